@@ -1,0 +1,284 @@
+"""Networks, problems, and the two walks: forward from x to the loss, backward from the loss to x.
+
+A step is named as PyTorch names parameters: `layers.0.z` is the first pre-activation,
+`layers.0.a` its activation, `layers.0.weight` and `layers.0.bias` the parameters between.
+Shapes: x (N, D_in), z and a (N, D_out); a leading axis in front of N broadcasts through.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import Dense
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import Activation, FloatArray, InvalidInput, Loss, Operation
+
+Reduction = Literal["none", "sum", "mean", "batch_mean"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A dense layer of `width` units, its activation and that activation's parameters."""
+
+    width: int
+    activation: str = "identity"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise InvalidInput(f"width={self.width!r}: a layer has at least 1 unit")
+        object.__setattr__(
+            self, "parameters", _complete(ACTIVATIONS[self.activation], self.parameters)
+        )
+
+    @property
+    def operation(self) -> Activation:
+        """The activation's record."""
+        return ACTIVATIONS[self.activation]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Dense layers one after another and a loss with its parameters and reduction."""
+
+    input_width: int
+    layers: tuple[Layer, ...]
+    loss: str
+    loss_parameters: Mapping[str, float] = field(default_factory=dict)
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        if self.input_width < 1:
+            raise InvalidInput(f"input_width={self.input_width!r}: expected at least 1")
+        if not self.layers:
+            raise InvalidInput("layers=(): a network has at least one layer")
+        if self.reduction not in REDUCTIONS:
+            raise InvalidInput(f"reduction={self.reduction!r}: expected one of {REDUCTIONS}")
+        object.__setattr__(
+            self, "loss_parameters", _complete(LOSSES[self.loss], self.loss_parameters)
+        )
+
+    @property
+    def loss_operation(self) -> Loss:
+        """The loss's record."""
+        return LOSSES[self.loss]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of the input and of every layer: (4, 8, 3) for a 4-8-3 network."""
+        return (self.input_width, *(layer.width for layer in self.layers))
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of every parameter, in order."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, (layer, d_in) in enumerate(zip(self.layers, self.widths, strict=False)):
+            shapes[f"layers.{i}.weight"] = (d_in, layer.width)
+            if layer.bias:
+                shapes[f"layers.{i}.bias"] = (layer.width,)
+        return shapes
+
+    def step_names(self) -> list[str]:
+        """Return the names of the intermediate steps in forward order."""
+        return [f"layers.{i}.{step}" for i in range(len(self.layers)) for step in "za"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a gradient depends on: network, parameters, input, targets, sample weights.
+
+    `weights` has one number a sample and multiplies that sample's loss; it is what makes the
+    cotangent of the losses non-uniform. `arrays` holds the loss's array arguments.
+    """
+
+    network: Network
+    parameters: Mapping[str, FloatArray]
+    x: FloatArray
+    targets: npt.NDArray[Any]
+    weights: FloatArray | None = None
+    arrays: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The floating type that everything is computed in."""
+        return self.x.dtype
+
+    @property
+    def batch(self) -> int:
+        """N, the number of samples."""
+        return self.x.shape[-2]
+
+    def loss_arguments(self) -> dict[str, Any]:
+        """Return the loss's parameters and array arguments together."""
+        return {**self.network.loss_parameters, **self.arrays}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the forward walk leaves behind: every step, the losses before reduction, and the loss."""
+
+    steps: dict[str, FloatArray]
+    losses: FloatArray
+    loss: FloatArray
+
+
+def forward(problem: Problem) -> Trace:
+    """Walk from x to the loss, keeping what the backward walk needs."""
+    network, parameters = problem.network, problem.parameters
+    steps: dict[str, FloatArray] = {}
+    a = problem.x
+    for i, layer in enumerate(network.layers):
+        name = f"layers.{i}"
+        z = Dense.forward(a, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
+        a = layer.operation.forward(z, **layer.parameters)
+        steps[f"{name}.z"], steps[f"{name}.a"] = z, a
+    losses = network.loss_operation.forward(a, problem.targets, **problem.loss_arguments())
+    return Trace(steps, losses, reduce_losses(problem, losses))
+
+
+def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
+    """Walk from the loss to x; return the cotangent of every step, parameter and of x.
+
+    The chain rule at each layer, with δ the cotangent of what stands at that step:
+    δa from the layer above (or the loss), δz = δa · f'(z), then dW = aᵀ δz, db = 1ᵀ δz and
+    δa of the layer below = δz Wᵀ.
+    """
+    network, parameters, steps = problem.network, problem.parameters, trace.steps
+    prediction = steps[f"layers.{len(network.layers) - 1}.a"]
+    cotangents: dict[str, FloatArray] = {}
+    da = network.loss_operation.backward(
+        prediction,
+        problem.targets,
+        losses_cotangent(problem, trace.losses),
+        **problem.loss_arguments(),
+    )
+    for i in reversed(range(len(network.layers))):
+        name, layer = f"layers.{i}", network.layers[i]
+        z, a = steps[f"{name}.z"], steps[f"{name}.a"]
+        below = steps[f"layers.{i - 1}.a"] if i else problem.x
+        dz = layer.operation.backward(z, a, da, **layer.parameters)
+        cotangents[f"{name}.a"], cotangents[f"{name}.z"] = da, dz
+        found = Dense.backward(
+            below, dz, parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+        )
+        da = found.pop("x")
+        cotangents |= {f"{name}.{parameter}": value for parameter, value in found.items()}
+    cotangents["x"] = da
+    return cotangents
+
+
+def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:
+    """Return the weighted losses, reduced: Σ w L / divisor, or w L itself for reduction "none"."""
+    weighted = losses
+    if problem.weights is not None:
+        weighted = losses * _per_sample(problem, problem.weights)
+    if problem.network.reduction == "none":
+        return weighted
+    axes = (-2, -1) if problem.network.loss_operation.elementwise else (-1,)
+    total = weighted.sum(axis=axes)
+    return cast(FloatArray, total / _divisor(problem, losses, total.dtype))
+
+
+def losses_cotangent(problem: Problem, losses: FloatArray) -> FloatArray:
+    """Return ∂(Σ w L / divisor)/∂L, in the shape of L; for "none" the output's cotangent is ones."""
+    dtype = problem.dtype
+    scale = dtype.type(1) / _divisor(problem, losses, dtype)
+    if problem.weights is None:
+        return np.broadcast_to(scale, losses.shape)
+    return np.broadcast_to(_per_sample(problem, problem.weights * scale), losses.shape)
+
+
+def _per_sample(problem: Problem, weights: FloatArray) -> FloatArray:
+    return weights[:, None] if problem.network.loss_operation.elementwise else weights
+
+
+def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
+    """Return what the sum of the losses is divided by, in the problem's own arithmetic."""
+    match problem.network.reduction:
+        case "mean":
+            count = problem.network.loss_operation.count
+            return dtype.type(count(losses, problem.targets, **problem.loss_arguments()))
+        case "batch_mean":
+            return dtype.type(problem.batch)
+        case _:
+            return dtype.type(1)
+
+
+def _complete(operation: Operation, given: Mapping[str, float]) -> dict[str, float]:
+    """Return the operation's parameters, the given ones over the defaults; an unknown one is an error."""
+    unknown = sorted(set(given) - set(operation.parameters))
+    if unknown:
+        known = ", ".join(operation.parameters) or "none"
+        raise InvalidInput(f"{operation.name} has no parameter {unknown[0]!r}; it has: {known}")
+    return {**operation.defaults(), **given}
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise InvalidInput, naming the argument, unless the problem can be computed."""
+    network = problem.network
+    x = _check_array("x", problem.x, problem.x.dtype if hasattr(problem.x, "dtype") else None)
+    if x.ndim != 2 or x.shape[1] != network.input_width:
+        raise InvalidInput(f"x: shape {x.shape}, expected (N, {network.input_width})")
+    if len(x) == 0:
+        raise InvalidInput("x: an empty batch (0 samples), expected at least 1")
+    shapes = network.parameter_shapes()
+    for name in shapes.keys() - problem.parameters.keys():
+        raise InvalidInput(f"parameters: {name!r} is missing, expected shape {shapes[name]}")
+    for name, value in problem.parameters.items():
+        if name not in shapes:
+            raise InvalidInput(f"parameters: {name!r} is not of this network ({', '.join(shapes)})")
+        _check_shape(name, _check_array(name, value, x.dtype), shapes[name])
+    if problem.weights is not None:
+        _check_shape("weights", _check_array("weights", problem.weights, x.dtype), (len(x),))
+    operation = network.loss_operation
+    for name, value in problem.arrays.items():
+        if name not in operation.arrays:
+            raise InvalidInput(f"arrays: {name!r} is not an argument of {operation.name}")
+        _check_array(name, value, x.dtype)
+    _check_targets(problem)
+
+
+def _check_array(name: str, value: Any, dtype: Any) -> FloatArray:
+    if not isinstance(value, np.ndarray):
+        raise InvalidInput(f"{name}: a {type(value).__name__}, expected a NumPy array")
+    if value.dtype not in (np.float32, np.float64):
+        raise InvalidInput(f"{name}: dtype {value.dtype}, expected float32 or float64")
+    if value.dtype != dtype:
+        raise InvalidInput(f"{name}: dtype {value.dtype}, expected {dtype} as x has")
+    if not np.isfinite(value).all():
+        worst = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+        raise InvalidInput(f"{name}: {value[worst]} at {worst}, expected finite numbers")
+    return value
+
+
+def _check_shape(name: str, value: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+    if value.shape != shape:
+        raise InvalidInput(f"{name}: shape {value.shape}, expected {shape}")
+
+
+def _check_targets(problem: Problem) -> None:
+    network, targets = problem.network, problem.targets
+    classes = network.widths[-1]
+    kinds = network.loss_operation.targets
+    if not isinstance(targets, np.ndarray):
+        raise InvalidInput(f"targets: a {type(targets).__name__}, expected a NumPy array")
+    if np.issubdtype(targets.dtype, np.integer):
+        if "labels" not in kinds:
+            raise InvalidInput(
+                f"targets: dtype {targets.dtype}, but {network.loss} takes {' or '.join(kinds)}"
+            )
+        _check_shape("targets", targets, (problem.batch,))
+        ignored = network.loss_parameters.get("ignore_index", -1)
+        outside = targets[((targets < 0) | (targets >= classes)) & (targets != ignored)]
+        if outside.size:
+            raise InvalidInput(f"targets: label {outside[0]}, expected 0 to {classes - 1}")
+        return
+    if kinds == ("labels",):
+        raise InvalidInput(f"targets: dtype {targets.dtype}, but {network.loss} takes class indices")
+    _check_array("targets", targets, problem.dtype)
+    _check_shape("targets", targets, (problem.batch, classes))

@@ -1,0 +1,261 @@
+"""What an operation says about itself, and the registries that hold what was said.
+
+One class is one operation. A decorator (`activation`, `loss`, `layer`) turns the class into a
+frozen record and enters it in the registry of its kind; everything else in the project (oracles,
+tests, reports) iterates over the registries and names no operation.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+Domain = Literal["real", "unit", "simplex", "log_simplex"]
+"""Where values live: all reals, [0, 1], rows that sum to 1, logarithms of such rows."""
+
+TargetKind = Literal["real", "unit", "sign", "count", "labels", "simplex"]
+"""What targets look like: reals, [0, 1], -1 or +1, 0, 1, 2…, class indices (N,), rows summing to 1."""
+
+
+class InvalidInput(ValueError):
+    """Input that cannot be used; the message names the argument, its value and what was expected."""
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """The same operation in a framework: a dotted name and how it is called.
+
+    `keywords` are passed as they are; `renamed` maps our parameter's name to theirs. The name is
+    resolved by attribute access inside `reference`, never evaluated.
+    """
+
+    name: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def composed(self) -> bool:
+        """Whether the framework lacks the operation and our `composition` of its primitives stands in."""
+        return self is COMPOSED
+
+
+COMPOSED = Counterpart("composition")
+"""Marks a framework that lacks the operation: the class gives `composition(xp, …)` over its primitives."""
+
+
+def counterpart(
+    name: str, *, renamed: Mapping[str, str] | None = None, **keywords: Any
+) -> Counterpart:
+    """Name a framework's function together with fixed keywords and renamed parameters."""
+    return Counterpart(name, MappingProxyType(keywords), MappingProxyType(dict(renamed or {})))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that belongs to an operation: its usual value and the values that are drawn.
+
+    The choices are exact in float32, so that every implementation computes with the same number.
+    """
+
+    default: float
+    choices: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What every operation has: the NumPy pair, the textbook definition and the counterparts."""
+
+    name: str
+    doc: str
+    forward: Callable[..., FloatArray]
+    backward: Callable[..., Any]
+    definition: Callable[..., Any]
+    composition: Callable[..., Any] | None
+    torch: Counterpart
+    jax: Counterpart
+    parameters: Mapping[str, Parameter]
+
+    def defaults(self) -> dict[str, float]:
+        """Return the usual value of every parameter."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    def counterpart(self, framework: str) -> Counterpart:
+        """Return the counterpart in `framework`, which is "torch" or "jax"."""
+        found: Counterpart = getattr(self, framework)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Operation):
+    """`forward(x, **parameters) -> y` and `backward(x, y, dy, **parameters) -> dx`.
+
+    Elementwise, or over the last axis where `rowwise`. The definition takes one number, or the
+    list of a row where `rowwise`.
+    """
+
+    rowwise: bool
+    range: Domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Operation):
+    """`forward(y, t, **arguments) -> L` and `backward(y, t, dL, **arguments) -> dy`.
+
+    L has the shape of y where `elementwise`, else one number for each sample. `arrays` names the
+    array arguments beside the parameters (class weights, variances). `count(L, t, **arguments)`
+    is the divisor of the reduction "mean".
+    """
+
+    elementwise: bool
+    predictions: Domain
+    targets: tuple[TargetKind, ...]
+    arrays: tuple[str, ...]
+    count: Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOperation(Operation):
+    """`forward(x, **parameters) -> z` and `backward(x, dz, **parameters) -> {name: cotangent}`."""
+
+
+O = TypeVar("O", bound=Operation)  # noqa: E741 - the type of one operation
+
+
+class Registry(Mapping[str, O], Generic[O]):
+    """A read-only mapping from an operation's name to the operation, in order of definition."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._operations: dict[str, O] = {}
+
+    def __getitem__(self, name: str) -> O:
+        try:
+            return self._operations[name]
+        except KeyError:
+            known = ", ".join(self._operations)
+            raise InvalidInput(f"{self.kind}={name!r} is unknown; expected one of: {known}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._operations
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._operations)
+
+    def __len__(self) -> int:
+        return len(self._operations)
+
+    def register(self, operation: O) -> O:
+        """Enter an operation; a name that is taken is an error."""
+        if operation.name in self._operations:
+            raise InvalidInput(f"{self.kind} {operation.name!r} is defined twice")
+        self._operations[operation.name] = operation
+        return operation
+
+
+ACTIVATIONS: Registry[Activation] = Registry("activation")
+LOSSES: Registry[Loss] = Registry("loss")
+LAYERS: Registry[LayerOperation] = Registry("layer")
+
+
+def activation(
+    *,
+    torch: str | Counterpart,
+    jax: str | Counterpart,
+    parameters: Mapping[str, Parameter] | None = None,
+    rowwise: bool = False,
+    range: Domain = "real",
+    registry: Registry[Activation] = ACTIVATIONS,
+) -> Callable[[type], Activation]:
+    """Register a class as an activation."""
+
+    def register(cls: type) -> Activation:
+        common = _common("activation", cls, torch, jax, parameters)
+        return registry.register(Activation(rowwise=rowwise, range=range, **common))
+
+    return register
+
+
+def loss(
+    *,
+    torch: str | Counterpart,
+    jax: str | Counterpart,
+    targets: tuple[TargetKind, ...],
+    elementwise: bool,
+    predictions: Domain = "real",
+    parameters: Mapping[str, Parameter] | None = None,
+    arrays: tuple[str, ...] = (),
+    registry: Registry[Loss] = LOSSES,
+) -> Callable[[type], Loss]:
+    """Register a class as a loss."""
+
+    def register(cls: type) -> Loss:
+        common = _common("loss", cls, torch, jax, parameters)
+        return registry.register(
+            Loss(
+                elementwise=elementwise,
+                predictions=predictions,
+                targets=targets,
+                arrays=arrays,
+                count=getattr(cls, "count", _number_of_terms),
+                **common,
+            )
+        )
+
+    return register
+
+
+def layer(
+    *,
+    torch: str | Counterpart,
+    jax: str | Counterpart,
+    registry: Registry[LayerOperation] = LAYERS,
+) -> Callable[[type], LayerOperation]:
+    """Register a class as a layer with parameters."""
+
+    def register(cls: type) -> LayerOperation:
+        return registry.register(LayerOperation(**_common("layer", cls, torch, jax, None)))
+
+    return register
+
+
+def _number_of_terms(losses: FloatArray, t: npt.NDArray[Any], **_: Any) -> int:
+    return losses.size
+
+
+def _common(
+    kind: str,
+    cls: type,
+    torch: str | Counterpart,
+    jax: str | Counterpart,
+    parameters: Mapping[str, Parameter] | None,
+) -> dict[str, Any]:
+    """Read what every kind of operation has from its class; what is missing is an error by name."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    missing = [part for part in ("forward", "backward", "definition") if not hasattr(cls, part)]
+    if not cls.__doc__:
+        missing.append("a docstring with the derivation")
+    counterparts = {
+        "torch": Counterpart(torch) if isinstance(torch, str) else torch,
+        "jax": Counterpart(jax) if isinstance(jax, str) else jax,
+    }
+    missing += [f"a {framework} counterpart" for framework, c in counterparts.items() if not c.name]
+    if any(c.composed for c in counterparts.values()) and not hasattr(cls, "composition"):
+        missing.append("composition (a counterpart is marked COMPOSED)")
+    if missing:
+        raise InvalidInput(f"{kind} {name!r} is incomplete: it lacks {', '.join(missing)}")
+    return {
+        "name": name,
+        "doc": cls.__doc__,
+        "forward": cls.forward,  # type: ignore[attr-defined]
+        "backward": cls.backward,  # type: ignore[attr-defined]
+        "definition": cls.definition,  # type: ignore[attr-defined]
+        "composition": getattr(cls, "composition", None),
+        "parameters": MappingProxyType(dict(parameters or {})),
+        **counterparts,
+    }

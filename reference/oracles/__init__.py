@@ -1,0 +1,74 @@
+"""Oracles: independent ways to a gradient. One module is one oracle; each takes a Problem.
+
+An oracle that is not installed is skipped with its reason, never silently absent.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import FloatArray, InvalidInput
+
+Status = Literal["ok", "skipped", "crashed"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one oracle says of one problem: the loss and the cotangent of everything.
+
+    `gradients` has every parameter, every intermediate step and "x"; see `network.backward`.
+    """
+
+    oracle: str
+    loss: FloatArray | None = None
+    gradients: Mapping[str, FloatArray] = field(default_factory=dict)
+    status: Status = "ok"
+    reason: str = ""
+
+
+class Oracle(Protocol):
+    """An independent way from a problem to its gradient."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Return why the oracle cannot answer here, or None when it can."""
+
+    def answer(self, problem: Problem) -> Answer:
+        """Answer one problem; raises what the underlying framework raises."""
+
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        """Answer a block of problems, in order."""
+
+
+# name of the oracle -> (module in this package, class in it); a module is imported when asked for.
+_MODULES = {
+    "manual": ("manual", "Manual"),
+    "torch": ("torch_autograd", "TorchAutograd"),
+    "jax": ("jax_grad", "JaxGrad"),
+    "complex_step": ("complex_step", "ComplexStep"),
+}
+ORACLES: tuple[str, ...] = tuple(_MODULES)
+
+
+def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
+    """Return the named oracles; a framework is imported when its oracle is first asked."""
+    oracles: dict[str, Oracle] = {}
+    for name in names:
+        if name not in _MODULES:
+            raise InvalidInput(f"oracle={name!r} is unknown; expected one of: {', '.join(ORACLES)}")
+        module, cls = _MODULES[name]
+        oracles[name] = getattr(importlib.import_module(f"{__name__}.{module}"), cls)()
+    return oracles
+
+
+def skipped(oracle: str, reason: str) -> Answer:
+    """Return the answer of an oracle that could not be asked."""
+    return Answer(oracle, status="skipped", reason=reason)
+
+
+def crashed(oracle: str, error: BaseException) -> Answer:
+    """Return the answer of an oracle that failed while answering."""
+    return Answer(oracle, status="crashed", reason=f"{type(error).__name__}: {error}")

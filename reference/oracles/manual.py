@@ -1,0 +1,29 @@
+"""The subject as an oracle: the hand-written NumPy backprop."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from manual_backprop.network import Problem, backward, forward
+from reference.oracles import Answer
+
+
+class Manual:
+    """Asks `manual_backprop` itself."""
+
+    name = "manual"
+
+    def unavailable(self) -> str | None:
+        """Return None: the subject is always here."""
+        return None
+
+    def answer(self, problem: Problem) -> Answer:
+        """Walk forward and backward once."""
+        # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+            return Answer(self.name, trace.loss, backward(problem, trace))
+
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        """Answer one problem after another."""
+        return [self.answer(problem) for problem in problems]
