@@ -1,0 +1,5 @@
+"""`python -m reference` is `manual-backprop`."""
+
+from reference.cli import main
+
+main()
