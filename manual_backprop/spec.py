@@ -23,6 +23,10 @@ TargetKind = Literal["real", "unit", "sign", "count", "labels", "simplex"]
 """What targets look like: reals, [0, 1], -1 or +1, 0, 1, 2…, class indices (N,), rows summing to 1."""
 
 
+Extent = Literal["classes", "entries"]
+"""The shape of a loss's array argument: (C,), one number a class; or (N, C), one an entry of y."""
+
+
 class InvalidInput(ValueError):
     """Input that cannot be used; the message names the argument, its value and what was expected."""
 
@@ -107,15 +111,16 @@ class Activation(Operation):
 class Loss(Operation):
     """`forward(y, t, **arguments) -> L` and `backward(y, t, dL, **arguments) -> dy`.
 
-    L has the shape of y where `elementwise`, else one number for each sample. `arrays` names the
-    array arguments beside the parameters (class weights, variances). `count(L, t, **arguments)`
-    is the divisor of the reduction "mean".
+    L has the shape of y where `elementwise`, else one number for each sample. `arrays` maps the
+    array arguments beside the parameters to their extent: class weights have one number a class
+    and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
+    reduction "mean".
     """
 
     elementwise: bool
     predictions: Domain
     targets: tuple[TargetKind, ...]
-    arrays: tuple[str, ...]
+    arrays: Mapping[str, Extent]
     count: Callable[..., Any]
 
 
@@ -189,7 +194,7 @@ def loss(
     elementwise: bool,
     predictions: Domain = "real",
     parameters: Mapping[str, Parameter] | None = None,
-    arrays: tuple[str, ...] = (),
+    arrays: Mapping[str, Extent] | None = None,
     registry: Registry[Loss] = LOSSES,
 ) -> Callable[[type], Loss]:
     """Register a class as a loss."""
@@ -201,7 +206,7 @@ def loss(
                 elementwise=elementwise,
                 predictions=predictions,
                 targets=targets,
-                arrays=arrays,
+                arrays=MappingProxyType(dict(arrays or {})),
                 count=getattr(cls, "count", _number_of_terms),
                 **common,
             )

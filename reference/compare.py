@@ -1,0 +1,112 @@
+"""Distances between two answers, tensor by tensor. No thresholds: what is far is the judge's word."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.spec import FloatArray
+from reference.oracles import Answer
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far two answers are apart on one tensor, and where.
+
+    `difference` is the largest |left − right|; `scaled` is that over the tensor's largest finite
+    magnitude; `ulp` counts the floats between the two values at `index`, where they differ most.
+    Where one side is not finite and the other not the same, all three are infinite.
+    """
+
+    tensor: str
+    left: str
+    right: str
+    difference: float
+    scaled: float
+    ulp: float
+    index: tuple[int, ...]
+    values: tuple[float, float]
+
+
+def compare(left: Answer, right: Answer) -> list[Distance]:
+    """Compare the loss first, then every tensor that both give, in the left answer's order."""
+    if left.status != "ok" or right.status != "ok":
+        return []
+    tensors: list[tuple[str, Any, Any]] = []
+    if left.loss is not None and right.loss is not None:
+        tensors.append(("loss", left.loss, right.loss))
+    tensors += [
+        (name, value, right.gradients[name])
+        for name, value in left.gradients.items()
+        if name in right.gradients
+    ]
+    return [distance(name, left.oracle, right.oracle, a, b) for name, a, b in tensors]
+
+
+def distance(
+    tensor: str, left: str, right: str, a: npt.ArrayLike, b: npt.ArrayLike
+) -> Distance:
+    """Measure one tensor. A shape or dtype that does not match is a distance of infinity."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        inf = float("inf")
+        return Distance(tensor, left, right, inf, inf, inf, (), (float("nan"), float("nan")))
+    if not a.size:
+        return Distance(tensor, left, right, 0.0, 0.0, 0.0, (), (0.0, 0.0))
+    differences = absolute_difference(a, b)
+    # A flat array and one maximum serve scalars and tensors alike.
+    worst = int(np.argmax(differences))
+    index = tuple(int(i) for i in np.unravel_index(worst, a.shape))
+    scale = max(largest_finite(a), largest_finite(b))
+    largest = float(differences.flat[worst])
+    return Distance(
+        tensor=tensor,
+        left=left,
+        right=right,
+        difference=largest,
+        scaled=0.0 if largest == 0 else largest / scale if scale else float("inf"),
+        ulp=float(ulps_between(a[index], b[index])),
+        index=index,
+        values=(float(a[index]), float(b[index])),
+    )
+
+
+def absolute_difference(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+    """Return |a − b| in float64; 0 where both are the same infinity or both NaN, else inf there."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        differences = np.abs(np.subtract(a, b, dtype=np.float64))
+    if np.isfinite(differences).all():
+        return differences
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isnan(differences), np.inf, differences))
+
+
+def largest_finite(a: FloatArray) -> float:
+    """Return the largest finite magnitude, 0 where there is none."""
+    magnitudes = np.abs(a)
+    largest = float(magnitudes.max())
+    if not np.isfinite(largest):
+        largest = float(np.where(np.isfinite(magnitudes), magnitudes, 0).max())
+    return largest
+
+
+def ulps_between(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the number of floats from a to b, counted on the line of floats (−0 and 0 are one).
+
+    The bits of a positive float, read as an integer, grow by one from float to float; a negative
+    float is its magnitude's integer, negated. So the distance is a difference of integers.
+    NaN is infinitely far from everything but NaN.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    # float64 keeps a difference of 64-bit integers to 53 bits: enough to count, never to overflow.
+    apart = np.abs(_on_the_line(a).astype(np.float64) - _on_the_line(b).astype(np.float64))
+    exact = _on_the_line(a) - _on_the_line(b)
+    apart = np.where(apart < 2**52, np.abs(exact).astype(np.float64), apart)
+    nan_a, nan_b = np.isnan(a), np.isnan(b)
+    return np.where(nan_a & nan_b, 0.0, np.where(nan_a | nan_b, np.inf, apart))
+
+
+def _on_the_line(a: FloatArray) -> npt.NDArray[np.int64]:
+    bits = np.abs(a).view(np.int32 if a.dtype == np.float32 else np.int64).astype(np.int64)
+    return np.where(np.signbit(a), -bits, bits)
