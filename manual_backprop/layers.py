@@ -39,7 +39,9 @@ class Dense:
         return cotangents
 
     @staticmethod
-    def definition(m: Any, x: list[Any], weight: list[list[Any]], bias: list[Any] | None) -> list[Any]:
+    def definition(
+        m: Any, x: list[Any], weight: list[list[Any]], bias: list[Any] | None
+    ) -> list[Any]:
         """Return one row of z from one row of x, term by term."""
         columns = range(len(weight[0]))
         products = [sum(x_i * row[j] for x_i, row in zip(x, weight, strict=True)) for j in columns]

@@ -120,7 +120,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the forward walk leaves behind: every step, the losses before reduction, and the loss."""
+    """What the forward walk leaves behind: every step, the losses unreduced, and the loss."""
 
     steps: dict[str, FloatArray]
     losses: FloatArray
@@ -185,7 +185,7 @@ def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:
 
 
 def losses_cotangent(problem: Problem, losses: FloatArray) -> FloatArray:
-    """Return ∂(Σ w L / divisor)/∂L, in the shape of L; for "none" the output's cotangent is ones."""
+    """Return ∂(Σ w L / divisor)/∂L in the shape of L; for "none" the cotangent of w L is ones."""
     dtype = problem.dtype
     scale = dtype.type(1) / _divisor(problem, losses, dtype)
     if problem.weights is None:
@@ -210,7 +210,7 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
 
 
 def _complete(operation: Operation, given: Mapping[str, float]) -> dict[str, float]:
-    """Return the operation's parameters, the given ones over the defaults; an unknown one is an error."""
+    """Return the given parameters over the defaults; an unknown one is an error."""
     unknown = sorted(set(given) - set(operation.parameters))
     if unknown:
         known = ", ".join(operation.parameters) or "none"
@@ -279,6 +279,8 @@ def _check_targets(problem: Problem) -> None:
             raise InvalidInput(f"targets: label {outside[0]}, expected 0 to {classes - 1}")
         return
     if kinds == ("labels",):
-        raise InvalidInput(f"targets: dtype {targets.dtype}, but {network.loss} takes class indices")
+        raise InvalidInput(
+            f"targets: dtype {targets.dtype}, but {network.loss} takes class indices"
+        )
     _check_array("targets", targets, problem.dtype)
     _check_shape("targets", targets, (problem.batch, classes))

@@ -20,7 +20,7 @@ Domain = Literal["real", "unit", "simplex", "log_simplex"]
 """Where values live: all reals, [0, 1], rows that sum to 1, logarithms of such rows."""
 
 TargetKind = Literal["real", "unit", "sign", "count", "labels", "simplex"]
-"""What targets look like: reals, [0, 1], -1 or +1, 0, 1, 2…, class indices (N,), rows summing to 1."""
+"""Targets: reals, [0, 1], −1 or +1, 0, 1, 2…, class indices (N,), rows that sum to 1."""
 
 
 Extent = Literal["classes", "entries"]
@@ -28,7 +28,7 @@ Extent = Literal["classes", "entries"]
 
 
 class InvalidInput(ValueError):
-    """Input that cannot be used; the message names the argument, its value and what was expected."""
+    """Unusable input; the message names the argument, its value and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Counterpart:
 
     @property
     def composed(self) -> bool:
-        """Whether the framework lacks the operation and our `composition` of its primitives stands in."""
+        """Whether the framework lacks it and our `composition` of its primitives stands in."""
         return self is COMPOSED
 
 
 COMPOSED = Counterpart("composition")
-"""Marks a framework that lacks the operation: the class gives `composition(xp, …)` over its primitives."""
+"""The framework lacks the operation: the class gives `composition(xp, …)` over its primitives."""
 
 
 def counterpart(
@@ -144,7 +144,9 @@ class Registry(Mapping[str, O], Generic[O]):
             return self._operations[name]
         except KeyError:
             known = ", ".join(self._operations)
-            raise InvalidInput(f"{self.kind}={name!r} is unknown; expected one of: {known}") from None
+            raise InvalidInput(
+                f"{self.kind}={name!r} is unknown; expected one of: {known}"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._operations

@@ -1,4 +1,4 @@
-"""Distances between two answers, tensor by tensor. No thresholds: what is far is the judge's word."""
+"""Distances between two answers, tensor by tensor. No thresholds: "far" is the judge's word."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +44,7 @@ def compare(left: Answer, right: Answer) -> list[Distance]:
     return [distance(name, left.oracle, right.oracle, a, b) for name, a, b in tensors]
 
 
-def distance(
-    tensor: str, left: str, right: str, a: npt.ArrayLike, b: npt.ArrayLike
-) -> Distance:
+def distance(tensor: str, left: str, right: str, a: npt.ArrayLike, b: npt.ArrayLike) -> Distance:
     """Measure one tensor. A shape or dtype that does not match is a distance of infinity."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.dtype != b.dtype:

@@ -28,7 +28,9 @@ def operations_text() -> str:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
              for row in [head, *rows]]  # fmt: skip
-    return "\n".join([*lines, "", "composition: the framework lacks it; its primitives are composed."])
+    return "\n".join(
+        [*lines, "", "composition: the framework lacks it; its primitives are composed."]
+    )
 
 
 def _row(kind: str, operation: Operation) -> dict[str, Any]:

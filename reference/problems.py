@@ -1,4 +1,4 @@
-"""Draws problems. A problem is a pure function of (seed, index): any of a million can be drawn alone.
+"""Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
 The index decides the cell (activation, loss, regime, dtype), so that a run of whatever length
 meets the cells evenly; a counter-based stream keyed by (seed, index) decides everything else.
@@ -95,7 +95,7 @@ def number_of_cells() -> int:
 
 
 def cell(index: int) -> Cell:
-    """Return the cell of an index. Neighbours differ in everything; a whole turn meets each once."""
+    """Return the cell of an index. Neighbours differ; a whole turn meets each cell once."""
     activations, losses, regimes = list(ACTIVATIONS), list(LOSSES), list(REGIMES)
     block, pair = divmod(index % number_of_cells(), len(activations) * len(losses))
     turn, a = divmod(pair, len(activations))
@@ -124,7 +124,9 @@ def draw(seed: int, index: int) -> Drawn:
 def parse_address(address: str) -> tuple[int, int]:
     """Return (seed, index) from "SEED:INDEX"."""
     seed, separator, index = address.partition(":")
-    if not (separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()):
+    if not (
+        separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
+    ):
         raise InvalidInput(f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17")
     return int(seed), int(index)
 
@@ -182,14 +184,14 @@ class Draft:
         self.targets: npt.NDArray[Any] | None = None
 
     def _place_of_the_activation(self) -> int:
-        """Choose the layer that holds the cell's activation: the output only where the loss takes it."""
-        fits = fits(ACTIVATIONS[self.where.activation].range, self.loss.predictions)
-        if not fits:
+        """Choose the layer of the cell's activation: the output only where the loss takes it."""
+        at_output = fits(ACTIVATIONS[self.where.activation].range, self.loss.predictions)
+        if not at_output:
             self.depth = max(2, self.depth)
-        return self.stream.below(self.depth if fits else self.depth - 1)
+        return self.stream.below(self.depth if at_output else self.depth - 1)
 
     def _activations(self) -> list[tuple[str, dict[str, float]]]:
-        """Choose the other layers' activations: any where hidden, what the loss takes at the end."""
+        """Choose the other activations: any where hidden, what the loss takes at the end."""
         hidden = list(ACTIVATIONS)
         last = [n for n, a in ACTIVATIONS.items() if fits(a.range, self.loss.predictions)]
         names = [self.stream.choice(hidden) for _ in range(self.depth - 1)]
@@ -264,9 +266,7 @@ class Draft:
                 self.widths[1:], self.activations, self.biases, strict=True
             )
         )
-        return Network(
-            self.widths[0], layers, self.loss.name, self.loss_parameters, self.reduction
-        )
+        return Network(self.widths[0], layers, self.loss.name, self.loss_parameters, self.reduction)
 
     def problem(self) -> Problem:
         """Return the finished problem, every float in the cell's dtype."""
@@ -295,7 +295,7 @@ def _lattice(draft: Draft) -> None:
 
 
 def _kink(draft: Draft) -> None:
-    """One pre-activation is exactly a kink, or one float beside it; for a smooth activation, a loss."""
+    """One pre-activation is a kink or one float beside it; if all is smooth, aim the loss."""
     draft.biases[draft.place] = True
     draft.fill(lattice=draft.place == 0)
     name, parameters = draft.activations[draft.place]
@@ -319,7 +319,7 @@ def _kink(draft: Draft) -> None:
 
 
 def _aim_the_loss(draft: Draft) -> None:
-    """Put one real target exactly on the prediction, where losses of a difference have their kink."""
+    """Put one real target on the prediction, where losses of a difference have their kink."""
     if draft.loss.targets != ("real",):
         return
     targets = draft.draw_targets()
@@ -373,14 +373,16 @@ def _ill_conditioned(draft: Draft) -> None:
 
 
 def _repeated_rows(draft: Draft) -> None:
-    """Samples alike: a sum over the batch that forgets one of them still differs, a mean may not."""
+    """Samples alike: a sum over the batch that forgets one still differs, a mean may not."""
     draft.fill()
     draft.x[:] = draft.x[draft.stream.below(draft.batch)]
 
 
 def _special(draft: Draft) -> None:
-    """The structures in which bugs hide or show: one sample, one unit, square, symmetric, diagonal."""
-    shape = draft.stream.choice(("one sample", "one unit", "square", "symmetric", "diagonal", "zero"))
+    """Where bugs hide or show: one sample, one unit, square, symmetric, diagonal, no bias."""
+    shape = draft.stream.choice(
+        ("one sample", "one unit", "square", "symmetric", "diagonal", "zero")
+    )
     width = 2 + draft.stream.below(4)
     if shape == "one sample":
         draft.batch = 1

@@ -1,10 +1,10 @@
 """The same problems as public Hypothesis strategies: what fails shrinks to readable numbers.
 
-    from hypothesis import given
-    from reference.strategies import problems
+from hypothesis import given
+from reference.strategies import problems
 
-    @given(problems(regimes=("lattice",)))
-    def test_my_backward(problem): ...
+@given(problems(regimes=("lattice",)))
+def test_my_backward(problem): ...
 """
 
 from collections.abc import Sequence
