@@ -18,6 +18,8 @@ SCHEMA_VERSION = 1
 
 Status = Literal["ok", "skipped", "crashed"]
 Value = float | int | str | None
+Nested = list[str | list[str | list[str | list[str]]]]
+"""Numbers as repr strings in lists of up to four levels, so that no file can nest without end."""
 
 
 class ReportError(Exception):
@@ -127,7 +129,7 @@ class Case(Record, frozen=True):
     """One problem with all its numbers at the entry where the answers differ most.
 
     `answers` maps each oracle to its value (repr). `values` holds x, targets, parameters and the
-    like as nested lists of repr strings where they are small. `bound` says how the bound was made.
+    like as nested lists of repr strings where they are small (labels too: strings). `bound` says how the bound was made.
     """
 
     at: str  # "seed:index"
@@ -144,7 +146,7 @@ class Case(Record, frozen=True):
     bound: str = ""
     kink: Kink | None = None
     first_diverging_step: str | None = None
-    values: dict[str, list[Any]] = {}
+    values: dict[str, Nested] = {}
     repro: str | None = None
     diagnosis: str | None = None
 

@@ -1,0 +1,294 @@
+"""What a run amounts to: verdicts in order of weight, headline figures, the headline sentence."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reports.records import Cell, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
+
+NAMES = {
+    "manual": "the hand-written gradient",
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "complex_step": "the complex step",
+    "certified": "the proven gradient",
+}
+UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of verdict: its mark (a shape, so that colour is never alone) and its meaning."""
+
+    name: str
+    mark: str
+    weight: int
+    meaning: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("AGREE", "✓", 0, "all answers lie inside the screen"),
+        Kind("ROUNDING", "≈", 1, "they differ, and each is within proven rounding of the truth"),
+        Kind("CONVENTION", "◇", 2, "a kink: different slopes were chosen, each of them admissible"),
+        Kind("PRECISION", "◔", 3, "right by custom, but digits are lost"),
+        Kind("DEVIATES", "✕", 5, "outside the proven bound: wrong"),
+        Kind("DISPUTED", "?", 6, "they differ, and nothing has judged who is right"),
+        Kind("SKIPPED", "–", 4, "a side could not answer: not installed, or not able to"),
+        Kind("CRASHED", "!", 7, "a side failed while answering"),
+    )
+}
+UNKNOWN = Kind("OTHER", "•", 4, "a verdict of its own")
+MANUAL_WRONG = Kind("DEVIATES", "✕", 9, "the hand-written gradient is wrong, by proof")
+
+
+def kind_of(verdict: str) -> Kind:
+    """Return the kind of a spelled verdict: DEVIATES for "DEVIATES(torch)"."""
+    name = verdict.partition("(")[0].strip()
+    if name == "DEVIATES" and "manual" in who(verdict):
+        return MANUAL_WRONG
+    return KINDS.get(name, UNKNOWN)
+
+
+def who(verdict: str) -> tuple[str, ...]:
+    """Return whom a verdict names: ("manual", "torch") for "PRECISION(manual,torch)"."""
+    inside = re.search(r"\(([^)]*)\)", verdict)
+    return tuple(part.strip() for part in inside[1].split(",")) if inside else ()
+
+
+def by_weight(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return verdicts and counts, the heaviest first."""
+    return sorted(verdicts.items(), key=lambda item: (-kind_of(item[0]).weight, -item[1], item[0]))
+
+
+def heaviest(verdicts: Mapping[str, int]) -> str:
+    """Return the verdict that matters most among those met, or an empty string."""
+    met = {verdict: count for verdict, count in verdicts.items() if count}
+    return by_weight(met)[0][0] if met else ""
+
+
+def worse(left: float, right: float) -> bool:
+    """Whether the scaled error `left` is worse than `right`; NaN is the worst of all."""
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(left) and not math.isnan(right)
+    return left > right
+
+
+def merged(cells: Iterable[Cell]) -> Cell | None:
+    """Add cells up into one that keeps the worst problem of them all."""
+    cells = list(cells)
+    if not cells:
+        return None
+    worst = cells[0]
+    verdicts: Counter[str] = Counter()
+    histogram: Counter[str] = Counter()
+    for cell in cells:
+        verdicts.update(cell.verdicts)
+        histogram.update(cell.histogram)
+        if worse(cell.worst_scaled, worst.worst_scaled):
+            worst = cell
+    return Cell(
+        activation=worst.activation,
+        loss=worst.loss,
+        dtype=worst.dtype,
+        regime=worst.regime,
+        n=sum(cell.n for cell in cells),
+        verdicts=dict(verdicts),
+        worst_scaled=worst.worst_scaled,
+        worst_at=worst.worst_at,
+        worst_tensor=worst.worst_tensor,
+        worst_between=worst.worst_between,
+        histogram=dict(histogram),
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The records of a run with the figures that every page shows."""
+
+    records: Sequence[Record]
+
+    @cached_property
+    def run(self) -> Run:
+        """The run itself."""
+        runs = of_type(self.records, Run)
+        if len(runs) != 1:
+            raise ReportError(f"a report has exactly one run, and here are {len(runs)}")
+        return runs[0]
+
+    @cached_property
+    def verdicts(self) -> dict[str, int]:
+        """Spelled verdicts and their counts: the run's own, or else the sum over its cells."""
+        counts: Mapping[str, int] = self.run.verdicts
+        if not counts:
+            summed: Counter[str] = Counter()
+            for cell in of_type(self.records, Cell):
+                summed.update(cell.verdicts)
+            counts = summed
+        return {verdict: count for verdict, count in by_weight(counts) if count}
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The findings, the heaviest verdict first, then the most frequent."""
+        return sorted(
+            of_type(self.records, Finding),
+            key=lambda f: (-kind_of(f.verdict).weight, -f.count, f.operation, f.step, f.dtype),
+        )
+
+    @cached_property
+    def worst(self) -> dict[str, Cell]:
+        """For each dtype the cells added up, which names the worst problem."""
+        cells = of_type(self.records, Cell)
+        found = {
+            d: merged(c for c in cells if c.dtype == d) for d in sorted({c.dtype for c in cells})
+        }
+        return {dtype: cell for dtype, cell in found.items() if cell}
+
+    @property
+    def wrong(self) -> int:
+        """Problems in which the hand-written gradient is wrong."""
+        return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict) is MANUAL_WRONG)
+
+    @property
+    def exit_code(self) -> int:
+        """1 when the hand-written gradient is wrong somewhere, else 0."""
+        return 1 if self.wrong else 0
+
+    def count(self, kind: str) -> int:
+        """Count the problems with a kind of verdict, whoever is named."""
+        return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict).name == kind)
+
+    def absent(self) -> list[OracleStatus]:
+        """Return the sides that were skipped or crashed."""
+        return [oracle for oracle in self.run.oracles if oracle.status != "ok"]
+
+    def present(self) -> list[OracleStatus]:
+        """Return the sides that answered, other than the hand-written one."""
+        return [o for o in self.run.oracles if o.status == "ok" and o.name != "manual"]
+
+    def trial_total(self, section: str, column: str) -> int | None:
+        """Sum a column of a trial's table: None where there is no such table."""
+        values = [
+            row.columns[column]
+            for row in of_type(self.records, TrialRow)
+            if row.section == section and column in row.columns
+        ]
+        numbers = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
+        return int(sum(numbers)) if numbers else None
+
+    @property
+    def state(self) -> str:
+        """The run in one word: "wrong", "open" (disputed, crashed, unfinished, alone) or "right"."""
+        if self.wrong:
+            return "wrong"
+        done = self.run.problems - self.run.unfinished
+        unsettled = self.count("DISPUTED") + self.count("CRASHED") + self.run.unfinished
+        return "open" if unsettled or not self.present() or not done else "right"
+
+    @property
+    def headline(self) -> str:
+        """What a reader who has one sentence of time should know."""
+        return " ".join([self._judgement(), *self._reservations()])
+
+    def _judgement(self) -> str:
+        done = self.run.problems - self.run.unfinished
+        if self.wrong:
+            return (
+                f"The hand-written gradient is wrong in {self.wrong:,} "
+                f"of {count_of(done, 'random network')}."
+            )
+        if not done:
+            return "No network has been checked."
+        if not self.present():
+            return f"Nothing was there to check {count_of(done, 'random network')} against."
+        disputed, crashed = self.count("DISPUTED"), self.count("CRASHED")
+        if disputed or crashed:
+            doubts = [f"{disputed:,} disputed and not yet judged"] if disputed else []
+            doubts += [f"{crashed:,} in which a side crashed"] if crashed else []
+            return (
+                f"The hand-written gradient is right in {count_of(done, 'random network')} "
+                f"except {' and '.join(doubts)}."
+            )
+        return f"The hand-written gradient is right in all {count_of(done, 'random network')}."
+
+    def _reservations(self) -> list[str]:
+        sentences = []
+        deviating = [
+            (name, sum(n for v, n in self.verdicts.items() if _deviates(v, name)))
+            for name in ("torch", "jax")
+        ]
+        parts = [f"{NAMES[name]} deviates in {n:,}" for name, n in deviating if n]
+        if parts:
+            sentences.append(f"{' and '.join(parts)}, by proof.")
+        for oracle in self.absent():
+            name = NAMES.get(oracle.name, oracle.name)
+            reason = f" ({oracle.reason})" if oracle.reason else ""
+            sentences.append(f"{name[:1].upper()}{name[1:]} was {oracle.status}{reason}.")
+        if self.run.unfinished:
+            sentences.append(
+                f"The run was stopped with {self.run.unfinished:,} of {self.run.problems:,} to do."
+            )
+        return sentences
+
+    def compared(self) -> str:
+        """Say what was put beside what: "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient"."""
+        names = [f"{NAMES.get(o.name, o.name)} {o.version}".strip() for o in self.present()]
+        if len(names) < 2:
+            return "".join(names) or "nothing"
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def count_of(n: int, noun: str) -> str:
+    """Return "1 network" or "2,000 networks"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def error_text(scaled: float) -> str:
+    """Return a scaled error as it is printed everywhere: "3.2e-16", "0", "non-finite"."""
+    if not math.isfinite(scaled):
+        return "non-finite"
+    return "0" if scaled == 0 else f"{scaled:.1e}"
+
+
+def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
+    """Return summary.json: the figures for programs, and the times, which records.jsonl omits."""
+    run = summary.run
+    document: dict[str, object] = {
+        "schema": run.schema,
+        "state": summary.state,
+        "headline": summary.headline,
+        "command": run.command,
+        "seed": run.seed,
+        "problems": run.problems,
+        "unfinished": run.unfinished,
+        "verdicts": summary.verdicts,
+        "findings": len(summary.findings),
+        "oracles": {
+            o.name: {"version": o.version, "status": o.status, "reason": o.reason}
+            for o in run.oracles
+        },
+        "worst": {
+            dtype: {"scaled": _json_number(cell.worst_scaled), "at": cell.worst_at}
+            for dtype, cell in summary.worst.items()
+        },
+        "false_alarms": summary.trial_total("false alarms", "false alarms"),
+        "mutants": {
+            "planted": summary.trial_total("mutants", "planted"),
+            "killed": summary.trial_total("mutants", "killed"),
+        },
+        "timing": dict(timing or {}),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _json_number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _deviates(verdict: str, name: str) -> bool:
+    return kind_of(verdict).name == "DEVIATES" and name in who(verdict)
