@@ -201,8 +201,10 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
     """Return what the sum of the losses is divided by, in the problem's own arithmetic."""
     match problem.network.reduction:
         case "mean":
-            count = problem.network.loss_operation.count
-            return dtype.type(count(losses, problem.targets, **problem.loss_arguments()))
+            operation = problem.network.loss_operation
+            # Of a stack of batches (a leading axis) the terms of one are counted.
+            one = losses[(0,) * (losses.ndim - (2 if operation.elementwise else 1))]
+            return dtype.type(operation.count(one, problem.targets, **problem.loss_arguments()))
         case "batch_mean":
             return dtype.type(problem.batch)
         case _:
