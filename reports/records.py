@@ -128,8 +128,8 @@ class Kink(Record, frozen=True):
 class Case(Record, frozen=True):
     """One problem with all its numbers at the entry where the answers differ most.
 
-    `answers` maps each oracle to its value (repr). `values` holds x, targets, parameters and the
-    like as nested lists of repr strings where they are small (labels too: strings). `bound` says how the bound was made.
+    `answers` maps each oracle to its value (repr). `bound` says how the bound was made. `values`
+    holds x, targets, parameters and the like, where they are small, as nested lists of strings.
     """
 
     at: str  # "seed:index"

@@ -1,0 +1,169 @@
+"""The report's folder: written whole or not at all, and never over what is not a report."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reports.badge import render_badge
+from reports.html import render_html
+from reports.markdown import render_markdown
+from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all
+from reports.summary import Summary, summary_json
+
+RECORDS = "records.jsonl"
+SUMMARY = "summary.json"
+MARKER = ".manual-backprop-report"
+MARKER_TEXT = "A report of manual-backprop: its files here are replaced when it runs again.\n"
+PAGES: Mapping[str, Callable[[Summary], str]] = {
+    "index.html": render_html,
+    "summary.md": render_markdown,
+    "badge.svg": render_badge,
+}
+FILES = (RECORDS, SUMMARY, *PAGES)
+
+
+def claim_folder(folder: str | Path) -> Path:
+    """Make `folder` a report's (with parents) before a long run, or refuse with a ReportError.
+
+    A folder that holds anything and is not a report's is refused, and so is one that cannot be
+    written to.
+    """
+    path = Path(folder)
+    with _readable_errors(path):
+        _refuse_foreign(path)
+        path.mkdir(parents=True, exist_ok=True)
+        _replace(path, {MARKER: MARKER_TEXT.encode()})
+    return path
+
+
+def write_report(
+    folder: str | Path,
+    records: Iterable[Record],
+    timing: Mapping[str, float] | None = None,
+) -> Summary:
+    """Write records.jsonl and every page made from it; return the summary.
+
+    Everything is rendered and written to a temporary folder first, then put in place, so an
+    error (a full disk, say) leaves what was there. `timing` (seconds by name) goes into
+    summary.json alone, since it is never the same twice.
+    """
+    path = Path(folder)
+    with _readable_errors(path):
+        _refuse_foreign(path)
+        content = b"".join(encode_all(records))
+        # Pages are made from what a reader of the file will see, not from what is in memory.
+        summary = Summary(decode_all(content.splitlines()))
+        _replace(path, {RECORDS: content, **_pages(summary, timing), MARKER: MARKER_TEXT.encode()})
+    return summary
+
+
+def read_report(folder: str | Path) -> list[AnyRecord]:
+    """Read a report's records; what cannot be read is a ReportError of one line."""
+    path = Path(folder)
+    with _readable_errors(path):
+        if not path.is_dir():
+            raise ReportError(f"{_show(path)}: no such folder")
+        if not (path / RECORDS).is_file():
+            raise ReportError(f"{_show(path)}: not a report, it has no {RECORDS}")
+        with (path / RECORDS).open("rb") as lines:
+            return decode_all(lines, f"{_show(path)}/{RECORDS}")
+
+
+def rebuild(folder: str | Path) -> Summary:
+    """Make every page again from the folder's records; its times are kept, all else is replaced."""
+    path = Path(folder)
+    summary = Summary(read_report(path))
+    with _readable_errors(path):
+        _replace(path, _pages(summary, read_timing(path)))
+    return summary
+
+
+def read_timing(folder: str | Path) -> dict[str, float]:
+    """Return the times of a report's summary.json; an unreadable one has none."""
+    try:
+        found: Any = msgspec.json.decode((Path(folder) / SUMMARY).read_bytes())
+        return msgspec.convert(found["timing"], dict[str, float])
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError):
+        return {}
+
+
+def is_report(folder: Path) -> bool:
+    """Whether a folder is a report's: it bears the marker, or its records begin with a run.
+
+    The second matters because uploads drop hidden files.
+    """
+    with suppress(OSError):
+        if (folder / MARKER).read_bytes()[:200] == MARKER_TEXT.encode():
+            return True
+    with suppress(OSError, ReportError), (folder / RECORDS).open("rb") as lines:
+        return isinstance(decode(lines.readline(1 << 20)), Run)
+    return False
+
+
+def _pages(summary: Summary, timing: Mapping[str, float] | None) -> dict[str, bytes]:
+    pages = {name: render(summary).encode() for name, render in PAGES.items()}
+    return {SUMMARY: summary_json(summary, timing).encode(), **pages}
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ReportError(f"{_show(path)}: a file is in the way; expected a folder")
+    if path.is_dir() and any(path.iterdir()) and not is_report(path):
+        raise ReportError(
+            f"{_show(path)}: holds files that are not a report's, so nothing is written there; "
+            "choose another folder"
+        )
+
+
+def _replace(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files to a temporary folder beside the target, then put each in place in one step.
+
+    An existing folder may be a mount of its own, so its temporary folder is inside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path if path.exists() else path.parent
+    temporary = Path(tempfile.mkdtemp(prefix=".manual-backprop-writing-", dir=beside))
+    try:
+        for name, content in files.items():
+            with (temporary / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if path.exists():
+            for name in files:
+                os.replace(temporary / name, path / name)
+        else:
+            temporary.chmod(0o777 & ~_umask())  # mkdtemp's 0700 is for secrets; this is none
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _readable_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ReportError(f"{_show(path)}: {reason}") from error
+    except ValueError as error:  # an embedded null byte in the name
+        raise ReportError(f"{_show(path)}: {error}") from error
+    except RecursionError:
+        raise ReportError(f"{_show(path)}: the records nest too deep") from None
+
+
+def _show(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,86 @@
+"""The report on a terminal: plain text, the same words as the page, shorter."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from reports.records import Case, Finding
+from reports.summary import NAMES, Summary, error_text, kind_of
+
+FINDINGS_SHOWN = 12
+
+
+def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
+    """Return headline, verdict counts, findings and the command that runs it again."""
+    run = summary.run
+    lines = [one_line(summary.headline), ""]
+    lines.append(f"Compared: the hand-written gradient with {one_line(summary.compared())}")
+    if timing and "seconds" in timing:
+        rate = run.problems / timing["seconds"] if timing["seconds"] > 0 else float("inf")
+        lines.append(f"Time: {timing['seconds']:.1f} s, {rate:,.0f} networks/s")
+    for dtype, cell in summary.worst.items():
+        where = f" at {cell.worst_at}" if cell.worst_at else ""
+        error = error_text(cell.worst_scaled)
+        lines.append(one_line(f"Worst scaled error, {dtype}: {error}{where}"))
+    lines += ["", "Verdicts"]
+    lines += table(
+        [
+            (kind_of(verdict).mark, verdict, f"{count:,}", kind_of(verdict).meaning)
+            for verdict, count in summary.verdicts.items()
+        ],
+        right={2},
+    )
+    if summary.findings:
+        lines += ["", f"Findings: {len(summary.findings):,}, the heaviest first"]
+        for finding in summary.findings[:FINDINGS_SHOWN]:
+            lines += finding_lines(finding)
+        rest = len(summary.findings) - FINDINGS_SHOWN
+        if rest > 0:
+            lines.append(f"  … and {rest:,} more in the page and in records.jsonl")
+    lines += ["", f"Run again: {one_line(run.command)}"]
+    return "\n".join(lines) + "\n"
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """Return the few lines that a finding gets on a terminal."""
+    mark = kind_of(finding.verdict).mark
+    where = " · ".join(
+        part for part in (finding.operation, finding.step, finding.dtype, finding.regime) if part
+    )
+    lines = [
+        one_line(f"  {mark} {finding.verdict}  {where}  ×{finding.count:,}"),
+        *([f"      {one_line(finding.sentence)}"] if finding.sentence else []),
+        *(f"      {one_line(part)}" for part in answers(finding.example)),
+        f"      manual-backprop show {one_line(finding.example.at)}",
+    ]
+    return lines
+
+
+def answers(case: Case) -> Iterable[str]:
+    """Yield each side's value at the worst entry, and the proven enclosure."""
+    width = max((len(NAMES.get(name, name)) for name in case.answers), default=0)
+    for name, value in case.answers.items():
+        yield f"{NAMES.get(name, name):<{width}}  {value}"
+    if case.enclosure:
+        low, high = case.enclosure.low, case.enclosure.high
+        yield f"{'proven':<{width}}  {low}" + ("" if low == high else f" … {high}")
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
+    """Return rows as aligned columns, two spaces in; the columns in `right` end flush."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    flush = set(right)
+    return [
+        "  "
+        + "  ".join(
+            cell.rjust(width) if i in flush else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Return text that cannot break a line or steer a terminal: no control characters, clipped."""
+    clean = "".join(c if c.isprintable() else " " for c in text[: 2 * limit])
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= limit else clean[:limit] + "…"
