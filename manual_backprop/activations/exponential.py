@@ -1,0 +1,100 @@
+"""An exponential below zero, a straight line above.
+
+The slope below zero is often taken from the output, α + y for elu. Where y nears -α that sum
+cancels, to nothing at all below x = -37, while the slope itself is a small number with all its
+digits. It is computed from x instead.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import FloatArray, Parameter, activation
+
+# Klambauer et al., 2017: the fixed point of mean 0 and variance 1 under selu.
+SCALE = 1.0507009873554804934193349852946
+ALPHA = 1.6732632423543772848170429916717
+SCALE_ALPHA = 1.7580993408473768599402175208123
+
+
+@activation(
+    torch="torch.nn.functional.elu",
+    jax="jax.nn.elu",
+    parameters={"alpha": Parameter(1.0, (0.5, 1.0, 1.5))},
+)
+class Elu:
+    """y = x if x > 0, else α (e^x - 1).   dy/dx = 1 if x > 0, else α e^x.
+
+    e^x - 1 is `expm1`, which keeps its digits near zero; x is held at 0 from above for it, so
+    that the branch not taken does not overflow. Clevert, Unterthiner and Hochreiter, 2016.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray, alpha: float) -> FloatArray:
+        """Return x above 0 and α (e^x - 1) below."""
+        return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray, alpha: float) -> FloatArray:
+        """Return dy above 0 and dy α e^x below."""
+        return np.where(x > 0, dy, dy * (alpha * np.exp(np.minimum(x, 0.0))))
+
+    @staticmethod
+    def definition(m: Any, x: Any, alpha: float) -> Any:
+        """Return x if x > 0, else α (e^x - 1)."""
+        return m.where(x, x, m.number(alpha) * m.expm1(x))
+
+
+@activation(torch="torch.nn.functional.selu", jax="jax.nn.selu")
+class Selu:
+    """y = λ x if x > 0, else λ α (e^x - 1).   dy/dx = λ if x > 0, else λ α e^x.
+
+    λ = 1.0507… and α = 1.6732… are the fixed point at which mean 0 and variance 1 go through a
+    layer unchanged. λ α is one constant here: two roundings less.
+    Klambauer, Unterthiner, Mayr and Hochreiter, 2017.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return λ x above 0 and λ α (e^x - 1) below."""
+        return np.where(x > 0, SCALE * x, SCALE_ALPHA * np.expm1(np.minimum(x, 0.0)))
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return λ dy above 0 and λ α e^x dy below."""
+        return np.where(x > 0, SCALE * dy, dy * (SCALE_ALPHA * np.exp(np.minimum(x, 0.0))))
+
+    @staticmethod
+    def definition(m: Any, x: Any) -> Any:
+        """Return λ x if x > 0, else λ α (e^x - 1), the constants to all printed digits."""
+        scale = m.number("1.0507009873554804934193349852946")
+        alpha = m.number("1.6732632423543772848170429916717")
+        return scale * m.where(x, x, alpha * m.expm1(x))
+
+
+@activation(
+    torch="torch.nn.functional.celu",
+    jax="jax.nn.celu",
+    # Powers of two: x/α is then exact. Its rounding would be |x/α| times larger in e^(x/α).
+    parameters={"alpha": Parameter(1.0, (0.5, 1.0, 2.0))},
+)
+class Celu:
+    """y = x if x > 0, else α (e^{x/α} - 1).   dy/dx = 1 if x > 0, else e^{x/α}.
+
+    Elu rescaled so that both slopes at zero are 1 for every α: no kink. Barron, 2017.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray, alpha: float) -> FloatArray:
+        """Return x above 0 and α (e^{x/α} - 1) below."""
+        return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha))
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray, alpha: float) -> FloatArray:
+        """Return dy above 0 and dy e^{x/α} below."""
+        return np.where(x > 0, dy, dy * np.exp(np.minimum(x, 0.0) / alpha))
+
+    @staticmethod
+    def definition(m: Any, x: Any, alpha: float) -> Any:
+        """Return x if x > 0, else α (e^{x/α} - 1)."""
+        return m.where(x, x, m.number(alpha) * m.expm1(x / m.number(alpha)))

@@ -1,0 +1,123 @@
+"""Over the last axis: softmax and its logarithm.
+
+Shapes: x, y, dy (…, N, C); each row of C numbers by itself.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.activations.sigmoid import log_one_plus_exp, logistic
+from manual_backprop.spec import FloatArray, activation, counterpart
+
+
+def exponentials(x: FloatArray) -> FloatArray:
+    """Return e^{x_i - max x} for each row.
+
+    The difference rounds, and its exponential would be off by that rounding, hundreds of units in
+    the last place far from the maximum. What the difference lost is computed (Knuth's two-sum)
+    and multiplied back in: e^{s + r} = e^s (1 + r).
+    """
+    top = x.max(axis=-1, keepdims=True)
+    s = x - top
+    back = s - x
+    lost = (x - (s - back)) - (top + back)
+    e = np.exp(s)
+    return e + e * lost
+
+
+def logs_of_others(m: Any, x: list[Any]) -> list[Any]:
+    """Return log Σ_{j≠i} e^{x_j} for each i of a row of two or more, over the arithmetic m.
+
+    From sums from the left and sums from the right, each log(e^a + e^b) = a + log(1 + e^{b-a}).
+    """
+
+    def add(a: Any, b: Any) -> Any:
+        return a + log_one_plus_exp(m, b - a)
+
+    left, right = [x[0]], [x[-1]]
+    for forth, back in zip(x[1:-1], x[-2:0:-1], strict=True):
+        left.append(add(left[-1], forth))
+        right.append(add(right[-1], back))
+    right.reverse()
+    inner = [add(a, b) for a, b in zip(left, right[1:], strict=False)]
+    return [right[0], *inner, left[-1]]
+
+
+@activation(
+    torch=counterpart("torch.nn.functional.softmax", dim=-1),
+    jax=counterpart("jax.nn.softmax", axis=-1),
+    rowwise=True,
+    range="simplex",
+)
+class Softmax:
+    """y_i = e^{x_i} / Σ_j e^{x_j}.   dx_i = y_i (dy_i - Σ_j y_j dy_j).
+
+    From ∂y_j/∂x_i = y_j ([i = j] - y_i). The bracket does not change when one number is taken
+    from every dy; taking the largest probability's makes its own term exactly 0, and the
+    sum is left to the small ones. Without this, 1 - y_i cancels where one class has it all.
+    Subtracting the row's maximum keeps e^x from overflowing. Boltzmann, 1868; Bridle, 1990.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return the exponentials of a row over their sum."""
+        e = exponentials(x)
+        return e / e.sum(axis=-1, keepdims=True)
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return y (dy - Σ y dy), dy counted from the largest probability's."""
+        largest = y == y.max(axis=-1, keepdims=True)
+        origin = (dy * largest).sum(axis=-1, keepdims=True) / largest.sum(
+            axis=-1, keepdims=True, dtype=dy.dtype
+        )
+        shifted = dy - origin
+        return y * (shifted - (y * shifted).sum(axis=-1, keepdims=True))
+
+    @staticmethod
+    def definition(m: Any, x: list[Any]) -> list[Any]:
+        """Return e^{x_i} / Σ_j e^{x_j}, as 1 / (1 + e^{log Σ_{j≠i} e^{x_j} - x_i})."""
+        if len(x) == 1:
+            return [0 * x[0] + 1]
+        return [logistic(m, a - b) for a, b in zip(x, logs_of_others(m, x), strict=True)]
+
+
+@activation(
+    torch=counterpart("torch.nn.functional.log_softmax", dim=-1),
+    jax=counterpart("jax.nn.log_softmax", axis=-1),
+    rowwise=True,
+    range="log_simplex",
+)
+class LogSoftmax:
+    """y_i = x_i - log Σ_j e^{x_j}.   dx_i = dy_i - p_i Σ_j dy_j, p = softmax(x).
+
+    From ∂y_j/∂x_i = [i = j] - p_i. With the row's maximum M, log Σ e^{x_j} = M + log1p(rest),
+    rest being the sum without one of the largest terms: the most likely class's -log1p(rest)
+    has all its digits. Its slope 1 - p_i is -expm1(y_i), so dx_i is written
+    dy_i (1 - p_i) - p_i (Σ_j dy_j - dy_i).
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return x - M - log1p(rest)."""
+        s = x - x.max(axis=-1, keepdims=True)
+        below = s < 0
+        ties = (~below).sum(axis=-1, keepdims=True, dtype=x.real.dtype)
+        rest = (np.exp(s) * below).sum(axis=-1, keepdims=True) + (ties - 1.0)
+        return s - np.log1p(rest)
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy (1 - p) - p (Σ dy - dy)."""
+        e = exponentials(x)
+        p = e / e.sum(axis=-1, keepdims=True)
+        others = dy.sum(axis=-1, keepdims=True) - dy
+        return -dy * np.expm1(y) - p * others
+
+    @staticmethod
+    def definition(m: Any, x: list[Any]) -> list[Any]:
+        """Return x_i - log Σ_j e^{x_j}, as -log(1 + e^{log Σ_{j≠i} e^{x_j} - x_i})."""
+        if len(x) == 1:
+            return [0 * x[0]]
+        return [-log_one_plus_exp(m, b - a) for a, b in zip(x, logs_of_others(m, x), strict=True)]

@@ -1,0 +1,203 @@
+"""The logistic function σ, its integral, its logarithm, and tanh.
+
+One number carries them all: e = e^{-|x|}, which never overflows and goes to zero on both sides.
+With it σ(x) = 1/(1 + e) above zero and e/(1 + e) below, and 1 - σ(x) the other way round. The
+textbook's slopes σ(1 - σ) and 1 - tanh² are differences of rounded numbers near 1 and lose every
+digit where the function saturates; written with e they lose none.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import COMPOSED, FloatArray, Parameter, activation, counterpart
+
+
+def logistic(m: Any, x: Any) -> Any:
+    """Return 1/(1 + e^-x) over the arithmetic m; as e^x/(1 + e^x) below 0, where e^-x is huge."""
+    return m.where(x, 1 / (1 + m.exp(-x)), m.exp(x) / (1 + m.exp(x)))
+
+
+def log_one_plus_exp(m: Any, x: Any) -> Any:
+    """Return log(1 + e^x) over the arithmetic m; x + log(1 + e^-x) above 0, where e^x is huge."""
+    return m.where(x, x + m.log1p(m.exp(-x)), m.log1p(m.exp(x)))
+
+
+@activation(torch="torch.sigmoid", jax="jax.nn.sigmoid", range="unit")
+class Sigmoid:
+    """y = σ(x) = 1 / (1 + e^-x).   dy/dx = y (1 - y).
+
+    dy/dx = e^-x / (1 + e^-x)²; this is even in x, so with e = e^{-|x|} it is e/(1 + e)², which
+    keeps its digits where y (1 - y) rounds to 0. Verhulst, 1838.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return 1/(1 + e) above 0 and e/(1 + e) below."""
+        e = np.exp(-np.maximum(x, -x))
+        return np.where(x > 0, 1.0, e) / (1.0 + e)
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy e/(1 + e)²."""
+        e = np.exp(-np.maximum(x, -x))
+        return dy * (e / ((1.0 + e) * (1.0 + e)))
+
+    @staticmethod
+    def definition(m: Any, x: Any) -> Any:
+        """Return 1 / (1 + e^-x)."""
+        return logistic(m, x)
+
+
+@activation(torch="torch.nn.functional.logsigmoid", jax="jax.nn.log_sigmoid")
+class LogSigmoid:
+    """y = log σ(x) = -log(1 + e^-x).   dy/dx = 1 - σ(x) = 1 - e^y.
+
+    Stable as min(x, 0) - log1p(e^{-|x|}): the large part is taken out exactly. 1 - e^y is
+    -expm1(y), and y has all its digits on the whole line, so the slope has too.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return min(x, 0) - log1p(e^{-|x|})."""
+        return np.minimum(x, 0.0) - np.log1p(np.exp(-np.maximum(x, -x)))
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy (1 - e^y)."""
+        return -dy * np.expm1(y)
+
+    @staticmethod
+    def definition(m: Any, x: Any) -> Any:
+        """Return -log(1 + e^-x)."""
+        return -log_one_plus_exp(m, -x)
+
+
+@activation(
+    # By default torch calls softplus a straight line from βx = 20, an error of 2e-9 there; 40 is
+    # beyond the last digit of float64 and still inside the range of float32's exp.
+    torch=counterpart("torch.nn.functional.softplus", threshold=40.0),
+    jax=COMPOSED,
+    # Powers of two: βx is then exact. Its rounding would be |βx| times larger in e^{-β|x|}.
+    parameters={"beta": Parameter(1.0, (0.5, 1.0, 2.0))},
+)
+class Softplus:
+    """y = log(1 + e^{βx}) / β.   dy/dx = σ(βx) = 1 - e^{-βy}.
+
+    Stable as max(x, 0) + log1p(e^{-β|x|})/β. 1 - e^{-βy} is -expm1(-βy), which has all digits
+    in both tails. Dugas et al., 2001.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray, beta: float) -> FloatArray:
+        """Return max(x, 0) + log1p(e^{-β|x|}) / β."""
+        return np.maximum(x, 0.0) + np.log1p(np.exp(-beta * np.maximum(x, -x))) / beta
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray, beta: float) -> FloatArray:
+        """Return dy (1 - e^{-βy})."""
+        return -dy * np.expm1(-beta * y)
+
+    @staticmethod
+    def definition(m: Any, x: Any, beta: float) -> Any:
+        """Return log(1 + e^{βx}) / β."""
+        return log_one_plus_exp(m, m.number(beta) * x) / m.number(beta)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, beta: float) -> Any:
+        """Return log(e^{βx} + e^0) / β."""
+        return xp.logaddexp(beta * x, xp.zeros_like(x)) / beta
+
+
+@activation(torch="torch.nn.functional.softsign", jax="jax.nn.soft_sign")
+class Softsign:
+    """y = x / (1 + |x|).   dy/dx = 1 / (1 + |x|)².
+
+    For x > 0 the quotient rule gives (1 + x - x)/(1 + x)², and the function is odd; |x| has a
+    kink at 0 and y has none, for x multiplies it. The reciprocal is squared, not the sum, which
+    would overflow. Bergstra et al., 2009.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return x / (1 + |x|)."""
+        return x / (1.0 + np.maximum(x, -x))
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy / (1 + |x|)²."""
+        r = 1.0 / (1.0 + np.maximum(x, -x))
+        return dy * (r * r)
+
+    @staticmethod
+    def definition(m: Any, x: Any) -> Any:
+        """Return x / (1 + |x|)."""
+        return x / (1 + m.abs(x))
+
+
+@activation(torch="torch.tanh", jax="jax.numpy.tanh")
+class Tanh:
+    """y = tanh x.   dy/dx = 1 - y².
+
+    1 - y² = 1/cosh² x = 4/(e^x + e^-x)²; with e = e^{-2|x|} it is 4e/(1 + e)². Where y has
+    rounded to ±1, from |x| = 19 in float64 and 9 in float32, 1 - y² is 0 and this is not.
+    LeCun, Bottou, Orr and Müller, 1998.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return tanh x."""
+        return np.tanh(x)
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy 4e/(1 + e)²."""
+        e = np.exp(-2.0 * np.maximum(x, -x))
+        return dy * (4.0 * e / ((1.0 + e) * (1.0 + e)))
+
+    @staticmethod
+    def definition(m: Any, x: Any) -> Any:
+        """Return tanh x."""
+        return m.tanh(x)
+
+
+@activation(torch="torch.nn.functional.tanhshrink", jax=COMPOSED)
+class Tanhshrink:
+    """y = x - tanh x.   dy/dx = tanh² x.
+
+    Near zero the difference is x³/3 - … and cancels. Over a common denominator it is
+    (x cosh x - sinh x)/cosh x, whose numerator Σ_{k≥1} 2k x^{2k+1}/(2k+1)! has only terms of one
+    sign. The series is used for |x| < 3/2, the difference beyond.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray) -> FloatArray:
+        """Return x - tanh x, by the series near zero."""
+        size = np.maximum(x, -x)
+        near = np.minimum(size, 1.5)
+        square = near * near
+        series = SERIES[0] * square
+        for coefficient in SERIES[1:]:
+            series = (series + coefficient) * square
+        return np.where(size < 1.5, x * (series / np.cosh(near)), x - np.tanh(x))
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy tanh² x."""
+        t = np.tanh(x)
+        return dy * (t * t)
+
+    @staticmethod
+    def definition(m: Any, x: Any) -> Any:
+        """Return x - tanh x."""
+        return x - m.tanh(x)
+
+    @staticmethod
+    def composition(xp: Any, x: Any) -> Any:
+        """Return x - tanh x."""
+        return x - xp.tanh(x)
+
+
+# 2k/(2k + 1)! from k = 12 down to 1: the next term is below the last digit at x = 3/2.
+SERIES = tuple(2 * k / math.factorial(2 * k + 1) for k in range(12, 0, -1))
