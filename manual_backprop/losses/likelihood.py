@@ -1,0 +1,81 @@
+"""Negative log-likelihoods of a count and of a real number, constants left out as PyTorch does."""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, loss
+
+
+@loss(
+    torch=counterpart("torch.nn.functional.poisson_nll_loss", log_input=True, full=False),
+    jax=COMPOSED,
+    targets=("count",),
+    elementwise=True,
+)
+class PoissonNll:
+    """L = e^y - t y: -log of the Poisson density with rate e^y, without log t!.
+
+    ∂L/∂y = e^y - t, the rate less the count. Nelder and Wedderburn, 1972.
+    """
+
+    @staticmethod
+    def forward(y: FloatArray, t: FloatArray) -> FloatArray:
+        """Return e^y - t y."""
+        return np.exp(y) - t * y
+
+    @staticmethod
+    def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
+        """Return dy = (e^y - t) dL."""
+        return (np.exp(y) - t) * dL
+
+    @staticmethod
+    def definition(m: Any, y: Any, t: float) -> Any:
+        """Return e^y - t y."""
+        return m.exp(y) - y * t
+
+    @staticmethod
+    def composition(xp: Any, y: Any, t: Any) -> Any:
+        """Return e^y - t y."""
+        return xp.exp(y) - t * y
+
+
+@loss(
+    torch=counterpart("torch.nn.functional.gaussian_nll_loss", full=False),
+    jax=COMPOSED,
+    targets=("real",),
+    elementwise=True,
+    parameters={"eps": Parameter(1e-6, (2.0**-20, 2.0**-4))},
+    arrays={"var": "entries"},
+)
+class GaussianNll:
+    """L = (log v + (y - t)²/v)/2 with v = max(var, eps), without log(2π)/2.
+
+    v is given, not predicted here, so ∂L/∂y = (y - t)/v alone. The square is taken as
+    d · (d/v): d² may overflow or vanish where d²/v does not. Nix and Weigend, 1994.
+    """
+
+    @staticmethod
+    def forward(y: FloatArray, t: FloatArray, var: FloatArray, eps: float) -> FloatArray:
+        """Return (log v + d²/v)/2."""
+        d, v = y - t, np.maximum(var, eps)
+        return 0.5 * (np.log(v) + d * (d / v))
+
+    @staticmethod
+    def backward(
+        y: FloatArray, t: FloatArray, dL: FloatArray, var: FloatArray, eps: float
+    ) -> FloatArray:
+        """Return dy = (y - t)/v dL."""
+        return (y - t) / np.maximum(var, eps) * dL
+
+    @staticmethod
+    def definition(m: Any, y: Any, t: float, var: float, eps: float) -> Any:
+        """Return (log v + (y - t)²/v)/2."""
+        v = m.number(max(float(var), float(eps)))
+        return (m.log(v) + (y - t) * (y - t) / v) / 2
+
+    @staticmethod
+    def composition(xp: Any, y: Any, t: Any, var: Any, eps: Any) -> Any:
+        """Return (log v + d²/v)/2."""
+        v = xp.maximum(var, eps)
+        return 0.5 * (xp.log(v) + xp.square(y - t) / v)

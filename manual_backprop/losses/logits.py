@@ -1,0 +1,224 @@
+"""Losses on logits: the softmax or sigmoid and its logarithm in one.
+
+Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilities (N, C).
+"""
+
+from typing import Any, cast
+
+import numpy as np
+
+from manual_backprop.losses.targets import (
+    IGNORE_INDEX,
+    Labels,
+    class_masses,
+    composed_hits,
+    label_count,
+)
+from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, loss
+
+
+@loss(
+    torch="torch.nn.functional.binary_cross_entropy_with_logits",
+    jax=COMPOSED,
+    targets=("unit",),
+    elementwise=True,
+)
+class BceWithLogits:
+    """L = -(t log σ(y) + (1 - t) log(1 - σ(y))) on a logit y.   ∂L/∂y = σ(y) - t.
+
+    With -log σ(y) = log(1 + e^-y) and log(1 + e^y) = y + log(1 + e^-y), the value is
+
+        L = c |y| + log(1 + e^-|y|),    c = 1 - t where y > 0, t elsewhere
+
+    whose terms are never negative; the usual max(y, 0) - t y + … cancels for t near 1. The slope
+    σ(y) - 1 of a well-classified y = 40 has no digit left, so where y > 0 the slope is taken from
+    the other side: σ(y) - t = (1 - t) - σ(-y).
+    """
+
+    @staticmethod
+    def forward(y: FloatArray, t: FloatArray) -> FloatArray:
+        """Return c |y| + log(1 + e^-|y|)."""
+        distance = np.maximum(y, -y)
+        return np.where(y > 0.0, 1.0 - t, t) * distance + np.log1p(np.exp(-distance))
+
+    @staticmethod
+    def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
+        """Return dy = (σ(y) - t) dL."""
+        e = np.exp(-np.abs(y))
+        lesser = e / (1.0 + e)  # σ(-|y|)
+        return np.where(y > 0.0, (1.0 - t) - lesser, lesser - t) * dL
+
+    @staticmethod
+    def definition(m: Any, y: Any, t: float) -> Any:
+        """Return t log(1 + e^-y) + (1 - t) log(1 + e^y)."""
+        terms = []
+        if t != 0:
+            terms.append(_softplus(m, -y) * t)
+        if t != 1:
+            terms.append(_softplus(m, y) * (m.number(1) - t))
+        return sum(terms[1:], terms[0])
+
+    @staticmethod
+    def composition(xp: Any, y: Any, t: Any) -> Any:
+        """Return t log(1 + e^-y) + (1 - t) log(1 + e^y) by logaddexp, which has no kink at 0."""
+        zero = xp.zeros_like(y)
+        return t * xp.logaddexp(zero, -y) + (1.0 - t) * xp.logaddexp(zero, y)
+
+
+@loss(
+    torch=counterpart("torch.nn.functional.cross_entropy", renamed={"class_weight": "weight"}),
+    jax=COMPOSED,
+    targets=("labels", "simplex"),
+    elementwise=False,
+    parameters={
+        "label_smoothing": Parameter(0.0, (0.0, 0.125, 0.25)),
+        "ignore_index": IGNORE_INDEX,
+    },
+    arrays={"class_weight": "classes"},
+)
+class CrossEntropy:
+    """L = -Σ_k a_k log p_k with p = softmax(y) and a_k = w_k ((1 - ε) t_k + ε/C).
+
+    t is a row of probabilities or the one-hot row of a label, w the class weights, ε the label
+    smoothing; a row whose label is ignore_index has a = 0. From ∂(-log p_k)/∂y_j = p_j - [j = k],
+
+        ∂L/∂y_j = Σ_k a_k (p_j - [j = k]) = p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k
+
+    For a label alone that is w (p_j - [j = t]). The last form is used because 1 - p_j is computed
+    as the sum of the other p: where p_j rounds to 1, p_j - 1 has no digit left. In the value,
+    log Σ_k e^(y_k - max) is log1p of the sum without the largest term for the same reason. The
+    mean is over the weights of the rows that count. Bridle, 1990; Szegedy et al., 2016 (ε).
+    """
+
+    @staticmethod
+    def forward(
+        y: FloatArray,
+        t: FloatArray | Labels,
+        label_smoothing: float = 0.0,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return -Σ_k a_k log p_k, shape (N,)."""
+        a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
+        top = np.max(y, axis=-1, keepdims=True)
+        # The masked gap overflows only where the loss itself does.
+        gap = top - np.where(a == 0.0, top, y)
+        _, others = _odds(y, top)
+        return cast(FloatArray, np.sum(a * (gap + np.log1p(others)), axis=-1))
+
+    @staticmethod
+    def backward(
+        y: FloatArray,
+        t: FloatArray | Labels,
+        dL: FloatArray,
+        label_smoothing: float = 0.0,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return dy_j = (p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k) dL."""
+        a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
+        top = np.max(y, axis=-1, keepdims=True)
+        odds, others = _odds(y, top)
+        total = 1.0 + others
+        rest = np.where(y == top, others, total - odds)  # Σ_{k≠j} p_k, times total
+        return (odds * _without_self(a) - a * rest) / total * dL[..., None]
+
+    @staticmethod
+    def definition(
+        m: Any,
+        y: list[Any],
+        t: list[float] | int,
+        label_smoothing: float = 0.0,
+        ignore_index: float = -100,
+        class_weight: list[float] | None = None,
+    ) -> Any:
+        """Return Σ_k a_k (log Σ_j e^y_j - y_k), logits taken relative to the likeliest target."""
+        classes = len(y)
+        if not isinstance(t, list) and t == ignore_index:
+            return m.number(0)
+        row = t if isinstance(t, list) else [int(k == t) for k in range(classes)]
+        anchor = y[max(range(classes), key=row.__getitem__)]
+        relative = [y_k - anchor for y_k in y]
+        log_sum = relative[0]
+        for y_k in relative[1:]:
+            log_sum = _log_add_exp(m, log_sum, y_k)
+        loss = m.number(0)
+        for k, t_k in enumerate(row):
+            mass = m.number(t_k) * (1 - m.number(label_smoothing))
+            mass = mass + m.number(label_smoothing) / classes
+            if class_weight is not None:
+                mass = mass * m.number(class_weight[k])
+            if t_k != 0 or label_smoothing != 0:
+                loss = loss + (log_sum - relative[k]) * mass
+        return loss
+
+    @staticmethod
+    def composition(
+        xp: Any,
+        y: Any,
+        t: Any,
+        label_smoothing: Any = 0.0,
+        ignore_index: Any = -100,
+        class_weight: Any = None,
+    ) -> Any:
+        """Return -Σ_k a_k log p_k; floor makes the shift a constant of differentiation."""
+        shifted = y - xp.floor(xp.max(y, axis=-1, keepdims=True))
+        log_sum = xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+        hit, counts = composed_hits(xp, y, t, ignore_index)
+        mass = hit * (1.0 - label_smoothing) + label_smoothing / y.shape[-1]
+        if class_weight is not None:
+            mass = mass * class_weight
+        terms = xp.where(mass == 0.0, 0.0, mass) * (log_sum - shifted)
+        return xp.sum(xp.where(counts, terms, 0.0), axis=-1)
+
+    @staticmethod
+    def count(
+        losses: FloatArray,
+        t: FloatArray | Labels,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+        **_: Any,
+    ) -> Any:
+        """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
+        return label_count(t, ignore_index, class_weight)
+
+
+def _odds(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return e^(y - top) and its sum over a row without one largest term, for top = max(y).
+
+    y - top is rounded, and at a gap of 700 that alone is 250 ulp of e^(y - top). The rounding
+    error of a difference is itself a float, found by Knuth's TwoSum, and enters as a factor.
+    Halves keep a gap between the largest floats of both signs from overflowing.
+    """
+    half, half_top = 0.5 * y, 0.5 * top
+    gap = half - half_top
+    shadow = gap - half
+    error = (half - (gap - shadow)) - (half_top + shadow)
+    odds: FloatArray = np.exp(2.0 * np.maximum(gap, -1000.0))  # e^-2000 is 0 in every dtype here
+    odds = odds + odds * (2.0 * error)
+    largest = y == top
+    ties = np.sum(np.where(largest, y.dtype.type(1.0), 0.0), axis=-1, keepdims=True)
+    return odds, (ties - 1.0) + np.sum(np.where(largest, 0.0, odds), axis=-1, keepdims=True)
+
+
+def _without_self(a: FloatArray) -> FloatArray:
+    """Return Σ_{k≠j} a_k of a row a >= 0.
+
+    Subtracting a_j from the sum loses digits only where a_j is most of it, so the largest entry
+    has a sum of its own.
+    """
+    top = np.max(a, axis=-1, keepdims=True)
+    largest = a == top
+    ties = np.sum(np.where(largest, a.dtype.type(1.0), 0.0), axis=-1, keepdims=True)
+    others = (ties - 1.0) * top + np.sum(np.where(largest, 0.0, a), axis=-1, keepdims=True)
+    return cast(FloatArray, np.where(largest, others, others + (top - a)))
+
+
+def _softplus(m: Any, x: Any) -> Any:
+    """Return log(1 + e^x) in two branches of equal value and slope."""
+    return m.where(x, x + m.log1p(m.exp(-x)), m.log1p(m.exp(x)))
+
+
+def _log_add_exp(m: Any, a: Any, b: Any) -> Any:
+    """Return log(e^a + e^b) in two branches of equal value and slope."""
+    return m.where(a - b, a + m.log1p(m.exp(b - a)), b + m.log1p(m.exp(a - b)))

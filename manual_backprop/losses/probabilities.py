@@ -1,0 +1,206 @@
+"""Losses on probabilities and log-probabilities.
+
+Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilities (N, C).
+"""
+
+from typing import Any, cast
+
+import numpy as np
+
+from manual_backprop.losses.targets import (
+    IGNORE_INDEX,
+    Labels,
+    class_masses,
+    composed_hits,
+    label_count,
+)
+from manual_backprop.spec import COMPOSED, FloatArray, counterpart, loss
+
+
+@loss(
+    torch="torch.nn.functional.binary_cross_entropy",
+    jax=COMPOSED,
+    predictions="unit",
+    targets=("unit",),
+    elementwise=True,
+)
+class BinaryCrossEntropy:
+    """L = -(t log y + (1 - t) log(1 - y)) on a probability y, with 0 · log 0 = 0.
+
+        ∂L/∂y = -t/y + (1 - t)/(1 - y) = (y - t)/(y (1 - y))
+
+    The one fraction cancels nothing but y - t, which is exact to rounding; the sum of two does.
+    For t = 0 it is 1/(1 - y) and for t = 1 it is -1/y, also at y = 0 and y = 1 where the fraction
+    is 0/0. Nothing is clamped: PyTorch holds log at -100 and so has another function below
+    e^-100. Good, 1952.
+    """
+
+    @staticmethod
+    def forward(y: FloatArray, t: FloatArray) -> FloatArray:
+        """Return -(t log y + (1 - t) log(1 - y))."""
+        log_y = np.log(np.where(t == 0.0, 1.0, y))
+        log_rest = np.log1p(-np.where(t == 1.0, 0.0, y))
+        return -(t * log_y + (1.0 - t) * log_rest)
+
+    @staticmethod
+    def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
+        """Return dy = (y - t)/(y (1 - y)) dL."""
+        zero, one = t == 0.0, t == 1.0
+        numerator = np.where(zero, 1.0, np.where(one, -1.0, y - t))
+        denominator = np.where(zero, 1.0, y) * np.where(one, 1.0, 1.0 - y)
+        return cast(FloatArray, numerator / denominator * dL)
+
+    @staticmethod
+    def definition(m: Any, y: Any, t: float) -> Any:
+        """Return -(t log y + (1 - t) log(1 - y)), a term of weight 0 left out."""
+        if t == 0:
+            return -m.log1p(-y)
+        if t == 1:
+            return -m.log(y)
+        return -(m.log(y) * t + m.log1p(-y) * (m.number(1) - t))
+
+    @staticmethod
+    def composition(xp: Any, y: Any, t: Any) -> Any:
+        """Return the two terms, the logarithm of a term of weight 0 taken at 1."""
+        log_y = xp.log(xp.where(t == 0.0, 1.0, y))
+        log_rest = xp.log1p(-xp.where(t == 1.0, 0.0, y))
+        return -(t * log_y + (1.0 - t) * log_rest)
+
+
+@loss(torch=COMPOSED, jax=COMPOSED, predictions="simplex", targets=("simplex",), elementwise=False)
+class CategoricalCrossEntropy:
+    """L = -Σ_j t_j log y_j on a row y of probabilities, with 0 · log 0 = 0.   ∂L/∂y_j = -t_j/y_j.
+
+    y_j stands in one term, so the slope has one term; that Σ y = 1 is the business of the softmax
+    below. Where t_j = 0 the slope is 0, also at y_j = 0. Good, 1952.
+    """
+
+    @staticmethod
+    def forward(y: FloatArray, t: FloatArray) -> FloatArray:
+        """Return -Σ_j t_j log y_j, shape (N,)."""
+        return cast(FloatArray, -np.sum(t * np.log(np.where(t == 0.0, 1.0, y)), axis=-1))
+
+    @staticmethod
+    def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
+        """Return dy_j = -t_j/y_j dL."""
+        return -t / np.where(t == 0.0, 1.0, y) * dL[..., None]
+
+    @staticmethod
+    def definition(m: Any, y: list[Any], t: list[float]) -> Any:
+        """Return -Σ_j t_j log y_j, the terms of weight 0 left out."""
+        terms = [m.log(y_j) * -t_j for y_j, t_j in zip(y, t, strict=True) if t_j != 0]
+        return sum(terms, m.number(0))
+
+    @staticmethod
+    def composition(xp: Any, y: Any, t: Any) -> Any:
+        """Return -Σ_j t_j log y_j, the logarithm of a term of weight 0 taken at 1."""
+        return -xp.sum(t * xp.log(xp.where(t == 0.0, 1.0, y)), axis=-1)
+
+
+@loss(
+    torch=counterpart("torch.nn.functional.nll_loss", renamed={"class_weight": "weight"}),
+    jax=COMPOSED,
+    predictions="log_simplex",
+    targets=("labels",),
+    elementwise=False,
+    parameters={"ignore_index": IGNORE_INDEX},
+    arrays={"class_weight": "classes"},
+)
+class Nll:
+    """L = -w_t y_t on log-probabilities y: minus the one that the label t names.
+
+    ∂L/∂y_j = -w_t [j = t]; 0 for a row whose label is ignore_index. The mean is over the weights
+    of the rows that count.
+    """
+
+    @staticmethod
+    def forward(
+        y: FloatArray,
+        t: Labels,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return -w_t y_t, shape (N,)."""
+        mass = class_masses(y, t, 0.0, ignore_index, class_weight)
+        return cast(FloatArray, -np.sum(mass * y, axis=-1))
+
+    @staticmethod
+    def backward(
+        y: FloatArray,
+        t: Labels,
+        dL: FloatArray,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return dy_j = -w_t [j = t] dL."""
+        mass = class_masses(y, t, 0.0, ignore_index, class_weight)
+        return np.where(mass == 0.0, 0.0, -mass * dL[..., None])
+
+    @staticmethod
+    def definition(
+        m: Any,
+        y: list[Any],
+        t: int,
+        ignore_index: float = -100,
+        class_weight: list[float] | None = None,
+    ) -> Any:
+        """Return -w_t y_t."""
+        if t == ignore_index:
+            return m.number(0)
+        return -y[t] if class_weight is None else y[t] * -m.number(class_weight[t])
+
+    @staticmethod
+    def composition(
+        xp: Any, y: Any, t: Any, ignore_index: Any = -100, class_weight: Any = None
+    ) -> Any:
+        """Return -Σ_j w_j [j = t] y_j."""
+        hit, counts = composed_hits(xp, y, t, ignore_index)
+        terms = xp.where(hit != 0.0, y, 0.0)
+        if class_weight is not None:
+            terms = terms * class_weight
+        return -xp.sum(xp.where(counts, terms, 0.0), axis=-1)
+
+    @staticmethod
+    def count(
+        losses: FloatArray,
+        t: Labels,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> Any:
+        """Return the sum of the weights of the labels that count."""
+        return label_count(t, ignore_index, class_weight)
+
+
+@loss(
+    torch="torch.nn.functional.kl_div",
+    jax=COMPOSED,
+    predictions="log_simplex",
+    targets=("simplex",),
+    elementwise=True,
+)
+class KlDiv:
+    """L = t (log t - y) on a log-probability y, with 0 · log 0 = 0.   ∂L/∂y = -t.
+
+    Summed over a row it is Σ t log(t/p), the divergence of p = e^y from t. Kullback and Leibler,
+    1951.
+    """
+
+    @staticmethod
+    def forward(y: FloatArray, t: FloatArray) -> FloatArray:
+        """Return t (log t - y)."""
+        return t * (np.log(np.where(t == 0.0, 1.0, t)) - y)
+
+    @staticmethod
+    def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
+        """Return dy = -t dL."""
+        return -t * dL
+
+    @staticmethod
+    def definition(m: Any, y: Any, t: float) -> Any:
+        """Return t (log t - y)."""
+        return y * 0 if t == 0 else (m.log(m.number(t)) - y) * t
+
+    @staticmethod
+    def composition(xp: Any, y: Any, t: Any) -> Any:
+        """Return t (log t - y), the logarithm of a target 0 taken at 1."""
+        return t * (xp.log(xp.where(t == 0.0, 1.0, t)) - y)

@@ -1,0 +1,59 @@
+"""What the losses on classes share: labels and soft labels as masses (N, C)."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.spec import FloatArray, Parameter
+
+Labels = npt.NDArray[np.integer[Any]]
+
+# Negative, because PyTorch takes no other ignore_index beside soft labels.
+IGNORE_INDEX = Parameter(-100, (-100, -1))
+
+
+def is_labels(t: npt.NDArray[Any]) -> bool:
+    """Tell labels from soft labels: by the kind of the dtype alone."""
+    return t.dtype.kind in "iu"
+
+
+def class_masses(
+    y: FloatArray,
+    t: FloatArray | Labels,
+    label_smoothing: float,
+    ignore_index: float,
+    class_weight: FloatArray | None,
+) -> FloatArray:
+    """Return a_k = w_k ((1 - ε) t_k + ε/C), 0 in ignored rows; (N, C), in the real dtype of y."""
+    classes = y.shape[-1]
+    dtype = y.real.dtype.type
+    if is_labels(t):
+        uniform = label_smoothing / classes
+        hit = np.arange(classes) == t[..., None]
+        masses = np.where(hit, dtype((1.0 - label_smoothing) + uniform), dtype(uniform))
+        masses = np.where(t[..., None] == ignore_index, 0.0, masses)
+    else:
+        masses = t * (1.0 - label_smoothing) + label_smoothing / classes
+    return masses if class_weight is None else masses * class_weight
+
+
+def label_count(
+    t: FloatArray | Labels, ignore_index: float, class_weight: FloatArray | None
+) -> Any:
+    """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
+    if not is_labels(t):
+        return t.shape[0]
+    counts = t != ignore_index
+    if class_weight is None:
+        return np.sum(counts)
+    hit = (np.arange(len(class_weight)) == t[..., None]) & counts[..., None]
+    return np.sum(np.where(hit, class_weight, 0.0))
+
+
+def composed_hits(xp: Any, y: Any, t: Any, ignore_index: Any) -> tuple[Any, Any]:
+    """Return the one-hot or soft targets (N, C) and which rows count (N, 1)."""
+    if not xp.isdtype(t.dtype, "integral"):
+        return t, xp.ones_like(t[..., :1], dtype=xp.bool)
+    hit = xp.arange(y.shape[-1]) == t[..., None]
+    return xp.where(hit, xp.ones_like(y), xp.zeros_like(y)), t[..., None] != ignore_index
