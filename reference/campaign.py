@@ -1,0 +1,253 @@
+"""A campaign: many problems through draw → answers → screen → judge → record, block by block.
+
+A block is a range of positions in the selection. Its result depends on nothing but the plan and
+that range, and results merge in any order, so workers, interruptions and resumption change no byte.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from manual_backprop.spec import InvalidInput
+from reference.findings import finding_of, merge_findings
+from reference.judge import Judgement, judge, screen
+from reference.oracles import Answer, Oracle, crashed, load, skipped
+from reference.problems import Drawn, Selection, cell, draw
+from reports.records import Cell, Coverage, Finding, OracleStatus, decade
+
+BLOCK = 512
+"""Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
+
+ON_ALL = ("manual", "torch", "jax")
+"""Oracles that answer every problem; the others are asked where the arbiter judges."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be run, as plain data: it travels to workers and into the store."""
+
+    seed: int = 0
+    problems: int = 2000
+    activations: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    regimes: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    oracles: tuple[str, ...] = ("manual", "torch", "jax", "complex_step")
+    arbiter_share: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.problems < 1:
+            raise InvalidInput(f"problems={self.problems}: expected at least 1")
+        if not 0 <= self.seed < 2**64:
+            raise InvalidInput(f"seed={self.seed}: expected an integer from 0 to 2**64 − 1")
+        if not 0 <= self.arbiter_share <= 1:
+            raise InvalidInput(f"arbiter_share={self.arbiter_share}: expected a share from 0 to 1")
+        self.selection()
+
+    def selection(self) -> Selection:
+        """Return the cells that the plan is restricted to."""
+        return Selection(self.activations, self.losses, self.regimes, self.dtypes)
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Return the ranges of positions that make up the run."""
+        return [
+            (start, min(start + BLOCK, self.problems)) for start in range(0, self.problems, BLOCK)
+        ]
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What one problem came to, in few bytes."""
+
+    index: int
+    verdict: str
+    scaled: float
+    tensor: str
+    between: str
+
+
+class BlockResult(msgspec.Struct, frozen=True, array_like=True):
+    """What a block came to."""
+
+    start: int
+    stop: int
+    outcomes: list[Outcome]
+    findings: list[Finding]
+    arbitrated: int
+    entries: int
+    coverage: dict[str, int]
+
+
+def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
+    """Draw, answer, screen and judge the problems at positions start to stop − 1."""
+    selection = plan.selection()
+    drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
+    on_all = {name: oracle for name, oracle in oracles.items() if name in ON_ALL}
+    when_judged = {name: oracle for name, oracle in oracles.items() if name not in ON_ALL}
+    answers = {name: _answers(oracle, drawn) for name, oracle in on_all.items()}
+    result = BlockResult(start, stop, [], [], 0, 0, {})
+    findings: list[Finding] = []
+    arbitrated = entries = 0
+    coverage: dict[str, int] = {}
+    for i, one in enumerate(drawn):
+        given = {name: block[i] for name, block in answers.items()}
+        entries += sum(g.size for g in given["manual"].gradients.values())
+        for key in _coverage_keys(one):
+            coverage[key] = coverage.get(key, 0) + 1
+        screening = screen(one.problem, given)
+        spelled = "AGREE"
+        if not screening.passed or audited(plan, one.index):
+            given |= {name: _answers(o, [one])[0] for name, o in when_judged.items()}
+            judgement = judge(one.problem, given, screened=screening)
+            arbitrated += 1
+            spelled = judgement.verdict
+            if spelled != "AGREE":
+                findings.append(finding_of(one, given, judgement))
+        worst = screening.worst
+        result.outcomes.append(
+            Outcome(
+                one.index,
+                spelled,
+                worst.scaled,
+                worst.tensor,
+                f"{worst.left}, {worst.right}" if worst.left else "",
+            )
+        )
+    return msgspec.structs.replace(
+        result,
+        findings=merge_findings(findings),
+        arbitrated=arbitrated,
+        entries=entries,
+        coverage=coverage,
+    )
+
+
+def merge_results(parts: list[BlockResult]) -> BlockResult:
+    """Put the parts of a block, in order, together again."""
+    coverage: dict[str, int] = {}
+    for part in parts:
+        for key, count in part.coverage.items():
+            coverage[key] = coverage.get(key, 0) + count
+    return BlockResult(
+        parts[0].start,
+        parts[-1].stop,
+        [outcome for part in parts for outcome in part.outcomes],
+        merge_findings([finding for part in parts for finding in part.findings]),
+        sum(part.arbitrated for part in parts),
+        sum(part.entries for part in parts),
+        coverage,
+    )
+
+
+def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
+    """Ask the named oracles and the arbiter about one problem, whatever the screen says."""
+    answers = {name: _answers(oracle, [one])[0] for name, oracle in load(names).items()}
+    return answers, judge(one.problem, answers, screened=screen(one.problem, answers))
+
+
+def audited(plan: Plan, index: int) -> bool:
+    """Say whether the arbiter judges this problem whatever the screen says: a fixed share of all.
+
+    The index is spread over 2^64 by an odd multiplier (Knuth's multiplicative hash), so the share
+    is even over the cells, and the same for every run of the seed.
+    """
+    spread = (index + plan.seed) * 0x9E3779B97F4A7C15 % 2**64
+    return spread < plan.arbiter_share * 2**64
+
+
+def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list[OracleStatus]:
+    """Return which oracles could answer here, and why the others could not."""
+    rows = []
+    for name, oracle in oracles.items():
+        reason = oracle.unavailable()
+        rows.append(
+            OracleStatus(
+                name=name,
+                version=versions.get(name, ""),
+                status="skipped" if reason else "ok",
+                reason=reason or "",
+            )
+        )
+    return rows
+
+
+def cells_of(plan: Plan, results: Iterable[BlockResult]) -> Iterator[Cell]:
+    """Merge the outcomes of all blocks into one counter a cell, in the order of the cells."""
+    counters: dict[tuple[str, ...], dict[str, Any]] = {}
+    for result in results:
+        for outcome in result.outcomes:
+            _count(counters.setdefault(cell(outcome.index), _empty()), outcome)
+    for key in sorted(counters):
+        activation, loss, regime, dtype = key
+        counter = counters[key]
+        worst: Outcome = counter["worst"]
+        yield Cell(
+            activation=activation,
+            loss=loss,
+            regime=regime,
+            dtype=dtype,
+            n=counter["n"],
+            verdicts=counter["verdicts"],
+            histogram=counter["histogram"],
+            worst_scaled=worst.scaled,
+            worst_at=f"{plan.seed}:{worst.index}",
+            worst_tensor=worst.tensor,
+            worst_between=worst.between,
+        )
+
+
+def coverage_of(results: Iterable[BlockResult]) -> list[Coverage]:
+    """Merge the blocks' coverage counters."""
+    total: dict[str, int] = {}
+    for result in results:
+        for key, count in result.coverage.items():
+            total[key] = total.get(key, 0) + count
+    return [
+        Coverage(what=what, name=name, count=total[f"{what}/{name}"])
+        for what, _, name in (key.partition("/") for key in sorted(total))
+    ]
+
+
+def _empty() -> dict[str, Any]:
+    return {"n": 0, "verdicts": {}, "histogram": {}, "worst": None}
+
+
+def _count(counter: dict[str, Any], outcome: Outcome) -> None:
+    counter["n"] += 1
+    for part, key in (("verdicts", outcome.verdict), ("histogram", decade(outcome.scaled))):
+        counter[part][key] = counter[part].get(key, 0) + 1
+    worst = counter["worst"]
+    # The larger error, then the smaller index: an order that no order of merging changes.
+    if worst is None or (-outcome.scaled, outcome.index) < (-worst.scaled, worst.index):
+        counter["worst"] = outcome
+
+
+def _coverage_keys(one: Drawn) -> list[str]:
+    network = one.problem.network
+    keys = [
+        f"depth/{len(network.layers)}",
+        f"reduction/{network.reduction}",
+        f"regime/{one.cell.regime}",
+        f"dtype/{one.cell.dtype}",
+        "cotangent/" + ("uniform" if one.problem.weights is None else "random"),
+        f"batch/{one.problem.batch}",
+    ]
+    keys += {f"activation/{layer.activation}" for layer in network.layers}
+    return [*keys, f"loss/{network.loss}"]
+
+
+def _answers(oracle: Oracle, drawn: list[Drawn]) -> list[Answer]:
+    """Ask a block at once; where that fails, one by one, so that one failure costs one answer."""
+    reason = oracle.unavailable()
+    if reason:
+        return [skipped(oracle.name, reason)] * len(drawn)
+    try:
+        return oracle.answers([one.problem for one in drawn])
+    except Exception:  # an oracle may fail in any way; the answer says how
+        return [_one_answer(oracle, one) for one in drawn]
+
+
+def _one_answer(oracle: Oracle, one: Drawn) -> Answer:
+    try:
+        return oracle.answer(one.problem)
+    except Exception as error:
+        return crashed(oracle.name, error)

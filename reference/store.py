@@ -1,0 +1,108 @@
+"""Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed."""
+
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from manual_backprop.spec import InvalidInput
+from reference.campaign import BlockResult, Plan
+
+NAME = "campaign.sqlite"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS plan (only INTEGER PRIMARY KEY CHECK (only = 1), plan BLOB NOT NULL,
+                                 environment BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS blocks (start INTEGER PRIMARY KEY, result BLOB NOT NULL);
+"""
+
+
+class Store:
+    """The blocks of one run. A finished block is one transaction; the file is held exclusively."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        try:
+            self._base = sqlite3.connect(self.path, timeout=0.2, isolation_level=None)
+            # The lock is taken by the first write and kept until the connection closes or dies.
+            self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._base.execute("PRAGMA synchronous = NORMAL")
+            self._base.execute("BEGIN EXCLUSIVE")
+            for statement in _SCHEMA.split(";"):
+                self._base.execute(statement)
+            self._base.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise InvalidInput(_explained(self.path, error)) from None
+
+    def begin(self, plan: Plan, environment: dict[str, str]) -> None:
+        """Start anew: forget every block and keep the plan."""
+        with _clear_errors(self.path):
+            self._base.execute("BEGIN")
+            self._base.execute("DELETE FROM blocks")
+            self._base.execute(
+                "INSERT OR REPLACE INTO plan VALUES (1, ?, ?)",
+                (msgspec.json.encode(plan), msgspec.json.encode(environment)),
+            )
+            self._base.execute("COMMIT")
+
+    def plan(self) -> tuple[Plan, dict[str, str]] | None:
+        """Return the plan and environment that the run was begun with."""
+        with _clear_errors(self.path):
+            row = self._base.execute("SELECT plan, environment FROM plan").fetchone()
+        if row is None:
+            return None
+        with _clear_errors(self.path):
+            return (
+                msgspec.json.decode(row[0], type=Plan),
+                msgspec.json.decode(row[1], type=dict[str, str]),
+            )
+
+    def add(self, result: BlockResult) -> None:
+        """Keep a finished block, whole or not at all."""
+        packed = zlib.compress(msgspec.msgpack.encode(result))
+        with _clear_errors(self.path):
+            self._base.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?)", (result.start, packed))
+
+    def finished(self) -> set[int]:
+        """Return the first position of every finished block."""
+        with _clear_errors(self.path):
+            return {start for (start,) in self._base.execute("SELECT start FROM blocks")}
+
+    def results(self) -> Iterator[BlockResult]:
+        """Yield the finished blocks in order, one in memory at a time."""
+        with _clear_errors(self.path):
+            for (packed,) in self._base.execute("SELECT result FROM blocks ORDER BY start"):
+                yield msgspec.msgpack.decode(zlib.decompress(packed), type=BlockResult)
+
+    def close(self) -> None:
+        """Give up the lock; the file stays."""
+        self._base.close()
+
+    def remove(self) -> None:
+        """Close and delete the file: the report stands, nothing is left to resume."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class _clear_errors:
+    """Turn what SQLite, zlib and msgspec say of a broken file or a full disk into one line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (sqlite3.Error, zlib.error, msgspec.DecodeError)):
+            raise InvalidInput(_explained(self.path, error)) from None
+
+
+def _explained(path: Path, error: Exception) -> str:
+    if "locked" in str(error):
+        return f"out={str(path.parent)!r}: another run is writing this folder"
+    if "full" in str(error):
+        return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
+    return f"{path}: {error}"

@@ -1,0 +1,90 @@
+"""Distances: what they measure, and that a bug planted in them is seen."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from reference import compare as compare_module
+from reference.compare import compare, distance, ulps_between
+from reference.oracles import Answer
+
+floats = st.floats(width=64, allow_nan=False)
+
+
+@given(floats, st.integers(0, 50))
+def test_ulps_count_the_floats_in_between(start: float, steps: int) -> None:
+    end = np.float64(start)
+    for _ in range(steps):
+        end = np.nextafter(end, np.inf)
+    assert ulps_between(np.float64(start), end) == (steps if end > start else 0) or np.isinf(end)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ulps_pass_zero_and_know_the_line(dtype: type) -> None:
+    tiny = np.nextafter(dtype(0), dtype(1))
+    assert ulps_between(-tiny, tiny) == 2
+    assert ulps_between(dtype(-0.0), dtype(0.0)) == 0
+    assert ulps_between(dtype(1), dtype(1) + np.finfo(dtype).eps) == 1
+    assert ulps_between(dtype(np.nan), dtype(1)) == math.inf
+    assert ulps_between(dtype(np.nan), dtype(np.nan)) == 0
+    assert ulps_between(-np.finfo(dtype).max, np.finfo(dtype).max) > 2**31
+
+
+@given(hnp.arrays(np.float64, (3, 4), elements=st.floats(-8, 8)), st.integers(0, 11))
+def test_the_worst_entry_is_found(a: np.ndarray, at: int) -> None:
+    b = a.copy()
+    b.flat[at] += 1.0
+    found = distance("t", "a", "b", a, b)
+    assert found.index == tuple(np.unravel_index(at, a.shape))
+    assert found.difference == pytest.approx(1.0)
+    assert found.scaled == found.difference / max(np.abs(a).max(), np.abs(b).max())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_infinitely_far_unless_both_are_the_same(bad: float) -> None:
+    a = np.array([1.0, bad])
+    assert distance("t", "a", "b", a, a.copy()).difference == 0
+    assert distance("t", "a", "b", a, np.array([1.0, 2.0])).scaled == math.inf
+
+
+def test_another_shape_or_dtype_is_infinitely_far() -> None:
+    a = np.ones((2, 3))
+    assert distance("t", "a", "b", a, a.T).scaled == math.inf
+    assert distance("t", "a", "b", a, a.astype(np.float32)).scaled == math.inf
+
+
+def test_loss_comes_first_and_every_tensor_follows() -> None:
+    gradients = {"layers.0.weight": np.ones((2, 3)), "x": np.ones((4, 2))}
+    left = Answer("manual", np.float64(1), gradients)
+    right = Answer("torch", np.float64(2), {k: v + 1 for k, v in gradients.items()})
+    assert [d.tensor for d in compare(left, right)] == ["loss", "layers.0.weight", "x"]
+    assert all(d.difference == 1 for d in compare(left, right))
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda a, b: np.zeros(np.shape(a)),  # finds nothing
+        lambda a, b: np.nan_to_num(np.abs(a - b), nan=0.0),  # a NaN passes
+        lambda a, b: np.abs(np.abs(a) - np.abs(b)),  # a sign passes
+        lambda a, b: np.where(np.arange(a.size).reshape(a.shape) == 0, np.abs(a - b), 0),
+    ],
+    ids=["nothing", "nan", "sign", "first entry only"],
+)
+def test_a_bug_planted_in_the_comparison_is_caught(
+    planted: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probes that a right comparison passes and each of these wrong ones fails."""
+
+    def probes_pass() -> bool:
+        a = np.array([1.0, 2.0, 3.0])
+        wrong = [np.array([1.0, 2.0, 4.0]), np.array([1.0, np.nan, 3.0]), np.array([1.0, -2.0, 3])]
+        return all(distance("t", "a", "b", a, b).difference > 0 for b in wrong)
+
+    assert probes_pass()
+    monkeypatch.setattr(compare_module, "absolute_difference", planted)
+    assert not probes_pass()

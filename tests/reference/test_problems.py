@@ -1,0 +1,144 @@
+"""Problems: pure in (seed, index), every cell met, no hiding place in the default draws."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import Problem, check_problem
+from manual_backprop.spec import InvalidInput
+from reference import strategies
+from reference.problems import (
+    DTYPES,
+    REGIMES,
+    Selection,
+    cell,
+    draw,
+    number_of_cells,
+    parse_address,
+)
+
+
+def same(a: Problem, b: Problem) -> bool:
+    """Compare two problems bit by bit."""
+    arrays = [(a.x, b.x), (a.targets, b.targets)]
+    arrays += [(a.parameters[k], b.parameters[k]) for k in a.parameters]
+    arrays += [(a.arrays[k], b.arrays[k]) for k in a.arrays]
+    if a.weights is not None and b.weights is not None:
+        arrays.append((a.weights, b.weights))
+    return (
+        a.network == b.network
+        and (a.weights is None) == (b.weights is None)
+        and all(p.dtype == q.dtype and p.tobytes() == q.tobytes() for p, q in arrays)
+    )
+
+
+def test_a_whole_turn_meets_every_cell_once() -> None:
+    cells = [cell(i) for i in range(number_of_cells())]
+    assert len(set(cells)) == len(cells)
+    assert cell(number_of_cells() + 5) == cell(5)
+
+
+def test_every_pair_and_regime_appears_in_two_thousand() -> None:
+    cells = [cell(i) for i in range(2000)]
+    assert {(c.activation, c.loss) for c in cells} == {(a, b) for a in ACTIVATIONS for b in LOSSES}
+    assert {c.regime for c in cells} == set(REGIMES)
+    assert {c.dtype for c in cells} == set(DTYPES)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_a_problem_is_a_pure_function_of_seed_and_index(seed: int, index: int) -> None:
+    assert same(draw(seed, index).problem, draw(seed, index).problem)
+
+
+def test_seed_and_index_both_matter() -> None:
+    turn = number_of_cells()
+    first = draw(0, 0).problem
+    assert not same(first, draw(1, 0).problem)
+    assert not same(first, draw(0, turn).problem)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**40))
+def test_every_problem_is_valid_and_holds_its_cell(seed: int, index: int) -> None:
+    one = draw(seed, index)
+    check_problem(one.problem)
+    network = one.problem.network
+    assert one.cell.activation in [layer.activation for layer in network.layers]
+    assert network.loss == one.cell.loss
+    assert one.problem.dtype == one.cell.dtype
+
+
+def test_default_draws_avoid_hiding_places() -> None:
+    for index in range(number_of_cells()):
+        where = cell(index)
+        if where.regime != "ordinary":
+            continue
+        problem = draw(7, index).problem
+        widths = problem.network.widths
+        assert problem.batch >= 2
+        assert min(widths) >= 2
+        assert all(a != b for a, b in zip(widths, widths[1:], strict=False))
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_each_regime_draws_what_it_says(regime: str) -> None:
+    selection = Selection(regimes=(regime,), dtypes=("float64",))
+    problems = [draw(3, i).problem for i in selection.indices(200)]
+    if regime == "lattice":
+        assert all((2 * p.x == np.rint(2 * p.x)).all() for p in problems)
+    if regime == "subnormal":
+        assert all((np.abs(p.x) < 100 * np.finfo(float).tiny).all() for p in problems)
+    if regime == "repeated_rows":
+        assert all((p.x == p.x[0]).all() for p in problems)
+    if regime == "special":
+        assert any(p.batch == 1 for p in problems)
+        assert any(max(p.network.widths) == 1 for p in problems)
+    if regime == "huge":
+        assert max(np.abs(p.x).max() for p in problems) > 2.0**40
+
+
+def test_the_kink_regime_lands_on_kinks() -> None:
+    """Of the networks aimed at a piecewise activation, the forward walk meets the kink exactly."""
+    from manual_backprop.network import forward
+    from reference.kinks import kinks
+
+    met = aimed = 0
+    for index in Selection(regimes=("kink",)).indices(300):
+        one = draw(0, index)
+        layers = one.problem.network.layers
+        found = [
+            (f"layers.{i}.z", kinks(layer.activation, tuple(sorted(layer.parameters.items()))))
+            for i, layer in enumerate(layers)
+            if layer.activation == one.cell.activation
+        ]
+        if not any(points for _, points in found):
+            continue
+        aimed += 1
+        with np.errstate(all="ignore"):
+            steps = forward(one.problem).steps
+        met += any(
+            (np.abs(steps[z] - p) <= np.spacing(steps[z].dtype.type(abs(p)))).any()
+            for z, points in found
+            for p in points
+        )
+    assert aimed > 50
+    assert met > 0.9 * aimed
+
+
+@pytest.mark.parametrize("name", ["activations", "losses", "regimes", "dtypes"])
+def test_an_unknown_name_is_a_clear_error(name: str) -> None:
+    with pytest.raises(InvalidInput, match="'nonsense' is unknown; expected one of"):
+        Selection(**{name: ("nonsense",)})
+
+
+@pytest.mark.parametrize("address", ["", "1", "1:", ":1", "a:b", "1:-1", "1:2:3", "٣:1"])
+def test_a_bad_address_is_a_clear_error(address: str) -> None:
+    with pytest.raises(InvalidInput, match="SEED:INDEX"):
+        parse_address(address)
+
+
+@given(strategies.problems())
+def test_the_public_strategy_draws_valid_problems(problem: Problem) -> None:
+    check_problem(problem)
