@@ -1,0 +1,292 @@
+"""Numbers that carry their own proven error, and how fast they change.
+
+A ball is a midpoint and a radius that is proven to cover all rounding (python-flint's `arb`). A
+`Dual` is a ball together with its slopes by the inputs of one operation, by forward-mode
+differentiation; `Arithmetic` is what a `definition` is written over.
+
+Where a definition decides (`where`, `max`, `min`, `abs`), the sign of a decision variable picks
+the branch. On an exact tie the value is the stated one and the slopes are the ball of everything
+between the two one-sided slopes; where precision does not decide, the value is the hull of the
+branches too. Nothing about kinks is typed in per operation, and two smooth branches of equal slope
+stay thin. What is not defined (log 0, 0/0) is the ball `nan`, what is not bounded is `[+/- inf]`;
+nothing raises.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, cast
+
+from flint import arb, ctx, fmpq
+
+Ball = Any
+"""An `arb`; python-flint carries no types."""
+
+UNDEFINED: Ball = arb("nan")
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """Compute with `bits` bits inside the block."""
+    before = ctx.prec
+    ctx.prec = bits
+    try:
+        yield
+    finally:
+        ctx.prec = before
+
+
+def exact(value: float | int | str | Fraction | Ball) -> Ball:
+    """Return the ball of a number: floats and ints as they are, fractions rounded once."""
+    if isinstance(value, str):
+        value = Fraction(value)
+    if isinstance(value, Fraction):
+        return arb(fmpq(value.numerator, value.denominator))
+    return arb(value)
+
+
+class Slopes:
+    """The slopes of one number by the inputs of a row; an input that is not named has slope 0."""
+
+    __slots__ = ("by",)
+
+    def __init__(self, by: dict[int, Ball]) -> None:
+        self.by = by
+
+    def __add__(self, other: "Slopes") -> "Slopes":
+        total = dict(self.by)
+        for i, slope in other.by.items():
+            total[i] = total[i] + slope if i in total else slope
+        return Slopes(total)
+
+    def __sub__(self, other: "Slopes") -> "Slopes":
+        return self + -other
+
+    def __neg__(self) -> "Slopes":
+        return Slopes({i: -slope for i, slope in self.by.items()})
+
+    def __mul__(self, factor: Any) -> "Slopes":
+        return Slopes({i: slope * factor for i, slope in self.by.items()})
+
+    def __truediv__(self, divisor: Any) -> "Slopes":
+        return Slopes({i: slope / divisor for i, slope in self.by.items()})
+
+    def union(self, other: "Slopes") -> "Slopes":
+        """Return the hull, input by input."""
+        zero = arb(0)
+        names = self.by.keys() | other.by.keys()
+        return Slopes({i: self.by.get(i, zero).union(other.by.get(i, zero)) for i in names})
+
+
+class Dual:
+    """A value and its slope: one ball for a function of one number, `Slopes` for one of a row."""
+
+    __slots__ = ("slope", "value")
+
+    def __init__(self, value: Ball, slope: Any) -> None:
+        self.value = value
+        self.slope = slope
+
+    def __add__(self, other: Any) -> "Dual":
+        if type(other) is Dual:
+            return Dual(self.value + other.value, self.slope + other.slope)
+        return Dual(self.value + other, self.slope)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> "Dual":
+        if type(other) is Dual:
+            return Dual(self.value - other.value, self.slope - other.slope)
+        return Dual(self.value - other, self.slope)
+
+    def __rsub__(self, other: Any) -> "Dual":
+        return Dual(other - self.value, -self.slope)
+
+    def __neg__(self) -> "Dual":
+        return Dual(-self.value, -self.slope)
+
+    def __mul__(self, other: Any) -> "Dual":
+        if type(other) is Dual:
+            if other is self:  # the ball of a square is not negative
+                return Dual(_square(self.value), self.slope * (2 * self.value))
+            slope = self.slope * other.value + other.slope * self.value
+            return Dual(self.value * other.value, slope)
+        return Dual(self.value * other, self.slope * other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> "Dual":
+        if type(other) is Dual:
+            quotient = self.value / other.value
+            return Dual(quotient, (self.slope - other.slope * quotient) / other.value)
+        return Dual(self.value / other, self.slope / other)
+
+    def __rtruediv__(self, other: Any) -> "Dual":
+        quotient = other / self.value
+        return Dual(quotient, self.slope * (-quotient / self.value))
+
+
+class Decision:
+    """One decision variable as it was met: its value, its slope, and the branch taken.
+
+    `taken` is True for the first branch, False for the second, None where the two were joined.
+    """
+
+    __slots__ = ("slope", "taken", "value")
+
+    def __init__(self, value: Ball, slope: Any, taken: bool | None) -> None:
+        self.value = value
+        self.slope = slope
+        self.taken = taken
+
+    @property
+    def tie(self) -> bool:
+        """Whether the decision variable is proven to be zero."""
+        return bool(self.value.is_zero())
+
+
+class Arithmetic:
+    """What a definition is written over. One object evaluates one definition once.
+
+    `decisions` logs every decision in order. The order is that of the definition's own steps, the
+    same at every point, so `joined` may name decisions (by position) to be joined, as if
+    undecided, and `forced` may name a branch to be taken.
+    """
+
+    def __init__(self, joined: Collection[int] = (), forced: dict[int, bool] | None = None) -> None:
+        self.decisions: list[Decision] = []
+        self._joined = joined
+        self._forced = forced or {}
+        self._no_slope: Any = arb(0)
+
+    @property
+    def pi(self) -> Ball:
+        """The ratio of a circle's circumference to its diameter."""
+        return arb.pi()
+
+    def number(self, value: float | int | str | Fraction | Ball) -> Ball:
+        """Return an exact constant: "0.044715" is the decimal, a float is what it is."""
+        return exact(value)
+
+    def exp(self, x: Any) -> Any:
+        """Return e^x."""
+        if type(x) is not Dual:
+            return exact(x).exp()
+        y = x.value.exp()
+        return Dual(y, x.slope * y)
+
+    def log(self, x: Any) -> Any:
+        """Return the natural logarithm."""
+        return _chain(x, _log, lambda v, y: 1 / v)
+
+    def log1p(self, x: Any) -> Any:
+        """Return log(1 + x)."""
+        return _chain(x, lambda v: v.log1p(), lambda v, y: 1 / (1 + v))
+
+    def expm1(self, x: Any) -> Any:
+        """Return e^x - 1."""
+        return _chain(x, lambda v: v.expm1(), lambda v, y: v.exp())
+
+    def sqrt(self, x: Any) -> Any:
+        """Return the square root."""
+        return _chain(x, lambda v: v.sqrt(), lambda v, y: 1 / (2 * y))
+
+    def tanh(self, x: Any) -> Any:
+        """Return tanh x; its slope is 1/cosh² x, which loses nothing where tanh is nearly 1."""
+        return _chain(x, lambda v: v.tanh(), lambda v, y: _square(v.sech()))
+
+    def erf(self, x: Any) -> Any:
+        """Return the error function."""
+        return _chain(x, lambda v: v.erf(), lambda v, y: 2 * (-_square(v)).exp() / arb.pi().sqrt())
+
+    def erfc(self, x: Any) -> Any:
+        """Return 1 - erf x, without the cancellation."""
+        return _chain(
+            x, lambda v: v.erfc(), lambda v, y: -2 * (-_square(v)).exp() / arb.pi().sqrt()
+        )
+
+    def sin(self, x: Any) -> Any:
+        """Return sin x."""
+        return _chain(x, lambda v: v.sin(), lambda v, y: v.cos())
+
+    def cos(self, x: Any) -> Any:
+        """Return cos x."""
+        return _chain(x, lambda v: v.cos(), lambda v, y: -v.sin())
+
+    def where(self, c: Any, a: Any, b: Any) -> Any:
+        """Return a if c > 0 else b."""
+        return self._choose(c, a, b, None)
+
+    def max(self, a: Any, b: Any) -> Any:
+        """Return the larger of two."""
+        return self._choose(a - b, a, b, lambda p, q: p.max(q))
+
+    def min(self, a: Any, b: Any) -> Any:
+        """Return the smaller of two."""
+        return self._choose(b - a, a, b, lambda p, q: p.min(q))
+
+    def abs(self, a: Any) -> Any:
+        """Return the distance from zero."""
+        return self._choose(a, a, -a, lambda p, q: abs(p))
+
+    def _choose(self, c: Any, a: Any, b: Any, value: Callable[[Ball, Ball], Ball] | None) -> Any:
+        """Return the branch that the sign of c picks, or the two joined."""
+        position = len(self.decisions)
+        c = self._dual(c)
+        taken = self._decide(c, position)
+        self.decisions.append(Decision(c.value, c.slope, taken))
+        if taken is not None:
+            return a if taken else b
+        a, b = self._dual(a), self._dual(b)
+        if c.value.is_zero() and position not in self._joined:
+            joined = b.value
+        else:
+            joined = value(a.value, b.value) if value else a.value.union(b.value)
+        return Dual(joined, a.slope.union(b.slope))
+
+    def _decide(self, c: Dual, position: int) -> bool | None:
+        if position in self._forced:
+            return self._forced[position]
+        if position in self._joined:
+            return None
+        if c.value > 0:
+            return True
+        if c.value < 0 or (c.value.is_zero() and _is_zero(c.slope)):  # constant 0 is no kink
+            return False
+        return None
+
+    def _dual(self, value: Any) -> Dual:
+        """Return `value` as a Dual; a constant has slope 0."""
+        return value if type(value) is Dual else Dual(exact(value), self._no_slope)
+
+    def variable(self, value: Ball) -> Dual:
+        """Return the input of a function of one number."""
+        return Dual(value, arb(1))
+
+    def variables(self, values: Sequence[Ball]) -> list[Dual]:
+        """Return the inputs of a function of a row."""
+        self._no_slope = Slopes({})
+        one = arb(1)
+        return [Dual(value, Slopes({i: one})) for i, value in enumerate(values)]
+
+
+def _chain(x: Any, f: Callable[[Ball], Ball], slope: Callable[[Ball, Ball], Ball]) -> Any:
+    """Return f(x), and by the chain rule its slope; `slope` is given x and f(x)."""
+    if type(x) is not Dual:
+        return f(exact(x))
+    y = f(x.value)
+    return Dual(y, x.slope * slope(x.value, y))
+
+
+def _log(value: Ball) -> Ball:
+    return arb.neg_inf() if value.is_zero() else value.log()
+
+
+def _square(value: Ball) -> Ball:
+    return value**2
+
+
+def _is_zero(slope: Any) -> bool:
+    if type(slope) is Slopes:
+        return all(s.is_zero() for s in slope.by.values())
+    return cast(bool, slope.is_zero())

@@ -1,0 +1,384 @@
+"""The arbiter: the proven gradient of a network, by balls.
+
+Forward, each operation's `definition` is evaluated over balls with its slopes; backward, a sweep
+multiplies cotangents by slopes and by the matrices of the dense layers. It is a small reverse
+mode of its own, made from definitions alone: it shares no derivation with the hand-written
+backward. Every number carries its proven error, and the precision rises until the result is
+decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink, whose ball holds
+every admissible slope. What stays undecided at the cap is a ball all the same, and said.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb, arb_mat
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import FloatArray
+from reference.oracles.balls import Ball, exact, precision
+from reference.oracles.local import Local, at_number, at_row, constants
+
+FIRST_BITS = 128
+MOST_BITS = 8192
+DIGITS = 30
+_ENOUGH_BITS = 104  # 30 digits are 99.7 bits
+# What is not a number here (log 0) is one at no precision; a logarithm of a ball that still holds
+# 0 may be. 0 ± 2^-1100 is decided by then, and a float is 0 or larger.
+_NOT_FINITE_BITS = 2048
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The balls of one tensor, flat, and its shape."""
+
+    shape: tuple[int, ...]
+    balls: list[Ball]
+
+    @cached_property
+    def high(self) -> Doubles:
+        """The midpoints rounded to float64."""
+        return self._array(float(b.mid()) for b in self.balls)
+
+    @cached_property
+    def low(self) -> Doubles:
+        """What rounding took from the midpoints: high + low is right to 32 digits."""
+        pairs = zip(self.balls, self.high.flat, strict=True)
+        return self._array(float(b.mid() - float(h)) if np.isfinite(h) else 0.0 for b, h in pairs)
+
+    @cached_property
+    def radius(self) -> Doubles:
+        """The radii, rounded up."""
+        return self._array(upward(b) for b in self.balls)
+
+    @cached_property
+    def thick(self) -> npt.NDArray[np.bool_]:
+        """Where the ball is no single number: fewer than 30 digits, and not next to nothing."""
+        balls = self.balls
+        return self._array((not _thin(b, _NOTHING) for b in balls), bool)
+
+    def lower(self, entry: tuple[int, ...] = ()) -> Ball:
+        """Return the proven lower end of one entry, itself a thin ball."""
+        return self.ball(entry).lower()
+
+    def upper(self, entry: tuple[int, ...] = ()) -> Ball:
+        """Return the proven upper end of one entry, itself a thin ball."""
+        return self.ball(entry).upper()
+
+    def ball(self, entry: tuple[int, ...] = ()) -> Ball:
+        """Return the ball of one entry."""
+        return self.balls[int(np.ravel_multi_index(entry, self.shape)) if entry else 0]
+
+    def digits(self, entry: tuple[int, ...] = ()) -> int:
+        """Return how many decimal digits of one entry are proven."""
+        ball = self.ball(entry)
+        return max(0, int(ball.rel_accuracy_bits() * 0.30102)) if ball.is_finite() else 0
+
+    def contains(self, answer: FloatArray) -> npt.NDArray[np.bool_]:
+        """Return where the proven ball holds the answer exactly."""
+        flat = np.asarray(answer).ravel().tolist()
+        return self._array(
+            (b.contains(arb(v)) for b, v in zip(self.balls, flat, strict=True)), bool
+        )
+
+    def distance(self, answer: FloatArray) -> Doubles:
+        """Return |answer - midpoint|, subtracted in twice float64's precision."""
+        with np.errstate(all="ignore"):
+            # Exact where the two are near (Sterbenz); where not, rounding it does not matter.
+            return np.abs((np.asarray(answer, np.float64) - self.high) - self.low)
+
+    def _array(self, values: Any, dtype: Any = np.float64) -> npt.NDArray[Any]:
+        return np.fromiter(values, dtype, len(self.balls)).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """One layer as it ran: what went in, pre-activations, and activations with their slopes.
+
+    `local` has one entry for each number (elementwise), else one list for each row.
+    """
+
+    below: list[Ball]
+    z: list[Ball]
+    a: list[Ball]
+    local: list[Any]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The proven loss and cotangents of a problem, and the run that proves them."""
+
+    problem: Problem
+    bits: int
+    leaves: Mapping[str, Leaf]
+    layers: list[LayerRun]
+    losses: list[Local]
+    scales: list[Ball]  # ∂(reduced loss)/∂(loss of sample n)
+    decided: bool = True
+    ties: list["Tie"] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Leaf:
+        return self.leaves[name]
+
+
+@dataclass(frozen=True)
+class Tie:
+    """A decision whose variable is proven zero: a kink, met exactly."""
+
+    step: str
+    entry: tuple[int, ...]
+    decision: int
+
+
+def certify(problem: Problem, first_bits: int = FIRST_BITS) -> Certificate:
+    """Return the proven loss and cotangents, at a precision that decides them."""
+    nothing = _next_to_nothing(problem)
+    bits, previous = first_bits, None
+    while True:
+        with precision(bits):
+            run = _sweep(problem, bits)
+            state = _state(run, previous, nothing)
+        if state == "decided":
+            return run
+        if bits >= MOST_BITS:
+            return Certificate(**{**vars(run), "decided": False})
+        bits, previous = 2 * bits, run
+
+
+def _state(
+    run: Certificate, previous: Certificate | None, nothing: Ball
+) -> Literal["decided", "undecided"]:
+    """Say whether every ball is thin, or thick by a tie and not by want of precision."""
+    undecided = thick = False
+    for name, leaf in run.leaves.items():
+        for i, ball in enumerate(leaf.balls):
+            if _thin(ball, nothing):
+                continue
+            if not ball.is_finite():
+                undecided |= run.bits < _NOT_FINITE_BITS
+                continue
+            # More bits make a ball of rounding shrink, and a ball of slopes stay as it was.
+            before = previous.leaves[name].balls[i] if previous else None
+            if before is None or ball.rad() * 2 < before.rad() or not before.is_finite():
+                return "undecided"
+            thick = True
+    if thick:
+        undecided |= any(open_ for *_, open_ in _open_decisions(run))
+    return "undecided" if undecided else "decided"
+
+
+def _thin(ball: Ball, nothing: Ball) -> bool:
+    if ball.rel_accuracy_bits() >= _ENOUGH_BITS:
+        return True
+    return bool(ball.rad() < nothing) and ball.is_finite()
+
+
+def _next_to_nothing(problem: Problem) -> Ball:
+    smallest = float(np.finfo(problem.dtype).smallest_subnormal)
+    return exact(smallest) / 2**30
+
+
+_NOTHING = exact(5e-324) / 2**30
+
+
+def _open_decisions(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], int, bool]]:
+    """Yield the decisions that took no branch; the last says whether precision was what lacked."""
+    for step, entry, local in operations(run):
+        for i, decision in enumerate(local.decisions):
+            if decision.taken is None:
+                yield step, entry, i, not decision.tie
+
+
+def operations(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], Local]]:
+    """Yield every evaluated operation: its step, its entry (or row) and its Local."""
+    problem = run.problem
+    for i, (layer, ran) in enumerate(zip(problem.network.layers, run.layers, strict=True)):
+        for k, local in enumerate(ran.local):
+            if layer.operation.rowwise:
+                yield f"layers.{i}.a", (k,), local[0]
+            else:
+                yield f"layers.{i}.a", divmod(k, layer.width), local
+    width = problem.network.widths[-1]
+    elementwise = problem.network.loss_operation.elementwise
+    for k, local in enumerate(run.losses):
+        yield "loss", divmod(k, width) if elementwise else (k,), local
+
+
+# -- the two walks ------------------------------------------------------------------------------
+
+
+def _sweep(problem: Problem, bits: int) -> Certificate:
+    """Run forward and backward once at the precision that is set."""
+    network, n = problem.network, problem.batch
+    layers, weights = [], []
+    a, a_width = numbers(problem.x), network.input_width
+    for i, layer in enumerate(network.layers):
+        weight = arb_mat(a_width, layer.width, numbers(problem.parameters[f"layers.{i}.weight"]))
+        z = (arb_mat(n, a_width, a) * weight).entries()
+        bias = problem.parameters.get(f"layers.{i}.bias")
+        if bias is not None:
+            b = numbers(bias) * n
+            z = [p + q for p, q in zip(z, b, strict=True)]
+        local, values = activate(layer.operation, layer.parameters, z, layer.width)
+        layers.append(LayerRun(a, z, values, local))
+        weights.append(weight)
+        a, a_width = values, layer.width
+    terms = list(loss_terms(problem, a))
+    losses = [term() for term in terms]
+    scales, loss = _reduce(problem, losses)
+    leaves = {"loss": loss, **_backward(problem, layers, weights, losses, scales)}
+    run = Certificate(problem, bits, leaves, layers, losses, scales)
+    run.ties.extend(Tie(*where) for *where, lacking in _open_decisions(run) if not lacking)
+    return run
+
+
+def _backward(
+    problem: Problem,
+    layers: list[LayerRun],
+    weights: list[Any],
+    losses: list[Local],
+    scales: list[Ball],
+) -> dict[str, Leaf]:
+    network, n = problem.network, problem.batch
+    width = network.widths[-1]
+    if network.loss_operation.elementwise:
+        da = [local.slope * scales[k // width] for k, local in enumerate(losses)]
+    else:
+        da = [s * c for local, c in zip(losses, scales, strict=True) for s in local.slope]
+    leaves: dict[str, Leaf] = {}
+    for i in reversed(range(len(layers))):
+        ran, layer, d_in, d_out = layers[i], network.layers[i], *network.widths[i : i + 2]
+        leaves[f"layers.{i}.a"] = Leaf((n, d_out), da)
+        if layer.operation.rowwise:
+            dz = [d for k, row in enumerate(ran.local) for d in _pull(row, da[k * d_out :])]
+        else:
+            dz = [d * local.slope for d, local in zip(da, ran.local, strict=True)]
+        leaves[f"layers.{i}.z"] = Leaf((n, d_out), dz)
+        cotangent = arb_mat(n, d_out, dz)
+        below = arb_mat(n, d_in, ran.below).transpose()
+        leaves[f"layers.{i}.weight"] = Leaf((d_in, d_out), (below * cotangent).entries())
+        if layer.bias:
+            column_sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
+            leaves[f"layers.{i}.bias"] = Leaf((d_out,), column_sums)
+        da = (cotangent * weights[i].transpose()).entries()
+    leaves["x"] = Leaf((n, network.input_width), da)
+    return leaves
+
+
+def _pull(row: list[Local], da: list[Ball]) -> list[Ball]:
+    """Return Σ_i da_i ∂y_i/∂z_j for each j of a row."""
+    columns = range(len(row[0].slope))
+    return [sum((da[i] * y.slope[j] for i, y in enumerate(row)), arb(0)) for j in columns]
+
+
+def activate(
+    operation: Any, parameters: Mapping[str, float], z: list[Ball], width: int
+) -> tuple[list[Any], list[Ball]]:
+    """Evaluate an activation at a batch: its Locals and, flat, its values."""
+    arguments = constants(parameters)
+    if operation.rowwise:
+        rows = [
+            at_row(operation.definition, z[k : k + width], (), arguments)
+            for k in range(0, len(z), width)
+        ]
+        return rows, [y.value for row in rows for y in row]
+    local = [at_number(operation.definition, v, (), arguments) for v in z]
+    return local, [y.value for y in local]
+
+
+def loss_terms(problem: Problem, prediction: list[Ball]) -> Iterator[Callable[..., Local]]:
+    """Yield the losses, one for each number (elementwise) or row, ready to be evaluated.
+
+    Each takes, if asked, another prediction (`at`) and decisions to join (`joined`).
+    """
+    operation, width = problem.network.loss_operation, problem.network.widths[-1]
+    targets = problem.targets
+    labels = np.issubdtype(targets.dtype, np.integer)
+    arguments = constants(problem.network.loss_parameters)
+    arrays = {name: (operation.arrays[name], numbers(v)) for name, v in problem.arrays.items()}
+    t = targets.tolist() if labels else numbers(targets)
+    for n in range(problem.batch):
+        row = slice(n * width, (n + 1) * width)
+        if not operation.elementwise:
+            own = {k: v if kind == "classes" else v[row] for k, (kind, v) in arrays.items()}
+            before = t[n] if labels else t[row]
+            yield _Term(at_row, operation.definition, prediction[row], before, {**arguments, **own})
+            continue
+        for j in range(width):
+            k = n * width + j
+            own = {k_: v[j if kind == "classes" else k] for k_, (kind, v) in arrays.items()}
+            given = {**arguments, **own}
+            yield _Term(at_number, operation.definition, prediction[k], t[k], given)
+
+
+class _Term:
+    """The loss of one number or row, with its target and arguments."""
+
+    __slots__ = ("_arguments", "_definition", "_evaluate", "_target", "prediction")
+
+    def __init__(
+        self, evaluate: Any, definition: Any, prediction: Any, target: Any, arguments: Any
+    ) -> None:
+        self._evaluate = evaluate
+        self._definition = definition
+        self.prediction = prediction
+        self._target = target
+        self._arguments = arguments
+
+    def __call__(self, at: Any = None, **how: Any) -> Local:
+        point = self.prediction if at is None else at
+        found = self._evaluate(self._definition, point, (self._target,), self._arguments, **how)
+        local: Local = found[0] if isinstance(found, list) else found
+        return local
+
+
+def _reduce(problem: Problem, losses: list[Local]) -> tuple[list[Ball], Leaf]:
+    """Return ∂loss/∂(each sample's loss), and the loss."""
+    n, elementwise = problem.batch, problem.network.loss_operation.elementwise
+    weights = [arb(1)] * n if problem.weights is None else numbers(problem.weights)
+    each = problem.network.widths[-1] if elementwise else 1
+    weighted = [local.value * weights[k // each] for k, local in enumerate(losses)]
+    if problem.network.reduction == "none":
+        return weights, Leaf((n, each) if elementwise else (n,), weighted)
+    divisor = exact(exact_divisor(problem))
+    return [w / divisor for w in weights], Leaf((), [sum(weighted[1:], weighted[0]) / divisor])
+
+
+def exact_divisor(problem: Problem) -> Fraction:
+    """Return what the sum of the losses is divided by, without rounding."""
+    match problem.network.reduction:
+        case "mean":
+            operation, width = problem.network.loss_operation, problem.network.widths[-1]
+            shape = (problem.batch, width) if operation.elementwise else (problem.batch,)
+            arrays = {name: _fractions(value) for name, value in problem.arrays.items()}
+            arguments = {**problem.network.loss_parameters, **arrays}
+            return Fraction(operation.count(np.zeros(shape), problem.targets, **arguments))
+        case "batch_mean":
+            return Fraction(problem.batch)
+        case _:
+            return Fraction(1)
+
+
+def _fractions(array: FloatArray) -> npt.NDArray[Any]:
+    exactly = np.empty(array.shape, object)
+    exactly.flat = [Fraction(v) for v in array.ravel().tolist()]
+    return exactly
+
+
+def numbers(array: FloatArray) -> list[Ball]:
+    """Return the floats of an array, flat, as they are."""
+    return [arb(v) for v in array.ravel().tolist()]
+
+
+def upward(ball: Ball) -> float:
+    """Return a ball's radius, rounded up."""
+    if ball.is_exact():
+        return 0.0
+    radius = float(ball.rad()) if ball.is_finite() else np.inf
+    return float(np.nextafter(radius, np.inf))
