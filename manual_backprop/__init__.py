@@ -1,0 +1,29 @@
+"""A hand-written NumPy backprop: networks, problems, and the two walks over them."""
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import (
+    REDUCTIONS,
+    Layer,
+    Network,
+    Problem,
+    Trace,
+    backward,
+    check_problem,
+    forward,
+)
+from manual_backprop.spec import InvalidInput
+
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "REDUCTIONS",
+    "InvalidInput",
+    "Layer",
+    "Network",
+    "Problem",
+    "Trace",
+    "backward",
+    "check_problem",
+    "forward",
+]
