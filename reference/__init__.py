@@ -1,0 +1,3 @@
+"""The reference check: problem → answers → distances → verdict → record."""
+
+__version__ = "0.1.0"

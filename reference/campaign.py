@@ -5,7 +5,6 @@ that range, and results merge in any order, so workers, interruptions and resump
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -91,8 +90,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     for i, one in enumerate(drawn):
         given = {name: block[i] for name, block in answers.items()}
         entries += sum(g.size for g in given["manual"].gradients.values())
-        for key in _coverage_keys(one):
-            coverage[key] = coverage.get(key, 0) + 1
+        _add_counts(coverage, dict.fromkeys(_coverage_keys(one), 1))
         screening = screen(one.problem, given)
         spelled = "AGREE"
         if not screening.passed or audited(plan, one.index):
@@ -125,8 +123,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
     """Put the parts of a block, in order, together again."""
     coverage: dict[str, int] = {}
     for part in parts:
-        for key, count in part.coverage.items():
-            coverage[key] = coverage.get(key, 0) + count
+        _add_counts(coverage, part.coverage)
     return BlockResult(
         parts[0].start,
         parts[-1].stop,
@@ -170,55 +167,75 @@ def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list
     return rows
 
 
-def cells_of(plan: Plan, results: Iterable[BlockResult]) -> Iterator[Cell]:
-    """Merge the outcomes of all blocks into one counter a cell, in the order of the cells."""
-    counters: dict[tuple[str, ...], dict[str, Any]] = {}
-    for result in results:
+class Tally:
+    """Everything a run amounts to, folded from its blocks in any order, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.problems = self.arbitrated = self.entries = 0
+        self.verdicts: dict[str, int] = {}
+        self.findings: list[Finding] = []
+        self._coverage: dict[str, int] = {}
+        self._cells: dict[tuple[str, ...], CellCounter] = {}
+
+    def add(self, result: BlockResult) -> None:
+        """Count one block."""
+        self.problems += result.stop - result.start
+        self.arbitrated += result.arbitrated
+        self.entries += result.entries
+        self.findings = merge_findings([*self.findings, *result.findings])
+        _add_counts(self._coverage, result.coverage)
         for outcome in result.outcomes:
-            _count(counters.setdefault(cell(outcome.index), _empty()), outcome)
-    for key in sorted(counters):
-        activation, loss, regime, dtype = key
-        counter = counters[key]
-        worst: Outcome = counter["worst"]
-        yield Cell(
-            activation=activation,
-            loss=loss,
-            regime=regime,
-            dtype=dtype,
-            n=counter["n"],
-            verdicts=counter["verdicts"],
-            histogram=counter["histogram"],
-            worst_scaled=worst.scaled,
-            worst_at=f"{plan.seed}:{worst.index}",
-            worst_tensor=worst.tensor,
-            worst_between=worst.between,
-        )
+            _add_counts(self.verdicts, {outcome.verdict: 1})
+            self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
+
+    def cells(self, seed: int) -> Iterator[Cell]:
+        """Yield one record a cell."""
+        for key in sorted(self._cells):
+            counter = self._cells[key]
+            worst = counter.worst
+            activation, loss, regime, dtype = key
+            yield Cell(
+                activation=activation,
+                loss=loss,
+                regime=regime,
+                dtype=dtype,
+                n=counter.n,
+                verdicts=counter.verdicts,
+                histogram=counter.histogram,
+                worst_scaled=worst.scaled,
+                worst_at=f"{seed}:{worst.index}",
+                worst_tensor=worst.tensor,
+                worst_between=worst.between,
+            )
+
+    def coverage(self) -> Iterator[Coverage]:
+        """Yield how often each structure was met."""
+        for key in sorted(self._coverage):
+            what, _, name = key.partition("/")
+            yield Coverage(what=what, name=name, count=self._coverage[key])
 
 
-def coverage_of(results: Iterable[BlockResult]) -> list[Coverage]:
-    """Merge the blocks' coverage counters."""
-    total: dict[str, int] = {}
-    for result in results:
-        for key, count in result.coverage.items():
-            total[key] = total.get(key, 0) + count
-    return [
-        Coverage(what=what, name=name, count=total[f"{what}/{name}"])
-        for what, _, name in (key.partition("/") for key in sorted(total))
-    ]
+class CellCounter:
+    """The counters of one cell."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.verdicts: dict[str, int] = {}
+        self.histogram: dict[str, int] = {}
+        self.worst = Outcome(2**64, "", -1.0, "", "")
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one problem; the worst is the larger error, then the smaller index."""
+        self.n += 1
+        _add_counts(self.verdicts, {outcome.verdict: 1})
+        _add_counts(self.histogram, {decade(outcome.scaled): 1})
+        if (-outcome.scaled, outcome.index) < (-self.worst.scaled, self.worst.index):
+            self.worst = outcome
 
 
-def _empty() -> dict[str, Any]:
-    return {"n": 0, "verdicts": {}, "histogram": {}, "worst": None}
-
-
-def _count(counter: dict[str, Any], outcome: Outcome) -> None:
-    counter["n"] += 1
-    for part, key in (("verdicts", outcome.verdict), ("histogram", decade(outcome.scaled))):
-        counter[part][key] = counter[part].get(key, 0) + 1
-    worst = counter["worst"]
-    # The larger error, then the smaller index: an order that no order of merging changes.
-    if worst is None or (-outcome.scaled, outcome.index) < (-worst.scaled, worst.index):
-        counter["worst"] = outcome
+def _add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
+    for key, count in counts.items():
+        total[key] = total.get(key, 0) + count
 
 
 def _coverage_keys(one: Drawn) -> list[str]:

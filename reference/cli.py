@@ -6,12 +6,14 @@ said in one line without a traceback.
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import click
 import typer
 
 from manual_backprop.spec import InvalidInput
+from reports.records import ReportError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +23,7 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Seed = Annotated[int, typer.Option(help="The stream of random problems.", min=0)]
+Seed = Annotated[int, typer.Option(help="The stream of random problems.")]
 
 
 @app.command()
@@ -32,13 +34,58 @@ def ops(as_json: Json = False) -> None:
     typer.echo(json.dumps(operations(), indent=1) if as_json else operations_text(), nl=True)
 
 
+@app.command()
+def report(
+    problems: Annotated[int, typer.Option(help="How many random networks.")] = 2000,
+    seed: Seed = 0,
+    dtype: Annotated[str, typer.Option(help="float32, float64 or both.")] = "both",
+    activation: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    loss: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    regime: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    arbiter_share: Annotated[
+        float, typer.Option(help="Share of the agreeing problems that are proven all the same.")
+    ] = 0.02,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("discrepancy-report"),
+    resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
+) -> int:
+    """Compare random networks with PyTorch, JAX and a proven gradient; write the report."""
+    from reference.campaign import Plan
+    from reference.progress import progress_bar
+    from reference.report import Interrupted
+    from reference.report import report as run
+    from reports.text import render_text
+
+    plan = Plan(
+        seed=seed,
+        problems=problems,
+        dtypes=() if dtype == "both" else (dtype,),
+        activations=tuple(activation or ()),
+        losses=tuple(loss or ()),
+        regimes=tuple(regime or ()),
+        arbiter_share=arbiter_share,
+    )
+    try:
+        with progress_bar() as progress:
+            summary = run(
+                plan, out, workers=workers, resume=resume, fresh=fresh, progress=progress
+            )
+    except Interrupted as interrupted:
+        typer.echo(f"Interrupted. To go on: {interrupted.command}", err=True)
+        return 130
+    typer.echo(render_text(summary))
+    typer.echo(f"\nThe page: {out / 'index.html'}")
+    return summary.exit_code
+
+
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     try:
         code = app(standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message())
-    except InvalidInput as error:
+    except (InvalidInput, ReportError) as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -8,15 +8,17 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from multiprocessing import get_context
 
 import msgspec
 from pebble import ProcessExpired, ProcessPool
 
-from reference.campaign import BlockResult, Plan, merge_results, run_block
+from reference.campaign import BLOCK, BlockResult, Plan, merge_results, run_block, statuses
 from reference.oracles import Answer, Oracle, load
+from reference.oracles.environment import environment
+from reports.records import OracleStatus
 
 SECONDS_PER_BLOCK = 120.0
 """A block that takes longer hangs: hundreds of times what a block takes, compilation included."""
@@ -27,13 +29,28 @@ MEMORY_PER_WORKER = 8 << 30
 BLOCKS_PER_WORKER = 200
 """A worker is renewed after this many blocks, so that a slow leak cannot grow."""
 
+LEAST_SECONDS = 60.0
+"""What even one problem is allowed: a fresh worker imports the frameworks and compiles first."""
+
+AHEAD = 64
+"""Blocks handed to the engine at once."""
+
+Setting = tuple[dict[str, str], list[OracleStatus]]
+"""The environment, and which oracles can answer."""
+
 Submit = Callable[[Plan, int, int, Mapping[str, str]], "Future[BlockResult]"]
 
 
 def finish(plan: Plan, blocks: list[tuple[int, int]], submit: Submit) -> Iterator[BlockResult]:
     """Yield the result of every block, as they finish; `submit` is any concurrent.futures engine."""
-    waiting = {submit(plan, *block, {}): block for block in blocks}
-    while waiting:
+    queue = iter(blocks)
+    waiting: dict[Future[BlockResult], tuple[int, int]] = {}
+    while True:
+        # A short queue keeps the engine busy; a long one would keep memory.
+        for block in islice(queue, AHEAD - len(waiting)):
+            waiting[submit(plan, *block, {})] = block
+        if not waiting:
+            return
         done, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
             start, stop = waiting.pop(future)
@@ -41,39 +58,55 @@ def finish(plan: Plan, blocks: list[tuple[int, int]], submit: Submit) -> Iterato
             yield future.result() if reason is None else _bisect(plan, start, stop, reason, submit)
 
 
-@contextmanager
-def local_pool(workers: int) -> Iterator[Submit]:
-    """Give a `submit` over worker processes of this machine."""
-    limit_threads()
-    pool = ProcessPool(
-        max_workers=workers,
-        max_tasks=BLOCKS_PER_WORKER,
-        initializer=_begin_worker,
-        context=get_context("spawn"),
-    )
+class LocalPool:
+    """Worker processes of this machine, as a context; leaving it by an error stops them at once."""
+
+    def __init__(self, workers: int) -> None:
+        limit_threads()
+        self._pool = ProcessPool(
+            max_workers=workers,
+            max_tasks=BLOCKS_PER_WORKER,
+            initializer=_begin_worker,
+            context=get_context("spawn"),
+        )
+
+    def __enter__(self) -> "LocalPool":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._pool.close()
+        else:
+            self._pool.stop()
+        self._pool.join()
+
+    def setting(self, oracles: tuple[str, ...]) -> Setting:
+        """Ask a worker what the numbers are computed with; this process loads no framework."""
+        setting: Setting = self._pool.schedule(setting_here, args=[oracles]).result()
+        return setting
 
     def submit(
-        plan: Plan, start: int, stop: int, absent: Mapping[str, str]
+        self, plan: Plan, start: int, stop: int, absent: Mapping[str, str]
     ) -> "Future[BlockResult]":
-        allowed = max(SECONDS_PER_BLOCK * (stop - start) / 512, 30.0)
+        """Run a block in a worker."""
+        allowed = max(SECONDS_PER_BLOCK * (stop - start) / BLOCK, LEAST_SECONDS)
         arguments = [msgspec.json.encode(plan), start, stop, dict(absent)]
-        future: Future[BlockResult] = pool.schedule(in_worker, args=arguments, timeout=allowed)
+        future: Future[BlockResult] = self._pool.schedule(
+            in_worker, args=arguments, timeout=allowed
+        )
         return future
-
-    try:
-        yield submit
-    except BaseException:
-        pool.stop()
-        raise
-    finally:
-        pool.close()
-        pool.join()
 
 
 def limit_threads() -> None:
     """One thread a worker: small matrices gain nothing from more, and results do not depend on it."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
+
+
+def setting_here(oracles: tuple[str, ...]) -> Setting:
+    """Return this process's environment and the state of the named oracles."""
+    found = environment()
+    return found, statuses(_oracles(oracles), found)
 
 
 def in_worker(plan: bytes, start: int, stop: int, absent: Mapping[str, str]) -> BlockResult:

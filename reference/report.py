@@ -1,0 +1,147 @@
+"""The main job: a plan becomes finished blocks, the blocks become records, the records pages."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+import reference
+from manual_backprop.spec import InvalidInput
+from reference.campaign import Plan, Tally
+from reference.store import NAME, Store
+from reference.workers import LocalPool, Setting, finish
+from reports.folder import claim_folder, write_report
+from reports.records import OracleStatus, Record, Run
+from reports.summary import Summary
+
+Progress = Callable[[int, int], None]
+"""Called with the problems done and the problems in all."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the page of what is done is written, and this holds the command that goes on."""
+
+    def __init__(self, summary: Summary | None, command: str) -> None:
+        super().__init__(command)
+        self.summary, self.command = summary, command
+
+
+def report(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int = 2,
+    resume: bool = False,
+    fresh: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Summary:
+    """Run the plan (or what is left of it) and write the report into `out`."""
+    if workers < 1:
+        raise InvalidInput(f"workers={workers}: expected at least 1")
+    began = time.monotonic()
+    if resume and not (out / NAME).is_file():
+        raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
+    claim_folder(out)
+    store = Store(out)
+    setting: Setting | None = None
+    try:
+        known = store.plan()
+        if known and not resume and not fresh:
+            raise InvalidInput(
+                f"out={str(out)!r} holds an unfinished run; "
+                "--resume goes on with it, --fresh begins anew"
+            )
+        with LocalPool(workers) as pool:
+            setting = pool.setting(plan.oracles)
+            plan = _begin(store, plan, setting, known if resume else None)
+            done = store.finished()
+            left = [block for block in plan.blocks() if block[0] not in done]
+            finished = plan.problems - sum(stop - start for start, stop in left)
+            progress(finished, plan.problems)
+            for result in finish(plan, left, pool.submit):
+                store.add(result)
+                finished += result.stop - result.start
+                progress(finished, plan.problems)
+        seconds = time.monotonic() - began
+        summary = write_report(out, records_of(plan, store, setting), {"seconds": seconds})
+        store.remove()
+        return summary
+    except KeyboardInterrupt:
+        again = f"manual-backprop report --resume --out {shlex.quote(str(out))}"
+        partial = None
+        if setting is not None and store.finished():
+            partial = write_report(out, records_of(plan, store, setting))
+        raise Interrupted(partial, again) from None
+    finally:
+        store.close()
+
+
+def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:
+    """Yield the records of everything finished so far."""
+    environment, oracles = setting
+    tally = Tally()
+    for result in store.results():
+        tally.add(result)
+    yield Run(
+        command=command_of(plan),
+        seed=plan.seed,
+        problems=plan.problems,
+        version=reference.__version__,
+        dtypes=plan.dtypes,
+        activations=plan.activations,
+        losses=plan.losses,
+        regimes=plan.regimes,
+        oracles=tuple(_named(oracles, environment)),
+        verdicts=tally.verdicts,
+        entries=tally.entries,
+        arbiter_share=plan.arbiter_share,
+        arbitrated=tally.arbitrated,
+        unfinished=plan.problems - tally.problems,
+        environment=environment,
+    )
+    yield from tally.cells(plan.seed)
+    yield from tally.findings
+    yield from tally.coverage()
+
+
+def command_of(plan: Plan) -> str:
+    """Return the command that runs this plan again."""
+    default = Plan()
+    words = ["manual-backprop", "report", "--problems", str(plan.problems)]
+    words += ["--seed", str(plan.seed)]
+    for option in ("activations", "losses", "regimes", "dtypes", "oracles"):
+        names = getattr(plan, option)
+        if names != getattr(default, option):
+            flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
+            words += [word for name in names for word in (flag, name)]
+    if plan.arbiter_share != default.arbiter_share:
+        words += ["--arbiter-share", str(plan.arbiter_share)]
+    return shlex.join(words)
+
+
+def _begin(
+    store: Store, plan: Plan, setting: Setting, known: tuple[Plan, dict[str, str]] | None
+) -> Plan:
+    """Begin anew, or go on with the stored plan if it was begun with the same versions."""
+    environment = setting[0]
+    if known is None:
+        store.begin(plan, environment)
+        return plan
+    stored, before = known
+    changed = [key for key in before if environment.get(key) != before[key]]
+    if changed:
+        key = changed[0]
+        raise InvalidInput(
+            f"the run was begun with {key} {before[key]}, here is {environment.get(key, 'none')}; "
+            "one report holds one environment: --fresh begins anew"
+        )
+    return stored
+
+
+def _named(oracles: list[OracleStatus], environment: dict[str, str]) -> Iterator[OracleStatus]:
+    for status in oracles:
+        version = environment.get({"manual": "manual-backprop"}.get(status.name, status.name), "")
+        yield msgspec.structs.replace(status, version=version)
+    yield OracleStatus(name="certified", version=environment.get("python-flint", ""))
