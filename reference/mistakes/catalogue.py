@@ -1,0 +1,235 @@
+"""What a mistake says about itself, the lines of a backward that it can spoil, and the registry.
+
+A mistake is the wrong line of mathematics as code. Its two uses: planted into a correct backward
+it makes a mutant that the harness must catch; and where somebody's gradient is wrong, the mistake
+that reproduces it is the diagnosis.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.layers import Dense
+from manual_backprop.spec import Activation, FloatArray, InvalidInput, Loss
+
+LineName = Literal["loss", "activation", "weight", "bias", "below"]
+"""The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
+
+Spoilt = Any
+"""What a wrong line computes: an array or a number; `Mistake.make` gives it its shape and dtype."""
+
+Family = Literal["layers", "activations", "losses", "batching", "memory", "dtype"]
+
+
+@dataclass(frozen=True)
+class DenseLine:
+    """What stands around ∂L/∂W = xᵀ δz, ∂L/∂b = 1ᵀ δz and δx = δz Wᵀ.
+
+    `x_before` is the pre-activation that x came from, and `da` the cotangent that δz came from;
+    None where there is none, as for a dense layer alone.
+    """
+
+    x: FloatArray
+    dz: FloatArray
+    weight: FloatArray
+    bias: FloatArray | None = None
+    da: FloatArray | None = None
+    x_before: FloatArray | None = None
+
+    @cached_property
+    def right(self) -> dict[str, FloatArray]:
+        """The right cotangents of x, weight and bias."""
+        return Dense.backward(self.x, self.dz, self.weight, self.bias)
+
+    @property
+    def batch(self) -> int:
+        """N."""
+        return len(self.x)
+
+    @property
+    def square(self) -> bool:
+        """Whether a transposed weight would fit."""
+        return bool(self.weight.shape[0] == self.weight.shape[1])
+
+
+@dataclass(frozen=True)
+class ActivationLine:
+    """What stands around δz = δa · f′(z)."""
+
+    operation: Activation
+    parameters: Mapping[str, float]
+    z: FloatArray
+    a: FloatArray
+    da: FloatArray
+    x: FloatArray | None = None
+
+    def backward(self, z: FloatArray, a: FloatArray, da: FloatArray) -> FloatArray:
+        """Return the right formula, at whatever it is given."""
+        found: FloatArray = self.operation.backward(z, a, da, **self.parameters)
+        return found
+
+    def forward(self, z: FloatArray) -> FloatArray:
+        """Return f(z)."""
+        found: FloatArray = self.operation.forward(z, **self.parameters)
+        return found
+
+    @cached_property
+    def right(self) -> FloatArray:
+        """The right δz."""
+        return self.backward(self.z, self.a, self.da)
+
+    @cached_property
+    def slope(self) -> FloatArray:
+        """f′(z), of an elementwise activation."""
+        return self.backward(self.z, self.a, np.ones_like(self.z))
+
+
+@dataclass(frozen=True)
+class LossLine:
+    """What stands around δy = ∂(Σ w L / divisor)/∂y.
+
+    `dL` is the right cotangent of the losses before reduction, w / divisor. `targets` is t as the
+    loss takes it; `t` is t in the shape of y, one-hot where t holds class indices.
+    """
+
+    operation: Loss
+    arguments: Mapping[str, Any]
+    y: FloatArray
+    targets: npt.NDArray[Any]
+    losses: FloatArray
+    dL: FloatArray
+    divisor: float = 1.0
+    reduction: str = "none"
+    weights: FloatArray | None = None
+
+    def gradient(
+        self,
+        dL: FloatArray | None = None,
+        targets: npt.NDArray[Any] | None = None,
+        **arguments: Any,
+    ) -> FloatArray:
+        """Return the right formula, at another cotangent, other targets or other arguments."""
+        found: FloatArray = self.operation.backward(
+            self.y,
+            self.targets if targets is None else targets,
+            self.dL if dL is None else dL,
+            **{**self.arguments, **arguments},
+        )
+        return found
+
+    @cached_property
+    def right(self) -> FloatArray:
+        """The right δy."""
+        return self.gradient()
+
+    @cached_property
+    def slope(self) -> FloatArray:
+        """∂L/∂y of each sample before weights and reduction."""
+        return self.gradient(np.ones_like(self.dL))
+
+    @cached_property
+    def dL_columns(self) -> FloatArray:
+        """The cotangent of the losses, so that it multiplies y."""
+        return self.dL if self.dL.ndim == self.y.ndim else self.dL[..., None]
+
+    @property
+    def labels(self) -> bool:
+        """Whether the targets are class indices."""
+        return bool(np.issubdtype(self.targets.dtype, np.integer))
+
+    @cached_property
+    def t(self) -> FloatArray:
+        """The targets in the shape of y; rows of an ignored label are zero."""
+        if not self.labels:
+            return self.targets
+        one_hot = self.targets[:, None] == np.arange(self.y.shape[-1])
+        return np.asarray(one_hot, self.y.dtype)
+
+    @property
+    def batch(self) -> int:
+        """N."""
+        return int(self.y.shape[-2])
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return int(self.y.shape[-1])
+
+
+Line = DenseLine | ActivationLine | LossLine
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake: its name, what a teacher would say of it, and the wrong line.
+
+    `operations` are the activations or losses whose formula this is about; empty: any.
+    """
+
+    name: str
+    line: LineName
+    family: Family
+    sentence: str
+    wrong: str
+    right: str
+    transform: Callable[[Any], Spoilt] = field(repr=False)
+    operations: tuple[str, ...] = ()
+    applicable: Callable[[Any], bool] | None = field(default=None, repr=False)
+
+    def applies(self, line: Line) -> bool:
+        """Say whether the mistake can be made on this line."""
+        if self.operations:
+            if isinstance(line, DenseLine) or line.operation.name not in self.operations:
+                return False
+        return self.applicable is None or bool(self.applicable(line))
+
+    def make(self, line: Line) -> FloatArray:
+        """Return what the wrong line computes, in the dtype and shape of the right one."""
+        right = right_of(self.line, line)
+        with np.errstate(all="ignore"):
+            wrong = np.asarray(self.transform(line))
+        return np.broadcast_to(wrong, right.shape).astype(right.dtype)
+
+
+def right_of(name: LineName, line: Line) -> FloatArray:
+    """Return what the right line computes."""
+    if isinstance(line, DenseLine):
+        return line.right["x" if name == "below" else name]
+    return line.right
+
+
+CATALOGUE: dict[str, Mistake] = {}
+"""Every mistake by name, in order of definition: of two that fit equally, the first is named."""
+
+F = TypeVar("F", bound=Callable[[Any], Spoilt])
+
+
+def mistake(
+    line: LineName,
+    family: Family,
+    *,
+    wrong: str,
+    right: str,
+    operations: tuple[str, ...] = (),
+    when: Callable[[Any], bool] | None = None,
+) -> Callable[[F], F]:
+    """Enter a function as a mistake: its name is the name, its docstring the teacher's sentence."""
+
+    def register(transform: F) -> F:
+        name = transform.__name__
+        sentence = " ".join(inspect.cleandoc(transform.__doc__ or "").split())
+        if not sentence:
+            raise InvalidInput(f"mistake {name!r} has no docstring: what a teacher would say")
+        if name in CATALOGUE:
+            raise InvalidInput(f"mistake {name!r} is defined twice")
+        CATALOGUE[name] = Mistake(
+            name, line, family, sentence, wrong, right, transform, operations, when
+        )
+        return transform
+
+    return register
