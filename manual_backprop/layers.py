@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, layer
+from manual_backprop.spec import COMPOSED, LAYERS, FloatArray, layer
+
+__all__ = ["LAYERS", "Dense"]
 
 
 @layer(torch=COMPOSED, jax=COMPOSED)

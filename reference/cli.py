@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
-from manual_backprop.spec import InvalidInput
-from reports.records import ReportError
+# typer carries its own click and names few of its errors; the base of them all stands two up.
+UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,12 +82,18 @@ def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        _fail(error.format_message())
-    except (InvalidInput, ReportError) as error:
-        _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
+    except UsageError as error:
+        _fail(error.format_message())  # type: ignore[attr-defined]
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except Exception as error:
+        # Imported late: --help is to be quick, and these bring NumPy.
+        from manual_backprop.spec import InvalidInput
+        from reports.records import ReportError
+
+        if not isinstance(error, (InvalidInput, ReportError)):
+            raise
+        _fail(str(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
