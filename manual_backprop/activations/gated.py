@@ -1,7 +1,7 @@
 """x times a gate that opens from 0 to 1: silu, mish, gelu.
 
-Two things cost digits here. In the left tail x e^x: e^x goes below the normal range before the
-product does, so the exponential is applied in two halves. And each slope has one zero, where
+Two things cost digits here. In the left tail of x e^x, e^x goes below the normal range before the
+product does, so the exponential is applied in two factors. And each slope has one zero, where
 the textbook's sum cancels: written from that zero x₀, with d = x - x₀ and
 e^x = e^{x₀} (1 + expm1(d)), the constant part is gone and the terms left have one sign.
 """
@@ -9,7 +9,7 @@ e^x = e^{x₀} (1 + expm1(d)), the constant part is gone and the terms left have
 from typing import Any
 
 import numpy as np
-from scipy.special import erfcx
+from scipy.special import erf, erfcx
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp, logistic
 from manual_backprop.spec import FloatArray, activation, counterpart
@@ -19,6 +19,14 @@ def _distance(x: FloatArray, zero: tuple[float, float, float]) -> FloatArray:
     """Return x minus a number given in three parts, the first two exact in float32."""
     high, middle, low = zero
     return x - high - middle - low
+
+
+def _decay(size: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return e^{-size} in two factors that stay in the normal range until their product is 0.
+
+    The second is exactly 1 up to size 60, and 60 - size is exact beyond.
+    """
+    return np.exp(-np.minimum(size, 60.0)), np.exp(60.0 - np.maximum(size, 60.0))
 
 
 # The zero of 1 + x + e^x, and e^x there.
@@ -38,17 +46,17 @@ class Silu:
 
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
-        """Return x/(1 + e) above 0 and x e/(1 + e) below, e as the square of e^{-|x|/2}."""
-        half = np.exp(-0.5 * np.maximum(x, -x))
-        return np.where(x > 0, x, x * half * half) / (1.0 + half * half)
+        """Return x/(1 + e) above 0 and x e/(1 + e) below."""
+        near, far = _decay(np.maximum(x, -x))
+        return np.where(x > 0, x, x * near * far) / (1.0 + near * far)
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy times the slope, by e above 0 and from the zero x₀ below."""
-        half = np.exp(-0.5 * np.maximum(x, -x))
-        e = half * half
+        near, far = _decay(np.maximum(x, -x))
+        e = near * far
         d = _distance(np.minimum(x, 0.0), SILU_ZERO)
-        below = half * (d + SILU_EXP * np.expm1(d)) * half
+        below = near * (d + SILU_EXP * np.expm1(d)) * far
         return dy * (np.where(x > 0, 1.0 + e + x * e, below) / ((1.0 + e) * (1.0 + e)))
 
     @staticmethod
@@ -79,26 +87,27 @@ class Mish:
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return x (1 + 2e)/(1 + 2e (1 + e)) above 0 and x w (2 + w)/(2 + w (2 + w)) below."""
-        half = np.exp(-0.5 * np.maximum(x, -x))
-        e = half * half
+        near, far = _decay(np.maximum(x, -x))
+        e = near * far  # e above 0, w below
         above = x * ((1.0 + 2.0 * e) / (1.0 + 2.0 * e * (1.0 + e)))
-        below = x * half * ((2.0 + e) / (2.0 + e * (2.0 + e))) * half
+        below = x * near * ((2.0 + e) / (2.0 + e * (2.0 + e))) * far
         return np.where(x > 0, above, below)
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy times the slope, by e = e^-x above 0 and from the zero x₀ below."""
-        half = np.exp(-0.5 * np.maximum(x, -x))
-        e = half * half
+        near, far = _decay(np.maximum(x, -x))
+        e = near * far
         whole = 1.0 + 2.0 * e * (1.0 + e)
-        above = (1.0 + 2.0 * e + 4.0 * x * e * (e * (1.0 + e) / whole)) / whole
+        above = (1.0 + 2.0 * e + 4.0 * (x * e) * (e * (1.0 + e) / whole)) / whole
         negative = np.minimum(x, 0.0)
         d = _distance(negative, MISH_ZERO)
         q = np.expm1(d)
         cubic = 6.0 + 4.0 * MISH_EXP * (2.0 + q) + MISH_EXP**2 * (3.0 + q * (3.0 + q))
-        omega = 4.0 * d + MISH_EXP * (q * cubic + 4.0 * (d + negative * q))
+        quarter = d + MISH_EXP * (0.25 * q * cubic + (d + negative * q))  # ω/4: 4d may overflow
         whole = 2.0 + e * (2.0 + e)
-        return dy * np.where(x > 0, above, half * (omega / (whole * whole)) * half)
+        below = near * (quarter / (0.25 * whole * whole)) * far
+        return dy * np.where(x > 0, above, below)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
@@ -107,56 +116,56 @@ class Mish:
 
 
 SQRT_HALF = 0.70710678118654752440
-HALF_SQRT_HALF_PI = 1.2533141373155002512  # √(π/2)
+SQRT_HALF_PI = 1.2533141373155002512  # √(π/2)
 DENSITY = 0.39894228040143267794  # 1/√(2π)
 
 
-def _gaussian_halves(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return two factors of e^{-x²/2}, x ≥ 0, that stay in the normal range until their product is 0.
+def _gaussian(size: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return e^{-size²/2} in two factors that stay in the normal range until their product is 0.
 
-    x² rounds, and e^{-x²/2} would be off by x²/2 times that rounding. So x is split into h, which
-    has half of the digits and an exact square, and the rest: x² = h² + (x - h)(x + h).
+    size² rounds, and the exponential would be off by size²/2 times that rounding. So the size is
+    split into h, which has half of the digits and an exact square, and the rest:
+    size² = h² + (size - h)(size + h).
     """
-    x = np.minimum(x, 40.0)  # e^{-800} is zero in both types
-    scaled = x * (2.0 ** ((np.finfo(x.dtype).nmant + 2) // 2) + 1.0)
-    h = scaled - (scaled - x)
-    quarter = np.exp(-0.25 * h * h)
-    return quarter, quarter * np.exp(-0.5 * (x - h) * (x + h))
+    size = np.minimum(size, 40.0)  # e^{-800} is zero in both types
+    scaled = size * (2.0 ** ((np.finfo(size.dtype).nmant + 2) // 2) + 1.0)
+    h = scaled - (scaled - size)
+    near, far = _decay(0.5 * h * h)
+    return near + near * np.expm1(-0.5 * (size - h) * (size + h)), far
 
 
 @activation(torch="torch.nn.functional.gelu", jax=counterpart("jax.nn.gelu", approximate=False))
 class Gelu:
     """y = x Φ(x), Φ the normal distribution.   dy/dx = Φ(x) + x φ(x), φ = Φ' = e^{-x²/2}/√(2π).
 
-    Φ(x) = (1 + erf(x/√2))/2 cancels below zero. The scaled erfcx(a) = e^{a²} erfc(a) does not:
-    Φ(-a√2) = e^{-a²} erfcx(a)/2, with e^{-a²} in two factors. Below zero the slope is
-    φ(x) (x + √(π/2) erfcx(-x/√2)), above it is 1 - Φ(-x) + x φ(x).
+    Φ(x) = (1 + erf(x/√2))/2 cancels far below zero. The scaled erfcx(a) = e^{a²} erfc(a) does not:
+    Φ(x) = e^{-x²/2} erfcx(-x/√2)/2, with the exponential in two factors, and the slope is
+    φ(x) (x + √(π/2) erfcx(-x/√2)); both are used for x < -1/2.
     Hendrycks and Gimpel, 2016.
     """
 
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
-        """Return x (1 - Φ(-x)) above 0 and x Φ(x) below."""
+        """Return x (1 + erf(x/√2))/2, and x e^{-x²/2} erfcx(-x/√2)/2 below -1/2."""
         size = np.maximum(x, -x)
-        first, second = _gaussian_halves(size)
-        tail = 0.5 * erfcx(size * SQRT_HALF)
-        return np.where(x > 0, x * (1.0 - tail * first * second), x * tail * first * second)
+        near, far = _gaussian(size)
+        below = 0.5 * x * erfcx(size * SQRT_HALF) * near * far
+        return np.where(x > -0.5, x * (0.5 + 0.5 * erf(x * SQRT_HALF)), below)
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
-        """Return dy (Φ(x) + x φ(x))."""
+        """Return dy (Φ(x) + x φ(x)), and dy φ(x) (x + √(π/2) erfcx(-x/√2)) below -1/2."""
         size = np.maximum(x, -x)
-        first, second = _gaussian_halves(size)
-        ratio = erfcx(size * SQRT_HALF)
-        held = np.minimum(size, 40.0)
-        above = 1.0 - (0.5 * ratio - held * DENSITY) * first * second
-        below = DENSITY * (HALF_SQRT_HALF_PI * ratio - size) * first * second
-        return dy * np.where(x > 0, above, below)
+        near, far = _gaussian(size)
+        held = np.minimum(np.maximum(x, -40.0), 40.0)
+        above = 0.5 + 0.5 * erf(x * SQRT_HALF) + DENSITY * held * near * far
+        below = (x + SQRT_HALF_PI * erfcx(size * SQRT_HALF)) * (DENSITY * near) * far
+        return dy * np.where(x > -0.5, above, below)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
-        """Return x (1 + erf(x/√2))/2."""
-        return x * (1 + m.erf(x / m.sqrt(m.number(2)))) / 2
+        """Return x (1 + erf(x/√2))/2, which is x erfc(-x/√2)/2."""
+        return x * m.erfc(-x / m.sqrt(m.number(2))) / 2
 
 
 # 2 √(2/π): the gate is (1 + tanh u)/2 = σ(2u), u = √(2/π) (x + 0.044715 x³).
@@ -181,8 +190,8 @@ class GeluTanh:
         """Return x σ(v)."""
         held = np.minimum(np.maximum(x, -30.0), 30.0)
         v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + CUBIC * held * held)
-        half = np.exp(-0.5 * np.maximum(v, -v))
-        return np.where(x > 0, x, x * half * half) / (1.0 + half * half)
+        near, far = _decay(np.maximum(v, -v))
+        return np.where(x > 0, x, x * near * far) / (1.0 + near * far)
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
@@ -190,11 +199,11 @@ class GeluTanh:
         held = np.minimum(np.maximum(x, -30.0), 30.0)
         square = CUBIC * held * held
         v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + square)
-        half = np.exp(-0.5 * np.maximum(v, -v))
-        e = half * half
+        near, far = _decay(np.maximum(v, -v))
+        e = near * far
         pull = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + 3.0 * square)
         above = 1.0 + e * (1.0 + pull)
-        below = half * (1.0 + e + pull) * half
+        below = near * (1.0 + e + pull) * far
         return dy * (np.where(x > 0, above, below) / ((1.0 + e) * (1.0 + e)))
 
     @staticmethod
