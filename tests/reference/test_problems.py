@@ -23,14 +23,15 @@ from reference.problems import (
 
 def same(a: Problem, b: Problem) -> bool:
     """Compare two problems bit by bit."""
+    if a.network != b.network:
+        return False
     arrays = [(a.x, b.x), (a.targets, b.targets)]
     arrays += [(a.parameters[k], b.parameters[k]) for k in a.parameters]
     arrays += [(a.arrays[k], b.arrays[k]) for k in a.arrays]
     if a.weights is not None and b.weights is not None:
         arrays.append((a.weights, b.weights))
     return (
-        a.network == b.network
-        and (a.weights is None) == (b.weights is None)
+        (a.weights is None) == (b.weights is None)
         and all(p.dtype == q.dtype and p.tobytes() == q.tobytes() for p, q in arrays)
     )
 
