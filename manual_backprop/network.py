@@ -204,7 +204,9 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
             operation = problem.network.loss_operation
             # Of a stack of batches (a leading axis) the terms of one are counted.
             one = losses[(0,) * (losses.ndim - (2 if operation.elementwise else 1))]
-            return dtype.type(operation.count(one, problem.targets, **problem.loss_arguments()))
+            count = operation.count(one, problem.targets, **problem.loss_arguments())
+            # A count that depends on data (labels, weights) is an array, to be traced as one.
+            return count.astype(dtype) if hasattr(count, "astype") else dtype.type(count)
         case "batch_mean":
             return dtype.type(problem.batch)
         case _:
