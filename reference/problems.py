@@ -7,7 +7,7 @@ Structure is drawn first, then the values, as their regime says.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -192,8 +192,8 @@ class Draft:
 
     def _activations(self) -> list[tuple[str, dict[str, float]]]:
         """Choose the other activations: any where hidden, what the loss takes at the end."""
-        hidden = list(ACTIVATIONS)
-        last = [n for n, a in ACTIVATIONS.items() if fits(a.range, self.loss.predictions)]
+        hidden = _hidden()
+        last = outputs_for(self.loss.predictions)
         names = [self.stream.choice(hidden) for _ in range(self.depth - 1)]
         plain = "identity" in last and self.stream.chance(2, 3)
         names.append("identity" if plain else self.stream.choice(last))
@@ -423,6 +423,17 @@ def fits(range_: Domain, predictions: Domain) -> bool:
         "log_simplex": {"log_simplex"},
     }
     return range_ in accepted[predictions]
+
+
+@cache
+def outputs_for(predictions: Domain) -> list[str]:
+    """Return the activations whose range a loss with this prediction domain takes."""
+    return [name for name, a in ACTIVATIONS.items() if fits(a.range, predictions)]
+
+
+@cache
+def _hidden() -> list[str]:
+    return list(ACTIVATIONS)
 
 
 def _drawn_parameters(stream: Stream, operation: Operation) -> dict[str, float]:

@@ -19,7 +19,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.spec import FloatArray, Loss, Operation
 from reference.kinks import kinks
-from reference.problems import DTYPES, fits
+from reference.problems import DTYPES, outputs_for
 
 REGIMES: tuple[str, ...] = (
     "ordinary", "lattice", "kink", "saturated", "tiny", "huge", "subnormal", "repeated_rows",
@@ -87,7 +87,7 @@ def networks(
     """Return a network; at the output stands an activation whose range the loss takes."""
     loss = LOSSES[draw(st.sampled_from(list(losses or LOSSES)))]
     hidden = list(activations or ACTIVATIONS)
-    last = [name for name, a in ACTIVATIONS.items() if fits(a.range, loss.predictions)]
+    last = outputs_for(loss.predictions)
     last = [name for name in last if name in hidden] or last
     depth = draw(st.integers(1, max_depth))
     widths = draw(st.lists(st.integers(2, max_width), min_size=depth + 1, max_size=depth + 1))
