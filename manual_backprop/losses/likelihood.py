@@ -16,7 +16,9 @@ from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, l
 class PoissonNll:
     """L = e^y - t y: -log of the Poisson density with rate e^y, without log t!.
 
-    ∂L/∂y = e^y - t, the rate less the count. Nelder and Wedderburn, 1972.
+    ∂L/∂y = e^y - t, the rate less the count. For a count of 1 and y near 0 that difference is y
+    itself, of which e^y keeps nothing below 1e-16; there it is (e^y - 1) + (1 - t), whose second
+    term is exact. Nelder and Wedderburn, 1972.
     """
 
     @staticmethod
@@ -27,7 +29,8 @@ class PoissonNll:
     @staticmethod
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = (e^y - t) dL."""
-        return (np.exp(y) - t) * dL
+        near = np.abs(y) < 0.5
+        return np.where(near, np.expm1(y) + (1.0 - t), np.exp(y) - t) * dL
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:

@@ -32,7 +32,8 @@ class BceWithLogits:
 
     whose terms are never negative; the usual max(y, 0) - t y + … cancels for t near 1. The slope
     σ(y) - 1 of a well-classified y = 40 has no digit left, so where y > 0 the slope is taken from
-    the other side: σ(y) - t = (1 - t) - σ(-y).
+    the other side: σ(y) - t = (1 - t) - σ(-y). Near 0 σ(y) = 1/2 + tanh(y/2)/2 keeps little of a
+    small y; |y| < 1 takes tanh(y/2)/2 + (1/2 - t).
     """
 
     @staticmethod
@@ -44,9 +45,11 @@ class BceWithLogits:
     @staticmethod
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = (σ(y) - t) dL."""
-        e = np.exp(-np.abs(y))
+        distance = np.abs(y)
+        e = np.exp(-distance)
         lesser = e / (1.0 + e)  # σ(-|y|)
-        return np.where(y > 0.0, (1.0 - t) - lesser, lesser - t) * dL
+        far = np.where(y > 0.0, (1.0 - t) - lesser, lesser - t)
+        return np.where(distance < 1.0, 0.5 * np.tanh(0.5 * y) + (0.5 - t), far) * dL
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
@@ -101,10 +104,10 @@ class CrossEntropy:
         """Return -Σ_k a_k log p_k, shape (N,)."""
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         top = np.max(y, axis=-1, keepdims=True)
-        # The masked gap overflows only where the loss itself does.
-        gap = top - np.where(a == 0.0, top, y)
         _, others = _odds(y, top)
-        return cast(FloatArray, np.sum(a * (gap + np.log1p(others)), axis=-1))
+        # By halves, so that only the loss itself can overflow and not the gap before its factor.
+        half = (0.5 * top - 0.5 * y) + 0.5 * np.log1p(others)
+        return cast(FloatArray, np.sum((2.0 * a) * half, axis=-1))
 
     @staticmethod
     def backward(
@@ -132,24 +135,24 @@ class CrossEntropy:
         ignore_index: float = -100,
         class_weight: list[float] | None = None,
     ) -> Any:
-        """Return Σ_k a_k (log Σ_j e^y_j - y_k), logits taken relative to the likeliest target."""
+        """Return Σ_k a_k log(1 + Σ_{j≠k} e^(y_j - y_k)), each sum as a fold of log(e^a + e^b)."""
         classes = len(y)
-        if not isinstance(t, list) and t == ignore_index:
-            return m.number(0)
-        row = t if isinstance(t, list) else [int(k == t) for k in range(classes)]
-        anchor = y[max(range(classes), key=row.__getitem__)]
-        relative = [y_k - anchor for y_k in y]
-        log_sum = relative[0]
-        for y_k in relative[1:]:
-            log_sum = _log_add_exp(m, log_sum, y_k)
         loss = m.number(0)
-        for k, t_k in enumerate(row):
-            mass = m.number(t_k) * (1 - m.number(label_smoothing))
-            mass = mass + m.number(label_smoothing) / classes
+        if classes == 1 or (not isinstance(t, list) and t == ignore_index):
+            return loss
+        uniform = m.number(label_smoothing) / classes
+        for k, y_k in enumerate(y):
+            t_k = t[k] if isinstance(t, list) else int(k == t)
+            if t_k == 0 and label_smoothing == 0:
+                continue
+            others = [y_j for j, y_j in enumerate(y) if j != k]
+            log_sum = others[0]
+            for y_j in others[1:]:
+                log_sum = _log_add_exp(m, log_sum, y_j)
+            mass = (1 - m.number(label_smoothing)) * t_k + uniform
             if class_weight is not None:
                 mass = mass * m.number(class_weight[k])
-            if t_k != 0 or label_smoothing != 0:
-                loss = loss + (log_sum - relative[k]) * mass
+            loss = loss + _softplus(m, log_sum - y_k) * mass
         return loss
 
     @staticmethod
