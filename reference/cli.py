@@ -45,6 +45,9 @@ def report(
         float, typer.Option(help="Share of the agreeing problems that are proven all the same.")
     ] = 0.02,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("discrepancy-report"),
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
@@ -68,7 +71,13 @@ def report(
     try:
         with progress_bar() as progress:
             summary = run(
-                plan, out, workers=workers, resume=resume, fresh=fresh, progress=progress
+                plan,
+                out,
+                workers=workers,
+                scheduler=scheduler,
+                resume=resume,
+                fresh=fresh,
+                progress=progress,
             )
     except Interrupted as interrupted:
         typer.echo(f"Interrupted. To go on: {interrupted.command}", err=True)

@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from reference.workers import LocalPool, Setting, finish
 from reports.folder import claim_folder, write_report
 from reports.records import OracleStatus, Record, Run
 from reports.summary import Summary
+
+if TYPE_CHECKING:
+    from reference.cluster import DaskPool
 
 Progress = Callable[[int, int], None]
 """Called with the problems done and the problems in all."""
@@ -33,6 +37,7 @@ def report(
     out: Path,
     *,
     workers: int = 2,
+    scheduler: str | None = None,
     resume: bool = False,
     fresh: bool = False,
     progress: Progress = lambda done, total: None,
@@ -53,7 +58,7 @@ def report(
                 f"out={str(out)!r} holds an unfinished run; "
                 "--resume goes on with it, --fresh begins anew"
             )
-        with LocalPool(workers) as pool:
+        with _pool(workers, scheduler) as pool:
             setting = pool.setting(plan.oracles)
             plan = _begin(store, plan, setting, known if resume else None)
             done = store.finished()
@@ -76,6 +81,14 @@ def report(
         raise Interrupted(partial, again) from None
     finally:
         store.close()
+
+
+def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
+    if scheduler is None:
+        return LocalPool(workers)
+    from reference.cluster import DaskPool
+
+    return DaskPool(scheduler)
 
 
 def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:

@@ -129,6 +129,8 @@ def failure(future: "Future[BlockResult]") -> str | None:
             return "no answer within the time limit"
         case MemoryError():
             return "out of memory"
+        case _ if type(error).__name__ == "KilledWorker":  # Dask's, which need not be installed
+            return "killed its workers"
         case _:
             raise error
 
