@@ -34,7 +34,7 @@ def claim_folder(folder: str | Path) -> Path:
     A folder that holds anything and is not a report's is refused, and so is one that cannot be
     written to.
     """
-    path = Path(folder)
+    path = _path(folder)
     with _readable_errors(path):
         _refuse_foreign(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def write_report(
     error (a full disk, say) leaves what was there. `timing` (seconds by name) goes into
     summary.json alone, since it is never the same twice.
     """
-    path = Path(folder)
+    path = _path(folder)
     with _readable_errors(path):
         _refuse_foreign(path)
         content = b"".join(encode_all(records))
@@ -65,7 +65,7 @@ def write_report(
 
 def read_report(folder: str | Path) -> list[AnyRecord]:
     """Read a report's records; what cannot be read is a ReportError of one line."""
-    path = Path(folder)
+    path = _path(folder)
     with _readable_errors(path):
         if not path.is_dir():
             raise ReportError(f"{_show(path)}: no such folder")
@@ -77,7 +77,7 @@ def read_report(folder: str | Path) -> list[AnyRecord]:
 
 def rebuild(folder: str | Path) -> Summary:
     """Make every page again from the folder's records; its times are kept, all else is replaced."""
-    path = Path(folder)
+    path = _path(folder)
     summary = Summary(read_report(path))
     with _readable_errors(path):
         _replace(path, _pages(summary, read_timing(path)))
@@ -158,10 +158,14 @@ def _readable_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ReportError(f"{_show(path)}: {reason}") from error
-    except ValueError as error:  # an embedded null byte in the name
-        raise ReportError(f"{_show(path)}: {error}") from error
     except RecursionError:
         raise ReportError(f"{_show(path)}: the records nest too deep") from None
+
+
+def _path(folder: str | Path) -> Path:
+    if not str(folder).strip() or "\0" in str(folder):
+        raise ReportError(f"folder={str(folder)!r}: expected the name of a folder")
+    return Path(folder)
 
 
 def _show(path: Path) -> str:

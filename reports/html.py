@@ -1,8 +1,268 @@
-"""index.html."""
+"""index.html: one page that opens anywhere, made from the records and from nothing else."""
 
-from reports.summary import Summary
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.charts import charts, histograms
+from reports.clip import clipped, fit
+from reports.diagram import describe, diagram
+from reports.formula import math as set_math
+from reports.formula import prose
+from reports.matrix import LEVELS, matrix
+from reports.records import (
+    Accuracy,
+    Bench,
+    Cell,
+    Claim,
+    Convention,
+    Coverage,
+    Finding,
+    Limit,
+    Nested,
+    Record,
+    TrialRow,
+    Value,
+    of_type,
+)
+from reports.summary import Summary, error_text, heaviest, kind_of, label, sides
+
+# Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
+MOST_SIDES = 8
+BUDGETS: Mapping[Any, int] = {
+    Cell: 3_000_000,
+    Finding: 160_000,
+    Convention: 150_000,
+    Accuracy: 900_000,
+    TrialRow: 60_000,
+    Claim: 120_000,
+    Coverage: 20_000,
+    Limit: 30_000,
+    Bench: 30_000,
+}
 
 
 def render_html(summary: Summary) -> str:
-    """Return the page."""
-    return "<!doctype html>\n"
+    """Return the whole page."""
+    return _page("index.html", summary=_shown(summary.run, summary), **_sections(summary))
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Return another page of the same look."""
+    return _page(template, **values)
+
+
+def _shown(run: Record, summary: Summary) -> Summary:
+    """Return the summary with a run whose texts are clipped, so that the head stays a head."""
+    return Summary([clipped(run), *(r for r in summary.records if r is not run)])
+
+
+def _sections(summary: Summary) -> dict[str, Any]:
+    left_out: dict[str, int] = {}
+
+    def take(kind: type[Any], records: Iterable[Any]) -> list[Any]:
+        kept, left_out[kind.__name__] = fit(records, BUDGETS[kind])
+        return kept
+
+    cells = take(Cell, of_type(summary.records, Cell))
+    accuracy = take(Accuracy, of_type(summary.records, Accuracy))
+    ledger = sorted(of_type(summary.records, Convention), key=_calm)
+    return {
+        "matrix": matrix(summary.run, cells),
+        "level_bounds": LEVELS,
+        "histograms": histograms(cells),
+        "findings": take(Finding, summary.findings),
+        "accuracy": accuracy_table(accuracy),
+        "charts": charts(accuracy),
+        "conventions": (conventions := take(Convention, ledger)),
+        "ledger_sides": sides(*(row.answers for row in conventions))[:MOST_SIDES],
+        "trials": grouped(take(TrialRow, of_type(summary.records, TrialRow)), "section"),
+        "articles": grouped(take(Claim, of_type(summary.records, Claim)), "article"),
+        "coverage": grouped(take(Coverage, of_type(summary.records, Coverage)), "what"),
+        "limits": take(Limit, of_type(summary.records, Limit)),
+        "benches": bench_tables(take(Bench, of_type(summary.records, Bench))),
+        "left_out": left_out,
+    }
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """One operation, quantity and dtype with every implementation beside one another."""
+
+    operation: str
+    kind: str
+    quantity: str
+    dtype: str
+    by: Mapping[str, Accuracy]
+
+    @property
+    def best(self) -> float:
+        """The smallest of the worst errors."""
+        return min((_ulp(row.worst_ulp) for row in self.by.values()), default=math.inf)
+
+
+@dataclass(frozen=True)
+class AccuracyTable:
+    """The rows, the implementations that have a column, and how often each is the most accurate."""
+
+    rows: Sequence[AccuracyRow]
+    implementations: Sequence[str]
+    best: Mapping[str, int]
+
+
+def accuracy_table(records: Sequence[Accuracy]) -> AccuracyTable:
+    """Put the implementations of one operation into one row."""
+    groups: dict[tuple[str, str, str, str], dict[str, Accuracy]] = {}
+    for row in records:
+        key = (row.operation, row.kind, row.quantity, row.dtype)
+        groups.setdefault(key, {})[row.implementation] = row
+    rows = [AccuracyRow(*key, by=by) for key, by in groups.items()]
+    names = sides({row.implementation: None for row in records})[:MOST_SIDES]
+    best = {
+        name: sum(name in r.by and _ulp(r.by[name].worst_ulp) <= r.best for r in rows)
+        for name in names
+    }
+    return AccuracyTable(rows, names, best)
+
+
+@dataclass(frozen=True)
+class BenchTable:
+    """Times of one section: a row for each shape, a column for each implementation."""
+
+    title: str
+    implementations: Sequence[str]
+    rows: Sequence[tuple[str, Mapping[str, Bench]]]
+
+
+def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
+    """Put the implementations of one shape into one row."""
+    tables = []
+    for title, rows in grouped(records, "section").items():
+        shapes: dict[str, dict[str, Bench]] = {}
+        for row in rows:
+            where = f"{row.shape}, batch {row.batch:,}, {row.dtype}"
+            shapes.setdefault(where, {})[row.implementation] = row
+        names = list(dict.fromkeys(row.implementation for row in rows))
+        tables.append(BenchTable(title, names, list(shapes.items())))
+    return tables
+
+
+def grouped(records: Iterable[Any], attribute: str) -> dict[str, list[Any]]:
+    """Return the records by an attribute, in the order in which its values come."""
+    groups: dict[str, list[Any]] = {}
+    for record in records:
+        groups.setdefault(getattr(record, attribute), []).append(record)
+    return groups
+
+
+def differ(row: Convention) -> bool:
+    """Whether the implementations answer differently; "0" and "0.0" are the same answer."""
+    return len({_number(answer) for answer in row.answers.values()}) > 1
+
+
+def _calm(row: Convention) -> bool:
+    """Whether nobody differs and nobody is inadmissible: such rows come last."""
+    return not differ(row) and all(row.admissible.values())
+
+
+def _number(text: str) -> str:
+    try:
+        return repr(float(text) + 0.0)
+    except ValueError:
+        return text
+
+
+def _ulp(worst: float) -> float:
+    return worst if math.isfinite(worst) else math.inf
+
+
+def _ulp_text(value: float) -> str:
+    if not math.isfinite(value):
+        return "non-finite"
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}" if value < 1e5 else f"{value:.1e}"
+
+
+def _value_text(value: Value, column: str = "") -> str:
+    """Return a cell of a trial's table; a float from 0 to 1 is a share."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:,.4g}"
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def _nested(value: Nested, depth: int = 0) -> str:
+    """Return nested lists as people write them: a row a line."""
+    if not any(isinstance(inner, list) for inner in value):
+        return f"[{', '.join(map(str, value))}]"
+    rows = [_nested(v, depth + 1) if isinstance(v, list) else v for v in value]  # type: ignore[arg-type]
+    return "[" + (",\n" + " " * (depth + 1)).join(rows) + "]"
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        error=error_text,
+        ulp=_ulp_text,
+        cell=_value_text,
+        seconds=_seconds,
+        nested=_nested,
+        label=label,
+        math=set_math,
+        prose=prose,
+        kind=kind_of,
+        heaviest=heaviest,
+        count=lambda n: f"{n:,}",
+    )
+    environment.globals.update(
+        diagram=diagram, describe=describe, sides=sides, differ=differ, is_finite=math.isfinite
+    )
+    return environment
+
+
+def _page(template: str, **values: Any) -> str:
+    environment = _environment()
+    loader = environment.loader
+    assert loader is not None
+    style = loader.get_source(environment, "page.css")[0]
+    script = loader.get_source(environment, "page.js")[0]
+    # The policy admits this style and this script by their digest and nothing else at all: what a
+    # record might smuggle in would not run, and nothing can be fetched.
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), policy=policy, **values
+    )

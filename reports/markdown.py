@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from reports.records import Finding
-from reports.summary import NAMES, Summary, error_text, kind_of
+from reports.summary import Summary, error_text, kind_of, label, sides
 from reports.text import one_line
 
 FINDINGS_SHOWN = 25
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>()#+-!|~$&@:"})
+_SPECIAL = str.maketrans(
+    {c: f"&#{ord(c)};" if c in "<>&@|" else f"\\{c}" for c in "\\`*_[]<>&@|~$#"}
+)
 
 
 def render_markdown(summary: Summary) -> str:
@@ -27,13 +29,13 @@ def render_markdown(summary: Summary) -> str:
             align="lrl",
         ),
     ]
-    if summary.worst:
+    if summary.agreed:
         parts.append(
             markdown_table(
-                ("dtype", "Worst scaled error", "Problem"),
+                ("dtype", "Largest scaled difference where all agree", "Problem"),
                 [
                     (escape(dtype), error_text(cell.worst_scaled), code(cell.worst_at))
-                    for dtype, cell in summary.worst.items()
+                    for dtype, cell in summary.agreed.items()
                 ],
                 align="lrl",
             )
@@ -54,7 +56,7 @@ def findings_table(findings: Iterable[Finding]) -> str:
     rows = []
     for finding in findings:
         case = finding.example
-        values = [f"{NAMES.get(name, name)} {value}" for name, value in case.answers.items()]
+        values = [f"{label(name)} {case.answers[name]}" for name in sides(case.answers)]
         if case.enclosure:
             values.append(f"proven {case.enclosure.low[:24]}")
         rows.append(
@@ -81,7 +83,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], align: st
 
 def escape(text: str, limit: int = 300) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return one_line(text, limit).translate(_SPECIAL)
+    return one_line(text, limit).translate(_SPECIAL).replace("://", "&#58;//")
 
 
 def code(text: str) -> str:

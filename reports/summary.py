@@ -17,6 +17,8 @@ NAMES = {
     "complex_step": "the complex step",
     "certified": "the proven gradient",
 }
+LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "proven"}
+"""The sides as heads of columns."""
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
@@ -59,6 +61,17 @@ def who(verdict: str) -> tuple[str, ...]:
     """Return whom a verdict names: ("manual", "torch") for "PRECISION(manual,torch)"."""
     inside = re.search(r"\(([^)]*)\)", verdict)
     return tuple(part.strip() for part in inside[1].split(",")) if inside else ()
+
+
+def label(name: str) -> str:
+    """Return a side's name as the head of a column: "by hand", "PyTorch"."""
+    return LABELS.get(name, name)
+
+
+def sides(*answers: Mapping[str, object]) -> list[str]:
+    """Return the sides that the mappings name: the known ones in their order, then the others."""
+    met = {name for mapping in answers for name in mapping}
+    return [name for name in NAMES if name in met] + sorted(met - NAMES.keys())
 
 
 def by_weight(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -146,6 +159,19 @@ class Summary:
         cells = of_type(self.records, Cell)
         found = {
             d: merged(c for c in cells if c.dtype == d) for d in sorted({c.dtype for c in cells})
+        }
+        return {dtype: cell for dtype, cell in found.items() if cell}
+
+    @cached_property
+    def agreed(self) -> dict[str, Cell]:
+        """For each dtype the worst among the cells where all is AGREE or ROUNDING."""
+        calm = [
+            cell
+            for cell in of_type(self.records, Cell)
+            if all(kind_of(verdict).weight <= 1 for verdict, n in cell.verdicts.items() if n)
+        ]
+        found = {
+            d: merged(c for c in calm if c.dtype == d) for d in sorted({c.dtype for c in calm})
         }
         return {dtype: cell for dtype, cell in found.items() if cell}
 
@@ -280,10 +306,8 @@ def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) ->
             o.name: {"version": o.version, "status": o.status, "reason": o.reason}
             for o in run.oracles
         },
-        "worst": {
-            dtype: {"scaled": _json_number(cell.worst_scaled), "at": cell.worst_at}
-            for dtype, cell in summary.worst.items()
-        },
+        "worst": _worst_json(summary.worst),
+        "worst_agreed": _worst_json(summary.agreed),
         "false_alarms": summary.trial_total("false alarms", "false alarms"),
         "mutants": {
             "planted": summary.trial_total("mutants", "planted"),
@@ -294,8 +318,14 @@ def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) ->
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _json_number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+def _worst_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, float | str]]:
+    return {
+        dtype: {
+            "scaled": cell.worst_scaled if math.isfinite(cell.worst_scaled) else "nan",
+            "at": cell.worst_at,
+        }
+        for dtype, cell in cells.items()
+    }
 
 
 def _deviates(verdict: str, name: str) -> bool:

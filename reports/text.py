@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from reports.records import Case, Finding
-from reports.summary import NAMES, Summary, error_text, kind_of
+from reports.summary import Summary, error_text, kind_of, label, sides
 
 FINDINGS_SHOWN = 12
 
@@ -16,10 +16,12 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     if timing and "seconds" in timing:
         rate = run.problems / timing["seconds"] if timing["seconds"] > 0 else float("inf")
         lines.append(f"Time: {timing['seconds']:.1f} s, {rate:,.0f} networks/s")
-    for dtype, cell in summary.worst.items():
+    for dtype, cell in summary.agreed.items():
         where = f" at {cell.worst_at}" if cell.worst_at else ""
         error = error_text(cell.worst_scaled)
-        lines.append(one_line(f"Worst scaled error, {dtype}: {error}{where}"))
+        lines.append(
+            one_line(f"Largest scaled difference where all agree, {dtype}: {error}{where}")
+        )
     lines += ["", "Verdicts"]
     lines += table(
         [
@@ -46,9 +48,9 @@ def finding_lines(finding: Finding) -> list[str]:
         part for part in (finding.operation, finding.step, finding.dtype, finding.regime) if part
     )
     lines = [
-        one_line(f"  {mark} {finding.verdict}  {where}  ×{finding.count:,}"),
+        "  " + one_line(f"{mark} {finding.verdict}  {where}  ×{finding.count:,}"),
         *([f"      {one_line(finding.sentence)}"] if finding.sentence else []),
-        *(f"      {one_line(part)}" for part in answers(finding.example)),
+        *(f"      {part}" for part in answers(finding.example)),
         f"      manual-backprop show {one_line(finding.example.at)}",
     ]
     return lines
@@ -56,12 +58,13 @@ def finding_lines(finding: Finding) -> list[str]:
 
 def answers(case: Case) -> Iterable[str]:
     """Yield each side's value at the worst entry, and the proven enclosure."""
-    width = max((len(NAMES.get(name, name)) for name in case.answers), default=0)
-    for name, value in case.answers.items():
-        yield f"{NAMES.get(name, name):<{width}}  {value}"
+    rows = [(label(name), case.answers[name]) for name in sides(case.answers)]
     if case.enclosure:
         low, high = case.enclosure.low, case.enclosure.high
-        yield f"{'proven':<{width}}  {low}" + ("" if low == high else f" … {high}")
+        rows.append(("proven", low if low == high else f"{low} … {high}"))
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        yield f"{one_line(name):<{width}}  {one_line(value)}"
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:

@@ -1,0 +1,52 @@
+"""Keeps a page small whatever the records hold: long texts and tables are cut, and it is said."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from reports.records import Record, encode
+
+LONGEST_TEXT = 4_000
+LONGEST_LIST = 400
+LONGEST_KEY = 120
+
+R = TypeVar("R", bound=Record)
+
+
+def fit(records: Iterable[R], budget: int) -> tuple[list[R], int]:
+    """Return the first records whose JSON fits into `budget` bytes, and how many are left out."""
+    kept: list[R] = []
+    left_out, used = 0, 0
+    for record in records:
+        if used > budget:  # not even clipped: a file of a million findings takes no time here
+            left_out += 1
+            continue
+        size = len(encode(record))
+        if size > LONGEST_TEXT:
+            record = clipped(record)
+            size = len(encode(record))
+        used += size
+        if used > budget and kept:
+            left_out += 1
+        else:
+            kept.append(record)
+    return kept, left_out
+
+
+def clipped(record: R) -> R:
+    """Return the record with every long text, list and mapping cut short."""
+    plain = msgspec.to_builtins(record)
+    found: R = msgspec.convert(_clip(plain), type(record), strict=False)
+    return found
+
+
+def _clip(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + " … (clipped)"
+    if isinstance(value, dict):
+        items = list(value.items())[:LONGEST_LIST]
+        return {key[:LONGEST_KEY]: _clip(inner) for key, inner in items}
+    if isinstance(value, list | tuple):
+        return [_clip(inner) for inner in value[:LONGEST_LIST]]
+    return value
