@@ -18,8 +18,8 @@ from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
-ON_ALL = ("manual", "torch", "jax")
-"""Oracles that answer every problem; the others are asked where the arbiter judges."""
+WHEN_JUDGED = ("complex_step",)
+"""Oracles that are asked only where the arbiter judges; the others answer every problem."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +80,8 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     """Draw, answer, screen and judge the problems at positions start to stop − 1."""
     selection = plan.selection()
     drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
-    on_all = {name: oracle for name, oracle in oracles.items() if name in ON_ALL}
-    when_judged = {name: oracle for name, oracle in oracles.items() if name not in ON_ALL}
+    on_all = {name: oracle for name, oracle in oracles.items() if name not in WHEN_JUDGED}
+    when_judged = {name: oracle for name, oracle in oracles.items() if name in WHEN_JUDGED}
     answers = {name: _answers(oracle, drawn) for name, oracle in on_all.items()}
     result = BlockResult(start, stop, [], [], 0, 0, {})
     findings: list[Finding] = []

@@ -54,14 +54,29 @@ ORACLES: tuple[str, ...] = tuple(_MODULES)
 
 
 def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
-    """Return the named oracles; a framework is imported when its oracle is first asked."""
-    oracles: dict[str, Oracle] = {}
-    for name in names:
-        if name not in _MODULES:
-            raise InvalidInput(f"oracle={name!r} is unknown; expected one of: {', '.join(ORACLES)}")
+    """Return the named oracles; a framework is imported when its oracle is first asked.
+
+    Beside our own, "package.module:Class" names anybody's.
+    """
+    return {name: _load(name) for name in names}
+
+
+def _load(name: str) -> Oracle:
+    if name in _MODULES:
         module, cls = _MODULES[name]
-        oracles[name] = getattr(importlib.import_module(f"{__name__}.{module}"), cls)()
-    return oracles
+        module = f"{__name__}.{module}"
+    else:
+        module, separator, cls = name.partition(":")
+        if not separator:
+            known = ", ".join(ORACLES)
+            raise InvalidInput(
+                f"oracle={name!r} is unknown; expected MODULE:CLASS or one of: {known}"
+            )
+    try:
+        oracle: Oracle = getattr(importlib.import_module(module), cls)()
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"oracle={name!r} cannot be loaded: {error}") from None
+    return oracle
 
 
 def skipped(oracle: str, reason: str) -> Answer:

@@ -1,0 +1,57 @@
+"""What brings a worker down costs its own problem, is named, and changes nothing else."""
+
+import os
+from pathlib import Path
+
+import hostile_oracles
+import pytest
+
+from reference import workers
+from reference.campaign import BlockResult, Plan
+from reference.workers import LocalPool, finish
+
+PROBLEMS = 40
+
+
+@pytest.fixture(autouse=True)
+def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let worker processes import the hostile oracles."""
+    tests = str(Path(__file__).parent.parent)
+    path = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", f"{tests}{os.pathsep}{path}" if path else tests)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+
+
+def run(oracle: str) -> BlockResult:
+    plan = Plan(problems=PROBLEMS, oracles=("manual", oracle), arbiter_share=0.0)
+    with LocalPool(1) as pool:
+        (result,) = finish(plan, plan.blocks(), pool.submit)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Raises", "RuntimeError: planted"),
+        ("Hangs", "no answer within the time limit"),
+        ("Segfaults", "SIGSEGV"),
+        ("Exits", "exited with 7"),
+        ("ExhaustsMemory", "MemoryError"),
+    ],
+)
+def test_a_hostile_oracle_is_named_and_survived(
+    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "LEAST_SECONDS", 8.0)
+    monkeypatch.setattr(workers, "SECONDS_PER_BLOCK", 8.0)
+    oracle = f"{hostile_oracles.__name__}:{name}"
+    result = run(oracle)
+    assert [o.index for o in result.outcomes] == list(range(PROBLEMS))
+    poisoned = {o.index for o in result.outcomes if o.verdict != "AGREE"}
+    from reference.problems import cell
+
+    assert poisoned == {i for i in range(PROBLEMS) if cell(i).loss == hostile_oracles.POISON}
+    assert poisoned
+    assert {o.verdict for o in result.outcomes if o.index in poisoned} == {f"CRASHED({oracle})"}
+    assert all(reason in finding.sentence for finding in result.findings)
