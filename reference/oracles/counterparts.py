@@ -1,0 +1,76 @@
+"""From a `Counterpart`, a dotted name, to the framework's own function.
+
+Names are resolved by import and attribute access, never evaluated. Every function that comes out
+is called as our own operations are: `f(x, **parameters)` for an activation, `f(y, t, **arguments)`
+for a loss; renaming and fixed keywords are done inside. torch losses also take `reduction`.
+"""
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, Literal
+
+from manual_backprop.spec import InvalidInput, Operation
+
+Framework = Literal["torch", "jax"]
+
+# Where a composition finds the framework's primitives under their array-API names.
+_NAMESPACES: dict[Framework, str] = {"torch": "array_api_compat.torch", "jax": "jax.numpy"}
+
+# id(operation) -> the operation (kept alive, so that its id is not given away) and its function.
+_resolved: dict[tuple[Framework, int], tuple[Operation, Callable[..., Any]]] = {}
+
+
+def resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
+    """Return the framework's function for an operation, called with our own argument names."""
+    key = (framework, id(operation))
+    if key not in _resolved:
+        _resolved[key] = operation, _resolve(operation, framework)
+    return _resolved[key][1]
+
+
+def namespace(framework: Framework) -> ModuleType:
+    """Return the framework's primitives under their array-API names."""
+    return importlib.import_module(_NAMESPACES[framework])
+
+
+def find(name: str) -> Any:
+    """Return what a dotted name stands for: the longest importable module, then its attributes."""
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        try:
+            for part in parts[length:]:
+                found = getattr(found, part)
+        except AttributeError as error:
+            raise InvalidInput(f"counterpart {name!r}: {error}") from None
+        return found
+    raise InvalidInput(f"counterpart {name!r}: no module {parts[0]!r} is installed")
+
+
+def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
+    counterpart = operation.counterpart(framework)
+    if counterpart.composed:
+        if operation.composition is None:
+            raise InvalidInput(f"{operation.name}: marked as composed, but gives no composition")
+        return partial(operation.composition, namespace(framework))
+    try:
+        function: Callable[..., Any] = find(counterpart.name)
+    except InvalidInput as error:
+        raise InvalidInput(f"{operation.name}: {error}") from None
+    if counterpart.renamed:
+        function = _renaming(function, dict(counterpart.renamed))
+    if counterpart.keywords:
+        function = partial(function, **counterpart.keywords)
+    return function
+
+
+def _renaming(function: Callable[..., Any], renamed: dict[str, str]) -> Callable[..., Any]:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        return function(*arguments, **{renamed.get(k, k): v for k, v in keywords.items()})
+
+    return call

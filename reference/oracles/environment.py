@@ -1,0 +1,112 @@
+"""What the numbers were computed with: versions, threads, processor, BLAS, settings."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+_PACKAGES = (
+    "manual-backprop",
+    "numpy",
+    "scipy",
+    "torch",
+    "jax",
+    "jaxlib",
+    "optax",
+    "hypothesis",
+    "python-flint",
+    "array-api-compat",
+)
+# Variables that change which kernels run or how many threads they use, and so the last bits.
+_VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_L2_SIZE",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MKL_CBWR",
+    "ATEN_CPU_CAPABILITY",
+    "NPY_DISABLE_CPU_FEATURES",
+    "JAX_ENABLE_X64",
+    "JAX_PLATFORMS",
+    "XLA_FLAGS",
+)
+
+
+def environment() -> dict[str, str]:
+    """Return everything that the numbers of a run depend on, as text; absent things say so."""
+    found = {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(_cores()),
+    }
+    found |= {package: _version(package) for package in _PACKAGES}
+    found |= _torch() | _jax() | _blas()
+    found |= {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """Return the processor's model; `platform.processor()` is empty on most Linux systems."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which a container can make fewer than exist."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _torch() -> dict[str, str]:
+    """Return torch's threads and vector unit; what is not loaded is not loaded for this."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    from reference.oracles.torch_autograd import THREADS
+
+    return {
+        "torch threads": f"{THREADS} (of {torch.get_num_threads()} set in the process)",
+        "torch vector unit": torch.backends.cpu.get_cpu_capability(),
+        "torch flushes subnormals": "unknown (torch has no query)",
+    }
+
+
+def _jax() -> dict[str, str]:
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return {}
+    return {
+        "jax backend": jax.default_backend(),
+        "jax x64": "on inside the oracle"
+        + ("" if jax.config.jax_enable_x64 else " (off in the process)"),
+    }
+
+
+def _blas() -> dict[str, str]:
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return {"BLAS": "unknown (threadpoolctl is not installed)"}
+    import threadpoolctl
+
+    found = {}
+    for library in threadpoolctl.threadpool_info():
+        parts = [library["internal_api"], library["version"], library.get("architecture")]
+        name = f"{library['user_api']} {Path(library['filepath']).name}"
+        found[name] = f"{' '.join(p for p in parts if p)}, {library['num_threads']} threads"
+    return found

@@ -1,0 +1,179 @@
+"""JAX's grad as an oracle: one compiled padded program for small networks, else one per network.
+
+Compiling `jit(grad)` costs about 300 ms for each new network, a thousand times its run. So what
+fits goes through the program of `jax_padded`, compiled once for each (dtype, size); the rest is
+compiled by itself. Both are JAX's derivative of JAX's functions and agree to rounding.
+
+The process's own JAX settings are not touched: 64-bit numbers are switched on inside the oracle
+only. (Without them JAX silently makes float64 into float32.)
+"""
+
+import importlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES
+from reference.oracles import Answer, skipped
+from reference.oracles.counterparts import resolve
+
+_KEPT = 64  # compiled networks kept for more values of the same structure
+
+
+class JaxGrad:
+    """Differentiates the same network, built of JAX's own functions.
+
+    With `padded=False` every network is compiled alone: for comparison, and what a program of a
+    fixed size cannot hold goes there in any case. With `compiled=False` that route runs JAX op by
+    op, which for a network met once is several times faster than compiling it.
+    """
+
+    name = "jax"
+
+    def __init__(self, *, padded: bool = True, compiled: bool = True) -> None:
+        self.padded = padded
+        self.compiled = compiled
+        self._programs: dict[Any, Any] = {}
+        self._networks: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
+
+    def unavailable(self) -> str | None:
+        """Return why JAX cannot answer here, or None."""
+        try:
+            importlib.import_module("jax")
+        except ImportError as error:
+            missing = error.name in ("jax", "jaxlib")
+            return f"{error.name} is not installed" if missing else f"jax: {error}"
+        return None
+
+    def answer(self, problem: Problem) -> Answer:
+        """Answer one problem, by the same route and with the same bits as in a block."""
+        return self.answers([problem])[0]
+
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        """Answer a block of problems, in order."""
+        reason = self.unavailable()
+        if reason is not None:
+            return [skipped(self.name, reason) for _ in problems]
+        import jax
+
+        with jax.enable_x64(True):
+            return self._answers(problems)
+
+    def _answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        if not self.padded:
+            return [self._alone(problem) for problem in problems]
+        answers: list[Answer | None] = [None] * len(problems)
+        places: dict[int, tuple[Any, list[int]]] = {}
+        for place, problem in enumerate(problems):
+            program = self._program(problem)
+            if program is None:
+                answers[place] = self._alone(problem)
+            else:
+                places.setdefault(id(program), (program, []))[1].append(place)
+        for program, all_of_it in places.values():
+            for start in range(0, len(all_of_it), program.size.block):
+                part = all_of_it[start : start + program.size.block]
+                block = [problems[place] for place in part]
+                found = program.run(block, [divisor(problem) for problem in block])
+                for place, gradients in zip(part, found, strict=True):
+                    answers[place] = Answer(self.name, gradients.pop("loss"), gradients)
+        return [answer for answer in answers if answer is not None]
+
+    def _program(self, problem: Problem) -> Any:
+        """Return the smallest program that holds the problem, or None."""
+        from reference.oracles.jax_padded import SIZES, Program
+
+        # An operation that is registered anew under its name is another operation.
+        operations = tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
+        for size in SIZES:
+            key = (problem.dtype, size, operations)
+            if key not in self._programs:
+                self._programs[key] = Program(problem.dtype, size)
+            if self._programs[key].holds(problem):
+                return self._programs[key]
+        return None
+
+    def _alone(self, problem: Problem) -> Answer:
+        """Answer by a function of this network alone."""
+        import jax
+
+        inputs = {"x": problem.x, **problem.parameters}
+        widths = dict(zip(problem.network.step_names(), _step_widths(problem), strict=True))
+        probes = {k: np.zeros((problem.batch, w), problem.dtype) for k, w in widths.items()}
+        data = {
+            "targets": problem.targets,
+            "weights": problem.weights,
+            "arrays": dict(problem.arrays),
+            "divisor": divisor(problem),
+        }
+        gradients, loss = self._function(problem)(inputs, probes, data)
+        gradients, loss = jax.device_get((gradients, loss))
+        return Answer(self.name, np.asarray(loss), {**gradients[0], **gradients[1]})
+
+    def _function(self, problem: Problem) -> Callable[..., Any]:
+        """Return the gradient function of a structure, compiled anew only if it is new."""
+        import jax
+
+        network = problem.network
+        operations = (network.loss_operation, *(layer.operation for layer in network.layers))
+        # The operations by identity: one that is registered anew under its name is another.
+        key = (repr(network), *map(id, operations))
+        if key not in self._networks:
+            function = jax.grad(_loss_function(problem), argnums=(0, 1), has_aux=True)
+            self._networks[key] = operations, jax.jit(function) if self.compiled else function
+            if len(self._networks) > _KEPT:
+                self._networks.popitem(last=False)
+        return self._networks[key][1]
+
+
+def divisor(problem: Problem) -> Any:
+    """Return what the weighted sum of the losses is divided by, in the problem's dtype.
+
+    It depends on shapes, labels and class weights alone. It is a convention, not a derivative, and
+    JAX has none of its own; torch's reductions check it.
+    """
+    operation, one = problem.network.loss_operation, problem.dtype.type(1)
+    if problem.network.reduction == "batch_mean":
+        return problem.dtype.type(problem.batch)
+    if problem.network.reduction != "mean":
+        return one
+    shape = (problem.batch, problem.network.widths[-1])
+    losses = np.broadcast_to(one, shape if operation.elementwise else shape[:1])
+    count = operation.count(losses, problem.targets, **problem.loss_arguments())
+    return problem.dtype.type(count)
+
+
+def _step_widths(problem: Problem) -> list[int]:
+    return [layer.width for layer in problem.network.layers for _ in "za"]
+
+
+def _loss_function(problem: Problem) -> Callable[..., Any]:
+    """Return f(inputs, probes, data) -> (Σ w L / divisor, loss), for this structure.
+
+    A probe is a zero added at a step: the derivative by it is the cotangent of the step.
+    """
+    network, operation = problem.network, problem.network.loss_operation
+    dense = resolve(LAYERS["dense"], "jax")
+
+    def function(
+        inputs: Mapping[str, Any], probes: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        a = inputs["x"]
+        for i, layer in enumerate(network.layers):
+            name = f"layers.{i}"
+            z = dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias"))
+            z = z + probes[f"{name}.z"]
+            a = resolve(layer.operation, "jax")(z, **layer.parameters) + probes[f"{name}.a"]
+        losses = resolve(operation, "jax")(
+            a, data["targets"], **network.loss_parameters, **data["arrays"]
+        )
+        weights = data["weights"]
+        if weights is not None:
+            losses = losses * (weights[:, None] if operation.elementwise else weights)
+        total = losses.sum() / data["divisor"]
+        return total, losses if network.reduction == "none" else total
+
+    return function

@@ -1,0 +1,342 @@
+"""Many dense networks through one compiled JAX program, each padded to one size.
+
+Widths and batch are padded with zeros, the depth with layers that pass their input on; a scan
+walks the layers, a switch picks the activation and the loss, a loop walks the block of networks.
+So that padding changes nothing but the speed:
+
+- Everything in the padding is an exact zero, forward and backward: a mask after each
+  pre-activation and each activation sees to it (0 · ∞ in the padding would leak NaN else).
+- What looks at whole rows (softmax, cross-entropy) has a branch for each width, which cuts the
+  row to that width and applies JAX's own function to it.
+- Nothing is vectorised over networks (`vmap` turns a switch into "compute all and select", where
+  a branch not taken can leak NaN), so a network's bits depend on nothing but the network.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import lax
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES, FloatArray, Loss, Operation
+from reference.oracles.counterparts import resolve
+
+Tree = dict[str, Any]
+
+
+class Size(NamedTuple):
+    """What one program holds: layers, units a layer, samples, and networks at once."""
+
+    depth: int
+    width: int
+    batch: int
+    block: int
+    row_widths: tuple[int, ...]
+
+
+SIZES = (
+    Size(4, 8, 8, 64, tuple(range(1, 9))),
+    Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
+)
+"""Smallest first. A branch for every row width up to 32 would double the compile time."""
+
+_PASS_ON = 0  # the activation branch of the layers that pad the depth
+
+
+class Program:
+    """The compiled program of one dtype and size, with the tables that say which branch is what."""
+
+    def __init__(self, dtype: np.dtype[Any], size: Size) -> None:
+        self.dtype, self.size = dtype, size
+        self._activations: dict[tuple[str, int | None], int] = {}
+        self._losses: dict[tuple[str, bool, frozenset[str], int | None], int] = {}
+        self._parameters = max(
+            [1, *(len(op.parameters) for table in (ACTIVATIONS, LOSSES) for op in table.values())]
+        )
+        self._arrays = {name: extent for op in LOSSES.values() for name, extent in op.arrays.items()}
+        activate = _switch(self._activation_branches())
+        lose = _switch(self._loss_branches())
+        one = jax.value_and_grad(_loss_function(size, activate, lose), has_aux=True)
+        self._run = jax.jit(_over_block(one))
+
+    def holds(self, problem: Problem) -> bool:
+        """Say whether the problem fits: its size, its row-wise widths, its operations."""
+        network, size = problem.network, self.size
+        return (
+            len(network.layers) <= size.depth
+            and max(network.widths) <= size.width
+            and problem.batch <= size.batch
+            and all(
+                _activation_key(layer.activation, layer.width) in self._activations
+                for layer in network.layers
+            )
+            and _loss_key(problem) in self._losses
+        )
+
+    def run(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> list[Tree]:
+        """Return, for each problem of at most a block, {"loss": …, and every cotangent by name}."""
+        block = self._packed(problems, divisors)
+        found = jax.device_get(self._run(block, len(problems)))
+        return [_unpacked(problem, k, found) for k, problem in enumerate(problems)]
+
+    # -- the branches -------------------------------------------------------------------------
+
+    def _activation_branches(self) -> list[Callable[..., Any]]:
+        branches: list[Callable[..., Any]] = [lambda z, _: z]
+        for name, operation in ACTIVATIONS.items():
+            function = resolve(operation, "jax")
+            for width in self.size.row_widths if operation.rowwise else (None,):
+                self._activations[name, width] = len(branches)
+                branches.append(_activation_branch(operation, function, width))
+        assert branches[_PASS_ON] is not None
+        return branches
+
+    def _loss_branches(self) -> list[Callable[..., Any]]:
+        branches: list[Callable[..., Any]] = []
+        for name, operation in LOSSES.items():
+            function = resolve(operation, "jax")
+            for labels in sorted({kind == "labels" for kind in operation.targets}):
+                for arrays in _subsets(operation):
+                    whole_rows = not operation.elementwise or labels
+                    for width in self.size.row_widths if whole_rows else (None,):
+                        self._losses[name, labels, arrays, width] = len(branches)
+                        branches.append(_loss_branch(operation, function, labels, arrays, width))
+        return branches
+
+    # -- in and out ---------------------------------------------------------------------------
+
+    def _packed(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> Tree:
+        """Lay a block of problems into arrays of the program's shapes."""
+        block, size = self._empty(), self.size
+        for k, problem in enumerate(problems):
+            network, batch = problem.network, problem.batch
+            widths = network.widths
+            outputs = widths[-1]
+            block["batch"][k], block["outputs"][k] = batch, outputs
+            block["x"][k, :batch, : widths[0]] = problem.x
+            block["width"][k] = outputs  # the layers that pass on are as wide as the last
+            for i, layer in enumerate(network.layers):
+                weight = problem.parameters[f"layers.{i}.weight"]
+                block["weight"][k, i, : widths[i], : layer.width] = weight
+                if layer.bias:
+                    block["bias"][k, i, : layer.width] = problem.parameters[f"layers.{i}.bias"]
+                block["width"][k, i] = layer.width
+                block["branch"][k, i] = self._activations[
+                    _activation_key(layer.activation, layer.width)
+                ]
+                for j, value in enumerate(layer.parameters.values()):
+                    block["parameters"][k, i, j] = value
+            block["loss"][k] = self._losses[_loss_key(problem)]
+            for j, value in enumerate(network.loss_parameters.values()):
+                block["loss_parameters"][k, j] = value
+            block["columns"][k] = outputs if network.loss_operation.elementwise else 1
+            if problem.targets.ndim == 1:
+                block["labels"][k, :batch] = problem.targets
+            else:
+                block["targets"][k, :batch, :outputs] = problem.targets
+            block["weights"][k, :batch] = 1 if problem.weights is None else problem.weights
+            block["divisor"][k] = divisors[k]
+            for name, value in problem.arrays.items():
+                where = (k, *(slice(n) for n in value.shape))
+                block[f"array.{name}"][where] = value
+        assert len(problems) <= size.block
+        return block
+
+    def _empty(self) -> Tree:
+        depth, width, batch, block, _ = self.size
+        kinds: dict[str, tuple[tuple[int, ...], Any]] = {
+            "batch": ((), np.int32),
+            "outputs": ((), np.int32),
+            "x": ((batch, width), self.dtype),
+            "weight": ((depth, width, width), self.dtype),
+            "bias": ((depth, width), self.dtype),
+            "width": ((depth,), np.int32),
+            "branch": ((depth,), np.int32),
+            "parameters": ((depth, self._parameters), self.dtype),
+            "loss": ((), np.int32),
+            "loss_parameters": ((self._parameters,), self.dtype),
+            "columns": ((), np.int32),
+            "labels": ((batch,), np.int64),
+            "targets": ((batch, width), self.dtype),
+            "weights": ((batch,), self.dtype),
+            "divisor": ((), self.dtype),
+        }
+        empty = {name: np.zeros((block, *shape), dtype) for name, (shape, dtype) in kinds.items()}
+        for name, extent in self._arrays.items():
+            shape = (width,) if extent == "classes" else (batch, width)
+            empty[f"array.{name}"] = np.ones((block, *shape), self.dtype)
+        return empty
+
+
+def _activation_key(name: str, width: int) -> tuple[str, int | None]:
+    return name, width if ACTIVATIONS[name].rowwise else None
+
+
+def _loss_key(problem: Problem) -> tuple[str, bool, frozenset[str], int | None]:
+    operation, labels = problem.network.loss_operation, problem.targets.ndim == 1
+    whole_rows = not operation.elementwise or labels
+    width = problem.network.widths[-1] if whole_rows else None
+    return operation.name, labels, frozenset(problem.arrays), width
+
+
+def _subsets(operation: Loss) -> list[frozenset[str]]:
+    """Return what may be given of the array arguments: class weights are optional, the rest not."""
+    needed = frozenset(name for name, extent in operation.arrays.items() if extent != "classes")
+    sets = [needed]
+    for name in operation.arrays.keys() - needed:
+        sets += [found | {name} for found in sets]
+    return sets
+
+
+def _activation_branch(
+    operation: Operation, function: Callable[..., Any], width: int | None
+) -> Callable[..., Any]:
+    def branch(z: Any, rest: Tree) -> Any:
+        keywords = _keywords(operation, rest["parameters"])
+        return _wide(function(z[:, :width], **keywords), z.shape)
+
+    return branch
+
+
+def _loss_branch(
+    operation: Loss,
+    function: Callable[..., Any],
+    labels: bool,
+    arrays: frozenset[str],
+    width: int | None,
+) -> Callable[..., Any]:
+    def branch(y: Any, rest: Tree) -> Any:
+        targets = rest["labels"] if labels else rest["targets"][:, :width]
+        keywords = _keywords(operation, rest["parameters"])
+        keywords |= {name: rest[f"array.{name}"][..., :width] for name in sorted(arrays)}
+        losses = function(y[:, :width], targets, **keywords)
+        return _wide(losses if losses.ndim == 2 else losses[:, None], y.shape)
+
+    return branch
+
+
+def _keywords(operation: Operation, values: Any) -> Tree:
+    """Return the parameters as traced numbers; one whose choices are whole numbers stays one."""
+    keywords = {}
+    for j, (name, parameter) in enumerate(operation.parameters.items()):
+        whole = all(isinstance(choice, int) for choice in parameter.choices)
+        keywords[name] = values[j].astype(jnp.int64) if whole else values[j]
+    return keywords
+
+
+def _wide(value: Any, shape: tuple[int, ...]) -> Any:
+    """Return the value with columns of zeros up to the padded shape."""
+    missing = shape[1] - value.shape[1]
+    return jnp.pad(value, ((0, 0), (0, missing))) if missing else value
+
+
+# -- the program ------------------------------------------------------------------------------
+
+
+def _switch(branches: list[Callable[..., Any]]) -> Callable[..., Any]:
+    """Return f(branch, x, rest) -> branches[branch](x, rest), differentiable by x.
+
+    The derivative is JAX's of the branch, taken inside the branch: that of a plain `lax.switch`
+    keeps what each of the other branches would need too, some hundred arrays a layer.
+    """
+
+    def pullback(branch: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x, rest, dy: jax.vjp(lambda x: branch(x, rest), x)[1](dy)[0]
+
+    pullbacks = [pullback(branch) for branch in branches]
+
+    @jax.custom_vjp
+    def switch(index: Any, x: Any, rest: Tree) -> Any:
+        return lax.switch(index, branches, x, rest)
+
+    def forward(index: Any, x: Any, rest: Tree) -> Any:
+        return switch(index, x, rest), (index, x, rest)
+
+    def backward(saved: Any, dy: Any) -> Any:
+        index, x, rest = saved
+        return None, lax.switch(index, pullbacks, x, rest, dy), None
+
+    switch.defvjp(forward, backward)
+    return switch
+
+
+def _loss_function(
+    size: Size, activate: Callable[..., Any], lose: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return f(differentiated, data) -> (Σ w L / divisor, w L) for one padded network."""
+    dense = resolve(LAYERS["dense"], "jax")
+    rows, columns = jnp.arange(size.batch)[:, None], jnp.arange(size.width)[None, :]
+
+    def function(differentiated: Tree, data: Tree) -> tuple[Any, Any]:
+        def walk(a: Any, layer: Tree) -> tuple[Any, None]:
+            real = (rows < data["batch"]) & (columns < layer["width"])
+            z = jnp.where(
+                layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"])
+            )
+            z = jnp.where(real, z, 0) + layer["z"]
+            a = activate(layer["branch"], z, {"parameters": layer["parameters"]})
+            return jnp.where(real, a, 0) + layer["a"], None
+
+        layers = {name: differentiated[name] for name in ("weight", "bias", "z", "a")}
+        layers |= {name: data[name] for name in ("width", "branch", "parameters")}
+        prediction, _ = lax.scan(walk, differentiated["x"], layers)
+        rest = {name: v for name, v in data.items() if name.startswith("array.")}
+        rest |= {"parameters": data["loss_parameters"]}
+        rest |= {name: data[name] for name in ("labels", "targets")}
+        losses = lose(data["loss"], prediction, rest)
+        real = (rows < data["batch"]) & (columns < data["columns"])
+        weighted = jnp.where(real, losses, 0) * data["weights"][:, None]
+        return weighted.sum() / data["divisor"], weighted
+
+    return function
+
+
+def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
+    """Return f(block, count): the first `count` networks one after another, in one loop."""
+
+    def answer(block: Tree, k: Any) -> Tree:
+        data = {n: lax.dynamic_index_in_dim(v, k, keepdims=False) for n, v in block.items()}
+        differentiated = {name: data[name] for name in ("x", "weight", "bias")}
+        # Zeros added at every step: the derivative by them is the step's cotangent.
+        steps = (data["weight"].shape[0], *data["x"].shape)
+        differentiated |= {name: jnp.zeros(steps, data["x"].dtype) for name in "za"}
+        (total, losses), cotangents = one(differentiated, data)
+        return {"total": total, "losses": losses, **cotangents}
+
+    def over_block(block: Tree, count: Any) -> Tree:
+        shapes = jax.eval_shape(answer, block, 0)
+        length = len(block["batch"])
+        found = {n: jnp.zeros((length, *s.shape), s.dtype) for n, s in shapes.items()}
+
+        def body(k: Any, found: Tree) -> Tree:
+            return {
+                n: lax.dynamic_update_index_in_dim(found[n], v, k, 0)
+                for n, v in answer(block, k).items()
+            }
+
+        return lax.fori_loop(0, count, body, found)
+
+    return over_block
+
+
+def _unpacked(problem: Problem, k: int, found: Mapping[str, npt.NDArray[Any]]) -> Tree:
+    """Cut one problem's answer out of the padding."""
+    network, batch = problem.network, problem.batch
+    widths = network.widths
+    answer: dict[str, FloatArray] = {"loss": found["total"][k].copy()}
+    if network.reduction == "none":
+        columns = slice(widths[-1]) if network.loss_operation.elementwise else 0
+        answer["loss"] = found["losses"][k, :batch, columns].copy()
+    answer["x"] = found["x"][k, :batch, : widths[0]].copy()
+    for i, layer in enumerate(network.layers):
+        d_out = layer.width
+        answer[f"layers.{i}.weight"] = found["weight"][k, i, : widths[i], :d_out].copy()
+        if layer.bias:
+            answer[f"layers.{i}.bias"] = found["bias"][k, i, :d_out].copy()
+        answer[f"layers.{i}.z"] = found["z"][k, i, :batch, :d_out].copy()
+        answer[f"layers.{i}.a"] = found["a"][k, i, :batch, :d_out].copy()
+    return answer

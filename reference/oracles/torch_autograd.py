@@ -1,0 +1,180 @@
+"""PyTorch's autograd as an oracle: eager, one launch of the engine for a block of problems."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import LAYERS
+from reference.oracles import Answer, skipped
+from reference.oracles.counterparts import resolve
+
+THREADS = 1
+"""torch's threads while it answers: more do not pay below a few million multiplications, and the
+order of a sum, and so its last bits, would depend on how many cores the machine has."""
+
+# MKL adds in another order when an operand does not start at a multiple of 16 bytes, which is what
+# malloc gives. Measured: last bits of products differ at 4, 8 and 12 bytes, never at 16, 32 or 48.
+_ALIGNMENT = 16
+
+# Our reduction -> torch's own.
+_OWN_REDUCTIONS = {"sum": "sum", "mean": "mean"}
+# Its "mean" warns that it will change its meaning, so it is not asked for.
+_OWN_REDUCTIONS_OF_KL_DIV = {"sum": "sum", "batch_mean": "batchmean"}
+
+
+@dataclass(slots=True)
+class _Graph:
+    """One problem's graph: the loss, and what it is differentiated by, under our names."""
+
+    loss: Any
+    names: list[str]
+    tensors: list[Any]
+
+
+class TorchAutograd:
+    """Differentiates the same network, built of torch's own functions.
+
+    The graphs of a block are independent, so one launch of the engine serves them all and each
+    problem's bits are those it has alone. Measured against one launch each and against
+    `retain_grad` on the steps: see benchmarks/oracles.py.
+    """
+
+    name = "torch"
+
+    def unavailable(self) -> str | None:
+        """Return why torch cannot answer here, or None."""
+        try:
+            importlib.import_module("torch")
+        except ImportError as error:
+            return "torch is not installed" if error.name == "torch" else f"torch: {error}"
+        return None
+
+    def answer(self, problem: Problem) -> Answer:
+        """Answer one problem."""
+        return self.answers([problem])[0]
+
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        """Answer a block: a graph each, then one backward pass over all."""
+        reason = self.unavailable()
+        if reason is not None:
+            return [skipped(self.name, reason) for _ in problems]
+        import torch
+
+        with _threads(THREADS):
+            graphs = [_graph(problem) for problem in problems]
+            gradients = torch.autograd.grad(
+                [graph.loss for graph in graphs],
+                [tensor for graph in graphs for tensor in graph.tensors],
+                # For the reduction "none" the loss is a vector, with a cotangent of ones.
+                [torch.ones_like(graph.loss) for graph in graphs],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        answers, start = [], 0
+        for graph in graphs:
+            stop = start + len(graph.names)
+            found = zip(graph.names, gradients[start:stop], strict=True)
+            start = stop
+            loss = graph.loss.detach().numpy()
+            answers.append(Answer(self.name, loss, {name: g.numpy() for name, g in found}))
+        return answers
+
+
+def _graph(problem: Problem) -> _Graph:
+    """Run the forward pass, keeping every tensor whose cotangent is asked for."""
+    network = problem.network
+    dense = resolve(LAYERS["dense"], "torch")
+    a = _leaf(problem.x)
+    names, tensors = ["x"], [a]
+    for i, layer in enumerate(network.layers):
+        prefix = f"layers.{i}."
+        weight, bias = _leaf(problem.parameters[prefix + "weight"]), None
+        names.append(prefix + "weight")
+        tensors.append(weight)
+        if layer.bias:
+            bias = _leaf(problem.parameters[prefix + "bias"])
+            names.append(prefix + "bias")
+            tensors.append(bias)
+        z = dense(a, weight, bias)
+        a = resolve(layer.operation, "torch")(z, **layer.parameters)
+        names += (prefix + "z", prefix + "a")
+        tensors += (z, a)
+    return _Graph(_loss(problem, a), names, tensors)
+
+
+def _loss(problem: Problem, prediction: Any) -> Any:
+    """Return the reduced loss, by torch's own `reduction` where torch has that reduction."""
+    network, operation = problem.network, problem.network.loss_operation
+    function = resolve(operation, "torch")
+    targets = _tensor(problem.targets)
+    arguments: dict[str, Any] = {**network.loss_parameters}
+    arguments |= {name: _tensor(array) for name, array in problem.arrays.items()}
+    own = _own_reduction(problem, function)
+    if own is not None and not operation.torch.composed:
+        return function(prediction, targets, reduction=own, **arguments)
+    if not operation.torch.composed:
+        arguments["reduction"] = "none"
+    losses = weighted = function(prediction, targets, **arguments)
+    if problem.weights is not None:
+        weights = _tensor(problem.weights)
+        weighted = losses * (weights[:, None] if operation.elementwise else weights)
+    if network.reduction == "none":
+        return weighted
+    total = weighted.sum()
+    if network.reduction == "batch_mean":
+        return total / problem.batch
+    if network.reduction == "mean":
+        # The divisor is a convention of ours, not a derivative; without sample weights torch's
+        # own mean above checks it.
+        count = operation.count(losses.detach().numpy(), problem.targets, **problem.loss_arguments())
+        return total / float(count)
+    return total
+
+
+def _own_reduction(problem: Problem, function: Callable[..., Any]) -> str | None:
+    """Return torch's name for the problem's reduction; it knows no sample weights."""
+    if problem.weights is not None:
+        return None
+    import torch
+
+    kl_div = function is torch.nn.functional.kl_div
+    table = _OWN_REDUCTIONS_OF_KL_DIV if kl_div else _OWN_REDUCTIONS
+    return table.get(problem.network.reduction)
+
+
+def _tensor(array: npt.NDArray[Any]) -> Any:
+    """Return a C-contiguous, aligned tensor: the array's own memory if that is so, else a copy.
+
+    Every layout of the same numbers so meets the same kernel and gives the same bits.
+    """
+    import torch
+
+    if array.flags.writeable and array.flags.c_contiguous:
+        tensor = torch.from_numpy(array)
+        if tensor.data_ptr() % _ALIGNMENT == 0:
+            return tensor
+        return tensor.clone()
+    return torch.from_numpy(np.array(array, order="C", copy=True))
+
+
+def _leaf(array: npt.NDArray[Any]) -> Any:
+    return _tensor(array).requires_grad_()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Give torch so many threads for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
