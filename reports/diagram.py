@@ -7,7 +7,7 @@ from reports.records import Case, NetworkShape
 
 UNITS_DRAWN = 6
 COLUMNS_DRAWN = 9
-_STEP_X, _LEFT, _TOP, _HEIGHT, _UNIT_Y = 118, 46, 34, 132, 22
+_STEP_X, _LEFT, _TOP, _HEIGHT, _UNIT_Y = 118, 46, 46, 132, 22
 
 
 @dataclass(frozen=True)

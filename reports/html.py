@@ -33,7 +33,7 @@ from reports.records import (
     Value,
     of_type,
 )
-from reports.summary import Summary, error_text, heaviest, kind_of, label, sides
+from reports.summary import Summary, error_text, heaviest, kind_of, label, meaning, sides
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MOST_SIDES = 8
@@ -190,7 +190,11 @@ def _ulp_text(value: float) -> str:
     return f"{value:.2f}" if value < 100 else f"{value:,.0f}" if value < 1e5 else f"{value:.1e}"
 
 
-def _value_text(value: Value, column: str = "") -> str:
+def _share(value: float) -> str:
+    return f"{100 * value:.3g}%" if math.isfinite(value) else str(value)
+
+
+def _value_text(value: Value) -> str:
     """Return a cell of a trial's table; a float from 0 to 1 is a share."""
     if value is None:
         return "–"
@@ -200,7 +204,7 @@ def _value_text(value: Value, column: str = "") -> str:
         return f"{value:,}"
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.1%}" if 0 <= value <= 1 else f"{value:,.4g}"
+    return _share(value) if 0 <= value <= 1 else f"{value:,.4g}"
 
 
 def _seconds(value: float) -> str:
@@ -239,6 +243,8 @@ def _environment() -> Environment:
         seconds=_seconds,
         nested=_nested,
         label=label,
+        meaning=meaning,
+        share=_share,
         math=set_math,
         prose=prose,
         kind=kind_of,

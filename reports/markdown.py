@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from reports.records import Finding
-from reports.summary import Summary, error_text, kind_of, label, sides
+from reports.summary import Summary, error_text, kind_of, label, meaning, sides
 from reports.text import one_line
 
 FINDINGS_SHOWN = 25
@@ -23,7 +23,7 @@ def render_markdown(summary: Summary) -> str:
         markdown_table(
             ("Verdict", "Problems", "Meaning"),
             [
-                (f"{kind_of(v).mark} {escape(v)}", f"{n:,}", kind_of(v).meaning)
+                (f"{kind_of(v).mark} {escape(v)}", f"{n:,}", meaning(v))
                 for v, n in summary.verdicts.items()
             ],
             align="lrl",

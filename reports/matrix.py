@@ -70,6 +70,14 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
     )
 
 
+def short_error(scaled: float) -> str:
+    """Return a scaled error that fits a square: "3e-16"."""
+    if not math.isfinite(scaled):
+        return "NaN"
+    digit, _, power = f"{scaled:.0e}".partition("e")
+    return "0" if scaled == 0 else f"{digit}e{int(power)}"
+
+
 def level(units: float) -> int:
     """Return the colour of an error in units of rounding: 0 (none) to 6 (non-finite)."""
     if not math.isfinite(units):
@@ -94,7 +102,7 @@ def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
         activation=activation,
         loss=loss,
         n=total.n,
-        text=text,
+        text=short_error(worst.worst_scaled),
         level=level(units(worst)),
         verdict=verdict,
         mark="" if verdict == "AGREE" or not verdict else kind_of(verdict).mark,

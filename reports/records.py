@@ -267,7 +267,7 @@ AnyRecord = (
     Run | Cell | Finding | Convention | Accuracy | TrialRow | Claim | Coverage | Limit | Bench
 )
 _ORDER: tuple[type[Record], ...] = AnyRecord.__args__
-_SORTED_BY_CONTENT = (Cell, Finding, Convention, Coverage)
+_SORTED_BY_CONTENT = (Cell, Finding)
 R = TypeVar("R", bound=Record)
 
 

@@ -36,12 +36,12 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("AGREE", "✓", 0, "all answers lie inside the screen"),
-        Kind("ROUNDING", "≈", 1, "they differ, and each is within proven rounding of the truth"),
-        Kind("CONVENTION", "◇", 2, "a kink: different slopes were chosen, each of them admissible"),
-        Kind("PRECISION", "◔", 3, "right by custom, but digits are lost"),
+        Kind("ROUNDING", "≈", 2, "they differ, and each is within proven rounding of the truth"),
+        Kind("CONVENTION", "◇", 3, "a kink: different slopes were chosen, each of them admissible"),
+        Kind("PRECISION", "◔", 4, "right by custom, but digits are lost"),
         Kind("DEVIATES", "✕", 5, "outside the proven bound: wrong"),
         Kind("DISPUTED", "?", 6, "they differ, and nothing has judged who is right"),
-        Kind("SKIPPED", "–", 4, "a side could not answer: not installed, or not able to"),
+        Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
         Kind("CRASHED", "!", 7, "a side failed while answering"),
     )
 }
@@ -55,6 +55,22 @@ def kind_of(verdict: str) -> Kind:
     if name == "DEVIATES" and "manual" in who(verdict):
         return MANUAL_WRONG
     return KINDS.get(name, UNKNOWN)
+
+
+def meaning(verdict: str) -> str:
+    """Say what a spelled verdict means, of whom it names: "PyTorch is outside the proven bound"."""
+    kind, named = kind_of(verdict), [NAMES.get(name, name) for name in who(verdict)]
+    if not named:
+        return kind.meaning
+    several = len(named) > 1
+    names = f"{', '.join(named[:-1])} and {named[-1]}" if several else named[0]
+    said = {
+        "DEVIATES": f"{names} {'lie' if several else 'lies'} outside the proven bound: wrong",
+        "PRECISION": f"right by custom, but {names} {'lose' if several else 'loses'} digits",
+        "SKIPPED": f"{names} could not answer: not installed, or not able to",
+        "CRASHED": f"{names} failed while answering",
+    }.get(kind.name, kind.meaning)
+    return said
 
 
 def who(verdict: str) -> tuple[str, ...]:
@@ -168,7 +184,7 @@ class Summary:
         calm = [
             cell
             for cell in of_type(self.records, Cell)
-            if all(kind_of(verdict).weight <= 1 for verdict, n in cell.verdicts.items() if n)
+            if all(kind_of(verdict).weight <= 2 for verdict, n in cell.verdicts.items() if n)
         ]
         found = {
             d: merged(c for c in calm if c.dtype == d) for d in sorted({c.dtype for c in calm})
@@ -271,7 +287,7 @@ class Summary:
 
     def compared(self) -> str:
         """Say what was put beside what: "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient"."""
-        names = [f"{NAMES.get(o.name, o.name)} {o.version}".strip() for o in self.present()]
+        names = [_versioned(oracle) for oracle in self.present()]
         if len(names) < 2:
             return "".join(names) or "nothing"
         return f"{', '.join(names[:-1])} and {names[-1]}"
@@ -326,6 +342,12 @@ def _worst_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, float | str]]:
         }
         for dtype, cell in cells.items()
     }
+
+
+def _versioned(oracle: OracleStatus) -> str:
+    name = NAMES.get(oracle.name, oracle.name)
+    version = oracle.version if oracle.version[:1].isdigit() else f"({oracle.version})"
+    return f"{name} {version}" if oracle.version else name
 
 
 def _deviates(verdict: str, name: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from reports.records import Case, Finding
-from reports.summary import Summary, error_text, kind_of, label, sides
+from reports.summary import Summary, error_text, kind_of, label, meaning, sides
 
 FINDINGS_SHOWN = 12
 
@@ -25,7 +25,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     lines += ["", "Verdicts"]
     lines += table(
         [
-            (kind_of(verdict).mark, verdict, f"{count:,}", kind_of(verdict).meaning)
+            (kind_of(verdict).mark, verdict, f"{count:,}", meaning(verdict))
             for verdict, count in summary.verdicts.items()
         ],
         right={2},

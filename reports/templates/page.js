@@ -117,6 +117,7 @@
     const [digits, power] = x.toExponential(1).split("e");
     return `${digits}e${power[0]}${power.slice(1).padStart(2, "0")}`;
   };
+  const shortError = (x) => x === null ? "NaN" : x === 0 ? "0" : x.toExponential(0).replace("+", "");
   const total = (key) => {
     const dtype = Number($("by-dtype").value), regime = Number($("by-regime").value);
     const cells = (byPair.get(key) || []).filter((cell) =>
@@ -154,7 +155,7 @@
         square.dataset.level = found.level;
         square.dataset.mark = verdict === "AGREE" ? "" : mark;
         square.dataset.kind = kind;
-        square.textContent = errorText(found.worst[WORST]);
+        square.textContent = shortError(found.worst[WORST]);
         square.setAttribute("aria-label",
           `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, worst ${errorText(found.worst[WORST])}, ${verdict}`);
       } else {
