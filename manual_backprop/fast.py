@@ -172,7 +172,10 @@ class Traced(NDArrayOperatorsMixin):
         return len(self.value)
 
     def __getitem__(self, key: Any) -> Any:
-        return self.tape.function(operator.getitem, (self, key), {})
+        # With the dots one number, too, is a view and not a copy.
+        keys = key if isinstance(key, tuple) else (key,)
+        dots = () if any(k is ... for k in keys) else (...,)
+        return self.tape.function(operator.getitem, (self, (*keys, *dots)), {})
 
     def __getattr__(self, name: str) -> Any:
         # x.sum(axis=-1) is np.sum(x, axis=-1), and so are the other methods.

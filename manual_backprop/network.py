@@ -179,8 +179,10 @@ def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:
         weighted = losses * _per_sample(problem, problem.weights)
     if problem.network.reduction == "none":
         return weighted
-    axes = (-2, -1) if problem.network.loss_operation.elementwise else (-1,)
-    total = weighted.sum(axis=axes)
+    if problem.network.loss_operation.elementwise:
+        weighted = weighted.reshape((*weighted.shape[:-2], -1))
+    # A product with a row of ones sums, several times faster than sum.
+    total = weighted @ np.ones(weighted.shape[-1], problem.dtype)
     return cast(FloatArray, total / _divisor(problem, losses, total.dtype))
 
 

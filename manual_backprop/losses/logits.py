@@ -12,7 +12,11 @@ from manual_backprop.losses.targets import (
     Labels,
     class_masses,
     composed_hits,
+    counted,
+    hits,
+    is_labels,
     label_count,
+    row_sums,
 )
 from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, loss
 
@@ -87,10 +91,14 @@ class CrossEntropy:
 
         ∂L/∂y_j = Σ_k a_k (p_j - [j = k]) = p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k
 
-    For a label alone that is w (p_j - [j = t]). The last form is used because 1 - p_j is computed
-    as the sum of the other p: where p_j rounds to 1, p_j - 1 has no digit left. In the value,
-    log Σ_k e^(y_k - max) is log1p of the sum without the largest term for the same reason. The
-    mean is over the weights of the rows that count. Bridle, 1990; Szegedy et al., 2016 (ε).
+    The last form is used because 1 - p_j is computed as the sum of the other p: where p_j rounds
+    to 1, p_j - 1 has no digit left. In the value, log Σ_k e^(y_k - max) is log1p of the sum
+    without the largest term for the same reason. For a label t alone this becomes, with the
+    rival odds r = Σ_{k≠t} e^(y_k - max) and the gap g = y_t - max,
+
+        L = log(r + e^g) - g,    ∂L/∂y_j = e^(y_j - max)/(r + e^g),    ∂L/∂y_t = -r/(r + e^g)
+
+    The mean is over the weights of the rows that count. Bridle, 1990; Szegedy et al., 2016 (ε).
     """
 
     @staticmethod
@@ -102,9 +110,13 @@ class CrossEntropy:
         class_weight: FloatArray | None = None,
     ) -> FloatArray:
         """Return -Σ_k a_k log p_k, shape (N,)."""
+        if is_labels(t) and label_smoothing == 0.0 and class_weight is None:
+            gap, _, excess, _ = _label_odds(y, t)
+            loss = (np.log1p(excess) - gap)[..., 0]
+            return cast(FloatArray, loss * counted(y, t, ignore_index))
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         top = np.max(y, axis=-1, keepdims=True)
-        _, others = _odds(y, top)
+        _, others = _odds_of_others(y, top)
         # By halves, so that only the loss itself can overflow and not the gap before its factor.
         half = (0.5 * top - 0.5 * y) + 0.5 * np.log1p(others)
         return cast(FloatArray, np.sum((2.0 * a) * half, axis=-1))
@@ -119,9 +131,13 @@ class CrossEntropy:
         class_weight: FloatArray | None = None,
     ) -> FloatArray:
         """Return dy_j = (p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k) dL."""
+        if is_labels(t) and label_smoothing == 0.0 and class_weight is None:
+            _, rival, excess, rivals = _label_odds(y, t)
+            scale = counted(y, t, ignore_index) * dL
+            return np.where(hits(y, t), -rival, rivals) * (scale[..., None] / (1.0 + excess))
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         top = np.max(y, axis=-1, keepdims=True)
-        odds, others = _odds(y, top)
+        odds, others = _odds_of_others(y, top)
         total = 1.0 + others
         rest = np.where(y == top, others, total - odds)  # Σ_{k≠j} p_k, times total
         return (odds * _without_self(a) - a * rest) / total * dL[..., None]
@@ -183,25 +199,46 @@ class CrossEntropy:
         **_: Any,
     ) -> Any:
         """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
-        return label_count(t, ignore_index, class_weight)
+        return label_count(losses, t, ignore_index, class_weight)
 
 
 def _odds(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return e^(y - top) and its sum over a row without one largest term, for top = max(y).
+    """Return (y - top)/2 and e^(y - top) for top = max(y).
 
     y - top is rounded, and at a gap of 700 that alone is 250 ulp of e^(y - top). The rounding
     error of a difference is itself a float, found by Knuth's TwoSum, and enters as a factor.
-    Halves keep a gap between the largest floats of both signs from overflowing.
+    Halves, squared at last, keep a gap between the largest floats of both signs from overflowing.
     """
     half, half_top = 0.5 * y, 0.5 * top
     gap = half - half_top
     shadow = gap - half
     error = (half - (gap - shadow)) - (half_top + shadow)
-    odds: FloatArray = np.exp(2.0 * np.maximum(gap, -1000.0))  # e^-2000 is 0 in every dtype here
-    odds = odds + odds * (2.0 * error)
+    root: FloatArray = np.exp(gap)
+    root = root + root * error
+    return gap, root * root
+
+
+def _odds_of_others(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the odds and their sum over a row without one largest term, which is 1."""
+    _, odds = _odds(y, top)
     largest = y == top
     ties = np.sum(np.where(largest, y.dtype.type(1.0), 0.0), axis=-1, keepdims=True)
     return odds, (ties - 1.0) + np.sum(np.where(largest, 0.0, odds), axis=-1, keepdims=True)
+
+
+def _label_odds(
+    y: FloatArray, t: Labels
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the gap g, the rival odds r, r + e^g - 1 without cancelling, and r's terms.
+
+    r + e^g is 1 or more, and next to 1 only if the label has the largest logit; g is then 0 and
+    the small r comes through whole.
+    """
+    hit = hits(y, t)
+    half_gaps, odds = _odds(y, np.max(y, axis=-1, keepdims=True))
+    rivals = np.where(hit, 0.0, odds)
+    gap, rival = 2.0 * row_sums(np.where(hit, half_gaps, 0.0)), row_sums(rivals)
+    return gap, rival, rival + np.expm1(gap), rivals
 
 
 def _without_self(a: FloatArray) -> FloatArray:

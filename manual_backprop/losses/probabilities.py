@@ -168,7 +168,7 @@ class Nll:
         class_weight: FloatArray | None = None,
     ) -> Any:
         """Return the sum of the weights of the labels that count."""
-        return label_count(t, ignore_index, class_weight)
+        return label_count(losses, t, ignore_index, class_weight)
 
 
 @loss(
