@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from reports.folder import rebuild
+from reports.folder import read_timing, rebuild
 from reports.records import ReportError
 from reports.text import one_line, render_text
 
@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", help="the report's folder")
     folder: str = parser.parse_args(arguments).folder
     try:
-        print(render_text(rebuild(folder)), end="")
+        summary = rebuild(folder)
+        print(render_text(summary, read_timing(folder)), end="")
     except ReportError as error:
         print(f"error: {one_line(str(error), 600)}", file=sys.stderr)
         return 2

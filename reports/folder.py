@@ -11,6 +11,12 @@ from typing import Any
 import msgspec
 
 from reports.badge import render_badge
+from reports.diff import (
+    Difference,
+    render_diff_html,
+    render_diff_markdown,
+    render_diff_text,
+)
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all
@@ -82,6 +88,25 @@ def rebuild(folder: str | Path) -> Summary:
     with _readable_errors(path):
         _replace(path, _pages(summary, read_timing(path)))
     return summary
+
+
+def diff_folders(before: str | Path, after: str | Path) -> Difference:
+    """Read two reports and return what changed between them."""
+    return Difference(Summary(read_report(before)), Summary(read_report(after)))
+
+
+def write_diff(folder: str | Path, difference: Difference) -> None:
+    """Write a difference's page, Markdown and text into a folder of ours."""
+    path = _path(folder)
+    with _readable_errors(path):
+        _refuse_foreign(path)
+        pages = {
+            "diff.html": render_diff_html(difference),
+            "diff.md": render_diff_markdown(difference),
+            "diff.txt": render_diff_text(difference),
+            MARKER: MARKER_TEXT,
+        }
+        _replace(path, {name: page.encode() for name, page in pages.items()})
 
 
 def read_timing(folder: str | Path) -> dict[str, float]:

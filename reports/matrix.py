@@ -75,7 +75,9 @@ def short_error(scaled: float) -> str:
     if not math.isfinite(scaled):
         return "NaN"
     digit, _, power = f"{scaled:.0e}".partition("e")
-    return "0" if scaled == 0 else f"{digit}e{int(power)}"
+    if scaled == 0:
+        return "0"
+    return f"{digit}e{int(power)}" if int(power) else digit
 
 
 def level(units: float) -> int:

@@ -117,7 +117,7 @@
     const [digits, power] = x.toExponential(1).split("e");
     return `${digits}e${power[0]}${power.slice(1).padStart(2, "0")}`;
   };
-  const shortError = (x) => x === null ? "NaN" : x === 0 ? "0" : x.toExponential(0).replace("+", "");
+  const shortError = (x) => x === null ? "NaN" : x === 0 ? "0" : x.toExponential(0).replace("+", "").replace(/e0$/, "");
   const total = (key) => {
     const dtype = Number($("by-dtype").value), regime = Number($("by-regime").value);
     const cells = (byPair.get(key) || []).filter((cell) =>
