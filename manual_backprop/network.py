@@ -246,6 +246,12 @@ def check_problem(problem: Problem) -> None:
         if name not in operation.arrays:
             raise InvalidInput(f"arrays: {name!r} is not an argument of {operation.name}")
         _check_array(name, value, x.dtype)
+    for name, extent in operation.arrays.items():
+        shape = network.widths[-1:] if extent == "classes" else (len(x), network.widths[-1])
+        if name in problem.arrays:
+            _check_shape(name, problem.arrays[name], shape)
+        elif extent == "entries":  # class weights may be left out
+            raise InvalidInput(f"arrays: {name!r} is missing, expected shape {shape}")
     _check_targets(problem)
 
 
