@@ -1,0 +1,250 @@
+"""Which mistake makes this wrong gradient, and where it sits.
+
+Localisation first: the cotangent, going back from the loss, that is wrong while what it was made
+from is right. Then each wrong problem is explained (`explain.py`), and the fewest mistakes that
+explain them all are named: only what reproduces the gradient to rounding in several problems.
+What nothing names is described in words, or said to fit nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from reference.describe import Pair, describe
+from reference.explain import Evidence, State, explain
+from reference.mistakes import CATALOGUE, Mistake, Place, backward_with
+from reference.same import difference
+
+SEVERAL = 3
+"""A name is given only when this many problems (or all there are, if fewer) show it."""
+_SEARCHED = 10  # wrong problems that the whole catalogue is tried on
+_MOST_MISTAKES = 6  # different ones in a target; beyond that nobody is helped by a list
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the first mistake is: the tensor that goes wrong first, and all that are wrong."""
+
+    tensor: str
+    wrong: tuple[str, ...]
+    inferred: bool = False
+    """True where the tensor itself was not given: the pattern of wrong ones points to it."""
+
+    def sentence(self) -> str:
+        """Return where it is, in one line."""
+        how = "by the pattern of wrong tensors" if self.inferred else "going back from the loss"
+        return f"first wrong, {how}: {self.tensor}; wrong in all: {', '.join(self.wrong)}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A mistake of the catalogue that reproduces the wrong gradient, with what else it could be."""
+
+    mistake: Mistake
+    places: tuple[str, ...]
+    matched: int
+    of: int
+    remaining: float
+    equally: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """Return the teacher's sentence with the evidence."""
+        return (
+            f"{self.mistake.sentence} Yours: {self.mistake.wrong}; right: {self.mistake.right}. "
+            f"So made, ours equals yours to {self.remaining:.0e}, in {self.matched} of {self.of} "
+            f"problems."
+        )
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is known of a wrong gradient."""
+
+    location: Location | None
+    named: tuple[Named, ...] = ()
+    described: tuple[tuple[str, str], ...] = ()
+    """(tensor, in words) where no mistake of the catalogue fits."""
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the mistakes found."""
+        return {n.mistake.name for n in self.named}
+
+
+def locate(evidence: Evidence) -> Location | None:
+    """Return the first wrong step; None where all is right.
+
+    Where the steps' cotangents were not given, weight and bias of one layer that are both wrong
+    point to the cotangent they share.
+    """
+    wrong = evidence.wrong
+    if not wrong:
+        return None
+    first, given = wrong[0], evidence.gradients
+    layer = first.rpartition(".")[0]
+    shared = f"{layer}.z"
+    if first == f"{layer}.weight" and shared not in given:
+        bias = f"{layer}.bias"
+        if bias in wrong or (bias not in given and f"{layer}.bias" not in evidence.right):
+            return Location(shared, tuple(wrong), inferred=True)
+    return Location(first, tuple(wrong))
+
+
+def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
+    """Locate and name the mistakes behind one target's gradients on several problems."""
+    wrong = [e for e in evidence if e.wrong]
+    if not wrong:
+        return Diagnosis(None)
+    # A few problems settle which mistakes; the others are then only asked whether these fit.
+    explained = [explain(e) for e in wrong[:_SEARCHED]]
+    chosen = _cover([[s.named for s in states] for states in explained])
+    explained += [explain(e, frozenset(chosen)) for e in wrong[_SEARCHED:]]
+    named: list[Named] = []
+    places: dict[str, Counter[str]] = {name: Counter() for name in chosen}
+    matched: Counter[str] = Counter()
+    remaining: dict[str, float] = dict.fromkeys(chosen, 0.0)
+    unexplained: Counter[str] = Counter()
+    for e, states in zip(wrong, explained, strict=True):
+        state = _satisfied(states, chosen)
+        if state is None:
+            unexplained.update([e.wrong[0]])
+            continue
+        unexplained.update(state.unexplained)
+        spoilt = {p: CATALOGUE[next(n for n in chosen if n in ns)] for p, ns in state.named.items()}
+        left = _remaining(e, spoilt) if not state.unexplained else 0.0
+        depth = len(e.problem.network.layers)
+        for place, mistake in spoilt.items():
+            places[mistake.name][place.tensor(depth)] += 1
+            remaining[mistake.name] = max(remaining[mistake.name], left)
+        matched.update({m.name for m in spoilt.values()})
+    for name in chosen:
+        if matched[name] >= min(SEVERAL, len(evidence)):
+            named.append(
+                Named(
+                    CATALOGUE[name],
+                    tuple(sorted(places[name], key=_natural)),
+                    matched[name],
+                    len(wrong),
+                    remaining[name],
+                    _equally(name, chosen, explained[:_SEARCHED]),
+                )
+            )
+    location = _commonest(filter(None, map(locate, wrong)))
+    if location and location.inferred and named:
+        location = replace(location, tensor=min(chain(*(n.places for n in named)), key=_natural))
+    described = _described(wrong, unexplained) if unexplained or not named else ()
+    return Diagnosis(location, tuple(named), described)
+
+
+def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list[str]:
+    """Return few names that explain as many problems as can be, the most telling first.
+
+    A problem is explained when in one of its explanations every place has a chosen name. Greedy:
+    the name that explains most problems anew; where none does, the one that occurs in most.
+    """
+    chosen: list[str] = []
+    # Of two that fit equally well, the one of this very operation is the better sentence.
+    order = {
+        m.name: (not m.operations, m.line != "loss", k) for k, m in enumerate(CATALOGUE.values())
+    }
+
+    def explained(states: Sequence[Mapping[Place, frozenset[str]]], names: set[str]) -> bool:
+        return any(all(ns & names for ns in s.values()) for s in states)
+
+    rest = [states for states in problems if any(states)]
+    while len(chosen) < _MOST_MISTAKES:
+        rest = [states for states in rest if not explained(states, set(chosen))]
+        if not rest:
+            break
+        occurs = Counter(n for states in rest for n in {m for s in states for ns in s.values()
+                                                        for m in ns})  # fmt: skip
+        anew = {n: sum(explained(s, {*chosen, n}) for s in rest) for n in occurs}
+        free = [n for n in occurs if n not in chosen]
+        if not free:
+            break
+        chosen.append(min(free, key=lambda n: (-anew[n], -occurs[n], order[n])))
+    # A name taken early, for want of a better one, may have become superfluous.
+    for name in list(chosen):
+        others = set(chosen) - {name}
+        if all(explained(states, others) == explained(states, set(chosen)) for states in problems):
+            chosen.remove(name)
+    return chosen
+
+
+def _satisfied(states: Sequence[State], chosen: Sequence[str]) -> State | None:
+    names = set(chosen)
+    fitting = [s for s in states if all(ns & names for ns in s.named.values())]
+    return min(fitting, key=lambda s: len(s.unexplained), default=None)
+
+
+def _remaining(evidence: Evidence, spoilt: Mapping[Place, Mistake]) -> float:
+    """Return the largest scaled difference that is left with the mistakes made by us as well."""
+    made = backward_with(evidence.problem, evidence.walk.trace, spoilt)
+    given = evidence.gradients
+    return max((difference(given[n], made[n]) for n in made if n in given), default=0.0)
+
+
+def _equally(
+    name: str, chosen: Sequence[str], explained: Sequence[Sequence[State]]
+) -> tuple[str, ...]:
+    """Return the mistakes that would explain as much in the place of this one."""
+    others = [n for n in chosen if n != name]
+    mine = [states for states in explained if _satisfied(states, others) is None]
+    mine = [states for states in mine if _satisfied(states, chosen) is not None]
+    names = {n for states in mine for s in states for ns in s.named.values() for n in ns}
+    return tuple(
+        n for n in CATALOGUE
+        if n in names and n not in chosen
+        and all(_satisfied(states, [*others, n]) is not None for states in mine)
+    )  # fmt: skip
+
+
+def _commonest(locations: Iterable[Location]) -> Location | None:
+    """Return the location met most often, the first of them."""
+    found = list(locations)
+    counts = Counter((x.tensor, x.inferred) for x in found)
+    return max(found, key=lambda x: counts[x.tensor, x.inferred], default=None)
+
+
+def _described(wrong: Sequence[Evidence], unexplained: Counter[str]) -> tuple[tuple[str, str], ...]:
+    """Describe the tensors where the search gave up, or the first wrong one."""
+    names = [n for n, _ in unexplained.most_common(3)] or [wrong[0].wrong[0]]
+    found: list[tuple[str, str]] = []
+    for name in names:
+        for tensor in _given_for(name, wrong):
+            text = describe([_pair(e, tensor) for e in wrong if tensor in e.gradients])
+            if text:
+                found.append((tensor, text))
+                break
+    return tuple(found)
+
+
+def _given_for(name: str, wrong: Sequence[Evidence]) -> list[str]:
+    """Return the tensors to look at for a step: itself, or what is made from it."""
+    layer, _, step = name.rpartition(".")
+    names = [name] if step not in ("a", "z") else [name, f"{layer}.weight", f"{layer}.bias"]
+    return [n for n in names if any(n in e.gradients for e in wrong)]
+
+
+def _pair(evidence: Evidence, tensor: str) -> Pair:
+    """Return a wrong tensor beside the right one, with what may have slipped in."""
+    problem, steps = evidence.problem, evidence.walk.trace.steps
+    layer, _, step = tensor.rpartition(".")
+    known = {"the number 1": np.ones((), problem.dtype)}
+    known |= {n: v for n, v in {**problem.parameters, **steps}.items() if n.startswith(layer)}
+    known |= {"x": problem.x}
+    known |= {f"the gradient of {n}": v for n, v in evidence.right.items() if n != tensor}
+    shape = evidence.right[tensor].shape
+    sizes = {"N": problem.batch, "C": problem.network.widths[-1]}
+    if step == "weight":
+        sizes |= {"D_in": shape[0], "D_out": shape[1]}
+    return Pair(evidence.gradients[tensor], evidence.right[tensor], known, sizes)
+
+
+def _natural(tensor: str) -> tuple[int, str]:
+    """Sort from the loss back."""
+    parts = tensor.split(".")
+    return (-int(parts[1]) if len(parts) > 1 else 1, tensor)

@@ -1,0 +1,32 @@
+"""Whether two arrays are one but for rounding, as a diagnosis needs it."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_UNITS = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
+
+
+def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Return max |a − b| over the larger magnitude; infinity where shapes or infinities differ."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        return np.inf
+    if not a.size:
+        return 0.0
+    with np.errstate(all="ignore"):
+        apart = np.abs(np.subtract(a, b, dtype=np.float64))
+        scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
+    if not np.isfinite(scale):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        return 0.0 if same.all() else np.inf
+    largest = float(apart.max())
+    return largest / scale if largest else 0.0
+
+
+def same_to_rounding(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    """Say whether two arrays are one but for rounding, in the precision of the coarser."""
+    a, b = np.asarray(a), np.asarray(b)
+    coarse = np.float32 if np.float32 in (a.dtype, b.dtype) else np.float64
+    return difference(a, b) <= _UNITS[np.dtype(coarse)]
