@@ -13,7 +13,7 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import InvalidInput
+from manual_backprop.spec import InvalidInput, Operation
 from reference.oracles.balls import precision
 from reference.oracles.local import Definition, Local, at_number, constants
 
@@ -38,17 +38,16 @@ def kinks(name: str, parameters: Parameters = (), target: float = 0.0) -> tuple[
     if name in ACTIVATIONS:
         if ACTIVATIONS[name].rowwise:
             return ()
-        definition = ACTIVATIONS[name].definition
+        operation: Operation = ACTIVATIONS[name]
     elif name in LOSSES:
         loss = LOSSES[name]
         if not loss.elementwise or loss.arrays:
             return ()
-        definition, before = loss.definition, constants({"t": target})["t"]
-        before = (before,)
+        operation, before = loss, (_ball(target),)
     else:
         raise InvalidInput(f"operation={name!r} is unknown; expected an activation or a loss")
     with precision(_BITS):
-        return find(definition, dict(parameters), before)
+        return find(operation.definition, {**operation.defaults(), **dict(parameters)}, before)
 
 
 def find(

@@ -8,7 +8,7 @@ decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink
 every admissible slope. What stays undecided at the cap is a ball all the same, and said.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -23,7 +23,7 @@ from manual_backprop.spec import FloatArray
 from reference.oracles.balls import Ball, exact, precision
 from reference.oracles.local import Local, at_number, at_row, constants
 
-FIRST_BITS = 128
+FIRST_BITS = 192
 MOST_BITS = 8192
 DIGITS = 30
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
@@ -234,7 +234,9 @@ def _sweep(problem: Problem, bits: int) -> Certificate:
     scales, loss = _reduce(problem, losses)
     leaves = {"loss": loss, **_backward(problem, layers, weights, losses, scales)}
     run = Certificate(problem, bits, leaves, layers, losses, scales)
-    run.ties.extend(Tie(*where) for *where, lacking in _open_decisions(run) if not lacking)
+    run.ties.extend(
+        Tie(step, entry, i) for step, entry, i, lacking in _open_decisions(run) if not lacking
+    )
     return run
 
 
@@ -292,7 +294,7 @@ def activate(
     return local, [y.value for y in local]
 
 
-def loss_terms(problem: Problem, prediction: list[Ball]) -> Iterator[Callable[..., Local]]:
+def loss_terms(problem: Problem, prediction: list[Ball]) -> Iterator["Term"]:
     """Yield the losses, one for each number (elementwise) or row, ready to be evaluated.
 
     Each takes, if asked, another prediction (`at`) and decisions to join (`joined`).
@@ -308,16 +310,16 @@ def loss_terms(problem: Problem, prediction: list[Ball]) -> Iterator[Callable[..
         if not operation.elementwise:
             own = {k: v if kind == "classes" else v[row] for k, (kind, v) in arrays.items()}
             before = t[n] if labels else t[row]
-            yield _Term(at_row, operation.definition, prediction[row], before, {**arguments, **own})
+            yield Term(at_row, operation.definition, prediction[row], before, {**arguments, **own})
             continue
         for j in range(width):
             k = n * width + j
             own = {k_: v[j if kind == "classes" else k] for k_, (kind, v) in arrays.items()}
             given = {**arguments, **own}
-            yield _Term(at_number, operation.definition, prediction[k], t[k], given)
+            yield Term(at_number, operation.definition, prediction[k], t[k], given)
 
 
-class _Term:
+class Term:
     """The loss of one number or row, with its target and arguments."""
 
     __slots__ = ("_arguments", "_definition", "_evaluate", "_target", "prediction")
@@ -358,7 +360,8 @@ def exact_divisor(problem: Problem) -> Fraction:
             shape = (problem.batch, width) if operation.elementwise else (problem.batch,)
             arrays = {name: _fractions(value) for name, value in problem.arrays.items()}
             arguments = {**problem.network.loss_parameters, **arrays}
-            return Fraction(operation.count(np.zeros(shape), problem.targets, **arguments))
+            count = operation.count(np.zeros(shape), problem.targets, **arguments)
+            return Fraction(int(count) if isinstance(count, np.integer) else count)
         case "batch_mean":
             return Fraction(problem.batch)
         case _:
@@ -366,9 +369,7 @@ def exact_divisor(problem: Problem) -> Fraction:
 
 
 def _fractions(array: FloatArray) -> npt.NDArray[Any]:
-    exactly = np.empty(array.shape, object)
-    exactly.flat = [Fraction(v) for v in array.ravel().tolist()]
-    return exactly
+    return np.array([Fraction(v) for v in array.ravel().tolist()], object).reshape(array.shape)
 
 
 def numbers(array: FloatArray) -> list[Ball]:

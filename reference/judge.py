@@ -1,0 +1,363 @@
+"""From distances to a verdict. The only file with a tolerance.
+
+One principle: an answer is admissible when it lies inside the enclosure of the true gradient
+under a stated model of rounding. `screen` is cheap and runs on every problem; `judge` proves the
+gradient (`oracles.certified`), carries rounding through the network (`oracles.working`) and says
+who is right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import FloatArray
+from reference.compare import Distance, distance
+from reference.explanation import Evidence, gather
+from reference.oracles import Answer
+from reference.oracles.certified import Certificate, Doubles, certify
+from reference.oracles.working import Radii, Rounding, radii
+
+# -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
+
+SCREEN = 64.0
+"""Answers whose difference is below SCREEN · u · max|tensor| on every tensor need no arbiter."""
+
+ULPS = 8.0
+"""An operation's value and slope are right to this many ulps."""
+
+FACTOR = 100.0
+"""How many times further from the truth than the better reference an answer may be."""
+
+FLOOR = 16.0
+"""Errors below FLOOR · u · max|tensor| are never held against the better reference."""
+
+SHARE = 16.0
+"""Nor are errors below radius / SHARE: where a tensor has few entries, the better reference may
+be exact by luck."""
+
+TIGHT = Rounding(ULPS)
+CUSTOMARY = Rounding(ULPS, customary=True)
+STRENGTHS = (
+    TIGHT,
+    CUSTOMARY,
+    Rounding(ULPS, flush=True),
+    Rounding(ULPS, customary=True, flush=True),
+)
+"""The models of rounding, in the order in which they are tried."""
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What the cheap look at a problem found: whether all is near, and the largest distance."""
+
+    passed: bool
+    worst: Distance
+
+
+@dataclass(frozen=True)
+class TensorFinding:
+    """One tensor of one answer: the first strength that holds it, or None, and how far off it is.
+
+    `error` is the largest distance from the truth outside of jumps, `allowed` the bound there.
+    """
+
+    oracle: str
+    tensor: str
+    strength: Rounding | None
+    entry: tuple[int, ...]
+    error: float
+    allowed: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, who it names, and the evidence."""
+
+    kind: str
+    who: tuple[str, ...] = ()
+    digits_lost: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[TensorFinding, ...] = ()
+    certificate: Certificate | None = None
+    evidence: Evidence | None = None
+    sentence: str = ""
+    screened: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The verdict as it is spelled: AGREE, DEVIATES(torch), PRECISION(jax, torch)."""
+        return f"{self.kind}({', '.join(self.who)})" if self.who else self.kind
+
+    @property
+    def screen_failed(self) -> bool:
+        """Whether the screen passed what the arbiter does not admit: an error of the judge."""
+        return self.screened and self.kind == "DEVIATES"
+
+
+# -- the screen -----------------------------------------------------------------------------------
+
+_NOTHING = Distance("", "", "", 0.0, 0.0, 0.0, (), (0.0, 0.0))
+
+
+def screen(problem: Problem, answers: Mapping[str, Answer]) -> Screening:
+    """Compare every answer with the first, tensor by tensor, to the tensor's own size."""
+    ok = [answer for answer in answers.values() if answer.status == "ok"]
+    crashed = any(answer.status == "crashed" for answer in answers.values())
+    if len(ok) < 2:
+        return Screening(False, _NOTHING)
+    first = ok[0]
+    names = list(first.gradients)
+    tensors = [np.asarray(first.loss), *first.gradients.values()]
+    shapes = [t.shape for t in tensors]
+    starts = np.cumsum([0, *(t.size for t in tensors[:-1])])
+    base = np.concatenate([t.ravel() for t in tensors])
+    unit = float(np.finfo(problem.dtype).eps) / 2
+    passed, worst_scaled, worst = not crashed, -1.0, _NOTHING
+    with np.errstate(all="ignore"):
+        magnitudes = np.abs(base)
+        scale = np.maximum.reduceat(magnitudes, starts).astype(np.float64)
+        for other in ok[1:]:
+            theirs = [np.asarray(other.loss), *(other.gradients.get(name) for name in names)]
+            comparable = all(
+                t is not None and t.shape == shape and t.dtype == base.dtype
+                for t, shape in zip(theirs, shapes, strict=True)
+            )
+            if not comparable:
+                return Screening(False, _first_mismatch(first, other, names))
+            flat = np.concatenate([t.ravel() for t in theirs if t is not None])
+            apart = np.maximum.reduceat(np.abs(flat - base), starts).astype(np.float64)
+            passed = passed and bool((apart <= SCREEN * unit * scale).all())
+            scaled = np.where(apart == 0, 0.0, apart / scale)
+            scaled = np.where(np.isnan(scaled), np.inf, scaled)
+            k = int(np.argmax(scaled))
+            if scaled[k] > worst_scaled:
+                worst_scaled = float(scaled[k])
+                name = names[k - 1] if k else "loss"
+                worst = distance(name, first.oracle, other.oracle, tensors[k], _array(theirs[k]))
+    return Screening(passed, worst)
+
+
+def _first_mismatch(first: Answer, other: Answer, names: list[str]) -> Distance:
+    for name in names:
+        theirs = other.gradients.get(name, np.empty(0))
+        found = distance(name, first.oracle, other.oracle, first.gradients[name], theirs)
+        if not np.isfinite(found.difference):
+            return found
+    return distance("loss", first.oracle, other.oracle, _array(first.loss), _array(other.loss))
+
+
+def _array(value: FloatArray | None) -> FloatArray:
+    return np.empty(0) if value is None else np.asarray(value)
+
+
+# -- the judge ------------------------------------------------------------------------------------
+
+
+def judge(
+    problem: Problem,
+    answers: Mapping[str, Answer],
+    *,
+    screened: Screening | None = None,
+    certificate: Certificate | None = None,
+) -> Judgement:
+    """Prove the gradient and say which answers it admits."""
+    if screened is None:
+        screened = screen(problem, answers)
+    ok = {name: answer for name, answer in answers.items() if answer.status == "ok"}
+    bench = Bench(certificate or certify(problem), ok)
+    findings = tuple(finding for name in ok for finding in bench.examine(name))
+    kind, who = _verdict(bench, findings, answers, screened.passed)
+    digits = {
+        name: lost
+        for name in ok
+        if (lost := max((bench.digits_lost(f) for f in findings if f.oracle == name), default=0))
+    }
+    evidence = gather(bench, kind, who, findings)
+    return Judgement(
+        kind=kind,
+        who=who,
+        digits_lost=digits,
+        findings=findings,
+        certificate=bench.certificate,
+        evidence=evidence,
+        sentence=evidence.sentence,
+        screened=screened.passed,
+    )
+
+
+def _verdict(
+    bench: "Bench",
+    findings: tuple[TensorFinding, ...],
+    answers: Mapping[str, Answer],
+    passed: bool,
+) -> tuple[str, tuple[str, ...]]:
+    """Choose among the six: what is wrong first, then what could not answer, then what is right."""
+    wrong = _who(f for f in findings if f.strength is None)
+    crashed = tuple(name for name, a in answers.items() if a.status == "crashed")
+    if wrong and ("manual" in wrong or not crashed):
+        return "DEVIATES", wrong
+    if crashed:
+        return "CRASHED", crashed
+    others = [name for name, a in answers.items() if a.status == "ok" and name != "manual"]
+    if not others:
+        return "SKIPPED", tuple(name for name, a in answers.items() if a.status == "skipped")
+    if bench.choices_differ():
+        return "CONVENTION", ()
+    lossy = _who(f for f in findings if f.strength not in (TIGHT, None))
+    if passed:
+        return "AGREE", ()
+    return ("PRECISION", lossy) if lossy else ("ROUNDING", ())
+
+
+def _who(findings: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(finding.oracle for finding in findings))
+
+
+class Bench:
+    """The answers to one problem beside its proven gradient."""
+
+    def __init__(self, certificate: Certificate, answers: Mapping[str, Answer]) -> None:
+        self.certificate = certificate
+        self.problem = certificate.problem
+        self.answers = answers
+        self.unit = float(np.finfo(self.problem.dtype).eps) / 2
+        self._radii: dict[Rounding, Radii] = {}
+        self._errors: dict[tuple[str, str], Doubles | None] = {}
+
+    def radii(self, strength: Rounding) -> Radii:
+        """Return the radii of every tensor under one model of rounding."""
+        if strength not in self._radii:
+            self._radii[strength] = radii(self.certificate, strength)
+        return self._radii[strength]
+
+    def tensor(self, oracle: str, tensor: str) -> npt.NDArray[Any] | None:
+        """Return what an oracle says of one tensor."""
+        answer = self.answers[oracle]
+        value = answer.loss if tensor == "loss" else answer.gradients.get(tensor)
+        return None if value is None else np.asarray(value)
+
+    def errors(self, oracle: str, tensor: str) -> Doubles | None:
+        """Return the distances of an answer from the truth, NaN where there is no distance."""
+        key = (oracle, tensor)
+        if key not in self._errors:
+            value, leaf = self.tensor(oracle, tensor), self.certificate[tensor]
+            fits = value is not None and value.shape == leaf.shape
+            fits = fits and value is not None and value.dtype == self.problem.dtype
+            self._errors[key] = leaf.distance(value) if fits and value is not None else None
+        return self._errors[key]
+
+    def examine(self, oracle: str) -> list[TensorFinding]:
+        """Judge every tensor of one answer, the loss first and then back from it."""
+        given = self.answers[oracle]
+        names = [n for n in self.certificate.leaves if n == "loss" or n in given.gradients]
+        return [self.examine_tensor(oracle, name) for name in names]
+
+    def examine_tensor(self, oracle: str, tensor: str) -> TensorFinding:
+        """Judge one tensor of one answer."""
+        errors = self.errors(oracle, tensor)
+        if errors is None:
+            value = self.tensor(oracle, tensor)
+            said = "nothing" if value is None else f"{value.dtype} {value.shape}"
+            leaf = self.certificate[tensor]
+            reason = f"{said}, expected {self.problem.dtype} {leaf.shape}"
+            return TensorFinding(oracle, tensor, None, (), np.inf, 0.0, reason)
+        first = None
+        for strength in STRENGTHS:
+            allowed, reasons = self.allowed(oracle, tensor, strength)
+            with np.errstate(invalid="ignore"):
+                outside = ~((errors <= allowed) | np.isinf(allowed))
+            if not outside.any():
+                entry = _worst(errors, allowed)
+                return _finding(oracle, tensor, strength, entry, errors, allowed, reasons)
+            if strength in (TIGHT, CUSTOMARY):
+                entry = _worst(np.where(outside, errors, 0.0), allowed)
+                first = _finding(oracle, tensor, None, entry, errors, allowed, reasons)
+        assert first is not None
+        return first
+
+    def allowed(
+        self, oracle: str, tensor: str, strength: Rounding
+    ) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+        """Return how far each entry may be off, and where the better reference set the bound."""
+        found = self.radii(strength)
+        radius, jump = found.radius[tensor], found.jump[tensor]
+        # Custom, and a flush to zero, excuse frameworks; ours must be as good as one of them.
+        held = strength is TIGHT or oracle == "manual"
+        best = self.best_reference(oracle, tensor, strength) if held else None
+        if best is None:
+            return radius, np.zeros(radius.shape, bool)
+        scale = _largest_finite(self.certificate[tensor].high)
+        floor = np.maximum(FLOOR * self.unit * scale, radius / SHARE)
+        sharp = jump + np.maximum(FACTOR * best, floor)
+        return np.minimum(radius, sharp), sharp < radius
+
+    def best_reference(self, oracle: str, tensor: str, strength: Rounding) -> float | None:
+        """Return the largest error of the better reference on this tensor, jumps left out."""
+        jump = self.radii(strength).jump[tensor]
+        radius = self.radii(strength).radius[tensor]
+        found = []
+        for name in self.answers:
+            errors = self.errors(name, tensor) if name != oracle else None
+            if errors is None:
+                continue
+            with np.errstate(invalid="ignore"):
+                beyond = np.where(np.isinf(radius), 0.0, np.maximum(errors - jump, 0.0))
+            if np.isfinite(beyond).all():
+                found.append(float(beyond.max(initial=0.0)))
+        return min(found, default=None)
+
+    def choices_differ(self) -> bool:
+        """Say whether answers differ where the proven gradient is a ball of slopes."""
+        for name, leaf in self.certificate.leaves.items():
+            values = [v for o in self.answers if (v := self.tensor(o, name)) is not None]
+            if len(values) < 2 or not leaf.thick.any():
+                continue
+            found = self.radii(TIGHT)
+            rounding = found.radius[name] - found.jump[name]
+            with np.errstate(invalid="ignore"):
+                apart = np.max(values, axis=0) - np.min(values, axis=0)
+                differ = ~(apart <= 2 * np.maximum(rounding, 0.0)) | np.isnan(rounding)
+            same = np.isnan(values).all(0) | (np.max(values, axis=0) == np.min(values, axis=0))
+            if (leaf.thick & differ & ~same).any():
+                return True
+        return False
+
+    def digits_lost(self, finding: TensorFinding) -> float:
+        """Return how many decimal digits of the worst entry are lost beyond the rounding to u."""
+        if finding.strength in (TIGHT, None) or not finding.error > 0:
+            return 0.0
+        truth = abs(float(self.certificate[finding.tensor].high[finding.entry]))
+        relative = min(1.0, finding.error / truth) if truth else 1.0
+        return max(0.0, round(float(np.log10(relative / self.unit)), 1))
+
+
+def _finding(
+    oracle: str,
+    tensor: str,
+    strength: Rounding | None,
+    entry: tuple[int, ...],
+    errors: Doubles,
+    allowed: Doubles,
+    reasons: npt.NDArray[np.bool_],
+) -> TensorFinding:
+    reason = "the better reference" if reasons[entry] else "rounding"
+    return TensorFinding(
+        oracle, tensor, strength, entry, float(errors[entry]), float(allowed[entry]), reason
+    )
+
+
+def _worst(errors: Doubles, allowed: Doubles) -> tuple[int, ...]:
+    """Return the entry whose error is largest in units of what it may be."""
+    with np.errstate(all="ignore"):
+        ratio = np.where(errors == 0, 0.0, errors / allowed)
+        ratio = np.where(np.isinf(allowed), 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
+
+
+def _largest_finite(values: Doubles) -> float:
+    magnitudes = np.abs(values)
+    return float(np.where(np.isfinite(magnitudes), magnitudes, 0.0).max(initial=0.0))
