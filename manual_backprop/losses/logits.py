@@ -112,8 +112,8 @@ class CrossEntropy:
         """Return -Σ_k a_k log p_k, shape (N,)."""
         if is_labels(t) and label_smoothing == 0.0 and class_weight is None:
             gap, _, excess, _ = _label_odds(y, t)
-            loss = (np.log1p(excess) - gap)[..., 0]
-            return cast(FloatArray, loss * counted(y, t, ignore_index))
+            loss: FloatArray = (np.log1p(excess) - gap)[..., 0]
+            return loss * counted(y, t, ignore_index)
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         top = np.max(y, axis=-1, keepdims=True)
         _, others = _odds_of_others(y, top)
@@ -226,9 +226,7 @@ def _odds_of_others(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatAr
     return odds, (ties - 1.0) + np.sum(np.where(largest, 0.0, odds), axis=-1, keepdims=True)
 
 
-def _label_odds(
-    y: FloatArray, t: Labels
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def _label_odds(y: FloatArray, t: Labels) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return the gap g, the rival odds r, r + e^g - 1 without cancelling, and r's terms.
 
     r + e^g is 1 or more, and next to 1 only if the label has the largest logit; g is then 0 and

@@ -1,6 +1,6 @@
 """What the losses on classes share: labels and soft labels as masses (N, C)."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ Labels = npt.NDArray[np.integer[Any]]
 IGNORE_INDEX = Parameter(-100, (-100, -1))
 
 
-def is_labels(t: npt.NDArray[Any]) -> bool:
+def is_labels(t: npt.NDArray[Any]) -> TypeGuard[Labels]:
     """Tell labels from soft labels: by the kind of the dtype alone."""
     return t.dtype.kind in "iu"
 

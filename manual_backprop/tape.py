@@ -1,0 +1,304 @@
+"""A tape of NumPy calls: traced arrays write it, and it can be replayed without allocating.
+
+A `Traced` array computes as usual and notes every call. What the notes show is put to use, with
+not one digit changed:
+
+    a call met twice             is made once       (the softmax, in the loss and its gradient)
+    what no output depends on    is left out        (the cotangent of x, where nobody asks)
+    xᵀ, x[:, None]               become views
+    a @ b                        becomes a.dot(b, out), a third of its overhead when small
+    z + b on small arrays        becomes a copy of b to every row and a sum; twice as fast
+    where(c, a, b) on large ones becomes operations on bits: no branch for each entry
+    a result nobody reads again  gives its memory to the next one
+"""
+
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from manual_backprop.spec import InvalidInput
+
+Array = npt.NDArray[Any]
+Call = Callable[[], Any]
+Emit = Callable[..., list[Call]]
+"""Given the place of the result and those of the operands: the calls that compute it."""
+
+SMALL = 2048
+"""Entries up to which the overhead of a call outweighs its work."""
+# NumPy's maximum is not vectorised against a single number.
+_FILLED = {np.maximum, np.minimum, np.fmax, np.fmin}
+# NumPy wants `out` by name here.
+_BY_NAME = {np.maximum, np.minimum}
+_REDUCTIONS = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.min: np.minimum}
+_REDUCTIONS |= {np.any: np.logical_or, np.all: np.logical_and}
+_OF_SHAPE = {np.shape, np.ndim, np.size, np.iscomplexobj, np.result_type}
+_OF_SHAPE |= {np.zeros_like, np.ones_like, np.full_like, np.empty_like}
+
+
+class Traced(NDArrayOperatorsMixin):
+    """An array that notes on a tape how it came about.
+
+    `value` is what a plain computation gives. `emit` makes the calls that compute it from its
+    operands; a view of its one operand has `view` instead, and an input has neither. The result
+    may overwrite the operands named in `reuses`.
+    """
+
+    def __init__(
+        self,
+        tape: "Tape",
+        value: Any,
+        operands: tuple[Any, ...] = (),
+        emit: Emit | None = None,
+        view: Callable[[Array], Array] | None = None,
+        reuses: tuple[Any, ...] = (),
+    ) -> None:
+        self.tape, self.value, self.number = tape, np.asarray(value), len(tape.order)
+        self.operands, self.emit, self.view, self.reuses = operands, emit, view, reuses
+        self.shape, self.dtype = self.value.shape, self.value.dtype
+        self.ndim, self.size = self.value.ndim, self.value.size
+        self.sources = [o for o in operands if isinstance(o, Traced)]
+        self.root: Traced = self.sources[0].root if view else self
+
+    @property
+    def T(self) -> Any:
+        """The transposed array, a view."""
+        return np.transpose(cast(Any, self))
+
+    @property
+    def real(self) -> "Traced":
+        """The array itself: complex numbers are not traced."""
+        return self
+
+    def astype(self, dtype: npt.DTypeLike) -> Any:
+        """Return the array in another dtype."""
+        return self.tape.cast(self, np.dtype(dtype))
+
+    def __getattr__(self, name: str) -> Any:
+        # x.sum(axis=-1) is np.sum(x, axis=-1), and so for every method that is also a function.
+        if name.startswith("_") or not hasattr(np.ndarray, name) or not hasattr(np, name):
+            raise AttributeError(name)
+        return partial(getattr(np, name), self)
+
+    def __getitem__(self, key: Any) -> Any:
+        # With the dots one number, too, is a view and not a copy.
+        keys = key if isinstance(key, tuple) else (key,)
+        dots = () if any(k is ... for k in keys) else (...,)
+        return self.tape.function(operator.getitem, (self, (*keys, *dots)), {})
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise InvalidInput(
+            "the fast step is traced once for all data, so a formula cannot turn an array into "
+            "a Python number or branch on one: use np.where"
+        )
+
+    __hash__ = object.__hash__
+    __array__ = __bool__ = __float__ = __int__ = __index__ = __iter__ = _refuse
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *given: Any, **keywords: Any) -> Any:
+        if method == "__call__" and not keywords and ufunc.nout == 1:
+            return self.tape.ufunc(ufunc, given)
+        if method == "reduce":
+            return self.tape.reduce(ufunc, *given, **keywords)
+        raise InvalidInput(f"the fast step does not know {ufunc.__name__}.{method} with {keywords}")
+
+    def __array_function__(
+        self, function: Any, _: Any, given: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
+        if function is np.where:
+            return self.tape.where(*given)
+        if function in _REDUCTIONS:
+            return self.tape.reduce(_REDUCTIONS[function], *given, **keywords)
+        return self.tape.function(function, given, keywords)
+
+
+class Tape:
+    """The calls that were noted, in order, each once."""
+
+    def __init__(self) -> None:
+        self.order: list[Traced] = []
+        self._known: dict[Any, Traced] = {}
+
+    def note(self, name: Any, plain: Any, *rest: Any, **more: Any) -> Traced:
+        """Return what was noted for the same call before, or else note it."""
+        new = Traced(self, plain, *rest, **more)
+        traced = self._known.setdefault((name, new.dtype, *map(_identity, new.operands)), new)
+        if traced is new:
+            self.order.append(new)
+        return traced
+
+    def ufunc(self, ufunc: np.ufunc, given: tuple[Any, ...]) -> Traced:
+        """Note a call of a ufunc, each operand in the dtype that it computes in."""
+        plain = ufunc(*map(_plain, given))
+        if ufunc is np.matmul:
+            return self.note("matmul", plain, tuple(map(self.dense, given)), _dot)
+        dtypes = ufunc.resolve_dtypes((*map(_kind, given), None))
+        operands = tuple(self.cast(o, dtype) for o, dtype in zip(given, dtypes, strict=False))
+        if plain.size <= SMALL or ufunc in _FILLED:
+            operands = tuple(self.fill(o, plain.shape) for o in operands)
+
+        def emit(out: Array, *places: Array) -> list[Call]:
+            by_name = ufunc in _BY_NAME
+            return [partial(ufunc, *places, out=out) if by_name else partial(ufunc, *places, out)]
+
+        return self.note(ufunc, plain, operands, emit, reuses=operands)
+
+    def reduce(
+        self, ufunc: np.ufunc, x: Traced, axis: Any = None, dtype: Any = None, **keywords: Any
+    ) -> Traced:
+        """Note a sum, a maximum and the like along axes."""
+        plain = ufunc.reduce(x.value, axis, dtype, **keywords)
+
+        def emit(out: Array, place: Array) -> list[Call]:
+            return [partial(ufunc.reduce, place, axis, None, out, **keywords)]
+
+        name = (ufunc, axis, *keywords.items())
+        return self.note(name, plain, (self.cast(x, plain.dtype),), emit)
+
+    def where(self, condition: Any, yes: Any, no: Any) -> Any:
+        """Note a choice entry by entry."""
+        plain = np.where(*map(_plain, (condition, yes, no)))
+        condition = self.cast(condition, np.dtype(bool))
+        yes, no = self.cast(yes, plain.dtype), self.cast(no, plain.dtype)
+        if plain.size > SMALL:
+            integer = np.dtype(f"i{plain.itemsize}")
+            mask = self.cast(-self.bits(condition, np.dtype("i1")), integer)  # all ones or none
+            chosen = mask & self.bits(yes, integer)
+            if isinstance(no, Traced) or np.any(self.bits(no, integer)):
+                chosen = chosen | (~mask & self.bits(no, integer))
+            return self.bits(chosen, plain.dtype)
+
+        def emit(out: Array, condition: Array, yes: Array, no: Array) -> list[Call]:
+            return [*_copy(out, no), partial(np.copyto, out, yes, "no", condition)]
+
+        return self.note("where", plain, (condition, yes, no), emit, reuses=(no,))
+
+    def bits(self, operand: Any, dtype: np.dtype[Any]) -> Any:
+        """Return the same memory read as another dtype."""
+        if isinstance(operand, Traced):
+            return self.function(np.ndarray.view, (operand, dtype), {})
+        return operand.view(dtype)
+
+    def cast(self, operand: Any, dtype: np.dtype[Any]) -> Any:
+        """Return the operand in the dtype; a number becomes an array."""
+        if not isinstance(operand, Traced):
+            array = np.asarray(operand, dtype)
+            # A number repeated by broadcasting is a number again: NumPy's loops prefer that.
+            return array if any(array.strides) else array.reshape(-1)[:1].reshape(())
+        if operand.dtype == dtype:
+            return operand
+        return self.note("cast", operand.value.astype(dtype), (operand,), _copy)
+
+    def fill(self, operand: Any, shape: tuple[int, ...]) -> Any:
+        """Return the operand repeated to the shape."""
+        plain = np.broadcast_to(_plain(operand), shape).copy()
+        if not isinstance(operand, Traced):
+            return plain
+        if operand.shape in ((), shape):
+            return operand
+        return self.note("fill", plain, (operand,), _copy)
+
+    def dense(self, operand: Any) -> Any:
+        """Return the operand with every entry in memory, as a matrix product needs it."""
+        if not isinstance(operand, Traced):
+            return np.ascontiguousarray(operand)
+        if operand.size == 1 or all(operand.value.strides):
+            return operand
+        return self.note("dense", operand.value.copy(), (operand,), _copy)
+
+    def function(self, function: Any, given: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Note a function of NumPy that returns a view, or know its result from the shape."""
+        plain = function(*map(_plain, given), **keywords)
+        if function in _OF_SHAPE:
+            return plain
+        x, *rest = given
+        if not isinstance(x, Traced) or not np.may_share_memory(plain, x.value):
+            raise InvalidInput(f"the fast step does not know np.{function.__name__}")
+
+        def view(place: Array) -> Array:
+            return cast(Array, function(place, *rest, **keywords))
+
+        return self.note((function, str(rest), str(keywords)), plain, (x,), view=view)
+
+    def assemble(self, outputs: Sequence[Traced]) -> tuple[list[Call], dict[int, Array]]:
+        """Give every result its place; return the calls, and the places by number."""
+        needed = {output.number for output in outputs}
+        for traced in reversed(self.order):
+            if traced.number in needed:
+                needed |= {source.number for source in traced.sources}
+        live = [t for t in self.order if t.number in needed or not t.operands]
+        last_read = {source.root: t.number for t in live for source in t.sources}
+        last_read |= {t.root: len(self.order) for t in (*live, *outputs) if not t.operands}
+        last_read |= {output.root: len(self.order) for output in outputs}
+
+        calls: list[Call] = []
+        places: dict[int, Array] = {}
+        memory: dict[Traced, Array] = {}
+        free: dict[int, list[Array]] = defaultdict(list)
+        for t in live:
+            sources = [places[source.number] for source in t.sources]
+            if t.view:
+                places[t.number] = t.view(sources[0])
+                continue
+            dying = {s.root for s in t.sources if last_read[s.root] == t.number}
+            # Only what lies in memory as the result does can be overwritten while it is read.
+            early = {
+                s.root
+                for s, place in zip(t.sources, sources, strict=True)
+                if s.root in dying
+                and any(s is r for r in t.reuses)
+                and place.flags.c_contiguous
+                and place.nbytes == memory[s.root].nbytes
+            }
+            for root in early:
+                free[memory[root].nbytes].append(memory[root])
+            stock = free[t.value.nbytes]
+            memory[t] = stock.pop() if stock else _aligned(t.value.nbytes)
+            for root in dying - early:
+                free[memory[root].nbytes].append(memory[root])
+            place = places[t.number] = memory[t].view(t.dtype).reshape(t.shape)
+            if t.emit:
+                operands = (places[o.number] if isinstance(o, Traced) else o for o in t.operands)
+                calls += t.emit(place, *operands)
+            else:
+                place[...] = t.value
+        return calls, places
+
+
+def _plain(operand: Any) -> Any:
+    return operand.value if isinstance(operand, Traced) else operand
+
+
+def _kind(operand: Any) -> Any:
+    """What an operand counts as in type promotion: Python's numbers are weak, as in NumPy."""
+    return type(operand) if type(operand) in (int, float) else np.asarray(_plain(operand)).dtype
+
+
+def _identity(operand: Any) -> Any:
+    if isinstance(operand, Traced):
+        return operand.number
+    return operand.dtype, operand.shape, operand.tobytes()
+
+
+def _dot(out: Array, a: Array, b: Array) -> list[Call]:
+    return [partial(a.dot, b, out)]
+
+
+def _copy(out: Array, place: Array) -> list[Call]:
+    same = out.ctypes.data == place.ctypes.data and out.strides == place.strides
+    return [] if same else [partial(operator.setitem, out, ..., place)]
+
+
+def _aligned(size: int) -> Array:
+    """Return memory that begins where a cache line does."""
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
