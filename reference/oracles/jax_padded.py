@@ -23,6 +23,7 @@ from jax import lax
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES, FloatArray, Loss, Operation
+from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
 
 Tree = dict[str, Any]
@@ -53,7 +54,7 @@ class Program:
     def __init__(self, dtype: np.dtype[Any], size: Size) -> None:
         self.dtype, self.size = dtype, size
         self._activations: dict[tuple[str, int | None], int] = {}
-        self._losses: dict[tuple[str, bool, frozenset[str], int | None], int] = {}
+        self._losses: dict[tuple[str, bool, int | None], int] = {}
         self._parameters = max(
             [1, *(len(op.parameters) for table in (ACTIVATIONS, LOSSES) for op in table.values())]
         )
@@ -61,7 +62,8 @@ class Program:
         activate = _switch(self._activation_branches())
         lose = _switch(self._loss_branches())
         one = jax.value_and_grad(_loss_function(size, activate, lose), has_aux=True)
-        self._run = jax.jit(_over_block(one))
+        self._over_block = jax.jit(_over_block(one))
+        self._compiled: Callable[..., Any] | None = None
 
     def holds(self, problem: Problem) -> bool:
         """Say whether the problem fits: its size, its row-wise widths, its operations."""
@@ -80,7 +82,10 @@ class Program:
     def run(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> list[Tree]:
         """Return, for each problem of at most a block, {"loss": …, and every cotangent by name}."""
         block = self._packed(problems, divisors)
-        found = jax.device_get(self._run(block, len(problems)))
+        if self._compiled is None:
+            with jax_cache.persistent():
+                self._compiled = self._over_block.lower(block, 0).compile()
+        found = jax.device_get(self._compiled(block, len(problems)))
         return [_unpacked(problem, k, found) for k, problem in enumerate(problems)]
 
     # -- the branches -------------------------------------------------------------------------
@@ -92,7 +97,6 @@ class Program:
             for width in self.size.row_widths if operation.rowwise else (None,):
                 self._activations[name, width] = len(branches)
                 branches.append(_activation_branch(operation, function, width))
-        assert branches[_PASS_ON] is not None
         return branches
 
     def _loss_branches(self) -> list[Callable[..., Any]]:
@@ -100,11 +104,10 @@ class Program:
         for name, operation in LOSSES.items():
             function = resolve(operation, "jax")
             for labels in sorted({kind == "labels" for kind in operation.targets}):
-                for arrays in _subsets(operation):
-                    whole_rows = not operation.elementwise or labels
-                    for width in self.size.row_widths if whole_rows else (None,):
-                        self._losses[name, labels, arrays, width] = len(branches)
-                        branches.append(_loss_branch(operation, function, labels, arrays, width))
+                whole_rows = not operation.elementwise or labels
+                for width in self.size.row_widths if whole_rows else (None,):
+                    self._losses[name, labels, width] = len(branches)
+                    branches.append(_loss_branch(operation, function, labels, width))
         return branches
 
     # -- in and out ---------------------------------------------------------------------------
@@ -143,7 +146,6 @@ class Program:
             for name, value in problem.arrays.items():
                 where = (k, *(slice(n) for n in value.shape))
                 block[f"array.{name}"][where] = value
-        assert len(problems) <= size.block
         return block
 
     def _empty(self) -> Tree:
@@ -167,6 +169,7 @@ class Program:
         }
         empty = {name: np.zeros((block, *shape), dtype) for name, (shape, dtype) in kinds.items()}
         for name, extent in self._arrays.items():
+            # Class weights that are left out are ones: to multiply by 1 is exact.
             shape = (width,) if extent == "classes" else (batch, width)
             empty[f"array.{name}"] = np.ones((block, *shape), self.dtype)
         return empty
@@ -176,20 +179,11 @@ def _activation_key(name: str, width: int) -> tuple[str, int | None]:
     return name, width if ACTIVATIONS[name].rowwise else None
 
 
-def _loss_key(problem: Problem) -> tuple[str, bool, frozenset[str], int | None]:
+def _loss_key(problem: Problem) -> tuple[str, bool, int | None]:
     operation, labels = problem.network.loss_operation, problem.targets.ndim == 1
     whole_rows = not operation.elementwise or labels
     width = problem.network.widths[-1] if whole_rows else None
-    return operation.name, labels, frozenset(problem.arrays), width
-
-
-def _subsets(operation: Loss) -> list[frozenset[str]]:
-    """Return what may be given of the array arguments: class weights are optional, the rest not."""
-    needed = frozenset(name for name, extent in operation.arrays.items() if extent != "classes")
-    sets = [needed]
-    for name in operation.arrays.keys() - needed:
-        sets += [found | {name} for found in sets]
-    return sets
+    return operation.name, labels, width
 
 
 def _activation_branch(
@@ -203,16 +197,12 @@ def _activation_branch(
 
 
 def _loss_branch(
-    operation: Loss,
-    function: Callable[..., Any],
-    labels: bool,
-    arrays: frozenset[str],
-    width: int | None,
+    operation: Loss, function: Callable[..., Any], labels: bool, width: int | None
 ) -> Callable[..., Any]:
     def branch(y: Any, rest: Tree) -> Any:
         targets = rest["labels"] if labels else rest["targets"][:, :width]
         keywords = _keywords(operation, rest["parameters"])
-        keywords |= {name: rest[f"array.{name}"][..., :width] for name in sorted(arrays)}
+        keywords |= {name: rest[f"array.{name}"][..., :width] for name in operation.arrays}
         losses = function(y[:, :width], targets, **keywords)
         return _wide(losses if losses.ndim == 2 else losses[:, None], y.shape)
 

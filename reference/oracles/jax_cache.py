@@ -1,0 +1,118 @@
+"""Where compiled JAX programs are kept between runs, so that a machine compiles them once.
+
+An executable read from the cache is run, so the folder belongs to the user alone. It is named after
+the processor, because an executable is made for one. Whoever set JAX_COMPILATION_CACHE_DIR, or the
+same in `jax.config`, is obeyed instead, and an empty MANUAL_BACKPROP_CACHE switches the cache off.
+"""
+
+import hashlib
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+_KEPT = 32  # entries; one is about 1 MB, and every change of an operation makes new ones
+_SETTINGS = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
+def folder() -> Path | None:
+    """Return the folder for this processor's programs, or None when there is to be none."""
+    given = os.environ.get("MANUAL_BACKPROP_CACHE")
+    if given == "":
+        return None
+    base = Path(given) if given else _user_cache() / "manual-backprop"
+    try:
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+        lines = [x for x in cpu.splitlines() if x.startswith(("model name", "flags", "Features"))]
+    except OSError:
+        lines = [platform.processor()]
+    key = hashlib.sha256("\n".join([platform.machine(), *lines]).encode()).hexdigest()[:16]
+    return base / f"jax-{key}"
+
+
+@contextmanager
+def persistent() -> Iterator[None]:
+    """Let what is compiled inside be read from the cache, or compiled and written to it.
+
+    One process at a time: JAX writes an entry in place, so a reader could meet half of one, and
+    workers that start together would all compile the same program. A folder that cannot be used
+    costs the cache, nothing more. JAX's settings are put back afterwards.
+    """
+    place = folder()
+    if place is None or jax.config.jax_compilation_cache_dir or not _usable(place):
+        yield
+        return
+    settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
+    before = {name: getattr(jax.config, name) for name in settings}
+    with _locked(place / "lock"), warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message="Error (reading|writing) persistent")
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+            # JAX never replaces an entry, so one that a killed writer left torn would stay.
+            _prune(place, 0 if any("Error reading" in str(w.message) for w in caught) else _KEPT)
+    for warning in caught:
+        if "persistent compilation cache" not in str(warning.message):
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def _user_cache() -> Path:
+    """Return the platform's folder for caches."""
+    match platform.system():
+        case "Windows":
+            return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+        case "Darwin":
+            return Path.home() / "Library" / "Caches"
+        case _:
+            return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _usable(place: Path) -> bool:
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Where ids mean nothing (Windows) the user's profile folder is private by itself.
+        return not hasattr(os, "getuid") or place.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _prune(place: Path, kept: int) -> None:
+    """Delete all but the newest entries."""
+    entries = sorted(place.glob("*-cache"), key=lambda p: p.stat().st_mtime, reverse=True)
+    for entry in entries[kept:]:
+        entry.unlink(missing_ok=True)
+        entry.with_name(entry.name.removesuffix("-cache") + "-atime").unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system lets go of when the process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes may compile the same program, no more
+        yield
+        return
+    try:
+        file = path.open("w")
+    except OSError:
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
