@@ -87,6 +87,18 @@ def report(
     return summary.exit_code
 
 
+@app.command()
+def show(
+    address: Annotated[str, typer.Argument(metavar="SEED:INDEX", help="As a report gives it.")],
+    as_json: Json = False,
+) -> None:
+    """Draw one problem of a report again and show all its numbers, answers and the verdict."""
+    from reference.show import show, show_data, show_text
+
+    shown = show(address)
+    typer.echo(json.dumps(show_data(*shown), indent=1) if as_json else show_text(*shown))
+
+
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     try:

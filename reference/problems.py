@@ -131,6 +131,14 @@ def parse_address(address: str) -> tuple[int, int]:
     return int(seed), int(index)
 
 
+def arrays_of(problem: Problem) -> dict[str, npt.NDArray[Any]]:
+    """Return every array that the problem consists of."""
+    arrays = {"x": problem.x, **problem.parameters, "targets": problem.targets}
+    if problem.weights is not None:
+        arrays["weights"] = problem.weights
+    return {**arrays, **problem.arrays}
+
+
 class Stream:
     """The random numbers of one problem: Philox keyed by (seed, index)."""
 

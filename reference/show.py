@@ -1,0 +1,101 @@
+"""One problem drawn again, with all its numbers: `manual-backprop show SEED:INDEX`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.network import Problem
+from reference.campaign import judge_one
+from reference.compare import compare
+from reference.findings import spelled
+from reference.judge import Judgement
+from reference.oracles import ORACLES, Answer
+from reference.problems import Drawn, arrays_of, draw, parse_address
+
+_PRECISION = {np.dtype("float32"): 9, np.dtype("float64"): 17}
+
+
+def show(address: str) -> tuple[Drawn, dict[str, Answer], Judgement]:
+    """Draw the problem at "SEED:INDEX", ask every oracle and the arbiter."""
+    one = draw(*parse_address(address))
+    return one, *judge_one(one, ORACLES)
+
+
+def show_text(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
+    """Return everything as text: structure, numbers, every answer, distances, verdict."""
+    problem = one.problem
+    lines = [f"Problem {one.at}: {describe(problem)}", f"Regime: {one.cell.regime}", ""]
+    for name, array in arrays_of(problem).items():
+        lines += [f"{name} {array.shape}", _numbers(array), ""]
+    for name, answer in answers.items():
+        if answer.status != "ok":
+            lines += [f"{name}: {answer.status}: {answer.reason}", ""]
+    ok = {name: answer for name, answer in answers.items() if answer.status == "ok"}
+    for tensor in ("loss", *ok["manual"].gradients):
+        lines.append("loss" if tensor == "loss" else f"∂L/∂{tensor}")
+        for name, answer in ok.items():
+            value = answer.loss if tensor == "loss" else answer.gradients.get(tensor)
+            if value is not None:
+                lines.append(_labelled(name, _numbers(np.asarray(value))))
+        lines.append("")
+    lines.append("Distance of each answer from the hand-written one (scaled by the tensor, in ULP)")
+    for name, answer in ok.items():
+        if name == "manual":
+            continue
+        distances = compare(ok["manual"], answer)
+        worst = max(distances, key=lambda d: d.scaled)
+        lines.append(f"  {name:13} {worst.scaled:.1e} ({worst.ulp:.0f} ULP) on {worst.tensor}")
+    return "\n".join([*lines, "", f"Verdict: {judgement.verdict}. {judgement.sentence}".rstrip()])
+
+
+def show_data(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> dict[str, Any]:
+    """Return the same as plain data, every float in its shortest exact spelling."""
+    return {
+        "at": one.at,
+        "cell": one.cell._asdict(),
+        "network": describe(one.problem),
+        "arrays": {name: spelled(array) for name, array in arrays_of(one.problem).items()},
+        "answers": {
+            name: {
+                "status": answer.status,
+                "reason": answer.reason,
+                "loss": None if answer.loss is None else spelled(np.asarray(answer.loss)),
+                "gradients": {k: spelled(np.asarray(g)) for k, g in answer.gradients.items()},
+            }
+            for name, answer in answers.items()
+        },
+        "verdict": judgement.verdict,
+        "sentence": judgement.sentence,
+    }
+
+
+def describe(problem: Problem) -> str:
+    """Return the structure in one line: 4-8-3 relu, tanh, mse (mean), batch 5, float64."""
+    network = problem.network
+    activations = ", ".join(
+        _with_parameters(layer.activation, layer.parameters) for layer in network.layers
+    )
+    loss = _with_parameters(network.loss, network.loss_parameters)
+    widths = "-".join(str(width) for width in network.widths)
+    return (
+        f"{widths}, {activations}; {loss}, reduction {network.reduction}; "
+        f"batch {problem.batch}, {problem.dtype}"
+    )
+
+
+def _with_parameters(name: str, parameters: Mapping[str, float]) -> str:
+    inside = ", ".join(f"{k}={v:g}" for k, v in parameters.items())
+    return f"{name}({inside})" if inside else name
+
+
+def _numbers(array: np.ndarray[Any, Any]) -> str:
+    return np.array2string(
+        array, max_line_width=100, precision=_PRECISION.get(array.dtype, 17), floatmode="unique"
+    )
+
+
+def _labelled(name: str, text: str) -> str:
+    return "\n".join(
+        f"  {name if i == 0 else '':13} {line}" for i, line in enumerate(text.splitlines())
+    )
