@@ -85,7 +85,7 @@ class Arithmetic:
 
     def exp(self, x: Any) -> Dual:
         x = _dual(x)
-        y = mp.exp(x.value)
+        y = _exp(x.value)
         return Dual(y, _product(y, x.slope))
 
     def log(self, x: Any) -> Dual:
@@ -102,7 +102,7 @@ class Arithmetic:
 
     def expm1(self, x: Any) -> Dual:
         x = _dual(x)
-        return Dual(mp.expm1(x.value), _product(mp.exp(x.value), x.slope))
+        return Dual(mp.expm1(x.value), _product(_exp(x.value), x.slope))
 
     def sqrt(self, x: Any) -> Dual:
         x = _dual(x)
@@ -111,18 +111,18 @@ class Arithmetic:
 
     def tanh(self, x: Any) -> Dual:
         x = _dual(x)
-        e = mp.exp(-2 * abs(x.value))  # 1 - tanh² would need as many digits as it saturates
+        e = _exp(-2 * abs(x.value))  # 1 - tanh² would need as many digits as it saturates
         y = mp.tanh(x.value) if abs(x.value) < 1 else mp.sign(x.value) * (1 - e) / (1 + e)
         return Dual(y, _product(4 * e / (1 + e) ** 2, x.slope))
 
     def erf(self, x: Any) -> Dual:
         x = _dual(x)
-        density = 2 / mp.sqrt(mp.pi) * mp.exp(-x.value * x.value)
+        density = 2 / mp.sqrt(mp.pi) * _exp(-x.value * x.value)
         return Dual(mp.erf(x.value), _product(density, x.slope))
 
     def erfc(self, x: Any) -> Dual:
         x = _dual(x)
-        density = -2 / mp.sqrt(mp.pi) * mp.exp(-x.value * x.value)
+        density = -2 / mp.sqrt(mp.pi) * _exp(-x.value * x.value)
         return Dual(_erfc(x.value), _product(density, x.slope))
 
     def sin(self, x: Any) -> Dual:
@@ -151,8 +151,17 @@ class Arithmetic:
         return self.where(x, x, -x)
 
 
+def _exp(x: Any) -> Any:
+    """Return e^x; mpmath raises e to an integer x by repeated squaring, slow where x is huge."""
+    if abs(x) < 10_000:
+        return mp.exp(x)
+    with mp.workprec(mp.prec + mp.frexp(x)[1] + 10):
+        n = mp.nint(x / mp.ln2)
+        return mp.ldexp(mp.exp(x - n * mp.ln2), int(n))
+
+
 def _erfc(x: Any) -> Any:
-    """Return erfc x; far out by the continued fraction's first terms, where mpmath gives up."""
+    """Return erfc x; far out by its asymptotic series, which mpmath does not use."""
     if x < 1000:
         return mp.erfc(x)
     square, total, term, k = x * x, mpf(1), mpf(1), 0
@@ -160,7 +169,7 @@ def _erfc(x: Any) -> Any:
         k += 1
         term *= -(2 * k - 1) / (2 * square)
         total += term
-    return mp.exp(-square) / (x * mp.sqrt(mp.pi)) * total
+    return _exp(-square) / (x * mp.sqrt(mp.pi)) * total
 
 
 def _settled(compute: Callable[[], Any], digits: int) -> Any:
@@ -222,6 +231,15 @@ def slope(
 
     left, right = _settled(compute, digits)
     return left, right
+
+
+def tied(definition: Callable[..., Any], x: float, *args: Any, **parameters: Any) -> bool:
+    """Return whether x is where the slopes from the two sides differ, cheaply: 15 digits."""
+    left, right = (
+        _part(definition(Arithmetic(side), Dual(x, 1), *args, **parameters), "slope")
+        for side in (-1, 1)
+    )
+    return bool(left != right)
 
 
 def jacobian(

@@ -68,6 +68,9 @@ class Silu:
 # The zero of the bracket of mish's slope, and e^x there.
 MISH_ZERO = (-1.1924312114715576, -3.0439375464652585e-09, -4.8484829848031044e-17)
 MISH_EXP = 0.3034825352815289
+C1 = MISH_EXP * (6.0 + MISH_EXP * (8.0 + 3.0 * MISH_EXP)) / 4.0
+C2 = MISH_EXP**2 * (4.0 + 3.0 * MISH_EXP) / 4.0
+C3 = MISH_EXP**3 / 4.0
 
 
 @activation(torch="torch.nn.functional.mish", jax="jax.nn.mish")
@@ -80,7 +83,8 @@ class Mish:
         dy/dx = w ω/(2 + w (2 + w))²,   ω = 4 (x + 1) + 6w + 4w² + w³ + 4xw,
 
     whose zero is x₀ = -1.192…. With w = E (1 + q), E = e^{x₀}, q = expm1(x - x₀), subtracting
-    ω(x₀) = 0 leaves 4d + q E (6 + 4E (2 + q) + E² (3 + 3q + q²)) + 4E (d + x q).
+    ω(x₀) = 0 leaves ω/4 = (1 + E) d + q (E x + c₁ + c₂ q + c₃ q²), c₁ = E (6 + 8E + 3E²)/4,
+    c₂ = E² (4 + 3E)/4, c₃ = E³/4.
     Above 0 everything is divided by w², with e = 1/w. Misra, 2019.
     """
 
@@ -103,10 +107,9 @@ class Mish:
         negative = np.minimum(x, 0.0)
         d = _distance(negative, MISH_ZERO)
         q = np.expm1(d)
-        cubic = 6.0 + 4.0 * MISH_EXP * (2.0 + q) + MISH_EXP**2 * (3.0 + q * (3.0 + q))
-        quarter = d + MISH_EXP * (0.25 * q * cubic + (d + negative * q))  # ω/4: 4d may overflow
-        whole = 2.0 + e * (2.0 + e)
-        below = near * (quarter / (0.25 * whole * whole)) * far
+        quarter = (1.0 + MISH_EXP) * d + q * (MISH_EXP * negative + (C1 + q * (C2 + q * C3)))
+        root = 1.0 + e * (1.0 + 0.5 * e)
+        below = near * (quarter / (root * root)) * far
         return dy * np.where(x > 0, above, below)
 
     @staticmethod
@@ -118,6 +121,23 @@ class Mish:
 SQRT_HALF = 0.70710678118654752440
 SQRT_HALF_PI = 1.2533141373155002512  # √(π/2)
 DENSITY = 0.39894228040143267794  # 1/√(2π)
+GELU_ZERO = (-0.7517915368080139, 1.211444988769017e-08, -4.291324506730527e-16)
+
+
+def _mills_series(terms: int) -> tuple[float, ...]:
+    """Return the Taylor coefficients, last first, of M(a) - a about its zero a₀ = 0.7517….
+
+    M(a) = √(π/2) e^{a²/2} erfc(a/√2) has M' = a M - 1, so g = M - a has g' = a g + a² - 2.
+    """
+    a = -sum(GELU_ZERO)
+    c = [0.0, a * a - 2.0, a**3 / 2.0]
+    c.append((a * c[2] + c[1] + 1.0) / 3.0)
+    for k in range(3, terms):
+        c.append((a * c[k] + c[k - 1]) / (k + 1))
+    return tuple(reversed(c[1:]))
+
+
+GELU_SERIES = _mills_series(20)
 
 
 def _gaussian(size: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -127,7 +147,7 @@ def _gaussian(size: FloatArray) -> tuple[FloatArray, FloatArray]:
     split into h, which has half of the digits and an exact square, and the rest:
     size² = h² + (size - h)(size + h).
     """
-    size = np.minimum(size, 40.0)  # e^{-800} is zero in both types
+    size = np.minimum(size, 60.0)  # e^{-1800} is zero in both types
     scaled = size * (2.0 ** ((np.finfo(size.dtype).nmant + 2) // 2) + 1.0)
     h = scaled - (scaled - size)
     near, far = _decay(0.5 * h * h)
@@ -140,7 +160,8 @@ class Gelu:
 
     Φ(x) = (1 + erf(x/√2))/2 cancels far below zero. The scaled erfcx(a) = e^{a²} erfc(a) does not:
     Φ(x) = e^{-x²/2} erfcx(-x/√2)/2, with the exponential in two factors, and the slope is
-    φ(x) (x + √(π/2) erfcx(-x/√2)); both are used for x < -1/2.
+    φ(x) (x + √(π/2) erfcx(-x/√2)); both are used for x < -1/2. The slope's bracket is zero at
+    x₀ = -0.7517…; within 1/2 of it its Taylor series is summed, which knows x₀ to all digits.
     Hendrycks and Gimpel, 2016.
     """
 
@@ -157,9 +178,15 @@ class Gelu:
         """Return dy (Φ(x) + x φ(x)), and dy φ(x) (x + √(π/2) erfcx(-x/√2)) below -1/2."""
         size = np.maximum(x, -x)
         near, far = _gaussian(size)
-        held = np.minimum(np.maximum(x, -40.0), 40.0)
+        held = np.minimum(np.maximum(x, -60.0), 60.0)
         above = 0.5 + 0.5 * erf(x * SQRT_HALF) + DENSITY * held * near * far
-        below = (x + SQRT_HALF_PI * erfcx(size * SQRT_HALF)) * (DENSITY * near) * far
+        d = _distance(np.minimum(np.maximum(x, -1.3), 0.0), GELU_ZERO)
+        series = GELU_SERIES[0] * -d
+        for coefficient in GELU_SERIES[1:-1]:
+            series = (series + coefficient) * -d
+        series = (series + GELU_SERIES[-1]) * -d
+        bracket = np.where(x > -1.25, series, x + SQRT_HALF_PI * erfcx(size * SQRT_HALF))
+        below = bracket * (DENSITY * near) * far
         return dy * np.where(x > -0.5, above, below)
 
     @staticmethod
@@ -172,6 +199,10 @@ class Gelu:
 TWICE_SQRT_TWO_OVER_PI = 1.5957691216057307117
 CUBIC = 0.044715
 
+# The zero of 1 + e^v + x v', and e^v there.
+GELU_TANH_ZERO = (-0.7524614334106445, 1.1339627903339533e-08, 3.694225124796238e-16)
+GELU_TANH_EXP = 0.29195521191476714
+
 
 @activation(
     torch=counterpart("torch.nn.functional.gelu", approximate="tanh"),
@@ -181,7 +212,10 @@ class GeluTanh:
     """y = x (1 + tanh u)/2, u = √(2/π) (x + 0.044715 x³).   dy/dx = σ + x σ (1 - σ) v'.
 
     (1 + tanh u)/2 = σ(2u), and v = 2u; with e = e^{-|v|} nothing cancels in the gate below zero,
-    where 1 + tanh u loses every digit. v' = 2 √(2/π) (1 + 3 · 0.044715 x²).
+    where 1 + tanh u loses every digit. v = c (x + k x³) and v' = c (1 + 3k x²), c = 2 √(2/π).
+    Below zero the slope is e^v (1 + e^v + x v')/(1 + e^v)². The bracket's zero is x₀ = -0.752…;
+    with d = x - x₀, r = x² + x x₀ + x₀² and x³ - x₀³ = d r, subtracting its value there leaves
+    c d (1 + 3k r) + e^{v₀} expm1(c d (1 + k r)), two terms of one sign.
     Hendrycks and Gimpel, 2016.
     """
 
@@ -201,9 +235,13 @@ class GeluTanh:
         v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + square)
         near, far = _decay(np.maximum(v, -v))
         e = near * far
-        pull = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + 3.0 * square)
-        above = 1.0 + e * (1.0 + pull)
-        below = near * (1.0 + e + pull) * far
+        above = 1.0 + e * (1.0 + TWICE_SQRT_TWO_OVER_PI * held * (1.0 + 3.0 * square))
+        negative = np.minimum(held, 0.0)
+        scaled = TWICE_SQRT_TWO_OVER_PI * _distance(negative, GELU_TANH_ZERO)
+        zero = sum(GELU_TANH_ZERO)
+        r = CUBIC * (negative * (negative + zero) + zero * zero)
+        below = scaled * (1.0 + 3.0 * r) + GELU_TANH_EXP * np.expm1(scaled * (1.0 + r))
+        below = near * below * far
         return dy * (np.where(x > 0, above, below) / ((1.0 + e) * (1.0 + e)))
 
     @staticmethod

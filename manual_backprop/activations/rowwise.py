@@ -54,9 +54,10 @@ class Softmax:
     """y_i = e^{x_i} / Σ_j e^{x_j}.   dx_i = y_i (dy_i - Σ_j y_j dy_j).
 
     From ∂y_j/∂x_i = y_j ([i = j] - y_i). The bracket does not change when one number is taken
-    from every dy; taking the largest probability's makes its own term exactly 0, and the
-    sum is left to the small ones. Without this, 1 - y_i cancels where one class has it all.
-    Subtracting the row's maximum keeps e^x from overflowing. Boltzmann, 1868; Bridle, 1990.
+    from every dy. Where a class has more than half, its own dy is taken: its term is then
+    exactly 0 and the sum is left to the small ones. Without this, 1 - y_i cancels where one class
+    has it all. Subtracting the row's maximum keeps e^x from overflowing.
+    Boltzmann, 1868; Bridle, 1990.
     """
 
     @staticmethod
@@ -67,13 +68,9 @@ class Softmax:
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
-        """Return y (dy - Σ y dy), dy counted from the largest probability's."""
-        largest = y == y.max(axis=-1, keepdims=True)
-        origin = (dy * largest).sum(axis=-1, keepdims=True) / largest.sum(
-            axis=-1, keepdims=True, dtype=dy.dtype
-        )
-        shifted = dy - origin
-        return y * (shifted - (y * shifted).sum(axis=-1, keepdims=True))
+        """Return y (dy - Σ y dy), dy counted from that of a class with more than half."""
+        shifted = dy - np.sum(dy * (y > 0.5), axis=-1, keepdims=True)
+        return y * (shifted - np.sum(y * shifted, axis=-1, keepdims=True))
 
     @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:
@@ -104,7 +101,7 @@ class LogSoftmax:
         s = x - x.max(axis=-1, keepdims=True)
         below = s < 0
         ties = (~below).sum(axis=-1, keepdims=True, dtype=x.real.dtype)
-        rest = (np.exp(s) * below).sum(axis=-1, keepdims=True) + (ties - 1.0)
+        rest = np.sum(exponentials(x) * below, axis=-1, keepdims=True) + (ties - 1.0)
         return s - np.log1p(rest)
 
     @staticmethod
