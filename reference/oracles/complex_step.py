@@ -70,7 +70,7 @@ class _Walk:
         return iter(self.values)
 
     def gradient(self, name: str) -> FloatArray:
-        """Return the derivative of the loss by the tensor `name`, or of the sum of a vector loss."""
+        """Return the derivative of the loss, or of the sum of a vector loss, by a tensor."""
         value = self.values[name]
         gradient = np.empty(value.size)
         chunk = max(1, _CHUNK_NUMBERS // max(v.size for v in self.values.values()))
@@ -82,7 +82,7 @@ class _Walk:
             gradient[places] = losses.reshape(len(places), -1).sum(axis=1).imag / _H
         return gradient.reshape(value.shape)
 
-    def _again(self, name: str, stack: ComplexArray) -> ComplexArray:
+    def _again(self, name: str, stack: ComplexArray) -> Any:
         """Walk on from `name` to the loss with a stack of values in its place."""
         depth = len(self.problem.network.layers)
         if name == "x":
@@ -105,8 +105,8 @@ class _Walk:
             a = self._activate(i, self._dense(i, a, {}))
         return self._lose(a)
 
-    def _dense(self, i: int, a: ComplexArray, changed: dict[str, ComplexArray]) -> Any:
-        parameters = {**self.problem.parameters, **changed}
+    def _dense(self, i: int, a: Any, changed: dict[str, ComplexArray]) -> Any:
+        parameters: dict[str, Any] = {**self.problem.parameters, **changed}
         name = f"layers.{i}"
         return Dense.forward(a, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
 

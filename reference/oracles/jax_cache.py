@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -51,17 +52,18 @@ def persistent() -> Iterator[None]:
         yield
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
-    before = {name: getattr(jax.config, name) for name in settings}
+    config: Any = jax.config
+    before = {name: getattr(config, name) for name in settings}
     with _locked(place / "lock"), warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message="Error (reading|writing) persistent")
         for name, value in settings.items():
-            jax.config.update(name, value)
+            config.update(name, value)
         compilation_cache.reset_cache()
         try:
             yield
         finally:
             for name, value in before.items():
-                jax.config.update(name, value)
+                config.update(name, value)
             compilation_cache.reset_cache()
             # JAX never replaces an entry, so one that a killed writer left torn would stay.
             _prune(place, 0 if any("Error reading" in str(w.message) for w in caught) else _KEPT)

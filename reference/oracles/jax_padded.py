@@ -58,7 +58,9 @@ class Program:
         self._parameters = max(
             [1, *(len(op.parameters) for table in (ACTIVATIONS, LOSSES) for op in table.values())]
         )
-        self._arrays = {name: extent for op in LOSSES.values() for name, extent in op.arrays.items()}
+        self._arrays = {
+            name: extent for op in LOSSES.values() for name, extent in op.arrays.items()
+        }
         activate = _switch(self._activation_branches())
         lose = _switch(self._loss_branches())
         one = jax.value_and_grad(_loss_function(size, activate, lose), has_aux=True)
@@ -85,7 +87,7 @@ class Program:
         if self._compiled is None:
             with jax_cache.persistent():
                 self._compiled = self._over_block.lower(block, 0).compile()
-        found = jax.device_get(self._compiled(block, len(problems)))
+        found: Tree = jax.device_get(self._compiled(block, len(problems)))
         return [_unpacked(problem, k, found) for k, problem in enumerate(problems)]
 
     # -- the branches -------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class Program:
 
     def _packed(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> Tree:
         """Lay a block of problems into arrays of the program's shapes."""
-        block, size = self._empty(), self.size
+        block = self._empty()
         for k, problem in enumerate(problems):
             network, batch = problem.network, problem.batch
             widths = network.widths
@@ -131,11 +133,11 @@ class Program:
                 block["branch"][k, i] = self._activations[
                     _activation_key(layer.activation, layer.width)
                 ]
-                for j, value in enumerate(layer.parameters.values()):
-                    block["parameters"][k, i, j] = value
+                for j, parameter in enumerate(layer.parameters.values()):
+                    block["parameters"][k, i, j] = parameter
             block["loss"][k] = self._losses[_loss_key(problem)]
-            for j, value in enumerate(network.loss_parameters.values()):
-                block["loss_parameters"][k, j] = value
+            for j, parameter in enumerate(network.loss_parameters.values()):
+                block["loss_parameters"][k, j] = parameter
             block["columns"][k] = outputs if network.loss_operation.elementwise else 1
             if problem.targets.ndim == 1:
                 block["labels"][k, :batch] = problem.targets
@@ -264,9 +266,7 @@ def _loss_function(
     def function(differentiated: Tree, data: Tree) -> tuple[Any, Any]:
         def walk(a: Any, layer: Tree) -> tuple[Any, None]:
             real = (rows < data["batch"]) & (columns < layer["width"])
-            z = jnp.where(
-                layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"])
-            )
+            z = jnp.where(layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"]))
             z = jnp.where(real, z, 0) + layer["z"]
             a = activate(layer["branch"], z, {"parameters": layer["parameters"]})
             return jnp.where(real, a, 0) + layer["a"], None
@@ -308,7 +308,8 @@ def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
                 for n, v in answer(block, k).items()
             }
 
-        return lax.fori_loop(0, count, body, found)
+        walked: Tree = lax.fori_loop(0, count, body, found)
+        return walked
 
     return over_block
 

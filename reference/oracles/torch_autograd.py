@@ -132,7 +132,9 @@ def _loss(problem: Problem, prediction: Any) -> Any:
     if network.reduction == "mean":
         # The divisor is a convention of ours, not a derivative; without sample weights torch's
         # own mean above checks it.
-        count = operation.count(losses.detach().numpy(), problem.targets, **problem.loss_arguments())
+        count = operation.count(
+            losses.detach().numpy(), problem.targets, **problem.loss_arguments()
+        )
         return total / float(count)
     return total
 
