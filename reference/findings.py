@@ -1,6 +1,7 @@
 """Verdicts as findings: everything with one cause is one finding, with a count and an example."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -139,5 +140,5 @@ def _size(finding: Finding) -> tuple[int, tuple[int, int]]:
     """Return how large the example is: its numbers, then its address, so that no two tie."""
     network, batch = finding.example.network, finding.example.batch
     widths = [network.input_width, *(layer.width for layer in network.layers)]
-    weights = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b + b for a, b in pairwise(widths))
     return weights + batch * (widths[0] + widths[-1]), parse_address(finding.example.at)
