@@ -334,6 +334,7 @@ class Term:
         self._arguments = arguments
 
     def __call__(self, at: Any = None, **how: Any) -> Local:
+        """Evaluate at the prediction or another point; `how` is as in `at_number`."""
         point = self.prediction if at is None else at
         found = self._evaluate(self._definition, point, (self._target,), self._arguments, **how)
         local: Local = found[0] if isinstance(found, list) else found

@@ -38,8 +38,9 @@ class Rounding:
     """A model of rounding: how many ulps an operation may err, of what, and what underflows to 0.
 
     tight: `ulps` of the value and of the slope. customary: value to ulps · max(|f(x)|,
-    min(|x|, 1)), slope to ulps · max(|f'|, 1), which is lost when a slope is taken from the
-    rounded output (1 - y², p - 1). flush: numbers below the normal range may become 0.
+    min(|x|, 1)), slope to ulps · max(|f'|, 1, |x|), which is lost when a slope is taken from the
+    rounded output (1 - y², p - 1) and, in x σ(x) and its like, when that is multiplied by x.
+    flush: numbers below the normal range may become 0.
     """
 
     ulps: float
@@ -94,10 +95,10 @@ class _Unit:
             values = np.maximum(values, np.minimum(inputs, 1.0))
         return self.k * (self.u * values + self.floor)
 
-    def slope(self, slopes: Doubles) -> Doubles:
+    def slope(self, slopes: Doubles, inputs: Doubles) -> Doubles:
         """Return how far an operation's slope may be rounded."""
         if self.model.customary:
-            slopes = np.maximum(slopes, 1.0)
+            slopes = np.maximum(slopes, np.maximum(inputs, 1.0))
         return self.k * (self.u * slopes + self.floor)
 
     def total(self, n: int, magnitude: Doubles) -> Doubles:
@@ -281,19 +282,26 @@ def _spread_all(
         through = np.abs(spread.slope) * z_jump
     # A jump below moves z: the value by the slope, and the slope by all that z's radius does.
     spread.value_jump = spread.value_jump + through
-    moved = (z_jump > 0).any(-1)[:, None, None] if operation.rowwise else z_jump > 0
+    moved: Any = z_jump > 0
+    if operation.rowwise:
+        moved = moved.any(axis=-1, keepdims=True)[..., None]
     spread.slope_jump = np.where(moved, spread.slope_radius, spread.slope_jump)
-    _round(spread, inputs, unit)
+    _round(spread, inputs, unit, factor=not operation.rowwise)
     return spread
 
 
-def _round(spread: _Spread, inputs: Doubles, unit: _Unit) -> None:
-    """Add the operation's own rounding to what its input's radius did."""
+def _round(spread: _Spread, inputs: Doubles, unit: _Unit, *, factor: bool = False) -> None:
+    """Add the operation's own rounding to what its input's radius did.
+
+    `factor`: the operation may be x times something, as many activations are.
+    """
     values = np.abs(spread.value) + spread.value_radius
     slopes = np.abs(spread.slope) + spread.slope_radius
     found = spread.value_radius + unit.value(values, inputs)
     spread.value_radius = unit.bounded(found, values)
-    spread.slope_radius = unit.bounded(spread.slope_radius + unit.slope(slopes), slopes)
+    across = inputs if factor else np.zeros(())
+    found = spread.slope_radius + unit.slope(slopes, across)
+    spread.slope_radius = unit.bounded(found, slopes)
 
 
 Part = tuple[Any, Any, Any, Any, Any, Any]
