@@ -1,0 +1,69 @@
+"""The command line: one clear line and exit 2 for bad input, quick help, machine-readable lists."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from reference.listing import operations
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nonsense",), "nonsense"),
+        (("report", "--problems", "0"), "problems=0"),
+        (("report", "--problems", "many"), "many"),
+        (("report", "--seed", "-1"), "seed=-1"),
+        (("report", "--activation", "rleu"), "'rleu' is unknown"),
+        (("report", "--loss", "<script>"), "'<script>' is unknown"),
+        (("report", "--regime", "x\ny"), "is unknown"),
+        (("report", "--dtype", "float16"), "'float16' is unknown"),
+        (("report", "--workers", "0"), "workers=0"),
+        (("report", "--resume", "--out", "/nonexistent/folder"), "nothing to resume"),
+        (("report", "--out", "/proc/report"), "/proc/report"),
+        (("show", "seventeen"), "SEED:INDEX"),
+        (("show", "0:99999999999999999999999"), "2**64"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
+    rows = operations()
+    assert json.loads(run("ops", "--json").stdout) == json.loads(json.dumps(rows))
+    by_kind = {kind: [r for r in rows if r["kind"] == kind] for kind in ("activation", "loss")}
+    assert {r["name"] for r in by_kind["activation"]} == set(ACTIVATIONS)
+    assert {r["name"] for r in by_kind["loss"]} == set(LOSSES)
+    assert len(by_kind["activation"]) >= 24
+    assert len(by_kind["loss"]) >= 14
+    for row in rows:
+        assert row["definition"]
+        for framework in ("torch", "jax"):
+            counterpart = row[framework]
+            assert counterpart["composed"] or re.match(rf"{framework}\.", counterpart["name"])
+
+
+def test_the_command_is_installed_and_listed_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    help_text = run("--help").stdout
+    commands = set(re.findall(r"^│ ([a-z]+)  ", help_text, re.M))
+    assert commands
+    missing = {c for c in commands if f"`{c}" not in readme}
+    assert not missing

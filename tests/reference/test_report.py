@@ -1,0 +1,180 @@
+"""The main job end to end: same bytes twice, whatever the workers, the interruptions, the order."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manual_backprop.spec import InvalidInput
+from reference.campaign import BlockResult, Plan, Tally, audited, merge_results, run_block
+from reference.oracles import ORACLES, load
+from reference.problems import Selection
+from reference.report import Interrupted, command_of, report
+from reference.store import NAME, Store
+from reports.records import ReportError
+
+SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a small plan, made by one worker in one go."""
+    out = tmp_path_factory.mktemp("report") / "undisturbed"
+    report(SMALL, out, workers=1)
+    return out
+
+
+def pages(folder: Path) -> dict[str, bytes]:
+    """Everything but the times."""
+    return {
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "summary.json"
+    }
+
+
+def test_the_same_seed_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
+    report(SMALL, tmp_path / "again", workers=2)
+    assert pages(tmp_path / "again") == pages(undisturbed)
+
+
+def test_nothing_of_the_run_is_left_to_resume(undisturbed: Path) -> None:
+    assert not (undisturbed / NAME).exists()
+
+
+def test_the_summary_counts_every_problem(undisturbed: Path) -> None:
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert sum(summary["verdicts"].values()) == SMALL.problems
+    assert not any("manual" in verdict for verdict in summary["verdicts"])
+
+
+def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reference.campaign.BLOCK", 6)
+    out = tmp_path / "interrupted"
+
+    def stop_after_two(done: int, total: int) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="--resume") as caught:
+        report(SMALL, out, workers=1, progress=stop_after_two)
+    assert caught.value.summary is not None
+    assert caught.value.summary.run.unfinished == SMALL.problems - 12
+    with pytest.raises(InvalidInput, match="--resume goes on"):
+        report(SMALL, out, workers=1)
+    report(Plan(), out, workers=1, resume=True)  # the stored plan is what goes on
+    assert pages(out) == pages(undisturbed)
+
+
+def test_blocks_merge_in_any_order() -> None:
+    oracles = load(("manual", "torch"))
+    plan = Plan(problems=30, oracles=("manual", "torch"), arbiter_share=0.1)
+    parts = [run_block(plan, a, a + 10, oracles) for a in (0, 10, 20)]
+
+    def folded(results: list[BlockResult]) -> list[object]:
+        tally = Tally()
+        for result in results:
+            tally.add(result)
+        return [list(tally.cells(0)), tally.findings, tally.verdicts, list(tally.coverage())]
+
+    whole = run_block(plan, 0, 30, oracles)
+    assert folded(parts) == folded(parts[::-1]) == folded([whole])
+    assert merge_results(parts) == whole
+
+
+def test_the_audited_share_is_what_was_asked() -> None:
+    plan = Plan(arbiter_share=0.02)
+    share = sum(audited(plan, i) for i in range(50_000)) / 50_000
+    assert 0.019 < share < 0.021
+    assert not any(audited(Plan(arbiter_share=0), i) for i in range(100))
+    assert all(audited(Plan(arbiter_share=1), i) for i in range(100))
+
+
+def test_the_command_in_the_record_runs_the_same_plan() -> None:
+    plan = Plan(problems=7, seed=3, losses=("mse",), dtypes=("float32",), arbiter_share=0.5)
+    assert command_of(plan) == (
+        "manual-backprop report --problems 7 --seed 3 --loss mse --dtype float32 "
+        "--arbiter-share 0.5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problems": 0}, "problems=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"arbiter_share": 2.0}, "arbiter_share=2"),
+        ({"activations": ("rleu",)}, "activation='rleu' is unknown"),
+        ({"dtypes": ("float16",)}, "dtype='float16' is unknown"),
+    ],
+)
+def test_a_bad_plan_is_a_clear_error(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Plan(**change)  # type: ignore[arg-type]
+
+
+def test_a_second_run_on_one_folder_is_refused(tmp_path: Path) -> None:
+    held = Store(tmp_path)
+    held.begin(SMALL, {})
+    with pytest.raises(InvalidInput, match="another run is writing"):
+        Store(tmp_path)
+    held.close()
+
+
+def test_a_foreign_folder_is_never_written(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ReportError):
+        report(SMALL, tmp_path, workers=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_broken_store_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"no database" * 100)
+    with pytest.raises(InvalidInput, match=NAME):
+        Store(tmp_path)
+
+
+def test_every_oracle_is_asked_or_accounted_for(undisturbed: Path) -> None:
+    run = json.loads((undisturbed / "records.jsonl").read_text().splitlines()[0])
+    assert {o["name"] for o in run["oracles"]} == {*ORACLES, "certified"}
+    assert all(o["status"] == "ok" for o in run["oracles"])
+
+
+@pytest.fixture
+def without_frameworks(tmp_path: Path) -> Iterator[str]:
+    """A program that runs a command where neither torch nor jax can be imported."""
+    yield (
+        "import sys, importlib.abc\n"
+        "class Refuse(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'jax', 'jaxlib'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+
+
+def test_without_torch_and_jax_everything_is_skipped_with_the_reason(
+    without_frameworks: str,
+) -> None:
+    code = without_frameworks + (
+        "from reference.campaign import Plan, run_block, statuses\n"
+        "from reference.oracles import load\n"
+        "oracles = load()\n"
+        "rows = statuses(oracles, {})\n"
+        "assert [r.status for r in rows] == ['ok', 'skipped', 'skipped', 'ok'], rows\n"
+        "assert all('not installed' in r.reason for r in rows[1:3]), rows\n"
+        "result = run_block(Plan(problems=6), 0, 6, oracles)\n"
+        "print(sorted({o.verdict for o in result.outcomes}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "CRASHED" not in done.stdout
+
+
+def test_a_selection_is_a_part_of_the_whole_stream() -> None:
+    whole = set(Selection().indices(7680 * 2))
+    part = Selection(losses=("mse",))
+    assert set(part.indices(480)) <= whole
