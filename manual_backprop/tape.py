@@ -7,7 +7,7 @@ not one digit changed:
     what no output depends on    is left out        (the cotangent of x, where nobody asks)
     xᵀ, x[:, None]               become views
     a @ b                        becomes a.dot(b, out), a third of its overhead when small
-    z + b on small arrays        becomes a copy of b to every row and a sum; twice as fast
+    z + b                        becomes a copy of b to every row and a sum: broadcasting buffers
     where(c, a, b) on large ones becomes operations on bits: no branch for each entry
     a result nobody reads again  gives its memory to the next one
 """
@@ -30,7 +30,7 @@ Emit = Callable[..., list[Call]]
 """Given the place of the result and those of the operands: the calls that compute it."""
 
 SMALL = 2048
-"""Entries up to which the overhead of a call outweighs its work."""
+"""Entries up to which choosing by copies beats choosing by bits."""
 # NumPy's maximum is not vectorised against a single number.
 _FILLED = {np.maximum, np.minimum, np.fmax, np.fmin}
 # NumPy wants `out` by name here.
@@ -139,11 +139,12 @@ class Tape:
         """Note a call of a ufunc, each operand in the dtype that it computes in."""
         plain = ufunc(*map(_plain, given))
         if ufunc is np.matmul:
-            return self.note("matmul", plain, tuple(map(self.dense, given)), _dot)
+            return self.note("matmul", plain, tuple(self.fill(o, o.shape) for o in given), _dot)
         dtypes = ufunc.resolve_dtypes((*map(_kind, given), None))
         operands = tuple(self.cast(o, dtype) for o, dtype in zip(given, dtypes, strict=False))
-        if plain.size <= SMALL or ufunc in _FILLED:
-            operands = tuple(self.fill(o, plain.shape) for o in operands)
+        operands = tuple(
+            self.fill(o, plain.shape) if o.ndim or ufunc in _FILLED else o for o in operands
+        )
 
         def emit(out: Array, *places: Array) -> list[Call]:
             by_name = ufunc in _BY_NAME
@@ -198,21 +199,16 @@ class Tape:
         return self.note("cast", operand.value.astype(dtype), (operand,), _copy)
 
     def fill(self, operand: Any, shape: tuple[int, ...]) -> Any:
-        """Return the operand repeated to the shape."""
-        plain = np.broadcast_to(_plain(operand), shape).copy()
-        if not isinstance(operand, Traced):
-            return plain
-        if operand.shape in ((), shape):
+        """Return the operand repeated to the shape, every entry in memory."""
+        plain = _plain(operand)
+        if plain.shape == shape and all(plain.strides):
             return operand
-        return self.note("fill", plain, (operand,), _copy)
-
-    def dense(self, operand: Any) -> Any:
-        """Return the operand with every entry in memory, as a matrix product needs it."""
-        if not isinstance(operand, Traced):
-            return np.ascontiguousarray(operand)
-        if operand.size == 1 or all(operand.value.strides):
-            return operand
-        return self.note("dense", operand.value.copy(), (operand,), _copy)
+        plain = np.broadcast_to(plain, shape).copy()
+        return (
+            self.note(("fill", shape), plain, (operand,), _copy)
+            if isinstance(operand, Traced)
+            else plain
+        )
 
     def function(self, function: Any, given: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Note a function of NumPy that returns a view, or know its result from the shape."""
@@ -289,6 +285,8 @@ def _identity(operand: Any) -> Any:
 
 
 def _dot(out: Array, a: Array, b: Array) -> list[Call]:
+    if max(a.ndim, b.ndim) > 2:
+        raise InvalidInput(f"the fast step multiplies matrices of two axes, not {a.shape}")
     return [partial(a.dot, b, out)]
 
 
