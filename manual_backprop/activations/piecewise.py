@@ -144,7 +144,8 @@ class HardSigmoid:
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return (x + 3) / 6 held between 0 and 1."""
-        return np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0
+        y: FloatArray = np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0
+        return y
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
@@ -169,7 +170,8 @@ class HardSwish:
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return x times the hard sigmoid of x."""
-        return x * (np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0)
+        y: FloatArray = x * (np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0)
+        return y
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:

@@ -22,8 +22,9 @@ def exponentials(x: FloatArray) -> FloatArray:
     s = x - top
     back = s - x
     lost = (x - (s - back)) - (top + back)
-    e = np.exp(s)
-    return e + e * lost
+    e: FloatArray = np.exp(s)
+    corrected: FloatArray = e + e * lost
+    return corrected
 
 
 def logs_of_others(m: Any, x: list[Any]) -> list[Any]:
@@ -64,13 +65,15 @@ class Softmax:
     def forward(x: FloatArray) -> FloatArray:
         """Return the exponentials of a row over their sum."""
         e = exponentials(x)
-        return e / e.sum(axis=-1, keepdims=True)
+        y: FloatArray = e / e.sum(axis=-1, keepdims=True)
+        return y
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return y (dy - Σ y dy), dy counted from that of a class with more than half."""
         shifted = dy - np.sum(dy * (y > 0.5), axis=-1, keepdims=True)
-        return y * (shifted - np.sum(y * shifted, axis=-1, keepdims=True))
+        dx: FloatArray = y * (shifted - np.sum(y * shifted, axis=-1, keepdims=True))
+        return dx
 
     @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:
@@ -102,7 +105,8 @@ class LogSoftmax:
         below = s < 0
         ties = (~below).sum(axis=-1, keepdims=True, dtype=x.real.dtype)
         rest = np.sum(exponentials(x) * below, axis=-1, keepdims=True) + (ties - 1.0)
-        return s - np.log1p(rest)
+        y: FloatArray = s - np.log1p(rest)
+        return y
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
@@ -110,7 +114,8 @@ class LogSoftmax:
         e = exponentials(x)
         p = e / e.sum(axis=-1, keepdims=True)
         others = dy.sum(axis=-1, keepdims=True) - dy
-        return -dy * np.expm1(y) - p * others
+        dx: FloatArray = -dy * np.expm1(y) - p * others
+        return dx
 
     @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:

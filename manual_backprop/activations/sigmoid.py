@@ -97,7 +97,8 @@ class Softplus:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray, beta: float) -> FloatArray:
         """Return dy (1 - e^{-βy})."""
-        return -dy * np.expm1(-beta * y)
+        dx: FloatArray = -dy * np.expm1(-beta * y)
+        return dx
 
     @staticmethod
     def definition(m: Any, x: Any, beta: float) -> Any:
@@ -188,7 +189,8 @@ class Tanhshrink:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy tanh² x."""
         t = np.tanh(x)
-        return dy * (t * t)
+        dx: FloatArray = dy * (t * t)
+        return dx
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
