@@ -140,11 +140,7 @@ class CrossEntropy:
         odds, others = _odds_of_others(y, top)
         total = 1.0 + others
         rest = np.where(y == top, others, total - odds)  # Σ_{k≠j} p_k, times total
-        if is_labels(t) and label_smoothing == 0.0:  # one mass a row: nothing to round
-            spread = np.sum(a, axis=-1, keepdims=True) - a
-        else:
-            spread = _without_self(a)
-        return cast(FloatArray, (odds * spread - a * rest) / total * dL[..., None])
+        return (odds * _without_self(a) - a * rest) / total * dL[..., None]
 
     @staticmethod
     def definition(
