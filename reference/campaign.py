@@ -10,21 +10,13 @@ import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.findings import finding_of, merge_findings
-from reference.judge import Judgement, judge, screen
+from reference.judge import WITNESSES, Judgement, judge, screen
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, draw
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
-
-WITNESSES = ("complex_step",)
-"""Oracles that are heard where the arbiter judges, and not judged themselves.
-
-The complex step differentiates our own forward in twice the precision: its number stands beside
-the others as evidence, but it is no rounding model's peer, and no framework's.
-"""
-
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be run, as plain data: it travels to workers and into the store."""
@@ -84,6 +76,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     """Draw, answer, screen and judge the problems at positions start to stop − 1."""
     selection = plan.selection()
     drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
+    # Witnesses are heard where the arbiter judges: see the judge's word on them.
     on_all = {name: oracle for name, oracle in oracles.items() if name not in WITNESSES}
     witnesses = {name: oracle for name, oracle in oracles.items() if name in WITNESSES}
     answers = {name: _answers(oracle, drawn) for name, oracle in on_all.items()}
@@ -98,12 +91,12 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         screening = screen(one.problem, given)
         spelled = "AGREE"
         if not screening.passed or audited(plan, one.index):
+            given |= {name: _answers(oracle, [one])[0] for name, oracle in witnesses.items()}
             judgement = judge(one.problem, given, screened=screening)
             arbitrated += 1
             spelled = judgement.verdict
             if spelled != "AGREE":
-                heard = {name: _answers(oracle, [one])[0] for name, oracle in witnesses.items()}
-                findings.append(finding_of(one, {**given, **heard}, judgement))
+                findings.append(finding_of(one, given, judgement))
         worst = screening.worst
         result.outcomes.append(
             Outcome(
@@ -142,8 +135,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
 def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
     """Ask the named oracles and the arbiter about one problem, whatever the screen says."""
     answers = {name: _answers(oracle, [one])[0] for name, oracle in load(names).items()}
-    judged = {name: answer for name, answer in answers.items() if name not in WITNESSES}
-    return answers, judge(one.problem, judged, screened=screen(one.problem, judged))
+    return answers, judge(one.problem, answers, screened=screen(one.problem, answers))
 
 
 def audited(plan: Plan, index: int) -> bool:

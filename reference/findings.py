@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
-from reference.explanation import Evidence
 from reference.judge import Judgement
 from reference.oracles import Answer
 from reference.problems import Drawn, arrays_of, parse_address
@@ -40,7 +39,7 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
             case,
             tensor=evidence.tensor,
             entry=evidence.entry,
-            answers={**evidence.answers, **_heard(answers, evidence)},
+            answers=dict(evidence.answers),
             enclosure=evidence.enclosure,
             ulp=dict(evidence.ulp),
             scaled=dict(evidence.scaled),
@@ -67,16 +66,6 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
         dtype=one.cell.dtype,
         sentence=sentence,
     )
-
-
-def _heard(answers: Mapping[str, Answer], evidence: Evidence) -> dict[str, str]:
-    """Return what the witnesses, who are not judged, say at the entry in question."""
-    heard = {}
-    for name, answer in answers.items():
-        value = answer.loss if evidence.tensor == "loss" else answer.gradients.get(evidence.tensor)
-        if name not in evidence.answers and value is not None:
-            heard[name] = repr(float(np.asarray(value)[evidence.entry]))
-    return heard
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:

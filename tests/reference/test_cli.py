@@ -24,7 +24,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     [
         (("nonsense",), "nonsense"),
         (("report", "--problems", "0"), "problems=0"),
-        (("report", "--problems", "many"), "many"),
+        (("report", "--problems", "many"), "--problems"),
         (("report", "--seed", "-1"), "seed=-1"),
         (("report", "--activation", "rleu"), "'rleu' is unknown"),
         (("report", "--loss", "<script>"), "'<script>' is unknown"),
