@@ -177,9 +177,10 @@ def _walk(certificate: Certificate, unit: _Unit) -> Radii:
         da = np.abs(certificate[f"layers.{i - 1}.a" if i else "x"].high)
     radius["x"], jump["x"] = da_radius, da_jump
     for name, leaf in certificate.leaves.items():
-        # What is not proven cannot be judged: the proof's own radius counts too.
-        radius[name] = unit.bounded(radius[name] + leaf.radius, np.abs(leaf.high))
-        jump[name] = np.nan_to_num(jump[name] + leaf.radius, nan=np.inf, posinf=np.inf)
+        # What is not proven cannot be judged. (A ball of slopes came through the walk already.)
+        unproven = np.where(leaf.thick & np.isfinite(leaf.radius), 0.0, leaf.radius)
+        radius[name] = unit.bounded(radius[name] + unproven, np.abs(leaf.high))
+        jump[name] = np.where(np.isnan(jump[name]), np.inf, jump[name])
     return Radii(unit.model, radius, jump)
 
 

@@ -1,0 +1,384 @@
+"""The judge is judged: planted bugs are named, correct answers are cleared, each verdict occurs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_backprop.network import Layer, Network, Problem
+from manual_backprop.spec import FloatArray
+from reference.judge import Judgement, judge, screen
+from reference.oracles import Answer, crashed, load, skipped
+from reference.problems import draw
+from reports.records import encode
+
+MANUAL = load(("manual",))["manual"]
+PLANTED = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
+
+
+def problem_of(
+    activation: str = "tanh",
+    loss: str = "mse",
+    *,
+    widths: tuple[int, ...] = (3, 5, 2),
+    dtype: Any = np.float64,
+    seed: int = 0,
+    batch: int = 4,
+    scale: float = 1.0,
+) -> Problem:
+    stream = np.random.default_rng(seed)
+    layers = (*(Layer(w, activation) for w in widths[1:-1]), Layer(widths[-1]))
+    network = Network(widths[0], layers, loss, {}, "mean")
+    parameters = {
+        k: (scale * stream.standard_normal(s)).astype(dtype)
+        for k, s in network.parameter_shapes().items()
+    }
+    x = stream.standard_normal((batch, widths[0])).astype(dtype)
+    shape = (batch, widths[-1])
+    targets = {
+        "cross_entropy": stream.integers(0, widths[-1], batch),
+        "bce_with_logits": stream.uniform(0, 1, shape).astype(dtype),
+    }.get(loss, stream.standard_normal(shape).astype(dtype))
+    weights = stream.uniform(0.5, 2, batch).astype(dtype)
+    return Problem(network, parameters, x, targets, weights)
+
+
+def answers_of(problem: Problem, *names: str) -> dict[str, Answer]:
+    """The correct answer under several names."""
+    right = MANUAL.answer(problem)
+    return {name: dataclasses.replace(right, oracle=name) for name in names}
+
+
+def changed(answer: Answer, tensor: str, change: Callable[[FloatArray], Any]) -> Answer:
+    tensors = dict(answer.gradients)
+    tensors[tensor] = np.asarray(change(tensors[tensor].copy()))
+    return dataclasses.replace(answer, gradients=tensors)
+
+
+def verdict_of(problem: Problem, answers: Mapping[str, Answer]) -> Judgement:
+    return judge(problem, answers, screened=screen(problem, answers))
+
+
+def off_at(entry: int, by: float) -> Callable[[FloatArray], FloatArray]:
+    def change(g: FloatArray) -> FloatArray:
+        g.flat[entry] += by * np.abs(g).max()
+        return g
+
+    return change
+
+
+# -- the six verdicts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("who", ["manual", "torch", "jax"])
+@given(data=st.data())
+def test_one_entry_slightly_wrong_deviates_and_the_others_are_cleared(
+    dtype: Any, who: str, data: st.DataObject
+) -> None:
+    activation = data.draw(st.sampled_from(["tanh", "relu", "gelu", "softmax", "softplus"]))
+    loss = data.draw(st.sampled_from(["mse", "cross_entropy", "bce_with_logits"]))
+    problem = problem_of(activation, loss, dtype=dtype, seed=data.draw(st.integers(0, 50)))
+    answers = answers_of(problem, "manual", "torch", "jax")
+    tensor = data.draw(st.sampled_from(sorted(answers[who].gradients)))
+    entry = data.draw(st.integers(0, answers[who].gradients[tensor].size - 1))
+    by = PLANTED[np.dtype(dtype)] * data.draw(st.sampled_from([-1, 1]))
+    answers[who] = changed(answers[who], tensor, off_at(entry, by))
+    found = verdict_of(problem, answers)
+    assert not screen(problem, answers).passed
+    assert found.verdict == f"DEVIATES({who})"
+    assert found.evidence is not None and found.evidence.step == tensor
+
+
+@given(index=st.integers(0, 100_000))
+def test_the_hand_written_gradient_never_deviates(index: int) -> None:
+    problem = draw(5, index).problem
+    with np.errstate(all="ignore"):
+        found = verdict_of(problem, answers_of(problem, "manual", "torch"))
+    assert found.kind in ("AGREE", "ROUNDING", "PRECISION"), found.sentence
+
+
+def test_equal_answers_agree() -> None:
+    problem = problem_of()
+    found = verdict_of(problem, answers_of(problem, "manual", "torch", "jax"))
+    assert found.verdict == "AGREE" and not found.screen_failed
+
+
+def test_all_alike_and_all_wrong_is_an_error_of_the_screen() -> None:
+    problem = problem_of()
+    answers = {
+        name: changed(answer, "x", off_at(0, 1e-6))
+        for name, answer in answers_of(problem, "manual", "torch").items()
+    }
+    found = verdict_of(problem, answers)
+    assert found.verdict == "DEVIATES(manual, torch)" and found.screen_failed
+
+
+def tanh_slope_from_the_output(problem: Problem) -> Answer:
+    """The textbook 1 - y², which has no digits left where y is nearly 1."""
+    right = MANUAL.answer(problem)
+    y = np.tanh(problem.x @ problem.parameters["layers.0.weight"])
+    dz = right.gradients["layers.0.a"] * (1 - y * y)
+    weight = problem.parameters["layers.0.weight"]
+    gradients = {
+        **right.gradients,
+        "layers.0.z": dz,
+        "layers.0.weight": problem.x.T @ dz,
+        "x": dz @ weight.T,
+    }
+    return dataclasses.replace(right, gradients=gradients)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_lost_by_custom_are_precision(dtype: Any) -> None:
+    network = Network(2, (Layer(3, "tanh", bias=False), Layer(2)), "mse")
+    stream = np.random.default_rng(0)
+    parameters = {
+        k: (6 * stream.standard_normal(s)).astype(dtype)
+        for k, s in network.parameter_shapes().items()
+    }
+    x = np.ones((3, 2), dtype) + stream.uniform(0, 1, (3, 2)).astype(dtype)
+    problem = Problem(network, parameters, x, np.zeros((3, 2), dtype))
+    answers = answers_of(problem, "manual", "jax")
+    answers["torch"] = dataclasses.replace(tanh_slope_from_the_output(problem), oracle="torch")
+    found = verdict_of(problem, answers)
+    assert found.verdict == "PRECISION(torch)"
+    assert found.digits_lost["torch"] > 1 and "manual" not in found.digits_lost
+
+
+def on_the_kink_of_relu() -> tuple[Problem, dict[str, Answer]]:
+    problem = problem_of("relu")
+    parameters = dict(problem.parameters)
+    parameters["layers.0.weight"] = parameters["layers.0.weight"] * 0
+    parameters["layers.0.bias"] = parameters["layers.0.bias"] * 0
+    problem = dataclasses.replace(problem, parameters=parameters)
+    return problem, answers_of(problem, "manual", "torch", "jax")
+
+
+def with_slope(problem: Problem, answer: Answer, slope: float) -> Answer:
+    dz = slope * answer.gradients["layers.0.a"]
+    gradients = {
+        **answer.gradients,
+        "layers.0.z": dz,
+        "layers.0.weight": problem.x.T @ dz,
+        "layers.0.bias": dz.sum(0),
+        "x": dz @ problem.parameters["layers.0.weight"].T,
+    }
+    return dataclasses.replace(answer, gradients=gradients)
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0])
+def test_another_slope_on_a_kink_is_a_convention(slope: float) -> None:
+    problem, answers = on_the_kink_of_relu()
+    answers["jax"] = with_slope(problem, answers["jax"], slope)
+    found = verdict_of(problem, answers)
+    assert found.verdict == "CONVENTION"
+    assert found.evidence is not None and found.evidence.kink is not None
+    assert found.evidence.kink.distance == 0.0
+    assert {float(found.evidence.kink.left), float(found.evidence.kink.right)} == {0.0, 1.0}
+    assert found.evidence.enclosure is not None and not found.evidence.enclosure.thin
+
+
+@pytest.mark.parametrize("slope", [1.0001, -0.0001])
+def test_a_slope_outside_of_the_one_sided_ones_deviates_on_a_kink_too(slope: float) -> None:
+    problem, answers = on_the_kink_of_relu()
+    answers["jax"] = with_slope(problem, answers["jax"], slope)
+    assert verdict_of(problem, answers).verdict == "DEVIATES(jax)"
+
+
+def test_a_kink_that_rounding_alone_flips_is_rounding() -> None:
+    network = Network(2, (Layer(1, "relu"), Layer(1)), "mse", {}, "sum")
+    parameters = {
+        "layers.0.weight": np.array([[0.1], [0.2]]),
+        "layers.0.bias": np.array([-0.1 * 3 - 0.2 * 3]),
+        "layers.1.weight": np.ones((1, 1)),
+        "layers.1.bias": np.zeros(1),
+    }
+    problem = Problem(network, parameters, np.full((1, 2), 3.0), np.ones((1, 1)))
+    answers = answers_of(problem, "manual", "torch", "jax")
+    for slope in (0.0, 1.0):
+        answers["jax"] = with_slope(problem, answers["jax"], slope)
+        answers["torch"] = with_slope(problem, answers["torch"], 1 - slope)
+        assert verdict_of(problem, answers).verdict == "ROUNDING"
+
+
+def test_cancellation_is_rounding() -> None:
+    problem = problem_of("identity", seed=1)
+    x = problem.x.copy()
+    x[:, 1] = -x[:, 0] * (1 + 1e-9)
+    weight = dict(problem.parameters)
+    weight["layers.0.weight"] = weight["layers.0.weight"].copy()
+    weight["layers.0.weight"][1] = weight["layers.0.weight"][0]
+    x[:, :2] *= 1e9
+    problem = dataclasses.replace(problem, x=x, parameters=weight)
+    answers = answers_of(problem, "manual", "torch")
+
+    def other_order(w: FloatArray) -> FloatArray:
+        return w[::-1]
+
+    turned = dataclasses.replace(
+        problem,
+        x=x[:, ::-1].copy(),
+        parameters={**weight, "layers.0.weight": other_order(weight["layers.0.weight"]).copy()},
+    )
+    other = MANUAL.answer(turned)
+    back = {**other.gradients, "x": other.gradients["x"][:, ::-1]}
+    back["layers.0.weight"] = other_order(other.gradients["layers.0.weight"])
+    answers["torch"] = dataclasses.replace(other, oracle="torch", gradients=back)
+    found = verdict_of(problem, answers)
+    assert not screen(problem, answers).passed
+    assert found.verdict == "ROUNDING"
+
+
+# -- range ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_where_the_truth_is_finite_deviates(value: float) -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual", "torch")
+    answers["torch"] = changed(answers["torch"], "x", lambda g: np.full_like(g, value))
+    assert verdict_of(problem, answers).verdict == "DEVIATES(torch)"
+
+
+def test_finite_where_the_truth_is_beyond_the_range_is_marked_range() -> None:
+    problem = problem_of("identity", scale=1e30, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        answers = answers_of(problem, "manual", "torch")
+        answers["torch"] = changed(answers["torch"], "x", lambda g: np.zeros_like(g))
+        found = verdict_of(problem, answers)
+    assert found.verdict == "ROUNDING"
+    assert found.evidence is not None and found.evidence.mark == "range"
+
+
+def test_a_flush_to_zero_is_told_apart() -> None:
+    problem = problem_of("identity")
+    tiny = float(np.finfo(np.float64).tiny) / 8
+    problem = dataclasses.replace(problem, x=(problem.x * tiny).copy())
+    answers = answers_of(problem, "manual", "torch", "jax")
+    name = "layers.0.weight"
+    assert np.abs(answers["jax"].gradients[name]).max() > 0
+    answers["jax"] = changed(answers["jax"], name, np.zeros_like)
+    found = verdict_of(problem, answers)
+    assert found.verdict == "PRECISION(jax)"
+    assert found.evidence is not None and found.evidence.mark == "flush"
+    answers["manual"] = changed(answers["manual"], name, np.zeros_like)
+    assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"  # NumPy does not flush
+
+
+# -- what is no number ----------------------------------------------------------------------------
+
+
+def test_shape_and_dtype_are_judged() -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual", "torch")
+    for change in (lambda g: g.T, lambda g: g.astype(np.float32)):
+        wrong = {**answers, "torch": changed(answers["torch"], "layers.0.weight", change)}
+        found = verdict_of(problem, wrong)
+        assert found.verdict == "DEVIATES(torch)"
+        assert "expected float64 (3, 5)" in found.sentence
+
+
+def test_an_oracle_that_fails_is_named() -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual", "torch")
+    answers["jax"] = crashed("jax", RuntimeError("out of memory"))
+    assert verdict_of(problem, answers).verdict == "CRASHED(jax)"
+    answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
+    assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
+
+
+def test_alone_the_hand_written_gradient_is_still_judged() -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual")
+    answers["torch"] = skipped("torch", "torch is not installed")
+    assert verdict_of(problem, answers).verdict == "SKIPPED(torch)"
+    answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-9))
+    assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
+
+
+def test_a_witness_is_shown_and_not_named() -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual", "torch", "complex_step")
+    answers["complex_step"] = changed(
+        answers["complex_step"], "x", lambda g: np.full_like(g, np.nan)
+    )
+    found = verdict_of(problem, answers)
+    assert found.verdict == "AGREE"
+    assert any(f.oracle == "complex_step" and f.strength is None for f in found.findings)
+
+
+# -- whole functions, and real frameworks ---------------------------------------------------------
+
+
+def test_admissible_choices_that_compose_into_a_wrong_slope_deviate() -> None:
+    """max(z, 0) - z t + log(1 + e^-|z|) at z = 0: slope 1 of max and 0 of abs give 1 - t."""
+    problem = problem_of("identity", "bce_with_logits")
+    zero = {k: v * 0 for k, v in problem.parameters.items()}
+    problem = dataclasses.replace(problem, parameters=zero)
+    answers = answers_of(problem, "manual", "torch", "jax")
+    assert problem.weights is not None
+    composed = (1 - problem.targets) * problem.weights[:, None] / problem.targets.size
+    answers["jax"] = changed(answers["jax"], "layers.1.a", lambda g: composed)
+    found = verdict_of(problem, answers)
+    assert found.verdict == "DEVIATES(jax)"
+    assert found.evidence is not None and found.evidence.operation == "bce_with_logits"
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-7, 1.001, 0.0])
+def test_a_broken_torch_is_named(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("jax")
+    problem = problem_of("tanh", "cross_entropy")
+    right = torch.nn.functional.tanh
+
+    class Broken(torch.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            y = right(x)
+            ctx.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            (y,) = ctx.saved_tensors
+            return dy * (1 - y * y) * factor
+
+    from reference.oracles import counterparts
+
+    def resolve(operation: Any, framework: Any) -> Any:
+        if operation.name == "tanh" and framework == "torch":
+            return Broken.apply
+        return counterparts.resolve(operation, framework)
+
+    monkeypatch.setattr("reference.oracles.torch_autograd.resolve", resolve)
+    asked = ("manual", "torch", "jax") if factor == 1.001 else ("manual", "torch")
+    answers = {name: oracle.answer(problem) for name, oracle in load(asked).items()}
+    found = verdict_of(problem, answers)
+    assert found.verdict == "DEVIATES(torch)"
+    assert found.evidence is not None
+    assert (found.evidence.operation, found.evidence.step) == ("tanh", "layers.0.z")
+
+
+def test_the_evidence_fits_the_records() -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual", "torch")
+    answers["torch"] = changed(answers["torch"], "x", off_at(0, 1e-3))
+    evidence = verdict_of(problem, answers).evidence
+    assert evidence is not None and evidence.enclosure is not None
+    assert evidence.enclosure.digits is not None and evidence.enclosure.digits >= 30
+    assert encode_part(evidence.enclosure)
+    assert evidence.scaled["manual"] < 1e-15 < 1e-4 < evidence.scaled["torch"]
+    assert "torch is" in verdict_of(problem, answers).sentence
+
+
+def encode_part(part: Any) -> bytes:
+    from reports.records import Case, Finding, NetworkShape
+
+    shape = NetworkShape(input_width=1, layers=(), loss="mse")
+    case = Case(at="0:0", network=shape, batch=1, dtype="float64", enclosure=part)
+    return encode(Finding(operation="", verdict="", count=1, example=case))
