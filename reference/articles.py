@@ -10,6 +10,7 @@ from manual_backprop.articles import ARTICLES, article
 from manual_backprop.articles.claim import Article
 from manual_backprop.spec import InvalidInput
 from reference.audit import PROBLEMS, Auditor, Decision
+from reference.plain import plain
 from reports import records
 
 
@@ -88,10 +89,11 @@ def audit_text(found: Sequence[records.Claim]) -> str:
             continue
         told = {
             "where": one.where,
-            "printed": one.formula,
+            "printed": plain(one.formula),
             "read as": one.statement,
-            "correction": one.correction,
+            "correction": plain(one.correction),
             "counterexample": one.counterexample,
+            "numbers": ", ".join(f"{side} {number}" for side, number in one.numbers.items()),
         }
         lines += [f"  {'':18}   {name}: {text}" for name, text in told.items() if text]
     counts = Counter(one.verdict.split("(")[0] for one in found)

@@ -99,6 +99,50 @@ def show(
     typer.echo(json.dumps(show_data(*shown), indent=1) if as_json else show_text(*shown))
 
 
+@app.command()
+def articles(
+    target: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NNN|FILE]...", help="Numbers, or Python files with an ARTICLE."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Decide every printed claim of the five articles, or of your own, by evaluating it."""
+    import msgspec
+
+    from manual_backprop.articles import ARTICLES
+    from reference.articles import audit, audit_text
+
+    found = audit(target or ARTICLES)
+    typer.echo(
+        json.dumps(msgspec.to_builtins(found), indent=1, ensure_ascii=False)
+        if as_json
+        else audit_text(found)
+    )
+
+
+@app.command()
+def explain(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARTICLE|SEED:INDEX|NETWORK",
+            help="004, or 0:17 as a report gives it, or 2-3-1:tanh:mse.",
+        ),
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write a page instead.")] = None,
+) -> None:
+    """Walk one problem forward and backward: formula, four sides' numbers, shapes, sums."""
+    from reference.walkthrough import walk
+
+    shown = walk(target)
+    if html is None:
+        typer.echo(shown.text())
+    else:
+        html.write_text(shown.html(), encoding="utf-8")
+        typer.echo(f"The page: {html}")
+
+
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     try:

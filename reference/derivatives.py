@@ -1,7 +1,8 @@
 """Three ways to the derivative of any quantity of an article's system by any other.
 
 Each runs the system's own `forward` over its arithmetic: PyTorch, JAX, and balls, whose
-derivatives are proven. PyTorch and JAX answer in float64; balls carry `BITS` bits and their error.
+derivatives are proven. PyTorch and JAX answer in the dtype of the inputs; balls carry `BITS` bits
+and their error.
 """
 
 import importlib.util
@@ -21,9 +22,10 @@ from manual_backprop.articles.system import (
     Undefined,
     differentiable,
 )
-from manual_backprop.spec import ACTIVATIONS
+from manual_backprop.spec import ACTIVATIONS, LOSSES
 from reference.oracles import balls
 from reference.oracles.counterparts import resolve
+from reference.oracles.local import constants
 
 BITS = 128
 """The precision of the balls. The identities claimed are exact, so it need not be high."""
@@ -71,15 +73,34 @@ class BallArithmetic(Arithmetic):
         """Return the natural logarithm."""
         return self._each(self._m.log, x)
 
-    def apply(self, name: str, x: Any) -> Any:
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
         """Return the textbook definition of an activation."""
         operation = ACTIVATIONS[name]
-        f = partial(operation.definition, self._m, **operation.defaults())
+        arguments = constants({**operation.defaults(), **parameters})
+        f = partial(operation.definition, self._m, **arguments)
         if not operation.rowwise:
             return self._each(f, x)
         array = np.asarray(x, dtype=object)
         rows = [f(list(row)) for row in array.reshape(-1, array.shape[-1])]
         return np.array(rows, dtype=object).reshape(array.shape)
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return the textbook definition of a loss, for each entry or for each row."""
+        operation = LOSSES[name]
+        scalars = {n: v for n, v in arguments.items() if n not in operation.arrays}
+        arrays = {n: v for n, v in arguments.items() if n in operation.arrays}
+        f = partial(operation.definition, self._m, **constants(scalars))
+        if not operation.elementwise:
+            rows = {n: [balls.exact(float(v)) for v in array] for n, array in arrays.items()}
+            losses = [f(list(row), _target(t[n]), **rows) for n, row in enumerate(y)]
+            return _array(losses, (len(losses),))
+        entries = []
+        for at in np.ndindex(y.shape):
+            own = {
+                n: balls.exact(float(np.broadcast_to(a, y.shape)[at])) for n, a in arrays.items()
+            }
+            entries.append(f(y[at], float(t[at]), **own))
+        return _array(entries, y.shape)
 
     def slope(self, name: str, x: Any) -> Any:
         """Return g'(x) by differentiating the definition."""
@@ -148,6 +169,11 @@ class Certified:
 
         values = {name: _values(q[name]) if name in shapes else q[name] for name in q.names()}
         return Evaluation(_WithPrecision(), Quantities(values), _memoised(jacobian), overlap)
+
+
+def _target(row: Any) -> Any:
+    """Return the target of a row as a definition takes it: a label, or a list of floats."""
+    return int(row) if np.ndim(row) == 0 else [float(entry) for entry in row]
 
 
 class _WithPrecision(BallArithmetic):
@@ -223,7 +249,7 @@ def _memoised(
 
 
 class TorchArithmetic(Arithmetic):
-    """torch's own functions, in float64."""
+    """torch's own functions."""
 
     def exp(self, x: Any) -> Any:
         """Return e to the x."""
@@ -233,10 +259,22 @@ class TorchArithmetic(Arithmetic):
         """Return the natural logarithm."""
         return x.log()
 
-    def apply(self, name: str, x: Any) -> Any:
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
         """Return torch's counterpart of an activation."""
         operation = ACTIVATIONS[name]
-        return resolve(operation, "torch")(x, **operation.defaults())
+        return resolve(operation, "torch")(x, **{**operation.defaults(), **parameters})
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return torch's counterpart of a loss, not reduced."""
+        import torch
+
+        operation = LOSSES[name]
+        given = {
+            n: torch.as_tensor(v) if n in operation.arrays else v for n, v in arguments.items()
+        }
+        if not operation.torch.composed:
+            given["reduction"] = "none"
+        return resolve(operation, "torch")(y, torch.as_tensor(t), **given)
 
     def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum."""
@@ -259,14 +297,12 @@ class Torch:
         return None if importlib.util.find_spec("torch") else "torch is not installed"
 
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
-        """Return values and derivatives in float64."""
+        """Return values and derivatives in the dtype of the inputs."""
         import torch
 
         numbers = differentiable(inputs)
         given = {
-            name: torch.tensor(value, dtype=torch.float64, requires_grad=True)
-            if name in numbers
-            else value
+            name: torch.tensor(value, requires_grad=True) if name in numbers else value
             for name, value in inputs.items()
         }
         m = TorchArithmetic()
@@ -299,7 +335,7 @@ class Torch:
 
 
 class JaxArithmetic(Arithmetic):
-    """jax.numpy's functions, in float64."""
+    """jax.numpy's functions."""
 
     def exp(self, x: Any) -> Any:
         """Return e to the x."""
@@ -313,10 +349,18 @@ class JaxArithmetic(Arithmetic):
 
         return jnp.log(x)
 
-    def apply(self, name: str, x: Any) -> Any:
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
         """Return JAX's counterpart of an activation."""
         operation = ACTIVATIONS[name]
-        return resolve(operation, "jax")(x, **operation.defaults())
+        return resolve(operation, "jax")(x, **{**operation.defaults(), **parameters})
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return JAX's counterpart of a loss, not reduced."""
+        import jax.numpy as jnp
+
+        operation = LOSSES[name]
+        given = {n: jnp.asarray(v) if n in operation.arrays else v for n, v in arguments.items()}
+        return resolve(operation, "jax")(y, jnp.asarray(t), **given)
 
     def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum."""
@@ -347,7 +391,7 @@ class Jax:
         return None if importlib.util.find_spec("jax") else "jax is not installed"
 
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
-        """Return values and derivatives in float64."""
+        """Return values and derivatives in the dtype of the inputs."""
         import jax
         import jax.numpy as jnp
 
@@ -377,7 +421,7 @@ class Jax:
             return values, found
 
         shapes_of = jax.eval_shape(lambda given: outputs(given, {}), numbers)
-        zeros = {name: np.zeros(value.shape) for name, value in shapes_of.items()}
+        zeros = {name: np.zeros(value.shape, value.dtype) for name, value in shapes_of.items()}
         program = self._program(key, pulled)
         values, _ = program(numbers, zeros)
         rows: dict[str, list[dict[str, Any]]] = {}
@@ -387,7 +431,7 @@ class Jax:
             if isinstance(of, str):
                 shape = _defined(zeros, of).shape
                 if of not in rows:
-                    basis = np.eye(int(np.prod(shape))).reshape(-1, *shape)
+                    basis = np.eye(int(np.prod(shape)), dtype=zeros[of].dtype).reshape(-1, *shape)
                     rows[of] = [program(numbers, {**zeros, of: one})[1] for one in basis]
                 found = np.stack([np.asarray(row[by]) for row in rows[of]])
                 return found.reshape(shape + value.shape)[()]

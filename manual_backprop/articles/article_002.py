@@ -60,7 +60,7 @@ def update(
 
 def example() -> dict[str, Any]:
     """Return small numbers that can be followed by hand."""
-    numbers = dict(zip(INPUTS, (1.0, 2.0, 0.5, -1.0, 2.0, 0.5, 1.5, 0.5), strict=True))
+    numbers = dict(zip(INPUTS, (-1.0, 1.0, 0.5, 2.0, 1.0, -0.5, 1.5, 0.5), strict=True))
     return {name: np.asarray(number) for name, number in {**numbers, "y": 1.0}.items()}
 
 

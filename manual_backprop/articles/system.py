@@ -9,11 +9,12 @@ quantity by any other.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from manual_backprop.spec import FloatArray, InvalidInput
 
 
@@ -74,8 +75,12 @@ class Arithmetic(ABC):
         """Return the natural logarithm, entry by entry."""
 
     @abstractmethod
-    def apply(self, name: str, x: Any) -> Any:
-        """Return the registered activation `name` of x."""
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+        """Return the registered activation `name` of x; its usual parameters unless given."""
+
+    @abstractmethod
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return the registered loss `name` before reduction; t are constants."""
 
     @abstractmethod
     def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
@@ -114,16 +119,20 @@ class NumpyArithmetic(Arithmetic):
         """Return the natural logarithm."""
         return np.log(x)
 
-    def apply(self, name: str, x: Any) -> Any:
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
         """Return the hand-written activation."""
         operation = ACTIVATIONS[name]
-        return operation.forward(np.asarray(x, dtype=np.float64), **operation.defaults())
+        return operation.forward(np.asarray(x), **{**operation.defaults(), **parameters})[()]
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return the hand-written loss."""
+        return LOSSES[name].forward(y, t, **arguments)
 
     def slope(self, name: str, x: Any) -> Any:
         """Return g'(x) by the hand-written backward."""
-        operation, at = ACTIVATIONS[name], np.asarray(x, dtype=np.float64)
+        operation, at = ACTIVATIONS[name], np.asarray(x)
         y = operation.forward(at, **operation.defaults())
-        return operation.backward(at, y, np.ones_like(at), **operation.defaults())
+        return operation.backward(at, y, np.ones_like(at), **operation.defaults())[()]
 
     def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum."""
@@ -217,6 +226,4 @@ def differentiable(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _as_input(value: Any) -> Any:
-    if isinstance(value, (float, np.floating, np.ndarray)):
-        return cast(FloatArray, np.asarray(value, dtype=np.float64))
-    return value
+    return np.asarray(value) if isinstance(value, (float, np.floating)) else value

@@ -1,0 +1,198 @@
+"""Numbers that remember how they were written: 0.5·(−1) + 2·1 = 1.5.
+
+A forward or backward walk run over these numbers leaves each quantity's sum as a reader would
+write it down. A quantity that has been defined counts as a number from then on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from manual_backprop.articles.system import NUMPY, Arithmetic, Quantities
+
+LONGEST = 110
+"""Characters; a longer sum is not written out."""
+
+_Rank = Literal[0, 1, 2]
+_SUM: _Rank = 0
+_PRODUCT: _Rank = 1
+_NUMBER: _Rank = 2
+
+
+def digits(value: float) -> str:
+    """Return a number with at most five digits and a typographic minus."""
+    return f"{value + 0.0:.5g}".replace("-", "−")  # + 0.0 makes −0 a 0
+
+
+class Written:
+    """A float and the text that made it; `rank` says which brackets the text needs."""
+
+    __slots__ = ("rank", "text", "value")
+
+    def __init__(self, value: float, text: str | None = None, rank: _Rank = _NUMBER) -> None:
+        self.value = float(value)
+        self.text = digits(self.value) if text is None else text
+        self.rank: _Rank = rank
+
+    def _factor(self) -> str:
+        signed = self.rank == _NUMBER and self.text.startswith("−")
+        return f"({self.text})" if self.rank == _SUM or signed else self.text
+
+    def _sum(self, other: Any, sign: str) -> "Written":
+        right = written(other)
+        value = self.value + right.value if sign == "+" else self.value - right.value
+        text = right.text
+        if right.rank == _SUM and sign == "-":
+            text = f"({text})"
+        if text.startswith("−"):
+            sign, text = ("-" if sign == "+" else "+"), text.removeprefix("−")
+        return Written(value, f"{self.text} {'+' if sign == '+' else '−'} {text}", _SUM)
+
+    def __add__(self, other: Any) -> "Written":
+        return self._sum(other, "+")
+
+    def __radd__(self, other: Any) -> "Written":
+        if isinstance(other, int) and other == 0:  # Python's sum begins with it
+            return self
+        return written(other)._sum(self, "+")
+
+    def __sub__(self, other: Any) -> "Written":
+        return self._sum(other, "-")
+
+    def __rsub__(self, other: Any) -> "Written":
+        return written(other)._sum(self, "-")
+
+    def __mul__(self, other: Any) -> "Written":
+        right = written(other)
+        text = f"{self._factor()}·{right._factor()}"
+        return Written(self.value * right.value, text, _PRODUCT)
+
+    def __rmul__(self, other: Any) -> "Written":
+        return written(other) * self
+
+    def __truediv__(self, other: Any) -> "Written":
+        right = written(other)
+        below = f"({right.text})" if right.rank != _NUMBER else right._factor()
+        with np.errstate(all="ignore"):
+            value = float(np.divide(self.value, right.value))
+        return Written(value, f"{self._factor()}/{below}", _PRODUCT)
+
+    def __rtruediv__(self, other: Any) -> "Written":
+        return written(other) / self
+
+    def __neg__(self) -> "Written":
+        if self.rank == _NUMBER:
+            return Written(-self.value)
+        return Written(-self.value, f"−{self._factor()}", _PRODUCT)
+
+
+def written(value: Any) -> Written:
+    """Return a number as it is written."""
+    return value if isinstance(value, Written) else Written(float(value))
+
+
+class WrittenArithmetic(Arithmetic):
+    """Arrays of written numbers, entry by entry."""
+
+    def _each(self, name: str, f: Callable[[Any], Any], x: Any) -> Any:
+        def call(entry: Written) -> Written:
+            return Written(float(f(np.float64(entry.value))), f"{name}({entry.text})")
+
+        return np.frompyfunc(call, 1, 1)(x)
+
+    def exp(self, x: Any) -> Any:
+        """Return e to the x."""
+        return self._each("exp", np.exp, x)
+
+    def log(self, x: Any) -> Any:
+        """Return the natural logarithm."""
+        return self._each("log", np.log, x)
+
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+        """Return an activation; of a row, where it needs the row."""
+        array = np.asarray(x, dtype=object)
+        values = np.frompyfunc(lambda entry: entry.value, 1, 1)(array)
+        found = NUMPY.apply(name, np.asarray(values, dtype=np.float64), **parameters)
+        texts = [f"{name}({entry.text})" for entry in array.reshape(-1)]
+        return _zip(found, texts)
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return a loss, named and not written out."""
+        values = np.asarray(np.frompyfunc(lambda e: e.value, 1, 1)(y), dtype=np.float64)
+        found = np.asarray(NUMPY.loss(name, values, t, **arguments))
+        targets = (
+            np.broadcast_to(np.asarray(t, dtype=object), found.shape)
+            if found.shape == np.shape(t)
+            else None
+        )
+        if targets is None or found.shape != values.shape:
+            return _zip(found, [name] * found.size)
+        pairs = zip(np.asarray(y).reshape(-1), targets.reshape(-1), strict=True)
+        return _zip(found, [f"{name}({p.text}, {digits(float(t))})" for p, t in pairs])
+
+    def slope(self, name: str, x: Any) -> Any:
+        """Return g'(x)."""
+        return self._each(f"{name}′", lambda value: NUMPY.slope(name, value), x)
+
+    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        """Return the sum."""
+        return np.sum(x, axis=axis, keepdims=keepdims)
+
+    def stack(self, entries: Sequence[Any]) -> Any:
+        """Return the vector of the given numbers."""
+        return np.array(list(entries), dtype=object)
+
+
+def _zip(values: Any, texts: list[str]) -> Any:
+    array = np.empty(len(texts), dtype=object)
+    flat = np.asarray(values, dtype=np.float64).reshape(-1)
+    array[:] = [Written(v, text) for v, text in zip(flat, texts, strict=True)]
+    return array.reshape(np.shape(values))[()]
+
+
+class Notes(Quantities):
+    """Quantities that note, for each as it is defined, its sums and what they were made from."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "sums", {})
+        object.__setattr__(self, "sources", {})
+        object.__setattr__(self, "_read", {})
+        given = {
+            name: _zip(value, [digits(float(v)) for v in np.ravel(value)])
+            if isinstance(value, np.ndarray)
+            else value
+            for name, value in values.items()
+        }
+        super().__init__(given)
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if isinstance(value, (np.ndarray, Written)):
+            self._read[name] = None
+        return value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        array = np.asarray(value, dtype=object)
+        self.sums[name] = [_equation(written(entry)) for entry in array.reshape(-1)]
+        self.sources[name] = tuple(self.taken())
+        super().__setitem__(name, _zip(*_settled(array)))
+
+    def taken(self) -> list[str]:
+        """Return what was read since the last call."""
+        names = list(self._read)
+        self._read.clear()
+        return names
+
+
+def _settled(array: Any) -> tuple[Any, list[str]]:
+    """Return the values, and each as a plain number."""
+    values = np.array([written(entry).value for entry in array.reshape(-1)]).reshape(array.shape)
+    return values, [digits(float(value)) for value in values.reshape(-1)]
+
+
+def _equation(entry: Written) -> str:
+    if entry.rank == _NUMBER and entry.text == digits(entry.value):
+        return entry.text
+    text = f"{entry.text} = {digits(entry.value)}"
+    return text if len(text) <= LONGEST else ""
