@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from reports.records import Accuracy, Cell
-from reports.summary import merged, sides
+from reports.summary import by_dtype, sides
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 190, 44, 10, 14, 26
 BINS = 72  # the worst error of each bin is drawn, so a peak is never lost
@@ -159,6 +159,8 @@ def _function(rows: Sequence[Accuracy], across: Axis) -> str:
 
 
 def _x_ticks(low: float, high: float, squeeze: Axis, across: Axis) -> tuple[Tick, ...]:
+    if squeeze is _identity and high - low < 1e-290:
+        return ()  # less than steps of the axis can resolve
     if squeeze is _identity:
         step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
         step *= next((m for m in (0.2, 0.5, 1, 2) if (high - low) / (step * m) <= 7), 5)
@@ -175,13 +177,8 @@ def _x_ticks(low: float, high: float, squeeze: Axis, across: Axis) -> tuple[Tick
 
 def histograms(cells: Iterable[Cell]) -> list[Histogram]:
     """Return one histogram for each dtype, from 1e-20 to 1."""
-    cells = list(cells)
-    found = []
-    for dtype in sorted({cell.dtype for cell in cells}):
-        total = merged(cell for cell in cells if cell.dtype == dtype)
-        if total and total.histogram:
-            found.append(_histogram(dtype, total.histogram))
-    return found
+    totals = by_dtype(cells)
+    return [_histogram(d, total.histogram) for d, total in totals.items() if total.histogram]
 
 
 def _histogram(dtype: str, counts: dict[str, int]) -> Histogram:

@@ -69,6 +69,18 @@ def write_report(
     return summary
 
 
+def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
+    """Put records of another command (a trial, the articles, a benchmark) into a report.
+
+    They take the place of the report's records of the same type, and of the same section where a
+    type has sections; everything else stays.
+    """
+    fresh = list(records)
+    replaced = {_part(record) for record in fresh}
+    kept = [record for record in read_report(folder) if _part(record) not in replaced]
+    return write_report(folder, [*kept, *fresh], read_timing(folder))
+
+
 def read_report(folder: str | Path) -> list[AnyRecord]:
     """Read a report's records; what cannot be read is a ReportError of one line."""
     path = _path(folder)
@@ -131,14 +143,19 @@ def is_report(folder: Path) -> bool:
     return False
 
 
+def _part(record: Record) -> tuple[type[Record], str]:
+    return type(record), getattr(record, "section", "")
+
+
 def _pages(summary: Summary, timing: Mapping[str, float] | None) -> dict[str, bytes]:
     pages = {name: render(summary).encode() for name, render in PAGES.items()}
     return {SUMMARY: summary_json(summary, timing).encode(), **pages}
 
 
 def _refuse_foreign(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise ReportError(f"{_show(path)}: a file is in the way; expected a folder")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")
     if path.is_dir() and any(path.iterdir()) and not is_report(path):
         raise ReportError(
             f"{_show(path)}: holds files that are not a report's, so nothing is written there; "

@@ -26,6 +26,7 @@ def math(latex: str) -> Markup:
     What the converter makes is read back and only MathML's own elements and attributes pass, so
     a record cannot smuggle markup in.
     """
+    latex = "".join(c if c.isprintable() else " " for c in latex[: LONGEST + 1])
     if len(latex) <= LONGEST:
         try:
             # The serialiser escapes text and attributes; the check holds tags to MathML's own.

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,8 +35,10 @@ from reports.records import (
     of_type,
 )
 from reports.summary import Summary, error_text, heaviest, kind_of, label, meaning, sides
+from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MOST_SIDES = 8
 BUDGETS: Mapping[Any, int] = {
     Cell: 3_000_000,
@@ -222,6 +225,13 @@ def _nested(value: Nested, depth: int = 0) -> str:
     return "[" + (",\n" + " " * (depth + 1)).join(rows) + "]"
 
 
+def _visible(value: Any) -> Any:
+    """Show control characters and those that turn the direction of text as what they are: wrong."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _INVISIBLE.sub("\ufffd", value)
+    return value
+
+
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
@@ -233,6 +243,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -243,6 +254,7 @@ def _environment() -> Environment:
         seconds=_seconds,
         nested=_nested,
         label=label,
+        line=lambda text: one_line(text, 40),
         meaning=meaning,
         share=_share,
         math=set_math,

@@ -24,7 +24,7 @@ def render_markdown(summary: Summary) -> str:
             ("Verdict", "Problems", "Meaning"),
             [
                 (f"{kind_of(v).mark} {escape(v)}", f"{n:,}", meaning(v))
-                for v, n in summary.verdicts.items()
+                for v, n in summary.shown_verdicts
             ],
             align="lrl",
         ),

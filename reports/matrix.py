@@ -51,7 +51,9 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
     dtypes = _ordered(run.dtypes, (cell.dtype for cell in cells))
     regimes = _ordered(run.regimes, (cell.regime for cell in cells))
     activations, losses = activations[:LONGEST_AXIS], losses[:LONGEST_AXIS]
-    cells = [cell for cell in cells if cell.activation in activations and cell.loss in losses]
+    dtypes, regimes = dtypes[:LONGEST_AXIS], regimes[:LONGEST_AXIS]
+    known = [set(names) for names in (activations, losses, dtypes, regimes)]
+    cells = [cell for cell in cells if all(map(set.__contains__, known, _place(cell)))]
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.activation, cell.loss), []).append(cell)
@@ -90,6 +92,10 @@ def level(units: float) -> int:
 def units(cell: Cell) -> float:
     """Return the worst scaled error in units of rounding of the cell's dtype."""
     return cell.worst_scaled / UNIT_ROUNDOFF.get(cell.dtype, 2.0**-53)
+
+
+def _place(cell: Cell) -> tuple[str, str, str, str]:
+    return cell.activation, cell.loss, cell.dtype, cell.regime
 
 
 def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
@@ -162,7 +168,7 @@ def _data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
         "cells": rows,
     }
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
+    for character in "<>&\u2028\u2029\u202a\u202b\u202c\u202d\u202e":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 

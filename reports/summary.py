@@ -19,6 +19,7 @@ NAMES = {
 }
 LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "proven"}
 """The sides as heads of columns."""
+MOST_DTYPES, MOST_VERDICTS = 6, 60
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
@@ -161,6 +162,11 @@ class Summary:
             counts = summed
         return {verdict: count for verdict, count in by_weight(counts) if count}
 
+    @property
+    def shown_verdicts(self) -> list[tuple[str, int]]:
+        """The verdicts for pages: of a report gone wild only the heaviest."""
+        return list(self.verdicts.items())[:MOST_VERDICTS]
+
     @cached_property
     def findings(self) -> list[Finding]:
         """The findings, the heaviest verdict first, then the most frequent."""
@@ -172,24 +178,16 @@ class Summary:
     @cached_property
     def worst(self) -> dict[str, Cell]:
         """For each dtype the cells added up, which names the worst problem."""
-        cells = of_type(self.records, Cell)
-        found = {
-            d: merged(c for c in cells if c.dtype == d) for d in sorted({c.dtype for c in cells})
-        }
-        return {dtype: cell for dtype, cell in found.items() if cell}
+        return by_dtype(of_type(self.records, Cell))
 
     @cached_property
     def agreed(self) -> dict[str, Cell]:
         """For each dtype the worst among the cells where all is AGREE or ROUNDING."""
-        calm = [
+        return by_dtype(
             cell
             for cell in of_type(self.records, Cell)
             if all(kind_of(verdict).weight <= 2 for verdict, n in cell.verdicts.items() if n)
-        ]
-        found = {
-            d: merged(c for c in calm if c.dtype == d) for d in sorted({c.dtype for c in calm})
-        }
-        return {dtype: cell for dtype, cell in found.items() if cell}
+        )
 
     @property
     def wrong(self) -> int:
@@ -332,6 +330,15 @@ def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) ->
         "timing": dict(timing or {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Add cells up for each dtype; a report of ours has two, a hostile one is cut at a few."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.dtype, []).append(cell)
+    few = sorted(groups)[:MOST_DTYPES]
+    return {dtype: total for dtype in few if (total := merged(groups[dtype]))}
 
 
 def _worst_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, float | str]]:

@@ -26,7 +26,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     lines += table(
         [
             (kind_of(verdict).mark, verdict, f"{count:,}", meaning(verdict))
-            for verdict, count in summary.verdicts.items()
+            for verdict, count in summary.shown_verdicts
         ],
         right={2},
     )

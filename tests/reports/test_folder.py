@@ -1,0 +1,228 @@
+"""The folder: whole or not at all, never over what is not a report, the same bytes again."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from examplereport import example_records
+
+from reports.__main__ import main
+from reports.folder import (
+    FILES,
+    MARKER,
+    RECORDS,
+    SUMMARY,
+    claim_folder,
+    diff_folders,
+    read_report,
+    rebuild,
+    update_report,
+    write_diff,
+    write_report,
+)
+from reports.records import Accuracy, Limit, Record, ReportError, TrialRow, encode_all, of_type
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    # Without the accuracy curves, which take most of the time and have tests of their own.
+    return [r for r in example_records(300, findings=3) if not isinstance(r, Accuracy)]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_has_all_its_files(tmp_path: Path, records: list[Record]) -> None:
+    summary = write_report(tmp_path / "out", records, {"seconds": 1.5})
+    assert set(content(tmp_path / "out")) == {*FILES, MARKER}
+    assert [p.name for p in tmp_path.iterdir()] == ["out"], "nothing temporary is left"
+    document = json.loads((tmp_path / "out" / SUMMARY).read_text())
+    assert document["verdicts"] == summary.verdicts
+    assert document["timing"] == {"seconds": 1.5}
+    assert b"seconds" not in b"".join(
+        line for line in (tmp_path / "out" / RECORDS).read_bytes().splitlines()[:1]
+    )
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path, records: list[Record]) -> None:
+    write_report(tmp_path / "a", records)
+    write_report(tmp_path / "b", reversed(list(reversed(records))))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_pages_are_rebuilt_byte_for_byte(tmp_path: Path, records: list[Record]) -> None:
+    write_report(tmp_path / "out", records, {"seconds": 1.5})
+    before = content(tmp_path / "out")
+    for name in FILES:
+        if name not in (RECORDS, SUMMARY):
+            (tmp_path / "out" / name).unlink()
+    rebuild(tmp_path / "out")
+    assert content(tmp_path / "out") == before
+
+
+def test_rebuilding_needs_neither_framework_nor_numpy(
+    tmp_path: Path, records: list[Record]
+) -> None:
+    write_report(tmp_path / "out", records)
+    before = content(tmp_path / "out")
+    script = """
+import sys
+class Block:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in {"torch", "jax", "numpy", "scipy", "reference", "manual_backprop"}:
+            raise ModuleNotFoundError(f"{name} is blocked")
+sys.meta_path.insert(0, Block())
+from reports.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "out")],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "out") == before
+
+
+def test_the_blocking_above_can_fail() -> None:
+    script = "import sys; sys.modules['numpy'] = None; import reports.html, numpy"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True).returncode
+
+
+def test_a_folder_of_others_is_left_alone(tmp_path: Path, records: list[Record]) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    for write in (lambda: write_report(tmp_path, records), lambda: claim_folder(tmp_path)):
+        with pytest.raises(ReportError, match="not a report's"):
+            write()
+    assert content(tmp_path) == {"index.html": b"mine"}
+
+
+@pytest.mark.parametrize("fake", [b"{}\n", b"", b'{"type":"cell"}\n', b"\xff" * 100])
+def test_a_file_of_the_right_name_does_not_make_a_report(
+    tmp_path: Path, records: list[Record], fake: bytes
+) -> None:
+    (tmp_path / RECORDS).write_bytes(fake)
+    with pytest.raises(ReportError, match="not a report's"):
+        write_report(tmp_path, records)
+    assert content(tmp_path) == {RECORDS: fake}
+
+
+def test_an_empty_folder_and_an_old_report_are_taken(tmp_path: Path, records: list[Record]) -> None:
+    claim_folder(tmp_path / "a")
+    (tmp_path / "a" / "progress.sqlite").write_bytes(b"kept")
+    write_report(tmp_path / "a", records)
+    (tmp_path / "a" / MARKER).unlink()  # as an upload that drops hidden files leaves it
+    write_report(tmp_path / "a", records[:1])
+    assert len(read_report(tmp_path / "a")) == 1
+    assert (tmp_path / "a" / "progress.sqlite").read_bytes() == b"kept"
+
+
+def test_a_file_in_the_way(tmp_path: Path, records: list[Record]) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ReportError, match="a file is in the way"):
+        write_report(tmp_path / "out", records)
+    with pytest.raises(ReportError, match="a file is in the way"):
+        write_report(tmp_path / "out" / "deeper", records)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\0b"])
+def test_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(ReportError, match="expected the name of a folder"):
+        claim_folder(name)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_an_error_while_writing_leaves_the_old_report(
+    tmp_path: Path,
+    records: list[Record],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    after: int,
+) -> None:
+    write_report(tmp_path / "out", records[:1])
+    before = content(tmp_path / "out")
+    calls = 0
+
+    def full(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for folder in ("out", "new"):
+        calls = 0
+        with pytest.raises(ReportError, match=os.strerror(code)):
+            write_report(tmp_path / folder, records)
+    assert content(tmp_path / "out") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_update_replaces_its_own_part(tmp_path: Path, records: list[Record]) -> None:
+    write_report(tmp_path, records, {"seconds": 2.0})
+    fresh = [
+        Limit(title="only", text="one"),
+        TrialRow(section="mutants", row="all", columns={"planted": 3, "killed": 2}),
+    ]
+    update_report(tmp_path, fresh)
+    found = read_report(tmp_path)
+    assert of_type(found, Limit) == [fresh[0]]
+    rows = of_type(found, TrialRow)
+    assert [row for row in rows if row.section == "mutants"] == [fresh[1]]
+    assert {row.section for row in rows} == {"mutants", "sensitivity", "false alarms"}
+    document = json.loads((tmp_path / SUMMARY).read_text())
+    assert document["mutants"] == {"planted": 3, "killed": 2}
+    assert document["timing"] == {"seconds": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, "no such folder"),
+        ("nothing", "not a report"),
+        (b"", "is empty"),
+        (b"<script>\n", "line 1: not a record"),
+        (b'{"type":"run","schema":7,"x":1}\n', "newer than"),
+    ],
+)
+def test_the_command_ends_with_one_line_and_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: bytes | str | None, message: str
+) -> None:
+    folder = tmp_path / "r\n<b>"
+    if lines is not None:
+        folder.mkdir()
+    if isinstance(lines, bytes):
+        (folder / RECORDS).write_bytes(lines)
+    assert main([str(folder)]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
+def test_the_command_rebuilds_and_prints(
+    tmp_path: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(tmp_path, records)
+    assert main([str(tmp_path)]) == 0
+    assert "DEVIATES(torch)" in capsys.readouterr().out
+
+
+def test_a_difference_is_written_and_self_is_empty(tmp_path: Path, records: list[Record]) -> None:
+    write_report(tmp_path / "a", records)
+    write_report(tmp_path / "b", records[:-1])
+    difference = diff_folders(tmp_path / "a", tmp_path / "a")
+    assert difference.changes == [] and difference.exit_code == 0
+    write_diff(tmp_path / "d", difference)
+    assert set(content(tmp_path / "d")) == {"diff.html", "diff.md", "diff.txt", MARKER}
+
+
+def test_lines_are_what_encode_all_gives(tmp_path: Path, records: list[Record]) -> None:
+    write_report(tmp_path, records)
+    assert (tmp_path / RECORDS).read_bytes() == b"".join(encode_all(records))

@@ -1,0 +1,342 @@
+"""The pages: what a reader must find, whatever the records hold; nothing hostile gets through."""
+
+import re
+import time
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from examplereport import example_records
+
+from reports.badge import render_badge
+from reports.charts import charts
+from reports.diagram import diagram
+from reports.formula import math, prose
+from reports.html import render_html
+from reports.markdown import render_markdown
+from reports.records import (
+    Accuracy,
+    AnyRecord,
+    Case,
+    Cell,
+    Enclosure,
+    Finding,
+    Kink,
+    LayerShape,
+    NetworkShape,
+    OracleStatus,
+    Record,
+    Run,
+    of_type,
+)
+from reports.summary import KINDS, Summary, summary_json
+from reports.text import render_text
+
+LARGEST_PAGE = 2_000_000
+RENDERERS = (render_html, render_markdown, render_badge, render_text, summary_json)
+KINDS_OF_RECORD: tuple[Any, ...] = AnyRecord.__args__
+PARTS: tuple[Any, ...] = (Case, Enclosure, Kink, LayerShape, NetworkShape, OracleStatus)
+FIELDS = {"type", "planted", "killed"} | {
+    field for kind in (*KINDS_OF_RECORD, *PARTS) for field in kind.__struct_fields__
+}
+EXAMPLE = example_records(400, findings=9)
+VOID = {"meta", "link", "br", "input", "path", "circle", "rect"}
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every element closed in order, and what is asked below."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.scripts = 0
+        self.handlers: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.note(tag, attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.note(tag, attrs)
+
+    def note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name.startswith("on") or name == "style":
+                self.handlers.append(f"{tag} {name}={value}")
+            if name in ("href", "src", "action", "data", "xlink:href"):
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    def says(self, words: str) -> bool:
+        return words in " ".join("".join(self.text).split())
+
+
+def page_of(records: Iterable[Record]) -> Page:
+    text = render_html(Summary(list(records)))
+    assert len(text.encode()) <= LARGEST_PAGE
+    page = Page(text)
+    assert page.scripts == 2 and page.handlers == []
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith(("#", "data:,")) for link in page.links), "nothing is fetched"
+    return page
+
+
+def run(**fields: Any) -> Run:
+    known: dict[str, Any] = {
+        "command": "manual-backprop report", "seed": 0, "problems": 10,
+        "oracles": (OracleStatus(name="manual"), OracleStatus(name="torch", version="2.13.0")),
+        "verdicts": {"AGREE": 10},
+    }  # fmt: skip
+    return Run(**{**known, **fields})
+
+
+def test_the_page_has_every_section_and_says_what_matters() -> None:
+    page = page_of(example_records())
+    sections = "summary matrix accuracy findings conventions trial articles coverage limits cost"
+    assert set(sections.split()) | {"environment"} <= set(page.ids)
+    for words in (
+        "The hand-written gradient is right in all 20,000 random networks.",
+        "PyTorch deviates in",
+        "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient (python-flint 0.9.0)",
+        "DEVIATES(torch)",
+        "PyTorch flushes the gradient to zero",
+        "30 digits proven",
+        "manual-backprop report --problems 20000 --seed 0 --dtype both",
+        "in 100,000 correct networks",
+        "204 of 204",
+        "384 of 384 pairs",
+        "openblas 0.3.30",
+    ):
+        assert page.says(words), words
+
+
+def test_sections_without_records_say_so() -> None:
+    page = page_of([run(oracles=(), verdicts={}, problems=0)])
+    for words in ("No network has been checked", "nothing to show here", "measured no single",
+                  "did not sweep", "was not put on trial", "no articles", "Nothing was drawn",
+                  "were not recorded", "measured no times"):  # fmt: skip
+        assert page.says(words), words
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "words"),
+    [
+        ({}, "right", "right in all 10 random networks."),
+        ({"problems": 1, "verdicts": {"AGREE": 1}}, "right", "right in all 1 random network."),
+        ({"verdicts": {"AGREE": 7, "DEVIATES(manual)": 3}}, "wrong", "wrong in 3 of 10"),
+        ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
+        ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1, by proof."),
+        ({"verdicts": {"AGREE": 8, "DISPUTED": 2}}, "open", "except 2 disputed"),
+        ({"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open", "2 in which a side crashed"),
+        ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
+        ({"verdicts": {"SKIPPED": 10}}, "open", "No network has been checked"),
+        ({"oracles": (OracleStatus(name="manual"),)}, "open", "No network has been checked"),
+        ({"oracles": (OracleStatus(name="complex_step"),)}, "open", "No network has been checked"),
+        (
+            {"oracles": (OracleStatus(name="torch"),
+                         OracleStatus(name="jax", status="skipped", reason="not installed"))},
+            "right", "JAX was skipped (not installed).",
+        ),
+    ],
+)  # fmt: skip
+def test_the_headline_says_how_it_stands(fields: dict[str, Any], state: str, words: str) -> None:
+    summary = Summary([run(**fields)])
+    assert words in summary.headline and summary.state == state
+    assert summary.exit_code == (state == "wrong")
+    for render in (render_html, render_text, render_markdown, summary_json):
+        assert words.partition("(")[0].strip() in render(summary).replace("\\", "")
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    "--><!--<img src=x onerror=alert(3)>",
+    '"\' onmouseover=alert(4) x="',
+    "]]>&lt;b&gt;&#60;b&#62;{{ 7*7 }}{% raw %}",
+    "a\nb\r\nc\u2028d\u0000\u001b[31m\u202e",
+    r"\text{<script>alert(5)</script>} \href{javascript:alert(6)}{x}",
+    "[x](javascript:alert(7)) `|` ``` <b>",
+)
+
+
+def poisoned(value: Any, text: str, root: bool = True) -> Any:
+    """Put the text into every free text of a record in plain form, keys of mappings too."""
+    if isinstance(value, dict):
+        fixed = {"type", "quantity", "status", "schema"}
+        return {
+            (key if _is_field(key) else key + text): (v if key in fixed else poisoned(v, text))
+            for key, v in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [poisoned(v, text) for v in value]
+    return value + text if isinstance(value, str) else value
+
+
+def _is_field(key: str) -> bool:
+    return key in FIELDS
+
+
+def hostile_records(text: str) -> list[Record]:
+    records: list[Record] = []
+    for record in EXAMPLE:
+        plain = poisoned(msgspec.to_builtins(record), text)
+        records.append(msgspec.convert(plain, type(record), strict=False))
+    return records
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markup_in_every_text_is_shown_and_not_run(text: str) -> None:
+    records = hostile_records(text)
+    summary = Summary(records)
+    page = page_of(records)
+    assert "alert(" not in "".join(page.links)
+    for render in (render_markdown, render_text, render_html):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\u202e]", render(summary))
+    markdown = re.sub(r"(?ms)^(```+)sh$.*?^\1$|`[^`\n]*`", "", render_markdown(summary))
+    assert "<" not in markdown and "](" not in markdown.replace("\\](", "")
+    badge = render_badge(summary)
+    ElementTree.fromstring(badge)
+    msgspec.json.decode(summary_json(summary))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_RECORD, ids=lambda kind: kind.__name__)
+def test_ten_megabytes_in_every_text_of_a_record(kind: Any) -> None:
+    long = "<b>é" * 2_500_000
+    records = [r for r in EXAMPLE if not isinstance(r, Cell | Accuracy)]
+    victim = next(r for r in EXAMPLE if isinstance(r, kind))
+    fields = {
+        name: long for name in kind.__struct_fields__
+        if isinstance(getattr(victim, name), str) and name != "quantity"
+    }  # fmt: skip
+    swollen = msgspec.structs.replace(victim, **fields)
+    kept = [r for r in records if not (kind is Run and isinstance(r, Run))]
+    summary = Summary([*kept, swollen])
+    for render in RENDERERS:
+        limit = LARGEST_PAGE if render is not summary_json else 40_000_000
+        assert len(render(summary).encode()) <= limit
+
+
+def test_a_million_problems_fit() -> None:
+    records = example_records(1_000_000, findings=2_000)
+    start = time.perf_counter()
+    text = render_html(Summary(records))
+    seconds = time.perf_counter() - start
+    print(f"\npage of 1,000,000 problems: {len(text.encode()):,} bytes in {seconds:.2f} s")
+    assert len(text.encode()) <= LARGEST_PAGE
+    assert "more findings are left out here" in " ".join(text.split())
+    Page(text)
+
+
+@pytest.mark.parametrize("names", ["activation", "loss", "dtype", "regime", "worst_at"])
+def test_cells_without_number_fit(names: str) -> None:
+    first = next(iter(of_type(EXAMPLE, Cell)))
+    cells = [msgspec.structs.replace(first, **{names: f"name {i}" * 3}) for i in range(30_000)]
+    page_of([run(), *cells])
+
+
+def test_a_network_without_end_is_drawn_in_part() -> None:
+    layers = tuple(LayerShape(width=10**9, activation="relu") for _ in range(5_000))
+    case = Case(at="0:0", batch=2, dtype="float64", first_diverging_step="layers.4999.z",
+                network=NetworkShape(input_width=10**9, layers=layers, loss="mse"))  # fmt: skip
+    drawn = diagram(case)
+    assert len(drawn.columns) < 15 and drawn.columns[-2].wrong
+    page_of([run(), Finding(operation="relu", verdict="DEVIATES(jax)", count=1, example=case)])
+
+
+@pytest.mark.parametrize(
+    ("step", "columns", "bundles"),
+    [("layers.0.z", [1], []), ("layers.1.a", [2], []), ("layers.1.weight", [], [1]),
+     ("x", [0], []), ("loss", [3], []), (None, [], []), ("layers.99999999999.z", [], [])],
+)  # fmt: skip
+def test_the_first_wrong_step_is_marked(
+    step: str | None, columns: list[int], bundles: list[int]
+) -> None:
+    layers = tuple(LayerShape(width=3, activation="tanh") for _ in range(2))
+    network = NetworkShape(input_width=2, layers=layers, loss="mse")
+    drawn = diagram(Case(at="0:0", network=network, batch=2, dtype="", first_diverging_step=step))
+    assert [i for i, c in enumerate(drawn.columns) if c.wrong] == columns
+    assert [i for i, b in enumerate(drawn.bundles) if b.wrong] == bundles
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (0.0, 0.0),
+        (-1e308, 1e308),
+        (float("nan"), 1.0),
+        (float("inf"), float("-inf")),
+        (5e-324, 0.0),
+    ],
+)
+@pytest.mark.parametrize("errors", [(0.0, 0.0), (float("nan"), 1e300), (float("inf"), 5e-324)])
+def test_curves_of_odd_numbers_are_finite(
+    inputs: tuple[float, ...], errors: tuple[float, ...]
+) -> None:
+    row = Accuracy(operation="f", kind="", quantity="value", dtype="", implementation="manual",
+                   worst_ulp=errors[0], inputs=inputs, errors=errors, curve=inputs)  # fmt: skip
+    for chart in charts([row]):
+        numbers = re.findall(
+            r"[-\w.]+", "".join(line.path for line in chart.lines) + chart.function
+        )
+        assert all(re.fullmatch(r"[ML]?-?\d+([ML]-?\d+)*", number) for number in numbers), numbers
+    page_of([run(), row])
+
+
+def test_a_peak_is_not_lost_in_a_curve() -> None:
+    inputs = tuple(float(i) for i in range(10_000))
+    errors = tuple(1e6 if i == 7_777 else 0.5 for i in range(10_000))
+    row = Accuracy(operation="f", kind="", quantity="value", dtype="", implementation="manual",
+                   worst_ulp=1e6, inputs=inputs, errors=errors)  # fmt: skip
+    (chart,) = charts([row])
+    ys = [int(y) for y in re.findall(r" (\d+)", chart.lines[0].path)]
+    assert min(ys) < 20 < max(ys) - 80
+
+
+def test_formulas_are_mathematics_and_never_markup() -> None:
+    assert math(r"\frac{1}{2}").startswith("<math")
+    assert "<mfrac>" in math(r"\frac{1}{2}")
+    for text in HOSTILE:
+        said = str(math(text))
+        assert "<script" not in said and "javascript:" not in said.split("<code>")[0]
+        root = ElementTree.fromstring(f"<r>{said}</r>".replace("\0", ""))
+        assert not any(name.startswith("on") for e in root.iter() for name in e.attrib)
+    assert str(math("{" * 3_000)).startswith("<code>")
+    assert str(prose(r"a < \(x\) & \(y")).startswith("a &lt; <math")
+
+
+def test_every_verdict_has_a_shape_of_its_own() -> None:
+    marks = [kind.mark for kind in KINDS.values()]
+    assert len(set(marks)) == len(marks)
+
+
+def test_worst_errors_across_dtypes_go_by_units_of_rounding() -> None:
+    def cell(dtype: str, worst: float) -> Cell:
+        return Cell(activation="a", loss="l", dtype=dtype, regime="r", n=1, worst_scaled=worst,
+                    verdicts={"AGREE": 1})  # fmt: skip
+
+    text = render_html(Summary([run(), cell("float32", 1e-6), cell("float64", 1e-9)]))
+    assert 'data-level="5"' in text.split('<div class="legend">')[0] and ">1e-9<" in text
+
+
+def test_the_same_records_give_the_same_page() -> None:
+    assert render_html(Summary(EXAMPLE)) == render_html(Summary(EXAMPLE))
