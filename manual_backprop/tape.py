@@ -141,6 +141,7 @@ class Tape:
         if ufunc is np.matmul:
             return self.note("matmul", plain, tuple(self.fill(o, o.shape) for o in given), _dot)
         dtypes = ufunc.resolve_dtypes((*map(_kind, given), None))
+        given = tuple(map(_number_again, given))
         operands = tuple(self.cast(o, dtype) for o, dtype in zip(given, dtypes, strict=False))
         operands = tuple(
             self.fill(o, plain.shape) if o.ndim or ufunc in _FILLED else o for o in operands
@@ -191,9 +192,7 @@ class Tape:
     def cast(self, operand: Any, dtype: np.dtype[Any]) -> Any:
         """Return the operand in the dtype; a number becomes an array."""
         if not isinstance(operand, Traced):
-            array = np.asarray(operand, dtype)
-            # A number repeated by broadcasting is a number again: NumPy's loops prefer that.
-            return array if any(array.strides) else array.reshape(-1)[:1].reshape(())
+            return np.asarray(operand, dtype)
         if operand.dtype == dtype:
             return operand
         return self.note("cast", operand.value.astype(dtype), (operand,), _copy)
@@ -271,6 +270,13 @@ class Tape:
 
 def _plain(operand: Any) -> Any:
     return operand.value if isinstance(operand, Traced) else operand
+
+
+def _number_again(operand: Any) -> Any:
+    """Return a number that was repeated by broadcasting as a number: NumPy's loops prefer that."""
+    plain = np.asarray(_plain(operand))
+    repeated = plain.ndim > 0 and not any(plain.strides)
+    return operand[(0,) * plain.ndim] if repeated else operand
 
 
 def _kind(operand: Any) -> Any:

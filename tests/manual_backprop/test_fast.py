@@ -236,20 +236,24 @@ def test_two_threads_with_a_step_each() -> None:
 
 
 def allocated(step: Step) -> int:
-    """Return the bytes that one call takes at most at once, after the first."""
+    """Return the bytes that one call takes at most at once, after the first.
+
+    The least of three calls: what the interpreter does now and then is not the step's.
+    """
     x, targets = step.inputs["x"].copy(), step.inputs["targets"].copy()
+    taken = []
     with np.errstate(all="ignore"):
         step(x, targets)
         tracemalloc.start()
         try:
-            step(x, targets)
-            tracemalloc.reset_peak()
-            before, _ = tracemalloc.get_traced_memory()
-            step(x, targets)
-            _, peak = tracemalloc.get_traced_memory()
+            for _ in range(3):
+                tracemalloc.reset_peak()
+                before, _ = tracemalloc.get_traced_memory()
+                step(x, targets)
+                taken.append(tracemalloc.get_traced_memory()[1] - before)
         finally:
             tracemalloc.stop()
-    return peak - before
+    return min(taken)
 
 
 # The smallest matrix that could be allocated is 128 x 10 in float32. NumPy and Python take some
