@@ -6,7 +6,7 @@ each oracle is asked alone, and the one that fails is named CRASHED, with the re
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import cache
 from itertools import islice
@@ -15,6 +15,7 @@ from multiprocessing import get_context
 import msgspec
 from pebble import ProcessExpired, ProcessPool
 
+from manual_backprop.network import Problem
 from reference.campaign import BLOCK, BlockResult, Plan, merge_results, run_block, statuses
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
@@ -173,11 +174,11 @@ class Crashed:
         """Say that it can be asked."""
         return None
 
-    def answer(self, problem: object) -> Answer:
+    def answer(self, problem: Problem) -> Answer:
         """Answer that it crashed."""
         return Answer(self.name, status="crashed", reason=self.reason)
 
-    def answers(self, problems: list[object]) -> list[Answer]:
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
         """Answer that it crashed, for each problem."""
         return [self.answer(problem) for problem in problems]
 

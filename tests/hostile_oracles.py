@@ -1,4 +1,4 @@
-"""Oracles that do what frameworks do at their worst, on problems with one loss; see `test_workers`."""
+"""Oracles that do what frameworks do at their worst, on the problems of one loss."""
 
 import ctypes
 import os

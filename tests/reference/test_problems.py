@@ -1,5 +1,7 @@
 """Problems: pure in (seed, index), every cell met, no hiding place in the default draws."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,7 +82,7 @@ def test_default_draws_avoid_hiding_places() -> None:
         widths = problem.network.widths
         assert problem.batch >= 2
         assert min(widths) >= 2
-        assert all(a != b for a, b in zip(widths, widths[1:], strict=False))
+        assert all(a != b for a, b in pairwise(widths))
 
 
 @pytest.mark.parametrize("regime", REGIMES)
