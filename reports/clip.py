@@ -1,5 +1,6 @@
 """Keeps a page small whatever the records hold: long texts and tables are cut, and it is said."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -11,7 +12,13 @@ LONGEST_TEXT = 4_000
 LONGEST_LIST = 400
 LONGEST_KEY = 120
 
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 R = TypeVar("R", bound=Record)
+
+
+def visible(text: str) -> str:
+    """Show control characters, and those that turn the direction of text, as what they are: odd."""
+    return _INVISIBLE.sub("\ufffd", text)
 
 
 def fit(records: Iterable[R], budget: int) -> tuple[list[R], int]:

@@ -6,6 +6,8 @@ from xml.etree import ElementTree
 from latex2mathml.converter import convert
 from markupsafe import Markup, escape
 
+from reports.clip import visible
+
 LONGEST = 2_000
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 _ELEMENTS = frozenset(
@@ -42,7 +44,7 @@ def math(latex: str) -> Markup:
 def prose(text: str) -> Markup:
     r"""Return text in which \( … \) is set as mathematics and all else is escaped."""
     parts: list[Markup] = []
-    rest = text
+    rest = visible(text)
     while (start := rest.find(r"\(")) >= 0 and (end := rest.find(r"\)", start)) >= 0:
         parts += [escape(rest[:start]), math(rest[start + 2 : end])]
         rest = rest[end + 2 :]

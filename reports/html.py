@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.charts import charts, histograms
-from reports.clip import clipped, fit
+from reports.clip import clipped, fit, visible
 from reports.diagram import describe, diagram
 from reports.formula import math as set_math
 from reports.formula import prose
@@ -38,7 +37,6 @@ from reports.summary import Summary, error_text, heaviest, kind_of, label, meani
 from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MOST_SIDES = 8
 BUDGETS: Mapping[Any, int] = {
     Cell: 3_000_000,
@@ -226,9 +224,9 @@ def _nested(value: Nested, depth: int = 0) -> str:
 
 
 def _visible(value: Any) -> Any:
-    """Show control characters and those that turn the direction of text as what they are: wrong."""
+    """Make what a template prints visible; what is marked up already was made so before."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _INVISIBLE.sub("\ufffd", value)
+        return visible(value)
     return value
 
 

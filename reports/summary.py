@@ -343,9 +343,9 @@ def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
 
 def _worst_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, float | str]]:
     return {
-        dtype: {
+        dtype[:80]: {
             "scaled": cell.worst_scaled if math.isfinite(cell.worst_scaled) else "nan",
-            "at": cell.worst_at,
+            "at": cell.worst_at[:80],
         }
         for dtype, cell in cells.items()
     }

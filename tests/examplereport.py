@@ -194,7 +194,11 @@ def _finding(draw: random.Random, i: int) -> Finding:
             digits=None if convention else 30,
             thin=not convention,
         ),
-        ulp={"manual": 0.4, "torch": 1.1e12 if wrong else 2.0, "jax": float("inf") if wrong else 1},
+        ulp={
+            "manual": 0.4,
+            "torch": 1.1e12 if wrong else 2.0,
+            "jax": float("inf") if wrong else 1.0,
+        },
         scaled={"manual": 3e-17, "torch": 1.0 if wrong else 2e-16, "jax": float("nan")},
         bound="customary: 8·u·max(|f′|, 1) at layers.0.z carried to this entry gives 7.1e-15",
         kink=Kink(distance=0.0, where="layers.0.z[2, 5]", left="0", right="1")

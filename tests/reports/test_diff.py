@@ -101,7 +101,7 @@ def test_an_upgrade_is_a_change() -> None:
 def test_worst_errors_that_move_within_the_screen_are_no_alarm() -> None:
     calm = changed(replace(Cell, lambda c: c.verdicts.keys() == {"AGREE"}, worst_scaled=1e-30))  # type: ignore[attr-defined]
     assert calm.changes and calm.exit_code == 0
-    edit = replace(Cell, lambda c: c.activation == "mish", worst_scaled=0.5,  # type: ignore[attr-defined]
+    edit = replace(Cell, lambda c: c.activation == "identity", worst_scaled=0.5,  # type: ignore[attr-defined]
                    verdicts={"DEVIATES(manual)": 1})  # fmt: skip
     assert {c.direction for c in changed(edit).parts["Worst errors"]} == {"worse"}
 
