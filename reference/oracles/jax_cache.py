@@ -47,12 +47,12 @@ def persistent() -> Iterator[None]:
     workers that start together would all compile the same program. A folder that cannot be used
     costs the cache, nothing more. JAX's settings are put back afterwards.
     """
+    config: Any = jax.config
     place = folder()
-    if place is None or jax.config.jax_compilation_cache_dir or not _usable(place):
+    if place is None or config.jax_compilation_cache_dir or not _usable(place):
         yield
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
-    config: Any = jax.config
     before = {name: getattr(config, name) for name in settings}
     with _locked(place / "lock"), warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message="Error (reading|writing) persistent")

@@ -1,0 +1,369 @@
+"""The oracles: they give every leaf, agree, and give the same bits in whatever company."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle, islice
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given
+
+from manual_backprop.network import Layer, Network, Problem, backward, forward
+from manual_backprop.spec import ACTIVATIONS, LOSSES, Operation, Registry, counterpart
+from reference.judge import judge, screen
+from reference.oracles import ORACLES, Answer, load
+from reference.oracles.complex_step import ComplexStep
+from reference.oracles.jax_grad import JaxGrad
+from reference.oracles.jax_padded import SIZES
+from reference.oracles.torch_autograd import TorchAutograd
+from reference.problems import Selection, draw, number_of_cells, outputs_for
+from reference.strategies import problems
+
+# The other profiles run long: 300 networks compiled one by one take minutes.
+NETWORKS_ALONE = 16 if hypothesis.settings.get_current_profile_name() == "dev" else 320
+PADDED = JaxGrad()
+
+
+def some_problems(count: int) -> list[Problem]:
+    """Draw problems spread over the cells: every regime, both dtypes."""
+    # A step without a common factor with the number of cells meets them all in the end.
+    step = next(s for s in range(977, 10**6) if np.gcd(s, number_of_cells()) == 1)
+    return [draw(7, i * step % number_of_cells()).problem for i in range(count)]
+
+
+def covering_problems(count: int) -> list[Problem]:
+    """Draw problems in which, however few, every activation and every loss stands."""
+    found = []
+    names = cycle(ACTIVATIONS)
+    for i, loss in enumerate(islice(cycle(LOSSES.values()), count)):
+        regime = "ordinary" if i % 2 else "saturated"
+        index = next(
+            k
+            for k in range(i * 31, number_of_cells())
+            if (c := draw(3, k)).cell.loss == loss.name
+            and c.cell.regime == regime
+            and len(c.problem.network.layers) >= 3
+        )
+        problem = draw(3, index).problem
+        layers = list(problem.network.layers)
+        for j in range(len(layers) - 1):
+            layers[j] = replace(layers[j], activation=next(names), parameters={})
+        last = list(outputs_for(loss.predictions))
+        layers[-1] = replace(layers[-1], activation=last[i % len(last)], parameters={})
+        found.append(replace(problem, network=replace(problem.network, layers=tuple(layers))))
+    return found
+
+
+def assert_same_bits(one: Answer, other: Answer) -> None:
+    assert one.gradients.keys() == other.gradients.keys()
+    pairs = {"loss": (one.loss, other.loss)}
+    pairs |= {name: (g, other.gradients[name]) for name, g in one.gradients.items()}
+    for name, (a, b) in pairs.items():
+        assert a is not None and b is not None
+        assert a.shape == b.shape, name
+        assert a.tobytes() == b.tobytes(), f"{one.oracle} {name}: {a} and {b}"
+
+
+def assert_rounding_only(problem: Problem, one: Answer, other: Answer) -> None:
+    """Two answers are near, or the arbiter admits the same of both."""
+    if screen(problem, {"one": one, "other": other}).passed:
+        return
+    admitted = [
+        {f.tensor: f.strength is not None for f in judge(problem, {"jax": answer}).findings}
+        for answer in (one, other)
+    ]
+    assert admitted[0] == admitted[1], problem
+
+
+# -- completeness and agreement ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_every_leaf_is_answered_in_its_shape_and_dtype(name: str) -> None:
+    oracle = load([name])[name]
+    assert oracle.name == name and oracle.unavailable() is None
+    drawn = some_problems(12)
+    for problem, answer in zip(drawn, oracle.answers(drawn), strict=True):
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+            expected = {"loss": trace.loss, **backward(problem, trace)}
+        found = {"loss": answer.loss, **answer.gradients}
+        assert found.keys() == expected.keys()
+        for key, value in found.items():
+            assert isinstance(value, np.ndarray | np.floating), key
+            assert value.shape == expected[key].shape, key
+            assert value.dtype == problem.dtype, key
+
+
+ALL = {**load(("manual", "torch", "complex_step")), "jax": PADDED}
+
+
+@given(problem=problems(regimes=("ordinary",)))
+def test_ours_is_never_the_one_that_deviates(problem: Problem) -> None:
+    """A framework may, alone: each has tails of its own in which it loses digits."""
+    verdict = judge(problem, {name: oracle.answer(problem) for name, oracle in ALL.items()})
+    assert verdict.kind != "DEVIATES" or verdict.who in (("torch",), ("jax",)), verdict.sentence
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_all_oracles_agree_on_most_ordinary_problems(loss: str) -> None:
+    """What is wrong in an oracle itself shows on every problem, not on some.
+
+    (Some lose digits in the tails: log(1 - p) of a p near 1 does, in every framework.)
+    """
+    selection = Selection(losses=(loss,), regimes=("ordinary",))
+    drawn = [draw(11, index).problem for index in selection.indices(20)]
+    answers = {name: oracle.answers(drawn) for name, oracle in ALL.items()}
+    near = [
+        screen(problem, {name: block[i] for name, block in answers.items()}).passed
+        for i, problem in enumerate(drawn)
+    ]
+    assert sum(near) >= 0.5 * len(near), [i for i, passed in enumerate(near) if not passed]
+
+
+@given(problem=problems(regimes=("ordinary",)))
+def test_the_torch_reductions_are_ours(problem: Problem) -> None:
+    """Without weights torch reduces by itself; with weights of one we do. Both must be the same."""
+    ones = np.ones(problem.batch, problem.dtype)
+    own = TorchAutograd().answer(replace(problem, weights=None))
+    ours = TorchAutograd().answer(replace(problem, weights=ones))
+    assert screen(problem, {"own": own, "ours": ours}).passed
+
+
+# -- the padded program -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", covering_problems(NETWORKS_ALONE), ids=lambda p: p.network.loss)
+def test_the_padded_program_and_a_program_of_its_own_agree(problem: Problem) -> None:
+    alone = JaxGrad(padded=False).answer(problem)
+    assert_rounding_only(problem, PADDED.answer(problem), alone)
+
+
+def test_the_comparison_above_meets_every_operation() -> None:
+    networks = [problem.network for problem in covering_problems(NETWORKS_ALONE)]
+    assert {layer.activation for net in networks for layer in net.layers} == set(ACTIVATIONS)
+    assert {net.loss for net in networks} == set(LOSSES)
+
+
+def test_padding_leaks_nothing_where_numbers_overflow() -> None:
+    drawn = [p for p in some_problems(90) if not np.isfinite(PADDED.answer(p).loss).all()]
+    assert drawn, "none of the problems overflows"
+    for problem in drawn[:3]:
+        padded, alone = PADDED.answer(problem), JaxGrad(padded=False).answer(problem)
+        for name, gradient in alone.gradients.items():
+            same = np.isfinite(gradient) == np.isfinite(padded.gradients[name])
+            assert same.all(), (name, gradient, padded.gradients[name])
+
+
+def network_of(width: int) -> Problem:
+    rng = np.random.default_rng(0)
+    net = Network(width, (Layer(width, "tanh"),), "mse")
+    return Problem(
+        net,
+        {k: rng.standard_normal(s) / s[0] for k, s in net.parameter_shapes().items()},
+        rng.standard_normal((3, width)),
+        rng.standard_normal((3, width)),
+    )
+
+
+def test_the_smallest_program_that_holds_a_network_is_taken() -> None:
+    for width, size in ((8, SIZES[0]), (9, SIZES[1]), (32, SIZES[1])):
+        assert PADDED._program(network_of(width)).size == size
+    assert PADDED._program(network_of(33)) is None
+
+
+def test_a_network_beyond_the_programs_takes_its_own() -> None:
+    problem = network_of(40)
+    assert_same_bits(PADDED.answer(problem), JaxGrad(padded=False).answer(problem))
+
+
+def test_op_by_op_and_compiled_agree() -> None:
+    problem = network_of(4)
+    slow = JaxGrad(padded=False, compiled=False).answer(problem)
+    assert_rounding_only(problem, slow, PADDED.answer(problem))
+
+
+# -- the same bits ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("oracle", [TorchAutograd(), PADDED, ComplexStep()], ids=lambda o: o.name)
+def test_a_problem_has_the_same_bits_in_any_company(oracle: Any) -> None:
+    drawn = some_problems(90 if oracle.name != "complex_step" else 10)
+    answers = oracle.answers(drawn)
+    for one, other in zip(answers, oracle.answers(drawn[::-1])[::-1], strict=True):
+        assert_same_bits(one, other)
+    for i in range(0, len(drawn), 9):
+        assert_same_bits(answers[i], oracle.answer(drawn[i]))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+def strided(array: np.ndarray) -> np.ndarray:
+    wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    wide[..., ::2] = array
+    return wide[..., ::2]
+
+
+def reversed_(array: np.ndarray) -> np.ndarray:
+    return array[::-1].copy()[::-1]
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    raw = np.zeros(array.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64 + array.itemsize  # one number past a boundary
+    found = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
+
+
+LAYOUTS = (np.asfortranarray, read_only, strided, reversed_, misaligned)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("oracle", [TorchAutograd(), PADDED, ComplexStep()], ids=lambda o: o.name)
+def test_the_layout_of_an_array_changes_nothing(
+    oracle: Any, layout: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    for problem in some_problems(6):
+        other = replace(
+            problem,
+            parameters={name: layout(value) for name, value in problem.parameters.items()},
+            x=layout(problem.x),
+            targets=layout(problem.targets),
+            weights=None if problem.weights is None else layout(problem.weights),
+            arrays={name: layout(value) for name, value in problem.arrays.items()},
+        )
+        one, two = oracle.answer(problem), oracle.answer(other)
+        if oracle.name == "complex_step":  # NumPy's own sums follow the layout
+            assert (
+                screen(problem, {"one": one, "two": two}).passed or not np.isfinite(one.loss).all()
+            )
+        else:
+            assert_same_bits(one, two)
+
+
+@pytest.mark.parametrize("oracle", [TorchAutograd(), PADDED, ComplexStep()], ids=lambda o: o.name)
+def test_the_callers_arrays_stay_and_answers_stand_alone(oracle: Any) -> None:
+    problem = some_problems(1)[0]
+    arrays = [problem.x, problem.targets, *problem.parameters.values(), *problem.arrays.values()]
+    before = [array.copy() for array in arrays]
+    first = oracle.answer(problem)
+    kept = {name: value.copy() for name, value in first.gradients.items()}
+    for value in oracle.answer(problem).gradients.values():
+        value[...] = 0  # what a caller does to one answer
+    for name, value in first.gradients.items():
+        np.testing.assert_array_equal(value, kept[name])
+    for array, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+# -- planted bugs -----------------------------------------------------------------------------
+
+
+def plant(
+    monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, **changes: Any
+) -> None:
+    wrong: Operation = replace(registry[name], **changes)
+    monkeypatch.setitem(registry._operations, name, wrong)
+
+
+def planted_answers() -> tuple[Problem, dict[str, Answer]]:
+    problem = replace(network_of(3), weights=np.array([1.0, 2.0, 3.0]))
+    oracles = {**load(("manual", "torch", "complex_step")), "jax": JaxGrad(padded=False)}
+    return problem, {name: oracle.answer(problem) for name, oracle in oracles.items()}
+
+
+def test_what_is_right_passes() -> None:
+    problem, answers = planted_answers()
+    assert screen(problem, answers).passed
+
+
+@pytest.mark.parametrize(
+    ("where", "changes", "culprit"),
+    [
+        ("torch", {"torch": counterpart("torch.sigmoid")}, "torch"),
+        ("jax", {"jax": counterpart("jax.nn.hard_tanh")}, "jax"),
+        ("backward", {"backward": lambda x, y, dy: dy * (1 - x * x)}, "manual"),
+        ("backward", {"backward": lambda x, y, dy: dy * (1 - y * y) * (1 + 1e-9)}, "manual"),
+    ],
+)
+def test_a_bug_in_one_oracle_is_named(
+    monkeypatch: pytest.MonkeyPatch, where: str, changes: dict[str, Any], culprit: str
+) -> None:
+    plant(monkeypatch, ACTIVATIONS, "tanh", **changes)
+    problem, answers = planted_answers()
+    assert not screen(problem, answers).passed, where
+    verdict = judge(problem, answers)
+    assert verdict.kind == "DEVIATES" and culprit in verdict.who
+
+
+def test_a_bug_in_the_forward_is_seen_although_the_backward_fits_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The complex step follows our own forward, so only the frameworks can see this one."""
+    plant(
+        monkeypatch,
+        ACTIVATIONS,
+        "tanh",
+        forward=lambda x: np.tanh(1.000001 * x),
+        backward=lambda x, y, dy: dy * 1.000001 * (1 - y * y),
+    )
+    problem, answers = planted_answers()
+    own = {name: answers[name] for name in ("manual", "complex_step")}
+    assert screen(problem, own).passed
+    assert not screen(problem, answers).passed
+
+
+def test_an_operation_that_is_registered_anew_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    oracle, problem = JaxGrad(padded=False), network_of(2)
+    before, program = oracle.answer(problem), PADDED._program(problem)
+    plant(monkeypatch, ACTIVATIONS, "tanh", jax=counterpart("jax.nn.relu"))
+    assert not screen(problem, {"before": before, "after": oracle.answer(problem)}).passed
+    assert PADDED._program(problem) is not program
+
+
+# -- a framework that is not installed --------------------------------------------------------
+
+WITHOUT = """
+import sys
+for name in {missing!r}:
+    sys.modules[name] = None  # as if it were not installed
+from reference.oracles import load
+from reference.problems import draw
+for name, oracle in load(("manual", "torch", "jax", "complex_step")).items():
+    answers = oracle.answers([draw(0, 0).problem, draw(0, 1).problem])
+    print(name, oracle.unavailable(), *(answer.status for answer in answers), sep="; ")
+"""
+
+
+def test_a_missing_framework_is_skipped_with_the_reason() -> None:
+    script = WITHOUT.format(missing=("torch", "jax"))
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == [
+        "manual; None; ok; ok",
+        "torch; torch is not installed; skipped; skipped",
+        "jax; jax is not installed; skipped; skipped",
+        "complex_step; None; ok; ok",
+    ]
+
+
+def test_the_process_keeps_its_own_settings() -> None:
+    import jax
+    import torch
+
+    threads = torch.get_num_threads()
+    names = ("jax_enable_x64", "jax_compilation_cache_dir")
+    before = [getattr(jax.config, name) for name in names]
+    problem = network_of(2)
+    TorchAutograd().answer(problem)
+    PADDED.answer(problem)
+    assert torch.get_num_threads() == threads
+    assert [getattr(jax.config, name) for name in names] == before
