@@ -34,7 +34,7 @@ class Dense:
         x: FloatArray, dz: FloatArray, weight: FloatArray, bias: FloatArray | None = None
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, the weight and, where there is one, the bias."""
-        cotangents = {"x": dz @ weight.T, "weight": x.T @ dz}
+        cotangents: dict[str, FloatArray] = {"x": dz @ weight.T, "weight": x.T @ dz}
         if bias is not None:
             # A product with a row of ones sums over the batch, several times faster than sum(0).
             cotangents["bias"] = np.ones(len(dz), dz.dtype) @ dz

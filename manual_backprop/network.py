@@ -111,7 +111,7 @@ class Problem:
     @property
     def batch(self) -> int:
         """N, the number of samples."""
-        return self.x.shape[-2]
+        return int(self.x.shape[-2])
 
     def loss_arguments(self) -> dict[str, Any]:
         """Return the loss's parameters and array arguments together."""

@@ -8,7 +8,7 @@ def test_my_backward(problem): ...
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ REGIMES: tuple[str, ...] = (
 
 def numbers(dtype: str, regime: str = "ordinary") -> st.SearchStrategy[float]:
     """Return one number of a value regime, exact in `dtype`."""
-    width = 32 if dtype == "float32" else 64
+    width: Literal[32, 64] = 32 if dtype == "float32" else 64
     smallest = float(np.finfo(dtype).tiny)
 
     def floats(low: float, high: float) -> st.SearchStrategy[float]:
