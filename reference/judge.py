@@ -43,8 +43,11 @@ COMPARABLE = ("manual", "torch", "jax")
 """Who can be the better reference: all that compute in the problem's own dtype. (The complex step
 computes float32 problems in float64.)"""
 
+CUSTOMARY_ULPS = 64.0
+"""The same by custom. XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u."""
+
 TIGHT = Rounding(ULPS)
-CUSTOMARY = Rounding(ULPS, customary=True)
+CUSTOMARY = Rounding(CUSTOMARY_ULPS, customary=True)
 WITNESSES = ("complex_step",)
 """Who is shown and not named: the complex step is NaN where complex arithmetic meets infinity and
 loses digits below 1e-123, and neither says anything about a gradient."""
@@ -53,7 +56,7 @@ STRENGTHS = (
     TIGHT,
     CUSTOMARY,
     Rounding(ULPS, flush=True),
-    Rounding(ULPS, customary=True, flush=True),
+    Rounding(CUSTOMARY_ULPS, customary=True, flush=True),
 )
 """The models of rounding, in the order in which they are tried."""
 

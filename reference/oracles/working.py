@@ -29,6 +29,7 @@ from reference.oracles.local import Local, at_number, at_row, constants
 _WIDE = 2.0**-6
 # Radii are wanted to a few digits; a proof may have needed thousands of bits for an exact zero.
 _MOST_BITS = 384
+_WIDE_BALLS = 2.0**-24
 # Corners of a row's box stand for the whole box; twice their spread covers what they miss.
 _CORNER_SAFETY = 2.0
 
@@ -177,10 +178,13 @@ def _walk(certificate: Certificate, unit: _Unit) -> Radii:
         da = np.abs(certificate[f"layers.{i - 1}.a" if i else "x"].high)
     radius["x"], jump["x"] = da_radius, da_jump
     for name, leaf in certificate.leaves.items():
-        # What is not proven cannot be judged. (A ball of slopes came through the walk already.)
-        unproven = np.where(leaf.thick & np.isfinite(leaf.radius), 0.0, leaf.radius)
+        # What is not proven cannot be judged. A ball of slopes came through the walk already, but
+        # products of wide balls are rounded to the 30 bits of their radius, the midpoint too.
+        share = np.where(leaf.thick & np.isfinite(leaf.radius), _WIDE_BALLS, 1.0)
+        unproven = share * leaf.radius
         radius[name] = unit.bounded(radius[name] + unproven, np.abs(leaf.high))
-        jump[name] = np.where(np.isnan(jump[name]), np.inf, jump[name])
+        moved = jump[name] + unproven
+        jump[name] = np.where(np.isnan(moved), np.inf, moved)
     return Radii(unit.model, radius, jump)
 
 
@@ -207,14 +211,18 @@ def _loss(
             )
         ]
         spread = _collect(spreads, (n, width), (n, width))
-        inputs = a + a_radius
     else:
         rows = [
             _spread_row(lambda x, t=term, **how: [t(x, **how)], term.prediction, r, [local])
             for term, local, r in zip(terms, certificate.losses, a_radius, strict=True)
         ]
         spread = _collect(rows, (n,), (n, width))
-        inputs = (a + a_radius).max(-1)
+    inputs = a + a_radius
+    for other in (problem.targets, *problem.arrays.values()):
+        if other.dtype == problem.dtype:  # labels are no magnitudes
+            inputs = np.maximum(inputs, np.abs(other))
+    if not operation.elementwise:
+        inputs = inputs.max(-1)
     del a_jump  # a jump of the prediction reaches the loss through the spread
     _round(spread, inputs, unit)
     scale = np.abs(np.array([float(c) for c in certificate.scales]))
