@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-import reference
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, Tally
 from reference.store import NAME, Store
@@ -101,7 +100,7 @@ def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:
         command=command_of(plan),
         seed=plan.seed,
         problems=plan.problems,
-        version=reference.__version__,
+        version=environment.get("manual-backprop", ""),
         dtypes=plan.dtypes,
         activations=plan.activations,
         losses=plan.losses,
