@@ -1,3 +1,14 @@
-"""The reference check: problem → answers → distances → verdict → record."""
+"""The reference check. `check(target)` checks a gradient that somebody else wrote."""
 
-__version__ = "0.1.0"
+from typing import Any
+
+__all__ = ["check"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `check` when it is asked for: what it needs takes time to load."""
+    if name == "check":
+        from reference.checker import check
+
+        return check
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,13 +50,13 @@ class Named:
     remaining: float
     equally: tuple[str, ...] = ()
 
-    def sentence(self) -> str:
-        """Return the teacher's sentence with the evidence."""
-        return (
-            f"{self.mistake.sentence} Yours: {self.mistake.wrong}; right: {self.mistake.right}. "
-            f"So made, ours equals yours to {self.remaining:.0e}, in {self.matched} of {self.of} "
-            f"problems."
+    def evidence(self) -> str:
+        """Return what the name rests on."""
+        text = (
+            f"so made, ours equals yours {f'to {self.remaining:.0e}' if self.remaining else 'exactly'}"
+            f", in {self.matched} of {self.of} problems"
         )
+        return text + (f" (as would: {', '.join(self.equally[:3])})" if self.equally else "")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
             continue
         unexplained.update(state.unexplained)
         spoilt = {p: CATALOGUE[next(n for n in chosen if n in ns)] for p, ns in state.named.items()}
-        left = _remaining(e, spoilt) if not state.unexplained else 0.0
+        # Rounding in float32 would hide how near the others come.
+        exact = e.problem.dtype == np.float64 or all(w.problem.dtype == np.float32 for w in wrong)
+        left = _remaining(e, spoilt) if exact and not state.unexplained else 0.0
         depth = len(e.problem.network.layers)
         for place, mistake in spoilt.items():
             places[mistake.name][place.tensor(depth)] += 1

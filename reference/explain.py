@@ -19,7 +19,7 @@ from reference.mistakes.catalogue import LineName, right_of
 from reference.mistakes.walk import Walk
 from reference.same import same_to_rounding
 
-_STATES = 6  # alternatives kept while walking back
+_STATES = 10  # alternatives kept while walking back
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ class _Search:
         states = [State(layer=self.walk.depth - 1)]
         for layer in reversed(range(self.walk.depth)):
             grown = [s for state in states for s in self.layer(layer, state)]
-            states = _cheapest(grown)[:_STATES]
+            # One mistake more here may save several below.
+            states = _cheapest(grown, slack=1)[:_STATES]
         return _cheapest([self.finish(s) for s in states])
 
     def options(self, state: State) -> list[Option]:
@@ -265,7 +266,8 @@ def decay_rate(line: DenseLine, observed: FloatArray) -> float:
         return rate if same_to_rounding(observed, right + rate * weight) else 0.0
 
 
-def _cheapest(states: list[State]) -> list[State]:
-    """Return those with the fewest mistakes; one that leaves something unexplained comes last."""
-    costs = [(len(s.unexplained), len(s.named)) for s in states]
-    return [s for s, cost in zip(states, costs, strict=True) if cost == min(costs)]
+def _cheapest(states: list[State], slack: int = 0) -> list[State]:
+    """Return those with the fewest mistakes first; what leaves something unexplained is dropped."""
+    left = min(len(s.unexplained) for s in states)
+    whole = sorted((s for s in states if len(s.unexplained) == left), key=lambda s: len(s.named))
+    return [s for s in whole if len(s.named) <= len(whole[0].named) + slack]

@@ -1,0 +1,244 @@
+"""Writes a problem as one standalone script: the numbers, the forward, and who says what.
+
+The script needs NumPy and one of PyTorch and JAX, and nothing of this project; it is fit to be
+pasted into a bug report.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.network import Problem, forward
+from manual_backprop.spec import Operation
+from reference.oracles.counterparts import Framework
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_HEAD = '''\
+"""{title}
+
+Needs numpy, and torch or jax. Run it: python {file}
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+
+np.set_printoptions(precision=17, floatmode="maxprec", linewidth=100)
+'''
+
+_TORCH = '''
+
+class TorchNamespace:
+    """torch under the names of NumPy."""
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    def max(self, x, axis, keepdims=False):
+        return torch.amax(x, axis, keepdims)
+
+    def min(self, x, axis, keepdims=False):
+        return torch.amin(x, axis, keepdims)
+
+    def maximum(self, x, y):
+        return torch.maximum(torch.as_tensor(x, dtype=y.dtype if torch.is_tensor(y) else x.dtype),
+                             torch.as_tensor(y, dtype=x.dtype if torch.is_tensor(x) else y.dtype))
+
+    def asarray(self, x, dtype=None, **_):
+        return torch.as_tensor(x, dtype=dtype)
+
+    def astype(self, x, dtype):
+        return x.to(dtype)
+
+
+def torch_gradients():
+    xp = TorchNamespace()
+    v = {name: torch.tensor(a, requires_grad=True) for name, a in VARIABLES.items()}
+    c = {name: torch.tensor(a) for name, a in CONSTANTS.items()}
+    loss = torch_loss(xp, v, c)
+    loss.sum().backward()
+    return {"loss": loss.detach().numpy(), **{name: t.grad.numpy() for name, t in v.items()}}
+'''
+
+_JAX = """
+
+def jax_gradients():
+    c = {name: jnp.asarray(a) for name, a in CONSTANTS.items()}
+    v = {name: jnp.asarray(a) for name, a in VARIABLES.items()}
+    loss = jax_loss(jnp, v, c)
+    found = jax.grad(lambda v: jax_loss(jnp, v, c).sum())(v)
+    return {"loss": np.asarray(loss), **{name: np.asarray(g) for name, g in found.items()}}
+"""
+
+_TAIL = """
+
+ANSWERS = {{"{who}": GIVEN}}
+try:
+    import torch
+except ImportError:
+    print("torch is not installed")
+else:
+    ANSWERS["torch " + torch.__version__] = torch_gradients()
+try:
+    import jax
+    import jax.numpy as jnp
+except ImportError:
+    print("jax is not installed")
+else:
+    jax.config.update("jax_enable_x64", True)
+    ANSWERS["jax " + jax.__version__] = jax_gradients()
+
+for name in GIVEN:
+    print(name)
+    for who, answer in ANSWERS.items():
+        if name in answer:
+            print(f"  {{who:24}}", np.array2string(np.asarray(answer[name]), prefix=" " * 27))
+    others = [np.asarray(a[name]) for who, a in ANSWERS.items() if who != "{who}" and name in a]
+    if others:
+        given = np.asarray(GIVEN[name])
+        same = given.shape == others[0].shape
+        largest = np.max(np.abs(given - others[0])) if same else math.inf
+        print(f"  {{'largest difference':24}}", largest)
+"""
+
+
+def script_of(
+    problem: Problem,
+    given: Arrays,
+    title: str,
+    *,
+    kind: str = "network",
+    who: str = "yours",
+    file: str = "repro.py",
+) -> str:
+    """Return the script for one problem and what somebody answered to it."""
+    variables = {"x": problem.x, **problem.parameters}
+    constants: dict[str, npt.NDArray[Any]] = {}
+    weights = np.ones(problem.batch, problem.dtype) if problem.weights is None else problem.weights
+    operations: list[Operation] = [layer.operation for layer in problem.network.layers]
+    if kind in ("activation", "dense"):
+        constants["cotangent"] = -problem.targets * weights[:, None]
+        if kind == "activation":
+            variables = {"x": problem.x}
+    else:
+        operations.append(problem.network.loss_operation)
+        constants |= {"targets": problem.targets, "weights": weights, **problem.arrays}
+        if kind == "loss":
+            variables = {"x": problem.x}
+    told = _renamed(given, kind)
+    text = _HEAD.format(title=title, file=file)
+    text += _spelled("VARIABLES", variables) + _spelled("CONSTANTS", constants)
+    text += _spelled("GIVEN", told)
+    sources: dict[str, str] = {}
+    for operation in operations:
+        for framework in ("torch", "jax"):
+            if operation.counterpart(framework).composed and operation.composition is not None:
+                _collect(operation.composition, operation.name + "_composed", sources)
+    text += "".join("\n\n" + s for s in sources.values())
+    for framework, gradients in (("torch", _TORCH), ("jax", _JAX)):
+        text += "\n\n" + _loss_function(problem, kind, framework)  # type: ignore[arg-type]
+        text += gradients
+    return text + _TAIL.format(who=who)
+
+
+def _renamed(given: Arrays, kind: str) -> dict[str, npt.NDArray[Any]]:
+    """Return what was given under the script's names; steps inside are left out."""
+    if kind in ("activation", "loss"):
+        first = {"activation": "layers.0.z", "loss": "layers.0.a"}[kind]
+        return {"x": given[first]} if first in given else {}
+    return {k: v for k, v in given.items() if not k.endswith((".z", ".a"))}
+
+
+def _loss_function(problem: Problem, kind: str, framework: Framework) -> str:
+    lines = [f"def {framework}_loss(xp, v, c):", '    a = v["x"]']
+    for i, layer in enumerate(problem.network.layers):
+        if kind in ("network", "dense"):
+            product = f'a @ v["layers.{i}.weight"]'
+            lines.append(f"    z = {product}" + (f' + v["layers.{i}.bias"]' if layer.bias else ""))
+        elif kind == "activation":
+            lines.append("    z = a")
+        else:
+            continue
+        call = _call(layer.operation, framework, ["z"], dict(layer.parameters))
+        lines.append(f"    a = {call}")
+    if kind in ("activation", "dense"):
+        return "\n".join([*lines, '    return (a * c["cotangent"]).sum()']) + "\n"
+    operation = problem.network.loss_operation
+    extra: dict[str, Any] = dict(problem.network.loss_parameters)
+    if framework == "torch" and not operation.torch.composed:
+        extra["reduction"] = "none"
+    call = _call(operation, framework, ["a", 'c["targets"]'], extra, tuple(problem.arrays))
+    weights = 'c["weights"][:, None]' if operation.elementwise else 'c["weights"]'
+    lines += [f"    losses = {call}", f"    losses = losses * {weights}"]
+    match problem.network.reduction:
+        case "none":
+            lines.append("    return losses")
+        case "sum":
+            lines.append("    return losses.sum()")
+        case reduction:
+            with np.errstate(all="ignore"):
+                ours = forward(problem).losses
+            count: Any = problem.batch
+            if reduction == "mean":
+                count = operation.count(ours, problem.targets, **problem.loss_arguments())
+            lines.append(f"    return losses.sum() / {float(count)!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _call(
+    operation: Operation,
+    framework: Framework,
+    positional: list[str],
+    keywords: dict[str, Any],
+    arrays: tuple[str, ...] = (),
+) -> str:
+    counterpart = operation.counterpart(framework)
+    spelled = {k: repr(v) for k, v in keywords.items()} | {k: f'c["{k}"]' for k in arrays}
+    if counterpart.composed:
+        name, positional = f"{operation.name}_composed", ["xp", *positional]
+    else:
+        name = counterpart.name
+        spelled = {counterpart.renamed.get(k, k): v for k, v in spelled.items()}
+        spelled |= {k: repr(v) for k, v in counterpart.keywords.items()}
+    return f"{name}({', '.join([*positional, *(f'{k}={v}' for k, v in spelled.items())])})"
+
+
+def _collect(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:
+    """Collect a function's source, and that of what it uses of its own package."""
+    if name in sources:
+        return
+    source = textwrap.dedent(inspect.getsource(function)).replace("@staticmethod\n", "")
+    used = function.__code__.co_names
+    for other in used:
+        value = function.__globals__.get(other)
+        if inspect.isfunction(value):
+            _collect(value, other, sources)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            sources.setdefault(other, f"{other} = {value!r}\n")
+    sources[name] = source.replace(f"def {function.__name__}(", f"def {name}(", 1)
+
+
+def _spelled(name: str, arrays: Arrays) -> str:
+    """Spell arrays as code, every number exactly."""
+    entries = [f'    "{k}": {_array(np.asarray(v))},\n' for k, v in arrays.items()]
+    return f"\n{name} = {{\n{''.join(entries)}}}\n"
+
+
+def _array(value: npt.NDArray[Any]) -> str:
+    text = np.array2string(
+        value, separator=", ", threshold=value.size + 1, max_line_width=100,
+        formatter={"float_kind": lambda x: _number(float(x))},
+    )  # fmt: skip
+    return f'np.array({text}, dtype="{value.dtype}")'
+
+
+def _number(value: float) -> str:
+    return repr(value) if np.isfinite(value) else f'float("{value}")'
