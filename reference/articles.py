@@ -2,14 +2,20 @@
 
 import importlib.util
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from manual_backprop.articles import ARTICLES, article
 from manual_backprop.articles.claim import Article
+from manual_backprop.articles.system import NUMPY, Quantities
+from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
 from reference.audit import PROBLEMS, Auditor, Decision
+from reference.oracles import Answer
 from reference.plain import plain
 from reports import records
 
@@ -50,6 +56,21 @@ def audit(targets: Sequence[str] = ARTICLES, problems: int = PROBLEMS) -> list[r
         audited = load(target)
         found += records_of(audited, auditor.audit(audited))
     return found
+
+
+def by_hand(one: Article, inputs: Mapping[str, Any]) -> tuple[Problem, Answer]:
+    """Return an article's problem in the project's form, and the article's own gradient of it.
+
+    The answer can be judged like any oracle's.
+    """
+    if one.problem is None or one.in_project is None or one.backward is None:
+        raise InvalidInput(f"article {one.name}: it does not say how to read it as a Problem")
+    with np.errstate(all="ignore"):
+        q = one.system.run(inputs)
+        gradient = Quantities({})
+        one.backward(NUMPY, q, gradient)
+    loss = np.asarray(q[one.system.loss])
+    return one.problem(inputs), Answer("manual", loss, one.in_project(inputs, gradient))
 
 
 @lru_cache(maxsize=32)

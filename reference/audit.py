@@ -91,8 +91,13 @@ class Decision:
 class Auditor:
     """Decides claims; problems worked out for one claim are kept for the next."""
 
-    def __init__(self, problems: int = PROBLEMS, confirm: Sequence[str] = ("torch", "jax")) -> None:
-        self._problems = problems
+    def __init__(
+        self,
+        problems: int = PROBLEMS,
+        confirm: Sequence[str] = ("torch", "jax"),
+        counterexamples: bool = True,
+    ) -> None:
+        self._problems, self._search = problems, counterexamples
         self._certified = engine("certified")
         candidates = [engine(name) for name in confirm]
         self._confirming = [one for one in candidates if one.unavailable() is None]
@@ -139,7 +144,8 @@ class Auditor:
                 )
                 return self._mended(system, found)
         wrong = self._mended(system, Decision(claim, "WRONG"))
-        return replace(wrong, counterexample=self._counterexample(system, claim))
+        found = self._counterexample(system, claim) if self._search else ""
+        return replace(wrong, counterexample=found)
 
     def _evaluations(self, system: System) -> list[Evaluation]:
         return [self._at(self._certified, system, index) for index in range(self._problems)]
@@ -298,9 +304,9 @@ class Auditor:
         if right is not None and not _numeric(right):
             return {}
         entry = _telling(left, right)
-        answers = {"left, proven": _digits(left, entry)}
+        answers = {"left (proven)": _digits(left, entry)}
         for by in self._confirming:
-            answers[f"left, {by.name}"] = _digits(claim.left(self._at(by, system, index)), entry)
+            answers[f"left ({by.name})"] = _digits(claim.left(self._at(by, system, index)), entry)
         if right is not None:
             answers["right"] = _digits(right, entry)
         return answers

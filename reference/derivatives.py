@@ -183,12 +183,14 @@ class _WithPrecision(BallArithmetic):
 def overlap(left: Any, right: Any) -> bool:
     """Whether two arrays of balls may be equal: every pair of enclosures has a common point."""
     a, b = np.broadcast_arrays(np.asarray(left, dtype=object), np.asarray(right, dtype=object))
-    return all(arb(p).overlaps(arb(q)) for p, q in zip(a.reshape(-1), b.reshape(-1), strict=True))
+    return all(
+        _ball(p).overlaps(_ball(q)) for p, q in zip(a.reshape(-1), b.reshape(-1), strict=True)
+    )
 
 
 def thin(value: Any) -> bool:
     """Whether every ball is narrow: at least half of its bits are proven."""
-    entries = [arb(entry) for entry in np.asarray(value, dtype=object).reshape(-1)]
+    entries = [_ball(entry) for entry in np.asarray(value, dtype=object).reshape(-1)]
     return all(
         entry.is_finite() and entry.rad() <= (1 + abs(entry.mid())) * arb(2) ** (-BITS // 2)
         for entry in entries
@@ -198,7 +200,11 @@ def thin(value: Any) -> bool:
 def floats(value: Any) -> Any:
     """Return the midpoints of balls as floats."""
     array = np.asarray(value, dtype=object)
-    return np.array([float(arb(entry).mid()) for entry in array.reshape(-1)]).reshape(array.shape)
+    return np.array([float(_ball(entry).mid()) for entry in array.reshape(-1)]).reshape(array.shape)
+
+
+def _ball(entry: Any) -> Any:
+    return arb(entry.item() if isinstance(entry, np.generic) else entry)
 
 
 def _shapes(system: System, given: Mapping[str, Any], m: Arithmetic) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,68 @@
+"""The articles' own gradients, put right where the print is wrong, against the oracles."""
+
+import os
+
+import numpy as np
+import pytest
+
+from manual_backprop.articles import ARTICLES, ShapeMismatch, article
+from manual_backprop.articles.article_003 import backward_as_printed as printed_003
+from manual_backprop.articles.article_004 import backward_as_printed as printed_004
+from manual_backprop.articles.article_004 import printed_size
+from manual_backprop.articles.system import NUMPY, Draw
+from manual_backprop.network import check_problem
+from reference.articles import by_hand
+from reference.judge import judge
+from reference.oracles import load
+
+PROBLEMS = {"dev": 12, "ci": 1000, "nightly": 1000}[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
+RIGHT = ("AGREE", "ROUNDING", "PRECISION")
+
+
+@pytest.mark.parametrize("name", ARTICLES)
+def test_gradients_agree_with_torch_jax_and_the_enclosure(name: str) -> None:
+    one = article(name)
+    pairs = [by_hand(one, one.system.inputs(7, index)) for index in range(PROBLEMS)]
+    problems = [problem for problem, _ in pairs]
+    oracles = load(["torch", "jax"])
+    answers = {who: oracle.answers(problems) for who, oracle in oracles.items()}
+    deviating = []
+    for index, (problem, manual) in enumerate(pairs):
+        check_problem(problem)
+        judgement = judge(problem, {"manual": manual, **{w: a[index] for w, a in answers.items()}})
+        if judgement.verdict.split("(")[0] in RIGHT:
+            continue
+        where = f"article {name}, 7:{index}: {judgement.verdict}, {judgement.sentence}"
+        assert judgement.kind == "DEVIATES" and "manual" not in judgement.who, where
+        deviating.append(where)
+    # What is left is a framework's own loss of digits (torch's softplus is linear above 20, a
+    # saturated sigmoid costs JAX digits): measured, 1 to 4 problems in 1,000.
+    assert len(deviating) <= max(1, PROBLEMS // 100), deviating
+
+
+@pytest.mark.parametrize("name", ARTICLES)
+def test_a_wrong_gradient_of_an_article_is_named(name: str) -> None:
+    one = article(name)
+    problem, manual = by_hand(one, one.system.inputs(7, 3))
+    gradients = {key: np.array(value) for key, value in manual.gradients.items()}
+    weight = gradients["layers.1.weight"]
+    weight[np.unravel_index(np.argmax(np.abs(weight)), weight.shape)] *= 1 + 1e-9
+    torch = load(["torch"])["torch"].answer(problem)
+    wrong = type(manual)("manual", manual.loss, gradients)
+    assert judge(problem, {"manual": wrong, "torch": torch}).verdict == "DEVIATES(manual)"
+
+
+def test_article_004_in_its_printed_size() -> None:
+    one = article("004")
+    inputs = printed_size(Draw(np.random.default_rng(0)))
+    problem, manual = by_hand(one, inputs)
+    assert problem.network.widths == (2, 500, 2)
+    answers = {who: oracle.answer(problem) for who, oracle in load(["torch", "jax"]).items()}
+    assert judge(problem, {"manual": manual, **answers}).verdict.split("(")[0] in RIGHT
+
+
+@pytest.mark.parametrize(("name", "printed"), [("003", printed_003), ("004", printed_004)])
+def test_the_printed_products_do_not_multiply(name: str, printed: object) -> None:
+    q = article(name).system.run(article(name).system.inputs(0, 0))
+    with pytest.raises(ShapeMismatch):
+        printed(NUMPY, q)  # type: ignore[operator]
