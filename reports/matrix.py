@@ -4,8 +4,10 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 from markupsafe import Markup
+from msgspec import structs
 
 from reports.records import Cell, Run
 from reports.summary import UNIT_ROUNDOFF, error_text, heaviest, kind_of, merged
@@ -13,6 +15,7 @@ from reports.summary import UNIT_ROUNDOFF, error_text, heaviest, kind_of, merged
 LEVELS = (1.0, 10.0, 100.0, 1e3, 1e6)
 """Bounds of the colours, in units of rounding (scaled error over unit roundoff)."""
 
+_ONE_DIGIT = Context(prec=1, rounding=ROUND_HALF_UP)
 LONGEST_AXIS = 64
 LARGEST_DATA = 800_000
 
@@ -54,6 +57,10 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
     dtypes, regimes = dtypes[:LONGEST_AXIS], regimes[:LONGEST_AXIS]
     known = [set(names) for names in (activations, losses, dtypes, regimes)]
     cells = [cell for cell in cells if all(map(set.__contains__, known, _place(cell)))]
+    # Two digits, as the page's data has them: its script must find the same worst problem.
+    cells = [
+        structs.replace(cell, worst_scaled=float(f"{cell.worst_scaled:.1e}")) for cell in cells
+    ]
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.activation, cell.loss), []).append(cell)
@@ -76,9 +83,10 @@ def short_error(scaled: float) -> str:
     """Return a scaled error that fits a square: "3e-16"."""
     if not math.isfinite(scaled):
         return "NaN"
-    digit, _, power = f"{scaled:.0e}".partition("e")
     if scaled == 0:
         return "0"
+    # Half up, as the page's script rounds.
+    digit, _, power = f"{_ONE_DIGIT.create_decimal(Decimal(scaled)):.0e}".partition("e")
     return f"{digit}e{int(power)}" if int(power) else digit
 
 
@@ -146,7 +154,7 @@ def _data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
             places[2][cell.dtype],
             places[3][cell.regime],
             cell.n,
-            float(f"{cell.worst_scaled:.2g}") if math.isfinite(cell.worst_scaled) else None,
+            cell.worst_scaled if math.isfinite(cell.worst_scaled) else None,
             cell.worst_at,
             [part for v, n in cell.verdicts.items() if n for part in (known[v], n)],
             tensor[cell.worst_tensor],

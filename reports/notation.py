@@ -1,0 +1,323 @@
+"""Formulas as trees, and their MathML: the tree that was checked is the tree that is shown.
+
+`reference.book` reads the formulas of docstrings into these trees and evaluates them; here they
+are only set. A tree is plain data: it names operators and symbols and can do nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from reports.clip import visible
+
+
+@dataclass(frozen=True)
+class Number:
+    """A decimal number as it is written; one that ends in "…" is known to its digits."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A name: x, α, dy, x₀."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An entry of a row or matrix: W_ij."""
+
+    name: str
+    indices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function: `log(1 + e^x)`, `tanh² x`, `max(x, 0)`; `bare` when written without brackets."""
+
+    function: str
+    arguments: "tuple[Node, ...]"
+    power: str = ""
+    bare: bool = False
+
+
+@dataclass(frozen=True)
+class Infix:
+    """Two operands and + - · / or "" (a product written side by side)."""
+
+    operator: str
+    left: "Node"
+    right: "Node"
+
+
+@dataclass(frozen=True)
+class Power:
+    """A base and an exponent."""
+
+    base: "Node"
+    exponent: "Node"
+
+
+@dataclass(frozen=True)
+class Negative:
+    """Minus something."""
+
+    body: "Node"
+
+
+@dataclass(frozen=True)
+class Around:
+    """Something in brackets: "(", "|" for the absolute value, "[" for 1 where true, else 0."""
+
+    bracket: str
+    body: "Node"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A square root."""
+
+    body: "Node"
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """A matrix with rows and columns exchanged."""
+
+    body: "Node"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A sum or maximum over an index, where `without` is given over all but that one."""
+
+    function: str  # "Σ" or "max"
+    index: str
+    without: str
+    body: "Node"
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """∂of/∂by, or dof/dby where the function has one argument."""
+
+    of: "Node"
+    by: "Node"
+    sign: str = "d"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Operands with = < > <= >= ≠ between them."""
+
+    operands: "tuple[Node, ...]"
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Pairs of a value and the condition under which it is taken; None: in all other cases."""
+
+    pieces: "tuple[tuple[Node, Node | None], ...]"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A relation and the conditions under which it holds."""
+
+    relation: "Node"
+    conditions: "tuple[Node, ...]"
+
+
+Node = (
+    Number | Symbol | Indexed | Call | Infix | Power | Negative | Around | Root | Transpose
+    | Fold | Derivative | Relation | Piecewise | Given
+)  # fmt: skip
+
+_SIGNS = {"-": "−", "<=": "≤", ">=": "≥", "": "\u2062"}
+
+
+def mathml(node: Node, display: bool = False) -> Markup:
+    """Return a formula as MathML; whatever text it holds is escaped."""
+    block = ' display="block"' if display else ""
+    return Markup("<math{}>{}</math>").format(Markup(block), _set(node, not display))
+
+
+def _set(node: Node, small: bool) -> Markup:
+    handler: Callable[[Node, bool], Markup] = _HANDLERS[type(node)]
+    return handler(node, small)
+
+
+def _tag(name: str, *children: Markup, attributes: str = "") -> Markup:
+    opening = f"<{name}{' ' if attributes else ''}{attributes}>"
+    return Markup(opening) + Markup("").join(children) + Markup(f"</{name}>")
+
+
+def _operator(text: str, attributes: str = "") -> Markup:
+    return _tag("mo", escape(visible(_SIGNS.get(text, text))), attributes=attributes)
+
+
+def _identifier(name: str) -> Markup:
+    """Return a name; its subscript digits are set below and a leading d is a differential."""
+    base = name.rstrip("₀₁₂₃₄₅₆₇₈₉")
+    below = name[len(base) :].translate(str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789"))
+    stem = base.rstrip("'′")
+    primes = "′" * (len(base) - len(stem))
+    upright = ' mathvariant="normal"' if len(stem) == 1 and not stem.isalpha() else ""
+    found = Markup("<mi{}>{}</mi>").format(Markup(upright), visible(stem))
+    if primes:
+        found = _tag("msup", found, _operator(primes))
+    return _tag("msub", found, _tag("mn", escape(below))) if below else found
+
+
+def _number(node: Number, small: bool) -> Markup:
+    return _tag("mn", escape(visible(node.text)))
+
+
+def _symbol(node: Symbol, small: bool) -> Markup:
+    return _identifier(node.name)
+
+
+def _indexed(node: Indexed, small: bool) -> Markup:
+    indices = _tag("mrow", *(_identifier(i) for i in node.indices))
+    return _tag("msub", _identifier(node.name), indices)
+
+
+def _call(node: Call, small: bool) -> Markup:
+    name = Markup("<mi>{}</mi>").format(visible(node.function))
+    if node.power:
+        name = _tag("msup", name, _tag("mn", escape(node.power)))
+    inside = Markup("<mo>,</mo>").join(_set(a, small) for a in node.arguments)
+    if node.bare:
+        return _tag("mrow", name, Markup('<mspace width="0.17em"/>'), inside)
+    return _tag("mrow", name, Markup("<mo>\u2061</mo>"), _brackets("(", ")", inside))
+
+
+def _brackets(left: str, right: str, inside: Markup) -> Markup:
+    fence = 'fence="true"'
+    return _tag(
+        "mrow",
+        _operator(left, fence + ' form="prefix"'),
+        inside,
+        _operator(right, fence + ' form="postfix"'),
+    )
+
+
+def _infix(node: Infix, small: bool) -> Markup:
+    if node.operator == "/" and not small:
+        return _tag("mfrac", _row(_bared(node.left), True), _row(_bared(node.right), True))
+    left, right = _set(node.left, small), _set(node.right, small)
+    return _tag("mrow", left, _operator(node.operator), right)
+
+
+def _row(node: Node, small: bool) -> Markup:
+    return _tag("mrow", _set(node, small))
+
+
+def _bared(node: Node) -> Node:
+    """Return what stands in round brackets without them: a fraction bar or a root groups already.
+
+    Inside, fractions are written with a slash, so that they stay readable.
+    """
+    return node.body if isinstance(node, Around) and node.bracket == "(" else node
+
+
+def _power(node: Power, small: bool) -> Markup:
+    exponent = _bared(node.exponent)
+    return _tag("msup", _tag("mrow", _set(node.base, small)), _row(exponent, True))
+
+
+def _negative(node: Negative, small: bool) -> Markup:
+    return _tag("mrow", _operator("-", 'form="prefix"'), _set(node.body, small))
+
+
+def _around(node: Around, small: bool) -> Markup:
+    right = {"(": ")", "|": "|", "[": "]"}[node.bracket]
+    return _brackets(node.bracket, right, _set(node.body, small))
+
+
+def _root(node: Root, small: bool) -> Markup:
+    return _tag("msqrt", _set(_bared(node.body), True))
+
+
+def _transpose(node: Transpose, small: bool) -> Markup:
+    body = _set(node.body, small)
+    return _tag("msup", body, Markup('<mi mathvariant="normal">T</mi>'))
+
+
+def _fold(node: Fold, small: bool) -> Markup:
+    below = _identifier(node.index)
+    if node.without:
+        below = _tag("mrow", below, _operator("≠"), _identifier(node.without))
+    sign = _operator("∑") if node.function == "Σ" else Markup("<mo>max</mo>")
+    frame = "msub" if small else "munder"
+    return _tag("mrow", _tag(frame, sign, below), _set(node.body, small))
+
+
+def _derivative(node: Derivative, small: bool) -> Markup:
+    sign = Markup('<mi mathvariant="normal">{}</mi>').format(node.sign)
+    above = _tag("mrow", sign, _set(node.of, True))
+    below = _tag("mrow", sign, _set(node.by, True))
+    if small:
+        return _tag("mrow", above, _operator("/"), below)
+    return _tag("mfrac", above, below)
+
+
+def _relation(node: Relation, small: bool) -> Markup:
+    parts = [_set(node.operands[0], small)]
+    for sign, operand in zip(node.signs, node.operands[1:], strict=True):
+        parts += [_operator(sign), _set(operand, small)]
+    return _tag("mrow", *parts)
+
+
+def _piecewise(node: Piecewise, small: bool) -> Markup:
+    if small:
+        parts = []
+        for value, condition in node.pieces:
+            said = _words("if", condition, small) if condition else Markup("")
+            parts += [_tag("mrow", _set(value, small), said)]
+        return _tag("mrow", Markup("<mtext>, else\u00a0</mtext>").join(parts))
+    rows = [
+        _tag(
+            "mtr",
+            _tag("mtd", _set(value, small)),
+            _tag("mtd", _words("if", c, small) if c else Markup("<mtext>otherwise</mtext>")),
+        )
+        for value, c in node.pieces
+    ]
+    table = _tag("mtable", *rows, attributes='columnalign="left left"')
+    return _tag("mrow", _operator("{", 'fence="true" form="prefix"'), table)
+
+
+def _words(word: str, condition: Node, small: bool) -> Markup:
+    said = Markup("<mtext>\u00a0{}\u00a0</mtext>").format(word)
+    return _tag("mrow", said, _set(condition, small))
+
+
+def _given(node: Given, small: bool) -> Markup:
+    parts = [_set(node.relation, small)]
+    for k, condition in enumerate(node.conditions):
+        parts.append(_words("and" if k else "for", condition, True))
+    return _tag("mrow", *parts)
+
+
+_HANDLERS: dict[type, Callable[..., Markup]] = {
+    Number: _number,
+    Symbol: _symbol,
+    Indexed: _indexed,
+    Call: _call,
+    Infix: _infix,
+    Power: _power,
+    Negative: _negative,
+    Around: _around,
+    Root: _root,
+    Transpose: _transpose,
+    Fold: _fold,
+    Derivative: _derivative,
+    Relation: _relation,
+    Piecewise: _piecewise,
+    Given: _given,
+}
