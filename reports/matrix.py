@@ -10,7 +10,7 @@ from markupsafe import Markup
 from msgspec import structs
 
 from reports.records import Cell, Run
-from reports.summary import UNIT_ROUNDOFF, error_text, heaviest, kind_of, merged
+from reports.summary import UNIT_ROUNDOFF, heaviest, kind_of, merged
 
 LEVELS = (1.0, 10.0, 100.0, 1e3, 1e6)
 """Bounds of the colours, in units of rounding (scaled error over unit roundoff)."""
@@ -113,12 +113,12 @@ def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
     # Across dtypes the worst is the one with most units of rounding, not the largest number.
     worst = max(cells, key=lambda cell: _key(units(cell)))
     verdict = heaviest(total.verdicts)
-    text, said = error_text(worst.worst_scaled), verdict or "no verdict"
+    text, said = short_error(worst.worst_scaled), verdict or "no verdict"
     return Square(
         activation=activation,
         loss=loss,
         n=total.n,
-        text=short_error(worst.worst_scaled),
+        text=text,
         level=level(units(worst)),
         verdict=verdict,
         mark="" if verdict == "AGREE" or not verdict else kind_of(verdict).mark,

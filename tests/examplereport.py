@@ -26,8 +26,8 @@ from reports.records import (
 
 ACTIVATIONS = (
     "identity relu leaky_relu relu6 elu selu celu gelu gelu_tanh silu mish softplus softsign "
-    "sigmoid log_sigmoid hard_sigmoid tanh hardtanh tanhshrink hard_swish softshrink hardshrink softmax "
-    "log_softmax"
+    "sigmoid log_sigmoid hard_sigmoid tanh hardtanh tanhshrink hard_swish softshrink hardshrink "
+    "softmax log_softmax"
 ).split()
 LOSSES = (
     "squared_error mse l1 smooth_l1 huber log_cosh binary_cross_entropy bce_with_logits "

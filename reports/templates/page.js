@@ -157,7 +157,7 @@
         square.dataset.kind = kind;
         square.textContent = shortError(found.worst[WORST]);
         square.setAttribute("aria-label",
-          `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, worst ${errorText(found.worst[WORST])}, ${verdict}`);
+          `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, worst ${shortError(found.worst[WORST])}, ${verdict}`);
       } else {
         const said = document.createElement("span");
         said.className = "vh";

@@ -285,7 +285,6 @@ def test_on_paper_nothing_is_hidden(page: Page) -> None:
     assert not page.locator(".rail").is_visible()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator(".finding details:not([open])").count() == 0
-    overflows = page.locator(".scroll").evaluate_all(
-        "all => all.map(e => getComputedStyle(e).overflow)"
-    )
+    script = "all => all.map(e => getComputedStyle(e).overflow)"
+    overflows = page.locator(".scroll").evaluate_all(script)
     assert set(overflows) == {"visible"}
