@@ -15,7 +15,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem, Reduction
 from manual_backprop.spec import Domain, FloatArray, InvalidInput, Loss, TargetKind
-from reference.problems import fits
+from reference.draft import fits
 
 Regime = Literal["ordinary", "lattice", "one sample", "one unit", "square"]
 _REGIMES: tuple[Regime, ...] = (

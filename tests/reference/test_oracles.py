@@ -20,7 +20,8 @@ from reference.oracles.complex_step import ComplexStep
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.jax_padded import SIZES
 from reference.oracles.torch_autograd import TorchAutograd
-from reference.problems import Selection, draw, number_of_cells, outputs_for
+from reference.draft import outputs_for
+from reference.problems import Selection, draw, number_of_cells
 from reference.strategies import problems
 
 # The other profiles run long: 300 networks compiled one by one take minutes.

@@ -1,0 +1,203 @@
+"""A problem in the making: its random numbers, its structure, and the ways to fill in values."""
+
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
+from manual_backprop.spec import Domain, FloatArray, Loss, Operation
+
+MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
+
+
+class Cell(NamedTuple):
+    """What the index alone decides."""
+
+    activation: str
+    loss: str
+    regime: str
+    dtype: str
+
+
+class Stream:
+    """The random numbers of one problem: Philox keyed by (seed, index)."""
+
+    def __init__(self, seed: int, index: int) -> None:
+        self.generator = np.random.Generator(
+            np.random.Philox(key=np.array([seed, index], np.uint64))
+        )
+        # Structure needs some dozens of small whole numbers; one call is cheaper than dozens.
+        self._words: list[int] = self.generator.integers(0, 2**32, 64, np.uint64).tolist()
+
+    def below(self, n: int) -> int:
+        """Return a whole number from 0 to n − 1."""
+        if not self._words:
+            self._words = self.generator.integers(0, 2**32, 64, np.uint64).tolist()
+        return self._words.pop() * n >> 32
+
+    def chance(self, numerator: int, denominator: int) -> bool:
+        """Return True in `numerator` of `denominator` cases."""
+        return self.below(denominator) < numerator
+
+    def choice(self, options: Any) -> Any:
+        """Return one of a sequence."""
+        return options[self.below(len(options))]
+
+    def normal(self, *shape: int) -> npt.NDArray[np.float64]:
+        """Return independent standard normal numbers."""
+        return self.generator.standard_normal(shape)
+
+
+class Draft:
+    """A problem in the making: the structure stands; a regime sets the values."""
+
+    def __init__(self, stream: Stream, where: Cell) -> None:
+        self.stream, self.where = stream, where
+        self.dtype = np.dtype(where.dtype)
+        self.loss: Loss = LOSSES[where.loss]
+        self.depth = 1 + stream.below(MAX_DEPTH)
+        self.place = self._place_of_the_activation()
+        self.batch = 2 + stream.below(MAX_BATCH - 1)
+        self.widths = [2 + stream.below(MAX_WIDTH - 1)]
+        for _ in range(self.depth):  # no two neighbours alike: a transposed weight would not fit
+            step = 1 + stream.below(MAX_WIDTH - 2)
+            self.widths.append(2 + (self.widths[-1] - 2 + step) % (MAX_WIDTH - 1))
+        self.biases = [not stream.chance(1, 8) for _ in range(self.depth)]
+        self.activations = self._activations()
+        self.reduction = stream.choice(REDUCTIONS)
+        self.loss_parameters = _drawn_parameters(stream, self.loss)
+        self.weighted = not stream.chance(1, 4)
+        self.parameters: dict[str, npt.NDArray[np.float64]] = {}
+        self.x: npt.NDArray[np.float64] = np.empty(0)
+        self.targets: npt.NDArray[Any] | None = None
+
+    def _place_of_the_activation(self) -> int:
+        """Choose the layer of the cell's activation: the output only where the loss takes it."""
+        at_output = fits(ACTIVATIONS[self.where.activation].range, self.loss.predictions)
+        if not at_output:
+            self.depth = max(2, self.depth)
+        return self.stream.below(self.depth if at_output else self.depth - 1)
+
+    def _activations(self) -> list[tuple[str, dict[str, float]]]:
+        """Choose the other activations: any where hidden, what the loss takes at the end."""
+        hidden = _hidden()
+        last = outputs_for(self.loss.predictions)
+        names = [self.stream.choice(hidden) for _ in range(self.depth - 1)]
+        plain = "identity" in last and self.stream.chance(2, 3)
+        names.append("identity" if plain else self.stream.choice(last))
+        names[self.place] = self.where.activation
+        return [(name, _drawn_parameters(self.stream, ACTIVATIONS[name])) for name in names]
+
+    # -- values -----------------------------------------------------------------------------
+
+    def fill(
+        self, weight: float = 1.0, bias: float = 0.5, x: float = 1.0, *, lattice: bool = False
+    ) -> None:
+        """Set parameters and x: normal numbers at the given scales, weights over √D_in.
+
+        On the lattice everything is a multiple of one half, so sums are exact in any order.
+        """
+        for i, (d_in, d_out) in enumerate(pairwise(self.widths)):
+            w = self.stream.normal(d_in, d_out)
+            self.parameters[f"layers.{i}.weight"] = (
+                np.rint(2 * w) / 2 if lattice else w * (weight / d_in**0.5)
+            )
+            if self.biases[i]:
+                b = self.stream.normal(d_out)
+                self.parameters[f"layers.{i}.bias"] = np.rint(2 * b) / 2 if lattice else b * bias
+        rows = self.stream.normal(self.batch, self.widths[0])
+        self.x = np.rint(2 * rows) / 2 if lattice else rows * x
+
+    def draw_targets(self) -> npt.NDArray[Any]:
+        """Return targets of a kind that the loss takes."""
+        stream, shape = self.stream, (self.batch, self.widths[-1])
+        match stream.choice(self.loss.targets):
+            case "real":
+                targets = stream.normal(*shape)
+                if self.where.regime == "lattice":
+                    targets = np.rint(2 * targets) / 2
+            case "unit":
+                targets = stream.generator.random(shape)
+                if stream.chance(1, 2):
+                    targets = np.rint(targets)
+            case "sign":
+                targets = np.where(stream.generator.random(shape) < 0.5, -1.0, 1.0)
+            case "count":
+                targets = np.floor(6 * stream.generator.random(shape))
+            case "labels":
+                labels = stream.generator.integers(0, shape[1], shape[0])
+                if "ignore_index" in self.loss_parameters and stream.chance(1, 4):
+                    labels[stream.below(shape[0])] = int(self.loss_parameters["ignore_index"])
+                return labels
+            case _:
+                targets = np.exp(stream.normal(*shape))
+                if stream.chance(1, 4):  # one-hot rows hold exact zeros
+                    targets = (targets == targets.max(axis=1, keepdims=True)).astype(np.float64)
+                targets /= targets.sum(axis=1, keepdims=True)
+        return targets.astype(self.dtype)
+
+    def draw_arrays(self) -> dict[str, FloatArray]:
+        """Return the loss's array arguments: positive numbers, for each class or each entry."""
+        arrays: dict[str, FloatArray] = {}
+        for name, extent in self.loss.arrays.items():
+            per_class = extent == "classes"
+            shape = (self.widths[-1],) if per_class else (self.batch, self.widths[-1])
+            if not per_class or self.stream.chance(1, 2):  # class weights may be left out
+                arrays[name] = np.exp(self.stream.normal(*shape) / 2).astype(self.dtype)
+        return arrays
+
+    def network(self) -> Network:
+        """Return the structure."""
+        layers = tuple(
+            Layer(width, name, parameters, bias)
+            for width, (name, parameters), bias in zip(
+                self.widths[1:], self.activations, self.biases, strict=True
+            )
+        )
+        return Network(self.widths[0], layers, self.loss.name, self.loss_parameters, self.reduction)
+
+    def problem(self) -> Problem:
+        """Return the finished problem, every float in the cell's dtype."""
+        weights = np.exp(self.stream.normal(self.batch) / 2) if self.weighted else None
+        return Problem(
+            network=self.network(),
+            parameters={k: v.astype(self.dtype) for k, v in self.parameters.items()},
+            x=self.x.astype(self.dtype),
+            targets=self.draw_targets() if self.targets is None else self.targets,
+            weights=None if weights is None else weights.astype(self.dtype),
+            arrays=self.draw_arrays(),
+        )
+
+
+def fits(range_: Domain, predictions: Domain) -> bool:
+    """Say whether values in `range_` are what a loss with this prediction domain takes."""
+    accepted: dict[Domain, set[Domain]] = {
+        "real": {"real", "unit", "simplex", "log_simplex"},
+        "unit": {"unit", "simplex"},
+        "simplex": {"simplex"},
+        "log_simplex": {"log_simplex"},
+    }
+    return range_ in accepted[predictions]
+
+
+@cache
+def outputs_for(predictions: Domain) -> list[str]:
+    """Return the activations whose range a loss with this prediction domain takes."""
+    return [name for name, a in ACTIVATIONS.items() if fits(a.range, predictions)]
+
+
+@cache
+def _hidden() -> list[str]:
+    return list(ACTIVATIONS)
+
+
+def _drawn_parameters(stream: Stream, operation: Operation) -> dict[str, float]:
+    """Draw an operation's parameters: the default in half the cases."""
+    if not operation.parameters or stream.chance(1, 2):
+        return operation.defaults()
+    return {name: stream.choice(p.choices) for name, p in operation.parameters.items()}
