@@ -14,13 +14,13 @@ from hypothesis import given
 
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.spec import ACTIVATIONS, LOSSES, Operation, Registry, counterpart
+from reference.draft import outputs_for
 from reference.judge import judge, screen
 from reference.oracles import ORACLES, Answer, load
 from reference.oracles.complex_step import ComplexStep
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.jax_padded import SIZES
 from reference.oracles.torch_autograd import TorchAutograd
-from reference.draft import outputs_for
 from reference.problems import Selection, draw, number_of_cells
 from reference.strategies import problems
 
