@@ -186,7 +186,7 @@ def _histogram(dtype: str, counts: dict[str, int]) -> Histogram:
     low, high = max(-20, min(decades, default=0)), min(2, max(decades, default=0))
     keys: list[tuple[str, str]] = [("zero", "0")] if counts.get("zero") else []
     keys += [(str(d), _power(d)) for d in range(low, high + 1)] if decades else []
-    keys += [("nonfinite", "non-finite")] if counts.get("nonfinite") else []
+    keys += [("nonfinite", "NaN")] if counts.get("nonfinite") else []
     totals = {key: counts.get(key, 0) for key, _ in keys}
     for d in decades:  # what lies beyond the ends is counted at the ends
         if not low <= d <= high:

@@ -101,7 +101,11 @@ class Difference:
             return "Nothing changed between the two runs."
         better = sum(change.direction == "better" for change in self.changes)
         rest = len(self.changes) - self.got_worse - better
-        counts = [(self.got_worse, "got worse"), (better, "got better"), (rest, "merely changed")]
+        counts = [
+            (self.got_worse, "got worse"),
+            (better, "got better"),
+            (rest, "changed otherwise"),
+        ]
         said = ", ".join(f"{n:,} {what}" for n, what in counts if n)
         note = (
             "" if self.comparable else " The runs drew different problems: counts are not compared."

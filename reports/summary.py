@@ -182,11 +182,11 @@ class Summary:
 
     @cached_property
     def agreed(self) -> dict[str, Cell]:
-        """For each dtype the worst among the cells where all is AGREE or ROUNDING."""
+        """For each dtype the worst among the cells where every problem checked is AGREE."""
         return by_dtype(
             cell
             for cell in of_type(self.records, Cell)
-            if all(kind_of(verdict).weight <= 2 for verdict, n in cell.verdicts.items() if n)
+            if all(kind_of(verdict).weight <= 1 for verdict, n in cell.verdicts.items() if n)
         )
 
     @property
@@ -353,6 +353,8 @@ def _worst_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, float | str]]:
 
 def _versioned(oracle: OracleStatus) -> str:
     name = NAMES.get(oracle.name, oracle.name)
+    if oracle.name == "certified" and oracle.version[:1].isdigit():
+        return f"{name} (python-flint {oracle.version})"
     version = oracle.version if oracle.version[:1].isdigit() else f"({oracle.version})"
     return f"{name} {version}" if oracle.version else name
 
