@@ -143,6 +143,26 @@ def explain(
         typer.echo(f"The page: {html}")
 
 
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A report's folder.")],
+    after: Annotated[Path, typer.Argument(help="The folder of a later report.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Also write page, Markdown and text into this folder.")
+    ] = None,
+) -> int:
+    """Say what changed between two reports; exit 1 when something got worse."""
+    from reports.diff import render_diff_text
+    from reports.folder import diff_folders, write_diff
+
+    difference = diff_folders(before, after)
+    typer.echo(render_diff_text(difference), nl=False)
+    if out is not None:
+        write_diff(out, difference)
+        typer.echo(f"\nThe page: {out / 'diff.html'}")
+    return difference.exit_code
+
+
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     try:
