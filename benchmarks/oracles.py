@@ -63,9 +63,7 @@ def main() -> None:
     oracles = load()
     start = time.perf_counter()
     oracles["jax"].answers(problems)
-    print(
-        f"{'jax, first block (compiles or reads cache)':44}{time.perf_counter() - start:10.1f} s"
-    )
+    print(f"{'jax, first block (compiles or reads cache)':44}{time.perf_counter() - start:10.1f} s")
     rates = {}
     for name, oracle in oracles.items():
         some = problems[:64] if name == "complex_step" else problems
