@@ -1,8 +1,9 @@
-"""A lecture's slide on a linear layer, with a line that many slides have. Audit it with
+"""A lecture's slide on a linear layer, with lines that many slides have.
 
     manual-backprop articles examples/textbook_line.py
 
-Each claim is a formula and code for its two sides; whether it holds is decided by evaluation.
+Each claim is a formula and code for its two sides; whether it holds is decided by evaluation:
+"delta" is right, "weight" does not multiply, "bias" forgets the batch, "slope" is wrong.
 """
 
 from manual_backprop.articles import Article, Claim, Draw, Quantities, System, product

@@ -88,6 +88,29 @@ def report(
 
 
 @app.command()
+def check(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="FILE.py, FILE.py:name or module:name.")
+    ],
+    like: Annotated[
+        str | None, typer.Option(help="The operation it is meant to be, as gelu.")
+    ] = None,
+    problems: Annotated[int, typer.Option(help="How many drawn problems.")] = 40,
+    seed: Seed = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="A folder for the page and the script that shows it.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Check a gradient that you wrote: right? if not, where, and which mistake is it."""
+    from reference.checker import check as run
+
+    result = run(target, like, problems=problems, seed=seed, report=report)
+    typer.echo(json.dumps(result.plain(), indent=1) if as_json else str(result))
+    return result.exit_code
+
+
+@app.command()
 def show(
     address: Annotated[str, typer.Argument(metavar="SEED:INDEX", help="As a report gives it.")],
     as_json: Json = False,
@@ -141,6 +164,50 @@ def explain(
     else:
         html.write_text(shown.html(), encoding="utf-8")
         typer.echo(f"The page: {html}")
+
+
+@app.command()
+def bench(
+    what: Annotated[
+        str, typer.Argument(metavar="[steps|throughput|oracles|judge]", help="What is timed.")
+    ] = "steps",
+    as_json: Json = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="steps: sweep widths and batches too; draw them here.")
+    ] = None,
+    clock: Annotated[
+        str, typer.Option(help="steps: wall, or cpu on a busy machine (one thread only).")
+    ] = "wall",
+) -> None:
+    """Time a training step by hand and by each framework, or the check itself."""
+    from reference.bench.command import bench as run
+
+    typer.echo(run(what, as_json, picture, clock, lambda line: typer.echo(line, err=True)))
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(metavar="[digits|iris|moons]")] = "digits",
+    steps: Annotated[
+        int | None, typer.Option(help="How many steps; the task's own unless given.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
+    seed: Annotated[int, typer.Option(help="The start and the order of the samples.")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the runs: NAME.svg or NAME.png.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train by hand-written, PyTorch and JAX gradients from one start; measure how they part."""
+    from reference.train import picture as draw
+    from reference.train import train as run
+    from reference.train import training_data, training_text
+
+    done = run(task, steps, dtype, seed)
+    typer.echo(json.dumps(training_data(done), indent=1) if as_json else training_text(done))
+    if picture is not None:
+        draw(done, picture)
+        typer.echo(f"The picture: {picture}", err=as_json)
 
 
 @app.command()

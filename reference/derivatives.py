@@ -399,9 +399,15 @@ class Jax:
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
         """Return values and derivatives in the dtype of the inputs."""
         import jax
+
+        # Without it JAX would silently make float32 of float64.
+        with jax.enable_x64(True):
+            return self._evaluate(system, inputs)
+
+    def _evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+        import jax
         import jax.numpy as jnp
 
-        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
         m = JaxArithmetic()
         numbers = {name: np.asarray(inputs[name]) for name in differentiable(inputs)}
         structure = {name: value for name, value in inputs.items() if name not in numbers}
@@ -433,6 +439,10 @@ class Jax:
         rows: dict[str, list[dict[str, Any]]] = {}
 
         def jacobian(of: str | Expression, by: str) -> Any:
+            with jax.enable_x64(True):
+                return differentiated(of, by)
+
+        def differentiated(of: str | Expression, by: str) -> Any:
             value = _defined(zeros, by)
             if isinstance(of, str):
                 shape = _defined(zeros, of).shape

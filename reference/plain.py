@@ -81,6 +81,8 @@ def _fraction(above: str, below: str) -> str:
 def _script(text: str, mark: str) -> str:
     table = _RAISED if mark == "^" else _LOWERED
     text = text.strip()
-    if text and all(ord(letter) in table for letter in text):
+    if not text:
+        return mark
+    if all(ord(letter) in table for letter in text):
         return text.translate(table)
     return f"{mark}{text}" if len(text) == 1 or text.startswith(("[", "(")) else f"{mark}({text})"
