@@ -1,0 +1,33 @@
+"""Fail when a hand-written step has become slower beside the floor of its products.
+
+python benchmarks/guard.py            compare with history.json
+python benchmarks/guard.py --update   compare, and enter this run when it is no regression
+"""
+
+import sys
+from pathlib import Path
+
+from reference.bench.guard import read, regressions, remember, short, write
+
+HISTORY = Path(__file__).with_name("history.json")
+
+
+def main() -> int:
+    history, rows = read(HISTORY), short()
+    for row in rows:
+        print(
+            f"{row.implementation:12} {row.shape:16} {row.dtype} {row.activation}"
+            f" {row.ratio_to_floor:6.2f}"
+        )
+    worse = regressions(history, rows)
+    # A second look: a regression stays, a noisy minute does not.
+    if worse:
+        worse = regressions(history, short())
+    print("\n".join(worse) or "no ratio is worse than its history allows")
+    if "--update" in sys.argv and not worse:
+        write(HISTORY, remember(history, rows))
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

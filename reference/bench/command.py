@@ -1,0 +1,61 @@
+"""What `manual-backprop bench` does: measure, then text or JSON."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+
+from manual_backprop.spec import InvalidInput
+from reference.oracles.environment import environment
+
+WHAT = ("steps", "throughput", "oracles", "judge")
+CLOCKS = ("wall", "cpu")
+
+
+def bench(
+    what: str, as_json: bool, picture: Path | None, clock: str, progress: Callable[[str], None]
+) -> str:
+    """Run one of the benches and return what is to be printed."""
+    if what not in WHAT:
+        raise InvalidInput(f"bench {what!r}: expected one of {', '.join(WHAT)}")
+    if clock not in CLOCKS:
+        raise InvalidInput(f"clock={clock!r}: expected one of {', '.join(CLOCKS)}")
+    if picture is not None and what != "steps":
+        raise InvalidInput("picture: only steps are drawn")
+    if what == "steps":
+        return _steps(as_json, picture, cast(Literal["wall", "cpu"], clock), progress)
+    from reference.bench import harness
+
+    run = {
+        "throughput": harness.throughput,
+        "oracles": harness.oracles,
+        "judge": harness.judging,
+    }[what]
+    rates = run()
+    return _json(rates) if as_json else harness.render(rates)
+
+
+def _steps(
+    as_json: bool,
+    drawing: Path | None,
+    clock: Literal["wall", "cpu"],
+    progress: Callable[[str], None],
+) -> str:
+    from reference.bench.picture import picture
+    from reference.bench.steps import merged, steps, sweep
+    from reference.bench.text import render
+
+    results = [steps(clock, progress)]
+    if drawing is not None:
+        results.append(sweep(clock, progress))
+        note = "Time of a training step beside the NumPy fast step's; float32, one thread"
+        drawing.write_text(picture(results[-1].rows, note), encoding="utf-8")
+    result = merged(results)
+    return _json(result.rows) if as_json else render(result)
+
+
+def _json(rows: object) -> str:
+    """Return rows and what they were measured with."""
+    found = {"environment": environment(), "rows": msgspec.to_builtins(rows)}
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()

@@ -1,0 +1,186 @@
+"""Who is timed. Each prepares one training step: loss and the gradient of every parameter.
+
+Everything that a user would do once (tensors, parameters, compiling) is done in the preparation
+and timed apart; the prepared call computes from arrays that stand ready, for all alike.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.fast import compile_step
+from manual_backprop.network import Problem, backward, forward
+from manual_backprop.spec import InvalidInput
+from reference.bench.cases import Case
+
+Gradients = dict[str, np.ndarray]
+Prepared = tuple[Callable[[], Any], Callable[[Any], Gradients]]
+"""The step, and what turns its result into gradients under our names."""
+
+
+def numpy_plain(problem: Problem) -> Prepared:
+    """Our operations as they are written, each result a new array."""
+    return lambda: backward(problem, forward(problem)), dict
+
+
+def numpy_fast(problem: Problem) -> Prepared:
+    """The same operations, replayed into buffers."""
+    step = compile_step(problem)
+    x, targets = step.inputs["x"], step.inputs["targets"]
+    return lambda: step(x, targets), lambda found: dict(found[1])
+
+
+def torch_eager(problem: Problem) -> Prepared:
+    """PyTorch as it is usually written: addmm, the activation, cross_entropy, autograd.grad."""
+    torch, loss, names, leaves = _torch(problem)
+    return lambda: torch.autograd.grad(loss(), leaves), _as_numpy(names)
+
+
+def torch_compile(problem: Problem) -> Prepared:
+    """The same through torch.compile; the gradient of a compiled forward is compiled with it."""
+    torch, loss, names, leaves = _torch(problem)
+    compiled = torch.compile(loss, dynamic=False)
+    return lambda: torch.autograd.grad(compiled(), leaves), _as_numpy(names)
+
+
+def jax_jit(problem: Problem) -> Prepared:
+    """JAX: jit(value_and_grad), waited for."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    jnp = jax.numpy
+    hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[_hidden(problem)]
+    depth = len(problem.network.layers)
+
+    def loss(parameters: dict[str, Any], x: Any, targets: Any) -> Any:
+        a = x
+        for i in range(depth):
+            a = a @ parameters[f"layers.{i}.weight"] + parameters[f"layers.{i}.bias"]
+            a = hidden(a) if i < depth - 1 else a
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(a), targets[:, None], axis=1)
+        return -jnp.mean(chosen)
+
+    step = jax.jit(jax.value_and_grad(loss))
+    parameters = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
+    x, targets = jnp.asarray(problem.x), jnp.asarray(problem.targets)
+
+    def call() -> Any:
+        return jax.block_until_ready(step(parameters, x, targets))  # type: ignore[no-untyped-call]
+
+    return call, lambda found: {name: np.asarray(g) for name, g in found[1].items()}
+
+
+def sklearn_backprop(problem: Problem) -> Prepared:
+    """scikit-learn's own hand-written pass, MLPClassifier._backprop."""
+    from sklearn.neural_network import MLPClassifier
+
+    network = problem.network
+    layers = range(len(network.layers))
+    model = MLPClassifier(activation=_hidden(problem), alpha=0.0)
+    model.n_layers_, model.n_outputs_ = len(network.widths), network.widths[-1]
+    model.out_activation_, model.loss = "softmax", "log_loss"
+    model.coefs_ = [problem.parameters[f"layers.{i}.weight"] for i in layers]
+    model.intercepts_ = [problem.parameters[f"layers.{i}.bias"] for i in layers]
+    targets = np.eye(network.widths[-1], dtype=problem.dtype)[problem.targets]
+
+    def empty() -> list[Any]:
+        return [np.empty((problem.batch, width), problem.dtype) for width in network.widths[1:]]
+
+    activations, deltas = [problem.x, *empty()], empty()
+    weights, biases = ([np.empty_like(p) for p in ps] for ps in (model.coefs_, model.intercepts_))
+
+    def call() -> Any:
+        return model._backprop(problem.x, targets, None, activations, deltas, weights, biases)
+
+    return call, lambda found: {
+        f"layers.{i}.{kind}": found[k][i]
+        for i in layers
+        for k, kind in ((1, "weight"), (2, "bias"))
+    }
+
+
+def hips_autograd(problem: Problem) -> Prepared:
+    """HIPS autograd: NumPy traced anew at every call."""
+    import autograd.numpy as anp  # type: ignore[import-untyped]
+    from autograd import value_and_grad
+
+    depth, rows = len(problem.network.layers), np.arange(problem.batch)
+    hidden = {"tanh": anp.tanh, "relu": lambda z: anp.maximum(z, 0.0)}[_hidden(problem)]
+
+    def loss(parameters: dict[str, Any]) -> Any:
+        a = problem.x
+        for i in range(depth):
+            a = anp.dot(a, parameters[f"layers.{i}.weight"]) + parameters[f"layers.{i}.bias"]
+            a = hidden(a) if i < depth - 1 else a
+        shifted = a - anp.max(a, axis=1, keepdims=True)
+        total = anp.log(anp.sum(anp.exp(shifted), axis=1))
+        return anp.mean(total - shifted[rows, problem.targets])
+
+    step, parameters = value_and_grad(loss), dict(problem.parameters)
+    return lambda: step(parameters), lambda found: dict(found[1])
+
+
+CONTESTANTS: dict[str, Callable[[Problem], Prepared]] = {
+    contestant.__name__: contestant
+    for contestant in (
+        numpy_plain,
+        numpy_fast,
+        torch_eager,
+        torch_compile,
+        jax_jit,
+        sklearn_backprop,
+        hips_autograd,
+    )
+}
+_MODULES = {
+    "torch_eager": "torch",
+    "torch_compile": "torch",
+    "jax_jit": "jax",
+    "sklearn_backprop": "sklearn",
+    "hips_autograd": "autograd",
+}
+
+
+def unavailable(name: str) -> str | None:
+    """Return why a contestant cannot run here, or None."""
+    if name not in CONTESTANTS:
+        raise InvalidInput(f"implementation={name!r}: expected one of {', '.join(CONTESTANTS)}")
+    module = _MODULES.get(name)
+    if module and importlib.util.find_spec(module) is None:
+        return f"{module} is not installed"
+    return None
+
+
+def takes(name: str, case: Case) -> bool:
+    """Tell whether a contestant is worth its minutes: torch.compile takes half a minute a case."""
+    return name != "torch_compile" or (case.dtype, case.activation) == ("float32", "tanh")
+
+
+def _hidden(problem: Problem) -> str:
+    return problem.network.layers[0].activation
+
+
+def _torch(problem: Problem) -> tuple[Any, Callable[[], Any], list[str], list[Any]]:
+    import torch
+
+    names = list(problem.parameters)
+    leaves = [torch.tensor(problem.parameters[name], requires_grad=True) for name in names]
+    at = dict(zip(names, leaves, strict=True))
+    x, targets = torch.tensor(problem.x), torch.tensor(problem.targets)
+    hidden = {"tanh": torch.tanh, "relu": torch.relu}[_hidden(problem)]
+    depth = len(problem.network.layers)
+
+    def loss() -> Any:
+        a = x
+        for i in range(depth):
+            a = torch.addmm(at[f"layers.{i}.bias"], a, at[f"layers.{i}.weight"])
+            a = hidden(a) if i < depth - 1 else a
+        return torch.nn.functional.cross_entropy(a, targets)
+
+    return torch, loss, names, leaves
+
+
+def _as_numpy(names: list[str]) -> Callable[[Any], Gradients]:
+    return lambda found: {n: g.detach().numpy() for n, g in zip(names, found, strict=True)}

@@ -1,0 +1,92 @@
+"""The regression guard: a ratio that has become worse than its history allows.
+
+Ratios to the floor, measured interleaved, are compared; seconds are not, for machines differ. The
+history is a small JSON file: for every case the ratios of its last runs. A ratio is worse when it
+exceeds the median of the history by MARGIN, and by SPREADS times the spread of the history too:
+noise that the history shows is not a regression. It must also exceed it by its lower quartile, so
+that one slow half of a run is no alarm.
+"""
+
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from reference.bench.cases import SHAPES, Case
+from reference.bench.measure import Plan, Timing
+from reference.bench.steps import fields, measure
+
+MARGIN = 0.25
+"""Allowed growth: on shared runners ratios of the same code differ by up to a fifth."""
+SPREADS = 3.0
+KEPT = 20
+"""Runs kept for each case."""
+WATCHED = ("numpy_plain", "numpy_fast")
+
+
+class Entry(msgspec.Struct):
+    """The ratios of one case's last runs, oldest first."""
+
+    ratios: list[float]
+
+
+def short() -> list[Timing]:
+    """Time the hand-written steps on the three smaller shapes, in a minute's third."""
+    cases = [
+        fields(Case(widths, batch, dtype, activation))
+        for widths, batch in SHAPES[:3]
+        for dtype in ("float64", "float32")
+        for activation in ("tanh", "relu")
+    ]
+    return measure(Plan(cases, list(WATCHED), 1, 1.0, clock="cpu")).rows
+
+
+def key_of(row: Timing) -> str:
+    """Return what a row is filed under."""
+    return f"{row.implementation} {row.shape} {row.batch} {row.dtype} {row.activation}"
+
+
+def regressions(history: dict[str, Entry], rows: list[Timing]) -> list[str]:
+    """Return one line for each ratio that is worse than its history allows."""
+    found = []
+    for row in rows:
+        entry = history.get(key_of(row))
+        if entry is None or row.implementation == "floor":
+            continue
+        usual = median(entry.ratios)
+        spread = median(abs(ratio - usual) for ratio in entry.ratios)
+        allowed = max(usual * (1 + MARGIN), usual + SPREADS * spread)
+        floor = row.seconds / row.ratio_to_floor
+        if row.ratio_to_floor > allowed and row.quartiles[0] / floor > allowed:
+            found.append(
+                f"{key_of(row)}: {row.ratio_to_floor:.2f} times the floor, usually {usual:.2f}, "
+                f"at most {allowed:.2f}"
+            )
+    return found
+
+
+def remember(history: dict[str, Entry], rows: list[Timing]) -> dict[str, Entry]:
+    """Return the history with these rows in it."""
+    after = {key: Entry(list(entry.ratios)) for key, entry in history.items()}
+    for row in rows:
+        if row.implementation in WATCHED:
+            ratios = after.setdefault(key_of(row), Entry([])).ratios
+            ratios.append(round(row.ratio_to_floor, 3))
+            del ratios[:-KEPT]
+    return dict(sorted(after.items()))
+
+
+def read(path: Path) -> dict[str, Entry]:
+    """Return a history; a file that is not there is an empty one."""
+    if not path.exists():
+        return {}
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
+
+
+def write(path: Path, history: dict[str, Entry]) -> None:
+    """Write a history, a case a line."""
+    lines = ",\n".join(
+        f"{msgspec.json.encode(key).decode()}: {msgspec.json.encode(entry).decode()}"
+        for key, entry in history.items()
+    )
+    path.write_text(f"{{\n{lines}\n}}\n")

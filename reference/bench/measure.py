@@ -1,0 +1,236 @@
+"""Timing, interleaved. Runs as a process of its own: threads are settled before NumPy loads.
+
+python -m reference.bench.measure < plan.json > rows.json
+"""
+
+import os
+import resource
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+SAMPLE = 4e-4
+"""Seconds of one sample at least: a clock's tick and a loop's turn are nothing beside it."""
+_ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
+# Where they are set, OpenBLAS takes a slower kernel than the processor's own.
+_UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What one process times."""
+
+    cases: list[dict[str, Any]]
+    implementations: list[str]
+    threads: int | None = 1
+    seconds: float = 1.0  # for each case, beside preparing
+    memory: bool = False
+    shares: bool = False
+    clock: Literal["wall", "cpu"] = "wall"  # cpu: on a busy machine, and for one thread only
+    section: str = "training step"
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """One implementation of one case."""
+
+    shape: str
+    batch: int
+    dtype: str
+    activation: str
+    implementation: str
+    threads: int
+    seconds: float
+    quartiles: tuple[float, float]
+    ratio_to_floor: float
+    prepare_seconds: float = 0.0
+    memory_bytes: int | None = None
+    shares: dict[str, float] = {}
+    section: str = "training step"
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What came of a plan."""
+
+    rows: list[Timing]
+    kernels: list[str]
+    skipped: dict[str, str]
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """Return the variables under which a plan's process runs."""
+    kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
+    return {**kept, **(_ONE_THREAD if threads == 1 else {}), "PYTHONHASHSEED": "0"}
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Return samples of seconds a call: one of each in turn, until the time is up.
+
+    `clock` times the calls; there is one called "floor" among them.
+    """
+    turns: dict[str, int] = {}
+    for name, call in calls.items():
+        call()
+        start = clock()
+        call()
+        turns[name] = max(1, round(SAMPLE / max(clock() - start, 1e-9)))
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(samples["floor"]) < 3:
+        for name, call in calls.items():
+            repeat = range(turns[name])
+            start = clock()
+            for _ in repeat:
+                call()
+            samples[name].append((clock() - start) / len(repeat))
+    return samples
+
+
+def quartiles(samples: list[float]) -> tuple[float, float, float]:
+    """Return the lower quartile, the median and the upper quartile."""
+    ordered = sorted(samples)
+    last = len(ordered) - 1
+    return ordered[last // 4], ordered[last // 2], ordered[last - last // 4]
+
+
+def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
+    """Return where a fast step's time goes: products, element-wise work, calls from Python.
+
+    The products are replayed alone. What calls cost is what they cost in `least`, the step of a
+    network as deep whose layers have one unit; the rest is element-wise work and memory.
+    """
+
+    def replay(of: Any, products: bool) -> Callable[[], None]:
+        calls = [c for c in of._calls if not products or getattr(c.func, "__name__", "") == "dot"]
+
+        def run() -> None:
+            for call in calls:
+                call()
+
+        return run
+
+    replays = {
+        "floor": replay(step, True),
+        "all": replay(step, False),
+        "least products": replay(least, True),
+        "least": replay(least, False),
+    }
+    samples = interleave(replays, seconds, time.process_time)
+    median = {name: quartiles(values)[1] for name, values in samples.items()}
+    calls = max(0.0, median["least"] - median["least products"])
+    rest = max(0.0, median["all"] - median["floor"] - calls)
+    total = median["floor"] + calls + rest
+    return {
+        "products": median["floor"] / total,
+        "element-wise": rest / total,
+        "calls from Python": calls / total,
+    }
+
+
+def run(plan: Plan) -> Result:
+    """Time every case of a plan."""
+    import numpy as np
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from manual_backprop.fast import compile_step
+    from reference.bench.cases import Case, floor_of, problem_of
+    from reference.bench.contestants import CONTESTANTS, takes, unavailable
+
+    reasons = {name: unavailable(name) for name in plan.implementations}
+    names = [name for name, reason in reasons.items() if reason is None]
+    if plan.threads == 1 and any(name.startswith("torch") for name in names):
+        import torch
+
+        torch.set_num_threads(1)
+    rows: list[Timing] = []
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    for fields in plan.cases:
+        case = msgspec.convert(fields, Case)
+        problem = problem_of(case)
+        calls: dict[str, Callable[[], Any]] = {"floor": floor_of(case)}
+        prepared: dict[str, float] = {"floor": 0.0}
+        memory: dict[str, int] = {}
+        for name in names:
+            if not takes(name, case):
+                continue
+            start, resident = time.perf_counter(), _peak()
+            try:
+                calls[name], _ = CONTESTANTS[name](problem)
+                calls[name]()
+            except Exception as error:  # an optional compiler may fail in ways of its own
+                calls.pop(name, None)
+                skipped[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+                continue
+            prepared[name] = time.perf_counter() - start
+            if plan.memory:
+                calls[name]()
+                memory[name] = _traced(calls[name]) if "numpy" in name else _peak() - resident
+        with threadpool_limits(plan.threads):
+            clock = time.perf_counter if plan.clock == "wall" else time.process_time
+            samples = interleave(calls, plan.seconds, clock)
+            shares = {}
+            if plan.shares and "numpy_fast" in calls:
+                least = msgspec.structs.replace(case, widths=(1,) * len(case.widths), batch=1)
+                step, alone = compile_step(problem), compile_step(problem_of(least))
+                # Products replayed without what lies between them compute nonsense.
+                with np.errstate(all="ignore"):
+                    shares = shares_of(step, alone, plan.seconds / 4)
+        floor = quartiles(samples["floor"])[1]
+        for name, values in samples.items():
+            low, median, high = quartiles(values)
+            rows.append(
+                Timing(
+                    shape=case.shape,
+                    batch=case.batch,
+                    dtype=case.dtype,
+                    activation=case.activation,
+                    implementation=name,
+                    threads=plan.threads or os.cpu_count() or 1,
+                    seconds=median,
+                    quartiles=(low, high),
+                    ratio_to_floor=median / floor,
+                    prepare_seconds=prepared[name],
+                    memory_bytes=memory.get(name),
+                    shares=shares if name == "numpy_fast" else {},
+                    section=plan.section,
+                )
+            )
+    kernels = sorted(
+        {
+            f"{pool['internal_api']} {pool.get('version')} {pool.get('architecture', '')}".strip()
+            for pool in threadpool_info()
+        }
+    )
+    return Result(rows, kernels, skipped)
+
+
+def _peak() -> int:
+    """Return the most memory this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _traced(call: Callable[[], Any]) -> int:
+    """Return the bytes that a call allocates at most at once."""
+    tracemalloc.start()
+    try:
+        call()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+if __name__ == "__main__":
+    found = run(msgspec.json.decode(sys.stdin.buffer.read(), type=Plan))
+    sys.stdout.buffer.write(msgspec.json.encode(found))

@@ -1,0 +1,105 @@
+"""The bench of training steps: four shapes, every contestant; a sweep of widths and batches."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from reference.bench.cases import SHAPES, Case
+from reference.bench.measure import Plan, Result, Timing, environment
+
+Progress = Callable[[str], None]
+ALL = (
+    "numpy_plain",
+    "numpy_fast",
+    "torch_eager",
+    "torch_compile",
+    "jax_jit",
+    "sklearn_backprop",
+    "hips_autograd",
+)
+SWEPT = ("numpy_fast", "torch_eager", "jax_jit")
+WIDTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+BATCHES = (1, 4, 16, 64, 256, 1024)
+MEMORY = ("numpy_plain", "numpy_fast", "torch_eager", "jax_jit", "hips_autograd")
+
+
+def measure(plan: Plan) -> Result:
+    """Run a plan in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "reference.bench.measure"],
+        input=msgspec.json.encode(plan),
+        capture_output=True,
+        check=False,
+        env=environment(plan.threads),
+    )
+    if done.returncode:
+        raise RuntimeError(f"the bench's process failed:\n{done.stderr.decode()[-2000:]}")
+    return msgspec.json.decode(done.stdout, type=Result)
+
+
+def steps(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) -> Result:
+    """Time the four shapes: both dtypes, both activations, one thread; then all threads; memory."""
+    plans = []
+    for widths, batch in SHAPES:
+        cases = [
+            fields(Case(widths, batch, dtype, activation))
+            for dtype in ("float64", "float32")
+            for activation in ("tanh", "relu")
+        ]
+        large = batch * max(widths) > 2**17
+        one = Plan(cases, list(ALL), 1, 4.0 if large else 1.5, shares=True, clock=clock)
+        plans.append(one)
+        tanh = [case for case in cases if case["activation"] == "tanh"]
+        every = [name for name in ALL if name != "torch_compile"]
+        plans.append(Plan(tanh, every, None, 2.0 if large else 0.7, section="all threads"))
+    for name in MEMORY:
+        widths, batch = SHAPES[-1]
+        case = fields(Case(widths, batch, "float32", "tanh"))
+        plans.append(Plan([case], [name], 1, 0.1, memory=True, section="memory"))
+    return merged(run_all(plans, progress))
+
+
+def sweep(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) -> Result:
+    """Time w-w-w-10 networks in float32 for every width and batch."""
+    plans = [
+        Plan(
+            [fields(Case((width,) * 3 + (10,), batch, "float32")) for batch in BATCHES],
+            list(SWEPT),
+            1,
+            0.25,
+            clock=clock,
+            section="sweep",
+        )
+        for width in WIDTHS
+    ]
+    return merged(run_all(plans, progress))
+
+
+def run_all(plans: list[Plan], progress: Progress) -> Iterator[Result]:
+    """Run plans one after another, saying where it stands."""
+    for number, plan in enumerate(plans, 1):
+        case = plan.cases[0]
+        shape = "-".join(map(str, case["widths"]))
+        progress(f"[{number}/{len(plans)}] {plan.section}: {shape}")
+        yield measure(plan)
+
+
+def merged(results: Iterable[Result]) -> Result:
+    """Return several results as one."""
+    rows: list[Timing] = []
+    kernels: set[str] = set()
+    skipped: dict[str, str] = {}
+    for result in results:
+        rows += result.rows
+        kernels |= set(result.kernels)
+        skipped |= result.skipped
+    return Result(rows, sorted(kernels), skipped)
+
+
+def fields(case: Case) -> dict[str, object]:
+    """Return a case as a plan carries it."""
+    found: dict[str, object] = msgspec.to_builtins(case)
+    return found

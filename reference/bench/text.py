@@ -1,0 +1,91 @@
+"""The bench as Markdown: ratios to the floor, and where the fast step's time goes."""
+
+from collections.abc import Iterable, Sequence
+
+from reference.bench.measure import Result, Timing
+
+_NAMES = {
+    "numpy_plain": "NumPy plain",
+    "numpy_fast": "NumPy fast",
+    "torch_eager": "torch eager",
+    "torch_compile": "torch.compile",
+    "jax_jit": "jax.jit",
+    "sklearn_backprop": "scikit-learn",
+    "hips_autograd": "HIPS autograd",
+}
+
+
+def render(result: Result) -> str:
+    """Return every section of a bench as Markdown."""
+    parts = []
+    for section in dict.fromkeys(row.section for row in result.rows):
+        rows = [row for row in result.rows if row.section == section]
+        if section == "memory":
+            parts.append(_memory(rows))
+        elif section != "sweep":
+            parts.append(f"**{section.capitalize()}**, {_threads(rows)}\n\n{ratios(rows)}")
+    if any(row.shares for row in result.rows):
+        parts.append(f"**Where the fast step's time goes**\n\n{shares(result.rows)}")
+    notes = [f"{name}: skipped, {reason}" for name, reason in result.skipped.items()]
+    return "\n\n".join([*parts, *notes, f"BLAS: {'; '.join(result.kernels)}"])
+
+
+def ratios(rows: Sequence[Timing]) -> str:
+    """Return times as multiples of the floor, one line a case."""
+    names = [n for n in _NAMES if any(row.implementation == n for row in rows)]
+    body = []
+    for case, of_case in _by_case(rows).items():
+        found = {row.implementation: row for row in of_case}
+        body.append([*case, _time(found["floor"].seconds), *(_ratio(found.get(n)) for n in names)])
+    return _table(["network", "batch", "dtype", "", "floor", *(_NAMES[n] for n in names)], body)
+
+
+def shares(rows: Iterable[Timing]) -> str:
+    """Return where the fast step's time goes, one line a case."""
+    shown = [row for row in rows if row.shares]
+    kinds = list(shown[0].shares)
+    body = [
+        [row.shape, str(row.batch), row.dtype, row.activation]
+        + [f"{row.shares[kind]:.0%}" for kind in kinds]
+        for row in shown
+    ]
+    return _table(["network", "batch", "dtype", "", *kinds], body)
+
+
+def _memory(rows: Sequence[Timing]) -> str:
+    body = [
+        [_NAMES[row.implementation], f"{(row.memory_bytes or 0) / 2**20:.1f} MiB"]
+        for row in rows
+        if row.implementation in _NAMES
+    ]
+    first = rows[0]
+    head = f"**Memory**, {first.shape}, batch {first.batch}, {first.dtype}"
+    return (
+        f"{head}: what one NumPy step allocates at most at once; for the others, how much the "
+        f"process has grown from its preparation on\n\n{_table(['', 'memory'], body)}"
+    )
+
+
+def _by_case(rows: Iterable[Timing]) -> dict[tuple[str, ...], list[Timing]]:
+    cases: dict[tuple[str, ...], list[Timing]] = {}
+    for row in rows:
+        key = (row.shape, str(row.batch), row.dtype, row.activation)
+        cases.setdefault(key, []).append(row)
+    return cases
+
+
+def _threads(rows: Sequence[Timing]) -> str:
+    return "one thread" if rows[0].threads == 1 else f"{rows[0].threads} threads"
+
+
+def _ratio(row: Timing | None) -> str:
+    return "" if row is None else f"{row.ratio_to_floor:.2f}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"
+
+
+def _table(head: list[str], body: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
