@@ -19,7 +19,7 @@ from reference.compare import Distance, distance
 from reference.explanation import Evidence, gather
 from reference.oracles import Answer
 from reference.oracles.certified import Certificate, Doubles, certify
-from reference.oracles.working import Radii, Rounding, radii
+from reference.oracles.working import Radii, Rounding, Unit, radii
 
 # -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
 
@@ -363,6 +363,16 @@ class Bench:
         truth = abs(float(self.certificate[finding.tensor].high[finding.entry]))
         relative = min(1.0, finding.error / truth) if truth else 1.0
         return max(0.0, round(float(np.log10(relative / self.unit)), 1))
+
+
+def allowed_alone(
+    truth: Doubles, inputs: Doubles, quantity: str, dtype: npt.DTypeLike, strength: Rounding
+) -> Doubles:
+    """Return how far an operation by itself may be off: no network, no rounding but its own."""
+    unit = Unit(np.dtype(dtype), strength)
+    rounded = unit.value if quantity == "value" else unit.slope
+    with np.errstate(all="ignore"):
+        return rounded(np.abs(truth), np.abs(inputs))
 
 
 def _finding(

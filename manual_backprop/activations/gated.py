@@ -39,8 +39,9 @@ class Silu:
     """y = x σ(x).   dy/dx = σ(x) (1 + x (1 - σ(x))).
 
     With e = e^{-|x|}: dy/dx = (1 + e + x e)/(1 + e)² for x > 0, all terms positive, and
-    e (1 + x + e)/(1 + e)² for x < 0. The latter's bracket vanishes at x₀ = -1.278…; subtracting
-    1 + x₀ + e^{x₀} = 0 from it leaves d + e^{x₀} expm1(d), two terms of one sign.
+    dy/dx = e (1 + x + e)/(1 + e)² for x < 0. The latter's bracket vanishes at
+    x₀ = -1.27846454276107…; subtracting 1 + x₀ + e^{x₀} = 0 from it leaves, with d = x - x₀,
+    1 + x + e^x = d + e^{x₀} expm1(d), two terms of one sign below zero.
     Elfwing, Uchibe and Doya, 2018.
     """
 
@@ -75,17 +76,21 @@ C3 = MISH_EXP**3 / 4.0
 
 @activation(torch="torch.nn.functional.mish", jax="jax.nn.mish")
 class Mish:
-    """y = x tanh(log(1 + e^x)).   dy/dx = T + x (1 - T²) σ(x), with T the tanh.
+    """y = x T with T = tanh(log(1 + e^x)).   dy/dx = T + x (1 - T²) σ(x).
 
     With w = e^x, T = ((1 + w)² - 1)/((1 + w)² + 1) = w (2 + w)/(2 + w (2 + w)): no logarithm.
     Then 1 - T² = 4 (1 + w)²/(2 + w (2 + w))², and below 0
 
         dy/dx = w ω/(2 + w (2 + w))²,   ω = 4 (x + 1) + 6w + 4w² + w³ + 4xw,
 
-    whose zero is x₀ = -1.192…. With w = E (1 + q), E = e^{x₀}, q = expm1(x - x₀), subtracting
-    ω(x₀) = 0 leaves ω/4 = (1 + E) d + q (E x + c₁ + c₂ q + c₃ q²), c₁ = E (6 + 8E + 3E²)/4,
-    c₂ = E² (4 + 3E)/4, c₃ = E³/4.
-    Above 0 everything is divided by w², with e = 1/w. Misra, 2019.
+    whose zero is x₀ = -1.19243121451549…. With E = e^{x₀}, d = x - x₀ and q = expm1(d), that is
+    w = E (1 + q), subtracting 4 (x₀ + 1) + 6E + 4E² + E³ + 4x₀ E = 0 leaves
+
+        ω/4 = (1 + E) d + q (E x + c₁ + c₂ q + c₃ q²)
+        c₁ = E (6 + 8E + 3E²)/4,   c₂ = E² (4 + 3E)/4,   c₃ = E³/4
+
+    Above 0 everything is divided by w², with v = 1/w: T = (1 + 2v)/(1 + 2v (1 + v)).
+    Misra, 2019.
     """
 
     @staticmethod
@@ -104,7 +109,7 @@ class Mish:
         e = near * far
         whole = 1.0 + 2.0 * e * (1.0 + e)
         above = (1.0 + 2.0 * e + 4.0 * (x * e) * (e * (1.0 + e) / whole)) / whole
-        negative = np.minimum(x, 0.0)
+        negative = np.minimum(np.maximum(x, -1024.0), 0.0)  # e^x is 0 long before; ∞ · 0 is not
         d = _distance(negative, MISH_ZERO)
         q = np.expm1(d)
         quarter = (1.0 + MISH_EXP) * d + q * (MISH_EXP * negative + (C1 + q * (C2 + q * C3)))
@@ -156,12 +161,13 @@ def _gaussian(size: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 @activation(torch="torch.nn.functional.gelu", jax=counterpart("jax.nn.gelu", approximate=False))
 class Gelu:
-    """y = x Φ(x), Φ the normal distribution.   dy/dx = Φ(x) + x φ(x), φ = Φ' = e^{-x²/2}/√(2π).
+    """y = x Φ(x), Φ the normal distribution.   dy/dx = Φ(x) + x φ(x), φ its density.
 
-    Φ(x) = (1 + erf(x/√2))/2 cancels far below zero. The scaled erfcx(a) = e^{a²} erfc(a) does not:
-    Φ(x) = e^{-x²/2} erfcx(-x/√2)/2, with the exponential in two factors, and the slope is
-    φ(x) (x + √(π/2) erfcx(-x/√2)); both are used for x < -1/2. The slope's bracket is zero at
-    x₀ = -0.7517…; within 1/2 of it its Taylor series is summed, which knows x₀ to all digits.
+    φ(x) = e^{-x²/2}/√(2π), and Φ(x) = (1 + erf(x/√2))/2, which cancels far below zero. The scaled
+    erfcx(x) = e^{x²} erfc(x) does not: Φ(x) = e^{-x²/2} erfcx(-x/√2)/2, with the exponential in
+    two factors, and dy/dx = φ(x) (x + √(π/2) erfcx(-x/√2)). Both are used for x < -1/2. The
+    slope's bracket is zero at x₀ = -0.75179152469356…, x₀ + √(π/2) erfcx(-x₀/√2) = 0; within 1/2
+    of it its Taylor series is summed, which knows this zero to all digits.
     Hendrycks and Gimpel, 2016.
     """
 
@@ -209,13 +215,17 @@ GELU_TANH_EXP = 0.29195521191476714
     jax=counterpart("jax.nn.gelu", approximate=True),
 )
 class GeluTanh:
-    """y = x (1 + tanh u)/2, u = √(2/π) (x + 0.044715 x³).   dy/dx = σ + x σ (1 - σ) v'.
+    """y = x g with g = (1 + tanh u)/2, u = √(2/π) (x + κ x³).   dy/dx = g + x g (1 - g) v'.
 
-    (1 + tanh u)/2 = σ(2u), and v = 2u; with e = e^{-|v|} nothing cancels in the gate below zero,
-    where 1 + tanh u loses every digit. v = c (x + k x³) and v' = c (1 + 3k x²), c = 2 √(2/π).
-    Below zero the slope is e^v (1 + e^v + x v')/(1 + e^v)². The bracket's zero is x₀ = -0.752…;
-    with d = x - x₀, r = x² + x x₀ + x₀² and x³ - x₀³ = d r, subtracting its value there leaves
-    c d (1 + 3k r) + e^{v₀} expm1(c d (1 + k r)), two terms of one sign.
+    κ = 0.044715, and g = σ(v) with v = 2u; with e = e^{-|v|} nothing cancels in the gate
+    g = e/(1 + e) for x < 0, where 1 + tanh u loses every digit. Here v = c (x + κ x³) and
+    v' = c (1 + 3κ x²), c = 2 √(2/π). Below zero dy/dx = e^v (1 + e^v + x v')/(1 + e^v)². The
+    bracket's zero is x₀ = -0.75246142210715…, where v is v₀ = c (x₀ + κ x₀³). With d = x - x₀,
+    r = x² + x x₀ + x₀² and x³ - x₀³ = d r, subtracting its value there leaves
+
+        1 + e^v + x v' = c d (1 + 3κ r) + e^{v₀} expm1(c d (1 + κ r))
+
+    which is two terms of one sign.
     Hendrycks and Gimpel, 2016.
     """
 

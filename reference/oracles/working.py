@@ -69,7 +69,7 @@ class Radii:
         return any(np.isinf(r).any() for r in self.radius.values())
 
 
-class _Unit:
+class Unit:
     """The dtype's numbers under a model."""
 
     def __init__(self, dtype: np.dtype[Any], model: Rounding) -> None:
@@ -122,10 +122,10 @@ class _Spread:
 def radii(certificate: Certificate, model: Rounding) -> Radii:
     """Return how far rounding under `model` may carry each tensor from its proven value."""
     with precision(min(certificate.bits, _MOST_BITS)), np.errstate(all="ignore"):
-        return _walk(certificate, _Unit(certificate.problem.dtype, model))
+        return _walk(certificate, Unit(certificate.problem.dtype, model))
 
 
-def _walk(certificate: Certificate, unit: _Unit) -> Radii:
+def _walk(certificate: Certificate, unit: Unit) -> Radii:
     problem, network = certificate.problem, certificate.problem.network
     n = problem.batch
     a = np.abs(np.asarray(problem.x, np.float64))
@@ -193,7 +193,7 @@ def _loss(
     a: Doubles,
     a_radius: Doubles,
     a_jump: Doubles,
-    unit: _Unit,
+    unit: Unit,
     radius: dict[str, Doubles],
     jump: dict[str, Doubles],
 ) -> tuple[Doubles, Doubles, Doubles]:
@@ -260,7 +260,7 @@ def _divisor(certificate: Certificate) -> float:
 
 
 def _spread_all(
-    operation: Any, arguments: Any, ran: Any, z_radius: Doubles, z_jump: Doubles, unit: _Unit
+    operation: Any, arguments: Any, ran: Any, z_radius: Doubles, z_jump: Doubles, unit: Unit
 ) -> _Spread:
     """Return an activation's values and slopes, and how far the radii of z carry them."""
     definition, (n, width) = operation.definition, z_radius.shape
@@ -299,7 +299,7 @@ def _spread_all(
     return spread
 
 
-def _round(spread: _Spread, inputs: Doubles, unit: _Unit, *, factor: bool = False) -> None:
+def _round(spread: _Spread, inputs: Doubles, unit: Unit, *, factor: bool = False) -> None:
     """Add the operation's own rounding to what its input's radius did.
 
     `factor`: the operation may be x times something, as many activations are.
@@ -362,6 +362,8 @@ def _spread_row(
         for i in outputs
     ]
     v_radius, s_radius = _CORNER_SAFETY * np.array(v), _CORNER_SAFETY * np.array(s)
+    if not np.isfinite(v_radius).all():  # a pole within the radius
+        return values, slopes, unknown[:, 0], unknown, zero[:, 0], zero
     if open_:
         return values, slopes, v_radius, s_radius, v_radius, s_radius
     return values, slopes, v_radius, s_radius, zero[:, 0], zero
