@@ -13,11 +13,12 @@ __all__ = ["LAYERS", "Dense"]
 class Dense:
     """z = x W + b, one row a sample.
 
-    With dz = ∂L/∂z given, z_nj = Σ_i x_ni W_ij + b_j gives ∂z_nj/∂W_ik = x_ni [j = k], so
+    With dz given, L = Σ_n Σ_j dz_nj z_nj stands for all that follows the layer. From
+    z_nj = Σ_i x_ni W_ij + b_j comes ∂z_nj/∂W_ik = x_ni [j = k], so
 
-        ∂L/∂W_ij = Σ_n x_ni dz_nj      dW = xᵀ dz    (D_in, D_out)
-        ∂L/∂b_j  = Σ_n dz_nj           db = 1ᵀ dz    (D_out,)
-        ∂L/∂x_ni = Σ_j dz_nj W_ij      dx = dz Wᵀ    (N, D_in)
+        ∂L/∂W_ij = Σ_n x_ni dz_nj      dW = xᵀ dz    `(D_in, D_out)`
+        ∂L/∂b_j  = Σ_n dz_nj           db = 1ᵀ dz    `(D_out,)`
+        ∂L/∂x_ni = Σ_j dz_nj W_ij      dx = dz Wᵀ    `(N, D_in)`
 
     The batch is summed in dW and db because every sample used the same weight.
     Rumelhart, Hinton and Williams, 1986.
