@@ -28,7 +28,7 @@ def log_one_plus_exp(m: Any, x: Any) -> Any:
 class Sigmoid:
     """y = σ(x) = 1 / (1 + e^-x).   dy/dx = y (1 - y).
 
-    dy/dx = e^-x / (1 + e^-x)²; this is even in x, so with e = e^{-|x|} it is e/(1 + e)², which
+    dy/dx = e^-x / (1 + e^-x)² is even in x. So with e = e^{-|x|} it is dy/dx = e/(1 + e)², which
     keeps its digits where y (1 - y) rounds to 0. Verhulst, 1838.
     """
 
@@ -54,8 +54,8 @@ class Sigmoid:
 class LogSigmoid:
     """y = log σ(x) = -log(1 + e^-x).   dy/dx = 1 - σ(x) = 1 - e^y.
 
-    Stable as min(x, 0) - log1p(e^{-|x|}): the large part is taken out exactly. 1 - e^y is
-    -expm1(y), and y has all its digits on the whole line, so the slope has too.
+    Stable as y = min(x, 0) - log1p(e^{-|x|}): the large part is taken out exactly. The slope is
+    dy/dx = -expm1(y), and y has all its digits on the whole line, so the slope has too.
     """
 
     @staticmethod
@@ -85,8 +85,8 @@ class LogSigmoid:
 class Softplus:
     """y = log(1 + e^{βx}) / β.   dy/dx = σ(βx) = 1 - e^{-βy}.
 
-    Stable as max(x, 0) + log1p(e^{-β|x|})/β. 1 - e^{-βy} is -expm1(-βy), which has all digits
-    in both tails. Dugas et al., 2001.
+    Stable as y = max(x, 0) + log1p(e^{-β|x|})/β and dy/dx = -expm1(-βy), which has all digits in
+    both tails. Dugas et al., 2001.
     """
 
     @staticmethod
@@ -115,7 +115,7 @@ class Softplus:
 class Softsign:
     """y = x / (1 + |x|).   dy/dx = 1 / (1 + |x|)².
 
-    For x > 0 the quotient rule gives (1 + x - x)/(1 + x)², and the function is odd; |x| has a
+    By the quotient rule dy/dx = (1 + x - x)/(1 + x)² for x > 0, and the function is odd; |x| has a
     kink at 0 and y has none, for x multiplies it. The reciprocal is squared, not the sum, which
     would overflow. Bergstra et al., 2009.
     """
@@ -169,9 +169,9 @@ class Tanh:
 class Tanhshrink:
     """y = x - tanh x.   dy/dx = tanh² x.
 
-    Near zero the difference is x³/3 - … and cancels. Over a common denominator it is
-    (x cosh x - sinh x)/cosh x, whose numerator Σ_{k≥1} 2k x^{2k+1}/(2k+1)! has only terms of one
-    sign. The series is used for |x| < 3/2, the difference beyond.
+    Near zero the difference is about x³/3 and cancels. Over a common denominator it is
+    y = (x cosh x - sinh x)/cosh x, and the series of this numerator has only terms of one sign:
+    x³/3, x^5/30 and so on. It is summed for |x| < 3/2, the difference is taken beyond.
     """
 
     @staticmethod
