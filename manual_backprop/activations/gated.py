@@ -220,7 +220,7 @@ class GeluTanh:
     κ = 0.044715, and g = σ(v) with v = 2u; with e = e^{-|v|} nothing cancels in the gate
     g = e/(1 + e) for x < 0, where 1 + tanh u loses every digit. Here v = c (x + κ x³) and
     v' = c (1 + 3κ x²), c = 2 √(2/π). Below zero dy/dx = e^v (1 + e^v + x v')/(1 + e^v)². The
-    bracket's zero is x₀ = -0.75246142210715…, where v is v₀ = c (x₀ + κ x₀³). With d = x - x₀,
+    bracket's zero is x₀ = -0.75246142207101…, where v is v₀ = c (x₀ + κ x₀³). With d = x - x₀,
     r = x² + x x₀ + x₀² and x³ - x₀³ = d r, subtracting its value there leaves
 
         1 + e^v + x v' = c d (1 + 3κ r) + e^{v₀} expm1(c d (1 + κ r))
