@@ -65,7 +65,7 @@ class Relu:
     parameters={"negative_slope": Parameter(0.0078125, (0.0078125, 0.125, 0.25))},
 )
 class LeakyRelu:
-    """y = x if x > 0, else s x, with s the negative slope.   dy/dx = 1 or s.
+    """y = x if x > 0, else s x, s the negative slope.   dy/dx = 1 if x > 0, else s.
 
     The slope below zero keeps a unit that never fires from standing still.
     Maas, Hannun and Ng, 2013.
@@ -160,11 +160,11 @@ class HardSigmoid:
 
 @activation(torch="torch.nn.functional.hardswish", jax="jax.nn.hard_swish")
 class HardSwish:
-    """y = x min(max(x + 3, 0), 6) / 6.   dy/dx = 0, (2x + 3)/6, 1 below, between, above ±3.
+    """y = x min(max(x + 3, 0), 6) / 6.   dy/dx = 0 if x < -3, else (2x + 3)/6 if x < 3, else 1.
 
-    Silu with the hard sigmoid for its gate. The middle slope is (x + 3/2)/3: the sum is exact
-    near its zero at -3/2, where x/3 + 1/2 would cancel. The gate is divided before it multiplies
-    x, which would overflow at 6 x. Howard et al., 2019.
+    Silu with the hard sigmoid for its gate. The middle slope is (2x + 3)/6 = (x + 3/2)/3: the sum
+    is exact near its zero at -3/2, where x/3 + 1/2 would cancel. The gate is divided before it
+    multiplies x, which would overflow at 6 x. Howard et al., 2019.
     """
 
     @staticmethod
@@ -191,9 +191,9 @@ class HardSwish:
     parameters={"lambd": Parameter(0.5, (0.25, 0.5, 1.5))},
 )
 class Softshrink:
-    """y = x - λ above λ, x + λ below -λ, 0 between.   dy/dx = 1, 1, 0.
+    """y = x - λ if x > λ, else x + λ if x < -λ, else 0.   dy/dx = 1 if |x| > λ, else 0.
 
-    Written x minus x held between -λ and λ: the proximal step of λ|x|.
+    Written y = x - min(max(x, -λ), λ), x less x held between -λ and λ: the proximal step of λ|x|.
     Donoho and Johnstone, 1994.
     """
 
@@ -226,7 +226,7 @@ class Softshrink:
     parameters={"lambd": Parameter(0.5, (0.25, 0.5, 1.5))},
 )
 class Hardshrink:
-    """y = x if |x| > λ, else 0.   dy/dx = 1 or 0.
+    """y = x if |x| > λ, else 0.   dy/dx = 1 if |x| > λ, else 0.
 
     A jump, not a kink, stands at ±λ: no slope there belongs to it, and 0 is what everybody
     takes. Donoho and Johnstone, 1994.
