@@ -49,8 +49,8 @@ class Elu:
 class Selu:
     """y = λ x if x > 0, else λ α (e^x - 1).   dy/dx = λ if x > 0, else λ α e^x.
 
-    λ = 1.0507… and α = 1.6732… are the fixed point at which mean 0 and variance 1 go through a
-    layer unchanged. λ α is one constant here: two roundings less.
+    λ = 1.05070098735548… and α = 1.67326324235437… are the fixed point at which mean 0 and
+    variance 1 go through a layer unchanged. λ α is one constant here: two roundings less.
     Klambauer, Unterthiner, Mayr and Hochreiter, 2017.
     """
 
