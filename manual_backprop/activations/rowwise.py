@@ -92,10 +92,10 @@ class Softmax:
 class LogSoftmax:
     """y_i = x_i - log Σ_j e^{x_j}.   dx_i = dy_i - p_i Σ_j dy_j, p = softmax(x).
 
-    From ∂y_j/∂x_i = [i = j] - p_i. With the row's maximum M, log Σ e^{x_j} = M + log1p(rest),
-    rest being the sum without one of the largest terms: the most likely class's -log1p(rest)
-    has all its digits. Its slope 1 - p_i is -expm1(y_i), so dx_i is written
-    dy_i (1 - p_i) - p_i (Σ_j dy_j - dy_i).
+    From ∂y_j/∂x_i = [i = j] - p_i. With the row's maximum M = max_j x_j the value is
+    y_i = x_i - M - log(Σ_j e^{x_j - M}), where one of the largest terms is 1: the logarithm is
+    log1p of the others, so the value of the most likely class has all its digits. Its slope is
+    1 - p_i = -expm1(y_i), so dx_i = dy_i (1 - p_i) - p_i (Σ_j dy_j - dy_i) is used.
     """
 
     @staticmethod
