@@ -17,8 +17,8 @@ class PoissonNll:
     """L = e^y - t y: -log of the Poisson density with rate e^y, without log t!.
 
     ∂L/∂y = e^y - t, the rate less the count. For a count of 1 and y near 0 that difference is y
-    itself, of which e^y keeps nothing below 1e-16; there it is (e^y - 1) + (1 - t), whose second
-    term is exact. Nelder and Wedderburn, 1972.
+    itself, of which e^y keeps nothing below 1e-16; there it is ∂L/∂y = expm1(y) + (1 - t), whose
+    second term is exact. Nelder and Wedderburn, 1972.
     """
 
     @staticmethod
@@ -54,8 +54,8 @@ class PoissonNll:
 class GaussianNll:
     """L = (log v + (y - t)²/v)/2 with v = max(var, eps), without log(2π)/2.
 
-    v is given, not predicted here, so ∂L/∂y = (y - t)/v alone. The square is taken as
-    d · (d/v): d² may overflow or vanish where d²/v does not. Nix and Weigend, 1994.
+    v is given, not predicted here, so ∂L/∂y = (y - t)/v alone. With d = y - t the value is
+    L = (log v + d (d/v))/2: d² may overflow or vanish where d²/v does not. Nix and Weigend, 1994.
     """
 
     @staticmethod
