@@ -32,12 +32,13 @@ class BceWithLogits:
 
     With -log σ(y) = log(1 + e^-y) and log(1 + e^y) = y + log(1 + e^-y), the value is
 
-        L = c |y| + log(1 + e^-|y|),    c = 1 - t where y > 0, t elsewhere
+        L = c |y| + log(1 + e^-|y|),    c = 1 - t if y > 0, else t
 
-    whose terms are never negative; the usual max(y, 0) - t y + … cancels for t near 1. The slope
-    σ(y) - 1 of a well-classified y = 40 has no digit left, so where y > 0 the slope is taken from
-    the other side: σ(y) - t = (1 - t) - σ(-y). Near 0 σ(y) = 1/2 + tanh(y/2)/2 keeps little of a
-    small y; |y| < 1 takes tanh(y/2)/2 + (1/2 - t).
+    whose terms are never negative; the usual L = max(y, 0) - t y + log(1 + e^-|y|) cancels for t
+    near 1. The slope σ(y) - 1 has no digit left at y = 40, well classified, so where y > 0 the
+    slope is taken from the other side: σ(y) - t = (1 - t) - σ(-y). Near 0 the sum
+    σ(y) = 1/2 + tanh(y/2)/2 keeps little of a small y; for |y| < 1 the slope is
+    ∂L/∂y = tanh(y/2)/2 + (1/2 - t).
     """
 
     @staticmethod
@@ -87,16 +88,21 @@ class CrossEntropy:
     """L = -Σ_k a_k log p_k with p = softmax(y) and a_k = w_k ((1 - ε) t_k + ε/C).
 
     t is a row of probabilities or the one-hot row of a label, w the class weights, ε the label
-    smoothing; a row whose label is ignore_index has a = 0. From ∂(-log p_k)/∂y_j = p_j - [j = k],
+    smoothing; a row whose label is `ignore_index` has no masses. From q_k = -log p_k with
+    ∂q_k/∂y_j = p_j - [j = k],
 
+        L = Σ_k a_k q_k
         ∂L/∂y_j = Σ_k a_k (p_j - [j = k]) = p_j Σ_{k≠j} a_k - a_j Σ_{k≠j} p_k
 
     The last form is used because 1 - p_j is computed as the sum of the other p: where p_j rounds
-    to 1, p_j - 1 has no digit left. In the value, log Σ_k e^(y_k - max) is log1p of the sum
-    without the largest term for the same reason. For a label t alone this becomes, with the
-    rival odds r = Σ_{k≠t} e^(y_k - max) and the gap g = y_t - max,
+    to 1, p_j - 1 has no digit left. In the value, with M = max_k y_k, q_j = M - y_j + log(S) and
+    S = Σ_k e^{y_k - M}; that logarithm is log1p of the sum without the largest term, for the same
+    reason. For a label t alone this becomes, with the rival odds r = Σ_{k≠t} e^{y_k - M} and the
+    gap g = y_t - M,
 
-        L = log(r + e^g) - g,    ∂L/∂y_j = e^(y_j - max)/(r + e^g),    ∂L/∂y_t = -r/(r + e^g)
+        L = log(r + e^g) - g for ε = 0 and w_t = 1
+        ∂L/∂y_j = e^{y_j - M}/(r + e^g) for j ≠ t and ε = 0 and w_t = 1
+        ∂L/∂y_t = -r/(r + e^g) for ε = 0 and w_t = 1
 
     The mean is over the weights of the rows that count. Bridle, 1990; Szegedy et al., 2016 (ε).
     """
