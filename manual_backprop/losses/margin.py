@@ -9,7 +9,7 @@ from manual_backprop.spec import COMPOSED, FloatArray, loss
 
 @loss(torch=COMPOSED, jax=COMPOSED, targets=("sign",), elementwise=True)
 class Hinge:
-    """L = max(0, 1 - t y) with t = ±1.   ∂L/∂y = -t where t y < 1, else 0.
+    """L = max(0, 1 - t y) with t -1 or +1.   ∂L/∂y = -t if t y < 1, else 0.
 
     At t y = 1 every slope between 0 and -t is a subgradient; 0 is taken. Cortes and Vapnik, 1995.
     """
@@ -37,7 +37,7 @@ class Hinge:
 
 @loss(torch=COMPOSED, jax=COMPOSED, targets=("sign",), elementwise=True)
 class SquaredHinge:
-    """L = h² with h = max(0, 1 - t y) and t = ±1.   ∂L/∂y = 2 h · (-t).
+    """L = h² with h = max(0, 1 - t y), t -1 or +1.   ∂L/∂y = 2 h · (-t).
 
     h is 0 where max has its kink, so the square has none. Lee and Mangasarian, 2001.
     """
