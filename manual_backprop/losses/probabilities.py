@@ -25,13 +25,13 @@ from manual_backprop.spec import COMPOSED, FloatArray, counterpart, loss
     elementwise=True,
 )
 class BinaryCrossEntropy:
-    """L = -(t log y + (1 - t) log(1 - y)) on a probability y, with 0 · log 0 = 0.
+    """L = -(t log y + (1 - t) log(1 - y)) on a probability y, 0 for a term of weight 0.
 
         ∂L/∂y = -t/y + (1 - t)/(1 - y) = (y - t)/(y (1 - y))
 
     The one fraction cancels nothing but y - t, which is exact to rounding; the sum of two does.
-    For t = 0 it is 1/(1 - y) and for t = 1 it is -1/y, also at y = 0 and y = 1 where the fraction
-    is 0/0. Nothing is clamped: PyTorch holds log at -100 and so has another function below
+    ∂L/∂y = 1/(1 - y) for t = 0; ∂L/∂y = -1/y for t = 1, also at the ends, 0 and 1, where the
+    fraction is 0/0. Nothing is clamped: PyTorch holds log at -100 and so has another function below
     e^-100. Good, 1952.
     """
 
@@ -69,10 +69,11 @@ class BinaryCrossEntropy:
 
 @loss(torch=COMPOSED, jax=COMPOSED, predictions="simplex", targets=("simplex",), elementwise=False)
 class CategoricalCrossEntropy:
-    """L = -Σ_j t_j log y_j on a row y of probabilities, with 0 · log 0 = 0.   ∂L/∂y_j = -t_j/y_j.
+    """L = -Σ_j t_j log y_j on a row y of probabilities.   ∂L/∂y_j = -t_j/y_j.
 
-    y_j stands in one term, so the slope has one term; that Σ y = 1 is the business of the softmax
-    below. Where t_j = 0 the slope is 0, also at y_j = 0. Good, 1952.
+    y_j stands in one term, so the slope has one term; that the row sums to 1 is the business of
+    the softmax below. ∂L/∂y_j = 0 where t_j = 0, also where y_j is 0: a term of weight 0 is 0.
+    Good, 1952.
     """
 
     @staticmethod
@@ -109,8 +110,8 @@ class CategoricalCrossEntropy:
 class Nll:
     """L = -w_t y_t on log-probabilities y: minus the one that the label t names.
 
-    ∂L/∂y_j = -w_t [j = t]; 0 for a row whose label is ignore_index. The mean is over the weights
-    of the rows that count.
+    ∂L/∂y_j = -w_t [j = t], and 0 for a row whose label is `ignore_index`. The mean is over the
+    weights of the rows that count.
     """
 
     @staticmethod
@@ -179,10 +180,10 @@ class Nll:
     elementwise=True,
 )
 class KlDiv:
-    """L = t (log t - y) on a log-probability y, with 0 · log 0 = 0.   ∂L/∂y = -t.
+    """L = t (log t - y) if t > 0, else 0, on a log-probability y.   ∂L/∂y = -t.
 
-    Summed over a row it is Σ t log(t/p), the divergence of p = e^y from t. Kullback and Leibler,
-    1951.
+    With p = e^y it is L = t log(t/p) for t > 0; summed over a row, the divergence of p from t.
+    Kullback and Leibler, 1951.
     """
 
     @staticmethod
