@@ -1,0 +1,1 @@
+"""The derivation book: one chapter an operation, every formula in it checked."""

@@ -1,0 +1,293 @@
+"""Checks every formula of a docstring against the operation's definition, over balls.
+
+A statement must hold at every sample where it says something, to 40 bits or to the digits that it
+prints; a quantity that is defined must be used in a statement that was checked; a term must be
+readable. The operation's value and its slope must each be stated. What fails is a `Fault`.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flint import arb
+
+from manual_backprop.spec import Operation
+from reference.book.evaluating import Sample, Unclear, Undecided, children
+from reference.book.reading import Formula, Kind, NotRead, Piece, Vocabulary, read
+from reference.book.samples import Samples
+from reference.oracles.balls import precision
+from reports.notation import Derivative, Given, Indexed, Node, Number, Relation, Symbol
+
+BITS = 256
+THIN_BITS = 40
+"""A statement counts as checked where both sides are known to 2^-40 of their size."""
+DIGITS_BITS = 9
+"""The same for a statement on numbers that are printed with "…", known to their digits only."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one formula: the operation, the line of its docstring, the reason."""
+
+    operation: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.operation}, docstring line {self.line}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A formula and what its check came to: at how many samples, and to how many digits."""
+
+    formula: Formula
+    kind: Kind | str
+    samples: int = 0
+    digits: int = 0
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, or an indented formula that is set apart."""
+
+    display: bool
+    pieces: tuple[str | Checked, ...]
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """A docstring with its formulas checked, and what is wrong with it."""
+
+    blocks: tuple[Block, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def formulas(self) -> list[Checked]:
+        """The formulas, in order."""
+        return [p for block in self.blocks for p in block.pieces if isinstance(p, Checked)]
+
+
+def check(operation: Operation) -> Docstring:
+    """Read and check the formulas of an operation's docstring."""
+    samples = Samples(operation)
+    text = inspect.cleandoc(operation.doc)
+    vocabulary = samples.vocabulary.defining(text)
+    faults: list[Fault] = []
+    blocks: list[tuple[bool, list[Piece]]] = []
+    for display, line, part in _blocks(text):
+        try:
+            blocks.append((display, read(part, vocabulary, line)))
+        except NotRead as error:
+            faults.append(Fault(operation.name, error.line, str(error)))
+            blocks.append((display, [part]))
+    with precision(BITS):
+        checker = _Checker(operation, samples, list(samples), faults)
+        formulas = [p for _, pieces in blocks for p in pieces if isinstance(p, Formula)]
+        results = checker.check(formulas)
+    checked = iter(results)
+    done = tuple(
+        Block(display, tuple(p if isinstance(p, str) else next(checked) for p in pieces))
+        for display, pieces in blocks
+    )
+    return Docstring(done, tuple(faults))
+
+
+def _blocks(text: str) -> Iterable[tuple[bool, int, str]]:
+    """Yield paragraphs and indented lines: whether set apart, the first line's number, the text."""
+    line = 1
+    for paragraph in re.split(r"(\n\s*\n)", text):
+        if paragraph.strip():
+            rows = paragraph.split("\n")
+            start = 0
+            for k in range(1, len(rows) + 1):
+                if k == len(rows) or _apart(rows[k]) != _apart(rows[start]) or _apart(rows[k]):
+                    yield _apart(rows[start]), line + start, "\n".join(rows[start:k])
+                    start = k
+        line += paragraph.count("\n")
+
+
+def _apart(row: str) -> bool:
+    return row.startswith("    ")
+
+
+class _Checker:
+    """Checks the formulas of one docstring."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        samples: Samples,
+        points: Sequence[Sample],
+        faults: list[Fault],
+    ) -> None:
+        self.name = operation.name
+        self.given = samples.vocabulary.names
+        self.outputs = samples.outputs
+        self.points = points
+        self.faults = faults
+        self.definitions: dict[str, tuple[tuple[str, ...], Node]] = {}
+        self.vague: set[str] = set()
+        self.used: set[str] = set()
+
+    def check(self, formulas: Sequence[Formula]) -> list[Checked]:
+        """Return what each came to; what is wrong goes to the faults."""
+        defining = {id(f): name for f in formulas if (name := self._define(f))}
+        for point in self.points:
+            point.definitions.update(self.definitions)
+        results = [self._one(f, defining.get(id(f), "")) for f in formulas]
+        for formula in formulas:
+            name = defining.get(id(formula), "")
+            if name and name not in self.used:
+                self._fault(formula, f"{name} is defined and stands in no checked formula")
+        statements = [r.formula.node for r in results if r.kind == "statement"]
+        for what, found in (
+            ("value", any(self._states_value(n) for n in statements)),
+            ("slope", any(self._states_slope(n) for n in statements)),
+        ):
+            if not found:
+                self.faults.append(Fault(self.name, 1, f"no checked formula states its {what}"))
+        return results
+
+    def _fault(self, formula: Formula, reason: str) -> None:
+        self.faults.append(Fault(self.name, formula.line, f"{formula.text!r}: {reason}"))
+
+    def _define(self, formula: Formula) -> str:
+        """Enter a formula that defines a name; return the name."""
+        node = formula.node
+        if not isinstance(node, Relation) or node.signs[0] != "=":
+            return ""
+        name = node.operands[0]
+        if not isinstance(name, (Symbol, Indexed)) or name.name in self.given:
+            return ""
+        if name.name in self.definitions or name.name.endswith(("'", "′")):
+            return ""
+        self.definitions[name.name] = (
+            name.indices if isinstance(name, Indexed) else (),
+            node.operands[1],
+        )
+        return name.name
+
+    def _one(self, formula: Formula, defines: str) -> Checked:
+        node, kind = formula.node, formula.kind
+        if kind == "term":
+            return Checked(formula, "term")
+        if defines:
+            assert isinstance(node, Relation)
+            if len(node.operands) == 2:
+                return Checked(formula, "definition")
+        elif kind == "condition" and not (_names(node) & self.outputs or _has_derivative(node)):
+            return Checked(formula, "condition")
+        samples, digits = self._statement(formula)
+        return Checked(formula, "definition" if defines else "statement", samples, digits)
+
+    def _statement(self, formula: Formula) -> tuple[int, int]:
+        """Check a statement at every sample; return at how many it was, and to how many bits."""
+        checked, fewest = 0, BITS
+        for point in self.points:
+            point.used.clear()
+            try:
+                pairs = list(point.statement(formula.node))
+            except Undecided:
+                continue
+            except Unclear as error:
+                self._fault(formula, str(error))
+                return 0, 0
+            vague = self._vague(formula.node, point.used)
+            thin = [_bits(a, b) for _, a, b in pairs]
+            bound = DIGITS_BITS if vague else THIN_BITS
+            if not pairs or (min(thin) < bound and not _wrong(pairs)):
+                continue
+            if wrong := _wrong(pairs):
+                sign, a, b = wrong
+                left, right = a.str(12, radius=False), b.str(12, radius=False)
+                self._fault(formula, f"at {point.said} {left} {_NOT[sign]} {right}")
+                return 0, 0
+            checked += 1
+            fewest = min(fewest, *thin)
+            self.used |= point.used
+        if not checked:
+            self._fault(formula, "could not be checked at any sample")
+        return checked, int(fewest * 0.30103)
+
+    def _vague(self, node: Any, used: Iterable[str]) -> bool:
+        """Whether a number printed with "…" goes into a formula."""
+        return _has_ellipsis(node) or any(_has_ellipsis(self.definitions[n][1]) for n in used)
+
+    def _states_value(self, node: Node) -> bool:
+        return any(
+            isinstance(o, (Symbol, Indexed)) and o.name in {"y", "L", "z"} & self.outputs
+            for o in _operands(node)
+        )
+
+    def _states_slope(self, node: Node) -> bool:
+        return any(
+            (isinstance(o, Derivative) and _names(o.of) <= self.outputs)
+            or (isinstance(o, (Symbol, Indexed)) and o.name in {"dx", "dy"} & self.outputs)
+            for o in _operands(node)
+        )
+
+
+_NOT = {"=": "is not", "<": "is not <", ">": "is not >", "<=": "is not <=", ">=": "is not >=",
+        "≠": "is"}  # fmt: skip
+
+
+def _operands(node: Node) -> tuple[Node, ...]:
+    if isinstance(node, Given):
+        node = node.relation
+    return node.operands if isinstance(node, Relation) else ()
+
+
+def _wrong(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None:
+    """Return a pair that is proven not to stand in its relation."""
+    for sign, a, b in pairs:
+        if not (a.is_finite() and b.is_finite()):
+            if a.is_finite() != b.is_finite() and not (a.is_nan() or b.is_nan()):
+                return sign, a, b
+            continue
+        difference = a - b
+        true = {
+            "=": difference.contains(0),
+            "≠": not difference.is_zero(),
+            "<": not difference >= 0,
+            ">": not difference <= 0,
+            "<=": not difference > 0,
+            ">=": not difference < 0,
+        }[sign]
+        if not true:
+            return sign, a, b
+    return None
+
+
+def _bits(a: Any, b: Any) -> int:
+    """Return to how many bits two balls could be told apart, of the larger or of 1."""
+    difference = a - b
+    if not difference.is_finite():
+        return 0
+    radius = difference.rad()
+    if radius.is_zero():
+        return BITS
+    size = abs(a.mid()).max(abs(b.mid())).max(arb(1))
+    return int(float((size / radius).log() / arb(2).log()))
+
+
+def _names(node: Any) -> set[str]:
+    own = {node.name} if isinstance(node, (Symbol, Indexed)) else set()
+    return own.union(*(_names(child) for child in children(node)))
+
+
+def _has_derivative(node: Any) -> bool:
+    return isinstance(node, Derivative) or any(_has_derivative(c) for c in children(node))
+
+
+def _has_ellipsis(node: Any) -> bool:
+    if isinstance(node, Number):
+        return node.text.endswith("…")
+    return any(_has_ellipsis(child) for child in children(node))
+
+
+def vocabulary_of(operation: Operation) -> Vocabulary:
+    """Return the names that an operation's docstring may use, its own among them."""
+    return Samples(operation).vocabulary.defining(inspect.cleandoc(operation.doc))
