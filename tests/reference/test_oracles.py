@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count as count_from
 from itertools import cycle, islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from reference.oracles.complex_step import ComplexStep
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.jax_padded import SIZES
 from reference.oracles.torch_autograd import TorchAutograd
-from reference.problems import Selection, draw, number_of_cells
+from reference.problems import Selection, cell, draw, number_of_cells
 from reference.strategies import problems
 
 # The other profiles run long: 300 networks compiled one by one take minutes.
@@ -42,14 +43,10 @@ def covering_problems(count: int) -> list[Problem]:
     names = cycle(ACTIVATIONS)
     for i, loss in enumerate(islice(cycle(LOSSES.values()), count)):
         regime = "ordinary" if i % 2 else "saturated"
-        index = next(
-            k
-            for k in range(i * 31, number_of_cells())
-            if (c := draw(3, k)).cell.loss == loss.name
-            and c.cell.regime == regime
-            and len(c.problem.network.layers) >= 3
-        )
-        problem = draw(3, index).problem
+        # Later turns of the cells bring other networks of the same cell.
+        indices = (k for k in count_from(i * 31) if cell(k)[1:3] == (loss.name, regime))
+        drawn = (draw(3, k).problem for k in indices)
+        problem = next(p for p in drawn if len(p.network.layers) >= 3)
         layers = list(problem.network.layers)
         for j in range(len(layers) - 1):
             layers[j] = replace(layers[j], activation=next(names), parameters={})
