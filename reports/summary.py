@@ -169,11 +169,17 @@ class Summary:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """The findings, the heaviest verdict first, then the most frequent."""
-        return sorted(
-            of_type(self.records, Finding),
-            key=lambda f: (-kind_of(f.verdict).weight, -f.count, f.operation, f.step, f.dtype),
-        )
+        """The findings, the heaviest verdict first, then by operation, the most frequent first."""
+        findings = of_type(self.records, Finding)
+        often: Counter[tuple[int, str]] = Counter()
+        for f in findings:
+            often[kind_of(f.verdict).weight, f.operation] += f.count
+
+        def place(f: Finding) -> tuple[int, int, str, int, str, str]:
+            weight = kind_of(f.verdict).weight
+            return -weight, -often[weight, f.operation], f.operation, -f.count, f.step, f.dtype
+
+        return sorted(findings, key=place)
 
     @cached_property
     def worst(self) -> dict[str, Cell]:

@@ -71,19 +71,27 @@
     show();
   }
 
-  // Findings: by verdict, all open, opened by their address.
+  // Findings: by verdict and word, all open, opened by their address.
   const group = $("by-verdict");
   if (group) {
+    const cards = all(".finding").map((card) => [card, card.querySelector("summary").textContent.toLowerCase()]);
+    const find = $("find");
+    const sift = () => {
+      const kind = group.querySelector("[aria-pressed=true]").dataset.kind;
+      const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const [card, text] of cards) {
+        card.hidden = (kind !== "" && card.dataset.kind !== kind) || !words.every((word) => text.includes(word));
+        shown += !card.hidden;
+      }
+      say(`${shown} findings shown`);
+    };
+    find.addEventListener("input", sift);
     group.addEventListener("click", (event) => {
       const chosen = event.target.closest("button");
       if (!chosen) return;
       all("button", group).forEach((b) => b.setAttribute("aria-pressed", String(b === chosen)));
-      let shown = 0;
-      all(".finding").forEach((card) => {
-        card.hidden = chosen.dataset.kind !== "" && card.dataset.kind !== chosen.dataset.kind;
-        shown += !card.hidden;
-      });
-      say(`${shown} findings shown`);
+      sift();
     });
     const unfold = $("unfold");
     unfold.addEventListener("click", () => {
