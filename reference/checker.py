@@ -56,7 +56,6 @@ def check(
         except BaseException:
             apart.close()
             raise
-        loading.join()
         runner = apart
     else:
         what, names = _names(target)

@@ -145,6 +145,7 @@ def _missing_share(pairs: Sequence[Pair]) -> str:
     for name in sorted(names):
         if all(_close(p.given + p.shares[name], p.right) for p in pairs):
             return f"the term {name} is missing from the sum"
+    for name in sorted(names):
         if all(_close(p.given, p.shares[name]) for p in pairs):
             return f"only the term {name} of the sum is there"
         if all(_close(p.given, p.right + p.shares[name]) for p in pairs):

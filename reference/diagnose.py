@@ -20,7 +20,7 @@ from reference.same import difference
 
 SEVERAL = 3
 """A name is given only when this many problems (or all there are, if fewer) show it."""
-_SEARCHED = 10  # wrong problems that the whole catalogue is tried on
+_SEARCHED = 6  # wrong problems that the whole catalogue is tried on
 _MOST_MISTAKES = 6  # different ones in a target; beyond that nobody is helped by a list
 
 
@@ -46,6 +46,9 @@ class Named:
     mistake: Mistake
     places: tuple[str, ...]
     matched: int
+    """In how many of the wrong problems it shows, alone or among others."""
+    explained: int
+    """How many of them are reproduced by the mistakes named together."""
     of: int
     remaining: float
     equally: tuple[str, ...] = ()
@@ -53,9 +56,12 @@ class Named:
     def evidence(self) -> str:
         """Return what the name rests on."""
         text = (
-            f"so made, ours equals yours {f'to {self.remaining:.0e}' if self.remaining else 'exactly'}"
-            f", in {self.matched} of {self.of} problems"
+            "so made, ours equals yours "
+            + (f"to {self.remaining:.0e}" if self.remaining else "exactly")
+            + f", in {self.explained} of {self.of} problems"
         )
+        if self.matched < self.explained:
+            text += f"; it shows in {self.matched} of them"
         return text + (f" (as would: {', '.join(self.equally[:3])})" if self.equally else "")
 
 
@@ -98,6 +104,8 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
     wrong = [e for e in evidence if e.wrong]
     if not wrong:
         return Diagnosis(None)
+    # What tells most comes first: float64, and more samples than one.
+    wrong.sort(key=lambda e: (e.problem.dtype != np.float64, e.problem.batch == 1))
     # A few problems settle which mistakes; the others are then only asked whether these fit.
     explained = [explain(e) for e in wrong[:_SEARCHED]]
     chosen = _cover([[s.named for s in states] for states in explained])
@@ -107,12 +115,14 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
     matched: Counter[str] = Counter()
     remaining: dict[str, float] = dict.fromkeys(chosen, 0.0)
     unexplained: Counter[str] = Counter()
+    whole = 0
     for e, states in zip(wrong, explained, strict=True):
         state = _satisfied(states, chosen)
         if state is None:
             unexplained.update([e.wrong[0]])
             continue
         unexplained.update(state.unexplained)
+        whole += not state.unexplained
         spoilt = {p: CATALOGUE[next(n for n in chosen if n in ns)] for p, ns in state.named.items()}
         # Rounding in float32 would hide how near the others come.
         exact = e.problem.dtype == np.float64 or all(w.problem.dtype == np.float32 for w in wrong)
@@ -129,6 +139,7 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
                     CATALOGUE[name],
                     tuple(sorted(places[name], key=_natural)),
                     matched[name],
+                    whole,
                     len(wrong),
                     remaining[name],
                     _equally(name, chosen, explained[:_SEARCHED]),

@@ -20,6 +20,7 @@ from reference.mistakes.walk import Walk
 from reference.same import same_to_rounding
 
 _STATES = 10  # alternatives kept while walking back
+_WEIGHTS = np.cos(np.arange(1, 4097))  # of a checksum: no two alike, none that repeat
 
 
 @dataclass(frozen=True)
@@ -97,25 +98,51 @@ def candidates(name: LineName, line: Line, names: frozenset[str] | None = None) 
     Mistakes that come to the same value here share an option; one that changes nothing is left out.
     """
     options = [Option(right_of(name, line))]
-    for mistake in CATALOGUE.values():
-        if mistake.line != name or not mistake.applies(line):
-            continue
-        if names is not None and mistake.name not in names:
-            continue
-        value = mistake.make(line)
+    sums = [_checksum(options[0].value)]
+    for mistake, value in _made(name, line, names):
+        total = _checksum(value)
         for k, option in enumerate(options):
-            if same_to_rounding(value, option.value):
+            # A sum tells most arrays apart, for a tenth of the time.
+            near = abs(total - sums[k]) <= 1e-3 * abs(total) or total != total
+            if near and same_to_rounding(value, option.value):
                 if k:
-                    options[k] = Option(option.value, option.names | {mistake.name})
+                    options[k] = Option(option.value, option.names | {mistake})
                 break
         else:
-            options.append(Option(value, frozenset({mistake.name})))
+            options.append(Option(value, frozenset({mistake})))
+            sums.append(total)
     return options
 
 
-def matching(options: list[Option], observed: FloatArray) -> list[Option]:
-    """Return the options that come to what was given."""
-    return [o for o in options if same_to_rounding(observed, o.value)]
+def fitting(
+    name: LineName, line: Line, observed: FloatArray, names: frozenset[str] | None = None
+) -> frozenset[str] | None:
+    """Return which mistakes come to what was given; none of them where the right line does."""
+    if same_to_rounding(observed, right_of(name, line)):
+        return frozenset()
+    found = {m for m, v in _made(name, line, names) if same_to_rounding(observed, v)}
+    if name == "weight" and not found and isinstance(line, DenseLine):
+        decay = "weight_decay_added"
+        if (names is None or decay in names) and decay_rate(line, observed):
+            return frozenset({decay})
+    return frozenset(found) or None
+
+
+def _made(
+    name: LineName, line: Line, names: frozenset[str] | None
+) -> Iterator[tuple[str, FloatArray]]:
+    for mistake in CATALOGUE.values():
+        if mistake.line == name and (names is None or mistake.name in names):
+            if mistake.applies(line):
+                yield mistake.name, mistake.make(line)
+
+
+def _checksum(value: FloatArray) -> float:
+    """Return a sum in which every entry has another weight."""
+    flat = value.ravel()
+    if flat.size > len(_WEIGHTS):
+        return float("nan")
+    return float(flat @ _WEIGHTS[: flat.size])
 
 
 class _Search:
@@ -138,35 +165,42 @@ class _Search:
             return candidates("loss", self.walk.loss(), self.names)
         return candidates("below", state.dense, self.names)
 
+    def upstream(self, state: State, observed: FloatArray) -> frozenset[str] | None:
+        """Return which mistakes make the cotangent that was given next; None where none does."""
+        if state.dense is None:
+            return fitting("loss", self.walk.loss(), observed, self.names)
+        return fitting("below", state.dense, observed, self.names)
+
     def layer(self, layer: int, state: State) -> list[State]:
         """Extend one explanation by a layer."""
         if state.lost:
             return [state]
-        ups = self.options(state)
         observed = self.given.get(f"layers.{layer}.a")
-        if observed is not None and observed.shape == ups[0].value.shape:
-            fitting = matching(ups, observed)
+        if observed is None or observed.shape != self.walk.trace.steps[f"layers.{layer}.a"].shape:
+            ups = self.options(state)
+        else:
+            names = self.upstream(state, observed)
             # From here on their own value counts: what they made from it is judged by it.
-            ups = [Option(observed, fitting[0].names if fitting else frozenset())]
-            if not fitting:
+            ups = [Option(observed, names or frozenset())]
+            if names is None:
                 state = replace(state, unexplained=(*state.unexplained, f"layers.{layer}.a"))
         found: list[State] = []
         for most in (0, 1, 2):  # mistakes on the way to δz: none, one, or one on each of two lines
             for up in ups:
                 new_up = int(bool(up.names) and len(ups) > 1)
                 if new_up <= most:
-                    found += self.step(layer, state, up, most - new_up, blame=most < 2)
-            if found and min(len(s.named) for s in found) - len(state.named) <= most + 1:
-                break  # one more on the way could not explain it with fewer
+                    found += self.step(layer, state, up, most - new_up, blame=2 - most)
+            if found and min(len(s.named) for s in found) - len(state.named) <= most:
+                break  # with one more on the way it could not be fewer, nor as few
         return found or [self.give_up(layer, state, ups)]
 
-    def step(self, layer: int, state: State, up: Option, left: int, *, blame: bool) -> list[State]:
+    def step(self, layer: int, state: State, up: Option, left: int, *, blame: int) -> list[State]:
         """Return the explanations with one choice of δa and `left` mistakes (0, 1) on δz."""
         line = self.walk.activation(layer, up.value)
         observed = self.given.get(f"layers.{layer}.z")
         if observed is not None:
-            fitting = matching(candidates("activation", line, self.names), observed)
-            options = [Option(observed, o.names) for o in fitting]
+            names = fitting("activation", line, observed, self.names)
+            options = [] if names is None else [Option(observed, names)]
         elif left:
             options = candidates("activation", line, self.names)[1:]
         else:
@@ -185,12 +219,15 @@ class _Search:
         return found
 
     def own_lines(
-        self, layer: int, line: DenseLine, *, blame: bool
+        self, layer: int, line: DenseLine, *, blame: int
     ) -> dict[Place, frozenset[str]] | None:
-        """Return the mistakes that weight and bias need besides; None where none would do."""
+        """Return the mistakes that weight and bias need besides, so many at most; else None."""
         needed: dict[Place, frozenset[str]] = {}
-        for name, observed in self.wrong_parameters(layer, line):
-            names = self.blamed(name, line, observed) if blame else None
+        wrong = list(self.wrong_parameters(layer, line))
+        if len(wrong) > blame:
+            return None
+        for name, observed in wrong:
+            names = fitting(name, line, observed, self.names)
             if not names:
                 return None
             needed[Place(name, layer)] = names
@@ -207,15 +244,6 @@ class _Search:
                 if not same_to_rounding(observed, line.right[name]):
                     yield name, observed
 
-    def blamed(self, name: LineName, line: DenseLine, observed: FloatArray) -> frozenset[str]:
-        """Return the mistakes of a parameter's own line that come to what was given."""
-        fitting = matching(candidates(name, line, self.names)[1:], observed)
-        names = frozenset[str]().union(*(o.names for o in fitting))
-        decay = "weight_decay_added"
-        if name == "weight" and not names and (self.names is None or decay in self.names):
-            return frozenset({decay}) if decay_rate(line, observed) else names
-        return names
-
     def give_up(self, layer: int, state: State, ups: list[Option]) -> State:
         """Go on from their own cotangent where it was given; else nothing below can be judged."""
         name, da = f"layers.{layer}", ups[0].value
@@ -229,14 +257,14 @@ class _Search:
         if not known:
             unexplained.append(f"{name}.z")
         elif not same_to_rounding(dz, line.right):
-            fitting = matching(candidates("activation", line, self.names), dz)
-            if fitting:
-                named[Place("activation", layer)] = fitting[0].names
+            names = fitting("activation", line, dz, self.names)
+            if names:
+                named[Place("activation", layer)] = names
             else:
                 unexplained.append(f"{name}.z")
         dense = self.walk.dense(layer, dz, da)
         for parameter, value in self.wrong_parameters(layer, dense) if known else ():
-            names = self.blamed(parameter, dense, value)
+            names = fitting(parameter, dense, value, self.names)
             if names:
                 named[Place(parameter, layer)] = names
             else:
@@ -248,12 +276,10 @@ class _Search:
         observed = self.given.get("x")
         if observed is None or state.lost:
             return state
-        fitting = matching(self.options(state), observed)
-        if not fitting:
+        names = self.upstream(state, observed)
+        if names is None:
             return replace(state, unexplained=(*state.unexplained, "x"))
-        if not fitting[0].names:
-            return state
-        return replace(state, named={**state.named, state.upstream: fitting[0].names})
+        return replace(state, named={**state.named, state.upstream: names}) if names else state
 
 
 def decay_rate(line: DenseLine, observed: FloatArray) -> float:

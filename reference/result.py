@@ -71,6 +71,8 @@ class Part:
     worst: Worst | None = None
     shrunk: Shrunk | None = None
     script: str | None = field(default=None, repr=False)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Our names of tensors -> the target's own: dx, dw, db."""
 
     @property
     def ok(self) -> bool:
@@ -78,8 +80,17 @@ class Part:
         return not self.wrong and not any(f.fatal for f in self.faults) and self.right > 0
 
     def lines(self) -> list[str]:
-        """Return what was found, one screen of it at most."""
-        lines = [f"{self.what}: {self.form}, {self.matched}"]
+        """Return what was found, one screen of it at most, under the target's own names."""
+        return [self.own_names(line) for line in self._lines()]
+
+    def own_names(self, text: str) -> str:
+        """Return a text with the target's own names of the tensors."""
+        for ours, theirs in self.aliases.items():
+            text = text.replace(ours, theirs)
+        return text
+
+    def _lines(self) -> list[str]:
+        lines = wrap(f"{self.what}: {self.form}, {self.matched}", 0)
         if self.ok:
             count = f"{self.right} problem" + "s" * (self.right != 1)
             lines += wrap(f"right on {count}, every entry, judged against {self.against}", 2)
@@ -107,7 +118,7 @@ class Part:
                 lines += wrap(diagnosis.location.sentence(), 2)
             for number, named in enumerate(diagnosis.named[:_NAMED_SHOWN], 1):
                 mistake = named.mistake
-                lines += [f"  {number}. {mistake.name}, in {', '.join(named.places)}"]
+                lines += wrap(f"{number}. {mistake.name}, in {', '.join(named.places)}", 2)
                 lines += wrap(mistake.sentence, 5)
                 lines += wrap(f"yours: {mistake.wrong}    right: {mistake.right}", 5)
                 lines += wrap(named.evidence(), 5)
@@ -144,15 +155,15 @@ class Part:
             "right": self.right,
             "wrong": self.wrong,
             "judged": dict(self.judged),
-            "first_wrong": location.tensor if location else None,
-            "wrong_tensors": list(location.wrong) if location else [],
+            "first_wrong": self.own_names(location.tensor) if location else None,
+            "wrong_tensors": [self.own_names(t) for t in location.wrong] if location else [],
             "mistakes": [
                 {
                     "name": n.mistake.name,
                     "sentence": n.mistake.sentence,
                     "yours": n.mistake.wrong,
                     "right": n.mistake.right,
-                    "places": list(n.places),
+                    "places": [self.own_names(p) for p in n.places],
                     "problems": n.matched,
                     "of": n.of,
                     "remaining": n.remaining,
@@ -175,7 +186,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found. Prints as text, shows as a table in a notebook, true when all is right."""
+    """What a check found: text when printed, a table in a notebook, true when all is right."""
 
     target: str
     seed: int
@@ -206,8 +217,8 @@ class Result:
         for part in sorted(self.parts, key=lambda p: p.ok):
             lines += part.lines()
         if self.folder:
-            lines += wrap(f"written to {self.folder}: index.html, check.json and, for what is wrong, "
-                          f"a script that shows it", 0)  # fmt: skip
+            files = "index.html, check.json, and for what is wrong a script that shows it"
+            lines += wrap(f"written to {self.folder}: {files}", 0)
         return lines
 
     def plain(self) -> dict[str, Any]:
@@ -231,7 +242,7 @@ class Result:
 
 def _row(part: Part) -> str:
     diagnosis = part.diagnosis
-    where = diagnosis.location.tensor if diagnosis and diagnosis.location else ""
+    where = part.own_names(diagnosis.location.tensor) if diagnosis and diagnosis.location else ""
     said = [n.mistake.sentence for n in diagnosis.named] if diagnosis else []
     said += [f"{tensor}: {text}" for tensor, text in (diagnosis.described if diagnosis else ())]
     said += [f"{f.kind}: {f.text}" for f in part.faults]

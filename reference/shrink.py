@@ -261,7 +261,7 @@ def hiding_places(problem: Problem, fails: Fails) -> Iterator[str]:
         yield "where every layer is square"
     if problem.weights is not None and whole and _never(fails, [replace(problem, weights=None)]):
         yield "without sample weights"
-    if problem.network.reduction != "sum":
+    if whole and problem.network.reduction != "sum":
         network = replace(problem.network, reduction="sum")
         if _never(fails, [replace(problem, network=network)]):
             yield "where the loss is a sum"

@@ -107,17 +107,17 @@ def _maker(thing: Any, operation: str) -> Callable[[Problem], Any]:
 def _activation(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         made = make(problem)
-        x = problem.x.copy()
+        x = problem.x
         out, cache = split(getattr(made, forward)(x))
         method = getattr(made, backward)
         arguments = required(method)
         if len(arguments) == 2:
             second = out if arguments[1] in ("y", "a", "out", "output") else cache
-            return Given(out, name_gradients("activation", method(cotangent.copy(),
+            return Given(out, name_gradients("activation", method(cotangent,
                          x if second is None else second)))  # fmt: skip
         if backward != "backward" and backward != "backprop":  # grad(x): the slope
             return Given(out, {"layers.0.z": np.asarray(method(x)) * cotangent})
-        return Given(out, name_gradients("activation", method(cotangent.copy())))
+        return Given(out, name_gradients("activation", method(cotangent)))
 
     return run
 
@@ -125,7 +125,7 @@ def _activation(make: Callable[[Problem], Any], forward: str, backward: str) -> 
 def _loss(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         made = make(problem)
-        y, t = problem.x.copy(), problem.targets.copy()
+        y, t = problem.x, problem.targets
         out = getattr(made, forward)(y, t)
         if isinstance(out, tuple):
             return Given(out[0], name_gradients("loss", out[1]))
@@ -144,9 +144,9 @@ def _dense(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
         weight, bias = problem.parameters["layers.0.weight"], problem.parameters["layers.0.bias"]
         turned = _set(made, ("W", "w", "weight", "weights", "kernel"), weight)
         _set(made, ("b", "bias", "biases"), bias)
-        out, cache = split(getattr(made, forward)(problem.x.copy()))
+        out, cache = split(getattr(made, forward)(problem.x))
         method = getattr(made, backward)
-        arguments = [cotangent.copy(), cache][: max(1, len(required(method)))]
+        arguments = [cotangent, cache][: max(1, len(required(method)))]
         named = name_gradients("dense", method(*arguments), _kept(made))
         if turned and "layers.0.weight" in named:
             named["layers.0.weight"] = np.asarray(named["layers.0.weight"]).T

@@ -35,10 +35,10 @@ class Host:
 
     def run(self, index: int, problem: Problem, cotangent: FloatArray) -> tuple[Any, Arrays]:
         """Run one part on one problem; return facts and arrays."""
-        kept = _copies(problem)
+        kept = _copies(problem) | {"dout": cotangent.copy()}
         facts: dict[str, Any] = {}
         given = _guarded(facts, lambda: self.found[index].run(problem, cotangent))
-        facts["mutated"] = _changed(kept, _copies(problem))
+        facts["mutated"] = _changed(kept, _copies(problem) | {"dout": cotangent})
         return facts, {} if given is None else _arrays(given, facts)
 
     def draw(self, index: int, seed: int, position: int) -> tuple[Any, Arrays]:

@@ -88,7 +88,7 @@ def _pair(
 
 def _activation(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        x = problem.x.copy()
+        x = problem.x
         out, cache = split(forward(x))
         arguments = required(backward)
         if len(arguments) == 1:
@@ -112,13 +112,13 @@ def _argument(
     """Choose what an argument of a backward stands for: by its name, else as (dout, cache)."""
     plain = name.lower()
     if plain in COTANGENTS:
-        return cotangent.copy()
+        return cotangent
     if plain in ("x", "z", "inp", "input"):
         return x
     if plain in OUTPUTS:
         return out
     if position == 0:
-        return cotangent.copy()
+        return cotangent
     return x if cache is None else cache
 
 
@@ -131,9 +131,9 @@ def _dense(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
         if cache is None and len(names) > 2:  # backward(dout, x, w, b)
             by_name = {"x": problem.x, "w": weight, "weight": weight, "weights": weight,
                        "b": bias, "bias": bias}  # fmt: skip
-            values = [by_name.get(n.lower(), cotangent.copy()) for n in names]
+            values = [by_name.get(n.lower(), cotangent) for n in names]
         else:
-            values = [cotangent.copy(), (problem.x, weight, bias) if cache is None else cache]
+            values = [cotangent, (problem.x, weight, bias) if cache is None else cache]
         return Given(out, name_gradients("dense", backward(*values)))
 
     return run
@@ -141,7 +141,7 @@ def _dense(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
 
 def _loss_function(function: Callable[..., Any]) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        value, gradient = function(problem.x.copy(), problem.targets.copy())
+        value, gradient = function(problem.x, problem.targets)
         return Given(value, name_gradients("loss", gradient))
 
     return run
@@ -149,7 +149,7 @@ def _loss_function(function: Callable[..., Any]) -> Any:
 
 def _loss_pair(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        y, t = problem.x.copy(), problem.targets.copy()
+        y, t = problem.x, problem.targets
         out, cache = split(forward(y, t))
         arguments = required(backward)
         if len(arguments) == 1:

@@ -1,0 +1,178 @@
+"""Checking a gradient: every form, right and wrong; and targets that misbehave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from targetsources import SOURCES
+
+import reference
+from manual_backprop.spec import InvalidInput
+from reference.check_report import write_report
+from reference.checker import check
+from reference.result import Result
+from reports.folder import read_report
+
+IDS = [name for name, *_ in SOURCES]
+
+
+def module(source: str) -> ModuleType:
+    made = ModuleType("made_for_a_test")
+    exec(source, vars(made))  # the tests' own text, above
+    for value in vars(made).values():
+        if callable(value) and getattr(value, "__module__", None) == "builtins":
+            value.__module__ = made.__name__
+    return made
+
+
+def inside(source: str, problems: int = 6, **options: Any) -> Result:
+    return check(dict(vars(module(source))), problems=problems, **options)
+
+
+@pytest.mark.parametrize(("name", "source", "right", "wrong", "diagnosis"), SOURCES, ids=IDS)
+def test_every_form_right_and_wrong(
+    name: str, source: str, right: str, wrong: str, diagnosis: str
+) -> None:
+    found = inside(source)
+    assert found.ok, str(found)
+    assert found.exit_code == 0
+    assert "right on 6 problems, every entry, judged against" in " ".join(str(found).split())
+    assert right in source
+    found = inside(source.replace(right, wrong))
+    assert found.exit_code == 1
+    (part,) = found.parts
+    assert part.wrong
+    assert part.diagnosis is not None
+    said = [n.mistake.name for n in part.diagnosis.named] + [t for _, t in part.diagnosis.described]
+    assert any(diagnosis in s for s in said), str(found)
+    assert len(str(found).splitlines()) <= 24, "one screen"
+    assert max(map(len, str(found).splitlines())) <= 100
+
+
+def test_the_python_call_is_public() -> None:
+    assert reference.check is check
+    with pytest.raises(AttributeError, match="no attribute 'checks'"):
+        reference.checks  # noqa: B018
+
+
+MISBEHAVING = [
+    ("raised", "raise ValueError('no such cache')", "ValueError: no such cache"),
+    ("hung", "while True: pass", "no answer"),
+    ("exited", "import sys; sys.exit(3)", "exit(3)"),
+    ("died", "import os; os._exit(4)", "exit code 4"),
+    ("died", "import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    ("mutated", "cache *= 2; return dout * (cache > 0)", "inputs were changed: x"),
+    ("shape", "return (dout * (cache > 0)).T", "expected"),
+    ("dtype", "return (dout * (cache > 0)).astype(np.float32)", "float32"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "said"), MISBEHAVING, ids=[m[2] for m in MISBEHAVING])
+def test_a_target_that_misbehaves_is_survived_and_named(
+    tmp_path: Path, kind: str, body: str, said: str
+) -> None:
+    target = tmp_path / "layers.py"
+    target.write_text(
+        "import numpy as np\n"
+        "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
+        f"def relu_backward(dout, cache):\n    {body}\n"
+    )
+    result = check(target, problems=3, seconds=2.0)
+    assert result.exit_code == 1
+    faults = {f.kind: f for f in result.parts[0].faults}
+    assert kind in faults, str(result)
+    assert said in faults[kind].text
+    assert faults[kind].problem == "0:0"
+    assert said in " ".join(str(result).split())
+
+
+def test_what_prints_is_told_and_no_mistake() -> None:
+    source = SOURCES[0][1].replace("return dout", "print('here'); return dout")
+    result = inside(source)
+    assert result.ok
+    assert "remark: printed: 'here'" in str(result)
+
+
+def test_a_coarser_dtype_is_wrong_and_a_finer_one_a_remark() -> None:
+    finer = inside(SOURCES[0][1].replace("return dout", "return np.float64(1.0) * dout"), 8)
+    assert finer.ok
+    assert "float64, the problem float32" in str(finer)
+
+
+def test_an_unknown_target_lists_the_forms(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"value_and_grad\(network, params, x, y\)"):
+        inside("def f(x): return x")
+    with pytest.raises(InvalidInput, match="no such file"):
+        check(str(tmp_path / "missing.py"))
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0\n")
+    with pytest.raises(InvalidInput, match="ZeroDivisionError"):
+        check(broken)
+    with pytest.raises(InvalidInput, match="problems=0"):
+        inside(SOURCES[0][1], 0)
+
+
+def test_like_goes_over_the_name() -> None:
+    source = SOURCES[0][1].replace("tanh_", "squash_")
+    assert inside(source, like="tanh").ok
+    assert inside(source + "\nlike = 'tanh'\n").ok
+    assert not inside(source, like="sigmoid").ok
+
+
+def test_single_objects_are_found_with_their_partners() -> None:
+    def double(x: Any) -> Any:
+        return np.maximum(x, 0.0)
+
+    def slope(dout: Any, x: Any) -> Any:
+        return dout * (x > 0)
+
+    assert check((double, slope), like="relu", problems=4).ok
+    assert not check((double, slope), like="tanh", problems=4).ok
+
+
+def test_it_shows_itself_in_a_notebook() -> None:
+    result = inside(SOURCES[0][1].replace("cache**2", "cache"), 4)
+    table = result._repr_html_()
+    assert table.startswith("<table>")
+    assert "tanh_backward" in table and "The square is missing" in table
+    assert not result
+
+
+def test_the_folder_holds_page_json_and_script(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    wrong = inside(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"))
+    assert write_report(wrong, folder).folder == str(folder)
+    plain = json.loads((folder / "check.json").read_text())
+    assert plain["parts"][0]["mistakes"][0]["name"] == "bias_mean_over_batch"
+    assert "bias averages over the batch" in (folder / "index.html").read_text()
+    assert "VARIABLES" in (folder / "repro.py").read_text()
+    assert len(read_report(folder)) == 2
+    right = inside(SOURCES[2][1])
+    write_report(right, folder)
+    assert not list(folder.glob("repro*"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(InvalidInput, match="not a report's"):
+        write_report(right, tmp_path / "other")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    target = tmp_path / "layers.py"
+    target.write_text(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"))
+    ran = _command("check", str(target), "--problems", "5", "--json")
+    assert ran.returncode == 1, ran.stderr
+    assert json.loads(ran.stdout)["parts"][0]["first_wrong"] == "db"
+    ran = _command("check", str(tmp_path / "missing.py"))
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("manual-backprop: TARGET=")
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True, timeout=120
+    )

@@ -1,0 +1,177 @@
+"""The catalogue, planted and found again; and what no name fits, described."""
+
+import numpy as np
+import pytest
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import Problem, backward, forward
+from manual_backprop.spec import InvalidInput
+from reference.describe import Pair, describe
+from reference.diagnose import SEVERAL, diagnose, locate
+from reference.diagnosis_trial import diagnosis_rows, planted, single_mistakes
+from reference.explain import Evidence
+from reference.mistakes import CATALOGUE, Place, Planted, about, backward_with, mistake, places
+from reference.problems import Selection, draw
+
+SELECTION = Selection(regimes=("ordinary",), dtypes=("float64",))
+
+
+def drawn(count: int, seed: int = 0) -> list[Problem]:
+    return [draw(seed, i).problem for i in SELECTION.indices(count)]
+
+
+def test_the_walk_with_nothing_planted_is_the_backward() -> None:
+    for problem in drawn(40):
+        with np.errstate(all="ignore"):
+            right = backward(problem, forward(problem))
+        walked = backward_with(problem, None, {})
+        for name, value in right.items():
+            assert np.array_equal(value, walked[name], equal_nan=True), name
+
+
+def test_the_catalogue_says_what_a_teacher_would() -> None:
+    assert len(CATALOGUE) >= 60
+    assert {m.family for m in CATALOGUE.values()} == {
+        "layers", "activations", "losses", "batching", "memory", "dtype",
+    }  # fmt: skip
+    for entry in CATALOGUE.values():
+        assert entry.sentence.endswith("."), entry.name
+        assert entry.wrong != entry.right, entry.name
+        assert set(entry.operations) <= {*ACTIVATIONS, *LOSSES}, entry.name
+    with pytest.raises(InvalidInput, match="defined twice"):
+        mistake("weight", "layers", wrong="", right="")(_named("weight_sign"))
+    with pytest.raises(InvalidInput, match="no docstring"):
+        mistake("weight", "layers", wrong="", right="")(_named("nameless", None))
+
+
+def _named(name: str, doc: str | None = "A sentence.") -> object:
+    def transform(line: object) -> object:
+        return line
+
+    transform.__name__, transform.__doc__ = name, doc
+    return transform
+
+
+def test_every_operation_has_its_mistakes() -> None:
+    for name in ACTIVATIONS:
+        assert len(about("activation", name)) >= 8
+    for name in LOSSES:
+        assert len(about("loss", name)) >= 8
+    assert len(about("layer")) >= 20
+
+
+def test_single_mistakes_are_located_and_named() -> None:
+    rows = single_mistakes(problems=6, most=40)
+    assert rows.planted >= 39
+    assert rows.located >= 0.98 * rows.planted, rows.missed
+    assert rows.named >= 0.95 * rows.planted, rows.missed
+
+
+def test_from_final_gradients_alone_too() -> None:
+    rows = single_mistakes(problems=6, most=14, steps=False)
+    assert rows.named >= 0.9 * rows.planted, rows.missed
+
+
+def test_the_trial_gives_rows_for_the_report() -> None:
+    rows = diagnosis_rows(singles=3, pairs=3, right=3, problems=4)
+    assert [row.section for row in rows] == ["diagnosis"] * len(rows)
+    right = rows[-1]
+    assert right.columns["diagnosed"] == 0
+
+
+def test_a_right_gradient_gets_no_diagnosis() -> None:
+    evidence = [Evidence(p, backward(p, forward(p))) for p in drawn(10)]
+    found = diagnose(evidence)
+    assert found.location is None
+    assert not found.named
+    assert locate(evidence[0]) is None
+
+
+def test_too_few_problems_name_nothing() -> None:
+    entry = CATALOGUE["weight_sign"]
+    evidence = planted(entry, SEVERAL - 1)
+    right = [Evidence(p, backward(p, forward(p))) for p in drawn(SEVERAL)]
+    assert not diagnose([*evidence, *right]).named
+
+
+def test_a_mistake_that_nothing_names_is_described() -> None:
+    evidence = []
+    for problem in drawn(6):
+        gradients = backward(problem, forward(problem))
+        gradients["layers.0.weight"] = 7 / 3 * gradients["layers.0.weight"]
+        evidence.append(Evidence(problem, gradients))
+    found = diagnose(evidence)
+    assert not found.named
+    assert found.described == (("layers.0.weight", "it is 7/3 times the right one"),)
+
+
+def test_nonsense_is_said_to_fit_nothing() -> None:
+    rng = np.random.default_rng(0)
+    evidence = []
+    for problem in drawn(6):
+        gradients = dict(backward(problem, forward(problem)))
+        gradients["x"] = rng.standard_normal(problem.x.shape)
+        evidence.append(Evidence(problem, gradients))
+    found = diagnose(evidence)
+    assert not found.named
+    assert not found.described
+    assert found.location is not None and found.location.tensor == "x"
+
+
+def test_one_line_in_a_loop_is_one_mistake() -> None:
+    evidence = []
+    for problem in drawn(12):
+        gradients = Planted((("weight_mean_taken_again", None),)).answer(problem).gradients
+        evidence.append(Evidence(problem, gradients))
+    (named,) = diagnose(evidence).named
+    assert named.mistake.name == "weight_mean_taken_again"
+    assert len(named.places) > 1
+
+
+def test_a_mistake_that_cannot_be_made_there_changes_nothing() -> None:
+    for problem in drawn(30):
+        entry = CATALOGUE["softmax_diagonal_only"]
+        if not list(places(problem, entry)):
+            right = backward_with(problem, None, {})
+            spoilt = backward_with(problem, None, {Place("activation", 0): entry})
+            assert all(np.array_equal(right[n], spoilt[n], equal_nan=True) for n in right)
+            return
+    raise AssertionError("no problem without a softmax was drawn")
+
+
+RNG = np.random.default_rng(1)
+RIGHT = [RNG.standard_normal((n, 4)) for n in (2, 3, 5)]
+DESCRIBED = [
+    (lambda a: a.T, "transpose"),
+    (lambda a: -a, "-1 times"),
+    (lambda a: a * len(a), "N times the right one"),
+    (lambda a: 2 * a / len(a), "2 · 1/N of the right one"),
+    (lambda a: np.abs(a), "some signs are not"),
+    (lambda a: a[::-1], "rows are the right ones in another order"),
+    (lambda a: a[:, [1, 0, 2, 3]], "columns are the right ones in another order"),
+    (lambda a: np.where(np.arange(4) < 3, a, 0), "last column is zero"),
+    (lambda a: np.where(a > 0, a, 0), "some of its entries are zero"),
+    (lambda a: np.zeros_like(a), "all zeros"),
+    (lambda a: a + 0.25 * np.ones(4), "1/4 · ones is added"),
+    (lambda a: a * np.arange(1.0, 5.0), "multiplied by count"),
+    (lambda a: a.astype(np.float32).astype(float), "float32"),
+    (lambda a: np.full_like(a, np.nan), "nan or inf"),
+    (lambda a: a.ravel(), "the shape is not"),
+    (lambda a: np.stack([a / 2, a / 2]), "a sum is missing"),
+    (lambda a: a * np.log(2 + np.arange(a.size)).reshape(a.shape), ""),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), DESCRIBED, ids=[said for _, said in DESCRIBED])
+def test_relations_are_put_in_words(spoil: object, said: str) -> None:
+    pairs = [
+        Pair(spoil(a), a, {"ones": np.ones(4), "count": np.arange(1.0, 5.0)}, {"N": len(a)})  # type: ignore[operator]
+        for a in RIGHT
+    ]
+    found = describe(pairs)
+    assert said in found if said else found == ""
+
+
+def test_what_agrees_is_not_described() -> None:
+    assert describe([Pair(a, a) for a in RIGHT]) == ""
