@@ -46,10 +46,9 @@ def torch_compile(problem: Problem) -> Prepared:
 
 
 def jax_jit(problem: Problem) -> Prepared:
-    """JAX: jit(value_and_grad), waited for."""
+    """JAX: jit(value_and_grad), waited for. Its process has JAX_ENABLE_X64 set."""
     import jax
 
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     jnp = jax.numpy
     hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[_hidden(problem)]
     depth = len(problem.network.layers)

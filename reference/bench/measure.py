@@ -67,7 +67,7 @@ class Result(msgspec.Struct, frozen=True):
 def environment(threads: int | None) -> dict[str, str]:
     """Return the variables under which a plan's process runs."""
     kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
-    return {**kept, **(_ONE_THREAD if threads == 1 else {}), "PYTHONHASHSEED": "0"}
+    return {**kept, **(_ONE_THREAD if threads == 1 else {}), "JAX_ENABLE_X64": "1"}
 
 
 def interleave(

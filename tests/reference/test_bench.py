@@ -1,0 +1,267 @@
+"""The bench: contestants do the same work, a slow step is caught, rows are as promised."""
+
+import json
+import time
+import xml.etree.ElementTree as ElementTree
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from manual_backprop.fast import compile_step
+from manual_backprop.network import backward, forward
+from manual_backprop.spec import InvalidInput
+from reference.bench import command, guard, harness, steps
+from reference.bench.cases import Case, floor_of, problem_of
+from reference.bench.contestants import CONTESTANTS, takes, unavailable
+from reference.bench.measure import (
+    Plan,
+    Result,
+    Timing,
+    environment,
+    interleave,
+    quartiles,
+    run,
+    shares_of,
+)
+from reference.bench.picture import picture
+from reference.bench.text import render
+from reference.compare import distance
+from reference.judge import SCREEN
+
+SMALL = Case((4, 8, 3), 4)
+# Half a minute of compiling; the bench itself compares its numbers with the clock only.
+SLOW = ("torch_compile",)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", [n for n in CONTESTANTS if n not in SLOW])
+def test_every_contestant_computes_our_gradients(name: str, dtype: Any, activation: Any) -> None:
+    if unavailable(name):
+        pytest.skip(unavailable(name) or "")
+    problem = problem_of(Case((6, 9, 7, 4), 5, dtype, activation))
+    with _float64_in_jax() if name == "jax_jit" else nullcontext():
+        call, gradients = CONTESTANTS[name](problem)
+        call()
+        found = gradients(call())
+    expected = backward(problem, forward(problem))
+    for parameter in problem.parameters:
+        far = distance(parameter, name, "plain", found[parameter], expected[parameter])
+        assert far.scaled <= SCREEN * np.finfo(dtype).eps / 2, far
+
+
+def _float64_in_jax() -> Any:
+    import jax
+
+    return jax.enable_x64(True)
+
+
+def test_an_unknown_contestant_is_named() -> None:
+    with pytest.raises(InvalidInput, match="implementation='numpi': expected one of numpy_plain"):
+        unavailable("numpi")
+
+
+def test_torch_compile_is_asked_where_it_is_worth_it() -> None:
+    asked = [
+        takes("torch_compile", Case((4, 8, 3), 4, dtype, activation))
+        for dtype in ("float64", "float32")
+        for activation in ("tanh", "relu")
+    ]
+    assert asked == [False, False, True, False]
+
+
+def test_the_floor_makes_the_step_s_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, sizes = Case((5, 7, 3), 4), []
+
+    def matmul(a: Any, b: Any, out: Any) -> None:
+        sizes.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
+        assert out.shape == (a @ b).shape
+
+    monkeypatch.setattr(np, "matmul", matmul)
+    floor_of(case)()
+    assert len(sizes) == 5  # two forward, two for the weights, one for the layer below
+    assert sum(sizes) == case.flops
+
+
+def test_interleaving_measures_each_by_itself() -> None:
+    calls = {"floor": lambda: time.sleep(0.001), "thrice": lambda: time.sleep(0.003)}
+    samples = interleave(calls, 0.05, time.perf_counter)
+    medians = {name: quartiles(values)[1] for name, values in samples.items()}
+    assert len(samples["floor"]) == len(samples["thrice"])
+    assert 0.001 <= medians["floor"] < medians["thrice"]
+
+
+def test_the_shares_are_of_the_whole() -> None:
+    step, least = (compile_step(problem_of(Case(w, 4))) for w in ((4, 8, 3), (1, 1, 1)))
+    with np.errstate(all="ignore"):
+        shares = shares_of(step, least, 0.05)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert all(0.0 <= share <= 1.0 for share in shares.values())
+
+
+def test_the_process_runs_without_the_variables_that_slow_openblas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "1")
+    assert not {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} & environment(1).keys()
+    assert environment(1)["OMP_NUM_THREADS"] == "1"
+    assert environment(None).get("OPENBLAS_NUM_THREADS") != "1"
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    """A real measurement, in a process of its own."""
+    cases = [steps.fields(case) for case in (SMALL, Case((3, 5, 2), 7, "float32", "relu"))]
+    return steps.measure(Plan(cases, ["numpy_plain", "numpy_fast"], 1, 0.1, True, True))
+
+
+def test_rows_say_what_was_timed(result: Result) -> None:
+    assert [(row.shape, row.batch, row.dtype, row.implementation) for row in result.rows] == [
+        (shape, batch, dtype, name)
+        for shape, batch, dtype in (("4-8-3", 4, "float64"), ("3-5-2", 7, "float32"))
+        for name in ("floor", "numpy_plain", "numpy_fast")
+    ]
+    assert any("openblas" in kernel.lower() or "mkl" in kernel.lower() for kernel in result.kernels)
+    for row in result.rows:
+        assert row.quartiles[0] <= row.seconds <= row.quartiles[1]
+        assert (row.ratio_to_floor == 1.0) == (row.implementation == "floor")
+    fast = [row for row in result.rows if row.implementation == "numpy_fast"]
+    plain = [row for row in result.rows if row.implementation == "numpy_plain"]
+    for quick, slow in zip(fast, plain, strict=True):
+        assert quick.seconds < slow.seconds
+        assert (quick.memory_bytes or 0) < (slow.memory_bytes or 0)
+
+
+def test_the_text_has_every_ratio(result: Result) -> None:
+    text = render(result)
+    for row in result.rows:
+        assert row.shape in text
+        if row.implementation != "floor":
+            assert f" {row.ratio_to_floor:.2f} |" in text
+    assert "Where the fast step's time goes" in text
+
+
+def test_a_contestant_that_fails_is_skipped_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(problem: Any) -> Any:
+        raise RuntimeError("no compiler\nand a long story")
+
+    monkeypatch.setitem(CONTESTANTS, "numpy_plain", broken)
+    plan = Plan([steps.fields(SMALL)], ["numpy_plain", "numpy_fast"], 1, 0.01)
+    found = run(plan)
+    assert found.skipped == {"numpy_plain": "RuntimeError: no compiler"}
+    assert [row.implementation for row in found.rows] == ["floor", "numpy_fast"]
+
+
+def timing(ratio: float, name: str = "numpy_fast", low: float | None = None) -> Timing:
+    return Timing(
+        *("4-8-3", 4, "float64", "tanh", name, 1),
+        seconds=ratio,
+        quartiles=(low or ratio, ratio),
+        ratio_to_floor=ratio,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "alarm"),
+    [(3.0, 3.0, False), (3.7, 3.7, False), (3.9, 3.9, True), (9.0, 3.0, False), (1.0, 1.0, False)],
+)
+def test_the_guard_knows_noise_from_a_regression(ratio: float, low: float, alarm: bool) -> None:
+    history = guard.remember({}, [timing(3.0), timing(1.0, "floor")])
+    assert bool(guard.regressions(history, [timing(ratio, low=low)])) == alarm
+
+
+def test_a_noisy_history_is_given_its_spread() -> None:
+    history = {guard.key_of(timing(1.0)): guard.Entry([2.0, 3.0, 4.0])}
+    assert guard.regressions(history, [timing(5.9)]) == []
+    assert guard.regressions(history, [timing(6.1)]) == [
+        "numpy_fast 4-8-3 4 float64 tanh: 6.10 times the floor, usually 3.00, at most 6.00"
+    ]
+
+
+def test_the_guard_catches_a_step_that_allocates_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted regression: the fast step computes as the plain one does."""
+    plan = Plan([steps.fields(SMALL)], ["numpy_fast"], 1, 0.05, clock="cpu")
+    history = guard.remember({}, run(plan).rows)
+    monkeypatch.setitem(CONTESTANTS, "numpy_fast", CONTESTANTS["numpy_plain"])
+    (alarm,) = guard.regressions(history, run(plan).rows)
+    assert alarm.startswith("numpy_fast 4-8-3 4 float64 tanh")
+
+
+def test_the_history_is_kept_short_and_read_back(tmp_path: Path) -> None:
+    history: dict[str, guard.Entry] = {}
+    for run_ in range(30):
+        history = guard.remember(history, [timing(1.0 + run_), timing(1.0, "torch_eager")])
+    guard.write(tmp_path / "history.json", history)
+    assert guard.read(tmp_path / "history.json") == history
+    assert guard.read(tmp_path / "none.json") == {}
+    (entry,) = history.values()
+    assert entry.ratios == [float(k) for k in range(11, 31)]
+
+
+def test_the_history_in_the_repository_knows_every_watched_case() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "history.json"
+    history = guard.read(path)
+    assert len(history) == 2 * 3 * 2 * 2  # implementations, shapes, dtypes, activations
+    assert all(ratio > 0.5 for entry in history.values() for ratio in entry.ratios)
+
+
+def test_the_picture_has_a_cell_for_every_pair() -> None:
+    rows = [
+        msgspec.structs.replace(timing(1.0, name), shape=f"{w}-{w}-{w}-10", batch=b, seconds=s)
+        for w in steps.WIDTHS
+        for b in steps.BATCHES
+        for name, s in (("numpy_fast", 1.0), ("torch_eager", 16.0), ("jax_jit", 0.5))
+    ]
+    root = ElementTree.fromstring(picture(rows, "a < b"))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    cells = len(steps.WIDTHS) * len(steps.BATCHES)
+    assert texts.count("16") == cells + 2 + 2  # beside the width and the batch 16 of both panels
+    assert texts.count("0.5") == cells
+
+
+def test_json_has_the_promised_fields(
+    result: Result, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(steps, "steps", lambda *_: result)
+    monkeypatch.setattr(steps, "sweep", lambda *_: result)
+    printed = command.bench("steps", True, tmp_path / "sweep.svg", "wall", print)
+    found = json.loads(printed)
+    promised = {"shape", "batch", "dtype", "implementation", "seconds", "ratio_to_floor"}
+    assert all(promised <= row.keys() for row in found["rows"])
+    assert "numpy" in found["environment"]
+    assert (tmp_path / "sweep.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stpes", False, None, "wall"), "bench 'stpes': expected one of steps, throughput"),
+        (("steps", False, None, "sun"), "clock='sun': expected one of wall, cpu"),
+        (("judge", False, Path("x.svg"), "wall"), "picture: only steps are drawn"),
+    ],
+)
+def test_bad_input_is_named(arguments: Any, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        command.bench(*arguments, print)
+
+
+def test_the_check_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "load", lambda *_: _only_manual())
+    monkeypatch.setattr(harness, "BLOCK", 32)
+    rates = harness.oracles()
+    assert [rate.implementation for rate in rates] == ["manual", "compile_step"]
+    assert "manual" in harness.render(rates)
+    assert all(rate.per_second == pytest.approx(1 / rate.seconds) for rate in rates)
+
+
+def _only_manual() -> dict[str, Any]:
+    from reference.oracles.manual import Manual
+
+    return {"manual": Manual()}
