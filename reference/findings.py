@@ -59,8 +59,6 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
         example=case,
         # The layer's number says where in one network; what is common to a cause is the kind.
         step="" if benign else step.rsplit(".", 1)[-1],
-        # Rounding has one cause whatever the regime; that it was met is the cells' to say.
-        regime="" if benign else one.cell.regime,
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,
@@ -80,7 +78,8 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
 def fingerprint(finding: Finding) -> tuple[str, ...]:
     """Return what findings of one cause share."""
     f = finding
-    return (f.verdict, f.operation, f.step, f.regime, f.dtype, f.kind)
+    # Not the regime: a wrong slope is one cause in all ten. The cells say where it was met.
+    return (f.verdict, f.operation, f.step, f.dtype, f.kind)
 
 
 def network_shape(network: Network) -> NetworkShape:

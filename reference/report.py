@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, Tally
+from reference.problems import DTYPES
+from reference.regimes import REGIMES
 from reference.store import NAME, Store
 from reference.workers import LocalPool, Setting, finish
 from reports.folder import claim_folder, write_report
@@ -101,10 +105,10 @@ def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:
         seed=plan.seed,
         problems=plan.problems,
         version=environment.get("manual-backprop", ""),
-        dtypes=plan.dtypes,
-        activations=plan.activations,
-        losses=plan.losses,
-        regimes=plan.regimes,
+        dtypes=plan.dtypes or DTYPES,
+        activations=plan.activations or tuple(ACTIVATIONS),
+        losses=plan.losses or tuple(LOSSES),
+        regimes=plan.regimes or tuple(REGIMES),
         oracles=tuple(_named(oracles, environment)),
         verdicts=tally.verdicts,
         entries=tally.entries,
