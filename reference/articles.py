@@ -119,4 +119,6 @@ def audit_text(found: Sequence[records.Claim]) -> str:
         lines += [f"  {'':18}   {name}: {text}" for name, text in told.items() if text]
     counts = Counter(one.verdict.split("(")[0] for one in found)
     told_counts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    return "\n".join([*lines[1:], "", f"{len(found)} claims: {told_counts}"])
+    return "\n".join(
+        [*lines[1:], "", f"{len(found)} claim{'s' * (len(found) != 1)}: {told_counts}"]
+    )

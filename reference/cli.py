@@ -57,6 +57,7 @@ def report(
     from reference.progress import progress_bar
     from reference.report import Interrupted
     from reference.report import report as run
+    from reference.sections import SECTIONS
     from reports.text import render_text
 
     plan = Plan(
@@ -75,6 +76,7 @@ def report(
                 out,
                 workers=workers,
                 scheduler=scheduler,
+                sections=tuple(SECTIONS),
                 resume=resume,
                 fresh=fresh,
                 progress=progress,
@@ -128,6 +130,9 @@ def articles(
         list[str] | None,
         typer.Argument(metavar="[NNN|FILE]...", help="Numbers, or Python files with an ARTICLE."),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also put the claims into this report's folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decide every printed claim of the five articles, or of your own, by evaluating it."""
@@ -137,6 +142,10 @@ def articles(
     from reference.articles import audit, audit_text
 
     found = audit(target or ARTICLES)
+    if report is not None:
+        from reports.folder import update_report
+
+        update_report(report, found)
     typer.echo(
         json.dumps(msgspec.to_builtins(found), indent=1, ensure_ascii=False)
         if as_json
