@@ -12,7 +12,9 @@ import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan
+from reference.sections import section
 from reference.workers import Setting, in_worker, setting_here
+from reports.records import Record
 
 SECONDS_TO_CONNECT = 10
 
@@ -45,6 +47,11 @@ class DaskPool:
         """Ask a worker what the numbers are computed with."""
         setting: Setting = self._executor.submit(setting_here, oracles).result()
         return setting
+
+    def section(self, name: str) -> "Future[list[Record]]":
+        """Make a section of the report on the cluster."""
+        future: Future[list[Record]] = self._executor.submit(section, name)
+        return future
 
     def submit(
         self, plan: Plan, start: int, stop: int, absent: Mapping[str, str]

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +41,15 @@ def report(
     *,
     workers: int = 2,
     scheduler: str | None = None,
+    sections: Sequence[str] = (),
     resume: bool = False,
     fresh: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Summary:
-    """Run the plan (or what is left of it) and write the report into `out`."""
+    """Run the plan (or what is left of it) and write the report into `out`.
+
+    `sections` names what is added beside the run; see `reference.sections`.
+    """
     if workers < 1:
         raise InvalidInput(f"workers={workers}: expected at least 1")
     began = time.monotonic()
@@ -68,12 +72,14 @@ def report(
             left = [block for block in plan.blocks() if block[0] not in done]
             finished = plan.problems - sum(stop - start for start, stop in left)
             progress(finished, plan.problems)
+            extra = [pool.section(name) for name in sections]
             for result in finish(plan, left, pool.submit):
                 store.add(result)
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
-        seconds = time.monotonic() - began
-        summary = write_report(out, records_of(plan, store, setting), {"seconds": seconds})
+            made = [record for future in extra for record in future.result()]
+        records = [*records_of(plan, store, setting), *made]
+        summary = write_report(out, records, {"seconds": time.monotonic() - began})
         store.remove()
         return summary
     except KeyboardInterrupt:

@@ -19,7 +19,8 @@ from manual_backprop.network import Problem
 from reference.campaign import BLOCK, BlockResult, Plan, merge_results, run_block, statuses
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
-from reports.records import OracleStatus
+from reference.sections import section
+from reports.records import OracleStatus, Record
 
 SECONDS_PER_BLOCK = 120.0
 """A block that takes longer hangs: hundreds of times what a block takes, compilation included."""
@@ -85,6 +86,11 @@ class LocalPool:
         """Ask a worker what the numbers are computed with; this process loads no framework."""
         setting: Setting = self._pool.schedule(setting_here, args=[oracles]).result()
         return setting
+
+    def section(self, name: str) -> "Future[list[Record]]":
+        """Make a section of the report in a worker."""
+        future: Future[list[Record]] = self._pool.schedule(section, args=[name])
+        return future
 
     def submit(
         self, plan: Plan, start: int, stop: int, absent: Mapping[str, str]
