@@ -200,7 +200,7 @@ class Tape:
     def fill(self, operand: Any, shape: tuple[int, ...]) -> Any:
         """Return the operand repeated to the shape, every entry in memory."""
         plain = _plain(operand)
-        if plain.shape == shape and all(plain.strides):
+        if plain.shape == shape and not _repeats(plain):
             return operand
         plain = np.broadcast_to(plain, shape).copy()
         return (
@@ -275,8 +275,13 @@ def _plain(operand: Any) -> Any:
 def _number_again(operand: Any) -> Any:
     """Return a number that was repeated by broadcasting as a number: NumPy's loops prefer that."""
     plain = np.asarray(_plain(operand))
-    repeated = plain.ndim > 0 and not any(plain.strides)
-    return operand[(0,) * plain.ndim] if repeated else operand
+    return operand[(0,) * plain.ndim] if plain.ndim and not any(plain.strides) else operand
+
+
+def _repeats(array: Array) -> bool:
+    """Tell whether broadcasting shows an entry more than once."""
+    steps = zip(array.shape, array.strides, strict=True)
+    return any(length > 1 and not stride for length, stride in steps)
 
 
 def _kind(operand: Any) -> Any:
