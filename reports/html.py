@@ -56,9 +56,15 @@ def render_html(summary: Summary) -> str:
     return _page("index.html", summary=_shown(summary.run, summary), **_sections(summary))
 
 
-def render_page(template: str, **values: Any) -> str:
-    """Return another page of the same look."""
-    return _page(template, **values)
+def render_page(
+    template: str,
+    *,
+    styles: Sequence[str] = ("page.css",),
+    scripts: Sequence[str] = ("page.js",),
+    **values: Any,
+) -> str:
+    """Return another page of the same look; it may add a style and a script of its own."""
+    return _page(template, styles, scripts, **values)
 
 
 def _shown(run: Record, summary: Summary) -> Summary:
@@ -267,12 +273,19 @@ def _environment() -> Environment:
     return environment
 
 
-def _page(template: str, **values: Any) -> str:
+def _page(
+    template: str,
+    styles: Sequence[str] = ("page.css",),
+    scripts: Sequence[str] = ("page.js",),
+    **values: Any,
+) -> str:
     environment = _environment()
     loader = environment.loader
     assert loader is not None
-    style = loader.get_source(environment, "page.css")[0]
-    script = loader.get_source(environment, "page.js")[0]
+    style, script = (
+        "".join(loader.get_source(environment, name)[0] for name in names)
+        for names in (styles, scripts)
+    )
     # The policy admits this style and this script by their digest and nothing else at all: what a
     # record might smuggle in would not run, and nothing can be fetched.
     policy = (

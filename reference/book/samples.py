@@ -40,6 +40,7 @@ _TARGETS: Mapping[str, tuple[float, ...]] = {
     "unit": (0.0, 0.25, 0.8, 1.0),
     "sign": (-1.0, 1.0),
     "count": (0.0, 1.0, 4.0),
+    "simplex": (0.0, 0.2, 0.75, 1.0),
 }
 _COTANGENT = (1.5, -0.75, 2.25, 0.5)
 _CLASSES = 4

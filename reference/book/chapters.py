@@ -1,0 +1,191 @@
+"""Builds the book: every operation of the registries, in their order; what is unchecked fails.
+
+The docstring's formulas are checked against the definition, the code that is shown is the code
+that runs, the accuracies and kinks are measured and proven while the book is built.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType
+from typing import Any
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import Activation, Counterpart, Loss, Operation
+from reference.book import mistaken
+from reference.book.checking import Checked, Docstring, Fault, check
+from reference.book.deriving import derive
+from reference.book.measuring import accuracy, installed, kink_rows
+from reference.book.plotting import plot
+from reference.book.samples import LETTERS
+from reports.book import AccuracyRow, Book, Chapter, Paragraph, Set
+from reports.records import Convention
+
+KINDS = (LAYERS, ACTIVATIONS, LOSSES)
+
+
+class Unchecked(Exception):
+    """A book that must not be built: formulas that are wrong, or that nothing checked."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        are = "formula is" if len(faults) == 1 else "formulas are"
+        super().__init__(f"{len(faults)} {are} wrong or unchecked:\n{lines}")
+        self.faults = tuple(faults)
+
+
+def operations() -> list[Operation]:
+    """Return every operation of the registries."""
+    return [operation for registry in KINDS for operation in registry.values()]
+
+
+def kind_of(operation: Operation) -> str:
+    """Return "activation", "loss" or "layer"."""
+    if isinstance(operation, Activation):
+        return "activation"
+    return "loss" if isinstance(operation, Loss) else "layer"
+
+
+def build(
+    chosen: Iterable[Operation] | None = None,
+    implementations: Sequence[str] = ("manual", "torch", "jax"),
+    ledger: Sequence[Convention] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Book:
+    """Check and measure everything; a formula that is wrong or unchecked is `Unchecked`."""
+    found = operations() if chosen is None else list(chosen)
+    progress(f"checking the formulas of {len(found)} operations")
+    docstrings = {operation.name: check(operation) for operation in found}
+    if faults := [fault for d in docstrings.values() for fault in d.faults]:
+        raise Unchecked(faults)
+    versions = installed(implementations)
+    progress(f"measuring {', '.join(versions)} against the proven values")
+    pointwise = [o for o in found if isinstance(o, (Activation, Loss))]
+    measured = accuracy(pointwise, tuple(versions))
+    rows = committed_ledger() if ledger is None else ledger
+    chapters = tuple(
+        _chapter(
+            operation,
+            docstrings[operation.name],
+            measured.get(operation.name, ()),
+            [row for row in rows if row.operation == operation.name],
+            tuple(versions),
+        )
+        for operation in found
+    )
+    kinds = dict.fromkeys(kind_of(operation) for operation in found)
+    return Book(chapters, {kind: mistaken.general(kind) for kind in kinds}, versions)
+
+
+def committed_ledger() -> list[Convention]:
+    """Return the ledger of the installed versions, or nothing where none was made."""
+    from importlib import metadata
+
+    from reference import ledger
+
+    try:
+        path = ledger.path()
+    except metadata.PackageNotFoundError:
+        return []
+    return ledger.read(path) if path.exists() else []
+
+
+def _chapter(
+    operation: Operation,
+    docstring: Docstring,
+    measured: tuple[AccuracyRow, ...],
+    conventions: Sequence[Convention],
+    implementations: Sequence[str],
+) -> Chapter:
+    pointwise = isinstance(operation, (Activation, Loss))
+    by_row = pointwise and _by_row(operation)
+    return Chapter(
+        name=operation.name,
+        kind=kind_of(operation),
+        signature=_signature(operation),
+        paragraphs=_paragraphs(docstring),
+        counterparts={
+            "PyTorch": _called(operation.torch),
+            "JAX": _called(operation.jax),
+        },
+        parameters={
+            LETTERS.get(name, name) if LETTERS.get(name, name) == name
+            else f"{LETTERS[name]}, {name}": f"{p.default:g}"
+            for name, p in operation.parameters.items()
+        },
+        code=source(operation),
+        steps=derive(operation, docstring),
+        plot=plot(operation),
+        accuracy=measured,
+        unit="a slope's unit is that of the largest in its row" if by_row else "",
+        kinks=tuple(kink_rows(operation, implementations)) if pointwise else (),  # type: ignore[arg-type]
+        conventions=tuple(conventions),
+        mistakes=mistaken.own(operation),
+    )  # fmt: skip
+
+
+def _by_row(operation: Any) -> bool:
+    return operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
+
+
+def _signature(operation: Operation) -> str:
+    if isinstance(operation, Activation):
+        return "over the last axis" if operation.rowwise else "elementwise"
+    if isinstance(operation, Loss):
+        shape = "one number an entry" if operation.elementwise else "one number a row"
+        return f"{shape}; predictions {operation.predictions}, targets {' or '.join(operation.targets)}"
+    return "with parameters"
+
+
+def _called(counterpart: Counterpart) -> str:
+    if counterpart.composed:
+        return "composed of its primitives"
+    keywords = ", ".join(f"{name}={value!r}" for name, value in counterpart.keywords.items())
+    return f"{counterpart.name}({keywords})" if keywords else counterpart.name
+
+
+def _paragraphs(docstring: Docstring) -> tuple[Paragraph, ...]:
+    return tuple(
+        Paragraph(block.display, tuple(p if isinstance(p, str) else shown(p) for p in block.pieces))
+        for block in docstring.blocks
+    )
+
+
+def shown(checked: Checked) -> Set:
+    """Return a checked formula as the page shows it."""
+    formula = checked.formula
+    return Set(formula.node, formula.text, checked.kind, checked.samples, checked.digits)
+
+
+def source(operation: Operation) -> str:
+    """Return the code of forward and backward and of the helpers they call, without its prose.
+
+    What is shown is what runs; docstrings and comments hold formulas that nothing here checks.
+    """
+    parts: list[str] = []
+    seen: set[str] = set()
+
+    def add(function: FunctionType) -> None:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        assert isinstance(tree, ast.FunctionDef)
+        tree.decorator_list = []
+        if isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
+            del tree.body[0]
+        called = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name)]
+        for name in dict.fromkeys(called):
+            helper = function.__globals__.get(name)
+            own = isinstance(helper, FunctionType) and helper.__module__.startswith(
+                function.__module__.split(".")[0]
+            )
+            if own and name not in seen:
+                seen.add(name)
+                add(helper)
+        parts.append(ast.unparse(tree))
+
+    for function in (operation.forward, operation.backward):
+        assert isinstance(function, FunctionType)
+        add(function)
+    return "\n\n".join(parts)

@@ -1,0 +1,129 @@
+"""The catalogue's mistakes as the book shows them: each is executed, and what it changes measured.
+
+What is shown is the code that ran, so nothing in this part of a chapter is unchecked.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import Activation, FloatArray, LayerOperation, Loss, Operation
+from reference.book.measuring import batch
+from reference.mistakes import CATALOGUE, ActivationLine, DenseLine, Line, LossLine, Mistake
+from reference.mistakes.catalogue import right_of
+from reports.book import MistakeRow
+
+KINDS = {
+    "layer": ("weight", "bias", "below"),
+    "activation": ("activation",),
+    "loss": ("loss",),
+}
+
+
+def own(operation: Operation) -> tuple[MistakeRow, ...]:
+    """Return the mistakes about an operation's own formula, with what each changes."""
+    if isinstance(operation, LayerOperation):
+        return ()
+    found = [m for m in CATALOGUE.values() if operation.name in m.operations]
+    lines = _lines(operation)
+    return tuple(_row(mistake, lines) for mistake in found)
+
+
+def general(kind: str) -> tuple[MistakeRow, ...]:
+    """Return the mistakes that any operation of a kind invites."""
+    lines: list[Line] = [_dense(4, 3, 3), _dense(4, 2, 3), _dense(3, 3, 3), _dense(6, 3, 2)]
+    if kind == "activation":
+        lines = [line for operation in ACTIVATIONS.values() for line in _lines(operation)]
+    elif kind == "loss":
+        lines = [line for operation in LOSSES.values() for line in _lines(operation)]
+    found = [m for m in CATALOGUE.values() if m.line in KINDS[kind] and not m.operations]
+    return tuple(_row(mistake, lines) for mistake in found)
+
+
+def _row(mistake: Mistake, lines: Iterable[Line]) -> MistakeRow:
+    changes = [_change(mistake, line) for line in lines if mistake.applies(line)]
+    change = max(changes) if changes else None
+    return MistakeRow(mistake.name, mistake.sentence, _code(mistake), change)
+
+
+def _change(mistake: Mistake, line: Line) -> float:
+    """Return the largest change of an entry, relative to the largest entry of the right line."""
+    right = np.asarray(right_of(mistake.line, line), np.float64)
+    wrong = np.asarray(mistake.make(line), np.float64)
+    with np.errstate(all="ignore"):
+        difference = np.abs(wrong - right)
+    if not np.isfinite(difference).all():
+        return float("inf")
+    return float(difference.max() / (np.abs(right).max() or 1.0))
+
+
+def _code(mistake: Mistake) -> str:
+    """Return the wrong line: the body of the function that makes it."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(mistake.transform)))
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    body = [b for b in function.body if not _is_text(b) and not isinstance(b, ast.Assert)]
+    return "\n".join(ast.unparse(b) for b in body)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _cotangent(shape: tuple[int, ...]) -> FloatArray:
+    return np.resize([1.0, -0.5, 2.0, 0.25, -1.5], shape).astype(np.float64)
+
+
+def _lines(operation: Any) -> list[Line]:
+    """Return the operation's line of a backward at a few of the book's fixed inputs.
+
+    The parameters are not the usual ones, which hide a mistake: α = 1 left out changes nothing.
+    """
+    given = batch(operation, "float64")
+    parameters = {name: p.choices[-1] for name, p in operation.parameters.items()}
+    keep = slice(0, 24)
+    x = given.x[keep]
+    if not given.by_row:
+        x = x.reshape(8, 3)
+    if isinstance(operation, Activation):
+        y = operation.forward(x, **parameters)
+        dy, below = _cotangent(y.shape), _cotangent(x.shape)
+        return [ActivationLine(operation, parameters, x, y, dy, below)]
+    assert isinstance(operation, Loss)
+    assert given.targets is not None
+    targets = given.targets[keep]
+    arrays = {name: array[keep] for name, array in given.arrays.items()}
+    if not given.by_row:
+        targets = targets.reshape(8, 3)
+        arrays = {name: array.reshape(8, 3) for name, array in arrays.items()}
+    for name, extent in operation.arrays.items():
+        if extent == "classes":
+            arrays[name] = np.linspace(0.5, 2.0, x.shape[-1])
+    if "ignore_index" in parameters and np.issubdtype(targets.dtype, np.integer):
+        targets = np.where(np.arange(len(targets)) % 5, targets, int(parameters["ignore_index"]))
+    arguments = {**parameters, **arrays}
+    losses = operation.forward(x, targets, **arguments)
+    count = float(operation.count(losses, targets, **arguments))
+    weights = np.abs(_cotangent((len(x),)))
+    column = weights.reshape(-1, *[1] * (losses.ndim - 1))
+    return [
+        LossLine(
+            operation, arguments, x, targets, losses,
+            np.array(np.broadcast_to(column / divisor, losses.shape)), divisor, reduction, weights,
+        )
+        for reduction, divisor in (("mean", count), ("sum", 1.0))
+    ]  # fmt: skip
+
+
+def _dense(batch: int, inside: int, outside: int) -> Line:
+    draw = np.random.default_rng(3)
+    shapes = ((batch, inside), (inside, outside), (outside,), (batch, outside))
+    x, weight, bias, dz = (draw.standard_normal(shape) for shape in shapes)
+    da, before = draw.standard_normal(dz.shape), draw.standard_normal(x.shape)
+    return DenseLine(x, dz, weight, bias, da, before)

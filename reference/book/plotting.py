@@ -1,0 +1,128 @@
+"""f and f′ as points, by the arbiter: broken at every kink, so that a jump is drawn as a jump."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from manual_backprop.spec import Activation, Loss, Operation
+from reference.kinks import kinks
+from reference.oracles.balls import exact, precision
+from reference.oracles.local import at_number, at_row, constants
+from reports.book import Curve, Plot
+
+_POINTS = 160
+_TARGETS = {"real": 0.5, "unit": 0.75, "sign": 1.0, "count": 2.0, "simplex": 0.5}
+_REST = (0.0, 1.0)
+"""The other entries of a row of three."""
+
+
+def plot(operation: Operation) -> Plot | None:
+    """Return the curves of an operation; a layer has none."""
+    if not isinstance(operation, (Activation, Loss)):
+        return None
+    low, high = _window(operation)
+    at: tuple[float, ...] = ()
+    arguments = constants(operation.defaults())
+    across = "x" if isinstance(operation, Activation) else "y"
+    if isinstance(operation, Activation) and not operation.rowwise:
+        at = kinks(operation.name, tuple(operation.defaults().items()))
+        note = ""
+        function = _of_number(operation, (), arguments)
+    elif isinstance(operation, Loss) and operation.elementwise:
+        target = _TARGETS[operation.targets[0]]
+        own = {name: exact(0.5) for name in operation.arrays}
+        if not own:
+            at = kinks(operation.name, tuple(operation.defaults().items()), target)
+        note = ", ".join([f"t = {target:g}", *(f"{name} = 0.5" for name in own)])
+        function = _of_number(operation, (target,), {**arguments, **own})
+    else:
+        function, note = _of_row(operation, arguments, low)
+        across = f"{across}₁"
+    usual = ", ".join(f"{name} = {value:g}" for name, value in operation.defaults().items())
+    at = tuple(k for k in at if low < k < high)
+    name = "f" if isinstance(operation, Activation) else "L"
+    pieces = _pieces(function, low, high, at)
+    curves = (
+        Curve(name, tuple(tuple((x, y) for x, y, _ in piece) for piece in pieces)),
+        Curve(f"{name}′", tuple(tuple((x, s) for x, _, s in piece) for piece in pieces)),
+    )
+    return Plot(across, curves, at, "; ".join(filter(None, [note, usual])))
+
+
+def _window(operation: Activation | Loss) -> tuple[float, float]:
+    if isinstance(operation, Activation):
+        far = max((abs(k) for k in _all_kinks(operation)), default=0.0)
+        return -max(6.0, 1.4 * far), max(6.0, 1.4 * far)
+    return {
+        "real": (-4.0, 4.0),
+        "unit": (0.02, 0.98),
+        "simplex": (0.02, 0.98),
+        "log_simplex": (-4.0, 0.0),
+    }[operation.predictions]
+
+
+def _all_kinks(operation: Activation) -> tuple[float, ...]:
+    if operation.rowwise:
+        return ()
+    return kinks(operation.name, tuple(operation.defaults().items()))
+
+
+Point = tuple[float, float, float]
+
+
+def _pieces(
+    function: Callable[[Any], tuple[float, float]], low: float, high: float, at: Sequence[float]
+) -> list[list[Point]]:
+    """Evaluate between kinks, up to just beside them."""
+    ends = [low, *at, high]
+    found = []
+    with precision(128):
+        for left, right in zip(ends, ends[1:], strict=False):
+            count = max(2, round(_POINTS * (right - left) / (high - low)))
+            piece = []
+            for k in range(count + 1):
+                x = exact(left) + (exact(right) - exact(left)) * k / count
+                beside = exact(2) ** -60
+                if k == 0 and left != low:
+                    x = x + beside
+                if k == count and right != high:
+                    x = x - beside
+                value, slope = function(x)
+                piece.append((float(x.mid()), value, slope))
+            found.append(piece)
+    return found
+
+
+def _of_number(
+    operation: Operation, before: tuple[Any, ...], arguments: Any
+) -> Callable[[Any], tuple[float, float]]:
+    def function(x: Any) -> tuple[float, float]:
+        local = at_number(operation.definition, x, before, arguments)
+        return float(local.value.mid()), float(local.slope.mid())
+
+    return function
+
+
+def _of_row(
+    operation: Activation | Loss, arguments: Any, low: float
+) -> tuple[Callable[[Any], tuple[float, float]], str]:
+    """Return the first output as the first of three entries changes."""
+    rest: tuple[float, ...] = _REST
+    if isinstance(operation, Loss):
+        rest = {"simplex": (0.25, 0.25), "log_simplex": (-1.0, -1.5)}.get(
+            operation.predictions, _REST
+        )
+    before: tuple[Any, ...] = ()
+    across = "x" if isinstance(operation, Activation) else "y"
+    note = ", ".join(f"{across}{'₂₃'[k]} = {v:g}" for k, v in enumerate(rest))
+    if isinstance(operation, Loss):
+        soft = operation.targets[0] != "labels"
+        before = ([0.5, 0.25, 0.25],) if soft else (0,)
+        note += ", t = (0.5, 0.25, 0.25)" if soft else ", the label is class 1"
+
+    def function(x: Any) -> tuple[float, float]:
+        row = [x, *(exact(v) for v in rest)]
+        local = at_row(operation.definition, row, before, arguments)[0]
+        return float(local.value.mid()), float(local.slope[0].mid())
+
+    first = "output 1 by input 1; " if isinstance(operation, Activation) else ""
+    return function, f"{first}{note}"
