@@ -89,7 +89,8 @@ def tensors(problem: Problem) -> list[str]:
 
 def explain(evidence: Evidence, names: frozenset[str] | None = None) -> list[State]:
     """Return the smallest explanations of everything that was given, by all mistakes or by some."""
-    return _Search(evidence, names).run()
+    with np.errstate(all="ignore"):
+        return _Search(evidence, names).run()
 
 
 def candidates(name: LineName, line: Line, names: frozenset[str] | None = None) -> list[Option]:

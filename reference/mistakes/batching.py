@@ -169,7 +169,7 @@ def mean_counts_ignored(c: LossLine) -> Spoilt:
 
 
 @mistake("loss", "batching", wrong="δy = ∂L/∂y / divisor", right=_LOSS,
-         when=lambda c: c.weights is not None)  # fmt: skip
+         when=lambda c: c.weights is not None and c.divisor != 0)  # fmt: skip
 def sample_weights_left_out(c: LossLine) -> Spoilt:
     """The sample weights multiply the loss but are left out of the gradient."""
     return c.gradient(np.full_like(c.dL, 1 / c.divisor))

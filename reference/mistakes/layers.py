@@ -8,7 +8,7 @@ _WEIGHT, _BIAS, _BELOW = "∂L/∂W = xᵀ δz", "∂L/∂b = Σₙ δzₙ", "δ
 
 
 def _inside(line: DenseLine) -> bool:
-    return line.da is not None and line.da.shape == line.dz.shape
+    return line.da is not None and bool(line.da.shape == line.dz.shape)
 
 
 def _square(line: DenseLine) -> bool:
@@ -16,7 +16,7 @@ def _square(line: DenseLine) -> bool:
 
 
 def _wide(line: DenseLine) -> bool:
-    return line.weight.shape[1] > 1
+    return bool(line.weight.shape[1] > 1)
 
 
 # -- the weight ---------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ class Walk:
         """Return the line that the backward begins with."""
         problem, network = self.problem, self.problem.network
         operation = network.loss_operation
-        cotangent = np.array(losses_cotangent(problem, self.trace.losses))
+        with np.errstate(all="ignore"):  # where no label counts, the mean divides by 0
+            cotangent = np.array(losses_cotangent(problem, self.trace.losses))
         match network.reduction:
             case "mean":
                 arguments = problem.loss_arguments()

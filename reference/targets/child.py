@@ -31,7 +31,8 @@ def main() -> None:
         except EOFError:
             return
         try:
-            facts, found = {}, {}
+            facts: dict[str, Any] = {}
+            found: dict[str, Any] = {}
             match message["do"]:
                 case "open":
                     host, facts = _open(message)

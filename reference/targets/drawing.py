@@ -106,7 +106,7 @@ class _Maker:
         """
         (width,) = self.widths(1)
         layer = Layer(width, name, parameters, bias=False)
-        weight = {"layers.0.weight": np.eye(width)}
+        weight: dict[str, FloatArray] = {"layers.0.weight": np.eye(width)}
         return self._with_cotangent(layer, width, weight, self.normal(self.batch, width, scale=1.5))
 
     def dense(self) -> Problem:
@@ -145,8 +145,9 @@ class _Maker:
         z = self.normal(self.batch, classes)
         e = np.exp(z)
         rows = e / e.sum(axis=1, keepdims=True)
-        return {"real": z, "unit": 1 / (1 + np.exp(-z)), "simplex": rows,
-                "log_simplex": np.log(rows)}[domain]  # fmt: skip
+        found: dict[Domain, FloatArray] = {"real": z, "unit": 1 / (1 + np.exp(-z)), "simplex": rows,
+                "log_simplex": np.log(rows)}  # fmt: skip
+        return found[domain]
 
     def targets(
         self, operation: Loss, classes: int, kind: TargetKind | None = None
@@ -158,7 +159,7 @@ class _Maker:
                 return self.normal(*shape)
             case "unit":
                 values = self.rng.random(shape)
-                return np.rint(values) if self.rng.random() < 0.5 else values
+                return np.asarray(np.rint(values) if self.rng.random() < 0.5 else values)
             case "sign":
                 return np.where(self.rng.random(shape) < 0.5, -1.0, 1.0)
             case "count":

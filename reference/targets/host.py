@@ -146,7 +146,7 @@ def _belongs(value: Any, module: Any) -> bool:
     """Say whether a name is the module's own: what it only imported is not a target."""
     home = getattr(value, "__module__", None)
     if inspect.isfunction(value) or isinstance(value, type):
-        return home == module.__name__
+        return bool(home == module.__name__)
     return True
 
 

@@ -131,9 +131,10 @@ def _dense(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
         if cache is None and len(names) > 2:  # backward(dout, x, w, b)
             by_name = {"x": problem.x, "w": weight, "weight": weight, "weights": weight,
                        "b": bias, "bias": bias}  # fmt: skip
-            values = [by_name.get(n.lower(), cotangent) for n in names]
+            values: list[Any] = [by_name.get(n.lower(), cotangent) for n in names]
         else:
-            values = [cotangent, (problem.x, weight, bias) if cache is None else cache]
+            kept = (problem.x, weight, bias) if cache is None else cache
+            values = [cotangent, kept]
         return Given(out, name_gradients("dense", backward(*values)))
 
     return run

@@ -4,34 +4,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from targetsources import SOURCES
+from targetsources import SOURCES, inside
 
 import reference
 from manual_backprop.spec import InvalidInput
 from reference.check_report import write_report
 from reference.checker import check
-from reference.result import Result
 from reports.folder import read_report
 
 IDS = [name for name, *_ in SOURCES]
-
-
-def module(source: str) -> ModuleType:
-    made = ModuleType("made_for_a_test")
-    exec(source, vars(made))  # the tests' own text, above
-    for value in vars(made).values():
-        if callable(value) and getattr(value, "__module__", None) == "builtins":
-            value.__module__ = made.__name__
-    return made
-
-
-def inside(source: str, problems: int = 6, **options: Any) -> Result:
-    return check(dict(vars(module(source))), problems=problems, **options)
 
 
 @pytest.mark.parametrize(("name", "source", "right", "wrong", "diagnosis"), SOURCES, ids=IDS)

@@ -1,0 +1,114 @@
+"""The pytest plugin, run in sessions of its own."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from targetsources import DENSE_PAIR, SLOPE, inside
+
+from reference.check_report import write_report
+from reference.pytest_plugin import message
+from reference.result import Part, Result
+
+pytest_plugins = ["pytester"]
+
+# Installed, the plugin loads by itself; from a bare checkout it is named.
+_INSTALLED = any(e.value == "reference.pytest_plugin" for e in entry_points(group="pytest11"))
+PLUGIN = () if _INSTALLED else ("-p", "reference.pytest_plugin")
+
+WRONG = DENSE_PAIR.replace("dout.sum(axis=0)", "dout.mean(axis=0)")
+TESTS = """
+import layers, slopes, pytest
+
+def test_wrong(check_gradient):
+    check_gradient(layers)
+
+@pytest.mark.backprop(problems=4)
+def test_right(check_gradient):
+    result = check_gradient(slopes.sigmoid)
+    assert result.problems == EXPECTED
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _everything_loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Load what a check loads: pytester forgets modules, and torch does not bear a second import."""
+    write_report(inside(WRONG, 2), tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(layers=WRONG, slopes=SLOPE)
+    pytester.syspathinsert()
+    return pytester
+
+
+def test_the_message_carries_the_finding(session: pytest.Pytester) -> None:
+    session.makepyfile(TESTS.replace("EXPECTED", "4"))
+    ran = session.runpytest(*PLUGIN, "-p", "no:cacheprovider")
+    ran.assert_outcomes(passed=1, failed=1)
+    ran.stdout.fnmatch_lines(
+        [
+            "*affine_forward with affine_backward*",
+            "*WRONG in * of 40 problems*",
+            "*bias_mean_over_batch, in db*",
+            "*again: manual-backprop check layers --seed 0 --problems 40*",
+        ]
+    )
+
+
+def test_the_options_go_over_the_marker_and_the_page_is_written(session: pytest.Pytester) -> None:
+    session.makepyfile(TESTS.replace("EXPECTED", "3"))
+    ran = session.runpytest(
+        *PLUGIN, "--backprop-problems=3", "--backprop-seed=7", "--backprop-report=page"
+    )
+    ran.assert_outcomes(passed=1, failed=1)
+    ran.stdout.fnmatch_lines(["*--seed 7 --problems 3*", "gradient report: *index.html"])
+    assert "bias averages over the batch" in (session.path / "page" / "index.html").read_text()
+    targets = {one["target"] for one in json.loads((session.path / "page/check.json").read_text())}
+    assert targets == {"layers", "sigmoid"}
+
+
+HAND_OVER = """
+from reference.pytest_plugin import RESULTS
+from reference.result import Part, Result
+import pytest
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_one(request, n):
+    part = Part("form", f"part {n}", "by name", n, n, 0, {})
+    request.config.stash[RESULTS].append(Result(f"target {n}", 0, n, (part,)))
+"""
+
+
+def test_workers_of_xdist_hand_their_results_over(session: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    session.makepyfile(HAND_OVER)
+    ran = session.runpytest_subprocess(*PLUGIN, "-n2", "--backprop-report=page")
+    ran.assert_outcomes(passed=3)
+    found = json.loads((session.path / "page" / "check.json").read_text())
+    assert {one["target"] for one in found} == {"target 1", "target 2", "target 3"}
+
+
+def test_bad_options_are_a_usage_error(session: pytest.Pytester) -> None:
+    ran = session.runpytest_subprocess(*PLUGIN, "--backprop-problems=0")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines(["*--backprop-problems=0: expected at least 1*"])
+
+
+def test_loading_it_loads_no_framework() -> None:
+    code = (
+        "import sys, reference.pytest_plugin; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'jax', 'numpy', 'hypothesis')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path.cwd()).returncode == 0
+
+
+def test_a_message_is_never_longer_than_its_screen() -> None:
+    part = Part(
+        "form", "what", "by name", 9, 0, 9, {}, remarks=tuple(f"number {n}" for n in range(60))
+    )
+    assert len(message(Result("t", 0, 9, (part,))).splitlines()) <= 25

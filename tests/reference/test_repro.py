@@ -1,0 +1,108 @@
+"""The scripts that show a difference: every one is run, with numpy, torch and jax alone."""
+
+import subprocess
+import sys
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from targetsources import ACTIVATION_PAIR, DENSE_PAIR, LOSS, inside
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import (
+    REDUCTIONS,
+    Layer,
+    Network,
+    Problem,
+    backward,
+    check_problem,
+    forward,
+)
+from reference.draft import fits
+from reference.repro import script_of
+
+_ALONE = """
+import sys
+for name in ("reference", "manual_backprop", "reports", "scipy", "hypothesis", "array_api_compat"):
+    sys.modules[name] = None
+import runpy
+for path in sys.argv[1:]:
+    print("==", path)
+    runpy.run_path(path, run_name="__main__")
+"""
+
+
+def run(*paths: Path) -> dict[str, str]:
+    """Run scripts in one process in which nothing of this project can be imported."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _ALONE, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert ran.returncode == 0, ran.stderr
+    parts = ran.stdout.split("== ")[1:]
+    return {part.splitlines()[0]: part for part in parts}
+
+
+def largest(output: str) -> float:
+    lines = [line for line in output.splitlines() if "largest difference" in line]
+    assert lines, output
+    return max(float(line.split()[-1]) for line in lines)
+
+
+def test_every_operation_has_a_script_that_runs_and_agrees(tmp_path: Path) -> None:
+    """Our own gradient, written as yours: the script's torch and jax have to say the same."""
+    rng = np.random.default_rng(0)
+    hidden = cycle(ACTIVATIONS)
+    paths: list[Path] = []
+    for name, loss in LOSSES.items():
+        last = next(n for n, a in ACTIVATIONS.items() if fits(a.range, loss.predictions))
+        names = [next(hidden), next(hidden), last]
+        # One width and batch for all: what JAX compiled for one script serves the next.
+        layers = tuple(Layer(3, n) for n in names)
+        network = Network(3, layers, name, reduction=REDUCTIONS[len(paths) % len(REDUCTIONS)])
+        parameters = {k: rng.standard_normal(s) for k, s in network.parameter_shapes().items()}
+        targets = {
+            "real": rng.standard_normal((2, 3)), "unit": rng.random((2, 3)),
+            "sign": np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]]), "labels": np.array([2, 0]),
+            "count": np.array([[0.0, 2.0, 1.0], [3.0, 1.0, 0.0]]),
+            "simplex": np.array([[0.25, 0.25, 0.5], [0.125, 0.5, 0.375]]),
+        }[loss.targets[0]]  # fmt: skip
+        arrays = {k: np.array([0.5, 1.0, 2.0]) + np.zeros((2, 3) if e == "entries" else 3)
+                  for k, e in loss.arrays.items()}  # fmt: skip
+        x, weights = rng.standard_normal((2, 3)), np.array([0.5, 2.0])
+        problem = Problem(network, parameters, x, targets, weights, arrays)
+        check_problem(problem)
+        path = tmp_path / f"repro_{name}.py"
+        path.write_text(script_of(problem, backward(problem, forward(problem)), "A network."))
+        paths.append(path)
+    assert 2 * len(LOSSES) >= len(ACTIVATIONS), "every activation stands in a script"
+    outputs = run(*paths)
+    assert len(outputs) == len(LOSSES)
+    for path, output in outputs.items():
+        assert "torch" in output and "jax" in output, path
+        # The frameworks' own constants differ in the eighth digit (torch's, in selu).
+        assert largest(output) < 1e-6, output
+
+
+@pytest.mark.parametrize(
+    ("source", "right", "wrong"),
+    [
+        (ACTIVATION_PAIR, "cache**2", "cache"),
+        (DENSE_PAIR, "dout.sum(axis=0)", "2 * dout.sum(axis=0)"),
+        (LOSS, "p / len(x)", "p"),
+    ],
+)
+def test_a_wrong_target_leaves_a_script_that_shows_it(
+    tmp_path: Path, source: str, right: str, wrong: str
+) -> None:
+    (part,) = inside(source.replace(right, wrong)).parts
+    assert part.script is not None
+    path = tmp_path / "repro.py"
+    path.write_text(part.script)
+    (output,) = run(path).values()
+    assert largest(output) > 1e-3
+    assert "yours" in output
