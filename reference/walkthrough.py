@@ -303,12 +303,15 @@ def walk_html(shown: Walk) -> str:
 
 _STYLE = """
 :root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem }
 section { border-top: 1px solid #8884; padding: .5rem 0; overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .15rem .8rem .15rem 0; text-align: right; font-weight: normal }
-thead th, tr:first-child th { font-weight: 600 }
-td:last-child { text-align: left; opacity: .75; white-space: nowrap }
+th { white-space: nowrap }
+tr:first-child th { font-weight: 600; font-size: .85em }
+td:last-child, tr:first-child th:last-child { text-align: left }
+td:last-child { opacity: .75; font-size: .9em; min-width: 16rem }
+section > p { margin: .3rem 0 } section > p + p { opacity: .7; font-size: .85em }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem } dd { margin: 0 }
 """
 

@@ -1,4 +1,4 @@
-"""The lessons are clean and complete; `python examples/run_lessons.py` executes them, as CI does."""
+"""The lessons are clean and complete; `examples/run_lessons.py` executes them, as CI does."""
 
 import ast
 import json
