@@ -26,7 +26,7 @@ def picture(rows: Iterable[Timing], note: str) -> str:
         top = number * panel + TOP
         parts.append(
             f'<text x="{LEFT}" y="{top - 32}" text-anchor="start" font-size="15" '
-            f'font-weight="600">{name}: its time as a multiple of the NumPy fast step\'s</text>'
+            f'font-weight="600">Time of {name} / time of the NumPy fast step</text>'
         )
         parts.append(
             f'<text x="{LEFT}" y="{top - 14}" text-anchor="start" fill="#555555">'

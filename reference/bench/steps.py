@@ -14,6 +14,7 @@ Progress = Callable[[str], None]
 ALL = (
     "numpy_plain",
     "numpy_fast",
+    "numpy_textbook",
     "torch_eager",
     "torch_compile",
     "jax_jit",

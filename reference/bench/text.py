@@ -7,6 +7,7 @@ from reference.bench.measure import Result, Timing
 _NAMES = {
     "numpy_plain": "NumPy plain",
     "numpy_fast": "NumPy fast",
+    "numpy_textbook": "the same, textbook formulas",
     "torch_eager": "torch eager",
     "torch_compile": "torch.compile",
     "jax_jit": "jax.jit",
