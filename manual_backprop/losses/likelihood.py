@@ -74,7 +74,7 @@ class GaussianNll:
     @staticmethod
     def definition(m: Any, y: Any, t: float, var: float, eps: float) -> Any:
         """Return (log v + (y - t)²/v)/2."""
-        v = m.number(max(float(var), float(eps)))
+        v = m.max(m.number(var), m.number(eps))
         return (m.log(v) + (y - t) * (y - t) / v) / 2
 
     @staticmethod

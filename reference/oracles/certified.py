@@ -22,6 +22,7 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.oracles.balls import Ball, exact, precision
 from reference.oracles.local import Local, at_number, at_row, constants
+from reference.oracles.spread import Centre, centre_of_numbers, centre_of_rows
 
 FIRST_BITS = 192
 MOST_BITS = 8192
@@ -109,6 +110,17 @@ class LayerRun:
     a: list[Ball]
     local: list[Any]
 
+    @cached_property
+    def centre(self) -> Centre:
+        """The midpoints as arrays."""
+        make = centre_of_rows if isinstance(self.local[0], list) else centre_of_numbers
+        return make(self.z, self.local)
+
+    @cached_property
+    def z_radius(self) -> Doubles:
+        """The radii of the pre-activations, rounded up."""
+        return np.array([upward(b) for b in self.z])
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -125,6 +137,14 @@ class Certificate:
 
     def __getitem__(self, name: str) -> Leaf:
         return self.leaves[name]
+
+    @cached_property
+    def loss_centre(self) -> Centre:
+        """The midpoints of the losses as arrays."""
+        prediction = self.layers[-1].a
+        if self.problem.network.loss_operation.elementwise:
+            return centre_of_numbers(prediction, self.losses)
+        return centre_of_rows(prediction, [[loss] for loss in self.losses])
 
 
 @dataclass(frozen=True)

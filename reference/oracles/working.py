@@ -11,27 +11,32 @@ alone can flip (a pre-activation within its own rounding of a kink). An intermed
 dtype's range makes the radius infinite from there on.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from flint import arb
 
-from reference.oracles.balls import Ball, precision
-from reference.oracles.certified import Certificate, Doubles, loss_terms, upward
-from reference.oracles.local import Local, at_number, at_row, constants
+from reference.oracles.ball_spread import is_bounded, spread_number, spread_row
+from reference.oracles.balls import precision
+from reference.oracles.certified import Certificate, Doubles, loss_terms
+from reference.oracles.fields import Extended
+from reference.oracles.local import at_number, at_row, constants
+from reference.oracles.spread import (
+    Numbers,
+    Part,
+    Rows,
+    constants_of,
+    spread_numbers,
+    spread_rows,
+)
 
-# A radius beyond this, in the units of the operation's input, is wide: the ends alone say little
-# about what lies between, so points in between are taken too.
-_WIDE = 2.0**-6
 # Radii are wanted to a few digits; a proof may have needed thousands of bits for an exact zero.
 _MOST_BITS = 384
 _WIDE_BALLS = 2.0**-24
-# Corners of a row's box stand for the whole box; twice their spread covers what they miss.
-_CORNER_SAFETY = 2.0
 
 
 @dataclass(frozen=True)
@@ -140,10 +145,9 @@ def _walk(certificate: Certificate, unit: Unit) -> Radii:
         if bias is not None:
             magnitude = magnitude + np.abs(bias)
             z_radius = z_radius + unit.given(bias)
-        z_radius = z_radius + unit.total(len(weight) + 1, magnitude) + _radii(ran.z, a.shape[:1])
+        z_radius = z_radius + unit.total(len(weight) + 1, magnitude) + ran.z_radius.reshape(n, -1)
         z_radius = unit.bounded(z_radius, magnitude)
-        arguments = constants(layer.parameters)
-        spread = _spread_all(layer.operation, arguments, ran, z_radius, a_jump @ weight, unit)
+        spread = _spread_all(layer, ran, z_radius, a_jump @ weight, unit)
         layers.append((a, a_radius, a_jump, weight, w_radius, spread, layer))
         a, a_radius, a_jump = np.abs(spread.value), spread.value_radius, spread.value_jump
     radius: dict[str, Doubles] = {}
@@ -199,30 +203,15 @@ def _loss(
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Enter the loss's radii; return the magnitude, radius and jump of its cotangent."""
     problem, network = certificate.problem, certificate.problem.network
-    n, width = problem.batch, network.widths[-1]
+    n = problem.batch
     operation = network.loss_operation
-    prediction = certificate.layers[-1].a
-    terms = list(loss_terms(problem, prediction))
-    if operation.elementwise:
-        spreads = [
-            _spread_number(lambda x, t=term, **how: t(x, **how), term.prediction, r, local)
-            for term, local, r in zip(
-                terms, certificate.losses, a_radius.ravel().tolist(), strict=True
-            )
-        ]
-        spread = _collect(spreads, (n, width), (n, width))
-    else:
-        rows = [
-            _spread_row(lambda x, t=term, **how: [t(x, **how)], term.prediction, r, [local])
-            for term, local, r in zip(terms, certificate.losses, a_radius, strict=True)
-        ]
-        spread = _collect(rows, (n,), (n, width))
     inputs = a + a_radius
     for other in (problem.targets, *problem.arrays.values()):
         if other.dtype == problem.dtype:  # labels are no magnitudes
             inputs = np.maximum(inputs, np.abs(other))
     if not operation.elementwise:
         inputs = inputs.max(-1)
+    spread = _spread_loss(certificate, a_radius, inputs, unit)
     del a_jump  # a jump of the prediction reaches the loss through the spread
     _round(spread, inputs, unit)
     scale = np.abs(np.array([float(c) for c in certificate.scales]))
@@ -259,35 +248,37 @@ def _divisor(certificate: Certificate) -> float:
 # -- one operation at points known to a radius ---------------------------------------------------
 
 
-def _spread_all(
-    operation: Any, arguments: Any, ran: Any, z_radius: Doubles, z_jump: Doubles, unit: Unit
-) -> _Spread:
+def _spread_all(layer: Any, ran: Any, z_radius: Doubles, z_jump: Doubles, unit: Unit) -> _Spread:
     """Return an activation's values and slopes, and how far the radii of z carry them."""
-    definition, (n, width) = operation.definition, z_radius.shape
+    operation, (n, width) = layer.operation, z_radius.shape
+    definition, arguments = operation.definition, constants(layer.parameters)
 
-    def number(x: Ball, **how: Any) -> Local:
-        return at_number(definition, x, (), arguments, **how)
+    def number(k: int) -> Part:
+        at = partial(at_number, definition, before=(), arguments=arguments)
+        return spread_number(at, ran.z[k], float(z_radius.flat[k]), ran.local[k])
 
-    def row(x: Sequence[Ball], **how: Any) -> list[Local]:
-        return at_row(definition, x, (), arguments, **how)
+    def bounded(k: int) -> bool:
+        x = ran.z[k] + arb(0, float(z_radius.flat[k]))
+        return is_bounded(at_number(definition, x, (), arguments))
 
-    z = np.array([float(b.mid()) for b in ran.z]).reshape(n, width)
-    inputs = np.abs(z) + z_radius
+    def row(k: int) -> Part:
+        at = partial(at_row, definition, before=(), arguments=arguments)
+        return spread_row(at, ran.z[k * width : (k + 1) * width], z_radius[k], ran.local[k])
+
+    inputs = np.abs(ran.centre.x.astype(np.float64))
+    inputs = (inputs.T if operation.rowwise else inputs.reshape(n, width)) + z_radius
     if operation.rowwise:
-        found = [
-            _spread_row(row, ran.z[k * width : (k + 1) * width], z_radius[k], ran.local[k])
-            for k in range(n)
-        ]
-        spread = _collect(found, (n, width), (n, width, width))
         inputs = np.broadcast_to(inputs.max(-1, keepdims=True), inputs.shape)
+        fields = Rows(definition, None, constants_of(layer.parameters))
+        allowed = _allowed(ran.centre, inputs, np.zeros(()), unit)
+        found = spread_rows(fields, ran.centre, z_radius, allowed, row)
+        spread = _shaped(found, (n, width), (n, width, width))
         through = _rows_forward(np.abs(spread.slope), z_jump)
     else:
-        flat = z_radius.ravel().tolist()
-        found = [
-            _spread_number(number, x, r, local)
-            for x, r, local in zip(ran.z, flat, ran.local, strict=True)
-        ]
-        spread = _collect(found, (n, width), (n, width))
+        fields_ = Numbers(definition, None, constants_of(layer.parameters))
+        allowed = _allowed(ran.centre, inputs.ravel(), inputs.ravel(), unit)
+        found = spread_numbers(fields_, ran.centre, z_radius.ravel(), allowed, number, bounded)
+        spread = _shaped(found, (n, width), (n, width))
         through = np.abs(spread.slope) * z_jump
     # A jump below moves z: the value by the slope, and the slope by all that z's radius does.
     spread.value_jump = spread.value_jump + through
@@ -297,6 +288,61 @@ def _spread_all(
     spread.slope_jump = np.where(moved, spread.slope_radius, spread.slope_jump)
     _round(spread, inputs, unit, factor=not operation.rowwise)
     return spread
+
+
+def _spread_loss(
+    certificate: Certificate, a_radius: Doubles, inputs: Doubles, unit: Unit
+) -> _Spread:
+    """Return the losses' values and slopes, and how far the radii of the prediction carry them."""
+    problem, operation = certificate.problem, certificate.problem.network.loss_operation
+    n, width = a_radius.shape
+    labels = np.issubdtype(problem.targets.dtype, np.integer)
+    arguments = constants_of(problem.network.loss_parameters)
+    terms: list[Any] = []
+
+    def term(k: int) -> Any:
+        if not terms:
+            terms.extend(loss_terms(problem, certificate.layers[-1].a))
+        return terms[k]
+
+    def number(k: int) -> Part:
+        one = term(k)
+        at = lambda x, **how: one(x, **how)  # noqa: E731
+        return spread_number(at, one.prediction, float(a_radius.flat[k]), certificate.losses[k])
+
+    def bounded(k: int) -> bool:
+        one = term(k)
+        return is_bounded(one(one.prediction + arb(0, float(a_radius.flat[k]))))
+
+    def row(k: int) -> Part:
+        one = term(k)
+        at = lambda x, **how: [one(x, **how)]  # noqa: E731
+        return spread_row(at, one.prediction, a_radius[k], [certificate.losses[k]])
+
+    centre = certificate.loss_centre
+    targets = problem.targets if labels else problem.targets.astype(Extended)
+    if operation.elementwise:
+        for name, value in problem.arrays.items():
+            arguments[name] = np.broadcast_to(value.astype(Extended), (n, width)).ravel()
+        fields = Numbers(operation.definition, targets.ravel(), arguments)
+        allowed = _allowed(centre, inputs.ravel(), np.zeros(()), unit)
+        found = spread_numbers(fields, centre, a_radius.ravel(), allowed, number, bounded)
+        return _shaped(found, (n, width), (n, width))
+    for name, value in problem.arrays.items():
+        per_class = operation.arrays[name] == "classes"
+        arguments[name] = list(value.astype(Extended)) if per_class else value.astype(Extended)
+    fields_ = Rows(operation.definition, targets, arguments)
+    allowed = _allowed(centre, inputs[:, None], np.zeros(()), unit)
+    found = spread_rows(fields_, centre, a_radius, allowed, row)
+    return _shaped(found, (n,), (n, width))
+
+
+def _allowed(centre: Any, inputs: Doubles, across: Doubles, unit: Unit) -> tuple[Doubles, Doubles]:
+    """Return the rounding of values and slopes at the centre, columns first."""
+    values, slopes = (np.abs(v.astype(np.float64)) for v in (centre.value, centre.slope))
+    return unit.value(np.moveaxis(values, -1, 0), inputs), unit.slope(
+        np.moveaxis(slopes, -1, 0), across
+    )
 
 
 def _round(spread: _Spread, inputs: Doubles, unit: Unit, *, factor: bool = False) -> None:
@@ -313,117 +359,10 @@ def _round(spread: _Spread, inputs: Doubles, unit: Unit, *, factor: bool = False
     spread.slope_radius = unit.bounded(found, slopes)
 
 
-Part = tuple[Any, Any, Any, Any, Any, Any]
-
-
-def _spread_number(evaluate: Callable[..., Local], x: Ball, r: float, centre: Local) -> Part:
-    """Return value, slope, their radii and jumps for x known to r."""
-    value, slope = float(centre.value.mid()), float(centre.slope.mid())
-    if not r < np.inf:
-        return value, slope, np.inf, np.inf, 0.0, 0.0
-    ends = [x - r, x + r]
-    around = [evaluate(end) for end in ends]
-    open_ = _open([centre, *around])
-    if r > _WIDE:
-        ends += _between(x, r)
-        around = [evaluate(end) for end in ends]
-        open_ = _open([centre, *around])
-    if open_:
-        around = [evaluate(point, joined=open_) for point in (x, *ends)]
-        v = max(_apart(p.value, centre.value) for p in around)
-        s = max(_apart(p.slope, centre.slope) for p in around)
-        return value, slope, v, s, v, s
-    v, bent_v = _off(centre.value, [p.value for p in around])
-    s, bent_s = _off(centre.slope, [p.slope for p in around])
-    if (bent_v or bent_s) and not _bounded(evaluate(x + arb(0, r))):
-        return value, slope, np.inf, np.inf, 0.0, 0.0  # a pole within the radius
-    return value, slope, v, s, 0.0, 0.0
-
-
-def _spread_row(
-    evaluate: Callable[..., list[Local]], x: Sequence[Ball], r: Doubles, centre: list[Local]
-) -> Part:
-    """Return values, slopes, their radii and jumps for a row known to r."""
-    values = [float(y.value.mid()) for y in centre]
-    slopes = [[float(s.mid()) for s in y.slope] for y in centre]
-    shape = np.shape(slopes)
-    zero, unknown = np.zeros(shape), np.full(shape, np.inf)
-    if not (r < np.inf).all():
-        return values, slopes, unknown[:, 0], unknown, zero[:, 0], zero
-    corners = [_moved(x, r * signs) for signs in _signs(values, x)]
-    around = [evaluate(corner) for corner in corners]
-    open_ = _open([centre[0], *(found[0] for found in around)])
-    if open_:
-        around = [evaluate(corner, joined=open_) for corner in (x, *corners)]
-    outputs, inputs = range(len(centre)), range(len(x))
-    v = [max(_apart(f[i].value, centre[i].value) for f in around) for i in outputs]
-    s = [
-        [max(_apart(f[i].slope[j], centre[i].slope[j]) for f in around) for j in inputs]
-        for i in outputs
-    ]
-    v_radius, s_radius = _CORNER_SAFETY * np.array(v), _CORNER_SAFETY * np.array(s)
-    if not np.isfinite(v_radius).all():  # a pole within the radius
-        return values, slopes, unknown[:, 0], unknown, zero[:, 0], zero
-    if open_:
-        return values, slopes, v_radius, s_radius, v_radius, s_radius
-    return values, slopes, v_radius, s_radius, zero[:, 0], zero
-
-
-def _signs(values: list[float], x: Sequence[Ball]) -> list[Doubles]:
-    """Return the corners of a row's box that are tried: alike, in turn, the largest against all."""
-    n = len(x)
-    alike = np.ones(n)
-    in_turn = np.where(np.arange(n) % 2 == 0, 1.0, -1.0)
-    against = np.where(np.arange(n) == int(np.argmax([float(b.mid()) for b in x])), 1.0, -1.0)
-    return [sign * pattern for pattern in (alike, in_turn, against) for sign in (1.0, -1.0)]
-
-
-def _moved(x: Sequence[Ball], by: Doubles) -> list[Ball]:
-    return [b + d for b, d in zip(x, by.tolist(), strict=True)]
-
-
-def _between(x: Ball, r: float) -> list[Ball]:
-    """Return points within r of x: fractions of r, and steps from 0, where functions bend most."""
-    points = [x + s * r * part for part in (0.125, 0.5) for s in (-1, 1)]
-    centre = float(x)
-    steps = (s * 2.0**k for k in (-5, -2, 0, 1, 2, 4, 7) for s in (-1, 1))
-    return points + [arb(step) for step in (0.0, *steps) if abs(centre - step) < r]
-
-
-def _open(found: Sequence[Local]) -> frozenset[int]:
-    """Return the decisions that do not fall the same way at all points."""
-    taken = zip(*([d.taken for d in local.decisions] for local in found), strict=True)
-    return frozenset(i for i, ways in enumerate(taken) if None in ways or len(set(ways)) > 1)
-
-
-def _off(centre: Ball, ends: list[Ball]) -> tuple[float, bool]:
-    """Return how far a smooth function may be from its centre, and whether it bends much.
-
-    That is as far as the ends are, and the bend between them.
-    """
-    bend = _apart(ends[0] + ends[1], 2 * centre)
-    most = max(_apart(end, centre) for end in ends)
-    return most + bend, bend > most / 4
-
-
-def _bounded(local: Local) -> bool:
-    return bool(local.value.is_finite() and local.slope.is_finite())
-
-
-def _apart(p: Ball, centre: Ball) -> float:
-    """Return the largest distance from the middle of `centre` to a point of p, rounded up."""
-    distance = abs(p - centre.mid())
-    if not distance.is_finite():
-        return float("inf")
-    return 0.0 if distance.is_zero() else math.nextafter(float(distance.upper()), math.inf)
-
-
-def _collect(parts: list[Part], values: tuple[int, ...], slopes: tuple[int, ...]) -> _Spread:
-    """Put the parts of single numbers or rows together."""
-    columns = list(zip(*parts, strict=True))
+def _shaped(found: list[Doubles], values: tuple[int, ...], slopes: tuple[int, ...]) -> _Spread:
+    """Give values and slopes, their radii and jumps their tensors' shapes."""
     shapes = (values, slopes) * 3
-    arrays = (np.array(c, np.float64).reshape(s) for c, s in zip(columns, shapes, strict=True))
-    return _Spread(*arrays)
+    return _Spread(*(a.reshape(shape) for a, shape in zip(found, shapes, strict=True)))
 
 
 def _rows(da: Doubles, slopes: Doubles) -> Doubles:
@@ -434,7 +373,3 @@ def _rows(da: Doubles, slopes: Doubles) -> Doubles:
 def _rows_forward(slopes: Doubles, dz: Doubles) -> Doubles:
     """Return Σ_j ∂y_i/∂z_j dz_j for every row."""
     return np.asarray((slopes @ dz[..., None])[..., 0])
-
-
-def _radii(balls: list[Ball], rows: tuple[int, ...]) -> Doubles:
-    return np.array([upward(b) for b in balls]).reshape(*rows, -1)
