@@ -1,15 +1,17 @@
 """Writes what checks found: the report's page, check.json, and a script for each wrong part."""
 
 import json
+import platform
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from manual_backprop.spec import InvalidInput
 from reference.findings import network_shape, values_of
-from reference.oracles.environment import environment
 from reference.result import Part, Result, Worst
 from reports.folder import write_report as write_pages
 from reports.records import Case, Finding, NetworkShape, Record, ReportError, Run, decode, encode
@@ -97,7 +99,7 @@ def _records(digests: Sequence[Digest]) -> list[Record]:
         seed=digests[0].seed if digests else 0,
         problems=sum(verdicts.values()),
         verdicts=dict(verdicts),
-        environment=environment(),
+        environment=_versions(),
     )
     return [run, *(decode(f.encode()) for d in digests for f in d.findings)]
 
@@ -133,6 +135,15 @@ def _finding(part: Part, seed: int) -> Finding:
         dtype=case.dtype,
         sentence=" ".join(said) or "No mistake of the catalogue fits.",
     )
+
+
+def _versions() -> dict[str, str]:
+    """Return what was installed; to ask the packages themselves would load them all."""
+    found = {"python": platform.python_version()}
+    for package in ("manual-backprop", "numpy", "torch", "jax"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _slug(text: str) -> str:

@@ -188,7 +188,10 @@ def with_widths(problem: Problem, widths: list[int]) -> Problem:
         targets = _resized(targets, (n, classes))
         # Rows of probabilities stay rows of probabilities.
         if network.loss_operation.targets[-1] == "simplex" and np.allclose(rows, 1):
-            targets = (targets / targets.sum(axis=1, keepdims=True)).astype(targets.dtype)
+            sums = targets.sum(axis=1, keepdims=True)
+            first = np.arange(classes) == 0  # of a row whose only class was cut off
+            targets = np.where(sums > 0, targets / np.where(sums > 0, sums, 1), first)
+            targets = targets.astype(problem.targets.dtype)
     arrays = {
         k: _resized(v, (classes,) if v.ndim == 1 else (n, classes))
         for k, v in problem.arrays.items()
