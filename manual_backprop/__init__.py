@@ -1,6 +1,7 @@
 """A hand-written NumPy backprop: networks, problems, and the two walks over them."""
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.fast import Step, compile_step
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     REDUCTIONS,
@@ -22,8 +23,10 @@ __all__ = [
     "Layer",
     "Network",
     "Problem",
+    "Step",
     "Trace",
     "backward",
     "check_problem",
+    "compile_step",
     "forward",
 ]
