@@ -9,6 +9,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import msgspec
@@ -139,8 +140,6 @@ def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
 def run(plan: Plan) -> Result:
     """Time every case of a plan."""
     import numpy as np
-    from threadpoolctl import threadpool_info, threadpool_limits
-
     from manual_backprop.fast import compile_step
     from reference.bench.cases import Case, floor_of, problem_of
     from reference.bench.contestants import CONTESTANTS, takes, unavailable
@@ -174,7 +173,7 @@ def run(plan: Plan) -> Result:
             if plan.memory:
                 calls[name]()
                 memory[name] = _traced(calls[name]) if "numpy" in name else _peak() - resident
-        with threadpool_limits(plan.threads):
+        with limited(plan.threads):
             clock = time.perf_counter if plan.clock == "wall" else time.process_time
             samples = interleave(calls, plan.seconds, clock)
             shares = {}
@@ -204,13 +203,29 @@ def run(plan: Plan) -> Result:
                     section=plan.section,
                 )
             )
-    kernels = sorted(
-        {
-            f"{pool['internal_api']} {pool.get('version')} {pool.get('architecture', '')}".strip()
-            for pool in threadpool_info()
-        }
+    return Result(rows, kernels(), skipped)
+
+
+def limited(threads: int | None) -> AbstractContextManager[Any]:
+    """Hold the BLAS pools to a number of threads; the environment has done so for one."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    found: AbstractContextManager[Any] = threadpool_limits(threads)
+    return found
+
+
+def kernels() -> list[str]:
+    """Return which kernels the BLAS pools of this process run."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return ["unknown: threadpoolctl is not installed"]
+    pools = threadpool_info()
+    return sorted(
+        {f"{p['internal_api']} {p['version']} {p.get('architecture', '')}".strip() for p in pools}
     )
-    return Result(rows, kernels, skipped)
 
 
 def _peak() -> int:

@@ -1,6 +1,7 @@
 """The bench: contestants do the same work, a slow step is caught, rows are as promised."""
 
 import json
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from contextlib import nullcontext
@@ -23,6 +24,8 @@ from reference.bench.measure import (
     Timing,
     environment,
     interleave,
+    kernels,
+    limited,
     quartiles,
     run,
     shares_of,
@@ -118,6 +121,15 @@ def result() -> Result:
     """A real measurement, in a process of its own."""
     cases = [steps.fields(case) for case in (SMALL, Case((3, 5, 2), 7, "float32", "relu"))]
     return steps.measure(Plan(cases, ["numpy_plain", "numpy_fast"], 1, 0.1, True, True))
+
+
+def test_without_threadpoolctl_the_kernel_is_said_to_be_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert kernels() == ["unknown: threadpoolctl is not installed"]
+    with limited(1):
+        pass
 
 
 def test_rows_say_what_was_timed(result: Result) -> None:
