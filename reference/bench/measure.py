@@ -140,6 +140,7 @@ def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
 def run(plan: Plan) -> Result:
     """Time every case of a plan."""
     import numpy as np
+
     from manual_backprop.fast import compile_step
     from reference.bench.cases import Case, floor_of, problem_of
     from reference.bench.contestants import CONTESTANTS, takes, unavailable
