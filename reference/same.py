@@ -20,8 +20,11 @@ def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
         apart = np.abs(np.subtract(a, b, dtype=np.float64))
         scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
     if not np.isfinite(scale):
+        infinite = ~(np.isfinite(a) & np.isfinite(b))
         same = (a == b) | (np.isnan(a) & np.isnan(b))
-        return 0.0 if same.all() else np.inf
+        if not same[infinite].all():
+            return np.inf
+        return difference(a[~infinite], b[~infinite])
     largest = float(apart.max())
     return largest / scale if largest else 0.0
 
