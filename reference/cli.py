@@ -202,6 +202,9 @@ def train(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
     seed: Annotated[int, typer.Option(help="The start and the order of the samples.")] = 0,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The task's own unless given; a large one parts the runs.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the runs: NAME.svg or NAME.png.")
     ] = None,
@@ -212,7 +215,7 @@ def train(
     from reference.train import train as run
     from reference.train import training_data, training_text
 
-    done = run(task, steps, dtype, seed)
+    done = run(task, steps, dtype, seed, learning_rate)
     typer.echo(json.dumps(training_data(done), indent=1) if as_json else training_text(done))
     if picture is not None:
         draw(done, picture)
@@ -237,6 +240,84 @@ def diff(
         write_diff(out, difference)
         typer.echo(f"\nThe page: {out / 'diff.html'}")
     return difference.exit_code
+
+
+@app.command()
+def book(
+    out: Annotated[Path, typer.Option(help="The book's folder.")] = Path("derivation-book"),
+) -> int:
+    """Build the derivation book; a formula that is wrong or unchecked fails it, exit 1."""
+    from reference.book import command
+
+    return command(out, lambda line: typer.echo(line, err=True))
+
+
+@app.command()
+def conventions(
+    write: Annotated[bool, typer.Option("--write", help="Keep it as these versions' ledger.")] = (
+        False
+    ),
+    as_json: Json = False,
+) -> int:
+    """Find out what NumPy, PyTorch and JAX answer where they may part; say what has changed."""
+    import msgspec
+
+    from reference import ledger
+
+    rows = ledger.discover()
+    if write:
+        ledger.write(rows, ledger.path())
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1, ensure_ascii=False))
+        return 0
+    typer.echo(ledger.summary(rows))
+    if not ledger.path().exists():
+        typer.echo(
+            f"\nNo ledger of these versions is kept ({ledger.path().name}); --write keeps it."
+        )
+        return 0
+    changes = ledger.differences(ledger.read(ledger.path()), rows)
+    typer.echo("\n" + "\n".join(changes or [f"As kept in {ledger.path().name}."]))
+    return int(bool(changes))
+
+
+@app.command()
+def accuracy(
+    points: Annotated[int, typer.Option(help="Points for each operation.", min=8)] = 600,
+    as_json: Json = False,
+) -> int:
+    """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
+    import msgspec
+
+    from reference.accuracy import behind, lines, measure
+
+    rows = measure(points=points)
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
+    else:
+        typer.echo("\n".join(lines(rows)))
+    return int(bool(behind(rows)))
+
+
+@app.command()
+def trial(
+    problems: Annotated[
+        int, typer.Option(help="Correct networks judged for false alarms.", min=1)
+    ] = 1000,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> int:
+    """Put the judge on trial: what it catches, kills, accuses falsely and cannot see."""
+    import msgspec
+
+    from reference import trial as trials
+
+    records = trials.trial(problems, seed)
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(records), indent=1, ensure_ascii=False))
+    else:
+        typer.echo(trials.text(records))
+    return int(not trials.passed(records))
 
 
 def main() -> None:

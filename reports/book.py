@@ -5,6 +5,7 @@ reader sees is set from those same trees.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -171,18 +172,36 @@ def render_book(book: Book) -> str:
         book=book,
         kinds=kinds,
         set_formula=set_formula,
+        prose=prose,
         drawing=drawing,
         formulas=sum(len(c.statements) + len(c.steps) for c in book.chapters),
         share=_share,
     )
 
 
+def prose(text: str) -> Markup:
+    """Return prose: `code` as code, and wide space, which parts two formulas, kept wide."""
+    parts = []
+    for k, part in enumerate(text.split("`")):
+        if k % 2:
+            parts.append(Markup("<code>{}</code>").format(part))
+        else:
+            wide = re.sub(r"[ ]{2,}", "\u2003", part)
+            parts.append(Markup("{}").format(wide))
+    return Markup("").join(parts)
+
+
 def set_formula(formula: Set, display: bool = False) -> Markup:
     """Return a formula as MathML with its source for those who cannot see it."""
     title = Markup(' title="{}"').format(formula.said) if formula.said else Markup("")
-    label = Markup(' aria-label="{}"').format(formula.text)
-    return Markup('<span class="f {}"{}{} role="math">{}</span>').format(
-        formula.kind, title, label, mathml(formula.node, display)
+    label = Markup(' aria-label="{}"').format(formula.text) if formula.text else Markup("")
+    tick = Markup('<span class="tick" aria-hidden="true">✓</span>')
+    return Markup('<span class="f {}"{}{} role="math">{}{}</span>').format(
+        formula.kind,
+        title,
+        label,
+        mathml(formula.node, display),
+        tick if formula.kind == "statement" else "",
     )
 
 
@@ -267,4 +286,3 @@ def _share(value: float) -> str:
 def _number(value: float) -> str:
     text = f"{value:.4g}" if math.isfinite(value) else "∞" if value > 0 else "−∞"
     return ("0" if text in ("-0", "0") else text).replace("-", "−")
-

@@ -121,6 +121,15 @@ def write_diff(folder: str | Path, difference: Difference) -> None:
         _replace(path, {name: page.encode() for name, page in pages.items()})
 
 
+def write_book(folder: str | Path, page: str) -> Path:
+    """Write the derivation book into a folder of ours; its name is in no report's way."""
+    path = _path(folder)
+    with _readable_errors(path):
+        _refuse_foreign(path)
+        _replace(path, {"book.html": page.encode(), MARKER: MARKER_TEXT.encode()})
+    return path / "book.html"
+
+
 def read_timing(folder: str | Path) -> dict[str, float]:
     """Return the times of a report's summary.json; an unreadable one has none."""
     try:

@@ -166,8 +166,10 @@ def _identifier(name: str) -> Markup:
     below = name[len(base) :].translate(str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789"))
     stem = base.rstrip("'′")
     primes = "′" * (len(base) - len(stem))
-    upright = ' mathvariant="normal"' if len(stem) == 1 and not stem.isalpha() else ""
-    found = Markup("<mi{}>{}</mi>").format(Markup(upright), visible(stem))
+    found = Markup("<mi>{}</mi>").format(visible(stem))
+    if len(stem) == 2 and stem[0] == "d":  # dz: a cotangent
+        upright = Markup('<mi mathvariant="normal">d</mi>')
+        found = _tag("mrow", upright, Markup("<mi>{}</mi>").format(visible(stem[1])))
     if primes:
         found = _tag("msup", found, _operator(primes))
     return _tag("msub", found, _tag("mn", escape(below))) if below else found
@@ -192,7 +194,7 @@ def _call(node: Call, small: bool) -> Markup:
         name = _tag("msup", name, _tag("mn", escape(node.power)))
     inside = Markup("<mo>,</mo>").join(_set(a, small) for a in node.arguments)
     if node.bare:
-        return _tag("mrow", name, Markup('<mspace width="0.17em"/>'), inside)
+        return _tag("mrow", name, Markup('<mspace width="0.17em"></mspace>'), inside)
     return _tag("mrow", name, Markup("<mo>\u2061</mo>"), _brackets("(", ")", inside))
 
 
@@ -210,7 +212,8 @@ def _infix(node: Infix, small: bool) -> Markup:
     if node.operator == "/" and not small:
         return _tag("mfrac", _row(_bared(node.left), True), _row(_bared(node.right), True))
     left, right = _set(node.left, small), _set(node.right, small)
-    return _tag("mrow", left, _operator(node.operator), right)
+    tight = 'lspace="0" rspace="0"' if node.operator == "/" else ""
+    return _tag("mrow", left, _operator(node.operator, tight), right)
 
 
 def _row(node: Node, small: bool) -> Markup:
@@ -262,7 +265,7 @@ def _derivative(node: Derivative, small: bool) -> Markup:
     above = _tag("mrow", sign, _set(node.of, True))
     below = _tag("mrow", sign, _set(node.by, True))
     if small:
-        return _tag("mrow", above, _operator("/"), below)
+        return _tag("mrow", above, _operator("/", 'lspace="0" rspace="0"'), below)
     return _tag("mfrac", above, below)
 
 
@@ -289,7 +292,9 @@ def _piecewise(node: Piecewise, small: bool) -> Markup:
         for value, c in node.pieces
     ]
     table = _tag("mtable", *rows, attributes='columnalign="left left"')
-    return _tag("mrow", _operator("{", 'fence="true" form="prefix"'), table)
+    return _tag(
+        "mrow", _operator("{", 'fence="true" form="prefix" stretchy="true" symmetric="true"'), table
+    )
 
 
 def _words(word: str, condition: Node, small: bool) -> Markup:

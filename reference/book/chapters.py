@@ -14,10 +14,11 @@ from typing import Any
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Activation, Counterpart, Loss, Operation
+from manual_backprop.spec import Activation, Counterpart, LayerOperation, Loss, Operation
 from reference.book import mistaken
 from reference.book.checking import Checked, Docstring, Fault, check
 from reference.book.deriving import derive
+from reference.book.layering import layer_accuracy
 from reference.book.measuring import accuracy, installed, kink_rows
 from reference.book.plotting import plot
 from reference.book.samples import LETTERS
@@ -65,6 +66,9 @@ def build(
     progress(f"measuring {', '.join(versions)} against the proven values")
     pointwise = [o for o in found if isinstance(o, (Activation, Loss))]
     measured = accuracy(pointwise, tuple(versions))
+    for operation in found:
+        if isinstance(operation, LayerOperation):
+            measured[operation.name] = layer_accuracy(operation, tuple(versions))
     rows = committed_ledger() if ledger is None else ledger
     chapters = tuple(
         _chapter(
@@ -120,11 +124,18 @@ def _chapter(
         steps=derive(operation, docstring),
         plot=plot(operation),
         accuracy=measured,
-        unit="a slope's unit is that of the largest in its row" if by_row else "",
+        unit=_unit(operation, by_row),
         kinks=tuple(kink_rows(operation, implementations)) if pointwise else (),  # type: ignore[arg-type]
         conventions=tuple(conventions),
         mistakes=mistaken.own(operation),
     )  # fmt: skip
+
+
+def _unit(operation: Operation, by_row: bool) -> str:
+    """Return what an error is counted in, where that is not each number's own last place."""
+    if isinstance(operation, LayerOperation):
+        return "the unit is that of the largest entry, since sums cancel"
+    return "a slope's unit is that of the largest in its row" if by_row else ""
 
 
 def _by_row(operation: Any) -> bool:
@@ -136,7 +147,8 @@ def _signature(operation: Operation) -> str:
         return "over the last axis" if operation.rowwise else "elementwise"
     if isinstance(operation, Loss):
         shape = "one number an entry" if operation.elementwise else "one number a row"
-        return f"{shape}; predictions {operation.predictions}, targets {' or '.join(operation.targets)}"
+        targets = " or ".join(operation.targets)
+        return f"{shape}; predictions {operation.predictions}, targets {targets}"
     return "with parameters"
 
 
@@ -177,10 +189,9 @@ def source(operation: Operation) -> str:
         called = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name)]
         for name in dict.fromkeys(called):
             helper = function.__globals__.get(name)
-            own = isinstance(helper, FunctionType) and helper.__module__.startswith(
-                function.__module__.split(".")[0]
-            )
-            if own and name not in seen:
+            if not isinstance(helper, FunctionType) or name in seen:
+                continue
+            if helper.__module__.startswith(function.__module__.split(".")[0]):
                 seen.add(name)
                 add(helper)
         parts.append(ast.unparse(tree))

@@ -196,11 +196,11 @@ class _Checker:
                 self._fault(formula, str(error))
                 return 0, 0
             vague = self._vague(formula.node, point.used)
-            thin = [_bits(a, b) for _, a, b in pairs]
+            thin = [bits_of(a, b) for _, a, b in pairs]
             bound = DIGITS_BITS if vague else THIN_BITS
-            if not pairs or (min(thin) < bound and not _wrong(pairs)):
+            if not pairs or (min(thin) < bound and not wrong_pair(pairs)):
                 continue
-            if wrong := _wrong(pairs):
+            if wrong := wrong_pair(pairs):
                 sign, a, b = wrong
                 left, right = a.str(12, radius=False), b.str(12, radius=False)
                 self._fault(formula, f"at {point.said} {left} {_NOT[sign]} {right}")
@@ -240,7 +240,7 @@ def _operands(node: Node) -> tuple[Node, ...]:
     return node.operands if isinstance(node, Relation) else ()
 
 
-def _wrong(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None:
+def wrong_pair(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None:
     """Return a pair that is proven not to stand in its relation."""
     for sign, a, b in pairs:
         if not (a.is_finite() and b.is_finite()):
@@ -261,7 +261,7 @@ def _wrong(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None
     return None
 
 
-def _bits(a: Any, b: Any) -> int:
+def bits_of(a: Any, b: Any) -> int:
     """Return to how many bits two balls could be told apart, of the larger or of 1."""
     difference = a - b
     if not difference.is_finite():

@@ -1,2 +1,149 @@
-def derive(operation, docstring):
-    return ()
+"""From the formula of a value to that of its slope, rule by rule, each step checked.
+
+The tree of the value's formula is differentiated by the rules of the textbook, inside out. Each
+step is a formula `∂(part)/∂x = …` and is evaluated like those of the docstring: the left side by
+the arbiter's differentiation, the right side as it stands.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from manual_backprop.spec import Activation, LayerOperation, Operation
+from reference.book.checking import BITS, THIN_BITS, Docstring, bits_of, wrong_pair
+from reference.book.evaluating import Sample, Unclear, Undecided, children
+from reference.book.rules import NoRule, Rules, renamed
+from reference.book.samples import Samples
+from reference.oracles.balls import precision
+from reports.book import Set, Step
+from reports.notation import Around, Derivative, Fold, Indexed, Node, Piecewise, Relation, Symbol
+
+
+def derive(operation: Operation, docstring: Docstring) -> tuple[Step, ...]:
+    """Return the steps from the value's formula to its slope, each checked; none if no rule."""
+    if isinstance(operation, LayerOperation):
+        return ()
+    name = "y" if isinstance(operation, Activation) else "L"
+    by = "x" if isinstance(operation, Activation) else "y"
+    body = _value(docstring, name)
+    if body is None:
+        return ()
+    variable = _variable(operation, by, docstring)
+    sign = "d" if isinstance(operation, Activation) and isinstance(variable, Symbol) else "∂"
+    rules = Rules(variable, {c.name: n for c, n in _definitions(docstring)}, sign)
+    try:
+        slope = rules.slope(body[1])
+    except NoRule:
+        return ()
+    steps = rules.steps
+    if steps and steps[-1][1].operands[0] == slope:
+        slope = steps[-1][1].operands[1]
+    slope = slope.body if isinstance(slope, Around) and slope.bracket == "(" else slope
+    if steps and steps[-1][1].operands[1] == slope:
+        steps = steps[:-1]  # the last rule gave the slope itself
+    left = Derivative(body[0], variable, sign)
+    steps = [*steps, (_last_rule(rules.steps, slope), Relation((left, slope), ("=",)))]
+    stated = [n for n in _stated(docstring, left) if n != slope]
+    steps += [("which is", Relation((left, n), ("=",))) for n in stated[:1]]
+    samples = Samples(operation)
+    with precision(BITS):
+        points = list(samples)
+        definitions = {
+            c.name: (c.indices if isinstance(c, Indexed) else (), n)
+            for c, n in _definitions(docstring)
+        }
+        for point in points:
+            point.definitions.update(definitions)
+        found = [_checked(rule, node, points) for rule, node in steps]
+    return tuple(step for step in found if step is not None) if all(found) else ()
+
+
+def _value(docstring: Docstring, name: str) -> tuple[Node, Node] | None:
+    """Return the value's symbol and the first formula that states it, or nothing."""
+    for checked in docstring.formulas:
+        node = checked.formula.node
+        if checked.kind == "statement" and isinstance(node, Relation):
+            left = node.operands[0]
+            if isinstance(left, (Symbol, Indexed)) and left.name == name:
+                return left, node.operands[-1]
+    return None
+
+
+def _definitions(docstring: Docstring) -> list[tuple[Symbol | Indexed, Node]]:
+    found = []
+    for checked in docstring.formulas:
+        node = checked.formula.node
+        if checked.kind == "definition" and isinstance(node, Relation):
+            name = node.operands[0]
+            if isinstance(name, (Symbol, Indexed)):
+                found.append((name, node.operands[1]))
+    return found
+
+
+def _last_rule(steps: Sequence[tuple[str, Relation]], slope: Node) -> str:
+    """Return the name of the last step: its rule where one rule gave the slope itself."""
+    if steps and steps[-1][1].operands[1] == slope:
+        return steps[-1][0]
+    if isinstance(slope, Piecewise):
+        return "piece by piece"
+    return "so" if steps else "directly"
+
+
+def _stated(docstring: Docstring, left: Derivative) -> list[Node]:
+    """Return what the docstring states the slope to be."""
+    found = []
+    for checked in docstring.formulas:
+        node = checked.formula.node
+        if checked.kind == "statement" and isinstance(node, Relation):
+            first = node.operands[0]
+            if isinstance(first, Derivative) and (places := _same(first, left)) is not None:
+                with suppress(NoRule):
+                    found.append(renamed(node.operands[1], places))
+    return found
+
+
+def _same(stated: Derivative, ours: Derivative) -> dict[str, str] | None:
+    """Return how the stated slope's indices are called here; None where it is another slope."""
+    places: dict[str, str] = {}
+    for a, b in ((stated.of, ours.of), (stated.by, ours.by)):
+        if isinstance(a, Indexed) and isinstance(b, Indexed) and a.name == b.name:
+            places |= dict(zip(a.indices, b.indices, strict=True))
+        elif a != b:
+            return None
+    return {a: b for a, b in places.items() if a != b}
+
+
+def _variable(operation: Operation, by: str, docstring: Docstring) -> Symbol | Indexed:
+    """Return the variable; by rows, with an index that the docstring does not sum over."""
+    by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise  # type: ignore[attr-defined]
+    if not by_row:
+        return Symbol(by)
+    bound = {i for checked in docstring.formulas for i in _bound(checked.formula.node)}
+    free = next((i for i in "jki" if i not in bound), "k")
+    return Indexed(by, (free,))
+
+
+def _bound(node: Any) -> set[str]:
+    own = {node.index} if isinstance(node, Fold) else set()
+    return own.union(*(_bound(child) for child in children(node)))
+
+
+def _checked(rule: str, node: Relation, points: Sequence[Sample]) -> Step | None:
+    """Return a step with what its check came to; None where it does not hold or says nothing."""
+    checked, fewest = 0, BITS
+    for point in points:
+        try:
+            pairs = list(point.statement(node))
+        except Undecided:
+            continue
+        except Unclear:
+            return None
+        bits = min(bits_of(a, b) for _, a, b in pairs)
+        if bits < THIN_BITS:
+            continue
+        if wrong_pair(pairs):
+            return None
+        checked, fewest = checked + 1, min(fewest, bits)
+    if not checked:
+        return None
+    return Step(rule, Set(node, "", "statement", checked, int(fewest * 0.30103)))

@@ -1,4 +1,4 @@
-"""How accurate the three implementations are on a fixed set of inputs, and what they do on kinks."""
+"""How accurate the implementations are on a fixed set of inputs, and what they do on kinks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def batch(operation: Activation | Loss, dtype: str) -> Batch:
     by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
     if by_row:
         scale = np.resize([0.5, 2.0, 8.0], _ROWS)[:, None]
-        x = scale * draw.standard_normal((_ROWS, _CLASSES))
+        x: FloatArray = scale * draw.standard_normal((_ROWS, _CLASSES))
     else:
         near = draw.uniform(-8.0, 8.0, _POINTS // 2)
         far = draw.choice([-1.0, 1.0], _POINTS // 2) * 2.0 ** draw.uniform(-20, 6, _POINTS // 2)
@@ -95,7 +95,7 @@ def _worst(given: Batch, points: Sequence[Point], said: Said, quantity: str) -> 
     worst, where = 0.0, ""
     for n, point in enumerate(points):
         truths = point.values if quantity == "value" else point.slopes
-        if any(not t.is_finite() or t.rel_accuracy_bits() < 80 and t.rad() > 0 for t in truths):
+        if any(not t.is_finite() or (t.rel_accuracy_bits() < 80 and t.rad() > 0) for t in truths):
             continue  # a kink, or not defined
         units = [_unit(float(t.mid()), dtype) for t in truths]
         if given.by_row and quantity == "slope":
@@ -127,9 +127,7 @@ def kink_rows(operation: Activation | Loss, implementations: Sequence[str]) -> l
     t = np.full_like(x, target) if loss else None
     given = Batch(operation, x, t, parameters)
     said = {name: ask(name, [given])[0] for name in implementations}
-    return [
-        _kink_row(operation, n, k, target if loss else None, said) for n, k in enumerate(at)
-    ]
+    return [_kink_row(operation, n, k, target if loss else None, said) for n, k in enumerate(at)]
 
 
 def _kink_row(

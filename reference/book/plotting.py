@@ -1,6 +1,7 @@
 """f and f′ as points, by the arbiter: broken at every kink, so that a jump is drawn as a jump."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from manual_backprop.spec import Activation, Loss, Operation
@@ -76,7 +77,7 @@ def _pieces(
     ends = [low, *at, high]
     found = []
     with precision(128):
-        for left, right in zip(ends, ends[1:], strict=False):
+        for left, right in pairwise(ends):
             count = max(2, round(_POINTS * (right - left) / (high - low)))
             piece = []
             for k in range(count + 1):

@@ -207,9 +207,7 @@ def _tokens(text: str, vocabulary: Vocabulary, first_line: int) -> Iterator[Toke
         before = found if kind == "op" else kind
 
 
-def _resolve(
-    word: str, vocabulary: Vocabulary, after_number: bool
-) -> list[tuple[str, str]] | None:
+def _resolve(word: str, vocabulary: Vocabulary, after_number: bool) -> list[tuple[str, str]] | None:
     """Say what a run of letters is: a function, a name, a product of names, or prose."""
     if word in FUNCTIONS:
         return [(word, "function")]

@@ -1,0 +1,103 @@
+"""How accurate the implementations are on a layer: values, and slopes by input and parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import FloatArray, LayerOperation
+from reference.book.measuring import DTYPES
+from reference.oracles.balls import Arithmetic, Dual, exact, precision
+from reference.oracles.counterparts import resolve
+from reports.book import AccuracyRow
+
+_SHAPES = {"x": (8, 6), "weight": (6, 5), "bias": (5,)}
+Answers = dict[str, FloatArray]
+
+
+def layer_accuracy(
+    operation: LayerOperation, implementations: Sequence[str]
+) -> tuple[AccuracyRow, ...]:
+    """Return the worst errors; the unit is that of the largest entry, since sums cancel."""
+    rows = []
+    for dtype in DTYPES:
+        draw = np.random.default_rng(11)
+        given = {n: draw.standard_normal(s).astype(np.float32) for n, s in _SHAPES.items()}
+        given = {n: a.astype(dtype) for n, a in given.items()}
+        dz = draw.standard_normal((8, 5)).astype(np.float32).astype(dtype)
+        truth = _proven(operation, given, dz)
+        said = {name: _ASK[name](operation, given, dz) for name in implementations}
+        for quantity, proven in truth.items():
+            unit = max(float(np.spacing(np.abs(np.array(float(b.mid()), dtype)))) for b in proven)
+            worst = {
+                name: (_worst(answers[quantity], proven, unit), "")
+                for name, answers in said.items()
+            }
+            what = "value" if quantity == "z" else f"slope by {quantity}"
+            rows.append(AccuracyRow(what, dtype, worst, len(proven)))
+    return tuple(rows)
+
+
+def _worst(answer: FloatArray, proven: Sequence[Any], unit: float) -> float:
+    pairs = zip(answer.ravel().tolist(), proven, strict=True)
+    return max(float(abs(exact(value) - ball.mid())) / unit for value, ball in pairs)
+
+
+def _proven(
+    operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray
+) -> dict[str, list[Any]]:
+    """Return z and the slopes of L = Σ dz · z, as balls."""
+    with precision(256):
+        m = Arithmetic()
+        flat = m.variables([exact(v) for a in given.values() for v in a.ravel().tolist()])
+        entries = iter(flat)
+        x, weight, bias = (
+            [next(entries) for _ in range(array.size)] for array in given.values()
+        )  # fmt: skip
+        rows, inside = given["x"].shape
+        outside = len(bias)
+        matrix = [weight[i * outside : (i + 1) * outside] for i in range(inside)]
+        z = [
+            value
+            for n in range(rows)
+            for value in operation.definition(m, x[n * inside : (n + 1) * inside], matrix, bias)
+        ]
+        total = sum(
+            (value * exact(d) for value, d in zip(z, dz.ravel().tolist(), strict=True)),
+            Dual(exact(0), z[0].slope * exact(0)),
+        )
+        found = {"z": [value.value for value in z]}
+        start = 0
+        for name, array in given.items():
+            found[name] = [total.slope.by[k] for k in range(start, start + array.size)]
+            start += array.size
+    return found
+
+
+def _manual(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
+    z = operation.forward(**given)
+    parameters = {name: array for name, array in given.items() if name != "x"}
+    return {"z": z, **operation.backward(given["x"], dz, **parameters)}
+
+
+def _torch(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
+    import torch
+
+    tensors = {n: torch.from_numpy(a.copy()).requires_grad_() for n, a in given.items()}
+    z = resolve(operation, "torch")(*tensors.values())
+    z.backward(torch.from_numpy(dz.copy()))
+    slopes = {n: np.asarray(t.grad) for n, t in tensors.items()}
+    return {"z": z.detach().numpy(), **slopes}
+
+
+def _jax(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
+    import jax
+
+    with jax.enable_x64(True):
+        arrays = [jax.numpy.asarray(a) for a in given.values()]
+        z, pull = jax.vjp(resolve(operation, "jax"), *arrays)
+        slopes = pull(jax.numpy.asarray(dz))
+        return {"z": np.asarray(z), **dict(zip(given, map(np.asarray, slopes), strict=True))}
+
+
+_ASK: Mapping[str, Callable[..., Answers]] = {"manual": _manual, "torch": _torch, "jax": _jax}

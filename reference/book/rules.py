@@ -1,0 +1,310 @@
+"""The textbook's rules of differentiation on formula trees, with the steps they were used in."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from reference.book.evaluating import children
+from reports.notation import (
+    Around,
+    Call,
+    Derivative,
+    Fold,
+    Indexed,
+    Infix,
+    Negative,
+    Node,
+    Number,
+    Piecewise,
+    Power,
+    Relation,
+    Root,
+    Symbol,
+)
+
+ZERO, ONE, TWO = Number("0"), Number("1"), Number("2")
+
+
+class NoRule(Exception):
+    """The rules, as far as they are here, do not cover a formula."""
+
+
+class Rules:
+    """Differentiates by one variable; `steps` holds each rule used and what it gave."""
+
+    def __init__(self, by: Symbol | Indexed, defined: Mapping[str, Node], sign: str) -> None:
+        self.by = by
+        self.defined = defined
+        self.sign = sign
+        self.steps: list[tuple[str, Relation]] = []
+
+    def slope(self, node: Node) -> Node:
+        """Return the slope of a tree, and note the steps that are worth a line."""
+        if not self.depends(node):
+            return ZERO
+        match node:
+            case Symbol():
+                return self._symbol(node)
+            case Indexed():
+                return self._entry(node)
+            case Negative(body):
+                return _minus(self.slope(body))
+            case Around("(", body):
+                return self.slope(body)
+            case Around("|", body):
+                inner = self.slope(body)
+                return self._note("slope of the absolute value", node, _times(_sign(body), inner))
+            case Infix("+" | "-" as operator, left, right):
+                return _plus(operator, self.slope(left), self.slope(right))
+            case Infix("/", left, right):
+                return self._quotient(node, left, right)
+            case Infix(_, left, right):
+                return self._product(node, left, right)
+            case Power(base, exponent):
+                return self._power(node, base, exponent)
+            case Root(body):
+                return self._chain(node, _over(ONE, _times(TWO, node)), body)
+            case Call():
+                return self._call(node)
+            case Fold("Σ", index, without, body):
+                return self._sum(node, index, without, self.slope(body))
+            case Piecewise(pieces):
+                cases = tuple((self.slope(value), condition) for value, condition in pieces)
+                return Piecewise(cases)
+        raise NoRule
+
+    def depends(self, node: Any) -> bool:
+        """Whether the variable goes into a tree."""
+        if isinstance(node, (Symbol, Indexed)):
+            if node.name == self.by.name:
+                return True
+            return node.name in self.defined and self.depends(self.defined[node.name])
+        if isinstance(node, Power) and self._is_exponential(node):
+            return self.depends(node.exponent)
+        return any(self.depends(child) for child in children(node))
+
+    def _is_exponential(self, node: Power) -> bool:
+        """Whether the base is Euler's number; e² is a square where the docstring defines an e."""
+        own = isinstance(node.exponent, Number) and "e" in self.defined
+        return node.base == Symbol("e") and not own
+
+    def _note(self, rule: str, node: Node, slope: Node) -> Node:
+        body = node if isinstance(node, (Symbol, Indexed, Around)) else Around("(", node)
+        if isinstance(body, Around) and body.bracket == "|":
+            body = Around("(", body)
+        left = Derivative(body, self.by, self.sign)
+        step = (rule, Relation((left, _plain(slope)), ("=",)))
+        if step not in self.steps:
+            self.steps.append(step)
+        return slope
+
+    def _symbol(self, node: Symbol) -> Node:
+        if node == self.by:
+            return ONE
+        if node.name == self.by.name:
+            raise NoRule  # a whole row
+        self._note(f"with its definition, {node.name}", node, self.slope(self.defined[node.name]))
+        return Derivative(node, self.by, self.sign)
+
+    def _entry(self, node: Indexed) -> Node:
+        """x_i by x_k: 1 where they are the same; an entry of a softmax by its known slope."""
+        if node == self.by:
+            return ONE
+        if not isinstance(self.by, Indexed) or len(node.indices) != 1:
+            raise NoRule
+        same = Around("[", Relation((Symbol(node.indices[0]), Symbol(self.by.indices[0])), ("=",)))
+        if node.name == self.by.name:
+            return same
+        if self.defined.get(node.name) == Call("softmax", (Symbol(self.by.name),)):
+            other = Indexed(node.name, self.by.indices)
+            slope = _times(node, Around("(", Infix("-", same, other)))
+            return self._note("slope of the softmax", node, slope)
+        raise NoRule
+
+    def _product(self, node: Node, left: Node, right: Node) -> Node:
+        first, second = _times(self.slope(left), right), _times(left, self.slope(right))
+        both = self.depends(left) and self.depends(right)
+        slope = _plus("+", first, second)
+        return self._note("product rule", node, slope) if both else slope
+
+    def _quotient(self, node: Node, above: Node, below: Node) -> Node:
+        if not self.depends(below):
+            return _over(self.slope(above), below)
+        top = _plus("-", _times(self.slope(above), below), _times(above, self.slope(below)))
+        return self._note("quotient rule", node, _over(top, Power(_atom(below), TWO)))
+
+    def _power(self, node: Power, base: Node, exponent: Node) -> Node:
+        if self._is_exponential(node):
+            return self._chain(node, node, exponent)
+        if not isinstance(exponent, Number) or not exponent.text.isdecimal():
+            raise NoRule
+        n = int(exponent.text)
+        lower = base if n == 2 else Power(base, Number(str(n - 1)))
+        return self._chain(node, _times(exponent, lower), base)
+
+    def _call(self, node: Call) -> Node:
+        if node.function in ("max", "min"):
+            a, b = node.arguments
+            sign = ">" if node.function == "max" else "<"
+            first, second = self.slope(a), self.slope(b)
+            condition = Relation((_plain(a), _plain(b)), (sign,))
+            slope = Piecewise(((first, condition), (second, None)))
+            self._note(f"slope of the {node.function}imum", node, slope)
+            # Named, not written out: pieces within pieces are hard to read.
+            return Derivative(Around("(", node), self.by, self.sign)
+        if len(node.arguments) != 1:
+            raise NoRule
+        (u,) = node.arguments
+        outer = _outer(node.function, _plain(u))
+        if node.power:
+            lower = Call(node.function, (_plain(u),), "2" if node.power == "3" else "")
+            outer = _times(_times(Number(node.power), lower), _atom(outer))
+        return self._chain(node, outer, u)
+
+    def _chain(self, node: Node, outer: Node, inner: Node) -> Node:
+        slope = self.slope(inner)
+        chained = (
+            _over(slope, outer.right)
+            if isinstance(outer, Infix) and outer.operator == "/" and outer.left == ONE
+            else _times(slope, outer)
+            if isinstance(slope, Symbol)
+            else _times(outer, slope)
+        )
+        return self._note("known slope" if slope == ONE else "chain rule", node, chained)
+
+    def _sum(self, node: Node, index: str, without: str, body: Node) -> Node:
+        """Σ_j f_j [j = k] is f_k."""
+        if not without and (picked := _pick(body, index)) is not None:
+            slope = picked
+        else:
+            slope = Fold("Σ", index, without, _atom(body))
+        return self._note("slope of the sum", node, slope)
+
+
+def _outer(function: str, u: Node) -> Node:
+    """Return the known slope of a function at u."""
+    at = Call(function, (u,))
+    logistic = Call("σ", (u,))
+    known: dict[str, Node] = {
+        "exp": at,
+        "expm1": Power(Symbol("e"), u),
+        "log": _over(ONE, u),
+        "log1p": _over(ONE, Infix("+", ONE, _atom(u))),
+        "tanh": Infix("-", ONE, Call("tanh", (u,), "2")),
+        "sinh": Call("cosh", (u,)),
+        "cosh": Call("sinh", (u,)),
+        "σ": Infix("", logistic, Around("(", Infix("-", ONE, logistic))),
+        "Φ": Call("φ", (u,)),
+    }
+    if function not in known:
+        raise NoRule
+    return known[function]
+
+
+def _sign(u: Node) -> Node:
+    return Call("sign", (_plain(u),))
+
+
+def _plain(node: Node) -> Node:
+    """Return what stands in round brackets."""
+    return node.body if isinstance(node, Around) and node.bracket == "(" else node
+
+
+def _atom(node: Node) -> Node:
+    """Put brackets around what a product or power would tear apart."""
+    loose = isinstance(node, (Negative, Piecewise)) or (
+        isinstance(node, Infix) and node.operator in ("+", "-")
+    )
+    return Around("(", node) if loose else node
+
+
+def _minus(node: Node) -> Node:
+    if node == ZERO:
+        return ZERO
+    return node.body if isinstance(node, Negative) else Negative(_atom(node))
+
+
+def _plus(operator: str, left: Node, right: Node) -> Node:
+    if right == ZERO:
+        return left
+    if left == ZERO:
+        return right if operator == "+" else _minus(right)
+    if isinstance(right, Negative):
+        return Infix("-" if operator == "+" else "+", left, right.body)
+    return Infix(operator, _plain(left), _atom(right))
+
+
+def _times(left: Node, right: Node) -> Node:
+    if ZERO in (left, right):
+        return ZERO
+    if left == ONE:
+        return right
+    if right == ONE:
+        return left
+    if isinstance(left, Negative):
+        return _minus(_times(left.body, right))
+    if isinstance(right, Negative):
+        return _minus(_times(left, right.body))
+    if isinstance(right, Infix) and right.operator == "/" and isinstance(right.left, Number):
+        return _over(_times(right.left, left), right.right)
+    if isinstance(right, Number) and not isinstance(left, Number):
+        left, right = right, left
+    if isinstance(right, Infix) and right.operator == "" and isinstance(right.left, Number):
+        if not isinstance(left, Number):
+            return _times(right.left, _times(left, right.right))
+    # A sum takes all that follows it, so it comes last; two numbers need a sign between them.
+    if isinstance(left, Fold):
+        left = Around("(", left)
+    operator = "·" if isinstance(right, Number) or isinstance(left, Call) else ""
+    return Infix(operator, _atom(left), _atom(right))
+
+
+def _over(above: Node, below: Node) -> Node:
+    if above == ZERO or below == ONE:
+        return above
+    below = _plain(below)
+    if isinstance(above, Negative):
+        return _minus(_over(above.body, below))
+    if above == below:
+        return ONE
+    if isinstance(above, Infix) and above.operator == "" and above.left == below:
+        return above.right
+    if isinstance(above, Infix) and above.operator == "" and above.right == below:
+        return above.left
+    if isinstance(above, Infix) and above.operator == "/":
+        reduced = _over(above.left, below)
+        if reduced != Infix("/", _atom(above.left), _tight(below)):
+            return _over(reduced, above.right)
+        return _over(above.left, _times(_plain(above.right), below))
+    return Infix("/", _atom(above), _tight(below))
+
+
+def _tight(node: Node) -> Node:
+    return Around("(", node) if isinstance(node, (Infix, Negative, Fold)) else node
+
+
+def _pick(body: Node, index: str) -> Node | None:
+    """Return f_k of a product f_j [j = k]; None where the body is no such product."""
+    match body:
+        case Around("[", Relation((Symbol(left), Symbol(right)), ("=",))) if left == index:
+            return ONE if right else None
+        case Infix("" | "·", left, right):
+            for kept, one in ((left, right), (right, left)):
+                match one:
+                    case Around("[", Relation((Symbol(a), Symbol(k)), ("=",))) if a == index:
+                        return cast(Node, renamed(kept, {index: k}))
+    return None
+
+
+def renamed(node: Any, places: Mapping[str, str]) -> Any:
+    """Return a tree with other indices; one that a sum binds must not be among them."""
+    if isinstance(node, Indexed):
+        return Indexed(node.name, tuple(places.get(i, i) for i in node.indices))
+    if isinstance(node, Symbol):
+        return Symbol(places.get(node.name, node.name))
+    if isinstance(node, Fold) and {node.index, node.without} & places.keys():
+        raise NoRule
+    if isinstance(node, tuple):
+        return tuple(renamed(item, places) for item in node)
+    if hasattr(node, "__dataclass_fields__"):
+        return type(node)(*(renamed(getattr(node, f), places) for f in node.__dataclass_fields__))
+    return node
