@@ -241,13 +241,14 @@ class Bench:
         answers: Mapping[str, Answer],
         *,
         held_to_screen: bool = False,
+        known: dict[Rounding, Radii] | None = None,
     ) -> None:
         self.held_to_screen = held_to_screen
         self.certificate = certificate
         self.problem = certificate.problem
         self.answers = answers
         self.unit = float(np.finfo(self.problem.dtype).eps) / 2
-        self._radii: dict[Rounding, Radii] = {}
+        self._radii: dict[Rounding, Radii] = {} if known is None else known
         self._errors: dict[tuple[str, str], Doubles | None] = {}
 
     def radii(self, strength: Rounding) -> Radii:
@@ -319,7 +320,8 @@ class Bench:
         if best is None:
             return radius, np.zeros(radius.shape, bool)
         scale = _largest_finite(self.certificate[tensor].high)
-        floor = np.maximum(FLOOR * self.unit * scale, radius / SHARE)
+        # By custom digits may be lost, but not by ours where a framework keeps them.
+        floor = np.maximum(FLOOR * self.unit * scale, self.radii(TIGHT).radius[tensor] / SHARE)
         sharp = jump + np.maximum(FACTOR * best, floor)
         return np.minimum(radius, sharp), sharp < radius
 

@@ -176,7 +176,8 @@ class HardSwish:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return 0, dy (x + 3/2)/3 or dy."""
-        inner = dy * ((x + 1.5) / 3.0) * (x > -3)
+        held = np.minimum(np.maximum(x, -3.0), 3.0)  # dy x may overflow, and ∞ · 0 is not 0
+        inner = dy * ((held + 1.5) / 3.0) * (x > -3)
         return np.where(x < 3, inner, dy)
 
     @staticmethod

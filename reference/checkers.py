@@ -1,0 +1,115 @@
+"""torch's gradcheck and JAX's check_grads, asked about a given gradient: the judge's rivals.
+
+The loss of the network is a function of one tensor, and its backward returns the gradient that is
+to be checked. Both compare with finite differences of that same function.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.network import Problem, forward
+from reference.oracles import Answer
+
+
+@dataclass(frozen=True)
+class Checker:
+    """One of the rivals: how it is asked, and how many gradients of a width are worth the time."""
+
+    rejects: Callable[[Problem, Answer], bool]
+    largest_width: int
+    few: int = 4
+
+    def planted(self, width: int) -> int:
+        """Return how many wrong gradients it is given; none where one would take minutes."""
+        return self.few if width <= self.largest_width else 0
+
+
+def _tensor(problem: Problem, answer: Answer) -> str:
+    """Return the tensor that is wrong, or a weight where nothing is."""
+    from reference.oracles.manual import Manual
+
+    right = Manual().answer(problem)
+    for name, value in answer.gradients.items():
+        if not np.array_equal(value, right.gradients[name]):
+            return name
+    return "layers.0.weight"
+
+
+def _loss(problem: Problem, name: str, value: Any) -> Any:
+    value = value.reshape(problem.x.shape if name == "x" else problem.parameters[name].shape)
+    value = value.astype(problem.dtype)
+    if name == "x":
+        return forward(replace(problem, x=value)).loss
+    return forward(replace(problem, parameters={**problem.parameters, name: value})).loss
+
+
+def _gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
+    import torch
+
+    name = _tensor(problem, answer)
+    start = problem.x if name == "x" else problem.parameters[name]
+    gradient = torch.from_numpy(np.ascontiguousarray(answer.gradients[name]))
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return torch.as_tensor(np.asarray(_loss(problem, name, x.detach().numpy())))
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            return dy * gradient
+
+    x = torch.from_numpy(start.copy()).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Input #0 requires gradient and is not a double")
+        return not torch.autograd.gradcheck(Loss.apply, (x,), fast_mode=fast, raise_exception=False)
+
+
+def gradcheck_slow(problem: Problem, answer: Answer) -> bool:
+    """Return whether torch's gradcheck rejects the gradient, every entry by finite differences."""
+    return _gradcheck(problem, answer, fast=False)
+
+
+def gradcheck_fast(problem: Problem, answer: Answer) -> bool:
+    """Return whether torch's gradcheck rejects the gradient along one random direction."""
+    return _gradcheck(problem, answer, fast=True)
+
+
+def check_grads(problem: Problem, answer: Answer) -> bool:
+    """Return whether JAX's check_grads rejects the gradient, at its usual tolerance."""
+    import jax
+    from jax import test_util
+
+    name = _tensor(problem, answer)
+    start = problem.x if name == "x" else problem.parameters[name]
+
+    with jax.enable_x64(True):
+        gradient = jax.numpy.asarray(answer.gradients[name])
+
+        @jax.custom_vjp
+        def loss(x: Any) -> Any:
+            shape = jax.eval_shape(lambda v: v.sum(), x)
+
+            def numpy_loss(v: Any) -> Any:
+                return np.asarray(_loss(problem, name, np.asarray(v)), shape.dtype)
+
+            return jax.pure_callback(numpy_loss, shape, x)
+
+        loss.defvjp(lambda x: (loss(x), None), lambda _, dy: (dy * gradient,))
+        try:
+            check: Any = test_util.check_grads
+            check(loss, (jax.numpy.asarray(start),), order=1, modes=["rev"])
+        except AssertionError:
+            return True
+    return False
+
+
+CHECKERS: dict[str, Checker] = {
+    "gradcheck, slow": Checker(gradcheck_slow, 16),
+    "gradcheck, fast": Checker(gradcheck_fast, 128),
+    "check_grads": Checker(check_grads, 128),
+}
