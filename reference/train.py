@@ -44,7 +44,7 @@ class Task:
     held_out_x: FloatArray
     held_out_targets: npt.NDArray[Any]
     batch: int
-    optimiser: Optimiser
+    optimiser: GradientDescent | Momentum | Adam
     steps: int
 
 
@@ -75,15 +75,23 @@ class Training:
 
 
 def train(
-    name: str = "digits", steps: int | None = None, dtype: str = "float64", seed: int = 0
+    name: str = "digits",
+    steps: int | None = None,
+    dtype: str = "float64",
+    seed: int = 0,
+    learning_rate: float | None = None,
 ) -> Training:
-    """Train a task three times from one start."""
+    """Train a task three times from one start; steps and learning rate are its own unless given."""
     if dtype not in ("float32", "float64"):
         raise InvalidInput(f"dtype={dtype!r}: expected float32 or float64")
     if steps is not None and steps < 1:
         raise InvalidInput(f"steps={steps}: expected at least 1")
     task = load(name, dtype)
     task = task if steps is None else replace(task, steps=steps)
+    if learning_rate is not None:
+        optimiser = replace(task.optimiser, learning_rate=learning_rate)
+        title = f"{task.title}, learning rate {learning_rate:g}"
+        task = replace(task, optimiser=optimiser, title=title)
     stream = np.random.Generator(np.random.Philox(key=seed))
     begin = _initial(task.network, stream, dtype)
     batches = list(_batches(task, stream))
@@ -343,7 +351,9 @@ def _draw_losses(axes: Any, done: Training) -> None:
     for who, losses in done.losses.items():
         steps = np.arange(1, len(losses) + 1)
         axes.plot(steps, losses, color=_COLOURS[who], label=who, **_STYLES[who])
-    axes.set(xlabel="step", ylabel="loss", title="Loss: three curves, one line", yscale="log")
+    together = all(done.parted(who) is None for who in done.distances)
+    title = "Loss: three curves, one line" if together else "Loss"
+    axes.set(xlabel="step", ylabel="loss", title=title, yscale="log")
     axes.legend(frameon=False)
 
 
@@ -352,6 +362,17 @@ def _draw_distances(axes: Any, done: Training) -> None:
         shown = np.where(apart > 0, apart, np.nan)
         steps = np.arange(1, len(apart) + 1)
         axes.plot(steps, shown, color=_COLOURS[who], label=f"{who} from manual", **_STYLES[who])
+        parted = done.parted(who)
+        if parted is not None:
+            axes.plot(parted, apart[parted - 1], "o", color=_COLOURS[who])
+            axes.annotate(
+                f"half the digits, step {parted}",
+                (parted, apart[parted - 1]),
+                xytext=(-118, 8) if who == "torch" else (8, -14),
+                textcoords="offset points",
+                color=_COLOURS[who],
+                fontsize=8,
+            )
     axes.axhline(np.finfo(done.dtype).eps, color="#888", linewidth=0.8)
     axes.text(1, np.finfo(done.dtype).eps * 1.2, "one rounding", color="#666", fontsize=8)
     axes.set(xlabel="step", ylabel="max |Δw| / max |w|", title="Distance of the parameters")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from manual_backprop.optimisers import OPTIMISERS, Adam, GradientDescent, Momentum, Optimiser
 from manual_backprop.spec import InvalidInput
 
-STEPS = 25
-ULPS = 32  # of the largest entry, after 25 steps of a handful of roundings each
+STEPS = 12
+ULPS = 32  # of the largest entry, after 12 steps of a handful of roundings each
 
 PAIRS: list[tuple[Optimiser, Callable[[Any], Any], Callable[[Any], Any]]] = [
     (

@@ -49,6 +49,17 @@ def test_the_moons_with_their_boundary(tmp_path: Path) -> None:
     assert (tmp_path / "moons.png").stat().st_size > 10_000
 
 
+def test_a_large_learning_rate_carries_rounding_far(tmp_path: Path) -> None:
+    done = train("iris", steps=60, learning_rate=10.0)
+    for who in ("torch", "jax"):
+        assert done.first_bit(who) == 1
+        parted = done.parted(who)
+        assert parted is not None and 1 < parted <= 60
+        assert f"half of the digits apart after step {parted}" in training_text(done)
+    picture(done, tmp_path / "apart.svg")
+    assert done.task.title.endswith("learning rate 10")
+
+
 def test_float32_stays_float32() -> None:
     done = train("iris", steps=2, dtype="float32")
     assert all(w.dtype == np.float32 for run in done.parameters.values() for w in run.values())
