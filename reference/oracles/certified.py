@@ -45,13 +45,13 @@ class Leaf:
     @cached_property
     def high(self) -> Doubles:
         """The midpoints rounded to float64."""
-        return self._array(float(b.mid()) for b in self.balls)
+        return self._array(map(float, self.balls))
 
     @cached_property
     def low(self) -> Doubles:
         """What rounding took from the midpoints: high + low is right to 32 digits."""
-        pairs = zip(self.balls, self.high.flat, strict=True)
-        return self._array(float(b.mid() - float(h)) if np.isfinite(h) else 0.0 for b, h in pairs)
+        pairs = zip(self.balls, self.high.ravel().tolist(), strict=True)
+        return self._array(float(b - h) if abs(h) < np.inf else 0.0 for b, h in pairs)
 
     @cached_property
     def radius(self) -> Doubles:

@@ -91,11 +91,9 @@ def centre_of_rows(x: Sequence[Ball], rows: Sequence[Sequence[Local]]) -> Centre
 
 def extended(balls: Sequence[Ball]) -> npt.NDArray[Any]:
     """Return the midpoints as long doubles, by two doubles."""
-    high = np.array([float(b.mid()) for b in balls])
-    low = np.array(
-        [float(b.mid() - h) if abs(h) < np.inf else 0.0 for b, h in zip(balls, high, strict=True)]
-    )
-    found: npt.NDArray[Any] = high.astype(Extended) + low
+    high = list(map(float, balls))  # a ball's float is that of its midpoint
+    low = [float(b - h) if abs(h) < np.inf else 0.0 for b, h in zip(balls, high, strict=True)]
+    found: npt.NDArray[Any] = np.array(high, Extended) + np.array(low)
     return found
 
 
