@@ -58,7 +58,9 @@ class Traced(NDArrayOperatorsMixin):
         view: Callable[[Array], Array] | None = None,
         reuses: tuple[Any, ...] = (),
     ) -> None:
-        self.tape, self.value, self.number = tape, np.asarray(value), len(tape.order)
+        # A result lies in memory as its place will, row by row, so that views of both agree.
+        self.value = np.asarray(value, order=None if view else "C")
+        self.tape, self.number = tape, len(tape.order)
         self.operands, self.emit, self.view, self.reuses = operands, emit, view, reuses
         self.shape, self.dtype = self.value.shape, self.value.dtype
         self.ndim, self.size = self.value.ndim, self.value.size

@@ -399,6 +399,34 @@ def test_the_tape_replays_any_chain(seed: int) -> None:
             np.testing.assert_array_equal(places[output.number], value)
 
 
+def test_results_lie_as_their_places_do() -> None:
+    """NumPy lays np.exp(x.T) out as x.T is, by columns; reshaping its transpose is then a view."""
+    tape = Tape()
+    x: Any = tape.note("x", np.arange(6.0).reshape(2, 3))
+    y: Any = np.exp(x.T)
+    calls, places = tape.assemble([y.reshape(-1) + 1.0])
+    places[x.number][...] = [[6.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    for call in calls:
+        call()
+    expected = np.exp(places[x.number].T).reshape(-1) + 1.0
+    np.testing.assert_array_equal(places[tape.order[-1].number], expected)
+    with pytest.raises(InvalidInput, match=r"does not know np\.reshape"):
+        y.T.reshape(-1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transposed_and_strided_inputs(dtype: str) -> None:
+    problem = a_problem(dtype=dtype)
+    weight = np.asfortranarray(problem.parameters["layers.0.weight"])
+    x = np.repeat(problem.x, 2, axis=1)[:, ::2]
+    odd = replace(problem, x=x, parameters={**problem.parameters, "layers.0.weight": weight})
+    loss, gradients = compile_step(odd)(x, problem.targets)
+    expected, same = compile_step(problem)(problem.x, problem.targets)
+    assert loss == expected
+    for name, gradient in gradients.items():
+        assert_same_bits(gradient, same[name], name)
+
+
 def test_an_operation_of_one_s_own() -> None:
     """A registered operation needs nothing more to run in the fast step."""
     assert isinstance(ACTIVATIONS, Registry) and isinstance(ACTIVATIONS["relu"], Activation)
