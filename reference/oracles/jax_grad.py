@@ -126,7 +126,7 @@ class JaxGrad:
         # The operations by identity: one that is registered anew under its name is another.
         key = (repr(network), *map(id, operations))
         if key not in self._networks:
-            function = jax.grad(_loss_function(problem), argnums=(0, 1), has_aux=True)
+            function = jax.grad(loss_function(problem), argnums=(0, 1), has_aux=True)
             self._networks[key] = operations, jax.jit(function) if self.compiled else function
             if len(self._networks) > _KEPT:
                 self._networks.popitem(last=False)
@@ -154,7 +154,7 @@ def _step_widths(problem: Problem) -> list[int]:
     return [layer.width for layer in problem.network.layers for _ in "za"]
 
 
-def _loss_function(problem: Problem) -> Callable[..., Any]:
+def loss_function(problem: Problem) -> Callable[..., Any]:
     """Return f(inputs, probes, data) -> (Σ w L / divisor, loss), for this structure.
 
     A probe is a zero added at a step: the derivative by it is the cotangent of the step.

@@ -87,6 +87,8 @@ def test_one_entry_slightly_wrong_deviates_and_the_others_are_cleared(
     tensor = data.draw(st.sampled_from(sorted(answers[who].gradients)))
     entry = data.draw(st.integers(0, answers[who].gradients[tensor].size - 1))
     by = PLANTED[np.dtype(dtype)] * data.draw(st.sampled_from([-1, 1]))
+    if who != "manual" and dtype is np.float32:
+        by *= 10  # custom excuses more in a framework than in the hand-written side
     answers[who] = changed(answers[who], tensor, off_at(entry, by))
     found = verdict_of(problem, answers)
     assert not screen(problem, answers).passed
