@@ -20,7 +20,7 @@ from manual_backprop.spec import InvalidInput
 from reference.checking import check_part
 from reference.general_check import check_general
 from reference.result import Part, Result
-from reference.targets.host import around
+from reference.targets.host import around, names_of
 from reference.targets.process import SECONDS, Apart, InProcess, Runner
 
 PROBLEMS = 40
@@ -86,7 +86,7 @@ def _import_references() -> None:
 def _names(target: Any) -> tuple[str, dict[str, Any]]:
     """Return the names to look through for an object: a module, a function, a class, a pair."""
     if inspect.ismodule(target):
-        return target.__name__, dict(vars(target))
+        return target.__name__, names_of(target)
     if isinstance(target, Mapping):
         return "a mapping", {str(k): v for k, v in target.items()}
     if isinstance(target, tuple | list):
@@ -96,7 +96,5 @@ def _names(target: Any) -> tuple[str, dict[str, Any]]:
             named = dict(zip(("forward", "backward"), target, strict=True))
         return what, named
     name = getattr(target, "__name__", type(target).__name__)
-    home = vars(sys.modules.get(getattr(target, "__module__", ""), object()))
-    if not isinstance(home, Mapping):
-        home = {}
-    return name, around(target, name, home)
+    home = sys.modules.get(getattr(target, "__module__", ""))
+    return name, around(target, name, names_of(home) if home else {})

@@ -216,4 +216,4 @@ def _size(inputs: Arrays) -> int:
 def _plain(array: npt.NDArray[Any]) -> str:
     if array.ndim:
         return "[" + ", ".join(_plain(row) for row in array) + "]"
-    return f"{array.item():.3g}"
+    return f"{array.item() + 0:.3g}"

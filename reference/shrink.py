@@ -311,4 +311,4 @@ def spell(problem: Problem, *, kind: str = "network") -> str:
 def _numbers(array: npt.NDArray[Any]) -> str:
     if array.ndim:
         return "[" + ", ".join(_numbers(row) for row in array) + "]"
-    return f"{array.item():.4g}"
+    return f"{array.item() + 0:.4g}"  # + 0: there is no −0 to read

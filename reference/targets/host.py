@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -115,12 +116,17 @@ def load(target: str) -> tuple[dict[str, Any], str]:
             raise InvalidInput(
                 f"TARGET={target!r}: {error}; expected a Python file or module:name"
             ) from None
-    names = {k: v for k, v in vars(module).items() if _belongs(v, module)}
+    names = names_of(module)
     if not wanted:
         return names, target
     if wanted not in vars(module):
         raise InvalidInput(f"TARGET={target!r}: {path} has no {wanted!r}")
     return around(vars(module)[wanted], wanted, names), target
+
+
+def names_of(module: ModuleType) -> dict[str, Any]:
+    """Return what is a module's own."""
+    return {k: v for k, v in vars(module).items() if _belongs(v, module)}
 
 
 def around(thing: Any, name: str, names: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def recognise(
             arguments = accepted(function)
             own["weights"] = "weights" in arguments or "sample_weights" in arguments
             own["arrays"] = "arrays" in arguments
-            return [Found("value_and_grad", name, "network", "network", how,
+            return [Found("a whole network", name, "network", "network", how,
                           _run(function), {}, own)]  # fmt: skip
     return []
 

@@ -14,6 +14,7 @@ import reference
 from manual_backprop.spec import InvalidInput
 from reference.check_report import write_report
 from reference.checker import check
+from reference.targets.host import load
 from reports.folder import read_report
 
 IDS = [name for name, *_ in SOURCES]
@@ -161,3 +162,29 @@ def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True, timeout=120
     )
+
+
+EXAMPLES = {
+    "student_mlp": {"tanh_square_left_out", "weight_mean_taken_again", "bias_mean_over_batch"},
+    "textbook_mlp": {"sigmoid_first_factor_left_out"},
+    "torch_function": {"gate_second_term_left_out"},
+    "batchnorm_exercise": {"the term through var is missing from the sum"},
+    "cs231n_layers": set(),
+    "sklearn_mlp": set(),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
+    folder = Path(__file__).parents[2] / "examples" / "check"
+    assert {p.stem for p in folder.glob("*.py")} == set(EXAMPLES)
+    if name == "sklearn_mlp":
+        pytest.importorskip("sklearn")
+    names, what = load(str(folder / f"{name}.py"))
+    result = check(names, problems=12)
+    said = set()
+    for part in result.parts:
+        if part.diagnosis is not None:
+            said |= part.diagnosis.names | {text for _, text in part.diagnosis.described}
+    assert said == EXAMPLES[name], str(result)
+    assert result.ok is (not said), what
