@@ -104,7 +104,7 @@ class CrossEntropy:
         ∂L/∂y_j = e^{y_j - M}/(r + e^g) for j ≠ t and ε = 0 and w_t = 1
         ∂L/∂y_t = -r/(r + e^g) for ε = 0 and w_t = 1
 
-    The mean is over the weights of the rows that count. Bridle, 1990; Szegedy et al., 2016 (ε).
+    The mean is over the weights of the rows that count. Bridle, 1990; Szegedy et al., 2016.
     """
 
     @staticmethod
