@@ -45,10 +45,14 @@ def write(page: Page) -> None:
     (DOCS / "costs.svg").write_text(picture(swept, note), encoding="utf-8")
     how = {
         "wall": "wall clock",
-        "cpu": "processor time (the machine was busy); all threads and memory: wall clock",
+        "cpu": "processor time, for the machine was busy, and no rows of all threads therefore",
     }[page.clock]
+    shown = page.result
+    if page.clock == "cpu":
+        rows = [row for row in shown.rows if row.section != "all threads"]
+        shown = msgspec.structs.replace(shown, rows=rows)
     origin = f"Measured {page.date} on {page.machine}; {how}."
-    text = "\n\n".join([BEGIN, origin, render(page.result), END])
+    text = "\n\n".join([BEGIN, origin, render(shown), END])
     path = DOCS / "costs.md"
     before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -62,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     path = DOCS / "costs.json"
     if not given.write:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(measured(given.clock)), indent=0))
+        path.write_bytes(msgspec.json.encode(measured(given.clock)) + b"\n")
     write(msgspec.json.decode(path.read_bytes(), type=Page))
 
 

@@ -37,7 +37,7 @@ def numpy_textbook(problem: Problem) -> Prepared:
     """The fast step of the textbook's formulas: what our last digits cost beside it.
 
     1 - tanh² and p - [j = t] lose their digits where the unit or the class saturates; our own
-    operations keep them, in some thirty calls more.
+    operations keep them, in 24 calls more (57 for 33 at 4-8-3 with tanh).
     """
     tape, network = Tape(), problem.network
     at: dict[str, Any] = {n: tape.note(n, value) for n, value in problem.parameters.items()}
