@@ -17,7 +17,11 @@ accepts = {
 def value_and_grad(network, params, x, y):
     hidden = [layer.width for layer in network.layers[:-1]]
     model = MLPRegressor(hidden, activation="relu", alpha=0.0, max_iter=1, solver="sgd")
-    model.n_outputs_, model.n_layers_, model.out_activation_ = y.shape[1], len(hidden) + 2, "identity"
+    model.n_outputs_, model.n_layers_, model.out_activation_ = (
+        y.shape[1],
+        len(hidden) + 2,
+        "identity",
+    )
     if not hasattr(model, "_loss"):
         model.loss = "squared_error"
     values = list(params.values())

@@ -1,6 +1,6 @@
 """A student's three-layer network, as it was handed in. Three mistakes are in it.
 
-    manual-backprop check examples/check/student_mlp.py
+manual-backprop check examples/check/student_mlp.py
 """
 
 import numpy as np

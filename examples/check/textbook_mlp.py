@@ -1,6 +1,6 @@
 """A two-layer network written from a textbook: sigmoid units, the mean square as loss.
 
-    manual-backprop check examples/check/textbook_mlp.py
+manual-backprop check examples/check/textbook_mlp.py
 """
 
 import numpy as np

@@ -19,5 +19,5 @@ class Swish(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        x, s = ctx.saved_tensors
+        _, s = ctx.saved_tensors
         return dy * s

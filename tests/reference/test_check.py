@@ -68,7 +68,7 @@ def test_a_target_that_misbehaves_is_survived_and_named(
         "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
         f"def relu_backward(dout, cache):\n    {body}\n"
     )
-    result = check(target, problems=3, seconds=2.0)
+    result = check(target, problems=3, seconds=1.0)
     assert result.exit_code == 1
     faults = {f.kind: f for f in result.parts[0].faults}
     assert kind in faults, str(result)

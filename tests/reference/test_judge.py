@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -384,3 +385,35 @@ def encode_part(part: Any) -> bytes:
     shape = NetworkShape(input_width=1, layers=(), loss="mse")
     case = Case(at="0:0", network=shape, batch=1, dtype="float64", enclosure=part)
     return encode(Finding(operation="", verdict="", count=1, example=case))
+
+
+@pytest.mark.parametrize("who", ["manual", "torch"])
+@pytest.mark.parametrize("index", [3, 17, 101])
+def test_what_is_left_out_or_not_finite_is_named(who: str, index: int) -> None:
+    """A tensor left out, an infinity, a NaN: none passes the screen, each is laid at its door."""
+    problem = draw(3, index).problem
+    answers = {name: oracle.answer(problem) for name, oracle in load(("manual", "torch")).items()}
+    given = dict(answers[who].gradients)
+    spoilt = [{k: v for k, v in given.items() if k != name} for name in given]
+    for value in (np.inf, -np.inf, np.nan):
+        array = given["x"].copy()
+        array.flat[0] = value
+        spoilt.append({**given, "x": array})
+    for gradients in spoilt:
+        planted = {**answers, who: replace(answers[who], gradients=gradients)}
+        assert not screen(problem, planted).passed
+        found = judge(problem, planted)
+        assert found.kind == "DEVIATES"
+        assert who in found.who
+
+
+def test_a_witness_makes_no_convention() -> None:
+    """At a kink where all that are judged agree, what a witness says changes no verdict."""
+    problem, _ = on_the_kink_of_relu()
+    manual = load(("manual",))["manual"].answer(problem)
+    answers = {"manual": manual, "torch": replace(manual, oracle="torch")}
+    witness = replace(
+        manual, oracle="complex_step", gradients={k: v + 1 for k, v in manual.gradients.items()}
+    )
+    assert judge(problem, answers).verdict == "AGREE"
+    assert judge(problem, {**answers, "complex_step": witness}).verdict == "AGREE"

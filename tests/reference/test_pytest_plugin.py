@@ -35,7 +35,7 @@ def test_right(check_gradient):
 
 @pytest.fixture(scope="module", autouse=True)
 def _everything_loaded(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Load what a check loads: pytester forgets modules, and torch does not bear a second import."""
+    """Load what a check loads: pytester forgets modules; torch does not bear a second import."""
     write_report(inside(WRONG, 2), tmp_path_factory.mktemp("page"))
 
 

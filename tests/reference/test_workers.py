@@ -4,13 +4,23 @@ import os
 from pathlib import Path
 
 import hostile_oracles
+import msgspec
 import pytest
 
 from reference import workers
 from reference.campaign import BlockResult, Plan
+from reference.problems import cell
 from reference.workers import LocalPool, finish
 
-PROBLEMS = 40
+PLAN = Plan(
+    problems=4,
+    activations=("tanh",),
+    losses=("mse", "hinge", "l1", "huber"),
+    regimes=("ordinary",),
+    dtypes=("float64",),
+    arbiter_share=0.0,
+)
+"""Four problems, one of them poisoned."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +34,7 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(oracle: str) -> BlockResult:
-    plan = Plan(problems=PROBLEMS, oracles=("manual", oracle), arbiter_share=0.0)
+    plan = msgspec.structs.replace(PLAN, oracles=("manual", oracle))
     with LocalPool(1) as pool:
         (result,) = finish(plan, plan.blocks(), pool.submit)
     return result
@@ -43,15 +53,14 @@ def run(oracle: str) -> BlockResult:
 def test_a_hostile_oracle_is_named_and_survived(
     name: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "LEAST_SECONDS", 8.0)
-    monkeypatch.setattr(workers, "SECONDS_PER_BLOCK", 8.0)
+    monkeypatch.setattr(workers, "LEAST_SECONDS", 3.0)
+    monkeypatch.setattr(workers, "SECONDS_PER_BLOCK", 3.0)
     oracle = f"{hostile_oracles.__name__}:{name}"
     result = run(oracle)
-    assert [o.index for o in result.outcomes] == list(range(PROBLEMS))
-    poisoned = {o.index for o in result.outcomes if o.verdict != "AGREE"}
-    from reference.problems import cell
-
-    assert poisoned == {i for i in range(PROBLEMS) if cell(i).loss == hostile_oracles.POISON}
-    assert poisoned
-    assert {o.verdict for o in result.outcomes if o.index in poisoned} == {f"CRASHED({oracle})"}
+    selection = PLAN.selection()
+    assert [o.index for o in result.outcomes] == [selection.index(i) for i in range(4)]
+    poisoned = {o.index for o in result.outcomes if cell(o.index).loss == hostile_oracles.POISON}
+    assert len(poisoned) == 1
+    named = {o.index: o.verdict for o in result.outcomes if o.verdict != "AGREE"}
+    assert named == dict.fromkeys(poisoned, f"CRASHED({oracle})")
     assert all(reason in finding.sentence for finding in result.findings)
