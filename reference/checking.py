@@ -81,6 +81,9 @@ class Bench:
             if "raised" not in facts:
                 self.fault("missing", "no gradient came back under a name that is known", at)
             return None
+        if self.part["kind"] == "network":
+            for name in problem.parameters.keys() - gradients.keys():
+                self.fault("missing", f"{name} has no gradient among those that came back", at)
         return Answer("yours", self._loss(problem, out, at), gradients)
 
     def fault(self, kind: str, text: str, at: str, *, fatal: bool = True) -> None:

@@ -135,7 +135,7 @@ class Draft:
                     labels[stream.below(shape[0])] = int(self.loss_parameters["ignore_index"])
                 return labels
             case _:
-                targets = np.exp(stream.normal(*shape))
+                targets = quantised(np.exp(stream.normal(*shape)))
                 if stream.chance(1, 4):  # one-hot rows hold exact zeros
                     targets = (targets == targets.max(axis=1, keepdims=True)).astype(np.float64)
                 targets /= targets.sum(axis=1, keepdims=True)
@@ -148,7 +148,7 @@ class Draft:
             per_class = extent == "classes"
             shape = (self.widths[-1],) if per_class else (self.batch, self.widths[-1])
             if not per_class or self.stream.chance(1, 2):  # class weights may be left out
-                arrays[name] = np.exp(self.stream.normal(*shape) / 2).astype(self.dtype)
+                arrays[name] = quantised(np.exp(self.stream.normal(*shape) / 2)).astype(self.dtype)
         return arrays
 
     def network(self) -> Network:
@@ -163,7 +163,7 @@ class Draft:
 
     def problem(self) -> Problem:
         """Return the finished problem, every float in the cell's dtype."""
-        weights = np.exp(self.stream.normal(self.batch) / 2) if self.weighted else None
+        weights = quantised(np.exp(self.stream.normal(self.batch) / 2)) if self.weighted else None
         return Problem(
             network=self.network(),
             parameters={k: v.astype(self.dtype) for k, v in self.parameters.items()},
@@ -172,6 +172,14 @@ class Draft:
             weights=None if weights is None else weights.astype(self.dtype),
             arrays=self.draw_arrays(),
         )
+
+
+def quantised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return positive numbers on a grid of 1/256: the last bit of exp differs between processors.
+
+    Sums of them are exact, so a problem is the same problem on every machine.
+    """
+    return np.maximum(np.rint(values * 256), 1) / 256
 
 
 def fits(range_: Domain, predictions: Domain) -> bool:

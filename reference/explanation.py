@@ -88,7 +88,7 @@ def _where(
     """Return the tensor and entry that the verdict is about."""
     if kind == "CONVENTION":
         for tensor, leaf in bench.certificate.leaves.items():
-            values = [v for o in bench.answers if (v := bench.tensor(o, tensor)) is not None]
+            values = [v for o in bench.judged if (v := bench.tensor(o, tensor)) is not None]
             if len(values) > 1 and leaf.thick.any():
                 with np.errstate(invalid="ignore"):
                     apart = np.asarray(np.max(values, axis=0) - np.min(values, axis=0), np.float64)

@@ -51,6 +51,8 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
         reasons = [f"{name}: {answers[name].reason}" for name in judgement.who]
         sentence = " ".join([sentence, *reasons])
         operation = problem.network.loss
+    if judgement.screen_failed:
+        mark = "the screen had passed it"
     benign = judgement.kind == "ROUNDING"
     return Finding(
         operation=operation,

@@ -115,13 +115,19 @@ _NOTHING = Distance("", "", "", 0.0, 0.0, 0.0, (), (0.0, 0.0))
 
 
 def screen(problem: Problem, answers: Mapping[str, Answer]) -> Screening:
-    """Compare every answer with the first, tensor by tensor, to the tensor's own size."""
+    """Compare every answer with the first, tensor by tensor, to the tensor's own size.
+
+    What is left out, and what is not finite, is for the arbiter.
+    """
     ok = [answer for answer in answers.values() if answer.status == "ok"]
     crashed = any(answer.status == "crashed" for answer in answers.values())
-    if len(ok) < 2:
+    if sum(answer.oracle not in WITNESSES for answer in ok) < 2:
         return Screening(False, _NOTHING)
     first = ok[0]
     names = list(first.gradients)
+    whole = 2 * len(problem.network.layers) + len(problem.parameters) + 1
+    if first.oracle in COMPARABLE and len(names) != whole:
+        return Screening(False, _NOTHING)
     tensors = [np.asarray(first.loss), *first.gradients.values()]
     shapes = [t.shape for t in tensors]
     starts = np.cumsum([0, *(t.size for t in tensors[:-1])])
@@ -129,7 +135,11 @@ def screen(problem: Problem, answers: Mapping[str, Answer]) -> Screening:
     unit = float(np.finfo(problem.dtype).eps) / 2
     passed, worst_scaled, worst = not crashed, -1.0, (0, ok[1])
     with np.errstate(all="ignore"):
-        scale = np.maximum.reduceat(np.abs(base), starts).astype(np.float64)
+        magnitudes = np.abs(base)
+        scale = np.maximum.reduceat(magnitudes, starts).astype(np.float64)
+        if not np.isfinite(scale).all():  # an infinite scale would let anything pass
+            magnitudes[~np.isfinite(magnitudes)] = 0
+            scale = np.maximum.reduceat(magnitudes, starts).astype(np.float64)
         for other in ok[1:]:
             theirs = _tensors(other, names)
             if any(
@@ -177,12 +187,18 @@ def judge(
     *,
     screened: Screening | None = None,
     certificate: Certificate | None = None,
+    subject: str = "manual",
 ) -> Judgement:
-    """Prove the gradient and say which answers it admits."""
+    """Prove the gradient and say which answers it admits.
+
+    The subject is what is on trial: it is excused nothing that a framework does not need.
+    """
     if screened is None:
         screened = screen(problem, answers)
     ok = {name: answer for name, answer in answers.items() if answer.status == "ok"}
-    bench = Bench(certificate or certify(problem), ok, held_to_screen=screened.passed)
+    bench = Bench(
+        certificate or certify(problem), ok, held_to_screen=screened.passed, subject=subject
+    )
     findings = tuple(finding for name in ok for finding in bench.examine(name))
     kind, who = _verdict(bench, findings, answers, screened.passed)
     digits = {
@@ -213,11 +229,11 @@ def _verdict(
     decisive = [f for f in findings if f.oracle not in WITNESSES or len(bench.answers) == 1]
     wrong = _who(f for f in decisive if f.strength is None)
     crashed = tuple(name for name, a in answers.items() if a.status == "crashed")
-    if wrong and ("manual" in wrong or not crashed):
+    if wrong and (bench.subject in wrong or not crashed):
         return "DEVIATES", wrong
     if crashed:
         return "CRASHED", crashed
-    others = [name for name, a in answers.items() if a.status == "ok" and name != "manual"]
+    others = [name for name in bench.judged if name != bench.subject]
     if not others:
         return "SKIPPED", tuple(name for name, a in answers.items() if a.status == "skipped")
     if bench.choices_differ():
@@ -241,15 +257,22 @@ class Bench:
         answers: Mapping[str, Answer],
         *,
         held_to_screen: bool = False,
+        subject: str = "manual",
         known: dict[Rounding, Radii] | None = None,
     ) -> None:
         self.held_to_screen = held_to_screen
+        self.subject = subject
         self.certificate = certificate
         self.problem = certificate.problem
         self.answers = answers
         self.unit = float(np.finfo(self.problem.dtype).eps) / 2
         self._radii: dict[Rounding, Radii] = {} if known is None else known
         self._errors: dict[tuple[str, str], Doubles | None] = {}
+
+    @property
+    def judged(self) -> list[str]:
+        """Return whose answers count: all but the witnesses."""
+        return [name for name in self.answers if name not in WITNESSES]
 
     def radii(self, strength: Rounding) -> Radii:
         """Return the radii of every tensor under one model of rounding."""
@@ -274,9 +297,13 @@ class Bench:
         return self._errors[key]
 
     def examine(self, oracle: str) -> list[TensorFinding]:
-        """Judge every tensor of one answer, the loss first and then back from it."""
+        """Judge every tensor of one answer, the loss first and then back from it.
+
+        Who answers whole problems answers for every tensor: one left out is one that is wrong.
+        """
         given = self.answers[oracle]
-        names = [n for n in self.certificate.leaves if n == "loss" or n in given.gradients]
+        whole = oracle in COMPARABLE
+        names = [n for n in self.certificate.leaves if n == "loss" or n in given.gradients or whole]
         return [self.examine_tensor(oracle, name) for name in names]
 
     def examine_tensor(self, oracle: str, tensor: str) -> TensorFinding:
@@ -290,7 +317,7 @@ class Bench:
             return TensorFinding(oracle, tensor, None, (), np.inf, 0.0, reason)
         first = None
         for strength in STRENGTHS:
-            if strength.flush and oracle == "manual":
+            if strength.flush and oracle == self.subject:
                 break  # NumPy does not flush
             allowed, reasons = self.allowed(oracle, tensor, strength)
             if self.held_to_screen and strength is not TIGHT:
@@ -315,7 +342,7 @@ class Bench:
         found = self.radii(strength)
         radius, jump = found.radius[tensor], found.jump[tensor]
         # Custom, and a flush to zero, excuse frameworks; ours must be as good as one of them.
-        held = strength is TIGHT or oracle == "manual"
+        held = strength is TIGHT or oracle == self.subject
         best = self.best_reference(oracle, tensor, strength) if held else None
         if best is None:
             return radius, np.zeros(radius.shape, bool)
@@ -345,8 +372,8 @@ class Bench:
     def choices_differ(self) -> bool:
         """Say whether answers differ where the proven gradient is a ball of slopes."""
         for name, leaf in self.certificate.leaves.items():
-            values = [v for o in self.answers if (v := self.tensor(o, name)) is not None]
-            if len(values) < 2 or not leaf.thick.any():
+            values = [v for o in self.judged if (v := self.tensor(o, name)) is not None]
+            if len(values) < 2 or not leaf.thick.any() or len({v.shape for v in values}) > 1:
                 continue
             found = self.radii(TIGHT)
             rounding = found.radius[name] - found.jump[name]

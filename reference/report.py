@@ -65,6 +65,11 @@ def report(
                 f"out={str(out)!r} holds an unfinished run; "
                 "--resume goes on with it, --fresh begins anew"
             )
+        if known and resume and plan not in (Plan(), known[0]):
+            raise InvalidInput(
+                f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
+                "--resume takes no other options, --fresh begins anew"
+            )
         with _pool(workers, scheduler) as pool:
             setting = pool.setting(plan.oracles)
             plan = _begin(store, plan, setting, known if resume else None)

@@ -62,7 +62,7 @@ class Relu:
     torch="torch.nn.functional.leaky_relu",
     jax="jax.nn.leaky_relu",
     # 1/128 for the usual 0.01, which float32 and float64 round to different numbers.
-    parameters={"negative_slope": Parameter(0.0078125, (0.0078125, 0.125, 0.25))},
+    parameters={"negative_slope": Parameter(0.01, (0.0078125, 0.125, 0.25))},
 )
 class LeakyRelu:
     """y = x if x > 0, else s x, s the negative slope.   dy/dx = 1 if x > 0, else s.

@@ -104,7 +104,9 @@ class Unit:
     def slope(self, slopes: Doubles, inputs: Doubles) -> Doubles:
         """Return how far an operation's slope may be rounded."""
         if self.model.customary:
-            slopes = np.maximum(slopes, np.maximum(inputs, 1.0))
+            # x σ'(x), with σ' from a rounded σ, is off by u |x|, while σ' is not yet nothing.
+            reach = np.minimum(inputs, -np.log(self.u))
+            slopes = np.maximum(slopes, np.maximum(reach, 1.0))
         return self.k * (self.u * slopes + self.floor)
 
     def total(self, n: int, magnitude: Doubles) -> Doubles:
