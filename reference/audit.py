@@ -9,6 +9,7 @@ side, which holds the true derivatives.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -113,9 +114,11 @@ class Auditor:
         with precision(BITS):
             try:
                 decision = self._decide(audited, system, claim)
-            except (Undefined, NoSuchEntries) as error:
+                return replace(decision, answers=self._answers(system, claim, decision))
+            except (Undefined, NoSuchEntries, InvalidInput) as error:
                 return Decision(claim, "NOT DECIDABLE", str(error.args[0]))
-            return replace(decision, answers=self._answers(system, claim, decision))
+            except Exception as error:  # an author's code may fail in any way
+                return Decision(claim, "NOT DECIDABLE", f"{type(error).__name__}: {error}")
 
     def _decide(self, audited: Article, system: System, claim: Claim) -> Decision:
         evaluations = self._evaluations(system)
@@ -125,7 +128,9 @@ class Auditor:
             return Decision(claim, "NOT DECIDABLE", dissent)
         try:
             rights = [claim.right(q) for q in evaluations]
-        except (ShapeMismatch, ValueError) as error:
+        except InvalidInput:
+            raise
+        except ValueError as error:
             return self._misshapen(claim, evaluations, lefts, error)
         equal = [_equal(claim, p, q) for p, q in zip(lefts, rights, strict=True)]
         if None in equal:
@@ -144,8 +149,8 @@ class Auditor:
                 )
                 return self._mended(system, found)
         wrong = self._mended(system, Decision(claim, "WRONG"))
-        found = self._counterexample(system, claim) if self._search else ""
-        return replace(wrong, counterexample=found)
+        case = self._counterexample(system, claim) if self._search else ""
+        return replace(wrong, counterexample=case)
 
     def _evaluations(self, system: System) -> list[Evaluation]:
         return [self._at(self._certified, system, index) for index in range(self._problems)]
@@ -156,18 +161,18 @@ class Auditor:
             self._known[key] = by.evaluate(system, system.inputs(0, index))
         return self._known[key]
 
-    def _alike(self, system: System) -> list[int]:
-        """Return indices of problems with one structure, so that JAX compiles one program."""
+    def _alike(self, system: System, count: int = CONFIRMED) -> list[int]:
+        """Return indices of problems with one structure: the same names, and one JAX program."""
         first = _structure(system.inputs(0, 0))
         alike = (i for i in range(50) if _structure(system.inputs(0, i)) == first)
-        return [index for index, _ in zip(alike, range(CONFIRMED), strict=False)]
+        return list(islice(alike, count))
 
     def _dissent(self, system: System, claim: Claim) -> str:
         """Return who contradicts the proven left side, if anybody does."""
         for index in self._alike(system):
             proven = claim.left(self._at(self._certified, system, index))
-            if not _numeric(proven):
-                return ""
+            if not _numeric(proven) or not thin(proven):
+                return ""  # on a kink every side may choose its own slope
             for by in self._confirming:
                 found = claim.left(self._at(by, system, index))
                 if not same_to_rounding(floats(proven), np.asarray(found, dtype=np.float64)):
@@ -207,9 +212,8 @@ class Auditor:
         """Return the derivatives, of all that the article speaks of, that the right side equals."""
         alike = [
             self._at(self._certified, system, index)
-            for index in range(50)
-            if _structure(system.inputs(0, index)) == _structure(system.inputs(0, 0))
-        ][: self._problems]
+            for index in self._alike(system, self._problems)
+        ]
         rights = [claim.right(q) for q in alike]
         if not _numeric(rights[0]) or (not np.ndim(rights[0]) and not _varies(rights)):
             return []

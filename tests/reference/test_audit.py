@@ -1,5 +1,6 @@
 """The audit of the articles: every verdict, and the auditor itself on trial."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from manual_backprop.spec import InvalidInput
 from reference.articles import audit, audit_text, load, records_of
 from reference.audit import Auditor, Decision
 from reference.derivatives import Torch
+from reference.reorder import Arrangement
 
 # Every claim that is not simply RIGHT. Held here, apart from the code, which holds no verdict.
 NOT_RIGHT = {
@@ -218,14 +220,53 @@ def test_a_product_without_an_order_that_is_right(auditor: Auditor) -> None:
     assert (decision.verdict, decision.correction) == ("SHAPE", "")
 
 
-def test_a_kink_is_not_decided(auditor: Auditor) -> None:
+def test_a_kink_is_not_decided() -> None:
     def forward(m: Any, q: Quantities) -> None:
-        q.z = m.relu(q.x - q.x)
+        q.z = m.relu(q.x)
         q.L = m.sum(q.z)
 
-    claim = Claim("k", "", "", lambda q: q.d("z", "x", "ni,ni->ni"), lambda q: 0 * q.x)
-    # x - x is 0 exactly, and its slope is 0: no kink. Add a kink that x moves.
-    assert auditor.audit(_tiny(forward, claim))[0].verdict == "RIGHT"
+    system = System("kink", lambda d: {"x": 0 * d.array(2, 2)}, forward, loss="L")
+    claim = Claim("k", "", "", lambda q: q.d("L", "x"), lambda q: 0 * q.x)
+    decision = Auditor(problems=2).decide(Article("kink", "", system, (claim,)), claim)
+    assert decision.verdict == "NOT DECIDABLE(a problem met a kink or left the range)"
+
+
+@pytest.mark.parametrize(
+    ("side", "said"),
+    [
+        (lambda q: q.d("L", "w", "n->n"), "InvalidInput|does not fit"),
+        (lambda q: q.x["x"], "IndexError"),
+        (lambda q: q.d("L", "v"), "the article gives no v"),
+        (lambda q: q.nothing, "the article gives no nothing"),
+    ],
+)
+def test_code_that_fails_is_said_and_not_raised(
+    auditor: Auditor, side: Callable[[Any], Any], said: str
+) -> None:
+    for left, right in ((side, lambda q: 0), (lambda q: q.d("L", "w"), side)):
+        decision = auditor.audit(_tiny(_forward, Claim("c", "", "", left, right)))[0]
+        assert decision.kind == "NOT DECIDABLE" and re.search(said, decision.detail)
+
+
+def test_shapes_that_do_not_broadcast_are_shape(auditor: Auditor) -> None:
+    own = _tiny(_forward, Claim("s", "", "", lambda q: q.d("L", "w"), lambda q: q.x @ q.x))
+    assert auditor.audit(own)[0].verdict == "SHAPE"
+
+
+def test_a_constant_names_nothing(auditor: Auditor) -> None:
+    own = _tiny(_forward, Claim("c", "", "", lambda q: q.d("L", "z")[0, 0], lambda q: 0))
+    assert auditor.audit(own)[0].verdict == "WRONG"
+
+
+def test_a_product_within_a_product_is_bracketed() -> None:
+    parts = [(name, lambda q: None) for name in ("a^T", "(b)", "c", "d^{2}")]
+    found = Arrangement(product(parts[0], "@", parts[1], "@", parts[2], "*", parts[3]), None, 0)
+    trees = {
+        (((0, True), "@", (1, True)), "@", (2, True)): r"a\, (b)^T\, c^T",
+        ((0, False), "*", ((2, False), "*", (3, True))): "a^T * (c * (d^{2})^T)",
+    }
+    for tree, text in trees.items():
+        assert replace(found, tree=tree).formula == text
 
 
 def test_reading_picks_entries() -> None:
