@@ -305,14 +305,29 @@ def trial(
         int, typer.Option(help="Correct networks judged for false alarms.", min=1)
     ] = 1000,
     seed: Seed = 0,
+    into: Annotated[
+        Path | None, typer.Option("--report", help="Put the result into this report.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Show the result in every report from now on.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Put the judge on trial: what it catches, kills, accuses falsely and cannot see."""
     import msgspec
 
+    from reference import sections
     from reference import trial as trials
+    from reports.folder import read_report, update_report
+
+    if into is not None:
+        read_report(into)  # a folder that is no report is said before the long work
 
     records = trials.trial(problems, seed)
+    if keep:
+        sections.keep("trial", records)
+    if into is not None:
+        update_report(into, records)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(records), indent=1, ensure_ascii=False))
     else:
