@@ -25,9 +25,10 @@ from manual_backprop.articles.claim import (
 )
 from manual_backprop.articles.system import System, Undefined, differentiable
 from manual_backprop.spec import InvalidInput
+from reference.audit_words import changed_formula, digits_at, numeric, spell, spell_case, telling
 from reference.derivatives import BITS, Engine, engine, floats, overlap, thin
 from reference.oracles.balls import precision
-from reference.reorder import Arrangement, arrangements
+from reference.reorder import arrangements
 from reference.same import same_to_rounding
 
 _Change = Callable[[Any], Any]
@@ -49,15 +50,6 @@ _FACTORS = (
     ("factor 1/2", 2.0),
     ("factor −1/2", -2.0),
 )
-_CHANGED = {
-    "factor −1": r"-\left({}\right)",
-    "factor 2": r"\tfrac12 \left({}\right)",
-    "factor −2": r"-\tfrac12 \left({}\right)",
-    "factor 1/2": r"2 \left({}\right)",
-    "factor −1/2": r"-2 \left({}\right)",
-    "transposition": r"\left({}\right)^T",
-    "missing batch sum": r"\sum_n \left({}\right)_n",
-}
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ class Auditor:
         if claim.asserts == "equal":
             upto = _up_to(system, lefts, rights)
             if upto:
-                mended = _apply_to_formula(claim.formula, upto)
+                mended = changed_formula(claim.formula, upto)
                 return Decision(claim, "RIGHT UP TO", ", ".join(upto), mended, True)
             names = self._names(audited, system, claim) if _is_label(claim, evaluations[0]) else []
             if names:
@@ -171,7 +163,7 @@ class Auditor:
         """Return who contradicts the proven left side, if anybody does."""
         for index in self._alike(system):
             proven = claim.left(self._at(self._certified, system, index))
-            if not _numeric(proven) or not thin(proven):
+            if not numeric(proven) or not thin(proven):
                 return ""  # on a kink every side may choose its own slope
             for by in self._confirming:
                 found = claim.left(self._at(by, system, index))
@@ -190,7 +182,7 @@ class Auditor:
         for found in arrangements(claim.right, evaluations[0], target):
             values = [found.evaluate(q) for q in evaluations]
             if all(_same(p, v) for p, v in zip(lefts, values, strict=True)):
-                return Decision(claim, "SHAPE", detail, _spell(found), True)
+                return Decision(claim, "SHAPE", detail, spell(found), True)
         return Decision(claim, "SHAPE", detail)
 
     def _mended(self, system: System, decision: Decision) -> Decision:
@@ -215,7 +207,7 @@ class Auditor:
             for index in self._alike(system, self._problems)
         ]
         rights = [claim.right(q) for q in alike]
-        if not _numeric(rights[0]) or (not np.ndim(rights[0]) and not _varies(rights)):
+        if not numeric(rights[0]) or (not np.ndim(rights[0]) and not _varies(rights)):
             return []
         names: dict[str, None] = {}
         for of, by, reading in self._spoken_of(audited, system):
@@ -251,7 +243,7 @@ class Auditor:
                 if self._parts(self._certified, system, claim, inputs):
                     small = self._shrunk(system, claim, inputs)
                     q = self._certified.evaluate(system, small)
-                    return _spell_case(claim, small, claim.left(q), claim.right(q))
+                    return spell_case(small, claim.left(q), claim.right(q))
         return ""
 
     def _shrunk(self, system: System, claim: Claim, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -299,20 +291,20 @@ class Auditor:
         """Return both sides at the first problem, at the entry where they differ most."""
         index = self._alike(system)[0]
         left = claim.left(self._at(self._certified, system, index))
-        if not _numeric(left) or decision.kind == "NOT DECIDABLE":
+        if not numeric(left) or decision.kind == "NOT DECIDABLE":
             return {}
         try:
             right = claim.right(self._at(self._certified, system, index))
         except (ShapeMismatch, ValueError):
             right = None
-        if right is not None and not _numeric(right):
+        if right is not None and not numeric(right):
             return {}
-        entry = _telling(left, right)
-        answers = {"left (proven)": _digits(left, entry)}
+        entry = telling(left, right)
+        answers = {"left (proven)": digits_at(left, entry)}
         for by in self._confirming:
-            answers[f"left ({by.name})"] = _digits(claim.left(self._at(by, system, index)), entry)
+            answers[f"left ({by.name})"] = digits_at(claim.left(self._at(by, system, index)), entry)
         if right is not None:
-            answers["right"] = _digits(right, entry)
+            answers["right"] = digits_at(right, entry)
         return answers
 
 
@@ -325,22 +317,10 @@ def _is_label(claim: Claim, q: Evaluation) -> bool:
     return len(labels) == 1 and _same(left, q.d(*labels[0]))
 
 
-def _apply_to_formula(formula: str, changes: Sequence[str]) -> str:
-    """Return the right side of a formula with the found changes made to it, in LaTeX."""
-    text = formula.split(" = ")[-1]
-    for change in reversed(changes):  # as evaluated: the shape first, then the factor
-        text = _CHANGED[change].format(text)
-    return text
-
-
 def _structure(inputs: Mapping[str, Any]) -> str:
     """Return everything about a problem but its numbers."""
     numbers = differentiable(inputs)
     return repr([(n, np.shape(v) if n in numbers else v) for n, v in inputs.items()])
-
-
-def _numeric(value: Any) -> bool:
-    return not isinstance(value, (range, str))
 
 
 def _varies(values: Sequence[Any]) -> bool:
@@ -394,48 +374,3 @@ def _changes(system: System) -> Iterator[tuple[tuple[str, ...], _Change]]:
     for name, change in factors:
         for shape, reshape in shapes:
             yield (name, shape), partial(_both, change, reshape)
-
-
-def _telling(left: Any, right: Any) -> tuple[int, ...]:
-    values = floats(left)
-    if right is None or np.shape(right) != values.shape:
-        far = np.abs(values)
-    else:
-        apart = np.abs(values - floats(right))
-        far = apart if apart.any() else np.abs(values)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(far)), values.shape))
-
-
-def _digits(value: Any, entry: tuple[int, ...]) -> str:
-    array = floats(value)
-    shown = array[entry] if array.ndim == len(entry) else array.reshape(-1)[0]
-    where = f" at {list(entry)}" if entry else ""
-    return f"{float(shown):.12g}{where}"
-
-
-def _spell(found: Arrangement) -> str:
-    return ("-" if found.sign < 0 else "") + found.formula
-
-
-def _spell_case(claim: Claim, inputs: Mapping[str, Any], left: Any, right: Any) -> str:
-    """Return "x = [1, 0], y = 1: left 0.5, right 0.25"."""
-    numbers = differentiable(inputs)
-    given = [f"{name} = {value}" for name, value in inputs.items() if name not in numbers]
-    given += [f"{name} = {_small(inputs[name])}" for name in numbers if inputs[name].any()]
-    if not all(inputs[name].any() for name in numbers):
-        given.append("all else 0")
-    if not _numeric(left) or not _numeric(right):
-        sides = f"left {left}, right {right}"
-    elif np.shape(left) != np.shape(right):
-        sides = f"left {_small(floats(left))}, right {_small(floats(right))}"
-    else:
-        entry = _telling(left, right)
-        where = f" at {list(entry)}" if entry else ""
-        sides = f"left {floats(left)[entry]:.6g}, right {floats(right)[entry]:.6g}{where}"
-    return f"{', '.join(given)}: {sides}"
-
-
-def _small(array: Any) -> str:
-    if np.ndim(array):
-        return f"[{', '.join(_small(part) for part in array)}]"
-    return f"{float(array):.6g}"
