@@ -13,7 +13,8 @@ from pathlib import Path
 
 def command(out: Path, say: Callable[[str], None]) -> int:
     """Build the book into a folder; return 1, and say why, when a formula fails."""
-    from reference.book.chapters import Unchecked, build
+    from reference.book.chapters import build
+    from reference.book.checking import Unchecked
     from reports.book import render_book
     from reports.folder import claim_folder, write_book
 

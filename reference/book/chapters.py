@@ -16,7 +16,7 @@ from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, Counterpart, LayerOperation, Loss, Operation
 from reference.book import mistaken
-from reference.book.checking import Checked, Docstring, Fault, check
+from reference.book.checking import Checked, Docstring, Unchecked, check
 from reference.book.deriving import derive
 from reference.book.layering import layer_accuracy
 from reference.book.measuring import accuracy, installed, kink_rows
@@ -26,16 +26,6 @@ from reports.book import AccuracyRow, Book, Chapter, Paragraph, Set
 from reports.records import Convention
 
 KINDS = (LAYERS, ACTIVATIONS, LOSSES)
-
-
-class Unchecked(Exception):
-    """A book that must not be built: formulas that are wrong, or that nothing checked."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        lines = "\n".join(f"  {fault}" for fault in faults)
-        are = "formula is" if len(faults) == 1 else "formulas are"
-        super().__init__(f"{len(faults)} {are} wrong or unchecked:\n{lines}")
-        self.faults = tuple(faults)
 
 
 def operations() -> list[Operation]:

@@ -14,7 +14,7 @@ from typing import Any
 from flint import arb
 
 from manual_backprop.spec import Operation
-from reference.book.evaluating import Sample, Unclear, Undecided, children
+from reference.book.evaluating import Sample, Unclear, Undecided, children, free_indices
 from reference.book.reading import Formula, Kind, NotRead, Piece, Vocabulary, read
 from reference.book.samples import Samples
 from reference.oracles.balls import precision
@@ -37,6 +37,16 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.operation}, docstring line {self.line}: {self.reason}"
+
+
+class Unchecked(Exception):
+    """A book that must not be built: formulas that are wrong, or that nothing checked."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        are = "formula is" if len(faults) == 1 else "formulas are"
+        super().__init__(f"{len(faults)} {are} wrong or unchecked:\n{lines}")
+        self.faults = tuple(faults)
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,8 @@ class _Checker:
     def check(self, formulas: Sequence[Formula]) -> list[Checked]:
         """Return what each came to; what is wrong goes to the faults."""
         defining = {id(f): name for f in formulas if (name := self._define(f))}
+        own = {n for n, (_, body) in self.definitions.items() if _has_ellipsis(body)}
+        self.vague = {n for n in self.definitions if self._behind({n}) & own}
         for point in self.points:
             point.definitions.update(self.definitions)
         results = [self._one(f, defining.get(id(f), "")) for f in formulas]
@@ -150,6 +162,16 @@ class _Checker:
             if not found:
                 self.faults.append(Fault(self.name, 1, f"no checked formula states its {what}"))
         return results
+
+    def _behind(self, names: Iterable[str]) -> set[str]:
+        """Return definitions with those that they are made from."""
+        found, ahead = set(), list(names)
+        while ahead:
+            name = ahead.pop()
+            if name in self.definitions and name not in found:
+                found.add(name)
+                ahead += _names(self.definitions[name][1])
+        return found
 
     def _fault(self, formula: Formula, reason: str) -> None:
         self.faults.append(Fault(self.name, formula.line, f"{formula.text!r}: {reason}"))
@@ -186,18 +208,19 @@ class _Checker:
     def _statement(self, formula: Formula) -> tuple[int, int]:
         """Check a statement at every sample; return at how many it was, and to how many bits."""
         checked, fewest = 0, BITS
+        free, loose = sorted(free_indices(formula.node)), _has_ellipsis(formula.node)
         for point in self.points:
             point.used.clear()
             try:
-                pairs = list(point.statement(formula.node))
+                pairs = list(point.statement(formula.node, free))
             except Undecided:
                 continue
-            except Unclear as error:
+            except (Unclear, RecursionError) as error:
                 self._fault(formula, str(error))
                 return 0, 0
-            vague = self._vague(formula.node, point.used)
             thin = [bits_of(a, b) for _, a, b in pairs]
-            bound = DIGITS_BITS if vague else THIN_BITS
+            # A number printed with "…" is known to its digits only.
+            bound = DIGITS_BITS if loose or point.used & self.vague else THIN_BITS
             if not pairs or (min(thin) < bound and not wrong_pair(pairs)):
                 continue
             if wrong := wrong_pair(pairs):
@@ -207,14 +230,10 @@ class _Checker:
                 return 0, 0
             checked += 1
             fewest = min(fewest, *thin)
-            self.used |= point.used
+            self.used |= self._behind(point.used)
         if not checked:
             self._fault(formula, "could not be checked at any sample")
         return checked, int(fewest * 0.30103)
-
-    def _vague(self, node: Any, used: Iterable[str]) -> bool:
-        """Whether a number printed with "…" goes into a formula."""
-        return _has_ellipsis(node) or any(_has_ellipsis(self.definitions[n][1]) for n in used)
 
     def _states_value(self, node: Node) -> bool:
         return any(

@@ -10,8 +10,16 @@ from contextlib import suppress
 from typing import Any
 
 from manual_backprop.spec import Activation, LayerOperation, Operation
-from reference.book.checking import BITS, THIN_BITS, Docstring, bits_of, wrong_pair
-from reference.book.evaluating import Sample, Unclear, Undecided, children
+from reference.book.checking import (
+    BITS,
+    THIN_BITS,
+    Docstring,
+    Fault,
+    Unchecked,
+    bits_of,
+    wrong_pair,
+)
+from reference.book.evaluating import Sample, Unclear, Undecided, children, free_indices
 from reference.book.rules import NoRule, Rules, renamed
 from reference.book.samples import Samples
 from reference.oracles.balls import precision
@@ -54,8 +62,7 @@ def derive(operation: Operation, docstring: Docstring) -> tuple[Step, ...]:
         }
         for point in points:
             point.definitions.update(definitions)
-        found = [_checked(rule, node, points) for rule, node in steps]
-    return tuple(step for step in found if step is not None) if all(found) else ()
+        return tuple(_checked(operation.name, rule, node, points) for rule, node in steps)
 
 
 def _value(docstring: Docstring, name: str) -> tuple[Node, Node] | None:
@@ -128,22 +135,23 @@ def _bound(node: Any) -> set[str]:
     return own.union(*(_bound(child) for child in children(node)))
 
 
-def _checked(rule: str, node: Relation, points: Sequence[Sample]) -> Step | None:
-    """Return a step with what its check came to; None where it does not hold or says nothing."""
+def _checked(name: str, rule: str, node: Relation, points: Sequence[Sample]) -> Step:
+    """Return a step with what its check came to; one that does not hold is `Unchecked`."""
     checked, fewest = 0, BITS
+    free = sorted(free_indices(node))
     for point in points:
         try:
-            pairs = list(point.statement(node))
+            pairs = list(point.statement(node, free))
         except Undecided:
             continue
-        except Unclear:
-            return None
+        except Unclear as error:
+            raise Unchecked([Fault(name, 1, f"derivation, {rule}: {error}")]) from None
         bits = min(bits_of(a, b) for _, a, b in pairs)
         if bits < THIN_BITS:
             continue
         if wrong_pair(pairs):
-            return None
+            raise Unchecked([Fault(name, 1, f"derivation, {rule}: wrong at {point.said}")])
         checked, fewest = checked + 1, min(fewest, bits)
     if not checked:
-        return None
+        raise Unchecked([Fault(name, 1, f"derivation, {rule}: could not be checked")])
     return Step(rule, Set(node, "", "statement", checked, int(fewest * 0.30103)))

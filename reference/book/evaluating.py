@@ -5,7 +5,7 @@ dual numbers, so a derivative in a formula is taken by the arbiter's own differe
 operation's definition, or of a quantity that the docstring itself defines.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
@@ -82,12 +82,18 @@ class Sample:
             found = found and _compare(sign, a, b)
         return found
 
-    def statement(self, node: Node) -> Iterator[tuple[str, Value, Value]]:
-        """Yield every pair of values that a statement puts into a relation, at each free index."""
+    def statement(
+        self, node: Node, free: Sequence[str] | None = None
+    ) -> Iterator[tuple[str, Value, Value]]:
+        """Yield every pair of values that a statement puts into a relation, at each free index.
+
+        `free` holds `free_indices(node)`, where the caller has them.
+        """
+        free = sorted(free_indices(node)) if free is None else free
         given = node.conditions if isinstance(node, Given) else ()
         node = node.relation if isinstance(node, Given) else node
         assert isinstance(node, Relation)
-        for at in self._every(node, *given):
+        for at in self._every(free):
             self._steps = 0
             if not all(self.holds(c, at) for c in given):
                 continue
@@ -103,9 +109,9 @@ class Sample:
                 for p, q in pairs:
                     yield sign, _plain(p), _plain(q)
 
-    def _every(self, *nodes: Node) -> Iterator[dict[str, int]]:
-        """Yield every assignment of the free indices."""
-        free = sorted(set().union(*(free_indices(n) for n in nodes)) - self.labels.keys())
+    def _every(self, free: Sequence[str]) -> Iterator[dict[str, int]]:
+        """Yield every assignment of the free indices; one that is a label is given."""
+        free = [name for name in free if name not in self.labels]
         for name in free:
             if name not in self.sizes:
                 raise Undecided(f"no index {name} here")
@@ -123,6 +129,8 @@ class Sample:
     def named(self, name: str) -> Value:
         """Return what a name stands for."""
         if name in self.values:
+            if name in self.definitions:
+                self.used.add(name)
             return self.values[name]
         if name not in self.definitions:
             if name == "e":

@@ -322,7 +322,9 @@ class _Parser:
             raise NotRead(self.tokens[min(self.at, len(self.tokens) - 1)].line, "nested too deep")
         try:
             node = self._signed()
+            terms = 0
             while node is not None and self._text() in ("+", "-"):
+                terms = self._counted(terms)
                 operator, here = self._text(), self.at
                 self.at += 1
                 following = self._product()
@@ -333,6 +335,13 @@ class _Parser:
             return node
         finally:
             self.depth -= 1
+
+    def _counted(self, parts: int) -> int:
+        """Count a part of a sum, a product or a tower of powers; a tree may not grow for ever."""
+        if parts >= DEEPEST:
+            line = self.tokens[min(self.at, len(self.tokens) - 1)].line
+            raise NotRead(line, f"more than {DEEPEST} terms, factors or powers in a row")
+        return parts + 1
 
     def _signed(self) -> Node | None:
         here = self.at
@@ -346,8 +355,9 @@ class _Parser:
 
     def _product(self) -> Node | None:
         node = self._factor()
-        divided = False
+        divided, factors = False, 0
         while node is not None:
+            factors = self._counted(factors)
             here = self.at
             if self._take("·"):
                 following, operator = self._factor(), "·"
@@ -374,8 +384,9 @@ class _Parser:
 
     def _factor(self) -> Node | None:
         """Read an atom with its powers."""
-        node = self._atom()
+        node, powers = self._atom(), 0
         while node is not None:
+            powers = self._counted(powers)
             if self._text() in ("²", "³"):
                 node = Power(node, Number("2" if self._text() == "²" else "3"))
                 self.at += 1

@@ -130,7 +130,7 @@ class Rules:
         if not self.depends(below):
             return _over(self.slope(above), below)
         top = _plus("-", _times(self.slope(above), below), _times(above, self.slope(below)))
-        return self._note("quotient rule", node, _over(top, Power(_atom(below), TWO)))
+        return self._note("quotient rule", node, _over(top, Power(_raised(below), TWO)))
 
     def _power(self, node: Power, base: Node, exponent: Node) -> Node:
         if self._is_exponential(node):
@@ -138,7 +138,7 @@ class Rules:
         if not isinstance(exponent, Number) or not exponent.text.isdecimal():
             raise NoRule
         n = int(exponent.text)
-        lower = base if n == 2 else Power(base, Number(str(n - 1)))
+        lower = base if n == 2 else Power(_raised(base), Number(str(n - 1)))
         return self._chain(node, _times(exponent, lower), base)
 
     def _call(self, node: Call) -> Node:
@@ -215,6 +215,13 @@ def _atom(node: Node) -> Node:
         isinstance(node, Infix) and node.operator in ("+", "-")
     )
     return Around("(", node) if loose else node
+
+
+def _raised(node: Node) -> Node:
+    """Put brackets around what a power would tear apart."""
+    bare = isinstance(node, Call) and (node.bare or node.power)
+    loose = isinstance(node, (Infix, Negative, Fold, Piecewise, Power, Derivative))
+    return Around("(", node) if loose or bare else node
 
 
 def _minus(node: Node) -> Node:

@@ -125,7 +125,7 @@ def _row_points() -> list[list[float]]:
     draw = np.random.default_rng(7)
     return [
         [round(float(v), 3) for v in scale * draw.standard_normal(_CLASSES)]
-        for scale in (0.3, 1.0, 1.0, 3.0, 3.0, 12.0)
+        for scale in (0.3, 1.0, 3.0, 12.0)
     ]
 
 
