@@ -63,12 +63,13 @@ def finish(plan: Plan, blocks: list[tuple[int, int]], submit: Submit) -> Iterato
 class LocalPool:
     """Worker processes of this machine, as a context; leaving it by an error stops them at once."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, memory: int = MEMORY_PER_WORKER) -> None:
         limit_threads()
         self._pool = ProcessPool(
             max_workers=workers,
             max_tasks=BLOCKS_PER_WORKER,
             initializer=_begin_worker,
+            initargs=[memory],
             context=get_context("spawn"),
         )
 
@@ -157,7 +158,7 @@ def _bisect(plan: Plan, start: int, stop: int, reason: str, submit: Submit) -> B
 def _culprit(plan: Plan, position: int, reason: str, submit: Submit) -> BlockResult:
     """Ask again with one oracle after another left out; those without which it works did it."""
     absent: dict[str, str] = {}
-    for name in plan.oracles:
+    for name in reversed(plan.oracles):  # the frameworks first: ours is the least likely
         why = failure(submit(plan, position, position + 1, {**absent, name: reason}))
         if why is None:
             absent[name] = reason
@@ -194,13 +195,13 @@ def _oracles(names: tuple[str, ...]) -> Mapping[str, Oracle]:
     return load(names)
 
 
-def _begin_worker() -> None:
+def _begin_worker(memory: int) -> None:
     # Ctrl-C is the parent's to answer: it stops the workers and writes the page.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_PER_WORKER, MEMORY_PER_WORKER))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     except (ImportError, ValueError, OSError):  # not every system can limit; then it does not
         return
 

@@ -35,7 +35,7 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(oracle: str) -> BlockResult:
     plan = msgspec.structs.replace(PLAN, oracles=("manual", oracle))
-    with LocalPool(1) as pool:
+    with LocalPool(1, memory=1 << 30) as pool:
         (result,) = finish(plan, plan.blocks(), pool.submit)
     return result
 
@@ -53,8 +53,8 @@ def run(oracle: str) -> BlockResult:
 def test_a_hostile_oracle_is_named_and_survived(
     name: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "LEAST_SECONDS", 3.0)
-    monkeypatch.setattr(workers, "SECONDS_PER_BLOCK", 3.0)
+    monkeypatch.setattr(workers, "LEAST_SECONDS", 2.0)
+    monkeypatch.setattr(workers, "SECONDS_PER_BLOCK", 2.0)
     oracle = f"{hostile_oracles.__name__}:{name}"
     result = run(oracle)
     selection = PLAN.selection()
