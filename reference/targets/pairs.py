@@ -96,7 +96,13 @@ def _activation(forward: Callable[..., Any], backward: Callable[..., Any]) -> An
             if slope.ndim == 3:  # a Jacobian for each row
                 return Given(out, {"layers.0.z": np.einsum("nij,ni->nj", slope, cotangent)})
             return Given(out, {"layers.0.z": slope * cotangent})
-        values = [_argument(a, k, x, out, cache, cotangent) for k, a in enumerate(arguments)]
+        # Of two arguments, what stands beside the cotangent is the cache that forward gave,
+        # whatever its name: backward(dout, y) must not be handed the right y for a wrong one.
+        names = [
+            "cache" if a.lower() not in COTANGENTS and k else a for k, a in enumerate(arguments)
+        ]
+        given = names if cache is not None and len(arguments) == 2 else arguments
+        values = [_argument(a, k, x, out, cache, cotangent) for k, a in enumerate(given)]
         return Given(out, name_gradients("activation", backward(*values)))
 
     return run

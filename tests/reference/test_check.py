@@ -188,3 +188,17 @@ def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
             said |= part.diagnosis.names | {text for _, text in part.diagnosis.described}
     assert said == EXAMPLES[name], str(result)
     assert result.ok is (not said), what
+
+
+def test_a_cache_is_handed_over_whatever_its_argument_is_called() -> None:
+    """backward(dout, y) gets what forward kept, also where that is not the y it should be."""
+    source = """
+import numpy as np
+def sigmoid_forward(x):
+    y = 1 / (1 + np.exp(-np.clip(x, -700, 700)))
+    return y, KEPT
+def sigmoid_backward(dout, y):
+    return dout * y * (1 - y)
+"""
+    assert inside(source.replace("KEPT", "y")).ok
+    assert not inside(source.replace("KEPT", "x")).ok
