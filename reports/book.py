@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from reports.clip import visible
 from reports.html import render_page
 from reports.notation import Node, mathml
 from reports.records import Convention
@@ -182,7 +183,7 @@ def render_book(book: Book) -> str:
 def prose(text: str) -> Markup:
     """Return prose: `code` as code, and wide space, which parts two formulas, kept wide."""
     parts = []
-    for k, part in enumerate(text.split("`")):
+    for k, part in enumerate(visible(text).split("`")):
         if k % 2:
             parts.append(Markup("<code>{}</code>").format(part))
         else:
@@ -193,8 +194,8 @@ def prose(text: str) -> Markup:
 
 def set_formula(formula: Set, display: bool = False) -> Markup:
     """Return a formula as MathML with its source for those who cannot see it."""
-    title = Markup(' title="{}"').format(formula.said) if formula.said else Markup("")
-    label = Markup(' aria-label="{}"').format(formula.text) if formula.text else Markup("")
+    title = Markup(' title="{}"').format(visible(formula.said)) if formula.said else Markup("")
+    label = Markup(' aria-label="{}"').format(visible(formula.text)) if formula.text else Markup("")
     tick = Markup('<span class="tick" aria-hidden="true">✓</span>')
     return Markup('<span class="f {}"{}{} role="math">{}{}</span>').format(
         formula.kind,
