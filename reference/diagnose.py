@@ -9,7 +9,6 @@ What nothing names is described in words, or said to fit nothing.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 
@@ -73,6 +72,8 @@ class Diagnosis:
     named: tuple[Named, ...] = ()
     described: tuple[tuple[str, str], ...] = ()
     """(tensor, in words) where no mistake of the catalogue fits."""
+    firsts: tuple[str | None, ...] = ()
+    """The tensor of the first mistake in each problem, where an explanation was found."""
 
     @property
     def names(self) -> set[str]:
@@ -116,6 +117,7 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
     remaining: dict[str, float] = dict.fromkeys(chosen, 0.0)
     unexplained: Counter[str] = Counter()
     whole = 0
+    firsts: dict[int, str] = {}
     for e, states in zip(wrong, explained, strict=True):
         state = _satisfied(states, chosen)
         if state is None:
@@ -128,6 +130,8 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
         exact = e.problem.dtype == np.float64 or all(w.problem.dtype == np.float32 for w in wrong)
         left = _remaining(e, spoilt) if exact and not state.unexplained else 0.0
         depth = len(e.problem.network.layers)
+        seen = [*state.unexplained, *(p.tensor(depth) for p in spoilt)]
+        firsts[id(e)] = min(seen, key=_natural)
         for place, mistake in spoilt.items():
             places[mistake.name][place.tensor(depth)] += 1
             remaining[mistake.name] = max(remaining[mistake.name], left)
@@ -146,10 +150,13 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
                 )
             )
     location = _commonest(filter(None, map(locate, wrong)))
-    if location and location.inferred and named:
-        location = replace(location, tensor=min(chain(*(n.places for n in named)), key=_natural))
+    if location and named:  # where a step was not given, the mistake says more than the pattern
+        known = firsts if location.inferred else {}
+        tensor = Counter(known.values()).most_common(1)
+        location = replace(location, tensor=tensor[0][0]) if tensor else location
     described = _described(wrong, unexplained) if unexplained or not named else ()
-    return Diagnosis(location, tuple(named), described)
+    at = tuple(firsts.get(id(e)) for e in evidence)
+    return Diagnosis(location, tuple(named), described, at)
 
 
 def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list[str]:
@@ -257,7 +264,9 @@ def _pair(evidence: Evidence, tensor: str) -> Pair:
     return Pair(evidence.gradients[tensor], evidence.right[tensor], known, sizes)
 
 
-def _natural(tensor: str) -> tuple[int, str]:
+def _natural(tensor: str) -> tuple[int, int]:
     """Sort from the loss back."""
     parts = tensor.split(".")
-    return (-int(parts[1]) if len(parts) > 1 else 1, tensor)
+    if len(parts) == 1:
+        return (1, 0)  # x, the last one made
+    return (-int(parts[1]), ("a", "z", "weight", "bias").index(parts[2]))

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from manual_backprop.network import Problem, backward, forward
-from reference.diagnose import Diagnosis, diagnose
+from reference.diagnose import Diagnosis, diagnose, locate
 from reference.explain import Evidence
 from reference.mistakes import CATALOGUE, Mistake, Place, backward_with, places
 from reference.problems import Selection, draw
@@ -65,7 +65,7 @@ def single_mistakes(
             continue  # it fits, or shows, in none of the drawn problems
         found = diagnose(evidence)
         tally.planted += 1
-        tally.located += _located(evidence)
+        tally.located += _located(evidence, found)
         alone = len(found.named) == 1 and _means(found, entry.name)
         tally.named += alone
         if not alone:
@@ -85,7 +85,7 @@ def two_mistakes(count: int, problems: int = 8, *, steps: bool = True, seed: int
             continue
         found = diagnose(evidence)
         tally.planted += 1
-        tally.located += _located(evidence)
+        tally.located += _located(evidence, found)
         both = _means(found, first.name) and _means(found, second.name)
         tally.named += both
         if not both:
@@ -179,16 +179,12 @@ def _problems(seed: int) -> Iterator[Problem]:
             yield problem
 
 
-def _located(evidence: list[PlantedEvidence]) -> bool:
-    """Say whether each problem, diagnosed together with the rest, points to where it was planted.
-
-    With final gradients alone the tensor that the diagnosis points to counts.
-    """
-    hits = 0
-    for one in evidence:
-        location = diagnose([one]).location
-        hits += location is not None and location.tensor in one.tensors
-    return hits == len(evidence)
+def _located(evidence: list[PlantedEvidence], found: Diagnosis) -> bool:
+    """Say whether in every problem the first mistake is looked for where one was planted."""
+    return all(
+        (first or getattr(locate(one), "tensor", None)) in one.tensors
+        for one, first in zip(evidence, found.firsts, strict=True)
+    )
 
 
 def _means(found: Diagnosis, name: str) -> bool:

@@ -11,6 +11,7 @@ from manual_backprop.network import Network, Problem
 from reference.judge import Judgement
 from reference.oracles import Answer
 from reference.problems import Drawn, arrays_of, parse_address
+from reference.repro import script_of_deviation
 from reports.records import Case, Finding, LayerShape, NetworkShape
 
 OTHERS = 20
@@ -47,6 +48,8 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
             kink=evidence.kink,
             first_diverging_step=step,
         )
+    if judgement.kind == "DEVIATES":
+        case = msgspec.structs.replace(case, repro=script_of_deviation(problem, answers, judgement))
     if judgement.kind == "CRASHED":
         reasons = [f"{name}: {answers[name].reason}" for name in judgement.who]
         sentence = " ".join([sentence, *reasons])

@@ -14,9 +14,12 @@ import numpy.typing as npt
 
 from manual_backprop.network import Problem, forward
 from manual_backprop.spec import Operation
+from reference.judge import Judgement
+from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+_LARGEST = 300  # numbers in a problem; a script with more is no bug report
 
 _HEAD = '''\
 """{title}
@@ -134,7 +137,8 @@ def script_of(
         if kind == "loss":
             variables = {"x": problem.x}
     told = _renamed(given, kind)
-    text = _HEAD.format(title=title, file=file)
+    plain = title.replace(chr(92), "/").replace('"' * 3, "'''")
+    text = _HEAD.format(title=plain, file=file)
     text += _spelled("VARIABLES", variables) + _spelled("CONSTANTS", constants)
     text += _spelled("GIVEN", told)
     sources: dict[str, str] = {}
@@ -147,6 +151,30 @@ def script_of(
         text += "\n\n" + _loss_function(problem, kind, framework)  # type: ignore[arg-type]
         text += gradients
     return text + _TAIL.format(who=who)
+
+
+def script_of_deviation(
+    problem: Problem, answers: Mapping[str, Answer], judgement: Judgement
+) -> str | None:
+    """Return the script for whoever the judge named first: fit for a bug report to a framework."""
+    answer, evidence = answers.get(judgement.who[0]), judgement.evidence
+    if answer is None or answer.status != "ok" or evidence is None:
+        return None
+    if sum(a.size for a in (problem.x, *problem.parameters.values())) > _LARGEST:
+        return None
+    title = judgement.sentence
+    if evidence.enclosure is not None:
+        entry = list(evidence.entry)
+        title += (
+            f"\n\nProven: {evidence.tensor}{entry if entry else ''} lies between\n"
+            f"{evidence.enclosure.low} and\n{evidence.enclosure.high}."
+        )
+    given = dict(answer.gradients)
+    if evidence.tensor == "loss" and answer.loss is not None:
+        given = {"loss": answer.loss}
+    elif evidence.tensor in given and not evidence.tensor.endswith((".z", ".a")):
+        given = {evidence.tensor: given[evidence.tensor]}
+    return script_of(problem, given, title, who=f"{answer.oracle}, as judged")
 
 
 def _renamed(given: Arrays, kind: str) -> dict[str, npt.NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from manual_backprop.network import (
     forward,
 )
 from reference.draft import fits
+from reference.findings import finding_of
+from reference.judge import judge
+from reference.oracles import load
+from reference.problems import Selection, draw
 from reference.repro import script_of
 
 _ALONE = """
@@ -104,3 +109,18 @@ def test_a_wrong_target_leaves_a_script_that_shows_it(tmp_path: Path) -> None:
     for output in run(*paths).values():
         assert largest(output) > 1e-3
         assert "yours" in output
+
+
+def test_a_framework_that_deviates_gets_a_script_in_its_finding() -> None:
+    one = draw(0, next(iter(Selection(regimes=("ordinary",), dtypes=("float64",)).indices(1))))
+    answers = {
+        name: oracle.answer(one.problem) for name, oracle in load(("manual", "torch")).items()
+    }
+    wrong = {k: 1.5 * v for k, v in answers["torch"].gradients.items()}
+    answers["torch"] = replace(answers["torch"], gradients=wrong)
+    finding = finding_of(one, answers, judge(one.problem, answers))
+    assert finding.verdict == "DEVIATES(torch)"
+    assert finding.example.repro is not None
+    compile(finding.example.repro, "repro.py", "exec")
+    assert "Proven: " in finding.example.repro
+    assert "torch, as judged" in finding.example.repro
