@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_SUMMANDS = 2.0**-8  # of the largest number's rounding: what a sum of such may be left with
-_UNITS = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
+from reference.judge import REPRODUCES, SUMMANDS
 
 
 def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
@@ -37,10 +36,10 @@ def same_to_rounding(a: npt.NDArray[Any], b: npt.NDArray[Any], among: float = 0.
     """
     a, b = np.asarray(a), np.asarray(b)
     coarse = np.float32 if np.float32 in (a.dtype, b.dtype) else np.float64
-    unit = _UNITS[np.dtype(coarse)]
+    unit = REPRODUCES[np.dtype(coarse)]
     if difference(a, b) <= unit:
         return True
     if not among or a.shape != b.shape or not a.size:
         return False
     with np.errstate(all="ignore"):
-        return float(np.abs(a - b).max()) <= unit * _SUMMANDS * among
+        return float(np.abs(a - b).max()) <= unit * SUMMANDS * among
