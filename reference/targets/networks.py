@@ -31,7 +31,9 @@ def _run(function: Any) -> Any:
     arguments = accepted(function)
 
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        extra: dict[str, Any] = {n: problem.weights for n in ("weights", "sample_weights") if n in arguments}
+        extra: dict[str, Any] = {
+            n: problem.weights for n in ("weights", "sample_weights") if n in arguments
+        }
         if "arrays" in arguments:
             extra["arrays"] = dict(problem.arrays)
         loss, gradients = function(
