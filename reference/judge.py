@@ -35,9 +35,9 @@ FACTOR = 100.0
 FLOOR = 16.0
 """Errors below FLOOR · u · max|tensor| are never held against the better reference."""
 
-SHARE = 4.0
-"""Nor are errors below radius / SHARE: where a tensor has few entries, the better reference may
-be exact by luck."""
+CHANCE = 8.0
+"""Nor are errors below CHANCE times what rounding, each operation to 1 ulp, may be expected to
+add up to: where a tensor has few entries, the better reference may be exact by luck."""
 
 COMPARABLE = ("manual", "torch", "jax")
 """Who can be the better reference: all that compute in the problem's own dtype. (The complex step
@@ -60,6 +60,7 @@ WITNESSES = ("complex_step",)
 """Who is shown and not named: the complex step is NaN where complex arithmetic meets infinity and
 loses digits below 1e-123, and neither says anything about a gradient."""
 
+PROBABLE = Rounding(1.0, probable=True)
 STRENGTHS = (
     TIGHT,
     CUSTOMARY,
@@ -356,8 +357,11 @@ class Bench:
             return radius, np.zeros(radius.shape, bool)
         scale = _largest_finite(self.certificate[tensor].high)
         # By custom digits may be lost, but not by ours where a framework keeps them.
-        floor = np.maximum(FLOOR * self.unit * scale, self.radii(TIGHT).radius[tensor] / SHARE)
-        sharp = jump + np.maximum(FACTOR * best, floor)
+        sharp = jump + max(FACTOR * best, FLOOR * self.unit * scale)
+        errors = self.errors(oracle, tensor)
+        if errors is not None and (errors > sharp).any():
+            sharp = np.maximum(sharp, jump + CHANCE * self.radii(PROBABLE).radius[tensor])
+        sharp = np.where(np.isinf(radius), np.inf, sharp)  # beyond the range nothing is known
         return np.minimum(radius, sharp), sharp < radius
 
     def best_reference(self, oracle: str, tensor: str, strength: Rounding) -> float | None:

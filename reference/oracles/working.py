@@ -46,12 +46,14 @@ class Rounding:
     tight: `ulps` of the value and of the slope. customary: value to ulps · max(|f(x)|,
     min(|x|, 1)), slope to ulps · max(|f'|, 1, |x|), which is lost when a slope is taken from the
     rounded output (1 - y², p - 1) and, in x σ(x) and its like, when that is multiplied by x.
-    flush: numbers below the normal range may become 0.
+    flush: numbers below the normal range may become 0. probable: errors are taken to be
+    independent, so that they add up as a random walk does; no bound, but what is to be expected.
     """
 
     ulps: float
     customary: bool = False
     flush: bool = False
+    probable: bool = False
 
     @property
     def name(self) -> str:
@@ -111,7 +113,15 @@ class Unit:
 
     def total(self, n: int, magnitude: Doubles) -> Doubles:
         """Return how far a sum of n terms, whose magnitudes sum to `magnitude`, may be rounded."""
+        if self.model.probable:  # √n of the terms' root of squares, which is about their sum
+            return self.u * magnitude + n * self.floor
         return n * (self.u * magnitude + self.floor)
+
+    def through(self, radius: Doubles, matrix: Doubles) -> Doubles:
+        """Return the radius of a product with a matrix, or with one matrix for each row."""
+        if self.model.probable:
+            return np.sqrt(_product(radius * radius, matrix * matrix))
+        return _product(radius, matrix)
 
 
 @dataclass
@@ -142,7 +152,7 @@ def _walk(certificate: Certificate, unit: Unit) -> Radii:
         weight = np.abs(np.asarray(problem.parameters[f"layers.{i}.weight"], np.float64))
         w_radius = unit.given(weight)
         magnitude = (a + a_radius) @ (weight + w_radius)
-        z_radius = a_radius @ weight + (a + a_radius) @ w_radius
+        z_radius = unit.through(a_radius, weight) + (a + a_radius) @ w_radius
         bias = problem.parameters.get(f"layers.{i}.bias")
         if bias is not None:
             magnitude = magnitude + np.abs(bias)
@@ -159,27 +169,30 @@ def _walk(certificate: Certificate, unit: Unit) -> Radii:
         below, below_radius, below_jump, weight, w_radius, spread, layer = layers[i]
         name = f"layers.{i}"
         radius[f"{name}.a"], jump[f"{name}.a"] = da_radius, da_jump
-        product = _rows if layer.operation.rowwise else np.multiply
+        product = _product if layer.operation.rowwise else np.multiply
         slope, terms = np.abs(spread.slope), layer.width + 2 if layer.operation.rowwise else 1
         magnitude = product(da + da_radius, slope + spread.slope_radius)
-        dz_radius = product(da, spread.slope_radius)
-        dz_radius = dz_radius + product(da_radius, slope + spread.slope_radius)
+        carried = unit.through if layer.operation.rowwise else np.multiply
+        dz_radius = carried(da, spread.slope_radius)
+        dz_radius = dz_radius + carried(da_radius, slope + spread.slope_radius)
         dz_radius = unit.bounded(dz_radius + unit.total(terms, magnitude), magnitude)
         dz_jump = product(da + da_jump, spread.slope_jump) + product(da_jump, slope)
         dz = np.abs(certificate[f"{name}.z"].high)
         radius[f"{name}.z"], jump[f"{name}.z"] = dz_radius, dz_jump
         reach, transposed = dz + dz_radius, (below + below_radius).T
         magnitude = transposed @ reach
-        found = below.T @ dz_radius + below_radius.T @ reach + unit.total(n + 1, magnitude)
+        found = unit.through(below.T, dz_radius) + unit.through(below_radius.T, reach)
+        found = found + unit.total(n + 1, magnitude)
         radius[f"{name}.weight"] = unit.bounded(found, magnitude)
         jump[f"{name}.weight"] = below.T @ dz_jump + below_jump.T @ (dz + dz_jump)
         if layer.bias:
             magnitude = reach.sum(0)
-            found = dz_radius.sum(0) + unit.total(n, magnitude)
+            found = unit.through(np.ones((1, n)), dz_radius)[0] + unit.total(n, magnitude)
             radius[f"{name}.bias"] = unit.bounded(found, magnitude)
             jump[f"{name}.bias"] = dz_jump.sum(0)
         magnitude = reach @ (weight + w_radius).T
-        found = dz_radius @ weight.T + reach @ w_radius.T + unit.total(layer.width, magnitude)
+        found = unit.through(dz_radius, weight.T) + reach @ w_radius.T
+        found = found + unit.total(layer.width, magnitude)
         da_radius, da_jump = unit.bounded(found, magnitude), dz_jump @ weight.T
         da = np.abs(certificate[f"layers.{i - 1}.a" if i else "x"].high)
     radius["x"], jump["x"] = da_radius, da_jump
@@ -367,9 +380,11 @@ def _shaped(found: list[Doubles], values: tuple[int, ...], slopes: tuple[int, ..
     return _Spread(*(a.reshape(shape) for a, shape in zip(found, shapes, strict=True)))
 
 
-def _rows(da: Doubles, slopes: Doubles) -> Doubles:
-    """Return Σ_i da_i ∂y_i/∂z_j for every row."""
-    return np.asarray((da[:, None, :] @ slopes)[:, 0, :])
+def _product(rows: Doubles, matrix: Doubles) -> Doubles:
+    """Return rows times a matrix; with a matrix for each row, Σ_i da_i ∂y_i/∂z_j."""
+    if matrix.ndim == 2:
+        return np.asarray(rows @ matrix)
+    return np.asarray((rows[:, None, :] @ matrix)[:, 0, :])
 
 
 def _rows_forward(slopes: Doubles, dz: Doubles) -> Doubles:
