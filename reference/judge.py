@@ -24,27 +24,33 @@ from reference.oracles.working import Radii, Rounding, Unit, radii
 # -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
 
 SCREEN = 64.0
-"""Answers whose difference is below SCREEN · u · max|tensor| on every tensor need no arbiter."""
+"""Answers whose difference is below SCREEN · u · max|tensor| on every tensor need no arbiter.
+Half of all tensors are within 1.5 u of the truth; of 12,000 problems 75% stay inside."""
 
 ULPS = 8.0
-"""An operation's value and slope are right to this many ulps."""
+"""An operation's value and slope are right to this many ulps. Of 600 problems by hand, 596 lie
+inside: 99% of their 5,779 tensors at 1.1 ulps, the worst at 7.2."""
 
 FACTOR = 100.0
-"""How many times further from the truth than the better reference an answer may be."""
+"""How many times further from the truth than the better reference an answer may be. Among errors
+above FLOOR the median ratio is 1; above 100 were 8 of 5,779 tensors, all below CHANCE."""
 
 FLOOR = 16.0
 """Errors below FLOOR · u · max|tensor| are never held against the better reference."""
 
 CHANCE = 8.0
 """Nor are errors below CHANCE times what rounding, each operation to 1 ulp, may be expected to
-add up to: where a tensor has few entries, the better reference may be exact by luck."""
+add up to: where a tensor has few entries, the better reference may be exact by luck. The median
+error is 0.24 of what is expected; those 8 tensors were at 1.35."""
 
 COMPARABLE = ("manual", "torch", "jax")
 """Who can be the better reference: all that compute in the problem's own dtype. (The complex step
 computes float32 problems in float64.)"""
 
 CUSTOMARY_ULPS = 64.0
-"""The same by custom. XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u."""
+"""The same by custom. XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u. Of
+600 problems PyTorch is outside *tight* in 88, outside this in 30, nearly all by its hard_sigmoid and its
+clamped binary_cross_entropy; JAX in 123 (50 of them flush to zero) and in 1."""
 
 REPRODUCES = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
 """Two arrays this near, to the larger's size, are one for a diagnosis: the same formula, added up
