@@ -49,8 +49,8 @@ computes float32 problems in float64.)"""
 
 CUSTOMARY_ULPS = 64.0
 """The same by custom. XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u. Of
-600 problems PyTorch is outside *tight* in 88, outside this in 30, nearly all by its hard_sigmoid and its
-clamped binary_cross_entropy; JAX in 123 (50 of them flush to zero) and in 1."""
+600 problems PyTorch is outside *tight* in 88 and outside this in 30, nearly all by its
+hard_sigmoid and its clamped binary_cross_entropy; JAX in 123 (50 of them flush to zero) and 1."""
 
 REPRODUCES = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
 """Two arrays this near, to the larger's size, are one for a diagnosis: the same formula, added up
