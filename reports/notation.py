@@ -213,6 +213,9 @@ def _infix(node: Infix, small: bool) -> Markup:
         return _tag("mfrac", _row(_bared(node.left), True), _row(_bared(node.right), True))
     left, right = _set(node.left, small), _set(node.right, small)
     tight = 'lspace="0" rspace="0"' if node.operator == "/" else ""
+    named = (Call, Fold, Derivative)  # x min(a, b): a little space before a name
+    if not node.operator and (isinstance(node.left, named) or isinstance(node.right, named)):
+        right = Markup('<mspace width="0.17em"></mspace>') + right
     return _tag("mrow", left, _operator(node.operator, tight), right)
 
 
@@ -291,10 +294,8 @@ def _piecewise(node: Piecewise, small: bool) -> Markup:
         )
         for value, c in node.pieces
     ]
-    table = _tag("mtable", *rows, attributes='columnalign="left left"')
-    return _tag(
-        "mrow", _operator("{", 'fence="true" form="prefix" stretchy="true" symmetric="true"'), table
-    )
+    # Few systems have a font whose brace stretches: the style draws one beside the table.
+    return _tag("mtable", *rows, attributes='class="pieces"')
 
 
 def _words(word: str, condition: Node, small: bool) -> Markup:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.spec import Activation, FloatArray, Loss
+from reference.judge import CUSTOMARY, allowed_alone
 from reference.kinks import kinks, one_sided
 from reference.oracles.balls import exact, precision
 from reference.oracles.local import at_number, constants
@@ -151,7 +152,8 @@ def _kink_row(
     low = min(float(s.lower()) for s in [*slopes, below, above])
     high = max(float(s.upper()) for s in [*slopes, below, above])
     answers = {name: float(one.slopes[n, 0]) for name, one in said.items()}
-    pad = 1e-12 * max(1.0, abs(low), abs(high))
+    ends, inputs = np.array([low, high]), np.array([abs(at), abs(target or 0.0)]).max()
+    pad = float(allowed_alone(ends, inputs, "slope", "float64", CUSTOMARY).max())
     where = f"{'y' if target is not None else 'x'} = {at:.6g}"
     return KinkRow(
         where=where if target is None else f"{where}, t = {target:g}",

@@ -102,8 +102,9 @@ class Rules:
             return ONE
         if node.name == self.by.name:
             raise NoRule  # a whole row
-        self._note(f"with its definition, {node.name}", node, self.slope(self.defined[node.name]))
-        return Derivative(node, self.by, self.sign)
+        slope = self.slope(self.defined[node.name])
+        self._note(f"with its definition, {node.name}", node, slope)
+        return slope if slope == ONE else Derivative(node, self.by, self.sign)
 
     def _entry(self, node: Indexed) -> Node:
         """x_i by x_k: 1 where they are the same; an entry of a softmax by its known slope."""
@@ -273,16 +274,26 @@ def _over(above: Node, below: Node) -> Node:
         return _minus(_over(above.body, below))
     if above == below:
         return ONE
-    if isinstance(above, Infix) and above.operator == "" and above.left == below:
-        return above.right
-    if isinstance(above, Infix) and above.operator == "" and above.right == below:
-        return above.left
+    if (rest := _without(above, below)) is not None:
+        return rest
     if isinstance(above, Infix) and above.operator == "/":
         reduced = _over(above.left, below)
         if reduced != Infix("/", _atom(above.left), _tight(below)):
             return _over(reduced, above.right)
         return _over(above.left, _times(_plain(above.right), below))
     return Infix("/", _atom(above), _tight(below))
+
+
+def _without(product: Node, factor: Node) -> Node | None:
+    """Return a product with one factor cancelled; None where it is not among the factors."""
+    if product == factor:
+        return ONE
+    if isinstance(product, Infix) and product.operator in ("", "·"):
+        if (rest := _without(product.left, factor)) is not None:
+            return _times(rest, product.right)
+        if (rest := _without(product.right, factor)) is not None:
+            return _times(product.left, rest)
+    return None
 
 
 def _tight(node: Node) -> Node:
