@@ -18,16 +18,16 @@ from manual_backprop.spec import FloatArray
 Kind = Literal["network", "activation", "loss", "dense", "general"]
 
 FORMS = """\
-  value_and_grad(network, params, x, y) -> (loss, grads)      a whole network
-  relu_forward(x) -> (out, cache) with relu_backward(dout, cache)
-  affine_forward(x, w, b) with affine_backward(dout, cache) -> (dx, dw, db)
-  sigmoid(x) with sigmoid_prime(x), sigmoid_grad, sigmoid_backward(dout, x)
-  softmax_loss(x, y) -> (loss, dx);   mse(y, t) with mse_grad(y, t)
-  class Relu: forward(x), backward(dout)   also __call__, grad(x); gradients in dW, db, grads
-  a torch.autograd.Function;   a jax.custom_vjp function
+  value_and_grad(network, params, x, y) -> (loss, grads)      a whole network;
+  relu_forward(x) -> (out, cache) with relu_backward(dout, cache);
+  affine_forward(x, w, b) with affine_backward(dout, cache) -> (dx, dw, db);
+  sigmoid(x) with sigmoid_prime(x), sigmoid_grad, sigmoid_backward(dout, x);
+  softmax_loss(x, y) -> (loss, dx);   mse(y, t) with mse_grad(y, t);
+  class Relu: forward(x), backward(dout)   also __call__, grad(x); gradients in dW, db, grads;
+  a torch.autograd.Function;   a jax.custom_vjp function;
   forward(xp, step, **inputs) with backward(inputs, steps) -> {name: gradient}
-      and shapes = {"x": "N D"} or inputs(rng)                any computation at all
-  forward(...) with backward(...) and torch = "torch…", jax = "jax…" naming counterparts
+      and shapes = {"x": "N D"} or inputs(rng)                any computation at all;
+  forward(...) with backward(...) and torch = "torch…", jax = "jax…" naming counterparts;
 An operation is matched by its name, by like = "gelu" in the file, or by --like gelu."""
 
 ALIASES = {

@@ -17,7 +17,10 @@ from reference.targets.host import Host
 Arrays = dict[str, npt.NDArray[Any]]
 
 SECONDS = 10.0
-"""What a target may take for one problem of a few numbers; to open it, six times that."""
+"""What a target may take for one problem of a few numbers."""
+
+OPENING = 30.0
+"""What it may take to load: a busy machine imports torch in ten."""
 
 
 class Runner(Protocol):
@@ -79,7 +82,7 @@ class Apart:
 
     def wait_open(self) -> None:
         """Wait until the target is loaded and recognised."""
-        facts, _ = self._answer(6 * self.seconds)
+        facts, _ = self._answer(OPENING)
         if "invalid" in facts:
             raise InvalidInput(facts["invalid"])
         if "found" not in facts:
@@ -103,7 +106,7 @@ class Apart:
     ) -> tuple[Any, Arrays]:
         """Run a general form on given inputs; the first time it may import the frameworks."""
         message = {"do": "run_general", "index": index, "seed": seed, "frameworks": frameworks}
-        return self._ask(message, inputs, 6 * self.seconds)
+        return self._ask(message, inputs, max(OPENING, self.seconds))
 
     def close(self) -> None:
         """End the process."""
@@ -129,7 +132,7 @@ class Apart:
     ) -> tuple[dict[str, Any], Arrays]:
         if self.process is None:
             self._start()
-            facts, _ = self._answer(6 * self.seconds)
+            facts, _ = self._answer(OPENING)
             if "found" not in facts:
                 return facts, {}
         if not self._send(message, arrays):
