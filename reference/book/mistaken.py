@@ -14,7 +14,7 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, LayerOperation, Loss, Operation
-from reference.book.measuring import batch
+from reference.accuracy import batch_of
 from reference.mistakes import CATALOGUE, ActivationLine, DenseLine, Line, LossLine, Mistake
 from reference.mistakes.catalogue import right_of
 from reports.book import MistakeRow
@@ -85,26 +85,16 @@ def _lines(operation: Any) -> list[Line]:
 
     The parameters are not the usual ones, which hide a mistake: α = 1 left out changes nothing.
     """
-    given = batch(operation, "float64")
+    given = batch_of(operation, 32, 0, "float64")
+    x = given.x
     parameters = {name: p.choices[-1] for name, p in operation.parameters.items()}
-    keep = slice(0, 24)
-    x = given.x[keep]
-    if not given.by_row:
-        x = x.reshape(8, 3)
     if isinstance(operation, Activation):
         y = operation.forward(x, **parameters)
         dy, below = _cotangent(y.shape), _cotangent(x.shape)
         return [ActivationLine(operation, parameters, x, y, dy, below)]
     assert isinstance(operation, Loss)
     assert given.targets is not None
-    targets = given.targets[keep]
-    arrays = {name: array[keep] for name, array in given.arrays.items()}
-    if not given.by_row:
-        targets = targets.reshape(8, 3)
-        arrays = {name: array.reshape(8, 3) for name, array in arrays.items()}
-    for name, extent in operation.arrays.items():
-        if extent == "classes":
-            arrays[name] = np.linspace(0.5, 2.0, x.shape[-1])
+    targets, arrays = given.targets, given.arrays
     if "ignore_index" in parameters and np.issubdtype(targets.dtype, np.integer):
         targets = np.where(np.arange(len(targets)) % 5, targets, int(parameters["ignore_index"]))
     arguments = {**parameters, **arrays}
