@@ -1,6 +1,7 @@
 """The derivation book: one chapter an operation, every formula in it checked.
 
-- `reading`: the formulas of a docstring as trees; `evaluating`: a tree's value over balls;
+- `tokens`, `parsing`, `reading`: the formulas of a docstring as trees;
+- `functions`, `evaluating`: a tree's value over balls;
 - `samples`: where they are evaluated; `checking`: what must hold, and what is wrong;
 - `deriving`: from the value's formula to the slope's, rule by rule, each step checked;
 - `measuring`, `plotting`, `mistaken`: what a chapter shows beside its formulas;

@@ -14,9 +14,11 @@ from typing import Any
 from flint import arb
 
 from manual_backprop.spec import Operation
-from reference.book.evaluating import Sample, Unclear, Undecided, children, free_indices
-from reference.book.reading import Formula, Kind, NotRead, Piece, Vocabulary, read
+from reference.book.evaluating import Sample, Unclear, children, free_indices
+from reference.book.functions import Undecided
+from reference.book.reading import Formula, Kind, Piece, read
 from reference.book.samples import Samples
+from reference.book.tokens import NotRead, Vocabulary
 from reference.oracles.balls import precision
 from reports.notation import Derivative, Given, Indexed, Node, Number, Relation, Symbol
 

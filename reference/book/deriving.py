@@ -19,7 +19,8 @@ from reference.book.checking import (
     bits_of,
     wrong_pair,
 )
-from reference.book.evaluating import Sample, Unclear, Undecided, children, free_indices
+from reference.book.evaluating import Sample, Unclear, children, free_indices
+from reference.book.functions import Undecided
 from reference.book.rules import NoRule, Rules, renamed
 from reference.book.samples import Samples
 from reference.oracles.balls import precision

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
+from reference.book.functions import FUNCTIONS, Undecided
 from reference.oracles.balls import Arithmetic, Dual, exact
 from reports.notation import (
     Around,
@@ -37,10 +38,6 @@ from reports.notation import (
 MOST_STEPS = 20_000
 Value = Any
 """A ball, a Dual, or an object array of them."""
-
-
-class Undecided(Exception):
-    """The formula says nothing at this sample: a condition is open, or a label is not there."""
 
 
 class Unclear(Exception):
@@ -291,52 +288,9 @@ def _call(sample: Sample, node: Call, at: Mapping[str, int]) -> Value:
         powers = _each(m.exp, row)
         value: Value = powers / powers.sum()
     else:
-        function = _FUNCTIONS[node.function]
+        function = FUNCTIONS[node.function]
         value = _each(lambda *v: function(m, *v), *arguments)
     return value if not node.power else _integer_power(value, int(node.power))
-
-
-def _logistic(m: Arithmetic, x: Value) -> Value:
-    return 1 / (1 + m.exp(-x))
-
-
-def _normal(m: Arithmetic, x: Value) -> Value:
-    return m.erfc(-x / m.sqrt(exact(2))) / 2
-
-
-def _density(m: Arithmetic, x: Value) -> Value:
-    return m.exp(x * x / -2) / m.sqrt(2 * m.pi)
-
-
-def _sign(m: Arithmetic, x: Value) -> Value:
-    ball = _plain(x)
-    if ball > 0:
-        return exact(1)
-    if ball < 0:
-        return exact(-1)
-    if ball.is_zero():
-        return exact(0)
-    raise Undecided("a sign is open")
-
-
-_FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "exp": lambda m, x: m.exp(x),
-    "log": lambda m, x: m.log(x),
-    "log1p": lambda m, x: m.log1p(x),
-    "expm1": lambda m, x: m.expm1(x),
-    "tanh": lambda m, x: m.tanh(x),
-    "sinh": lambda m, x: (m.exp(x) - m.exp(-x)) / 2,
-    "cosh": lambda m, x: (m.exp(x) + m.exp(-x)) / 2,
-    "erf": lambda m, x: m.erf(x),
-    "erfc": lambda m, x: m.erfc(x),
-    "erfcx": lambda m, x: m.exp(x * x) * m.erfc(x),
-    "sign": _sign,
-    "σ": _logistic,
-    "Φ": _normal,
-    "φ": _density,
-    "max": lambda m, a, b: m.max(a, b),
-    "min": lambda m, a, b: m.min(a, b),
-}
 
 
 def _infix(sample: Sample, node: Infix, at: Mapping[str, int]) -> Value:

@@ -14,7 +14,7 @@ from flint import arb
 
 from manual_backprop.spec import Activation, LayerOperation, Loss, Operation
 from reference.book.evaluating import Sample
-from reference.book.reading import Vocabulary
+from reference.book.tokens import Vocabulary
 from reference.oracles.balls import Arithmetic, Dual, Slopes, exact
 from reference.oracles.local import constants
 

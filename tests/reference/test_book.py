@@ -20,7 +20,8 @@ from reference.book.checking import Docstring, Unchecked, check
 from reference.book.deriving import derive
 from reference.book.evaluating import MOST_STEPS, Sample, Unclear
 from reference.book.measuring import kink_rows
-from reference.book.reading import DEEPEST, LONGEST, NotRead, Vocabulary, parse, read
+from reference.book.reading import parse, read
+from reference.book.tokens import DEEPEST, LONGEST, NotRead, Vocabulary
 from reference.kinks import kinks
 from reference.oracles.balls import Arithmetic, exact, precision
 from reports.book import Book, render_book

@@ -1,0 +1,56 @@
+"""The functions that a formula may use, over balls that carry their slopes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from reference.oracles.balls import Arithmetic, Dual, exact
+
+Value = Any
+"""A ball or a Dual."""
+
+
+class Undecided(Exception):
+    """The formula says nothing at this sample: a condition is open, or a label is not there."""
+
+
+def _logistic(m: Arithmetic, x: Value) -> Value:
+    return 1 / (1 + m.exp(-x))
+
+
+def _normal(m: Arithmetic, x: Value) -> Value:
+    return m.erfc(-x / m.sqrt(exact(2))) / 2
+
+
+def _density(m: Arithmetic, x: Value) -> Value:
+    return m.exp(x * x / -2) / m.sqrt(2 * m.pi)
+
+
+def _sign(m: Arithmetic, x: Value) -> Value:
+    ball = x.value if isinstance(x, Dual) else exact(x)
+    if ball > 0:
+        return exact(1)
+    if ball < 0:
+        return exact(-1)
+    if ball.is_zero():
+        return exact(0)
+    raise Undecided("a sign is open")
+
+
+FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "exp": lambda m, x: m.exp(x),
+    "log": lambda m, x: m.log(x),
+    "log1p": lambda m, x: m.log1p(x),
+    "expm1": lambda m, x: m.expm1(x),
+    "tanh": lambda m, x: m.tanh(x),
+    "sinh": lambda m, x: (m.exp(x) - m.exp(-x)) / 2,
+    "cosh": lambda m, x: (m.exp(x) + m.exp(-x)) / 2,
+    "erf": lambda m, x: m.erf(x),
+    "erfc": lambda m, x: m.erfc(x),
+    "erfcx": lambda m, x: m.exp(x * x) * m.erfc(x),
+    "sign": _sign,
+    "σ": _logistic,
+    "Φ": _normal,
+    "φ": _density,
+    "max": lambda m, a, b: m.max(a, b),
+    "min": lambda m, a, b: m.min(a, b),
+}

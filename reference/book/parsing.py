@@ -1,0 +1,330 @@
+"""The grammar of the formulas: recursive descent from tokens to a tree."""
+
+from reference.book.tokens import DEEPEST, FUNCTIONS, INDICES, RELATIONS, NotRead, Token, Vocabulary
+from reports.notation import (
+    Around,
+    Call,
+    Derivative,
+    Fold,
+    Given,
+    Indexed,
+    Infix,
+    Negative,
+    Node,
+    Number,
+    Piecewise,
+    Power,
+    Relation,
+    Root,
+    Symbol,
+    Transpose,
+)
+
+
+class Parser:
+    """Recursive descent with one token of lookahead; a part that does not fit is left unread."""
+
+    def __init__(self, tokens: list[Token], at: int, vocabulary: Vocabulary) -> None:
+        self.tokens = tokens
+        self.at = at
+        self.vocabulary = vocabulary
+        self.depth = 0
+        self.bars = 0
+
+    # What stands here.
+
+    def _text(self, ahead: int = 0) -> str:
+        place = self.at + ahead
+        if place >= len(self.tokens) or self.tokens[place].kind in ("code", "number"):
+            return ""
+        return self.tokens[place].text
+
+    def _kind(self) -> str:
+        return self.tokens[self.at].kind if self.at < len(self.tokens) else ""
+
+    def _take(self, *texts: str) -> bool:
+        if self._text() in texts and self._text():
+            self.at += 1
+            return True
+        return False
+
+    # Statements.
+
+    def statement(self) -> Node | None:
+        """Read `expression`, `a = b = c`, `a = b if c, else d`, `a = b for c`."""
+        start = self.at
+        node = self.relation(pieces=True)
+        if not isinstance(node, Relation):
+            return node
+        conditions: list[Node] = []
+        while True:
+            here = self.at
+            self._take(",")
+            if not (self._take("for", "where", "if") or (conditions and self._take("and"))):
+                self.at = here
+                break
+            condition = self.relation()
+            if not isinstance(condition, Relation):
+                self.at = here
+                break
+            conditions.append(condition)
+        if self.at == start:
+            return None
+        return Given(node, tuple(conditions)) if conditions else node
+
+    def relation(self, pieces: bool = False) -> Node | None:
+        """Read `a`, `a = b`, `a < b <= c`."""
+        node = self._piecewise() if pieces else self.sum()
+        if node is None:
+            return None
+        operands, signs = [node], []
+        while self._text() in RELATIONS and self._text():
+            sign, here = self._text(), self.at
+            self.at += 1
+            following = self._piecewise() if pieces else self.sum()
+            if following is None:
+                self.at = here
+                break
+            operands.append(following)
+            signs.append(sign)
+        return Relation(tuple(operands), tuple(signs)) if signs else node
+
+    def _piecewise(self) -> Node | None:
+        value = self.sum()
+        found: list[tuple[Node, Node | None]] = []
+        here = self.at
+        while value is not None and self._take("if"):
+            condition = self.relation()
+            self._take(",")
+            if not isinstance(condition, Relation) or not self._take("else"):
+                break
+            following = self.sum()
+            if following is None:
+                break
+            found.append((value, condition))
+            value, here = following, self.at
+        self.at = here
+        if value is None or not found:
+            return value
+        return Piecewise((*found, (value, None)))
+
+    # Expressions.
+
+    def sum(self) -> Node | None:
+        """Read terms with + and - between them."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise NotRead(self.tokens[min(self.at, len(self.tokens) - 1)].line, "nested too deep")
+        try:
+            node = self._signed()
+            terms = 0
+            while node is not None and self._text() in ("+", "-"):
+                terms = self._counted(terms)
+                operator, here = self._text(), self.at
+                self.at += 1
+                following = self._product()
+                if following is None:
+                    self.at = here
+                    break
+                node = Infix(operator, node, following)
+            return node
+        finally:
+            self.depth -= 1
+
+    def _counted(self, parts: int) -> int:
+        """Count a part of a sum, a product or a tower of powers; a tree may not grow for ever."""
+        if parts >= DEEPEST:
+            line = self.tokens[min(self.at, len(self.tokens) - 1)].line
+            raise NotRead(line, f"more than {DEEPEST} terms, factors or powers in a row")
+        return parts + 1
+
+    def _signed(self) -> Node | None:
+        here = self.at
+        if self._take("-"):
+            body = self._product()
+            if body is not None:
+                return Negative(body)
+            self.at = here
+            return None
+        return self._product()
+
+    def _product(self) -> Node | None:
+        node = self._factor()
+        divided, factors = False, 0
+        while node is not None:
+            factors = self._counted(factors)
+            here = self.at
+            if self._take("·"):
+                following, operator = self._factor(), "·"
+            elif self._take("/"):
+                following, operator = self._factor(), "/"
+            elif self._starts_factor():
+                following, operator = self._factor(), ""
+                if following is not None and divided:
+                    line = self.tokens[here].line
+                    raise NotRead(line, "a/b c could be (a/b) c or a/(b c): write the brackets")
+            else:
+                break
+            if following is None:
+                self.at = here
+                break
+            node, divided = Infix(operator, node, following), operator == "/"
+        return node
+
+    def _starts_factor(self) -> bool:
+        kind, text = self._kind(), self._text()
+        if kind in ("name", "function", "derivative"):
+            return True
+        return kind == "op" and (text in ("(", "[", "√", "Σ") or (text == "|" and not self.bars))
+
+    def _factor(self) -> Node | None:
+        """Read an atom with its powers."""
+        node, powers = self._atom(), 0
+        while node is not None:
+            powers = self._counted(powers)
+            if self._text() in ("²", "³"):
+                node = Power(node, Number("2" if self._text() == "²" else "3"))
+                self.at += 1
+            elif self._text() == "ᵀ":
+                self.at += 1
+                node = Transpose(node)
+            elif self._text() == "^":
+                here = self.at
+                self.at += 1
+                exponent = self._exponent()
+                if exponent is None:
+                    self.at = here
+                    return node
+                node = Power(node, exponent)
+            else:
+                break
+        return node
+
+    def _exponent(self) -> Node | None:
+        if self._take("{"):
+            return self._closed("}", self._outside_bars())
+        here = self.at
+        negative = self._take("-")
+        atom = self._atom()
+        if atom is None:
+            self.at = here
+            return None
+        return Negative(atom) if negative else atom
+
+    def _outside_bars(self) -> Node | None:
+        """Read a sum in brackets of its own, where | opens again."""
+        bars, self.bars = self.bars, 0
+        node = self.sum()
+        self.bars = bars
+        return node
+
+    def _closed(self, bracket: str, node: Node | None) -> Node | None:
+        return node if node is not None and self._take(bracket) else None
+
+    def _atom(self) -> Node | None:
+        here, kind, text = self.at, self._kind(), self._text()
+        node: Node | None = None
+        if kind == "number":
+            node = Number(self.tokens[self.at].text)
+            self.at += 1
+        elif kind == "derivative":
+            node = self._derivative(text)
+        elif kind == "name":
+            self.at += 1
+            node = self._indexed(text)
+        elif kind == "function":
+            node = self._call(text)
+        elif kind == "op" and text in ("(", "[", "|", "√", "Σ"):
+            self.at += 1
+            node = self._bracketed(text)
+        if node is None:
+            self.at = here
+        return node
+
+    def _bracketed(self, text: str) -> Node | None:
+        if text == "(":
+            node = self._closed(")", self._outside_bars())
+            return Around("(", node) if node is not None else None
+        if text == "|":
+            self.bars += 1
+            node = self._closed("|", self.sum())
+            self.bars -= 1
+            return Around("|", node) if node is not None else None
+        if text == "[":
+            bars, self.bars = self.bars, 0
+            node = self._closed("]", self.relation())
+            self.bars = bars
+            return Around("[", node) if isinstance(node, Relation) else None
+        if text == "√":
+            body = self._atom()
+            return Root(body) if body is not None else None
+        return self._fold("Σ")
+
+    def _indexed(self, name: str) -> Node | None:
+        here = self.at
+        if not self._take("_"):
+            return Symbol(name)
+        braces = self._take("{")
+        letters = self._text()
+        self.at += 1
+        allowed = INDICES | self.vocabulary.labels
+        if not letters or not set(letters) <= allowed or (braces and not self._take("}")):
+            self.at = here
+            return None
+        return Indexed(name, tuple(letters))
+
+    def _fold(self, function: str) -> Node | None:
+        """Read `Σ_j body`, `Σ_{k≠j} body`, `max_k body`: the body is a product."""
+        if not self._take("_"):
+            return None
+        braces = self._take("{")
+        index, without = self._text(), ""
+        self.at += 1
+        if braces and self._take("≠"):
+            without = self._text()
+            self.at += 1
+        allowed = INDICES | self.vocabulary.labels
+        if index not in INDICES or (without and without not in allowed):
+            return None
+        if braces and not self._take("}"):
+            return None
+        body = self._product()
+        return Fold(function, index, without, body) if body is not None else None
+
+    def _call(self, name: str) -> Node | None:
+        self.at += 1
+        if name == "max" and self._text() == "_":
+            return self._fold("max")
+        power = ""
+        if self._text() in ("²", "³"):
+            power = "2" if self._text() == "²" else "3"
+            self.at += 1
+        if self._text() == "(":
+            self.at += 1
+            arguments = []
+            for k in range(FUNCTIONS[name]):
+                argument = self._outside_bars() if not k or self._take(",") else None
+                if argument is None:
+                    return None
+                arguments.append(argument)
+            return Call(name, tuple(arguments), power) if self._take(")") else None
+        if FUNCTIONS[name] != 1:
+            return None
+        body = self._factor()
+        return Call(name, (body,), power, bare=True) if body is not None else None
+
+    def _derivative(self, text: str) -> Node | None:
+        self.at += 1
+        sign = text[0]
+        of, by = (self._plain(part.removeprefix(sign)) for part in text.split("/"))
+        return Derivative(of, by, sign) if of is not None and by is not None else None
+
+    def _plain(self, text: str) -> Node | None:
+        name, _, letters = text.partition("_")
+        letters = letters.strip("{}")
+        if name not in self.vocabulary.names:
+            return None
+        allowed = INDICES | self.vocabulary.labels
+        if not letters:
+            return Symbol(name)
+        return Indexed(name, tuple(letters)) if set(letters) <= allowed else None
