@@ -18,7 +18,7 @@ from reference.book.evaluating import Sample, Unclear, children, free_indices
 from reference.book.functions import Undecided
 from reference.book.reading import Formula, Kind, Piece, read
 from reference.book.samples import Samples
-from reference.book.tokens import NotRead, Vocabulary
+from reference.book.tokens import NotRead
 from reference.oracles.balls import precision
 from reports.notation import Derivative, Given, Indexed, Node, Number, Relation, Symbol
 
@@ -307,8 +307,3 @@ def _has_ellipsis(node: Any) -> bool:
     if isinstance(node, Number):
         return node.text.endswith("…")
     return any(_has_ellipsis(child) for child in children(node))
-
-
-def vocabulary_of(operation: Operation) -> Vocabulary:
-    """Return the names that an operation's docstring may use, its own among them."""
-    return Samples(operation).vocabulary.defining(inspect.cleandoc(operation.doc))
