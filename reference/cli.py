@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+LONGEST_ERROR = 1000
+"""Characters of an error line."""
+
 # typer carries its own click and names few of its errors; the base of them all stands two up.
 UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -41,6 +44,9 @@ def report(
     activation: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     loss: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     regime: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    oracle: Annotated[
+        list[str] | None, typer.Option(help="Only these, or MODULE:CLASS of yours; repeatable.")
+    ] = None,
     arbiter_share: Annotated[
         float, typer.Option(help="Share of the agreeing problems that are proven all the same.")
     ] = 0.02,
@@ -67,6 +73,7 @@ def report(
         activations=tuple(activation or ()),
         losses=tuple(loss or ()),
         regimes=tuple(regime or ()),
+        oracles=tuple(oracle or Plan().oracles),
         arbiter_share=arbiter_share,
     )
     try:
@@ -355,7 +362,11 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"manual-backprop: {' '.join(message.split())}\n")
+    line = " ".join(message.split())
+    if len(line) > LONGEST_ERROR:  # an error quotes what was given, and that may be anything
+        line = f"{line[: LONGEST_ERROR // 2]} … {line[-LONGEST_ERROR // 2 :]}"
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    sys.stderr.write(f"manual-backprop: {line}\n")
     sys.exit(2)
 
 

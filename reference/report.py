@@ -60,6 +60,10 @@ def report(
     setting: Setting | None = None
     try:
         known = store.plan()
+        if resume:
+            if known is None:
+                raise InvalidInput(f"out={str(out)!r}: nothing to resume, the run had not begun")
+            plan = known[0]
         if known and not resume and not fresh:
             raise InvalidInput(
                 f"out={str(out)!r} holds an unfinished run; "
@@ -88,8 +92,9 @@ def report(
         store.remove()
         return summary
     except KeyboardInterrupt:
-        again = f"manual-backprop report --resume --out {shlex.quote(str(out))}"
-        partial = None
+        again, partial = f"manual-backprop report --resume --out {shlex.quote(str(out))}", None
+        if setting is None and not resume:  # the plan is not stored yet
+            again = f"{command_of(plan)} --out {shlex.quote(str(out))}"
         if setting is not None and store.finished():
             partial = write_report(out, records_of(plan, store, setting))
         raise Interrupted(partial, again) from None

@@ -63,7 +63,9 @@ class Store:
         """Keep a finished block, whole or not at all."""
         packed = zlib.compress(msgspec.msgpack.encode(result))
         with _clear_errors(self.path):
-            self._base.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?)", (result.start, packed))
+            self._base.execute(
+                "INSERT OR REPLACE INTO blocks VALUES (?, ?)", (result.start, packed)
+            )
 
     def finished(self) -> set[int]:
         """Return the first position of every finished block."""
@@ -96,7 +98,9 @@ class _clear_errors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (sqlite3.Error, zlib.error, msgspec.DecodeError)):
+        # What a damaged file holds may have any type, and any size.
+        kinds = (sqlite3.Error, zlib.error, ValueError, TypeError, OverflowError, MemoryError)
+        if isinstance(error, (*kinds, msgspec.MsgspecError)):
             raise InvalidInput(_explained(self.path, error)) from None
 
 
@@ -105,4 +109,4 @@ def _explained(path: Path, error: Exception) -> str:
         return f"out={str(path.parent)!r}: another run is writing this folder"
     if "full" in str(error):
         return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
-    return f"{path}: {error}"
+    return f"{path}: damaged, or not a campaign ({type(error).__name__}: {error})"

@@ -1,0 +1,296 @@
+"""Broken records, databases, option values and hostile names: refused in one line, or a page.
+
+Everything runs in this process, through the same doors as the commands: a traceback is an
+exception that is no `InvalidInput`, a hang is more than `SECONDS` for one case.
+"""
+
+import contextlib
+import io
+import json
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from manual_backprop.spec import InvalidInput
+from reports.folder import write_report
+from reports.records import Case, Cell, Finding, NetworkShape, ReportError, Run
+
+SECONDS = 30
+CLEAR = (InvalidInput, ReportError)
+Tried = tuple[int, int]
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a\nb\r\nc\x00d\x1b[31m\u202e\ud800",
+    "../../../../etc/passwd",
+    "/etc/passwd",
+    "'; DROP TABLE blocks; --",
+    "{{ 7 * 7 }}{% raw %}",
+    "]]>&lt;&#x3c;\"'`",
+    "=cmd|' /C calc'!A0",
+    "x" * 10_000_000,
+    "",
+    "nan",
+    "-0",
+    "1e999",
+    "9" * 400,
+    "\N{DEVANAGARI DIGIT ONE}",
+)
+VALUES = (
+    None, True, -1, 0, 2**63, 2**64, -(2**70), 1e308, float("inf"), float("nan"), "", [], {}, [[]],
+    {"": {}}, *HOSTILE[:8],
+)  # fmt: skip
+
+
+class Escaped(Exception):
+    """A case that ended neither in a page nor in a clear error."""
+
+
+@contextmanager
+def limit(what: str) -> Iterator[None]:
+    """End a case that hangs; name what escapes."""
+
+    def late(*_: object) -> None:
+        raise Escaped(f"{what}: no end within {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    except (*CLEAR, Escaped):
+        raise
+    except BaseException as error:
+        raise Escaped(f"{what}: {type(error).__name__}: {str(error)[:300]}") from error
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def refused(what: str, case: Callable[[], object]) -> bool:
+    """Run a case; say whether it was refused by a clear error."""
+    try:
+        with limit(what):
+            case()
+    except CLEAR:
+        return True
+    return False
+
+
+def example() -> list[Any]:
+    """Return the records of a small run."""
+    shape = NetworkShape(input_width=2, layers=(), loss="mse", loss_parameters={}, reduction="mean")
+    case = Case(at="0:1", network=shape, batch=2, dtype="float64", regime="ordinary", values={})
+    return [
+        Run(command="manual-backprop report", seed=0, problems=3, verdicts={"AGREE": 2}),
+        Cell(activation="relu", loss="mse", regime="ordinary", dtype="float64", n=3,
+             verdicts={"AGREE": 2, "CONVENTION": 1}, histogram={}, worst_scaled=0.0,
+             worst_at="0:1", worst_tensor="x", worst_between="manual, torch"),
+        Finding(operation="relu", verdict="CONVENTION", count=1, example=case, step="z",
+                regime="kink", who="", kind="CONVENTION", dtype="float64", sentence="so"),
+    ]  # fmt: skip
+
+
+def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
+    """Break a record file in ways of bytes and of values; build the pages of it again."""
+    from reports.folder import rebuild
+
+    source = folder / "records"
+    write_report(source, example())
+    lines = (source / "records.jsonl").read_bytes()
+    none = 0
+    for i in range(count):
+        broken = _damaged(lines, chance) if i % 2 else _revalued(lines, chance)
+        out = folder / "broken"
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(source, out)
+        (out / "records.jsonl").write_bytes(broken)
+        (folder / "neighbour").write_bytes(b"untouched")
+        none += refused(f"records {i}: {broken[:200]!r}", lambda out=out: rebuild(out))
+        if (folder / "neighbour").read_bytes() != b"untouched":
+            raise Escaped(f"records {i}: a file outside the report was written")
+    return count, none
+
+
+def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
+    """Break a store in the middle of a run; read it as --resume does."""
+    from reference.campaign import BlockResult, Outcome, Plan, Tally
+    from reference.store import NAME, Store
+
+    source = folder / "store"
+    source.mkdir()
+    store = Store(source)
+    store.begin(Plan(problems=1000), {"numpy": "2"})
+    for start in (0, 512):
+        outcomes = [Outcome(i, "AGREE", 1e-16, "x", "a, b") for i in range(start, start + 512)]
+        store.add(BlockResult(start, start + 512, outcomes, [], 1, 10, {"depth/1": 3}))
+    store.close()
+    whole = (source / NAME).read_bytes()
+
+    def read(out: Path) -> None:
+        opened = Store(out)
+        try:
+            opened.plan()
+            opened.finished()
+            tally = Tally()
+            for result in opened.results():
+                tally.add(result)
+            list(tally.cells(0))
+        finally:
+            opened.close()
+
+    none = 0
+    for i in range(count):
+        out = folder / "broken-store"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        (out / NAME).write_bytes(_damaged(whole, chance))
+        none += refused(f"database {i}", lambda out=out: read(out))
+    return count, none
+
+
+def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
+    """Give every option of every quick command hostile values, through the command line's door."""
+    from reference import cli
+
+    options = {
+        "report": ("--problems", "--seed", "--dtype", "--activation", "--loss", "--regime",
+                   "--oracle", "--arbiter-share", "--workers", "--scheduler", "--out"),
+        "show": ("",),
+        "diff": ("",),
+        "bench": ("",),
+        "articles": ("",),
+        "explain": ("",),
+    }  # fmt: skip
+    none = 0
+    for i in range(count):
+        command = chance.choice(list(options))
+        option, value = chance.choice(options[command]), chance.choice(HOSTILE)
+        if option in ("--out", "--scheduler") and "\x00" not in value and len(value) < 200:
+            value = f"{value}\x00"  # a folder of that name would be made, and a run begun
+        arguments = [command, *([option] if option else []), value.replace("\ud800", "?")]
+        if command == "report":
+            arguments += ["--problems", "0"]  # whatever else is asked, nothing is run
+        if command == "diff":
+            arguments += [value.replace("\ud800", "?")]
+        none += _one_command(f"options {i}: {[a[:80] for a in arguments]}", arguments, cli)
+    del folder
+    return count, none
+
+
+def fuzz_names(folder: Path, count: int, chance: random.Random) -> Tried:
+    """Put hostile names into every record; all pages are written, and nothing beside them."""
+    from msgspec.structs import replace
+
+    for i in range(count):
+        name = chance.choice(HOSTILE)
+        run, cell, finding = example()
+        case = replace(finding.example, at=name, tensor=name, answers={name: name}, bound=name)
+        records = [
+            replace(run, command=name, version=name, verdicts={name: 1}, environment={name: name}),
+            replace(cell, activation=name, loss=name, regime=name, dtype=name, worst_tensor=name),
+            replace(finding, operation=name, verdict=name, sentence=name, who=name, example=case),
+        ]
+        out = folder / "names"
+        shutil.rmtree(out, ignore_errors=True)
+        before = {path for path in folder.rglob("*") if out not in path.parents}
+        refused(f"names {i}: {name[:60]!r}", lambda r=records, o=out: write_report(o, r))
+        after = {path for path in folder.rglob("*") if out not in path.parents}
+        if after - before - {out}:
+            raise Escaped(f"names {i}: wrote {after - before}")
+        page = out / "index.html"
+        if page.is_file() and "<script>alert" in page.read_text(encoding="utf-8"):
+            raise Escaped(f"names {i}: markup came through")
+    return count, 0
+
+
+def fuzz_clock(folder: Path, count: int, chance: random.Random) -> Tried:
+    """Let the wall clock jump while reports are written: their bytes know no time."""
+    pages = []
+    for i in range(count):
+        out = folder / "clock"
+        shutil.rmtree(out, ignore_errors=True)
+        jumps = mock.Mock(side_effect=lambda: chance.uniform(0, 2**33))
+        with mock.patch("time.time", jumps):
+            refused(f"clock {i}", lambda out=out: write_report(out, example()))
+        pages.append({p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".json"})
+        if pages[-1] != pages[0]:
+            raise Escaped(f"clock {i}: the pages differ")
+    return count, 0
+
+
+ALL = {
+    fuzz_records: 0.55,
+    fuzz_databases: 0.3,
+    fuzz_options: 0.13,
+    fuzz_names: 0.01,
+    fuzz_clock: 0.01,
+}
+
+
+def _one_command(what: str, arguments: list[str], cli: Any) -> bool:
+    output, errors = io.StringIO(), io.StringIO()
+    code: object = 0
+    with limit(what), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        with mock.patch.object(sys, "argv", ["manual-backprop", *arguments]):
+            try:
+                cli.main()
+            except SystemExit as exit_:
+                code = exit_.code
+    said = errors.getvalue()
+    if "Traceback" in said:
+        raise Escaped(f"{what}: a traceback")
+    if code == 2 and (said.count("\n") != 1 or len(said) > 4000):
+        raise Escaped(f"{what}: exit 2 without one short line: {said[:300]!r}")
+    if code not in (0, 1, 2, None):
+        raise Escaped(f"{what}: exit {code}")
+    return code == 2
+
+
+def _damaged(data: bytes, chance: random.Random) -> bytes:
+    """Return the bytes cut, flipped, doubled, overwritten or exchanged somewhere."""
+    damaged = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 8))):
+        at = chance.randrange(len(damaged) + 1)
+        size = chance.choice((1, 1, 2, 16, 400))
+        match chance.randrange(5):
+            case 0:
+                del damaged[at:]
+            case 1:
+                damaged[at : at + size] = chance.randbytes(size)
+            case 2:
+                damaged[at:at] = damaged[max(0, at - size) : at]
+            case 3:
+                del damaged[at : at + size]
+            case 4 if at < len(damaged):
+                damaged[at] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+def _revalued(lines: bytes, chance: random.Random) -> bytes:
+    """Return the records with one value, key or line exchanged for a hostile one."""
+    records = [json.loads(line) for line in lines.splitlines()]
+    where: Any = chance.choice(records)
+    value = chance.choice(VALUES if chance.random() < 0.97 else HOSTILE)
+    while True:
+        key = (
+            chance.choice(list(where)) if isinstance(where, dict) else chance.randrange(len(where))
+        )
+        inner = where[key]
+        if not isinstance(inner, (dict, list)) or not inner or chance.random() < 0.5:
+            break
+        where = inner
+    match chance.randrange(4):
+        case 0 if isinstance(where, dict):
+            where[str(value)[:200]] = where.pop(key)
+        case 1 if isinstance(where, dict):
+            del where[key]
+        case _:
+            where[key] = value
+    chance.shuffle(records) if chance.random() < 0.1 else None
+    return "\n".join(json.dumps(record) for record in records).encode("utf-8", "replace")

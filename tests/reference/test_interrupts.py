@@ -1,0 +1,130 @@
+"""What may happen to a run from outside: Ctrl-C, kill -9, a second writer, a closed folder."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "reference", "report"]
+PROBLEMS = 1536
+PAGES = ("records.jsonl", "index.html", "summary.md", "badge.svg")
+ONE_BLOCK = 20_000
+"""Bytes that the store has when a block is in it; without one it has 12 KiB."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run that nothing happened to."""
+    out = tmp_path_factory.mktemp("undisturbed") / "report"
+    subprocess.run([*COMMAND, *plan(out)], check=True, capture_output=True, cwd=ROOT)
+    return out
+
+
+def plan(out: Path, problems: int = PROBLEMS) -> list[str]:
+    narrow = ["--activation", "tanh", "--loss", "mse", "--regime", "ordinary"]
+    narrow += ["--dtype", "float64", "--oracle", "manual", "--oracle", "torch"]
+    return ["--problems", str(problems), "--arbiter-share", "0", *narrow, "--out", str(out)]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator["Running"]:
+    run = Running(tmp_path / "report")
+    yield run
+    run.kill()
+
+
+class Running:
+    """A run in the background, in its own process group, with at least one block finished."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.process = subprocess.Popen(
+            [*COMMAND, *plan(out), "--workers", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+        store = out / "campaign.sqlite"
+        deadline = time.monotonic() + 120
+        while not store.is_file() or store.stat().st_size < ONE_BLOCK:
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline, "no block in two minutes"
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """Kill -9 the run and its workers."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+def resumed(out: Path) -> dict[str, bytes]:
+    done = subprocess.run(
+        [*COMMAND, "--resume", "--out", str(out)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return content(out)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in PAGES}
+
+
+def test_ctrl_c_leaves_a_page_and_the_command_that_goes_on(
+    running: Running, undisturbed: Path
+) -> None:
+    os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    began = time.monotonic()
+    _, errors = running.process.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    assert running.process.returncode == 130, errors
+    assert "Traceback" not in errors
+    command = re.search(r"To go on: manual-backprop report (.*)", errors)
+    assert command and shlex.split(command[1]) == ["--resume", "--out", str(running.out)]
+    page = (running.out / "index.html").read_text(encoding="utf-8")
+    assert re.search(r"stopped with [\d,]+ of 1,536 to do", page)
+    # Two seconds on a machine of its own; the tests share theirs.
+    assert seconds < 10
+    assert resumed(running.out) == content(undisturbed)
+
+
+def test_a_run_killed_and_resumed_ends_with_the_same_bytes(
+    running: Running, undisturbed: Path
+) -> None:
+    running.kill()
+    assert resumed(running.out) == content(undisturbed)
+
+
+def test_a_second_run_on_the_folder_is_refused_and_the_first_goes_on(
+    running: Running, undisturbed: Path
+) -> None:
+    second = subprocess.run(
+        [*COMMAND, *plan(running.out), "--fresh"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert second.returncode == 2
+    assert "another run is writing this folder" in second.stderr
+    assert second.stderr.count("\n") == 1
+    _, errors = running.process.communicate(timeout=120)
+    assert running.process.returncode == 0, errors
+    assert content(running.out) == content(undisturbed)
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way", encoding="utf-8")
+    for out in (file, file / "below", Path("/proc/nowhere")):
+        done = subprocess.run([*COMMAND, *plan(out)], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+    assert file.read_text(encoding="utf-8") == "in the way"
