@@ -8,7 +8,7 @@ import numpy as np
 from manual_backprop.network import Layer, Network, Problem
 from reference.judge import TIGHT
 from reference.oracles.certified import certify
-from reference.oracles.working import radii
+from reference.rounding.radii import radii
 
 SHAPES = (((4, 8, 3), 4), ((16, 16, 16, 16), 8))
 CASES = (("tanh", "mse"), ("sigmoid", "cross_entropy"), ("gelu", "mse"), ("softmax", "mse"))

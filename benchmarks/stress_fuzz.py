@@ -120,7 +120,7 @@ def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
 def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
     """Break a store in the middle of a run; read it as --resume does."""
     from reference.campaign import BlockResult, Outcome, Plan, Tally
-    from reference.store import NAME, Store
+    from reference.running.store import NAME, Store
 
     source = folder / "store"
     source.mkdir()

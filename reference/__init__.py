@@ -8,7 +8,7 @@ __all__ = ["check"]
 def __getattr__(name: str) -> Any:
     """Import `check` when it is asked for: what it needs takes time to load."""
     if name == "check":
-        from reference.checker import check
+        from reference.checks.checker import check
 
         return check
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from manual_backprop.spec import InvalidInput
-from reference.findings import finding_of, merge_findings
 from reference.judge import WITNESSES, Judgement, judge, screen
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, draw
+from reference.running.findings import finding_of, merge_findings
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be run, as plain data: it travels to workers and into the store."""

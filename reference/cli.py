@@ -60,10 +60,10 @@ def report(
 ) -> int:
     """Compare random networks with PyTorch, JAX and a proven gradient; write the report."""
     from reference.campaign import Plan
-    from reference.progress import progress_bar
-    from reference.report import Interrupted
-    from reference.report import report as run
-    from reference.sections import SECTIONS
+    from reference.running.progress import progress_bar
+    from reference.running.report import Interrupted
+    from reference.running.report import report as run
+    from reference.running.sections import SECTIONS
     from reports.text import render_text
 
     plan = Plan(
@@ -112,7 +112,7 @@ def check(
     as_json: Json = False,
 ) -> int:
     """Check a gradient that you wrote: right? if not, where, and which mistake is it."""
-    from reference.checker import check as run
+    from reference.checks.checker import check as run
 
     result = run(target, like, problems=problems, seed=seed, report=report)
     typer.echo(json.dumps(result.plain(), indent=1) if as_json else str(result))
@@ -146,7 +146,7 @@ def articles(
     import msgspec
 
     from manual_backprop.articles import ARTICLES
-    from reference.articles import audit, audit_text
+    from reference.articles.audited import audit, audit_text
 
     found = audit(target or ARTICLES)
     if report is not None:
@@ -172,7 +172,7 @@ def explain(
     html: Annotated[Path | None, typer.Option(help="Write a page instead.")] = None,
 ) -> None:
     """Walk one problem forward and backward: formula, four sides' numbers, shapes, sums."""
-    from reference.walkthrough import walk
+    from reference.articles.walkthrough import walk
 
     shown = walk(target)
     if html is None:
@@ -269,7 +269,7 @@ def conventions(
     """Find out what NumPy, PyTorch and JAX answer where they may part; say what has changed."""
     import msgspec
 
-    from reference import ledger
+    from reference.conventions import ledger
 
     rows = ledger.discover()
     if write:
@@ -296,7 +296,7 @@ def accuracy(
     """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
     import msgspec
 
-    from reference.accuracy import behind, lines, measure
+    from reference.trials.accuracy import behind, lines, measure
 
     rows = measure(points=points)
     if as_json:
@@ -323,8 +323,8 @@ def trial(
     """Put the judge on trial: what it catches, kills, accuses falsely and cannot see."""
     import msgspec
 
-    from reference import sections
-    from reference import trial as trials
+    from reference.running import sections
+    from reference.trials import trial as trials
     from reports.folder import read_report, update_report
 
     if into is not None:

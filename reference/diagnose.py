@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reference.describe import Pair, describe
-from reference.explain import Evidence, State, explain
-from reference.mistakes import CATALOGUE, Mistake, Place, backward_with
-from reference.same import difference
+from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.mistakes import CATALOGUE, Mistake, Place, backward_with
+from reference.diagnosis.same import difference
+from reference.diagnosis.search import Evidence, State, explain
 
 SEVERAL = 3
 """A name is given only when this many problems (or all there are, if fewer) show it."""

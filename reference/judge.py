@@ -16,10 +16,10 @@ import numpy.typing as npt
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.compare import Distance, distance
-from reference.explanation import Evidence, gather
 from reference.oracles import Answer
 from reference.oracles.certified import Certificate, Doubles, certify
-from reference.oracles.working import Radii, Rounding, Unit, radii
+from reference.rounding.evidence import Evidence, gather
+from reference.rounding.radii import Radii, Rounding, Unit, radii
 
 # -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
 

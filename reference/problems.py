@@ -16,8 +16,8 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
-from reference.draft import Cell, Draft, Stream
-from reference.regimes import REGIMES
+from reference.drawing.draft import Cell, Draft, Stream
+from reference.drawing.regimes import REGIMES
 
 DTYPES = ("float64", "float32")
 

@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference.result import Result
+    from reference.checks.result import Result
 
 _LINES = 25  # of an assertion's message
 
@@ -74,7 +74,7 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
         target: Any, like: str | None = None, problems: int | None = None, seed: int | None = None
     ) -> Result:
         __tracebackhide__ = True
-        from reference.checker import PROBLEMS, check
+        from reference.checks.checker import PROBLEMS, check
 
         # What is asked for on the command line goes over the marker, the call over both.
         asked = problems or config.getoption("--backprop-problems") or settings.get("problems")
@@ -117,13 +117,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(config, "workeroutput", None)
     if output is not None:
         if folder and results:
-            from reference.check_report import encoded
+            from reference.checks.pages import encoded
 
             output[_SENT] = encoded(results)
         return
     if not folder:
         return
-    from reference.check_report import write_session
+    from reference.checks.pages import write_session
 
     write_session(results, Path(folder))
 

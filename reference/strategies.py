@@ -18,8 +18,8 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.spec import FloatArray, Loss, Operation
-from reference.draft import outputs_for
-from reference.kinks import kinks
+from reference.drawing.draft import outputs_for
+from reference.drawing.kinks import kinks
 from reference.problems import DTYPES
 
 REGIMES: tuple[str, ...] = (

@@ -6,8 +6,8 @@ Each entry: (name, source, right part, wrong part, what the diagnosis has to hol
 from types import ModuleType
 from typing import Any
 
-from reference.checker import check
-from reference.result import Result
+from reference.checks.checker import check
+from reference.checks.result import Result
 
 NUMPY = "import numpy as np\n"
 

@@ -1,4 +1,4 @@
-"""The bench of the check itself: networks a second, and where the time of a network goes."""
+"""The bench of the oracles and of the judge, each by itself; `throughput` has the whole."""
 
 import statistics
 import time
@@ -9,14 +9,11 @@ import numpy as np
 
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Problem
-from reference.campaign import Plan, run_block
 from reference.judge import judge, screen
 from reference.oracles import Answer, Oracle, load
 from reference.problems import draw
 
 BLOCK = 512
-NAIVE = 8
-"""Networks of the naive harness: it needs a third of a second for each."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -28,37 +25,6 @@ class Rate(msgspec.Struct, frozen=True):
     section: str
     ratio: float | None = None
     note: str = ""
-
-
-def throughput() -> list[Rate]:
-    """Time the campaign in one process, the naive harness, and the shares of a network's time.
-
-    Naive is what one writes first: for every network torch's autograd, and a fresh
-    `jit(grad)` of JAX.
-    """
-    plan = Plan(problems=BLOCK)
-    oracles = load(plan.oracles)
-    run_block(plan, 0, BLOCK, oracles)  # compile
-    seconds = _median(lambda: run_block(plan, BLOCK, 2 * BLOCK, oracles)) / BLOCK
-    problems = [draw(0, index).problem for index in range(NAIVE)]
-    start = time.perf_counter()
-    for problem in problems:
-        _naive(problem)
-    naive = (time.perf_counter() - start) / NAIVE
-    rates = [
-        _rate("campaign, one process", seconds, "throughput", naive / seconds),
-        _rate("naive harness", naive, "throughput", 1.0),
-    ]
-    drawn = [draw(0, index).problem for index in range(BLOCK)]
-    parts = {"draw": _median(lambda: [draw(0, i) for i in range(BLOCK)]) / BLOCK}
-    parts |= {name: one.seconds for name, one in _oracles(drawn, oracles).items()}
-    answers = [oracles[n].answers(drawn) for n in ("manual", "torch", "jax") if n in oracles]
-    parts["screen"] = _median(lambda: _screen_all(drawn, answers)) / BLOCK
-    del parts["complex_step"]  # asked only where the arbiter judges
-    parts["arbiter and the rest"] = max(0.0, seconds - sum(parts.values()))
-    return rates + [
-        _rate(name, part, "share of a network", part / seconds) for name, part in parts.items()
-    ]
 
 
 def oracles() -> list[Rate]:
@@ -108,14 +74,6 @@ def _oracles(problems: list[Problem], found: dict[str, Oracle]) -> dict[str, Rat
             seconds = _median(lambda oracle=oracle: oracle.answers(problems)) / len(problems)  # type: ignore[misc]
             rates[name] = _rate(name, seconds, "oracles", None)
     return rates
-
-
-def _naive(problem: Problem) -> None:
-    from reference.oracles.jax_grad import JaxGrad
-    from reference.oracles.torch_autograd import TorchAutograd
-
-    TorchAutograd().answer(problem)
-    JaxGrad(padded=False).answer(problem)
 
 
 def _screen_all(problems: Sequence[Problem], answers: Sequence[Sequence[Answer]]) -> None:

@@ -78,7 +78,7 @@ def committed_ledger() -> list[Convention]:
     """Return the ledger of the installed versions, or nothing where none was made."""
     from importlib import metadata
 
-    from reference import ledger
+    from reference.conventions import ledger
 
     try:
         path = ledger.path()

@@ -14,12 +14,12 @@ from typing import Any
 from flint import arb
 
 from manual_backprop.spec import Operation
+from reference.arithmetic.balls import precision
 from reference.book.evaluating import Sample, Unclear, children, free_indices
 from reference.book.functions import Undecided
 from reference.book.reading import Formula, Kind, Piece, read
 from reference.book.samples import Samples
 from reference.book.tokens import NotRead
-from reference.oracles.balls import precision
 from reports.notation import Derivative, Given, Indexed, Node, Number, Relation, Symbol
 
 BITS = 256

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from manual_backprop.spec import Activation, LayerOperation, Operation
+from reference.arithmetic.balls import precision
 from reference.book.checking import (
     BITS,
     THIN_BITS,
@@ -23,7 +24,6 @@ from reference.book.evaluating import Sample, Unclear, children, free_indices
 from reference.book.functions import Undecided
 from reference.book.rules import NoRule, Rules, renamed
 from reference.book.samples import Samples
-from reference.oracles.balls import precision
 from reports.book import Set, Step
 from reports.notation import Around, Derivative, Fold, Indexed, Node, Piecewise, Relation, Symbol
 

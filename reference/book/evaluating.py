@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from flint import arb
 
+from reference.arithmetic.balls import Arithmetic, Dual, exact
 from reference.book.functions import FUNCTIONS, Undecided
-from reference.oracles.balls import Arithmetic, Dual, exact
 from reports.notation import (
     Around,
     Call,

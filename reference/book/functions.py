@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from reference.oracles.balls import Arithmetic, Dual, exact
+from reference.arithmetic.balls import Arithmetic, Dual, exact
 
 Value = Any
 """A ball or a Dual."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.spec import FloatArray, LayerOperation
+from reference.arithmetic.balls import Arithmetic, Dual, exact, precision
 from reference.book.measuring import DTYPES
-from reference.oracles.balls import Arithmetic, Dual, exact, precision
 from reference.oracles.counterparts import resolve
 from reports.book import AccuracyRow
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from manual_backprop.spec import Activation, Loss
-from reference.accuracy import measure
+from reference.arithmetic.balls import exact, precision
+from reference.arithmetic.local import at_number, constants
+from reference.conventions.pointwise import Batch, Said, ask
+from reference.drawing.kinks import kinks, one_sided
 from reference.judge import CUSTOMARY, allowed_alone
-from reference.kinks import kinks, one_sided
-from reference.oracles.balls import exact, precision
-from reference.oracles.local import at_number, constants
-from reference.pointwise import Batch, Said, ask
+from reference.trials.accuracy import measure
 from reports.book import AccuracyRow, KinkRow
 from reports.records import Accuracy
 
@@ -23,7 +23,7 @@ _TARGETS: Mapping[str, float] = {"real": 0.25, "unit": 0.25, "sign": -1.0, "coun
 def accuracy(
     operations: Sequence[Activation | Loss], implementations: Sequence[str]
 ) -> dict[str, tuple[AccuracyRow, ...]]:
-    """Return the worst errors of every operation, as `reference.accuracy` measures them."""
+    """Return the worst errors of every operation, as `reference.trials.accuracy` measures them."""
     found: dict[str, dict[tuple[str, str], dict[str, Accuracy]]] = {o.name: {} for o in operations}
     if operations:
         for row in measure(

@@ -14,9 +14,16 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, LayerOperation, Loss, Operation
-from reference.accuracy import batch_of
-from reference.mistakes import CATALOGUE, ActivationLine, DenseLine, Line, LossLine, Mistake
-from reference.mistakes.catalogue import right_of
+from reference.diagnosis.mistakes import (
+    CATALOGUE,
+    ActivationLine,
+    DenseLine,
+    Line,
+    LossLine,
+    Mistake,
+)
+from reference.diagnosis.mistakes.catalogue import right_of
+from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 
 KINDS = {

@@ -5,9 +5,9 @@ from itertools import pairwise
 from typing import Any
 
 from manual_backprop.spec import Activation, Loss, Operation
-from reference.kinks import kinks
-from reference.oracles.balls import exact, precision
-from reference.oracles.local import at_number, at_row, constants
+from reference.arithmetic.balls import exact, precision
+from reference.arithmetic.local import at_number, at_row, constants
+from reference.drawing.kinks import kinks
 from reports.book import Curve, Plot
 
 _POINTS = 160

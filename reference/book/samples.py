@@ -13,10 +13,10 @@ import numpy as np
 from flint import arb
 
 from manual_backprop.spec import Activation, LayerOperation, Loss, Operation
+from reference.arithmetic.balls import Arithmetic, Dual, Slopes, exact
+from reference.arithmetic.local import constants
 from reference.book.evaluating import Sample
 from reference.book.tokens import Vocabulary
-from reference.oracles.balls import Arithmetic, Dual, Slopes, exact
-from reference.oracles.local import constants
 
 LETTERS: Mapping[str, str] = {
     "alpha": "α",

@@ -25,7 +25,7 @@ from manual_backprop.network import (
 )
 from manual_backprop.spec import Activation, InvalidInput, Loss, Registry
 from manual_backprop.tape import SMALL, Tape, Traced
-from reference.draft import outputs_for
+from reference.drawing.draft import outputs_for
 from reference.problems import arrays_of, draw
 
 DTYPES = ("float64", "float32")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from manual_backprop.spec import ACTIVATIONS, LOSSES
-from reference.accuracy import behind, measure
+from reference.trials.accuracy import behind, measure
 from reports.records import Accuracy
 
 

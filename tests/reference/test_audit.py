@@ -11,10 +11,10 @@ import pytest
 from manual_backprop.articles import ARTICLES, Article, Claim, Quantities, System, article, product
 from manual_backprop.articles.claim import read
 from manual_backprop.spec import InvalidInput
-from reference.articles import audit, audit_text, load, records_of
-from reference.audit import Auditor, Decision
-from reference.derivatives import Torch
-from reference.reorder import Arrangement
+from reference.articles.audit import Auditor, Decision
+from reference.articles.audited import audit, audit_text, load, records_of
+from reference.articles.derivatives import Torch
+from reference.articles.reorder import Arrangement
 
 # Every claim that is not simply RIGHT. Held here, apart from the code, which holds no verdict.
 NOT_RIGHT = {

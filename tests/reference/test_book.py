@@ -14,6 +14,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Operation
+from reference.arithmetic.balls import Arithmetic, exact, precision
 from reference.book import command
 from reference.book.chapters import build, operations
 from reference.book.checking import Docstring, Unchecked, check
@@ -22,8 +23,7 @@ from reference.book.evaluating import MOST_STEPS, Sample, Unclear
 from reference.book.measuring import kink_rows
 from reference.book.reading import parse, read
 from reference.book.tokens import DEEPEST, LONGEST, NotRead, Vocabulary
-from reference.kinks import kinks
-from reference.oracles.balls import Arithmetic, exact, precision
+from reference.drawing.kinks import kinks
 from reports.book import Book, render_book
 
 OPERATIONS = operations()

@@ -18,9 +18,9 @@ from manual_backprop.layers import Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import Activation, Loss
-from reference.oracles.balls import Arithmetic, exact, precision
+from reference.arithmetic.balls import Arithmetic, exact, precision
+from reference.arithmetic.local import at_number, at_row, constants
 from reference.oracles.certified import DIGITS, certify
-from reference.oracles.local import at_number, at_row, constants
 
 WORKING_DIGITS = 200
 STEP = mpf(10) ** -60  # the extrapolated difference is then right to 10^-120, relative to f'''

@@ -12,9 +12,9 @@ from targetsources import SOURCES, inside
 
 import reference
 from manual_backprop.spec import InvalidInput
-from reference.check_report import write_report
-from reference.checker import check
-from reference.targets.host import load
+from reference.checks.checker import check
+from reference.checks.pages import write_report
+from reference.checks.targets.host import load
 from reports.folder import read_report
 
 IDS = [name for name, *_ in SOURCES]
@@ -42,8 +42,8 @@ def test_every_form_right_and_wrong(
 
 def test_the_python_call_is_public() -> None:
     assert reference.check is check
-    with pytest.raises(AttributeError, match="no attribute 'checks'"):
-        reference.checks  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'cheque'"):
+        reference.cheque  # noqa: B018
 
 
 MISBEHAVING = [

@@ -1,4 +1,4 @@
-"""A run on a Dask cluster: a real scheduler, two worker processes, one of them killed in the middle."""
+"""A run on a Dask cluster: a real scheduler, two workers, one of them killed in the middle."""
 
 import os
 import re
@@ -14,8 +14,8 @@ import pytest
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan
-from reference.cluster import DaskPool
-from reference.workers import LocalPool, finish
+from reference.running.cluster import DaskPool
+from reference.running.workers import LocalPool, finish
 
 PLAN = Plan(problems=60, oracles=("manual", "complex_step"), arbiter_share=0.02)
 BLOCKS = [(start, start + 4) for start in range(0, 60, 4)]
@@ -96,7 +96,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_local_results(cluster: Cluster)
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference.cluster.SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("reference.running.cluster.SECONDS_TO_CONNECT", 1)
     with pytest.raises(InvalidInput, match=r"scheduler='tcp://127\.0\.0\.1:1': cannot connect"):
         DaskPool("tcp://127.0.0.1:1")
     with pytest.raises(InvalidInput, match="scheduler='nowhere'"):

@@ -9,12 +9,20 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, backward, forward
 from manual_backprop.spec import FloatArray, InvalidInput
-from reference.describe import Pair, describe
 from reference.diagnose import SEVERAL, diagnose, locate
-from reference.diagnosis_trial import diagnosis_rows, planted, single_mistakes, two_mistakes
-from reference.explain import Evidence
-from reference.mistakes import CATALOGUE, Place, Planted, about, backward_with, mistake, places
+from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.mistakes import (
+    CATALOGUE,
+    Place,
+    Planted,
+    about,
+    backward_with,
+    mistake,
+    places,
+)
+from reference.diagnosis.search import Evidence
 from reference.problems import Selection, draw
+from reference.trials.diagnosis import diagnosis_rows, planted, single_mistakes, two_mistakes
 
 # The whole catalogue, and pairs, where there is time; a part of it at every save.
 FULL = os.environ.get("HYPOTHESIS_PROFILE", "dev") != "dev"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
-from reference import ledger
+from reference.conventions import ledger
 from reports.records import Convention
 
 # Compiling the sweep in JAX takes seconds for each dtype; `ci` and `nightly` do both.

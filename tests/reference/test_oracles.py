@@ -15,7 +15,7 @@ from hypothesis import given
 
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.spec import ACTIVATIONS, LOSSES, Operation, Registry, counterpart
-from reference.draft import outputs_for
+from reference.drawing.draft import outputs_for
 from reference.judge import judge, screen
 from reference.oracles import ORACLES, Answer, load
 from reference.oracles.complex_step import ComplexStep

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from targetsources import DENSE_PAIR, SLOPE, inside
 
-from reference.check_report import write_report
+from reference.checks.pages import write_report
+from reference.checks.result import Part, Result
 from reference.pytest_plugin import message
-from reference.result import Part, Result
 
 pytest_plugins = ["pytester"]
 
@@ -74,7 +74,7 @@ def test_the_options_go_over_the_marker_and_the_page_is_written(session: pytest.
 
 HAND_OVER = """
 from reference.pytest_plugin import RESULTS
-from reference.result import Part, Result
+from reference.checks.result import Part, Result
 import pytest
 
 @pytest.mark.parametrize("n", [1, 2, 3])

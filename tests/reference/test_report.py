@@ -12,8 +12,8 @@ from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Tally, audited, merge_results, run_block
 from reference.oracles import ORACLES, load
 from reference.problems import Selection
-from reference.report import Interrupted, command_of, report
-from reference.store import NAME, Store
+from reference.running.report import Interrupted, command_of, report
+from reference.running.store import NAME, Store
 from reports.records import ReportError
 
 SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
@@ -29,9 +29,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pages(folder: Path) -> dict[str, bytes]:
     """Everything but the times."""
-    return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "summary.json"
-    }
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "summary.json"}
 
 
 def test_the_same_seed_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 from manual_backprop.network import Problem, backward, check_problem, forward
-from reference.diagnosis_trial import planted
-from reference.mistakes import CATALOGUE, Mistake, Planted
+from reference.checks.shrink import (
+    hiding_places,
+    shrink,
+    spell,
+    with_rows,
+    with_widths,
+    without_layer,
+)
+from reference.diagnosis.mistakes import CATALOGUE, Mistake, Planted
+from reference.diagnosis.same import same_to_rounding
 from reference.problems import Selection, draw
-from reference.same import same_to_rounding
-from reference.shrink import hiding_places, shrink, spell, with_rows, with_widths, without_layer
+from reference.trials.diagnosis import planted
 
 NAMES = (
     "weight_mean_taken_again", "bias_mean_over_batch", "below_skips_activation", "below_sign",

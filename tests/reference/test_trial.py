@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from manual_backprop.spec import ACTIVATIONS
-from reference import trial as trials
-from reference.court import Court, mutants, swept
-from reference.mutants import Mutant, backward_by, generated, mutate
 from reference.problems import draw
+from reference.trials import trial as trials
+from reference.trials.court import Court, mutants, swept
+from reference.trials.mutants import Mutant, backward_by, generated, mutate
 from reports.records import Limit, TrialRow
 
 pytest.importorskip("torch")

@@ -10,9 +10,9 @@ import pytest
 
 from manual_backprop.articles import ARTICLES, article
 from manual_backprop.spec import InvalidInput
-from reference.plain import plain
-from reference.walkthrough import COLUMNS, Walk, formula_of, walk
-from reference.written import Notes, Written, WrittenArithmetic
+from reference.articles.plain import plain
+from reference.articles.walkthrough import COLUMNS, Walk, formula_of, walk
+from reference.articles.written import Notes, Written, WrittenArithmetic
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_networks_of_every_kind_of_target(target: str) -> None:
 
 def test_a_missing_framework_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "reference.derivatives.Jax.unavailable", lambda self: "jax is not installed"
+        "reference.articles.derivatives.Jax.unavailable", lambda self: "jax is not installed"
     )
     shown = walk("002")
     assert shown.columns == ("manual", "torch", "proven")

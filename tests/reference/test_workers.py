@@ -7,10 +7,10 @@ import hostile_oracles
 import msgspec
 import pytest
 
-from reference import workers
 from reference.campaign import BlockResult, Plan
 from reference.problems import cell
-from reference.workers import LocalPool, finish
+from reference.running import workers
+from reference.running.workers import LocalPool, finish
 
 PLAN = Plan(
     problems=4,

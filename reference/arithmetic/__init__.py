@@ -1,0 +1,1 @@
+"""Ball arithmetic: numbers that carry their own proven error, and operations evaluated on them."""

@@ -1,0 +1,73 @@
+"""One operation at one point: value and slopes of its `definition` over balls."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from flint import arb
+
+from reference.arithmetic.balls import (
+    Arithmetic,
+    Ball,
+    Decision,
+    Dual,
+    Slopes,
+    exact,
+)
+
+Definition = Callable[..., Any]
+
+
+def constants(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an operation's arguments for a definition: floats as exact balls, the rest as it is.
+
+    A plain float would do its own arithmetic, and round: 1/0.1 is not 10 in floats.
+    """
+    return {name: exact(v) if isinstance(v, float) else v for name, v in arguments.items()}
+
+
+class Local:
+    """Value, slopes and decisions of one operation at one point."""
+
+    __slots__ = ("decisions", "slope", "value")
+
+    def __init__(self, value: Ball, slope: Any, decisions: list[Decision]) -> None:
+        self.value = value
+        self.slope = slope
+        self.decisions = decisions
+
+
+def at_number(
+    definition: Definition,
+    x: Ball,
+    before: Sequence[Any] = (),
+    arguments: Mapping[str, Any] | None = None,
+    joined: Collection[int] = (),
+    forced: dict[int, bool] | None = None,
+) -> Local:
+    """Evaluate a function of one number; `before` holds the targets of a loss."""
+    m = Arithmetic(joined, forced)
+    y = definition(m, m.variable(x), *before, **(arguments or {}))
+    if type(y) is not Dual:  # the definition did not use x
+        y = Dual(exact(y), arb(0))
+    return Local(y.value, y.slope, m.decisions)
+
+
+def at_row(
+    definition: Definition,
+    row: Sequence[Ball],
+    before: Sequence[Any] = (),
+    arguments: Mapping[str, Any] | None = None,
+    joined: Collection[int] = (),
+    forced: dict[int, bool] | None = None,
+) -> list[Local]:
+    """Evaluate a function of a row: one Local for each output (a loss has one)."""
+    m = Arithmetic(joined, forced)
+    y = definition(m, m.variables(row), *before, **(arguments or {}))
+    zero = arb(0)
+    found = []
+    for y_i in y if isinstance(y, list) else [y]:
+        if type(y_i) is not Dual:
+            y_i = Dual(exact(y_i), Slopes({}))
+        slopes = [y_i.slope.by.get(j, zero) for j in range(len(row))]
+        found.append(Local(y_i.value, slopes, m.decisions))
+    return found

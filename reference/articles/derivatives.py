@@ -1,0 +1,475 @@
+"""Three ways to the derivative of any quantity of an article's system by any other.
+
+Each runs the system's own `forward` over its arithmetic: PyTorch, JAX, and balls, whose
+derivatives are proven. PyTorch and JAX answer in the dtype of the inputs; balls carry `BITS` bits
+and their error.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from flint import arb
+
+from manual_backprop.articles.claim import Evaluation, Expression
+from manual_backprop.articles.system import (
+    NUMPY,
+    Arithmetic,
+    Quantities,
+    System,
+    Undefined,
+    differentiable,
+)
+from manual_backprop.spec import ACTIVATIONS, LOSSES
+from reference.arithmetic import balls
+from reference.arithmetic.local import constants
+from reference.oracles.counterparts import resolve
+
+BITS = 128
+"""The precision of the balls. The identities claimed are exact, so it need not be high."""
+
+ENGINES: tuple[str, ...] = ("certified", "torch", "jax")
+
+
+class Engine(Protocol):
+    """Works a system out at given inputs, derivatives included."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Return why the engine cannot answer here, or None when it can."""
+
+    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+        """Return values and derivatives, as NumPy arrays of floats or of balls."""
+
+
+def engine(name: str) -> Engine:
+    """Return an engine by name."""
+    engines: dict[str, type[Any]] = {"certified": Certified, "torch": Torch, "jax": Jax}
+    found: Engine = engines[name]()
+    return found
+
+
+# Balls.
+
+
+class BallArithmetic(Arithmetic):
+    """Arrays of balls, or of balls with slopes, entry by entry; activations by their definition."""
+
+    def __init__(self) -> None:
+        self._m = balls.Arithmetic()
+        self._m.variables([])  # a constant has no slopes, by name
+
+    def _each(self, f: Callable[[Any], Any], x: Any) -> Any:
+        return np.frompyfunc(f, 1, 1)(x)
+
+    def exp(self, x: Any) -> Any:
+        """Return e to the x."""
+        return self._each(self._m.exp, x)
+
+    def log(self, x: Any) -> Any:
+        """Return the natural logarithm."""
+        return self._each(self._m.log, x)
+
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+        """Return the textbook definition of an activation."""
+        operation = ACTIVATIONS[name]
+        arguments = constants({**operation.defaults(), **parameters})
+        f = partial(operation.definition, self._m, **arguments)
+        if not operation.rowwise:
+            return self._each(f, x)
+        array = np.asarray(x, dtype=object)
+        rows = [f(list(row)) for row in array.reshape(-1, array.shape[-1])]
+        return np.array(rows, dtype=object).reshape(array.shape)
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return the textbook definition of a loss, for each entry or for each row."""
+        operation = LOSSES[name]
+        scalars = {n: v for n, v in arguments.items() if n not in operation.arrays}
+        arrays = {n: v for n, v in arguments.items() if n in operation.arrays}
+        f = partial(operation.definition, self._m, **constants(scalars))
+        if not operation.elementwise:
+            rows = {n: [balls.exact(float(v)) for v in array] for n, array in arrays.items()}
+            losses = [f(list(row), _target(t[n]), **rows) for n, row in enumerate(y)]
+            return _array(losses, (len(losses),))
+        entries = []
+        for at in np.ndindex(y.shape):
+            own = {
+                n: balls.exact(float(np.broadcast_to(a, y.shape)[at])) for n, a in arrays.items()
+            }
+            entries.append(f(y[at], float(t[at]), **own))
+        return _array(entries, y.shape)
+
+    def slope(self, name: str, x: Any) -> Any:
+        """Return g'(x) by differentiating the definition."""
+        operation = ACTIVATIONS[name]
+        definition, parameters = operation.definition, operation.defaults()
+
+        def slope(value: Any) -> Any:
+            m = balls.Arithmetic()
+            y = definition(m, m.variable(value), **parameters)
+            return y.slope if isinstance(y, balls.Dual) else arb(0)
+
+        return self._each(slope, x)
+
+    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        """Return the sum."""
+        return np.sum(x, axis=axis, keepdims=keepdims)
+
+    def stack(self, entries: Sequence[Any]) -> Any:
+        """Return the vector of the given numbers."""
+        return np.array(list(entries), dtype=object)
+
+
+class Certified:
+    """Runs forward once over balls that carry their slopes by every entry of every quantity."""
+
+    name = "certified"
+
+    def unavailable(self) -> str | None:
+        """Return None: ball arithmetic is always here."""
+        return None
+
+    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+        """Return proven values and derivatives."""
+        with balls.precision(BITS):
+            given = {
+                name: _objects(value, balls.exact) if name in numbers else value
+                for numbers in [differentiable(inputs)]
+                for name, value in inputs.items()
+            }
+            shapes = _shapes(system, given, BallArithmetic())
+            first: dict[str, int] = {}
+            probes: dict[str, Any] = {}
+            count = 0
+            for name, shape in shapes.items():
+                size = int(np.prod(shape))
+                first[name] = count
+                zeros = [balls.Dual(arb(0), balls.Slopes({count + i: arb(1)})) for i in range(size)]
+                probes[name] = _array(zeros, shape)
+                count += size
+            probed = {
+                name: value + probes[name] if name in probes else value
+                for name, value in given.items()
+            }
+            q = Quantities(probed, probes)
+            system.forward(BallArithmetic(), q)
+
+        def jacobian(of: str | Expression, by: str) -> Any:
+            value = q[of] if isinstance(of, str) else of(BallArithmetic(), q)
+            q[by]  # a name that is not there is Undefined
+            outputs = np.asarray(value, dtype=object)
+            size = int(np.prod(shapes[by]))
+            rows = [
+                _slope(entry, first[by] + i) for entry in outputs.reshape(-1) for i in range(size)
+            ]
+            return _array(rows, outputs.shape + shapes[by])
+
+        values = {name: _values(q[name]) if name in shapes else q[name] for name in q.names()}
+        return Evaluation(_WithPrecision(), Quantities(values), _memoised(jacobian), overlap)
+
+
+def _target(row: Any) -> Any:
+    """Return the target of a row as a definition takes it: a label, or a list of floats."""
+    return int(row) if np.ndim(row) == 0 else [float(entry) for entry in row]
+
+
+class _WithPrecision(BallArithmetic):
+    """The arithmetic that the sides of a claim use; set to `BITS` by whoever evaluates them."""
+
+
+def overlap(left: Any, right: Any) -> bool:
+    """Whether two arrays of balls may be equal: every pair of enclosures has a common point."""
+    a, b = np.broadcast_arrays(np.asarray(left, dtype=object), np.asarray(right, dtype=object))
+    return all(
+        _ball(p).overlaps(_ball(q)) for p, q in zip(a.reshape(-1), b.reshape(-1), strict=True)
+    )
+
+
+def thin(value: Any) -> bool:
+    """Whether every ball is narrow: at least half of its bits are proven."""
+    entries = [_ball(entry) for entry in np.asarray(value, dtype=object).reshape(-1)]
+    return all(
+        entry.is_finite() and entry.rad() <= (1 + abs(entry.mid())) * arb(2) ** (-BITS // 2)
+        for entry in entries
+    )
+
+
+def floats(value: Any) -> Any:
+    """Return the midpoints of balls as floats."""
+    array = np.asarray(value, dtype=object)
+    return np.array([float(_ball(entry).mid()) for entry in array.reshape(-1)]).reshape(array.shape)
+
+
+def _ball(entry: Any) -> Any:
+    return arb(entry.item() if isinstance(entry, np.generic) else entry)
+
+
+def _shapes(system: System, given: Mapping[str, Any], m: Arithmetic) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every quantity, by running forward once."""
+    q = Quantities(given)
+    system.forward(m, q)
+    names = [name for name, value in given.items() if isinstance(value, (np.ndarray, arb))]
+    return {name: np.shape(q[name]) for name in [*names, *q.computed()]}
+
+
+def _objects(value: Any, f: Callable[[Any], Any]) -> Any:
+    array = np.asarray(value)
+    return _array([f(entry) for entry in array.reshape(-1).tolist()], array.shape)
+
+
+def _array(entries: list[Any], shape: tuple[int, ...]) -> Any:
+    array = np.empty(len(entries), dtype=object)
+    array[:] = entries
+    return array.reshape(shape)[()]
+
+
+def _values(value: Any) -> Any:
+    return _objects(value, lambda e: e.value if isinstance(e, balls.Dual) else e)
+
+
+def _slope(entry: Any, index: int) -> Any:
+    if not isinstance(entry, balls.Dual):
+        return arb(0)
+    return entry.slope.by.get(index, arb(0))
+
+
+def _memoised(
+    jacobian: Callable[[str | Expression, str], Any],
+) -> Callable[[str | Expression, str], Any]:
+    known: dict[tuple[str, str], Any] = {}
+
+    def remembered(of: str | Expression, by: str) -> Any:
+        if not isinstance(of, str):
+            return jacobian(of, by)
+        if (of, by) not in known:
+            known[of, by] = jacobian(of, by)
+        return known[of, by]
+
+    return remembered
+
+
+# PyTorch.
+
+
+class TorchArithmetic(Arithmetic):
+    """torch's own functions."""
+
+    def exp(self, x: Any) -> Any:
+        """Return e to the x."""
+        return x.exp()
+
+    def log(self, x: Any) -> Any:
+        """Return the natural logarithm."""
+        return x.log()
+
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+        """Return torch's counterpart of an activation."""
+        operation = ACTIVATIONS[name]
+        return resolve(operation, "torch")(x, **{**operation.defaults(), **parameters})
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return torch's counterpart of a loss, not reduced."""
+        import torch
+
+        operation = LOSSES[name]
+        given = {
+            n: torch.as_tensor(v) if n in operation.arrays else v for n, v in arguments.items()
+        }
+        if not operation.torch.composed:
+            given["reduction"] = "none"
+        return resolve(operation, "torch")(y, torch.as_tensor(t), **given)
+
+    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        """Return the sum."""
+        return x.sum() if axis is None else x.sum(dim=axis, keepdim=keepdims)
+
+    def stack(self, entries: Sequence[Any]) -> Any:
+        """Return the vector of the given numbers."""
+        import torch
+
+        return torch.stack(list(entries))
+
+
+class Torch:
+    """Differentiates by torch's autograd, one backward pass for each entry."""
+
+    name = "torch"
+
+    def unavailable(self) -> str | None:
+        """Return why torch cannot answer here, or None."""
+        return None if importlib.util.find_spec("torch") else "torch is not installed"
+
+    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+        """Return values and derivatives in the dtype of the inputs."""
+        import torch
+
+        numbers = differentiable(inputs)
+        given = {
+            name: torch.tensor(value, requires_grad=True) if name in numbers else value
+            for name, value in inputs.items()
+        }
+        m = TorchArithmetic()
+        q = Quantities(given)
+        system.forward(m, q)
+
+        def jacobian(of: str | Expression, by: str) -> Any:
+            output = q[of] if isinstance(of, str) else of(m, q)
+            at = q[by]
+            rows = []
+            for entry in output.reshape(-1):
+                if not entry.requires_grad:
+                    rows.append(torch.zeros_like(at))
+                    continue
+                (row,) = torch.autograd.grad(
+                    entry, [at], retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+                rows.append(row)
+            found = torch.stack(rows).reshape(output.shape + at.shape)
+            return found.detach().numpy()[()]
+
+        values = {
+            name: q[name].detach().numpy()[()] if isinstance(q[name], torch.Tensor) else q[name]
+            for name in q.names()
+        }
+        return Evaluation(NUMPY, Quantities(values), _memoised(jacobian))
+
+
+# JAX.
+
+
+class JaxArithmetic(Arithmetic):
+    """jax.numpy's functions."""
+
+    def exp(self, x: Any) -> Any:
+        """Return e to the x."""
+        import jax.numpy as jnp
+
+        return jnp.exp(x)
+
+    def log(self, x: Any) -> Any:
+        """Return the natural logarithm."""
+        import jax.numpy as jnp
+
+        return jnp.log(x)
+
+    def apply(self, name: str, x: Any, **parameters: float) -> Any:
+        """Return JAX's counterpart of an activation."""
+        operation = ACTIVATIONS[name]
+        return resolve(operation, "jax")(x, **{**operation.defaults(), **parameters})
+
+    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
+        """Return JAX's counterpart of a loss, not reduced."""
+        import jax.numpy as jnp
+
+        operation = LOSSES[name]
+        given = {n: jnp.asarray(v) if n in operation.arrays else v for n, v in arguments.items()}
+        return resolve(operation, "jax")(y, jnp.asarray(t), **given)
+
+    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+        """Return the sum."""
+        return x.sum(axis=axis, keepdims=keepdims)
+
+    def stack(self, entries: Sequence[Any]) -> Any:
+        """Return the vector of the given numbers."""
+        import jax.numpy as jnp
+
+        return jnp.stack(list(entries))
+
+
+class Jax:
+    """Differentiates by jax.vjp at a probe of zeros beside every quantity.
+
+    One compiled program pulls any cotangent back through one system; it is kept for problems of
+    the same structure, since compiling costs thousands of times more than running. (A program that
+    gives every derivative at once compiles five times as long.)
+    """
+
+    name = "jax"
+
+    def __init__(self) -> None:
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def unavailable(self) -> str | None:
+        """Return why JAX cannot answer here, or None."""
+        return None if importlib.util.find_spec("jax") else "jax is not installed"
+
+    def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+        """Return values and derivatives in the dtype of the inputs."""
+        import jax
+
+        # Without it JAX would silently make float32 of float64.
+        with jax.enable_x64(True):
+            return self._evaluate(system, inputs)
+
+    def _evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
+        import jax
+        import jax.numpy as jnp
+
+        m = JaxArithmetic()
+        numbers = {name: np.asarray(inputs[name]) for name in differentiable(inputs)}
+        structure = {name: value for name, value in inputs.items() if name not in numbers}
+        shapes = tuple((name, value.shape) for name, value in numbers.items())
+        key = (id(system.forward), shapes, repr(structure))
+
+        def run(given: Mapping[str, Any], probes: Mapping[str, Any]) -> Quantities:
+            probed = {n: v + probes[n] if n in probes else v for n, v in given.items()}
+            q = Quantities({**structure, **probed}, probes)
+            system.forward(m, q)
+            return q
+
+        def outputs(given: Mapping[str, Any], probes: Mapping[str, Any]) -> dict[str, Any]:
+            q = run(given, probes)
+            return {name: q[name] for name in [*numbers, *q.computed()]}
+
+        def pulled(
+            given: Mapping[str, Any], cotangents: Mapping[str, Any]
+        ) -> tuple[dict[str, Any], dict[str, Any]]:
+            zeros = {name: jnp.zeros_like(value) for name, value in cotangents.items()}
+            values, pull = jax.vjp(lambda probes: outputs(given, probes), zeros)
+            (found,) = pull(cotangents)
+            return values, found
+
+        shapes_of = jax.eval_shape(lambda given: outputs(given, {}), numbers)
+        zeros = {name: np.zeros(value.shape, value.dtype) for name, value in shapes_of.items()}
+        program = self._program(key, pulled)
+        values, _ = program(numbers, zeros)
+        rows: dict[str, list[dict[str, Any]]] = {}
+
+        def jacobian(of: str | Expression, by: str) -> Any:
+            with jax.enable_x64(True):
+                return differentiated(of, by)
+
+        def differentiated(of: str | Expression, by: str) -> Any:
+            value = _defined(zeros, by)
+            if isinstance(of, str):
+                shape = _defined(zeros, of).shape
+                if of not in rows:
+                    basis = np.eye(int(np.prod(shape)), dtype=zeros[of].dtype).reshape(-1, *shape)
+                    rows[of] = [program(numbers, {**zeros, of: one})[1] for one in basis]
+                found = np.stack([np.asarray(row[by]) for row in rows[of]])
+                return found.reshape(shape + value.shape)[()]
+            differentiate = jax.jacrev(
+                lambda probe, given: of(m, run(given, {by: probe})), argnums=0
+            )
+            if of.__closure__ is None:  # the code alone says what it is
+                differentiate = self._program((*key, of.__code__, by), differentiate)
+            return np.asarray(differentiate(value, numbers))[()]
+
+        arrays = {name: np.asarray(value)[()] for name, value in values.items()}
+        return Evaluation(NUMPY, Quantities({**structure, **arrays}), _memoised(jacobian))
+
+    def _program(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        import jax
+
+        if key not in self._compiled:
+            self._compiled[key] = jax.jit(function)
+        return self._compiled[key]
+
+
+def _defined(values: Mapping[str, Any], name: str) -> Any:
+    if name not in values:
+        raise Undefined(f"the article gives no {name}")
+    return values[name]

@@ -1,0 +1,150 @@
+"""Writes what checks found: the report's page, check.json, and a script for each wrong part."""
+
+import json
+import platform
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from manual_backprop.spec import InvalidInput
+from reference.checks.result import Part, Result, Worst
+from reference.running.findings import network_shape, values_of
+from reports.folder import write_report as write_pages
+from reports.records import Case, Finding, NetworkShape, Record, ReportError, Run, decode, encode
+
+
+def write_report(result: Result, folder: Path) -> Result:
+    """Write one check's folder; return the result with the folder named in it."""
+    write_reports([result], folder)
+    return replace(result, folder=str(folder))
+
+
+def write_reports(results: Sequence[Result], folder: Path) -> None:
+    """Write one folder for several checks: index.html, check.json, repro scripts."""
+    _write([digest(result) for result in results], folder)
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What the folder needs of a check: plain values, which a worker can send."""
+
+    target: str
+    seed: int
+    verdicts: dict[str, int]
+    findings: list[str]
+    plain: str
+    scripts: dict[str, str]
+
+
+def digest(result: Result) -> Digest:
+    """Return what the folder needs of a check."""
+    verdicts: Counter[str] = Counter()
+    for part in result.parts:
+        verdicts["AGREE"] += part.right
+        verdicts["DEVIATES(yours)"] += part.wrong
+        verdicts["CRASHED(yours)"] += sum(
+            f.count for f in part.faults if f.kind in ("raised", "hung", "died", "exited")
+        )
+    return Digest(
+        target=result.target,
+        seed=result.seed,
+        verdicts={k: n for k, n in verdicts.items() if n},
+        findings=[encode(_finding(p, result.seed)).decode() for p in result.parts if p.wrong],
+        plain=json.dumps(result.plain(), default=str),
+        scripts={p.what: p.script for p in result.parts if p.script},
+    )
+
+
+def encoded(results: Sequence[Result]) -> list[str]:
+    """Return checks as text, for the main process of a parallel test session."""
+    return [json.dumps(vars(digest(result))) for result in results]
+
+
+def write_session(results: Sequence[Result | str], folder: Path) -> None:
+    """Write the folder of a test session: its own checks and those that workers sent."""
+    digests = [Digest(**json.loads(r)) if isinstance(r, str) else digest(r) for r in results]
+    _write(digests, folder)
+
+
+def _write(digests: Sequence[Digest], folder: Path) -> None:
+    try:
+        write_pages(folder, _records(digests))
+        for stale in folder.glob("repro*.py"):
+            stale.unlink()
+        plain = [json.loads(d.plain) for d in digests]
+        text = json.dumps(plain[0] if len(plain) == 1 else plain, indent=1)
+        (folder / "check.json").write_text(text + "\n")
+        scripts = [(what, s) for d in digests for what, s in d.scripts.items()]
+        for number, (what, script) in enumerate(scripts):
+            name = "repro.py" if len(scripts) == 1 else f"repro_{number}_{_slug(what)}.py"
+            (folder / name).write_text(script)
+    except ReportError as error:
+        raise InvalidInput(str(error)) from None
+    except OSError as error:
+        raise InvalidInput(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _records(digests: Sequence[Digest]) -> list[Record]:
+    """Return checks as records: a run, and a finding for every part that is wrong."""
+    verdicts: Counter[str] = Counter()
+    for one in digests:
+        verdicts.update(one.verdicts)
+    targets = " ".join(dict.fromkeys(d.target for d in digests)) or "TARGET"
+    run = Run(
+        command=f"manual-backprop check {targets}",
+        seed=digests[0].seed if digests else 0,
+        problems=sum(verdicts.values()),
+        verdicts=dict(verdicts),
+        environment=_versions(),
+    )
+    return [run, *(decode(f.encode()) for d in digests for f in d.findings)]
+
+
+def _finding(part: Part, seed: int) -> Finding:
+    problem = part.shrunk.problem if part.shrunk else None
+    worst = part.worst or Worst(f"{seed}:0", "", (), float("nan"), float("nan"))
+    named = part.diagnosis.named if part.diagnosis else ()
+    said = [n.mistake.sentence for n in named]
+    said += [f"{t}: {s}" for t, s in (part.diagnosis.described if part.diagnosis else ())]
+    location = part.diagnosis.location if part.diagnosis else None
+    case = Case(
+        at=worst.at,
+        network=NetworkShape(1, (), "") if problem is None else network_shape(problem.network),
+        batch=1 if problem is None else problem.batch,
+        dtype="float64" if problem is None else str(problem.dtype),
+        tensor=worst.tensor,
+        entry=worst.entry,
+        answers={"yours": repr(worst.given), "right": repr(worst.truth)},
+        first_diverging_step=location.tensor if location else None,
+        values={} if problem is None else values_of(problem),
+        repro=part.script,
+        diagnosis=" ".join(said) or None,
+    )
+    return Finding(
+        operation=part.what,
+        verdict="DEVIATES(yours)",
+        count=part.wrong,
+        example=case,
+        step=location.tensor if location else "",
+        who="yours",
+        kind="DEVIATES",
+        dtype=case.dtype,
+        sentence=" ".join(said) or "No mistake of the catalogue fits.",
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Return what was installed; to ask the packages themselves would load them all."""
+    found = {"python": platform.python_version()}
+    for package in ("manual-backprop", "numpy", "torch", "jax"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "_", text).strip("_").lower()

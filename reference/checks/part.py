@@ -1,0 +1,338 @@
+"""Checks one recognised part: runs it on drawn problems and judges each entry that it gives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import Problem, backward, forward
+from manual_backprop.spec import FloatArray, TargetKind
+from reference.checks.repro import script_of
+from reference.checks.result import Fault, Part, Shrunk, Worst, merge
+from reference.checks.shrink import hiding_places, shrink, spell
+from reference.checks.targets.drawing import draw, takes
+from reference.checks.targets.process import Runner
+from reference.diagnose import diagnose
+from reference.diagnosis.same import same_to_rounding
+from reference.diagnosis.search import Evidence
+from reference.judge import judge, screen
+from reference.oracles import Answer, load
+
+Arrays = dict[str, npt.NDArray[Any]]
+_PATIENCE = 2  # a target that hung or died so often is not asked again
+_ALIASES = {
+    "activation": {"layers.0.z": "dx"},
+    "loss": {"layers.0.a": "dy"},
+    "dense": {"layers.0.weight": "dw", "layers.0.bias": "db"},
+}
+_PROVEN = 5  # agreeing problems that are proven all the same
+
+
+@dataclass
+class Case:
+    """One problem, what came back, and what the judge said."""
+
+    at: str
+    problem: Problem
+    answer: Answer
+    verdict: str = ""
+    worst: Worst | None = None
+
+
+@dataclass
+class Bench:
+    """Runs one part and keeps count."""
+
+    runner: Runner
+    index: int
+    part: Mapping[str, Any]
+    seed: int
+    reduction: str = "mean"
+    targets: TargetKind | None = None
+    faults: list[Fault] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def draw(self, index: int) -> Problem:
+        """Draw a problem for this part."""
+        return draw(self.part, self.seed, index, self.reduction, self.targets)
+
+    def ask(self, problem: Problem) -> tuple[dict[str, Any], Arrays]:
+        """Run the target on a problem; nothing is counted."""
+        return self.runner.run(self.index, problem, self.cotangent(problem))
+
+    def cotangent(self, problem: Problem) -> FloatArray:
+        """Return the cotangent that the target is given, of its output."""
+        with np.errstate(all="ignore"):
+            found = backward(problem, forward(problem))
+        return found["layers.0.z" if self.part["kind"] == "dense" else "layers.0.a"]
+
+    def answer(self, problem: Problem, at: str) -> Answer | None:
+        """Run the target and turn what it gave into an answer; faults are noted."""
+        facts, arrays = self.ask(problem)
+        self._note(facts, at)
+        if not arrays:
+            return None
+        out = arrays.pop("out", None)
+        gradients = self._shaped(problem, arrays, at)
+        if not gradients:
+            if "raised" not in facts:
+                self.fault("missing", "no gradient came back under a name that is known", at)
+            return None
+        if self.part["kind"] == "network":
+            for name in problem.parameters.keys() - gradients.keys():
+                self.fault("missing", f"{name} has no gradient among those that came back", at)
+        return Answer("yours", self._loss(problem, out, at), gradients)
+
+    def fault(self, kind: str, text: str, at: str, *, fatal: bool = True) -> None:
+        """Note what else the target did."""
+        self.faults.append(Fault(kind, text, at, fatal=fatal))
+
+    def _note(self, facts: Mapping[str, Any], at: str) -> None:
+        for kind in ("raised", "hung", "died", "exited", "invalid"):
+            if kind in facts:
+                text = f"exit({facts[kind]}) was called" if kind == "exited" else facts[kind]
+                self.fault(kind, text, at)
+        changed = facts.get("mutated")
+        if changed:
+            text = f"its inputs were changed: {', '.join(changed)}"
+            # Writing into the cotangent is common, and harmless where nobody reads it again.
+            self.fault("mutated", text, at, fatal=changed != ["dout"])
+        if facts.get("printed"):
+            text = " ".join(facts["printed"].split())[:60]
+            self.fault("printed", f"{text!r}", at, fatal=False)
+
+    def _shaped(self, problem: Problem, arrays: Arrays, at: str) -> Arrays:
+        """Return the gradients of known names in the problem's dtype; note shapes and dtypes."""
+        shapes = _shapes(problem)
+        kept: Arrays = {}
+        for name, value in arrays.items():
+            if name not in shapes:
+                self.remark(f"{name!r} is no name of this network and was not compared")
+                continue
+            if value.shape != shapes[name]:
+                text = f"{name} has the shape {value.shape}, expected {shapes[name]}"
+                self.fault("shape", text, at)
+            elif value.dtype != problem.dtype:
+                coarser = value.dtype.itemsize < problem.dtype.itemsize or value.dtype.kind != "f"
+                text = f"{name} is {value.dtype}, the problem {problem.dtype}"
+                self.fault("dtype", text, at, fatal=coarser)
+            kept[name] = value.astype(problem.dtype)
+        return kept
+
+    def _loss(self, problem: Problem, out: Any, at: str) -> FloatArray:
+        """Return the loss to be judged: theirs where it is one, else ours, the output compared."""
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+        kind = self.part["kind"]
+        if kind in ("network", "loss"):
+            if out is not None and np.shape(out) == trace.loss.shape:
+                return np.asarray(out, problem.dtype)
+            if out is not None:
+                text = f"the loss has the shape {np.shape(out)}, expected {trace.loss.shape}"
+                self.fault("shape", text, at)
+            return trace.loss
+        ours = trace.steps["layers.0.z" if kind == "dense" else "layers.0.a"]
+        if out is not None and not same_to_rounding(np.asarray(out, problem.dtype), ours):
+            self.fault("forward", f"its output is not that of {self.part['operation']}", at)
+        return trace.loss
+
+    def remark(self, text: str) -> None:
+        """Note something once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
+
+
+def check_part(
+    runner: Runner, index: int, part: Mapping[str, Any], problems: int, seed: int
+) -> Part:
+    """Check one recognised part on so many problems."""
+    bench = Bench(runner, index, part, seed)
+    if part["kind"] == "loss":
+        _settle(bench)
+    cases: list[Case] = []
+    for k in range(problems):
+        problem, at = bench.draw(k), f"{seed}:{k}"
+        answer = bench.answer(problem, at)
+        if answer is not None:
+            cases.append(Case(at, problem, answer))
+        if sum(f.kind in ("hung", "died") for f in bench.faults) >= _PATIENCE:
+            break
+    judged = _judge(cases)
+    wrong = [c for c in cases if c.verdict == "wrong"]
+    conventions = sum(c.verdict == "convention" for c in cases)
+    if conventions:
+        bench.remark(
+            f"on a kink it chose another slope than the references in {conventions} problems"
+        )
+    lost = sum(c.verdict == "precision" for c in cases)
+    if lost:
+        bench.remark(f"digits are lost that a stabler form keeps, in {lost} problems")
+    if wrong and all(c.worst is not None and c.worst.tensor == "loss" for c in wrong):
+        bench.remark("only the value of the loss is wrong; its gradients are right")
+    evidence = [Evidence(c.problem, _known(bench, c)) for c in wrong]
+    diagnosis = diagnose(evidence) if wrong else None
+    shrunk, script = (None, None) if not wrong else _smallest(bench, wrong)
+    operation = part["operation"]
+    if part["kind"] == "loss":
+        operation += f", reduction {bench.reduction}"
+    matched = f"checked as {operation}, matched {part['how']}"
+    return Part(
+        form=part["form"],
+        what=part["what"],
+        matched="matched " + part["how"] if part["kind"] == "network" else matched,
+        problems=problems,
+        right=len(cases) - len(wrong),
+        wrong=len(wrong),
+        judged=judged,
+        faults=merge(bench.faults),
+        remarks=tuple(bench.remarks),
+        diagnosis=diagnosis,
+        worst=next((c.worst for c in wrong if c.worst), None),
+        shrunk=shrunk,
+        script=script,
+        aliases=_ALIASES.get(part["kind"], {}),
+    )
+
+
+def _settle(bench: Bench) -> None:
+    """Find what a loss takes and how it reduces: by its own value on a first problem."""
+    accepts = bench.part["accepts"]
+    wanted = accepts.get("reductions", accepts.get("reduction"))
+    operation = LOSSES[bench.part["operation"]]
+    for kind in accepts.get("targets", operation.targets):
+        bench.targets = kind
+        facts, arrays = bench.ask(bench.draw(0))
+        if "out" in arrays and "raised" not in facts:
+            break
+    else:
+        bench.targets = operation.targets[0]
+        return
+    if wanted:
+        bench.reduction = wanted if isinstance(wanted, str) else wanted[0]
+        return
+    for reduction in ("mean", "batch_mean", "sum", "none"):
+        bench.reduction = reduction
+        problem = bench.draw(0)
+        _, arrays = bench.ask(problem)
+        with np.errstate(all="ignore"):
+            ours = forward(problem).loss
+        if "out" in arrays and same_to_rounding(arrays["out"].astype(ours.dtype), ours):
+            return
+    bench.reduction = "mean"
+    bench.remark("its value fits no reduction (none, sum, mean, batch_mean); taken for the mean")
+
+
+def _judge(cases: list[Case]) -> dict[str, int]:
+    """Give every case its verdict; return how many problems each reference answered."""
+    oracles = load(("manual", "torch"))
+    problems = [c.problem for c in cases]
+    references = {"manual": oracles["manual"].answers(problems)}
+    counts = {"the proven gradient": 0, "the hand-written NumPy": len(cases)}
+    if cases and oracles["torch"].unavailable() is None:
+        references["torch"] = oracles["torch"].answers(problems)
+        counts["PyTorch"] = len(cases)
+    proven = 0
+    for k, case in enumerate(cases):
+        answers = {"yours": case.answer} | {n: found[k] for n, found in references.items()}
+        case.verdict = "right"
+        screened = screen(case.problem, answers)
+        if screened.passed and proven >= _PROVEN:
+            continue
+        proven += screened.passed
+        found = judge(case.problem, answers, screened=screened)
+        counts["the proven gradient"] += 1
+        if "yours" not in found.who:
+            continue
+        case.verdict = {"DEVIATES": "wrong", "PRECISION": "precision"}.get(found.kind, "convention")
+        finding = next(
+            (f for f in found.findings if f.oracle == "yours" and f.strength is None), None
+        )
+        if finding is not None and finding.entry is not None and found.certificate is not None:
+            case.worst = _worst(case, finding, found.certificate)
+    return counts
+
+
+def _worst(case: Case, finding: Any, certificate: Any) -> Worst | None:
+    given = case.answer.loss if finding.tensor == "loss" else case.answer.gradients[finding.tensor]
+    if given is None or np.shape(given) != certificate[finding.tensor].shape:
+        return None
+    entry = finding.entry
+    truth = float(certificate[finding.tensor].high[entry])  # the midpoint of the proven ball
+    return Worst(case.at, finding.tensor, entry, float(np.asarray(given)[entry]), truth,
+                 finding.allowed)  # fmt: skip
+
+
+def _known(bench: Bench, case: Case) -> Arrays:
+    """Return what was given, with the cotangents that the target was handed."""
+    given = dict(case.answer.gradients)
+    kind = bench.part["kind"]
+    if kind in ("activation", "dense"):
+        given["layers.0.a"] = bench.cotangent(case.problem)
+    if kind == "dense":
+        given["layers.0.z"] = given["layers.0.a"]
+    return given
+
+
+def _smallest(bench: Bench, wrong: list[Case]) -> tuple[Shrunk | None, str | None]:
+    """Shrink the smallest failing problem, and write the script that shows it."""
+    fails = failing(bench)
+    kind = bench.part["kind"]
+    for case in sorted(wrong, key=lambda c: sum(c.problem.network.widths) * c.problem.batch)[:3]:
+        if fails(case.problem):
+            break
+    else:
+        return None, None
+    small = shrink(case.problem, fails, layered=kind == "network")
+    _, arrays = bench.ask(small)
+    given = {k: v for k, v in arrays.items() if k in _shapes(small)}
+    typical = next((c.problem for c in wrong if c.problem.batch > 1), wrong[0].problem)
+    invisible = tuple(hiding_places(typical, fails))
+    title = f"The gradient of {bench.part['what']} beside the frameworks' own."
+    return (
+        Shrunk(small, spell(small, kind=kind), invisible),
+        script_of(small, given, title, kind=kind),
+    )
+
+
+def failing(bench: Bench) -> Callable[[Problem], bool | None]:
+    """Return whether a target is wrong on a problem; None where it gave nothing.
+
+    Our own backward decides first, as it is cheap; what it calls wrong, the proof has to confirm:
+    plain numbers land on kinks, where another choice is no mistake.
+    """
+
+    def fails(problem: Problem) -> bool | None:
+        if bench.part["kind"] == "network" and not takes(bench.part["accepts"], problem):
+            return None
+        _, arrays = bench.ask(problem)
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+            right = backward(problem, trace)
+        if not all(np.isfinite(v).all() for v in right.values()):
+            return None
+        given = {n: v.astype(problem.dtype) for n, v in arrays.items() if n in right}
+        if not given:
+            return None
+        if all(same_to_rounding(v, right[n]) for n, v in given.items()):
+            return False
+        if any(v.shape != right[n].shape for n, v in given.items()):
+            return True
+        answers = {
+            "yours": Answer("yours", trace.loss, given),
+            "manual": Answer("manual", trace.loss, right),
+        }
+        found = judge(problem, answers)
+        return found.kind == "DEVIATES" and "yours" in found.who
+
+    return fails
+
+
+def _shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
+    n = problem.batch
+    shapes = dict(problem.network.parameter_shapes())
+    for i, width in enumerate(problem.network.widths[1:]):
+        shapes[f"layers.{i}.z"] = shapes[f"layers.{i}.a"] = (n, width)
+    return {**shapes, "x": problem.x.shape}

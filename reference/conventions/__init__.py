@@ -1,0 +1,1 @@
+"""The ledger: what each implementation answers at kinks, ends and edges, discovered."""

@@ -1,0 +1,314 @@
+"""The convention ledger: what NumPy, PyTorch and JAX answer where they may part, discovered.
+
+A directed sweep over every operation. Each answer is held against the proven value: inside the
+ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one JSON file
+for each pair of framework versions; when a framework's answer changes, the comparison says where.
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.network import Layer, Network, Problem
+from manual_backprop.spec import Activation, Loss
+from reference.arithmetic.balls import Ball
+from reference.conventions.pointwise import (
+    COTANGENT,
+    IMPLEMENTATIONS,
+    Batch,
+    Point,
+    Said,
+    ask,
+    prove,
+)
+from reference.conventions.situations import SWEEP, Situations, situations
+from reference.judge import CUSTOMARY, allowed_alone
+from reference.oracles import load
+from reports.records import Convention
+
+DTYPES = ("float64", "float32")
+FOLDER = Path(__file__).parent / "ledgers"
+Quantity = Literal["value", "slope"]
+
+
+def path() -> Path:
+    """Return where the ledger of the installed versions is kept."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "jax")}
+    known = "_".join(f"{name}-{v.partition('+')[0]}" for name, v in versions.items())
+    return FOLDER / f"{known}.json"
+
+
+def read(file: Path) -> list[Convention]:
+    """Return a committed ledger."""
+    return msgspec.json.decode(file.read_bytes(), type=list[Convention], strict=False)
+
+
+def write(rows: Sequence[Convention], file: Path) -> None:
+    """Write a ledger, one row a line, so that a change is a line's difference."""
+    lines = (json.dumps(msgspec.to_builtins(row), ensure_ascii=False) for row in rows)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def summary(rows: Sequence[Convention]) -> str:
+    """Return the ledger as text: every operation with its situations and answers."""
+    lines = []
+    for row in rows:
+        head = f"{row.operation}, {row.situation} ({row.input}), {row.quantity}, {row.dtype}"
+        lines.append(f"{head}: {_spelled(row)}; proven {row.truth}")
+        lines += [
+            f"    {name} is not admissible: {row.deviation.get(name, '')}"
+            for name, fine in row.admissible.items()
+            if not fine
+        ]
+    return "\n".join(lines)
+
+
+def discover(
+    operations: Sequence[Activation | Loss] = (), dtypes: Sequence[str] = DTYPES
+) -> list[Convention]:
+    """Sweep the operations (all, if none is named) and return the rows worth keeping."""
+    chosen = operations or [*ACTIVATIONS.values(), *LOSSES.values()]
+    rows: list[Convention] = []
+    for dtype in dtypes:
+        found = [s for operation in chosen for s in situations(operation, dtype)]
+        batches = [s.batch(dtype) for s in found]
+        said = {name: ask(name, batches) for name in IMPLEMENTATIONS}
+        usual: dict[str, set[tuple[Any, ...]]] = {}
+        for k, (one, batch) in enumerate(zip(found, batches, strict=True)):
+            answers = {name: said[name][k] for name in IMPLEMENTATIONS}
+            kept = list(_worth_keeping(_rows(one, batch, answers, dtype)))
+            shown = usual.setdefault(one.operation.name, set())
+            if one.arguments != one.operation.defaults():
+                # Another parameter gets a row only for what the usual one does not show.
+                kept = [row for row in kept if _pattern(row) not in shown]
+            shown |= {_pattern(row) for row in kept}
+            rows += kept
+        if not operations:
+            rows += _all_ignored(dtype)
+    return rows
+
+
+def differences(before: Iterable[Convention], after: Iterable[Convention]) -> list[str]:
+    """Return, in words, where two ledgers part."""
+    old, new = ({_key(row): row for row in rows} for rows in (before, after))
+    lines = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        where = "{}, {} {}, {}, {} at {}".format(*key)
+        if key not in new:
+            lines.append(f"{where}: all agree now; before: {_spelled(old[key])}")
+        elif key not in old:
+            lines.append(f"{where}: a new row: {_spelled(new[key])}")
+        else:
+            for name, answer in new[key].answers.items():
+                was = old[key].answers.get(name, "nothing")
+                if answer != was:
+                    lines.append(f"{where}: {name} answers {answer}, before {was}")
+    return lines
+
+
+def _key(row: Convention) -> tuple[str, ...]:
+    return row.operation, row.dtype, row.quantity, row.kind, row.situation, row.input
+
+
+def _pattern(row: Convention) -> tuple[Any, ...]:
+    """Return what a row shows, apart from its numbers: where, and who is off in what way."""
+    ways = tuple(sorted((name, text.split()[0]) for name, text in row.deviation.items()))
+    return row.situation, row.quantity, ways
+
+
+def _spelled(row: Convention) -> str:
+    return ", ".join(f"{name} {answer}" for name, answer in row.answers.items())
+
+
+class _Row:
+    """A row in the making: what was said, and whether it is worth keeping."""
+
+    def __init__(self, row: Convention, thick: bool, off: dict[str, float], far: bool) -> None:
+        self.row = row
+        self.thick = thick
+        self.off = off  # name -> how far outside, inf for what is no number
+        self.far = far  # the answers differ by more than rounding
+
+
+def _worth_keeping(rows: Iterable[_Row]) -> Iterator[Convention]:
+    """Keep kinks, differences and deviations; of points anywhere, each one's worst deviation."""
+    worst: dict[tuple[str, Quantity], _Row] = {}
+    for row in rows:
+        if row.row.situation == SWEEP:
+            for name, off in row.off.items():
+                key = (name, row.row.quantity)
+                if off > 0 and (key not in worst or off > worst[key].off[name]):
+                    worst[key] = row
+        elif row.far or any(off > 0 for off in row.off.values()):
+            yield row.row
+    seen: set[int] = set()
+    for row in worst.values():
+        if id(row) not in seen:
+            seen.add(id(row))
+            yield row.row
+
+
+def _rows(one: Situations, batch: Batch, answers: dict[str, Said], dtype: str) -> Iterator[_Row]:
+    for n, point in enumerate(prove(batch, limits=True)):
+        for quantity in ("value", "slope"):
+            yield _row(one, batch, answers, dtype, n, point, quantity)
+
+
+def _row(
+    one: Situations,
+    batch: Batch,
+    answers: dict[str, Said],
+    dtype: str,
+    n: int,
+    point: Point,
+    quantity: Any,
+) -> _Row:
+    truths = point.values if quantity == "value" else point.slopes
+    given = {
+        name: np.atleast_1d(said.values[n] if quantity == "value" else said.slopes[n])
+        for name, said in answers.items()
+    }
+    middle = np.array([float(t.mid()) for t in truths])
+    radius = np.array([float(t.rad()) if t.is_finite() else 0.0 for t in truths])
+    allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, CUSTOMARY)
+    if quantity == "slope" and len(truths) > 1:
+        allowed = allowed * np.abs(np.resize(COTANGENT, len(truths))).sum()
+    admissible, deviation, off = {}, {}, {}
+    for name, values in given.items():
+        outside = [
+            _outside(float(v), t, float(m), float(r), float(a), dtype, batch, n, quantity)
+            for v, t, m, r, a in zip(values, truths, middle, radius, allowed, strict=True)
+        ]
+        off[name] = max(distance for distance, _ in outside)
+        admissible[name] = off[name] == 0
+        said = next((text for distance, text in outside if distance == off[name] and text), "")
+        if said:
+            deviation[name] = said
+    spread = np.array([np.asarray(v, np.float64) for v in given.values()])
+    with np.errstate(invalid="ignore"):
+        apart = spread.max(0) - spread.min(0)
+    same = (spread == spread[0]).all(0) | np.isnan(spread).all(0)
+    far = bool((~same & ~(apart <= 2 * allowed)).any())
+    thick = any(
+        t.is_finite() and t.rel_accuracy_bits() < 64 and r > 1e-200
+        for t, r in zip(truths, radius, strict=True)
+    )
+    row = Convention(
+        operation=one.operation.name,
+        kind="activation" if isinstance(one.operation, Activation) else "loss",
+        situation=one.names[n],
+        input=_input(one, batch, n),
+        quantity=quantity,
+        dtype=dtype,
+        answers={name: _text(values) for name, values in given.items()},
+        truth=_joined([_ball_text(t, thick) for t in truths]),
+        admissible=admissible,
+        deviation=deviation,
+    )
+    return _Row(row, thick, off, far)
+
+
+def _outside(
+    value: float,
+    truth: Ball,
+    middle: float,
+    radius: float,
+    allowed: float,
+    dtype: str,
+    batch: Batch,
+    n: int,
+    quantity: str,
+) -> tuple[float, str]:
+    """Return how far outside one answer is (0: admissible), and that in words."""
+    info = np.finfo(dtype)
+    if np.isnan(batch.x[n]).any() and quantity == "value":
+        return (0.0, "") if np.isnan(value) else (float("inf"), "a number for NaN")
+    if truth.is_nan() or (not truth.is_finite() and not np.isinf(middle)):
+        return 0.0, ""  # not defined there: any answer is a convention
+    if np.isinf(middle) or abs(middle) + allowed > float(info.max):
+        if value == middle or (np.isinf(value) and (value > 0) == (middle > 0)):
+            return 0.0, ""
+        return float("inf"), f"{value:.6g} for {middle:.6g}"
+    if not np.isfinite(value):
+        return float("inf"), f"{value:.6g} for {middle:.6g}"
+    error = max(0.0, abs(value - middle) - radius)
+    if error <= allowed:
+        return 0.0, ""
+    if value == 0 and abs(middle) < float(info.tiny):
+        return 0.0, "flushed to 0"
+    return error, f"off by {error:.2g}"
+
+
+def _input(one: Situations, batch: Batch, n: int) -> str:
+    parts = [f"x = {_joined([repr(v) for v in batch.x[n].tolist()])}"]
+    if batch.targets is not None:
+        t = batch.targets[n].tolist()
+        parts.append(f"t = {_joined([repr(v) for v in t]) if isinstance(t, list) else t}")
+    parts += [f"{name} = {value[n][0]!r}" for name, value in one.arrays.items()]
+    usual = one.operation.defaults()
+    parts += [f"{k} = {v!r}" for k, v in one.arguments.items() if v != usual[k]]
+    return ", ".join(parts)
+
+
+def _text(values: Any) -> str:
+    return _joined([f"{v:.6g}" for v in values.tolist()])
+
+
+def _joined(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
+
+
+def _ball_text(ball: Ball, thick: bool) -> str:
+    if ball.is_nan():
+        return "undefined"
+    if not ball.is_finite():
+        return {1: "inf", -1: "-inf"}.get(int(np.sign(float(ball.mid()))), "unbounded")
+    if thick and ball.rad() > 0:
+        low, high = float(ball.lower()), float(ball.upper())
+        if f"{low:.6g}" != f"{high:.6g}":
+            return f"[{_snapped(low, high)}, {_snapped(high, low)}]"
+    return f"{float(ball.mid()):.6g}"
+
+
+def _snapped(end: float, other: float) -> str:
+    """Spell an end of an interval; a ball's radius has 30 bits, so 0 may read 1e-10."""
+    return "0" if abs(end) < 1e-8 * abs(other) else f"{end:.6g}"
+
+
+def _all_ignored(dtype: str) -> Iterator[Convention]:
+    """Yield what a mean over no label at all is: 0/0, by the oracles themselves."""
+    for loss in LOSSES.values():
+        if "ignore_index" not in loss.parameters:
+            continue
+        ignored = int(loss.defaults()["ignore_index"])
+        network = Network(2, (Layer(3, "log_softmax"),), loss.name)
+        parameters = {k: np.ones(s, dtype) for k, s in network.parameter_shapes().items()}
+        targets = np.full(2, ignored)
+        problem = Problem(network, parameters, np.ones((2, 2), dtype), targets)
+        with np.errstate(all="ignore"):
+            said = {n: o.answer(problem) for n, o in load(IMPLEMENTATIONS).items()}
+        for quantity in ("value", "slope"):
+            answers = {}
+            for name, answer in said.items():
+                assert answer.loss is not None
+                slope = answer.gradients["layers.0.a"].flat[0]
+                answers[name] = f"{float(answer.loss if quantity == 'value' else slope):.6g}"
+            yield Convention(
+                operation=loss.name,
+                kind="loss",
+                situation="all labels ignored, mean",
+                input=f"t = ({ignored}, {ignored})",
+                quantity=quantity,
+                dtype=dtype,
+                answers=answers,
+                truth="undefined",
+                admissible=dict.fromkeys(answers, True),
+            )

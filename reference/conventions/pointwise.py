@@ -1,0 +1,235 @@
+"""One operation alone, at many points: value and slope by each implementation and by proof.
+
+A batch is rows of inputs. For an elementwise operation every number is a point of its own; for
+one on rows, a row is a point, and its slope is the product of the Jacobian with `COTANGENT`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.spec import Activation, FloatArray, Loss
+from reference.arithmetic.balls import Ball, exact, precision
+from reference.arithmetic.local import Local, at_number, at_row, constants
+from reference.oracles.counterparts import resolve
+
+COTANGENT = (1.0, -0.5, 2.0, 0.25)
+"""What multiplies the outputs of a row, in turn: not uniform, because a softmax hides that."""
+
+IMPLEMENTATIONS = ("manual", "torch", "jax")
+_BITS = 256
+_MOST_BITS = 2048
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs to one operation: x (n, C), for a loss its targets, and its arguments."""
+
+    operation: Activation | Loss
+    x: FloatArray
+    targets: npt.NDArray[Any] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether a point is a row."""
+        operation = self.operation
+        if isinstance(operation, Activation):
+            return operation.rowwise
+        return not operation.elementwise
+
+    def cotangent(self, outputs: FloatArray) -> FloatArray:
+        """Return what the outputs are multiplied with."""
+        if isinstance(self.operation, Activation) and self.operation.rowwise:
+            row = np.resize(COTANGENT, outputs.shape[-1])
+            return np.broadcast_to(row.astype(outputs.dtype), outputs.shape)
+        return np.ones_like(outputs)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Values and slopes. Values have the shape of x, for a loss on rows (n,)."""
+
+    values: FloatArray
+    slopes: FloatArray
+
+
+def ask(implementation: str, batches: Sequence[Batch]) -> list[Said]:
+    """Return what "manual", "torch" or "jax" says of some batches."""
+    with np.errstate(all="ignore"):
+        if implementation == "jax":
+            return _jax(batches)
+        one = {"manual": _manual, "torch": _torch}[implementation]
+        return [one(batch) for batch in batches]
+
+
+def _manual(batch: Batch) -> Said:
+    operation, given = batch.operation, {**batch.arguments, **batch.arrays}
+    if isinstance(operation, Activation):
+        y = operation.forward(batch.x, **given)
+        return Said(y, operation.backward(batch.x, y, batch.cotangent(y), **given))
+    losses = operation.forward(batch.x, batch.targets, **given)
+    slopes = operation.backward(batch.x, batch.targets, np.ones_like(losses), **given)
+    return Said(losses, np.asarray(slopes))
+
+
+def _torch(batch: Batch) -> Said:
+    import torch
+
+    function = resolve(batch.operation, "torch")
+    x = torch.from_numpy(batch.x.copy()).requires_grad_()
+    given = {**batch.arguments, **{k: torch.from_numpy(v.copy()) for k, v in batch.arrays.items()}}
+    if isinstance(batch.operation, Activation):
+        y = function(x, **given)
+    else:
+        if not batch.operation.torch.composed:
+            given["reduction"] = "none"
+        assert batch.targets is not None
+        y = function(x, torch.from_numpy(batch.targets.copy()), **given)
+    values = y.detach().numpy()
+    if not y.requires_grad:  # a constant function
+        return Said(values, np.zeros_like(batch.x))
+    y.backward(torch.from_numpy(batch.cotangent(values).copy()))
+    return Said(values, np.zeros_like(batch.x) if x.grad is None else x.grad.numpy())
+
+
+def _jax(batches: Sequence[Batch]) -> list[Said]:
+    """Compile all batches as one program: compiling each alone takes ten times as long."""
+    import jax
+
+    def said(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, Any]:
+        function = resolve(batch.operation, "jax")
+
+        def of_x(x: Any) -> Any:
+            if isinstance(batch.operation, Activation):
+                return function(x, **batch.arguments)
+            return function(x, targets, **batch.arguments, **arrays)
+
+        y, pull = jax.vjp(of_x, x)
+        return y, pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0]
+
+    def everything(inputs: Any) -> Any:
+        return [said(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
+
+    inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
+    with jax.enable_x64(True):
+        found = jax.device_get(jax.jit(everything)(inputs))
+    return [Said(np.asarray(y), np.asarray(slopes)) for y, slopes in found]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The proof at one point: balls of the values and of the slopes, in the order of the row."""
+
+    values: list[Ball]
+    slopes: list[Ball]
+    inputs: float  # the largest magnitude that goes in
+
+
+def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
+    """Return the proven values and slopes at every point; `limits` gives those at infinity."""
+    width = batch.x.shape[-1]
+    points = []
+    for n, row in enumerate(batch.x.tolist()):
+        if batch.by_row:
+            points.append(_decided(batch, row, n, None, limits))
+        else:
+            points += [_decided(batch, [row[j]], n, j, limits) for j in range(width)]
+    return points
+
+
+def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) -> Point:
+    """Evaluate one point, at a precision that decides it."""
+    if not all(np.isfinite(x)):
+        return _limit(batch, x, n, j) if limits else _undefined(batch, x)
+    bits = _BITS
+    while True:
+        with precision(bits):
+            point = _at(batch, [exact(v) for v in x], n, j)
+            thin = all(b.rel_accuracy_bits() >= 104 or b.rad() < 2.0**-1100 for b in _all(point))
+        # What two precisions leave wide is a ball of slopes.
+        if thin or bits >= _MOST_BITS:
+            return point
+        bits *= 8
+
+
+def _all(point: Point) -> list[Ball]:
+    return [*point.values, *point.slopes]
+
+
+def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
+    operation, arguments = batch.operation, constants(dict(batch.arguments))
+    before: tuple[Any, ...] = ()
+    inputs = [abs(float(b.mid())) for b in x]
+    if isinstance(operation, Loss):
+        assert batch.targets is not None
+        labels = np.issubdtype(batch.targets.dtype, np.integer)
+        for name, array in batch.arrays.items():
+            per_class = operation.arrays[name] == "classes"
+            values = array if per_class else array[n]
+            arguments[name] = (
+                [exact(v) for v in values.tolist()] if j is None else exact(float(values[j]))
+            )
+            inputs.append(float(np.abs(values).max()))
+        t = batch.targets[n].tolist()
+        if labels:
+            before = (t,)
+        else:
+            before = ([exact(v) for v in t],) if j is None else (exact(t[j]),)
+            inputs.append(float(np.abs(batch.targets[n]).max()))
+    found: list[Local]
+    if j is None:
+        found = at_row(operation.definition, x, before, arguments)
+    else:
+        found = [at_number(operation.definition, x[0], before, arguments)]
+    values = [local.value for local in found]
+    if j is not None:
+        return Point(values, [found[0].slope], max(inputs))
+    weights = np.resize(COTANGENT, len(found)) if len(found) > 1 else [1.0]
+    slopes = []
+    for k in range(len(x)):
+        terms = [local.slope[k] * float(w) for local, w in zip(found, weights, strict=True)]
+        slopes.append(sum(terms[1:], terms[0]))
+    return Point(values, slopes, max(inputs))
+
+
+def _undefined(batch: Batch, x: Sequence[float]) -> Point:
+    outputs = len(x) if isinstance(batch.operation, Activation) else 1
+    nan = exact(float("nan"))
+    return Point([nan] * outputs, [nan] * len(x), float("nan"))
+
+
+def _limit(batch: Batch, x: list[float], n: int, j: int | None) -> Point:
+    """Return the limit where an entry goes to infinity: at 2^1100, then at 2^2200.
+
+    What has not come to rest by then has no limit here (nan); what still grows is infinite.
+    """
+    if any(np.isnan(x)) or np.isinf(x).sum() > 1:  # together to infinity: no one limit
+        return _undefined(batch, x)
+    near, far = (
+        [exact(v) if np.isfinite(v) else exact(int(np.sign(v)) * 2**e) for v in x]
+        for e in (1100, 2200)
+    )
+    with precision(4096):
+        first, second = _at(batch, near, n, j), _at(batch, far, n, j)
+        values = [_rest(p, q) for p, q in zip(first.values, second.values, strict=True)]
+        slopes = [_rest(p, q) for p, q in zip(first.slopes, second.slopes, strict=True)]
+    return Point(values, slopes, 1.0)
+
+
+def _rest(first: Ball, second: Ball) -> Ball:
+    """Return where a sequence comes to rest, from two of its terms."""
+    if not (first.is_finite() and second.is_finite()):
+        return exact(float("nan"))
+    vast, nothing = exact(2**1000), exact(1) / 2**1000
+    if abs(second) < nothing:
+        return exact(0)
+    if abs(second) > vast and abs(second) > abs(first):
+        return exact(float("inf") if second > 0 else float("-inf"))
+    return (
+        second if abs(first - second) < nothing or first.overlaps(second) else exact(float("nan"))
+    )

@@ -1,0 +1,204 @@
+"""The places where implementations part: kinks, ties, ends of the range, what is no number.
+
+Made from what an operation says of itself (parameters, targets, domain) and from the kinks that
+the arbiter finds; no operation is named.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import Activation, FloatArray, Loss, Operation
+from reference.conventions.pointwise import Batch
+from reference.drawing.kinks import kinks
+
+SWEEP = "somewhere"
+"""The situation of points that lie anywhere: a row is made only where somebody is far off."""
+
+_INF, _NAN = np.inf, np.nan
+_LOGITS = {
+    "tie": (1.0, 1.0, 0.0),
+    "all equal": (0.0, 0.0, 0.0),
+    "-inf logit": (-_INF, 0.0, 1.0),
+    "all logits -inf": (-_INF, -_INF, -_INF),
+    "inf logit": (_INF, 0.0, 1.0),
+    "NaN": (_NAN, 0.0, 1.0),
+    "saturation": (1000.0, 0.0, -1000.0),
+    "large and equal": (1e30, 1e30, 0.0),
+}
+_SIMPLEX = {
+    "probability 0 and 1": (1.0, 0.0, 0.0),
+    "probability 0": (0.5, 0.5, 0.0),
+    "inside": (0.25, 0.25, 0.5),
+    "tiny probability": (1e-30, 0.5, 0.5),
+}
+_LOG_SIMPLEX = {
+    "probability 0 and 1": (0.0, -_INF, -_INF),
+    "inside": (-1.0, -1.0, -1.5),
+    "far": (-1e5, -1.0, -0.5),
+}
+
+
+@dataclass
+class Situations:
+    """Points of one operation with one setting of its parameters, each with its name."""
+
+    operation: Activation | Loss
+    arguments: dict[str, Any]
+    names: list[str] = field(default_factory=list)
+    x: list[tuple[float, ...]] = field(default_factory=list)
+    targets: list[Any] = field(default_factory=list)
+    arrays: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, name: str, x: Any, target: Any = None, **arrays: float) -> None:
+        """Add a point: a number, or a row of them."""
+        row = x if isinstance(x, tuple) else (x,)
+        self.names.append(name)
+        self.x.append(row)
+        self.targets.append(target)
+        for key, value in arrays.items():
+            self.arrays.setdefault(key, []).append((value,) * len(row))
+
+    def batch(self, dtype: Any) -> Batch:
+        """Return the points as arrays."""
+        loss, targets = isinstance(self.operation, Loss), None
+        if loss:
+            labels = all(isinstance(t, int) for t in self.targets)
+            rows = [t if isinstance(t, tuple) else (t,) for t in self.targets]
+            targets = np.array(self.targets) if labels else np.array(rows, dtype)
+        arrays: dict[str, FloatArray] = {
+            key: np.array(value, dtype) for key, value in self.arrays.items()
+        }
+        with np.errstate(over="ignore"):
+            x = np.array(self.x, dtype)
+        return Batch(self.operation, x, targets, self.arguments, arrays)
+
+
+def situations(operation: Activation | Loss, dtype: Any) -> Iterator[Situations]:
+    """Yield the situations of an operation, once for each setting of its parameters."""
+    for arguments in settings(operation):
+        if isinstance(operation, Activation):
+            yield _of_activation(operation, arguments, dtype)
+            continue
+        labels = "labels" in operation.targets and not operation.elementwise
+        for kind in {"labels"} if operation.targets == ("labels",) else {"numbers"}:
+            yield _of_loss(operation, arguments, dtype, labels=kind == "labels")
+        if labels and operation.targets != ("labels",):
+            yield _of_loss(operation, arguments, dtype, labels=True)
+
+
+def settings(operation: Operation) -> Iterator[dict[str, Any]]:
+    """Yield the usual parameters, then each other choice by itself."""
+    usual = operation.defaults()
+    yield usual
+    for name, parameter in operation.parameters.items():
+        for choice in parameter.choices:
+            if choice != usual[name]:
+                yield {**usual, name: choice}
+
+
+def _numbers(dtype: Any) -> dict[str, tuple[float, ...]]:
+    info = np.finfo(dtype)
+    smallest, tiny, largest = (float(v) for v in (info.smallest_subnormal, info.tiny, info.max))
+    return {
+        "zero": (0.0, -0.0),
+        "subnormal": (smallest, -smallest, tiny / 2, -tiny / 2),
+        "largest": (largest, -largest),
+        "inf": (_INF, -_INF),
+        "NaN": (_NAN,),
+    }
+
+
+def _sweep() -> list[float]:
+    """Points anywhere: even steps that no kink is a multiple of, then powers to both ends."""
+    steps = np.arange(-160, 161) * 0.3141
+    powers = 10.0 ** np.arange(-30, 31, 3.0)
+    return [*steps.tolist(), *powers.tolist(), *(-powers).tolist(), 90.0, -90.0, 105.0, -105.0]
+
+
+def _aimed(name: str, arguments: dict[str, Any], dtype: Any, target: float = 0.0) -> Any:
+    """Yield the kinks, and the floats beside them."""
+    for kink in kinks(name, tuple(sorted(arguments.items())), target):
+        at = np.dtype(dtype).type(kink)
+        yield "kink", float(at)
+        yield "1 ulp below a kink", float(np.nextafter(at, -at.dtype.type(_INF)))
+        yield "1 ulp above a kink", float(np.nextafter(at, at.dtype.type(_INF)))
+
+
+def _of_activation(operation: Activation, arguments: dict[str, Any], dtype: Any) -> Situations:
+    found = Situations(operation, arguments)
+    if operation.rowwise:
+        for name, row in _LOGITS.items():
+            found.add(name, row)
+        return found
+    for name, x in _aimed(operation.name, arguments, dtype):
+        found.add(name, x)
+    for name, points in _numbers(dtype).items():
+        for x in points:
+            found.add(name, x)
+    for x in _sweep():
+        found.add(SWEEP, x)
+    return found
+
+
+def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: bool) -> Situations:
+    found = Situations(operation, arguments)
+    if not operation.elementwise:
+        rows = {"simplex": _SIMPLEX, "log_simplex": _LOG_SIMPLEX}.get(
+            operation.predictions, _LOGITS
+        )
+        targets: list[tuple[str, Any]] = [
+            ("one-hot", (1.0, 0.0, 0.0)),
+            ("soft target", (0.25, 0.25, 0.5)),
+            ("zero target", (0.0, 0.0, 0.0)),
+        ]
+        if labels:
+            ignored = int(arguments.get("ignore_index", 0))
+            targets = [("label", 0), ("label", 2)]
+            targets += [("ignored label", ignored)] if "ignore_index" in arguments else []
+        for name, row in rows.items():
+            for kind, target in targets:
+                found.add(f"{name}, {kind}", row, target)
+        return found
+    numbers = _numbers(dtype)
+    if operation.predictions == "unit":
+        beside = float(np.nextafter(np.dtype(dtype).type(1), np.dtype(dtype).type(0)))
+        numbers = {
+            "probability 0": (0.0,),
+            "probability 1": (1.0,),
+            "nearly 0": (1e-30, float(np.finfo(dtype).smallest_subnormal)),
+            "nearly 1": (beside,),
+            "inside": (0.5,),
+        }
+    elif operation.predictions == "log_simplex":
+        numbers = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
+    variances = {"entries": (1.0, 0.0, 1e-7, 1e-4)}
+    names = [name for name, extent in operation.arrays.items() if extent == "entries"]
+    for target in _targets(operation):
+        aimed = list(_aimed(operation.name, arguments, dtype, target))
+        points = [*aimed, *((name, x) for name, xs in numbers.items() for x in xs)]
+        if operation.predictions == "real":
+            points += [("on the target", target), *((SWEEP, x) for x in _sweep()[::4])]
+        suffix = ", zero target" if target == 0 else ""
+        for name, x in points:
+            for value in variances["entries"] if names else (1.0,):
+                label = name if name == SWEEP else name + suffix
+                if value != 1.0 and name not in ("inside", "on the target"):
+                    continue
+                if value != 1.0:
+                    label = "zero variance" if value == 0 else "small variance"
+                found.add(label, x, target, **dict.fromkeys(names, value))
+    return found
+
+
+def _targets(operation: Loss) -> tuple[float, ...]:
+    kinds: dict[str, tuple[float, ...]] = {
+        "real": (0.0, 1.0),
+        "unit": (0.0, 0.5, 1.0),
+        "sign": (-1.0, 1.0),
+        "count": (0.0, 1.0, 3.0),
+        "simplex": (0.0, 0.25, 1.0),
+    }
+    return kinds[operation.targets[0]]

@@ -1,0 +1,189 @@
+"""The backward walk with its lines laid open, so that any of them can be spoilt.
+
+The same walk as `manual_backprop.network.backward`, one call a line.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from manual_backprop.network import Problem, Trace, backward, forward, losses_cotangent
+from manual_backprop.spec import FloatArray
+from reference.diagnosis.mistakes.catalogue import (
+    CATALOGUE,
+    ActivationLine,
+    DenseLine,
+    Line,
+    LineName,
+    LossLine,
+    Mistake,
+    right_of,
+)
+from reference.oracles import Answer
+
+
+class Place(NamedTuple):
+    """A line of one layer's backward. The loss's line belongs to the last layer."""
+
+    line: LineName
+    layer: int
+
+    def tensor(self, depth: int) -> str:
+        """Return the name of the cotangent that this line computes."""
+        match self.line:
+            case "loss":
+                return f"layers.{depth - 1}.a"
+            case "activation":
+                return f"layers.{self.layer}.z"
+            case "below":
+                return f"layers.{self.layer - 1}.a" if self.layer else "x"
+            case _:
+                return f"layers.{self.layer}.{self.line}"
+
+
+class Walk:
+    """The lines of one problem's backward, each made from whatever cotangents it is given."""
+
+    def __init__(self, problem: Problem, trace: Trace | None = None) -> None:
+        with np.errstate(all="ignore"):
+            self.trace = forward(problem) if trace is None else trace
+        self.problem = problem
+        self.depth = len(problem.network.layers)
+
+    def loss(self) -> LossLine:
+        """Return the line that the backward begins with."""
+        problem, network = self.problem, self.problem.network
+        operation = network.loss_operation
+        with np.errstate(all="ignore"):  # where no label counts, the mean divides by 0
+            cotangent = np.array(losses_cotangent(problem, self.trace.losses))
+        match network.reduction:
+            case "mean":
+                arguments = problem.loss_arguments()
+                divisor = float(operation.count(self.trace.losses, problem.targets, **arguments))
+            case "batch_mean":
+                divisor = float(problem.batch)
+            case _:
+                divisor = 1.0
+        return LossLine(
+            operation=operation,
+            arguments=problem.loss_arguments(),
+            y=self.trace.steps[f"layers.{self.depth - 1}.a"],
+            targets=problem.targets,
+            losses=self.trace.losses,
+            dL=cotangent,
+            divisor=divisor,
+            reduction=network.reduction,
+            weights=problem.weights,
+        )
+
+    def activation(self, layer: int, da: FloatArray) -> ActivationLine:
+        """Return the activation's line of a layer, given δa."""
+        described = self.problem.network.layers[layer]
+        return ActivationLine(
+            operation=described.operation,
+            parameters=described.parameters,
+            z=self.trace.steps[f"layers.{layer}.z"],
+            a=self.trace.steps[f"layers.{layer}.a"],
+            da=da,
+            x=self.below(layer),
+        )
+
+    def dense(self, layer: int, dz: FloatArray, da: FloatArray | None) -> DenseLine:
+        """Return the dense lines of a layer, given δz and the δa it came from."""
+        parameters = self.problem.parameters
+        return DenseLine(
+            x=self.below(layer),
+            dz=dz,
+            weight=parameters[f"layers.{layer}.weight"],
+            bias=parameters.get(f"layers.{layer}.bias"),
+            da=da,
+            x_before=self.trace.steps[f"layers.{layer - 1}.z"] if layer else None,
+        )
+
+    def below(self, layer: int) -> FloatArray:
+        """Return what a layer was fed."""
+        return self.trace.steps[f"layers.{layer - 1}.a"] if layer else self.problem.x
+
+
+def backward_with(
+    problem: Problem, trace: Trace | None, spoilt: Mapping[Place, Mistake]
+) -> dict[str, FloatArray]:
+    """Walk backward with some lines spoilt; what follows a spoilt line is right from there on.
+
+    A mistake whose place does not admit it here changes nothing.
+    """
+    walk = Walk(problem, trace)
+
+    def at(place: Place, line: Line) -> FloatArray:
+        planted = spoilt.get(place)
+        if planted is not None and planted.applies(line):
+            return planted.make(line)
+        return right_of(place.line, line)
+
+    with np.errstate(all="ignore"):
+        cotangents: dict[str, FloatArray] = {}
+        da = at(Place("loss", walk.depth - 1), walk.loss())
+        for layer in reversed(range(walk.depth)):
+            name = f"layers.{layer}"
+            dz = at(Place("activation", layer), walk.activation(layer, da))
+            dense = walk.dense(layer, dz, da)
+            cotangents[f"{name}.a"], cotangents[f"{name}.z"] = da, dz
+            cotangents[f"{name}.weight"] = at(Place("weight", layer), dense)
+            if dense.bias is not None:
+                cotangents[f"{name}.bias"] = at(Place("bias", layer), dense)
+            da = at(Place("below", layer), dense)
+        cotangents["x"] = da
+    return cotangents
+
+
+def places(problem: Problem, mistake: Mistake, trace: Trace | None = None) -> Iterator[Place]:
+    """Yield every place of a problem's backward where a mistake can be made."""
+    walk = Walk(problem, trace)
+    right = backward(problem, walk.trace)
+    for layer in reversed(range(walk.depth)):
+        name = f"layers.{layer}"
+        line: Line
+        if mistake.line == "loss":
+            if layer != walk.depth - 1:
+                continue
+            line = walk.loss()
+        elif mistake.line == "activation":
+            line = walk.activation(layer, right[f"{name}.a"])
+        else:
+            line = walk.dense(layer, right[f"{name}.z"], right[f"{name}.a"])
+            if mistake.line == "bias" and line.bias is None:
+                continue
+        if mistake.applies(line):
+            yield Place(mistake.line, layer)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """An oracle that is wrong on purpose: the hand-written backward with mistakes planted.
+
+    With no place given, a mistake is planted wherever it can be made, as one wrong line in a loop.
+    """
+
+    mistakes: tuple[tuple[str, Place | None], ...]
+    name: str = "planted"
+
+    def unavailable(self) -> str | None:
+        """Return None: it is always here."""
+        return None
+
+    def answer(self, problem: Problem) -> Answer:
+        """Walk forward rightly and backward wrongly."""
+        spoilt: dict[Place, Mistake] = {}
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+            for name, place in self.mistakes:
+                found = CATALOGUE[name]
+                for p in places(problem, found, trace) if place is None else [place]:
+                    spoilt[p] = found
+            return Answer(self.name, trace.loss, backward_with(problem, trace, spoilt))
+
+    def answers(self, problems: list[Problem]) -> list[Answer]:
+        """Answer one problem after another."""
+        return [self.answer(problem) for problem in problems]

@@ -1,0 +1,300 @@
+"""Explains one wrong gradient of one problem: the fewest mistakes that reproduce what was given.
+
+The search walks back from the loss, layer by layer. At each layer it asks which lines of the
+catalogue, right or wrong, come to everything that was given there; steps that were not given are
+searched through, steps that were are taken as they are, so that what was made from a wrong
+cotangent is not blamed for it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from manual_backprop.network import Problem, backward
+from manual_backprop.spec import FloatArray
+from reference.diagnosis.mistakes import CATALOGUE, DenseLine, Line, Place
+from reference.diagnosis.mistakes.catalogue import LineName, right_of
+from reference.diagnosis.mistakes.walk import Walk
+from reference.diagnosis.same import same_to_rounding
+
+_STATES = 10  # alternatives kept while walking back
+_WEIGHTS = np.cos(np.arange(1, 4097))  # of a checksum: no two alike, none that repeat
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A problem and the gradients that a target gave for it: all of them or some."""
+
+    problem: Problem
+    gradients: Mapping[str, FloatArray]
+
+    @cached_property
+    def walk(self) -> Walk:
+        """The right backward, line by line."""
+        return Walk(self.problem)
+
+    @cached_property
+    def right(self) -> dict[str, FloatArray]:
+        """The right cotangents."""
+        with np.errstate(all="ignore"):
+            return backward(self.problem, self.walk.trace)
+
+    @cached_property
+    def wrong(self) -> list[str]:
+        """The tensors that are wrong, in the order of the backward."""
+        return [n for n in tensors(self.problem) if n in self.gradients and not self.agrees(n)]
+
+    def agrees(self, name: str) -> bool:
+        """Say whether a given tensor is right to rounding."""
+        return same_to_rounding(self.gradients[name], self.right[name])
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a line may have computed: rightly (no names) or by some mistakes that come to one."""
+
+    value: FloatArray
+    names: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class State:
+    """One explanation so far, on the way back: which names fit at which place.
+
+    `dense` is what the cotangent of the layer below is made from (None: the loss is next).
+    """
+
+    named: Mapping[Place, frozenset[str]] = field(default_factory=dict)
+    dense: DenseLine | None = None
+    layer: int = 0
+    unexplained: tuple[str, ...] = ()
+    lost: bool = False
+    """True where their cotangent is unknown from here on: nothing below can be judged."""
+
+    @property
+    def upstream(self) -> Place:
+        """The place that makes the next cotangent."""
+        return Place("loss", self.layer) if self.dense is None else Place("below", self.layer)
+
+
+def tensors(problem: Problem) -> list[str]:
+    """Return the names of all cotangents in the order in which a backward makes them."""
+    names: list[str] = []
+    for i in reversed(range(len(problem.network.layers))):
+        names += [f"layers.{i}.{step}" for step in ("a", "z", "weight", "bias")]
+    return [*names, "x"]
+
+
+def explain(evidence: Evidence, names: frozenset[str] | None = None) -> list[State]:
+    """Return the smallest explanations of everything that was given, by all mistakes or by some."""
+    with np.errstate(all="ignore"):
+        return _Search(evidence, names).run()
+
+
+def candidates(name: LineName, line: Line, names: frozenset[str] | None = None) -> list[Option]:
+    """Return what the line may compute: the right value first, then every visible mistake's.
+
+    Mistakes that come to the same value here share an option; one that changes nothing is left out.
+    """
+    options = [Option(right_of(name, line))]
+    sums = [_checksum(options[0].value)]
+    for mistake, value in _made(name, line, names):
+        total = _checksum(value)
+        for k, option in enumerate(options):
+            # A sum tells most arrays apart, for a tenth of the time.
+            near = abs(total - sums[k]) <= 1e-3 * abs(total) or total != total
+            if near and same_to_rounding(value, option.value):
+                if k:
+                    options[k] = Option(option.value, option.names | {mistake})
+                break
+        else:
+            options.append(Option(value, frozenset({mistake})))
+            sums.append(total)
+    return options
+
+
+def fitting(
+    name: LineName, line: Line, observed: FloatArray, names: frozenset[str] | None = None
+) -> frozenset[str] | None:
+    """Return which mistakes come to what was given; none of them where the right line does."""
+    if same_to_rounding(observed, right_of(name, line)):
+        return frozenset()
+    found = {m for m, v in _made(name, line, names) if same_to_rounding(observed, v)}
+    if name == "weight" and not found and isinstance(line, DenseLine):
+        decay = "weight_decay_added"
+        if (names is None or decay in names) and decay_rate(line, observed):
+            return frozenset({decay})
+    return frozenset(found) or None
+
+
+def _made(
+    name: LineName, line: Line, names: frozenset[str] | None
+) -> Iterator[tuple[str, FloatArray]]:
+    for mistake in CATALOGUE.values():
+        if mistake.line == name and (names is None or mistake.name in names):
+            if mistake.applies(line):
+                yield mistake.name, mistake.make(line)
+
+
+def _checksum(value: FloatArray) -> float:
+    """Return a sum in which every entry has another weight."""
+    flat = value.ravel()
+    if flat.size > len(_WEIGHTS):
+        return float("nan")
+    return float(flat @ _WEIGHTS[: flat.size])
+
+
+class _Search:
+    """The walk back over one problem."""
+
+    def __init__(self, evidence: Evidence, names: frozenset[str] | None) -> None:
+        self.walk, self.given, self.names = evidence.walk, evidence.gradients, names
+
+    def run(self) -> list[State]:
+        states = [State(layer=self.walk.depth - 1)]
+        for layer in reversed(range(self.walk.depth)):
+            grown = [s for state in states for s in self.layer(layer, state)]
+            # One mistake more here may save several below.
+            states = _cheapest(grown, slack=1)[:_STATES]
+        return _cheapest([self.finish(s) for s in states])
+
+    def options(self, state: State) -> list[Option]:
+        """Return what the cotangent that comes next may be."""
+        if state.dense is None:
+            return candidates("loss", self.walk.loss(), self.names)
+        return candidates("below", state.dense, self.names)
+
+    def upstream(self, state: State, observed: FloatArray) -> frozenset[str] | None:
+        """Return which mistakes make the cotangent that was given next; None where none does."""
+        if state.dense is None:
+            return fitting("loss", self.walk.loss(), observed, self.names)
+        return fitting("below", state.dense, observed, self.names)
+
+    def layer(self, layer: int, state: State) -> list[State]:
+        """Extend one explanation by a layer."""
+        if state.lost:
+            return [state]
+        observed = self.given.get(f"layers.{layer}.a")
+        if observed is None or observed.shape != self.walk.trace.steps[f"layers.{layer}.a"].shape:
+            ups = self.options(state)
+        else:
+            names = self.upstream(state, observed)
+            # From here on their own value counts: what they made from it is judged by it.
+            ups = [Option(observed, names or frozenset())]
+            if names is None:
+                state = replace(state, unexplained=(*state.unexplained, f"layers.{layer}.a"))
+        found: list[State] = []
+        for most in (0, 1, 2):  # mistakes on the way to δz: none, one, or one on each of two lines
+            for up in ups:
+                new_up = int(bool(up.names) and len(ups) > 1)
+                if new_up <= most:
+                    found += self.step(layer, state, up, most - new_up, blame=2 - most)
+            if found and min(len(s.named) for s in found) - len(state.named) <= most:
+                break  # with one more on the way it could not be fewer, nor as few
+        return found or [self.give_up(layer, state, ups)]
+
+    def step(self, layer: int, state: State, up: Option, left: int, *, blame: int) -> list[State]:
+        """Return the explanations with one choice of δa and `left` mistakes (0, 1) on δz."""
+        line = self.walk.activation(layer, up.value)
+        observed = self.given.get(f"layers.{layer}.z")
+        if observed is not None:
+            names = fitting("activation", line, observed, self.names)
+            options = [] if names is None else [Option(observed, names)]
+        elif left:
+            options = candidates("activation", line, self.names)[1:]
+        else:
+            options = [Option(line.right)]
+        found: list[State] = []
+        for option in options:
+            dense = self.walk.dense(layer, option.value, up.value)
+            own = self.own_lines(layer, dense, blame=blame)
+            if own is not None:
+                named = dict(state.named) | own
+                if up.names:
+                    named[state.upstream] = up.names
+                if option.names:
+                    named[Place("activation", layer)] = option.names
+                found.append(State(named, dense, layer, state.unexplained))
+        return found
+
+    def own_lines(
+        self, layer: int, line: DenseLine, *, blame: int
+    ) -> dict[Place, frozenset[str]] | None:
+        """Return the mistakes that weight and bias need besides, so many at most; else None."""
+        needed: dict[Place, frozenset[str]] = {}
+        wrong = list(self.wrong_parameters(layer, line))
+        if len(wrong) > blame:
+            return None
+        for name, observed in wrong:
+            names = fitting(name, line, observed, self.names)
+            if not names:
+                return None
+            needed[Place(name, layer)] = names
+        return needed
+
+    def wrong_parameters(
+        self, layer: int, line: DenseLine
+    ) -> Iterator[tuple[LineName, FloatArray]]:
+        """Yield weight and bias where they do not follow from the cotangent of z."""
+        own: tuple[LineName, ...] = ("weight", "bias")
+        for name in own:
+            observed = self.given.get(f"layers.{layer}.{name}")
+            if observed is not None and name in line.right:
+                if not same_to_rounding(observed, line.right[name]):
+                    yield name, observed
+
+    def give_up(self, layer: int, state: State, ups: list[Option]) -> State:
+        """Go on from their own cotangent where it was given; else nothing below can be judged."""
+        name, da = f"layers.{layer}", ups[0].value
+        line = self.walk.activation(layer, da)
+        named, unexplained = dict(state.named), list(state.unexplained)
+        if ups[0].names:
+            named[state.upstream] = ups[0].names
+        observed = self.given.get(f"{name}.z")
+        known = observed is not None and observed.shape == line.right.shape
+        dz = line.right if observed is None or not known else observed
+        if not known:
+            unexplained.append(f"{name}.z")
+        elif not same_to_rounding(dz, line.right):
+            names = fitting("activation", line, dz, self.names)
+            if names:
+                named[Place("activation", layer)] = names
+            else:
+                unexplained.append(f"{name}.z")
+        dense = self.walk.dense(layer, dz, da)
+        for parameter, value in self.wrong_parameters(layer, dense) if known else ():
+            names = fitting(parameter, dense, value, self.names)
+            if names:
+                named[Place(parameter, layer)] = names
+            else:
+                unexplained.append(f"{name}.{parameter}")
+        return State(named, dense, layer, tuple(unexplained), lost=not known)
+
+    def finish(self, state: State) -> State:
+        """Explain the cotangent of x, the last one made."""
+        observed = self.given.get("x")
+        if observed is None or state.lost:
+            return state
+        names = self.upstream(state, observed)
+        if names is None:
+            return replace(state, unexplained=(*state.unexplained, "x"))
+        return replace(state, named={**state.named, state.upstream: names}) if names else state
+
+
+def decay_rate(line: DenseLine, observed: FloatArray) -> float:
+    """Return λ where λ W was added to the weight's gradient, else 0."""
+    if observed.shape != line.weight.shape or not line.weight.any():
+        return 0.0
+    right, weight = line.right["weight"], line.weight
+    with np.errstate(all="ignore"):
+        rate = float(((observed - right) * weight).sum() / (weight * weight).sum())
+        return rate if same_to_rounding(observed, right + rate * weight) else 0.0
+
+
+def _cheapest(states: list[State], slack: int = 0) -> list[State]:
+    """Return those with the fewest mistakes first; what leaves something unexplained is dropped."""
+    left = min(len(s.unexplained) for s in states)
+    whole = sorted((s for s in states if len(s.unexplained) == left), key=lambda s: len(s.named))
+    return [s for s in whole if len(s.named) <= len(whole[0].named) + slack]

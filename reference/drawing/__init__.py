@@ -1,0 +1,1 @@
+"""How a problem is drawn: its structure, its value regimes, and the kinks to aim at."""

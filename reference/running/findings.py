@@ -1,0 +1,137 @@
+"""Verdicts as findings: everything with one cause is one finding, with a count and an example."""
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from manual_backprop.network import Network, Problem
+from reference.checks.repro import script_of_deviation
+from reference.judge import Judgement
+from reference.oracles import Answer
+from reference.problems import Drawn, arrays_of, parse_address
+from reports.records import Case, Finding, LayerShape, NetworkShape
+
+OTHERS = 20
+"""Further addresses kept with a finding."""
+
+SMALL = 300
+"""Problems with more numbers than this are told by their address alone."""
+
+
+def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
+    """Return what the judge said of one problem as a finding of one."""
+    evidence = judgement.evidence
+    problem = one.problem
+    case = Case(
+        at=one.at,
+        network=network_shape(problem.network),
+        batch=problem.batch,
+        dtype=one.cell.dtype,
+        regime=one.cell.regime,
+        values=values_of(problem),
+    )
+    sentence, operation, step, mark = judgement.sentence, "", "", ""
+    if evidence is not None:
+        operation, step, mark = evidence.operation, evidence.step, evidence.mark
+        case = msgspec.structs.replace(
+            case,
+            tensor=evidence.tensor,
+            entry=evidence.entry,
+            answers=dict(evidence.answers),
+            enclosure=evidence.enclosure,
+            ulp=dict(evidence.ulp),
+            scaled=dict(evidence.scaled),
+            bound=evidence.bound,
+            kink=evidence.kink,
+            first_diverging_step=step,
+        )
+    if judgement.kind == "DEVIATES":
+        case = msgspec.structs.replace(case, repro=script_of_deviation(problem, answers, judgement))
+    if judgement.kind == "CRASHED":
+        reasons = [f"{name}: {answers[name].reason}" for name in judgement.who]
+        sentence = " ".join([sentence, *reasons])
+        operation = problem.network.loss
+    if judgement.screen_failed:
+        mark = "the screen had passed it"
+    benign = judgement.kind == "ROUNDING"
+    return Finding(
+        operation=operation,
+        verdict=judgement.verdict,
+        count=1,
+        example=case,
+        # The layer's number says where in one network; what is common to a cause is the kind.
+        step="" if benign else step.rsplit(".", 1)[-1],
+        who=", ".join(judgement.who),
+        kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
+        dtype=one.cell.dtype,
+        sentence=sentence,
+    )
+
+
+def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Make one finding of all with the same fingerprint; the order of merging changes nothing."""
+    merged: dict[tuple[str, ...], Finding] = {}
+    for finding in findings:
+        key = fingerprint(finding)
+        merged[key] = _both(merged[key], finding) if key in merged else finding
+    return [merged[key] for key in sorted(merged)]
+
+
+def fingerprint(finding: Finding) -> tuple[str, ...]:
+    """Return what findings of one cause share."""
+    f = finding
+    # Not the regime: a wrong slope is one cause in all ten. The cells say where it was met.
+    return (f.verdict, f.operation, f.step, f.dtype, f.kind)
+
+
+def network_shape(network: Network) -> NetworkShape:
+    """Return the structure as a record."""
+    layers = tuple(
+        LayerShape(
+            width=layer.width,
+            activation=layer.activation,
+            parameters=dict(layer.parameters),
+            bias=layer.bias,
+        )
+        for layer in network.layers
+    )
+    return NetworkShape(
+        input_width=network.input_width,
+        layers=layers,
+        loss=network.loss,
+        loss_parameters=dict(network.loss_parameters),
+        reduction=network.reduction,
+    )
+
+
+def values_of(problem: Problem) -> dict[str, Any]:
+    """Return every array of a small problem as nested lists of exact spellings."""
+    arrays = arrays_of(problem)
+    if sum(array.size for array in arrays.values()) > SMALL:
+        return {}
+    return {name: spelled(array) for name, array in arrays.items()}
+
+
+def spelled(array: Any) -> Any:
+    """Return nested lists of the shortest decimals that name each number exactly."""
+    spell = np.vectorize(lambda number: str(number), otypes=[object])
+    return spell(array).tolist() if np.size(array) else []
+
+
+def _both(a: Finding, b: Finding) -> Finding:
+    """Merge two findings: counts add up, the smaller problem is the example."""
+    small, large = (a, b) if _size(a) <= _size(b) else (b, a)
+    addresses = {*a.others, *b.others, large.example.at}
+    others = sorted(addresses - {small.example.at}, key=parse_address)[:OTHERS]
+    return msgspec.structs.replace(small, count=a.count + b.count, others=tuple(others))
+
+
+def _size(finding: Finding) -> tuple[int, tuple[int, int]]:
+    """Return how large the example is: its numbers, then its address, so that no two tie."""
+    network, batch = finding.example.network, finding.example.batch
+    widths = [network.input_width, *(layer.width for layer in network.layers)]
+    weights = sum(a * b + b for a, b in pairwise(widths))
+    return weights + batch * (widths[0] + widths[-1]), parse_address(finding.example.at)

@@ -1,0 +1,179 @@
+"""The main job: a plan becomes finished blocks, the blocks become records, the records pages."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import InvalidInput
+from reference.campaign import Plan, Tally
+from reference.drawing.regimes import REGIMES
+from reference.problems import DTYPES
+from reference.running.store import NAME, Store
+from reference.running.workers import LocalPool, Setting, finish
+from reports.folder import claim_folder, write_report
+from reports.records import OracleStatus, Record, Run
+from reports.summary import Summary
+
+if TYPE_CHECKING:
+    from reference.running.cluster import DaskPool
+
+Progress = Callable[[int, int], None]
+"""Called with the problems done and the problems in all."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the page of what is done is written, and this holds the command that goes on."""
+
+    def __init__(self, summary: Summary | None, command: str) -> None:
+        super().__init__(command)
+        self.summary, self.command = summary, command
+
+
+def report(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int = 2,
+    scheduler: str | None = None,
+    sections: Sequence[str] = (),
+    resume: bool = False,
+    fresh: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Summary:
+    """Run the plan (or what is left of it) and write the report into `out`.
+
+    `sections` names what is added beside the run; see `reference.running.sections`.
+    """
+    if workers < 1:
+        raise InvalidInput(f"workers={workers}: expected at least 1")
+    began = time.monotonic()
+    if resume and not (out / NAME).is_file():
+        raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
+    claim_folder(out)
+    store = Store(out)
+    setting: Setting | None = None
+    try:
+        known = store.plan()
+        if resume:
+            if known is None:
+                raise InvalidInput(f"out={str(out)!r}: nothing to resume, the run had not begun")
+            plan = known[0]
+        if known and not resume and not fresh:
+            raise InvalidInput(
+                f"out={str(out)!r} holds an unfinished run; "
+                "--resume goes on with it, --fresh begins anew"
+            )
+        if known and resume and plan not in (Plan(), known[0]):
+            raise InvalidInput(
+                f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
+                "--resume takes no other options, --fresh begins anew"
+            )
+        with _pool(workers, scheduler) as pool:
+            setting = pool.setting(plan.oracles)
+            plan = _begin(store, plan, setting, known if resume else None)
+            done = store.finished()
+            left = [block for block in plan.blocks() if block[0] not in done]
+            finished = plan.problems - sum(stop - start for start, stop in left)
+            progress(finished, plan.problems)
+            extra = [pool.section(name) for name in sections]
+            for result in finish(plan, left, pool.submit):
+                store.add(result)
+                finished += result.stop - result.start
+                progress(finished, plan.problems)
+            made = [record for future in extra for record in future.result()]
+        records = [*records_of(plan, store, setting), *made]
+        summary = write_report(out, records, {"seconds": time.monotonic() - began})
+        store.remove()
+        return summary
+    except KeyboardInterrupt:
+        again, partial = f"manual-backprop report --resume --out {shlex.quote(str(out))}", None
+        if setting is None and not resume:  # the plan is not stored yet
+            again = f"{command_of(plan)} --out {shlex.quote(str(out))}"
+        if setting is not None and store.finished():
+            partial = write_report(out, records_of(plan, store, setting))
+        raise Interrupted(partial, again) from None
+    finally:
+        store.close()
+
+
+def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
+    if scheduler is None:
+        return LocalPool(workers)
+    from reference.running.cluster import DaskPool
+
+    return DaskPool(scheduler)
+
+
+def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:
+    """Yield the records of everything finished so far."""
+    environment, oracles = setting
+    tally = Tally()
+    for result in store.results():
+        tally.add(result)
+    yield Run(
+        command=command_of(plan),
+        seed=plan.seed,
+        problems=plan.problems,
+        version=environment.get("manual-backprop", ""),
+        dtypes=plan.dtypes or DTYPES,
+        activations=plan.activations or tuple(ACTIVATIONS),
+        losses=plan.losses or tuple(LOSSES),
+        regimes=plan.regimes or tuple(REGIMES),
+        oracles=tuple(_named(oracles, environment)),
+        verdicts=tally.verdicts,
+        entries=tally.entries,
+        arbiter_share=plan.arbiter_share,
+        arbitrated=tally.arbitrated,
+        unfinished=plan.problems - tally.problems,
+        environment=environment,
+    )
+    yield from tally.cells(plan.seed)
+    yield from tally.findings
+    yield from tally.coverage()
+
+
+def command_of(plan: Plan) -> str:
+    """Return the command that runs this plan again."""
+    default = Plan()
+    words = ["manual-backprop", "report", "--problems", str(plan.problems)]
+    words += ["--seed", str(plan.seed)]
+    for option in ("activations", "losses", "regimes", "dtypes", "oracles"):
+        names = getattr(plan, option)
+        if names != getattr(default, option):
+            flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
+            words += [word for name in names for word in (flag, name)]
+    if plan.arbiter_share != default.arbiter_share:
+        words += ["--arbiter-share", str(plan.arbiter_share)]
+    return shlex.join(words)
+
+
+def _begin(
+    store: Store, plan: Plan, setting: Setting, known: tuple[Plan, dict[str, str]] | None
+) -> Plan:
+    """Begin anew, or go on with the stored plan if it was begun with the same versions."""
+    environment = setting[0]
+    if known is None:
+        store.begin(plan, environment)
+        return plan
+    stored, before = known
+    changed = [key for key in before if environment.get(key) != before[key]]
+    if changed:
+        key = changed[0]
+        raise InvalidInput(
+            f"the run was begun with {key} {before[key]}, here is {environment.get(key, 'none')}; "
+            "one report holds one environment: --fresh begins anew"
+        )
+    return stored
+
+
+def _named(oracles: list[OracleStatus], environment: dict[str, str]) -> Iterator[OracleStatus]:
+    for status in oracles:
+        version = environment.get({"manual": "manual-backprop"}.get(status.name, status.name), "")
+        yield msgspec.structs.replace(status, version=version)
+    yield OracleStatus(name="certified", version=environment.get("python-flint", ""))

@@ -1,0 +1,62 @@
+"""What a report holds beside its run, made in a worker while the networks are checked.
+
+The ledger, the accuracy of each operation and the audit of the articles do not depend on the
+seed. The trial of the judge and the bench take longer than a report should: what was measured
+last is kept in `released/` and shown with the versions it was measured with.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from reports.records import Record, decode, encode
+
+RELEASED = Path(__file__).parent / "released"
+
+
+def conventions() -> list[Record]:
+    """Return the ledger of the installed framework versions, where one is kept."""
+    from reference.conventions import ledger
+
+    file = ledger.path()
+    return [*ledger.read(file)] if file.is_file() else []
+
+
+def accuracy() -> list[Record]:
+    """Return the worst errors of each operation in each implementation."""
+    from reference.trials.accuracy import measure
+
+    return [*measure()]
+
+
+def articles() -> list[Record]:
+    """Return every claim of the five articles, decided."""
+    from reference.articles.audited import audit
+
+    return [*audit()]
+
+
+def released() -> list[Record]:
+    """Return the kept records of the last trial and the last bench."""
+    files = sorted(RELEASED.glob("*.jsonl"))
+    return [decode(line) for file in files for line in file.read_bytes().splitlines()]
+
+
+SECTIONS: dict[str, Callable[[], list[Record]]] = {
+    "conventions": conventions,
+    "accuracy": accuracy,
+    "articles": articles,
+    "released": released,
+}
+
+
+def section(name: str) -> list[Record]:
+    """Make one section; a worker calls this."""
+    return SECTIONS[name]()
+
+
+def keep(name: str, records: Iterable[Record]) -> Path:
+    """Keep the records of a long measurement for every report from now on."""
+    RELEASED.mkdir(exist_ok=True)
+    file = RELEASED / f"{name}.jsonl"
+    file.write_bytes(b"".join(encode(record) + b"\n" for record in records))
+    return file

@@ -1,0 +1,243 @@
+"""How accurate each implementation of each operation is, against the proven value.
+
+The same points for all: even steps, normal numbers and all magnitudes, inside the operation's
+domain. Points on a kink are left out: there is no one slope to be near to.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import Activation, FloatArray, Loss
+from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, Said, ask, prove
+from reference.judge import TIGHT, allowed_alone
+from reports.records import Accuracy
+
+DTYPES = ("float64", "float32")
+Quantity = Literal["value", "slope"]
+_CURVE = np.linspace(-12, 12, 193)
+
+
+def measure(
+    operations: Sequence[Activation | Loss] = (),
+    *,
+    points: int = 600,
+    seed: int = 0,
+    curves: bool = True,
+    implementations: Sequence[str] = IMPLEMENTATIONS,
+) -> list[Accuracy]:
+    """Return the accuracy of every operation (or of those given), value and slope, both dtypes."""
+    chosen = list(operations) or [*ACTIVATIONS.values(), *LOSSES.values()]
+    rows: list[Accuracy] = []
+    for dtype in DTYPES:
+        batches = [batch_of(operation, points, seed, dtype) for operation in chosen]
+        plain = [
+            Batch(o, _CURVE[:, None].astype(dtype), None, o.defaults())
+            for o in chosen
+            if curves and dtype == "float64" and isinstance(o, Activation) and not o.rowwise
+        ]
+        said = {name: ask(name, [*batches, *plain]) for name in implementations}
+        drawn = {batch.operation.name: (k, prove(batch)) for k, batch in enumerate(plain)}
+        for k, batch in enumerate(batches):
+            proven = prove(batch)
+            for quantity in ("value", "slope"):
+                for name in implementations:
+                    curve: dict[str, Any] = {}
+                    if batch.operation.name in drawn:
+                        place, truth = drawn[batch.operation.name]
+                        answer = said[name][len(batches) + place]
+                        curve = _curve(plain[place], truth, answer, quantity, dtype)
+                    row = _row(batch, proven, said[name][k], quantity, dtype, name, curve)
+                    rows.append(row)
+    return rows
+
+
+def behind(rows: Sequence[Accuracy]) -> list[str]:
+    """Return, in words, where the hand-written side is less accurate than the better framework.
+
+    Inside *tight* everywhere it is right to a few ulp, and a larger fraction of an ulp elsewhere
+    is chance. Where it is not, but never off by more than u times what goes in, its result is
+    near a zero that two terms cancel to, and no order of those two terms is better.
+    """
+    groups: dict[tuple[str, str, str], dict[str, Accuracy]] = {}
+    for row in rows:
+        groups.setdefault((row.operation, row.quantity, row.dtype), {})[row.implementation] = row
+    found = []
+    for (operation, quantity, dtype), by in groups.items():
+        ours, theirs = by["manual"], [by[name] for name in by if name != "manual"]
+        better = min(theirs, key=lambda row: row.worst_ulp)
+        if ours.worst_ulp > better.worst_ulp and not ours.note:
+            found.append(
+                f"{operation}, {quantity}, {dtype}: {ours.worst_ulp:.3g} ulp "
+                f"at {ours.worst_input}; {better.implementation} {better.worst_ulp:.3g} ulp"
+            )
+    return found
+
+
+def text(rows: Sequence[Accuracy]) -> str:
+    """Return the worst errors as a table."""
+    lines = [f"{'operation':28}{'':7}{'dtype':9}" + "".join(f"{n:>11}" for n in IMPLEMENTATIONS)]
+    for start in range(0, len(rows), len(IMPLEMENTATIONS)):
+        group = rows[start : start + len(IMPLEMENTATIONS)]
+        head = f"{group[0].operation:28}{group[0].quantity:7}{group[0].dtype:9}"
+        lines.append(head + "".join(f"{row.worst_ulp:11.3g}" for row in group))
+    return "\n".join([*lines, "", "Worst error in ULP against the proven value."])
+
+
+def batch_of(operation: Activation | Loss, points: int, seed: int, dtype: str) -> Batch:
+    """Return points inside the domain of an operation, each exact in float32 as in float64."""
+    stream = np.random.default_rng([seed, len(operation.name), *operation.name.encode()])
+    width = 4
+    rows = max(1, points // width)
+    by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
+    x = _inputs(stream, operation, (rows, width), by_row)
+    targets = None
+    arrays: dict[str, FloatArray] = {}
+    if isinstance(operation, Loss):
+        targets = _targets(stream, operation, (rows, width))
+        if targets.dtype.kind == "f":
+            targets = targets.astype(np.float32).astype(dtype)
+        for name, extent in operation.arrays.items():
+            shape = (width,) if extent == "classes" else (rows, width)
+            array = np.exp(stream.standard_normal(shape))
+            arrays[name] = array.astype(np.float32).astype(dtype)
+    x = x.astype(np.float32).astype(dtype)
+    return Batch(operation, x, targets, operation.defaults(), arrays)
+
+
+def _inputs(
+    stream: np.random.Generator,
+    operation: Activation | Loss,
+    shape: tuple[int, int],
+    by_row: bool,
+) -> npt.NDArray[np.float64]:
+    domain = operation.predictions if isinstance(operation, Loss) else "real"
+    if domain == "simplex" or (domain == "log_simplex" and by_row):
+        logits = stream.standard_normal(shape) * stream.choice((1, 5), (shape[0], 1))
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        return np.asarray(p if domain == "simplex" else np.log(p))
+    kinds = stream.integers(0, 3, (shape[0], 1) if by_row else shape)
+    magnitudes = 10.0 ** stream.uniform(-8, 2, shape) * stream.choice((-1, 1), shape)
+    even = stream.uniform(-20, 20, shape)
+    x = np.choose(kinds, (magnitudes, even, 2 * stream.standard_normal(shape)))
+    if domain == "unit":  # near 0, anywhere, near 1 as far as float32 holds it
+        near = 10.0 ** stream.uniform(-30, 0, shape)
+        return np.choose(kinds, (near, stream.random(shape), 1 - np.maximum(near, 2.0**-20)))
+    return np.asarray(-np.abs(x) if domain == "log_simplex" else x)
+
+
+def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    match loss.targets[0]:
+        case "labels":
+            return stream.integers(0, shape[1], shape[0])
+        case "unit":
+            t = stream.random(shape)
+            return np.where(stream.random(shape) < 0.5, np.rint(t), t)
+        case "sign":
+            return stream.choice((-1.0, 1.0), shape)
+        case "count":
+            return np.floor(stream.exponential(3, shape))
+        case "simplex":
+            t = stream.exponential(1, shape)
+            return np.asarray(t / t.sum(1, keepdims=True))
+        case _:
+            return stream.standard_normal(shape)
+
+
+def _errors(
+    batch: Batch, proven: Sequence[Point], said: Said, quantity: Quantity, dtype: str
+) -> tuple[Any, Any, Any, Any]:
+    """Return truth, error, allowed error and whether to count, flat over points."""
+    balls = [p.values if quantity == "value" else p.slopes for p in proven]
+    flat = [ball for row in balls for ball in row]
+    truth = np.array([float(b.mid()) for b in flat])
+    low = np.array([float(b.mid() - float(b.mid())) for b in flat])
+    counts = np.array([b.is_finite() and b.rel_accuracy_bits() > 60 for b in flat])
+    answers = np.asarray(said.values if quantity == "value" else said.slopes, np.float64).ravel()
+    with np.errstate(all="ignore"):
+        error = np.abs((answers - truth) - low)
+        error = np.where(np.isfinite(answers), error, np.inf)
+    inputs = np.array([p.inputs for p, row in zip(proven, balls, strict=True) for _ in row])
+    scale = np.abs(truth)
+    if batch.by_row and quantity == "slope":
+        # A sum over the row: its terms cancel, and its rounding is that of the largest.
+        width = len(balls[0])
+        scale = np.repeat(scale.reshape(-1, width).max(1), width)
+    allowed = allowed_alone(scale, inputs, quantity, dtype, TIGHT)
+    counts &= scale < float(np.finfo(dtype).max)
+    return truth, error, allowed, counts
+
+
+def _ulps(error: Any, truth: Any, dtype: str) -> Any:
+    with np.errstate(all="ignore"):
+        return error / np.spacing(np.abs(truth).astype(dtype)).astype(np.float64)
+
+
+def _row(
+    batch: Batch,
+    proven: Sequence[Point],
+    said: Said,
+    quantity: Any,
+    dtype: str,
+    name: str,
+    curve: dict[str, Any],
+) -> Accuracy:
+    truth, error, allowed, counts = _errors(batch, proven, said, quantity, dtype)
+    ulps = np.where(counts, _ulps(error, truth, dtype), -1.0)
+    worst = int(np.argmax(ulps))
+    tight = (error <= allowed)[counts]
+    note = "within tight everywhere" if tight.all() else ""
+    if not note and error[worst] <= 4 * float(np.finfo(dtype).eps):
+        note = f"the worst is near a zero, off by {error[worst]:.1e}"
+    per_point = len(proven[0].values if quantity == "value" else proven[0].slopes)
+    return Accuracy(
+        operation=batch.operation.name,
+        kind="activation" if isinstance(batch.operation, Activation) else "loss",
+        quantity=quantity,
+        dtype=dtype,
+        implementation=name,
+        worst_ulp=round(float(ulps[worst]), 2),
+        worst_scaled=float(error[worst] / np.abs(truth[counts]).max()),
+        worst_input=_input(batch, worst // per_point),
+        tight_share=float(tight.mean()),
+        note=note,
+        n=int(counts.sum()),
+        **curve,
+    )
+
+
+def _input(batch: Batch, point: int) -> str:
+    if batch.by_row:
+        n, x = point, repr(batch.x[point].tolist())
+        t = None if batch.targets is None else batch.targets[n].tolist()
+    else:
+        n, j = divmod(point, batch.x.shape[1])
+        x = repr(float(batch.x[n, j]))
+        t = None if batch.targets is None else batch.targets[n, j].item()
+    return f"x = {x}" if t is None else f"x = {x}, t = {t!r}"
+
+
+def _curve(
+    batch: Batch, proven: Sequence[Point], said: Said, quantity: Any, dtype: str
+) -> dict[str, Any]:
+    """Return errors along the number line, and the function itself, for a chart."""
+    truth, error, _, counts = _errors(batch, proven, said, quantity, dtype)
+    ulps = np.where(counts, _ulps(error, truth, dtype), 0.0)
+    return {
+        "inputs": tuple(batch.x.ravel().tolist()),
+        "errors": tuple(round(float(u), 3) for u in np.minimum(ulps, 1e16)),
+        "curve": tuple(float(t) for t in truth),
+    }
+
+
+def lines(rows: Sequence[Accuracy]) -> Iterator[str]:
+    """Yield the table and what is behind."""
+    yield text(rows)
+    found = behind(rows)
+    yield "In no operation is the hand-written side behind." if not found else "Behind:"
+    yield from found

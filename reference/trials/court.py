@@ -1,0 +1,209 @@
+"""Where mutants are tried: banks of problems, the judge, and a sweep of each operation alone."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.network import Problem, forward
+from manual_backprop.spec import ACTIVATIONS, LOSSES, FloatArray
+from reference.conventions.pointwise import Batch, ask, prove
+from reference.conventions.situations import situations
+from reference.diagnosis.mistakes import CATALOGUE, backward_with, places
+from reference.diagnosis.same import difference
+from reference.judge import TIGHT, Bench, allowed_alone, screen
+from reference.oracles import Answer, load
+from reference.oracles.certified import Certificate, certify
+from reference.problems import DTYPES, Selection, draw
+from reference.trials.accuracy import batch_of
+from reference.trials.mutants import Mutant, backward_by, generated
+from reports.records import TrialRow
+
+_BANK = 10  # problems that each mutant meets at first
+_LARGE_BANK = 60  # and those that what survives meets
+
+
+class Dock:
+    """One problem on which many answers are tried: proven once, and only when it is needed."""
+
+    def __init__(self, problem: Problem, answers: dict[str, Answer]) -> None:
+        self.problem, self.answers = problem, answers
+        self._certificate: Certificate | None = None
+        self._radii: dict[Any, Any] = {}
+
+    def caught(self, answer: Answer) -> bool:
+        """Say whether the judge names an answer given as the hand-written one."""
+        given = {**self.answers, "manual": answer}
+        with np.errstate(all="ignore"):
+            if screen(self.problem, given).passed:
+                return False
+            if self._certificate is None:
+                self._certificate = certify(self.problem)
+            bench = Bench(self._certificate, given, known=self._radii)
+            return any(finding.strength is None for finding in bench.examine("manual"))
+
+
+def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
+    """Plant the catalogue and the generated mutants; `share` takes every so-manieth only."""
+    court = Court(seed)
+    survivors: list[TrialRow] = []
+    for section in (_catalogue(court, share), _generated(court, share)):
+        killed: dict[str, Counter[str]] = defaultdict(Counter)
+        for group, name, dead, explanation in section:
+            equivalent = not dead and explanation.startswith("equivalent")
+            killed[group]["planted"] += not equivalent
+            killed[group]["killed"] += dead
+            killed[group]["equivalent"] += equivalent
+            if not dead:
+                row = TrialRow(section="survivors", row=name, columns={"why": explanation})
+                survivors.append(row)
+        for group, counts in killed.items():
+            columns: dict[str, Any] = {k: counts[k] for k in ("planted", "killed", "equivalent")}
+            yield TrialRow(section="mutants", row=group, columns=columns)
+    yield from survivors
+
+
+Fate = tuple[str, str, bool, str]
+
+
+class Court:
+    """Banks of problems with torch's answers, one bank for each operation."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.oracles = load(("manual", "torch"))
+        self._banks: dict[tuple[str, str], list[Dock]] = {}
+
+    def bank(self, group: str, operation: str, size: int) -> list[Dock]:
+        """Return problems that use an operation, in every dtype and regime in turn."""
+        key = (group, operation)
+        bank = self._banks.setdefault(key, [])
+        if len(bank) < size:
+            selection = Selection(
+                activations=(operation,) if group == "activation" else (),
+                losses=(operation,) if group == "loss" else (),
+            )
+            step = 17 if group in ("activation", "loss") else 97  # not the neighbours: other cells
+            positions = range(len(bank) * step, size * step, step)
+            problems = [draw(self.seed, selection.index(p)).problem for p in positions]
+            with np.errstate(all="ignore"):
+                said = {name: o.answers(problems) for name, o in self.oracles.items()}
+            bank += [
+                Dock(problem, {name: answers[i] for name, answers in said.items()})
+                for i, problem in enumerate(problems)
+            ]
+        return bank[:size]
+
+
+def _catalogue(court: Court, share: int) -> Iterator[Fate]:
+    """Plant every mistake in up to three places where it changes the gradient."""
+    bank = court.bank("any", "", 120)
+    for mistake in list(CATALOGUE.values())[::share]:
+        tried: list[bool] = []
+        docks = bank
+        if mistake.operations:
+            group = "activation" if mistake.line == "activation" else "loss"
+            docks = [
+                d for o in sorted(mistake.operations) for d in court.bank(group, o, _BANK)
+            ] + bank
+        for dock in docks:
+            with np.errstate(all="ignore"):
+                trace = forward(dock.problem)
+                found = next(iter(places(dock.problem, mistake, trace)), None)
+                if found is None:
+                    continue
+                gradients = backward_with(dock.problem, trace, {found: mistake})
+            if not _changes_anything(dock, gradients):
+                continue
+            tried.append(dock.caught(replace(dock.answers["manual"], gradients=gradients)))
+            if len(tried) == 3 or tried[-1]:
+                break
+        dead = any(tried)
+        why = (
+            "" if dead else ("not caught" if tried else "equivalent: it changed no gradient tried")
+        )
+        yield f"catalogue: {mistake.family}", f"{mistake.name}", dead, why
+
+
+def _changes_anything(dock: Dock, gradients: dict[str, FloatArray]) -> bool:
+    right = dock.answers["manual"].gradients
+    return any(difference(gradients[name], right[name]) > 0 for name in right)
+
+
+def _generated(court: Court, share: int) -> Iterator[Fate]:
+    """Plant every generated mutant into the problems of its operation."""
+    for mutant in list(generated())[::share]:
+        group = f"generated: {mutant.group}"
+        dead, why = _dies(court, mutant, _BANK), ""
+        if not dead:
+            dead, why = swept(mutant)
+        if not dead:
+            dead = _dies(court, mutant, _LARGE_BANK)
+        yield group, mutant.name, dead, why
+
+
+def _dies(court: Court, mutant: Mutant, size: int) -> bool:
+    for dock in court.bank(mutant.group, mutant.operation, size):
+        with np.errstate(all="ignore"):
+            trace = forward(dock.problem)
+            try:
+                gradients = backward_by(mutant, dock.problem, trace)
+                changes = _changes_anything(dock, gradients)
+            except Exception:  # a mutant that raises is noticed by whoever calls it
+                return True
+        if changes and dock.caught(replace(dock.answers["manual"], gradients=gradients)):
+            return True
+    return False
+
+
+def swept(mutant: Mutant) -> tuple[bool, str]:
+    """Try a mutant alone at every situation of its operation: is it caught, and if not, why."""
+    registry: Any = {"activation": ACTIVATIONS, "loss": LOSSES}.get(mutant.group)
+    if registry is None:
+        return False, "not caught"
+    operation = registry[mutant.operation]
+    substitute = replace(operation, backward=mutant.function)
+    points, worst = 0, 0.0
+    for dtype in DTYPES:
+        directed = [one.batch(dtype) for one in situations(operation, dtype)]
+        for batch in (*directed, batch_of(operation, 4000, 1, dtype)):
+            right, other = ask("manual", [batch, replace(batch, operation=substitute)])
+            finite: Any = np.isfinite(batch.x).all(-1)
+            points += int(finite.sum())
+            with np.errstate(all="ignore"):
+                apart = np.abs(right.slopes.astype(np.float64) - other.slopes)
+                apart = np.where(right.slopes == other.slopes, 0.0, apart)
+                spacing = np.spacing(np.abs(right.slopes)).astype(np.float64)
+                ulps = np.where(finite[:, None] & ~np.isnan(right.slopes), apart / spacing, 0.0)
+            suspects = np.flatnonzero(~(ulps <= 4).all(axis=-1))
+            worst = max(worst, float(np.max(ulps, where=ulps <= 4, initial=0.0)))
+            for n in suspects:
+                here = replace(batch, x=batch.x[n : n + 1])
+                here = replace(
+                    here,
+                    targets=None if batch.targets is None else batch.targets[n : n + 1],
+                    arrays={k: v if v.ndim == 1 else v[n : n + 1] for k, v in batch.arrays.items()},
+                )
+                if _proven_wrong(here, right.slopes[n], other.slopes[n], dtype):
+                    return True, f"caught by the sweep at x = {batch.x[n].tolist()}, {dtype}"
+                worst = max(worst, float(ulps[n].max()))
+    if worst == 0:
+        return False, f"equivalent: the same bits at {points} points"
+    if worst <= 4:
+        return False, f"equivalent but for rounding: at most {worst:.0f} ulp at {points} points"
+    return False, "equivalent but for kinks and rounding: admissible at every point of the sweep"
+
+
+def _proven_wrong(batch: Batch, right: FloatArray, other: FloatArray, dtype: str) -> bool:
+    """Say whether the proof admits the right slopes and not the other ones."""
+    balls = [ball for point in prove(batch) for ball in point.slopes]
+    truth = np.array([float(ball.mid()) for ball in balls])
+    known = np.array([ball.is_finite() for ball in balls])
+    radius = np.array([float(b.rad()) if b.is_finite() else 0.0 for b in balls])
+    allowed = radius + allowed_alone(truth, np.zeros(()), "slope", dtype, TIGHT)
+    with np.errstate(all="ignore"):
+        fine = np.abs(right - truth) <= allowed
+        wrong = known & ~(np.abs(other - truth) <= allowed)
+    return bool((wrong & fine).any())

@@ -1,0 +1,207 @@
+"""The diagnosis on trial: mistakes planted in drawn networks, one and two at a time, found again.
+
+`diagnosis_rows` gives the table for the report of the judge's trial.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from manual_backprop.network import Problem, backward, forward
+from reference.diagnose import Diagnosis, diagnose, locate
+from reference.diagnosis.mistakes import CATALOGUE, Mistake, Place, backward_with, places
+from reference.diagnosis.same import same_to_rounding
+from reference.diagnosis.search import Evidence
+from reference.problems import Selection, draw
+from reports.records import TrialRow
+
+_SELECTION = Selection(regimes=("ordinary", "lattice", "special"), dtypes=("float64",))
+_MOST_DRAWN = 4000  # problems looked through for places of one mistake
+
+
+@dataclass
+class Tally:
+    """How many were planted, how many located in the right tensor, how many named right."""
+
+    planted: int = 0
+    located: int = 0
+    named: int = 0
+    missed: list[str] = field(default_factory=list)
+
+
+def diagnosis_rows(
+    singles: int | None = None,
+    pairs: int = 200,
+    right: int = 1000,
+    problems: int = 8,
+    seed: int = 0,
+) -> list[TrialRow]:
+    """Return the rows: single mistakes (all, or so many of them), pairs, right gradients."""
+    rows: list[TrialRow] = []
+    for row, steps in (("one mistake, every cotangent given", True),
+                       ("one mistake, final gradients given", False)):  # fmt: skip
+        rows.append(_row(row, single_mistakes(problems, singles, steps=steps, seed=seed)))
+    for row, steps in (("two mistakes, every cotangent given", True),
+                       ("two mistakes, final gradients given", False)):  # fmt: skip
+        rows.append(_row(row, two_mistakes(pairs, problems, steps=steps, seed=seed)))
+    diagnosed = right_gradients(right, seed)
+    columns = {"targets": right, "diagnosed": diagnosed}
+    return [*rows, TrialRow("diagnosis", "right gradients", {**columns})]
+
+
+def single_mistakes(
+    problems: int = 8, most: int | None = None, *, steps: bool = True, seed: int = 0
+) -> Tally:
+    """Plant every mistake of the catalogue (or `most` of them, evenly) at every depth of place."""
+    tally = Tally()
+    entries = list(CATALOGUE.values())
+    if most is not None:
+        entries = entries[:: max(1, len(entries) // most)]
+    for entry in entries:
+        evidence = planted(entry, problems, steps=steps, seed=seed)
+        if not evidence:
+            continue  # it fits, or shows, in none of the drawn problems
+        found = diagnose(evidence)
+        tally.planted += 1
+        tally.located += _located(evidence, found)
+        alone = len(found.named) == 1 and _means(found, entry.name)
+        tally.named += alone
+        if not alone:
+            tally.missed.append(f"{entry.name}: {sorted(found.names) or found.described}")
+    return tally
+
+
+def two_mistakes(count: int, problems: int = 8, *, steps: bool = True, seed: int = 0) -> Tally:
+    """Plant pairs of mistakes in different layers of the same networks."""
+    tally = Tally()
+    rng = np.random.default_rng([seed, 2])
+    names = list(CATALOGUE)
+    while tally.planted < count:
+        first, second = (CATALOGUE[n] for n in rng.choice(names, 2, replace=False))
+        evidence = _planted_twice(first, second, problems, steps, seed)
+        if len(evidence) < problems:
+            continue
+        found = diagnose(evidence)
+        tally.planted += 1
+        tally.located += _located(evidence, found)
+        both = _means(found, first.name) and _means(found, second.name)
+        tally.named += both
+        if not both:
+            tally.missed.append(f"{first.name} + {second.name}: {sorted(found.names)}")
+    return tally
+
+
+def right_gradients(count: int, seed: int = 0) -> int:
+    """Return how many of so many right gradients, each on one problem, get a diagnosis."""
+    found = 0
+    for index in _SELECTION.indices(count):
+        problem = draw(seed, index).problem
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+            gradients = backward(problem, trace)
+        # As somebody else would have added it up: rounding differs, nothing else.
+        for name in [n for n in gradients if n.endswith("weight")]:
+            gradients[name] = gradients[name] * (1 + 4e-16)
+        diagnosis = diagnose([Evidence(problem, gradients)])
+        found += diagnosis.location is not None or bool(diagnosis.named)
+    return found
+
+
+@dataclass(frozen=True)
+class PlantedEvidence(Evidence):
+    """Evidence that remembers where its mistakes were planted."""
+
+    tensors: tuple[str, ...] = ()
+
+
+def planted(
+    entry: Mistake, count: int, *, steps: bool = True, seed: int = 0
+) -> list[PlantedEvidence]:
+    """Return problems in which one planted mistake shows, its place going through the layers."""
+    found: list[PlantedEvidence] = []
+    for problem in islice(_problems(seed), _MOST_DRAWN):
+        fitting = list(places(problem, entry))
+        if not fitting:
+            continue
+        evidence = _spoilt(problem, {fitting[len(found) % len(fitting)]: entry}, steps)
+        if evidence.wrong:
+            found.append(evidence)
+        if len(found) == count:
+            break
+    return found
+
+
+def _planted_twice(
+    first: Mistake, second: Mistake, count: int, steps: bool, seed: int
+) -> list[PlantedEvidence]:
+    found: list[PlantedEvidence] = []
+    for problem in islice(_problems(seed), 300):
+        at = {p.layer: p for p in places(problem, first)}
+        pairs = [(p, q) for p in at.values() for q in places(problem, second) if p.layer != q.layer]
+        if not pairs:
+            continue
+        p, q = pairs[len(found) % len(pairs)]
+        evidence = _spoilt(problem, {p: first, q: second}, steps)
+        # Both have to show, each beside the other: what the other hides cannot be found.
+        if all(_shows(evidence, place, entry, {p: first, q: second}, steps)
+               for place, entry in ((p, first), (q, second))):  # fmt: skip
+            found.append(evidence)
+        if len(found) == count:
+            break
+    return found
+
+
+def _shows(
+    evidence: Evidence, place: Place, entry: Mistake, all_of_them: dict[Place, Mistake], steps: bool
+) -> bool:
+    others = {p: m for p, m in all_of_them.items() if p != place}
+    without = _spoilt(evidence.problem, others, steps).gradients
+    return any(not same_to_rounding(evidence.gradients[n], without[n]) for n in without)
+
+
+def _spoilt(problem: Problem, spoilt: dict[Place, Mistake], steps: bool) -> PlantedEvidence:
+    gradients = backward_with(problem, None, spoilt)
+    if not steps:
+        gradients = {n: g for n, g in gradients.items() if not n.endswith((".z", ".a"))}
+    depth = len(problem.network.layers)
+    return PlantedEvidence(problem, gradients, tuple(p.tensor(depth) for p in spoilt))
+
+
+def _problems(seed: int) -> Iterator[Problem]:
+    for index in _SELECTION.indices(_MOST_DRAWN):
+        problem = draw(seed, index).problem
+        with np.errstate(all="ignore"):
+            trace = forward(problem)
+            right = backward(problem, trace)
+        if all(np.isfinite(g).all() for g in right.values()):
+            yield problem
+
+
+def _located(evidence: list[PlantedEvidence], found: Diagnosis) -> bool:
+    """Say whether in every problem the first mistake is looked for where one was planted."""
+    return all(
+        (first or getattr(locate(one), "tensor", None)) in one.tensors
+        for one, first in zip(evidence, found.firsts, strict=True)
+    )
+
+
+def _means(found: Diagnosis, name: str) -> bool:
+    """Say whether a mistake is named, or one that comes to the same in every problem."""
+    return any(n.mistake.name == name or name in n.equally for n in found.named)
+
+
+def _row(row: str, tally: Tally) -> TrialRow:
+    n = max(tally.planted, 1)
+    return TrialRow(
+        "diagnosis",
+        row,
+        {
+            "targets": tally.planted,
+            "located": tally.located,
+            "named": tally.named,
+            "located %": round(100 * tally.located / n, 1),
+            "named %": round(100 * tally.named / n, 1),
+        },
+    )

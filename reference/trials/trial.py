@@ -1,0 +1,275 @@
+"""The judge on trial: what it catches, what it kills, whom it accuses falsely, what it cannot see.
+
+Four trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
+torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
+false alarms (correct networks), and hiding places (structures in which a mistake does not show).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.network import Layer, Network, Problem, forward
+from reference.diagnosis.mistakes import CATALOGUE, Place, backward_with, places
+from reference.diagnosis.same import difference
+from reference.judge import judge, screen
+from reference.oracles import Answer, load
+from reference.problems import DTYPES, draw
+from reference.trials.court import Dock, mutants
+from reports.records import Limit, Record, TrialRow
+
+
+def trial(problems: int = 1000, seed: int = 0) -> list[Record]:
+    """Run all trials; `problems` is the number of correct networks judged for false alarms."""
+    hidden = list(hiding_places(seed))
+    return [
+        *sensitivity(seed),
+        *mutants(seed),
+        *false_alarms(problems, seed),
+        *hidden,
+        *limits(hidden),
+    ]
+
+
+# -- sensitivity ----------------------------------------------------------------------------------
+
+
+def sensitivity(
+    seed: int = 0,
+    widths: Sequence[int] = (4, 16, 64, 128),
+    exponents: Sequence[int] = range(2, 15),
+    planted: int = 25,
+    checkers: bool = True,
+) -> Iterator[TrialRow]:
+    """Plant one entry wrong by 10^-k of its tensor's largest, and count how often it is named."""
+    for dtype in DTYPES:
+        for width in widths:
+            stream = np.random.default_rng([seed, width])
+            problem = _ordinary(stream, width, dtype)
+            answers = {
+                name: oracle.answer(problem) for name, oracle in load(("manual", "torch")).items()
+            }
+            dock = Dock(problem, answers)
+            for k in exponents:
+                wrong = [_spoilt(answers["manual"], 10.0**-k, stream) for _ in range(planted)]
+                caught = sum(dock.caught(answer) for answer in wrong)
+                columns: dict[str, Any] = {"manual-backprop": caught / planted}
+                if checkers:
+                    from reference.trials.rivals import CHECKERS
+
+                    for name, checker in CHECKERS.items():
+                        few = wrong[: checker.planted(width)]
+                        found = [checker.rejects(problem, answer) for answer in few]
+                        columns[name] = sum(found) / len(found) if found else None
+                yield TrialRow(
+                    section="sensitivity",
+                    row=f"{dtype}, width {width}, one entry wrong by 1e-{k}",
+                    columns=columns,
+                )
+            if checkers:
+                from reference.trials.rivals import CHECKERS
+
+                columns = {"manual-backprop": float(dock.caught(answers["manual"]))}
+                for name, checker in CHECKERS.items():
+                    fits = checker.planted(width) > 0
+                    columns[name] = (
+                        float(checker.rejects(problem, answers["manual"])) if fits else None
+                    )
+                yield TrialRow(
+                    section="sensitivity",
+                    row=f"{dtype}, width {width}, nothing wrong",
+                    columns=columns,
+                )
+
+
+def _ordinary(stream: np.random.Generator, width: int, dtype: str) -> Problem:
+    network = Network(width, (Layer(width + 1, "tanh"), Layer(max(2, width // 2))), "mse")
+    parameters = {
+        k: (stream.standard_normal(s) / np.sqrt(s[0])).astype(dtype)
+        for k, s in network.parameter_shapes().items()
+    }
+    x = stream.standard_normal((8, width)).astype(dtype)
+    targets = stream.standard_normal((8, network.widths[-1])).astype(dtype)
+    return Problem(network, parameters, x, targets, stream.uniform(0.5, 2, 8).astype(dtype))
+
+
+def _spoilt(answer: Answer, by: float, stream: np.random.Generator) -> Answer:
+    """Return the answer with one entry of one parameter's gradient, or of x's, wrong."""
+    names = [n for n in answer.gradients if n == "x" or n.endswith(("weight", "bias"))]
+    name = names[stream.integers(len(names))]
+    tensor = answer.gradients[name].copy()
+    tensor.flat[stream.integers(tensor.size)] += stream.choice((-1, 1)) * by * np.abs(tensor).max()
+    return replace(answer, gradients={**answer.gradients, name: tensor})
+
+
+# -- false alarms ---------------------------------------------------------------------------------
+
+
+def false_alarms(
+    problems: int,
+    seed: int = 0,
+    oracles: Sequence[str] = ("manual", "torch", "jax"),
+    block: int = 500,
+) -> Iterator[TrialRow]:
+    """Judge correct networks; an alarm is a verdict that names the hand-written gradient wrong."""
+    sides = load(oracles)
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for start in range(0, problems, block):
+        drawn = [draw(seed, i) for i in range(start, min(start + block, problems))]
+        with np.errstate(all="ignore"):
+            said = {n: o.answers([d.problem for d in drawn]) for n, o in sides.items()}
+        for i, one in enumerate(drawn):
+            given = {name: answers[i] for name, answers in said.items()}
+            count = counts[one.cell.dtype, one.cell.regime]
+            count["networks"] += 1
+            with np.errstate(all="ignore"):
+                screened = screen(one.problem, given)
+                if screened.passed:
+                    continue
+                count["judged"] += 1
+                found = judge(one.problem, given, screened=screened)
+            count["false alarms"] += found.kind == "DEVIATES" and "manual" in found.who
+    for dtype in DTYPES:
+        for regime in sorted(regime for found, regime in counts if found == dtype):
+            count = counts[dtype, regime]
+            columns: dict[str, Any] = {k: count[k] for k in ("networks", "judged", "false alarms")}
+            yield TrialRow(section="false alarms", row=f"{dtype}, {regime}", columns=columns)
+
+
+# -- what cannot be seen --------------------------------------------------------------------------
+
+_HIDING: dict[str, dict[str, Any]] = {
+    "as drawn by default": {},
+    "one sample": {"batch": 1},
+    "every width 1": {"widths": (1, 1, 1)},
+    "square, symmetric weights": {"widths": (3, 3, 3), "symmetric": True, "batch": 3},
+    "no sample weights, reduction sum": {"weighted": False, "reduction": "sum"},
+    "every weight zero": {"scale": 0.0},
+    "every pre-activation positive": {"shift": 50.0},
+}
+
+
+def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
+    """Plant the catalogue into structures that hide mistakes; count what does not show at all."""
+    for name, how in _HIDING.items():
+        planted, unseen = 0, []
+        stream = np.random.default_rng([seed, 7])
+        problems = [
+            _hiding(stream, activation, loss, **how)
+            for activation in ("tanh", "relu", "softmax", "gelu")
+            for loss in ("mse", "cross_entropy", "bce_with_logits")
+        ]
+        traces = [forward(problem) for problem in problems]
+        right = [backward_with(p, t, {}) for p, t in zip(problems, traces, strict=True)]
+        for mistake in CATALOGUE.values():
+            shows = (
+                _shows(problem, trace, truth, mistake, place)
+                for problem, trace, truth in zip(problems, traces, right, strict=True)
+                for place in places(problem, mistake, trace)
+            )
+            tried = next(shows, None)  # None: there is no place for it here
+            planted += tried is not None
+            if tried is False and not any(shows):
+                unseen.append(mistake.name)
+        columns: dict[str, Any] = {"planted": planted, "unseen": len(unseen)}
+        columns["which"] = ", ".join(unseen[:6]) + (", …" if len(unseen) > 6 else "")
+        yield TrialRow(section="hiding places", row=name, columns=columns)
+
+
+def _shows(problem: Problem, trace: Any, right: Any, mistake: Any, place: Place) -> bool:
+    with np.errstate(all="ignore"):
+        wrong = backward_with(problem, trace, {place: mistake})
+    unit = 64 * float(np.finfo(problem.dtype).eps)
+    return any(difference(wrong[name], right[name]) > unit for name in right)
+
+
+def _hiding(
+    stream: np.random.Generator,
+    activation: str,
+    loss: str,
+    *,
+    batch: int = 5,
+    widths: tuple[int, ...] = (3, 5, 4),
+    symmetric: bool = False,
+    weighted: bool = True,
+    reduction: Any = "mean",
+    scale: float = 1.0,
+    shift: float = 0.0,
+) -> Problem:
+    layers = (Layer(widths[1], activation), Layer(widths[2]))
+    network = Network(widths[0], layers, loss, {}, reduction)
+    parameters = {
+        k: scale * stream.standard_normal(s) for k, s in network.parameter_shapes().items()
+    }
+    parameters["layers.0.bias"] += shift
+    if symmetric:
+        for name in ("layers.0.weight", "layers.1.weight"):
+            parameters[name] = parameters[name] + parameters[name].T
+    shape = (batch, widths[-1])
+    targets: Any = {
+        "cross_entropy": stream.integers(0, widths[-1], batch),
+        "bce_with_logits": stream.uniform(0, 1, shape),
+    }.get(loss, stream.standard_normal(shape))
+    weights = stream.uniform(0.5, 2, batch) if weighted else None
+    return Problem(
+        network, parameters, stream.standard_normal((batch, widths[0])), targets, weights
+    )
+
+
+def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
+    """Say in words what a run like this cannot see."""
+    for row in hidden:
+        unseen = int(row.columns["unseen"] or 0)
+        if unseen and row.row != "as drawn by default":
+            yield Limit(
+                title=f"In networks with {row.row}",
+                text=f"{unseen} of {row.columns['planted']} known mistakes change nothing there, "
+                f"among them {row.columns['which']}. Default draws avoid this structure; a run "
+                "restricted to it cannot see them.",
+            )
+    yield Limit(
+        title="Below the screen",
+        text="An entry wrong by less than about 1e-14 (float64) or 4e-6 (float32) of its tensor's "
+        "largest is not told from rounding, unless the arbiter audits the problem.",
+    )
+    yield Limit(
+        title="On kinks",
+        text="Any slope between the one-sided ones is admissible: a wrong choice at a kink that "
+        "lies between them is called a convention.",
+    )
+
+
+def passed(records: Sequence[Record]) -> bool:
+    """Say whether every mutant was killed or is equivalent, and nobody was accused falsely."""
+    rows = [record for record in records if isinstance(record, TrialRow)]
+    killed = all(
+        r.columns["killed"] == r.columns["planted"] for r in rows if r.section == "mutants"
+    )
+    return killed and not any(
+        r.columns["false alarms"] for r in rows if r.section == "false alarms"
+    )
+
+
+def text(records: Sequence[Record]) -> str:
+    """Return the trials as tables."""
+    lines: list[str] = []
+    sections: dict[str, list[TrialRow]] = defaultdict(list)
+    for record in records:
+        if isinstance(record, TrialRow):
+            sections[record.section].append(record)
+    for section, rows in sections.items():
+        lines += ["", section[0].upper() + section[1:]]
+        for row in rows:
+            shown = (f"{name} {_cell(value)}" for name, value in row.columns.items())
+            lines.append(f"  {row.row}: {', '.join(shown)}")
+    found = [record for record in records if isinstance(record, Limit)]
+    lines += ["", "What this run cannot detect"] if found else []
+    lines += [f"  {limit.title}: {limit.text}" for limit in found]
+    return "\n".join(lines).strip()
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.0%}" if isinstance(value, float) else str(value)

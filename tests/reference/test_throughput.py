@@ -1,0 +1,43 @@
+"""The throughput bench: its keys, its shares, and the network that is checked alone."""
+
+import pytest
+
+from reference.bench import throughput as bench
+from reference.judge import screen
+from reference.oracles import load
+
+
+def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "BLOCK", 16)
+    plan = bench.Plan(problems=16, oracles=("manual", "torch"))
+    parts, disputed = bench._parts(plan, load(plan.oracles))
+    assert set(parts) == {"draw", "manual", "torch", "screen", "arbiter", "records"}
+    assert all(seconds >= 0 for seconds in parts.values())
+    assert 0 <= disputed <= 1
+
+
+def test_the_network_checked_alone_is_the_one_that_is_named() -> None:
+    problem = bench._checked()
+    assert problem.network.widths == bench.CHECKED
+    assert problem.batch == bench.BATCH
+    oracles = load(("manual", "torch"))
+    assert screen(problem, {name: o.answer(problem) for name, o in oracles.items()}).passed
+
+
+def test_the_text_tells_the_figures() -> None:
+    found = bench.Throughput(
+        networks_per_second=1000.0,
+        ratio_to_naive=400.0,
+        naive_per_second=2.5,
+        without_arbiter_per_second=2000.0,
+        workers=2,
+        networks=6144,
+        disputed=0.25,
+        shares={"arbiter": 0.5, "torch": 0.5},
+        milliseconds={"arbiter": 1.0, "torch": 1.0},
+        one_network={"torch gradcheck": 12000.0},
+        environment={},
+    )
+    text = bench.render(found)
+    for said in ("1,000 networks a second", "400 times", "25.0%", "12000.00 ms", "50.0%  torch"):
+        assert said in text
