@@ -394,8 +394,8 @@ class Bench:
             if len(values) < 2 or not leaf.thick.any() or len({v.shape for v in values}) > 1:
                 continue
             found = self.radii(TIGHT)
-            rounding = found.radius[name] - found.jump[name]
             with np.errstate(invalid="ignore"):
+                rounding = found.radius[name] - found.jump[name]
                 apart = np.max(values, axis=0) - np.min(values, axis=0)
                 differ = ~(apart <= 2 * np.maximum(rounding, 0.0)) | np.isnan(rounding)
             same = np.isnan(values).all(0) | (np.max(values, axis=0) == np.min(values, axis=0))
