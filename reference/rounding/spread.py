@@ -333,7 +333,7 @@ class Spread:
             sure[undecided] = self._both_ways(
                 evaluate, points[..., undecided], columns[undecided], open_[:, undecided]
             ) | (sure[undecided] & self.smooth)
-            bent[undecided] &= self.smooth
+            bent[undecided] = False  # both branches were seen to be finite
         self.balls[columns] = ~sure
         return np.asarray(bent & sure)
 
