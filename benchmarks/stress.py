@@ -52,7 +52,7 @@ def kills(count: int = 50, problems: int = 6000, seed: int = 0) -> None:
     """Kill -9 the whole run at random points; every resumed run must end byte-identical."""
     clock = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        plan = ["report", "--problems", str(problems), "--seed", str(seed)]
+        plan = ["report", "--run-only", "--problems", str(problems), "--seed", str(seed)]
         began = time.monotonic()
         undisturbed = Path(folder) / "undisturbed"
         done = run([*plan, "--out", str(undisturbed)])
@@ -67,9 +67,9 @@ def kills(count: int = 50, problems: int = 6000, seed: int = 0) -> None:
             while killed < count and kill_after(arguments, clock.uniform(0, length)):
                 killed += 1
                 if (out / "campaign.sqlite").is_file():
-                    arguments = ["report", "--resume", "--out", str(out)]
+                    arguments = ["report", "--run-only", "--resume", "--out", str(out)]
             end = run(arguments if not (out / "campaign.sqlite").is_file() else
-                      ["report", "--resume", "--out", str(out)])  # fmt: skip
+                      ["report", "--run-only", "--resume", "--out", str(out)])  # fmt: skip
             if end.returncode and "nothing to resume" not in end.stderr:
                 fail(f"after {killed} kills: {end.stderr}")
             if content(out) != content(undisturbed):
@@ -101,7 +101,7 @@ def two_writers(problems: int = 4000) -> None:
     """Start two runs on one folder: the second is refused in one line, the first is whole."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report"
-        plan = ["report", "--problems", str(problems), "--out", str(out)]
+        plan = ["report", "--run-only", "--problems", str(problems), "--out", str(out)]
         first = subprocess.Popen(
             [*COMMAND, *plan], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
@@ -124,12 +124,12 @@ def full_disk(problems: int = 20000) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=True)
         try:
             out = Path(folder) / "report"
-            done = run(["report", "--problems", str(problems), "--out", str(out)])
+            done = run(["report", "--run-only", "--problems", str(problems), "--out", str(out)])
             if done.returncode != 2 or done.stderr.count("\n") != 1:
                 fail(f"exit {done.returncode}: {done.stderr}")
             typer.echo(done.stderr.strip())
             subprocess.run(["mount", "-o", "remount,size=256m", folder], check=True)
-            again = run(["report", "--resume", "--out", str(out)])
+            again = run(["report", "--run-only", "--resume", "--out", str(out)])
             if again.returncode:
                 fail(f"it does not go on with room enough: {again.stderr}")
             typer.echo("With room enough, --resume went on to the end.")

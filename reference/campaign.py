@@ -30,6 +30,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax", "complex_step")
     arbiter_share: float = 0.02
+    sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
         if self.problems < 1:

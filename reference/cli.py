@@ -55,6 +55,12 @@ def report(
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("discrepancy-report"),
+    run_only: Annotated[
+        bool,
+        typer.Option(
+            "--run-only", help="Leave out ledger, accuracy, articles and trial: this run alone."
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
 ) -> int:
@@ -74,6 +80,7 @@ def report(
         losses=tuple(loss or ()),
         regimes=tuple(regime or ()),
         oracles=tuple(oracle or Plan().oracles),
+        sections=() if run_only else tuple(SECTIONS),
         arbiter_share=arbiter_share,
     )
     try:
@@ -83,7 +90,6 @@ def report(
                 out,
                 workers=workers,
                 scheduler=scheduler,
-                sections=tuple(SECTIONS),
                 resume=resume,
                 fresh=fresh,
                 progress=progress,

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,14 +41,13 @@ def report(
     *,
     workers: int = 2,
     scheduler: str | None = None,
-    sections: Sequence[str] = (),
     resume: bool = False,
     fresh: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Summary:
     """Run the plan (or what is left of it) and write the report into `out`.
 
-    `sections` names what is added beside the run; see `reference.running.sections`.
+    What the plan names under `sections` is added beside the run.
     """
     if workers < 1:
         raise InvalidInput(f"workers={workers}: expected at least 1")
@@ -69,7 +68,7 @@ def report(
                 f"out={str(out)!r} holds an unfinished run; "
                 "--resume goes on with it, --fresh begins anew"
             )
-        if known and resume and plan not in (Plan(), known[0]):
+        if known and resume and plan not in (_nothing_said(plan), known[0]):
             raise InvalidInput(
                 f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
                 "--resume takes no other options, --fresh begins anew"
@@ -81,7 +80,7 @@ def report(
             left = [block for block in plan.blocks() if block[0] not in done]
             finished = plan.problems - sum(stop - start for start, stop in left)
             progress(finished, plan.problems)
-            extra = [pool.section(name) for name in sections]
+            extra = [pool.section(name) for name in plan.sections]
             for result in finish(plan, left, pool.submit):
                 store.add(result)
                 finished += result.stop - result.start
@@ -100,6 +99,11 @@ def report(
         raise Interrupted(partial, again) from None
     finally:
         store.close()
+
+
+def _nothing_said(plan: Plan) -> Plan:
+    """Return the plan of a command that was given no options, but for its sections."""
+    return Plan(sections=plan.sections)
 
 
 def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
@@ -148,6 +152,8 @@ def command_of(plan: Plan) -> str:
         if names != getattr(default, option):
             flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
             words += [word for name in names for word in (flag, name)]
+    if not plan.sections:
+        words.append("--run-only")
     if plan.arbiter_share != default.arbiter_share:
         words += ["--arbiter-share", str(plan.arbiter_share)]
     return shlex.join(words)

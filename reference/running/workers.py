@@ -22,8 +22,8 @@ from reference.oracles.environment import environment
 from reference.running.sections import section
 from reports.records import OracleStatus, Record
 
-SECONDS_PER_BLOCK = 120.0
-"""A block that takes longer hangs: hundreds of times what a block takes, compilation included."""
+SECONDS_PER_BLOCK = 300.0
+"""A block that takes longer hangs: some thirty times what one takes, compilation included."""
 
 MEMORY_PER_WORKER = 8 << 30
 """Bytes of private memory after which an allocation in a worker fails; torch and jax need 1 GB."""

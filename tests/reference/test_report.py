@@ -95,7 +95,7 @@ def test_the_command_in_the_record_runs_the_same_plan() -> None:
     plan = Plan(problems=7, seed=3, losses=("mse",), dtypes=("float32",), arbiter_share=0.5)
     assert command_of(plan) == (
         "manual-backprop report --problems 7 --seed 3 --loss mse --dtype float32 "
-        "--arbiter-share 0.5"
+        "--run-only --arbiter-share 0.5"
     )
 
 
