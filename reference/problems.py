@@ -95,7 +95,7 @@ def cell(index: int) -> Cell:
         activations[a],
         losses[(turn + a) % len(losses)],
         regimes[(regime + pair) % len(regimes)],
-        DTYPES[(dtype_turn + regime + a + turn) % len(DTYPES)],
+        DTYPES[(dtype_turn + regime + turn) % len(DTYPES)],
     )
 
 
