@@ -1,8 +1,8 @@
 """The judge on trial: what it catches, what it kills, whom it accuses falsely, what it cannot see.
 
-Four trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
+Five trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
-false alarms (correct networks), and hiding places (structures in which a mistake does not show).
+diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places (structures in which a mistake does not show).
 """
 
 from collections import Counter, defaultdict
@@ -19,6 +19,7 @@ from reference.judge import judge, screen
 from reference.oracles import Answer, load
 from reference.problems import DTYPES, draw
 from reference.trials.court import Dock, mutants
+from reference.trials.diagnosis import diagnosis_rows
 from reports.records import Limit, Record, TrialRow
 
 
@@ -28,6 +29,7 @@ def trial(problems: int = 1000, seed: int = 0) -> list[Record]:
     return [
         *sensitivity(seed),
         *mutants(seed),
+        *diagnosis_rows(pairs=100, seed=seed),
         *false_alarms(problems, seed),
         *hidden,
         *limits(hidden),
