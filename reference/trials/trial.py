@@ -2,7 +2,8 @@
 
 Five trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
-diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places (structures in which a mistake does not show).
+diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places
+(structures in which a mistake does not show).
 """
 
 from collections import Counter, defaultdict
