@@ -65,6 +65,8 @@ class Running:
             text=True,
             cwd=ROOT,
             start_new_session=True,
+            # A shell's background jobs ignore Ctrl-C, and so would what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         store = out / "campaign.sqlite"
         deadline = time.monotonic() + 120
