@@ -69,7 +69,7 @@ def label_count(
         counts = counted(losses, t, ignore_index)
         return counts @ np.ones_like(counts)
     hit = (np.arange(len(class_weight)) == t[..., None]) & (t != ignore_index)[..., None]
-    return np.sum(np.where(hit, class_weight, 0.0))
+    return np.sum(np.where(hit, class_weight, 0))
 
 
 def composed_hits(xp: Any, y: Any, t: Any, ignore_index: Any) -> tuple[Any, Any]:
