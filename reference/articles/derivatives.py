@@ -26,6 +26,7 @@ from manual_backprop.spec import ACTIVATIONS, LOSSES
 from reference.arithmetic import balls
 from reference.arithmetic.local import constants
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
 
 BITS = 128
 """The precision of the balls. The identities claimed are exact, so it need not be high."""
@@ -398,10 +399,7 @@ class Jax:
 
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
         """Return values and derivatives in the dtype of the inputs."""
-        import jax
-
-        # Without it JAX would silently make float32 of float64.
-        with jax.enable_x64(True):
+        with double_precision():
             return self._evaluate(system, inputs)
 
     def _evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
@@ -439,7 +437,7 @@ class Jax:
         rows: dict[str, list[dict[str, Any]]] = {}
 
         def jacobian(of: str | Expression, by: str) -> Any:
-            with jax.enable_x64(True):
+            with double_precision():
                 return differentiated(of, by)
 
         def differentiated(of: str | Expression, by: str) -> Any:

@@ -9,6 +9,7 @@ from manual_backprop.spec import FloatArray, LayerOperation
 from reference.arithmetic.balls import Arithmetic, Dual, exact, precision
 from reference.book.measuring import DTYPES
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
 from reports.book import AccuracyRow
 
 _SHAPES = {"x": (8, 6), "weight": (6, 5), "bias": (5,)}
@@ -93,7 +94,7 @@ def _torch(operation: LayerOperation, given: Mapping[str, FloatArray], dz: Float
 def _jax(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
     import jax
 
-    with jax.enable_x64(True):
+    with double_precision():
         arrays = [jax.numpy.asarray(a) for a in given.values()]
         z, pull = jax.vjp(resolve(operation, "jax"), *arrays)
         slopes = pull(jax.numpy.asarray(dz))

@@ -15,6 +15,7 @@ from manual_backprop.spec import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.local import Local, at_number, at_row, constants
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
 
 COTANGENT = (1.0, -0.5, 2.0, 0.25)
 """What multiplies the outputs of a row, in turn: not uniform, because a softmax hides that."""
@@ -116,7 +117,7 @@ def _jax(batches: Sequence[Batch]) -> list[Said]:
         return [said(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
 
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
-    with jax.enable_x64(True):
+    with double_precision():
         found = jax.device_get(jax.jit(everything)(inputs))
     return [Said(np.asarray(y), np.asarray(slopes)) for y, slopes in found]
 

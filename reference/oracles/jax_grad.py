@@ -20,6 +20,7 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES
 from reference.oracles import Answer, skipped
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
 
 _KEPT = 64  # compiled networks kept for more values of the same structure
 
@@ -58,9 +59,7 @@ class JaxGrad:
         reason = self.unavailable()
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
-        import jax
-
-        with jax.enable_x64(True):
+        with double_precision():
             return self._answers(problems)
 
     def _answers(self, problems: Sequence[Problem]) -> list[Answer]:

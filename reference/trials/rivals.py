@@ -13,6 +13,7 @@ import numpy as np
 
 from manual_backprop.network import Problem, forward
 from reference.oracles import Answer
+from reference.oracles.jax_x64 import double_precision
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def check_grads(problem: Problem, answer: Answer) -> bool:
     name = _tensor(problem, answer)
     start = problem.x if name == "x" else problem.parameters[name]
 
-    with jax.enable_x64(True):
+    with double_precision():
         gradient = jax.numpy.asarray(answer.gradients[name])
         whole = loss_function(problem)
         widths = [layer.width for layer in problem.network.layers for _ in "za"]

@@ -9,6 +9,7 @@ import numpy as np
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.checks.targets.forms import Found, Given, Kind, match, required
+from reference.oracles.jax_x64 import double_precision
 
 _NAMES = {
     "activation": ("layers.0.z",),
@@ -85,7 +86,7 @@ def _jax(function: Any, kind: Kind) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         import jax
 
-        with jax.enable_x64(True):
+        with double_precision():
             if kind == "loss":
                 out, pull = jax.vjp(lambda y: function(y, problem.targets), problem.x)
                 seed = np.ones(np.shape(out), problem.dtype)

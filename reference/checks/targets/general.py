@@ -26,6 +26,7 @@ from manual_backprop.spec import InvalidInput
 from reference.checks.targets.forms import Found, Given, accepted
 from reference.checks.targets.pairs import split
 from reference.oracles.counterparts import Framework, find, namespace
+from reference.oracles.jax_x64 import double_precision
 
 Arrays = dict[str, npt.NDArray[Any]]
 Step = Callable[[str, Any], Any]
@@ -92,7 +93,7 @@ class System:
         """Return JAX's cotangent of every input and step; steps by a zero added to each."""
         import jax
 
-        with jax.enable_x64(True):
+        with double_precision():
             floats = {k: v for k, v in inputs.items() if v.dtype.kind == "f"}
             others = {k: v for k, v in inputs.items() if k not in floats}
             probes = {k: np.zeros_like(v) for k, v in steps.items() if v.dtype.kind == "f"}
