@@ -244,7 +244,7 @@ def diff(
     ] = None,
 ) -> int:
     """Say what changed between two reports; exit 1 when something got worse."""
-    from reports.diff import render_diff_text
+    from reports.diff_pages import render_diff_text
     from reports.folder import diff_folders, write_diff
 
     difference = diff_folders(before, after)

@@ -1,33 +1,33 @@
 """What changed between two runs: before and after an upgrade, or a change of one's own code."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from reports.html import render_page
-from reports.markdown import escape, markdown_table
 from reports.records import Accuracy, Cell, Claim, Convention, Finding, Record, of_type
 from reports.summary import (
     KINDS,
     Summary,
+    count_of,
     error_text,
     heaviest,
     kind_of,
     label,
     merged,
     sides,
+    who,
     worse,
 )
-from reports.text import one_line
 
 Direction = Literal["worse", "better", "other"]
-SHOWN = 200
 NOTABLE = 10.0
-"""A worst error counts as changed when it grew or shrank tenfold: less is the luck of rounding."""
-MARKS: Mapping[Direction, str] = {"worse": "▲", "better": "▼", "other": "·"}
+"""A network's worst error counts as changed when it grew or shrank tenfold: less is luck."""
+NOTABLE_ULP = 2.0
+"""An operation's worst error is measured at the same points each time: twice is no luck."""
 GONE = "–"
+DIGITS = "Same verdict, other digits"
 
 R = TypeVar("R", bound=Record)
 
@@ -56,12 +56,13 @@ class Difference:
         """The changes; none between a run and itself."""
         found = [
             *self._versions(),
+            *self._accuracy(),
             *self._verdicts(),
             *self._findings(),
             *self._worst_errors(),
             *self._conventions(),
-            *self._accuracy(),
             *self._claims(),
+            *self._digits(),
         ]
         order = {"worse": 0, "better": 1, "other": 2}
         parts = list(dict.fromkeys(change.part for change in found))
@@ -102,15 +103,60 @@ class Difference:
         better = sum(change.direction == "better" for change in self.changes)
         rest = len(self.changes) - self.got_worse - better
         counts = [
-            (self.got_worse, "got worse"),
-            (better, "got better"),
-            (rest, "changed otherwise"),
+            (self.got_worse, "for the worse"),
+            (better, "for the better"),
+            (rest, "neither"),
         ]
-        said = ", ".join(f"{n:,} {what}" for n, what in counts if n)
-        note = (
-            "" if self.comparable else " The runs drew different problems: counts are not compared."
-        )
-        return f"Between the two runs {said}.{note}"
+        first, *others = [(n, what) for n, what in counts if n]
+        noun = "change" if first[0] == 1 else "changes"
+        said = ", ".join([f"{first[0]:,} {noun} {first[1]}", *(f"{n:,} {w}" for n, w in others)])
+        upgrades = [
+            f"{change.what} {change.before} → {change.after}"
+            for change in self._versions()
+            if change.what in map(label, sides(self._oracles)) and GONE not in change.before
+        ]
+        return f"{', '.join(upgrades) or 'Between the two runs'}: {said}."
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a maintainer asks first: who is wrong, who loses digits, and in which operation."""
+        if not self.changes:
+            return []
+        if not self.comparable:
+            return ["The runs drew different problems: counts are not compared."]
+        said = [
+            f"{label(name)[:1].upper()}{label(name)[1:]}: {told}."
+            for name in sides(self._oracles)
+            if name not in ("complex_step", "certified") and (told := self._side(name))
+        ]
+        for name in sides({c.what.rpartition(" · ")[2]: None for c in self._accuracy()}):
+            moved = [c for c in self._accuracy() if c.what.endswith(f" · {name}")]
+            worse_off = [c for c in moved if c.direction == "worse"]
+            parts = [
+                f"{'less' if group is worse_off else 'more'} accurate in {_operations(group)}"
+                for group in (worse_off, [c for c in moved if c.direction == "better"])
+                if group
+            ]
+            said.append(f"{name}'s own operations are {' and '.join(parts)}.")
+        return said
+
+    @property
+    def _oracles(self) -> dict[str, None]:
+        return {o.name: None for s in (self.before, self.after) for o in s.run.oracles}
+
+    def _side(self, name: str) -> str:
+        """Say in how many problems a side deviates, loses digits or fails, and did before."""
+        parts = []
+        verbs = {"DEVIATES": "deviates by proof", "PRECISION": "loses digits", "CRASHED": "crashed"}
+        for kind, verb in verbs.items():
+            old, new = (
+                sum(n for v, n in s.verdicts.items() if _is(v, kind) and name in who(v))
+                for s in (self.before, self.after)
+            )
+            if old or new or (kind == "DEVIATES" and name == "manual"):
+                as_before = "as before" if old == new else f"{old:,} before"
+                parts.append(f"{verb} in {count_of(new, 'network')} ({as_before})")
+        return ", ".join(parts)
 
     def _versions(self) -> Iterable[Change]:
         a, b = self.before.run, self.after.run
@@ -149,23 +195,47 @@ class Difference:
             yield Change("Verdicts", verdict, f"{old:,}", f"{new:,}", direction)
 
     def _findings(self) -> Iterable[Change]:
-        a = _keyed(self.before.findings, _fingerprint)
-        b = _keyed(self.after.findings, _fingerprint)
-        for key in dict.fromkeys([*b, *a]):
-            old, new = a.get(key), b.get(key)
-            what = " · ".join(part for part in key[:6] if part)
+        for what, old, new in self._pairs():
+            names = _moved(old, new)
             if old is None and new is not None:
                 direction: Direction = "worse" if _heavy(new.verdict) else "other"
-                yield Change("Findings", what, GONE, _said(new), direction, new.example.at)
+                yield Change("Findings", what, GONE, _said(new, names), direction, new.example.at)
             elif new is None and old is not None:
                 direction = "better" if _heavy(old.verdict) else "other"
-                yield Change("Findings", what, _said(old), GONE, direction, old.example.at)
+                yield Change("Findings", what, _said(old, names), GONE, direction, old.example.at)
             elif old is not None and new is not None and _told(old) != _told(new):
                 step = kind_of(new.verdict).weight - kind_of(old.verdict).weight
                 if not step and self.comparable and _heavy(new.verdict):
                     step = new.count - old.count
                 direction = "worse" if step > 0 else "better" if step < 0 else "other"
-                yield Change("Findings", what, _said(old), _said(new), direction, new.example.at)
+                yield Change(
+                    "Findings",
+                    what,
+                    _said(old, names),
+                    _said(new, names),
+                    direction,
+                    new.example.at,
+                )
+
+    def _digits(self) -> Iterable[Change]:
+        """Yield the findings whose verdict and count stand while somebody's numbers moved."""
+        for what, old, new in self._pairs():
+            if old is None or new is None or _told(old) != _told(new):
+                continue
+            was, is_now = _place(old), _place(new)
+            if was != is_now:
+                yield Change(DIGITS, f"{what} · worst entry", was, is_now)
+                continue
+            for name in _moved(old, new):
+                was, is_now = (f.example.answers.get(name, GONE) for f in (old, new))
+                yield Change(DIGITS, f"{what} · {label(name)}", was, is_now, at=new.example.at)
+
+    def _pairs(self) -> Iterable[tuple[str, Finding | None, Finding | None]]:
+        """Yield the findings of both runs by fingerprint, the heaviest first."""
+        a = _keyed(self.before.findings, _fingerprint)
+        b = _keyed(self.after.findings, _fingerprint)
+        for key in dict.fromkeys([*b, *a]):
+            yield " · ".join(part for part in key[:6] if part), a.get(key), b.get(key)
 
     def _worst_errors(self) -> Iterable[Change]:
         if not self.comparable:
@@ -173,7 +243,7 @@ class Difference:
         a, b = (_by_pair(of_type(s.records, Cell)) for s in (self.before, self.after))
         for key in sorted(a.keys() & b.keys()):
             old, new = a[key], b[key]
-            if not _tenfold(old.worst_scaled, new.worst_scaled):
+            if not _parted(old.worst_scaled, new.worst_scaled, NOTABLE):
                 continue
             # An error within the screen may move: it is worse only where the verdict is, too.
             step = kind_of(heaviest(new.verdicts)).weight - kind_of(heaviest(old.verdicts)).weight
@@ -190,6 +260,11 @@ class Difference:
     def _conventions(self) -> Iterable[Change]:
         a = _keyed(of_type(self.before.records, Convention), _situation)
         b = _keyed(of_type(self.after.records, Convention), _situation)
+        if not a or not b:  # swept in one run alone: nothing to compare
+            if a or b:
+                told = [f"{len(rows):,} rows" if rows else "not swept" for rows in (a, b)]
+                yield Change("Conventions", "the ledger", told[0], told[1])
+            return
         for key in dict.fromkeys([*b, *a]):
             old, new = a.get(key), b.get(key)
             what = " · ".join(key[:6])
@@ -211,14 +286,14 @@ class Difference:
         b = _keyed(of_type(self.after.records, Accuracy), _measured)
         for key in (key for key in b if key in a):
             old, new = a[key], b[key]
-            if _tenfold(old.worst_ulp, new.worst_ulp):
+            if _parted(old.worst_ulp, new.worst_ulp, NOTABLE_ULP):
                 direction: Direction = "worse" if worse(new.worst_ulp, old.worst_ulp) else "better"
                 what = " · ".join((*key[:4], label(key[4])))
                 yield Change(
                     "Accuracy",
                     what,
-                    f"{old.worst_ulp:.3g} ULP",
-                    f"{new.worst_ulp:.3g} ULP",
+                    _ulp(old),
+                    _ulp(new),
                     direction,
                 )
 
@@ -232,75 +307,6 @@ class Difference:
             is_now = b[key].verdict if key in b else GONE
             if was != is_now:
                 yield Change("Articles", " ".join(key), was, is_now)
-
-
-def render_diff_text(difference: Difference) -> str:
-    """Return the difference for a terminal."""
-    lines = [one_line(difference.headline)]
-    for part, changes in difference.parts.items():
-        lines += ["", f"{part} ({len(changes):,})"]
-        for change in changes[:SHOWN]:
-            where = f"  [{change.at}]" if change.at else ""
-            said = f"{change.what}: {change.before} → {change.after}{where}"
-            lines.append(f"  {MARKS[change.direction]} {one_line(said, 400)}")
-        lines += _rest(changes)
-    return "\n".join(lines) + "\n"
-
-
-def render_diff_markdown(difference: Difference) -> str:
-    """Return the difference as Markdown, for a pull request."""
-    parts = [f"## {escape(difference.headline)}"]
-    for part, changes in difference.parts.items():
-        rows = [
-            (
-                MARKS[c.direction]
-                if c.direction == "other"
-                else f"{MARKS[c.direction]} {c.direction}",
-                escape(c.what),
-                escape(c.before),
-                escape(c.after),
-            )
-            for c in changes[:SHOWN]
-        ]
-        parts += [f"### {part}", markdown_table(("", "What", "Before", "After"), rows, "llll")]
-        parts += _rest(changes)
-    return "\n\n".join(parts) + "\n"
-
-
-def render_diff_html(difference: Difference) -> str:
-    """Return the difference as a page of the report's look."""
-    shown = {
-        part: [
-            replace(
-                change,
-                what=one_line(change.what, 1_000),
-                before=one_line(change.before, 1_000),
-                after=one_line(change.after, 1_000),
-                at=one_line(change.at, 80),
-            )
-            for change in changes[:SHOWN]
-        ]
-        for part, changes in difference.parts.items()
-    }
-    left_out = {part: max(0, len(changes) - SHOWN) for part, changes in difference.parts.items()}
-    return render_page(
-        "diff.html",
-        headline=one_line(difference.headline, 600),
-        state="wrong" if difference.got_worse else "right" if not difference.changes else "open",
-        mark="▲" if difference.got_worse else "=" if not difference.changes else "~",
-        parts=shown,
-        left_out=left_out,
-        marks=MARKS,
-        runs=[
-            [one_line(t, 400) for t in (name, s.run.command, s.headline, s.compared())]
-            for name, s in (("Before", difference.before), ("After", difference.after))
-        ],
-    )
-
-
-def _rest(changes: list[Change]) -> list[str]:
-    rest = len(changes) - SHOWN
-    return [f"  … and {rest:,} more"] if rest > 0 else []
 
 
 def _heavy(verdict: str) -> bool:
@@ -338,24 +344,54 @@ def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, str, str], Cell]:
     return {key: total for key, group in groups.items() if (total := merged(group))}
 
 
-def _told(f: Finding) -> tuple[str, int, Mapping[str, str]]:
-    return (f.verdict, f.count, f.example.answers)
+def _told(f: Finding) -> tuple[str, int]:
+    return (f.verdict, f.count)
 
 
-def _said(f: Finding) -> str:
-    values = ", ".join(
-        f"{label(name)} {f.example.answers[name]}" for name in sides(f.example.answers)
-    )
+def _moved(old: Finding | None, new: Finding | None) -> list[str]:
+    """Return whose numbers to show: who moved on the same problem, or else who is accused."""
+    if old is None or new is None or _place(old) != _place(new):
+        accused = {name: None for f in (old, new) if f is not None for name in who(f.verdict)}
+        return sides(accused)
+    was, is_now = old.example.answers, new.example.answers
+    return [name for name in sides(was, is_now) if was.get(name) != is_now.get(name)]
+
+
+def _place(f: Finding) -> str:
+    """Return where the example's numbers stand: problem, tensor and entry."""
+    entry = f"[{', '.join(map(str, f.example.entry))}]" if f.example.entry else ""
+    return f"{f.example.tensor}{entry} in {f.example.at}".strip()
+
+
+def _said(f: Finding, names: Iterable[str]) -> str:
+    shown = {label(name): f.example.answers[name] for name in names if name in f.example.answers}
+    if shown and f.example.enclosure:
+        shown["proven"] = f.example.enclosure.low[:24]
+    values = ", ".join(f"{name} {value}" for name, value in shown.items())
     return f"{f.verdict} ×{f.count:,}" + (f" ({values})" if values else "")
+
+
+def _operations(changes: Iterable[Change]) -> str:
+    """Name the operations of accuracy rows, each once."""
+    names = list(dict.fromkeys(change.what.partition(" · ")[0] for change in changes))
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _ulp(row: Accuracy) -> str:
+    return f"{row.worst_ulp:.3g} ULP" + (f" at {row.worst_input}" if row.worst_input else "")
 
 
 def _worst(cell: Cell) -> str:
     return f"{error_text(cell.worst_scaled)} {heaviest(cell.verdicts)}".strip()
 
 
-def _tenfold(a: float, b: float) -> bool:
-    """Whether two errors differ tenfold, or one alone is zero or non-finite."""
+def _parted(a: float, b: float, notable: float) -> bool:
+    """Whether two errors differ by such a factor, or one alone is zero or non-finite."""
     if not (math.isfinite(a) and math.isfinite(b)):
         return math.isfinite(a) != math.isfinite(b)
     low, high = sorted((abs(a), abs(b)))
-    return high > 0 and (low == 0 or high / low >= NOTABLE)
+    return high > 0 and (low == 0 or high / low >= notable)
+
+
+def _is(verdict: str, kind: str) -> bool:
+    return verdict.partition("(")[0].strip() == kind

@@ -11,12 +11,8 @@ from typing import Any
 import msgspec
 
 from reports.badge import render_badge
-from reports.diff import (
-    Difference,
-    render_diff_html,
-    render_diff_markdown,
-    render_diff_text,
-)
+from reports.diff import Difference
+from reports.diff_pages import render_diff_html, render_diff_markdown, render_diff_text
 from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from examplereport import example_records
 
-from reports.diff import Difference, render_diff_html, render_diff_markdown, render_diff_text
+from reports.diff import DIGITS, Difference
+from reports.diff_pages import render_diff_html, render_diff_markdown, render_diff_text
 from reports.records import Accuracy, Cell, Convention, Finding, OracleStatus, Record, Run
 from reports.summary import Summary
 
@@ -79,7 +80,7 @@ def test_counts_are_compared_only_where_the_problems_are_the_same() -> None:
     assert any(c.direction == "worse" for c in difference.parts["Verdicts"])
     assert difference.exit_code == 1
     other = changed(replace(Run, verdicts={"DEVIATES(jax)": 999}, seed=5))
-    assert other.exit_code == 0 and "different problems" in other.headline
+    assert other.exit_code == 0 and "different problems" in " ".join(other.sentences)
 
 
 def test_a_lost_side_is_for_the_worse() -> None:
@@ -116,6 +117,54 @@ def test_another_answer_at_a_kink() -> None:
     changes = changed(edit).parts["Conventions"]
     assert {(c.before, c.after, c.direction) for c in changes} == {("nan", "0", "better")}
     assert all(c.what.endswith("JAX") for c in changes)
+
+
+def test_other_digits_of_the_same_verdict_come_last_and_name_who_moved() -> None:
+    def edit(record: Record) -> Record:
+        if not isinstance(record, Finding) or record.operation != "tanh":
+            return record
+        example = record.example
+        answers = {**example.answers, "torch": "0.125"}
+        return msgspec.structs.replace(
+            record, example=msgspec.structs.replace(example, answers=answers)
+        )
+
+    difference = changed(edit)
+    (change,) = difference.changes
+    assert (change.part, change.after, change.direction) == (DIGITS, "0.125", "other")
+    assert change.what.endswith("PyTorch") and difference.exit_code == 0
+
+
+def test_a_ledger_of_one_run_alone_is_one_line() -> None:
+    (change,) = changed(drop(Convention)).changes
+    assert change.part == "Conventions" and change.after == "not swept"
+    assert change.direction == "other"
+
+
+def test_the_first_lines_say_who_is_wrong_and_who_loses_digits() -> None:
+    old = Difference(Summary(RECORDS), Summary(RECORDS)).before.run
+    oracles = tuple(
+        msgspec.structs.replace(o, version="0.99") if o.name == "jax" else o for o in old.oracles
+    )
+    verdicts = {**old.verdicts, "DEVIATES(torch, jax)": 3, "PRECISION(jax)": 41}
+    before = sum(n for v, n in old.verdicts.items() if v.startswith("DEVIATES") and "jax" in v)
+
+    def edit(record: Record) -> Record:
+        if isinstance(record, Run):
+            return msgspec.structs.replace(record, oracles=oracles, verdicts=verdicts)
+        if isinstance(record, Accuracy) and record.implementation == "jax":
+            factor = 3.0 if record.operation == "mish" else 1.5
+            return msgspec.structs.replace(record, worst_ulp=factor * record.worst_ulp)
+        return record
+
+    text = render_diff_text(changed(edit))
+    first, hand, torch, jax, operations, *_ = text.splitlines()
+    assert first.startswith("JAX 0.10.2 → 0.99: ") and "for the worse" in first
+    assert hand.strip() == "By hand: deviates by proof in 0 networks (as before)."
+    after = sum(n for v, n in verdicts.items() if v.startswith("DEVIATES") and "jax" in v)
+    assert f"deviates by proof in {after} networks ({before} before)" in jax
+    assert "PyTorch: deviates by proof in" in torch
+    assert operations.strip() == "JAX's own operations are less accurate in mish."
 
 
 def test_lost_digits_are_for_the_worse() -> None:
