@@ -9,7 +9,7 @@ not one digit changed:
     a @ b                        becomes a.dot(b, out), a third of its overhead when small
     z + b                        becomes a copy of b to every row and a sum: broadcasting buffers
     where(c, a, b) on large ones becomes operations on bits: no branch for each entry
-    a result nobody reads again  gives its memory to the next one
+    a result nobody reads again  gives its array to the next one
 """
 
 import operator
@@ -46,7 +46,8 @@ class Traced(NDArrayOperatorsMixin):
 
     `value` is what a plain computation gives. `emit` makes the calls that compute it from its
     operands; a view of its one operand has `view` instead, and an input has neither. The result
-    may overwrite the operands named in `reuses`.
+    may overwrite the operands named in `reuses`. `root` is the number of the array whose memory
+    it shows: its own, unless it is a view.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Traced(NDArrayOperatorsMixin):
         # A result lies in memory as its place will, row by row, so that views of both agree.
         self.value = np.asarray(value, order=None if view else "C")
         self.tape, self.number = tape, len(tape.order)
-        self.operands, self.emit, self.view, self.reuses = operands, emit, view, reuses
+        self.operands, self.emit, self.view = operands, emit, view
         self.shape, self.dtype = self.value.shape, self.value.dtype
         self.ndim, self.size = self.value.ndim, self.value.size
         self.sources = [o for o in operands if isinstance(o, Traced)]
-        self.root: Traced = self.sources[0].root if view else self
+        self.reuses = {o.number for o in reuses if isinstance(o, Traced)}
+        self.root: int = self.sources[0].root if view else self.number
 
     @property
     def T(self) -> Any:
@@ -91,7 +93,7 @@ class Traced(NDArrayOperatorsMixin):
         # With the dots one number, too, is a view and not a copy.
         keys = key if isinstance(key, tuple) else (key,)
         dots = () if any(k is ... for k in keys) else (...,)
-        return self.tape.function(operator.getitem, (self, (*keys, *dots)), {})
+        return self.tape.view(operator.getitem, (self, (*keys, *dots)), {})
 
     def __len__(self) -> int:
         return len(self.value)
@@ -115,11 +117,15 @@ class Traced(NDArrayOperatorsMixin):
     def __array_function__(
         self, function: Any, _: Any, given: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
+        if function in _OF_SHAPE:
+            return function(*map(_plain, given), **keywords)
         if function is np.where:
             return self.tape.where(*given)
+        if function is np.take:
+            return self.tape.take(*given, **keywords)
         if function in _REDUCTIONS:
             return self.tape.reduce(_REDUCTIONS[function], *given, **keywords)
-        return self.tape.function(function, given, keywords)
+        return self.tape.view(function, given, keywords)
 
 
 class Tape:
@@ -143,9 +149,10 @@ class Tape:
         if ufunc is np.matmul:
             return self.note("matmul", plain, tuple(self.fill(o, o.shape) for o in given), _dot)
         dtypes = ufunc.resolve_dtypes((*map(_kind, given), None))
-        given = tuple(map(_number_again, given))
-        operands = tuple(self.cast(o, dtype) for o, dtype in zip(given, dtypes, strict=False))
-        operands = tuple(
+        operands = (
+            self.cast(_number_again(o), dtype) for o, dtype in zip(given, dtypes, strict=False)
+        )
+        filled = tuple(
             self.fill(o, plain.shape) if o.ndim or ufunc in _FILLED else o for o in operands
         )
 
@@ -153,7 +160,7 @@ class Tape:
             by_name = ufunc in _BY_NAME
             return [partial(ufunc, *places, out=out) if by_name else partial(ufunc, *places, out)]
 
-        return self.note(ufunc, plain, operands, emit, reuses=operands)
+        return self.note(ufunc, plain, filled, emit, reuses=filled)
 
     def reduce(
         self, ufunc: np.ufunc, x: Traced, axis: Any = None, dtype: Any = None, **keywords: Any
@@ -162,10 +169,22 @@ class Tape:
         plain = ufunc.reduce(x.value, axis, dtype, **keywords)
 
         def emit(out: Array, place: Array) -> list[Call]:
-            return [partial(ufunc.reduce, place, axis, None, out, **keywords)]
+            return [partial(ufunc.reduce, place, axis, None, out, *keywords.values())]
 
+        if keywords.keys() - {"keepdims"}:
+            raise InvalidInput(f"the fast step does not know {ufunc.__name__} with {keywords}")
         name = (ufunc, axis, *keywords.items())
         return self.note(name, plain, (self.cast(x, plain.dtype),), emit)
+
+    def take(self, table: Any, rows: Any, axis: int, *, mode: str) -> Traced:
+        """Note a look-up in a table."""
+        plain = np.take(_plain(table), _plain(rows), axis, mode=mode)
+
+        def emit(out: Array, table: Array, rows: Array) -> list[Call]:
+            return [partial(table.take, rows, axis, out, mode)]
+
+        operands = (self.fill(table, table.shape), self.cast(rows, np.dtype(np.intp)))
+        return self.note(("take", axis, mode), plain, operands, emit)
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
         """Note a choice entry by entry."""
@@ -175,10 +194,8 @@ class Tape:
         if plain.size > SMALL:
             integer = np.dtype(f"i{plain.itemsize}")
             mask = self.cast(-self.bits(condition, np.dtype("i1")), integer)  # all ones or none
-            chosen = mask & self.bits(yes, integer)
-            if isinstance(no, Traced) or np.any(self.bits(no, integer)):
-                chosen = chosen | (~mask & self.bits(no, integer))
-            return self.bits(chosen, plain.dtype)
+            yes, no = self.bits(yes, integer), self.bits(no, integer)
+            return self.bits(no ^ ((yes ^ no) & mask), plain.dtype)
 
         def emit(out: Array, condition: Array, yes: Array, no: Array) -> list[Call]:
             return [*_copy(out, no), partial(np.copyto, out, yes, "no", condition)]
@@ -188,7 +205,7 @@ class Tape:
     def bits(self, operand: Any, dtype: np.dtype[Any]) -> Any:
         """Return the same memory read as another dtype."""
         if isinstance(operand, Traced):
-            return self.function(np.ndarray.view, (operand, dtype), {})
+            return self.view(np.ndarray.view, (operand, dtype), {})
         return operand.view(dtype)
 
     def cast(self, operand: Any, dtype: np.dtype[Any]) -> Any:
@@ -205,17 +222,13 @@ class Tape:
         if plain.shape == shape and not _repeats(plain):
             return operand
         plain = np.broadcast_to(plain, shape).copy()
-        return (
-            self.note(("fill", shape), plain, (operand,), _copy)
-            if isinstance(operand, Traced)
-            else plain
-        )
-
-    def function(self, function: Any, given: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Note a function of NumPy that returns a view, or know its result from the shape."""
-        plain = function(*map(_plain, given), **keywords)
-        if function in _OF_SHAPE:
+        if not isinstance(operand, Traced):
             return plain
+        return self.note(("fill", shape), plain, (operand,), _copy)
+
+    def view(self, function: Any, given: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Note a function of NumPy that returns a view."""
+        plain = function(*map(_plain, given), **keywords)
         x, *rest = given
         if not isinstance(x, Traced) or not np.may_share_memory(plain, x.value):
             raise InvalidInput(f"the fast step does not know np.{function.__name__}")
@@ -223,7 +236,9 @@ class Tape:
         def view(place: Array) -> Array:
             return cast(Array, function(place, *rest, **keywords))
 
-        return self.note((function, str(rest), str(keywords)), plain, (x,), view=view)
+        # Two views of an array are one when they show the same memory in the same order.
+        name = (plain.ctypes.data, plain.shape, plain.strides)
+        return self.note(name, plain, (x,), view=view)
 
     def assemble(self, outputs: Sequence[Traced]) -> tuple[list[Call], dict[int, Array]]:
         """Give every result its place; return the calls, and the places by number."""
@@ -233,37 +248,31 @@ class Tape:
                 needed |= {source.number for source in traced.sources}
         live = [t for t in self.order if t.number in needed or not t.operands]
         last_read = {source.root: t.number for t in live for source in t.sources}
-        last_read |= {t.root: len(self.order) for t in (*live, *outputs) if not t.operands}
-        last_read |= {output.root: len(self.order) for output in outputs}
+        kept = {output.root for output in outputs} | {t.number for t in live if not t.operands}
 
         calls: list[Call] = []
         places: dict[int, Array] = {}
-        memory: dict[Traced, Array] = {}
-        free: dict[int, list[Array]] = defaultdict(list)
+        free: dict[Any, list[Array]] = defaultdict(list)
+
+        def release(numbers: set[int]) -> None:
+            for place in (places[number] for number in sorted(numbers)):
+                free[place.dtype, place.shape].append(place)
+
         for t in live:
-            sources = [places[source.number] for source in t.sources]
+            operands = [places[o.number] if isinstance(o, Traced) else o for o in t.operands]
             if t.view:
-                places[t.number] = t.view(sources[0])
+                places[t.number] = t.view(operands[0])
                 continue
-            dying = {s.root for s in t.sources if last_read[s.root] == t.number}
-            # Only what lies in memory as the result does can be overwritten while it is read.
-            early = {
-                s.root
-                for s, place in zip(t.sources, sources, strict=True)
-                if s.root in dying
-                and any(s is r for r in t.reuses)
-                and place.flags.c_contiguous
-                and place.nbytes == memory[s.root].nbytes
-            }
-            for root in early:
-                free[memory[root].nbytes].append(memory[root])
-            stock = free[t.value.nbytes]
-            memory[t] = stock.pop() if stock else _aligned(t.value.nbytes)
-            for root in dying - early:
-                free[memory[root].nbytes].append(memory[root])
-            place = places[t.number] = memory[t].view(t.dtype).reshape(t.shape)
+            read = [root for _, root in {(s.number, s.root) for s in t.sources}]
+            dying = {root for root in read if last_read[root] == t.number} - kept
+            # NumPy's short way is for a result that is the very array of an operand; it is not
+            # for another array on the same memory, nor for a single entry.
+            over = {n for n in dying & t.reuses if read.count(n) == 1 and t.size > 1}
+            release(over)
+            stock = free[t.dtype, t.shape]
+            place = places[t.number] = stock.pop() if stock else np.empty(t.shape, t.dtype)
+            release(dying - over)
             if t.emit:
-                operands = (places[o.number] if isinstance(o, Traced) else o for o in t.operands)
                 calls += t.emit(place, *operands)
             else:
                 place[...] = t.value
@@ -304,12 +313,4 @@ def _dot(out: Array, a: Array, b: Array) -> list[Call]:
 
 
 def _copy(out: Array, place: Array) -> list[Call]:
-    same = out.ctypes.data == place.ctypes.data and out.strides == place.strides
-    return [] if same else [partial(operator.setitem, out, ..., place)]
-
-
-def _aligned(size: int) -> Array:
-    """Return memory that begins where a cache line does."""
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size]
+    return [] if out is place else [partial(operator.setitem, out, ..., place)]
