@@ -6,6 +6,7 @@ same in `jax.config`, is obeyed instead, and an empty MANUAL_BACKPROP_CACHE swit
 """
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 import warnings
@@ -17,6 +18,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+_MISREADING = ("0.6.0",)
+"""Versions of jaxlib whose programs answer zeros once they are read back; 0.6.1 has it right."""
 _KEPT = 32  # entries; one is about 1 MB, and every change of an operation makes new ones
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -49,7 +52,7 @@ def persistent() -> Iterator[None]:
     """
     config: Any = jax.config
     place = folder()
-    if place is None or config.jax_compilation_cache_dir or not _usable(place):
+    if place is None or config.jax_compilation_cache_dir or _misread() or not _usable(place):
         yield
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
@@ -72,6 +75,11 @@ def persistent() -> Iterator[None]:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
+
+
+def _misread() -> bool:
+    """Whether what this jaxlib reads back from a cache computes something else."""
+    return importlib.metadata.version("jaxlib") in _MISREADING
 
 
 def _user_cache() -> Path:

@@ -1,5 +1,6 @@
 """From a dotted name to a framework's function; and what a run records of its surroundings."""
 
+import importlib.metadata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,17 @@ def test_a_program_is_compiled_once_and_a_torn_entry_is_thrown_away(
     assert entries(tmp_path) == []
     compiled(3.5)
     assert entries(tmp_path) == [entry]
+
+
+def test_a_jaxlib_that_misreads_its_programs_compiles_them_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reference.oracles import jax_cache
+
+    monkeypatch.setenv("MANUAL_BACKPROP_CACHE", str(tmp_path))
+    monkeypatch.setattr(jax_cache, "_MISREADING", (importlib.metadata.version("jaxlib"),))
+    compiled(5.5)
+    assert entries(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_used_costs_the_cache_alone(
