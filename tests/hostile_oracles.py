@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import signal
+import sys
 import time
 from collections.abc import Sequence
 
@@ -36,6 +38,13 @@ class Hangs(_Hostile):
         time.sleep(3600)
 
 
+class Spins(_Hostile):
+    """Hangs in C, holding the interpreter: no other thread of the process ever runs again."""
+
+    def misbehave(self) -> None:
+        ctypes.PyDLL(None).sleep(3600)
+
+
 class Segfaults(_Hostile):
     def misbehave(self) -> None:
         ctypes.string_at(0)
@@ -46,8 +55,32 @@ class Exits(_Hostile):
         os._exit(7)
 
 
+class LeavesQuietly(_Hostile):
+    def misbehave(self) -> None:
+        os._exit(0)
+
+
+class CallsExit(_Hostile):
+    def misbehave(self) -> None:
+        sys.exit("enough")
+
+
+class IsKilled(_Hostile):
+    def misbehave(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class ExhaustsMemory(_Hostile):
     def misbehave(self) -> None:
         hoard = []
         while True:
             hoard.append(bytearray(1 << 28))
+
+
+class Chatters(_Hostile):
+    """Prints where the answers go, and reads what is asked: neither may meet the wire."""
+
+    def misbehave(self) -> None:
+        print("loss: 0.25", flush=True)
+        os.write(1, b"\x00" * 100)
+        assert sys.stdin.read() == ""

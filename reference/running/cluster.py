@@ -2,18 +2,23 @@
 
 Dask moves a block to another worker when its own dies; the results are the local ones, since a
 block depends on nothing but the plan. The workers need this package installed, in one version.
+
+On its Dask worker a block runs in a process of its own (`isolation.Worker`), as it does locally: an
+oracle that hangs or dies there is cut, found and recorded there, and Dask's worker never notices.
 """
 
-from collections.abc import Mapping
+import threading
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan
-from reference.running.sections import section
-from reference.running.workers import Setting, in_worker, setting_here
+from reference.running.isolation import Setting, Worker
+from reference.running.pace import Pace
+from reference.running.workers import AHEAD
 from reports.records import Record
 
 SECONDS_TO_CONNECT = 10
@@ -43,21 +48,53 @@ class DaskPool:
         self._executor.shutdown(wait=error is None)
         self._client.close()
 
+    @property
+    def ahead(self) -> int:
+        """Return how many blocks keep every thread of the cluster busy."""
+        threads: int = sum(self._client.nthreads().values())
+        return max(AHEAD, 3 * threads)
+
     def setting(self, oracles: tuple[str, ...]) -> Setting:
         """Ask a worker what the numbers are computed with."""
-        setting: Setting = self._executor.submit(setting_here, oracles).result()
+        setting: Setting = self._executor.submit(_setting, oracles).result()
         return setting
 
     def section(self, name: str) -> "Future[list[Record]]":
         """Make a section of the report on the cluster."""
-        future: Future[list[Record]] = self._executor.submit(section, name)
+        future: Future[list[Record]] = self._executor.submit(_section, name)
         return future
 
-    def submit(
-        self, plan: Plan, start: int, stop: int, absent: Mapping[str, str]
-    ) -> "Future[BlockResult]":
+    def submit(self, plan: Plan, start: int, stop: int) -> "Future[BlockResult]":
         """Run a block on the cluster."""
         future: Future[BlockResult] = self._executor.submit(
-            in_worker, msgspec.json.encode(plan), start, stop, dict(absent)
+            _block, msgspec.json.encode(plan), start, stop
         )
         return future
+
+
+_here = threading.local()
+
+
+@cache
+def _pace() -> Pace:
+    return Pace()
+
+
+def _worker() -> Worker:
+    """Return the process that belongs to this thread of a Dask worker."""
+    if not hasattr(_here, "worker"):
+        _here.worker = Worker(pace=_pace())
+    worker: Worker = _here.worker
+    return worker
+
+
+def _setting(oracles: tuple[str, ...]) -> Setting:
+    return _worker().setting(oracles)
+
+
+def _section(name: str) -> list[Record]:
+    return _worker().section(name)
+
+
+def _block(plan: bytes, start: int, stop: int) -> BlockResult:
+    return _worker().block(msgspec.json.decode(plan, type=Plan), start, stop)

@@ -14,8 +14,9 @@ from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, Tally
 from reference.drawing.regimes import REGIMES
 from reference.problems import DTYPES
+from reference.running.isolation import Setting
 from reference.running.store import NAME, Store
-from reference.running.workers import LocalPool, Setting, finish
+from reference.running.workers import LocalPool, finish
 from reports.folder import claim_folder, write_report
 from reports.records import OracleStatus, Record, Run
 from reports.summary import Summary
@@ -81,7 +82,7 @@ def report(
             finished = plan.problems - sum(stop - start for start, stop in left)
             progress(finished, plan.problems)
             extra = [pool.section(name) for name in plan.sections]
-            for result in finish(plan, left, pool.submit):
+            for result in finish(plan, left, pool.submit, pool.ahead):
                 store.add(result)
                 finished += result.stop - result.start
                 progress(finished, plan.problems)

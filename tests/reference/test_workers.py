@@ -1,15 +1,20 @@
 """What brings a worker down costs its own problem, is named, and changes nothing else."""
 
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import hostile_oracles
 import msgspec
 import pytest
 
+from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan
 from reference.problems import cell
-from reference.running import workers
+from reference.running import isolation, pace
+from reference.running.isolation import Worker
 from reference.running.workers import LocalPool, finish
 
 PLAN = Plan(
@@ -29,8 +34,15 @@ def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     tests = str(Path(__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", f"{tests}{os.pathsep}{path}" if path else tests)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(variable, "1")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a hang cost seconds: these oracles compile nothing."""
+    monkeypatch.setattr(pace, "LEAST_FIRST", 1.0)
+    monkeypatch.setattr(pace, "LEAST", 1.0)
+    monkeypatch.setattr(pace, "TIMES_FIRST", 20.0)
+    monkeypatch.setattr(pace, "TIMES_START", 1.0)
 
 
 def run(oracle: str) -> BlockResult:
@@ -45,16 +57,20 @@ def run(oracle: str) -> BlockResult:
     [
         ("Raises", "RuntimeError: planted"),
         ("Hangs", "no answer within the time limit"),
+        ("Spins", "no answer within the time limit"),
         ("Segfaults", "SIGSEGV"),
         ("Exits", "exited with 7"),
+        ("LeavesQuietly", "exited with 0"),
+        ("CallsExit", "exited with 1"),
+        ("IsKilled", "SIGKILL"),
         ("ExhaustsMemory", "MemoryError"),
     ],
 )
 def test_a_hostile_oracle_is_named_and_survived(
-    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    name: str, reason: str, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(workers, "LEAST_SECONDS", 2.0)
-    monkeypatch.setattr(workers, "SECONDS_PER_BLOCK", 2.0)
+    if "limit" in reason:
+        request.getfixturevalue("impatient")
     oracle = f"{hostile_oracles.__name__}:{name}"
     result = run(oracle)
     selection = PLAN.selection()
@@ -64,3 +80,80 @@ def test_a_hostile_oracle_is_named_and_survived(
     named = {o.index: o.verdict for o in result.outcomes if o.verdict != "AGREE"}
     assert named == dict.fromkeys(poisoned, f"CRASHED({oracle})")
     assert all(reason in finding.sentence for finding in result.findings)
+
+
+def test_what_an_oracle_prints_and_reads_does_not_meet_the_wire() -> None:
+    result = run(f"{hostile_oracles.__name__}:Chatters")
+    assert {o.verdict for o in result.outcomes} == {"AGREE"}
+
+
+def test_a_worker_killed_from_outside_changes_nothing() -> None:
+    worker = Worker()
+    plan = msgspec.structs.replace(PLAN, oracles=("manual", "complex_step"), problems=40)
+    undisturbed = worker.block(plan, 0, 40)
+
+    def kill(pid: int) -> None:
+        time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+
+    before = worker.pid
+    assert before is not None
+    killer = threading.Thread(target=kill, args=[before])
+    killer.start()
+    assert worker.block(plan, 0, 40) == undisturbed
+    killer.join()
+    assert worker.block(plan, 0, 40) == undisturbed  # where it was killed between two blocks
+    assert worker.pid != before
+    worker.close()
+
+
+def test_a_problem_at_a_time_gives_what_the_block_gives() -> None:
+    worker = Worker()
+    plan = msgspec.structs.replace(PLAN, oracles=("manual", "complex_step"), problems=12)
+    assert worker._one_by_one(plan, 0, 12) == worker.block(plan, 0, 12)
+    worker.close()
+
+
+def test_a_worker_is_renewed_after_so_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "ASKED_AT_MOST", 2)
+    worker, pids = Worker(), []
+    plan = msgspec.structs.replace(PLAN, oracles=("manual",))
+    for _ in range(4):
+        worker.block(plan, 0, 1)
+        pids.append(worker.pid)
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    worker.close()
+    assert worker.pid is None
+
+
+def test_a_worker_that_holds_too_much_memory_is_renewed() -> None:
+    worker = Worker(memory=1 << 30)
+    plan = msgspec.structs.replace(PLAN, oracles=("manual",))
+    worker.block(plan, 0, 1)
+    first = worker.pid
+    worker.block(plan, 0, 1)
+    assert worker.pid == first
+    worker._held = (1 << 29) + 1  # what its last reply might have said
+    worker.block(plan, 0, 1)
+    assert worker.pid != first
+    assert 1 << 24 < worker._held < 1 << 29
+    worker.close()
+
+
+def test_a_process_ends_when_its_parent_is_gone() -> None:
+    worker = Worker()
+    worker.setting(("manual",))
+    process = worker._process
+    assert process and process.stdin
+    process.stdin.close()  # as the system does with what a killed process held
+    assert process.wait(10) == 0
+    worker.close()
+
+
+def test_an_error_of_our_own_is_raised_and_not_recorded() -> None:
+    worker = Worker()
+    with pytest.raises(InvalidInput, match=r"oracle='nowhere:Nothing' cannot be loaded"):
+        worker.setting(("nowhere:Nothing",))
+    with pytest.raises(RuntimeError, match="KeyError in a worker: 'no such section'"):
+        worker.section("no such section")
+    worker.close()
