@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from manual_backprop.spec import InvalidInput
-from reference.judge import WITNESSES, Judgement, judge, screen
+from reference.judge import WITNESSES, Judgement, judge, screen, screen_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, draw
+from reference.running.docket import HELD, Dispute, kind_of, sampled
 from reference.running.findings import finding_of, merge_findings
-from reports.records import Cell, Coverage, Finding, OracleStatus, decade
+from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
 
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax", "complex_step")
     arbiter_share: float = 0.02
+    per_kind: int = 16  # so many disputes of each kind are proven: `running.docket`
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
@@ -39,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"seed={self.seed}: expected an integer from 0 to 2**64 − 1")
         if not 0 <= self.arbiter_share <= 1:
             raise InvalidInput(f"arbiter_share={self.arbiter_share}: expected a share from 0 to 1")
+        if self.per_kind < 1:
+            raise InvalidInput(f"per_kind={self.per_kind}: expected at least 1")
         self.selection()
 
     def selection(self) -> Selection:
@@ -72,49 +76,115 @@ class BlockResult(msgspec.Struct, frozen=True, array_like=True):
     arbitrated: int
     entries: int
     coverage: dict[str, int]
+    disputes: list[Dispute] = []
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a worker does at once: a block, or the proofs of some of its disputes, by index."""
+
+    start: int
+    stop: int
+    proofs: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many problems are worked on."""
+        return len(self.proofs) or self.stop - self.start
+
+    def part(self, first: int, last: int) -> "Work":
+        """Return the work on some of the problems: the first-th to the one before the last-th."""
+        if self.proofs:
+            return Work(self.start, self.stop, self.proofs[first:last])
+        return Work(self.start + first, self.start + last)
+
+
+def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
+    """Do a piece of work."""
+    if work.proofs:
+        return prove(plan, work, oracles)
+    return run_block(plan, work.start, work.stop, oracles)
 
 
 def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
-    """Draw, answer, screen and judge the problems at positions start to stop − 1."""
+    """Draw, answer and screen the problems at positions start to stop − 1.
+
+    The arbiter hears at once what the screen cannot compare, and the audited share; the other
+    disputes are held for the docket.
+    """
     selection = plan.selection()
     drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
-    # Witnesses are heard where the arbiter judges: see the judge's word on them.
-    on_all = {name: oracle for name, oracle in oracles.items() if name not in WITNESSES}
-    witnesses = {name: oracle for name, oracle in oracles.items() if name in WITNESSES}
-    answers = {name: _answers(oracle, drawn) for name, oracle in on_all.items()}
-    result = BlockResult(start, stop, [], [], 0, 0, {})
-    findings: list[Finding] = []
-    arbitrated = entries = 0
+    hearing = Hearing(drawn, oracles)
+    outcomes, disputes, entries = [], [], 0
     coverage: dict[str, int] = {}
-    for i, one in enumerate(drawn):
-        given = {name: block[i] for name, block in answers.items()}
-        entries += sum(g.size for g in given["manual"].gradients.values())
+    for i, (one, screening) in enumerate(zip(drawn, hearing.screenings, strict=True)):
+        entries += sum(g.size for g in hearing.answers["manual"][i].gradients.values())
         _add_counts(coverage, dict.fromkeys(_coverage_keys(one), 1))
-        screening = screen(one.problem, given)
-        spelled = "AGREE"
-        if not screening.passed or audited(plan, one.index):
-            given |= {name: _answers(oracle, [one])[0] for name, oracle in witnesses.items()}
-            judgement = judge(one.problem, given, screened=screening)
-            arbitrated += 1
-            spelled = judgement.verdict
-            if spelled != "AGREE":
-                findings.append(finding_of(one, given, judgement))
-        worst = screening.worst
-        result.outcomes.append(
-            Outcome(
-                one.index,
-                spelled,
-                worst.scaled,
-                worst.tensor,
-                f"{worst.left}, {worst.right}" if worst.left else "",
-            )
+        disputed = screening.comparable and not screening.passed
+        if audited(plan, one.index) or not screening.comparable:
+            verdict = hearing.judge(i)
+        else:
+            verdict = HELD if disputed else "AGREE"
+        if disputed:
+            kind = kind_of(one.problem.network, one.cell.dtype, screening.outside)
+            disputes.append(Dispute(one.index, kind, screening.alone, verdict != HELD))
+        outcomes.append(
+            Outcome(one.index, verdict, screening.worst, screening.tensor, screening.between)
         )
+    findings = merge_findings(hearing.findings)
+    return BlockResult(start, stop, outcomes, findings, hearing.heard, entries, coverage, disputes)
+
+
+def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
+    """Judge the disputes whose indices are given, whatever their kind."""
+    hearing = Hearing([draw(plan.seed, index) for index in work.proofs], oracles)
+    outcomes = [
+        Outcome(index, hearing.judge(i), screening.worst, screening.tensor, screening.between)
+        for i, (index, screening) in enumerate(zip(work.proofs, hearing.screenings, strict=True))
+    ]
+    findings = merge_findings(hearing.findings)
+    return BlockResult(work.start, work.stop, outcomes, findings, hearing.heard, 0, {})
+
+
+class Hearing:
+    """Some problems before the judge: what every oracle answers, and what the screen saw."""
+
+    def __init__(self, drawn: list[Drawn], oracles: Mapping[str, Oracle]) -> None:
+        self._drawn = drawn
+        # Witnesses are heard where the judge has something to show: see the judge's word on them.
+        self._witnesses = [oracle for name, oracle in oracles.items() if name in WITNESSES]
+        self.answers = {
+            name: _answers(oracle, drawn)
+            for name, oracle in oracles.items()
+            if name not in WITNESSES
+        }
+        self.screenings = screen_all([one.problem for one in drawn], self.answers)
+        self.findings: list[Finding] = []
+        self.heard = 0
+
+    def judge(self, i: int) -> str:
+        """Ask the arbiter about one of the problems; return the verdict and keep the finding."""
+        one, given = self._drawn[i], {name: of_all[i] for name, of_all in self.answers.items()}
+
+        def witnesses() -> dict[str, Answer]:
+            called = {oracle.name: _answers(oracle, [one])[0] for oracle in self._witnesses}
+            given.update(called)
+            return called
+
+        found = judge(one.problem, given, screened=self.screenings[i], witnesses=witnesses)
+        self.heard += 1
+        if found.verdict != "AGREE":
+            self.findings.append(finding_of(one, given, found))
+        return found.verdict
+
+
+def with_proofs(block: BlockResult, proofs: BlockResult) -> BlockResult:
+    """Return a block with the verdicts of those of its disputes that were proven."""
+    proven = {outcome.index: outcome for outcome in proofs.outcomes}
     return msgspec.structs.replace(
-        result,
-        findings=merge_findings(findings),
-        arbitrated=arbitrated,
-        entries=entries,
-        coverage=coverage,
+        block,
+        outcomes=[proven.get(outcome.index, outcome) for outcome in block.outcomes],
+        findings=merge_findings([*block.findings, *proofs.findings]),
+        arbitrated=block.arbitrated + proofs.arbitrated,
     )
 
 
@@ -131,6 +201,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
         sum(part.arbitrated for part in parts),
         sum(part.entries for part in parts),
         coverage,
+        [dispute for part in parts for dispute in part.disputes],
     )
 
 
@@ -141,13 +212,8 @@ def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judg
 
 
 def audited(plan: Plan, index: int) -> bool:
-    """Say whether the arbiter judges this problem whatever the screen says: a fixed share of all.
-
-    The index is spread over 2^64 by an odd multiplier (Knuth's multiplicative hash), so the share
-    is even over the cells, and the same for every run of the seed.
-    """
-    spread = (index + plan.seed) * 0x9E3779B97F4A7C15 % 2**64
-    return spread < plan.arbiter_share * 2**64
+    """Say whether the arbiter judges this problem whatever the screen says."""
+    return sampled(plan.seed, index, plan.arbiter_share)
 
 
 def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list[OracleStatus]:
@@ -175,6 +241,7 @@ class Tally:
         self.findings: list[Finding] = []
         self._coverage: dict[str, int] = {}
         self._cells: dict[tuple[str, ...], CellCounter] = {}
+        self._kinds: dict[str, KindCounter] = {}
 
     def add(self, result: BlockResult) -> None:
         """Count one block."""
@@ -186,6 +253,21 @@ class Tally:
         for outcome in result.outcomes:
             _add_counts(self.verdicts, {outcome.verdict: 1})
             self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
+        verdicts = {outcome.index: outcome.verdict for outcome in result.outcomes}
+        for dispute in result.disputes:
+            counter = self._kinds.setdefault(dispute.kind, KindCounter())
+            counter.add(dispute.index, verdicts[dispute.index])
+
+    def kinds(self, seed: int) -> Iterator[DisputeKind]:
+        """Yield one record a kind of dispute."""
+        for kind in sorted(self._kinds):
+            counter = self._kinds[kind]
+            yield DisputeKind(
+                kind=kind,
+                count=counter.n,
+                verdicts=counter.verdicts,
+                first=f"{seed}:{counter.first}",
+            )
 
     def cells(self, seed: int) -> Iterator[Cell]:
         """Yield one record a cell."""
@@ -230,6 +312,21 @@ class CellCounter:
         _add_counts(self.histogram, {decade(outcome.scaled): 1})
         if (-outcome.scaled, outcome.index) < (-self.worst.scaled, self.worst.index):
             self.worst = outcome
+
+
+class KindCounter:
+    """The counters of one kind of dispute."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.verdicts: dict[str, int] = {}
+        self.first = 2**64
+
+    def add(self, index: int, verdict: str) -> None:
+        """Count one dispute, HELD or proven."""
+        self.n += 1
+        _add_counts(self.verdicts, {verdict: 1})
+        self.first = min(self.first, index)
 
 
 def _add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:

@@ -50,6 +50,9 @@ def report(
     arbiter_share: Annotated[
         float, typer.Option(help="Share of the agreeing problems that are proven all the same.")
     ] = 0.02,
+    per_kind: Annotated[
+        int, typer.Option(help="So many disputes of each kind are proven; the rest is sampled.")
+    ] = 16,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")
@@ -82,6 +85,7 @@ def report(
         oracles=tuple(oracle or Plan().oracles),
         sections=() if run_only else tuple(SECTIONS),
         arbiter_share=arbiter_share,
+        per_kind=per_kind,
     )
     try:
         with progress_bar() as progress:

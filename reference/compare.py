@@ -1,7 +1,9 @@
 """Distances between two answers, tensor by tensor. No thresholds: "far" is the judge's word."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,75 @@ class Distance:
     ulp: float
     index: tuple[int, ...]
     values: tuple[float, float]
+
+
+class Apart(NamedTuple):
+    """How far two answers are apart, the loss first, then tensor by tensor as the left has them.
+
+    `difference` is the largest |left − right|, not finite where an entry of either is not;
+    `scale` is the left tensor's largest finite magnitude.
+    """
+
+    tensors: list[str]
+    difference: list[float]
+    scale: list[float]
+
+
+def apart(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Apart]:
+    """Compare many pairs of answers at once: every tensor of one dtype in one sweep.
+
+    A tensor that the right answer lacks, or has in another shape or dtype, is infinitely far.
+    """
+    found: dict[int, Apart] = {}
+    sweeps: dict[Any, _Sweep] = {}
+    for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
+        ours = [np.asarray(left.loss), *left.gradients.values()]
+        theirs = [np.asarray(right.loss), *map(right.gradients.get, left.gradients)]
+        shapes, dtype = [a.shape for a in ours], ours[0].dtype
+        alike = all(b is not None and b.dtype == dtype for b in theirs)
+        if alike and shapes == [b.shape for b in theirs if b is not None]:
+            if dtype not in sweeps:
+                sweeps[dtype] = _Sweep([], [], [], [])
+            sweeps[dtype].pairs.append(k)
+            sweeps[dtype].ours.extend(ours)
+            sweeps[dtype].theirs.extend(theirs)
+            sweeps[dtype].ends.append(len(sweeps[dtype].ours))
+        else:
+            each = [
+                distance(name, "", "", a, np.empty(0) if b is None else b)
+                for name, a, b in zip(("loss", *left.gradients), ours, theirs, strict=True)
+            ]
+            differences = [one.difference for one in each]
+            found[k] = Apart(["loss", *left.gradients], differences, [1.0] * len(each))
+    for sweep in sweeps.values():
+        differences, scales = sweep.distances()
+        for k, (start, end) in zip(sweep.pairs, pairwise([0, *sweep.ends]), strict=True):
+            names = ["loss", *lefts[k].gradients]
+            found[k] = Apart(names, differences[start:end], scales[start:end])
+    return [found[k] for k in range(len(lefts))]
+
+
+class _Sweep(NamedTuple):
+    """Tensors of one dtype from many pairs, one after another; a pair's end where its `ends` is."""
+
+    pairs: list[int]
+    ours: list[Any]
+    theirs: list[Any]
+    ends: list[int]
+
+    def distances(self) -> tuple[list[float], list[float]]:
+        """Return the largest difference in each tensor, and the tensor's largest magnitude."""
+        base, other = (np.concatenate(tensors, axis=None) for tensors in (self.ours, self.theirs))
+        starts = np.cumsum([0, *(a.size for a in self.ours[:-1])])
+        with np.errstate(all="ignore"):
+            magnitudes = np.abs(base)
+            scale = np.maximum.reduceat(magnitudes, starts)
+            if not np.isfinite(scale).all():  # an infinite scale would let anything pass
+                scale = np.maximum.reduceat(
+                    np.where(np.isfinite(magnitudes), magnitudes, 0), starts
+                )
+            difference = np.maximum.reduceat(np.abs(base - other), starts)
+        return difference.tolist(), scale.tolist()
 
 
 def compare(left: Answer, right: Answer) -> list[Distance]:

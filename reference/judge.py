@@ -6,7 +6,8 @@ gradient (`oracles.certified`), carries rounding through the network (`oracles.w
 who is right.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray
-from reference.compare import Distance, distance
+from reference.compare import Apart, apart
 from reference.oracles import Answer
 from reference.oracles.certified import Certificate, Doubles, certify
 from reference.rounding.evidence import Evidence, gather
@@ -78,10 +78,20 @@ STRENGTHS = (
 
 @dataclass(frozen=True)
 class Screening:
-    """What the cheap look at a problem found: whether all is near, and the largest distance."""
+    """What the cheap look at a problem found: whether all is near, and what is farthest.
+
+    `comparable`: there are two whole answers, and nobody crashed. `worst` is the largest distance
+    on a tensor's own scale, `between` whom. `outside` has, for each oracle that leaves the screen,
+    the first tensor back from the loss that does, and by how much; `alone`: that is every one.
+    """
 
     passed: bool
-    worst: Distance
+    comparable: bool = False
+    alone: bool = False
+    worst: float = 0.0
+    tensor: str = ""
+    between: str = ""
+    outside: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,71 +136,59 @@ class Judgement:
 
 # -- the screen -----------------------------------------------------------------------------------
 
-_NOTHING = Distance("", "", "", 0.0, 0.0, 0.0, (), (0.0, 0.0))
-
 
 def screen(problem: Problem, answers: Mapping[str, Answer]) -> Screening:
+    """Screen one problem."""
+    return screen_all([problem], {name: [answer] for name, answer in answers.items()})[0]
+
+
+def screen_all(
+    problems: Sequence[Problem], answers: Mapping[str, Sequence[Answer]]
+) -> list[Screening]:
     """Compare every answer with the first, tensor by tensor, to the tensor's own size.
 
-    What is left out, and what is not finite, is for the arbiter.
+    What is left out, and what is not finite, is for the arbiter; witnesses are not asked.
     """
-    ok = [answer for answer in answers.values() if answer.status == "ok"]
-    crashed = any(answer.status == "crashed" for answer in answers.values())
-    if sum(answer.oracle not in WITNESSES for answer in ok) < 2:
-        return Screening(False, _NOTHING)
-    first = ok[0]
-    names = list(first.gradients)
-    whole = 2 * len(problem.network.layers) + len(problem.parameters) + 1
-    if first.oracle in COMPARABLE and len(names) != whole:
-        return Screening(False, _NOTHING)
-    tensors = [np.asarray(first.loss), *first.gradients.values()]
-    shapes = [t.shape for t in tensors]
-    starts = np.cumsum([0, *(t.size for t in tensors[:-1])])
-    base = np.concatenate([t.ravel() for t in tensors])
-    unit = float(np.finfo(problem.dtype).eps) / 2
-    passed, worst_scaled, worst = not crashed, -1.0, (0, ok[1])
-    with np.errstate(all="ignore"):
-        magnitudes = np.abs(base)
-        scale = np.maximum.reduceat(magnitudes, starts).astype(np.float64)
-        if not np.isfinite(scale).all():  # an infinite scale would let anything pass
-            magnitudes[~np.isfinite(magnitudes)] = 0
-            scale = np.maximum.reduceat(magnitudes, starts).astype(np.float64)
-        for other in ok[1:]:
-            theirs = _tensors(other, names)
-            if any(
-                t is None or t.shape != shape or t.dtype != base.dtype
-                for t, shape in zip(theirs, shapes, strict=True)
-            ):
-                return Screening(False, _first_mismatch(first, other, names))
-            flat = np.concatenate([t.ravel() for t in theirs])
-            apart = np.maximum.reduceat(np.abs(flat - base), starts).astype(np.float64)
-            if other.oracle not in WITNESSES:
-                passed = passed and bool((apart <= SCREEN * unit * scale).all())
-            scaled = np.where(apart == 0, 0.0, apart / scale)
-            scaled = np.where(np.isnan(scaled), np.inf, scaled)
-            k = int(np.argmax(scaled))
-            if scaled[k] > worst_scaled:
-                worst_scaled, worst = float(scaled[k]), (k, other)
-    k, other = worst
-    name, theirs = ("loss", *names)[k], _tensors(other, names)
-    return Screening(passed, distance(name, first.oracle, other.oracle, tensors[k], theirs[k]))
+    heard = [of_all for name, of_all in answers.items() if name not in WITNESSES]
+    complete: list[bool] = []
+    lefts: list[Answer] = []
+    rights: list[Answer] = []
+    pairs: list[int] = []  # of which problem each pair is
+    for k, problem in enumerate(problems):
+        given = [of_all[k] for of_all in heard]
+        ok = [answer for answer in given if answer.status == "ok"]
+        whole = 2 * len(problem.network.layers) + len(problem.parameters) + 1
+        if ok and ok[0].oracle in COMPARABLE and len(ok[0].gradients) != whole:
+            ok = []
+        complete.append(len(ok) > 1 and all(answer.status != "crashed" for answer in given))
+        lefts += ok[:1] * (len(ok) - 1)
+        rights += ok[1:]
+        pairs += [k] * (len(ok) - 1)
+    seen: list[list[tuple[Answer, Answer, Apart]]] = [[] for _ in problems]
+    for k, left, right, found in zip(pairs, lefts, rights, apart(lefts, rights), strict=True):
+        seen[k].append((left, right, found))
+    return list(map(_screening, problems, complete, seen))
 
 
-def _tensors(answer: Answer, names: list[str]) -> list[Any]:
-    return [np.asarray(answer.loss), *(answer.gradients.get(name) for name in names)]
-
-
-def _first_mismatch(first: Answer, other: Answer, names: list[str]) -> Distance:
-    for name in names:
-        theirs = other.gradients.get(name, np.empty(0))
-        found = distance(name, first.oracle, other.oracle, first.gradients[name], theirs)
-        if not np.isfinite(found.difference):
-            return found
-    return distance("loss", first.oracle, other.oracle, _array(first.loss), _array(other.loss))
-
-
-def _array(value: FloatArray | None) -> FloatArray:
-    return np.empty(0) if value is None else np.asarray(value)
+def _screening(
+    problem: Problem, complete: bool, seen: Sequence[tuple[Answer, Answer, Apart]]
+) -> Screening:
+    limit = SCREEN * float(np.finfo(problem.dtype).eps) / 2
+    worst, tensor, between = 0.0, "", ""
+    outside = {}
+    for left, right, found in seen:
+        for name, difference, scale in zip(*found, strict=True):
+            if not difference:
+                scaled = 0.0
+            else:
+                scaled = difference / scale if scale and difference == difference else math.inf
+            if scaled > worst or not between:
+                worst, tensor, between = scaled, name, f"{left.oracle}, {right.oracle}"
+            if right.oracle not in outside and not difference <= limit * scale:
+                outside[right.oracle] = name, scaled
+    alone = len(outside) == len(seen)
+    passed = complete and not outside
+    return Screening(passed, complete, alone, worst, tensor, between, outside)
 
 
 # -- the judge ------------------------------------------------------------------------------------
@@ -203,10 +201,12 @@ def judge(
     screened: Screening | None = None,
     certificate: Certificate | None = None,
     subject: str = "manual",
+    witnesses: Callable[[], Mapping[str, Answer]] = dict,
 ) -> Judgement:
     """Prove the gradient and say which answers it admits.
 
     The subject is what is on trial: it is excused nothing that a framework does not need.
+    `witnesses` are heard only where there is something to show.
     """
     if screened is None:
         screened = screen(problem, answers)
@@ -216,6 +216,10 @@ def judge(
     )
     findings = tuple(finding for name in ok for finding in bench.examine(name))
     kind, who = _verdict(bench, findings, answers, screened.passed)
+    if kind != "AGREE":
+        called = {n: answer for n, answer in witnesses().items() if answer.status == "ok"}
+        ok |= called  # the bench looks at the same mapping
+        findings += tuple(finding for name in called for finding in bench.examine(name))
     digits = {
         name: lost
         for name in ok
@@ -283,6 +287,8 @@ class Bench:
         self.unit = float(np.finfo(self.problem.dtype).eps) / 2
         self._radii: dict[Rounding, Radii] = {} if known is None else known
         self._errors: dict[tuple[str, str], Doubles | None] = {}
+        self._beyond: dict[tuple[str, str, Rounding], float | None] = {}
+        self._scales: dict[str, float] = {}
 
     @property
     def judged(self) -> list[str]:
@@ -337,8 +343,7 @@ class Bench:
             allowed, reasons = self.allowed(oracle, tensor, strength)
             if self.held_to_screen and strength is not TIGHT:
                 # AGREE claims no more than the screen sees: nearness on the tensor's own scale.
-                scale = _largest_finite(self.certificate[tensor].high)
-                allowed = np.maximum(allowed, 2 * SCREEN * self.unit * scale)
+                allowed = np.maximum(allowed, 2 * SCREEN * self.unit * self.scale(tensor))
             with np.errstate(invalid="ignore"):
                 outside = ~((errors <= allowed) | np.isinf(allowed))
             if not outside.any():
@@ -361,9 +366,8 @@ class Bench:
         best = self.best_reference(oracle, tensor, strength) if held else None
         if best is None:
             return radius, np.zeros(radius.shape, bool)
-        scale = _largest_finite(self.certificate[tensor].high)
         # By custom digits may be lost, but not by ours where a framework keeps them.
-        sharp = jump + max(FACTOR * best, FLOOR * self.unit * scale)
+        sharp = jump + max(FACTOR * best, FLOOR * self.unit * self.scale(tensor))
         errors = self.errors(oracle, tensor)
         if errors is not None and (errors > sharp).any():
             sharp = np.maximum(sharp, jump + CHANCE * self.radii(PROBABLE).radius[tensor])
@@ -372,20 +376,31 @@ class Bench:
 
     def best_reference(self, oracle: str, tensor: str, strength: Rounding) -> float | None:
         """Return the largest error of the better reference on this tensor, jumps left out."""
-        jump = self.radii(strength).jump[tensor]
-        radius = self.radii(strength).radius[tensor]
-        found = []
-        for name in COMPARABLE:
-            if name == oracle or name not in self.answers:
-                continue
-            errors = self.errors(name, tensor)
-            if errors is None:
-                continue
-            with np.errstate(invalid="ignore"):
-                beyond = np.where(np.isinf(radius), 0.0, np.maximum(errors - jump, 0.0))
-            if np.isfinite(beyond).all():
-                found.append(float(beyond.max(initial=0.0)))
-        return min(found, default=None)
+        others = [name for name in COMPARABLE if name != oracle and name in self.answers]
+        found = [self.largest_error(name, tensor, strength) for name in others]
+        return min((error for error in found if error is not None), default=None)
+
+    def largest_error(self, oracle: str, tensor: str, strength: Rounding) -> float | None:
+        """Return the largest error of an answer, jumps left out; None where there is no number."""
+        key = (oracle, tensor, strength)
+        if key not in self._beyond:
+            errors, found = self.errors(oracle, tensor), self.radii(strength)
+            self._beyond[key] = None
+            if errors is not None:
+                radius, jump = found.radius[tensor], found.jump[tensor]
+                with np.errstate(invalid="ignore"):
+                    beyond = np.where(np.isinf(radius), 0.0, np.maximum(errors - jump, 0.0))
+                largest = float(beyond.max(initial=0.0))
+                self._beyond[key] = largest if math.isfinite(largest) else None
+        return self._beyond[key]
+
+    def scale(self, tensor: str) -> float:
+        """Return the largest finite magnitude of a tensor's proven value."""
+        if tensor not in self._scales:
+            magnitudes = np.abs(self.certificate[tensor].high)
+            finite = np.where(np.isfinite(magnitudes), magnitudes, 0.0)
+            self._scales[tensor] = float(finite.max(initial=0.0))
+        return self._scales[tensor]
 
     def choices_differ(self) -> bool:
         """Say whether answers differ where the proven gradient is a ball of slopes."""
@@ -443,8 +458,3 @@ def _worst(errors: Doubles, allowed: Doubles) -> tuple[int, ...]:
         ratio = np.where(errors == 0, 0.0, errors / allowed)
         ratio = np.where(np.isinf(allowed), 0.0, np.where(np.isnan(ratio), np.inf, ratio))
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
-
-
-def _largest_finite(values: Doubles) -> float:
-    magnitudes = np.abs(values)
-    return float(np.where(np.isfinite(magnitudes), magnitudes, 0.0).max(initial=0.0))

@@ -171,6 +171,18 @@ class Finding(Record, frozen=True, tag="finding"):
     sentence: str = ""
 
 
+class DisputeKind(Record, frozen=True, tag="disputes"):
+    """Disputes that look alike before a proof: who leaves the screen, where, and by how much.
+
+    `verdicts` counts those that were proven by their verdict, and the others as HELD.
+    """
+
+    kind: str
+    count: int
+    verdicts: dict[str, int] = {}
+    first: str = ""  # "seed:index"
+
+
 class Convention(Record, frozen=True, tag="convention"):
     """A row of the ledger: what each implementation answers in one situation of one operation."""
 
@@ -264,7 +276,17 @@ class Bench(Record, frozen=True, tag="bench"):
 
 
 AnyRecord = (
-    Run | Cell | Finding | Convention | Accuracy | TrialRow | Claim | Coverage | Limit | Bench
+    Run
+    | Cell
+    | Finding
+    | DisputeKind
+    | Convention
+    | Accuracy
+    | TrialRow
+    | Claim
+    | Coverage
+    | Limit
+    | Bench
 )
 _ORDER: tuple[type[Record], ...] = AnyRecord.__args__
 _SORTED_BY_CONTENT = (Cell, Finding)

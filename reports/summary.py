@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.records import Cell, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
+from reports.records import Cell, DisputeKind, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
 
 NAMES = {
     "manual": "the hand-written gradient",
@@ -38,6 +38,7 @@ KINDS = {
     for kind in (
         Kind("AGREE", "✓", 0, "all answers lie inside the screen"),
         Kind("ROUNDING", "≈", 2, "they differ, and each is within proven rounding of the truth"),
+        Kind("HELD", "⋯", 2, "they differ like others that were proven: counted with their kind"),
         Kind("CONVENTION", "◇", 3, "a kink: different slopes were chosen, each of them admissible"),
         Kind("PRECISION", "◔", 4, "right by custom, but digits are lost"),
         Kind("DEVIATES", "✕", 5, "outside the proven bound: wrong"),
@@ -248,7 +249,8 @@ class Summary:
         """
         if not any(oracle.name != "complex_step" for oracle in self.present()):
             return 0
-        judged = sum(n for v, n in self.verdicts.items() if kind_of(v).name != "SKIPPED")
+        unjudged = ("SKIPPED", "HELD")
+        judged = sum(n for v, n in self.verdicts.items() if kind_of(v).name not in unjudged)
         return max(0, min(self.run.problems - self.run.unfinished, judged))
 
     def _judgement(self) -> str:
@@ -272,6 +274,12 @@ class Summary:
 
     def _reservations(self) -> list[str]:
         sentences = []
+        if held := self.count("HELD"):
+            kinds = sum("HELD" in kind.verdicts for kind in of_type(self.records, DisputeKind))
+            sentences.append(
+                f"{held:,} more differ as others do that were proven, "
+                f"and are counted under their {count_of(kinds, 'kind')}."
+            )
         deviating = [
             (name, sum(n for v, n in self.verdicts.items() if _deviates(v, name)))
             for name in ("torch", "jax")

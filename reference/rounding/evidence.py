@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from manual_backprop.network import Network
 from reference.arithmetic.balls import Ball, precision
 from reference.arithmetic.local import at_number, at_row, constants
 from reference.oracles.certified import Certificate, loss_terms, operations
@@ -70,7 +71,7 @@ def gather(
     evidence = Evidence(
         tensor=tensor,
         entry=entry,
-        operation=operation_at(certificate, step),
+        operation=operation_at(certificate.problem.network, step),
         step=step,
         answers={name: repr(value) for name, value in values.items()},
         enclosure=enclosure_of(leaf.ball(entry), bool(leaf.thick[entry])),
@@ -138,9 +139,8 @@ def _first_step(
     return next((name for name in certificate.leaves if name in outside), tensor)
 
 
-def operation_at(certificate: Certificate, step: str) -> str:
+def operation_at(network: Network, step: str) -> str:
     """Return the operation whose backward makes the cotangent at a step."""
-    network = certificate.problem.network
     if step == "loss" or step == f"layers.{len(network.layers) - 1}.a":
         return network.loss
     if step.endswith(".z"):

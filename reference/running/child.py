@@ -18,7 +18,7 @@ import msgspec
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
-from reference.campaign import Plan, run_block, statuses
+from reference.campaign import Plan, Work, run, statuses
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
 from reference.running.sections import section
@@ -32,14 +32,13 @@ _T = TypeVar("_T")
 
 
 class Block(msgspec.Struct, frozen=True, tag=True):
-    """Run the problems at these positions; `absent` oracles crash here, for the reason given.
+    """Do this work on a block; `absent` oracles crash here, for the reason given.
 
     One by one, each problem is a part of its own, sent as soon as it is done.
     """
 
     plan: Plan
-    start: int
-    stop: int
+    work: Work
     absent: dict[str, str] = {}
     one_by_one: bool = False
 
@@ -180,13 +179,13 @@ class Server:
                 watched.append(Watched(oracle, name, self._tell, self._used))
                 oracles[name] = watched[-1]
         if not block.one_by_one:
-            yield encoded(run_block(block.plan, block.start, block.stop, oracles))
+            yield encoded(run(block.plan, block.work, oracles))
             return
-        for position in range(block.start, block.stop):
+        for position in range(block.work.size):
             self._tell(Mark("", position))
             for one in watched:
                 one.position = position
-            yield encoded(run_block(block.plan, position, position + 1, oracles))
+            yield encoded(run(block.plan, block.work.part(position, position + 1), oracles))
 
     def _oracles(self, names: tuple[str, ...]) -> Mapping[str, Oracle]:
         if names not in self._loaded:

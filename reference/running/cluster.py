@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan
+from reference.campaign import BlockResult, Plan, Work
 from reference.running.isolation import Setting, Worker
 from reference.running.pace import Pace
 from reference.running.workers import AHEAD
@@ -64,10 +64,10 @@ class DaskPool:
         future: Future[list[Record]] = self._executor.submit(_section, name)
         return future
 
-    def submit(self, plan: Plan, start: int, stop: int) -> "Future[BlockResult]":
-        """Run a block on the cluster."""
+    def submit(self, plan: Plan, work: Work) -> "Future[BlockResult]":
+        """Do a piece of work on the cluster."""
         future: Future[BlockResult] = self._executor.submit(
-            _block, msgspec.json.encode(plan), start, stop
+            _work, msgspec.json.encode(plan), msgspec.json.encode(work)
         )
         return future
 
@@ -96,5 +96,6 @@ def _section(name: str) -> list[Record]:
     return _worker().section(name)
 
 
-def _block(plan: bytes, start: int, stop: int) -> BlockResult:
-    return _worker().block(msgspec.json.decode(plan, type=Plan), start, stop)
+def _work(plan: bytes, work: bytes) -> BlockResult:
+    decoded = msgspec.json.decode(plan, type=Plan), msgspec.json.decode(work, type=Work)
+    return _worker().block(*decoded)

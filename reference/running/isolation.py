@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
 import msgspec
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan, merge_results
+from reference.campaign import BlockResult, Plan, Work, merge_results
 from reference.running.child import (
     Block,
     Done,
@@ -94,15 +94,15 @@ class Worker:
         (content,) = self._twice(Section(name))
         return [decode(line) for line in msgspec.msgpack.decode(content, type=list[bytes])]
 
-    def block(self, plan: Plan, start: int, stop: int) -> BlockResult:
-        """Run a block, whatever becomes of the process."""
+    def block(self, plan: Plan, work: Work) -> BlockResult:
+        """Do a piece of work, whatever becomes of the process."""
         for _ in range(2):
             try:
-                return _only(self._results(Block(plan, start, stop)))
+                return _only(self._results(Block(plan, work)))
             except Failed as failed:
                 if failed.reason not in KILLED:
                     break  # a kill may have come from outside, and then nothing is wrong here
-        return self._one_by_one(plan, start, stop)
+        return self._one_by_one(plan, work)
 
     def close(self) -> None:
         """End the process at once, and for good."""
@@ -110,24 +110,21 @@ class Worker:
             self._stopped = True
             self._end()
 
-    def _one_by_one(self, plan: Plan, start: int, stop: int) -> BlockResult:
+    def _one_by_one(self, plan: Plan, work: Work) -> BlockResult:
         parts: list[BlockResult] = []
-        position = start
-        while position < stop:
+        while len(parts) < work.size:
+            rest = work.part(len(parts), work.size)
             try:
-                for part in self._results(Block(plan, position, stop, one_by_one=True)):
-                    parts.append(part)
-                    position = part.stop
+                parts += self._results(Block(plan, rest, one_by_one=True))
             except Failed:
-                parts.append(self._alone(plan, position))
-                position += 1
+                parts.append(self._alone(plan, work.part(len(parts), len(parts) + 1)))
         return merge_results(parts)
 
-    def _alone(self, plan: Plan, position: int) -> BlockResult:
+    def _alone(self, plan: Plan, work: Work) -> BlockResult:
         """Ask about one problem with more and more of the oracles that fail on it left out."""
         absent: dict[str, str] = {}
         while True:
-            request = Block(plan, position, position + 1, dict(absent), one_by_one=True)
+            request = Block(plan, work, dict(absent), one_by_one=True)
             try:
                 return _only(self._results(request, patient=True))
             except Failed as failed:
@@ -137,9 +134,10 @@ class Worker:
                 absent[failed.oracle] = failed.reason
         absent = dict.fromkeys(plan.oracles, reason) | absent
         try:
-            return _only(self._results(Block(plan, position, position + 1, absent), patient=True))
+            return _only(self._results(Block(plan, work, absent), patient=True))
         except Failed as failed:
-            where = f"{plan.seed}:{plan.selection().index(position)}"
+            index = work.proofs[0] if work.proofs else plan.selection().index(work.start)
+            where = f"{plan.seed}:{index}"
             raise InvalidInput(f"{where} cannot be drawn or judged: {failed.reason}") from None
 
     def _results(self, block: Block, patient: bool = False) -> Iterator[BlockResult]:
@@ -161,7 +159,7 @@ class Worker:
         self._asked += 1
         problems = 1
         if isinstance(request, Block) and not request.one_by_one:
-            problems = request.stop - request.start
+            problems = request.work.size
         mark = Mark(first=START if self._asked == 1 else "")
         longest = silent = 0.0
         failure: Failure | None = None
@@ -212,10 +210,7 @@ class Worker:
     def _failed(self, reason: str, mark: Mark, request: Request) -> Exception:
         if self._stopped:
             return Stopped()
-        position = mark.position
-        if isinstance(request, Block) and position < 0:
-            position = request.start
-        return Failed(reason, mark.oracle, position)
+        return Failed(reason, mark.oracle, mark.position)
 
     def _raise(self, failure: Failure, mark: Mark, request: Request) -> None:
         if failure.kind == "InvalidInput":
@@ -269,6 +264,19 @@ class Worker:
         process.wait()
         with suppress(OSError):  # what it was being told is lost with it
             _pipe(process.stdin).close()
+
+
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C off what takes a moment and has to be finished; a second one is not heard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class no_interrupts:

@@ -1,8 +1,9 @@
 """The main job: a plan becomes finished blocks, the blocks become records, the records pages."""
 
 import shlex
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,11 @@ from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, Tally
 from reference.drawing.regimes import REGIMES
 from reference.problems import DTYPES
-from reference.running.isolation import Setting
+from reference.running.isolation import Setting, ctrl_c_waits
 from reference.running.store import NAME, Store
 from reference.running.workers import LocalPool, finish
-from reports.folder import claim_folder, write_report
-from reports.records import OracleStatus, Record, Run
+from reports.folder import WRITING, claim_folder, write_report
+from reports.records import OracleStatus, Record, ReportError, Run
 from reports.summary import Summary
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def report(
     claim_folder(out)
     store = Store(out)
     setting: Setting | None = None
+    tally, begun = Tally(), resume
     try:
         known = store.plan()
         if resume:
@@ -69,6 +71,9 @@ def report(
                 f"out={str(out)!r} holds an unfinished run; "
                 "--resume goes on with it, --fresh begins anew"
             )
+        if known:  # what a kill in the middle of the pages left
+            for left_over in out.glob(f"{WRITING}*"):
+                shutil.rmtree(left_over, ignore_errors=True)
         if known and resume and plan not in (_nothing_said(plan), known[0]):
             raise InvalidInput(
                 f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
@@ -77,29 +82,45 @@ def report(
         with _pool(workers, scheduler) as pool:
             setting = pool.setting(plan.oracles)
             plan = _begin(store, plan, setting, known if resume else None)
+            begun = True
+            # Kept from here on, so that the page of Ctrl-C need not read the blocks again.
+            for result in store.results():
+                tally.add(result)
             done = store.finished()
             left = [block for block in plan.blocks() if block[0] not in done]
             finished = plan.problems - sum(stop - start for start, stop in left)
             progress(finished, plan.problems)
             extra = [pool.section(name) for name in plan.sections]
-            for result in finish(plan, left, pool.submit, pool.ahead):
+            for result in finish(plan, left, pool.submit, pool.ahead, store.results()):
                 store.add(result)
+                tally.add(result)
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
             made = [record for future in extra for record in future.result()]
-        records = [*records_of(plan, store, setting), *made]
-        summary = write_report(out, records, {"seconds": time.monotonic() - began})
-        store.remove()
+        records = [*records_of(plan, tally, setting), *made]
+        summary = _written(out, records, {"seconds": time.monotonic() - began})
+        with ctrl_c_waits():
+            store.remove()
         return summary
     except KeyboardInterrupt:
-        again, partial = f"manual-backprop report --resume --out {shlex.quote(str(out))}", None
-        if setting is None and not resume:  # the plan is not stored yet
-            again = f"{command_of(plan)} --out {shlex.quote(str(out))}"
-        if setting is not None and store.finished():
-            partial = write_report(out, records_of(plan, store, setting))
-        raise Interrupted(partial, again) from None
+        again = "manual-backprop report --resume" if begun else command_of(plan)
+        partial = None
+        if setting is not None and tally.problems:
+            with ctrl_c_waits():
+                partial = _written(out, records_of(plan, tally, setting))
+        raise Interrupted(partial, f"{again} --out {shlex.quote(str(out))}") from None
     finally:
         store.close()
+
+
+def _written(
+    out: Path, records: Iterable[Record], timing: dict[str, float] | None = None
+) -> Summary:
+    """Write the report of finished blocks, which are kept if it cannot be written."""
+    try:
+        return write_report(out, records, timing)
+    except ReportError as error:
+        raise ReportError(f"{error}; the finished blocks are kept, --resume goes on") from None
 
 
 def _nothing_said(plan: Plan) -> Plan:
@@ -115,12 +136,9 @@ def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
     return DaskPool(scheduler)
 
 
-def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:
+def records_of(plan: Plan, tally: Tally, setting: Setting) -> Iterator[Record]:
     """Yield the records of everything finished so far."""
     environment, oracles = setting
-    tally = Tally()
-    for result in store.results():
-        tally.add(result)
     yield Run(
         command=command_of(plan),
         seed=plan.seed,
@@ -140,6 +158,7 @@ def records_of(plan: Plan, store: Store, setting: Setting) -> Iterator[Record]:
     )
     yield from tally.cells(plan.seed)
     yield from tally.findings
+    yield from tally.kinds(plan.seed)
     yield from tally.coverage()
 
 
@@ -157,6 +176,8 @@ def command_of(plan: Plan) -> str:
         words.append("--run-only")
     if plan.arbiter_share != default.arbiter_share:
         words += ["--arbiter-share", str(plan.arbiter_share)]
+    if plan.per_kind != default.per_kind:
+        words += ["--per-kind", str(plan.per_kind)]
     return shlex.join(words)
 
 

@@ -1,5 +1,6 @@
 """Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed."""
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -25,16 +26,26 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         try:
-            self._base = sqlite3.connect(self.path, timeout=0.2, isolation_level=None)
-            # The lock is taken by the first write and kept until the connection closes or dies.
-            self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._base.execute("PRAGMA synchronous = NORMAL")
-            self._base.execute("BEGIN EXCLUSIVE")
-            for statement in _SCHEMA.split(";"):
-                self._base.execute(statement)
-            self._base.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+            while not self._opened():  # whoever had it ended just now, and took the file along
+                self._base.close()
+        except (sqlite3.DatabaseError, OSError) as error:
             raise InvalidInput(_explained(self.path, error)) from None
+
+    def _opened(self) -> bool:
+        """Open and lock the file; say whether what is locked is what stands in the folder."""
+        # Closed again before SQLite opens it: closing any descriptor would drop the locks.
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        before = os.fstat(descriptor)
+        os.close(descriptor)
+        self._base = sqlite3.connect(self.path, timeout=0.2, isolation_level=None)
+        # The lock is taken by the first write and kept until the connection closes or dies.
+        self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._base.execute("PRAGMA synchronous = FULL")  # a power cut costs no finished block
+        self._base.execute("BEGIN EXCLUSIVE")
+        for statement in _SCHEMA.split(";"):
+            self._base.execute(statement)
+        self._base.execute("COMMIT")
+        return self.path.exists() and os.path.samestat(before, self.path.stat())
 
     def begin(self, plan: Plan, environment: dict[str, str]) -> None:
         """Start anew: forget every block and keep the plan."""
@@ -74,18 +85,28 @@ class Store:
 
     def results(self) -> Iterator[BlockResult]:
         """Yield the finished blocks in order, one in memory at a time."""
-        with _clear_errors(self.path):
-            for (packed,) in self._base.execute("SELECT result FROM blocks ORDER BY start"):
-                yield msgspec.msgpack.decode(zlib.decompress(packed), type=BlockResult)
+        # The blocks there are now: those added while this is read are left out.
+        for start in sorted(self.finished()):
+            with _clear_errors(self.path):
+                (packed,) = self._base.execute(
+                    "SELECT result FROM blocks WHERE start = ?", (start,)
+                ).fetchone()
+                result = msgspec.msgpack.decode(zlib.decompress(packed), type=BlockResult)
+            yield result
 
     def close(self) -> None:
         """Give up the lock; the file stays."""
         self._base.close()
 
     def remove(self) -> None:
-        """Close and delete the file: the report stands, nothing is left to resume."""
+        """Delete the file and close: the report stands, nothing is left to resume."""
+        # In this order: between closing and deleting, another run could begin in the file.
+        try:
+            self.path.unlink(missing_ok=True)
+        except PermissionError:  # a system that deletes no open file
+            self.close()
+            self.path.unlink(missing_ok=True)
         self.close()
-        self.path.unlink(missing_ok=True)
 
 
 class _clear_errors:
@@ -109,4 +130,6 @@ def _explained(path: Path, error: Exception) -> str:
         return f"out={str(path.parent)!r}: another run is writing this folder"
     if "full" in str(error):
         return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
+    if isinstance(error, (sqlite3.OperationalError, OSError)):
+        return f"{path}: cannot be read or written ({error}); what is finished is kept in it"
     return f"{path}: damaged, or not a campaign ({type(error).__name__}: {error})"

@@ -1,50 +1,91 @@
 """Hands blocks to worker processes, at most a few at a time, and yields what they come to."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan
-from reference.running.isolation import MEMORY, Setting, Worker
+from reference.campaign import BlockResult, Plan, Work, with_proofs
+from reference.running.docket import Docket
+from reference.running.isolation import MEMORY, Setting, Worker, ctrl_c_waits
 from reference.running.pace import Pace
 from reports.records import Record
 
-AHEAD = 64
-"""Blocks handed to the engine at once: a short queue keeps it busy, a long one keeps memory."""
+AHEAD = 16
+"""Blocks begun at once: few keep an engine busy, and what Ctrl-C loses of them is done again."""
 
 LOST_AT_MOST = 3
 """How often a cluster may lose all the machines that a block was given to."""
 
-Submit = Callable[[Plan, int, int], "Future[BlockResult]"]
+Submit = Callable[[Plan, Work], "Future[BlockResult]"]
 
 
 def finish(
-    plan: Plan, blocks: list[tuple[int, int]], submit: Submit, ahead: int = AHEAD
+    plan: Plan,
+    blocks: list[tuple[int, int]],
+    submit: Submit,
+    ahead: int = AHEAD,
+    done: Iterable[BlockResult] = (),
 ) -> Iterator[BlockResult]:
-    """Yield every block's result, as they finish; `submit` is any concurrent.futures engine."""
-    queue = iter(blocks)
-    waiting: dict[Future[BlockResult], tuple[int, int]] = {}
-    lost: dict[int, int] = {}
-    while True:
-        for block in islice(queue, max(0, ahead - len(waiting))):
-            waiting[submit(plan, *block)] = block
-        if not waiting:
-            return
-        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    """Yield every block's result, as they finish; `submit` is any concurrent.futures engine.
+
+    A block is screened, waits until all before it are, and then has those of its disputes proven
+    that the docket chooses. `done` are the blocks that an earlier run finished, in order.
+    """
+    docket, earlier = Docket(plan.seed, plan.per_kind), iter(done)
+    before = next(earlier, None)
+    queue, turns = iter(blocks), deque(start for start, _ in blocks)
+    screened: dict[int, BlockResult] = {}
+    engine = Engine(plan, submit)
+    while turns or engine.waiting:
+        for block in islice(queue, max(0, ahead - len(engine.waiting) - len(screened))):
+            engine.begin(Work(*block))
+        for of_block, result in engine.finished():
+            if of_block is None:
+                screened[result.start] = result
+            else:
+                yield with_proofs(of_block, result)
+        while turns and turns[0] in screened:
+            ready = screened.pop(turns.popleft())
+            while before is not None and before.start < ready.start:
+                docket.choose(before.disputes)
+                before = next(earlier, None)
+            chosen = docket.choose(ready.disputes)
+            if chosen:
+                engine.begin(Work(ready.start, ready.stop, chosen), ready)
+            else:
+                yield ready
+
+
+class Engine:
+    """The work that was handed over, with the block that its proofs belong to."""
+
+    def __init__(self, plan: Plan, submit: Submit) -> None:
+        self._plan, self._submit = plan, submit
+        self.waiting: dict[Future[BlockResult], tuple[Work, BlockResult | None]] = {}
+        self._lost: Counter[Work] = Counter()
+
+    def begin(self, work: Work, of_block: BlockResult | None = None) -> None:
+        """Hand a piece of work over."""
+        self.waiting[self._submit(self._plan, work)] = work, of_block
+
+    def finished(self) -> Iterator[tuple[BlockResult | None, BlockResult]]:
+        """Wait for some work to finish and yield it; what machines were lost with begins again."""
+        done, _ = wait(self.waiting, return_when=FIRST_COMPLETED)
         for future in done:
-            start, stop = waiting.pop(future)
+            work, of_block = self.waiting.pop(future)
             if not machines_lost(future):
-                yield future.result()
+                yield of_block, future.result()
                 continue
-            lost[start] = lost.get(start, 0) + 1
-            if lost[start] > LOST_AT_MOST:
+            self._lost[work] += 1
+            if self._lost[work] > LOST_AT_MOST:
                 raise InvalidInput(
-                    f"the cluster lost its workers again and again at the block {start} to {stop}; "
-                    "the finished blocks are kept, --resume goes on"
+                    "the cluster lost its workers again and again at the block "
+                    f"{work.start} to {work.stop}; the finished blocks are kept, --resume goes on"
                 )
-            waiting[submit(plan, start, stop)] = (start, stop)
+            self.begin(work, of_block)
 
 
 def machines_lost(future: "Future[BlockResult]") -> bool:
@@ -69,8 +110,9 @@ class LocalPool:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._close()
+            with ctrl_c_waits():
+                self._close()
+                self._threads.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown()
         self._close()
 
@@ -82,9 +124,9 @@ class LocalPool:
         """Make a section of the report in a worker."""
         return self._threads.submit(lambda: self._worker().section(name))
 
-    def submit(self, plan: Plan, start: int, stop: int) -> "Future[BlockResult]":
-        """Run a block in a worker."""
-        return self._threads.submit(lambda: self._worker().block(plan, start, stop))
+    def submit(self, plan: Plan, work: Work) -> "Future[BlockResult]":
+        """Do a piece of work in a worker."""
+        return self._threads.submit(lambda: self._worker().block(plan, work))
 
     def _worker(self) -> Worker:
         """Return the worker of this thread."""

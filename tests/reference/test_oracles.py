@@ -102,9 +102,9 @@ ALL = {**load(("manual", "torch", "complex_step")), "jax": PADDED}
 
 @given(problem=problems(regimes=("ordinary",)))
 def test_ours_is_never_the_one_that_deviates(problem: Problem) -> None:
-    """A framework may, alone: each has tails of its own in which it loses digits."""
+    """A framework may: each has tails of its own in which it loses digits."""
     verdict = judge(problem, {name: oracle.answer(problem) for name, oracle in ALL.items()})
-    assert verdict.kind != "DEVIATES" or verdict.who in (("torch",), ("jax",)), verdict.sentence
+    assert verdict.kind != "DEVIATES" or "manual" not in verdict.who, verdict.sentence
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan
+from reference.campaign import BlockResult, Plan, Work
 from reference.problems import cell
 from reference.running import isolation, pace
 from reference.running.isolation import Worker
@@ -90,7 +90,7 @@ def test_what_an_oracle_prints_and_reads_does_not_meet_the_wire() -> None:
 def test_a_worker_killed_from_outside_changes_nothing() -> None:
     worker = Worker()
     plan = msgspec.structs.replace(PLAN, oracles=("manual", "complex_step"), problems=40)
-    undisturbed = worker.block(plan, 0, 40)
+    undisturbed = worker.block(plan, Work(0, 40))
 
     def kill(pid: int) -> None:
         time.sleep(0.02)
@@ -100,9 +100,9 @@ def test_a_worker_killed_from_outside_changes_nothing() -> None:
     assert before is not None
     killer = threading.Thread(target=kill, args=[before])
     killer.start()
-    assert worker.block(plan, 0, 40) == undisturbed
+    assert worker.block(plan, Work(0, 40)) == undisturbed
     killer.join()
-    assert worker.block(plan, 0, 40) == undisturbed  # where it was killed between two blocks
+    assert worker.block(plan, Work(0, 40)) == undisturbed  # where it was killed between two blocks
     assert worker.pid != before
     worker.close()
 
@@ -110,7 +110,7 @@ def test_a_worker_killed_from_outside_changes_nothing() -> None:
 def test_a_problem_at_a_time_gives_what_the_block_gives() -> None:
     worker = Worker()
     plan = msgspec.structs.replace(PLAN, oracles=("manual", "complex_step"), problems=12)
-    assert worker._one_by_one(plan, 0, 12) == worker.block(plan, 0, 12)
+    assert worker._one_by_one(plan, Work(0, 12)) == worker.block(plan, Work(0, 12))
     worker.close()
 
 
@@ -119,7 +119,7 @@ def test_a_worker_is_renewed_after_so_many_blocks(monkeypatch: pytest.MonkeyPatc
     worker, pids = Worker(), []
     plan = msgspec.structs.replace(PLAN, oracles=("manual",))
     for _ in range(4):
-        worker.block(plan, 0, 1)
+        worker.block(plan, Work(0, 1))
         pids.append(worker.pid)
     assert pids[0] == pids[1] != pids[2] == pids[3]
     worker.close()
@@ -129,12 +129,12 @@ def test_a_worker_is_renewed_after_so_many_blocks(monkeypatch: pytest.MonkeyPatc
 def test_a_worker_that_holds_too_much_memory_is_renewed() -> None:
     worker = Worker(memory=1 << 30)
     plan = msgspec.structs.replace(PLAN, oracles=("manual",))
-    worker.block(plan, 0, 1)
+    worker.block(plan, Work(0, 1))
     first = worker.pid
-    worker.block(plan, 0, 1)
+    worker.block(plan, Work(0, 1))
     assert worker.pid == first
     worker._held = (1 << 29) + 1  # what its last reply might have said
-    worker.block(plan, 0, 1)
+    worker.block(plan, Work(0, 1))
     assert worker.pid != first
     assert 1 << 24 < worker._held < 1 << 29
     worker.close()
