@@ -21,6 +21,7 @@ from reports.summary import Summary, summary_json
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
 MARKER = ".manual-backprop-report"
+WRITING = ".manual-backprop-writing-"
 MARKER_TEXT = "A report of manual-backprop: its files here are replaced when it runs again.\n"
 PAGES: Mapping[str, Callable[[Summary], str]] = {
     "index.html": render_html,
@@ -175,7 +176,7 @@ def _replace(path: Path, files: Mapping[str, bytes]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path if path.exists() else path.parent
-    temporary = Path(tempfile.mkdtemp(prefix=".manual-backprop-writing-", dir=beside))
+    temporary = Path(tempfile.mkdtemp(prefix=WRITING, dir=beside))
     try:
         for name, content in files.items():
             with (temporary / name).open("wb") as file:
