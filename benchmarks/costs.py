@@ -1,4 +1,4 @@
-"""Measure what autodiff costs and write it down: docs/costs.json, docs/costs.svg, docs/costs.md.
+"""Measure what autodiff costs and write it down: docs/costs.json, .svg, .md and every report.
 
 python benchmarks/costs.py [--clock cpu]    measure (about four minutes on a quiet machine)
 python benchmarks/costs.py --write          write the page again from docs/costs.json
@@ -12,9 +12,11 @@ import msgspec
 
 from reference.bench.measure import Result
 from reference.bench.picture import picture
+from reference.bench.released import bench_records
 from reference.bench.steps import merged, steps, sweep
 from reference.bench.text import render
 from reference.oracles.environment import environment
+from reference.running import sections
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
@@ -52,6 +54,9 @@ def write(page: Page) -> None:
         rows = [row for row in shown.rows if row.section != "all threads"]
         shown = msgspec.structs.replace(shown, rows=rows)
     origin = f"Measured {page.date} on {page.machine}; {how}."
+    clock = "processor time" if page.clock == "cpu" else "wall clock"
+    told = f"Measured {page.date} on {page.machine}; one thread, {clock}."
+    sections.keep("bench", bench_records(shown.rows, told))
     text = "\n\n".join([BEGIN, origin, render(shown), END])
     path = DOCS / "costs.md"
     before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)

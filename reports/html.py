@@ -38,6 +38,7 @@ from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MOST_SIDES = 8
+MOST_BENCHED = 16
 BUDGETS: Mapping[Any, int] = {
     Cell: 3_000_000,
     Finding: 160_000,
@@ -47,7 +48,7 @@ BUDGETS: Mapping[Any, int] = {
     Claim: 120_000,
     Coverage: 20_000,
     Limit: 30_000,
-    Bench: 30_000,
+    Bench: 60_000,
 }
 
 
@@ -147,18 +148,27 @@ class BenchTable:
     title: str
     implementations: Sequence[str]
     rows: Sequence[tuple[str, Mapping[str, Bench]]]
+    origins: Sequence[str]
+
+    def best(self, by: Mapping[str, Bench]) -> float:
+        """Return the shortest time of a row; the floor alone is no implementation of a step."""
+        return min(
+            (b.seconds for name, b in by.items() if name != "floor" and b.seconds > 0),
+            default=math.nan,
+        )
 
 
 def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
-    """Put the implementations of one shape into one row."""
+    """Put the implementations of one shape into one row, the floor first."""
     tables = []
     for title, rows in grouped(records, "section").items():
         shapes: dict[str, dict[str, Bench]] = {}
         for row in rows:
             where = f"{row.shape}, batch {row.batch:,}, {row.dtype}"
             shapes.setdefault(where, {})[row.implementation] = row
-        names = list(dict.fromkeys(row.implementation for row in rows))
-        tables.append(BenchTable(title, names, list(shapes.items())))
+        names = sorted(dict.fromkeys(row.implementation for row in rows), key="floor".__ne__)
+        origins = list(dict.fromkeys(row.origin for row in rows if row.origin))[:MOST_SIDES]
+        tables.append(BenchTable(title, names[:MOST_BENCHED], list(shapes.items()), origins))
     return tables
 
 

@@ -264,7 +264,10 @@ class Limit(Record, frozen=True, tag="limit"):
 
 
 class Bench(Record, frozen=True, tag="bench"):
-    """A measured time of one implementation of one shape, and its ratio to the GEMM floor."""
+    """A measured time of one implementation of one shape, and its ratio to the GEMM floor.
+
+    `origin` says when and on what it was measured, which may be another machine than the run's.
+    """
 
     shape: str
     batch: int
@@ -273,6 +276,7 @@ class Bench(Record, frozen=True, tag="bench"):
     seconds: float
     ratio_to_floor: float | None = None
     section: str = "training step"
+    origin: str = ""
 
 
 AnyRecord = (

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from reference.bench.measure import Result, Timing
 
-_NAMES = {
+NAMES = {
     "numpy_plain": "NumPy plain",
     "numpy_fast": "NumPy fast",
     "numpy_textbook": "the same, textbook formulas",
@@ -33,12 +33,12 @@ def render(result: Result) -> str:
 
 def ratios(rows: Sequence[Timing]) -> str:
     """Return times as multiples of the floor, one line a case."""
-    names = [n for n in _NAMES if any(row.implementation == n for row in rows)]
+    names = [n for n in NAMES if any(row.implementation == n for row in rows)]
     body = []
     for case, of_case in _by_case(rows).items():
         found = {row.implementation: row for row in of_case}
         body.append([*case, _time(found["floor"].seconds), *(_ratio(found.get(n)) for n in names)])
-    return _table(["network", "batch", "dtype", "", "floor", *(_NAMES[n] for n in names)], body)
+    return _table(["network", "batch", "dtype", "", "floor", *(NAMES[n] for n in names)], body)
 
 
 def shares(rows: Iterable[Timing]) -> str:
@@ -55,9 +55,9 @@ def shares(rows: Iterable[Timing]) -> str:
 
 def _memory(rows: Sequence[Timing]) -> str:
     body = [
-        [_NAMES[row.implementation], f"{(row.memory_bytes or 0) / 2**20:.1f} MiB"]
+        [NAMES[row.implementation], f"{(row.memory_bytes or 0) / 2**20:.1f} MiB"]
         for row in rows
-        if row.implementation in _NAMES
+        if row.implementation in NAMES
     ]
     first = rows[0]
     head = f"**Memory**, {first.shape}, batch {first.batch}, {first.dtype}"

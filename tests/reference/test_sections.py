@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from reference.conventions import ledger
 from reference.oracles.torch_autograd import TorchAutograd
 from reference.running import sections
-from reports.records import Convention, TrialRow
+from reports.records import Bench, Convention, TrialRow
 
+DOCS = Path(__file__).parents[2] / "docs"
 ROW = Convention(
     operation="relu", kind="activation", situation="kink", input="x = 0", quantity="slope",
     dtype="float64",
@@ -29,6 +31,14 @@ def test_without_a_framework_there_is_no_ledger(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(TorchAutograd, "unavailable", lambda self: "torch is not installed")
     monkeypatch.setattr(ledger, "path", lambda: pytest.fail("asked for torch's version"))
     assert sections.section("conventions") == []
+
+
+def test_the_kept_bench_is_the_measured_one() -> None:
+    rows = msgspec.json.decode((DOCS / "costs.json").read_bytes())["result"]["rows"]
+    steps = [row["seconds"] for row in rows if row["section"] == "training step"]
+    kept = [r for r in sections.section("released") if isinstance(r, Bench)]
+    assert [row.seconds for row in kept] == steps, "write it: python benchmarks/costs.py --write"
+    assert all(row.origin.startswith("Measured 2") for row in kept)
 
 
 def test_the_trial_is_kept() -> None:
