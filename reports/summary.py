@@ -8,7 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.records import Cell, DisputeKind, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
+from reports.records import (
+    Cell,
+    DisputeKind,
+    Finding,
+    OracleStatus,
+    Record,
+    ReportError,
+    Run,
+    TrialRow,
+    of_type,
+)
 
 NAMES = {
     "manual": "the hand-written gradient",
