@@ -2,139 +2,49 @@
 
     python benchmarks/stress.py kills --count 50      kill -9 at random points, then resume
     python benchmarks/stress.py fuzz --count 10000    broken records, databases, option values
-    python benchmarks/stress.py full-disk             a small tmpfs fills up in the middle
+    python benchmarks/stress.py names                 hostile names through every page and file
+    python benchmarks/stress.py full-disk             a small disk fills up: at the start, later
+    python benchmarks/stress.py read-only             a folder that cannot be written to
     python benchmarks/stress.py two-writers           two runs on one folder
+    python benchmarks/stress.py clock                 the clock jumps by years in every process
+    python benchmarks/stress.py interrupts            Ctrl-C, at any point, ends within 2 seconds
+    python benchmarks/stress.py hangs                 what a hang costs at the limits of every day
+    python benchmarks/stress.py short                 all of it, shorter: what CI runs
 
 Each prints what it did and ends with exit 1 when something was lost, hung or left a traceback.
 """
 
-import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import stress_events
+import stress_kills
 import typer
+from stress_fuzz import ALL, Escaped, fuzz_names
+from stress_kills import Lost
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-COMMAND = [sys.executable, "-m", "reference"]
-ROOT = Path(__file__).parent.parent
-PAGES = ("records.jsonl", "index.html", "summary.md", "badge.svg")
-HANG = 300.0
+Count = Annotated[int, typer.Option(help="How many times.")]
+Problems = Annotated[int, typer.Option(help="The networks of a run.")]
 
 
-def run(arguments: Sequence[str], timeout: float = HANG) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT
-    )
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Return what must be the same, byte for byte, however the run came to its end."""
-    return {name: (folder / name).read_bytes() for name in PAGES}
-
-
-def fail(message: str) -> None:
-    """End with the reason."""
-    typer.echo(f"FAILED: {message}")
-    raise typer.Exit(1)
-
-
-@app.command()
-def kills(count: int = 50, problems: int = 6000, seed: int = 0) -> None:
-    """Kill -9 the whole run at random points; every resumed run must end byte-identical."""
-    clock = random.Random(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        plan = ["report", "--run-only", "--problems", str(problems), "--seed", str(seed)]
-        began = time.monotonic()
-        undisturbed = Path(folder) / "undisturbed"
-        done = run([*plan, "--out", str(undisturbed)])
-        if done.returncode:
-            fail(done.stderr)
-        length = time.monotonic() - began
-        killed = finished = 0
-        while killed < count:
-            out = Path(folder) / "killed"
-            shutil.rmtree(out, ignore_errors=True)
-            arguments = [*plan, "--out", str(out)]
-            while killed < count and kill_after(arguments, clock.uniform(0, length)):
-                killed += 1
-                if (out / "campaign.sqlite").is_file():
-                    arguments = ["report", "--run-only", "--resume", "--out", str(out)]
-            end = run(arguments if not (out / "campaign.sqlite").is_file() else
-                      ["report", "--run-only", "--resume", "--out", str(out)])  # fmt: skip
-            if end.returncode and "nothing to resume" not in end.stderr:
-                fail(f"after {killed} kills: {end.stderr}")
-            if content(out) != content(undisturbed):
-                fail(f"after {killed} kills the report differs")
-            finished += 1
-            typer.echo(f"{killed} kills, {finished} resumed runs, all byte-identical")
-
-
-def kill_after(arguments: Sequence[str], seconds: float) -> bool:
-    """Start a run and kill it and its workers after that time; False where it ended by itself."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        start_new_session=True,
-    )
+def on_trial(case: Callable[[], object]) -> None:
+    """Run a case; end with 1 and the reason where something was lost."""
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+        case()
+    except (Lost, Escaped) as lost:
+        typer.echo(f"FAILED: {lost}")
+        raise typer.Exit(1) from None
 
 
 @app.command()
-def two_writers(problems: int = 4000) -> None:
-    """Start two runs on one folder: the second is refused in one line, the first is whole."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "report"
-        plan = ["report", "--run-only", "--problems", str(problems), "--out", str(out)]
-        first = subprocess.Popen(
-            [*COMMAND, *plan], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        while not (out / "campaign.sqlite").is_file() and first.poll() is None:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        second = run([*plan, "--fresh"])
-        _, errors = first.communicate(timeout=HANG)
-        if second.returncode != 2 or "another run" not in second.stderr:
-            fail(f"the second run was not refused: {second.stderr or second.stdout}")
-        if first.returncode:
-            fail(f"the first run ended with {first.returncode}: {errors}")
-        typer.echo(f"The second run: {second.stderr.strip()}")
-
-
-@app.command()
-def full_disk(problems: int = 20000) -> None:
-    """Fill a small tmpfs in the middle of a run: one clear line, and the finished blocks kept."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=True)
-        try:
-            out = Path(folder) / "report"
-            done = run(["report", "--run-only", "--problems", str(problems), "--out", str(out)])
-            if done.returncode != 2 or done.stderr.count("\n") != 1:
-                fail(f"exit {done.returncode}: {done.stderr}")
-            typer.echo(done.stderr.strip())
-            subprocess.run(["mount", "-o", "remount,size=256m", folder], check=True)
-            again = run(["report", "--run-only", "--resume", "--out", str(out)])
-            if again.returncode:
-                fail(f"it does not go on with room enough: {again.stderr}")
-            typer.echo("With room enough, --resume went on to the end.")
-        finally:
-            subprocess.run(["umount", folder], check=True)
+def kills(count: Count = 50, problems: Problems = 2048, seed: int = 0) -> None:
+    """Kill -9 the parent, a worker or all of it; every run must end byte-identical."""
+    on_trial(lambda: stress_kills.kills(count, problems, seed, typer.echo))
 
 
 @app.command()
@@ -143,16 +53,74 @@ def fuzz(
     seed: int = 0,
 ) -> None:
     """Feed broken records, databases and options: a clear error or a page, never a traceback."""
-    from stress_fuzz import ALL, Escaped
-
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         for kind, share in ALL.items():
-            try:
-                tried, refused = kind(Path(folder), max(1, round(count * share)), chance)
-            except Escaped as escaped:
-                fail(f"{kind.__name__}: {escaped}")
-            typer.echo(f"{kind.__name__}: {tried} tried, {refused} refused clearly, none got away")
+
+            def case(kind: Callable[..., tuple[int, int]] = kind, share: float = share) -> None:
+                place = Path(folder) / kind.__name__
+                place.mkdir()
+                tried, refused = kind(place, max(1, round(count * share)), chance)
+                typer.echo(f"{kind.__name__}: {tried} tried, {refused} refused, none got away")
+
+            on_trial(case)
+
+
+@app.command()
+def names(count: Count = 60, seed: int = 0) -> None:
+    """Put hostile names into every field of every record, through every page and file."""
+    with tempfile.TemporaryDirectory() as folder:
+        on_trial(partial(fuzz_names, Path(folder), count, random.Random(seed)))
+    typer.echo(f"{count} sets of pages with hostile names: nothing came through, nothing beside")
+
+
+@app.command()
+def full_disk(problems: Problems = 2048) -> None:
+    """Fill disks of several sizes: one clear line, the finished blocks kept, --resume goes on."""
+    on_trial(lambda: stress_events.full_disk(problems, typer.echo))
+
+
+@app.command()
+def read_only(problems: Problems = 2048) -> None:
+    """Begin and resume where nothing can be written: one clear line, and nothing lost."""
+    on_trial(lambda: stress_events.read_only(problems, typer.echo))
+
+
+@app.command()
+def two_writers(count: Count = 5, problems: Problems = 2048) -> None:
+    """Start runs on one folder: one goes on and ends whole, the others are refused in one line."""
+    on_trial(lambda: stress_events.two_writers(count, problems, typer.echo))
+
+
+@app.command()
+def clock(problems: Problems = 2048) -> None:
+    """Let the clock jump by years in every process of a run: the bytes are the same."""
+    on_trial(lambda: stress_events.clock(problems, typer.echo))
+
+
+@app.command()
+def interrupts(count: Count = 12, problems: Problems = 2048, seed: int = 0) -> None:
+    """Ctrl-C while workers start, blocks are worked on and pages written; then resume."""
+    on_trial(lambda: stress_events.interrupts(count, problems, seed, typer.echo))
+
+
+@app.command()
+def hangs() -> None:
+    """Plant an oracle that hangs on one problem of a thousand, with the limits of every day."""
+    on_trial(lambda: stress_events.hangs(typer.echo))
+
+
+@app.command()
+def short() -> None:
+    """Run all of it, shorter."""
+    kills(count=6, problems=1536)
+    fuzz(count=400)
+    names(count=8)
+    full_disk(problems=1536)
+    read_only(problems=1024)
+    two_writers(count=2, problems=1024)
+    clock(problems=1024)
+    interrupts(count=4, problems=1536)
 
 
 if __name__ == "__main__":

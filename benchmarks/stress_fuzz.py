@@ -10,9 +10,11 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,8 +24,11 @@ from reports.folder import write_report
 from reports.records import Case, Cell, Finding, NetworkShape, ReportError, Run
 
 SECONDS = 30
+STORE = "campaign.sqlite"
+ROOT = Path(__file__).parent.parent
 CLEAR = (InvalidInput, ReportError)
 Tried = tuple[int, int]
+sys.path.append(str(ROOT / "tests"))  # its hostile records serve here
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -42,7 +47,7 @@ HOSTILE = (
     "9" * 400,
     "\N{DEVANAGARI DIGIT ONE}",
 )
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 2**64, -(2**70), 1e308, float("inf"), float("nan"), "", [], {}, [[]],
     {"": {}}, *HOSTILE[:8],
 )  # fmt: skip
@@ -111,7 +116,7 @@ def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
         shutil.copytree(source, out)
         (out / "records.jsonl").write_bytes(broken)
         (folder / "neighbour").write_bytes(b"untouched")
-        none += refused(f"records {i}: {broken[:200]!r}", lambda out=out: rebuild(out))
+        none += refused(f"records {i}: {broken[:200]!r}", partial(rebuild, out))
         if (folder / "neighbour").read_bytes() != b"untouched":
             raise Escaped(f"records {i}: a file outside the report was written")
     return count, none
@@ -119,18 +124,12 @@ def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
 
 def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
     """Break a store in the middle of a run; read it as --resume does."""
-    from reference.campaign import BlockResult, Outcome, Plan, Tally
-    from reference.running.store import NAME, Store
+    from reference.campaign import Tally
+    from reference.running.store import Store
 
     source = folder / "store"
     source.mkdir()
-    store = Store(source)
-    store.begin(Plan(problems=1000), {"numpy": "2"})
-    for start in (0, 512):
-        outcomes = [Outcome(i, "AGREE", 1e-16, "x", "a, b") for i in range(start, start + 512)]
-        store.add(BlockResult(start, start + 512, outcomes, [], 1, 10, {"depth/1": 3}))
-    store.close()
-    whole = (source / NAME).read_bytes()
+    whole = _store(source)
 
     def read(out: Path) -> None:
         opened = Store(out)
@@ -149,9 +148,23 @@ def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
         out = folder / "broken-store"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        (out / NAME).write_bytes(_damaged(whole, chance))
-        none += refused(f"database {i}", lambda out=out: read(out))
+        (out / STORE).write_bytes(_damaged(whole, chance))
+        none += refused(f"database {i}", partial(read, out))
     return count, none
+
+
+def _store(folder: Path) -> bytes:
+    """Return a store with two blocks."""
+    from reference.campaign import BlockResult, Outcome, Plan
+    from reference.running.store import Store
+
+    store = Store(folder)
+    store.begin(Plan(problems=1000), {"numpy": "2"})
+    for start in (0, 512):
+        outcomes = [Outcome(i, "AGREE", 1e-16, "x", "a, b") for i in range(start, start + 512)]
+        store.add(BlockResult(start, start + 512, outcomes, [], 1, 10, {"depth/1": 3}))
+    store.close()
+    return (folder / STORE).read_bytes()
 
 
 def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
@@ -184,29 +197,49 @@ def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
 
 
 def fuzz_names(folder: Path, count: int, chance: random.Random) -> Tried:
-    """Put hostile names into every record; all pages are written, and nothing beside them."""
-    from msgspec.structs import replace
+    """Put hostile names into every text of every record; write, read again and compare reports."""
+    from hostilerecords import HOSTILE as MARKUP
+    from hostilerecords import hostile_records
 
+    from reports.folder import diff_folders, rebuild, write_diff
+
+    source = folder / "harmless"
+    write_report(source, example())
     for i in range(count):
-        name = chance.choice(HOSTILE)
-        run, cell, finding = example()
-        case = replace(finding.example, at=name, tensor=name, answers={name: name}, bound=name)
-        records = [
-            replace(run, command=name, version=name, verdicts={name: 1}, environment={name: name}),
-            replace(cell, activation=name, loss=name, regime=name, dtype=name, worst_tensor=name),
-            replace(finding, operation=name, verdict=name, sentence=name, who=name, example=case),
-        ]
+        name = chance.choice((*HOSTILE, *MARKUP))
+        # Ten million characters in one record of each kind are enough: a thousand would be memory.
+        records = _named(name) if len(name) > 1000 or i % 2 else hostile_records(name)
         out = folder / "names"
         shutil.rmtree(out, ignore_errors=True)
         before = {path for path in folder.rglob("*") if out not in path.parents}
-        refused(f"names {i}: {name[:60]!r}", lambda r=records, o=out: write_report(o, r))
+
+        def pages(out: Path = out, records: list[Any] = records) -> None:
+            write_report(out, records)
+            rebuild(out)
+            for there, back in ((source, out), (out, source)):
+                write_diff(out, diff_folders(there, back))
+
+        refused(f"names {i}: {name[:60]!r}", pages)
         after = {path for path in folder.rglob("*") if out not in path.parents}
         if after - before - {out}:
             raise Escaped(f"names {i}: wrote {after - before}")
-        page = out / "index.html"
-        if page.is_file() and "<script>alert" in page.read_text(encoding="utf-8"):
-            raise Escaped(f"names {i}: markup came through")
+        for page in out.glob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            if any(markup in text for markup in ("<script>alert", "<img src=x", '" onmouseover')):
+                raise Escaped(f"names {i}: markup came through in {page.name}")
     return count, 0
+
+
+def _named(name: str) -> list[Any]:
+    from msgspec.structs import replace
+
+    run, cell, finding = example()
+    case = replace(finding.example, at=name, tensor=name, answers={name: name}, bound=name)
+    return [
+        replace(run, command=name, version=name, verdicts={name: 1}, environment={name: name}),
+        replace(cell, activation=name, loss=name, regime=name, dtype=name, worst_tensor=name),
+        replace(finding, operation=name, verdict=name, sentence=name, who=name, example=case),
+    ]
 
 
 def fuzz_clock(folder: Path, count: int, chance: random.Random) -> Tried:
@@ -217,17 +250,55 @@ def fuzz_clock(folder: Path, count: int, chance: random.Random) -> Tried:
         shutil.rmtree(out, ignore_errors=True)
         jumps = mock.Mock(side_effect=lambda: chance.uniform(0, 2**33))
         with mock.patch("time.time", jumps):
-            refused(f"clock {i}", lambda out=out: write_report(out, example()))
+            refused(f"clock {i}", partial(write_report, out, example()))
         pages.append({p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".json"})
         if pages[-1] != pages[0]:
             raise Escaped(f"clock {i}: the pages differ")
     return count, 0
 
 
+def fuzz_processes(folder: Path, count: int, chance: random.Random) -> Tried:
+    """Give broken stores, records and options to real processes; see their exit and their words."""
+    stores, reports = folder / "stores", folder / "reports"
+    stores.mkdir()
+    whole = _store(stores)
+    write_report(reports, example())
+    lines = (reports / "records.jsonl").read_bytes()
+    none = 0
+    for i in range(count):
+        out = folder / f"out-{i}"
+        shutil.copytree(reports, out)
+        match chance.randrange(3):
+            case 0:
+                (out / STORE).write_bytes(_damaged(whole, chance))
+                # Another run's environment: even an unharmed store is refused, nothing is run.
+                arguments = ["report", "--resume", "--workers", "1", "--out", str(out)]
+            case 1:
+                (out / "records.jsonl").write_bytes(_damaged(lines, chance))
+                arguments = ["diff", str(reports), str(out)]
+            case _:
+                option = chance.choice(("--seed", "--dtype", "--loss", "--oracle", "--workers"))
+                value = chance.choice([v for v in HOSTILE if len(v) < 10_000 and "\x00" not in v])
+                arguments = ["report", "--problems", "0", option, value.replace("\ud800", "?")]
+        done = subprocess.run(
+            [sys.executable, "-m", "reference", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS * 4,
+            cwd=ROOT,
+        )
+        what = f"process {i}: {[a[:80] for a in arguments]}"
+        _judged(what, done.returncode, done.stderr)
+        none += done.returncode == 2
+        shutil.rmtree(out)
+    return count, none
+
+
 ALL = {
     fuzz_records: 0.55,
     fuzz_databases: 0.3,
-    fuzz_options: 0.13,
+    fuzz_options: 0.125,
+    fuzz_processes: 0.005,
     fuzz_names: 0.01,
     fuzz_clock: 0.01,
 }
@@ -242,14 +313,17 @@ def _one_command(what: str, arguments: list[str], cli: Any) -> bool:
                 cli.main()
             except SystemExit as exit_:
                 code = exit_.code
-    said = errors.getvalue()
+    _judged(what, code, errors.getvalue())
+    return code == 2
+
+
+def _judged(what: str, code: object, said: str) -> None:
     if "Traceback" in said:
         raise Escaped(f"{what}: a traceback")
     if code == 2 and (said.count("\n") != 1 or len(said) > 4000):
         raise Escaped(f"{what}: exit 2 without one short line: {said[:300]!r}")
     if code not in (0, 1, 2, None):
         raise Escaped(f"{what}: exit {code}")
-    return code == 2
 
 
 def _damaged(data: bytes, chance: random.Random) -> bytes:

@@ -1,0 +1,353 @@
+"""What happens to a run from outside: no room, no rights, a second writer, the clock, Ctrl-C."""
+
+import os
+import random
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stress_kills import (
+    COMMAND,
+    HANG,
+    ROOT,
+    Lost,
+    Say,
+    content,
+    must_be_same,
+    must_end_well,
+    must_refuse,
+    report_of,
+    resume_of,
+    run,
+)
+
+from reference.running.store import NAME
+from reports.folder import WRITING
+
+SECONDS_TO_END = 2.0
+"""What Ctrl-C may take, the page of what is done included."""
+
+JUMPS = """
+import random, time
+_now, _chance = time.time, random.Random(0)
+time.time = lambda: _now() + _chance.uniform(-2e9, 2e9)
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
+
+HANGS_ON_ONE = """
+import time
+from reference.oracles.manual import Manual
+
+class Slow(Manual):
+    seen = 0
+    def answers(self, problems):
+        return [self.answer(problem) for problem in problems]
+    def answer(self, problem):
+        if abs(float(problem.x.ravel()[0])) == {value!r}:
+            time.sleep(1e6)
+        return super().answer(problem)
+"""
+
+
+@contextmanager
+def disk(size: str) -> Iterator[Path]:
+    """Mount a small disk in memory; a system that forbids it fails, it does not skip."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def may_mount() -> bool:
+    """Say whether this system lets us mount."""
+    try:
+        with disk("64k"):
+            return True
+    except (subprocess.CalledProcessError, OSError):
+        return False
+
+
+def full_disk(problems: int, say: Say) -> None:
+    """Let the disk be full at the start, among the blocks and at the pages."""
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder) / "undisturbed"
+        must_end_well(report_of(problems, undisturbed))
+        if not may_mount():
+            _small_files(Path(folder), problems, undisturbed, say)
+            return
+        for size in ("8k", "48k", "160k", "400k", "1m"):
+            with disk(size) as here:
+                out = here / "report"
+                before = run(report_of(problems, out))
+                if before.returncode == 0:
+                    raise Lost(f"{size} was enough: nothing is shown")
+                line = before.stderr.strip()
+                if before.returncode != 2 or "\n" in line:
+                    raise Lost(f"{size}: exit {before.returncode}: {line}")
+                say(f"{size}: {line.replace(str(here), '')}")
+                if "file" not in line and "full" not in line and "space" not in line:
+                    raise Lost(f"{size}: the line does not say why")
+                subprocess.run(["mount", "-o", "remount,size=256m", str(here)], check=True)
+                _goes_on(out, problems, undisturbed)
+    say("With room enough each went on and ended byte for byte as the undisturbed run.")
+
+
+def _goes_on(out: Path, problems: int, undisturbed: Path) -> None:
+    """Resume, or begin where nothing had begun; compare."""
+    again = run(resume_of(out))
+    if again.returncode == 2 and "nothing to resume" in again.stderr:
+        again = run(report_of(problems, out))
+    if again.returncode:
+        raise Lost(f"it does not go on: {again.stderr}")
+    must_be_same(out, undisturbed)
+
+
+def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> None:
+    """Where no disk can be made small, let no file grow: the system refuses to write as well."""
+    for size in (8_000, 60_000):
+        out = folder / f"small-{size}"
+        done = subprocess.run(
+            [*COMMAND, *report_of(problems, out)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=HANG,
+            preexec_fn=lambda size=size: resource.setrlimit(  # type: ignore[misc]
+                resource.RLIMIT_FSIZE, (size, size)
+            ),
+        )
+        if done.returncode != 2 or done.stderr.count("\n") != 1:
+            raise Lost(f"files of {size} bytes at most: exit {done.returncode}: {done.stderr}")
+        say(f"files of {size} bytes at most: {done.stderr.strip()}")
+        _goes_on(out, problems, undisturbed)
+
+
+def read_only(problems: int, say: Say) -> None:
+    """Refuse to begin and to resume on a read-only disk; go on when it can be written again."""
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder) / "undisturbed"
+        must_end_well(report_of(problems, undisturbed))
+        if not may_mount():
+            _closed_folder(Path(folder) / "closed", problems, undisturbed, say)
+            return
+        with disk("64m") as here:
+            out = here / "report"
+            _stopped_run(out, problems)
+            subprocess.run(["mount", "-o", "remount,ro", str(here)], check=True)
+            before = content(out)
+            for arguments in (resume_of(out), report_of(problems, here / "new")):
+                line = must_refuse(arguments, "")
+                say(line.replace(str(here), ""))
+                if not re.search("read-?only", line, re.IGNORECASE):
+                    raise Lost(f"the line does not say why: {line}")
+            if content(out) != before:
+                raise Lost("a read-only folder was changed")
+            subprocess.run(["mount", "-o", "remount,rw", str(here)], check=True)
+            _goes_on(out, problems, undisturbed)
+    say("When it could be written again it went on and ended as the undisturbed run.")
+
+
+def _closed_folder(out: Path, problems: int, undisturbed: Path, say: Say) -> None:
+    """The same by the folder's rights, where nothing can be mounted; root heeds no rights."""
+    if os.geteuid() == 0:
+        raise Lost("this system lets root mount nothing: read-only cannot be shown")
+    _stopped_run(out, problems)
+    out.chmod(0o500)
+    say(must_refuse(resume_of(out), ""))
+    out.chmod(0o700)
+    _goes_on(out, problems, undisturbed)
+
+
+def _stopped_run(out: Path, problems: int) -> None:
+    """Leave a run behind that was killed with some blocks finished."""
+    with running(report_of(problems, out)) as process:
+        _until(process, lambda: _size(out) > 20_000)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def two_writers(count: int, problems: int, say: Say) -> None:
+    """Start several runs at once, and one in the middle: one ends whole, the others are refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder) / "undisturbed"
+        must_end_well(report_of(problems, undisturbed))
+        for turn in range(count):
+            out = Path(folder) / f"report-{turn}"
+            # At once, each with the right to begin anew.
+            several = [_start(report_of(problems, out, "--fresh")) for _ in range(3)]
+            _until(several[0], lambda out=out: _size(out) > 20_000)
+            must_refuse(report_of(problems, out, "--fresh"), "another run is writing this folder")
+            must_refuse(resume_of(out), "another run is writing this folder")
+            ends = [(p.communicate(timeout=HANG)[1], p.returncode) for p in several]
+            good = [errors for errors, code in ends if code == 0]
+            for errors, code in ends:
+                if code and (code != 2 or "another run" not in errors or errors.count("\n") != 1):
+                    raise Lost(f"exit {code}: {errors}")
+            if not good:
+                raise Lost("none of the runs came to its end")
+            must_be_same(out, undisturbed)
+            say(f"turn {turn + 1}: of 3 runs begun at once {len(good)} ended whole; 2 more refused")
+
+
+def clock(problems: int, say: Say) -> None:
+    """Run with a clock that is wrong by up to 63 years, another way each time it is asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed, jumping = Path(folder) / "undisturbed", Path(folder) / "jumping"
+        must_end_well(report_of(problems, undisturbed))
+        (Path(folder) / "sitecustomize.py").write_text(JUMPS, encoding="utf-8")
+        path = os.pathsep.join((folder, str(ROOT)))
+        done = subprocess.run(
+            [*COMMAND, *report_of(problems, jumping)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=HANG,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        if done.returncode or "CRASHED" in done.stdout:
+            raise Lost(f"exit {done.returncode}: {done.stderr or done.stdout}")
+        must_be_same(jumping, undisturbed)
+    say("With a clock that jumps by years in every process: the same bytes, nothing cut.")
+
+
+def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
+    """Press Ctrl-C at moments of a warm run; every fourth time while its pages are written."""
+    chance = random.Random(seed)
+    slowest: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder) / "undisturbed"
+        must_end_well(report_of(problems, undisturbed))
+        began = time.monotonic()
+        must_end_well(report_of(problems, undisturbed, "--fresh"))
+        length = time.monotonic() - began
+        for turn in range(count):
+            out = Path(folder) / f"report-{turn}"
+            with running(report_of(problems, out)) as process:
+                if turn % 4 == 3:
+                    phase = "while pages are written"
+                    _until(process, lambda out=out: _writes_pages(out))
+                else:
+                    # The first second is Python's own: it loads modules and has no page to write.
+                    moment = chance.uniform(1.0, 0.9 * length)
+                    _wait(process, moment)
+                    phase = "with blocks" if _size(out) > 20_000 else "before the first block"
+                if process.poll() is not None:
+                    continue
+                # As a terminal does it: to all of the group, and by a hand that presses twice.
+                os.killpg(process.pid, signal.SIGINT)
+                pressed = time.monotonic()
+                time.sleep(0.05)
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGINT)
+                _, errors = process.communicate(timeout=HANG)
+                seconds = time.monotonic() - pressed
+            slowest[phase] = max(seconds, slowest.get(phase, 0.0))
+            say(f"Ctrl-C {phase}: ended after {seconds:.2f} s with {process.returncode}")
+            if process.returncode == 0:
+                must_be_same(out, undisturbed)  # it came too late
+                continue
+            if process.returncode != 130 or "Traceback" in errors:
+                raise Lost(f"exit {process.returncode}: {errors}")
+            if seconds > SECONDS_TO_END:
+                raise Lost(f"{phase}: {seconds:.1f} s, expected at most {SECONDS_TO_END}")
+            command = re.search(r"To go on: manual-backprop (.*)", errors)
+            if not command:
+                raise Lost(f"no command to go on with: {errors}")
+            if phase != "before the first block" and not (out / "index.html").is_file():
+                raise Lost(f"{phase}: no page of what is done")
+            must_end_well(shlex.split(command[1]))
+            must_be_same(out, undisturbed)
+    for phase, seconds in slowest.items():
+        say(f"{phase}: {seconds:.2f} s at most")
+
+
+def hangs(say: Say) -> None:
+    """Measure what one hang costs a run, with the limits of every day."""
+    from reference.campaign import Plan
+    from reference.problems import draw
+
+    problems, at = 3072, 2500
+    plan = Plan(problems=problems)
+    first = abs(float(draw(plan.seed, plan.selection().index(at)).problem.x.ravel()[0]))
+    with tempfile.TemporaryDirectory() as folder:
+        source = HANGS_ON_ONE.format(value=first)
+        (Path(folder) / "hanging.py").write_text(source, encoding="utf-8")
+        seconds = []
+        for oracle in ("reference.oracles.manual:Manual", "hanging:Slow"):
+            out = Path(folder) / oracle.partition(":")[2]
+            arguments = report_of(problems, out, "--oracle", oracle, "--workers", "1")
+            began = time.monotonic()
+            done = subprocess.run(
+                [*COMMAND, *arguments],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join((folder, str(ROOT)))},
+            )
+            seconds.append(time.monotonic() - began)
+            crashed = re.findall(r"CRASHED\([^)]*\)", (out / "summary.json").read_text())
+            if ("hanging:Slow" in oracle) != bool(crashed) or "Traceback" in done.stderr:
+                raise Lost(f"exit {done.returncode}, {crashed}: {done.stderr}")
+    say(f"without a hang {seconds[0]:.0f} s, with one {seconds[1]:.0f} s: "
+        f"it costs {seconds[1] - seconds[0]:.0f} s")  # fmt: skip
+
+
+@contextmanager
+def running(arguments: list[str]) -> "Iterator[subprocess.Popen[str]]":
+    """Start a command in a process group of its own; end what is left of it."""
+    process = _start(arguments)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _start(arguments: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def _until(process: "subprocess.Popen[str]", seen: object) -> None:
+    """Wait until something is seen or the process has ended."""
+    began = time.monotonic()
+    while process.poll() is None and not seen():  # type: ignore[operator]
+        time.sleep(0.001)
+        if time.monotonic() - began > HANG:
+            raise Lost(f"not seen within {HANG} s")
+
+
+def _wait(process: "subprocess.Popen[str]", seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _size(out: Path) -> int:
+    """Return the size of the store; with a block in it, it has 20,000 bytes and more."""
+    try:
+        return (out / NAME).stat().st_size
+    except OSError:
+        return 0
+
+
+def _writes_pages(out: Path) -> bool:
+    return _size(out) > 20_000 and any(out.glob(f"{WRITING}*"))
