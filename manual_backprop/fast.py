@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from manual_backprop.network import Problem, backward, check_problem, forward
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.spec import FloatArray, Form, InvalidInput
 from manual_backprop.tape import Array, Tape, Traced
 
 
@@ -25,14 +25,14 @@ class Step:
     Two threads need two steps: `copy.copy(step)` makes another one with the same inputs.
     """
 
-    def __init__(self, problem: Problem, wanted: tuple[str, ...]) -> None:
-        self._problem, self._wanted = problem, wanted
+    def __init__(self, problem: Problem, wanted: tuple[str, ...], form: Form) -> None:
+        self._problem, self._wanted, self._form = problem, wanted, form
         tape = Tape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
         traced: dict[str, Any] = {n: tape.note(n, v) for n, v in given.items() if v is not None}
         symbolic = _with_inputs(problem, traced)
-        trace = forward(symbolic)
+        trace = forward(symbolic, form)
         found: dict[str, Any] = {"loss": trace.loss, **backward(symbolic, trace)}
         outputs = [
             # What depends on no input is a constant.
@@ -59,17 +59,19 @@ class Step:
         return self.loss, self.gradients
 
     def __copy__(self) -> "Step":
-        return Step(_with_inputs(self._problem, self.inputs), self._wanted)
+        return Step(_with_inputs(self._problem, self.inputs), self._wanted, self._form)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Step":
         return copy.copy(self)
 
 
-def compile_step(problem: Problem, wanted: Iterable[str] | None = None) -> Step:
+def compile_step(
+    problem: Problem, wanted: Iterable[str] | None = None, form: Form = "careful"
+) -> Step:
     """Return the fast step of a problem's network, for its batch size, dtype and kind of targets.
 
     `wanted` names the gradients as `network.backward` does (parameters, steps, "x"); left out,
-    they are those of the parameters, which is what training needs.
+    they are those of the parameters, which is what training needs. `form` as in `forward`.
     """
     check_problem(problem)
     shapes = problem.network.parameter_shapes()
@@ -78,7 +80,7 @@ def compile_step(problem: Problem, wanted: Iterable[str] | None = None) -> Step:
     for name in names:
         if name not in known:
             raise InvalidInput(f"wanted: {name!r} is not one of: {', '.join(known)}")
-    return Step(problem, names)
+    return Step(problem, names, form)
 
 
 def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:

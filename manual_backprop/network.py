@@ -15,7 +15,7 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import Dense
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Activation, FloatArray, InvalidInput, Loss, Operation
+from manual_backprop.spec import Activation, FloatArray, Form, InvalidInput, Loss, Operation
 
 Reduction = Literal["none", "sum", "mean", "batch_mean"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
@@ -125,20 +125,22 @@ class Trace:
     steps: dict[str, FloatArray]
     losses: FloatArray
     loss: FloatArray
+    form: Form = "careful"
 
 
-def forward(problem: Problem) -> Trace:
-    """Walk from x to the loss, keeping what the backward walk needs."""
+def forward(problem: Problem, form: Form = "careful") -> Trace:
+    """Walk from x to the loss, keeping what the backward walk needs; it has the same form."""
     network, parameters = problem.network, problem.parameters
     steps: dict[str, FloatArray] = {}
     a = problem.x
     for i, layer in enumerate(network.layers):
         name = f"layers.{i}"
         z = Dense.forward(a, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
-        a = layer.operation.forward(z, **layer.parameters)
+        a = layer.operation.formulas(form).forward(z, **layer.parameters)
         steps[f"{name}.z"], steps[f"{name}.a"] = z, a
-    losses = network.loss_operation.forward(a, problem.targets, **problem.loss_arguments())
-    return Trace(steps, losses, reduce_losses(problem, losses))
+    formulas = network.loss_operation.formulas(form)
+    losses = formulas.forward(a, problem.targets, **problem.loss_arguments())
+    return Trace(steps, losses, reduce_losses(problem, losses), form)
 
 
 def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
@@ -151,7 +153,7 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     network, parameters, steps = problem.network, problem.parameters, trace.steps
     prediction = steps[f"layers.{len(network.layers) - 1}.a"]
     cotangents: dict[str, FloatArray] = {}
-    da = network.loss_operation.backward(
+    da = network.loss_operation.formulas(trace.form).backward(
         prediction,
         problem.targets,
         losses_cotangent(problem, trace.losses),
@@ -161,7 +163,7 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
         name, layer = f"layers.{i}", network.layers[i]
         z, a = steps[f"{name}.z"], steps[f"{name}.a"]
         below = steps[f"layers.{i - 1}.a"] if i else problem.x
-        dz = layer.operation.backward(z, a, da, **layer.parameters)
+        dz = layer.operation.formulas(trace.form).backward(z, a, da, **layer.parameters)
         cotangents[f"{name}.a"], cotangents[f"{name}.z"] = da, dz
         found = Dense.backward(
             below, dz, parameters[f"{name}.weight"], parameters.get(f"{name}.bias")

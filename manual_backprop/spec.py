@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,11 @@ TargetKind = Literal["real", "unit", "sign", "count", "labels", "simplex"]
 
 Extent = Literal["classes", "entries"]
 """The shape of a loss's array argument: (C,), one number a class; or (N, C), one an entry of y."""
+
+Form = Literal["careful", "textbook"]
+"""careful: right to the last digits, also where a function saturates; what the checks use.
+textbook: the formula as books and frameworks have it, in fewer calls; each says what it loses."""
+FORMS: tuple[Form, ...] = get_args(Form)
 
 
 class InvalidInput(ValueError):
@@ -73,18 +78,37 @@ class Parameter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation:
-    """What every operation has: the NumPy pair, the textbook definition and the counterparts."""
+class Formulas:
+    """How an operation is computed and differentiated with NumPy."""
+
+    forward: Callable[..., FloatArray]
+    backward: Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Formulas):
+    """What every operation has: its formulas, the textbook definition and the counterparts.
+
+    Its own formulas are the careful ones. `textbook` has others only where these differ: of
+    methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
+    """
 
     name: str
     doc: str
-    forward: Callable[..., FloatArray]
-    backward: Callable[..., Any]
+    textbook: Formulas | None = None
     definition: Callable[..., Any]
     composition: Callable[..., Any] | None
     torch: Counterpart
     jax: Counterpart
     parameters: Mapping[str, Parameter]
+
+    def formulas(self, form: Form) -> Formulas:
+        """Return the formulas of a form."""
+        if form == "careful":
+            return self
+        if form != "textbook":
+            raise InvalidInput(f"form={form!r}: expected one of {', '.join(FORMS)}")
+        return self.textbook or self
 
     def defaults(self) -> dict[str, float]:
         """Return the usual value of every parameter."""
@@ -262,8 +286,17 @@ def _common(
         "doc": cls.__doc__,
         "forward": cls.forward,  # type: ignore[attr-defined]
         "backward": cls.backward,  # type: ignore[attr-defined]
+        "textbook": _textbook(cls),
         "definition": cls.definition,  # type: ignore[attr-defined]
         "composition": getattr(cls, "composition", None),
         "parameters": MappingProxyType(dict(parameters or {})),
         **counterparts,
     }
+
+
+def _textbook(cls: type) -> Formulas | None:
+    """Return the textbook's formulas; what has none of its own is as it is in the careful ones."""
+    own = {part: getattr(cls, f"textbook_{part}", None) for part in ("forward", "backward")}
+    if not any(own.values()):
+        return None
+    return Formulas(**{part: formula or getattr(cls, part) for part, formula in own.items()})

@@ -121,8 +121,6 @@ class Traced(NDArrayOperatorsMixin):
             return function(*map(_plain, given), **keywords)
         if function is np.where:
             return self.tape.where(*given)
-        if function is np.take:
-            return self.tape.take(*given, **keywords)
         if function in _REDUCTIONS:
             return self.tape.reduce(_REDUCTIONS[function], *given, **keywords)
         return self.tape.view(function, given, keywords)
@@ -175,16 +173,6 @@ class Tape:
             raise InvalidInput(f"the fast step does not know {ufunc.__name__} with {keywords}")
         name = (ufunc, axis, *keywords.items())
         return self.note(name, plain, (self.cast(x, plain.dtype),), emit)
-
-    def take(self, table: Any, rows: Any, axis: int, *, mode: str) -> Traced:
-        """Note a look-up in a table."""
-        plain = np.take(_plain(table), _plain(rows), axis, mode=mode)
-
-        def emit(out: Array, table: Array, rows: Array) -> list[Call]:
-            return [partial(table.take, rows, axis, out, mode)]
-
-        operands = (self.fill(table, table.shape), self.cast(rows, np.dtype(np.intp)))
-        return self.note(("take", axis, mode), plain, operands, emit)
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
         """Note a choice entry by entry."""

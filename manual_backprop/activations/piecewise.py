@@ -49,8 +49,8 @@ class Relu:
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
-        """Return dy where x > 0."""
-        return dy * (x > 0)
+        """Return dy where y > 0, which is where x > 0; the fast step need not keep x for it."""
+        return dy * (y > 0)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:

@@ -45,6 +45,16 @@ class Sigmoid:
         return dy * (e / ((1.0 + e) * (1.0 + e)))
 
     @staticmethod
+    def textbook_backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy y (1 - y), for e^-x = (1 - y)/y.
+
+        Loses digits above 0, where y is rounded next to 1: 1 - y is right to u/2 and only e^-x
+        large. Of float64's 16 digits half are left at x = 18 and none from 37 on, where it is 0; of
+        float32's 7 none from 17 on. Below 0 it loses nothing.
+        """
+        return dy * (y * (1.0 - y))
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return 1 / (1 + e^-x)."""
         return logistic(m, x)
@@ -158,6 +168,16 @@ class Tanh:
         largest = math.floor(math.log(np.finfo(x.dtype).max))
         c = np.cosh(np.fmin(np.abs(x), largest))
         return dy / c / c
+
+    @staticmethod
+    def textbook_backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
+        """Return dy (1 - y²), from cosh² x - sinh² x = 1.
+
+        Loses what y has lost by rounding: y² is right to about 2u, and so is 1 - y² absolutely,
+        while it is only 4e^{-2|x|} large. Of float64's 16 digits half are left at |x| = 9 and none
+        from 19 on, where it is 0; of float32's 7 none from 9 on.
+        """
+        return dy * (1.0 - y * y)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:

@@ -29,10 +29,13 @@ def class_masses(
     classes = y.shape[-1]
     dtype = y.real.dtype.type
     if is_labels(t):
-        uniform = label_smoothing / classes
-        hit = np.arange(classes) == t[..., None]
-        masses = np.where(hit, dtype((1.0 - label_smoothing) + uniform), dtype(uniform))
-        masses = np.where(t[..., None] == ignore_index, 0.0, masses)
+        masses = hits(y, t).astype(dtype)
+        if label_smoothing != 0.0:
+            uniform = label_smoothing / classes
+            masses = np.where(hits(y, t), dtype((1.0 - label_smoothing) + uniform), dtype(uniform))
+        if label_smoothing != 0.0 or 0 <= ignore_index < classes:
+            masses = masses * counted(y, t, ignore_index)[..., None]
+        # Else an ignored label is none of the classes, and its row is zeros already.
     else:
         masses = t * (1.0 - label_smoothing) + label_smoothing / classes
     return masses if class_weight is None else masses * class_weight
