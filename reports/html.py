@@ -25,6 +25,7 @@ from reports.records import (
     Claim,
     Convention,
     Coverage,
+    DisputeKind,
     Finding,
     Limit,
     Nested,
@@ -33,15 +34,17 @@ from reports.records import (
     Value,
     of_type,
 )
-from reports.summary import Summary, error_text, heaviest, kind_of, label, meaning, sides
+from reports.summary import Summary, by_weight, error_text, heaviest, kind_of, label, meaning, sides
 from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MOST_SIDES = 8
+HELD = "HELD"
 MOST_BENCHED = 16
 BUDGETS: Mapping[Any, int] = {
     Cell: 3_000_000,
     Finding: 160_000,
+    DisputeKind: 20_000,
     Convention: 150_000,
     Accuracy: 900_000,
     TrialRow: 60_000,
@@ -88,6 +91,7 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "level_bounds": LEVELS,
         "histograms": histograms(cells),
         "findings": take(Finding, summary.findings),
+        "held": take(DisputeKind, _held(summary.records)),
         "accuracy": accuracy_table(accuracy),
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
@@ -185,6 +189,12 @@ def differ(row: Convention) -> bool:
     return len({_number(answer) for answer in row.answers.values()}) > 1
 
 
+def _held(records: Sequence[Record]) -> list[DisputeKind]:
+    """Return the kinds of dispute of which some are held, the most frequent first."""
+    kinds = [kind for kind in of_type(records, DisputeKind) if kind.verdicts.get(HELD)]
+    return sorted(kinds, key=lambda kind: (-kind.verdicts[HELD], kind.kind))
+
+
 def _calm(row: Convention) -> bool:
     """Whether nobody differs and nobody is inadmissible: such rows come last."""
     return not differ(row) and all(row.admissible.values())
@@ -275,6 +285,7 @@ def _environment() -> Environment:
         prose=prose,
         kind=kind_of,
         heaviest=heaviest,
+        ranked=by_weight,
         count=lambda n: f"{n:,}",
     )
     environment.globals.update(

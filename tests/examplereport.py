@@ -3,6 +3,8 @@
 import random
 from collections.abc import Sequence
 
+import msgspec
+
 from reports.records import (
     Accuracy,
     Bench,
@@ -11,6 +13,7 @@ from reports.records import (
     Claim,
     Convention,
     Coverage,
+    DisputeKind,
     Enclosure,
     Finding,
     Kink,
@@ -81,6 +84,12 @@ def example_records(problems: int = 20_000, findings: int = 9, seed: int = 0) ->
         run,
         *cells,
         *(_finding(draw, i) for i in range(findings)),
+        DisputeKind(
+            kind="tanh, float32: torch leaves the screen at layers.0.z",
+            count=40,
+            verdicts={"PRECISION(torch)": 16, "HELD": 24},
+            first="0:93",
+        ),
         *_conventions(),
         *_accuracy(draw),
         *_trials(),
@@ -89,6 +98,27 @@ def example_records(problems: int = 20_000, findings: int = 9, seed: int = 0) ->
         *_limits(),
         *_bench(),
     ]
+
+
+def million_records() -> list[Record]:
+    """Return an invented run of a million problems, with as much in each section as a real one.
+
+    The ledger, the trial and the bench are the kept ones; the rest is invented.
+    """
+    from reference.conventions import ledger
+    from reference.running import sections
+
+    kept: list[Record] = [*sections.released()]
+    for file in sorted(ledger.FOLDER.glob("*.json"))[-1:]:
+        kept += ledger.read(file)
+    kept += [
+        msgspec.structs.replace(claim, claim=f"{claim.claim}-{i}")
+        for claim in _claims()
+        for i in range(84)
+    ]
+    kinds = {type(record) for record in kept}
+    example = example_records(1_000_000, findings=2_000)
+    return [*(record for record in example if type(record) not in kinds), *kept]
 
 
 def _cells(draw: random.Random, problems: int) -> list[Cell]:

@@ -37,76 +37,81 @@
     setTimeout(() => { button.textContent = "Copy"; }, 1600);
   });
 
-  // Tables with a filter: every word must occur in the row.
-  for (const tools of all("[data-filter]")) {
-    const rows = all("tbody tr", $(tools.dataset.filter)).map((row) => [row, row.textContent.toLowerCase()]);
-    const search = tools.querySelector("input[type=search]");
-    const boxes = all("[data-only]", tools);
-    const apply = () => {
-      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
-      for (const [row, text] of rows) {
-        const is = (row.dataset.is || "").split(" ");
-        const keep = words.every((word) => text.includes(word))
-          && boxes.every((box) => !box.checked || is.includes(box.dataset.only));
-        row.hidden = !keep;
-        shown += keep;
-      }
-      tools.querySelector("[data-shown]").textContent =
-        shown === rows.length ? `${count(rows.length)} rows` : `${count(shown)} of ${count(rows.length)} rows`;
-    };
-    search.addEventListener("input", apply);
-    boxes.forEach((box) => box.addEventListener("change", apply));
-    apply();
-  }
+  // What needs the whole page waits for it; the theme, the copy buttons and the matrix do not.
+  const finish = () => {
+    // Tables with a filter: every word must occur in the row.
+    for (const tools of all("[data-filter]")) {
+      const rows = all("tbody tr", $(tools.dataset.filter)).map((row) => [row, row.textContent.toLowerCase()]);
+      const search = tools.querySelector("input[type=search]");
+      const boxes = all("[data-only]", tools);
+      const apply = () => {
+        const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+        let shown = 0;
+        for (const [row, text] of rows) {
+          const is = (row.dataset.is || "").split(" ");
+          const keep = words.every((word) => text.includes(word))
+            && boxes.every((box) => !box.checked || is.includes(box.dataset.only));
+          row.hidden = !keep;
+          shown += keep;
+        }
+        tools.querySelector("[data-shown]").textContent =
+          shown === rows.length ? `${count(rows.length)} rows` : `${count(shown)} of ${count(rows.length)} rows`;
+      };
+      search.addEventListener("input", apply);
+      boxes.forEach((box) => box.addEventListener("change", apply));
+      apply();
+    }
 
-  // Curves: one operation at a time, since all of them are a long way to scroll.
-  const curve = $("curve");
-  if (curve) {
-    const show = () => all(".curves figure").forEach((figure) => {
-      figure.hidden = curve.value !== "" && figure.dataset.operation !== curve.value;
-    });
-    curve.selectedIndex = curve.options.length > 2 ? 1 : 0;
-    curve.addEventListener("change", show);
-    show();
-  }
+    // Curves: one operation at a time, since all of them are a long way to scroll.
+    const curve = $("curve");
+    if (curve) {
+      const show = () => all(".curves figure").forEach((figure) => {
+        figure.hidden = curve.value !== "" && figure.dataset.operation !== curve.value;
+      });
+      curve.selectedIndex = curve.options.length > 2 ? 1 : 0;
+      curve.addEventListener("change", show);
+      show();
+    }
 
-  // Findings: by verdict and word, all open, opened by their address.
-  const group = $("by-verdict");
-  if (group) {
-    const cards = all(".finding").map((card) => [card, card.querySelector("summary").textContent.toLowerCase()]);
-    const find = $("find");
-    const sift = () => {
-      const kind = group.querySelector("[aria-pressed=true]").dataset.kind;
-      const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let shown = 0;
-      for (const [card, text] of cards) {
-        card.hidden = (kind !== "" && card.dataset.kind !== kind) || !words.every((word) => text.includes(word));
-        shown += !card.hidden;
-      }
-      say(`${shown} findings shown`);
+    // Findings: by verdict and word, all open, opened by their address.
+    const group = $("by-verdict");
+    if (group) {
+      const cards = all(".finding").map((card) => [card, card.querySelector("summary").textContent.toLowerCase()]);
+      const find = $("find");
+      const sift = () => {
+        const kind = group.querySelector("[aria-pressed=true]").dataset.kind;
+        const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+        let shown = 0;
+        for (const [card, text] of cards) {
+          card.hidden = (kind !== "" && card.dataset.kind !== kind) || !words.every((word) => text.includes(word));
+          shown += !card.hidden;
+        }
+        say(`${shown} findings shown`);
+      };
+      find.addEventListener("input", sift);
+      group.addEventListener("click", (event) => {
+        const chosen = event.target.closest("button");
+        if (!chosen) return;
+        all("button", group).forEach((b) => b.setAttribute("aria-pressed", String(b === chosen)));
+        sift();
+      });
+      const unfold = $("unfold");
+      unfold.addEventListener("click", () => {
+        const open = unfold.textContent === "Open all";
+        all(".finding details").forEach((d) => { d.open = open; });
+        unfold.textContent = open ? "Close all" : "Open all";
+      });
+    }
+    const openAddressed = () => {
+      const target = /^#finding-\d+$/.test(location.hash) && $(location.hash.slice(1));
+      if (target) { target.querySelector("details").open = true; target.scrollIntoView(); }
     };
-    find.addEventListener("input", sift);
-    group.addEventListener("click", (event) => {
-      const chosen = event.target.closest("button");
-      if (!chosen) return;
-      all("button", group).forEach((b) => b.setAttribute("aria-pressed", String(b === chosen)));
-      sift();
-    });
-    const unfold = $("unfold");
-    unfold.addEventListener("click", () => {
-      const open = unfold.textContent === "Open all";
-      all(".finding details").forEach((d) => { d.open = open; });
-      unfold.textContent = open ? "Close all" : "Open all";
-    });
-  }
-  const openAddressed = () => {
-    const target = /^#finding-\d+$/.test(location.hash) && $(location.hash.slice(1));
-    if (target) { target.querySelector("details").open = true; target.scrollIntoView(); }
+    addEventListener("hashchange", openAddressed);
+    openAddressed();
+    addEventListener("beforeprint", () => all(".finding details").forEach((d) => { d.open = true; }));
   };
-  addEventListener("hashchange", openAddressed);
-  openAddressed();
-  addEventListener("beforeprint", () => all(".finding details").forEach((d) => { d.open = true; }));
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", finish);
+  else finish();
 
   // The matrix.
   const table = $("squares");

@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from examplereport import example_records
+from examplereport import example_records, million_records
 from hostilerecords import HOSTILE, hostile_records
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
@@ -53,10 +54,26 @@ def _is_gelu(record: Record) -> bool:
 PAGES = ("report/index.html", "empty/index.html", "diff/diff.html")
 
 
+ANSWERED = """() => {
+  const detail = document.getElementById("detail");
+  const square = document.querySelector("button.square");
+  if (!detail || !square) return null;
+  square.click();
+  return detail.open ? performance.now() : null;
+}"""
+
+
 class Visit:
     """A page that was opened, and everything that went wrong in it."""
 
-    def __init__(self, browser: Browser, path: Path, width: int = 1440, scheme: str = "light"):
+    def __init__(
+        self,
+        browser: Browser,
+        path: Path,
+        width: int = 1440,
+        scheme: str = "light",
+        wait_until: Literal["commit", "load"] = "load",
+    ):
         self.context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
@@ -68,7 +85,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda r: r.url.startswith(("file:", "data:")) or
                      self.errors.append(f"asked for {r.url}"))  # fmt: skip
-        self.page.goto(path.as_uri())
+        self.page.goto(path.as_uri(), wait_until=wait_until)
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -123,6 +140,20 @@ def test_a_square_opens_its_worst_problem(page: Page) -> None:
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
     assert page.evaluate("document.activeElement.dataset.at") == "8,0", "the focus comes back"
+
+
+def test_a_square_answers_within_a_second(browser: Browser, tmp_path: Path) -> None:
+    """Measured from the start of the navigation, in the page of a million problems."""
+    write_report(tmp_path / "million", million_records())
+    path = tmp_path / "million" / "index.html"
+    seconds = []
+    for _ in range(3):
+        with Visit(browser, path, wait_until="commit") as page:
+            answered = page.wait_for_function(ANSWERED, polling=20).json_value()
+            seconds.append(answered / 1000)
+            page.wait_for_load_state("load")
+    print(f"\npage of a million: a square answers after {min(seconds):.2f} s")
+    assert min(seconds) < 1
 
 
 def test_the_switches_draw_the_matrix_again_and_agree_with_the_page(page: Page) -> None:
