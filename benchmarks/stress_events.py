@@ -84,7 +84,7 @@ def full_disk(problems: int, say: Say) -> None:
         if not may_mount():
             _small_files(Path(folder), problems, undisturbed, say)
             return
-        for size in ("8k", "48k", "160k", "400k", "1m"):
+        for size in ("8k", "48k", "96k", "160k", "400k"):
             with disk(size) as here:
                 out = here / "report"
                 before = run(report_of(problems, out))

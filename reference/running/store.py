@@ -25,11 +25,9 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        try:
+        with _clear_errors(self.path):
             while not self._opened():  # whoever had it ended just now, and took the file along
                 self._base.close()
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise InvalidInput(_explained(self.path, error)) from None
 
     def _opened(self) -> bool:
         """Open and lock the file; say whether what is locked is what stands in the folder."""
@@ -100,12 +98,18 @@ class Store:
 
     def remove(self) -> None:
         """Delete the file and close: the report stands, nothing is left to resume."""
-        # In this order: between closing and deleting, another run could begin in the file.
+        # In this order: between closing and deleting, another run could begin in the file. And
+        # without a journal of its own from here on: closing would delete that of the other run.
+        with _clear_errors(self.path):
+            self._base.execute("PRAGMA journal_mode = OFF")
+        files = (self.path.with_name(f"{NAME}-journal"), self.path)
         try:
-            self.path.unlink(missing_ok=True)
+            for file in files:
+                file.unlink(missing_ok=True)
         except PermissionError:  # a system that deletes no open file
             self.close()
-            self.path.unlink(missing_ok=True)
+            for file in files:
+                file.unlink(missing_ok=True)
         self.close()
 
 
@@ -121,7 +125,7 @@ class _clear_errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # What a damaged file holds may have any type, and any size.
         kinds = (sqlite3.Error, zlib.error, ValueError, TypeError, OverflowError, MemoryError)
-        if isinstance(error, (*kinds, msgspec.MsgspecError)):
+        if isinstance(error, (*kinds, OSError, msgspec.MsgspecError)):
             raise InvalidInput(_explained(self.path, error)) from None
 
 

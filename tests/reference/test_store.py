@@ -1,0 +1,86 @@
+"""The store loses no finished block, and leaves nothing behind that is not finished."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manual_backprop.spec import InvalidInput
+from reference.campaign import BlockResult, Plan
+from reference.running.store import NAME, Store
+
+KILLED = """
+import os
+from pathlib import Path
+from reference.campaign import BlockResult, Plan
+from reference.running.store import Store
+store = Store(Path({folder!r}))
+store.begin(Plan(problems=20), {{}})
+store.add(BlockResult(0, 10, [], [], 0, 0, {{}}))
+store._base.execute("PRAGMA cache_size = 1")  # so that the file is written before the commit
+store._base.execute("BEGIN")
+store._base.execute("INSERT INTO blocks VALUES (10, zeroblob(1000000))")
+os.kill(os.getpid(), 9)
+"""
+
+
+def block(start: int) -> BlockResult:
+    return BlockResult(start, start + 10, [], [], 0, 0, {})
+
+
+def test_a_kill_in_the_middle_of_a_transaction_leaves_what_was_finished(tmp_path: Path) -> None:
+    code = KILLED.format(folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / NAME).stat().st_size > 500_000  # it was in the file already
+    store = Store(tmp_path)
+    assert store.finished() == {0}
+    store.add(block(10))
+    store.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_resumed_at_its_pages_leaves_no_journal(tmp_path: Path) -> None:
+    code = KILLED.format(folder=str(tmp_path)).replace('execute("BEGIN")', 'execute("SELECT 1")')
+    code = code.replace("INSERT INTO blocks VALUES (10, zeroblob(1000000))", "SELECT 2")
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    assert len(list(tmp_path.iterdir())) == 2  # SQLite keeps its journal while it has the lock
+    Store(tmp_path).remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_begins_while_another_ends_takes_no_file_that_is_about_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Store(tmp_path)
+    first.begin(Plan(problems=20), {})
+    once = os.fstat
+
+    def ends_in_between(descriptor: int) -> os.stat_result:
+        found = once(descriptor)
+        monkeypatch.setattr(os, "fstat", once)
+        first.remove()  # after the second has looked at the file, before it has the lock
+        return found
+
+    monkeypatch.setattr(os, "fstat", ends_in_between)
+    second = Store(tmp_path)
+    second.begin(Plan(problems=30), {})
+    assert (tmp_path / NAME).is_file()
+    with pytest.raises(InvalidInput, match="another run is writing this folder"):
+        Store(tmp_path)
+    second.close()
+    third = Store(tmp_path)
+    stored = third.plan()
+    assert stored and stored[0].problems == 30
+    third.close()
+
+
+def test_what_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be read or written"):
+        Store(tmp_path / "nowhere")
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(InvalidInput, match="cannot be read or written"):
+        Store(tmp_path)
