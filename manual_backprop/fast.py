@@ -34,16 +34,13 @@ class Step:
         symbolic = _with_inputs(problem, traced)
         trace = forward(symbolic, form)
         found: dict[str, Any] = {"loss": trace.loss, **backward(symbolic, trace)}
-        outputs = [
-            # What depends on no input is a constant.
-            value if isinstance(value, Traced) else tape.note(name, value)
-            for name, value in ((name, found[name]) for name in ("loss", *wanted))
-        ]
-        self._calls, places = tape.assemble(outputs)
+        for name in ("loss", *wanted):
+            if not isinstance(found[name], Traced):  # it depends on no input
+                found[name] = tape.note(name, found[name])
+        self._calls, places = tape.assemble([found[name] for name in ("loss", *wanted)])
         self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
-        self.loss: FloatArray
-        self.loss, *gradients = (places[output.number] for output in outputs)
-        self.gradients: Mapping[str, FloatArray] = dict(zip(wanted, gradients, strict=True))
+        self.loss: FloatArray = places[found["loss"].number]
+        self.gradients: Mapping[str, FloatArray] = {n: places[found[n].number] for n in wanted}
         self._x, self._targets = self.inputs["x"], self.inputs["targets"]
 
     def __call__(
@@ -84,14 +81,10 @@ def compile_step(
 
 
 def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:
-    return replace(
-        problem,
-        x=inputs["x"],
-        targets=inputs["targets"],
-        weights=inputs.get("weights"),
-        parameters={name: inputs[name] for name in problem.parameters},
-        arrays={name: inputs[name] for name in problem.arrays},
-    )
+    given: dict[str, Any] = {name: inputs.get(name) for name in ("x", "targets", "weights")}
+    parameters = {name: inputs[name] for name in problem.parameters}
+    arrays = {name: inputs[name] for name in problem.arrays}
+    return replace(problem, **given, parameters=parameters, arrays=arrays)
 
 
 def _fill(name: str, place: Array, given: Array) -> None:

@@ -15,6 +15,7 @@ not one digit changed:
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -34,54 +35,52 @@ SMALL = 2048
 # NumPy's maximum is not vectorised against a single number.
 _FILLED = {np.maximum, np.minimum, np.fmax, np.fmin}
 # NumPy wants `out` by name here.
-_BY_NAME = {np.maximum, np.minimum}
+_NAMED = {np.maximum, np.minimum}
 _REDUCTIONS = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.min: np.minimum}
 _REDUCTIONS |= {np.any: np.logical_or, np.all: np.logical_and}
 _OF_SHAPE = {np.shape, np.ndim, np.size, np.iscomplexobj, np.result_type}
 _OF_SHAPE |= {np.zeros_like, np.ones_like, np.full_like, np.empty_like}
 
 
+@dataclass(eq=False)
 class Traced(NDArrayOperatorsMixin):
     """An array that notes on a tape how it came about.
 
     `value` is what a plain computation gives. `emit` makes the calls that compute it from its
-    operands; a view of its one operand has `view` instead, and an input has neither. The result
+    operands; a view of its one operand has `shown` instead, and an input has neither. The result
     may overwrite the operands named in `reuses`. `root` is the number of the array whose memory
     it shows: its own, unless it is a view.
     """
 
-    def __init__(
-        self,
-        tape: "Tape",
-        value: Any,
-        operands: tuple[Any, ...] = (),
-        emit: Emit | None = None,
-        view: Callable[[Array], Array] | None = None,
-        reuses: tuple[Any, ...] = (),
-    ) -> None:
+    tape: "Tape"
+    value: Array
+    operands: tuple[Any, ...] = ()
+    emit: Emit | None = None
+    shown: Callable[[Array], Array] | None = None
+    reuses: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
         # A result lies in memory as its place will, row by row, so that views of both agree.
-        self.value = np.asarray(value, order=None if view else "C")
-        self.tape, self.number = tape, len(tape.order)
-        self.operands, self.emit, self.view = operands, emit, view
+        self.value = np.asarray(self.value, order=None if self.shown else "C")
         self.shape, self.dtype = self.value.shape, self.value.dtype
         self.ndim, self.size = self.value.ndim, self.value.size
-        self.sources = [o for o in operands if isinstance(o, Traced)]
-        self.reuses = {o.number for o in reuses if isinstance(o, Traced)}
-        self.root: int = self.sources[0].root if view else self.number
+        self.number = len(self.tape.order)
+        self.sources = [o for o in self.operands if isinstance(o, Traced)]
+        self.root: int = self.sources[0].root if self.shown else self.number
+        self.real = self  # complex numbers are not traced
 
     @property
     def T(self) -> Any:
         """The transposed array, a view."""
         return np.transpose(cast(Any, self))
 
-    @property
-    def real(self) -> "Traced":
-        """The array itself: complex numbers are not traced."""
-        return self
-
     def astype(self, dtype: npt.DTypeLike) -> Any:
         """Return the array in another dtype."""
         return self.tape.cast(self, np.dtype(dtype))
+
+    def view(self, dtype: npt.DTypeLike) -> Any:
+        """Return the same memory read as another dtype."""
+        return self.tape.view(np.ndarray.view, (self, np.dtype(dtype)), {})
 
     def __getattr__(self, name: str) -> Any:
         # x.sum(axis=-1) is np.sum(x, axis=-1), and so for every method that is also a function.
@@ -147,32 +146,28 @@ class Tape:
         if ufunc is np.matmul:
             return self.note("matmul", plain, tuple(self.fill(o, o.shape) for o in given), _dot)
         dtypes = ufunc.resolve_dtypes((*map(_kind, given), None))
-        operands = (
-            self.cast(_number_again(o), dtype) for o, dtype in zip(given, dtypes, strict=False)
-        )
-        filled = tuple(
-            self.fill(o, plain.shape) if o.ndim or ufunc in _FILLED else o for o in operands
-        )
+        operands = []
+        for operand, dtype in zip(map(_number_again, given), dtypes, strict=False):
+            one = self.cast(operand, dtype)
+            operands.append(self.fill(one, plain.shape) if one.ndim or ufunc in _FILLED else one)
 
         def emit(out: Array, *places: Array) -> list[Call]:
-            by_name = ufunc in _BY_NAME
-            return [partial(ufunc, *places, out=out) if by_name else partial(ufunc, *places, out)]
+            if ufunc in _NAMED:
+                return [partial(ufunc, *places, out=out)]
+            return [partial(ufunc, *places, out)]
 
-        return self.note(ufunc, plain, filled, emit, reuses=filled)
+        return self.note(ufunc, plain, tuple(operands), emit, reuses=tuple(operands))
 
     def reduce(
-        self, ufunc: np.ufunc, x: Traced, axis: Any = None, dtype: Any = None, **keywords: Any
+        self, ufunc: Any, x: Traced, axis: Any = None, dtype: Any = None, keepdims: Any = False
     ) -> Traced:
         """Note a sum, a maximum and the like along axes."""
-        plain = ufunc.reduce(x.value, axis, dtype, **keywords)
+        plain = ufunc.reduce(x.value, axis, dtype, None, keepdims)
 
         def emit(out: Array, place: Array) -> list[Call]:
-            return [partial(ufunc.reduce, place, axis, None, out, *keywords.values())]
+            return [partial(ufunc.reduce, place, axis, None, out, keepdims)]
 
-        if keywords.keys() - {"keepdims"}:
-            raise InvalidInput(f"the fast step does not know {ufunc.__name__} with {keywords}")
-        name = (ufunc, axis, *keywords.items())
-        return self.note(name, plain, (self.cast(x, plain.dtype),), emit)
+        return self.note((ufunc, axis, keepdims), plain, (self.cast(x, plain.dtype),), emit)
 
     def where(self, condition: Any, yes: Any, no: Any) -> Any:
         """Note a choice entry by entry."""
@@ -181,20 +176,14 @@ class Tape:
         yes, no = self.cast(yes, plain.dtype), self.cast(no, plain.dtype)
         if plain.size > SMALL:
             integer = np.dtype(f"i{plain.itemsize}")
-            mask = self.cast(-self.bits(condition, np.dtype("i1")), integer)  # all ones or none
-            yes, no = self.bits(yes, integer), self.bits(no, integer)
-            return self.bits(no ^ ((yes ^ no) & mask), plain.dtype)
+            mask = self.cast(-condition.view("i1"), integer)  # all ones or none
+            yes, no = yes.view(integer), no.view(integer)
+            return (no ^ ((yes ^ no) & mask)).view(plain.dtype)
 
         def emit(out: Array, condition: Array, yes: Array, no: Array) -> list[Call]:
             return [*_copy(out, no), partial(np.copyto, out, yes, "no", condition)]
 
         return self.note("where", plain, (condition, yes, no), emit, reuses=(no,))
-
-    def bits(self, operand: Any, dtype: np.dtype[Any]) -> Any:
-        """Return the same memory read as another dtype."""
-        if isinstance(operand, Traced):
-            return self.view(np.ndarray.view, (operand, dtype), {})
-        return operand.view(dtype)
 
     def cast(self, operand: Any, dtype: np.dtype[Any]) -> Any:
         """Return the operand in the dtype; a number becomes an array."""
@@ -205,9 +194,9 @@ class Tape:
         return self.note("cast", operand.value.astype(dtype), (operand,), _copy)
 
     def fill(self, operand: Any, shape: tuple[int, ...]) -> Any:
-        """Return the operand repeated to the shape, every entry in memory."""
+        """Return the operand repeated to the shape, entry after entry in memory."""
         plain = _plain(operand)
-        if plain.shape == shape and not _repeats(plain):
+        if plain.shape == shape and plain.flags.forc:
             return operand
         plain = np.broadcast_to(plain, shape).copy()
         if not isinstance(operand, Traced):
@@ -221,12 +210,12 @@ class Tape:
         if not isinstance(x, Traced) or not np.may_share_memory(plain, x.value):
             raise InvalidInput(f"the fast step does not know np.{function.__name__}")
 
-        def view(place: Array) -> Array:
+        def shown(place: Array) -> Array:
             return cast(Array, function(place, *rest, **keywords))
 
         # Two views of an array are one when they show the same memory in the same order.
         name = (plain.ctypes.data, plain.shape, plain.strides)
-        return self.note(name, plain, (x,), view=view)
+        return self.note(name, plain, (x,), shown=shown)
 
     def assemble(self, outputs: Sequence[Traced]) -> tuple[list[Call], dict[int, Array]]:
         """Give every result its place; return the calls, and the places by number."""
@@ -248,14 +237,15 @@ class Tape:
 
         for t in live:
             operands = [places[o.number] if isinstance(o, Traced) else o for o in t.operands]
-            if t.view:
-                places[t.number] = t.view(operands[0])
+            if t.shown:
+                places[t.number] = t.shown(operands[0])
                 continue
             read = [root for _, root in {(s.number, s.root) for s in t.sources}]
             dying = {root for root in read if last_read[root] == t.number} - kept
             # NumPy's short way is for a result that is the very array of an operand; it is not
             # for another array on the same memory, nor for a single entry.
-            over = {n for n in dying & t.reuses if read.count(n) == 1 and t.size > 1}
+            reuses = {o.number for o in t.reuses if isinstance(o, Traced) and t.size > 1}
+            over = {number for number in dying & reuses if read.count(number) == 1}
             release(over)
             stock = free[t.dtype, t.shape]
             place = places[t.number] = stock.pop() if stock else np.empty(t.shape, t.dtype)
@@ -277,12 +267,6 @@ def _number_again(operand: Any) -> Any:
     return operand[(0,) * plain.ndim] if plain.ndim and not any(plain.strides) else operand
 
 
-def _repeats(array: Array) -> bool:
-    """Tell whether broadcasting shows an entry more than once."""
-    steps = zip(array.shape, array.strides, strict=True)
-    return any(length > 1 and not stride for length, stride in steps)
-
-
 def _kind(operand: Any) -> Any:
     """What an operand counts as in type promotion: Python's numbers are weak, as in NumPy."""
     return type(operand) if type(operand) in (int, float) else np.asarray(_plain(operand)).dtype
@@ -295,9 +279,7 @@ def _identity(operand: Any) -> Any:
 
 
 def _dot(out: Array, a: Array, b: Array) -> list[Call]:
-    if max(a.ndim, b.ndim) > 2:
-        raise InvalidInput(f"the fast step multiplies matrices of two axes, not {a.shape}")
-    return [partial(a.dot, b, out)]
+    return [partial(a.dot, b, out) if max(a.ndim, b.ndim) < 3 else partial(np.matmul, a, b, out)]
 
 
 def _copy(out: Array, place: Array) -> list[Call]:

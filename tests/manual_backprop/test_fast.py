@@ -351,12 +351,41 @@ def test_what_cannot_be_traced_is_refused(formula: str) -> None:
         BRANCHING[formula](x)
 
 
-def test_a_stack_of_matrices_is_refused() -> None:
-    """The network's walks are over (N, D); stacks of matrices are not this step's business."""
+def test_a_stack_of_matrices() -> None:
+    """`dot` sums stacks in another way than `matmul`."""
+    rng = np.random.default_rng(0)
     tape = Tape()
-    x: Any = tape.note("x", np.ones((2, 3, 4)))
-    with pytest.raises(InvalidInput, match="two axes"):
-        tape.assemble([x @ np.ones((4, 2))])
+    x: Any = tape.note("x", np.ones((2, 30, 40)))
+    weight = rng.standard_normal((40, 20))
+    product: Any = x @ weight
+    calls, places = tape.assemble([product])
+    places[x.number][...] = rng.standard_normal(x.shape)
+    for call in calls:
+        call()
+    np.testing.assert_array_equal(places[product.number], places[x.number] @ weight)
+
+
+def test_views_are_told_apart_by_what_they_show() -> None:
+    """Long arguments print with dots; two that print alike are two all the same."""
+    tape = Tape()
+    x: Any = tape.note("x", np.arange(12.0).reshape(3, 4))
+    assert x[1:] is x[1:3] is x[slice(1, None)]
+    assert len({id(view) for view in (x[1:], x[:-1], x[1:, :], x[::2], x.T, x[None], x[:1])}) == 6
+    y: Any = tape.note("y", np.arange(12.0).reshape(3, 4))
+    assert y[1:] is not x[1:]
+
+
+def test_an_operand_read_through_two_views_is_not_overwritten() -> None:
+    tape = Tape()
+    x: Any = tape.note("x", np.arange(9.0).reshape(3, 3))
+    y: Any = np.exp(x)
+    z: Any = y * y.T
+    calls, places = tape.assemble([z])
+    for call in calls:
+        call()
+    expected = np.exp(places[x.number])
+    np.testing.assert_array_equal(places[z.number], expected * expected.T)
+    assert not np.may_share_memory(places[z.number], places[y.number])
 
 
 @pytest.mark.parametrize("seed", range(8))
