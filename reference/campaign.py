@@ -12,7 +12,7 @@ from manual_backprop.spec import InvalidInput
 from reference.judge import WITNESSES, Judgement, judge, screen, screen_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, draw
-from reference.running.docket import HELD, Dispute, kind_of, sampled
+from reference.running.docket import HELD, Dispute, kinds_of, sampled
 from reference.running.findings import finding_of, merge_findings
 from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
 
@@ -31,7 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax", "complex_step")
     arbiter_share: float = 0.02
-    per_kind: int = 16  # so many disputes of each kind are proven: `running.docket`
+    per_kind: int = 8  # so many disputes of each kind are proven: `running.docket`
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
@@ -125,8 +125,8 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         else:
             verdict = HELD if disputed else "AGREE"
         if disputed:
-            kind = kind_of(one.problem.network, one.cell.dtype, screening.outside)
-            disputes.append(Dispute(one.index, kind, screening.alone, verdict != HELD))
+            kinds = kinds_of(one.problem.network, one.cell.dtype, screening.outside)
+            disputes.append(Dispute(one.index, kinds, screening.alone, verdict != HELD))
         outcomes.append(
             Outcome(one.index, verdict, screening.worst, screening.tensor, screening.between)
         )
@@ -255,8 +255,9 @@ class Tally:
             self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
         verdicts = {outcome.index: outcome.verdict for outcome in result.outcomes}
         for dispute in result.disputes:
-            counter = self._kinds.setdefault(dispute.kind, KindCounter())
-            counter.add(dispute.index, verdicts[dispute.index])
+            for kind in dispute.kinds:
+                counter = self._kinds.setdefault(kind, KindCounter())
+                counter.add(dispute.index, verdicts[dispute.index])
 
     def kinds(self, seed: int) -> Iterator[DisputeKind]:
         """Yield one record a kind of dispute."""

@@ -52,7 +52,7 @@ def report(
     ] = 0.02,
     per_kind: Annotated[
         int, typer.Option(help="So many disputes of each kind are proven; the rest is sampled.")
-    ] = 16,
+    ] = 8,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")

@@ -66,6 +66,7 @@ WITNESSES = ("complex_step",)
 """Who is shown and not named: the complex step is NaN where complex arithmetic meets infinity and
 loses digits below 1e-123, and neither says anything about a gradient."""
 
+OWN = Rounding(ULPS, own=True)
 PROBABLE = Rounding(1.0, probable=True)
 STRENGTHS = (
     TIGHT,
@@ -337,7 +338,7 @@ class Bench:
             reason = f"{said}, expected {self.problem.dtype} {leaf.shape}"
             return TensorFinding(oracle, tensor, None, (), np.inf, 0.0, reason)
         if self.held_to_screen:  # most that is audited: no bound needs to be worked out
-            least = np.minimum(self.radii(TIGHT).radius[tensor], self.floor(tensor))
+            least = np.minimum(self.radii(OWN).radius[tensor], self.floor(tensor))
             if (errors <= least).all():
                 return TensorFinding(oracle, tensor, TIGHT, (), float(errors.max(initial=0)), 0.0)
         first = None

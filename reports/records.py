@@ -174,7 +174,8 @@ class Finding(Record, frozen=True, tag="finding"):
 class DisputeKind(Record, frozen=True, tag="disputes"):
     """Disputes that look alike before a proof: who leaves the screen, where, and by how much.
 
-    `verdicts` counts those that were proven by their verdict, and the others as HELD.
+    `verdicts` counts those that were proven by their verdict, and the others as HELD. A problem
+    in which two sides are apart counts in two kinds.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """How many networks a second the whole check does, beside the naive harness, and where time goes.
 
 Naive is what one writes first: for every network torch's autograd and a fresh `jit(grad)` of JAX.
-Both are timed in one run, in turn, and the medians are told.
+Both are timed in one run, and the medians are told.
 """
 
 import math
@@ -16,17 +16,22 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
-from reference.campaign import BLOCK, Plan, audited, run_block
-from reference.judge import WITNESSES, judge, screen
+from reference.campaign import BLOCK, BlockResult, Hearing, Plan, audited, run_block
+from reference.judge import WITNESSES, screen, screen_all
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
 from reference.problems import draw
-from reference.running.findings import finding_of
+from reference.running.docket import HELD
 from reference.running.workers import LocalPool, finish
 
-ROUNDS = 3
+WINDOWS = 8
+"""The run is timed in so many parts, each of as many blocks; their median is the rate."""
+
 NAIVE = 6
 """Networks of the naive harness in a round: it needs a third of a second for each."""
+
+NAIVE_ROUNDS = 4
+"""Half of them before the run, half after it."""
 
 CHECKED = (128, 128, 128, 1)
 """The widths of the one network whose full check is timed beside the frameworks' own checkers."""
@@ -39,43 +44,48 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     networks_per_second: float
     ratio_to_naive: float
     naive_per_second: float
-    without_arbiter_per_second: float  # the same, were nothing disputed and nothing audited
+    whole_run_per_second: float  # beginning and first proofs of every kind included
     workers: int
     networks: int
     disputed: float  # the share of networks that leaves the screen
+    proven: float  # the share that the arbiter hears, once the common kinds are known
     shares: dict[str, float]  # of a worker's time, largest first
     milliseconds: dict[str, float]  # for one network; the arbiter's is over all networks
     one_network: dict[str, float]  # milliseconds to check one 128-128-128-1 network, warm
     environment: dict[str, str]
 
 
-def throughput(workers: int = 2, blocks: int = 4) -> Throughput:
-    """Time rounds of campaign blocks in worker processes, the naive harness, and each part."""
-    plan = Plan(problems=(blocks * (ROUNDS + 1)) * BLOCK)
-    oracles = load(plan.oracles)
-    problems = [draw(1, index).problem for index in range(NAIVE * ROUNDS)]
-    rates, naive = [], []
+def throughput(workers: int = 2, networks: int = 128 * BLOCK) -> Throughput:
+    """Time one campaign in worker processes, the naive harness before and after it, and parts."""
+    plan = Plan(problems=networks)
+    problems = [draw(1, index).problem for index in range(NAIVE * NAIVE_ROUNDS)]
+    rounds = [problems[k : k + NAIVE] for k in range(0, len(problems), NAIVE)]
+    naive = [NAIVE / _seconds(partial(_naive, few)) for few in rounds[::2]]
+    times, results = [time.perf_counter()], []
     with LocalPool(workers) as pool:
-        ranges = plan.blocks()
-        list(finish(plan, ranges[:blocks], pool.submit))  # workers start and compile
-        for turn in range(ROUNDS):
-            here = ranges[blocks * (turn + 1) : blocks * (turn + 2)]
-            seconds = _seconds(lambda here=here: list(finish(plan, here, pool.submit)))  # type: ignore[misc]
-            rates.append(blocks * BLOCK / seconds)
-            few = problems[NAIVE * turn : NAIVE * (turn + 1)]
-            naive.append(NAIVE / _seconds(partial(_naive, few)))
+        for result in finish(plan, plan.blocks(), pool.submit, pool.ahead):
+            results.append(result)
+            times.append(time.perf_counter())
+    naive += [NAIVE / _seconds(partial(_naive, few)) for few in rounds[1::2]]
+    each = len(results) // WINDOWS
+    rates = [each * BLOCK / (b - a) for a, b in pairwise(times[::each])]
     rate, naive_rate = statistics.median(rates), statistics.median(naive)
-    parts, disputed = _parts(plan, oracles)
+    last = results[-2 * each :]
+    oracles = load(plan.oracles)
+    parts, heard = _parts(plan, oracles), _heard(plan, last)
+    of_last = sum(result.stop - result.start for result in last)
+    parts["arbiter"] = _arbiter(plan, heard, oracles) / of_last
     total = sum(parts.values())
     shares = {name: part / total for name, part in parts.items()}
     return Throughput(
         networks_per_second=rate,
         ratio_to_naive=rate / naive_rate,
         naive_per_second=naive_rate,
-        without_arbiter_per_second=rate / (1 - shares["arbiter"]),
+        whole_run_per_second=networks / (times[-1] - times[0]),
         workers=workers,
-        networks=blocks * BLOCK * ROUNDS,
-        disputed=disputed,
+        networks=networks,
+        disputed=sum(len(result.disputes) for result in last) / of_last,
+        proven=len(heard) / of_last,
         shares=dict(sorted(shares.items(), key=lambda item: -item[1])),
         milliseconds={name: part * 1e3 for name, part in parts.items()},
         one_network=one_network(oracles),
@@ -83,40 +93,43 @@ def throughput(workers: int = 2, blocks: int = 4) -> Throughput:
     )
 
 
-def _parts(plan: Plan, oracles: dict[str, Oracle]) -> tuple[dict[str, float], float]:
-    """Return the seconds of each part of one network, and the share that is disputed."""
+def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
+    """Return the seconds that each part but the arbiter takes for one network."""
+    plan = msgspec.structs.replace(plan, arbiter_share=0.0)
     run_block(plan, 0, BLOCK, oracles)  # compile
     selection = plan.selection()
     indices = [selection.index(position) for position in range(BLOCK)]
-    drawn = [draw(plan.seed, index) for index in indices]
+    problems = [draw(plan.seed, index).problem for index in indices]
     parts = {"draw": _median(lambda: [draw(plan.seed, index) for index in indices])}
-    problems = [one.problem for one in drawn]
     answers: dict[str, list[Answer]] = {}
     for name, oracle in oracles.items():
-        if name in WITNESSES or oracle.unavailable() is not None:
-            continue
-        answers[name] = oracle.answers(problems)
-        parts[name] = _median(lambda oracle=oracle: oracle.answers(problems))  # type: ignore[misc]
-    given = [{name: of_one[i] for name, of_one in answers.items()} for i in range(BLOCK)]
-    parts["screen"] = _median(
-        lambda: [screen(p, one) for p, one in zip(problems, given, strict=True)]
-    )
-    screened = [screen(p, one) for p, one in zip(problems, given, strict=True)]
-    left = [i for i in range(BLOCK) if not screened[i].passed or audited(plan, indices[i])]
-
-    def arbiter() -> None:
-        for i in left:
-            answered = given[i] | {
-                name: oracles[name].answer(problems[i]) for name in WITNESSES if name in oracles
-            }
-            found = judge(problems[i], answered, screened=screened[i])
-            finding_of(drawn[i], answered, found)
-
-    parts["arbiter"] = _seconds(arbiter)
-    whole = _seconds(lambda: run_block(plan, 0, BLOCK, oracles))
+        if name not in WITNESSES and oracle.unavailable() is None:
+            answers[name] = oracle.answers(problems)
+            parts[name] = _median(partial(oracle.answers, problems))
+    parts["screen"] = _median(lambda: screen_all(problems, answers))
+    whole = _median(lambda: run_block(plan, 0, BLOCK, oracles))
     parts["records"] = max(0.0, whole - sum(parts.values()))
-    disputed = sum(not one.passed for one in screened) / BLOCK
-    return {name: seconds / BLOCK for name, seconds in parts.items()}, disputed
+    return {name: seconds / BLOCK for name, seconds in parts.items()}
+
+
+def _heard(plan: Plan, results: Sequence[BlockResult]) -> list[int]:
+    """Return the indices that the arbiter judged: what was audited, and the proven disputes."""
+    heard = []
+    for result in results:
+        held = {outcome.index for outcome in result.outcomes if outcome.verdict == HELD}
+        disputed = {dispute.index for dispute in result.disputes} - held
+        heard += [
+            outcome.index
+            for outcome in result.outcomes
+            if outcome.index in disputed or audited(plan, outcome.index)
+        ]
+    return heard
+
+
+def _arbiter(plan: Plan, indices: Sequence[int], oracles: dict[str, Oracle]) -> float:
+    """Return the seconds that the arbiter takes for these problems, the witnesses included."""
+    hearing = Hearing([draw(plan.seed, index) for index in indices], oracles)
+    return _seconds(lambda: [hearing.judge(i) for i in range(len(indices))])
 
 
 def one_network(oracles: dict[str, Oracle]) -> dict[str, float]:
@@ -198,10 +211,11 @@ def _checked() -> Problem:
 def render(found: Throughput) -> str:
     """Return what was measured as text."""
     lines = [
-        f"{found.networks_per_second:10,.0f} networks a second, {found.workers} workers, "
-        f"{found.disputed:.1%} of them disputed and judged",
+        f"{found.networks_per_second:10,.0f} networks a second, {found.workers} workers: "
+        f"the median of {WINDOWS} parts of a run of {found.networks:,}",
+        f"{found.whole_run_per_second:10,.0f} over that run, its beginning included",
         f"{found.naive_per_second:10,.1f} by the naive harness: {found.ratio_to_naive:,.0f} times",
-        f"{found.without_arbiter_per_second:10,.0f} were nothing disputed",
+        f"{found.disputed:10.1%} leave the screen, {found.proven:.1%} are heard by the arbiter",
         "",
         "A worker's time, for one network:",
         *(

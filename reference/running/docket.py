@@ -19,7 +19,7 @@ from reference.rounding.evidence import operation_at
 
 HELD = "HELD"
 
-SHARE_ALONE = 1 / 16
+SHARE_ALONE = 1 / 32
 """What is proven of a known kind in which ours stands alone: agrees with nobody."""
 
 DECADES = 3
@@ -28,21 +28,25 @@ another size."""
 
 
 class Dispute(msgspec.Struct, frozen=True, array_like=True):
-    """A problem that left the screen, by its index, and what kind of dispute it is."""
+    """A problem that left the screen, by its index, and what kinds of dispute it is."""
 
     index: int
-    kind: str
+    kinds: list[str]
     alone: bool
     heard: bool  # the arbiter has judged it: it was audited
 
 
-def kind_of(network: Network, dtype: str, outside: Mapping[str, tuple[str, float]]) -> str:
-    """Return what is seen of a dispute without a proof, as one line; `outside` as in Screening."""
-    parts = []
+def kinds_of(network: Network, dtype: str, outside: Mapping[str, tuple[str, float]]) -> list[str]:
+    """Return what is seen of a dispute without a proof, a line for each oracle that is apart.
+
+    `outside` is a Screening's: the first step back from the loss, and how far.
+    """
+    kinds = []
     for oracle, (step, scaled) in outside.items():
-        place = step.rsplit(".", 1)[-1]
-        parts.append(f"{oracle} at {operation_at(network, step)} ({place}) by {_size(scaled)}")
-    return f"{dtype}: {', '.join(parts)}"
+        operation, place = operation_at(network, step), step.rsplit(".", 1)[-1]
+        where = operation if place in ("loss", operation) else f"{operation} ({place})"
+        kinds.append(f"{oracle} at {where} by {_size(scaled)} in {dtype}")
+    return kinds
 
 
 def _size(scaled: float) -> str:
@@ -65,8 +69,8 @@ class Docket:
         """Return the indices of those to be proven; later blocks are to come later."""
         chosen = []
         for dispute in disputes:
-            self._seen[dispute.kind] += 1
-            new = self._seen[dispute.kind] <= self._per_kind
+            self._seen.update(dispute.kinds)
+            new = any(self._seen[kind] <= self._per_kind for kind in dispute.kinds)
             again = dispute.alone and sampled(self._seed, dispute.index, SHARE_ALONE)
             if (new or again) and not dispute.heard:
                 chosen.append(dispute.index)

@@ -16,7 +16,9 @@ from reference.running.report import Interrupted, command_of, report
 from reference.running.store import NAME, Store
 from reports.records import ReportError
 
-SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
+SMALL = Plan(
+    problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"), per_kind=1
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,143 @@
+"""Which disputes are proven: the first of each kind, a share of the rest, whoever does the work."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from manual_backprop.network import Problem
+from manual_backprop.spec import InvalidInput
+from reference.campaign import BlockResult, Plan, Tally, Work, run, run_block
+from reference.oracles import Answer, Oracle, load
+from reference.running.docket import HELD, SHARE_ALONE, Dispute, Docket, kinds_of
+from reference.running.workers import Submit, finish
+
+PLAN = Plan(problems=96, oracles=("manual", "torch"), per_kind=1, arbiter_share=0.1)
+BLOCKS = [(start, start + 24) for start in range(0, 96, 24)]
+
+
+def disputes(kind: str, count: int, *, alone: bool = False, start: int = 0) -> list[Dispute]:
+    return [Dispute(start + i, [kind], alone, False) for i in range(count)]
+
+
+def in_process(oracles: Mapping[str, Oracle]) -> Submit:
+    """Return an engine that does its work at once."""
+
+    def submit(plan: Plan, work: Work) -> Future[BlockResult]:
+        future: Future[BlockResult] = Future()
+        future.set_result(run(plan, work, oracles))
+        return future
+
+    return submit
+
+
+def finished(
+    oracles: Mapping[str, Oracle], done: Sequence[BlockResult] = (), ahead: int = 3
+) -> list[BlockResult]:
+    left = [block for block in BLOCKS if block[0] not in {result.start for result in done}]
+    found = [*done, *finish(PLAN, left, in_process(oracles), ahead, done)]
+    return sorted(found, key=lambda result: result.start)
+
+
+def test_the_first_of_each_kind_are_chosen() -> None:
+    docket = Docket(seed=0, per_kind=3)
+    assert docket.choose(disputes("a", 2)) == (0, 1)
+    assert docket.choose(disputes("a", 2, start=2) + disputes("b", 1, start=9)) == (2, 9)
+    both = Dispute(20, ["a", "new"], False, False)
+    assert docket.choose([both]) == (20,), "one of its kinds is not known"
+
+
+def test_what_was_audited_counts_and_is_not_chosen_again() -> None:
+    docket = Docket(seed=0, per_kind=1)
+    assert docket.choose([Dispute(0, ["a"], False, True)]) == ()
+    assert docket.choose(disputes("a", 5, start=1)) == ()
+
+
+def test_of_a_known_kind_a_share_is_proven_where_ours_stands_alone() -> None:
+    docket = Docket(seed=0, per_kind=1)
+    chosen = docket.choose(disputes("a", 20_000, alone=True))
+    assert len(chosen) / 20_000 == pytest.approx(SHARE_ALONE, rel=0.1)
+    assert len(docket.choose(disputes("a", 20_000))) == 0
+
+
+def test_a_kind_says_who_where_and_how_far() -> None:
+    problem = next(p for p in drawn() if len(p.network.layers) > 1)
+    first, last = problem.network.layers[0].activation, problem.network.loss
+    outside = {"torch": ("layers.0.z", 3e-8), "jax": ("loss", float("inf")), "c": ("x", 0.5)}
+    assert kinds_of(problem.network, "float64", outside) == [
+        f"torch at {first} (z) by 1e-9 to 1e-6 in float64",
+        f"jax at {last} by ∞ in float64",
+        "c at dense (x) by 1e-3 to 1 in float64",
+    ]
+
+
+def drawn() -> list[Problem]:
+    from reference.problems import draw
+
+    return [draw(0, index).problem for index in range(20)]
+
+
+def test_neither_the_order_nor_an_interruption_changes_what_is_proven() -> None:
+    oracles = load(PLAN.oracles)
+    whole = finished(oracles)
+    verdicts = Counter(outcome.verdict for block in whole for outcome in block.outcomes)
+    assert verdicts[HELD] and len(verdicts) > 2, verdicts
+    assert encoded(finished(oracles, ahead=1)) == encoded(whole)
+    assert encoded(finished(oracles, done=[whole[0], whole[2]])) == encoded(whole)
+
+
+def encoded(results: list[BlockResult]) -> bytes:
+    return msgspec.msgpack.encode(results)  # as the store keeps them; NaN is NaN
+
+
+def test_every_dispute_is_in_the_records_of_its_kinds() -> None:
+    tally = Tally()
+    for block in finished(load(PLAN.oracles)):
+        tally.add(block)
+    kinds = list(tally.kinds(PLAN.seed))
+    assert sum(kind.verdicts.get(HELD, 0) for kind in kinds) == tally.verdicts[HELD]
+    assert all(sum(kind.verdicts.values()) == kind.count for kind in kinds)
+    assert all(kind.verdicts.keys() != {HELD} for kind in kinds), "each kind was proven once"
+
+
+class Wrong:
+    """Ours with a gradient that is off in one tensor by a part in a million."""
+
+    name = "manual"
+
+    def __init__(self) -> None:
+        (self._right,) = load(("manual",)).values()
+
+    def unavailable(self) -> None:
+        return None
+
+    def answer(self, problem: Problem) -> Answer:
+        right = self._right.answer(problem)
+        return replace(right, gradients={**right.gradients, "x": right.gradients["x"] * (1 + 1e-6)})
+
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        return [self.answer(problem) for problem in problems]
+
+
+def test_a_wrong_gradient_of_ours_is_proven_though_most_of_its_disputes_are_held() -> None:
+    plan = msgspec.structs.replace(PLAN, arbiter_share=0.0, dtypes=("float64",))
+    oracles = {**load(("torch",)), "manual": Wrong()}
+    oracles = {"manual": oracles["manual"], "torch": oracles["torch"]}
+    found = list(finish(plan, BLOCKS, in_process(oracles)))
+    verdicts = Counter(outcome.verdict for block in found for outcome in block.outcomes)
+    assert sum(n for v, n in verdicts.items() if v.startswith("DEVIATES(manual")) >= 3
+    assert verdicts[HELD] > 10
+
+
+def test_a_block_holds_its_disputes_for_the_docket() -> None:
+    block = run_block(PLAN, 0, 24, load(PLAN.oracles))
+    held = {outcome.index for outcome in block.outcomes if outcome.verdict == HELD}
+    assert held == {dispute.index for dispute in block.disputes if not dispute.heard}
+
+
+def test_less_than_one_proof_of_a_kind_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="per_kind=0"):
+        Plan(per_kind=0)
