@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile_oracles
 import pytest
 
 from manual_backprop.spec import InvalidInput
@@ -27,14 +28,14 @@ pytestmark = pytest.mark.filterwarnings("default")  # what Dask deprecates is Da
 class Cluster:
     """A scheduler and its workers, as processes on loopback."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, *arguments: str) -> None:
         self.log = (folder / "cluster.log").open("w+")
         self.folder = folder
         self.processes: list[subprocess.Popen[str]] = []
         self._start("scheduler", "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
         self.address = self._address()
         for _ in range(workers):
-            self._start("worker", self.address, "--nworkers", "1", "--nthreads", "1", "--no-nanny")
+            self._start("worker", self.address, "--nworkers", "1", "--nthreads", "1", *arguments)
 
     def _start(self, what: str, *arguments: str) -> None:
         command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
@@ -66,12 +67,27 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", root)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(variable, "1")
-    running = Cluster(tmp_path, 2)
+def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes of the cluster import this package and the hostile oracles."""
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{root / 'tests'}")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, reachable: None) -> Iterator[Cluster]:
+    running = Cluster(tmp_path, 2, "--no-nanny")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def impatient(tmp_path: Path, reachable: None) -> Iterator[Cluster]:
+    """A cluster as Dask begins it, with a nanny, that takes a second's silence for a hang."""
+    preload = tmp_path / "impatient.py"
+    limits = {"LEAST_FIRST": 1.0, "LEAST": 1.0, "TIMES_FIRST": 20.0, "TIMES_START": 1.0}
+    lines = [f"pace.{name} = {value}" for name, value in limits.items()]
+    preload.write_text("\n".join(["from reference.running import pace", *lines]), encoding="utf-8")
+    running = Cluster(tmp_path, 1, "--preload", str(preload))
     yield running
     running.close()
 
@@ -93,6 +109,28 @@ def test_a_cluster_that_loses_a_worker_gives_the_local_results(cluster: Cluster)
     with LocalPool(1) as pool_here:
         local = list(finish(PLAN, BLOCKS, pool_here.submit))
     assert in_order(distributed) == in_order(local)
+
+
+def test_an_oracle_that_hangs_on_a_cluster_is_cut_and_recorded_as_it_is_here(
+    impatient: Cluster,
+) -> None:
+    oracle = f"{hostile_oracles.__name__}:Hangs"
+    plan = Plan(
+        problems=4,
+        activations=("tanh",),
+        losses=("mse", hostile_oracles.POISON, "l1", "huber"),
+        regimes=("ordinary",),
+        dtypes=("float64",),
+        oracles=("manual", oracle),
+        arbiter_share=0.0,
+    )
+    with DaskPool(impatient.address) as pool:
+        (result,) = finish(plan, plan.blocks(), pool.submit, pool.ahead)
+    verdicts = sorted(outcome.verdict for outcome in result.outcomes)
+    assert verdicts == ["AGREE", "AGREE", "AGREE", f"CRASHED({oracle})"]
+    (finding,) = result.findings
+    assert "no answer within the time limit" in finding.sentence
+    assert "Restarting worker" not in Path(impatient.log.name).read_text(encoding="utf-8")
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
