@@ -175,7 +175,7 @@ class Tanh:
 
         Loses what y has lost by rounding: y² is right to about 2u, and so is 1 - y² absolutely,
         while it is only 4e^{-2|x|} large. Of float64's 16 digits half are left at |x| = 9 and none
-        from 19 on, where it is 0; of float32's 7 none from 9 on.
+        from 19 on, of float32's 7 none from 9 on; soon after it is 0.
         """
         return dy * (1.0 - y * y)
 
