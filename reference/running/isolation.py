@@ -39,7 +39,7 @@ from reports.records import OracleStatus, Record, decode
 MEMORY = 8 << 30
 """Bytes of private memory after which an allocation in a worker fails; torch and jax need 1 GB."""
 
-ASKED_AT_MOST = 200
+ASKED_AT_MOST = 1000
 """A process is renewed after so many requests, so that a slow leak cannot grow."""
 
 SECTION_SECONDS = 3600.0
