@@ -287,8 +287,8 @@ class Summary:
         if held := self.count("HELD"):
             kinds = sum("HELD" in kind.verdicts for kind in of_type(self.records, DisputeKind))
             sentences.append(
-                f"{held:,} more differ as others do that were proven, "
-                f"and are counted under their {count_of(kinds, 'kind')}."
+                f"{held:,} more differ as proven ones do, in {count_of(kinds, 'way')}, "
+                "and are counted, not proven."
             )
         deviating = [
             (name, sum(n for v, n in self.verdicts.items() if _deviates(v, name)))

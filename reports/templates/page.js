@@ -107,6 +107,25 @@
       if (target) { target.querySelector("details").open = true; target.scrollIntoView(); }
     };
     addEventListener("hashchange", openAddressed);
+
+    // Sections far below are laid out when there is time; all at once for who wants to go there,
+    // since a jump over sections of a guessed height misses.
+    const far = all("main > section:not(#summary, #matrix)");
+    const idle = window.requestIdleCallback || ((then) => setTimeout(then, 50));
+    const lay = () => {
+      const section = far.shift();
+      if (!section) return;
+      section.classList.add("laid");
+      idle(lay);
+    };
+    const layAll = () => far.splice(0).forEach((section) => section.classList.add("laid"));
+    addEventListener("click", (event) => { if (event.target.closest('a[href^="#"]')) layAll(); }, true);
+    if (location.hash.length > 1) {
+      layAll();
+      const target = $(decodeURIComponent(location.hash.slice(1)));
+      if (target) target.scrollIntoView();
+    }
+    idle(lay);
     openAddressed();
     addEventListener("beforeprint", () => all(".finding details").forEach((d) => { d.open = true; }));
   };

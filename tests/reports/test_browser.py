@@ -126,6 +126,23 @@ def test_every_section_can_be_reached_from_the_rail(page: Page) -> None:
         assert page.locator(target).count() == 1
         links.nth(i).click()
         assert page.locator(target).is_visible()
+        assert arrived(page, target), f"{target} is not at the top of the window"
+
+
+def arrived(page: Page, target: str) -> bool:
+    """Whether a jump reached its target, or the end of the page."""
+    top = page.locator(target).evaluate("e => e.getBoundingClientRect().top")
+    left = page.evaluate("document.body.scrollHeight - innerHeight - scrollY")
+    return abs(top) < 40 or (left < 2 and top > 0)
+
+
+@pytest.mark.parametrize("target", ["#conventions", "#finding-4"])
+def test_an_address_opens_there(browser: Browser, folder: Path, target: str) -> None:
+    with Visit(browser, folder / "report" / "index.html") as page:
+        page.goto("about:blank")
+        page.goto((folder / "report" / "index.html").as_uri() + target)
+        page.wait_for_timeout(300)
+        assert arrived(page, target)
 
 
 def test_a_square_opens_its_worst_problem(page: Page) -> None:
