@@ -5,7 +5,7 @@ meets the cells evenly; a counter-based stream keyed by (seed, index) decides ev
 Structure is drawn first, then the values, as their regime says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -70,8 +70,10 @@ class Selection:
         return (self.index(position) for position in range(count))
 
     @cached_property
-    def _cells(self) -> list[int]:
+    def _cells(self) -> Sequence[int]:
         wanted = (self.activations, self.losses, self.regimes, self.dtypes)
+        if not any(wanted):
+            return range(number_of_cells())
         return [
             i
             for i in range(number_of_cells())

@@ -67,8 +67,9 @@ class JaxGrad:
             return [self._alone(problem) for problem in problems]
         answers: list[Answer | None] = [None] * len(problems)
         places: dict[int, tuple[Any, list[int]]] = {}
+        operations = registered()
         for place, problem in enumerate(problems):
-            program = self._program(problem)
+            program = self._program(problem, operations)
             if program is None:
                 answers[place] = self._alone(problem)
             else:
@@ -85,12 +86,10 @@ class JaxGrad:
                     answers[place] = Answer(self.name, gradients.pop("loss"), gradients)
         return [answer for answer in answers if answer is not None]
 
-    def _program(self, problem: Problem) -> Any:
-        """Return the smallest program that holds the problem, or None."""
+    def _program(self, problem: Problem, operations: tuple[int, ...]) -> Any:
+        """Return the smallest program of these operations that holds the problem, or None."""
         from reference.oracles.jax_padded import SIZES, Program
 
-        # An operation that is registered anew under its name is another operation.
-        operations = tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
         for size in SIZES:
             key = (problem.dtype, size, operations)
             if key not in self._programs:
@@ -130,6 +129,11 @@ class JaxGrad:
             if len(self._networks) > _KEPT:
                 self._networks.popitem(last=False)
         return self._networks[key][1]
+
+
+def registered() -> tuple[int, ...]:
+    """Return the operations by identity: one registered anew under its name is another one."""
+    return tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
 
 
 def divisor(problem: Problem) -> Any:

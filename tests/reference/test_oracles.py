@@ -19,7 +19,7 @@ from reference.drawing.draft import outputs_for
 from reference.judge import judge, screen
 from reference.oracles import ORACLES, Answer, load
 from reference.oracles.complex_step import ComplexStep
-from reference.oracles.jax_grad import JaxGrad
+from reference.oracles.jax_grad import JaxGrad, registered
 from reference.oracles.jax_padded import SIZES
 from reference.oracles.torch_autograd import TorchAutograd
 from reference.problems import Selection, cell, draw, number_of_cells
@@ -170,8 +170,8 @@ def network_of(width: int) -> Problem:
 
 def test_the_smallest_program_that_holds_a_network_is_taken() -> None:
     for width, size in ((8, SIZES[0]), (9, SIZES[1]), (32, SIZES[1])):
-        assert PADDED._program(network_of(width)).size == size
-    assert PADDED._program(network_of(33)) is None
+        assert PADDED._program(network_of(width), registered()).size == size
+    assert PADDED._program(network_of(33), registered()) is None
 
 
 def test_a_network_beyond_the_programs_takes_its_own() -> None:
@@ -323,10 +323,10 @@ def test_a_bug_in_the_forward_is_seen_although_the_backward_fits_it(
 
 def test_an_operation_that_is_registered_anew_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     oracle, problem = JaxGrad(padded=False), network_of(2)
-    before, program = oracle.answer(problem), PADDED._program(problem)
+    before, program = oracle.answer(problem), PADDED._program(problem, registered())
     plant(monkeypatch, ACTIVATIONS, "tanh", jax=counterpart("jax.nn.relu"))
     assert not screen(problem, {"before": before, "after": oracle.answer(problem)}).passed
-    assert PADDED._program(problem) is not program
+    assert PADDED._program(problem, registered()) is not program
 
 
 # -- a framework that is not installed --------------------------------------------------------
