@@ -127,7 +127,7 @@
     }
     idle(lay);
     openAddressed();
-    addEventListener("beforeprint", () => all(".finding details").forEach((d) => { d.open = true; }));
+    addEventListener("beforeprint", () => all(".finding details, .words").forEach((d) => { d.open = true; }));
   };
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", finish);
   else finish();
