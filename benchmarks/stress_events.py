@@ -235,9 +235,10 @@ def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
                     phase = "while pages are written"
                     _until(process, lambda out=out: _writes_pages(out))
                 else:
-                    # The first second is Python's own: it loads modules and has no page to write.
-                    moment = chance.uniform(1.0, 0.9 * length)
-                    _wait(process, moment)
+                    # Until then it is Python's own: it loads modules and has no page to write.
+                    least = 20_000 if turn % 4 == 2 else 1
+                    _until(process, lambda out=out, n=least: _size(out) >= n)  # type: ignore[misc]
+                    _wait(process, chance.uniform(0.0, 0.5 * length))
                     phase = "with blocks" if _size(out) > 20_000 else "before the first block"
                 if process.poll() is not None:
                     continue
