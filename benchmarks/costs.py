@@ -1,7 +1,7 @@
-"""Measure what autodiff costs and write it down: docs/costs.json, .svg, .md and every report.
+"""Measure what autodiff costs; write docs/costs.{json,svg,md}, README's table and every report's.
 
-python benchmarks/costs.py [--clock cpu]    measure (about four minutes on a quiet machine)
-python benchmarks/costs.py --write          write the page again from docs/costs.json
+python benchmarks/costs.py [--clock cpu]    measure (about six minutes on a quiet machine)
+python benchmarks/costs.py --write          write the pages again from docs/costs.json
 """
 
 import argparse
@@ -14,11 +14,12 @@ from reference.bench.measure import Result
 from reference.bench.picture import picture
 from reference.bench.released import bench_records
 from reference.bench.steps import merged, steps, sweep
-from reference.bench.text import render
+from reference.bench.text import render, summary
 from reference.oracles.environment import environment
 from reference.running import sections
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
@@ -57,11 +58,17 @@ def write(page: Page) -> None:
     clock = "processor time" if page.clock == "cpu" else "wall clock"
     told = f"Measured {page.date} on {page.machine}; one thread, {clock}."
     sections.keep("bench", bench_records(shown.rows, told))
-    text = "\n\n".join([BEGIN, origin, render(shown), END])
-    path = DOCS / "costs.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(before + text + after, encoding="utf-8")
+    between(DOCS / "costs.md", origin, render(shown))
+    between(ROOT / "README.md", summary(shown), origin)
+
+
+def between(path: Path, *parts: str) -> None:
+    """Write the parts between the two marks of a page."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path.name}: {BEGIN} and {END} are missing")
+    path.write_text(before + "\n\n".join([BEGIN, *parts, END]) + after, encoding="utf-8")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def main() -> int:
     history, rows = read(HISTORY), short()
     for row in rows:
         print(
-            f"{row.implementation:12} {row.shape:16} {row.dtype} {row.activation}"
+            f"{row.implementation:18} {row.shape:16} {row.dtype} {row.activation}"
             f" {row.ratio_to_floor:6.2f}"
         )
     worse = regressions(history, rows)

@@ -21,7 +21,7 @@ MARGIN = 0.25
 SPREADS = 3.0
 KEPT = 20
 """Runs kept for each case."""
-WATCHED = ("numpy_plain", "numpy_fast")
+WATCHED = ("numpy_plain", "numpy_fast", "numpy_fast_careful")
 
 
 class Entry(msgspec.Struct):

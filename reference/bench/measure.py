@@ -55,6 +55,7 @@ class Timing(msgspec.Struct, frozen=True):
     memory_bytes: int | None = None
     shares: dict[str, float] = {}
     section: str = "training step"
+    form: str = ""  # of our formulas: careful or textbook
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -143,7 +144,7 @@ def run(plan: Plan) -> Result:
 
     from manual_backprop.fast import compile_step
     from reference.bench.cases import Case, floor_of, problem_of
-    from reference.bench.contestants import CONTESTANTS, takes, unavailable
+    from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
 
     reasons = {name: unavailable(name) for name in plan.implementations}
     names = [name for name, reason in reasons.items() if reason is None]
@@ -180,7 +181,8 @@ def run(plan: Plan) -> Result:
             shares = {}
             if plan.shares and "numpy_fast" in calls:
                 least = msgspec.structs.replace(case, widths=(1,) * len(case.widths), batch=1)
-                step, alone = compile_step(problem), compile_step(problem_of(least))
+                step = compile_step(problem, form="textbook")
+                alone = compile_step(problem_of(least), form="textbook")
                 # Products replayed without what lies between them compute nonsense.
                 with np.errstate(all="ignore"):
                     shares = shares_of(step, alone, plan.seconds / 4)
@@ -202,6 +204,7 @@ def run(plan: Plan) -> Result:
                     memory_bytes=memory.get(name),
                     shares=shares if name == "numpy_fast" else {},
                     section=plan.section,
+                    form=form_of(name),
                 )
             )
     return Result(rows, kernels(), skipped)

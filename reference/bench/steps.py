@@ -14,7 +14,8 @@ Progress = Callable[[str], None]
 ALL = (
     "numpy_plain",
     "numpy_fast",
-    "numpy_textbook",
+    "numpy_plain_careful",
+    "numpy_fast_careful",
     "torch_eager",
     "torch_compile",
     "jax_jit",

@@ -7,13 +7,23 @@ from reference.bench.measure import Result, Timing
 NAMES = {
     "numpy_plain": "NumPy plain",
     "numpy_fast": "NumPy fast",
-    "numpy_textbook": "the same, textbook formulas",
+    "numpy_plain_careful": "plain, careful",
+    "numpy_fast_careful": "fast, careful",
     "torch_eager": "torch eager",
     "torch_compile": "torch.compile",
     "jax_jit": "jax.jit",
     "sklearn_backprop": "scikit-learn",
     "hips_autograd": "HIPS autograd",
 }
+
+
+GOALS = {
+    "4-8-3": {"float64": 3.2, "float32": 3.2},
+    "64-64-64-10": {"float64": 2.2, "float32": 2.2},
+    "784-256-128-10": {"float64": 1.10, "float32": 1.10},
+    "1024-1024-1024-1024-10": {"float64": 1.10, "float32": 1.05},
+}
+"""How many times the floor the fast step, in the textbook's form, may take at most."""
 
 
 def render(result: Result) -> str:
@@ -39,6 +49,23 @@ def ratios(rows: Sequence[Timing]) -> str:
         found = {row.implementation: row for row in of_case}
         body.append([*case, _time(found["floor"].seconds), *(_ratio(found.get(n)) for n in names)])
     return _table(["network", "batch", "dtype", "", "floor", *(NAMES[n] for n in names)], body)
+
+
+def summary(result: Result) -> str:
+    """Return a short table: times over the floor, tanh / ReLU, one thread, and the goal."""
+    names = ("numpy_fast", "numpy_fast_careful", "torch_eager", "jax_jit")
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in result.rows:
+        if row.section == "training step" and row.implementation in names:
+            of_case = found.setdefault((f"{row.shape}, batch {row.batch}", row.dtype), {})
+            of_case.setdefault(row.implementation, []).append(_ratio(row))
+    body = [
+        [case, dtype]
+        + [f"{GOALS[case.split(',')[0]][dtype]:.2f}"]
+        + [" / ".join(of_case.get(name, [])) for name in names]
+        for (case, dtype), of_case in found.items()
+    ]
+    return _table(["network", "dtype", "goal", *(NAMES[name] for name in names)], body)
 
 
 def shares(rows: Iterable[Timing]) -> str:

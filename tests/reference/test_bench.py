@@ -16,8 +16,8 @@ from manual_backprop.fast import compile_step
 from manual_backprop.network import backward, forward
 from manual_backprop.spec import InvalidInput
 from reference.bench import command, guard, harness, steps
-from reference.bench.cases import Case, floor_of, problem_of
-from reference.bench.contestants import CONTESTANTS, takes, unavailable
+from reference.bench.cases import SHAPES, Case, floor_of, problem_of
+from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
 from reference.bench.measure import (
     Plan,
     Result,
@@ -31,7 +31,7 @@ from reference.bench.measure import (
     shares_of,
 )
 from reference.bench.picture import picture
-from reference.bench.text import render
+from reference.bench.text import render, summary
 from reference.compare import distance
 from reference.judge import SCREEN
 
@@ -158,6 +158,33 @@ def test_the_text_has_every_ratio(result: Result) -> None:
     assert "Where the fast step's time goes" in text
 
 
+def test_the_summary_has_every_goal_beside_both_forms() -> None:
+    rows = [
+        msgspec.structs.replace(
+            timing(ratio, name), shape="-".join(map(str, widths)), batch=batch, dtype=dtype
+        )
+        for widths, batch in SHAPES
+        for dtype in ("float64", "float32")
+        for name, ratio in (("numpy_fast", 1.03), ("numpy_fast_careful", 1.31), ("jax_jit", 7.0))
+    ]
+    lines = summary(Result(rows, [], {})).splitlines()
+    assert lines[0].startswith(
+        "| network | dtype | goal | NumPy fast | fast, careful | torch eager"
+    )
+    assert lines[2] == "| 4-8-3, batch 4 | float64 | 3.20 | 1.03 | 1.31 |  | 7.00 |"
+    assert len(lines) == 2 + 2 * len(SHAPES)
+    assert lines[-1].startswith("| 1024-1024-1024-1024-10, batch 256 | float32 | 1.05 |")
+
+
+def test_rows_say_which_form(result: Result) -> None:
+    assert {(row.implementation, row.form) for row in result.rows} == {
+        ("floor", ""),
+        ("numpy_plain", "textbook"),
+        ("numpy_fast", "textbook"),
+    }
+    assert form_of("numpy_fast_careful") == "careful" and form_of("torch_eager") == ""
+
+
 def test_a_contestant_that_fails_is_skipped_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -220,7 +247,7 @@ def test_the_history_is_kept_short_and_read_back(tmp_path: Path) -> None:
 def test_the_history_in_the_repository_knows_every_watched_case() -> None:
     path = Path(__file__).parents[2] / "benchmarks" / "history.json"
     history = guard.read(path)
-    assert len(history) == 2 * 3 * 2 * 2  # implementations, shapes, dtypes, activations
+    assert len(history) == len(guard.WATCHED) * 3 * 2 * 2  # shapes, dtypes, activations
     assert all(ratio > 0.5 for entry in history.values() for ratio in entry.ratios)
 
 
