@@ -66,7 +66,6 @@ WITNESSES = ("complex_step",)
 """Who is shown and not named: the complex step is NaN where complex arithmetic meets infinity and
 loses digits below 1e-123, and neither says anything about a gradient."""
 
-OWN = Rounding(ULPS, own=True)
 PROBABLE = Rounding(1.0, probable=True)
 STRENGTHS = (
     TIGHT,
@@ -337,18 +336,19 @@ class Bench:
             leaf = self.certificate[tensor]
             reason = f"{said}, expected {self.problem.dtype} {leaf.shape}"
             return TensorFinding(oracle, tensor, None, (), np.inf, 0.0, reason)
-        if self.held_to_screen:  # most that is audited: no bound needs to be worked out
-            least = np.minimum(self.radii(OWN).radius[tensor], self.floor(tensor))
-            if (errors <= least).all():
-                return TensorFinding(oracle, tensor, TIGHT, (), float(errors.max(initial=0)), 0.0)
+        # AGREE claims no more than the screen sees: nearness on the tensor's own scale.
+        claimed = 2 * SCREEN * self.unit * self.scale(tensor) if self.held_to_screen else 0.0
+        if self.held_to_screen and (errors <= claimed).all():  # no bound is to be worked out
+            worst = _worst(errors, np.ones(errors.shape))
+            error = float(errors[worst])
+            return TensorFinding(oracle, tensor, CUSTOMARY, worst, error, claimed, "the screen")
         first = None
         for strength in STRENGTHS:
             if strength.flush and oracle == self.subject:
                 break  # NumPy does not flush
             allowed, reasons = self.allowed(oracle, tensor, strength)
-            if self.held_to_screen and strength is not TIGHT:
-                # AGREE claims no more than the screen sees: nearness on the tensor's own scale.
-                allowed = np.maximum(allowed, 2 * SCREEN * self.unit * self.scale(tensor))
+            if strength is not TIGHT:
+                allowed = np.maximum(allowed, claimed)
             with np.errstate(invalid="ignore"):
                 outside = ~((errors <= allowed) | np.isinf(allowed))
             if not outside.any():
@@ -372,7 +372,7 @@ class Bench:
         if best is None:
             return radius, np.zeros(radius.shape, bool)
         # By custom digits may be lost, but not by ours where a framework keeps them.
-        sharp = jump + max(FACTOR * best, self.floor(tensor))
+        sharp = jump + max(FACTOR * best, FLOOR * self.unit * self.scale(tensor))
         errors = self.errors(oracle, tensor)
         if errors is not None and (errors > sharp).any():
             sharp = np.maximum(sharp, jump + CHANCE * self.radii(PROBABLE).radius[tensor])
@@ -407,10 +407,6 @@ class Bench:
             self._scales[tensor] = float(finite.max(initial=0.0))
         return self._scales[tensor]
 
-    def floor(self, tensor: str) -> float:
-        """Return the error that is never held against the better reference."""
-        return FLOOR * self.unit * self.scale(tensor)
-
     def choices_differ(self) -> bool:
         """Say whether answers differ where the proven gradient is a ball of slopes."""
         for name, leaf in self.certificate.leaves.items():
@@ -429,7 +425,7 @@ class Bench:
 
     def digits_lost(self, finding: TensorFinding) -> float:
         """Return how many decimal digits of the worst entry are lost beyond the rounding to u."""
-        if finding.strength in (TIGHT, None) or not finding.error > 0:
+        if self.held_to_screen or finding.strength in (TIGHT, None) or not finding.error > 0:
             return 0.0
         truth = abs(float(self.certificate[finding.tensor].high[finding.entry]))
         relative = min(1.0, finding.error / truth) if truth else 1.0

@@ -233,6 +233,8 @@ def _bound(finding: "TensorFinding | None") -> str:
 def _mark(bench: "Bench", finding: "TensorFinding | None") -> str:
     if finding is not None and finding.strength is not None and finding.strength.flush:
         return "flush"
+    if finding is not None and finding.reason == "the screen":
+        return ""  # no bound was worked out
     strength = finding.strength if finding is not None else None
     known = [strength] if strength is not None else []
     return "range" if any(bench.radii(s).ranged for s in known) else ""

@@ -32,7 +32,6 @@ from reference.rounding.spread import (
     constants_of,
     spread_numbers,
     spread_rows,
-    unmoved,
 )
 
 # Radii are wanted to a few digits; a proof may have needed thousands of bits for an exact zero.
@@ -49,15 +48,12 @@ class Rounding:
     rounded output (1 - y², p - 1) and, in x σ(x) and its like, when that is multiplied by x.
     flush: numbers below the normal range may become 0. probable: errors are taken to be
     independent, so that they add up as a random walk does; no bound, but what is to be expected.
-    own: what an operation rounds itself, not what the radius of its input does to it; what lies
-    within that lies within all the more, and it costs half.
     """
 
     ulps: float
     customary: bool = False
     flush: bool = False
     probable: bool = False
-    own: bool = False
 
     @property
     def name(self) -> str:
@@ -284,22 +280,19 @@ def _spread_all(layer: Any, ran: Any, z_radius: Doubles, z_jump: Doubles, unit: 
         at = partial(at_row, definition, before=(), arguments=arguments)
         return spread_row(at, ran.z[k * width : (k + 1) * width], z_radius[k], ran.local[k])
 
-    still = unmoved(ran.centre) if unit.model.own else None
     inputs = np.abs(ran.centre.x.astype(np.float64))
     inputs = (inputs.T if operation.rowwise else inputs.reshape(n, width)) + z_radius
     if operation.rowwise:
         inputs = np.broadcast_to(inputs.max(-1, keepdims=True), inputs.shape)
         fields = Rows(definition, None, constants_of(layer.parameters))
         allowed = _allowed(ran.centre, inputs, np.zeros(()), unit)
-        found = still or spread_rows(fields, ran.centre, z_radius, allowed, row)
+        found = spread_rows(fields, ran.centre, z_radius, allowed, row)
         spread = _shaped(found, (n, width), (n, width, width))
         through = _rows_forward(np.abs(spread.slope), z_jump)
     else:
         fields_ = Numbers(definition, None, constants_of(layer.parameters))
         allowed = _allowed(ran.centre, inputs.ravel(), inputs.ravel(), unit)
-        found = still or spread_numbers(
-            fields_, ran.centre, z_radius.ravel(), allowed, number, bounded
-        )
+        found = spread_numbers(fields_, ran.centre, z_radius.ravel(), allowed, number, bounded)
         spread = _shaped(found, (n, width), (n, width))
         through = np.abs(spread.slope) * z_jump
     # A jump below moves z: the value by the slope, and the slope by all that z's radius does.
@@ -342,21 +335,20 @@ def _spread_loss(
         return spread_row(at, one.prediction, a_radius[k], [certificate.losses[k]])
 
     centre = certificate.loss_centre
-    still = unmoved(centre) if unit.model.own else None
     targets = problem.targets if labels else problem.targets.astype(Extended)
     if operation.elementwise:
         for name, value in problem.arrays.items():
             arguments[name] = np.broadcast_to(value.astype(Extended), (n, width)).ravel()
         fields = Numbers(operation.definition, targets.ravel(), arguments)
         allowed = _allowed(centre, inputs.ravel(), np.zeros(()), unit)
-        found = still or spread_numbers(fields, centre, a_radius.ravel(), allowed, number, bounded)
+        found = spread_numbers(fields, centre, a_radius.ravel(), allowed, number, bounded)
         return _shaped(found, (n, width), (n, width))
     for name, value in problem.arrays.items():
         per_class = operation.arrays[name] == "classes"
         arguments[name] = list(value.astype(Extended)) if per_class else value.astype(Extended)
     fields_ = Rows(operation.definition, targets, arguments)
     allowed = _allowed(centre, inputs[:, None], np.zeros(()), unit)
-    found = still or spread_rows(fields_, centre, a_radius, allowed, row)
+    found = spread_rows(fields_, centre, a_radius, allowed, row)
     return _shaped(found, (n,), (n, width))
 
 

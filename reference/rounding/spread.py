@@ -386,12 +386,6 @@ class Spread:
         return arrays
 
 
-def unmoved(centre: Centre) -> list[Doubles]:
-    """Return values and slopes as they are proven, with radii and jumps of 0."""
-    proven = [np.moveaxis(v, -1, 0).astype(np.float64) for v in (centre.value, centre.slope)]
-    return proven + [np.zeros(v.shape) for v in (*proven, *proven)]
-
-
 def _points(x: Any, r: Doubles, *, wide: bool) -> Any:
     """Return the centre, both ends and, for wide radii, points in between, (P, M)."""
     if not wide:
