@@ -182,7 +182,8 @@ def histograms(cells: Iterable[Cell]) -> list[Histogram]:
 
 
 def _histogram(dtype: str, counts: dict[str, int]) -> Histogram:
-    decades = [int(key) for key in counts if key.lstrip("-").isdecimal() and len(key) < 5]
+    # Only as we spell them: "--5", "007" and the digits of other scripts are no decades of ours.
+    decades = [d for d in range(-999, 1000) if str(d) in counts]
     low, high = max(-20, min(decades, default=0)), min(2, max(decades, default=0))
     keys: list[tuple[str, str]] = [("zero", "0")] if counts.get("zero") else []
     keys += [(str(d), _power(d)) for d in range(low, high + 1)] if decades else []

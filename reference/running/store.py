@@ -35,7 +35,8 @@ class Store:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         before = os.fstat(descriptor)
         os.close(descriptor)
-        self._base = sqlite3.connect(self.path, timeout=0.2, isolation_level=None)
+        # Runs begun at once hinder each other for a moment; then one of them has the lock.
+        self._base = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
         # The lock is taken by the first write and kept until the connection closes or dies.
         self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._base.execute("PRAGMA synchronous = FULL")  # a power cut costs no finished block
