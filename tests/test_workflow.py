@@ -1,0 +1,92 @@
+"""The workflow in the README: its YAML, the commands it runs and the files that it hands on."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from examplereport import example_records
+from typer.main import get_command
+
+from reference.cli import app
+from reports.folder import write_report
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def workflow() -> dict[str, Any]:
+    """Return the workflow as GitHub would read it."""
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    found: dict[str, Any] = yaml.load(text, yaml.BaseLoader)  # "on" is a word, not True
+    return found
+
+
+def commands() -> list[list[str]]:
+    """Return the words of each command that the workflow runs."""
+    steps = [step for job in workflow()["jobs"].values() for step in job["steps"]]
+    return [shlex.split(step["run"]) for step in steps if "run" in step]
+
+
+def test_it_has_what_a_workflow_needs() -> None:
+    found = workflow()
+    assert {"name", "on", "permissions", "jobs"} <= found.keys()
+    for name, job in found["jobs"].items():
+        assert job["runs-on"] and job["steps"], name
+        assert job.get("needs", name) in found["jobs"]
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step), step
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step.get("uses", "a/b@v1")), step
+
+
+def words_of_ours() -> list[list[str]]:
+    """Return the words after `manual-backprop` of the workflow and of the README's commands."""
+    plain = "\n".join(re.findall(r"^```\n(.*?)^```$", README, re.DOTALL | re.MULTILINE))
+    lines = [part for line in plain.splitlines() for part in line.lstrip("$ ").split("&&")]
+    found = [shlex.split(x) for x in lines if x.strip().startswith("manual-backprop ")]
+    found += [words for words in commands() if words[0] == "manual-backprop"]
+    return [words[1:] for words in found]
+
+
+def parsed(words: list[str]) -> None:
+    """Read a command line as the program would, without running it."""
+    group: Any = get_command(app)
+    context = group.make_context("manual-backprop", list(words))
+    name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+    command.make_context(name, rest, parent=context)
+
+
+def test_every_command_of_ours_can_be_read() -> None:
+    found = words_of_ours()
+    assert any(words[0] == "report" for words in found)
+    for words in found:
+        parsed(words)
+
+
+@pytest.mark.parametrize("words", ["report --problem 3", "reports", "report --problems many"])
+def test_that_a_wrong_command_is_found(words: str) -> None:
+    with pytest.raises(Exception, match=r"[Nn]o such|valid integer"):
+        parsed(words.split())
+
+
+def test_the_files_it_hands_on_are_written(tmp_path: Path) -> None:
+    (report,) = (words for words in commands() if words[:2] == ["manual-backprop", "report"])
+    folder = report[report.index("--out") + 1]
+    write_report(tmp_path / folder, example_records(50, findings=2))
+    text = "\n".join(" ".join(words) for words in commands())
+    named = re.findall(rf"{folder}/[\w.]+", text)
+    assert f"{folder}/summary.md" in named
+    for name in (*named, f"{folder}/index.html", f"{folder}/badge.svg"):
+        assert (tmp_path / name).stat().st_size > 0
+    steps = [step for job in workflow()["jobs"].values() for step in job["steps"]]
+    assert {s["with"]["path"] for s in steps if "path" in s.get("with", {})} == {folder}
+
+
+def test_it_installs_what_the_readme_says() -> None:
+    (install,) = (words for words in commands() if "pip" in words)
+    assert " ".join(install) in README.partition("## In CI")[0]
+    named = install[install.index("-c") + 1]
+    setup = [s["with"] for job in workflow()["jobs"].values() for s in job["steps"] if "with" in s]
+    assert (ROOT / named).is_file() and named in [w.get("cache-dependency-path") for w in setup]
