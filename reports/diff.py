@@ -86,6 +86,11 @@ class Difference:
         )
 
     @property
+    def counted(self) -> bool:
+        """Whether a higher count means more: the same problems, and none held back unproven."""
+        return self.comparable and not (self.before.count("HELD") or self.after.count("HELD"))
+
+    @property
     def got_worse(self) -> int:
         """How many changes are for the worse."""
         return sum(change.direction == "worse" for change in self.changes)
@@ -138,6 +143,12 @@ class Difference:
                 if group
             ]
             said.append(f"{name}'s own operations are {' and '.join(parts)}.")
+        if not self.counted:
+            held = [s.count("HELD") for s in (self.before, self.after)]
+            said.append(
+                f"Held and not proven were {held[0]:,} before and {held[1]:,} after, so a count "
+                "that merely moved is no change for the worse; --per-kind proves more."
+            )
         return said
 
     @property
@@ -190,7 +201,7 @@ class Difference:
             if old == new:
                 continue
             direction: Direction = "other"
-            if self.comparable and _heavy(verdict):
+            if self.comparable and _heavy(verdict) and (self.counted or not (old and new)):
                 direction = "worse" if new > old else "better"
             yield Change("Verdicts", verdict, f"{old:,}", f"{new:,}", direction)
 
@@ -205,7 +216,7 @@ class Difference:
                 yield Change("Findings", what, _said(old, names), GONE, direction, old.example.at)
             elif old is not None and new is not None and _told(old) != _told(new):
                 step = kind_of(new.verdict).weight - kind_of(old.verdict).weight
-                if not step and self.comparable and _heavy(new.verdict):
+                if not step and self.counted and _heavy(new.verdict):
                     step = new.count - old.count
                 direction = "worse" if step > 0 else "better" if step < 0 else "other"
                 yield Change(

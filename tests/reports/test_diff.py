@@ -83,6 +83,17 @@ def test_counts_are_compared_only_where_the_problems_are_the_same() -> None:
     assert other.exit_code == 0 and "different problems" in " ".join(other.sentences)
 
 
+def test_where_differences_are_held_a_moved_count_is_no_alarm() -> None:
+    verdicts = RECORDS[0].verdicts  # type: ignore[attr-defined]
+    heavy = next(v for v in verdicts if v.startswith(("DEVIATES", "PRECISION")))
+    more = {**verdicts, heavy: verdicts[heavy] + 1}
+    assert changed(replace(Run, verdicts=more)).exit_code == 1
+    held = changed(replace(Run, verdicts={**more, "HELD": 7}))
+    assert held.exit_code == 0 and "--per-kind" in held.sentences[-1]
+    new = changed(replace(Run, verdicts={**more, "HELD": 7, "DEVIATES(manual, jax)": 1}))
+    assert new.exit_code == 1
+
+
 def test_a_lost_side_is_for_the_worse() -> None:
     lost = changed(replace(Run, oracles=(OracleStatus(name="manual", version="0.1.0"),)))
     assert {c.what for c in lost.parts["Versions"]} == {"PyTorch", "JAX", "proven"}
