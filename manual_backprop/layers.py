@@ -35,10 +35,12 @@ class Dense:
         x: FloatArray, dz: FloatArray, weight: FloatArray, bias: FloatArray | None = None
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, the weight and, where there is one, the bias."""
-        cotangents: dict[str, FloatArray] = {"x": dz @ weight.T, "weight": x.T @ dz}
+        cotangents: dict[str, FloatArray] = {"weight": x.T @ dz}
         if bias is not None:
             # A product with a row of ones sums over the batch, several times faster than sum(0).
             cotangents["bias"] = np.ones(len(dz), dz.dtype) @ dz
+        # Last, so that it is still in the cache where the layer below begins.
+        cotangents["x"] = dz @ weight.T
         return cotangents
 
     @staticmethod

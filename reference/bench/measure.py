@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-SAMPLE = 4e-4
+SAMPLE = 1e-3
 """Seconds of one sample at least: a clock's tick and a loop's turn are nothing beside it."""
 _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
