@@ -204,8 +204,8 @@ def _hot(out: Path) -> bool:
 
 
 def _writing(out: Path) -> bool:
-    """Say whether pages are being written; the marker of the folder is, when a run begins."""
-    return (out / NAME).exists() and any(out.glob(f"{WRITING}*"))
+    """Say whether pages are being written; only the folder's marker is, when a run begins."""
+    return any(out.glob(f"{WRITING}*/records.jsonl"))
 
 
 def _phase(out: Path, alive: bool = False) -> str:
