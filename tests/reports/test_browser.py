@@ -239,7 +239,7 @@ def test_findings_by_verdict_and_all_open(page: Page) -> None:
 def test_the_copy_button_copies(browser: Browser, folder: Path) -> None:
     with Visit(browser, folder / "report" / "index.html") as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        page.locator("#environment .copy").first.click()
+        page.locator("#environment .copy").nth(1).click()
         page.get_by_text("Copied").first.wait_for()
         assert page.evaluate("navigator.clipboard.readText()") == (
             "manual-backprop report --problems 20000 --seed 0 --dtype both"
