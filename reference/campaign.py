@@ -119,14 +119,13 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     for i, (one, screening) in enumerate(zip(drawn, hearing.screenings, strict=True)):
         entries += sum(g.size for g in hearing.answers["manual"][i].gradients.values())
         _add_counts(coverage, dict.fromkeys(_coverage_keys(one), 1))
-        disputed = screening.comparable and not screening.passed
-        if audited(plan, one.index) or not screening.comparable:
-            verdict = hearing.judge(i)
-        else:
-            verdict = HELD if disputed else "AGREE"
-        if disputed:
+        verdict = "AGREE"
+        if screening.comparable and not screening.passed:
+            verdict = HELD
             kinds = kinds_of(one.problem.network, one.cell.dtype, screening.outside)
-            disputes.append(Dispute(one.index, kinds, screening.alone, verdict != HELD))
+            disputes.append(Dispute(one.index, kinds, screening.alone))
+        elif audited(plan, one.index) or not screening.comparable:
+            verdict = hearing.judge(i)
         outcomes.append(
             Outcome(one.index, verdict, screening.worst, screening.tensor, screening.between)
         )
@@ -212,7 +211,7 @@ def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judg
 
 
 def audited(plan: Plan, index: int) -> bool:
-    """Say whether the arbiter judges this problem whatever the screen says."""
+    """Say whether the arbiter judges this problem even where all agree."""
     return sampled(plan.seed, index, plan.arbiter_share)
 
 

@@ -121,7 +121,8 @@ def _heard(plan: Plan, results: Sequence[BlockResult]) -> list[int]:
         heard += [
             outcome.index
             for outcome in result.outcomes
-            if outcome.index in disputed or audited(plan, outcome.index)
+            if outcome.index in disputed
+            or (outcome.verdict != HELD and audited(plan, outcome.index))
         ]
     return heard
 

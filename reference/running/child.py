@@ -5,6 +5,7 @@ process (a hang, a segfault, an exit) the parent knows where. Nothing is pickled
 oracle prints or reads never meets the wire.
 """
 
+import gc
 import os
 import queue
 import signal
@@ -146,6 +147,7 @@ class Server:
         self._tell = tell
         self._used: set[str] = set()
         self._loaded: dict[tuple[str, ...], Mapping[str, Oracle]] = {}
+        self._settled = False
 
     def serve(self, request: Request) -> None:
         """Answer one request: its parts, then that it is done; or why it failed."""
@@ -180,12 +182,23 @@ class Server:
                 oracles[name] = watched[-1]
         if not block.one_by_one:
             yield encoded(run(block.plan, block.work, oracles))
+            self._settle()
             return
         for position in range(block.work.size):
             self._tell(Mark("", position))
             for one in watched:
                 one.position = position
             yield encoded(run(block.plan, block.work.part(position, position + 1), oracles))
+
+    def _settle(self) -> None:
+        """Keep the frameworks out of garbage collection: a pass over all they are is half a second.
+
+        Measured: 8% of the time of a run.
+        """
+        if not self._settled:
+            gc.collect()
+            gc.freeze()
+            self._settled = True
 
     def _oracles(self, names: tuple[str, ...]) -> Mapping[str, Oracle]:
         if names not in self._loaded:

@@ -3,9 +3,9 @@
 A proof costs some fifteen times what all oracles cost together, a quarter of the problems leave
 the screen, and most of them for a cause that was proven a hundred times before. So disputes are
 sorted by what is seen without a proof: who leaves the screen, at which step of which operation,
-in which dtype, and how far. Of each kind so many are proven, and of the rest the share that is
-audited of all problems, a larger one where ours stands alone. What is not proven is HELD: counted
-under its kind, beside the verdicts of those that were proven.
+in which dtype, and how far. Of each kind so many are proven, and of the rest a share, a larger one
+where ours stands alone. What is not proven is HELD: counted under its kind, beside the verdicts
+of those that were proven.
 """
 
 import math
@@ -19,8 +19,8 @@ from reference.rounding.evidence import operation_at
 
 HELD = "HELD"
 
-SHARE_ALONE = 1 / 32
-"""What is proven of a known kind in which ours stands alone: agrees with nobody."""
+SHARE, SHARE_ALONE = 1 / 128, 1 / 32
+"""What is proven of a known kind: of all, and where ours stands alone, agrees with nobody."""
 
 DECADES = 3
 """Sizes of one kind are within so many powers of ten: a new cause under an old name is mostly of
@@ -33,7 +33,6 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True):
     index: int
     kinds: list[str]
     alone: bool
-    heard: bool  # the arbiter has judged it: it was audited
 
 
 def kinds_of(network: Network, dtype: str, outside: Mapping[str, tuple[str, float]]) -> list[str]:
@@ -71,8 +70,8 @@ class Docket:
         for dispute in disputes:
             self._seen.update(dispute.kinds)
             new = any(self._seen[kind] <= self._per_kind for kind in dispute.kinds)
-            again = dispute.alone and sampled(self._seed, dispute.index, SHARE_ALONE)
-            if (new or again) and not dispute.heard:
+            share = SHARE_ALONE if dispute.alone else SHARE
+            if new or sampled(self._seed, dispute.index, share):
                 chosen.append(dispute.index)
         return tuple(chosen)
 
