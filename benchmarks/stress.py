@@ -87,7 +87,7 @@ def read_only(problems: Problems = 2048) -> None:
 
 
 @app.command()
-def two_writers(count: Count = 5, problems: Problems = 8192) -> None:
+def two_writers(count: Count = 5, problems: Problems = 2048) -> None:
     """Start runs on one folder: one goes on and ends whole, the others are refused in one line."""
     on_trial(lambda: stress_events.two_writers(count, problems, typer.echo))
 
@@ -118,7 +118,7 @@ def short() -> None:
     names(count=8)
     full_disk(problems=1536)
     read_only(problems=1024)
-    two_writers(count=1, problems=8192)
+    two_writers(count=1, problems=2048)
     clock(problems=1024)
     interrupts(count=4, problems=1536)
 
