@@ -5,7 +5,6 @@ once on traced arrays; a step is the calls that they made, each bound to its ope
 place for the result. See `tape` for what is gained on the way.
 """
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,7 +35,7 @@ class Step:
         found: dict[str, Any] = {"loss": trace.loss, **backward(symbolic, trace)}
         for name in ("loss", *wanted):
             if not isinstance(found[name], Traced):  # it depends on no input
-                found[name] = tape.note(name, found[name])
+                found[name] = tape.note(("constant", name), found[name])
         self._calls, places = tape.assemble([found[name] for name in ("loss", *wanted)])
         self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
         self.loss: FloatArray = places[found["loss"].number]
@@ -55,11 +54,9 @@ class Step:
             call()
         return self.loss, self.gradients
 
-    def __copy__(self) -> "Step":
-        return Step(_with_inputs(self._problem, self.inputs), self._wanted, self._form)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Step":
-        return copy.copy(self)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Traced anew wherever it is copied or pickled to: a view would become an array of its own.
+        return Step, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
 
 
 def compile_step(

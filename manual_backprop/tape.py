@@ -42,7 +42,7 @@ _OF_SHAPE = {np.shape, np.ndim, np.size, np.iscomplexobj, np.result_type}
 _OF_SHAPE |= {np.zeros_like, np.ones_like, np.full_like, np.empty_like}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # its repr would have all that came before it
 class Traced(NDArrayOperatorsMixin):
     """An array that notes on a tape how it came about.
 
@@ -111,7 +111,8 @@ class Traced(NDArrayOperatorsMixin):
             return self.tape.ufunc(ufunc, given)
         if method == "reduce":
             return self.tape.reduce(ufunc, *given, **keywords)
-        raise InvalidInput(f"the fast step does not know {ufunc.__name__}.{method} with {keywords}")
+        said = f"{ufunc.__name__}.{method}({', '.join(keywords)})"
+        raise InvalidInput(f"the fast step does not know {said}")
 
     def __array_function__(
         self, function: Any, _: Any, given: tuple[Any, ...], keywords: dict[str, Any]
@@ -135,7 +136,8 @@ class Tape:
     def note(self, name: Any, plain: Any, *rest: Any, **more: Any) -> Traced:
         """Return what was noted for the same call before, or else note it."""
         new = Traced(self, plain, *rest, **more)
-        traced = self._known.setdefault((name, new.dtype, *map(_identity, new.operands)), new)
+        call = (name, new.dtype, new.shape, *map(_identity, new.operands))
+        traced = self._known.setdefault(call, new)
         if traced is new:
             self.order.append(new)
         return traced
@@ -247,7 +249,7 @@ class Tape:
             reuses = {o.number for o in t.reuses if isinstance(o, Traced) and t.size > 1}
             over = {number for number in dying & reuses if read.count(number) == 1}
             release(over)
-            stock = free[t.dtype, t.shape]
+            stock = free[t.dtype, t.shape] if t.emit else []  # a constant is written once, here
             place = places[t.number] = stock.pop() if stock else np.empty(t.shape, t.dtype)
             release(dying - over)
             if t.emit:

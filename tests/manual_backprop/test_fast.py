@@ -1,6 +1,7 @@
 """The fast step against the plain one: the same digits, no allocation, nobody's arrays changed."""
 
 import copy
+import pickle
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -245,7 +246,13 @@ def test_the_caller_s_arrays_are_left_alone() -> None:
     assert {name: value.tobytes() for name, value in arrays_of(problem).items()} == before
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def pickled(step: Step) -> Step:
+    """Return the step as another process would have it."""
+    there: Step = pickle.loads(pickle.dumps(step))
+    return there
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickled])
 def test_a_copy_shares_nothing(duplicate: Any) -> None:
     problem, other = a_problem(), a_problem(seed=1)
     step = compile_step(problem)
@@ -388,6 +395,31 @@ BRANCHING = {
     "two results": lambda x: np.modf(x)[0],
     "an accumulation": lambda x: np.add.accumulate(x),
 }
+
+
+def test_a_refusal_is_short() -> None:
+    """An array does not show the arrays it came from: their number doubles with every call."""
+    x: Any = Tape().note("x", np.ones(2))
+    for _ in range(60):
+        x = x * x
+    with pytest.raises(InvalidInput, match=r"does not know add\.__call__\(out\)$"):
+        x += 1.0
+
+
+def test_a_number_and_what_repeats_it_are_two() -> None:
+    x: Any = np.broadcast_to(Tape().note("x", np.array(3.0)), (4,))
+    assert (x * x).shape == (4,)
+    assert (x[0] * x[0]).shape == ()
+
+
+def test_a_gradient_that_depends_on_nothing_is_not_its_parameter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mse = LOSSES["mse"]
+    constant = replace(mse, backward=lambda y, t, dL: np.ones_like(y) * dL, name="constant")
+    monkeypatch.setitem(LOSSES._operations, "constant", constant)
+    problem = a_problem("identity", "constant", weighted=False)
+    assert_equals_the_plain_step(compile_step(problem, all_names(problem)), problem)
 
 
 @pytest.mark.parametrize("formula", BRANCHING)
