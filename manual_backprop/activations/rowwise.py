@@ -72,7 +72,7 @@ class Softmax:
     def textbook_forward(x: FloatArray) -> FloatArray:
         """Return e^{x - max x} over its sum.
 
-        Loses what x - max x has lost by rounding: with a gap g up to u g/2 of e^-g, or two to
+        Loses what x - max x has lost by rounding: with a gap g up to u g of e^-g, or two to
         three of the 16 digits where the class is hopeless (g = 700).
         """
         e = np.exp(x - x.max(axis=-1, keepdims=True))

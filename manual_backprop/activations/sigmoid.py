@@ -48,9 +48,9 @@ class Sigmoid:
     def textbook_backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy y (1 - y), for e^-x = (1 - y)/y.
 
-        Loses digits above 0, where y is rounded next to 1: 1 - y is right to u/2 and only e^-x
-        large. Of float64's 16 digits half are left at x = 18 and none from 37 on, where it is 0; of
-        float32's 7 none from 17 on. Below 0 it loses nothing.
+        Loses digits above 0, where y is rounded next to 1: 1 - y is right to about u and only
+        e^-x large. Of float64's 16 digits half are left at x = 18 and none from 37 on, where it is
+        0; of float32's 7 none from 17 on. Below 0 it loses nothing.
         """
         return dy * (y * (1.0 - y))
 

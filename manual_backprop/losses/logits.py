@@ -61,7 +61,8 @@ class BceWithLogits:
         """Return max(y, 0) - t y + log(1 + e^-|y|).
 
         Loses the small value of what is well classified: max(y, 0) - t y is right to u y and only
-        (1 - t) y large, so for t = 1 - 2^-40 and y > 1 twelve of float64's 16 digits are gone.
+        (1 - t) y large, so for t = 1 - 2^-40 and y > 25, where log(1 + e^-y) is no larger, twelve
+        of float64's 16 digits are gone.
         """
         return np.maximum(y, 0.0) - t * y + np.log1p(np.exp(-np.maximum(y, -y)))
 
@@ -69,8 +70,8 @@ class BceWithLogits:
     def textbook_backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = (σ(y) - t) dL.
 
-        Loses the small slope of what is well classified above 0: σ(y) - 1 is right to u/2 and only
-        e^-y large, 0 from y = 37 (float64) or 17 (float32) on.
+        Loses the small slope of what is well classified above 0: σ(y) - 1 is right to about u and
+        only e^-y large, 0 from y = 37 (float64) or 17 (float32) on.
         """
         e = np.exp(-np.maximum(y, -y))
         return (np.where(y > 0.0, 1.0, e) / (1.0 + e) - t) * dL
@@ -197,9 +198,9 @@ class CrossEntropy:
     ) -> FloatArray:
         """Return dy_j = (p_j Σ_k a_k - a_j) dL, the sum over the bracket p_j - [j = k] carried out.
 
-        Loses the slope of a label that has nearly all: p - 1 is right to u/2 and only as large as
-        the rival odds, so from the gap 37 (float64) or 17 (float32) on it is 0. The slopes of the
-        others lose what s has lost by rounding, up to u g/2 at a gap g.
+        Loses the slope of a label that has nearly all: p - 1 is right to about u and only as large
+        as the rival odds, so from the gap 37 (float64) or 17 (float32) on it is 0. The slopes of
+        the others lose what s has lost by rounding, up to u g at a gap g.
         """
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         _, e, total = _exponentials(y)
