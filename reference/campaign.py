@@ -1,7 +1,9 @@
 """A campaign: many problems through draw → answers → screen → judge → record, block by block.
 
-A block is a range of positions in the selection. Its result depends on nothing but the plan and
-that range, and results merge in any order, so workers, interruptions and resumption change no byte.
+A block is a range of positions in the selection. What its screen says depends on nothing but the
+plan and that range, which of its disputes are proven on the blocks before it as well
+(`running.docket`), and results merge in any order: so workers, interruptions and resumption change
+no byte.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

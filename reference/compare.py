@@ -53,9 +53,11 @@ def apart(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Apart]:
     for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
         ours = [np.asarray(left.loss), *left.gradients.values()]
         theirs = [np.asarray(right.loss), *map(right.gradients.get, left.gradients)]
-        shapes, dtype = [a.shape for a in ours], ours[0].dtype
-        alike = all(b is not None and b.dtype == dtype for b in theirs)
-        if alike and shapes == [b.shape for b in theirs if b is not None]:
+        dtype = ours[0].dtype
+        if all(
+            b is not None and b.dtype == a.dtype == dtype and b.shape == a.shape
+            for a, b in zip(ours, theirs, strict=True)
+        ):
             if dtype not in sweeps:
                 sweeps[dtype] = _Sweep([], [], [], [])
             sweeps[dtype].pairs.append(k)

@@ -2,8 +2,8 @@
 
 One principle: an answer is admissible when it lies inside the enclosure of the true gradient
 under a stated model of rounding. `screen` is cheap and runs on every problem; `judge` proves the
-gradient (`oracles.certified`), carries rounding through the network (`oracles.working`) and says
-who is right.
+gradient (`oracles.certified`), carries rounding through the network (`rounding.radii`) and
+says who is right.
 """
 
 import math
@@ -244,7 +244,7 @@ def _verdict(
     answers: Mapping[str, Answer],
     passed: bool,
 ) -> tuple[str, tuple[str, ...]]:
-    """Choose among the six: what is wrong first, then what could not answer, then what is right."""
+    """Choose the verdict: what is wrong first, then what could not answer, then what is right."""
     decisive = [f for f in findings if f.oracle not in WITNESSES or len(bench.answers) == 1]
     wrong = _who(f for f in decisive if f.strength is None)
     crashed = tuple(name for name, a in answers.items() if a.status == "crashed")

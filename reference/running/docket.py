@@ -43,7 +43,7 @@ def kinds_of(network: Network, dtype: str, outside: Mapping[str, tuple[str, floa
     kinds = []
     for oracle, (step, scaled) in outside.items():
         operation, place = operation_at(network, step), step.rsplit(".", 1)[-1]
-        where = operation if place in ("loss", operation) else f"{operation} ({place})"
+        where = operation if step == "loss" else f"{operation} ({place})"
         kinds.append(f"{oracle} at {where} by {_size(scaled)} in {dtype}")
     return kinds
 

@@ -114,7 +114,7 @@ class Worker:
         parts: list[BlockResult] = []
         while len(parts) < work.size:
             rest = work.part(len(parts), work.size)
-            try:
+            try:  # what came before a failure stays in the list
                 parts += self._results(Block(plan, rest, one_by_one=True))
             except Failed:
                 parts.append(self._alone(plan, work.part(len(parts), len(parts) + 1)))

@@ -1,6 +1,7 @@
 """Distances: what they measure, and that a bug planted in them is seen."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reference import compare as compare_module
-from reference.compare import compare, distance, ulps_between
+from reference.compare import apart, compare, distance, ulps_between
 from reference.oracles import Answer
 
 floats = st.floats(width=64, allow_nan=False)
@@ -55,6 +56,17 @@ def test_another_shape_or_dtype_is_infinitely_far() -> None:
     a = np.ones((2, 3))
     assert distance("t", "a", "b", a, a.T).scaled == math.inf
     assert distance("t", "a", "b", a, a.astype(np.float32)).scaled == math.inf
+
+
+@pytest.mark.parametrize("who", ["left", "right"])
+def test_one_tensor_of_another_dtype_is_infinitely_far_on_either_side(who: str) -> None:
+    """Equal numbers: float32 has them all, so that only the dtype tells the two apart."""
+    plain = Answer("a", np.float32(1), {n: np.ones(2, np.float32) for n in ("w", "b")})
+    odd = replace(plain, gradients={**plain.gradients, "w": np.ones(2)})
+    pair = (odd, plain) if who == "left" else (plain, odd)
+    same, found = apart([plain, pair[0]], [plain, pair[1]])
+    assert same.difference == [0, 0, 0]
+    assert found.tensors == ["loss", "w", "b"] and found.difference == [0, math.inf, 0]
 
 
 def test_loss_comes_first_and_every_tensor_follows() -> None:
