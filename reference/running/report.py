@@ -65,8 +65,13 @@ def report(
         if resume:
             if known is None:
                 raise InvalidInput(f"out={str(out)!r}: nothing to resume, the run had not begun")
+            if plan not in (_nothing_said(plan), known[0]):
+                raise InvalidInput(
+                    f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
+                    "--resume takes no other options, --fresh begins anew"
+                )
             plan = known[0]
-        if known and not resume and not fresh:
+        elif known and not fresh:
             raise InvalidInput(
                 f"out={str(out)!r} holds an unfinished run; "
                 "--resume goes on with it, --fresh begins anew"
@@ -74,11 +79,6 @@ def report(
         if known:  # what a kill in the middle of the pages left
             for left_over in out.glob(f"{WRITING}*"):
                 shutil.rmtree(left_over, ignore_errors=True)
-        if known and resume and plan not in (_nothing_said(plan), known[0]):
-            raise InvalidInput(
-                f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
-                "--resume takes no other options, --fresh begins anew"
-            )
         with _pool(workers, scheduler) as pool:
             setting = pool.setting(plan.oracles)
             plan = _begin(store, plan, setting, known if resume else None)
