@@ -154,8 +154,9 @@ class Case(Record, frozen=True):
 class Finding(Record, frozen=True, tag="finding"):
     """Everything with one cause: the fingerprint, how often, and the smallest example.
 
-    The fingerprint is operation, step, regime, who and kind. `verdict` is spelled out, as
-    "DEVIATES(torch)". `others` lists further problems as "seed:index", up to a cap.
+    The fingerprint is operation, step, dtype, who and kind, and the regime where one is named.
+    `verdict` is spelled out, as "DEVIATES(torch)". `others` lists further problems as
+    "seed:index", up to a cap.
     """
 
     operation: str
