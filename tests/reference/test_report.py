@@ -65,7 +65,7 @@ def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
     assert caught.value.summary.run.unfinished == SMALL.problems - 12
     with pytest.raises(InvalidInput, match="--resume goes on"):
         report(SMALL, out, workers=1)
-    with pytest.raises(InvalidInput, match="another plan .*--resume takes no other options"):
+    with pytest.raises(InvalidInput, match=r"another plan .*--resume takes no other options"):
         report(Plan(problems=25), out, workers=1, resume=True)
     report(Plan(), out, workers=1, resume=True)  # the stored plan is what goes on
     assert pages(out) == pages(undisturbed)
