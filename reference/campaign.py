@@ -45,6 +45,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"arbiter_share={self.arbiter_share}: expected a share from 0 to 1")
         if self.per_kind < 1:
             raise InvalidInput(f"per_kind={self.per_kind}: expected at least 1")
+        if "manual" not in self.oracles:
+            raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
         self.selection()
 
     def selection(self) -> Selection:

@@ -109,6 +109,7 @@ def test_the_command_in_the_record_runs_the_same_plan() -> None:
         ({"problems": 0}, "problems=0"),
         ({"seed": -1}, "seed=-1"),
         ({"arbiter_share": 2.0}, "arbiter_share=2"),
+        ({"oracles": ("torch",)}, "oracle='torch': expected manual"),
         ({"activations": ("rleu",)}, "activation='rleu' is unknown"),
         ({"dtypes": ("float16",)}, "dtype='float16' is unknown"),
     ],
