@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from reports.records import Accuracy, Cell, Claim, Convention, Finding, Record, of_type
 from reports.summary import (
     KINDS,
+    MANUAL_WRONG,
     Summary,
     count_of,
     error_text,
@@ -201,7 +202,8 @@ class Difference:
             if old == new:
                 continue
             direction: Direction = "other"
-            if self.comparable and _heavy(verdict) and (self.counted or not (old and new)):
+            sure = self.counted or not (old and new) or kind_of(verdict) is MANUAL_WRONG
+            if self.comparable and _heavy(verdict) and sure:
                 direction = "worse" if new > old else "better"
             yield Change("Verdicts", verdict, f"{old:,}", f"{new:,}", direction)
 

@@ -48,17 +48,17 @@ KINDS = {
     for kind in (
         Kind("AGREE", "✓", 0, "all answers lie inside the screen"),
         Kind("ROUNDING", "≈", 2, "they differ, and each is within proven rounding of the truth"),
-        Kind("HELD", "⋯", 2, "they differ like others that were proven: counted with their kind"),
-        Kind("CONVENTION", "◇", 3, "a kink: different slopes were chosen, each of them admissible"),
-        Kind("PRECISION", "◔", 4, "right by custom, but digits are lost"),
-        Kind("DEVIATES", "✕", 5, "outside the proven bound: wrong"),
-        Kind("DISPUTED", "?", 6, "they differ, and nothing has judged who is right"),
+        Kind("HELD", "⋯", 3, "they differ like others that were proven: counted with their kind"),
+        Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
+        Kind("PRECISION", "◔", 5, "right by custom, but digits are lost"),
+        Kind("DEVIATES", "✕", 6, "outside the proven bound: wrong"),
+        Kind("DISPUTED", "?", 7, "they differ, and nothing has judged who is right"),
         Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
-        Kind("CRASHED", "!", 7, "a side failed while answering"),
+        Kind("CRASHED", "!", 8, "a side failed while answering"),
     )
 }
-UNKNOWN = Kind("OTHER", "•", 4, "a verdict of its own")
-MANUAL_WRONG = Kind("DEVIATES", "✕", 9, "the hand-written gradient is wrong, by proof")
+UNKNOWN = Kind("OTHER", "•", 5, "a verdict of its own")
+MANUAL_WRONG = Kind("DEVIATES", "✕", 10, "the hand-written gradient is wrong, by proof")
 
 
 def kind_of(verdict: str) -> Kind:

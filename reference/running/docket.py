@@ -22,7 +22,7 @@ HELD = "HELD"
 SHARE, SHARE_ALONE = 1 / 128, 1 / 32
 """What is proven of a known kind: of all, and where ours stands alone, agrees with nobody."""
 
-DECADES = 3
+DECADES = 6
 """Sizes of one kind are within so many powers of ten: a new cause under an old name is mostly of
 another size."""
 

@@ -62,9 +62,9 @@ def test_a_kind_says_who_where_and_how_far() -> None:
     first, last = problem.network.layers[0].activation, problem.network.loss
     outside = {"torch": ("layers.0.z", 3e-8), "jax": ("loss", float("inf")), "c": ("x", 0.5)}
     assert kinds_of(problem.network, "float64", outside) == [
-        f"torch at {first} (z) by 1e-9 to 1e-6 in float64",
+        f"torch at {first} (z) by 1e-12 to 1e-6 in float64",
         f"jax at {last} by ∞ in float64",
-        "c at dense (x) by 1e-3 to 1 in float64",
+        "c at dense (x) by 1e-6 to 1 in float64",
     ]
 
 

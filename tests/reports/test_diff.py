@@ -94,6 +94,17 @@ def test_where_differences_are_held_a_moved_count_is_no_alarm() -> None:
     assert new.exit_code == 1
 
 
+def test_ours_wrong_more_often_is_an_alarm_though_differences_are_held() -> None:
+    verdicts = {**RECORDS[0].verdicts, "HELD": 7}  # type: ignore[attr-defined]
+
+    def of(wrong: int) -> Summary:
+        edit = replace(Run, verdicts={**verdicts, "DEVIATES(manual)": wrong})
+        return Summary([new for record in RECORDS if (new := edit(record)) is not None])
+
+    assert Difference(of(1), of(500)).exit_code == 1
+    assert Difference(of(500), of(1)).exit_code == 0
+
+
 def test_a_lost_side_is_for_the_worse() -> None:
     lost = changed(replace(Run, oracles=(OracleStatus(name="manual", version="0.1.0"),)))
     assert {c.what for c in lost.parts["Versions"]} == {"PyTorch", "JAX", "proven"}
