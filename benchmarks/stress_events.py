@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,7 +77,11 @@ def may_mount() -> bool:
         return False
 
 
-def full_disk(problems: int, say: Say) -> None:
+DISKS = ("8k", "48k", "96k", "160k", "400k")
+"""Full at the start, among the blocks, and at each of the pages."""
+
+
+def full_disk(problems: int, say: Say, sizes: Sequence[str] = DISKS) -> None:
     """Let the disk be full at the start, among the blocks and at the pages."""
     with tempfile.TemporaryDirectory() as folder:
         undisturbed = Path(folder) / "undisturbed"
@@ -85,7 +89,7 @@ def full_disk(problems: int, say: Say) -> None:
         if not may_mount():
             _small_files(Path(folder), problems, undisturbed, say)
             return
-        for size in ("8k", "48k", "96k", "160k", "400k"):
+        for size in sizes:
             with disk(size) as here:
                 out = here / "report"
                 before = run(report_of(problems, out))
