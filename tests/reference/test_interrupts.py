@@ -125,9 +125,11 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bytes(
 def test_a_second_run_on_the_folder_is_refused_and_the_first_goes_on(
     running: Running, undisturbed: Path
 ) -> None:
+    os.killpg(running.process.pid, signal.SIGSTOP)  # it must not end before the second begins
     second = subprocess.run(
         [*COMMAND, *plan(running.out), "--fresh"], capture_output=True, text=True, cwd=ROOT
     )
+    os.killpg(running.process.pid, signal.SIGCONT)
     assert second.returncode == 2
     assert "another run is writing this folder" in second.stderr
     assert second.stderr.count("\n") == 1
