@@ -113,14 +113,14 @@ def hangs() -> None:
 @app.command()
 def short() -> None:
     """Run all of it, shorter."""
-    kills(count=4, problems=1024)
+    kills(count=3, problems=512)
     fuzz(count=400)
     names(count=4)
     on_trial(lambda: stress_events.full_disk(512, typer.echo, sizes=("8k", "96k")))
     read_only(problems=512)
-    two_writers(count=1, problems=1024)
+    two_writers(count=1, problems=512)
     clock(problems=512)
-    interrupts(count=2, problems=1024)
+    interrupts(count=1, problems=512)
 
 
 if __name__ == "__main__":
