@@ -5,6 +5,7 @@ said in one line without a traceback.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -99,6 +100,7 @@ def report(
                 progress=progress,
             )
     except Interrupted as interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the end in order
         typer.echo(f"Interrupted. To go on: {interrupted.command}", err=True)
         return 130
     typer.echo(render_text(summary))
