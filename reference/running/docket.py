@@ -1,6 +1,6 @@
 """Which disputes go to the arbiter: the first of every kind, then a share of those that follow.
 
-A proof costs some fifteen times what all oracles cost together, a quarter of the problems leave
+A proof costs some twenty times what all oracles cost together, a quarter of the problems leave
 the screen, and most of them for a cause that was proven a hundred times before. So disputes are
 sorted by what is seen without a proof: who leaves the screen, at which step of which operation,
 in which dtype, and how far. Of each kind so many are proven, and of the rest a share, a larger one
