@@ -293,7 +293,8 @@ class no_interrupts:
 
 def environment_of_workers() -> dict[str, str]:
     """One thread a worker: small matrices gain nothing from more, and no result depends on it."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC: XLA
+    threads = dict.fromkeys(pools, "1")
     path = os.pathsep.join(os.path.abspath(place) for place in sys.path)
     return {**os.environ, **threads, "PYTHONPATH": path}
 
