@@ -546,3 +546,22 @@ def test_an_operation_of_one_s_own() -> None:
     for call in calls:
         call()
     np.testing.assert_array_equal(places[z.number], np.full((2, 4), 7.0))
+
+
+@pytest.mark.parametrize("columns", [1, 3, 200, 300])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_the_maximum_of_rows_whatever_they_hold(columns: int, keepdims: bool) -> None:
+    """Either side of TINY: infinities, NaN, ties and rows of one entry."""
+    rng = np.random.default_rng(columns)
+    tape = Tape()
+    x: Any = tape.note("x", rng.standard_normal((2, columns)))
+    y: Any = np.exp(x.max(axis=-1, keepdims=keepdims))
+    calls, places = tape.assemble([y])
+    for special in (0.0, np.inf, -np.inf, np.nan):
+        new = np.rint(rng.standard_normal((2, columns)))
+        new[0, rng.integers(columns)] = special
+        places[x.number][...] = new
+        for call in calls:
+            call()
+        expected = np.exp(new.max(axis=-1, keepdims=keepdims))
+        np.testing.assert_array_equal(places[y.number], expected)
