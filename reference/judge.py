@@ -339,7 +339,7 @@ class Bench:
         # AGREE claims no more than the screen sees: nearness on the tensor's own scale.
         claimed = 2 * SCREEN * self.unit * self.scale(tensor) if self.held_to_screen else 0.0
         if self.held_to_screen and (errors <= claimed).all():  # no bound is to be worked out
-            worst = _worst(errors, np.ones(errors.shape))
+            worst = tuple(map(int, np.unravel_index(int(np.argmax(errors)), errors.shape)))
             error = float(errors[worst])
             return TensorFinding(oracle, tensor, CUSTOMARY, worst, error, claimed, "the screen")
         first = None

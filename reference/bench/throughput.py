@@ -55,7 +55,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
 
 
-def throughput(workers: int = 2, networks: int = 256 * BLOCK) -> Throughput:
+def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     """Time one campaign in worker processes, the naive harness before and after it, and parts."""
     plan = Plan(problems=networks)
     problems = [draw(1, index).problem for index in range(NAIVE * NAIVE_ROUNDS)]

@@ -18,7 +18,7 @@ THREADS = 1
 """torch's threads while it answers: more do not pay below a few million multiplications, and the
 order of a sum, and so its last bits, would depend on how many cores the machine has."""
 
-_BLOCK = 64  # graphs alive at once: with hundreds, freeing them costs more than the launches saved
+_BLOCK = 4  # graphs alive at once: a few share a launch of the engine, and still fit into the cache
 
 # MKL adds in another order when an operand does not start at a multiple of 16 bytes, which is what
 # malloc gives. Measured: last bits of products differ at 4, 8 and 12 bytes, never at 16, 32 or 48.
