@@ -85,7 +85,7 @@ def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:
 
 
 def _fill(name: str, place: Array, given: Array) -> None:
-    if getattr(given, "shape", None) != place.shape or given.dtype != place.dtype:
-        found = f"{getattr(given, 'dtype', type(given).__name__)} {getattr(given, 'shape', '')}"
-        raise InvalidInput(f"{name}: {found}, but this step takes {place.dtype} {place.shape}")
+    shape, dtype = getattr(given, "shape", ""), getattr(given, "dtype", type(given).__name__)
+    if shape != place.shape or dtype != place.dtype:
+        raise InvalidInput(f"{name}: {dtype} {shape}, but it takes {place.dtype} {place.shape}")
     place[...] = given

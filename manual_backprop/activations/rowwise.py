@@ -16,14 +16,15 @@ def exponentials(x: FloatArray) -> FloatArray:
 
     The difference rounds, and its exponential would be off by that rounding, hundreds of units in
     the last place far from the maximum. What the difference lost is computed (Knuth's two-sum)
-    and multiplied back in: e^{s + r} = e^s (1 + r).
+    and multiplied back in: e^{s + r} = e^s (1 + r). At x = -inf, a class that is masked, r is NaN
+    and e^s an exact 0.
     """
     top = x.max(axis=-1, keepdims=True)
     s = x - top
     back = s - x
     lost = (x - (s - back)) - (top + back)
     e: FloatArray = np.exp(s)
-    corrected: FloatArray = e + e * lost
+    corrected: FloatArray = e + np.where(e == 0.0, e, e * lost)
     return corrected
 
 

@@ -166,7 +166,7 @@ class Tanh:
         """Return dy / cosh² x."""
         # Beyond, cosh overflows; the slope has been 0 for long.
         largest = math.floor(math.log(np.finfo(x.dtype).max))
-        c = np.cosh(np.fmin(np.abs(x), largest))
+        c = np.cosh(np.minimum(np.abs(x), largest))
         return dy / c / c
 
     @staticmethod

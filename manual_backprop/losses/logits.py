@@ -279,13 +279,14 @@ def _odds(y: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
     y - top is rounded, and at a gap of 700 that alone is 250 ulp of e^(y - top). The rounding
     error of a difference is itself a float, found by Knuth's TwoSum, and enters as a factor.
     Halves, squared at last, keep a gap between the largest floats of both signs from overflowing.
+    At y = -inf, a class that is masked, the error is NaN and the odds are an exact 0.
     """
     half, half_top = 0.5 * y, 0.5 * top
     gap = half - half_top
     shadow = gap - half
     error = (half - (gap - shadow)) - (half_top + shadow)
     root: FloatArray = np.exp(gap)
-    root = root + root * error
+    root = root + np.where(root == 0.0, root, root * error)
     return gap, root * root
 
 

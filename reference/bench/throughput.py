@@ -20,6 +20,7 @@ from reference.campaign import BLOCK, BlockResult, Hearing, Plan, audited, run_b
 from reference.judge import WITNESSES, screen, screen_all
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
+from reference.oracles.jax_x64 import double_precision
 from reference.problems import draw
 from reference.running.docket import HELD
 from reference.running.workers import LocalPool, finish
@@ -177,7 +178,7 @@ def _checkers(problem: Problem) -> dict[str, float]:
         from jax.test_util import check_grads
     except ImportError:
         return found
-    with jax.enable_x64(True):
+    with double_precision():
         import jax.numpy as jnp
 
         def jax_loss(x: Any, *parameters: Any) -> Any:

@@ -7,7 +7,7 @@ shown a planted bug, which it must catch.
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.spec import Activation
+from manual_backprop.spec import Activation, Form
+from reference.drawing.kinks import kinks
 
 DTYPES = (np.float32, np.float64)
 OPERATIONS = [pytest.param(operation, id=name) for name, operation in ACTIVATIONS.items()]
@@ -385,3 +386,21 @@ def test_a_forward_that_is_not_analytic_is_caught() -> None:
     wrong = planted("softsign", "forward", lambda x: x / (1 + np.abs(x)))
     with pytest.raises(AssertionError, match="step"):
         check_complex_step(wrong, X, DY)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_nan_stays_nan(name: str) -> None:
+    """At a NaN a smooth function's slope must not look like a number."""
+    operation, x = ACTIVATIONS[name], np.array([[np.nan, 0.5]])
+    arguments = operation.defaults()
+    for form in get_args(Form):
+        formulas = operation.formulas(form)
+        with np.errstate(all="ignore"):
+            y = formulas.forward(x, **arguments)
+            dx = formulas.backward(x, y, np.ones_like(x), **arguments)
+        assert np.isnan(y[0, 0])
+        assert (
+            np.isnan(dx[0, 0])
+            or kinks(name, tuple(sorted(arguments.items())))
+            or name == "identity"
+        )

@@ -356,11 +356,11 @@ def test_nothing_is_computed_twice() -> None:
 @pytest.mark.parametrize(
     ("argument", "change", "said"),
     [
-        ("x", lambda x: x[:-1], r"x: float64 \(4, 4\), but this step takes float64 \(5, 4\)"),
-        ("x", lambda x: x.astype("f4"), r"x: float32 \(5, 4\), but this step takes float64"),
-        ("x", lambda x: x.tolist(), r"x: list , but this step takes float64 \(5, 4\)"),
+        ("x", lambda x: x[:-1], r"x: float64 \(4, 4\), but it takes float64 \(5, 4\)"),
+        ("x", lambda x: x.astype("f4"), r"x: float32 \(5, 4\), but it takes float64"),
+        ("x", lambda x: x.tolist(), r"x: list , but it takes float64 \(5, 4\)"),
         ("x", lambda x: x[0], r"x: float64 \(4,\), but"),
-        ("targets", lambda t: t.astype("f8"), r"targets: float64 \(5,\), but this step takes int"),
+        ("targets", lambda t: t.astype("f8"), r"targets: float64 \(5,\), but it takes int"),
         ("targets", lambda t: t[:1], r"targets: int64 \(1,\), but"),
     ],
 )

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Loss
+from manual_backprop.spec import Form, Loss
 from reference import strategies
 
 DTYPES = ("float64", "float32")
@@ -295,3 +296,33 @@ def test_a_forward_that_counts_a_row_twice_is_found(loss: Loss) -> None:
 def test_the_docstring_derives_the_slope(loss: Loss) -> None:
     doc = inspect.cleandoc(loss.doc)
     assert doc.startswith("L = ") and "∂L/∂y" in doc
+
+
+@pytest.mark.parametrize("form", ["careful", "textbook"])
+@pytest.mark.parametrize("masked", [0, 3])
+@np.errstate(invalid="ignore")
+def test_a_masked_class_is_no_class(form: Form, masked: int) -> None:
+    """A logit of -inf, as masks make it, is the same row without that class."""
+    rng = np.random.default_rng(masked)
+    few, upstream = rng.standard_normal((2, 3)), rng.standard_normal((2, 3))
+    many, dy = (np.insert(a, masked, v, axis=1) for a, v in ((few, -np.inf), (upstream, 1.5)))
+    for name in ("softmax", "log_softmax"):
+        formulas = ACTIVATIONS[name].formulas(form)
+        y, expected = formulas.forward(many), formulas.forward(few)
+        np.testing.assert_allclose(np.delete(y, masked, 1), expected, rtol=1e-15)
+        assert (y[:, masked] == (0.0 if name == "softmax" else -np.inf)).all()
+        if name == "softmax":
+            dx, reference = (
+                formulas.backward(many, y, dy),
+                formulas.backward(few, expected, upstream),
+            )
+            np.testing.assert_allclose(np.delete(dx, masked, 1), reference, rtol=1e-14)
+            assert (dx[:, masked] == 0.0).all()
+    t, cross_entropy = np.array([1, 2]), LOSSES["cross_entropy"].formulas(form)
+    dy = cross_entropy.backward(many, t, np.ones(2))
+    reference = cross_entropy.backward(few, np.where(t > masked, t - 1, t), np.ones(2))
+    np.testing.assert_allclose(np.delete(dy, masked, 1), reference, rtol=1e-14)
+    assert (dy[:, masked] == 0.0).all()
+    if form == "careful":  # the textbook's form says that it is NaN
+        losses = cross_entropy.forward(few, np.where(t > masked, t - 1, t))
+        np.testing.assert_allclose(cross_entropy.forward(many, t), losses, rtol=1e-15)
