@@ -219,10 +219,10 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
 
 def _complete(operation: Operation, given: Mapping[str, float]) -> dict[str, float]:
     """Return the given parameters over the defaults; an unknown one is an error."""
-    unknown = sorted(set(given) - set(operation.parameters))
-    if unknown:
-        known = ", ".join(operation.parameters) or "none"
-        raise InvalidInput(f"{operation.name} has no parameter {unknown[0]!r}; it has: {known}")
+    for name in given:
+        if name not in operation.parameters:
+            known = ", ".join(operation.parameters) or "none"
+            raise InvalidInput(f"{operation.name} has no parameter {name!r}; it has: {known}")
     return {**operation.defaults(), **given}
 
 

@@ -70,7 +70,8 @@ def apart(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Apart]:
                 for name, a, b in zip(("loss", *left.gradients), ours, theirs, strict=True)
             ]
             differences = [one.difference for one in each]
-            found[k] = Apart(["loss", *left.gradients], differences, [1.0] * len(each))
+            scales = [largest_finite(a) for a in ours]
+            found[k] = Apart(["loss", *left.gradients], differences, scales)
     for sweep in sweeps.values():
         differences, scales = sweep.distances()
         for k, (start, end) in zip(sweep.pairs, pairwise([0, *sweep.ends]), strict=True):
@@ -156,7 +157,7 @@ def absolute_difference(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]
 def largest_finite(a: FloatArray) -> float:
     """Return the largest finite magnitude, 0 where there is none."""
     magnitudes = np.abs(a)
-    largest = float(magnitudes.max())
+    largest = float(magnitudes.max(initial=0.0))
     if not np.isfinite(largest):
         largest = float(np.where(np.isfinite(magnitudes), magnitudes, 0).max())
     return largest

@@ -24,20 +24,31 @@ class Cell(NamedTuple):
     dtype: str
 
 
+class _Key(np.random.bit_generator.ISeedSequence):
+    """Hands Philox its key as it is; given `key=`, it would ask the system for entropy first."""
+
+    def __init__(self, seed: int, index: int) -> None:
+        self._words = np.array([seed, index], np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> npt.NDArray[Any]:
+        """Return the key, which is what Philox seeds itself with."""
+        return self._words
+
+
 class Stream:
     """The random numbers of one problem: Philox keyed by (seed, index)."""
 
     def __init__(self, seed: int, index: int) -> None:
-        self.generator = np.random.Generator(
-            np.random.Philox(key=np.array([seed, index], np.uint64))
-        )
-        # Structure needs some dozens of small whole numbers; one call is cheaper than dozens.
-        self._words: list[int] = self.generator.integers(0, 2**32, 64, np.uint64).tolist()
+        key: Any = _Key(seed, index)  # NumPy's stubs know no seed sequence but its own
+        self.generator = np.random.Generator(np.random.Philox(key))
+        self._words: list[int] = []
 
     def below(self, n: int) -> int:
         """Return a whole number from 0 to n − 1."""
         if not self._words:
-            self._words = self.generator.integers(0, 2**32, 64, np.uint64).tolist()
+            # Structure needs some dozens of 32 bits; one call is cheaper than dozens.
+            words = self.generator.bit_generator.random_raw(32)
+            self._words = words.astype("<u8").view("<u4").tolist()
         return self._words.pop() * n >> 32
 
     def chance(self, numerator: int, denominator: int) -> bool:
