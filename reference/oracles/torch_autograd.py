@@ -82,8 +82,8 @@ def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
     gradients = torch.autograd.grad(
         [graph.loss for graph in graphs],
         [tensor for graph in graphs for tensor in graph.tensors],
-        # For the reduction "none" the loss is a vector, with a cotangent of ones.
-        [torch.ones_like(graph.loss) for graph in graphs],
+        # For the reduction "none" the loss is a vector, with a cotangent of ones; None is 1.
+        [torch.ones_like(graph.loss) if graph.loss.ndim else None for graph in graphs],
         allow_unused=True,
         materialize_grads=True,
     )
