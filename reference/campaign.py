@@ -112,7 +112,7 @@ def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
 def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Draw, answer and screen the problems at positions start to stop − 1.
 
-    The arbiter hears at once what the screen cannot compare, and the audited share; the other
+    The arbiter hears at once what the screen cannot compare, and the audited share of what agrees;
     disputes are held for the docket.
     """
     selection = plan.selection()
@@ -215,7 +215,7 @@ def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judg
 
 
 def audited(plan: Plan, index: int) -> bool:
-    """Say whether the arbiter judges this problem even where all agree."""
+    """Say whether the arbiter judges this problem if all agree; disputes are the docket's."""
     return sampled(plan.seed, index, plan.arbiter_share)
 
 

@@ -82,7 +82,9 @@ class Screening:
 
     `comparable`: there are two whole answers, and nobody crashed. `worst` is the largest distance
     on a tensor's own scale, `between` whom. `outside` has, for each oracle that leaves the screen,
-    the first tensor back from the loss that does, and by how much; `alone`: that is every one.
+    the first tensor back from the loss that does, by how much, and the most by which any further
+    back does (where the first is infinitely far: the most that is finite, for an infinity hides
+    what else there is). `alone`: that is every oracle.
     """
 
     passed: bool
@@ -91,7 +93,7 @@ class Screening:
     worst: float = 0.0
     tensor: str = ""
     between: str = ""
-    outside: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    outside: Mapping[str, tuple[str, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _screening(
 ) -> Screening:
     limit = SCREEN * float(np.finfo(problem.dtype).eps) / 2
     worst, tensor, between = 0.0, "", ""
-    outside = {}
+    outside: dict[str, tuple[str, float, float]] = {}
     for left, right, found in seen:
         for name, difference, scale in zip(*found, strict=True):
             if not difference:
@@ -184,8 +186,10 @@ def _screening(
                 scaled = difference / scale if scale and difference == difference else math.inf
             if scaled > worst or not between:
                 worst, tensor, between = scaled, name, f"{left.oracle}, {right.oracle}"
-            if right.oracle not in outside and not difference <= limit * scale:
-                outside[right.oracle] = name, scaled
+            if not difference <= limit * scale:
+                first, size, further = outside.setdefault(right.oracle, (name, scaled, 0.0))
+                if first != name and (math.isfinite(size) or math.isfinite(scaled)):
+                    outside[right.oracle] = first, size, max(further, scaled)
     alone = len(outside) == len(seen)
     passed = complete and not outside
     return Screening(passed, complete, alone, worst, tensor, between, outside)
@@ -244,7 +248,7 @@ def _verdict(
     answers: Mapping[str, Answer],
     passed: bool,
 ) -> tuple[str, tuple[str, ...]]:
-    """Choose the verdict: what is wrong first, then what could not answer, then what is right."""
+    """Choose the verdict: ours is wrong, somebody crashed, others are wrong, what is right."""
     decisive = [f for f in findings if f.oracle not in WITNESSES or len(bench.answers) == 1]
     wrong = _who(f for f in decisive if f.strength is None)
     crashed = tuple(name for name, a in answers.items() if a.status == "crashed")

@@ -27,6 +27,10 @@ NOTABLE = 10.0
 """A network's worst error counts as changed when it grew or shrank tenfold: less is luck."""
 NOTABLE_ULP = 2.0
 """An operation's worst error is measured at the same points each time: twice is no luck."""
+SELECTION = ("seed", "problems", "unfinished", "dtypes", "activations", "losses", "regimes")
+"""Runs that agree in these drew the same problems,"""
+SETTLED = ("arbiter_share", "per_kind")
+"""and in these, with the same oracles, settled the same of them by proof."""
 GONE = "–"
 DIGITS = "Same verdict, other digits"
 
@@ -79,11 +83,11 @@ class Difference:
 
     @property
     def comparable(self) -> bool:
-        """Whether both drew the same problems, so that counts may be set against each other."""
+        """Whether the same was asked of both, so that counts may be set against each other."""
         a, b = self.before.run, self.after.run
-        return all(
-            getattr(a, name) == getattr(b, name)
-            for name in ("seed", "problems", "unfinished", "filters", "dtypes")
+        sides_of_both = [{oracle.name for oracle in s.present()} for s in (self.before, self.after)]
+        return sides_of_both[0] == sides_of_both[1] and all(
+            getattr(a, name) == getattr(b, name) for name in (*SELECTION, *SETTLED)
         )
 
     @property
@@ -210,11 +214,13 @@ class Difference:
     def _findings(self) -> Iterable[Change]:
         for what, old, new in self._pairs():
             names = _moved(old, new)
+            heavy = self.comparable and any(_heavy(f.verdict) for f in (old, new) if f)
             if old is None and new is not None:
-                direction: Direction = "worse" if _heavy(new.verdict) else "other"
+                wrong = kind_of(new.verdict) is MANUAL_WRONG
+                direction: Direction = "worse" if heavy or wrong else "other"
                 yield Change("Findings", what, GONE, _said(new, names), direction, new.example.at)
             elif new is None and old is not None:
-                direction = "better" if _heavy(old.verdict) else "other"
+                direction = "better" if heavy else "other"
                 yield Change("Findings", what, _said(old, names), GONE, direction, old.example.at)
             elif old is not None and new is not None and _told(old) != _told(new):
                 step = kind_of(new.verdict).weight - kind_of(old.verdict).weight

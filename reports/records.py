@@ -55,11 +55,11 @@ class Run(Record, frozen=True, tag="run"):
     activations: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
-    filters: dict[str, str] = {}
     oracles: tuple[OracleStatus, ...] = ()
     verdicts: dict[str, int] = {}
     entries: int = 0  # gradient entries compared
     arbiter_share: float = 0.0  # share of the screened AGREE arbitrated all the same
+    per_kind: int = 0  # so many differences of each kind were proven, and a share of the rest
     arbitrated: int = 0  # problems that the arbiter judged
     unfinished: int = 0  # problems asked for and not reached (Ctrl-C): the run can be resumed
     environment: dict[str, str] = {}

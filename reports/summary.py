@@ -259,7 +259,7 @@ class Summary:
         """
         if not any(oracle.name != "complex_step" for oracle in self.present()):
             return 0
-        unjudged = ("SKIPPED", "HELD")
+        unjudged = ("SKIPPED", "HELD", "CRASHED", "DISPUTED")
         judged = sum(n for v, n in self.verdicts.items() if kind_of(v).name not in unjudged)
         return max(0, min(self.run.problems - self.run.unfinished, judged))
 
@@ -277,8 +277,8 @@ class Summary:
             doubts = [f"{disputed:,} disputed and not yet judged"] if disputed else []
             doubts += [f"{crashed:,} in which a side crashed"] if crashed else []
             return (
-                f"The hand-written gradient is right in {count_of(done, 'random network')} "
-                f"except {' and '.join(doubts)}."
+                f"The hand-written gradient is right in {count_of(done, 'random network')}; "
+                f"beside them {' and '.join(doubts)}."
             )
         return f"The hand-written gradient is right in all {count_of(done, 'random network')}."
 

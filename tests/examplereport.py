@@ -60,7 +60,6 @@ def example_records(problems: int = 20_000, findings: int = 9, seed: int = 0) ->
         activations=tuple(ACTIVATIONS),
         losses=tuple(LOSSES),
         regimes=tuple(REGIMES),
-        filters={},
         oracles=(
             OracleStatus(name="manual", version="0.1.0"),
             OracleStatus(name="torch", version="2.13.0"),

@@ -1,7 +1,7 @@
 """How many networks a second the whole check does, beside the naive harness, and where time goes.
 
-Naive is what one writes first: for every network torch's autograd and a fresh `jit(grad)` of JAX.
-Both are timed in one run, and the medians are told.
+Naive is what one writes first, one process that runs torch's autograd and a fresh `jit(grad)` of
+JAX for every network and judges nothing. Both are timed in one run, and the medians are told.
 """
 
 import math
@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
+from manual_backprop.spec import InvalidInput
 from reference.campaign import BLOCK, BlockResult, Hearing, Plan, audited, run_block
 from reference.judge import WITNESSES, screen, screen_all
 from reference.oracles import Answer, Oracle, load
@@ -59,7 +60,10 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     """Time one campaign in worker processes, the naive harness before and after it, and parts."""
     plan = Plan(problems=networks)
+    if len(plan.blocks()) < WINDOWS:
+        raise InvalidInput(f"networks={networks}: expected at least {WINDOWS * BLOCK}")
     problems = [draw(1, index).problem for index in range(NAIVE * NAIVE_ROUNDS)]
+    _naive(problems[:1])  # the frameworks begin
     rounds = [problems[k : k + NAIVE] for k in range(0, len(problems), NAIVE)]
     naive = [NAIVE / _seconds(partial(_naive, few)) for few in rounds[::2]]
     times, results = [time.perf_counter()], []
@@ -69,7 +73,8 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
             times.append(time.perf_counter())
     naive += [NAIVE / _seconds(partial(_naive, few)) for few in rounds[1::2]]
     each = len(results) // WINDOWS
-    rates = [each * BLOCK / (b - a) for a, b in pairwise(times[::each])]
+    ends = times[: each * WINDOWS + 1 : each]
+    rates = [each * BLOCK / (b - a) for a, b in pairwise(ends)]
     rate, naive_rate = statistics.median(rates), statistics.median(naive)
     last = results[-2 * each :]
     oracles = load(plan.oracles)
@@ -95,7 +100,7 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
 
 
 def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
-    """Return the seconds that each part but the arbiter takes for one network."""
+    """Return the seconds that each part but the arbiter takes for one network, in this process."""
     plan = msgspec.structs.replace(plan, arbiter_share=0.0)
     run_block(plan, 0, BLOCK, oracles)  # compile
     selection = plan.selection()
@@ -216,10 +221,11 @@ def render(found: Throughput) -> str:
         f"{found.networks_per_second:10,.0f} networks a second, {found.workers} workers: "
         f"the median of {WINDOWS} parts of a run of {found.networks:,}",
         f"{found.whole_run_per_second:10,.0f} over that run, its beginning included",
-        f"{found.naive_per_second:10,.1f} by the naive harness: {found.ratio_to_naive:,.0f} times",
+        f"{found.naive_per_second:10,.1f} by the naive harness, one process: "
+        f"{found.ratio_to_naive:,.0f} times",
         f"{found.disputed:10.1%} leave the screen, {found.proven:.1%} are heard by the arbiter",
         "",
-        "A worker's time, for one network:",
+        "The time for one network, part by part in one process:",
         *(
             f"{found.milliseconds[name]:10.3f} ms {share:6.1%}  {name}"
             for name, share in found.shares.items()

@@ -1,7 +1,9 @@
 """Runs blocks on a Dask cluster that somebody already has: `report --scheduler tcp://HOST:PORT`.
 
 Dask moves a block to another worker when its own dies; the results are the local ones, since a
-block depends on nothing but the plan. The workers need this package installed, in one version.
+block depends on nothing but the plan and what it is computed with. So the workers need this package
+and the frameworks in one version, on processors of one kind; those that are there when a run begins
+are asked, and one that differs is refused.
 
 On its Dask worker a block runs in a process of its own (`isolation.Worker`), as it does locally: an
 oracle that hangs or dies there is cut, found and recorded there, and Dask's worker never notices.
@@ -55,9 +57,24 @@ class DaskPool:
         return max(AHEAD, 3 * threads)
 
     def setting(self, oracles: tuple[str, ...]) -> Setting:
-        """Ask a worker what the numbers are computed with."""
-        setting: Setting = self._executor.submit(_setting, oracles).result()
-        return setting
+        """Ask every worker what the numbers are computed with: a report holds one environment."""
+        self._client.wait_for_workers(1)
+        asked = {  # one that is lost meanwhile is answered for by another
+            at: self._client.submit(
+                _setting, oracles, workers=[at], allow_other_workers=True, pure=False
+            )
+            for at in sorted(self._client.nthreads())
+        }
+        settings: dict[str, Setting] = {at: future.result() for at, future in asked.items()}
+        (one, first), *others = settings.items()
+        for other, found in others:
+            for key in sorted(first[0].keys() | found[0].keys()):
+                if first[0].get(key) != found[0].get(key):
+                    raise InvalidInput(
+                        f"the cluster's workers differ in {key}: {first[0].get(key, 'none')} at "
+                        f"{one}, {found[0].get(key, 'none')} at {other}; expected one environment"
+                    )
+        return first
 
     def section(self, name: str) -> "Future[list[Record]]":
         """Make a section of the report on the cluster."""

@@ -35,16 +35,23 @@ class Dispute(msgspec.Struct, frozen=True, array_like=True):
     alone: bool
 
 
-def kinds_of(network: Network, dtype: str, outside: Mapping[str, tuple[str, float]]) -> list[str]:
+def kinds_of(
+    network: Network, dtype: str, outside: Mapping[str, tuple[str, float, float]]
+) -> list[str]:
     """Return what is seen of a dispute without a proof, a line for each oracle that is apart.
 
-    `outside` is a Screening's: the first step back from the loss, and how far.
+    `outside` is a Screening's: the first step back from the loss, how far, and how far at most
+    further back, which is told where it is of another size: a cause that is known must not lend
+    its name to all that comes after it.
     """
     kinds = []
-    for oracle, (step, scaled) in outside.items():
+    for oracle, (step, scaled, further) in outside.items():
         operation, place = operation_at(network, step), step.rsplit(".", 1)[-1]
         where = operation if step == "loss" else f"{operation} ({place})"
-        kinds.append(f"{oracle} at {where} by {_size(scaled)} in {dtype}")
+        size = _size(scaled)
+        if further and (further > scaled or not math.isfinite(scaled)) and _size(further) != size:
+            size += f", further back by {_size(further)}"
+        kinds.append(f"{oracle} at {where} by {size} in {dtype}")
     return kinds
 
 
@@ -79,7 +86,16 @@ class Docket:
 def sampled(seed: int, index: int, share: float) -> bool:
     """Say whether a problem is in a fixed share of all.
 
-    The index is spread over 2^64 by an odd multiplier (Knuth's multiplicative hash), so the share
-    is even over the cells, and the same for every run of the seed.
+    As a coin would choose, so that the share is met in every cell, but the same for every run of
+    the seed: a step of SplitMix64 mixes all bits (Steele, Lea and Flood, 2014). A mere multiple of
+    the index would come round with the number of cells and never meet most of them.
     """
-    return (index + seed) * 0x9E3779B97F4A7C15 % 2**64 < share * 2**64
+    bits = (index + _mixed(seed)) % 2**64
+    return _mixed(bits) < share * 2**64
+
+
+def _mixed(bits: int) -> int:
+    bits = (bits + 0x9E3779B97F4A7C15) % 2**64
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+    return bits ^ bits >> 31

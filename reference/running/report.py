@@ -152,6 +152,7 @@ def records_of(plan: Plan, tally: Tally, setting: Setting) -> Iterator[Record]:
         verdicts=tally.verdicts,
         entries=tally.entries,
         arbiter_share=plan.arbiter_share,
+        per_kind=plan.per_kind,
         arbitrated=tally.arbitrated,
         unfinished=plan.problems - tally.problems,
         environment=environment,
@@ -190,11 +191,12 @@ def _begin(
         store.begin(plan, environment)
         return plan
     stored, before = known
-    changed = [key for key in before if environment.get(key) != before[key]]
+    keys = sorted(before.keys() | environment.keys())  # a variable may be set or unset since
+    changed = [key for key in keys if environment.get(key) != before.get(key)]
     if changed:
-        key = changed[0]
+        was, is_now = (found.get(changed[0], "none") for found in (before, environment))
         raise InvalidInput(
-            f"the run was begun with {key} {before[key]}, here is {environment.get(key, 'none')}; "
+            f"the run was begun with {changed[0]} {was}, here is {is_now}; "
             "one report holds one environment: --fresh begins anew"
         )
     return stored

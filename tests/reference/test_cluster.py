@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import hostile_oracles
@@ -16,6 +17,7 @@ import pytest
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan
 from reference.running.cluster import DaskPool
+from reference.running.isolation import Setting
 from reference.running.workers import LocalPool, finish
 
 PLAN = Plan(problems=60, oracles=("manual", "complex_step"), arbiter_share=0.02)
@@ -139,3 +141,27 @@ def test_a_scheduler_that_is_not_there_is_a_clear_error(monkeypatch: pytest.Monk
         DaskPool("tcp://127.0.0.1:1")
     with pytest.raises(InvalidInput, match="scheduler='nowhere'"):
         DaskPool("nowhere")
+
+
+def test_a_cluster_of_two_environments_is_refused() -> None:
+    class Client:
+        """Two workers, one of which has another NumPy."""
+
+        def wait_for_workers(self, count: int) -> None:
+            assert count == 1
+
+        def nthreads(self) -> dict[str, int]:
+            return {"tcp://one": 1, "tcp://two": 1}
+
+        def submit(self, *_: object, workers: list[str], **__: object) -> Future[Setting]:
+            future: Future[Setting] = Future()
+            version = {"tcp://one": "2.4.6", "tcp://two": other}[workers[0]]
+            future.set_result(({"numpy": version}, []))
+            return future
+
+    pool = DaskPool.__new__(DaskPool)
+    pool._client, other = Client(), "2.4.6"
+    assert pool.setting(("manual",)) == ({"numpy": "2.4.6"}, [])
+    other = "2.3.0"
+    with pytest.raises(InvalidInput, match=r"differ in numpy: 2\.4\.6 at tcp://one, 2\.3\.0 at"):
+        pool.setting(("manual",))

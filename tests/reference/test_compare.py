@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reference import compare as compare_module
-from reference.compare import apart, compare, distance, ulps_between
+from reference.compare import apart, compare, distance, largest_finite, ulps_between
 from reference.oracles import Answer
 
 floats = st.floats(width=64, allow_nan=False)
@@ -100,3 +100,45 @@ def test_a_bug_planted_in_the_comparison_is_caught(
     assert probes_pass()
     monkeypatch.setattr(compare_module, "absolute_difference", planted)
     assert not probes_pass()
+
+
+NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.5, 1e-200, 1e300, np.inf, -np.inf, np.nan])
+
+
+@st.composite
+def pairs_of_answers(draw: st.DrawFn) -> tuple[Answer, Answer]:
+    """Two answers with tensors of several sizes; entries, a shape or a whole tensor may differ."""
+    dtype = draw(st.sampled_from([np.float64, np.float32]))
+    left, right = {}, {}
+    for name in draw(st.lists(st.sampled_from("abcd"), unique=True)):
+        shape = draw(st.sampled_from([(1,), (2, 3), (4,)]))
+        left[name] = draw(hnp.arrays(dtype, shape, elements=NUMBERS.map(dtype)))
+        right[name] = left[name].copy()
+        how = draw(st.sampled_from(["same", "entry", "shape", "gone"]))
+        if how == "entry":
+            right[name].flat[draw(st.integers(0, right[name].size - 1))] = draw(NUMBERS)
+        elif how == "shape":
+            right[name] = np.zeros((5, 1), dtype)
+        elif how == "gone":
+            del right[name]
+    return Answer("a", dtype(1.0), left), Answer("b", dtype(draw(NUMBERS)), right)
+
+
+@given(st.lists(pairs_of_answers(), max_size=5))
+@np.errstate(all="ignore")
+def test_a_sweep_over_many_pairs_says_what_each_tensor_by_itself_does(
+    pairs: list[tuple[Answer, Answer]],
+) -> None:
+    found = apart([left for left, _ in pairs], [right for _, right in pairs])
+    assert len(found) == len(pairs)
+    for (left, right), together in zip(pairs, found, strict=True):
+        assert together.tensors == ["loss", *left.gradients]
+        for name, difference, scale in zip(*together, strict=True):
+            a = np.asarray(left.loss if name == "loss" else left.gradients[name])
+            b = right.loss if name == "loss" else right.gradients.get(name, np.empty(0))
+            alone = distance(name, "", "", a, b).difference
+            same = difference == alone
+            # What is not finite on either side is never near, be it the same infinity.
+            not_finite = not np.isfinite(a).all() or not np.isfinite(b).all()
+            assert same or (not_finite and not math.isfinite(difference))
+            assert scale == largest_finite(a)

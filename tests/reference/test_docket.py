@@ -12,7 +12,16 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Tally, Work, run, run_block
 from reference.oracles import Answer, Oracle, load
-from reference.running.docket import HELD, SHARE, SHARE_ALONE, Dispute, Docket, kinds_of
+from reference.problems import number_of_cells
+from reference.running.docket import (
+    HELD,
+    SHARE,
+    SHARE_ALONE,
+    Dispute,
+    Docket,
+    kinds_of,
+    sampled,
+)
 from reference.running.workers import Submit, finish
 
 PLAN = Plan(problems=96, oracles=("manual", "torch"), per_kind=1, arbiter_share=0.1)
@@ -57,14 +66,38 @@ def test_of_a_known_kind_a_share_is_proven_more_where_ours_stands_alone() -> Non
         assert len(chosen) / 20_000 == pytest.approx(share, rel=0.15)
 
 
+def test_the_share_is_met_in_every_cell() -> None:
+    cells = number_of_cells()
+    for share in (SHARE_ALONE, 0.02):
+        met = {index % cells for index in range(200 * cells) if sampled(0, index, share)}
+        expected = cells * (1 - (1 - share) ** 200)
+        assert len(met) == pytest.approx(expected, rel=0.02)
+        for seed in (1, 2**64 - 1):
+            again = [index for index in range(10_000) if sampled(seed, index, share)]
+            assert len(again) / 10_000 == pytest.approx(share, rel=0.2)
+            later = {index - 1 for index in range(1, 10_001) if sampled(0, index, share)}
+            assert set(again) != later, "another seed is not a step aside"
+
+
 def test_a_kind_says_who_where_and_how_far() -> None:
     problem = next(p for p in drawn() if len(p.network.layers) > 1)
     first, last = problem.network.layers[0].activation, problem.network.loss
-    outside = {"torch": ("layers.0.z", 3e-8), "jax": ("loss", float("inf")), "c": ("x", 0.5)}
+    inf = float("inf")
+    outside = {
+        "torch": ("layers.0.z", 3e-8, 2e-8),
+        "jax": ("loss", inf, 0.0),
+        "c": ("x", 0.5, 0.1),
+        "d": ("layers.0.z", 3e-8, 0.5),
+        "e": ("layers.0.z", 3e-8, inf),
+        "f": ("loss", inf, 3e-8),
+    }
     assert kinds_of(problem.network, "float64", outside) == [
         f"torch at {first} (z) by 1e-12 to 1e-6 in float64",
         f"jax at {last} by ∞ in float64",
         "c at dense (x) by 1e-6 to 1 in float64",
+        f"d at {first} (z) by 1e-12 to 1e-6, further back by 1e-6 to 1 in float64",
+        f"e at {first} (z) by 1e-12 to 1e-6, further back by ∞ in float64",
+        f"f at {last} by ∞, further back by 1e-12 to 1e-6 in float64",
     ]
 
 
