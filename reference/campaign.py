@@ -13,7 +13,7 @@ import msgspec
 from manual_backprop.spec import InvalidInput
 from reference.judge import WITNESSES, Judgement, judge, screen, screen_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
-from reference.problems import Drawn, Selection, cell, draw
+from reference.problems import Drawn, Selection, cell, check_seed, draw
 from reference.running.docket import HELD, Dispute, kinds_of, sampled
 from reference.running.findings import finding_of, merge_findings
 from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
@@ -39,8 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.problems < 1:
             raise InvalidInput(f"problems={self.problems}: expected at least 1")
-        if not 0 <= self.seed < 2**64:
-            raise InvalidInput(f"seed={self.seed}: expected an integer from 0 to 2**64 − 1")
+        check_seed(self.seed)
         if not 0 <= self.arbiter_share <= 1:
             raise InvalidInput(f"arbiter_share={self.arbiter_share}: expected a share from 0 to 1")
         if self.per_kind < 1:
@@ -348,7 +347,8 @@ def _coverage_keys(one: Drawn) -> list[str]:
         "cotangent/" + ("uniform" if one.problem.weights is None else "random"),
         f"batch/{one.problem.batch}",
     ]
-    keys += {f"activation/{layer.activation}" for layer in network.layers}
+    # Each once, and in the order of the layers: a set's would be another in each process.
+    keys += dict.fromkeys(f"activation/{layer.activation}" for layer in network.layers)
     return [*keys, f"loss/{network.loss}"]
 
 

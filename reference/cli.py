@@ -186,6 +186,7 @@ def explain(
     """Walk one problem forward and backward: formula, four sides' numbers, shapes, sums."""
     from reference.articles.walkthrough import walk
 
+    _claim("html", html, ".html", ".htm")
     shown = walk(target)
     if html is None:
         typer.echo(shown.text())
@@ -210,6 +211,7 @@ def bench(
     """Time a training step by hand and by each framework, or the check itself."""
     from reference.bench.command import bench as run
 
+    _claim("picture", picture, ".svg")
     typer.echo(run(what, as_json, picture, clock, lambda line: typer.echo(line, err=True)))
 
 
@@ -234,6 +236,7 @@ def train(
     from reference.train import train as run
     from reference.train import training_data, training_text
 
+    _claim("picture", picture, ".svg", ".png", ".pdf")
     done = run(task, steps, dtype, seed, learning_rate)
     typer.echo(json.dumps(training_data(done), indent=1) if as_json else training_text(done))
     if picture is not None:
@@ -354,6 +357,21 @@ def trial(
     return int(not trials.passed(records))
 
 
+def _claim(option: str, path: Path | None, *endings: str) -> None:
+    """Refuse, before any work is done, a file that cannot be written or bears a foreign name."""
+    from manual_backprop.spec import InvalidInput
+
+    if path is None:
+        return
+    said = f"{option}={str(path)!r}"
+    if path.suffix.lower() not in endings:
+        raise InvalidInput(f"{said}: expected a name that ends in {' or '.join(endings)}")
+    if path.is_dir():
+        raise InvalidInput(f"{said} is a folder; expected the name of a file")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
+
+
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     try:
@@ -367,6 +385,8 @@ def main() -> None:
         from manual_backprop.spec import InvalidInput
         from reports.records import ReportError
 
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}")
         if not isinstance(error, (InvalidInput, ReportError)):
             raise
         _fail(str(error))

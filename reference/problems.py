@@ -101,11 +101,16 @@ def cell(index: int) -> Cell:
     )
 
 
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Raise InvalidInput unless the stream of a problem can be keyed by this number."""
+    if not 0 <= seed < 2**64:
+        raise InvalidInput(f"{name}={seed}: expected an integer from 0 to 2**64 − 1")
+
+
 def draw(seed: int, index: int) -> Drawn:
     """Draw the problem at (seed, index)."""
-    for name, value in (("seed", seed), ("index", index)):
-        if not 0 <= value < 2**64:
-            raise InvalidInput(f"{name}={value}: expected an integer from 0 to 2**64 − 1")
+    check_seed(seed)
+    check_seed(index, "index")
     where = cell(index)
     stream = Stream(seed, index)
     draft = Draft(stream, where)

@@ -27,6 +27,7 @@ from reference.oracles import Oracle
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.manual import Manual
 from reference.oracles.torch_autograd import TorchAutograd
+from reference.problems import check_seed
 
 Floats = npt.NDArray[np.float64]
 Parameters = Mapping[str, FloatArray]
@@ -86,6 +87,7 @@ def train(
         raise InvalidInput(f"dtype={dtype!r}: expected float32 or float64")
     if steps is not None and steps < 1:
         raise InvalidInput(f"steps={steps}: expected at least 1")
+    check_seed(seed)
     task = load(name, dtype)
     task = task if steps is None else replace(task, steps=steps)
     if learning_rate is not None:

@@ -257,7 +257,8 @@ def _sentence(
             why = ", the range of the dtype left on the way" if evidence.mark == "range" else ""
             return f"The answers differ at {place}, each within proven rounding of the truth{why}."
         case "SKIPPED":
-            return f"Nothing to compare with: {names or 'no other side'} could not answer."
+            reason = f"{names} could not answer" if names else "no other side was asked"
+            return f"Nothing to compare with: {reason}."
         case "CRASHED":
             return f"{names} failed while answering."
     if finding is None:

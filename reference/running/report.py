@@ -53,6 +53,8 @@ def report(
     """
     if workers < 1:
         raise InvalidInput(f"workers={workers}: expected at least 1")
+    if resume and fresh:
+        raise InvalidInput("--resume goes on with a run and --fresh begins anew; expected one")
     began = time.monotonic()
     if resume and not (out / NAME).is_file():
         raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")

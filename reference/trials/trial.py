@@ -18,7 +18,7 @@ from reference.diagnosis.mistakes import CATALOGUE, Place, backward_with, places
 from reference.diagnosis.same import difference
 from reference.judge import judge, screen
 from reference.oracles import Answer, load
-from reference.problems import DTYPES, draw
+from reference.problems import DTYPES, check_seed, draw
 from reference.trials.court import Dock, mutants
 from reference.trials.diagnosis import diagnosis_rows
 from reports.records import Limit, Record, TrialRow
@@ -26,6 +26,7 @@ from reports.records import Limit, Record, TrialRow
 
 def trial(problems: int = 1000, seed: int = 0) -> list[Record]:
     """Run all trials; `problems` is the number of correct networks judged for false alarms."""
+    check_seed(seed)
     hidden = list(hiding_places(seed))
     return [
         *sensitivity(seed),

@@ -35,6 +35,15 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (("report", "--out", "/proc/report"), "/proc/report"),
         (("show", "seventeen"), "SEED:INDEX"),
         (("show", "0:99999999999999999999999"), "2**64"),
+        (("train", "--seed", "-1"), "seed=-1: expected an integer from 0"),
+        (("trial", "--seed", "-1"), "seed=-1: expected an integer from 0"),
+        (("train", "--picture", "a.gif"), "picture='a.gif': expected a name that ends in .svg"),
+        (("train", "--picture", "none/a.svg"), "there is no folder 'none'"),
+        (("explain", "002", "--html", "notes.py"), "expected a name that ends in .html"),
+        (("explain", "002", "--html", "none/a.html"), "there is no folder 'none'"),
+        (("explain", "002", "--html", "/proc/a.html"), "/proc/a.html: "),
+        (("bench", "--picture", "a.txt"), "picture='a.txt': expected a name that ends in .svg"),
+        (("report", "--resume", "--fresh"), "expected one"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: str) -> None:

@@ -102,7 +102,7 @@ def test_a_bug_planted_in_the_comparison_is_caught(
     assert not probes_pass()
 
 
-NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.5, 1e-200, 1e300, np.inf, -np.inf, np.nan])
+NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.5, 1e-30, 1e30, np.inf, -np.inf, np.nan])
 
 
 @st.composite
