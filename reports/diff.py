@@ -133,7 +133,10 @@ class Difference:
         if not self.changes:
             return []
         if not self.comparable:
-            return ["The runs drew different problems: counts are not compared."]
+            return [
+                "The runs drew different problems, or settled them differently: "
+                "counts are not compared."
+            ]
         said = [
             f"{label(name)[:1].upper()}{label(name)[1:]}: {told}."
             for name in sides(self._oracles)

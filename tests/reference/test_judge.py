@@ -420,3 +420,17 @@ def test_a_witness_makes_no_convention() -> None:
     )
     assert judge(problem, answers).verdict == "AGREE"
     assert judge(problem, {**answers, "complex_step": witness}).verdict == "AGREE"
+
+
+def test_the_screen_says_how_far_the_rest_is_behind_a_known_cause() -> None:
+    """A small, well-known difference near the loss must not hide a gross one behind it."""
+    problem = problem_of()
+    answers = dict(answers_of(problem, "manual", "torch", "jax"))
+    last = f"layers.{len(problem.network.layers) - 1}.z"
+    torch = changed(answers["torch"], last, off_at(0, 1e-9))
+    answers["torch"] = changed(torch, "x", off_at(0, 0.5))
+    answers["jax"] = changed(answers["jax"], last, lambda g: np.full_like(g, np.nan))
+    answers["jax"] = changed(answers["jax"], "x", off_at(0, 1e-4))
+    found = screen(problem, answers).outside
+    assert found["torch"] == (last, pytest.approx(1e-9), pytest.approx(0.5))
+    assert found["jax"] == (last, np.inf, pytest.approx(1e-4)), "an infinity hides nothing either"

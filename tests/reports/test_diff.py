@@ -1,6 +1,7 @@
 """What changed between two runs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -205,3 +206,28 @@ def test_everything_hostile_is_escaped_and_kept_on_its_line() -> None:
     assert all(
         line == "" or line[0] in " BVFCWA" for line in render_diff_text(difference).split("\n")
     )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"activations": ("tanh",)},
+        {"losses": ("mse",)},
+        {"regimes": ("ordinary",)},
+        {"arbiter_share": 1.0},
+        {"per_kind": 9999},
+        {"oracles": ()},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_new_finding_of_another_selection_is_no_alarm(other: dict[str, Any]) -> None:
+    """What was drawn or settled by proof in one run alone, the other could not find."""
+    fewer = changed(drop(Finding, operation="gelu_tanh")).after
+    before, after = Summary(RECORDS), changed(replace(Run, **other)).after
+    assert Difference(fewer, before).exit_code == 1
+    (new,) = Difference(fewer, after).parts["Findings"]
+    assert new.direction == "other"
+    wrong = replace(Finding, verdict="DEVIATES(manual)")
+    ours = Summary([edited for r in after.records if (edited := wrong(r)) is not None])
+    found = Difference(fewer, ours).parts["Findings"]
+    assert any(change.direction == "worse" for change in found), "ours wrong is always one"
