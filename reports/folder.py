@@ -1,6 +1,7 @@
 """The report's folder: written whole or not at all, and never over what is not a report."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from reports.summary import Summary, summary_json
 
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
+CHECK = "check.json"
+CHECK_COMMAND = "manual-backprop check "
 MARKER = ".manual-backprop-report"
 WRITING = ".manual-backprop-writing-"
 MARKER_TEXT = "A report of manual-backprop: its files here are replaced when it runs again.\n"
@@ -34,8 +37,8 @@ FILES = (RECORDS, SUMMARY, *PAGES)
 def claim_folder(folder: str | Path) -> Path:
     """Make `folder` a report's (with parents) before a long run, or refuse with a ReportError.
 
-    A folder that holds anything and is not a report's is refused, and so is one that cannot be
-    written to.
+    A folder that holds anything and is not a report's is refused, and so is one that holds the
+    pages of a check, or that cannot be written to.
     """
     path = _path(folder)
     with _readable_errors(path):
@@ -64,6 +67,39 @@ def write_report(
         summary = Summary(decode_all(content.splitlines()))
         _replace(path, {RECORDS: content, **_pages(summary, timing), MARKER: MARKER_TEXT.encode()})
     return summary
+
+
+def refuse_for_check(folder: str | Path) -> None:
+    """Raise a ReportError where a check's pages may not be written; nothing is changed.
+
+    They go into a new or empty folder, or over those of an earlier check.
+    """
+    path = _path(folder)
+    with _readable_errors(path):
+        _refuse_for_check(path)
+
+
+def write_check(
+    folder: str | Path, records: Iterable[Record], found: str, scripts: Mapping[str, str]
+) -> None:
+    """Write the pages of a check, its check.json and its scripts, in place of an earlier check's.
+
+    `found` is the text of check.json: one object a check, with the names of its scripts under
+    "scripts". Only scripts that the earlier check.json names are deleted or replaced.
+    """
+    path = _path(folder)
+    with _readable_errors(path):
+        _refuse_for_check(path)
+        earlier = _scripts(path)
+        for name in scripts:
+            if name not in earlier and (path / name).exists():
+                raise ReportError(f"{_show(path / name)}: no earlier check wrote it; move it away")
+        content = b"".join(encode_all(records))
+        pages = _pages(Summary(decode_all(content.splitlines())), None)
+        files = {RECORDS: content, **pages, MARKER: MARKER_TEXT.encode(), CHECK: found.encode()}
+        _replace(path, files | {name: script.encode() for name, script in scripts.items()})
+        for name in earlier - set(scripts):
+            (path / name).unlink(missing_ok=True)
 
 
 def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
@@ -144,9 +180,33 @@ def is_report(folder: Path) -> bool:
     with suppress(OSError):
         if (folder / MARKER).read_bytes()[:200] == MARKER_TEXT.encode():
             return True
+    return _run(folder) is not None
+
+
+def _run(folder: Path) -> Run | None:
+    """Return the run that a folder's records begin with."""
     with suppress(OSError, ReportError), (folder / RECORDS).open("rb") as lines:
-        return isinstance(decode(lines.readline(1 << 20)), Run)
-    return False
+        first = decode(lines.readline(1 << 20))
+        return first if isinstance(first, Run) else None
+    return None
+
+
+def _is_check(folder: Path) -> bool:
+    run = _run(folder)
+    return run is not None and run.command.startswith(CHECK_COMMAND)
+
+
+def _scripts(folder: Path) -> set[str]:
+    """Return the scripts that an earlier check wrote, as its check.json names them."""
+    try:
+        found: Any = msgspec.json.decode((folder / CHECK).read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return set()
+    names: set[str] = set()
+    for one in found if isinstance(found, list) else [found]:
+        listed = one.get("scripts") if isinstance(one, dict) else None
+        names |= {name for name in listed or () if isinstance(name, str)}
+    return {name for name in names if re.fullmatch(r"repro\w*\.py", name)}
 
 
 def _part(record: Record) -> tuple[type[Record], str]:
@@ -159,6 +219,23 @@ def _pages(summary: Summary, timing: Mapping[str, float] | None) -> dict[str, by
 
 
 def _refuse_foreign(path: Path) -> None:
+    _refuse_others(path)
+    # Its check.json and scripts would stay beside the new pages and speak of something else.
+    if (path / CHECK).exists() or _is_check(path):
+        raise ReportError(f"{_show(path)}: holds the pages of a check; choose another folder")
+
+
+def _refuse_for_check(path: Path) -> None:
+    _refuse_others(path)
+    if not path.is_dir() or _is_check(path):
+        return
+    held = {p.name for p in path.iterdir() if not p.name.startswith(WRITING)} - {MARKER}
+    if held:
+        what = "a report of random networks" if RECORDS in held else "what is not a check's"
+        raise ReportError(f"{_show(path)}: holds {what}; choose another folder")
+
+
+def _refuse_others(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")

@@ -9,12 +9,21 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks.result import Part, Result, Worst
 from reference.running.findings import network_shape, values_of
-from reports.folder import write_report as write_pages
+from reports.folder import CHECK_COMMAND, refuse_for_check, write_check
 from reports.records import Case, Finding, NetworkShape, Record, ReportError, Run, decode, encode
+
+
+def refuse_folder(folder: str | Path) -> None:
+    """Raise InvalidInput, before anything runs, where a check's pages may not be written."""
+    try:
+        refuse_for_check(folder)
+    except ReportError as error:
+        raise InvalidInput(str(error)) from None
 
 
 def write_report(result: Result, folder: Path) -> Result:
@@ -71,21 +80,22 @@ def write_session(results: Sequence[Result | str], folder: Path) -> None:
 
 
 def _write(digests: Sequence[Digest], folder: Path) -> None:
+    scripts: dict[str, str] = {}
+    plain: list[dict[str, Any]] = []
+    single = sum(len(d.scripts) for d in digests) == 1
+    for one in digests:
+        named = {
+            "repro.py" if single else f"repro_{number}_{_slug(what)}.py": script
+            for number, (what, script) in enumerate(one.scripts.items(), len(scripts))
+        }
+        scripts |= named
+        # The next check in this folder deletes these, and no other file.
+        plain.append({**json.loads(one.plain), "scripts": list(named)})
+    text = json.dumps(plain[0] if len(plain) == 1 else plain, indent=1)
     try:
-        write_pages(folder, _records(digests))
-        for stale in folder.glob("repro*.py"):
-            stale.unlink()
-        plain = [json.loads(d.plain) for d in digests]
-        text = json.dumps(plain[0] if len(plain) == 1 else plain, indent=1)
-        (folder / "check.json").write_text(text + "\n")
-        scripts = [(what, s) for d in digests for what, s in d.scripts.items()]
-        for number, (what, script) in enumerate(scripts):
-            name = "repro.py" if len(scripts) == 1 else f"repro_{number}_{_slug(what)}.py"
-            (folder / name).write_text(script)
+        write_check(folder, _records(digests), text + "\n", scripts)
     except ReportError as error:
         raise InvalidInput(str(error)) from None
-    except OSError as error:
-        raise InvalidInput(f"{folder}: cannot be written ({error.strerror})") from None
 
 
 def _records(digests: Sequence[Digest]) -> list[Record]:
@@ -95,7 +105,7 @@ def _records(digests: Sequence[Digest]) -> list[Record]:
         verdicts.update(one.verdicts)
     targets = " ".join(dict.fromkeys(d.target for d in digests)) or "TARGET"
     run = Run(
-        command=f"manual-backprop check {targets}",
+        command=f"{CHECK_COMMAND}{targets}",
         seed=digests[0].seed if digests else 0,
         problems=sum(verdicts.values()),
         verdicts=dict(verdicts),
