@@ -9,9 +9,11 @@ against the proven gradient, the hand-written one and the frameworks.
 """
 
 import inspect
+import shlex
 import sys
 import time
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -39,10 +41,17 @@ def check(
     A file or module runs in a process of its own, with `seconds` a problem; an object runs here.
     `report` names a folder that gets the page and a script that shows the difference.
     """
-    if problems < 1:
-        raise InvalidInput(f"problems={problems}: expected at least 1")
-    if not 0 <= seed < 2**63:
-        raise InvalidInput(f"seed={seed}: expected a whole number from 0")
+    if not _whole(problems) or problems < 1:
+        raise InvalidInput(f"problems={problems!r}: expected a whole number, at least 1")
+    if not _whole(seed) or not 0 <= seed < 2**63:
+        raise InvalidInput(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
+    if like is not None and not isinstance(like, str):
+        raise InvalidInput(f"like={like!r}: expected the name of an operation")
+    problems, seed = int(problems), int(seed)  # NumPy's own integers cannot be spelled as JSON
+    if report is not None:
+        from reference.checks.pages import refuse_folder
+
+        refuse_folder(report)
     began = time.monotonic()
     runner: Runner
     if isinstance(target, str | Path):
@@ -67,12 +76,31 @@ def check(
             parts.append(checker(runner, index, part, problems, seed))
     finally:
         runner.close()
-    result = Result(what, seed, problems, tuple(parts), time.monotonic() - began)
+    again = _again(target, like, problems, seed)
+    seconds = time.monotonic() - began
+    result = Result(what, seed, problems, tuple(parts), seconds, again=again)
     if report is not None:
         from reference.checks.pages import write_report
 
         result = write_report(result, Path(report))
     return result
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _again(target: Any, like: str | None, problems: int, seed: int) -> str:
+    """Return the command that checks the target again: a file's or a module's."""
+    if inspect.ismodule(target):
+        if getattr(target, "__file__", None) is None or target.__name__ == "__main__":
+            return ""
+        target = target.__name__
+    if not isinstance(target, str | Path):
+        return ""
+    command = ["manual-backprop", "check", str(target)]
+    command += [] if like is None else ["--like", like]
+    return shlex.join([*command, "--seed", str(seed), "--problems", str(problems)])
 
 
 def _import_references() -> None:

@@ -194,6 +194,8 @@ class Result:
     parts: tuple[Part, ...]
     seconds: float = 0.0
     folder: str = ""
+    again: str = ""
+    """The command that runs it again; none for an object, which no command can name."""
 
     @property
     def ok(self) -> bool:

@@ -1,6 +1,7 @@
 """Checking a gradient: every form, right and wrong; and targets that misbehave."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from reference.checks.checker import check
 from reference.checks.pages import write_report
 from reference.checks.targets.host import load
 from reports.folder import read_report
+from reports.folder import write_report as write_random
+from reports.records import Run
 
 IDS = [name for name, *_ in SOURCES]
 
@@ -103,6 +106,42 @@ def test_an_unknown_target_lists_the_forms(tmp_path: Path) -> None:
         inside(SOURCES[0][1], 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"problems": "3"}, "problems='3': expected a whole number"),
+        ({"problems": 2.5}, "problems=2.5: expected a whole number"),
+        ({"problems": True}, "problems=True: expected a whole number"),
+        ({"seed": 2**63}, f"seed={2**63}: expected a whole number from 0 to 2**63 - 1"),
+        ({"seed": -1}, "seed=-1: expected a whole number from 0 to"),
+        ({"seed": 0.0}, "seed=0.0: expected a whole number"),
+        ({"like": 3}, "like=3: expected the name of an operation"),
+        ({"like": "nope"}, "like='nope' is unknown; expected one of dense, "),
+        ({"like": ""}, "like='' is unknown; expected one of dense, "),
+    ],
+)
+def test_a_bad_argument_is_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        inside(SOURCES[0][1], **options)
+    assert str(raised.value).startswith(said)
+    assert "\n" not in str(raised.value)
+
+
+def test_whole_numbers_of_numpy_are_taken() -> None:
+    assert inside(SOURCES[0][1], np.int64(2), seed=np.uint32(1)).plain()["problems"] == 2
+
+
+def test_like_is_never_left_out() -> None:
+    sources = {name: source for name, source, *_ in SOURCES}
+    with pytest.raises(InvalidInput, match="like='gelu' does not apply to a whole network"):
+        inside(sources["network"], like="gelu")
+    with pytest.raises(InvalidInput, match="like='gelu' does not apply to the general form"):
+        inside(sources["general form"], like="gelu")
+    assert inside(sources["network"], 2, like="network").ok
+    with pytest.raises(InvalidInput, match="like='nope' is unknown"):
+        inside(sources["activation pair"] + "\nlike = 'nope'\n")
+
+
 def test_like_goes_over_the_name() -> None:
     source = SOURCES[0][1].replace("tanh_", "squash_")
     assert inside(source, like="tanh").ok
@@ -141,10 +180,46 @@ def test_the_folder_holds_page_json_and_script(tmp_path: Path) -> None:
     right = inside(SOURCES[2][1])
     write_report(right, folder)
     assert not list(folder.glob("repro*"))
+    assert json.loads((folder / "check.json").read_text())["scripts"] == []
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("mine")
     with pytest.raises(InvalidInput, match="not a report's"):
         write_report(right, tmp_path / "other")
+
+
+def test_a_report_is_no_place_for_a_check(tmp_path: Path) -> None:
+    """Its records took hours: refused before the check runs, and everything stays."""
+    write_random(tmp_path, [Run(command="manual-backprop report", seed=0, problems=9)])
+    (tmp_path / "repro_my_notes.py").write_text("mine")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    refused = "holds a report of random networks; choose another folder"
+    with pytest.raises(InvalidInput, match=refused):
+        inside("", report=tmp_path)  # else: nothing in it was recognised
+    with pytest.raises(InvalidInput, match=refused):
+        write_report(inside(SOURCES[2][1], 2), tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_scripts_of_others_stay(tmp_path: Path) -> None:
+    wrong = inside(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"), 2)
+    write_report(wrong, tmp_path)
+    (tmp_path / "repro_my_notes.py").write_text("mine")
+    write_report(inside(SOURCES[2][1], 2), tmp_path)
+    assert {p.name for p in tmp_path.glob("*.py")} == {"repro_my_notes.py"}
+    (tmp_path / "repro.py").write_text("mine too")
+    with pytest.raises(InvalidInput, match=r"repro\.py: no earlier check wrote it"):
+        write_report(wrong, tmp_path)
+    assert (tmp_path / "repro.py").read_text() == "mine too"
+
+
+def test_again_is_a_command_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "my layers.py"
+    target.write_text(SOURCES[0][1])
+    again = check(target, "tanh", 2, 5).again
+    assert shlex.split(again) == [
+        "manual-backprop", "check", str(target), "--like", "tanh", "--seed", "5", "--problems", "2"
+    ]  # fmt: skip
+    assert inside(SOURCES[0][1], 2).again == ""
 
 
 def test_the_command(tmp_path: Path) -> None:

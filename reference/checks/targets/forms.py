@@ -13,7 +13,7 @@ from typing import Any, Literal
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.spec import FloatArray, InvalidInput
 
 Kind = Literal["network", "activation", "loss", "dense", "general"]
 
@@ -93,13 +93,19 @@ class Found:
 
 def match(name: str, like: str | None) -> tuple[Kind, str, str] | None:
     """Return (kind, operation, how it was matched) for a name, or None."""
-    for candidate, how in ((like, f'by like="{like}"'), (name, "by name")):
-        if candidate is None:
-            continue
-        found = _lookup(candidate)
-        if found:
-            return *found, how
-    return None
+    if isinstance(like, str):  # a class may mean something else by it
+        return *known_like(like), f'by like="{like}"'
+    found = _lookup(name)
+    return (*found, "by name") if found else None
+
+
+def known_like(like: str) -> tuple[Kind, str]:
+    """Return the operation that `like` names; one that is unknown is an error, never left out."""
+    found = _lookup(like)
+    if found is None:
+        known = ", ".join(["dense", *ACTIVATIONS, *LOSSES, "network"])
+        raise InvalidInput(f"like={like!r} is unknown; expected one of {known}")
+    return found
 
 
 def _lookup(name: str) -> tuple[Kind, str] | None:

@@ -21,9 +21,11 @@ import numpy.typing as npt
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
 from reference.checks.targets import classes, frameworks, general, networks, pairs
-from reference.checks.targets.forms import FORMS, Found, Given
+from reference.checks.targets.forms import FORMS, Found, Given, known_like
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_WHOLES = {"network": "a whole network", "general": "the general form"}
 
 
 class Host:
@@ -84,13 +86,19 @@ class Host:
 
 def recognise(names: Mapping[str, Any], like: str | None) -> list[Found]:
     """Return what a module holds, whole networks first."""
-    like = like or _text(names.get("like"))
+    like = _text(names.get("like")) if like is None else like
+    if like is not None and like != "network":
+        known_like(like)
     accepts = names.get("accepts", {})
     own = {k: v for k, v in names.items() if not k.startswith("__") and not inspect.ismodule(v)}
     own.pop("accepts", None)
     found = networks.recognise(own, like, accepts) or general.recognise(own, like, accepts)
     if found:
+        if like not in (None, "network"):
+            raise InvalidInput(f"like={like!r} does not apply to {_WHOLES[found[0].kind]}")
         return found
+    if like == "network":
+        raise InvalidInput("like='network': no function value_and_grad(network, params, x, y)")
     for form in (frameworks, pairs, classes):
         found += form.recognise(own, like, accepts)
     return found
