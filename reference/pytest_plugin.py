@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LINES = 25  # of an assertion's message
 
 RESULTS = pytest.StashKey[list[Any]]()
+UNWRITTEN = pytest.StashKey[str]()
+_SETTINGS = ("problems", "seed", "like")
 _SENT = "backprop_results"
 
 
@@ -36,8 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="problems that each check draws (default: 40, or the marker's)",
     )  # fmt: skip
     group.addoption(
-        "--backprop-seed", type=int, default=0, metavar="S", help="the stream they are drawn from"
-    )
+        "--backprop-seed", type=int, default=None, metavar="S",
+        help="the stream they are drawn from (default: 0, or the marker's)",
+    )  # fmt: skip
     group.addoption(
         "--backprop-report", default=None, metavar="FOLDER",
         help="write the page of all checks of the session there",
@@ -54,8 +57,19 @@ def pytest_configure(config: pytest.Config) -> None:
     problems, seed = config.getoption("--backprop-problems"), config.getoption("--backprop-seed")
     if problems is not None and problems < 1:
         raise pytest.UsageError(f"--backprop-problems={problems}: expected at least 1")
-    if seed < 0:
-        raise pytest.UsageError(f"--backprop-seed={seed}: expected a whole number from 0")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise pytest.UsageError(
+            f"--backprop-seed={seed}: expected a whole number from 0 to 2**63 - 1"
+        )
+    folder = config.getoption("--backprop-report")
+    if folder is not None and not hasattr(config, "workerinput"):
+        from reports.folder import refuse_for_check
+        from reports.records import ReportError
+
+        try:  # now, not after an hour of tests
+            refuse_for_check(folder)
+        except ReportError as error:
+            raise pytest.UsageError(f"--backprop-report={folder}: {error}") from None
 
 
 @pytest.fixture
@@ -68,7 +82,7 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     __tracebackhide__ = True
     config = request.config
     marker = request.node.get_closest_marker("backprop")
-    settings = dict(marker.kwargs) if marker else {}
+    settings = _settings(marker) if marker else {}
 
     def check_gradient(
         target: Any, like: str | None = None, problems: int | None = None, seed: int | None = None
@@ -77,13 +91,14 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
         from reference.checks.checker import PROBLEMS, check
 
         # What is asked for on the command line goes over the marker, the call over both.
-        asked = problems or config.getoption("--backprop-problems") or settings.get("problems")
-        given_seed = config.getoption("--backprop-seed") or settings.get("seed", 0)
+        option = config.getoption
         result = check(
             target,
-            like or settings.get("like"),
-            problems=asked or PROBLEMS,
-            seed=given_seed if seed is None else seed,
+            _first(like, settings.get("like")),
+            problems=_first(
+                problems, option("--backprop-problems"), settings.get("problems"), PROBLEMS
+            ),
+            seed=_first(seed, option("--backprop-seed"), settings.get("seed"), 0),
         )
         config.stash[RESULTS].append(result)
         if not result.ok:
@@ -93,13 +108,30 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     return check_gradient
 
 
+def _settings(marker: pytest.Mark) -> dict[str, Any]:
+    """Return a marker's settings; what check_gradient would not heed is an error."""
+    unknown = [repr(a) for a in marker.args]
+    unknown += [f"{k}={v!r}" for k, v in marker.kwargs.items() if k not in _SETTINGS]
+    if unknown:
+        pytest.fail(
+            f"@pytest.mark.backprop({', '.join(unknown)}): "
+            f"expected keywords among {', '.join(_SETTINGS)}",
+            pytrace=False,
+        )
+    return dict(marker.kwargs)
+
+
+def _first(*values: Any) -> Any:
+    """Return the first value that was given; 0 is one, which the check then refuses by name."""
+    return next((value for value in values if value is not None), None)
+
+
 def message(result: Result) -> str:
     """Return what an assertion says: the finding, in a few lines."""
     lines = [line for part in result.parts if not part.ok for line in part.lines()]
     if len(lines) > _LINES - 1:
         lines = [*lines[: _LINES - 2], "  …"]
-    again = f"manual-backprop check {result.target} --seed {result.seed}"
-    return "\n".join([*lines, f"again: {again} --problems {result.problems}"])
+    return "\n".join([*lines, f"again: {result.again}"] if result.again else lines)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -123,13 +155,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if not folder:
         return
+    from manual_backprop.spec import InvalidInput
     from reference.checks.pages import write_session
 
-    write_session(results, Path(folder))
+    try:
+        write_session(results, Path(folder))
+    except InvalidInput as error:
+        config.stash[UNWRITTEN] = str(error)
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say where the page is."""
+    """Say where the page is, or why there is none."""
     folder = config.getoption("--backprop-report")
-    if folder and not hasattr(config, "workeroutput"):
+    if unwritten := config.stash.get(UNWRITTEN, ""):
+        terminalreporter.write_line(f"no gradient report: {unwritten}", red=True)
+    elif folder and not hasattr(config, "workeroutput"):
         terminalreporter.write_line(f"gradient report: {Path(folder) / 'index.html'}")

@@ -99,6 +99,81 @@ def test_bad_options_are_a_usage_error(session: pytest.Pytester) -> None:
     ran.stderr.fnmatch_lines(["*--backprop-problems=0: expected at least 1*"])
 
 
+@pytest.mark.parametrize("option", ["f", ".", "f/deeper", ""])
+def test_a_folder_that_cannot_be_the_report_is_a_usage_error(
+    session: pytest.Pytester, option: str
+) -> None:
+    session.makefile("", f="mine")
+    session.makepyfile("def test_one(): raise SystemExit('ran')")
+    ran = session.runpytest(*PLUGIN, f"--backprop-report={option}")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines([f"ERROR: --backprop-report={option}: *"])
+    assert len([line for line in ran.stderr.lines if line.strip()]) == 1
+    assert "Traceback" not in ran.stdout.str()
+
+
+def test_a_report_that_cannot_be_written_is_told_in_a_line(session: pytest.Pytester) -> None:
+    session.makepyfile("def test_one(): open('page', 'w').close()")
+    ran = session.runpytest(*PLUGIN, "--backprop-report=page")
+    assert ran.ret == pytest.ExitCode.TESTS_FAILED
+    ran.stdout.fnmatch_lines(["no gradient report: page: a file is in the way*", "*1 passed*"])
+    assert "Traceback" not in ran.stdout.str() + ran.stderr.str()
+
+
+SETTINGS = """
+import pytest, slopes
+from manual_backprop.spec import InvalidInput
+
+@pytest.mark.backprop(problem=3)
+def test_keyword(check_gradient):
+    pass
+
+@pytest.mark.backprop(5)
+def test_positional(check_gradient):
+    pass
+
+@pytest.mark.backprop(problems=0)
+def test_marked_zero(check_gradient):
+    with pytest.raises(InvalidInput, match="problems=0"):
+        check_gradient(slopes.sigmoid)
+
+def test_called_zero(check_gradient):
+    with pytest.raises(InvalidInput, match="problems=0"):
+        check_gradient(slopes.sigmoid, problems=0)
+
+@pytest.mark.backprop(seed=7, problems=1)
+def test_seed(check_gradient):
+    assert check_gradient(slopes.sigmoid).seed == SEED
+"""
+
+
+@pytest.mark.parametrize(("options", "seed"), [((), 7), (("--backprop-seed=0",), 0)])
+def test_settings_are_heeded_or_refused(
+    session: pytest.Pytester, options: tuple[str, ...], seed: int
+) -> None:
+    session.makepyfile(SETTINGS.replace("SEED", str(seed)))
+    ran = session.runpytest(*PLUGIN, *options)
+    ran.assert_outcomes(passed=3, errors=2)
+    said = "expected keywords among problems, seed, like"
+    ran.stdout.fnmatch_lines(
+        [
+            f"@pytest.mark.backprop(problem=3): {said}",
+            f"@pytest.mark.backprop(5): {said}",
+        ]
+    )
+
+
+def test_an_object_has_no_command(session: pytest.Pytester) -> None:
+    session.makepyfile(
+        "import layers\n"
+        "def test_wrong(check_gradient):\n"
+        "    check_gradient((layers.affine_forward, layers.affine_backward), problems=1)\n"
+    )
+    ran = session.runpytest(*PLUGIN)
+    ran.assert_outcomes(failed=1)
+    assert "again:" not in ran.stdout.str()
+
+
 def test_loading_it_loads_no_framework() -> None:
     code = (
         "import sys, reference.pytest_plugin; "
