@@ -5,7 +5,9 @@ frozen record and enters it in the registry of its kind; everything else in the 
 tests, reports) iterates over the registries and names no operation.
 """
 
+import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -70,11 +72,31 @@ class Parameter:
     """A number that belongs to an operation: the frameworks' default and other values to draw.
 
     The choices are exact in float32, so that every implementation computes with the same number;
-    a default that is not (0.01) is half an ulp off in each of them.
+    a default that is not (0.01) is half an ulp off in each of them. Outside the range `above`
+    (excluded), `at_least` to `at_most` (included) the formula is wrong or NaN.
     """
 
     default: float
     choices: tuple[float, ...]
+    above: float = -math.inf
+    at_least: float = -math.inf
+    at_most: float = sys.float_info.max
+
+    def __post_init__(self) -> None:
+        for value in (self.default, *self.choices):
+            if not self.admits(value):
+                raise InvalidInput(f"parameter {value!r}: expected {self.expected}")
+
+    def admits(self, value: float) -> bool:
+        """Say whether the number is finite and in the range."""
+        return self.above < value <= self.at_most and self.at_least <= value
+
+    @property
+    def expected(self) -> str:
+        """What a message says of the numbers that are admitted."""
+        said = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
+        bounds = (f" {how} {k:g}" for how, k in said.items() if abs(k) < sys.float_info.max)
+        return "a finite number" + " and".join(bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +189,7 @@ class Registry(Mapping[str, O], Generic[O]):
     def __getitem__(self, name: str) -> O:
         try:
             return self._operations[name]
-        except KeyError:
+        except (KeyError, TypeError):  # a list has no hash, and is no name either
             known = ", ".join(self._operations)
             raise InvalidInput(
                 f"{self.kind}={name!r} is unknown; expected one of: {known}"

@@ -76,7 +76,7 @@ class Selu:
     torch="torch.nn.functional.celu",
     jax="jax.nn.celu",
     # Powers of two: x/α is then exact. Its rounding would be |x/α| times larger in e^(x/α).
-    parameters={"alpha": Parameter(1.0, (0.5, 1.0, 2.0))},
+    parameters={"alpha": Parameter(1.0, (0.5, 1.0, 2.0), above=0)},
 )
 class Celu:
     """y = x if x > 0, else α (e^{x/α} - 1).   dy/dx = 1 if x > 0, else e^{x/α}.

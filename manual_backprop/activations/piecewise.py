@@ -189,7 +189,7 @@ class HardSwish:
 @activation(
     torch="torch.nn.functional.softshrink",
     jax=COMPOSED,
-    parameters={"lambd": Parameter(0.5, (0.25, 0.5, 1.5))},
+    parameters={"lambd": Parameter(0.5, (0.25, 0.5, 1.5), at_least=0)},
 )
 class Softshrink:
     """y = x - λ if x > λ, else x + λ if x < -λ, else 0.   dy/dx = 1 if |x| > λ, else 0.
@@ -224,7 +224,7 @@ class Softshrink:
 @activation(
     torch="torch.nn.functional.hardshrink",
     jax=COMPOSED,
-    parameters={"lambd": Parameter(0.5, (0.25, 0.5, 1.5))},
+    parameters={"lambd": Parameter(0.5, (0.25, 0.5, 1.5), at_least=0)},
 )
 class Hardshrink:
     """y = x if |x| > λ, else 0.   dy/dx = 1 if |x| > λ, else 0.

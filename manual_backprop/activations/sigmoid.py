@@ -90,7 +90,7 @@ class LogSigmoid:
     torch="torch.nn.functional.softplus",
     jax=COMPOSED,
     # Powers of two: βx is then exact. Its rounding would be |βx| times larger in e^{-β|x|}.
-    parameters={"beta": Parameter(1.0, (0.5, 1.0, 2.0))},
+    parameters={"beta": Parameter(1.0, (0.5, 1.0, 2.0), above=0)},
 )
 class Softplus:
     """y = log(1 + e^{βx}) / β.   dy/dx = σ(βx) = 1 - e^{-βy}.

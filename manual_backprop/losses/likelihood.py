@@ -48,7 +48,7 @@ class PoissonNll:
     jax=COMPOSED,
     targets=("real",),
     elementwise=True,
-    parameters={"eps": Parameter(1e-6, (2.0**-20, 2.0**-4))},
+    parameters={"eps": Parameter(1e-6, (2.0**-20, 2.0**-4), at_least=0)},
     arrays={"var": "entries"},
 )
 class GaussianNll:

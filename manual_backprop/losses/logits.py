@@ -99,7 +99,7 @@ class BceWithLogits:
     targets=("labels", "simplex"),
     elementwise=False,
     parameters={
-        "label_smoothing": Parameter(0.0, (0.0, 0.125, 0.25)),
+        "label_smoothing": Parameter(0.0, (0.0, 0.125, 0.25), at_least=0, at_most=1),
         "ignore_index": IGNORE_INDEX,
     },
     arrays={"class_weight": "classes"},

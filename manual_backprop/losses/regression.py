@@ -103,7 +103,7 @@ class L1:
     jax=COMPOSED,
     targets=("real",),
     elementwise=True,
-    parameters={"beta": Parameter(1.0, (0.5, 1.0, 2.0))},
+    parameters={"beta": Parameter(1.0, (0.5, 1.0, 2.0), above=0)},
 )
 class SmoothL1:
     """L = d²/(2β) if |d| < β else |d| - β/2, with d = y - t and β > 0.
@@ -148,7 +148,7 @@ class SmoothL1:
     jax=COMPOSED,
     targets=("real",),
     elementwise=True,
-    parameters={"delta": Parameter(1.0, (0.5, 1.0, 2.0))},
+    parameters={"delta": Parameter(1.0, (0.5, 1.0, 2.0), above=0)},
 )
 class Huber:
     """L = d²/2 if |d| <= δ else δ(|d| - δ/2), with d = y - t.

@@ -1,5 +1,6 @@
 """What is wrong with a definition is said by name: double, incomplete, or unknown."""
 
+import math
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -13,6 +14,7 @@ from manual_backprop.spec import (
     Activation,
     InvalidInput,
     Loss,
+    Parameter,
     Registry,
     activation,
     counterpart,
@@ -105,6 +107,41 @@ def test_an_unknown_name_lists_the_known(registry: Registry[Activation]) -> None
     register(complete(), registry)
     with pytest.raises(InvalidInput, match=r"activation='rleu' is unknown; .*: twice_as_good"):
         registry["rleu"]
+
+
+@pytest.mark.parametrize("name", [["tanh"], {}, None, 3])
+def test_what_is_no_name_is_unknown(registry: Registry[Activation], name: Any) -> None:
+    with pytest.raises(InvalidInput, match="is unknown"):
+        registry[name]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "admitted", "refused", "expected"),
+    [
+        ({}, (-1e308, 0.0, 3), (), "a finite number"),
+        ({"above": 0}, (5e-324, 1), (0.0, -0.0, -1), "a finite number above 0"),
+        ({"at_least": 0}, (0.0, -0.0, 2), (-5e-324,), "a finite number at least 0"),
+        (
+            {"at_least": 0, "at_most": 1},
+            (0, 0.5, 1.0),
+            (-0.5, math.nextafter(1, 2)),
+            "a finite number at least 0 and at most 1",
+        ),
+    ],
+)
+def test_a_range_admits_its_numbers(
+    bounds: dict[str, float],
+    admitted: tuple[float, ...],
+    refused: tuple[float, ...],
+    expected: str,
+) -> None:
+    parameter = Parameter(1.0, (1.0, 0.5), **bounds)
+    assert parameter.expected == expected
+    assert all(parameter.admits(value) for value in admitted)
+    for value in (*refused, math.nan, math.inf, -math.inf, 10**400):
+        assert not parameter.admits(value)
+        with pytest.raises(InvalidInput, match=expected):
+            Parameter(1.0, (1.0, value), **bounds)
 
 
 def test_a_counterpart_keeps_its_keywords_to_itself() -> None:
