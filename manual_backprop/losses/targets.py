@@ -49,8 +49,21 @@ def hits(y: FloatArray, t: Labels) -> npt.NDArray[np.bool_]:
 
 def counted(y: FloatArray, t: Labels, ignore_index: float) -> FloatArray:
     """Return 1 for a row that counts and 0 for an ignored one, (N,), in the real dtype of y."""
-    ones: FloatArray = (t != ignore_index).astype(y.real.dtype)
+    ones: FloatArray = _not_ignored(t, ignore_index).astype(y.real.dtype)
     return ones
+
+
+def _not_ignored(t: Labels, ignore_index: float) -> npt.NDArray[np.bool_]:
+    """Return which rows count, (N,): all, where the labels' dtype cannot hold the ignored one.
+
+    As uint8 does not hold -100, and NumPy then refuses to make it one to compare with.
+    """
+    bits = 8 * t.dtype.itemsize
+    lowest, beyond = (0, 1 << bits) if t.dtype.kind == "u" else (-(1 << bits - 1), 1 << bits - 1)
+    if not lowest <= ignore_index < beyond:
+        return np.ones(t.shape, np.bool_)
+    found: npt.NDArray[np.bool_] = t != ignore_index
+    return found
 
 
 def row_sums(x: FloatArray) -> FloatArray:
@@ -71,7 +84,7 @@ def label_count(
     if class_weight is None:
         counts = counted(losses, t, ignore_index)
         return counts @ np.ones_like(counts)
-    hit = (np.arange(len(class_weight)) == t[..., None]) & (t != ignore_index)[..., None]
+    hit = hits(class_weight, t) & _not_ignored(t, ignore_index)[..., None]
     return np.sum(np.where(hit, class_weight, 0))
 
 
@@ -79,5 +92,6 @@ def composed_hits(xp: Any, y: Any, t: Any, ignore_index: Any) -> tuple[Any, Any]
     """Return the one-hot or soft targets (N, C) and which rows count (N, 1)."""
     if not xp.isdtype(t.dtype, "integral"):
         return t, xp.ones_like(t[..., :1], dtype=xp.bool)
+    t = xp.asarray(t, dtype=xp.int64)  # an unsigned one cannot be compared with -100
     hit = xp.arange(y.shape[-1]) == t[..., None]
     return xp.where(hit, xp.ones_like(y), xp.zeros_like(y)), t[..., None] != ignore_index

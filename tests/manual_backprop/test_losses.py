@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import array_api_compat.torch
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -326,3 +328,25 @@ def test_a_masked_class_is_no_class(form: Form, masked: int) -> None:
     if form == "careful":  # the textbook's form says that it is NaN
         losses = cross_entropy.forward(few, np.where(t > masked, t - 1, t))
         np.testing.assert_allclose(cross_entropy.forward(many, t), losses, rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize(
+    "name", [name for name in LOSSES if "ignore_index" in LOSSES[name].parameters]
+)
+def test_no_class_is_taken_for_the_ignored_one(name: str, dtype: str) -> None:
+    """In uint8 -100 would wrap to 156, a class like any other."""
+    loss = LOSSES[name]
+    y, t = np.log(np.full((2, 200), 1 / 200)), np.array([156, 3])
+    losses = loss.forward(y, t.astype(dtype))
+    np.testing.assert_array_equal(losses, loss.forward(y, t))
+    assert (losses > 5).all()
+    assert loss.count(losses, t.astype(dtype), ignore_index=-100, class_weight=None) == 2
+    weights = np.full(200, 0.5)
+    assert loss.count(losses, t.astype(dtype), ignore_index=-100, class_weight=weights) == 1
+    assert loss.composition is not None
+    if dtype == "uint8":  # PyTorch compares no wider unsigned integers
+        composed = loss.composition(
+            array_api_compat.torch, torch.from_numpy(y), torch.from_numpy(t.astype(dtype))
+        )
+        np.testing.assert_allclose(composed.numpy(), losses, rtol=1e-14)
