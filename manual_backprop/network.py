@@ -31,11 +31,12 @@ class Layer:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise InvalidInput(f"width={self.width!r}: a layer has at least 1 unit")
-        object.__setattr__(
-            self, "parameters", _complete(ACTIVATIONS[self.activation], self.parameters)
-        )
+        if type(self.width) is not int or self.width < 1:
+            object.__setattr__(self, "width", _width("width", self.width))
+        if type(self.bias) is not bool:
+            raise InvalidInput(f"bias={self.bias!r}: expected True or False")
+        complete = _complete("parameters", ACTIVATIONS[self.activation], self.parameters)
+        object.__setattr__(self, "parameters", complete)
 
     @property
     def operation(self) -> Activation:
@@ -54,15 +55,19 @@ class Network:
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        if self.input_width < 1:
-            raise InvalidInput(f"input_width={self.input_width!r}: expected at least 1")
+        if type(self.input_width) is not int or self.input_width < 1:
+            object.__setattr__(self, "input_width", _width("input_width", self.input_width))
+        if type(self.layers) is not tuple:
+            object.__setattr__(self, "layers", _tuple(self.layers))
         if not self.layers:
             raise InvalidInput("layers=(): a network has at least one layer")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise InvalidInput(f"layers={self.layers!r}: {layer!r} is not a Layer")
         if self.reduction not in REDUCTIONS:
             raise InvalidInput(f"reduction={self.reduction!r}: expected one of {REDUCTIONS}")
-        object.__setattr__(
-            self, "loss_parameters", _complete(LOSSES[self.loss], self.loss_parameters)
-        )
+        complete = _complete("loss_parameters", LOSSES[self.loss], self.loss_parameters)
+        object.__setattr__(self, "loss_parameters", complete)
 
     @property
     def loss_operation(self) -> Loss:
@@ -129,13 +134,17 @@ class Trace:
 
 
 def forward(problem: Problem, form: Form = "careful") -> Trace:
-    """Walk from x to the loss, keeping what the backward walk needs; it has the same form."""
-    network, parameters = problem.network, problem.parameters
+    """Walk from x to the loss, keeping what the backward walk needs; it has the same form.
+
+    The walk does not check its input, which may be complex or traced; `check_problem` does. What
+    that would refuse gives wrong numbers here, or an error of NumPy's.
+    """
+    network = problem.network
     steps: dict[str, FloatArray] = {}
     a = problem.x
     for i, layer in enumerate(network.layers):
         name = f"layers.{i}"
-        z = Dense.forward(a, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
+        z = Dense.forward(a, *_weight_and_bias(problem, name, layer))
         a = layer.operation.formulas(form).forward(z, **layer.parameters)
         steps[f"{name}.z"], steps[f"{name}.a"] = z, a
     formulas = network.loss_operation.formulas(form)
@@ -149,8 +158,11 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     The chain rule at each layer, with δ the cotangent of what stands at that step:
     δa from the layer above (or the loss), δz = δa · f'(z), then dW = aᵀ δz, db = 1ᵀ δz and
     δa of the layer below = δz Wᵀ.
+
+    As `forward`, whose trace of the same problem it takes, the walk does not check its input;
+    `check_problem` does.
     """
-    network, parameters, steps = problem.network, problem.parameters, trace.steps
+    network, steps = problem.network, trace.steps
     prediction = steps[f"layers.{len(network.layers) - 1}.a"]
     cotangents: dict[str, FloatArray] = {}
     da = network.loss_operation.formulas(trace.form).backward(
@@ -165,13 +177,23 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
         below = steps[f"layers.{i - 1}.a"] if i else problem.x
         dz = layer.operation.formulas(trace.form).backward(z, a, da, **layer.parameters)
         cotangents[f"{name}.a"], cotangents[f"{name}.z"] = da, dz
-        found = Dense.backward(
-            below, dz, parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
-        )
+        found = Dense.backward(below, dz, *_weight_and_bias(problem, name, layer))
         da = found.pop("x")
         cotangents |= {f"{name}.{parameter}": value for parameter, value in found.items()}
     cotangents["x"] = da
     return cotangents
+
+
+def _weight_and_bias(
+    problem: Problem, name: str, layer: Layer
+) -> tuple[FloatArray, FloatArray | None]:
+    """Return what the network says that the layer has; a bias it does not have is not added."""
+    parameters = problem.parameters
+    try:
+        return parameters[f"{name}.weight"], parameters[f"{name}.bias"] if layer.bias else None
+    except KeyError as missing:
+        shape = problem.network.parameter_shapes()[missing.args[0]]
+        raise _missing("parameters", missing.args[0], shape) from None
 
 
 def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:
@@ -217,26 +239,75 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
             return dtype.type(1)
 
 
-def _complete(operation: Operation, given: Mapping[str, float]) -> dict[str, float]:
-    """Return the given parameters over the defaults; an unknown one is an error."""
-    for name in given:
-        if name not in operation.parameters:
+def _width(name: str, value: Any) -> int:
+    """Return a width as Python's integer; NumPy's are taken, too."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise InvalidInput(f"{name}={value!r}: expected an integer of at least 1")
+    return int(value)
+
+
+def _tuple(layers: Any) -> tuple[Any, ...]:
+    if not isinstance(layers, tuple | list):
+        raise InvalidInput(f"layers={layers!r}: expected a tuple of Layer")
+    return tuple(layers)
+
+
+def _complete(argument: str, operation: Operation, given: Mapping[str, float]) -> dict[str, float]:
+    """Return the given parameters over the defaults; what is unknown or inadmissible is an error.
+
+    As Python's own numbers: a float64 of NumPy's would turn what it meets in float32 into float64.
+    """
+    if type(given) is not dict and not isinstance(given, Mapping):
+        raise InvalidInput(f"{argument}={given!r}: expected a mapping from names to numbers")
+    complete = operation.defaults()
+    if not given:
+        return complete
+    for name, value in given.items():
+        if name not in complete:
             known = ", ".join(operation.parameters) or "none"
             raise InvalidInput(f"{operation.name} has no parameter {name!r}; it has: {known}")
-    return {**operation.defaults(), **given}
+        parameter = operation.parameters[name]
+        number = value if type(value) is float or type(value) is int else _number(value)
+        if number is None or not parameter.admits(number):
+            raise InvalidInput(f"{operation.name}: {name}={value!r}, expected {parameter.expected}")
+        complete[name] = number
+    return complete
+
+
+def _number(value: Any) -> float | None:
+    """Return a number as Python's int or float, None for what is no real number."""
+    if isinstance(value, float | np.floating):
+        return float(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    return None
 
 
 def check_problem(problem: Problem) -> None:
-    """Raise InvalidInput, naming the argument, unless the problem can be computed."""
+    """Raise InvalidInput, naming the argument, unless the problem can be computed.
+
+    Arrays must be plain NumPy arrays of finite numbers, all in the dtype of x, float32 or float64,
+    and of the network's shapes; every parameter of the network must be there and no other.
+
+    Labels may be of any integer dtype, signed or not, in shape (N,); each is a class, 0 to C - 1,
+    or the loss's `ignore_index`. All of them may be ignored: their mean is then 0/0. Other targets
+    are checked as arrays of shape (N, C), not for lying where the loss wants them: that a row of
+    soft labels sums to 1, or that a count is whole, is the caller's business.
+    """
+    _check_type("problem", problem, Problem, "a Problem")
     network = problem.network
+    _check_type("network", network, Network, "a Network")
+    _check_type("parameters", problem.parameters, Mapping, "a mapping from names to arrays")
+    _check_type("arrays", problem.arrays, Mapping, "a mapping from names to arrays")
     x = _check_array("x", problem.x, problem.x.dtype if hasattr(problem.x, "dtype") else None)
     if x.ndim != 2 or x.shape[1] != network.input_width:
         raise InvalidInput(f"x: shape {x.shape}, expected (N, {network.input_width})")
     if len(x) == 0:
         raise InvalidInput("x: an empty batch (0 samples), expected at least 1")
     shapes = network.parameter_shapes()
-    for name in shapes.keys() - problem.parameters.keys():
-        raise InvalidInput(f"parameters: {name!r} is missing, expected shape {shapes[name]}")
+    for name, shape in shapes.items():
+        if name not in problem.parameters:
+            raise _missing("parameters", name, shape)
     for name, value in problem.parameters.items():
         if name not in shapes:
             raise InvalidInput(f"parameters: {name!r} is not of this network ({', '.join(shapes)})")
@@ -253,21 +324,37 @@ def check_problem(problem: Problem) -> None:
         if name in problem.arrays:
             _check_shape(name, problem.arrays[name], shape)
         elif extent == "entries":  # class weights may be left out
-            raise InvalidInput(f"arrays: {name!r} is missing, expected shape {shape}")
+            raise _missing("arrays", name, shape)
     _check_targets(problem)
 
 
+def _missing(argument: str, name: str, shape: tuple[int, ...]) -> InvalidInput:
+    return InvalidInput(f"{argument}: {name!r} is missing, expected shape {shape}")
+
+
+def _check_type(name: str, value: Any, kind: type, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise InvalidInput(f"{name}: a {type(value).__name__}, expected {expected}")
+
+
+def _check_plain(name: str, value: Any) -> None:
+    """Refuse what is no array, and subclasses that calculate otherwise: masked ones, np.matrix."""
+    if type(value) not in (np.ndarray, np.memmap):
+        kind = "a plain NumPy array" if isinstance(value, np.ndarray) else "a NumPy array"
+        raise InvalidInput(f"{name}: a {type(value).__name__}, expected {kind}")
+
+
 def _check_array(name: str, value: Any, dtype: Any) -> FloatArray:
-    if not isinstance(value, np.ndarray):
-        raise InvalidInput(f"{name}: a {type(value).__name__}, expected a NumPy array")
-    if value.dtype not in (np.float32, np.float64):
-        raise InvalidInput(f"{name}: dtype {value.dtype}, expected float32 or float64")
-    if value.dtype != dtype:
-        raise InvalidInput(f"{name}: dtype {value.dtype}, expected {dtype} as x has")
-    if not np.isfinite(value).all():
-        worst = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
-        raise InvalidInput(f"{name}: {value[worst]} at {worst}, expected finite numbers")
-    return value
+    _check_plain(name, value)
+    array: FloatArray = value
+    if array.dtype not in (np.float32, np.float64):
+        raise InvalidInput(f"{name}: dtype {array.dtype}, expected float32 or float64")
+    if array.dtype != dtype:
+        raise InvalidInput(f"{name}: dtype {array.dtype}, expected {dtype} as x has")
+    if not np.isfinite(array).all():
+        worst = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InvalidInput(f"{name}: {array[worst]} at {worst}, expected finite numbers")
+    return array
 
 
 def _check_shape(name: str, value: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
@@ -279,22 +366,26 @@ def _check_targets(problem: Problem) -> None:
     network, targets = problem.network, problem.targets
     classes = network.widths[-1]
     kinds = network.loss_operation.targets
-    if not isinstance(targets, np.ndarray):
-        raise InvalidInput(f"targets: a {type(targets).__name__}, expected a NumPy array")
-    if np.issubdtype(targets.dtype, np.integer):
+    _check_plain("targets", targets)
+    # By the kind: np.integer counts timedelta64 as one of its own.
+    if targets.dtype.kind in "iu":
         if "labels" not in kinds:
             raise InvalidInput(
                 f"targets: dtype {targets.dtype}, but {network.loss} takes {' or '.join(kinds)}"
             )
         _check_shape("targets", targets, (problem.batch,))
-        ignored = network.loss_parameters.get("ignore_index", -1)
-        outside = targets[((targets < 0) | (targets >= classes)) & (targets != ignored)]
-        if outside.size:
-            raise InvalidInput(f"targets: label {outside[0]}, expected 0 to {classes - 1}")
+        outside = (targets < 0) | (targets >= classes)
+        if "ignore_index" in network.loss_parameters:
+            outside &= targets != network.loss_parameters["ignore_index"]
+        if outside.any():
+            raise InvalidInput(f"targets: label {targets[outside][0]}, expected 0 to {classes - 1}")
         return
-    if kinds == ("labels",):
+    soft = (problem.batch, classes)
+    if "labels" in kinds and (len(kinds) == 1 or targets.ndim < 2 or targets.dtype.kind != "f"):
+        other = f" or rows of {problem.dtype} of shape {soft}" if len(kinds) > 1 else ""
         raise InvalidInput(
-            f"targets: dtype {targets.dtype}, but {network.loss} takes class indices"
+            f"targets: dtype {targets.dtype}, but {network.loss} takes class indices: "
+            f"integers of shape ({problem.batch},){other}"
         )
     _check_array("targets", targets, problem.dtype)
-    _check_shape("targets", targets, (problem.batch, classes))
+    _check_shape("targets", targets, soft)

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.fast import compile_step
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     REDUCTIONS,
     Layer,
@@ -20,7 +24,7 @@ from manual_backprop.network import (
     losses_cotangent,
     reduce_losses,
 )
-from manual_backprop.spec import InvalidInput
+from manual_backprop.spec import InvalidInput, Operation
 from reference.strategies import networks, problems
 
 H = 1e-200
@@ -186,6 +190,55 @@ def test_reductions_and_weights(problem: Problem) -> None:
             assert abs(loss - total / divisor) <= slack
 
 
+@pytest.mark.parametrize("stray", [True, False])
+def test_the_network_says_whether_there_is_a_bias(stray: bool) -> None:
+    """One that the layer does not have is not added, be it among the parameters or not."""
+    problem = fixed_problem()
+    bare = replace(problem.network, layers=(Layer(4, "tanh", bias=False), Layer(3, "softplus")))
+    bias = {"layers.0.bias": np.full(4, 5.0 if stray else 0.0)}
+    zero = replace(problem, parameters={**problem.parameters, "layers.0.bias": np.zeros(4)})
+    other = replace(problem, network=bare, parameters={**problem.parameters, **bias})
+    expected, found = forward(zero), forward(other)
+    np.testing.assert_array_equal(found.loss, expected.loss)
+    cotangents = backward(other, found)
+    assert "layers.0.bias" not in cotangents
+    np.testing.assert_array_equal(cotangents["x"], backward(zero, expected)["x"])
+
+
+@pytest.mark.parametrize("name", ["layers.0.bias", "layers.1.bias", "layers.0.weight"])
+def test_the_walks_name_a_parameter_that_is_missing(name: str) -> None:
+    problem = fixed_problem()
+    message = f"parameters: '{name}' is missing, expected shape "
+    for walk in (forward, lambda incomplete: backward(incomplete, forward(problem))):
+        with pytest.raises(InvalidInput, match=message):
+            walk(without(problem, name))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i2"])
+@pytest.mark.parametrize("ignore_index", [-100, -1, -1000, 1, 1000])
+@pytest.mark.parametrize("loss", [n for n, loss in LOSSES.items() if "labels" in loss.targets])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_labels_may_be_of_any_integer_dtype(
+    loss: str, ignore_index: int, dtype: str, weighted: bool
+) -> None:
+    """As MNIST has them in uint8, which does not hold -100; in the plain and the fast step."""
+    arrays = {"class_weight": np.array([0.5, 1.0, 2.0])} if weighted else {}
+    plain = labelled(fixed_problem(), [0, 1, 2, 1, 0, 0], loss, **arrays)
+    network = replace(plain.network, loss_parameters={"ignore_index": ignore_index})
+    plain = replace(plain, network=network)
+    expected = backward(plain, forward(plain))
+    other = replace(plain, targets=plain.targets.astype(dtype))
+    trace = forward(other)
+    assert trace.loss == forward(plain).loss
+    found = backward(other, trace)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    loss_again, gradients = compile_step(other)(other.x, other.targets)
+    assert loss_again == trace.loss
+    for name, value in gradients.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
 # -- mistakes, which the checks above must find ---------------------------------------------------
 
 
@@ -265,6 +318,10 @@ def labelled(problem: Problem, labels: Any, loss: str = "cross_entropy", **array
     return replace(problem, network=network, targets=np.asarray(labels), arrays=arrays)
 
 
+def matrix(array: np.ndarray) -> np.ndarray:
+    return array.view(np.matrix)
+
+
 BAD: dict[str, tuple[Callable[[Problem], Problem], str]] = {
     "x is a list": (lambda p: replace(p, x=p.x.tolist()), "x: a list"),
     "x of integers": (lambda p: replace(p, x=p.x.astype(int)), "x: dtype int64"),
@@ -318,6 +375,49 @@ BAD: dict[str, tuple[Callable[[Problem], Problem], str]] = {
     "numbers where labels belong": (
         lambda p: labelled(p, p.targets, "nll"), "targets: dtype float64, but nll takes class"
     ),
+    "labels of floats": (
+        lambda p: labelled(p, np.zeros(6)),
+        "targets: dtype float64, but cross_entropy takes class indices: "
+        "integers of shape (6,) or rows of float64 of shape (6, 3)",
+    ),
+    "labels of bools": (
+        lambda p: labelled(p, np.zeros(6, bool)),
+        "targets: dtype bool, but cross_entropy takes class indices: integers of shape (6,)",
+    ),
+    "labels that are durations": (
+        lambda p: labelled(p, np.zeros(6, "m8[s]")), "targets: dtype timedelta64[s], but cross"
+    ),
+    "labels where none is ignored": (
+        lambda p: labelled(p, np.array([0, 1, 2, 255, 0, 0], np.uint8)),
+        "targets: label 255, expected 0 to 2",
+    ),
+    "labels that are masked": (
+        lambda p: replace(labelled(p, 0), targets=np.ma.masked_equal(np.arange(6) % 3, 2)),
+        "targets: a MaskedArray, expected a plain NumPy array",
+    ),
+    "x is masked": (
+        lambda p: replace(p, x=np.ma.masked_greater(p.x, 0)),
+        "x: a MaskedArray, expected a plain NumPy array",
+    ),
+    "a weight is a matrix": (
+        lambda p: with_leaf(p, "layers.0.weight", matrix(np.ones((5, 4)))),
+        "layers.0.weight: a matrix, expected a plain NumPy array",
+    ),
+    "a bias is of a subclass": (
+        lambda p: with_leaf(p, "layers.0.bias", np.ones(4).view(np.recarray)),
+        "layers.0.bias: a recarray, expected a plain",
+    ),
+    "no problem": (lambda p: None, "problem: a NoneType, expected a Problem"),  # type: ignore[return-value, arg-type]
+    "no network": (
+        lambda p: replace(p, network=None), "network: a NoneType, expected a Network"
+    ),
+    "no parameters": (
+        lambda p: replace(p, parameters=None), "parameters: a NoneType, expected a mapping"
+    ),
+    "parameters in a list": (
+        lambda p: replace(p, parameters=[*p.parameters.values()]), "parameters: a list, expected"
+    ),
+    "no arrays": (lambda p: replace(p, arrays=None), "arrays: a NoneType, expected a mapping"),
     "a label too large": (
         lambda p: labelled(p, [0, 1, 2, 3, 0, 0]), "targets: label 3, expected 0 to 2"
     ),
@@ -338,6 +438,12 @@ def test_bad_input_is_refused_by_name(bad: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_map_of_a_file_is_an_array(tmp_path: Path) -> None:
+    problem = fixed_problem()
+    np.save(tmp_path / "x.npy", problem.x)
+    check_problem(replace(problem, x=np.load(tmp_path / "x.npy", mmap_mode="r")))
+
+
 def test_labels_that_are_ignored_are_not_out_of_range() -> None:
     check_problem(labelled(fixed_problem(), [0, 1, 2, -100, 0, 0]))
 
@@ -348,6 +454,23 @@ def test_labels_that_are_ignored_are_not_out_of_range() -> None:
         (lambda: Layer(0), "width=0"),
         (lambda: Layer(3, "rleu"), "activation='rleu' is unknown"),
         (lambda: Layer(3, "relu", {"slope": 1.0}), "relu has no parameter 'slope'"),
+        (lambda: Layer("8"), "width='8': expected an integer"),
+        (lambda: Layer(None), "width=None: expected an integer"),
+        (lambda: Layer(2.5), "width=2.5: expected an integer"),
+        (lambda: Layer(True), "width=True: expected an integer"),
+        (lambda: Layer(np.int64(0)), "width=np.int64(0): expected an integer of at least 1"),
+        (lambda: Layer(3, ["tanh"]), "activation=['tanh'] is unknown"),
+        (lambda: Layer(3, None), "activation=None is unknown"),
+        (lambda: Layer(3, "leaky_relu", None), "parameters=None: expected a mapping"),
+        (lambda: Layer(3, "leaky_relu", [0.1]), "parameters=[0.1]: expected a mapping"),
+        (lambda: Layer(3, bias="no"), "bias='no': expected True or False"),
+        (lambda: Layer(3, bias=None), "bias=None: expected True or False"),
+        (lambda: Network("4", (Layer(3),), "mse"), "input_width='4': expected an integer"),
+        (lambda: Network(4.0, (Layer(3),), "mse"), "input_width=4.0: expected an integer"),
+        (lambda: Network(4, 3, "mse"), "layers=3: expected a tuple of Layer"),
+        (lambda: Network(4, (3,), "mse"), "layers=(3,): 3 is not a Layer"),
+        (lambda: Network(4, (Layer(3),), ["mse"]), "loss=['mse'] is unknown"),
+        (lambda: Network(4, (Layer(3),), "mse", None), "loss_parameters=None: expected a mapping"),
         (lambda: Network(0, (Layer(3),), "mse"), "input_width=0"),
         (lambda: Network(2, (), "mse"), "layers=()"),
         (lambda: Network(2, (Layer(3),), "rmse"), "loss='rmse' is unknown"),
@@ -359,3 +482,74 @@ def test_a_network_that_cannot_be_is_refused(build: Callable[[], Any], message: 
     with pytest.raises(InvalidInput) as error:
         build()
     assert message in str(error.value)
+
+
+def test_what_numpy_counts_with_is_taken() -> None:
+    """Widths and parameters from arrays are Python's numbers then; layers may be in a list."""
+    layer = Layer(np.int64(3), "leaky_relu", {"negative_slope": np.float64(0.25)})
+    network = Network(np.uint8(2), [layer], "huber", {"delta": np.float32(0.5)})  # type: ignore[arg-type]
+    assert network == Network(2, (Layer(3, "leaky_relu", {"negative_slope": 0.25}),), "huber",
+                              {"delta": 0.5})  # fmt: skip
+    assert hash(network.layers[0].width) and type(network.layers) is tuple
+    assert type(layer.width) is int and type(network.input_width) is int
+    assert type(layer.parameters["negative_slope"]) is float
+    assert type(network.loss_parameters["delta"]) is float
+
+
+def test_a_parameter_from_an_array_keeps_float32() -> None:
+    layers = (Layer(3, "leaky_relu", {"negative_slope": np.float64(0.25)}),)
+    parameters = {"layers.0.weight": np.ones((2, 3), "f4"), "layers.0.bias": np.ones(3, "f4")}
+    network = Network(2, layers, "mse")
+    problem = Problem(network, parameters, np.ones((4, 2), "f4"), np.ones((4, 3), "f4"))
+    assert forward(problem).loss.dtype == np.float32
+
+
+PARAMETERS = [
+    (kind, operation, name)
+    for kind, registry in (("layer", ACTIVATIONS), ("loss", LOSSES))
+    for operation in registry.values()
+    for name in operation.parameters
+]
+
+
+def with_parameter(kind: str, operation: Operation, name: str, value: Any) -> float:
+    """Return the parameter as the layer or network has it."""
+    if kind == "layer":
+        return Layer(3, operation.name, {name: value}).parameters[name]
+    return Network(2, (Layer(3),), operation.name, {name: value}).loss_parameters[name]
+
+
+@pytest.mark.parametrize(("kind", "operation", "name"), PARAMETERS)
+def test_a_parameter_is_a_finite_number_in_its_range(
+    kind: str, operation: Operation, name: str
+) -> None:
+    parameter = operation.parameters[name]
+    for value in (parameter.default, *parameter.choices):
+        assert with_parameter(kind, operation, name, value) == value
+    bad = [True, np.True_, "1", None, [1.0], np.ones(1), 1j, np.nan, np.inf, -np.inf]
+    below = [-1.0, 0.0] if parameter.above == 0 else [-1.0] if parameter.at_least == 0 else []
+    for value in (*bad, *below):
+        with pytest.raises(InvalidInput) as error:
+            with_parameter(kind, operation, name, value)
+        expected = f"{operation.name}: {name}={value!r}, expected {parameter.expected}"
+        assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "bad"),
+    [
+        (LOSSES["huber"], "delta", (0.0, -1.0)),
+        (LOSSES["smooth_l1"], "beta", (0.0, -1.0)),
+        (LOSSES["cross_entropy"], "label_smoothing", (-0.125, 1.125)),
+        (LOSSES["gaussian_nll"], "eps", (-1e-6,)),
+        (ACTIVATIONS["softplus"], "beta", (0.0, -1.0)),
+        (ACTIVATIONS["celu"], "alpha", (0.0, -1.0)),
+        (ACTIVATIONS["softshrink"], "lambd", (-0.5,)),
+        (ACTIVATIONS["hardshrink"], "lambd", (-0.5,)),
+    ],
+)
+def test_where_a_formula_is_wrong_its_parameter_is_refused(
+    operation: Operation, name: str, bad: tuple[float, ...]
+) -> None:
+    for value in bad:
+        assert not operation.parameters[name].admits(value), value
