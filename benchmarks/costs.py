@@ -7,6 +7,7 @@ python benchmarks/costs.py --write          write the pages again from docs/cost
 import argparse
 import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -32,8 +33,8 @@ class Page(msgspec.Struct):
     result: Result
 
 
-def measured(clock: str) -> Page:
-    result = merged([steps(clock), sweep(clock)])  # type: ignore[arg-type]
+def measured(clock: Literal["wall", "cpu"]) -> Page:
+    result = merged([steps(clock), sweep(clock)])
     found = environment()
     machine = ", ".join(
         [found["processor"], f"{found['cores']} cores", found["python"]]

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -342,10 +342,10 @@ def _start(arguments: list[str]) -> "subprocess.Popen[str]":
     )
 
 
-def _until(process: "subprocess.Popen[str]", seen: object) -> None:
+def _until(process: "subprocess.Popen[str]", seen: Callable[[], bool]) -> None:
     """Wait until something is seen or the process has ended."""
     began = time.monotonic()
-    while process.poll() is None and not seen():  # type: ignore[operator]
+    while process.poll() is None and not seen():
         time.sleep(0.001)
         if time.monotonic() - began > HANG:
             raise Lost(f"not seen within {HANG} s")

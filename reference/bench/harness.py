@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -71,7 +72,7 @@ def _oracles(problems: list[Problem], found: dict[str, Oracle]) -> dict[str, Rat
     for name, oracle in found.items():
         if oracle.unavailable() is None:
             oracle.answers(problems)  # compile
-            seconds = _median(lambda oracle=oracle: oracle.answers(problems)) / len(problems)  # type: ignore[misc]
+            seconds = _median(partial(oracle.answers, problems)) / len(problems)
             rates[name] = _rate(name, seconds, "oracles", None)
     return rates
 

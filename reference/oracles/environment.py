@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGES = (
@@ -49,6 +50,15 @@ def environment() -> dict[str, str]:
     found |= _torch() | _jax() | _blas()
     found |= {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     return found
+
+
+def difference(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Return the first thing in which two environments differ, and what it is in each."""
+    for name in sorted(one.keys() | other.keys()):  # a variable may be set in one alone
+        here, there = one.get(name, "none"), other.get(name, "none")
+        if here != there:
+            return name, here, there
+    return None
 
 
 def _version(package: str) -> str:

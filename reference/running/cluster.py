@@ -18,6 +18,7 @@ import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
+from reference.oracles.environment import difference
 from reference.running.isolation import Setting, Worker
 from reference.running.pace import Pace
 from reference.running.workers import AHEAD
@@ -68,12 +69,12 @@ class DaskPool:
         settings: dict[str, Setting] = {at: future.result() for at, future in asked.items()}
         (one, first), *others = settings.items()
         for other, found in others:
-            for key in sorted(first[0].keys() | found[0].keys()):
-                if first[0].get(key) != found[0].get(key):
-                    raise InvalidInput(
-                        f"the cluster's workers differ in {key}: {first[0].get(key, 'none')} at "
-                        f"{one}, {found[0].get(key, 'none')} at {other}; expected one environment"
-                    )
+            if apart := difference(first[0], found[0]):
+                name, here, there = apart
+                raise InvalidInput(
+                    f"the cluster's workers differ in {name}: {here} at {one}, {there} at {other}; "
+                    "expected one environment"
+                )
         return first
 
     def section(self, name: str) -> "Future[list[Record]]":

@@ -14,6 +14,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, Tally
 from reference.drawing.regimes import REGIMES
+from reference.oracles.environment import difference
 from reference.problems import DTYPES
 from reference.running.isolation import Setting, ctrl_c_waits
 from reference.running.store import NAME, Store
@@ -193,12 +194,10 @@ def _begin(
         store.begin(plan, environment)
         return plan
     stored, before = known
-    keys = sorted(before.keys() | environment.keys())  # a variable may be set or unset since
-    changed = [key for key in keys if environment.get(key) != before.get(key)]
-    if changed:
-        was, is_now = (found.get(changed[0], "none") for found in (before, environment))
+    if changed := difference(before, environment):
+        name, was, is_now = changed
         raise InvalidInput(
-            f"the run was begun with {changed[0]} {was}, here is {is_now}; "
+            f"the run was begun with {name} {was}, here is {is_now}; "
             "one report holds one environment: --fresh begins anew"
         )
     return stored

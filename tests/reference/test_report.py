@@ -12,7 +12,7 @@ from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Tally, audited, merge_results, run_block
 from reference.oracles import ORACLES, load
 from reference.problems import Selection
-from reference.running.report import Interrupted, command_of, report
+from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
 from reports.records import ReportError
 
@@ -181,3 +181,17 @@ def test_a_selection_is_a_part_of_the_whole_stream() -> None:
     whole = set(Selection().indices(7680 * 2))
     part = Selection(losses=("mse",))
     assert set(part.indices(480)) <= whole
+
+
+@pytest.mark.parametrize("now", [{"XLA_FLAGS": "-x"}, {"numpy": "2.0"}, {}])
+def test_a_run_goes_on_in_its_own_environment_only(now: dict[str, str], tmp_path: Path) -> None:
+    """A variable that was set since, one that changed, one that is gone."""
+    plan, before = Plan(problems=8), {"numpy": "1.0"}
+    store = Store(tmp_path)
+    try:
+        assert _begin(store, plan, (before, []), (plan, before)) == plan
+        environment = {**before, **now} if now else {}
+        with pytest.raises(InvalidInput, match="one report holds one environment"):
+            _begin(store, plan, (environment, []), (plan, before))
+    finally:
+        store.close()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from manual_backprop.spec import InvalidInput
 from reference.bench import throughput as bench
 from reference.campaign import Plan, Work, run, run_block, with_proofs
 from reference.judge import screen
@@ -62,3 +63,8 @@ def test_the_text_tells_the_figures() -> None:
         "50.0%  torch",
     ):
         assert said in text
+
+
+def test_too_few_networks_for_the_parts_of_a_run_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=f"expected at least {bench.WINDOWS * bench.BLOCK}"):
+        bench.throughput(networks=(bench.WINDOWS - 1) * bench.BLOCK)
