@@ -11,7 +11,7 @@ from typing import Any
 
 from manual_backprop.network import Problem, backward, check_problem, forward
 from manual_backprop.spec import FloatArray, Form, InvalidInput
-from manual_backprop.tape import Array, Tape, Traced
+from manual_backprop.tape import Array, Tape, Traced, replay
 
 
 class Step:
@@ -50,8 +50,7 @@ class Step:
             _fill("x", self._x, x)
         if targets is not self._targets:
             _fill("targets", self._targets, targets)
-        for call in self._calls:
-            call()
+        replay(self._calls)
         return self.loss, self.gradients
 
     def __reduce__(self) -> tuple[Any, ...]:

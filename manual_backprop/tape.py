@@ -16,10 +16,11 @@ Of the maximum of 0 and -0, in one row, the sign may be either: in NumPy it depe
 """
 
 import operator
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from typing import Any, cast
 
 import numpy as np
@@ -29,10 +30,12 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from manual_backprop.spec import InvalidInput
 
 Array = npt.NDArray[Any]
-Call = Callable[[], Any]
+Call = tuple[Any, ...]
+"""A function and its arguments."""
 Emit = Callable[..., list[Call]]
 """Given the place of the result and those of the operands: the calls that compute it."""
 
+_forget = deque[Any](maxlen=0).extend
 SMALL, TINY = 2048, 256
 """Entries up to which choosing by copies beats choosing by bits, and running maxima a maximum."""
 # NumPy's maximum is not vectorised against a single number.
@@ -156,9 +159,8 @@ class Tape:
             one = self.cast(operand, dtype)
             operands.append(self.fill(one, plain.shape) if one.ndim or ufunc in _FILLED else one)
 
-        def emit(out: Array, *places: Array) -> list[Call]:
-            named = ufunc in _NAMED
-            return [partial(ufunc, *places, out=out) if named else partial(ufunc, *places, out)]
+        def emit(out: Array, *read: Array) -> list[Call]:
+            return [(partial(ufunc, out=out), *read) if ufunc in _NAMED else (ufunc, *read, out)]
 
         return self.note(ufunc, plain, tuple(operands), emit, reuses=tuple(operands))
 
@@ -172,7 +174,7 @@ class Tape:
             return running[..., -1:] if keepdims else running[..., -1]
 
         def emit(out: Array, place: Array) -> list[Call]:
-            return [partial(ufunc.reduce, place, axis, None, out, keepdims)]
+            return [(ufunc.reduce, place, axis, None, out, keepdims)]
 
         return self.note((ufunc, axis, keepdims), plain, (self.cast(x, plain.dtype),), emit)
 
@@ -188,7 +190,7 @@ class Tape:
             return (no ^ ((yes ^ no) & mask)).view(plain.dtype)
 
         def emit(out: Array, condition: Array, yes: Array, no: Array) -> list[Call]:
-            return [*_copy(out, no), partial(np.copyto, out, yes, "no", condition)]
+            return [*_copy(out, no), (np.copyto, out, yes, "no", condition)]
 
         return self.note("where", plain, (condition, yes, no), emit, reuses=(no,))
 
@@ -215,12 +217,9 @@ class Tape:
         if not isinstance(x, Traced) or not np.may_share_memory(plain, x.value):
             raise InvalidInput(f"the fast step does not know np.{function.__name__}")
 
-        def shown(place: Array) -> Array:
-            return cast(Array, function(place, *rest, **keywords))
-
         # Two views of an array are one when they show the same memory in the same order.
         name = (plain.ctypes.data, plain.shape, plain.strides)
-        return self.note(name, plain, (x,), shown=shown)
+        return self.note(name, plain, (x,), shown=lambda place: function(place, *rest, **keywords))
 
     def assemble(self, outputs: Sequence[Traced]) -> tuple[list[Call], dict[int, Array]]:
         """Give every result its place; return the calls, and the places by number."""
@@ -262,6 +261,11 @@ class Tape:
         return calls, places
 
 
+def replay(calls: Iterable[Call]) -> None:
+    """Make the calls, in order, and forget what they return: a loop without Python's own steps."""
+    _forget(starmap(operator.call, calls))
+
+
 def _plain(operand: Any) -> Any:
     return operand.value if isinstance(operand, Traced) else operand
 
@@ -284,12 +288,12 @@ def _identity(operand: Any) -> Any:
 
 
 def _dot(out: Array, a: Array, b: Array) -> list[Call]:
-    return [partial(a.dot, b, out) if max(a.ndim, b.ndim) < 3 else partial(np.matmul, a, b, out)]
+    return [(a.dot, b, out) if max(a.ndim, b.ndim) < 3 else (np.matmul, a, b, out)]
 
 
 def _running(out: Array, place: Array) -> list[Call]:
-    return [partial(np.maximum.accumulate, place, -1, None, out)]
+    return [(np.maximum.accumulate, place, -1, None, out)]
 
 
 def _copy(out: Array, place: Array) -> list[Call]:
-    return [] if out is place else [partial(operator.setitem, out, ..., place)]
+    return [] if out is place else [(operator.setitem, out, ..., place)]

@@ -204,7 +204,11 @@ class CrossEntropy:
         """
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         _, e, total = _exponentials(y)
-        return (e * (row_sums(a) / total) - a) * dL[..., None]
+        if is_labels(t) and class_weight is None:
+            mass = counted(y, t, ignore_index)[..., None]  # 1, as the count of the mean has it
+        else:
+            mass = row_sums(a)
+        return (e * (mass / total) - a) * dL[..., None]
 
     @staticmethod
     def definition(
