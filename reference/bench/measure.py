@@ -4,6 +4,7 @@ python -m reference.bench.measure < plan.json > rows.json
 """
 
 import os
+import random
 import resource
 import sys
 import time
@@ -16,6 +17,8 @@ import msgspec
 
 SAMPLE = 1e-3
 """Seconds of one sample at least: a clock's tick and a loop's turn are nothing beside it."""
+SHORT = 1e-2
+"""Seconds of a call that is soon over: what the caches hold when it begins matters to it."""
 _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -75,24 +78,29 @@ def environment(threads: int | None) -> dict[str, str]:
 def interleave(
     calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Return samples of seconds a call: one of each in turn, until the time is up.
+    """Return samples of seconds a call: one of each in every round, until the time is up.
 
-    `clock` times the calls; there is one called "floor" among them. A sample of several calls is
-    of a loop that is under way: one call before it is not timed, and finds in the caches what the
-    others have left there.
+    `clock` times the calls; there is one called "floor" among them. A round has an order of its
+    own, so that nobody always follows the same one. What is timed is a loop that is under way: a
+    short call is made once before, untimed, and meets what the others have left in the caches.
     """
+    order = random.Random(0)
+    short: set[str] = set()
     turns: dict[str, int] = {}
     for name, call in calls.items():
         call()
         start = clock()
         call()
-        turns[name] = max(1, round(SAMPLE / max(clock() - start, 1e-9)))
+        once = max(clock() - start, 1e-9)
+        turns[name] = max(1, round(SAMPLE / once))
+        if once < SHORT:
+            short.add(name)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(samples["floor"]) < 3:
-        for name, call in calls.items():
+        for name, call in order.sample(list(calls.items()), len(calls)):
             repeat = range(turns[name])
-            if len(repeat) > 1:
+            if name in short:
                 call()
             start = clock()
             for _ in repeat:

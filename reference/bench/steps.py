@@ -51,8 +51,9 @@ def steps(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) ->
             for dtype in ("float64", "float32")
             for activation in ("tanh", "relu")
         ]
-        large = batch * max(widths) > 2**17
-        one = Plan(cases, list(ALL), 1, 4.0 if large else 1.5, shares=True, clock=clock)
+        size = batch * max(widths)
+        large, seconds = size > 2**17, 4.0 if size > 2**15 else 1.5
+        one = Plan(cases, list(ALL), 1, seconds, shares=True, clock=clock)
         plans.append(one)
         tanh = [case for case in cases if case["activation"] == "tanh"]
         every = [name for name in ALL if name != "torch_compile"]

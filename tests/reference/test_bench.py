@@ -4,6 +4,7 @@ import json
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,30 @@ def test_interleaving_measures_each_by_itself() -> None:
     medians = {name: quartiles(values)[1] for name, values in samples.items()}
     assert len(samples["floor"]) == len(samples["thrice"])
     assert 0.001 <= medians["floor"] < medians["thrice"]
+
+
+def test_what_others_left_in_the_caches_is_not_timed() -> None:
+    """By an invented clock: a call after another one's costs ten times what it costs by itself."""
+    now, last = 0.0, ""
+    orders: list[str] = []
+
+    def costing(name: str, seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            nonlocal now, last
+            now += seconds if last == name else 10 * seconds
+            if last != name:
+                orders.append(name)
+            last = name
+
+        return call
+
+    calls = {"floor": costing("floor", 4e-4), "short": costing("short", 9e-4)}
+    calls["long"] = costing("long", 0.5)
+    samples = interleave(calls, 1e-4, lambda: now)
+    medians = {name: quartiles(values)[1] for name, values in samples.items()}
+    assert medians == pytest.approx({"floor": 4e-4, "short": 9e-4, "long": 5.0})
+    rounds = [tuple(orders[i : i + 3]) for i in range(0, len(orders) - 2, 3)]
+    assert len(set(rounds)) > 1
 
 
 def test_the_shares_are_of_the_whole() -> None:
