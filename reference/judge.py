@@ -464,6 +464,8 @@ def _finding(
 def _worst(errors: Doubles, allowed: Doubles) -> tuple[int, ...]:
     """Return the entry whose error is largest in units of what it may be."""
     with np.errstate(all="ignore"):
-        ratio = np.where(errors == 0, 0.0, errors / allowed)
-        ratio = np.where(np.isinf(allowed), 0.0, np.where(np.isnan(ratio), np.inf, ratio))
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
+        ratio = errors / allowed
+        if np.isnan(ratio).any():  # 0 of 0 is nothing, and so is whatever is allowed anyhow
+            nothing = (errors == 0) | np.isinf(allowed)
+            ratio = np.where(nothing, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    return tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.activations.sigmoid import log_one_plus_exp, logistic
+from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp, logistic
 from manual_backprop.spec import FloatArray, activation, counterpart
 
 
@@ -31,18 +31,14 @@ def exponentials(x: FloatArray) -> FloatArray:
 def logs_of_others(m: Any, x: list[Any]) -> list[Any]:
     """Return log Σ_{j≠i} e^{x_j} for each i of a row of two or more, over the arithmetic m.
 
-    From sums from the left and sums from the right, each log(e^a + e^b) = a + log(1 + e^{b-a}).
+    From sums from the left and sums from the right.
     """
-
-    def add(a: Any, b: Any) -> Any:
-        return a + log_one_plus_exp(m, b - a)
-
     left, right = [x[0]], [x[-1]]
     for forth, back in zip(x[1:-1], x[-2:0:-1], strict=True):
-        left.append(add(left[-1], forth))
-        right.append(add(right[-1], back))
+        left.append(log_add_exp(m, left[-1], forth))
+        right.append(log_add_exp(m, right[-1], back))
     right.reverse()
-    inner = [add(a, b) for a, b in zip(left, right[1:], strict=False)]
+    inner = [log_add_exp(m, a, b) for a, b in zip(left, right[1:], strict=False)]
     return [right[0], *inner, left[-1]]
 
 

@@ -24,6 +24,15 @@ def log_one_plus_exp(m: Any, x: Any) -> Any:
     return m.where(x, x + m.log1p(m.exp(-x)), m.log1p(m.exp(x)))
 
 
+def log_add_exp(m: Any, a: Any, b: Any) -> Any:
+    """Return log(e^a + e^b) over the arithmetic m, the larger number first.
+
+    So the small slope is e^-d/(1 + e^-d), d their distance, with all its digits; of
+    a + log(1 + e^{b-a}) with a far below b it would be 1 - 1/(1 + e^-d), with none.
+    """
+    return m.where(a - b, a + m.log1p(m.exp(b - a)), b + m.log1p(m.exp(a - b)))
+
+
 @activation(torch="torch.sigmoid", jax="jax.nn.sigmoid", range="unit")
 class Sigmoid:
     """y = σ(x) = 1 / (1 + e^-x).   dy/dx = y (1 - y).

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp
 from manual_backprop.losses.targets import (
     IGNORE_INDEX,
     Labels,
@@ -81,9 +82,9 @@ class BceWithLogits:
         """Return t log(1 + e^-y) + (1 - t) log(1 + e^y)."""
         terms = []
         if t != 0:
-            terms.append(_softplus(m, -y) * t)
+            terms.append(log_one_plus_exp(m, -y) * t)
         if t != 1:
-            terms.append(_softplus(m, y) * (m.number(1) - t))
+            terms.append(log_one_plus_exp(m, y) * (m.number(1) - t))
         return sum(terms[1:], terms[0])
 
     @staticmethod
@@ -232,11 +233,11 @@ class CrossEntropy:
             others = [y_j for j, y_j in enumerate(y) if j != k]
             log_sum = others[0]
             for y_j in others[1:]:
-                log_sum = _log_add_exp(m, log_sum, y_j)
+                log_sum = log_add_exp(m, log_sum, y_j)
             mass = (1 - m.number(label_smoothing)) * t_k + uniform
             if class_weight is not None:
                 mass = mass * m.number(class_weight[k])
-            loss = loss + _softplus(m, log_sum - y_k) * mass
+            loss = loss + log_one_plus_exp(m, log_sum - y_k) * mass
         return loss
 
     @staticmethod
@@ -326,13 +327,3 @@ def _without_self(a: FloatArray) -> FloatArray:
     ties = np.sum(np.where(largest, a.dtype.type(1.0), 0.0), axis=-1, keepdims=True)
     others = (ties - 1.0) * top + np.sum(np.where(largest, 0.0, a), axis=-1, keepdims=True)
     return cast(FloatArray, np.where(largest, others, others + (top - a)))
-
-
-def _softplus(m: Any, x: Any) -> Any:
-    """Return log(1 + e^x) in two branches of equal value and slope."""
-    return m.where(x, x + m.log1p(m.exp(-x)), m.log1p(m.exp(x)))
-
-
-def _log_add_exp(m: Any, a: Any, b: Any) -> Any:
-    """Return log(e^a + e^b) in two branches of equal value and slope."""
-    return m.where(a - b, a + m.log1p(m.exp(b - a)), b + m.log1p(m.exp(a - b)))

@@ -8,6 +8,7 @@ decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink
 every admissible slope. What stays undecided at the cap is a ball all the same, and said.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -402,5 +403,5 @@ def upward(ball: Ball) -> float:
     """Return a ball's radius, rounded up."""
     if ball.is_exact():
         return 0.0
-    radius = float(ball.rad()) if ball.is_finite() else np.inf
-    return float(np.nextafter(radius, np.inf))
+    radius = float(ball.rad()) if ball.is_finite() else math.inf
+    return math.nextafter(radius, math.inf)

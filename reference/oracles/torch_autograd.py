@@ -84,16 +84,16 @@ def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
         [tensor for graph in graphs for tensor in graph.tensors],
         # For the reduction "none" the loss is a vector, with a cotangent of ones; None is 1.
         [torch.ones_like(graph.loss) if graph.loss.ndim else None for graph in graphs],
-        allow_unused=True,
-        materialize_grads=True,
+        allow_unused=True,  # None, a gradient of zeros, is filled in here for less than torch takes
     )
     answers, start = [], 0
     for graph in graphs:
         stop = start + len(graph.names)
-        found = zip(graph.names, gradients[start:stop], strict=True)
+        found = zip(graph.names, graph.tensors, gradients[start:stop], strict=True)
         start = stop
         loss = graph.loss.detach().numpy()
-        answers.append(Answer(name, loss, {key: g.numpy() for key, g in found}))
+        filled = {key: (torch.zeros_like(t) if g is None else g).numpy() for key, t, g in found}
+        answers.append(Answer(name, loss, filled))
     return answers
 
 
@@ -168,7 +168,8 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
     """
     import torch
 
-    if array.flags.writeable and array.flags.c_contiguous:
+    flags = array.flags
+    if flags.writeable and flags.c_contiguous:
         tensor = torch.from_numpy(array)
         if tensor.data_ptr() % _ALIGNMENT == 0:
             return tensor

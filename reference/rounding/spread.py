@@ -149,10 +149,10 @@ class Numbers:
         except Mixed as split:
             return _joined(self, x, columns, forced, split.same)
         y = y if isinstance(y, Field) else Field(y)
-        slope = np.zeros(()) if y.slope is None else y.slope
+        slope = np.zeros((1, 1, 1)) if y.slope is None else y.slope
         return Evaluated(
-            np.broadcast_to(y.value, x.shape),
-            np.broadcast_to(slope, (1, *x.shape))[0],
+            _everywhere(y.value, x.shape),
+            _everywhere(slope[0], x.shape),
             np.array(m.first, bool).reshape(-1, len(columns)),
             np.array(m.open, bool).reshape(-1, len(columns)),
             m.rounds,
@@ -199,8 +199,8 @@ class Rows:
         outputs = [f if isinstance(f, Field) else Field(f) for f in (y if type(y) is list else [y])]
         slopes = [np.zeros(()) if f.slope is None else f.slope for f in outputs]
         return Evaluated(
-            np.array([np.broadcast_to(f.value, shape) for f in outputs]),
-            np.array([np.broadcast_to(s, (width, *shape)) for s in slopes]),
+            np.array([_everywhere(f.value, shape) for f in outputs]),
+            np.array([_everywhere(s, (width, *shape)) for s in slopes]),
             np.array(m.first, bool).reshape(-1, len(columns)),
             np.array(m.open, bool).reshape(-1, len(columns)),
             m.rounds,
@@ -284,13 +284,13 @@ class Spread:
         self, centre: Centre, allowed: tuple[Doubles, Doubles], known: npt.NDArray[np.bool_]
     ) -> None:
         self.centre = centre
-        self.value = np.moveaxis(centre.value, -1, 0).astype(np.float64)
-        self.slope = np.moveaxis(centre.slope, -1, 0).astype(np.float64)
+        self.value = by_column(centre.value).astype(np.float64)
+        self.slope = by_column(centre.slope).astype(np.float64)
         self.v, self.s = np.full(self.value.shape, np.inf), np.full(self.slope.shape, np.inf)
         self.v_jump, self.s_jump = np.zeros(self.value.shape), np.zeros(self.slope.shape)
         self.balls = known.copy()
         # Long doubles: a 32nd of the smallest float is no float.
-        self._enough = [np.moveaxis(a, 0, -1).astype(Extended) * NOISE for a in allowed]
+        self._enough = [_columns_last(a).astype(Extended) * NOISE for a in allowed]
 
     def add(self, evaluate: Evaluate, points: Any, columns: Columns) -> npt.NDArray[np.bool_]:
         """Enter the radii of some columns; return which of them bend much (numbers only)."""
@@ -327,7 +327,7 @@ class Spread:
             totals[0] = np.where(steady, (points[2] - points[0]) * (slope + totals[1]), totals[0])
             fines[0] |= steady
         sure = np.logical_and(*(fine.reshape(-1, len(columns)).all(axis=0) for fine in fines))
-        self.v[columns], self.s[columns] = (np.moveaxis(total, -1, 0) for total in totals)
+        self.v[columns], self.s[columns] = map(by_column, totals)
         undecided = np.flatnonzero(open_.any(axis=0))
         if undecided.size:
             sure[undecided] = self._both_ways(
@@ -363,7 +363,7 @@ class Spread:
             off = np.min([np.abs(way - proven[..., columns]) for way in ways], axis=0)
             fine &= off <= NOISE * total + noise
             single &= fine.reshape(-1, len(columns)).all(axis=0)
-            totals.append(np.moveaxis(CORNER_SAFETY * total if points.ndim == 3 else total, -1, 0))
+            totals.append(by_column(CORNER_SAFETY * total if points.ndim == 3 else total))
         jumps = single & ~self.smooth
         for found, jump, total in zip(
             (self.v, self.s), (self.v_jump, self.s_jump), totals, strict=True
@@ -402,6 +402,20 @@ def _signs(x: Any) -> npt.NDArray[np.float64]:
     in_turn = np.where(width % 2 == 0, alike, -1.0)
     against = np.where(width == np.argmax(x, axis=0), 1.0, -1.0)
     return np.stack([s * pattern for pattern in (alike, in_turn, against) for s in (1, -1)], axis=1)
+
+
+def _everywhere(a: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return what may be a constant as an array of the shape."""
+    return a if np.shape(a) == shape else np.broadcast_to(a, shape)
+
+
+def by_column(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array with its last axis, the columns, first. `np.moveaxis` takes ten times it."""
+    return a.transpose(a.ndim - 1, *range(a.ndim - 1))
+
+
+def _columns_last(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return a.transpose(*range(1, a.ndim), 0)
 
 
 def constants_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
