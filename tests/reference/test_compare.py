@@ -124,12 +124,14 @@ def pairs_of_answers(draw: st.DrawFn) -> tuple[Answer, Answer]:
     return Answer("a", dtype(1.0), left), Answer("b", dtype(draw(NUMBERS)), right)
 
 
-@given(st.lists(pairs_of_answers(), max_size=5))
+@given(st.lists(pairs_of_answers(), max_size=5), st.integers(1, 40))
 @np.errstate(all="ignore")
 def test_a_sweep_over_many_pairs_says_what_each_tensor_by_itself_does(
-    pairs: list[tuple[Answer, Answer]],
+    pairs: list[tuple[Answer, Answer]], at_once: int
 ) -> None:
-    found = apart([left for left, _ in pairs], [right for _, right in pairs])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reference.compare.AT_ONCE", at_once)
+        found = apart([left for left, _ in pairs], [right for _, right in pairs])
     assert len(found) == len(pairs)
     for (left, right), together in zip(pairs, found, strict=True):
         assert together.tensors == ["loss", *left.gradients]
