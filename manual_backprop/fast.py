@@ -1,8 +1,8 @@
 """The fast step: one plain step is written down once, then replayed in buffers kept for ever.
 
 The mathematics stays where it is, in the operations and in the two walks of `network`. They run
-once on traced arrays; a step is the calls that they made, each bound to its operands and to its
-place for the result. See `tape` for what is gained on the way.
+once on traced arrays; a step is the calls that they made, each with its operands and the place
+for its result. See `tape` for what is gained on the way.
 """
 
 from collections.abc import Iterable, Mapping

@@ -35,7 +35,6 @@ Call = tuple[Any, ...]
 Emit = Callable[..., list[Call]]
 """Given the place of the result and those of the operands: the calls that compute it."""
 
-_forget = deque[Any](maxlen=0).extend
 SMALL, TINY = 2048, 256
 """Entries up to which choosing by copies beats choosing by bits, and running maxima a maximum."""
 # NumPy's maximum is not vectorised against a single number.
@@ -262,8 +261,11 @@ class Tape:
 
 
 def replay(calls: Iterable[Call]) -> None:
-    """Make the calls, in order, and forget what they return: a loop without Python's own steps."""
-    _forget(starmap(operator.call, calls))
+    """Make the calls, in order, and forget what they return: a loop without Python's own steps.
+
+    What a call raises ends it, but for StopIteration, which NumPy does not raise.
+    """
+    deque(starmap(operator.call, calls), maxlen=0)
 
 
 def _plain(operand: Any) -> Any:

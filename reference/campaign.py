@@ -15,7 +15,7 @@ from reference.judge import WITNESSES, Judgement, judge, screen, screen_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, check_seed, draw
 from reference.running.docket import HELD, Dispute, kinds_of, sampled
-from reference.running.findings import finding_of, merge_findings
+from reference.running.findings import finding_of, fingerprint, merge_findings
 from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
 
 BLOCK = 512
@@ -240,7 +240,8 @@ class Tally:
     def __init__(self) -> None:
         self.problems = self.arbitrated = self.entries = 0
         self.verdicts: dict[str, int] = {}
-        self.findings: list[Finding] = []
+        # Packed: an example as objects takes five times its size, and a long run has thousands.
+        self._findings: dict[tuple[str, ...], bytes] = {}
         self._coverage: dict[str, int] = {}
         self._cells: dict[tuple[str, ...], CellCounter] = {}
         self._kinds: dict[str, KindCounter] = {}
@@ -250,7 +251,8 @@ class Tally:
         self.problems += result.stop - result.start
         self.arbitrated += result.arbitrated
         self.entries += result.entries
-        self.findings = merge_findings([*self.findings, *result.findings])
+        for finding in result.findings:
+            self._add_finding(finding)
         _add_counts(self._coverage, result.coverage)
         for outcome in result.outcomes:
             _add_counts(self.verdicts, {outcome.verdict: 1})
@@ -260,6 +262,17 @@ class Tally:
             for kind in dispute.kinds:
                 counter = self._kinds.setdefault(kind, KindCounter())
                 counter.add(dispute.index, verdicts[dispute.index])
+
+    def _add_finding(self, finding: Finding) -> None:
+        key = fingerprint(finding)
+        if key in self._findings:
+            (finding,) = merge_findings([_unpacked(self._findings[key]), finding])
+        self._findings[key] = msgspec.msgpack.encode(finding)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield one record a finding."""
+        for key in sorted(self._findings):
+            yield _unpacked(self._findings[key])
 
     def kinds(self, seed: int) -> Iterator[DisputeKind]:
         """Yield one record a kind of dispute."""
@@ -297,6 +310,10 @@ class Tally:
         for key in sorted(self._coverage):
             what, _, name = key.partition("/")
             yield Coverage(what=what, name=name, count=self._coverage[key])
+
+
+def _unpacked(packed: bytes) -> Finding:
+    return msgspec.msgpack.decode(packed, type=Finding)
 
 
 class CellCounter:

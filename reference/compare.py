@@ -12,8 +12,8 @@ from manual_backprop.spec import FloatArray
 from reference.oracles import Answer
 
 AT_ONCE = 8192
-"""Entries that are compared in one go: they stay in the cache, and the system is not asked for
-memory each time. A block of 512 networks has some 300,000."""
+"""About so many entries are compared in one go: they stay in the cache, and the system is not
+asked for memory each time. A block of 512 networks has some 300,000."""
 
 
 @dataclass(frozen=True)

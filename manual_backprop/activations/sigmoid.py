@@ -20,7 +20,10 @@ def logistic(m: Any, x: Any) -> Any:
 
 
 def log_one_plus_exp(m: Any, x: Any) -> Any:
-    """Return log(1 + e^x) over the arithmetic m; x + log(1 + e^-x) above 0, where e^x is huge."""
+    """Return log(1 + e^x) over the arithmetic m; x + log(1 + e^-x) above 0, where e^x is huge.
+
+    The branches have the same value and slope where they meet.
+    """
     return m.where(x, x + m.log1p(m.exp(-x)), m.log1p(m.exp(x)))
 
 
@@ -28,7 +31,8 @@ def log_add_exp(m: Any, a: Any, b: Any) -> Any:
     """Return log(e^a + e^b) over the arithmetic m, the larger number first.
 
     So the small slope is e^-d/(1 + e^-d), d their distance, with all its digits; of
-    a + log(1 + e^{b-a}) with a far below b it would be 1 - 1/(1 + e^-d), with none.
+    a + log(1 + e^{b-a}) with a far below b it would be 1 - 1/(1 + e^-d), with none. The branches
+    have the same value and slopes where they meet.
     """
     return m.where(a - b, a + m.log1p(m.exp(b - a)), b + m.log1p(m.exp(a - b)))
 

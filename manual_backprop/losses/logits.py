@@ -206,7 +206,7 @@ class CrossEntropy:
         a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
         _, e, total = _exponentials(y)
         if is_labels(t) and class_weight is None:
-            mass = counted(y, t, ignore_index)[..., None]  # 1, as the count of the mean has it
+            mass = counted(y, t, ignore_index)[..., None]  # 1 or 0; the mean counts these, too
         else:
             mass = row_sums(a)
         return (e * (mass / total) - a) * dL[..., None]

@@ -85,21 +85,20 @@ def interleave(
     short call is made once before, untimed, and meets what the others have left in the caches.
     """
     order = random.Random(0)
-    short: set[str] = set()
+    names, short = list(calls), set[str]()
     turns: dict[str, int] = {}
     for name, call in calls.items():
         call()
-        start = clock()
-        call()
-        once = max(clock() - start, 1e-9)
+        once = max(1e-9, min(_once(call, clock) for _ in range(3)))
         turns[name] = max(1, round(SAMPLE / once))
         if once < SHORT:
             short.add(name)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(samples["floor"]) < 3:
-        for name, call in order.sample(list(calls.items()), len(calls)):
-            repeat = range(turns[name])
+        order.shuffle(names)
+        for name in names:
+            call, repeat = calls[name], range(turns[name])
             if name in short:
                 call()
             start = clock()
@@ -107,6 +106,12 @@ def interleave(
                 call()
             samples[name].append((clock() - start) / len(repeat))
     return samples
+
+
+def _once(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    start = clock()
+    call()
+    return clock() - start
 
 
 def quartiles(samples: list[float]) -> tuple[float, float, float]:
@@ -117,7 +122,7 @@ def quartiles(samples: list[float]) -> tuple[float, float, float]:
 
 
 def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
-    """Return where a fast step's time goes: products, element-wise work, calls from Python.
+    """Return where a fast step's time goes: products, element-wise work, calls.
 
     The products are replayed alone. What calls cost is what they cost in `least`, the step of a
     network as deep whose layers have one unit; the rest is element-wise work and memory.
@@ -142,7 +147,7 @@ def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
     return {
         "products": median["floor"] / total,
         "element-wise": rest / total,
-        "calls from Python": calls / total,
+        "calls": calls / total,
     }
 
 

@@ -52,12 +52,12 @@ def steps(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) ->
             for activation in ("tanh", "relu")
         ]
         size = batch * max(widths)
-        large, seconds = size > 2**17, 4.0 if size > 2**15 else 1.5
+        seconds = 4.0 if size > 2**15 else 1.5
         one = Plan(cases, list(ALL), 1, seconds, shares=True, clock=clock)
         plans.append(one)
         tanh = [case for case in cases if case["activation"] == "tanh"]
         every = [name for name in ALL if name != "torch_compile"]
-        plans.append(Plan(tanh, every, None, 2.0 if large else 0.7, section="all threads"))
+        plans.append(Plan(tanh, every, None, 2.0 if size > 2**17 else 0.7, section="all threads"))
     for name in MEMORY:
         widths, batch = SHAPES[-1]
         case = fields(Case(widths, batch, "float32", "tanh"))

@@ -132,7 +132,7 @@ class _Known:
         return None
 
     def answer(self, problem: Problem) -> Answer:
-        raise NotImplementedError("it answers its block alone")
+        raise NotImplementedError("its answers are those of one block")
 
     def answers(self, problems: Sequence[Problem]) -> list[Answer]:
         return self._answers

@@ -169,7 +169,7 @@ def certify(problem: Problem, first_bits: int = FIRST_BITS) -> Certificate:
             return run
         if bits >= MOST_BITS:
             return Certificate(**{**vars(run), "decided": False})
-        bits, previous = 4 * bits, run
+        bits, previous = min(4 * bits, MOST_BITS), run
 
 
 def _state(

@@ -29,7 +29,7 @@ from reference.rounding.spread import (
     Numbers,
     Part,
     Rows,
-    by_column,
+    columns_first,
     constants_of,
     spread_numbers,
     spread_rows,
@@ -356,7 +356,7 @@ def _spread_loss(
 def _allowed(centre: Any, inputs: Doubles, across: Doubles, unit: Unit) -> tuple[Doubles, Doubles]:
     """Return the rounding of values and slopes at the centre, columns first."""
     values, slopes = (np.abs(v.astype(np.float64)) for v in (centre.value, centre.slope))
-    return unit.value(by_column(values), inputs), unit.slope(by_column(slopes), across)
+    return unit.value(columns_first(values), inputs), unit.slope(columns_first(slopes), across)
 
 
 def _round(spread: _Spread, inputs: Doubles, unit: Unit, *, factor: bool = False) -> None:

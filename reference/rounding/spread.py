@@ -84,7 +84,7 @@ def centre_of_rows(x: Sequence[Ball], rows: Sequence[Sequence[Local]]) -> Centre
     return Centre(
         np.ascontiguousarray(extended(x).reshape(m, width).T),
         np.ascontiguousarray(value.reshape(m, outputs).T),
-        np.ascontiguousarray(np.moveaxis(slope.reshape(m, outputs, width), 0, -1)),
+        np.ascontiguousarray(columns_last(slope.reshape(m, outputs, width))),
         _taken([row[0] for row in rows]),
     )
 
@@ -284,13 +284,13 @@ class Spread:
         self, centre: Centre, allowed: tuple[Doubles, Doubles], known: npt.NDArray[np.bool_]
     ) -> None:
         self.centre = centre
-        self.value = by_column(centre.value).astype(np.float64)
-        self.slope = by_column(centre.slope).astype(np.float64)
+        self.value = columns_first(centre.value).astype(np.float64)
+        self.slope = columns_first(centre.slope).astype(np.float64)
         self.v, self.s = np.full(self.value.shape, np.inf), np.full(self.slope.shape, np.inf)
         self.v_jump, self.s_jump = np.zeros(self.value.shape), np.zeros(self.slope.shape)
         self.balls = known.copy()
         # Long doubles: a 32nd of the smallest float is no float.
-        self._enough = [_columns_last(a).astype(Extended) * NOISE for a in allowed]
+        self._enough = [columns_last(a).astype(Extended) * NOISE for a in allowed]
 
     def add(self, evaluate: Evaluate, points: Any, columns: Columns) -> npt.NDArray[np.bool_]:
         """Enter the radii of some columns; return which of them bend much (numbers only)."""
@@ -327,7 +327,7 @@ class Spread:
             totals[0] = np.where(steady, (points[2] - points[0]) * (slope + totals[1]), totals[0])
             fines[0] |= steady
         sure = np.logical_and(*(fine.reshape(-1, len(columns)).all(axis=0) for fine in fines))
-        self.v[columns], self.s[columns] = map(by_column, totals)
+        self.v[columns], self.s[columns] = map(columns_first, totals)
         undecided = np.flatnonzero(open_.any(axis=0))
         if undecided.size:
             sure[undecided] = self._both_ways(
@@ -363,7 +363,7 @@ class Spread:
             off = np.min([np.abs(way - proven[..., columns]) for way in ways], axis=0)
             fine &= off <= NOISE * total + noise
             single &= fine.reshape(-1, len(columns)).all(axis=0)
-            totals.append(by_column(CORNER_SAFETY * total if points.ndim == 3 else total))
+            totals.append(columns_first(CORNER_SAFETY * total if points.ndim == 3 else total))
         jumps = single & ~self.smooth
         for found, jump, total in zip(
             (self.v, self.s), (self.v_jump, self.s_jump), totals, strict=True
@@ -409,12 +409,13 @@ def _everywhere(a: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return a if np.shape(a) == shape else np.broadcast_to(a, shape)
 
 
-def by_column(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array with its last axis, the columns, first. `np.moveaxis` takes ten times it."""
+def columns_first(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array with its last axis, the columns, first. `np.moveaxis` is slower."""
     return a.transpose(a.ndim - 1, *range(a.ndim - 1))
 
 
-def _columns_last(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def columns_last(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array with its first axis last."""
     return a.transpose(*range(1, a.ndim), 0)
 
 

@@ -161,7 +161,7 @@ def records_of(plan: Plan, tally: Tally, setting: Setting) -> Iterator[Record]:
         environment=environment,
     )
     yield from tally.cells(plan.seed)
-    yield from tally.findings
+    yield from tally.findings()
     yield from tally.kinds(plan.seed)
     yield from tally.coverage()
 

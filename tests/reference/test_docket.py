@@ -66,11 +66,15 @@ def test_of_a_known_kind_a_share_is_proven_more_where_ours_stands_alone() -> Non
         assert len(chosen) / 20_000 == pytest.approx(share, rel=0.15)
 
 
+# A hash that misses two thirds of the cells for ever is seen long before all are met.
+ROUNDS = 60
+
+
 def test_the_share_is_met_in_every_cell() -> None:
     cells = number_of_cells()
     for share in (SHARE_ALONE, 0.02):
-        met = {index % cells for index in range(200 * cells) if sampled(0, index, share)}
-        expected = cells * (1 - (1 - share) ** 200)
+        met = {index % cells for index in range(ROUNDS * cells) if sampled(0, index, share)}
+        expected = cells * (1 - (1 - share) ** ROUNDS)
         assert len(met) == pytest.approx(expected, rel=0.02)
         for seed in (1, 2**64 - 1):
             again = [index for index in range(10_000) if sampled(seed, index, share)]
