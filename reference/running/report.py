@@ -4,6 +4,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def report(
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
             made = [record for future in extra for record in future.result()]
-        records = [*records_of(plan, tally, setting), *made]
+        records = chain(records_of(plan, tally, setting), made)  # never all in memory at once
         summary = _written(out, records, {"seconds": time.monotonic() - began})
         with ctrl_c_waits():
             store.remove()
