@@ -35,6 +35,9 @@ NAIVE = 6
 NAIVE_ROUNDS = 4
 """Half of them before the run, half after it."""
 
+ROUNDS = 5
+"""So many times each part is timed."""
+
 CHECKED = (128, 128, 128, 1)
 """The widths of the one network whose full check is timed beside the frameworks' own checkers."""
 BATCH = 16
@@ -100,25 +103,32 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
 
 
 def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
-    """Return the seconds that each part but the arbiter takes for one network, in this process."""
+    """Return the seconds that each part but the arbiter takes for one network, in this process.
+
+    One of each in every round: a busy minute of the host is every part's.
+    """
     plan = msgspec.structs.replace(plan, arbiter_share=0.0)
     run_block(plan, 0, BLOCK, oracles)  # compile
     selection = plan.selection()
     indices = [selection.index(position) for position in range(BLOCK)]
     problems = [draw(plan.seed, index).problem for index in indices]
-    parts = {"draw": _median(lambda: [draw(plan.seed, index) for index in indices])}
+    calls: dict[str, Callable[[], object]] = {
+        "draw": lambda: [draw(plan.seed, index) for index in indices]
+    }
     answers: dict[str, list[Answer]] = {}
     known: dict[str, Oracle] = {}
     for name, oracle in oracles.items():
         if name not in WITNESSES and oracle.unavailable() is None:
             answers[name] = oracle.answers(problems)
             known[name] = _Known(name, answers[name])
-            parts[name] = _median(partial(oracle.answers, problems))
-    parts["screen"] = _median(lambda: screen_all(problems, answers))
+            calls[name] = partial(oracle.answers, problems)
+    calls["screen"] = lambda: screen_all(problems, answers)
     # What is left of a block whose answers are known is small: so is the error of the difference.
-    without_oracles = _median(lambda: run_block(plan, 0, BLOCK, known))
-    parts["records"] = max(0.0, without_oracles - parts["draw"] - parts["screen"])
-    return {name: seconds / BLOCK for name, seconds in parts.items()}
+    calls["records"] = lambda: run_block(plan, 0, BLOCK, known)
+    rounds = [{name: _seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
+    for one in rounds:
+        one["records"] = max(0.0, one["records"] - one["draw"] - one["screen"])
+    return {name: statistics.median(one[name] for one in rounds) / BLOCK for name in calls}
 
 
 class _Known:
