@@ -101,7 +101,7 @@ def report(
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
             made = [record for future in extra for record in future.result()]
-        records = chain(records_of(plan, tally, setting), made)  # never all in memory at once
+        records = chain(records_of(plan, tally, setting), made)  # one after another, not a list
         summary = _written(out, records, {"seconds": time.monotonic() - began})
         with ctrl_c_waits():
             store.remove()
