@@ -366,3 +366,12 @@ def test_the_process_keeps_its_own_settings() -> None:
     PADDED.answer(problem)
     assert torch.get_num_threads() == threads
     assert [getattr(jax.config, name) for name in names] == before
+
+
+def test_what_torch_knows_no_gradient_of_has_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    problem, known = draw(0, 0).problem, torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: (None, *known(*a, **k)[1:]))
+    found = load(("torch",))["torch"].answer(problem).gradients["x"]
+    assert (found.shape, found.dtype) == (problem.x.shape, problem.x.dtype) and not found.any()

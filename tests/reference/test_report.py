@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan, Tally, audited, merge_results, run_block
+from reference.campaign import (
+    BlockResult,
+    Plan,
+    Tally,
+    Work,
+    audited,
+    merge_results,
+    prove,
+    run_block,
+    with_proofs,
+)
 from reference.oracles import ORACLES, load
 from reference.problems import Selection
 from reference.running.report import Interrupted, _begin, command_of, report
@@ -75,6 +85,14 @@ def test_blocks_merge_in_any_order() -> None:
     oracles = load(("manual", "torch"))
     plan = Plan(problems=30, oracles=("manual", "torch"), arbiter_share=0.1)
     parts = [run_block(plan, a, a + 10, oracles) for a in (0, 10, 20)]
+    wrong = Plan(problems=60, oracles=plan.oracles, activations=("hard_sigmoid",))
+
+    def all_proven(start: int) -> BlockResult:
+        block = run_block(wrong, start, start + 20, oracles)
+        chosen = tuple(dispute.index for dispute in block.disputes)
+        return with_proofs(block, prove(wrong, Work(start, start + 20, chosen), oracles))
+
+    proven = [all_proven(start) for start in (0, 20, 40)]
 
     def folded(results: list[BlockResult]) -> list[object]:
         tally = Tally()
@@ -86,6 +104,13 @@ def test_blocks_merge_in_any_order() -> None:
     whole = run_block(plan, 0, 30, oracles)
     assert folded(parts) == folded(parts[::-1]) == folded([whole])
     assert merge_results(parts) == whole
+    tally = Tally()
+    for result in proven:
+        tally.add(result)
+    assert folded(proven) == folded(proven[::-1]) == folded([merge_results(proven)])
+    met = sum(finding.count for block in proven for finding in block.findings)
+    assert sum(finding.count for finding in tally.findings()) == met
+    assert len(list(tally.findings())) < sum(len(block.findings) for block in proven)
 
 
 def test_the_audited_share_is_what_was_asked() -> None:
