@@ -388,7 +388,7 @@ def _place(f: Finding) -> str:
 def _said(f: Finding, names: Iterable[str]) -> str:
     shown = {label(name): f.example.answers[name] for name in names if name in f.example.answers}
     if shown and f.example.enclosure:
-        shown["proven"] = f.example.enclosure.low[:24]
+        shown["proven"] = f.example.enclosure.brief
     values = ", ".join(f"{name} {value}" for name, value in shown.items())
     return f"{f.verdict} ×{f.count:,}" + (f" ({values})" if values else "")
 

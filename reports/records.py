@@ -115,6 +115,12 @@ class Enclosure(Record, frozen=True):
     digits: int | None = None
     thin: bool = True
 
+    @property
+    def brief(self) -> str:
+        """The lower end in a sentence: some 20 digits, the exponent never cut."""
+        mantissa, e, exponent = self.low.partition("e")
+        return mantissa[:22] + e + exponent[:12]
+
 
 class Kink(Record, frozen=True):
     """The kink nearest to the problem: how far, at which step, and the slopes on both sides."""

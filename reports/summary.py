@@ -41,6 +41,7 @@ class Kind:
     mark: str
     weight: int
     meaning: str
+    manual: bool = False
 
 
 KINDS = {
@@ -58,7 +59,9 @@ KINDS = {
     )
 }
 UNKNOWN = Kind("OTHER", "•", 5, "a verdict of its own")
-MANUAL_WRONG = Kind("DEVIATES", "✕", 10, "the hand-written gradient is wrong, by proof")
+MANUAL_WRONG = Kind(
+    "DEVIATES", "✕", 10, "the hand-written gradient is wrong, by proof", manual=True
+)
 
 
 def kind_of(verdict: str) -> Kind:

@@ -265,9 +265,9 @@ def _sentence(
         return ""
     if evidence.enclosure is None or finding.reason not in ("rounding", "the better reference"):
         return f"{names}: {finding.reason} at {place}."
-    truth = evidence.enclosure.low
-    off = f"{finding.error:.3g} from the proven {truth[:24]} at {place}"
+    are = "are" if len(who) > 1 else "is"
+    off = f"{are} {finding.error:.3g} from the proven {evidence.enclosure.brief} at {place}"
     if kind == "PRECISION":
         how = "flushed to zero" if evidence.mark == "flush" else "right by custom, digits are lost"
-        return f"{names} is {off}: {how}."
-    return f"{names} is {off}, outside the bound {evidence.bound}."
+        return f"{names} {off}: {how}."
+    return f"{names} {off}, outside the bound {evidence.bound}."

@@ -380,6 +380,8 @@ def test_the_evidence_fits_the_records() -> None:
     assert encode_part(evidence.enclosure)
     assert evidence.scaled["manual"] < 1e-15 < 1e-4 < evidence.scaled["torch"]
     assert "torch is" in verdict_of(problem, answers).sentence
+    answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
+    assert "manual and torch are" in verdict_of(problem, answers).sentence
 
 
 def encode_part(part: Any) -> bytes:

@@ -290,6 +290,18 @@ def test_every_verdict_has_a_shape_of_its_own() -> None:
     assert len(set(marks)) == len(marks)
 
 
+@pytest.mark.parametrize("verdict", ["DEVIATES(manual)", "DEVIATES(manual,torch)"])
+def test_where_ours_is_wrong_the_badge_has_its_own_colour(verdict: str) -> None:
+    def page(verdicts: dict[str, int]) -> str:
+        records = example_records(10)
+        run, *rest = records
+        edited = [msgspec.structs.replace(run, verdicts=verdicts), *rest]
+        return render_html(Summary(edited))
+
+    assert "badge deviates manual" in page({"AGREE": 9, verdict: 1})
+    assert "badge deviates manual" not in page({"AGREE": 9, "DEVIATES(torch)": 1})
+
+
 def test_worst_errors_across_dtypes_go_by_units_of_rounding() -> None:
     def cell(dtype: str, worst: float) -> Cell:
         return Cell(activation="a", loss="l", dtype=dtype, regime="r", n=1, worst_scaled=worst,

@@ -17,6 +17,7 @@ from reports.records import (
     AnyRecord,
     Case,
     Cell,
+    Enclosure,
     Finding,
     NetworkShape,
     ReportError,
@@ -156,3 +157,17 @@ def test_records_cannot_be_changed() -> None:
 )
 def test_decades(scaled: float, key: str) -> None:
     assert decade(scaled) == key
+
+
+@pytest.mark.parametrize(
+    ("low", "brief"),
+    [
+        ("-5.6300993850288068173134638536098e-51", "-5.6300993850288068173e-51"),
+        ("0.21339421764295926791451503302525", "0.21339421764295926791"),
+        ("1.5e+300", "1.5e+300"),
+        ("undefined", "undefined"),
+    ],
+)
+def test_a_proven_value_in_brief_keeps_its_exponent(low: str, brief: str) -> None:
+    assert Enclosure(low=low, high=low).brief == brief
+    assert len(Enclosure(low="9" * 10**6 + "e" + "9" * 10**6, high="").brief) < 40
