@@ -380,7 +380,7 @@ class Bench:
         errors = self.errors(oracle, tensor)
         if errors is not None and (errors > sharp).any():
             sharp = np.maximum(sharp, jump + CHANCE * self.radii(PROBABLE).radius[tensor])
-        sharp = np.where(np.isinf(radius), np.inf, sharp)  # beyond the range nothing is known
+        sharp = np.where(self.unknown(tensor), np.inf, sharp)
         return np.minimum(radius, sharp), sharp < radius
 
     def best_reference(self, oracle: str, tensor: str, strength: Rounding) -> float | None:
@@ -396,12 +396,20 @@ class Bench:
             errors, found = self.errors(oracle, tensor), self.radii(strength)
             self._beyond[key] = None
             if errors is not None:
-                radius, jump = found.radius[tensor], found.jump[tensor]
                 with np.errstate(invalid="ignore"):
-                    beyond = np.where(np.isinf(radius), 0.0, np.maximum(errors - jump, 0.0))
+                    beyond = np.maximum(errors - found.jump[tensor], 0.0)
+                    beyond = np.where(self.unknown(tensor), 0.0, beyond)
                 largest = float(beyond.max(initial=0.0))
                 self._beyond[key] = largest if math.isfinite(largest) else None
         return self._beyond[key]
+
+    def unknown(self, tensor: str) -> npt.NDArray[np.bool_]:
+        """Return where nothing is known: beyond the range even if all is rounded tightly.
+
+        Where custom alone reaches a pole (log p, p within custom's error of 0), digits are lost,
+        and a bound is not: whoever is held to the better reference is held to it there too.
+        """
+        return np.isinf(self.radii(TIGHT).radius[tensor])
 
     def scale(self, tensor: str) -> float:
         """Return the largest finite magnitude of a tensor's proven value."""

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from manual_backprop.network import Problem, backward, forward
+from manual_backprop.spec import Form
 from reference.oracles import Answer
 
 
 class Manual:
-    """Asks `manual_backprop` itself."""
+    """Asks `manual_backprop` itself, in its careful form or in that of the books."""
 
     name = "manual"
+
+    def __init__(self, form: Form = "careful") -> None:
+        self._form = form
 
     def unavailable(self) -> str | None:
         """Return None: the subject is always here."""
@@ -21,7 +25,7 @@ class Manual:
         """Walk forward and backward once."""
         # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
         with np.errstate(all="ignore"):
-            trace = forward(problem)
+            trace = forward(problem, self._form)
             return Answer(self.name, trace.loss, backward(problem, trace))
 
     def answers(self, problems: Sequence[Problem]) -> list[Answer]:

@@ -49,18 +49,14 @@ def spread_row(
     zero, unknown = np.zeros(shape), np.full(shape, np.inf)
     if not (r < np.inf).all():
         return values, slopes, unknown[:, 0], unknown, zero[:, 0], zero
-    corners = [_moved(x, r * signs) for signs in _signs(values, x)]
-    around = [evaluate(corner) for corner in corners]
+    corners = [_moved(x, r * signs) for signs in _signs(x)]
+    alone = [_moved(x, r * one) for one in np.eye(len(x))]
+    around = [evaluate(point) for point in (*corners, *alone)]
     open_ = _open([centre[0], *(found[0] for found in around)])
     if open_:
-        around = [evaluate(corner, joined=open_) for corner in (x, *corners)]
-    outputs, inputs = range(len(centre)), range(len(x))
-    v = [max(_apart(f[i].value, centre[i].value) for f in around) for i in outputs]
-    s = [
-        [max(_apart(f[i].slope[j], centre[i].slope[j]) for f in around) for j in inputs]
-        for i in outputs
-    ]
-    v_radius, s_radius = CORNER_SAFETY * np.array(v), CORNER_SAFETY * np.array(s)
+        around = [evaluate(point, joined=open_) for point in (x, *corners, *alone)]
+    v, s = (np.array(reach) for reach in zip(*(_reach(f, centre) for f in around), strict=True))
+    v_radius, s_radius = (_total(reach, len(x)) for reach in (v, s))
     if not np.isfinite(v_radius).all():  # a pole within the radius
         return values, slopes, unknown[:, 0], unknown, zero[:, 0], zero
     if open_:
@@ -68,7 +64,21 @@ def spread_row(
     return values, slopes, v_radius, s_radius, zero[:, 0], zero
 
 
-def _signs(values: list[float], x: Sequence[Ball]) -> list[Doubles]:
+def _reach(found: list[Local], centre: list[Local]) -> tuple[list[float], list[list[float]]]:
+    """Return how far the values and slopes of a row are from its centre's."""
+    pairs = list(zip(found, centre, strict=True))
+    return [_apart(y.value, at.value) for y, at in pairs], [
+        [_apart(s, at_s) for s, at_s in zip(y.slope, at.slope, strict=True)] for y, at in pairs
+    ]
+
+
+def _total(reach: Doubles, inputs: int) -> Doubles:
+    """Return how far a row's box reaches: see `spread.CORNER_SAFETY`. Corners come first."""
+    corners, alone = reach[:-inputs], reach[-inputs:]
+    return np.asarray(np.maximum(CORNER_SAFETY * corners.max(axis=0), alone.sum(axis=0)))
+
+
+def _signs(x: Sequence[Ball]) -> list[Doubles]:
     """Return the corners of a row's box that are tried: alike, in turn, the largest against all."""
     n = len(x)
     alike = np.ones(n)

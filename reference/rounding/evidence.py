@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _DIGITS = 32
 
 
+NO_NUMBER = ("undefined", "unbounded")
+"""What an enclosure says where there is no proven number: 0/0, the slope of log at 0."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a dispute carries: the entry, every answer there, the proof and the bound.
@@ -151,7 +155,7 @@ def operation_at(network: Network, step: str) -> str:
 def enclosure_of(ball: Ball, thick: bool) -> Enclosure:
     """Return a ball as two decimals; a thin one as its proven digits."""
     if not ball.is_finite():
-        text = "undefined" if ball.is_nan() else "unbounded"
+        text = NO_NUMBER[0] if ball.is_nan() else NO_NUMBER[1]
         return Enclosure(low=text, high=text, digits=0, thin=False)
     with precision(max(256, ball.bits() + 64)):
         low, high = (end.mid().str(_DIGITS, radius=False) for end in (ball.lower(), ball.upper()))
@@ -245,13 +249,14 @@ def _sentence(
 ) -> str:
     place = f"{evidence.tensor}{list(evidence.entry) if evidence.entry else ''}"
     names = " and ".join(who)
+    enclosure = evidence.enclosure
+    if kind in ("CONVENTION", "ROUNDING") and enclosure and enclosure.low in NO_NUMBER:
+        return f"At {place} the truth is {enclosure.low}: nothing is held against an answer there."
     match kind:
         case "AGREE":
             return "All answers lie inside the screen, and the proven gradient admits them."
         case "CONVENTION":
-            low, high = ("", "")
-            if evidence.enclosure is not None:
-                low, high = evidence.enclosure.low, evidence.enclosure.high
+            low, high = (enclosure.low, enclosure.high) if enclosure else ("", "")
             return f"At {place} every slope from {low} to {high} is admissible, and each is one."
         case "ROUNDING":
             why = ", the range of the dtype left on the way" if evidence.mark == "range" else ""
@@ -263,10 +268,10 @@ def _sentence(
             return f"{names} failed while answering."
     if finding is None:
         return ""
-    if evidence.enclosure is None or finding.reason not in ("rounding", "the better reference"):
+    if enclosure is None or finding.reason not in ("rounding", "the better reference"):
         return f"{names}: {finding.reason} at {place}."
     are = "are" if len(who) > 1 else "is"
-    off = f"{are} {finding.error:.3g} from the proven {evidence.enclosure.brief} at {place}"
+    off = f"{are} {finding.error:.3g} from the proven {enclosure.brief} at {place}"
     if kind == "PRECISION":
         how = "flushed to zero" if evidence.mark == "flush" else "right by custom, digits are lost"
         return f"{names} {off}: {how}."

@@ -228,7 +228,12 @@ def _loss(
     if not operation.elementwise:
         inputs = inputs.max(-1)
     spread = _spread_loss(certificate, a_radius, inputs, unit)
-    del a_jump  # a jump of the prediction reaches the loss through the spread
+    # A jump of the prediction is within its radius already, and so within the loss's.
+    through, moved = np.abs(spread.slope) * a_jump, np.asarray(a_jump > 0)
+    if not operation.elementwise:
+        through, moved = through.sum(axis=-1), np.asarray(moved.any(axis=-1, keepdims=True))
+    spread.value_jump = spread.value_jump + through
+    spread.slope_jump = np.where(moved, spread.slope_radius, spread.slope_jump)
     _round(spread, inputs, unit)
     scale = np.abs(np.array([float(c) for c in certificate.scales]))
     column = scale[:, None]

@@ -28,7 +28,11 @@ WIDE = 2.0**-6
 about what lies between, so points in between are taken too."""
 
 CORNER_SAFETY = 2.0
-"""Corners of a row's box stand for the whole box; twice their spread covers what they miss."""
+"""A row's box is bounded by what each input does alone, added up (to first order that is all of
+it), and by twice what a few corners do, for what inputs do together."""
+
+CORNERS = 6
+"""So many of them are tried."""
 
 BETWEEN = (0.125, 0.5)
 STEPS = (0.0, *(s * 2.0**k for k in (-5, -2, 0, 1, 2, 4, 7) for s in (-1, 1)))
@@ -44,21 +48,23 @@ ROUNDED = 2.0**-56
 LEAST = 2.0**-55
 """What long doubles of the size of 1 can still tell from 0 to a 32nd part or so."""
 
+TRUE = 2.0**-50
+"""A centre so near, to its own size, came of no difference of larger numbers; by luck it may be
+as near as `NOISE` asks, but not this near."""
+
 
 @dataclass(frozen=True)
 class Centre:
     """The proven numbers of one step as arrays, M columns: numbers, or rows.
 
     Numbers: x, value (M,), slope (M,). Rows of C with I outputs: x (C, M), value (I, M), slope
-    (I, C, M). `taken` has each decision's branch, -1 where none was taken; `zero` says where the
-    value, and where the slope, of a number is proven to be exactly 0.
+    (I, C, M). `taken` has each decision's branch, -1 where none was taken.
     """
 
     x: npt.NDArray[Any]
     value: npt.NDArray[Any]
     slope: npt.NDArray[Any]
     taken: npt.NDArray[np.int8]
-    zero: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None = None
 
 
 def centre_of_numbers(x: Sequence[Ball], local: Sequence[Local]) -> Centre:
@@ -68,10 +74,6 @@ def centre_of_numbers(x: Sequence[Ball], local: Sequence[Local]) -> Centre:
         extended([y.value for y in local]),
         extended([y.slope for y in local]),
         _taken(local),
-        (
-            np.array([y.value.is_zero() for y in local]),
-            np.array([y.slope.is_zero() for y in local]),
-        ),
     )
 
 
@@ -271,9 +273,7 @@ def spread_rows(
     columns = np.flatnonzero(spread.balls)
     if columns.size and EXTENDED:
         x = centre.x[:, columns]
-        corners = _signs(x) * r[columns].T[:, None, :]
-        points = np.concatenate([x[:, None, :], x[:, None, :] + corners], axis=1)
-        spread.add(evaluate, points, columns)
+        spread.add(evaluate, _points_of_rows(x, r[columns].T), columns)
     return spread.filled(fallback)
 
 
@@ -307,20 +307,20 @@ class Spread:
         for given, proven, enough in self._pairs(at):
             centre, noise = proven[..., None, columns], enough[..., columns]
             apart = np.abs(given - centre)
-            total = apart[..., 1:, :].max(axis=-2)
             if rows:
-                total = CORNER_SAFETY * total
+                total = _total_of_rows(apart)
             else:
+                total = apart[..., 1:, :].max(axis=-2)
                 bend = np.abs(given[1] + given[2] - 2 * proven[columns])
                 bent |= (bend > total / 4) & (total > noise)
                 total = total + bend
             fine = (apart[..., 0, :] <= NOISE * total + noise) & (total < np.inf)
+            if at.rounds and not rows:
+                near = (apart[0] <= TRUE * np.abs(proven[columns])) & (proven[columns] != 0)
+                fine &= near | (total >= LEAST)
             totals.append(total)
             fines.append(fine)
-        if self.centre.zero is not None:
-            if at.rounds:  # at an exact zero nothing is rounded, and beside it much may be
-                for fine, total, zero in zip(fines, totals, self.centre.zero, strict=True):
-                    fine &= ~zero[columns] | (total >= LEAST)
+        if not rows:
             # The mean value theorem: a value moves by the radius times its slopes at the most.
             slope = np.abs(self.centre.slope[columns])
             steady = fines[1] & (totals[1] <= slope * NOISE) & ~fines[0]
@@ -393,6 +393,23 @@ def _points(x: Any, r: Doubles, *, wide: bool) -> Any:
     fractions = [x + s * r * part for part in BETWEEN for s in (-1, 1)]
     steps = [np.where(np.abs(x - step) < r, Extended(step), x) for step in STEPS]
     return np.stack([x, x - r, x + r, *fractions, *steps])
+
+
+def _points_of_rows(x: Any, r: Doubles) -> Any:
+    """Return the centre, the corners, and each input alone at its upper end, (C, P, M).
+
+    One end is enough: to first order the other is as far off, and corners have both.
+    `_total_of_rows` knows them by their places.
+    """
+    alone = np.eye(len(x))[:, :, None] * r[:, None, :]
+    moves = np.concatenate([_signs(x) * r[:, None, :], alone], axis=1)
+    return np.concatenate([x[:, None, :], x[:, None, :] + moves], axis=1)
+
+
+def _total_of_rows(apart: Any) -> Any:
+    """Return how far a row's box reaches, from the distances (…, P, M) at its points."""
+    corners, alone = apart[..., 1 : 1 + CORNERS, :], apart[..., 1 + CORNERS :, :]
+    return np.maximum(CORNER_SAFETY * corners.max(axis=-2), alone.sum(axis=-2))
 
 
 def _signs(x: Any) -> npt.NDArray[np.float64]:

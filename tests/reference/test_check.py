@@ -12,10 +12,13 @@ import pytest
 from targetsources import SOURCES, inside
 
 import reference
+from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.spec import InvalidInput
 from reference.checks.checker import check
 from reference.checks.pages import write_report
+from reference.checks.part import Case, _judge
 from reference.checks.targets.host import load
+from reference.oracles import Answer
 from reports.folder import read_report
 from reports.folder import write_report as write_random
 from reports.records import Run
@@ -277,3 +280,27 @@ def sigmoid_backward(dout, y):
 """
     assert inside(source.replace("KEPT", "y")).ok
     assert not inside(source.replace("KEPT", "x")).ok
+
+
+@pytest.mark.parametrize("wrong", [1.0, 30.0, -1.0])
+def test_yours_is_on_trial_and_excused_nothing(wrong: float) -> None:
+    """Saturated classes: by custom all digits of a tiny gradient may go, but the others keep it."""
+    layers = (Layer(3, "celu"), Layer(2, "softmax"))
+    stream = np.random.default_rng(4)
+    problem = Problem(
+        Network(2, layers, "categorical_cross_entropy"),
+        {
+            "layers.0.weight": stream.standard_normal((2, 3)).astype(np.float32),
+            "layers.0.bias": stream.standard_normal(3).astype(np.float32),
+            "layers.1.weight": stream.standard_normal((3, 2)).astype(np.float32),
+            "layers.1.bias": np.array([0, -14], np.float32),
+        },
+        stream.standard_normal((4, 2)).astype(np.float32),
+        np.tile(np.array([0, 1], np.float32), (4, 1)),
+    )
+    trace = forward(problem, "textbook")
+    gradients = backward(problem, trace)
+    gradients["layers.0.bias"] = gradients["layers.0.bias"] * np.float32(wrong)
+    case = Case("0:0", problem, Answer("yours", trace.loss, gradients))
+    _judge([case])
+    assert case.verdict == ("right" if wrong == 1.0 else "wrong")

@@ -436,3 +436,41 @@ def test_the_screen_says_how_far_the_rest_is_behind_a_known_cause() -> None:
     found = screen(problem, answers).outside
     assert found["torch"] == (last, pytest.approx(1e-9), pytest.approx(0.5))
     assert found["jax"] == (last, np.inf, pytest.approx(1e-4)), "an infinity hides nothing either"
+
+
+@pytest.mark.parametrize(("activation", "loss"), [("softmax", "categorical_cross_entropy"),
+                                                  ("sigmoid", "binary_cross_entropy")])  # fmt: skip
+@pytest.mark.parametrize("wrong", [2.0, -1.0, 0.0, np.nan])
+def test_where_custom_alone_meets_a_pole_ours_is_held_to_the_others(
+    activation: str, loss: str, wrong: float
+) -> None:
+    """log p, with p so small that custom's error of p holds 0: its bound there is infinite."""
+    problem = problem_of("tanh", "mse", widths=(2, 3, 2), dtype=np.float32)
+    layers = (problem.network.layers[0], Layer(2, activation))
+    steep = np.array([0, -14], np.float32)
+    problem = dataclasses.replace(
+        problem,
+        network=Network(2, layers, loss),
+        parameters={**problem.parameters, "layers.1.bias": steep},
+        targets=np.tile(np.array([0, 1], np.float32), (4, 1)),
+    )
+    answers = answers_of(problem, "manual", "torch", "jax")
+    assert verdict_of(problem, answers).kind in ("AGREE", "ROUNDING", "PRECISION")
+    answers["manual"] = changed(answers["manual"], "layers.0.weight", lambda g: g * wrong)
+    assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
+
+
+def test_what_is_not_defined_is_said_to_be_so() -> None:
+    """-log y at y = 0: frameworks clamp it, NumPy says infinity, and no number is the truth."""
+    network = Network(2, (Layer(2, bias=False),), "binary_cross_entropy", {}, "sum")
+    x, targets = np.array([[0.0, 0.3], [0.5, 0.2]]), np.array([[1.0, 0.4], [0.5, 0.2]])
+    problem = Problem(network, {"layers.0.weight": np.eye(2)}, x, targets)
+    answers = answers_of(problem, "manual", "torch")
+    at_zero = answers["torch"].gradients["layers.0.a"]
+    answers["torch"] = changed(
+        answers["torch"], "layers.0.a", lambda g: np.where(np.isfinite(g), g, -1e12)
+    )
+    assert np.isinf(at_zero[0, 0])
+    found = verdict_of(problem, answers)
+    assert found.kind in ("CONVENTION", "ROUNDING")
+    assert "the truth is undefined: nothing is held against an answer there" in found.sentence

@@ -66,7 +66,7 @@ def test_what_cancels_goes_to_balls() -> None:
         return x - m.tanh(x)
 
     zero = np.zeros(1, Extended)
-    centre = spread.Centre(zero, zero, zero, np.zeros((0, 1), np.int8), (zero == 0, zero == 0))
+    centre = spread.Centre(zero, zero, zero, np.zeros((0, 1), np.int8))
     asked = []
 
     def fallback(k: int) -> spread.Part:
