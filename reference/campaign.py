@@ -18,6 +18,9 @@ from reference.running.docket import HELD, Dispute, kinds_of, sampled
 from reference.running.findings import finding_of, fingerprint, merge_findings
 from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
 
+MOST_PROBLEMS = 10**9
+"""Problems in one run; its blocks are listed in memory, some 150 bytes each."""
+
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
@@ -37,13 +40,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
-        if self.problems < 1:
-            raise InvalidInput(f"problems={self.problems}: expected at least 1")
+        if not 1 <= self.problems <= MOST_PROBLEMS:
+            raise InvalidInput(
+                f"problems={self.problems}: expected 1 to {MOST_PROBLEMS:,}; "
+                "a larger run is split by its seeds"
+            )
         check_seed(self.seed)
         if not 0 <= self.arbiter_share <= 1:
             raise InvalidInput(f"arbiter_share={self.arbiter_share}: expected a share from 0 to 1")
-        if self.per_kind < 1:
-            raise InvalidInput(f"per_kind={self.per_kind}: expected at least 1")
+        if not 1 <= self.per_kind <= MOST_PROBLEMS:
+            raise InvalidInput(f"per_kind={self.per_kind}: expected 1 to {MOST_PROBLEMS:,}")
         if "manual" not in self.oracles:
             raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
         self.selection()
@@ -376,7 +382,7 @@ def _answers(oracle: Oracle, drawn: list[Drawn]) -> list[Answer]:
         return [skipped(oracle.name, reason)] * len(drawn)
     try:
         return oracle.answers([one.problem for one in drawn])
-    except Exception:  # an oracle may fail in any way; the answer says how
+    except Exception:  # an oracle may fail in any way; the answers say how
         return [_one_answer(oracle, one) for one in drawn]
 
 

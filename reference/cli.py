@@ -39,6 +39,7 @@ def ops(as_json: Json = False) -> None:
 
 @app.command()
 def report(
+    context: typer.Context,
     problems: Annotated[int, typer.Option(help="How many random networks.")] = 2000,
     seed: Seed = 0,
     dtype: Annotated[str, typer.Option(help="float32, float64 or both.")] = "both",
@@ -91,7 +92,7 @@ def report(
     try:
         with progress_bar() as progress:
             summary = run(
-                plan,
+                None if resume and not _said(context, but_for=_HOW_TO_RUN) else plan,
                 out,
                 workers=workers,
                 scheduler=scheduler,
@@ -355,6 +356,15 @@ def trial(
     else:
         typer.echo(trials.text(records))
     return int(not trials.passed(records))
+
+
+_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh")
+
+
+def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
+    """Say whether the command line gives an option other than these."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return any(s and s.name == "COMMANDLINE" for name, s in sources.items() if name not in but_for)
 
 
 def _claim(option: str, path: Path | None, *endings: str) -> None:

@@ -118,11 +118,17 @@ def draw(seed: int, index: int) -> Drawn:
     return Drawn(draft.problem(), seed, index, where)
 
 
+_MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front
+
+
 def parse_address(address: str) -> tuple[int, int]:
     """Return (seed, index) from "SEED:INDEX"."""
     seed, separator, index = address.partition(":")
-    if not (
-        separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
+    if (
+        not (
+            separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
+        )
+        or max(len(seed), len(index)) > _MOST_DIGITS
     ):
         raise InvalidInput(f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17")
     return int(seed), int(index)

@@ -69,6 +69,12 @@ def write_report(
     return summary
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary folders of writers that were killed; nobody may be writing now."""
+    for left_over in folder.glob(f"{WRITING}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
 def refuse_for_check(folder: str | Path) -> None:
     """Raise a ReportError where a check's pages may not be written; nothing is changed.
 
@@ -185,6 +191,8 @@ def is_report(folder: Path) -> bool:
 
 def _run(folder: Path) -> Run | None:
     """Return the run that a folder's records begin with."""
+    if not (folder / RECORDS).is_file():  # a pipe of that name would never end
+        return None
     with suppress(OSError, ReportError), (folder / RECORDS).open("rb") as lines:
         first = decode(lines.readline(1 << 20))
         return first if isinstance(first, Run) else None
@@ -239,7 +247,8 @@ def _refuse_others(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")
-    if path.is_dir() and any(path.iterdir()) and not is_report(path):
+    held = path.is_dir() and any(not p.name.startswith(WRITING) for p in path.iterdir())
+    if held and not is_report(path):
         raise ReportError(
             f"{_show(path)}: holds files that are not a report's, so nothing is written there; "
             "choose another folder"

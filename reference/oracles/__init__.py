@@ -13,6 +13,9 @@ from manual_backprop.spec import FloatArray, InvalidInput
 
 Status = Literal["ok", "skipped", "crashed"]
 
+LONGEST_REASON = 1000
+"""Characters kept of what an oracle says when it fails."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -64,19 +67,22 @@ def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
 def _load(name: str) -> Oracle:
     if name in _MODULES:
         module, cls = _MODULES[name]
-        module = f"{__name__}.{module}"
-    else:
-        module, separator, cls = name.partition(":")
-        if not separator:
-            known = ", ".join(ORACLES)
-            raise InvalidInput(
-                f"oracle={name!r} is unknown; expected MODULE:CLASS or one of: {known}"
-            )
+        ours: Oracle = getattr(importlib.import_module(f"{__name__}.{module}"), cls)()
+        return ours
+    module, separator, cls = name.partition(":")
+    if not separator:
+        known = ", ".join(ORACLES)
+        raise InvalidInput(f"oracle={name!r} is unknown; expected MODULE:CLASS or one of: {known}")
     try:
-        oracle: Oracle = getattr(importlib.import_module(module), cls)()
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"oracle={name!r} cannot be loaded: {error}") from None
-    return oracle
+        theirs = getattr(importlib.import_module(module), cls)()
+    except Exception as error:  # their module, and their class, may fail in any way
+        raise InvalidInput(f"oracle={name!r} cannot be loaded: {readable(error)}") from None
+    for member in ("unavailable", "answer", "answers"):
+        if not callable(getattr(theirs, member, None)):
+            raise InvalidInput(f"oracle={name!r}: it has no method {member}(), expected an Oracle")
+    from reference.oracles.stranger import Stranger
+
+    return Stranger(theirs, name)
 
 
 def skipped(oracle: str, reason: str) -> Answer:
@@ -86,4 +92,14 @@ def skipped(oracle: str, reason: str) -> Answer:
 
 def crashed(oracle: str, error: BaseException) -> Answer:
     """Return the answer of an oracle that failed while answering."""
-    return Answer(oracle, status="crashed", reason=f"{type(error).__name__}: {error}")
+    return Answer(oracle, status="crashed", reason=readable(error))
+
+
+def readable(said: object) -> str:
+    """Return what an oracle says, an error or a reason, in a text that any file can hold."""
+    try:
+        text = f"{type(said).__name__}: {said}" if isinstance(said, BaseException) else str(said)
+    except Exception:  # an error that cannot say what it is
+        text = type(said).__name__
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"

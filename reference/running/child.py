@@ -5,6 +5,7 @@ process (a hang, a segfault, an exit) the parent knows where. Nothing is pickled
 oracle prints or reads never meets the wire.
 """
 
+import ctypes
 import gc
 import os
 import queue
@@ -13,6 +14,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
 import msgspec
@@ -20,7 +22,7 @@ import msgspec
 from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, Work, run, statuses
-from reference.oracles import Answer, Oracle, load
+from reference.oracles import Answer, Oracle, load, readable
 from reference.oracles.environment import environment
 from reference.running.sections import section
 from reports.records import encode
@@ -32,6 +34,7 @@ GARBAGE = 10**6
 """New containers after which a block is interrupted for a collection: far more than it makes."""
 
 _LENGTH = struct.Struct(">Q")
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _T = TypeVar("_T")
 
 
@@ -116,12 +119,21 @@ class Watched:
     def _marked(self, ask: Callable[[], _T], what: str) -> _T:
         self._tell(Mark(self._told, self.position, "" if what in self._used else what))
         try:
-            return ask()
-        finally:
-            # What leaves by sys.exit is not back: the mark has to stand.
-            if not isinstance(sys.exception(), SystemExit):
-                self._used.add(what)
-                self._tell(Mark("", self.position))
+            found = ask()
+        except SystemExit:  # what leaves so is not back: the mark has to stand
+            raise
+        except BaseException as error:
+            self._back(what)
+            if isinstance(error, Exception):
+                raise
+            # As Rust's panics are: one oracle's failure, whatever it calls itself.
+            raise RuntimeError(readable(error)) from None
+        self._back(what)
+        return found
+
+    def _back(self, what: str) -> None:
+        self._used.add(what)
+        self._tell(Mark("", self.position))
 
 
 class Crashed:
@@ -168,7 +180,11 @@ class Server:
         match request:
             case Environment():
                 found = environment()
-                yield encoded((found, statuses(self._oracles(request.oracles), found)))
+                asked = {
+                    name: Watched(oracle, name, self._tell, self._used)
+                    for name, oracle in self._oracles(request.oracles).items()
+                }
+                yield encoded((found, statuses(asked, found)))
             case Section():
                 yield encoded([encode(record) for record in section(request.name)])
             case Block():
@@ -257,6 +273,7 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
+    _die_with_the_parent()
     _limit_memory(int(sys.argv[1]))
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
@@ -274,6 +291,13 @@ def _listen(requests: BinaryIO, waiting: "queue.SimpleQueue[bytes]") -> None:
     while (content := read(requests)) is not None:
         waiting.put(content)
     os._exit(0)
+
+
+def _die_with_the_parent() -> None:
+    """Have Linux end this process when its parent's ends, even while an oracle holds Python."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(limit: int) -> None:

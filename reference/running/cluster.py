@@ -18,6 +18,7 @@ import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
+from reference.oracles import readable
 from reference.oracles.environment import difference
 from reference.running.isolation import Setting, Worker
 from reference.running.pace import Pace
@@ -25,6 +26,9 @@ from reference.running.workers import AHEAD
 from reports.records import Record
 
 SECONDS_TO_CONNECT = 10
+
+SECONDS_TO_BEGIN = 300
+"""So long the first worker may take to come, and all of them to say what they compute with."""
 
 
 class DaskPool:
@@ -42,6 +46,7 @@ class DaskPool:
         except (OSError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InvalidInput(f"scheduler={address!r}: cannot connect: {reason}") from None
+        self._address = address
         self._executor = self._client.get_executor(pure=False)
 
     def __enter__(self) -> "DaskPool":
@@ -59,14 +64,29 @@ class DaskPool:
 
     def setting(self, oracles: tuple[str, ...]) -> Setting:
         """Ask every worker what the numbers are computed with: a report holds one environment."""
-        self._client.wait_for_workers(1)
+        try:
+            self._client.wait_for_workers(1, timeout=SECONDS_TO_BEGIN)
+        except TimeoutError:
+            raise InvalidInput(
+                f"scheduler={self._address!r}: no worker came within {SECONDS_TO_BEGIN} s"
+            ) from None
         asked = {  # one that is lost meanwhile is answered for by another
             at: self._client.submit(
                 _setting, oracles, workers=[at], allow_other_workers=True, pure=False
             )
             for at in sorted(self._client.nthreads())
         }
-        settings: dict[str, Setting] = {at: future.result() for at, future in asked.items()}
+        settings: dict[str, Setting] = {}
+        for at, future in asked.items():
+            try:
+                settings[at] = future.result(timeout=SECONDS_TO_BEGIN)
+            except InvalidInput:
+                raise
+            except Exception as error:  # a package that is missing there, a worker that is lost
+                raise InvalidInput(
+                    f"scheduler={self._address!r}: the worker at {at} cannot begin "
+                    f"({readable(error)}); it needs this package in this version"
+                ) from None
         (one, first), *others = settings.items()
         for other, found in others:
             if apart := difference(first[0], found[0]):

@@ -151,6 +151,8 @@ class Worker:
             return list(self._ask(request))
         except Failed as failed:
             what = "the environment" if isinstance(request, Environment) else request.name
+            if failed.oracle:
+                what = f"loading oracle={failed.oracle!r}"
             raise InvalidInput(f"a worker failed twice at {what}: {failed.reason}") from None
 
     def _ask(self, request: Request, patient: bool = False) -> Iterator[bytes]:
@@ -201,8 +203,10 @@ class Worker:
             self.pace.block(problems, longest)
 
     def _allowed(self, request: Request, problems: int, mark: Mark, patient: bool) -> float:
-        if not isinstance(request, Block) and mark.first != START:
+        if isinstance(request, Section) and mark.first != START:
             return SECTION_SECONDS
+        if isinstance(request, Environment):
+            return self.pace.allowed(problems, mark.first or mark.oracle or "environment")
         if patient:
             return self.pace.patient(mark.first or mark.oracle)
         return self.pace.allowed(problems, mark.first)
@@ -236,13 +240,13 @@ class Worker:
     def _begin(self) -> "subprocess.Popen[bytes]":
         self._asked = self._held = 0
         self._replies = queue.SimpleQueue()
-        with no_interrupts():
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "reference.running.child", str(self._limit)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment_of_workers(),
-            )
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "reference.running.child", str(self._limit)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment_of_workers(),
+            process_group=0,  # Ctrl-C does not reach it, and what it begins can be ended with it
+        )
         listening = threading.Thread(
             target=_listen, args=(_pipe(process.stdout), self._replies), daemon=True
         )
@@ -260,6 +264,9 @@ class Worker:
         process, self._process = self._process, None
         if process is None:
             return
+        if hasattr(os, "killpg"):
+            with suppress(OSError):  # nobody of it is left
+                os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.wait()
         with suppress(OSError):  # what it was being told is lost with it
@@ -279,16 +286,20 @@ def ctrl_c_waits() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class no_interrupts:
-    """Holds Ctrl-C back in this thread and from the process begun in it, which ignores it later."""
-
-    def __enter__(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+@contextmanager
+def ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C off what must be done whole or not at all; then it is heard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def environment_of_workers() -> dict[str, str]:

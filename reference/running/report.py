@@ -1,7 +1,6 @@
 """The main job: a plan becomes finished blocks, the blocks become records, the records pages."""
 
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -17,10 +16,10 @@ from reference.campaign import Plan, Tally
 from reference.drawing.regimes import REGIMES
 from reference.oracles.environment import difference
 from reference.problems import DTYPES
-from reference.running.isolation import Setting, ctrl_c_waits
+from reference.running.isolation import Setting, ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
 from reference.running.workers import LocalPool, finish
-from reports.folder import WRITING, claim_folder, write_report
+from reports.folder import claim_folder, remove_unfinished, write_report
 from reports.records import OracleStatus, Record, ReportError, Run
 from reports.summary import Summary
 
@@ -40,7 +39,7 @@ class Interrupted(Exception):
 
 
 def report(
-    plan: Plan,
+    plan: Plan | None,
     out: Path,
     *,
     workers: int = 2,
@@ -51,13 +50,16 @@ def report(
 ) -> Summary:
     """Run the plan (or what is left of it) and write the report into `out`.
 
-    What the plan names under `sections` is added beside the run.
+    What the plan names under `sections` is added beside the run. Without a plan the unfinished
+    run's own is gone on with.
     """
     if workers < 1:
         raise InvalidInput(f"workers={workers}: expected at least 1")
     if resume and fresh:
         raise InvalidInput("--resume goes on with a run and --fresh begins anew; expected one")
     began = time.monotonic()
+    if plan is None and not resume:
+        raise InvalidInput("plan=None: expected a plan, or resume=True to go on with one")
     if resume and not (out / NAME).is_file():
         raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
     claim_folder(out)
@@ -69,7 +71,7 @@ def report(
         if resume:
             if known is None:
                 raise InvalidInput(f"out={str(out)!r}: nothing to resume, the run had not begun")
-            if plan not in (_nothing_said(plan), known[0]):
+            if plan not in (None, known[0]):
                 raise InvalidInput(
                     f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
                     "--resume takes no other options, --fresh begins anew"
@@ -80,15 +82,17 @@ def report(
                 f"out={str(out)!r} holds an unfinished run; "
                 "--resume goes on with it, --fresh begins anew"
             )
-        if known:  # what a kill in the middle of the pages left
-            for left_over in out.glob(f"{WRITING}*"):
-                shutil.rmtree(left_over, ignore_errors=True)
+        remove_unfinished(out)  # what a kill in the middle of the pages left
+        assert plan is not None
         with _pool(workers, scheduler) as pool:
             setting = pool.setting(plan.oracles)
             plan = _begin(store, plan, setting, known if resume else None)
             begun = True
             # Kept from here on, so that the page of Ctrl-C need not read the blocks again.
+            blocks = set(plan.blocks())
             for result in store.results():
+                if (result.start, result.stop) not in blocks:
+                    raise InvalidInput(f"{store.path}: damaged, it holds a block of another run")
                 tally.add(result)
             done = store.finished()
             left = [block for block in plan.blocks() if block[0] not in done]
@@ -96,8 +100,9 @@ def report(
             progress(finished, plan.problems)
             extra = [pool.section(name) for name in plan.sections]
             for result in finish(plan, left, pool.submit, pool.ahead, store.results()):
-                store.add(result)
-                tally.add(result)
+                with ctrl_c_later():  # a page of half a block would not add up
+                    store.add(result)
+                    tally.add(result)
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
             made = [record for future in extra for record in future.result()]
@@ -107,9 +112,13 @@ def report(
             store.remove()
         return summary
     except KeyboardInterrupt:
-        again = "manual-backprop report --resume" if begun else command_of(plan)
+        assert plan is not None or begun
+        words = [] if begun or plan is None else ["--fresh"] * fresh
+        words += ["--scheduler", scheduler] if scheduler else []
+        again = "manual-backprop report --resume" if begun or plan is None else command_of(plan)
+        again = shlex.join([*shlex.split(again), *words])
         partial = None
-        if setting is not None and tally.problems:
+        if plan is not None and setting is not None and tally.problems:
             with ctrl_c_waits():
                 partial = _written(out, records_of(plan, tally, setting))
         raise Interrupted(partial, f"{again} --out {shlex.quote(str(out))}") from None
@@ -125,11 +134,6 @@ def _written(
         return write_report(out, records, timing)
     except ReportError as error:
         raise ReportError(f"{error}; the finished blocks are kept, --resume goes on") from None
-
-
-def _nothing_said(plan: Plan) -> Plan:
-    """Return the plan of a command that was given no options, but for its sections."""
-    return Plan(sections=plan.sections)
 
 
 def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":

@@ -1,5 +1,6 @@
 """Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed."""
 
+import errno
 import os
 import sqlite3
 import zlib
@@ -25,6 +26,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        self._own: os.stat_result
         with _clear_errors(self.path):
             while not self._opened():  # whoever had it ended just now, and took the file along
                 self._base.close()
@@ -32,8 +34,10 @@ class Store:
     def _opened(self) -> bool:
         """Open and lock the file; say whether what is locked is what stands in the folder."""
         # Closed again before SQLite opens it: closing any descriptor would drop the locks.
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        before = os.fstat(descriptor)
+        # A link would have our tables written into somebody's file.
+        no_link = getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | no_link, 0o666)
+        self._own = os.fstat(descriptor)
         os.close(descriptor)
         # Runs begun at once hinder each other for a moment; then one of them has the lock.
         self._base = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
@@ -44,7 +48,11 @@ class Store:
         for statement in _SCHEMA.split(";"):
             self._base.execute(statement)
         self._base.execute("COMMIT")
-        return self.path.exists() and os.path.samestat(before, self.path.stat())
+        return self._in_place()
+
+    def _in_place(self) -> bool:
+        """Say whether what stands in the folder is still the file that was opened."""
+        return self.path.exists() and os.path.samestat(self._own, self.path.stat())
 
     def begin(self, plan: Plan, environment: dict[str, str]) -> None:
         """Start anew: forget every block and keep the plan."""
@@ -91,6 +99,7 @@ class Store:
                     "SELECT result FROM blocks WHERE start = ?", (start,)
                 ).fetchone()
                 result = msgspec.msgpack.decode(zlib.decompress(packed), type=BlockResult)
+                _check_block(start, result)
             yield result
 
     def close(self) -> None:
@@ -103,6 +112,9 @@ class Store:
         # without a journal of its own from here on: closing would delete that of the other run.
         with _clear_errors(self.path):
             self._base.execute("PRAGMA journal_mode = OFF")
+        if not self._in_place():  # the folder was cleared, and is another run's by now
+            self.close()
+            return
         files = (self.path.with_name(f"{NAME}-journal"), self.path)
         try:
             for file in files:
@@ -112,6 +124,18 @@ class Store:
             for file in files:
                 file.unlink(missing_ok=True)
         self.close()
+
+
+def _check_block(start: int, result: BlockResult) -> None:
+    """Raise ValueError unless a block is where it says, and whole."""
+    indices = {outcome.index for outcome in result.outcomes}
+    if (
+        result.start != start
+        or not result.start < result.stop
+        or len(indices) != result.stop - result.start
+        or not indices.issuperset(dispute.index for dispute in result.disputes)
+    ):
+        raise ValueError(f"the block at {start} is not whole")
 
 
 class _clear_errors:
@@ -131,9 +155,10 @@ class _clear_errors:
 
 
 def _explained(path: Path, error: Exception) -> str:
-    if "locked" in str(error):
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"out={str(path.parent)!r}: another run is writing this folder"
-    if "full" in str(error):
+    if code.startswith("SQLITE_FULL") or getattr(error, "errno", None) == errno.ENOSPC:
         return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
     if isinstance(error, (sqlite3.OperationalError, OSError)):
         return f"{path}: cannot be read or written ({error}); what is finished is kept in it"

@@ -9,7 +9,7 @@ from itertools import islice
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work, with_proofs
 from reference.running.docket import Docket
-from reference.running.isolation import MEMORY, Setting, Worker, ctrl_c_waits
+from reference.running.isolation import MEMORY, Setting, Stopped, Worker, ctrl_c_waits
 from reference.running.pace import Pace
 from reports.records import Record
 
@@ -76,6 +76,11 @@ class Engine:
         done, _ = wait(self.waiting, return_when=FIRST_COMPLETED)
         for future in done:
             work, of_block = self.waiting.pop(future)
+            if future.cancelled():  # by nobody here: the scheduler is gone
+                raise InvalidInput(
+                    "the cluster's scheduler was lost; the finished blocks are kept, "
+                    "--resume goes on"
+                )
             if not machines_lost(future):
                 yield of_block, future.result()
                 continue
@@ -96,13 +101,14 @@ def machines_lost(future: "Future[BlockResult]") -> bool:
 class LocalPool:
     """Worker processes of this machine, as a context; leaving it by an error stops them at once."""
 
-    ahead = AHEAD
-
     def __init__(self, workers: int, memory: int = MEMORY) -> None:
+        self.ahead = max(AHEAD, 3 * workers)
         self._pace = Pace()
         self._memory = memory
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._here = threading.local()
+        self._beginning = threading.Lock()
+        self._closed = False
         self.workers: list[Worker] = []
 
     def __enter__(self) -> "LocalPool":
@@ -131,11 +137,16 @@ class LocalPool:
     def _worker(self) -> Worker:
         """Return the worker of this thread."""
         if not hasattr(self._here, "worker"):
-            self._here.worker = Worker(self._memory, self._pace)
-            self.workers.append(self._here.worker)
+            with self._beginning:
+                if self._closed:  # between Ctrl-C and its end: nobody would stop this one
+                    raise Stopped
+                self._here.worker = Worker(self._memory, self._pace)
+                self.workers.append(self._here.worker)
         worker: Worker = self._here.worker
         return worker
 
     def _close(self) -> None:
-        for worker in list(self.workers):
+        with self._beginning:
+            self._closed = True
+        for worker in self.workers:
             worker.close()

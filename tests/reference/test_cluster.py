@@ -147,7 +147,7 @@ def test_a_cluster_of_two_environments_is_refused() -> None:
     class Client:
         """Two workers, one of which has another NumPy."""
 
-        def wait_for_workers(self, count: int) -> None:
+        def wait_for_workers(self, count: int, timeout: float) -> None:
             assert count == 1
 
         def nthreads(self) -> dict[str, int]:

@@ -77,7 +77,9 @@ def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
         report(SMALL, out, workers=1)
     with pytest.raises(InvalidInput, match=r"another plan .*--resume takes no other options"):
         report(Plan(problems=25), out, workers=1, resume=True)
-    report(Plan(), out, workers=1, resume=True)  # the stored plan is what goes on
+    with pytest.raises(InvalidInput, match="another plan"):
+        report(Plan(), out, workers=1, resume=True)
+    report(None, out, workers=1, resume=True)  # the stored plan is what goes on
     assert pages(out) == pages(undisturbed)
 
 
@@ -99,7 +101,7 @@ def test_blocks_merge_in_any_order() -> None:
         for result in results:
             tally.add(result)
         records = [*tally.cells(0), *tally.findings(), *tally.coverage()]
-        return [records, tally.verdicts]
+        return [records, list(tally.kinds(0)), tally.verdicts, tally.arbitrated, tally.entries]
 
     whole = run_block(plan, 0, 30, oracles)
     assert folded(parts) == folded(parts[::-1]) == folded([whole])
@@ -133,6 +135,8 @@ def test_the_command_in_the_record_runs_the_same_plan() -> None:
     ("change", "message"),
     [
         ({"problems": 0}, "problems=0"),
+        ({"problems": 10**10}, "problems=10000000000: expected 1 to 1,000,000,000"),
+        ({"per_kind": 10**30}, "per_kind=1000"),
         ({"seed": -1}, "seed=-1"),
         ({"arbiter_share": 2.0}, "arbiter_share=2"),
         ({"oracles": ("torch",)}, "oracle='torch': expected manual"),

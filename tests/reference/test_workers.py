@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -60,6 +62,15 @@ def run(oracle: str) -> BlockResult:
     ("name", "reason"),
     [
         ("Raises", "RuntimeError: planted"),
+        ("Panics", "RuntimeError: Panic: planted"),
+        ("CannotSay", "Silent"),
+        ("HalfACharacter", r"RuntimeError: \ud800 of an emoji"),
+        ("Verbose", "<script>" * 9),
+        ("GivesNothing", "answer: a NoneType, expected an Answer"),
+        ("GivesLists", "a list, expected a NumPy array of numbers"),
+        ("GivesObjects", "an array of object, expected a NumPy array of numbers"),
+        ("WritesIntoTheProblem", "read-only"),
+        ("LeavesAChild", "exited with 9"),
         ("Hangs", "no answer within the time limit"),
         ("Spins", "no answer within the time limit"),
         ("Segfaults", "SIGSEGV"),
@@ -84,6 +95,57 @@ def test_a_hostile_oracle_is_named_and_survived(
     named = {o.index: o.verdict for o in result.outcomes if o.verdict != "AGREE"}
     assert named == dict.fromkeys(poisoned, f"CRASHED({oracle})")
     assert result.findings and all(reason in finding.sentence for finding in result.findings)
+    assert all(len(finding.sentence) < 2000 for finding in result.findings)
+
+
+@pytest.mark.parametrize("name", ["GivesTooFew", "GivesAGenerator"])
+def test_a_block_that_is_answered_badly_is_asked_one_by_one(name: str) -> None:
+    result = run(f"{hostile_oracles.__name__}:{name}")
+    assert {o.verdict for o in result.outcomes} == {"AGREE"}
+
+
+def test_an_oracle_that_cannot_tell_whether_it_can_answer_is_skipped() -> None:
+    result = run(f"{hostile_oracles.__name__}:CannotTell")
+    assert {o.verdict for o in result.outcomes} == {
+        f"SKIPPED({hostile_oracles.__name__}:CannotTell)"
+    }
+
+
+def test_an_oracle_that_hangs_before_it_is_asked_is_named(impatient: None) -> None:
+    worker = Worker()
+    try:
+        with pytest.raises(InvalidInput, match=r"loading oracle='hostile_oracles:HangsWhenAsked'"):
+            worker.setting(("manual", f"{hostile_oracles.__name__}:HangsWhenAsked"))
+    finally:
+        worker.close()
+
+
+def test_what_a_dead_oracle_began_ends_with_it() -> None:
+    worker = Worker()
+    plan = msgspec.structs.replace(
+        PLAN, oracles=("manual", f"{hostile_oracles.__name__}:LeavesAChild")
+    )
+    try:
+        worker.block(plan, Work(0, 4))
+    finally:
+        worker.close()
+    assert not orphans(), "a child of the oracle lives on"
+
+
+def orphans() -> list[int]:
+    """The processes that run our worker's program and whose parent is gone."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        if b"reference.running.child" in command and parent == 1:
+            found.append(int(entry.name))
+    return found
 
 
 def test_what_an_oracle_prints_and_reads_does_not_meet_the_wire() -> None:
@@ -164,3 +226,50 @@ def test_an_error_of_our_own_is_raised_and_not_recorded() -> None:
     with pytest.raises(RuntimeError, match="KeyError in a worker: 'no such section'"):
         worker.section("no such section")
     worker.close()
+
+
+def test_a_worker_that_holds_python_ends_with_its_parent() -> None:
+    """It hangs in C and hears nothing: the system has to end it."""
+    code = (
+        "import os, threading, time\n"
+        "from reference.campaign import Work\n"
+        "from reference.running.isolation import Worker\n"
+        "import test_plan\n"
+        "worker = Worker()\n"
+        "worker.setting(('manual',))\n"
+        "print(worker.pid, flush=True)\n"
+        "worker.block(test_plan.PLAN, Work(0, 4))\n"
+    )
+    plan = msgspec.json.encode(
+        msgspec.structs.replace(PLAN, oracles=("manual", f"{hostile_oracles.__name__}:Spins"))
+    )
+    code = code.replace(
+        "import test_plan\n", "import msgspec\nfrom reference.campaign import Plan\n"
+    )
+    code = code.replace("test_plan.PLAN", f"msgspec.json.decode({plan!r}, type=Plan)")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(1.0)  # it is in C by now
+        parent.kill()
+    until = time.monotonic() + 10
+    while running(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not running(pid)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_pool_that_closes_begins_no_worker() -> None:
+    """Between Ctrl-C and its end a thread may still want one: nobody would stop it."""
+    pool = LocalPool(2)
+    assert pool.ahead >= 6
+    pool._close()
+    with pytest.raises(isolation.Stopped):
+        pool.submit(PLAN, Work(0, 4)).result(10)
+    assert LocalPool(40).ahead >= 80

@@ -1,0 +1,87 @@
+"""Somebody's own oracle, at arm's length: what it gets it cannot change, what it gives is read.
+
+Whatever it does wrong is its own failure, told by its name, and no other side's.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.network import Problem
+from reference.oracles import Answer, Oracle, Status, readable
+
+_NUMBERS = "biufc"  # the kinds of dtype that can be compared
+
+
+class Stranger:
+    """An oracle named by MODULE:CLASS."""
+
+    def __init__(self, oracle: Oracle, name: str) -> None:
+        self._oracle = oracle
+        self.name = name
+
+    def unavailable(self) -> str | None:
+        """Return why it cannot answer; an error counts as a reason."""
+        try:
+            reason = self._oracle.unavailable()
+        except Exception as error:
+            return f"it cannot say whether it can answer: {readable(error)}"
+        return None if reason is None else str(reason)
+
+    def answer(self, problem: Problem) -> Answer:
+        """Answer one problem."""
+        return self._read(self._oracle.answer(_sealed(problem)), problem)
+
+    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+        """Answer a block; what is no list of as many answers is an error."""
+        given: Any = self._oracle.answers([_sealed(problem) for problem in problems])
+        if not isinstance(given, list) or len(given) != len(problems):
+            many = f"a list of {len(given)}" if isinstance(given, list) else _kind(given)
+            raise TypeError(f"answers: {many}, expected a list of {len(problems)} Answers")
+        return [self._read(*pair) for pair in zip(given, problems, strict=True)]
+
+    def _read(self, given: Any, problem: Problem) -> Answer:
+        """Return an answer that the judge can compare; a TypeError says what cannot be."""
+        if not isinstance(given, Answer):
+            raise TypeError(f"answer: {_kind(given)}, expected an Answer")
+        if given.status not in get_args(Status):
+            raise TypeError(f"status={given.status!r}: expected one of {get_args(Status)}")
+        if not isinstance(given.gradients, Mapping):
+            raise TypeError(f"gradients: {_kind(given.gradients)}, expected a mapping")
+        loss = given.loss
+        if isinstance(loss, float | int):
+            loss = np.asarray(loss, problem.dtype)
+        for name, array in {"loss": loss, **given.gradients}.items():
+            if name == "loss" and array is None:
+                continue
+            if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in _NUMBERS:
+                raise TypeError(f"{name}: {_kind(array)}, expected a NumPy array of numbers")
+        reason = readable(given.reason)
+        return dataclasses.replace(given, oracle=self.name, loss=loss, reason=reason)
+
+
+def _sealed(problem: Problem) -> Problem:
+    """Return the problem with arrays that cannot be written to: all sides are asked the same."""
+
+    def seal(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        view = array.view()
+        view.flags.writeable = False
+        return view
+
+    return dataclasses.replace(
+        problem,
+        parameters={name: seal(value) for name, value in problem.parameters.items()},
+        x=seal(problem.x),
+        targets=seal(problem.targets),
+        weights=None if problem.weights is None else seal(problem.weights),
+        arrays={name: seal(value) for name, value in problem.arrays.items()},
+    )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return f"a {type(value).__name__}"
