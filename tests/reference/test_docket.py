@@ -1,5 +1,6 @@
 """Which disputes are proven: the first of each kind, a share of the rest, whoever does the work."""
 
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -10,7 +11,18 @@ import pytest
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan, Tally, Work, run, run_block
+from reference.campaign import (
+    BlockResult,
+    CellCounter,
+    KindCounter,
+    Outcome,
+    Plan,
+    Tally,
+    Work,
+    run,
+    run_block,
+    with_proofs,
+)
 from reference.oracles import Answer, Oracle, load
 from reference.problems import number_of_cells
 from reference.running.docket import (
@@ -22,7 +34,8 @@ from reference.running.docket import (
     kinds_of,
     sampled,
 )
-from reference.running.workers import Submit, finish
+from reference.running.workers import LOST_AT_MOST, Submit, finish
+from reports.records import Case, Finding, NetworkShape
 
 PLAN = Plan(problems=96, oracles=("manual", "torch"), per_kind=1, arbiter_share=0.1)
 BLOCKS = [(start, start + 24) for start in range(0, 96, 24)]
@@ -118,6 +131,8 @@ def test_neither_the_order_nor_an_interruption_changes_what_is_proven() -> None:
     assert verdicts[HELD] and len(verdicts) > 2, verdicts
     assert encoded(finished(oracles, ahead=1)) == encoded(whole)
     assert encoded(finished(oracles, done=[whole[0], whole[2]])) == encoded(whole)
+    assert encoded(finished(oracles, done=whole[:2])) == encoded(whole)
+    assert encoded(finished(oracles, done=whole[1:3])) == encoded(whole)
 
 
 def encoded(results: list[BlockResult]) -> bytes:
@@ -172,3 +187,104 @@ def test_a_block_holds_its_disputes_for_the_docket() -> None:
 def test_less_than_one_proof_of_a_kind_is_refused() -> None:
     with pytest.raises(InvalidInput, match="per_kind=0"):
         Plan(per_kind=0)
+
+
+def test_few_blocks_are_in_flight_whatever_the_order_they_end_in() -> None:
+    """The first block is the last to end: those behind it must not pile up without bound."""
+    oracles, ahead = load(PLAN.oracles), 2
+    plan = msgspec.structs.replace(PLAN, problems=96)
+    blocks = [(start, start + 4) for start in range(0, 96, 4)]
+    begun: list[Work] = []
+    held: list[tuple[Future[BlockResult], Work]] = []
+    submit = in_process(oracles)
+
+    def slow_first(plan: Plan, work: Work) -> Future[BlockResult]:
+        begun.append(work)
+        if work.start or held:
+            return submit(plan, work)
+        future: Future[BlockResult] = Future()
+        held.append((future, work))
+        threading.Timer(0.5, lambda: future.set_result(run(plan, work, oracles))).start()
+        return future
+
+    found = finish(plan, blocks, slow_first, ahead)
+    first = next(found)
+    assert len([work for work in begun if not work.proofs]) <= ahead + 2, begun
+    assert first.start == 0 and len(list(found)) == len(blocks) - 1
+
+
+class KilledWorker(Exception):
+    """What Dask says when the workers that had a task were lost; it is known by its name."""
+
+
+def losing(times: int, oracles: Mapping[str, Oracle]) -> Submit:
+    """Return an engine that loses its workers so many times at the first block."""
+    submit, lost = in_process(oracles), []
+
+    def lossy(plan: Plan, work: Work) -> Future[BlockResult]:
+        if work.start or len(lost) == times:
+            return submit(plan, work)
+        lost.append(work)
+        future: Future[BlockResult] = Future()
+        future.set_exception(KilledWorker())
+        return future
+
+    return lossy
+
+
+def test_a_block_whose_workers_are_lost_is_done_again_and_not_for_ever() -> None:
+    oracles = load(PLAN.oracles)
+    again = sorted(finish(PLAN, BLOCKS, losing(LOST_AT_MOST, oracles)), key=lambda r: r.start)
+    assert encoded(again) == encoded(finished(oracles))
+    with pytest.raises(InvalidInput, match="lost its workers again and again at the block 0 to 24"):
+        list(finish(PLAN, BLOCKS, losing(LOST_AT_MOST + 1, oracles)))
+
+
+def test_a_scheduler_that_is_gone_is_one_clear_line() -> None:
+    def gone(plan: Plan, work: Work) -> Future[BlockResult]:
+        future: Future[BlockResult] = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+    with pytest.raises(InvalidInput, match="scheduler was lost; the finished blocks are kept"):
+        list(finish(PLAN, BLOCKS, gone))
+
+
+def test_proofs_are_added_to_what_the_block_had_heard_already() -> None:
+    block = run_block(
+        Plan(problems=24, oracles=PLAN.oracles, activations=("hard_sigmoid",), arbiter_share=1.0),
+        0, 24, load(PLAN.oracles),
+    )  # fmt: skip
+    whole = msgspec.structs.replace(block, findings=BLOCK_OF_FINDINGS[0], arbitrated=5)
+    proofs = msgspec.structs.replace(block, findings=BLOCK_OF_FINDINGS[1], arbitrated=2)
+    merged = with_proofs(whole, proofs)
+    assert merged.arbitrated == 7
+    assert {finding.step for finding in merged.findings} == {"x", "loss"}
+
+
+def finding(step: str) -> Finding:
+    network = NetworkShape(input_width=1, layers=(), loss="mse")
+    case = Case(at="0:0", network=network, batch=2, dtype="float64")
+    return Finding(
+        verdict="DEVIATES(torch)",
+        operation="mse",
+        step=step,
+        dtype="float64",
+        count=1,
+        example=case,
+    )
+
+
+BLOCK_OF_FINDINGS = ([finding("x")], [finding("loss")])
+
+
+def test_counters_keep_the_first_problem_and_the_worst_whatever_the_order() -> None:
+    outcomes = [Outcome(index, "AGREE", 1e-9, "x", "a, b") for index in (7, 3, 5)]
+    for order in (outcomes, outcomes[::-1]):
+        cell, kind = CellCounter(), KindCounter()
+        for outcome in order:
+            cell.add(outcome)
+            kind.add(outcome.index, outcome.verdict)
+        assert cell.worst.index == 3, "of equal errors the smaller index"
+        assert kind.first == 3

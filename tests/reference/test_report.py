@@ -1,11 +1,13 @@
 """The main job end to end: same bytes twice, whatever the workers, the interruptions, the order."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from manual_backprop.spec import InvalidInput
@@ -24,11 +26,13 @@ from reference.oracles import ORACLES, load
 from reference.problems import Selection
 from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
+from reports.folder import WRITING
 from reports.records import ReportError
 
 SMALL = Plan(
     problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"), per_kind=1
 )
+LIGHT = msgspec.structs.replace(SMALL, oracles=("manual", "torch"))
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +229,82 @@ def test_a_run_goes_on_in_its_own_environment_only(now: dict[str, str], tmp_path
             _begin(store, plan, (environment, []), (plan, before))
     finally:
         store.close()
+
+
+def test_many_small_blocks_and_two_workers_give_the_same_bytes(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reference.campaign.BLOCK", 6)
+    report(SMALL, tmp_path / "blocks", workers=2)
+    assert pages(tmp_path / "blocks") == pages(undisturbed)
+
+
+def test_a_fresh_run_over_an_unfinished_one_has_nothing_of_it(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reference.campaign.BLOCK", 6)
+    out = tmp_path / "fresh"
+    left_over = out / f"{WRITING}abc"
+
+    def stop(done: int, total: int) -> None:
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        report(msgspec.structs.replace(SMALL, seed=7), out, workers=1, progress=stop)
+    left_over.mkdir()
+    report(SMALL, out, workers=1, fresh=True)
+    assert pages(out) == pages(undisturbed)
+    assert not left_over.exists()
+
+
+def test_a_kill_in_the_first_moments_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / f"{WRITING}abc").mkdir()
+    report(LIGHT, tmp_path, workers=1)
+    assert not (tmp_path / f"{WRITING}abc").exists()
+
+
+def test_a_block_of_another_run_in_the_store_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("reference.campaign.BLOCK", 6)
+    with pytest.raises(Interrupted):
+        report(LIGHT, tmp_path, workers=1, progress=stop)
+    monkeypatch.setattr("reference.campaign.BLOCK", 7)
+    with pytest.raises(InvalidInput, match="damaged, it holds a block of another run"):
+        report(None, tmp_path, workers=1, resume=True)
+
+
+def test_an_interruption_counts_a_block_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a block is counted: the page's numbers still add up."""
+    add = Tally.add
+
+    def interrupted(tally: Tally, result: BlockResult) -> None:
+        signal.raise_signal(signal.SIGINT)
+        add(tally, result)
+
+    monkeypatch.setattr("reference.campaign.BLOCK", 6)
+    monkeypatch.setattr(Tally, "add", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        report(LIGHT, tmp_path, workers=1)
+    assert caught.value.summary is not None
+    run = caught.value.summary.run
+    assert sum(run.verdicts.values()) == run.problems - run.unfinished == 6
+
+
+def test_the_command_after_ctrl_c_says_what_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_once(store: Store) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "plan", at_once)
+    with pytest.raises(Interrupted) as caught:
+        report(SMALL, tmp_path, fresh=True, scheduler="tcp://here:1")
+    assert "--fresh --scheduler tcp://here:1 --out" in caught.value.command

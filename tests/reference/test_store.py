@@ -4,12 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan
+from reference.campaign import BlockResult, Outcome, Plan
+from reference.running.docket import Dispute
 from reference.running.store import NAME, Store
 
 KILLED = """
@@ -84,3 +88,66 @@ def test_what_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(InvalidInput, match="cannot be read or written"):
         Store(tmp_path)
+
+
+def whole_block(start: int) -> BlockResult:
+    outcomes = [Outcome(start + i, "AGREE", 0.0, "", "") for i in range(10)]
+    return BlockResult(start, start + 10, outcomes, [], 0, 0, {})
+
+
+def test_blocks_come_back_in_order_and_a_new_run_forgets_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.begin(Plan(problems=30), {})
+    for start in (20, 0, 10):
+        store.add(whole_block(start))
+    assert [result.start for result in store.results()] == [0, 10, 20]
+    store.begin(Plan(problems=30, seed=1), {})
+    assert store.finished() == set()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        replace(whole_block(0), start=10),
+        replace(whole_block(0), outcomes=whole_block(0).outcomes[1:]),
+        replace(whole_block(0), stop=0),
+        replace(whole_block(0), disputes=[Dispute(999, ["a"], False)]),
+    ],
+)
+def test_a_block_that_is_not_whole_is_damage(damaged: BlockResult, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.begin(Plan(problems=30), {})
+    packed = zlib.compress(msgspec.msgpack.encode(damaged))
+    store._base.execute("INSERT INTO blocks VALUES (0, ?)", (packed,))
+    with pytest.raises(InvalidInput, match="damaged, or not a campaign"):
+        list(store.results())
+    store.close()
+
+
+def test_a_store_in_the_place_of_ours_is_left_alone(tmp_path: Path) -> None:
+    """The folder was cleared under a run, and another has begun in it."""
+    first = Store(tmp_path)
+    first.begin(Plan(problems=20), {})
+    (tmp_path / NAME).unlink()
+    (tmp_path / f"{NAME}-journal").unlink(missing_ok=True)
+    second = Store(tmp_path)
+    second.begin(Plan(problems=30), {})
+    first.remove()
+    assert (tmp_path / NAME).is_file()
+    second.close()
+
+
+def test_a_link_to_a_file_of_somebody_is_not_followed(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.sqlite"
+    theirs.touch()
+    (tmp_path / NAME).symlink_to(theirs)
+    with pytest.raises(InvalidInput, match="cannot be read or written"):
+        Store(tmp_path)
+    assert theirs.read_bytes() == b""
+
+
+def test_what_is_said_of_an_error_does_not_depend_on_the_folder_s_name(tmp_path: Path) -> None:
+    for name in ("locked", "full"):
+        with pytest.raises(InvalidInput, match="cannot be read or written"):
+            Store(tmp_path / name / "nowhere")

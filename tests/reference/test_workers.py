@@ -230,23 +230,17 @@ def test_an_error_of_our_own_is_raised_and_not_recorded() -> None:
 
 def test_a_worker_that_holds_python_ends_with_its_parent() -> None:
     """It hangs in C and hears nothing: the system has to end it."""
+    oracles = ("manual", f"{hostile_oracles.__name__}:Spins")
+    plan = msgspec.json.encode(msgspec.structs.replace(PLAN, oracles=oracles))
     code = (
-        "import os, threading, time\n"
-        "from reference.campaign import Work\n"
+        "import msgspec\n"
+        "from reference.campaign import Plan, Work\n"
         "from reference.running.isolation import Worker\n"
-        "import test_plan\n"
         "worker = Worker()\n"
         "worker.setting(('manual',))\n"
         "print(worker.pid, flush=True)\n"
-        "worker.block(test_plan.PLAN, Work(0, 4))\n"
+        f"worker.block(msgspec.json.decode({plan!r}, type=Plan), Work(0, 4))\n"
     )
-    plan = msgspec.json.encode(
-        msgspec.structs.replace(PLAN, oracles=("manual", f"{hostile_oracles.__name__}:Spins"))
-    )
-    code = code.replace(
-        "import test_plan\n", "import msgspec\nfrom reference.campaign import Plan\n"
-    )
-    code = code.replace("test_plan.PLAN", f"msgspec.json.decode({plan!r}, type=Plan)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
