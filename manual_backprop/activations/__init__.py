@@ -9,7 +9,7 @@
 All are NumPy ufuncs in a straight line, so that a leading axis broadcasts through and `x` may be
 complex in `forward` (the complex step). Where the textbook's form loses digits, in the tails or
 near zero, the form that keeps them is used and the docstring says why: value and slope are right
-to a few units in the last place on the whole line.
+to a few units in the last place on the whole line, but for gelu_tanh's far tail, as it says.
 """
 
 from manual_backprop.activations import exponential, gated, piecewise, rowwise, sigmoid

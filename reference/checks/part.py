@@ -249,15 +249,27 @@ def _judge(cases: list[Case]) -> dict[str, int]:
         proven += screened.passed
         found = judge(case.problem, answers, screened=screened, subject="yours")
         counts["the proven gradient"] += 1
+        if found.kind == "CONVENTION":
+            case.verdict = "convention" if _apart(answers) else "right"
         if "yours" not in found.who:
             continue
-        case.verdict = {"DEVIATES": "wrong", "PRECISION": "precision"}.get(found.kind, "convention")
+        case.verdict = {"DEVIATES": "wrong", "PRECISION": "precision"}.get(found.kind, "right")
         finding = next(
             (f for f in found.findings if f.oracle == "yours" and f.strength is None), None
         )
         if finding is not None and finding.entry is not None and found.certificate is not None:
             case.worst = _worst(case, finding, found.certificate)
     return counts
+
+
+def _apart(answers: Mapping[str, Answer]) -> bool:
+    """Say whether yours differs from every other answer; they may differ among themselves."""
+    yours = answers["yours"].gradients
+    return all(
+        any(not same_to_rounding(value, other.gradients[name]) for name, value in yours.items())
+        for who, other in answers.items()
+        if who != "yours"
+    )
 
 
 def _worst(case: Case, finding: Any, certificate: Any) -> Worst | None:

@@ -304,3 +304,17 @@ def test_yours_is_on_trial_and_excused_nothing(wrong: float) -> None:
     case = Case("0:0", problem, Answer("yours", trace.loss, gradients))
     _judge([case])
     assert case.verdict == ("right" if wrong == 1.0 else "wrong")
+
+
+def test_another_slope_on_a_kink_is_right_and_remarked() -> None:
+    """relu' = 1 at 0 is admissible; that nobody else chose it is worth a word."""
+    source = (
+        "import numpy as np\n"
+        "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
+        "def relu_backward(dout, cache):\n    return dout * (cache {} 0)\n"
+    )
+    remark = "on a kink it chose another slope than the references"
+    (part,) = inside(source.format(">="), problems=40).parts
+    assert not part.wrong and any(remark in said for said in part.remarks), part.remarks
+    (part,) = inside(source.format(">"), problems=40).parts
+    assert not part.wrong and not part.remarks

@@ -1,7 +1,9 @@
 """Problems: pure in (seed, index), every cell met, no hiding place in the default draws."""
 
 import hashlib
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, check_problem
 from manual_backprop.spec import InvalidInput
 from reference import strategies
+from reference.oracles.certified import certify
 from reference.problems import (
     DTYPES,
     REGIMES,
@@ -99,21 +102,54 @@ def test_default_draws_avoid_hiding_places() -> None:
         assert all(a != b for a, b in pairwise(widths))
 
 
-@pytest.mark.parametrize("regime", REGIMES)
-def test_each_regime_draws_what_it_says(regime: str) -> None:
+def weight_of(problem: Problem) -> np.ndarray:
+    return np.asarray(problem.parameters["layers.0.weight"])
+
+
+def share(problems: list[Problem], holds: Callable[[Problem], Any]) -> float:
+    return sum(bool(holds(problem)) for problem in problems) / len(problems)
+
+
+def meets_a_kink(problem: Problem) -> bool:
+    return bool(certify(problem).ties)
+
+
+# What a regime says of itself, and what the ordinary one is not.
+SAYS: dict[str, Callable[[list[Problem]], bool]] = {
+    "ordinary": lambda ps: (
+        share(ps, lambda p: 1e-3 < np.abs(p.x).max() < 1e3) == 1
+        and share(ps[:40], meets_a_kink) < 0.1
+    ),
+    "lattice": lambda ps: share(ps, lambda p: (2 * p.x == np.rint(2 * p.x)).all()) == 1,
+    "kink": lambda ps: (
+        share(ps, lambda p: (2 * p.x == np.rint(2 * p.x)).all()) < 0.1
+        and share(ps[:80], meets_a_kink) > 0.15
+    ),
+    "saturated": lambda ps: np.median([np.abs(weight_of(p)).max() for p in ps]) > 10,
+    "tiny": lambda ps: np.median([np.abs(p.x).max() for p in ps]) < 1e-6,
+    "huge": lambda ps: max(np.abs(p.x).max() for p in ps) > 2.0**40,
+    "subnormal": lambda ps: share(ps, lambda p: (np.abs(p.x) < 100 * TINY).all()) == 1,
+    "ill_conditioned": lambda ps: np.median([np.linalg.cond(weight_of(p)) for p in ps]) > 1e3,
+    "repeated_rows": lambda ps: share(ps, lambda p: (p.x == p.x[0]).all()) == 1,
+    "special": lambda ps: (
+        share(ps, lambda p: p.batch == 1) > 0
+        and share(ps, lambda p: max(p.network.widths) == 1) > 0
+    ),
+}
+TINY = float(np.finfo(float).tiny)  # of the normal numbers
+
+
+def drawn_of(regime: str) -> list[Problem]:
     selection = Selection(regimes=(regime,), dtypes=("float64",))
-    problems = [draw(3, i).problem for i in selection.indices(200)]
-    if regime == "lattice":
-        assert all((2 * p.x == np.rint(2 * p.x)).all() for p in problems)
-    if regime == "subnormal":
-        assert all((np.abs(p.x) < 100 * np.finfo(float).tiny).all() for p in problems)
-    if regime == "repeated_rows":
-        assert all((p.x == p.x[0]).all() for p in problems)
-    if regime == "special":
-        assert any(p.batch == 1 for p in problems)
-        assert any(max(p.network.widths) == 1 for p in problems)
-    if regime == "huge":
-        assert max(np.abs(p.x).max() for p in problems) > 2.0**40
+    return [draw(3, i).problem for i in selection.indices(200)]
+
+
+def test_each_regime_draws_what_it_says_and_ordinary_does_not() -> None:
+    assert SAYS.keys() == REGIMES.keys()
+    ordinary = drawn_of("ordinary")
+    for regime, says in SAYS.items():
+        assert says(drawn_of(regime)), regime
+        assert says(ordinary) == (regime == "ordinary"), regime
 
 
 def test_the_kink_regime_lands_on_kinks() -> None:
