@@ -122,8 +122,8 @@ SAYS: dict[str, Callable[[list[Problem]], bool]] = {
     ),
     "lattice": lambda ps: share(ps, lambda p: (2 * p.x == np.rint(2 * p.x)).all()) == 1,
     "kink": lambda ps: (
-        share(ps, lambda p: (2 * p.x == np.rint(2 * p.x)).all()) < 0.1
-        and share(ps[:80], meets_a_kink) > 0.15
+        share(ps, lambda p: (2 * p.x == np.rint(2 * p.x)).all()) < 0.9
+        and share(ps[:80], meets_a_kink) > 0.3
     ),
     "saturated": lambda ps: np.median([np.abs(weight_of(p)).max() for p in ps]) > 10,
     "tiny": lambda ps: np.median([np.abs(p.x).max() for p in ps]) < 1e-6,
