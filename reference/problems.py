@@ -54,11 +54,7 @@ class Selection:
             "dtype": (self.dtypes, DTYPES),
         }
         for argument, (given, valid) in known.items():
-            for name in given:
-                if name not in valid:
-                    raise InvalidInput(
-                        f"{argument}={name!r} is unknown; expected one of: {', '.join(valid)}"
-                    )
+            check_names(argument, given, valid)
 
     def index(self, position: int) -> int:
         """Return the index of the problem at `position` (0, 1, 2…) within this selection."""
@@ -79,6 +75,16 @@ class Selection:
             for i in range(number_of_cells())
             if all(not names or part in names for part, names in zip(cell(i), wanted, strict=True))
         ]
+
+
+def check_names(argument: str, given: Sequence[str], valid: Sequence[str]) -> None:
+    """Raise InvalidInput unless every name is a known one; a single text is no list of names."""
+    for name in [given] if isinstance(given, str) else given:
+        if name not in valid:
+            known = ", ".join(valid)
+            raise InvalidInput(f"{argument}={name!r} is unknown; expected one of: {known}")
+    if isinstance(given, str):
+        raise InvalidInput(f"{argument}={given!r}: expected a tuple of names, as ({given!r},)")
 
 
 def number_of_cells() -> int:
@@ -103,8 +109,8 @@ def cell(index: int) -> Cell:
 
 def check_seed(seed: int, name: str = "seed") -> None:
     """Raise InvalidInput unless the stream of a problem can be keyed by this number."""
-    if not 0 <= seed < 2**64:
-        raise InvalidInput(f"{name}={seed}: expected an integer from 0 to 2**64 − 1")
+    if type(seed) is not int or not 0 <= seed < 2**64:
+        raise InvalidInput(f"{name}={seed!r}: expected an integer from 0 to 2**64 − 1")
 
 
 def draw(seed: int, index: int) -> Drawn:

@@ -1,10 +1,13 @@
-"""The same problems as public Hypothesis strategies: what fails shrinks to readable numbers.
+"""Problems as public Hypothesis strategies: what fails shrinks to readable numbers.
 
 from hypothesis import given
 from reference.strategies import problems
 
 @given(problems(regimes=("lattice",)))
 def test_my_backward(problem): ...
+
+The structures are those of `problems.draw`, and so are the regimes but for ill_conditioned and
+special, whose numbers depend on each other, which leaves nothing to shrink.
 """
 
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.spec import FloatArray, Loss, Operation
 from reference.drawing.draft import outputs_for
 from reference.drawing.kinks import kinks
-from reference.problems import DTYPES
+from reference.problems import DTYPES, check_names
 
 REGIMES: tuple[str, ...] = (
     "ordinary", "lattice", "kink", "saturated", "tiny", "huge", "subnormal", "repeated_rows",
@@ -111,6 +114,8 @@ def problems(
     max_batch: int = 4,
 ) -> Problem:
     """Return a problem; every array is drawn by Hypothesis, so that a failure shrinks."""
+    check_names("regime", regimes, REGIMES)
+    check_names("dtype", dtypes, DTYPES)
     net = draw(networks() if network is None else network)
     dtype, regime = draw(st.sampled_from(list(dtypes))), draw(st.sampled_from(list(regimes)))
     batch = draw(st.integers(2, max_batch))

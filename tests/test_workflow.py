@@ -1,10 +1,11 @@
-"""The workflow in the README: its YAML, the commands it runs and the files that it hands on."""
+"""The README: its workflow (YAML, commands, files that it hands on) and its example."""
 
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from examplereport import example_records
@@ -90,3 +91,11 @@ def test_it_installs_what_the_readme_says() -> None:
     named = install[install.index("-c") + 1]
     setup = [s["with"] for job in workflow()["jobs"].values() for s in job["steps"] if "with" in s]
     assert (ROOT / named).is_file() and named in [w.get("cache-dependency-path") for w in setup]
+
+
+def test_the_library_s_example_runs_as_printed() -> None:
+    (text,) = re.findall(r"^```python\n(import numpy.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(text, names)
+    assert names["gradients"]["layers.0.weight"].shape == (2, 3)
+    assert np.isfinite(names["trace"].loss)

@@ -13,7 +13,6 @@ from manual_backprop.spec import FloatArray, Parameter, activation
 
 # Klambauer et al., 2017: the fixed point of mean 0 and variance 1 under selu.
 SCALE = 1.0507009873554804934193349852946
-ALPHA = 1.6732632423543772848170429916717
 SCALE_ALPHA = 1.7580993408473768599402175208123
 
 

@@ -22,8 +22,6 @@ from flint import arb, ctx, fmpq
 Ball = Any
 """An `arb`; python-flint carries no types."""
 
-UNDEFINED: Ball = arb("nan")
-
 
 @contextmanager
 def precision(bits: int) -> Iterator[None]:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 Extended = np.longdouble
-Reals = npt.NDArray[Any]
 
 EXTENDED = np.finfo(Extended).nmant >= 63
 """Whether long doubles are longer than doubles here; where not, balls do all the work."""

@@ -15,7 +15,6 @@ from reference.trials.accuracy import measure
 from reports.book import AccuracyRow, KinkRow
 from reports.records import Accuracy
 
-DTYPES = ("float64", "float32")
 _POINTS = 240
 _TARGETS: Mapping[str, float] = {"real": 0.25, "unit": 0.25, "sign": -1.0, "count": 2.0}
 

@@ -31,9 +31,9 @@ from reference.conventions.pointwise import (
 from reference.conventions.situations import SWEEP, Situations, situations
 from reference.judge import CUSTOMARY, allowed_alone
 from reference.oracles import load
+from reference.problems import DTYPES
 from reports.records import Convention
 
-DTYPES = ("float64", "float32")
 FOLDER = Path(__file__).parent / "ledgers"
 Quantity = Literal["value", "slope"]
 

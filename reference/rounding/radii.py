@@ -45,8 +45,8 @@ class Rounding:
     """A model of rounding: how many ulps an operation may err, of what, and what underflows to 0.
 
     tight: `ulps` of the value and of the slope. customary: value to ulps · max(|f(x)|,
-    min(|x|, 1)), slope to ulps · max(|f'|, 1, |x|), which is lost when a slope is taken from the
-    rounded output (1 - y², p - 1) and, in x σ(x) and its like, when that is multiplied by x.
+    min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)), which is lost when a slope is
+    taken from the rounded output (1 - y², p - 1) and, in x σ(x), when that is multiplied by x.
     flush: numbers below the normal range may become 0. probable: errors are taken to be
     independent, so that they add up as a random walk does; no bound, but what is to be expected.
     """

@@ -177,11 +177,11 @@ class Worker:
                     self._replies.put(None)  # something it began holds its end of the pipe open
                 if silent > self._allowed(request, problems, mark, patient):
                     self._end()
-                    raise self._failed(HANGS, mark, request) from None
+                    raise self._failed(HANGS, mark) from None
                 continue
             silent += min(time.monotonic() - before, 2 * TICK)
             if content is None:
-                raise self._failed(self._ended(process), mark, request)
+                raise self._failed(self._ended(process), mark)
             if mark.first:
                 self.pace.first(mark.first, silent)
             else:
@@ -211,7 +211,7 @@ class Worker:
             return self.pace.patient(mark.first or mark.oracle)
         return self.pace.allowed(problems, mark.first)
 
-    def _failed(self, reason: str, mark: Mark, request: Request) -> Exception:
+    def _failed(self, reason: str, mark: Mark) -> Exception:
         if self._stopped:
             return Stopped()
         return Failed(reason, mark.oracle, mark.position)
@@ -221,7 +221,7 @@ class Worker:
             raise InvalidInput(failure.message)
         self._end()
         if failure.kind == "MemoryError":
-            raise self._failed("out of memory", mark, request)
+            raise self._failed("out of memory", mark)
         # Neither the input's nor an oracle's: ours. It is to be seen, not to be recorded.
         raise RuntimeError(f"{failure.kind} in a worker: {failure.message}")
 

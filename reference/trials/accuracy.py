@@ -15,9 +15,9 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, Loss
 from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, Said, ask, prove
 from reference.judge import OUTSIDE_BY_CHANCE, TIGHT, allowed_alone
+from reference.problems import DTYPES
 from reports.records import Accuracy
 
-DTYPES = ("float64", "float32")
 Quantity = Literal["value", "slope"]
 _CURVE = np.linspace(-12, 12, 193)
 

@@ -145,8 +145,8 @@ def _planted_twice(
         p, q = pairs[len(found) % len(pairs)]
         evidence = _spoilt(problem, {p: first, q: second}, steps)
         # Both have to show, each beside the other: what the other hides cannot be found.
-        if all(_shows(evidence, place, entry, {p: first, q: second}, steps)
-               for place, entry in ((p, first), (q, second))):  # fmt: skip
+        if all(_shows(evidence, place, {p: first, q: second}, steps)
+               for place in (p, q)):  # fmt: skip
             found.append(evidence)
         if len(found) == count:
             break
@@ -154,7 +154,7 @@ def _planted_twice(
 
 
 def _shows(
-    evidence: Evidence, place: Place, entry: Mistake, all_of_them: dict[Place, Mistake], steps: bool
+    evidence: Evidence, place: Place, all_of_them: dict[Place, Mistake], steps: bool
 ) -> bool:
     others = {p: m for p, m in all_of_them.items() if p != place}
     without = _spoilt(evidence.problem, others, steps).gradients

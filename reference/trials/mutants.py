@@ -80,7 +80,7 @@ def mutate(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., An
     nodes = [n for statement in definition.body[1:] for n in ast.walk(statement)]
     for position, node in enumerate(nodes):
         for text, changed in _changes(node):
-            mutated = _replaced(tree, definition, position, changed)
+            mutated = _replaced(tree, position, changed)
             yield f"line {node.lineno}: {text}", _compiled(mutated, function)  # type: ignore[attr-defined]
 
 
@@ -119,9 +119,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield said(value)
 
 
-def _replaced(
-    tree: ast.Module, definition: ast.FunctionDef, position: int, changed: ast.AST
-) -> ast.Module:
+def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:
     """Return a copy of the tree with the node at one position changed."""
     copied = copy.deepcopy(tree)
     body = copied.body[0]
