@@ -45,8 +45,14 @@ HOSTILE = (
     "-0",
     "1e999",
     "9" * 400,
+    "9" * 5000,
+    "0:" + "9" * 5000,
     "\N{DEVANAGARI DIGIT ONE}",
 )
+ORACLES = (
+    "os:path", "os:getcwd", ":X", ".foo:X", "numpy:array", "builtins:list", "builtins:object",
+    "nowhere:X", "json:tool", "a:b:c", ":",
+)  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 2**64, -(2**70), 1e308, float("inf"), float("nan"), "", [], {}, [[]],
     {"": {}}, *HOSTILE[:8],
@@ -170,10 +176,19 @@ def _store(folder: Path) -> bytes:
 def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
     """Give every option of every quick command hostile values, through the command line's door."""
     from reference import cli
+    from reference.oracles import load
+    from reference.running import report
+
+    def nothing_is_run(plan: Any, out: Path, **_: Any) -> None:
+        """What a run does before its first block: the blocks are listed, the oracles loaded."""
+        plan.blocks()
+        load(plan.oracles)
+        raise InvalidInput(f"out={str(out)!r}: nothing is run here")
 
     options = {
         "report": ("--problems", "--seed", "--dtype", "--activation", "--loss", "--regime",
-                   "--oracle", "--arbiter-share", "--workers", "--scheduler", "--out"),
+                   "--oracle", "--arbiter-share", "--per-kind", "--workers", "--scheduler",
+                   "--out"),
         "show": ("",),
         "diff": ("",),
         "bench": ("",),
@@ -183,15 +198,19 @@ def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
     none = 0
     for i in range(count):
         command = chance.choice(list(options))
-        option, value = chance.choice(options[command]), chance.choice(HOSTILE)
+        option = chance.choice(options[command])
+        value = chance.choice(
+            ORACLES if option == "--oracle" and chance.random() < 0.5 else HOSTILE
+        )
         if option in ("--out", "--scheduler") and "\x00" not in value and len(value) < 200:
             value = f"{value}\x00"  # a folder of that name would be made, and a run begun
         arguments = [command, *([option] if option else []), value.replace("\ud800", "?")]
-        if command == "report":
-            arguments += ["--problems", "0"]  # whatever else is asked, nothing is run
+        if option == "--oracle":
+            arguments += ["--oracle", "manual"]
         if command == "diff":
             arguments += [value.replace("\ud800", "?")]
-        none += _one_command(f"options {i}: {[a[:80] for a in arguments]}", arguments, cli)
+        with mock.patch.object(report, "report", nothing_is_run):
+            none += _one_command(f"options {i}: {[a[:80] for a in arguments]}", arguments, cli)
     del folder
     return count, none
 
