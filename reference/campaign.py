@@ -7,6 +7,7 @@ no byte.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from sys import intern
 
 import msgspec
 
@@ -337,7 +338,8 @@ class CellCounter:
         _add_counts(self.verdicts, {outcome.verdict: 1})
         _add_counts(self.histogram, {decade(outcome.scaled): 1})
         if (-outcome.scaled, outcome.index) < (-self.worst.scaled, self.worst.index):
-            self.worst = outcome
+            tensor, between = intern(outcome.tensor), intern(outcome.between)
+            self.worst = Outcome(outcome.index, "", outcome.scaled, tensor, between)
 
 
 class KindCounter:
@@ -357,6 +359,8 @@ class KindCounter:
 
 def _add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
     for key, count in counts.items():
+        # One text for thousands of counters: each result brings its own copies along.
+        key = intern(key)
         total[key] = total.get(key, 0) + count
 
 

@@ -62,10 +62,10 @@ def write_report(
     path = _path(folder)
     with _readable_errors(path):
         _refuse_foreign(path)
-        content = b"".join(encode_all(records))
+        lines = list(encode_all(records))
         # Pages are made from what a reader of the file will see, not from what is in memory.
-        summary = Summary(decode_all(content.splitlines()))
-        _replace(path, {RECORDS: content, **_pages(summary, timing), MARKER: MARKER_TEXT.encode()})
+        summary = Summary(decode_all(lines))
+        _replace(path, {RECORDS: lines, **_pages(summary, timing), MARKER: MARKER_TEXT.encode()})
     return summary
 
 
@@ -100,10 +100,11 @@ def write_check(
         for name in scripts:
             if name not in earlier and (path / name).exists():
                 raise ReportError(f"{_show(path / name)}: no earlier check wrote it; move it away")
-        content = b"".join(encode_all(records))
-        pages = _pages(Summary(decode_all(content.splitlines())), None)
-        files = {RECORDS: content, **pages, MARKER: MARKER_TEXT.encode(), CHECK: found.encode()}
-        _replace(path, files | {name: script.encode() for name, script in scripts.items()})
+        lines = list(encode_all(records))
+        pages = _pages(Summary(decode_all(lines)), None)
+        files = {**pages, MARKER: MARKER_TEXT.encode(), CHECK: found.encode()}
+        files |= {name: script.encode() for name, script in scripts.items()}
+        _replace(path, {RECORDS: lines, **files})
         for name in earlier - set(scripts):
             (path / name).unlink(missing_ok=True)
 
@@ -255,7 +256,7 @@ def _refuse_others(path: Path) -> None:
         )
 
 
-def _replace(path: Path, files: Mapping[str, bytes]) -> None:
+def _replace(path: Path, files: Mapping[str, bytes | list[bytes]]) -> None:
     """Write all files to a temporary folder beside the target, then put each in place in one step.
 
     An existing folder may be a mount of its own, so its temporary folder is inside it.
@@ -266,7 +267,7 @@ def _replace(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         for name, content in files.items():
             with (temporary / name).open("wb") as file:
-                file.write(content)
+                file.writelines(content if isinstance(content, list) else [content])
                 file.flush()
                 os.fsync(file.fileno())
         if path.exists():

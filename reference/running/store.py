@@ -43,6 +43,7 @@ class Store:
         self._base = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
         # The lock is taken by the first write and kept until the connection closes or dies.
         self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._base.execute("PRAGMA cache_size = -256")  # kB; blocks are read once, if ever
         self._base.execute("PRAGMA synchronous = FULL")  # a power cut costs no finished block
         self._base.execute("BEGIN EXCLUSIVE")
         for statement in _SCHEMA.split(";"):

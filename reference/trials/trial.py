@@ -244,6 +244,17 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
         text="Any slope between the one-sided ones is admissible: a wrong choice at a kink that "
         "lies between them is called a convention.",
     )
+    yield Limit(
+        title="Where every framework has lost all digits",
+        text="Whoever is no further off than a hundred times the better framework is right by "
+        "custom. Where both frameworks return 0 for a tiny gradient, that is no bound: a factor of "
+        "2 or a sign is called PRECISION there. In other problems it shows.",
+    )
+    yield Limit(
+        title="Beyond the range",
+        text="Once a number on the way leaves the range of its type, or the truth is no number "
+        "(log 0), nothing is held against an answer behind it, not even a finite one.",
+    )
 
 
 def passed(records: Sequence[Record]) -> bool:
