@@ -44,6 +44,13 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (("explain", "002", "--html", "/proc/a.html"), "/proc/a.html: "),
         (("bench", "--picture", "a.txt"), "picture='a.txt': expected a name that ends in .svg"),
         (("report", "--resume", "--fresh"), "expected one"),
+        (("report", "--oracle", "manual", "--oracle", "os:path"), "oracle='os:path' cannot"),
+        (("report", "--oracle", "manual", "--oracle", "builtins:list"), "no method unavailable"),
+        (("report", "--per-kind", "9" * 30), "per_kind=999"),
+        (("report", "--problems", "9" * 12), "expected 1 to 1,000,000,000"),
+        (("show", "0:" + "9" * 5000), "SEED:INDEX"),
+        (("check", ":x"), "expected FILE.py, FILE.py:name or module:name"),
+        (("check", ""), "expected FILE.py, FILE.py:name or module:name"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: str) -> None:

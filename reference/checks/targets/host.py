@@ -117,6 +117,8 @@ def load(target: str) -> tuple[dict[str, Any], str]:
         sys.modules.setdefault(spec.name, module)
         spec.loader.exec_module(module)
     else:
+        if not all(part.isidentifier() for part in path.split(".")):
+            raise InvalidInput(f"TARGET={target!r}: expected FILE.py, FILE.py:name or module:name")
         sys.path.insert(0, "")
         try:
             module = importlib.import_module(path)
