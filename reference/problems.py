@@ -5,8 +5,8 @@ meets the cells evenly; a counter-based stream keyed by (seed, index) decides ev
 Structure is drawn first, then the values, as their regime says.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -146,3 +146,22 @@ def arrays_of(problem: Problem) -> dict[str, npt.NDArray[Any]]:
     if problem.weights is not None:
         arrays["weights"] = problem.weights
     return {**arrays, **problem.arrays}
+
+
+def with_arrays(
+    problem: Problem, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> Problem:
+    """Return the problem with each of its arrays changed."""
+    return replace(
+        problem,
+        parameters={name: change(value) for name, value in problem.parameters.items()},
+        x=change(problem.x),
+        targets=change(problem.targets),
+        weights=None if problem.weights is None else change(problem.weights),
+        arrays={name: change(value) for name, value in problem.arrays.items()},
+    )
+
+
+def in_dtype(problem: Problem, dtype: npt.DTypeLike) -> Problem:
+    """Return the same problem in another floating type; labels stay as they are."""
+    return with_arrays(problem, lambda a: a.astype(dtype) if a.dtype.kind == "f" else a)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from manual_backprop.network import Problem
 from reference.oracles import Answer, Oracle, Status, readable
+from reference.problems import with_arrays
 
 _NUMBERS = "biufc"  # the kinds of dtype that can be compared
 
@@ -33,11 +34,11 @@ class Stranger:
 
     def answer(self, problem: Problem) -> Answer:
         """Answer one problem."""
-        return self._read(self._oracle.answer(_sealed(problem)), problem)
+        return self._read(self._oracle.answer(with_arrays(problem, _sealed)), problem)
 
     def answers(self, problems: Sequence[Problem]) -> list[Answer]:
         """Answer a block; what is no list of as many answers is an error."""
-        given: Any = self._oracle.answers([_sealed(problem) for problem in problems])
+        given: Any = self._oracle.answers([with_arrays(problem, _sealed) for problem in problems])
         if not isinstance(given, list) or len(given) != len(problems):
             many = f"a list of {len(given)}" if isinstance(given, list) else _kind(given)
             raise TypeError(f"answers: {many}, expected a list of {len(problems)} Answers")
@@ -63,22 +64,11 @@ class Stranger:
         return dataclasses.replace(given, oracle=self.name, loss=loss, reason=reason)
 
 
-def _sealed(problem: Problem) -> Problem:
-    """Return the problem with arrays that cannot be written to: all sides are asked the same."""
-
-    def seal(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        view = array.view()
-        view.flags.writeable = False
-        return view
-
-    return dataclasses.replace(
-        problem,
-        parameters={name: seal(value) for name, value in problem.parameters.items()},
-        x=seal(problem.x),
-        targets=seal(problem.targets),
-        weights=None if problem.weights is None else seal(problem.weights),
-        arrays={name: seal(value) for name, value in problem.arrays.items()},
-    )
+def _sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array as one that cannot be written to: all sides are asked the same."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _kind(value: object) -> str:

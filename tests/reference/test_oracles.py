@@ -23,7 +23,7 @@ from reference.oracles.complex_step import ComplexStep
 from reference.oracles.jax_grad import JaxGrad, registered
 from reference.oracles.jax_padded import SIZES
 from reference.oracles.torch_autograd import TorchAutograd
-from reference.problems import Selection, cell, draw, number_of_cells
+from reference.problems import Selection, cell, draw, number_of_cells, with_arrays
 from reference.strategies import problems
 
 # The other profiles run long: 300 networks compiled one by one take minutes.
@@ -250,14 +250,7 @@ def test_the_layout_of_an_array_changes_nothing(
     oracle: Any, layout: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     for problem in some_problems(6):
-        other = replace(
-            problem,
-            parameters={name: layout(value) for name, value in problem.parameters.items()},
-            x=layout(problem.x),
-            targets=layout(problem.targets),
-            weights=None if problem.weights is None else layout(problem.weights),
-            arrays={name: layout(value) for name, value in problem.arrays.items()},
-        )
+        other = with_arrays(problem, layout)
         one, two = oracle.answer(problem), oracle.answer(other)
         if oracle.name == "complex_step":  # NumPy's own sums follow the layout
             # Under names of their own: a witness is not screened.

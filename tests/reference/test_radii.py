@@ -15,7 +15,7 @@ from reference.drawing.regimes import REGIMES
 from reference.judge import TIGHT, ULPS
 from reference.oracles.certified import certify
 from reference.oracles.manual import Manual
-from reference.problems import Selection, draw
+from reference.problems import Selection, draw, in_dtype
 from reference.rounding.radii import radii
 
 PROBLEMS, WALKS = 48, 24
@@ -83,25 +83,12 @@ class Walk:
         return self.product(da[:, None, :], jacobian, z.shape[1] + 2)[:, 0, :]
 
 
-def in_doubles(problem: Problem) -> Problem:
-    """The same numbers, float32's, as float64."""
-    targets = problem.targets
-    return Problem(
-        problem.network,
-        {name: value.astype(float) for name, value in problem.parameters.items()},
-        problem.x.astype(float),
-        targets.astype(float) if targets.dtype.kind == "f" else targets,
-        None if problem.weights is None else problem.weights.astype(float),
-        {name: value.astype(float) for name, value in problem.arrays.items()},
-    )
-
-
 def reached(problem: Problem, seed: int) -> dict[str, float]:
     """How far the walks come, in radii, for each tensor."""
     certificate = certify(problem)
     found = radii(certificate, TIGHT).radius
     widest: dict[str, float] = dict.fromkeys(certificate.leaves, 0.0)
-    exact = in_doubles(problem)
+    exact = in_dtype(problem, float)
     with np.errstate(all="ignore"):
         for walk in range(WALKS):
             for name, value in Walk(seed + walk).cotangents(exact):

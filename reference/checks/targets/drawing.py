@@ -5,7 +5,6 @@ that are not zero), save for every fifth problem, which goes into one on purpose
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,6 +15,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem, Reduction
 from manual_backprop.spec import Domain, FloatArray, InvalidInput, Loss, TargetKind
 from reference.drawing.draft import fits
+from reference.problems import in_dtype
 
 Regime = Literal["ordinary", "lattice", "one sample", "one unit", "square"]
 _REGIMES: tuple[Regime, ...] = (
@@ -41,23 +41,7 @@ def draw(part: Mapping[str, Any], seed: int, index: int, reduction: str = "mean"
             problem = maker.loss(part["operation"], part["parameters"], reduction, targets)
         case _:
             problem = maker.network(part["accepts"])
-    return as_dtype(problem, dtype)
-
-
-def as_dtype(problem: Problem, dtype: np.dtype[Any]) -> Problem:
-    """Return the same problem in another dtype."""
-
-    def cast_(a: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return a.astype(dtype) if a.dtype.kind == "f" else a
-
-    return replace(
-        problem,
-        parameters={k: cast_(v) for k, v in problem.parameters.items()},
-        x=cast_(problem.x),
-        targets=cast_(problem.targets),
-        weights=None if problem.weights is None else cast_(problem.weights),
-        arrays={k: cast_(v) for k, v in problem.arrays.items()},
-    )
+    return in_dtype(problem, dtype)
 
 
 def takes(accepts: Mapping[str, Any], problem: Problem) -> bool:
