@@ -131,7 +131,8 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
         left = _remaining(e, spoilt) if exact and not state.unexplained else 0.0
         depth = len(e.problem.network.layers)
         seen = [*state.unexplained, *(p.tensor(depth) for p in spoilt)]
-        firsts[id(e)] = min(seen, key=_natural)
+        if seen:
+            firsts[id(e)] = min(seen, key=_natural)
         for place, mistake in spoilt.items():
             places[mistake.name][place.tensor(depth)] += 1
             remaining[mistake.name] = max(remaining[mistake.name], left)

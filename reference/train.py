@@ -33,6 +33,10 @@ Floats = npt.NDArray[np.float64]
 Parameters = Mapping[str, FloatArray]
 
 
+MOST_STEPS = 1_000_000
+"""Steps of a training, whose losses are kept."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What is learnt: a network, data split in two, the size of a batch, an optimiser, steps."""
@@ -85,8 +89,8 @@ def train(
     """Train a task three times from one start; steps and learning rate are its own unless given."""
     if dtype not in ("float32", "float64"):
         raise InvalidInput(f"dtype={dtype!r}: expected float32 or float64")
-    if steps is not None and steps < 1:
-        raise InvalidInput(f"steps={steps}: expected at least 1")
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        raise InvalidInput(f"steps={steps}: expected 1 to {MOST_STEPS:,}")
     check_seed(seed)
     task = load(name, dtype)
     task = task if steps is None else replace(task, steps=steps)

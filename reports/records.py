@@ -9,6 +9,7 @@ JSON lacks, are written as the strings "nan", "inf" and "-inf" and read back as 
 import json
 import math
 from collections.abc import Iterable, Iterator
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -117,9 +118,13 @@ class Enclosure(Record, frozen=True):
 
     @property
     def brief(self) -> str:
-        """The lower end in a sentence: some 20 digits, the exponent never cut."""
-        mantissa, e, exponent = self.low.partition("e")
-        return mantissa[:22] + e + exponent[:12]
+        """The lower end in a sentence: 20 digits, and how large it is."""
+        if len(self.low) > 100:  # none of ours
+            return f"{self.low[:22]}…"
+        try:
+            return f"{Decimal(self.low):.20g}"
+        except InvalidOperation:
+            return self.low
 
 
 class Kink(Record, frozen=True):

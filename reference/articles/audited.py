@@ -89,7 +89,7 @@ def load(target: str) -> Article:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidInput(f"article={target!r}: {type(error).__name__}: {error}") from error
     found = getattr(module, "ARTICLE", None)
     if not isinstance(found, Article):

@@ -26,6 +26,10 @@ def problem_article(address: str) -> Article:
     return article_of(drawn.problem, title)
 
 
+WIDEST = 64
+"""Units in a layer of a network that is to be read."""
+
+
 def network_article(text: str) -> Article:
     """Return a network such as "2-3-1", "2-3-1:relu" or "2-3-1:tanh:mse" with small numbers."""
     shape, _, rest = text.partition(":")
@@ -34,6 +38,8 @@ def network_article(text: str) -> Article:
         widths = [int(width) for width in shape.split("-")]
     except ValueError:
         raise InvalidInput(f"network={text!r}: expected widths such as 2-3-1") from None
+    if max(widths) > WIDEST:
+        raise InvalidInput(f"network={text!r}: expected widths of at most {WIDEST}")
     if len(widths) < 2:
         raise InvalidInput(f"network={text!r}: expected an input and at least one layer")
     hidden = [Layer(width, ACTIVATIONS[activation or "tanh"].name) for width in widths[1:-1]]

@@ -41,6 +41,7 @@ class Case:
     answer: Answer
     verdict: str = ""
     worst: Worst | None = None
+    wrong: set[str] = field(default_factory=set)  # the tensors that are
 
 
 @dataclass
@@ -171,8 +172,13 @@ def check_part(
     lost = sum(c.verdict == "precision" for c in cases)
     if lost:
         bench.remark(f"digits are lost that a stabler form keeps, in {lost} problems")
-    if wrong and all(c.worst is not None and c.worst.tensor == "loss" for c in wrong):
+    if wrong and all(c.wrong == {"loss"} for c in wrong):
         bench.remark("only the value of the loss is wrong; its gradients are right")
+    if part.get("beside"):
+        bench.remark(
+            f"not checked, of no operation's name: {', '.join(part['beside'])}; "
+            "--like or like = '…' says which it is meant to be"
+        )
     evidence = [Evidence(c.problem, _known(bench, c)) for c in wrong]
     diagnosis = diagnose(evidence) if wrong else None
     shrunk, script = (None, None) if not wrong else _smallest(bench, wrong)
@@ -254,9 +260,9 @@ def _judge(cases: list[Case]) -> dict[str, int]:
         if "yours" not in found.who:
             continue
         case.verdict = {"DEVIATES": "wrong", "PRECISION": "precision"}.get(found.kind, "right")
-        finding = next(
-            (f for f in found.findings if f.oracle == "yours" and f.strength is None), None
-        )
+        outside = [f for f in found.findings if f.oracle == "yours" and f.strength is None]
+        case.wrong = {f.tensor for f in outside}
+        finding = next(iter(outside), None)
         if finding is not None and finding.entry is not None and found.certificate is not None:
             case.worst = _worst(case, finding, found.certificate)
     return counts

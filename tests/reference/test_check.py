@@ -318,3 +318,45 @@ def test_another_slope_on_a_kink_is_right_and_remarked() -> None:
     assert not part.wrong and any(remark in said for said in part.remarks), part.remarks
     (part,) = inside(source.format(">"), problems=40).parts
     assert not part.wrong and not part.remarks
+
+
+RELU = (
+    "import numpy as np\n"
+    "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
+    "def relu_backward(dout, cache):\n    return dout * (cache > 0)\n"
+)
+
+
+def test_what_was_matched_to_nothing_is_named() -> None:
+    beside = (
+        "def tanh_forwrd(x):\n    return x, x\ndef layernrm_backward(d, c):\n    return 3 * d\n"
+    )
+    (part,) = inside(RELU + beside).parts
+    assert not part.wrong
+    (remark,) = part.remarks
+    assert remark.startswith("not checked, of no operation's name: layernrm_backward;")
+    (part,) = inside(RELU).parts
+    assert not part.remarks
+
+
+@pytest.mark.parametrize("gradient", ["2 * d", "d"])
+def test_only_the_value_is_said_to_be_wrong_where_only_the_value_is(gradient: str) -> None:
+    source = (
+        "import numpy as np\n"
+        "def mse_loss(y, t):\n"
+        "    d = 2 * (y - t) / y.size\n"
+        f"    return 1.5 * np.mean((y - t) ** 2), {gradient}\n"
+    )
+    (part,) = inside(source).parts
+    assert part.wrong
+    said = "only the value of the loss is wrong; its gradients are right" in part.remarks
+    assert said == (gradient == "d")
+
+
+def test_a_loss_that_returns_its_gradient_first_is_no_traceback() -> None:
+    (part,) = inside(
+        "import numpy as np\n"
+        "def mse_loss(y, t):\n"
+        "    return 2 * (y - t) / y.size, np.mean((y - t) ** 2)\n"
+    ).parts
+    assert not part.ok

@@ -49,6 +49,8 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (("report", "--per-kind", "9" * 30), "per_kind=999"),
         (("report", "--problems", "9" * 12), "expected 1 to 1,000,000,000"),
         (("show", "0:" + "9" * 5000), "SEED:INDEX"),
+        (("explain", "2-3000000000-1"), "expected widths of at most 64"),
+        (("train", "moons", "--steps", "9" * 14), "expected 1 to 1,000,000"),
         (("check", ":x"), "expected FILE.py, FILE.py:name or module:name"),
         (("check", ""), "expected FILE.py, FILE.py:name or module:name"),
     ],

@@ -76,6 +76,8 @@ class Found:
     parameters: Mapping[str, float] = field(default_factory=dict)
     accepts: Mapping[str, Any] = field(default_factory=dict)
     system: Any = field(default=None, repr=False)
+    beside: tuple[str, ...] = ()
+    """Names in the module that look like gradients and were matched to nothing."""
 
     def spell(self) -> dict[str, Any]:
         """Return what the checker has to know, as JSON."""
@@ -86,6 +88,7 @@ class Found:
             "operation": self.operation,
             "how": self.how,
             "parameters": dict(self.parameters),
+            "beside": list(self.beside),
             "accepts": {k: list(v) if isinstance(v, tuple | list | set) else v
                         for k, v in self.accepts.items()},
         }  # fmt: skip

@@ -8,9 +8,11 @@ import importlib
 import importlib.util
 import inspect
 import io
+import re
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,6 +86,9 @@ class Host:
         return facts, result
 
 
+_GRADIENTS = ("_backward", "_grad", "_gradient", "_prime", "_derivative")
+
+
 def recognise(names: Mapping[str, Any], like: str | None) -> list[Found]:
     """Return what a module holds, whole networks first."""
     like = _text(names.get("like")) if like is None else like
@@ -101,6 +106,10 @@ def recognise(names: Mapping[str, Any], like: str | None) -> list[Found]:
         raise InvalidInput("like='network': no function value_and_grad(network, params, x, y)")
     for form in (frameworks, pairs, classes):
         found += form.recognise(own, like, accepts)
+    words = {word for one in found for word in re.findall(r"\w+", one.what)}
+    beside = tuple(n for n in own if n.endswith(_GRADIENTS) and callable(own[n]) and n not in words)
+    if found and beside:
+        found[-1] = replace(found[-1], beside=beside)
     return found
 
 
