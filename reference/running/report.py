@@ -112,16 +112,16 @@ def report(
             store.remove()
         return summary
     except KeyboardInterrupt:
-        assert plan is not None or begun
-        words = [] if begun or plan is None else ["--fresh"] * fresh
+        if begun or plan is None:
+            words = ["manual-backprop", "report", "--resume"]
+        else:
+            words = [*shlex.split(command_of(plan)), *["--fresh"] * fresh]
         words += ["--scheduler", scheduler] if scheduler else []
-        again = "manual-backprop report --resume" if begun or plan is None else command_of(plan)
-        again = shlex.join([*shlex.split(again), *words])
         partial = None
         if plan is not None and setting is not None and tally.problems:
             with ctrl_c_waits():
                 partial = _written(out, records_of(plan, tally, setting))
-        raise Interrupted(partial, f"{again} --out {shlex.quote(str(out))}") from None
+        raise Interrupted(partial, shlex.join([*words, "--out", str(out)])) from None
     finally:
         store.close()
 
