@@ -125,7 +125,8 @@ def test_an_oracle_that_hangs_before_it_is_asked_is_named(
         worker.close()
 
 
-def test_what_a_dead_oracle_began_ends_with_it() -> None:
+def test_what_a_dead_oracle_began_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEGUN_BY", mark := f"test {os.getpid()} {time.monotonic_ns()}")
     worker = Worker()
     plan = msgspec.structs.replace(
         PLAN, oracles=("manual", f"{hostile_oracles.__name__}:LeavesAChild")
@@ -134,21 +135,21 @@ def test_what_a_dead_oracle_began_ends_with_it() -> None:
         worker.block(plan, Work(0, 4))
     finally:
         worker.close()
-    assert not orphans(), "a child of the oracle lives on"
+    assert not orphans(mark), "a child of the oracle lives on"
 
 
-def orphans() -> list[int]:
-    """The processes that run our worker's program and whose parent is gone."""
+def orphans(mark: str) -> list[int]:
+    """The processes with this mark in their environment whose parent is gone."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            command = (entry / "cmdline").read_bytes()
+            marked = mark.encode() in (entry / "environ").read_bytes()
             parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
-        if b"reference.running.child" in command and parent == 1:
+        if marked and parent == 1:
             found.append(int(entry.name))
     return found
 
