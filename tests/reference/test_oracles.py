@@ -125,20 +125,29 @@ def test_all_oracles_agree_on_most_ordinary_problems(loss: str) -> None:
 
 
 COMPLEX_STEP = 1e-6  # of the tensor: some formulas lose digits in a tail, a bug loses them all
+SMALLEST = 2.0**-20  # h times a slope below 1e-123 has few digits, however right the formula
 
 
 @given(problem=problems(regimes=("ordinary",), dtypes=("float64",)))
 def test_the_complex_step_is_ours_at_every_layer(problem: Problem) -> None:
-    """The screen leaves a witness out. Where complex arithmetic has no number, it is silent."""
+    """The screen leaves a witness out. Where complex arithmetic has no number, it is silent.
+
+    What is not near is for the arbiter: slopes cancel, and a number may round to a kink.
+    """
+    problem = with_arrays(problem, lambda v: np.where(np.abs(v) < SMALLEST, 0, v).astype(v.dtype))
     witness, manual = ALL["complex_step"].answer(problem), ALL["manual"].answer(problem)
     assert witness.gradients.keys() == manual.gradients.keys()
-    if certify(problem).ties:
-        return
+    far = {}
     for name, value in witness.gradients.items():
-        scale = np.abs(manual.gradients[name]).max(initial=0.0)
-        known = np.isfinite(value) & np.isfinite(manual.gradients[name])
-        apart = np.abs(value - manual.gradients[name])[known]
-        assert (apart <= COMPLEX_STEP * scale).all(), name
+        ours = manual.gradients[name]
+        scale = np.abs(ours).max(initial=0.0)
+        known = np.isfinite(value) & np.isfinite(ours)
+        if (np.abs(value - ours)[known] > COMPLEX_STEP * scale).any():
+            far[name] = np.where(known, value, ours)
+    if far and not certify(problem).ties:
+        heard = replace(witness, gradients={**manual.gradients, **far}, loss=manual.loss)
+        verdict = judge(problem, {"complex_step": heard})
+        assert not [f.tensor for f in verdict.findings if f.strength is None], verdict.sentence
 
 
 def test_the_complex_step_is_seldom_silent() -> None:
