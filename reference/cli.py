@@ -277,9 +277,9 @@ def book(
 
 @app.command()
 def conventions(
-    write: Annotated[bool, typer.Option("--write", help="Keep it as these versions' ledger.")] = (
-        False
-    ),
+    write: Annotated[
+        bool, typer.Option("--write", help="Keep it as the ledger of these versions.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Find out what NumPy, PyTorch and JAX answer where they may part; say what has changed."""

@@ -76,15 +76,13 @@ def build(
 
 def committed_ledger() -> list[Convention]:
     """Return the ledger of the installed versions, or nothing where none was made."""
-    from importlib import metadata
-
     from reference.conventions import ledger
 
     try:
-        path = ledger.path()
-    except metadata.PackageNotFoundError:
+        file = ledger.nearest()
+    except ImportError:  # no torch, or no jax to ask for its version
         return []
-    return ledger.read(path) if path.exists() else []
+    return ledger.read(file) if file else []
 
 
 def _chapter(

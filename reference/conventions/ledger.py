@@ -2,7 +2,11 @@
 
 A directed sweep over every operation. Each answer is held against the proven value: inside the
 ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one JSON file
-for each pair of framework versions; when a framework's answer changes, the comparison says where.
+for each pair of framework versions and vector unit; when a framework's answer changes, the
+comparison says where.
+
+The vector unit counts because PyTorch hands some operations to oneDNN, which has other code for
+each: its float32 gelu(∞) is NaN with AVX-512 and ∞ with AVX2.
 """
 
 import importlib.metadata
@@ -39,10 +43,23 @@ Quantity = Literal["value", "slope"]
 
 
 def path() -> Path:
-    """Return where the ledger of the installed versions is kept."""
+    """Return where the ledger of the installed versions on this vector unit is kept."""
+    import torch
+
+    unit = torch.backends.cpu.get_cpu_capability().lower()
+    return FOLDER / f"{_versions()}_{unit}.json"
+
+
+def nearest() -> Path | None:
+    """Return the kept ledger of the installed versions: this vector unit's, or another's."""
+    if (own := path()).exists():
+        return own
+    return next(iter(sorted(FOLDER.glob(f"{_versions()}_*.json"))), None)
+
+
+def _versions() -> str:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "jax")}
-    known = "_".join(f"{name}-{v.partition('+')[0]}" for name, v in versions.items())
-    return FOLDER / f"{known}.json"
+    return "_".join(f"{name}-{v.partition('+')[0]}" for name, v in versions.items())
 
 
 def read(file: Path) -> list[Convention]:

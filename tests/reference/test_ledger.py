@@ -16,8 +16,7 @@ _DTYPES = ("float64",) if os.environ.get("HYPOTHESIS_PROFILE", "dev") == "dev" e
 @pytest.fixture(scope="module")
 def committed() -> list[Convention]:
     """The ledger of the installed versions; at an upgrade the last kept, to say what changed."""
-    file = ledger.path()
-    return ledger.read(file if file.exists() else sorted(ledger.FOLDER.glob("*.json"))[-1])
+    return ledger.read(ledger.nearest() or sorted(ledger.FOLDER.glob("*.json"))[-1])
 
 
 def test_every_framework_answers_as_before(committed: list[Convention]) -> None:
