@@ -46,6 +46,49 @@ def affine_backward(dout, cache):
 """
 )
 
+DENSE_COLUMNS = (
+    NUMPY
+    + """
+def linear_forward(A, W, b):
+    return W @ A + b, (A, W)
+
+def linear_backward(dZ, cache):
+    A, W = cache
+    return W.T @ dZ, dZ @ A.T, dZ.sum(axis=1, keepdims=True)
+"""
+)
+
+DENSE_WITHOUT_BIAS = """
+def linear_forward(x, w):
+    return x @ w.T, (x, w)
+
+def linear_backward(dout, cache=None):
+    x, w = cache
+    return dout @ w, dout.T @ x
+"""
+
+TARGETS_FIRST = (
+    NUMPY
+    + """
+def mse(y_true, y_pred):
+    return np.mean((y_true - y_pred) ** 2)
+
+def mse_grad(y_true, y_pred):
+    return 2 * (y_pred - y_true) / y_true.size
+"""
+)
+
+HALF = (
+    NUMPY
+    + """
+def mse(y, t):
+    return 0.5 * np.mean((y - t) ** 2)
+
+def mse_grad(y, t):
+    return (y - t) / y.size
+"""
+)
+
 LOSS = (
     NUMPY
     + """
@@ -307,6 +350,10 @@ SOURCES = [
     ("activation pair", ACTIVATION_PAIR, "cache**2", "cache", "tanh_square_left_out"),
     ("slope", SLOPE, "sigmoid(x) * (1 - ", "(1 - ", "sigmoid_first_factor_left_out"),
     ("dense pair", DENSE_PAIR, "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean_over_batch"),
+    ("dense pair of columns", DENSE_COLUMNS, "dZ.sum", "dZ.mean", "bias_mean_over_batch"),
+    ("dense pair (out, in)", DENSE_WITHOUT_BIAS, "dout @ w", "-dout @ w", "below_sign"),
+    ("targets first", TARGETS_FIRST, "(y_pred - y_true)", "(y_true - y_pred)", "loss_sign"),
+    ("half of a loss", HALF, "(y - t) / y.size", "2 * (y - t) / y.size", "2 times the right one"),
     ("loss", LOSS, "p / len(x)", "p", "mean_left_out"),
     ("loss pair", LOSS_PAIR, "2 * (y - t)", "(y - t)", "factor_two_left_out"),
     ("parameter", PARAMETER, "dout, alpha * dout)", "dout, 0 * dout)", "activation_taken_for_relu"),

@@ -1,7 +1,8 @@
 """Checks one recognised part: runs it on drawn problems and judges each entry that it gives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from reference.checks.shrink import hiding_places, shrink, spell
 from reference.checks.targets.drawing import draw, takes
 from reference.checks.targets.process import Runner
 from reference.diagnose import diagnose
+from reference.diagnosis.describe import Pair, describe
 from reference.diagnosis.same import same_to_rounding
 from reference.diagnosis.search import Evidence
 from reference.judge import judge, screen
@@ -29,6 +31,9 @@ _ALIASES = {
     "loss": {"layers.0.a": "dy"},
     "dense": {"layers.0.weight": "dw", "layers.0.bias": "db"},
 }
+_REDUCTIONS = ("mean", "batch_mean", "sum", "none")
+_MULTIPLES = (1.0, 0.5, 2.0)  # of a loss, as ½ (y − t)² and the like are written
+_SETTLING = (0, 2, 3)  # problems of unlike sizes, by which a loss is told
 _PROVEN = 5  # agreeing problems that are proven all the same
 
 
@@ -53,6 +58,8 @@ class Bench:
     part: Mapping[str, Any]
     seed: int
     reduction: str = "mean"
+    multiple: float = 1.0
+    """Of our loss: theirs may be ½ of it. A power of two, so that dividing by it rounds nothing."""
     targets: TargetKind | None = None
     faults: list[Fault] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -63,7 +70,10 @@ class Bench:
 
     def ask(self, problem: Problem) -> tuple[dict[str, Any], Arrays]:
         """Run the target on a problem; nothing is counted."""
-        return self.runner.run(self.index, problem, self.cotangent(problem))
+        facts, arrays = self.runner.run(self.index, problem, self.cotangent(problem))
+        if self.multiple != 1:
+            arrays = {n: (v / self.multiple).astype(v.dtype) for n, v in arrays.items()}
+        return facts, arrays
 
     def cotangent(self, problem: Problem) -> FloatArray:
         """Return the cotangent that the target is given, of its output."""
@@ -83,9 +93,11 @@ class Bench:
             if "raised" not in facts:
                 self.fault("missing", "no gradient came back under a name that is known", at)
             return None
-        if self.part["kind"] == "network":
-            for name in problem.parameters.keys() - gradients.keys():
+        for name in problem.parameters.keys() - gradients.keys():
+            if self.part["kind"] == "network":
                 self.fault("missing", f"{name} has no gradient among those that came back", at)
+            elif self.part["kind"] == "dense":
+                self.remark(f"no gradient of {name} came back, so it was not checked")
         return Answer("yours", self._loss(problem, out, at), gradients)
 
     def fault(self, kind: str, text: str, at: str, *, fatal: bool = True) -> None:
@@ -97,6 +109,8 @@ class Bench:
             if kind in facts:
                 text = f"exit({facts[kind]}) was called" if kind == "exited" else facts[kind]
                 self.fault(kind, text, at)
+        for text in facts.get("notes", ()):
+            self.remark(text)
         changed = facts.get("mutated")
         if changed:
             text = f"its inputs were changed: {', '.join(changed)}"
@@ -112,8 +126,12 @@ class Bench:
         kept: Arrays = {}
         for name, value in arrays.items():
             if name not in shapes:
-                self.remark(f"{name!r} is no name of this network and was not compared")
+                what = "network" if self.part["kind"] == "network" else "layer"
+                self.remark(f"{name!r} is no name of this {what} and was not compared")
                 continue
+            if value.shape == (1, *shapes[name]):  # a bias that was summed with keepdims
+                self.remark(f"{name} came back as a row, (1, D), and was compared as (D,)")
+                value = value[0]
             if value.shape != shapes[name]:
                 text = f"{name} has the shape {value.shape}, expected {shapes[name]}"
                 self.fault("shape", text, at)
@@ -173,7 +191,9 @@ def check_part(
     if lost:
         bench.remark(f"digits are lost that a stabler form keeps, in {lost} problems")
     if wrong and all(c.wrong == {"loss"} for c in wrong):
-        bench.remark("only the value of the loss is wrong; its gradients are right")
+        text = "only the value of the loss is wrong; its gradients are right"
+        values = _values(wrong)
+        bench.remark(f"{text}: {values}" if values else text)
     if part.get("beside"):
         bench.remark(
             f"not checked, of no operation's name: {', '.join(part['beside'])}; "
@@ -197,7 +217,7 @@ def check_part(
         faults=merge(bench.faults),
         remarks=tuple(bench.remarks),
         diagnosis=diagnosis,
-        worst=next((c.worst for c in wrong if c.worst), None),
+        worst=next((c.worst.times(bench.multiple) for c in wrong if c.worst), None),
         shrunk=shrunk,
         script=script,
         aliases=_ALIASES.get(part["kind"], {}),
@@ -220,16 +240,44 @@ def _settle(bench: Bench) -> None:
     if wanted:
         bench.reduction = wanted if isinstance(wanted, str) else wanted[0]
         return
-    for reduction in ("mean", "batch_mean", "sum", "none"):
+    for multiple, reduction in product(_MULTIPLES, _REDUCTIONS):
+        bench.multiple, bench.reduction = multiple, reduction
+        if all(_value_fits(bench, k) for k in _SETTLING):
+            if multiple != 1:
+                bench.remark(f"it is {multiple:g} times the {reduction}; judged as that")
+            return
+    bench.multiple = 1.0
+    for reduction in _REDUCTIONS:  # its value may be wrong on some problems
         bench.reduction = reduction
-        problem = bench.draw(0)
-        _, arrays = bench.ask(problem)
-        with np.errstate(all="ignore"):
-            ours = forward(problem).loss
-        if "out" in arrays and same_to_rounding(arrays["out"].astype(ours.dtype), ours):
+        if _value_fits(bench, 0):
             return
     bench.reduction = "mean"
     bench.remark("its value fits no reduction (none, sum, mean, batch_mean); taken for the mean")
+    other = _other_loss(bench)
+    if other:
+        bench.remark(
+            f"its value is that of {other}: --like {other}, or like = '{other}' in the file"
+        )
+
+
+def _value_fits(bench: Bench, index: int) -> bool:
+    """Say whether the loss that comes back on a problem is ours."""
+    problem = bench.draw(index)
+    _, arrays = bench.ask(problem)
+    with np.errstate(all="ignore"):
+        ours = forward(problem).loss
+        return "out" in arrays and same_to_rounding(arrays["out"].astype(ours.dtype), ours)
+
+
+def _other_loss(bench: Bench) -> str | None:
+    """Return the loss whose value a target has that its name matched to another."""
+    for operation in LOSSES.values():
+        part = {**bench.part, "operation": operation.name, "parameters": {}}
+        for kind, reduction in product(operation.targets, _REDUCTIONS):
+            other = replace(bench, part=part, targets=kind, reduction=reduction)
+            if all(_value_fits(other, k) for k in _SETTLING):
+                return operation.name
+    return None
 
 
 def _judge(cases: list[Case]) -> dict[str, int]:
@@ -276,6 +324,18 @@ def _apart(answers: Mapping[str, Answer]) -> bool:
         for who, other in answers.items()
         if who != "yours"
     )
+
+
+def _values(wrong: list[Case]) -> str:
+    """Return in words how the values of the loss differ from the right ones."""
+    pairs = []
+    for case in wrong:
+        with np.errstate(all="ignore"):
+            right = forward(case.problem).loss
+        sizes = {"N": case.problem.batch, "C": case.problem.network.widths[-1]}
+        pairs.append(Pair(np.atleast_1d(np.asarray(case.answer.loss)), np.atleast_1d(right),
+                          sizes=sizes))  # fmt: skip
+    return describe(pairs)
 
 
 def _worst(case: Case, finding: Any, certificate: Any) -> Worst | None:

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from manual_backprop.network import Problem
@@ -35,6 +35,12 @@ class Worst:
     given: float
     truth: float
     allowed: float | None = None
+
+    def times(self, multiple: float) -> "Worst":
+        """Return it for a multiple of the loss."""
+        allowed = None if self.allowed is None else self.allowed * multiple
+        given, truth = self.given * multiple, self.truth * multiple
+        return replace(self, given=given, truth=truth, allowed=allowed)
 
     def sentence(self) -> str:
         """Return both values."""
@@ -98,7 +104,8 @@ class Part:
             if self.wrong:
                 lines += wrap(f"WRONG in {self.wrong} of {self.problems} problems", 2)
             else:
-                lines += wrap(f"FAILED: right on {self.right} of {self.problems} problems", 2)
+                though = "though right" if self.right == self.problems else "right"
+                lines += wrap(f"FAILED: {though} on {self.right} of {self.problems} problems", 2)
             lines += self._findings()
         for fault in self.faults:
             times = f", in {fault.count} of {self.problems} problems" if fault.count > 1 else ""
@@ -106,7 +113,7 @@ class Part:
             lines += wrap(f"{mark}{fault.kind}: {fault.text} (problem {fault.problem}{times})", 2)
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 2)
-        if not self.ok:
+        if not self.ok and self.against:
             lines += wrap(f"judged against {self.against}", 2)
         return lines
 
@@ -127,7 +134,7 @@ class Part:
                 lines += wrap(f"and also: {', '.join(rest)}", 5)
             for tensor, text in diagnosis.described:
                 lines += wrap(f"{tensor}: {text}", 2)
-            if not diagnosis.named and not diagnosis.described:
+            if diagnosis.location and not (diagnosis.named or diagnosis.described):
                 lines.append("  no mistake of the catalogue fits, and no simple relation was found")
         if self.worst:
             lines += wrap(self.worst.sentence(), 2)
@@ -262,12 +269,11 @@ def wrap(text: str, indent: int) -> list[str]:
 
 
 def merge(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Count faults of one kind as one, told by the first."""
-    found: dict[tuple[str, bool], Fault] = {}
+    """Return one fault of each kind, the first, with the number of problems that had one."""
+    first: dict[tuple[str, bool], Fault] = {}
+    where: dict[tuple[str, bool], set[str]] = {}
     for fault in faults:
         key = fault.kind, fault.fatal
-        first = found.get(key)
-        found[key] = fault if first is None else Fault(
-            first.kind, first.text, first.problem, first.count + 1, first.fatal
-        )  # fmt: skip
-    return tuple(found.values())
+        first.setdefault(key, fault)
+        where.setdefault(key, set()).add(fault.problem)
+    return tuple(replace(fault, count=len(where[key])) for key, fault in first.items())

@@ -86,8 +86,12 @@ class _General:
             text = repr(" ".join(facts["printed"].split())[:60])
             self.faults.append(Fault("printed", text, at, fatal=False))
         for text in facts.get("notes", ()):
-            if text not in self.remarks:
-                self.remarks.append(text)
+            self.remark(text)
+
+    def remark(self, text: str) -> None:
+        """Note something once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     def judge(
         self, facts: Mapping[str, Any], found: Arrays, inputs: Arrays, at: str
@@ -96,8 +100,20 @@ class _General:
         given = _under("given/", found)
         answers = {n: _under(f"{n}/", found) for n in ("torch", "jax")}
         answers = {n: a for n, a in answers.items() if a}
-        if not given or not answers:
+        if not answers:
             return None
+        for name in [n for n, value in inputs.items() if value.dtype.kind == "f"]:
+            if "raised" not in facts and name not in given:
+                self.remark(f"no gradient of {name} came back, so it was not checked")
+        if not sum(v.size for v in given.values()):
+            self.remark("problems where no number came back were not judged")
+            return None
+        # nan is no gradient that a right one could be held to.
+        finite = {n: a for n, a in answers.items() if _finite(a, given)}
+        if not finite:
+            self.remark("problems where the frameworks' gradient is nan or inf were not judged")
+            return None
+        answers = finite
         for name in answers:
             self.judged[{"torch": "PyTorch", "jax": "JAX"}[name]] += 1
         self.complex_step(found)
@@ -140,9 +156,7 @@ class _General:
         self.judged["complex step"] += 1
         # Along a random direction; the last column is the sum of the magnitudes.
         if not same_to_rounding(rows[:, 0], rows[:, 1], 256 * float(rows[:, 2].max())):
-            text = "its forward under NumPy has another derivative than under the frameworks"
-            if text not in self.remarks:
-                self.remarks.append(text)
+            self.remark("its forward under NumPy has another derivative than under the frameworks")
 
     def tell(self, name: str, given: Any, right: Any, at: str) -> None:
         """Keep the first wrong entry for the text, or the shapes where they differ."""
@@ -199,6 +213,10 @@ class _General:
                     inputs = {**inputs, name: changed}
         spelled = ", ".join(f"{k} = {_plain(v)}" for k, v in inputs.items())
         return Shrunk(None, spelled if len(spelled) < 600 else spelled[:600] + " …")
+
+
+def _finite(reference: Arrays, given: Arrays) -> bool:
+    return all(np.isfinite(reference[name]).all() for name in given if name in reference)
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

@@ -82,6 +82,8 @@ def _factor(pairs: Sequence[Pair]) -> str:
     if any(f is None for f in factors):
         return ""
     c = np.array(factors, float)
+    if _constant(c) and abs(c[0] - 1) < 1e-6:
+        return ""  # what differs by less than a factor shows is for the digits
     if _constant(c):
         return f"it is {_number(c[0])} times the right one"
     names = set.intersection(*(set(p.sizes) for p in pairs))

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache as once
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,20 @@ import numpy as np
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
 from reference.checks.targets.forms import (
+    OUTPUTS,
+    TARGETS_FIRST,
     Found,
     Given,
+    Layout,
+    asked,
     fixed_parameters,
+    layout_of,
     match,
     name_gradients,
     our,
+    rectangular,
     required,
+    targets_first,
 )
 from reference.checks.targets.pairs import split
 
@@ -110,9 +118,9 @@ def _activation(make: Callable[[Problem], Any], forward: str, backward: str) -> 
         x = problem.x
         out, cache = split(getattr(made, forward)(x))
         method = getattr(made, backward)
-        arguments = required(method)
+        arguments = asked(method)
         if len(arguments) == 2:
-            second = out if arguments[1] in ("y", "a", "out", "output") else cache
+            second = out if arguments[1] in OUTPUTS else cache
             return Given(out, name_gradients("activation", method(cotangent,
                          x if second is None else second)))  # fmt: skip
         if backward != "backward" and backward != "backprop":  # grad(x): the slope
@@ -125,60 +133,61 @@ def _activation(make: Callable[[Problem], Any], forward: str, backward: str) -> 
 def _loss(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         made = make(problem)
-        y, t = problem.x, problem.targets
-        out = getattr(made, forward)(y, t)
+        both: list[Any] = [problem.x, problem.targets]
+        first, method = getattr(made, forward), getattr(made, backward)
+        turned = targets_first(first)
+        notes = (TARGETS_FIRST,) if turned else ()
+        out = first(*(both[::-1] if turned else both))
         if isinstance(out, tuple):
-            return Given(out[0], name_gradients("loss", out[1]))
-        method = getattr(made, backward)
-        arguments: list[Any] = [y, t]
+            return Given(out[0], name_gradients("loss", out[1]), notes)
+        arguments = both[::-1] if targets_first(method, first) else both
         if len(required(method)) < 2:
-            arguments = [np.ones((), y.dtype)][: len(required(method))]
-        return Given(out, name_gradients("loss", method(*arguments)))
+            arguments = [np.ones((), problem.dtype)][: len(required(method))]
+        return Given(out, name_gradients("loss", method(*arguments)), notes)
 
     return run
 
 
 def _dense(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
+    @once
+    def layout() -> Layout:
+        def call(x: Any, weight: Any, bias: Any) -> Any:
+            made = make(rectangular())
+            _set(made, _WEIGHTS, weight)
+            _set(made, _BIASES, bias)
+            return split(getattr(made, forward)(x))[0]
+
+        return layout_of(call)
+
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        made = make(problem)
-        weight, bias = problem.parameters["layers.0.weight"], problem.parameters["layers.0.bias"]
-        turned = _set(made, ("W", "w", "weight", "weights", "kernel"), weight)
-        _set(made, ("b", "bias", "biases"), bias)
-        out, cache = split(getattr(made, forward)(problem.x))
+        made, kept = make(problem), layout()
+        x, weight, bias = kept.inputs([problem.x, *problem.parameters.values()])
+        _set(made, _WEIGHTS, weight)
+        _set(made, _BIASES, bias)
+        out, cache = split(getattr(made, forward)(x))
         method = getattr(made, backward)
-        arguments = [cotangent, cache][: max(1, len(required(method)))]
+        arguments = [kept.samples(cotangent), cache][: max(1, len(asked(method)))]
         named = name_gradients("dense", method(*arguments), _kept(made))
-        if turned and "layers.0.weight" in named:
-            named["layers.0.weight"] = np.asarray(named["layers.0.weight"]).T
-        if "layers.0.bias" in named:
-            found = np.asarray(named["layers.0.bias"])
-            if found.size == bias.size and found.ndim == 2 and _shape(made, "b") == found.shape:
-                named["layers.0.bias"] = found.ravel()  # kept as a row, (1, D_out)
-        return Given(out, named)
+        return Given(kept.samples(out), kept.ours(named), kept.notes)
 
     return run
 
 
-def _set(made: Any, names: tuple[str, ...], value: FloatArray) -> bool:
-    """Put our parameter where the object keeps it, in its own layout; say whether transposed."""
+_WEIGHTS = ("W", "w", "weight", "weights", "kernel")
+_BIASES = ("b", "bias", "biases")
+
+
+def _set(made: Any, names: tuple[str, ...], value: FloatArray) -> None:
+    """Put a parameter where the object keeps it; of a bias it may keep a row or a column."""
     for holder in (vars(made), getattr(made, "params", None), getattr(made, "parameters", None)):
         if not isinstance(holder, dict):
             continue
         for name in names:
             kept = holder.get(name)
-            if kept is None or not hasattr(kept, "shape"):
-                continue
-            turned = (
-                kept.shape != value.shape and kept.shape == value.shape[::-1] and value.ndim > 1
-            )
-            holder[name] = (value.T if turned else value.reshape(kept.shape)).copy()
-            return turned
-    return False
-
-
-def _shape(made: Any, name: str) -> tuple[int, ...]:
-    kept = [v for k, v in vars(made).items() if k.lower() in (name, "bias") and hasattr(v, "shape")]
-    return tuple(kept[0].shape) if kept else ()
+            if kept is not None and hasattr(kept, "shape"):
+                fits = names is _BIASES and kept.size == value.size
+                holder[name] = (value.reshape(kept.shape) if fits else value).copy()
+                return
 
 
 def _kept(made: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Structure and values avoid hiding places (N ≥ 2, no two widths alike, cotangen
 that are not zero), save for every fifth problem, which goes into one on purpose.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -201,13 +201,20 @@ class _Maker:
                 if k != "ignore_index"}  # fmt: skip
 
 
+def check_accepts(accepts: Any) -> None:
+    """Refuse an `accepts` that means nothing, naming the entry."""
+    _Accepts(accepts)
+
+
 class _Accepts:
     """What a whole network's function says it takes, in `accepts`; what is not said is all."""
 
     _KNOWN = frozenset({"activations", "output", "losses", "reductions", "depths", "widths", "bias",
-                        "targets", "weights", "arrays", "parameters"})  # fmt: skip
+                        "targets", "weights", "arrays", "parameters", "reduction"})  # fmt: skip
 
     def __init__(self, accepts: Mapping[str, Any]) -> None:
+        if not isinstance(accepts, Mapping):
+            raise InvalidInput(f"accepts = {accepts!r}: expected a dict")
         for key in accepts:
             if key not in self._KNOWN:
                 raise InvalidInput(f"accepts: {key!r}; expected {', '.join(sorted(self._KNOWN))}")
@@ -223,10 +230,23 @@ class _Accepts:
         if not self.losses:  # gaussian_nll takes an array more: only who asks for it gets it
             self.losses = tuple(n for n, loss in LOSSES.items()
                                 if "entries" not in loss.arrays.values())  # fmt: skip
-        for name in (*self.activations, *self.output):
-            _ = ACTIVATIONS[name]
-        for name in self.losses:
-            _ = LOSSES[name]
+        self._check("activations", self.activations, ACTIVATIONS)
+        self._check("output", self.output, ACTIVATIONS)
+        self._check("losses", self.losses, LOSSES)
+        self._check("reductions", self.reductions, REDUCTIONS)
+        self._check("reduction", _listed(accepts, "reduction", ()), REDUCTIONS)
+        self._check("targets", self.kinds, get_args(TargetKind))
+        for key, sizes in (("depths", self.depths), ("widths", tuple(self.widths))):
+            if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sizes):
+                raise InvalidInput(f"accepts: {key} = {accepts[key]!r}: expected whole numbers > 0")
+        if "widths" in accepts and len(self.widths) < 2:
+            raise InvalidInput(f"accepts: widths = {self.widths}: expected two of them at least")
+
+    @staticmethod
+    def _check(key: str, names: Sequence[Any], known: Iterable[str]) -> None:
+        for name in names:
+            if name not in [*known]:
+                raise InvalidInput(f"accepts: {key}: {name!r}; expected one of {', '.join(known)}")
 
     def outputs(self, loss: Loss) -> list[str]:
         """Return the activations that may stand before a loss."""
@@ -242,4 +262,9 @@ class _Accepts:
 
 def _listed(accepts: Mapping[str, Any], key: str, default: Sequence[Any]) -> tuple[Any, ...]:
     value = accepts.get(key, default)
-    return (value,) if isinstance(value, str | int) else tuple(value)
+    if isinstance(value, str | int):
+        return (value,)
+    listed = isinstance(value, list | tuple | set | frozenset | range)
+    if not listed or (key in accepts and not value):
+        raise InvalidInput(f"accepts: {key} = {value!r}: expected a list that is not empty")
+    return tuple(value)

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Mapping
+from functools import cache as once
 from typing import Any
 
 import numpy as np
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
-from reference.checks.targets.forms import Found, Given, Kind, match, required
+from reference.checks.targets.forms import Found, Given, Kind, Layout, layout_of, match, required
 from reference.oracles.jax_x64 import double_precision
 
 _NAMES = {
@@ -52,49 +53,56 @@ def _inputs(problem: Problem, kind: Kind) -> list[Any]:
 
 
 def _torch(function: Any, kind: Kind) -> Any:
+    count = len(required(function.forward)) - 1
+
+    @once
+    def layout() -> Layout:
+        import torch
+
+        return layout_of(lambda *given: function.apply(*map(torch.tensor, given[:count])).numpy())
+
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         import torch
 
-        leaves = [torch.tensor(a, requires_grad=True) for a in _inputs(problem, kind)]
-        turned = False
+        kept = layout() if kind == "dense" else Layout()
+        inputs = kept.inputs(_inputs(problem, kind))
+        leaves = [torch.tensor(a, requires_grad=True) for a in inputs]
         if kind == "loss":
             out = function.apply(leaves[0], torch.tensor(problem.targets))
         else:
-            leaves = leaves[: len(required(function.forward)) - 1] or leaves
-            try:
-                out = function.apply(*leaves)
-            except RuntimeError:
-                if kind != "dense":
-                    raise
-                # torch keeps a weight as (D_out, D_in).
-                turned = True
-                leaves[1] = torch.tensor(leaves[1].detach().numpy().T.copy(), requires_grad=True)
-                out = function.apply(*leaves)
-        seed = torch.ones_like(out) if kind == "loss" else torch.tensor(cotangent)
+            leaves = leaves[:count] or leaves
+            out = function.apply(*leaves)
+        seed = torch.ones_like(out) if kind == "loss" else torch.tensor(kept.samples(cotangent))
         gradients = torch.autograd.grad(out, leaves, seed, allow_unused=True)
         named = {
             n: g.numpy() for n, g in zip(_NAMES[kind], gradients, strict=False) if g is not None
         }
-        if turned and "layers.0.weight" in named:
-            named["layers.0.weight"] = named["layers.0.weight"].T
-        return Given(out.detach().numpy(), named)
+        found = kept.samples(out.detach().numpy())
+        if kind == "dense" and count == 2:  # no bias: ours changes no other gradient
+            found = found + problem.parameters["layers.0.bias"]
+        return Given(found, kept.ours(named), kept.notes)
 
     return run
 
 
 def _jax(function: Any, kind: Kind) -> Any:
+    @once
+    def layout() -> Layout:
+        return layout_of(function)
+
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         import jax
 
         with double_precision():
+            kept = layout() if kind == "dense" else Layout()
             if kind == "loss":
                 out, pull = jax.vjp(lambda y: function(y, problem.targets), problem.x)
                 seed = np.ones(np.shape(out), problem.dtype)
             else:
-                out, pull = jax.vjp(function, *_inputs(problem, kind))
-                seed = cotangent
+                out, pull = jax.vjp(function, *kept.inputs(_inputs(problem, kind)))
+                seed = kept.samples(cotangent)
             gradients = pull(jax.numpy.asarray(seed))
-            named = zip(_NAMES[kind], gradients, strict=False)
-            return Given(np.asarray(out), {n: np.asarray(g) for n, g in named})
+            named = {n: np.asarray(g) for n, g in zip(_NAMES[kind], gradients, strict=False)}
+            return Given(kept.samples(np.asarray(out)), kept.ours(named), kept.notes)
 
     return run

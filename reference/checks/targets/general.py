@@ -237,7 +237,12 @@ def drawn(shapes: Mapping[str, str], rng: np.random.Generator) -> Arrays:
     for name, spelled in shapes.items():
         words = spelled.replace(",", " ").split()
         limits = [w[4:-1] for w in words if w.startswith("int(")]
-        dims = [sizes[w] if w in sizes else int(w) for w in words if not w.startswith("int(")]
+        try:
+            dims = [sizes[w] if w in sizes else int(w) for w in words if not w.startswith("int(")]
+        except ValueError:
+            dims = [0]
+        if any(d < 1 for d in dims):
+            raise InvalidInput(f"shapes: {name!r}: {spelled!r}; expected letters and numbers > 0")
         if limits:
             high = sizes[limits[0]] if limits[0] in sizes else int(limits[0])
             inputs[name] = rng.integers(0, high, dims)

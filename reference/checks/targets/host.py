@@ -23,6 +23,7 @@ import numpy.typing as npt
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
 from reference.checks.targets import classes, frameworks, general, networks, pairs
+from reference.checks.targets.drawing import check_accepts
 from reference.checks.targets.forms import FORMS, Found, Given, known_like
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -42,9 +43,16 @@ class Host:
         """Run one part on one problem; return facts and arrays."""
         kept = _copies(problem) | {"dout": cotangent.copy()}
         facts: dict[str, Any] = {}
-        given = _guarded(facts, lambda: self.found[index].run(problem, cotangent))
+        arrays: Arrays = {}
+
+        def work() -> None:
+            given = self.found[index].run(problem, cotangent)
+            facts["notes"] = list(given.notes)
+            arrays.update(_arrays(given))
+
+        _guarded(facts, work)
         facts["mutated"] = _changed(kept, _copies(problem) | {"dout": cotangent})
-        return facts, {} if given is None else _arrays(given, facts)
+        return facts, arrays
 
     def draw(self, index: int, seed: int, position: int) -> tuple[Any, Arrays]:
         """Draw the inputs of a general form, and a cotangent of each output."""
@@ -78,7 +86,9 @@ class Host:
                 )
             result.update({f"given/{k}": v for k, v in arrays.items()})
             result.update({f"step/{k}": v for k, v in steps.items()})
-            _references(system, inputs, steps, cotangents, arrays, frameworks, facts, result)
+            # Of what was drawn: theirs may have written into its inputs.
+            clean = {k: v.copy() for k, v in kept.items()}
+            _references(system, clean, steps, cotangents, arrays, frameworks, facts, result)
             return arrays
 
         _guarded(facts, work)
@@ -95,6 +105,7 @@ def recognise(names: Mapping[str, Any], like: str | None) -> list[Found]:
     if like is not None and like != "network":
         known_like(like)
     accepts = names.get("accepts", {})
+    check_accepts(accepts)
     own = {k: v for k, v in names.items() if not k.startswith("__") and not inspect.ismodule(v)}
     own.pop("accepts", None)
     found = networks.recognise(own, like, accepts) or general.recognise(own, like, accepts)
@@ -246,8 +257,8 @@ def _references(
         result.update({f"share/{k}": v for k, v in shares.items()})
 
 
-def _arrays(given: Given, facts: dict[str, Any]) -> Arrays:
-    """Turn what came back into arrays; what is no array of numbers is a fact."""
+def _arrays(given: Given) -> Arrays:
+    """Turn what came back into arrays; what is no array of numbers is an error of theirs."""
     arrays: Arrays = {}
     for name, value in {"out": given.out, **given.gradients}.items():
         if value is None:
@@ -256,8 +267,8 @@ def _arrays(given: Given, facts: dict[str, Any]) -> Arrays:
             value = value.detach().numpy()
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
-            facts["raised"] = f"{name}: {type(value).__name__}, expected an array of numbers"
-            continue
+            what = f"{type(value).__name__} of {array.dtype}" if array.ndim else repr(value)[:40]
+            raise InvalidInput(f"{name} is {what}: expected an array of numbers")
         arrays[name] = array
     return arrays
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from manual_backprop.network import Network, Problem
 from manual_backprop.spec import FloatArray
+from reference.checks.targets.drawing import check_accepts
 from reference.checks.targets.forms import Found, Given, accepted
 
 _NAMES = ("value_and_grad", "loss_and_grad", "loss_and_gradients", "value_and_gradients")
@@ -17,7 +18,9 @@ def recognise(
     """Return the module's function of a whole network, if it has one."""
     for name, function in names.items():
         if callable(function) and (name in _NAMES or like == "network"):
-            own = {**accepts, **getattr(function, "accepts", {})}
+            more = getattr(function, "accepts", {})
+            check_accepts(more)
+            own = {**accepts, **more}
             how = "by name" if name in _NAMES else 'by like="network"'
             arguments = accepted(function)
             own["weights"] = "weights" in arguments or "sample_weights" in arguments

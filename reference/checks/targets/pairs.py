@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache as once
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,21 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.checks.targets.forms import (
     COTANGENTS,
+    INPUTS,
     OUTPUTS,
+    TARGETS_FIRST,
     Found,
     Given,
     Kind,
+    Layout,
     accepted,
+    asked,
     fixed_parameters,
+    layout_of,
     match,
     name_gradients,
     required,
+    targets_first,
 )
 
 _ENDINGS = ("_backward", "_bwd", "_grad", "_gradient", "_prime", "_derivative", "_deriv", "_vjp")
@@ -81,7 +88,7 @@ def _pair(
     fixed = {} if kind == "dense" else fixed_parameters(operation, forward, backward)
     run = {"activation": _activation, "dense": _dense, "loss": _loss_pair}[kind]
     form = "forward and backward pair"
-    if kind == "activation" and len(required(backward)) == 1:
+    if kind == "activation" and len(asked(backward)) == 1:
         form = "function with its slope"
     return Found(form, what, kind, operation, how, run(forward, backward), fixed, accepts)
 
@@ -90,7 +97,7 @@ def _activation(forward: Callable[..., Any], backward: Callable[..., Any]) -> An
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         x = problem.x
         out, cache = split(forward(x))
-        arguments = required(backward)
+        arguments = asked(backward)
         if len(arguments) == 1:
             slope = _slope(backward, arguments[0], x, out)
             if slope.ndim == 3:  # a Jacobian for each row
@@ -119,7 +126,7 @@ def _argument(
     plain = name.lower()
     if plain in COTANGENTS:
         return cotangent
-    if plain in ("x", "z", "inp", "input"):
+    if plain in INPUTS:
         return x
     if plain in OUTPUTS:
         return out
@@ -129,43 +136,63 @@ def _argument(
 
 
 def _dense(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
+    count = len(accepted(forward))
+
+    @once
+    def layout() -> Layout:
+        return layout_of(lambda *given: split(forward(*given[:count]))[0])
+
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        weight, bias = problem.parameters["layers.0.weight"], problem.parameters["layers.0.bias"]
-        arguments = [problem.x, weight, bias][: len(accepted(forward))]
-        out, cache = split(forward(*arguments))
-        names = required(backward)
+        kept = layout()
+        x, weight, bias = kept.inputs([problem.x, *problem.parameters.values()])
+        dout = kept.samples(cotangent)
+        out, cache = split(forward(*[x, weight, bias][:count]))
+        names = asked(backward)
         if cache is None and len(names) > 2:  # backward(dout, x, w, b)
-            by_name = {"x": problem.x, "w": weight, "weight": weight, "weights": weight,
+            by_name = {"x": x, "w": weight, "weight": weight, "weights": weight,
                        "b": bias, "bias": bias}  # fmt: skip
-            values: list[Any] = [by_name.get(n.lower(), cotangent) for n in names]
+            values: list[Any] = [by_name.get(n.lower(), dout) for n in names]
         else:
-            kept = (problem.x, weight, bias) if cache is None else cache
-            values = [cotangent, kept]
-        return Given(out, name_gradients("dense", backward(*values)))
+            values = [dout, (x, weight, bias) if cache is None else cache]
+        named = name_gradients("dense", backward(*values))
+        out = kept.samples(out)
+        if count == 2:  # it has no bias: ours is added, which changes no gradient of the others
+            out = out + problem.parameters["layers.0.bias"]
+        return Given(out, kept.ours(named), kept.notes)
 
     return run
 
 
 def _loss_function(function: Callable[..., Any]) -> Any:
+    turned = targets_first(function)
+    notes = (TARGETS_FIRST,) if turned else ()
+
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        value, gradient = function(problem.x, problem.targets)
-        return Given(value, name_gradients("loss", gradient))
+        given = (problem.targets, problem.x) if turned else (problem.x, problem.targets)
+        value, gradient = function(*given)
+        return Given(value, name_gradients("loss", gradient), notes)
 
     return run
 
 
 def _loss_pair(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
+    turned, turned_back = targets_first(forward), targets_first(backward, forward)
+    notes = (TARGETS_FIRST,) if turned else ()
+    arguments = required(backward)
+
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        y, t = problem.x, problem.targets
-        out, cache = split(forward(y, t))
-        arguments = required(backward)
+        both = (problem.x, problem.targets)
+        given = both[::-1] if turned else both
+        back = both[::-1] if turned_back else both
+        out, cache = split(forward(*given))
         if len(arguments) == 1:
-            return Given(out, name_gradients("loss", backward((y, t) if cache is None else cache)))
-        if arguments[0].lower() in COTANGENTS:
-            one = np.ones((), y.dtype)
-            rest = (y, t) if len(arguments) > 2 else (cache,)
-            return Given(out, name_gradients("loss", backward(one, *rest)))
-        return Given(out, name_gradients("loss", backward(y, t)))
+            found = backward(given if cache is None else cache)
+        elif arguments[0].lower() in COTANGENTS:
+            one = np.ones((), problem.dtype)
+            found = backward(one, *(back if len(arguments) > 2 else (cache,)))
+        else:
+            found = backward(*back)
+        return Given(out, name_gradients("loss", found), notes)
 
     return run
 
