@@ -368,7 +368,10 @@ def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
 
 
 def _claim(option: str, path: Path | None, *endings: str) -> None:
-    """Refuse, before any work is done, a file that cannot be written or bears a foreign name."""
+    """Refuse, before any work is done, a file that cannot be written or is somebody else's.
+
+    What we write names us; so it is known again, and replaced.
+    """
     from manual_backprop.spec import InvalidInput
 
     if path is None:
@@ -380,6 +383,8 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
         raise InvalidInput(f"{said} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
+    if path.is_file() and b"manual-backprop" not in path.read_bytes():
+        raise InvalidInput(f"{said} exists and was not written by manual-backprop")
 
 
 def main() -> None:

@@ -312,6 +312,13 @@ def _after(step: int | None) -> str:
     return "never in this run" if step is None else f"after step {step}"
 
 
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".svg": {"Creator": "manual-backprop", "Date": None},
+    ".png": {"Software": "manual-backprop"},
+    ".pdf": {"Creator": "manual-backprop", "CreationDate": None},
+}
+
+
 def picture(done: Training, path: Path) -> None:
     """Draw losses, distances and, in the plane, the decision boundary."""
     try:
@@ -320,7 +327,7 @@ def picture(done: Training, path: Path) -> None:
         raise InvalidInput(
             "--picture needs matplotlib: pip install manual-backprop[train]"
         ) from None
-    if path.suffix not in (".svg", ".png", ".pdf"):
+    if path.suffix not in _METADATA:
         raise InvalidInput(
             f"picture={str(path)!r}: expected a name that ends in .svg, .png or .pdf"
         )
@@ -341,7 +348,7 @@ def picture(done: Training, path: Path) -> None:
             _draw_boundary(axes[2], done)
         figure.suptitle(f"{done.task.title} ({done.dtype})")
         figure.tight_layout()
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=120)
+        figure.savefig(path, metadata=_METADATA[path.suffix], dpi=120)
         plt.close(figure)
 
 

@@ -321,6 +321,7 @@ def walk_page(shown: Walk) -> str:
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
+        "<meta name='generator' content='manual-backprop'>"
         f"<title>{html.escape(shown.title)}</title><style>{_STYLE}</style>"
         f"<main>{walk_html(shown)}</main></html>"
     )

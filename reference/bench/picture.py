@@ -20,6 +20,7 @@ def picture(rows: Iterable[Timing], note: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="system-ui, sans-serif" font-size="12" text-anchor="middle">',
         f"<title>{escape(note)}</title>",
+        "<desc>Drawn by manual-backprop bench.</desc>",
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for number, (rival, name) in enumerate(RIVALS.items()):

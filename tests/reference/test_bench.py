@@ -280,7 +280,9 @@ def test_the_picture_has_a_cell_for_every_pair() -> None:
         for b in steps.BATCHES
         for name, s in (("numpy_fast", 1.0), ("torch_eager", 16.0), ("jax_jit", 0.5))
     ]
-    root = ElementTree.fromstring(picture(rows, "a < b"))
+    drawn = picture(rows, "a < b")
+    assert "manual-backprop" in drawn  # by which the command knows its own file
+    root = ElementTree.fromstring(drawn)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     cells = len(steps.WIDTHS) * len(steps.BATCHES)
     assert texts.count("16") == cells + 2 + 2  # beside the width and the batch 16 of both panels

@@ -63,6 +63,26 @@ def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("explain", "002", "--html", "a.html"), ("train", "--picture", "a.svg"),
+                  ("bench", "--picture", "a.svg")]
+)  # fmt: skip
+def test_a_file_of_somebody_else_is_not_overwritten(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / arguments[-1]
+    file.write_bytes(b"an afternoon's work")
+    done = run(*arguments[:-1], str(file))
+    assert done.returncode == 2
+    assert done.stderr.endswith("exists and was not written by manual-backprop\n")
+    assert file.read_bytes() == b"an afternoon's work"
+
+
+def test_a_page_of_ours_is_written_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run("explain", "002", "--html", str(tmp_path / "a.html")).returncode == 0
+
+
 def test_every_operation_is_listed_with_counterparts_and_a_definition() -> None:
     rows = operations()
     assert json.loads(run("ops", "--json").stdout) == json.loads(json.dumps(rows))

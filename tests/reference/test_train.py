@@ -9,6 +9,7 @@ import pytest
 
 from manual_backprop.spec import InvalidInput
 from reference import train as training
+from reference.cli import _claim
 from reference.judge import SCREEN
 from reference.oracles.manual import Manual
 from reference.train import load, picture, train, training_data, training_text
@@ -38,6 +39,9 @@ def test_text_data_and_picture(digits: training.Training, tmp_path: Path) -> Non
     for name in ("a.svg", "b.svg"):
         picture(digits, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    for ending in ("svg", "png", "pdf"):  # drawn again, it takes the place of the first
+        picture(digits, tmp_path / f"own.{ending}")
+        _claim("picture", tmp_path / f"own.{ending}", f".{ending}")
     with pytest.raises(InvalidInput, match=r"\.svg"):
         picture(digits, tmp_path / "a.gif")
 
