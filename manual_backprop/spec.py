@@ -161,7 +161,8 @@ class Loss(Operation):
     L has the shape of y where `elementwise`, else one number for each sample. `arrays` maps the
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
-    reduction "mean".
+    reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
+    arbiter; without them it is the number of losses.
     """
 
     elementwise: bool
@@ -169,6 +170,7 @@ class Loss(Operation):
     targets: tuple[TargetKind, ...]
     arrays: Mapping[str, Extent]
     count: Callable[..., Any]
+    count_definition: Callable[..., Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,13 +252,18 @@ def loss(
 
     def register(cls: type) -> Loss:
         common = _common("loss", cls, torch, jax, parameters)
+        count, definition = (getattr(cls, part, None) for part in ("count", "count_definition"))
+        if (count is None) != (definition is None):
+            lacking = "count_definition" if definition is None else "count"
+            raise InvalidInput(f"loss {common['name']!r} is incomplete: it lacks {lacking}")
         return registry.register(
             Loss(
                 elementwise=elementwise,
                 predictions=predictions,
                 targets=targets,
                 arrays=MappingProxyType(dict(arrays or {})),
-                count=getattr(cls, "count", _number_of_terms),
+                count=count or _number_of_terms,
+                count_definition=definition,
                 **common,
             )
         )

@@ -3,6 +3,7 @@
 Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilities (N, C).
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from manual_backprop.losses.targets import (
     hits,
     is_labels,
     label_count,
+    label_count_definition,
     row_sums,
 )
 from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, loss
@@ -269,6 +271,16 @@ class CrossEntropy:
     ) -> Any:
         """Return the sum of the weights of the labels that count; soft labels count a row as 1."""
         return label_count(losses, t, ignore_index, class_weight)
+
+    @staticmethod
+    def count_definition(
+        t: FloatArray | Labels,
+        ignore_index: float = -100,
+        class_weight: Sequence[Any] | None = None,
+        **_: Any,
+    ) -> Any:
+        """Return the same, label by label."""
+        return label_count_definition(t, ignore_index, class_weight)
 
 
 def _exponentials(y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

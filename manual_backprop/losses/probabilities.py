@@ -3,6 +3,7 @@
 Shapes: y (N, C); labels are integers (N,), soft labels are rows of probabilities (N, C).
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from manual_backprop.losses.targets import (
     class_masses,
     composed_hits,
     label_count,
+    label_count_definition,
 )
 from manual_backprop.spec import COMPOSED, FloatArray, counterpart, loss
 
@@ -170,6 +172,13 @@ class Nll:
     ) -> Any:
         """Return the sum of the weights of the labels that count."""
         return label_count(losses, t, ignore_index, class_weight)
+
+    @staticmethod
+    def count_definition(
+        t: Labels, ignore_index: float = -100, class_weight: Sequence[Any] | None = None
+    ) -> Any:
+        """Return the same, label by label."""
+        return label_count_definition(t, ignore_index, class_weight)
 
 
 @loss(

@@ -1,5 +1,6 @@
 """What the losses on classes share: labels and soft labels as masses (N, C)."""
 
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -86,6 +87,16 @@ def label_count(
         return counts @ np.ones_like(counts)
     hit = hits(class_weight, t) & _not_ignored(t, ignore_index)[..., None]
     return np.sum(np.where(hit, class_weight, 0))
+
+
+def label_count_definition(
+    t: FloatArray | Labels, ignore_index: float, class_weight: Sequence[Any] | None
+) -> Any:
+    """Return Σ w_{t_n} over the labels that are not the ignored one, label by label."""
+    if not is_labels(t):
+        return len(t)
+    labels = [label for label in t.tolist() if label != ignore_index]
+    return len(labels) if class_weight is None else sum(class_weight[k] for k in labels)
 
 
 def composed_hits(xp: Any, y: Any, t: Any, ignore_index: Any) -> tuple[Any, Any]:

@@ -375,15 +375,15 @@ def _reduce(problem: Problem, losses: list[Local]) -> tuple[list[Ball], Leaf]:
 
 
 def exact_divisor(problem: Problem) -> Fraction:
-    """Return what the sum of the losses is divided by, without rounding."""
+    """Return what the sum of the losses is divided by, without rounding, by its own definition."""
     match problem.network.reduction:
         case "mean":
             operation, width = problem.network.loss_operation, problem.network.widths[-1]
-            shape = (problem.batch, width) if operation.elementwise else (problem.batch,)
+            if operation.count_definition is None:
+                return Fraction(problem.batch * (width if operation.elementwise else 1))
             arrays = {name: _fractions(value) for name, value in problem.arrays.items()}
             arguments = {**problem.network.loss_parameters, **arrays}
-            count = operation.count(np.zeros(shape), problem.targets, **arguments)
-            return Fraction(int(count) if isinstance(count, np.integer) else count)
+            return Fraction(operation.count_definition(problem.targets, **arguments))
         case "batch_mean":
             return Fraction(problem.batch)
         case _:

@@ -139,8 +139,8 @@ def registered() -> tuple[int, ...]:
 def divisor(problem: Problem) -> Any:
     """Return what the weighted sum of the losses is divided by, in the problem's dtype.
 
-    It depends on shapes, labels and class weights alone. It is a convention, not a derivative, and
-    JAX has none of its own; torch's reductions check it.
+    It depends on shapes, labels and class weights alone, and JAX has none of its own; torch's
+    reductions and the arbiter's definition of it check it.
     """
     operation, one = problem.network.loss_operation, problem.dtype.type(1)
     if problem.network.reduction == "batch_mean":

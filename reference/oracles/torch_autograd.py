@@ -141,8 +141,8 @@ def _loss(problem: Problem, prediction: Any) -> Any:
     if network.reduction == "batch_mean":
         return total / problem.batch
     if network.reduction == "mean":
-        # The divisor is a convention of ours, not a derivative; without sample weights torch's
-        # own mean above checks it.
+        # Torch has no mean of its own with sample weights. Without them it has, above; in both
+        # cases the arbiter divides by what the definition counts.
         count = operation.count(
             losses.detach().numpy(), problem.targets, **problem.loss_arguments()
         )

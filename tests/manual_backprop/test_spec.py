@@ -101,6 +101,11 @@ def test_a_loss_is_checked_the_same_way() -> None:
     said: dict[str, Any] = {"torch": "t", "jax": "j", "targets": ("real",), "elementwise": True}
     with pytest.raises(InvalidInput, match="loss 'half' is incomplete: it lacks forward"):
         loss(**said, registry=losses)(type("Half", (), {"__doc__": "L = y/2."}))
+    parts = dict.fromkeys(("forward", "backward", "definition"), len)
+    for one, other in (("count", "count_definition"), ("count_definition", "count")):
+        half = type("Half", (), {"__doc__": "L = y/2.", **parts, one: len})
+        with pytest.raises(InvalidInput, match=f"'half' is incomplete: it lacks {other}$"):
+            loss(**said, registry=losses)(half)
 
 
 def test_an_unknown_name_lists_the_known(registry: Registry[Activation]) -> None:

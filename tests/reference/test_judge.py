@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import FloatArray
 from reference.judge import Judgement, Screening, judge, screen
 from reference.oracles import Answer, crashed, load, skipped
-from reference.problems import draw
+from reference.problems import Selection, draw
 from reports.records import encode
 
 MANUAL = load(("manual",))["manual"]
@@ -343,6 +344,29 @@ def test_admissible_choices_that_compose_into_a_wrong_slope_deviate() -> None:
     found = verdict_of(problem, answers)
     assert found.verdict == "DEVIATES(jax)"
     assert found.evidence is not None and found.evidence.operation == "bce_with_logits"
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_wrong_divisor_of_the_mean_is_ours(
+    loss: str, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arbiter counts by a definition of its own."""
+    indices = Selection(losses=(loss,), regimes=("ordinary",), dtypes=("float64",)).indices(400)
+    problem = next(
+        p
+        for p in (draw(3, index).problem for index in indices)
+        if p.network.reduction == "mean" and (p.weights is not None) == weighted
+    )
+    answers = {"manual": MANUAL.answer(problem)}
+    assert judge(problem, answers, screened=Screening(False, True)).kind != "DEVIATES"
+    operation = LOSSES[loss]
+    one_more = replace(
+        operation, count=lambda *given, **named: operation.count(*given, **named) + 1
+    )
+    monkeypatch.setitem(LOSSES._operations, loss, one_more)
+    answers = {"manual": MANUAL.answer(problem)}
+    assert judge(problem, answers).verdict == "DEVIATES(manual)"
 
 
 @pytest.mark.parametrize("factor", [1 + 1e-7, 1.001, 0.0])
