@@ -12,11 +12,11 @@ from sys import intern
 import msgspec
 
 from manual_backprop.spec import InvalidInput
+from reference.docket import HELD, Dispute, kinds_of, sampled
+from reference.findings import finding_of, fingerprint, merge_findings
 from reference.judge import WITNESSES, Judgement, judge, screen, screen_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, check_seed, draw
-from reference.running.docket import HELD, Dispute, kinds_of, sampled
-from reference.running.findings import finding_of, fingerprint, merge_findings
 from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
 
 MOST_PROBLEMS = 10**9

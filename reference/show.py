@@ -8,10 +8,10 @@ import numpy as np
 from manual_backprop.network import Problem
 from reference.campaign import judge_one
 from reference.compare import compare
+from reference.findings import spelled
 from reference.judge import Judgement
 from reference.oracles import ORACLES, Answer
 from reference.problems import Drawn, arrays_of, draw, parse_address
-from reference.running.findings import spelled
 
 _PRECISION = {np.dtype("float32"): 9, np.dtype("float64"): 17}
 

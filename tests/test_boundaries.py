@@ -69,9 +69,18 @@ def test_the_import_contracts_hold(copy: Path) -> None:
         ("manual_backprop/spec.py", "import reports.records"),
         ("reports/records.py", "import manual_backprop.spec"),
         ("reports/records.py", "import reference.compare"),
+        ("reference/arithmetic/balls.py", "import reference.problems"),
+        ("reference/oracles/certified.py", "import reference.rounding.radii"),
+        ("reference/findings.py", "import reference.checks.part"),
+        ("reference/campaign.py", "import reference.running.store"),
     ],
 )
 def test_a_forbidden_import_breaks_a_contract(copy: Path, module: str, forbidden: str) -> None:
     path = copy / module
     path.write_text(path.read_text() + f"\n{forbidden}\n")
+    assert not contracts_hold(copy)
+
+
+def test_a_module_without_a_layer_breaks_a_contract(copy: Path) -> None:
+    (copy / "reference" / "elsewhere.py").write_text('"""Nobody said where it belongs."""\n')
     assert not contracts_hold(copy)

@@ -18,12 +18,12 @@ import numpy as np
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BLOCK, BlockResult, Hearing, Plan, audited, run_block
+from reference.docket import HELD
 from reference.judge import WITNESSES, screen, screen_all
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
 from reference.oracles.jax_x64 import double_precision
 from reference.problems import draw
-from reference.running.docket import HELD
 from reference.running.workers import LocalPool, finish
 
 WINDOWS = 8

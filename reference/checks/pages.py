@@ -13,7 +13,7 @@ from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks.result import Part, Result, Worst
-from reference.running.findings import network_shape, values_of
+from reference.findings import network_shape, values_of
 from reports.folder import CHECK_COMMAND, refuse_for_check, write_check
 from reports.records import Case, Finding, NetworkShape, Record, ReportError, Run, decode, encode
 

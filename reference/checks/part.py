@@ -11,7 +11,6 @@ import numpy.typing as npt
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, backward, forward
 from manual_backprop.spec import FloatArray, TargetKind
-from reference.checks.repro import script_of
 from reference.checks.result import Fault, Part, Shrunk, Worst, merge
 from reference.checks.shrink import hiding_places, shrink, spell
 from reference.checks.targets.drawing import draw, takes
@@ -23,6 +22,7 @@ from reference.diagnosis.search import Evidence
 from reference.judge import judge, screen
 from reference.oracles import Answer, load
 from reference.oracles.manual import Manual
+from reference.repro import script_of
 
 Arrays = dict[str, npt.NDArray[Any]]
 _PATIENCE = 2  # a target that hung or died so often is not asked again

@@ -23,7 +23,7 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.local import Local, at_number, at_row, constants
-from reference.rounding.spread import Centre, centre_of_numbers, centre_of_rows
+from reference.arithmetic.spread import Centre, centre_of_numbers, centre_of_rows
 
 FIRST_BITS = 192
 MOST_BITS = 8192

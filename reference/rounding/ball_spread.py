@@ -11,8 +11,8 @@ from flint import arb
 
 from reference.arithmetic.balls import Ball
 from reference.arithmetic.local import Local
+from reference.arithmetic.spread import CORNER_SAFETY, WIDE, Part
 from reference.oracles.certified import Doubles
-from reference.rounding.spread import CORNER_SAFETY, WIDE, Part
 
 
 def spread_number(evaluate: Callable[..., Local], x: Ball, r: float, centre: Local) -> Part:

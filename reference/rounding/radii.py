@@ -23,9 +23,7 @@ from flint import arb
 from reference.arithmetic.balls import precision
 from reference.arithmetic.fields import Extended
 from reference.arithmetic.local import at_number, at_row, constants
-from reference.oracles.certified import Certificate, Doubles, loss_terms
-from reference.rounding.ball_spread import is_bounded, spread_number, spread_row
-from reference.rounding.spread import (
+from reference.arithmetic.spread import (
     Numbers,
     Part,
     Rows,
@@ -34,6 +32,8 @@ from reference.rounding.spread import (
     spread_numbers,
     spread_rows,
 )
+from reference.oracles.certified import Certificate, Doubles, loss_terms
+from reference.rounding.ball_spread import is_bounded, spread_number, spread_row
 
 # Radii are wanted to a few digits; a proof may have needed thousands of bits for an exact zero.
 _MOST_BITS = 384

@@ -8,7 +8,7 @@ from itertools import islice
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work, with_proofs
-from reference.running.docket import Docket
+from reference.docket import Docket
 from reference.running.isolation import MEMORY, Setting, Stopped, Worker, ctrl_c_waits
 from reference.running.pace import Pace
 from reports.records import Record

@@ -23,9 +23,7 @@ from reference.campaign import (
     run_block,
     with_proofs,
 )
-from reference.oracles import Answer, Oracle, load
-from reference.problems import number_of_cells
-from reference.running.docket import (
+from reference.docket import (
     HELD,
     SHARE,
     SHARE_ALONE,
@@ -34,6 +32,8 @@ from reference.running.docket import (
     kinds_of,
     sampled,
 )
+from reference.oracles import Answer, Oracle, load
+from reference.problems import number_of_cells
 from reference.running.workers import LOST_AT_MOST, Submit, finish
 from reports.records import Case, Finding, NetworkShape
 

@@ -20,12 +20,12 @@ from manual_backprop.network import (
     check_problem,
     forward,
 )
-from reference.checks.repro import script_of
 from reference.drawing.draft import fits
+from reference.findings import finding_of
 from reference.judge import judge
 from reference.oracles import load
 from reference.problems import Selection, draw
-from reference.running.findings import finding_of
+from reference.repro import script_of
 
 _ALONE = """
 import sys

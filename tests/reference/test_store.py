@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Outcome, Plan
-from reference.running.docket import Dispute
+from reference.docket import Dispute
 from reference.running.store import NAME, Store
 
 KILLED = """

@@ -5,9 +5,9 @@ import pytest
 from manual_backprop.spec import InvalidInput
 from reference.bench import throughput as bench
 from reference.campaign import Plan, Work, run, run_block, with_proofs
+from reference.docket import Docket
 from reference.judge import screen
 from reference.oracles import load
-from reference.running.docket import Docket
 
 
 def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
-from reference.checks.repro import script_of_deviation
 from reference.judge import Judgement
 from reference.oracles import Answer
 from reference.problems import Drawn, arrays_of, parse_address
+from reference.repro import script_of_deviation
 from reports.records import Case, Finding, LayerShape, NetworkShape
 
 OTHERS = 20
