@@ -65,6 +65,12 @@ catalogue (an epsilon, a float32) are 1e-8."""
 SUMMANDS = 2.0**-8
 """Of that, to the largest number in the problem: what a sum that cancels is left with."""
 
+ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
+"""Ratios this near are one factor; the second where it was found from small differences."""
+
+SOME_DIGITS = 1e-3
+"""What is off by less has some of its digits, and is said to have lost the others."""
+
 TIGHT = Rounding(ULPS)
 CUSTOMARY = Rounding(CUSTOMARY_ULPS, customary=True)
 WITNESSES = ("complex_step",)

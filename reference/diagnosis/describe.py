@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from manual_backprop.spec import FloatArray
 from reference.diagnosis.same import same_to_rounding
+from reference.judge import ONE_FACTOR, ONE_SMALL_FACTOR, SOME_DIGITS
 
 _FEW = 3  # a description from fewer problems could be chance
 
@@ -82,7 +83,7 @@ def _factor(pairs: Sequence[Pair]) -> str:
     if any(f is None for f in factors):
         return ""
     c = np.array(factors, float)
-    if _constant(c) and abs(c[0] - 1) < 1e-6:
+    if _constant(c) and abs(c[0] - 1) < ONE_FACTOR:
         return ""  # what differs by less than a factor shows is for the digits
     if _constant(c):
         return f"it is {_number(c[0])} times the right one"
@@ -92,7 +93,7 @@ def _factor(pairs: Sequence[Pair]) -> str:
         for power, text in ((1, f"{name} times"), (-1, f"1/{name} of"), (2, f"{name}² times")):
             k = c / size**power
             if _constant(k):
-                front = "" if np.isclose(k[0], 1, rtol=1e-6, atol=0) else f"{_number(k[0])} · "
+                front = "" if abs(k[0] - 1) < ONE_FACTOR else f"{_number(k[0])} · "
                 return f"it is {front}{text} the right one"
     if len(pairs) < _FEW:
         return ""
@@ -188,7 +189,7 @@ def _multiplied(pairs: Sequence[Pair]) -> str:
 def _digits(pairs: Sequence[Pair]) -> str:
     """Half of the digits, or fewer, gone: a smaller dtype, an epsilon, a finite difference."""
     worst = max(_scaled(p.given, p.right) for p in pairs)
-    if worst < 1e-3 and pairs[0].right.dtype == np.float64:
+    if worst < SOME_DIGITS and pairs[0].right.dtype == np.float64:
         digits = int(-np.log10(worst))
         hint = {7: ", as if it had passed through float32", 3: ", as if through float16"}
         return f"it is right to {digits} digits only{hint.get(digits, '')}"
@@ -224,7 +225,7 @@ def _ratio(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float | None:
 def _constant(values: npt.NDArray[Any], *, loosely: bool = False) -> bool:
     """Say whether numbers that come from divisions are one; loosely: found as small differences."""
     spread = np.abs(values - values[0]).max()
-    return bool(spread <= (1e-4 if loosely else 1e-6) * abs(values[0]))
+    return bool(spread <= (ONE_SMALL_FACTOR if loosely else ONE_FACTOR) * abs(values[0]))
 
 
 def _scaled(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
@@ -236,7 +237,9 @@ def _number(value: float) -> str:
     """Return a number shortly: 1/3 and 2/3 as fractions."""
     for denominator in range(1, 13):
         numerator = value * denominator
-        if abs(numerator - round(numerator)) < 1e-6 * max(1, abs(numerator)) and round(numerator):
+        if abs(numerator - round(numerator)) < ONE_FACTOR * max(1, abs(numerator)) and round(
+            numerator
+        ):
             n = round(numerator)
             return f"{n}" if denominator == 1 else f"{n}/{denominator}"
     return f"{value:.4g}"
