@@ -248,7 +248,7 @@ def judge(
         findings=findings,
         certificate=bench.certificate,
         evidence=evidence,
-        sentence=evidence.sentence,
+        sentence=evidence.sentence + (_besides(findings) if kind == "CRASHED" else ""),
         screened=screened.passed,
     )
 
@@ -276,6 +276,16 @@ def _verdict(
     if passed:
         return "AGREE", ()
     return ("PRECISION", lossy) if lossy else ("ROUNDING", ())
+
+
+def _besides(findings: tuple[TensorFinding, ...]) -> str:
+    """Return whose gradient is wrong where somebody else's crash is the verdict."""
+    outside = [f for f in findings if f.strength is None and f.oracle not in WITNESSES]
+    if not outside:
+        return ""
+    places = ", ".join(f"{who} in {next(f.tensor for f in outside if f.oracle == who)}"
+                       for who in _who(outside))  # fmt: skip
+    return f" Outside the proven gradient besides: {places}."
 
 
 def _who(findings: Any) -> tuple[str, ...]:

@@ -304,7 +304,12 @@ def test_an_oracle_that_fails_is_named() -> None:
     problem = problem_of()
     answers = answers_of(problem, "manual", "torch")
     answers["jax"] = crashed("jax", RuntimeError("out of memory"))
-    assert verdict_of(problem, answers).verdict == "CRASHED(jax)"
+    found = verdict_of(problem, answers)
+    assert found.verdict == "CRASHED(jax)" and found.sentence == "jax failed while answering."
+    broken = {**answers, "torch": changed(answers["torch"], "x", off_at(0, 1e-3))}
+    found = verdict_of(problem, broken)
+    assert found.verdict == "CRASHED(jax)"
+    assert found.sentence.endswith("Outside the proven gradient besides: torch in x.")
     answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
