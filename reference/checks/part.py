@@ -61,6 +61,7 @@ class Bench:
     multiple: float = 1.0
     """Of our loss: theirs may be ½ of it. A power of two, so that dividing by it rounds nothing."""
     targets: TargetKind | None = None
+    hung: int = 0
     faults: list[Fault] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -69,8 +70,11 @@ class Bench:
         return draw(self.part, self.seed, index, self.reduction, self.targets)
 
     def ask(self, problem: Problem) -> tuple[dict[str, Any], Arrays]:
-        """Run the target on a problem; nothing is counted."""
+        """Run the target on a problem; nothing is counted but hangs, and too many end it."""
+        if self.hung >= _PATIENCE:
+            return {"hung": "not asked again"}, {}
         facts, arrays = self.runner.run(self.index, problem, self.cotangent(problem))
+        self.hung += "hung" in facts
         if self.multiple != 1:
             arrays = {n: (v / self.multiple).astype(v.dtype) for n, v in arrays.items()}
         return facts, arrays

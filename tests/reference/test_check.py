@@ -19,6 +19,7 @@ from reference.checks.pages import write_report
 from reference.checks.part import Case, _judge
 from reference.checks.result import Part
 from reference.checks.targets.host import load
+from reference.checks.targets.process import Apart
 from reference.diagnosis.describe import Pair, describe
 from reference.oracles import Answer
 from reports.folder import read_report
@@ -546,3 +547,26 @@ def test_what_is_one_times_the_right_one_is_told_by_its_digits() -> None:
     rounded = right.astype(np.float32).astype(np.float64)
     text = describe([Pair(rounded, right)] * 4)
     assert text.startswith("it is right to 7 digits only"), text
+
+
+def test_a_target_that_hangs_on_what_it_is_shrunk_to_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zero among the inputs makes it hang: shrinking makes zeros, one after another."""
+    started, start = [], Apart._start
+
+    def counted(self: Apart) -> None:
+        started.append(self)
+        start(self)
+
+    monkeypatch.setattr(Apart, "_start", counted)
+    target = tmp_path / "layers.py"
+    target.write_text(
+        "import numpy as np\n"
+        "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
+        "def relu_backward(dout, cache):\n"
+        "    while (np.asarray(cache) == 0).any(): pass\n    return 2 * dout * (cache > 0)\n"
+    )
+    result = check(target, problems=1, seconds=1.0)
+    assert result.parts[0].wrong == 1
+    assert len(started) <= 3, "what hangs is ended and started anew"
