@@ -23,6 +23,12 @@ def tanh_backward(dout, cache):
 """
 )
 
+RELU = (
+    "import numpy as np\n"
+    "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
+    "def relu_backward(dout, cache):\n    return dout * (cache > 0)\n"
+)
+
 SLOPE = (
     NUMPY
     + """

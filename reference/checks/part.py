@@ -1,19 +1,19 @@
 """Checks one recognised part: runs it on drawn problems and judges each entry that it gives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.losses import LOSSES
-from manual_backprop.network import Problem, backward, forward
+from manual_backprop.network import Problem, Reduction, backward, forward
 from manual_backprop.spec import FloatArray, TargetKind
 from reference.checks.result import Fault, Part, Shrunk, Worst, merge
 from reference.checks.shrink import hiding_places, shrink, spell
-from reference.checks.targets.drawing import draw, takes
+from reference.checks.targets.drawing import Accepts, draw, takes
 from reference.checks.targets.process import Runner
 from reference.diagnose import diagnose
 from reference.diagnosis.describe import Pair, describe
@@ -76,7 +76,11 @@ class Bench:
         facts, arrays = self.runner.run(self.index, problem, self.cotangent(problem))
         self.hung += "hung" in facts
         if self.multiple != 1:
-            arrays = {n: (v / self.multiple).astype(v.dtype) for n, v in arrays.items()}
+            arrays = {n: np.asarray(v / self.multiple) for n, v in arrays.items()}
+        for name, shape in _shapes(problem).items():
+            if len(shape) == 1 and name in arrays and arrays[name].shape == (1, *shape):
+                self.remark(f"{name} came back as a row, (1, D), and was compared as (D,)")
+                arrays[name] = arrays[name][0]
         return facts, arrays
 
     def cotangent(self, problem: Problem) -> FloatArray:
@@ -97,12 +101,21 @@ class Bench:
             if "raised" not in facts:
                 self.fault("missing", "no gradient came back under a name that is known", at)
             return None
-        for name in problem.parameters.keys() - gradients.keys():
-            if self.part["kind"] == "network":
-                self.fault("missing", f"{name} has no gradient among those that came back", at)
-            elif self.part["kind"] == "dense":
-                self.remark(f"no gradient of {name} came back, so it was not checked")
+        self._missing(problem, gradients, facts, at)
         return Answer("yours", self._loss(problem, out, at), gradients)
+
+    def _missing(
+        self, problem: Problem, gradients: Arrays, facts: Mapping[str, Any], at: str
+    ) -> None:
+        """Note whose gradient did not come back; a layer may leave one to another function."""
+        network = self.part["kind"] == "network"
+        wanted = [*problem.parameters, *([] if network else ["x"])]
+        if self.part["kind"] in ("activation", "loss"):
+            return  # their only one is there
+        names = [n for n in wanted if n not in gradients and n not in facts.get("without", ())]
+        if names:
+            text = f"no gradient of {', '.join(names)} came back, so it was not checked"
+            self.fault("missing", text, at, fatal=network)
 
     def fault(self, kind: str, text: str, at: str, *, fatal: bool = True) -> None:
         """Note what else the target did."""
@@ -133,9 +146,6 @@ class Bench:
                 what = "network" if self.part["kind"] == "network" else "layer"
                 self.remark(f"{name!r} is no name of this {what} and was not compared")
                 continue
-            if value.shape == (1, *shapes[name]):  # a bias that was summed with keepdims
-                self.remark(f"{name} came back as a row, (1, D), and was compared as (D,)")
-                value = value[0]
             if value.shape != shapes[name]:
                 text = f"{name} has the shape {value.shape}, expected {shapes[name]}"
                 self.fault("shape", text, at)
@@ -229,57 +239,71 @@ def check_part(
 
 
 def _settle(bench: Bench) -> None:
-    """Find what a loss takes and how it reduces: by its own value on a first problem."""
-    accepts = bench.part["accepts"]
-    wanted = accepts.get("reductions", accepts.get("reduction"))
-    operation = LOSSES[bench.part["operation"]]
-    for kind in accepts.get("targets", operation.targets):
+    """Find what a loss takes, how it reduces and of what multiple it is: by its own value."""
+    operation, accepts = LOSSES[bench.part["operation"]], Accepts(bench.part["accepts"])
+    for kind in accepts.kinds or operation.targets:
         bench.targets = kind
-        facts, arrays = bench.ask(bench.draw(0))
-        if "out" in arrays and "raised" not in facts:
+        values = list(_values_of(bench))
+        if values:
             break
     else:
         bench.targets = operation.targets[0]
         return
-    if wanted:
-        bench.reduction = wanted if isinstance(wanted, str) else wanted[0]
+    wanted = accepts.wanted_reductions or _REDUCTIONS
+    bench.reduction = wanted[0]
+    if (told := _told(values, wanted)) is not None:
+        bench.multiple, bench.reduction = told
+        if bench.multiple != 1:
+            bench.remark(f"it is {bench.multiple:g} times the {bench.reduction}; judged as that")
         return
-    for multiple, reduction in product(_MULTIPLES, _REDUCTIONS):
-        bench.multiple, bench.reduction = multiple, reduction
-        if all(_value_fits(bench, k) for k in _SETTLING):
-            if multiple != 1:
-                bench.remark(f"it is {multiple:g} times the {reduction}; judged as that")
-            return
-    bench.multiple = 1.0
-    for reduction in _REDUCTIONS:  # its value may be wrong on some problems
-        bench.reduction = reduction
-        if _value_fits(bench, 0):
-            return
-    bench.reduction = "mean"
+    if accepts.wanted_reductions:
+        return
+    bench.reduction = next((r for r in _REDUCTIONS if _fits(*values[0], 1.0, r)), "mean")
+    if _fits(*values[0], 1.0, bench.reduction):
+        return  # its value is wrong on some problems
     bench.remark("its value fits no reduction (none, sum, mean, batch_mean); taken for the mean")
     other = _other_loss(bench)
     if other:
-        bench.remark(
-            f"its value is that of {other}: --like {other}, or like = '{other}' in the file"
-        )
+        bench.remark(f"its value is that of {other}: --like {other} (like = '{other}' in the file)")
 
 
-def _value_fits(bench: Bench, index: int) -> bool:
-    """Say whether the loss that comes back on a problem is ours."""
-    problem = bench.draw(index)
-    _, arrays = bench.ask(problem)
+def _values_of(bench: Bench) -> Iterator[tuple[Problem, Any]]:
+    """Yield problems of unlike sizes with the loss that came back; none after one without."""
+    for index in _SETTLING:
+        problem = bench.draw(index)
+        facts, arrays = bench.ask(problem)
+        if "out" not in arrays or "raised" in facts:
+            return
+        yield problem, arrays["out"]
+
+
+def _told(values: list[tuple[Problem, Any]], reductions: Sequence[str]) -> tuple[float, str] | None:
+    """Return the multiple and the reduction that fit the loss of every problem."""
+    return next(
+        (
+            (multiple, reduction)
+            for multiple, reduction in product(_MULTIPLES, reductions)
+            if all(_fits(problem, out, multiple, reduction) for problem, out in values)
+        ),
+        None,
+    )
+
+
+def _fits(problem: Problem, out: Any, multiple: float, reduction: str) -> bool:
+    """Say whether a loss that came back is a multiple of ours, reduced like this."""
+    network = replace(problem.network, reduction=cast(Reduction, reduction))
     with np.errstate(all="ignore"):
-        ours = forward(problem).loss
-        return "out" in arrays and same_to_rounding(arrays["out"].astype(ours.dtype), ours)
+        ours = forward(replace(problem, network=network)).loss
+        return same_to_rounding(np.asarray(out / multiple, ours.dtype), ours)
 
 
 def _other_loss(bench: Bench) -> str | None:
     """Return the loss whose value a target has that its name matched to another."""
     for operation in LOSSES.values():
         part = {**bench.part, "operation": operation.name, "parameters": {}}
-        for kind, reduction in product(operation.targets, _REDUCTIONS):
-            other = replace(bench, part=part, targets=kind, reduction=reduction)
-            if all(_value_fits(other, k) for k in _SETTLING):
+        for kind in operation.targets:
+            values = list(_values_of(replace(bench, part=part, targets=kind)))
+            if len(values) == len(_SETTLING) and _told(values, _REDUCTIONS):
                 return operation.name
     return None
 
@@ -378,6 +402,8 @@ def _smallest(bench: Bench, wrong: list[Case]) -> tuple[Shrunk | None, str | Non
     typical = next((c.problem for c in wrong if c.problem.batch > 1), wrong[0].problem)
     invisible = tuple(hiding_places(typical, fails))
     title = f"The gradient of {bench.part['what']} beside the frameworks' own."
+    if bench.multiple != 1:
+        title += f" Yours is divided by {bench.multiple:g}, as your loss is that times theirs."
     return (
         Shrunk(small, spell(small, kind=kind), invisible),
         script_of(small, given, title, kind=kind),

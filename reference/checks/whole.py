@@ -1,6 +1,6 @@
 """Checks the general form: every cotangent its author wrote, against torch, JAX and itself."""
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,30 +102,29 @@ class _General:
         answers = {n: a for n, a in answers.items() if a}
         if not answers:
             return None
-        for name in [n for n, value in inputs.items() if value.dtype.kind == "f"]:
-            if "raised" not in facts and name not in given:
-                self.remark(f"no gradient of {name} came back, so it was not checked")
-        if not sum(v.size for v in given.values()):
+        if "raised" not in facts:
+            self.missing(
+                [n for n, v in inputs.items() if v.dtype.kind == "f" and n not in given], at
+            )
+        names = [n for n in (*reversed(facts.get("steps", ())), *inputs) if n in given]
+        names = [n for n in names if any(n in a for a in answers.values())]
+        if not sum(given[name].size for name in names):
             self.remark("problems where no number came back were not judged")
             return None
         # nan is no gradient that a right one could be held to.
-        finite = {n: a for n, a in answers.items() if _finite(a, given)}
-        if not finite:
+        answers = {n: a for n, a in answers.items()
+                   if all(np.isfinite(a[name]).all() for name in names if name in a)}  # fmt: skip
+        if not answers:
             self.remark("problems where the frameworks' gradient is nan or inf were not judged")
             return None
-        answers = finite
         for name in answers:
             self.judged[{"torch": "PyTorch", "jax": "JAX"}[name]] += 1
         self.complex_step(found)
-        steps = list(facts.get("steps", ()))
-        names = [*reversed(steps), *(n for n in inputs if inputs[n].dtype.kind == "f")]
         local, shares = _under("local/", found), _under("share/", found)
-        reference = next(iter(answers.values()))
+        reference = dict(ChainMap(*answers.values()))
         among = max((float(np.abs(v).max(initial=0)) for v in reference.values()), default=0.0)
         bad: list[str] = []
         for name in names:
-            if name not in given:
-                continue
             self.compared.add(name)
             all_of_them = [a[name] for a in answers.values() if name in a]
             if any(same_to_rounding(given[name], r, among) for r in all_of_them):
@@ -147,6 +146,12 @@ class _General:
         if bad and (self.failing is None or _size(inputs) < _size(self.failing)):
             self.failing = inputs
         return not bad
+
+    def missing(self, names: list[str], at: str) -> None:
+        """Note which inputs' gradients did not come back."""
+        if names:
+            text = f"no gradient of {', '.join(names)} came back, so it was not checked"
+            self.faults.append(Fault("missing", text, at, fatal=False))
 
     def complex_step(self, found: Arrays) -> None:
         """Count where the target's own forward, by complex step, says the same as the reference."""
@@ -215,10 +220,6 @@ class _General:
                     inputs = {**inputs, name: changed}
         spelled = ", ".join(f"{k} = {_plain(v)}" for k, v in inputs.items())
         return Shrunk(None, spelled if len(spelled) < 600 else spelled[:600] + " …")
-
-
-def _finite(reference: Arrays, given: Arrays) -> bool:
-    return all(np.isfinite(reference[name]).all() for name in given if name in reference)
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

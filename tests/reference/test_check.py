@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from targetsources import HALF, SOURCES, inside
+from targetsources import RELU, SOURCES, inside
 
 import reference
 from manual_backprop.network import Layer, Network, Problem, backward, forward
@@ -17,10 +17,8 @@ from manual_backprop.spec import InvalidInput
 from reference.checks.checker import check
 from reference.checks.pages import write_report
 from reference.checks.part import Case, _judge
-from reference.checks.result import Part
 from reference.checks.targets.host import load
 from reference.checks.targets.process import Apart
-from reference.diagnosis.describe import Pair, describe
 from reference.oracles import Answer
 from reports.folder import read_report
 from reports.folder import write_report as write_random
@@ -323,13 +321,6 @@ def test_another_slope_on_a_kink_is_right_and_remarked() -> None:
     assert not part.wrong and not part.remarks
 
 
-RELU = (
-    "import numpy as np\n"
-    "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
-    "def relu_backward(dout, cache):\n    return dout * (cache > 0)\n"
-)
-
-
 def test_what_was_matched_to_nothing_is_named() -> None:
     beside = (
         "def tanh_forwrd(x):\n    return x, x\ndef layernrm_backward(d, c):\n    return 3 * d\n"
@@ -363,190 +354,6 @@ def test_a_loss_that_returns_its_gradient_first_is_no_traceback() -> None:
         "    return 2 * (y - t) / y.size, np.mean((y - t) ** 2)\n"
     ).parts
     assert not part.ok
-
-
-# -- what was not checked is said, and what is somebody's way of writing is not wrong --------------
-
-DENSE = (
-    "import numpy as np\n"
-    "def affine_forward(x, w, b):\n    return x @ w + b, (x, w, b)\n"
-    "def affine_backward(dout, cache):\n    x, w, b = cache\n    return "
-)
-
-
-@pytest.mark.parametrize(
-    ("returned", "remarks"),
-    [
-        ("dout @ w.T, x.T @ dout, dout.sum(axis=0)", []),
-        ("dout @ w.T", ["no gradient of dw came back", "no gradient of db came back"]),
-        (
-            "{'dx': dout @ w.T, 'dTheta': x.T @ dout, 'db': dout.sum(axis=0)}",
-            ["'dTheta' is no name of this layer", "no gradient of dw came back"],
-        ),
-        (
-            "dout @ w.T, x.T @ dout, dout.sum(axis=0, keepdims=True)",
-            ["db came back as a row, (1, D), and was compared as (D,)"],
-        ),
-    ],
-)
-def test_what_a_dense_backward_leaves_out_is_said(returned: str, remarks: list[str]) -> None:
-    (part,) = inside(DENSE + returned + "\n").parts
-    assert part.ok
-    said = [part.own_names(r) for r in part.remarks]
-    assert len(said) == len(remarks)
-    assert all(any(s.startswith(r) for s in said) for r in remarks), said
-
-
-def test_a_bias_of_another_shape_is_wrong_still() -> None:
-    (part,) = inside(DENSE + "dout @ w.T, x.T @ dout, dout.sum(axis=0)[:, None]\n").parts
-    assert part.wrong and any(f.kind == "shape" for f in part.faults)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("form", ["pair", "class", "torch"])
-def test_a_square_layer_keeps_the_layout_that_the_others_show(form: str, turned: bool) -> None:
-    """Of a square weight nothing tells how it is kept; every tenth problem is square."""
-    out, dx, dw = ("x @ w.T", "d @ w", "d.T @ x") if turned else ("x @ w", "d @ w.T", "x.T @ d")
-    source = {
-        "pair": (
-            f"def linear_forward(x, w, b):\n    return {out} + b, (x, w)\n"
-            f"def linear_backward(d, cache):\n    x, w = cache\n    return {dx}, {dw}, d.sum(0)\n"
-        ),
-        "class": (
-            "import numpy as np\nclass Linear:\n    def __init__(self, n, m):\n"
-            f"        self.W = np.zeros({('(m, n)' if turned else '(n, m)')})\n"
-            "        self.b = np.zeros(m)\n    def forward(self, x):\n"
-            "        self.x, w = x, self.W\n"
-            f"        return {out} + self.b\n    def backward(self, d):\n"
-            f"        x, w = self.x, self.W\n        self.dW = {dw}\n        self.db = d.sum(0)\n"
-            f"        return {dx}\n"
-        ),
-        "torch": (
-            "import torch\nclass Linear(torch.autograd.Function):\n    @staticmethod\n"
-            f"    def forward(ctx, x, w, b):\n        ctx.save_for_backward(x, w)\n"
-            f"        return {out} + b\n    @staticmethod\n    def backward(ctx, d):\n"
-            f"        x, w = ctx.saved_tensors\n        return {dx}, {dw}, d.sum(0)\n"
-        ),
-    }[form]
-    result = inside(source, problems=12)
-    assert result.ok, str(result)
-    assert ("it keeps W as (D_out, D_in)" in result.parts[0].remarks) == turned
-
-
-def test_a_list_of_rows_is_an_array_and_ragged_ones_are_the_targets_error() -> None:
-    source = (
-        "import numpy as np\ndef relu_forward(x):\n    return np.maximum(x, 0), x\n"
-        "def relu_backward(dout, cache):\n    rows = (dout * (cache > 0)).tolist()\n    return "
-    )
-    assert inside(source + "rows\n").ok
-    (part,) = inside(source + "[rows[0], rows[0][:1]]\n").parts
-    assert [f.kind for f in part.faults] == ["raised"]
-    (part,) = inside(source + "'rows'\n").parts
-    assert "dx is 'rows': expected an array of numbers" in part.own_names(part.faults[0].text)
-
-
-def test_a_backward_whose_cache_may_be_left_out_is_given_it() -> None:
-    source = (
-        "import numpy as np\ndef relu_forward(x):\n    return np.maximum(x, 0), x\n"
-        "def relu_backward(dout, cache=None):\n    return dout * (cache > 0)\n"
-    )
-    assert inside(source).ok
-    assert not inside(source.replace("(cache > 0)", "cache")).ok
-
-
-def test_a_loss_of_another_name_is_pointed_out() -> None:
-    source = (
-        "import numpy as np\ndef cross_entropy(p, y):\n"
-        "    return -np.mean(np.sum(y * np.log(p), axis=1))\n"
-        "def cross_entropy_grad(p, y):\n    return -y / p / len(p)\n"
-    )
-    (part,) = inside(source).parts
-    (hint,) = [r for r in part.remarks if r.startswith("its value is that of ")]
-    assert inside(source, like=hint.split()[5].rstrip(":")).ok
-
-
-@pytest.mark.parametrize(
-    ("accepts", "said"),
-    [
-        ("'x'", "accepts = 'x': expected a dict"),
-        ("[1, 2]", "accepts = [1, 2]: expected a dict"),
-        ("{'regimes': 3}", "accepts: 'regimes'; expected activations,"),
-        ("{'activations': ['nope']}", "accepts: activations: 'nope'; expected one of"),
-        ("{'losses': 5}", "accepts: losses: 5; expected one of"),
-        ("{'targets': ['nope']}", "accepts: targets: 'nope'; expected one of real,"),
-        ("{'reduction': 'nope'}", "accepts: reduction: 'nope'; expected one of none, sum,"),
-        ("{'depths': 'a'}", "accepts: depths = 'a': expected whole numbers > 0"),
-        ("{'widths': [0, 2]}", "accepts: widths = [0, 2]: expected whole numbers > 0"),
-        ("{'widths': [2]}", "accepts: widths = [2]: expected two of them at least"),
-        ("{'losses': []}", "accepts: losses = []: expected a list that is not empty"),
-        ("{'losses': {'mse': 1}}", "accepts: losses = {'mse': 1}: expected a list"),
-    ],
-)
-def test_an_accepts_that_means_nothing_is_refused(accepts: str, said: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        inside(RELU + f"accepts = {accepts}\n")
-    assert str(caught.value).startswith(said)
-
-
-GENERAL = (
-    "import numpy as np\nshapes = {'x': 'N D'}\n"
-    "def forward(xp, step, x):\n    return FORWARD\n"
-    "def backward(inputs, steps):\n    x = inputs['x']\n    return GRADIENTS\n"
-)
-
-
-def general(forward: str, gradients: str, problems: int = 6) -> Part:
-    source = GENERAL.replace("FORWARD", forward).replace("GRADIENTS", gradients)
-    (part,) = inside(source, problems).parts
-    return part
-
-
-def test_nothing_is_right_that_nothing_was_held_to() -> None:
-    assert general("(x * x).sum()", "{'x': 2 * x}").ok
-    part = general("xp.sqrt(x * x - 100).sum()", "{'x': 7 * x}")  # nan in every framework
-    assert not part.ok and part.right == 0 and not part.wrong
-    assert part.remarks == (
-        "problems where the frameworks' gradient is nan or inf were not judged",
-    )
-    part = general("(x * x).sum()", "{}")
-    assert not part.ok
-    assert part.remarks == (
-        "no gradient of x came back, so it was not checked",
-        "problems where no number came back were not judged",
-    )
-    part = general("(x * x).sum()", "{'x': x * np.nan}")
-    assert part.wrong == 6
-
-
-def test_a_general_backward_is_judged_by_the_inputs_it_was_given() -> None:
-    part = general("(x * x).sum()", "inputs.update(x=np.multiply(x, 3, out=x)) or {'x': 2 * x}")
-    assert part.wrong == 6 and any(f.kind == "mutated" for f in part.faults)
-
-
-@pytest.mark.parametrize("shape", ["N 0", "N -1", "N 2.5"])
-def test_a_shape_without_numbers_is_refused(shape: str) -> None:
-    source = GENERAL.replace("FORWARD", "(x * x).sum()").replace("GRADIENTS", "{'x': 2 * x}")
-    (part,) = inside(source.replace("N D", shape)).parts
-    assert not part.ok and "expected letters and numbers > 0" in part.faults[0].text
-
-
-def test_faults_are_counted_by_problems() -> None:
-    (part,) = inside(DENSE + "dout, dout, dout\n", problems=4).parts
-    assert {f.kind: f.count for f in part.faults if f.kind == "shape"} == {"shape": 4}
-
-
-def test_a_mistake_that_fits_few_problems_is_not_named_where_words_fit_all() -> None:
-    (part,) = inside(HALF.replace("(y - t) / y.size", "2 * (y - t) / y.size"), problems=40).parts
-    assert part.diagnosis is not None
-    assert not part.diagnosis.named
-    assert [text for _, text in part.diagnosis.described] == ["it is 2 times the right one"]
-
-
-def test_what_is_one_times_the_right_one_is_told_by_its_digits() -> None:
-    right = np.linspace(1, 2, 6).reshape(2, 3)
-    rounded = right.astype(np.float32).astype(np.float64)
-    text = describe([Pair(rounded, right)] * 4)
-    assert text.startswith("it is right to 7 digits only"), text
 
 
 def test_a_target_that_hangs_on_what_it_is_shrunk_to_is_not_asked_for_ever(

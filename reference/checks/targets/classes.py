@@ -10,22 +10,19 @@ import numpy as np
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
 from reference.checks.targets.forms import (
+    COTANGENTS,
     OUTPUTS,
-    TARGETS_FIRST,
     Found,
     Given,
-    Layout,
     asked,
     fixed_parameters,
-    layout_of,
     match,
     name_gradients,
     our,
-    rectangular,
     required,
-    targets_first,
 )
 from reference.checks.targets.pairs import split
+from reference.checks.targets.writing import Layout, layout_of, order_of, rectangular
 
 _BACKWARD = ("backward", "grad", "gradient", "derivative", "prime", "backprop")
 _FORWARD = ("forward", "__call__")
@@ -91,7 +88,8 @@ def _maker(thing: Any, operation: str) -> Callable[[Problem], Any]:
             "b": problem.parameters.get("layers.0.bias"),
             "bias": problem.parameters.get("layers.0.bias"),
         }
-        sizes = [d_in, d_out]
+        # One size alone is the number of units: the other is known from the first input.
+        sizes = [d_in, d_out] if len(required(thing)) > 1 else [d_out]
         arguments: list[Any] = []
         for name in required(thing):
             value = known.get(name.lower())
@@ -133,42 +131,53 @@ def _activation(make: Callable[[Problem], Any], forward: str, backward: str) -> 
 def _loss(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         made = make(problem)
-        both: list[Any] = [problem.x, problem.targets]
         first, method = getattr(made, forward), getattr(made, backward)
-        turned = targets_first(first)
-        notes = (TARGETS_FIRST,) if turned else ()
-        out = first(*(both[::-1] if turned else both))
-        if isinstance(out, tuple):
-            return Given(out[0], name_gradients("loss", out[1]), notes)
-        arguments = both[::-1] if targets_first(method, first) else both
-        if len(required(method)) < 2:
-            arguments = [np.ones((), problem.dtype)][: len(required(method))]
-        return Given(out, name_gradients("loss", method(*arguments)), notes)
+        order, arguments = order_of(first), asked(method)
+        out = first(*order.put(problem.x, problem.targets))
+        value, second = out if isinstance(out, tuple) else (out, None)
+        one = np.ones((), problem.dtype)
+        if len(arguments) > 1 and arguments[0].lower() in COTANGENTS:
+            found = method(one, second)
+        elif second is not None:  # the loss with its gradient
+            found = second
+        elif len(arguments) > 1:
+            found = method(*order_of(method, first).put(problem.x, problem.targets))
+        else:
+            found = method(*[one][: len(arguments)])
+        return Given(value, name_gradients("loss", found), order.notes)
 
     return run
 
 
 def _dense(make: Callable[[Problem], Any], forward: str, backward: str) -> Any:
+    def holding(problem: Problem, x: Any, weight: FloatArray, *bias: FloatArray) -> Any:
+        made = make(problem)
+        if not _set(made, _WEIGHTS, weight):
+            getattr(made, forward)(x)  # some make their weight when they see the first input
+            _set(made, _WEIGHTS, weight)
+        for value in bias:
+            _set(made, _BIASES, value)
+        return made
+
     @once
     def layout() -> Layout:
-        def call(x: Any, weight: Any, bias: Any) -> Any:
-            made = make(rectangular())
-            _set(made, _WEIGHTS, weight)
-            _set(made, _BIASES, bias)
+        def call(x: Any, weight: Any, *bias: Any) -> Any:
+            made = holding(rectangular(), x, weight, *bias)
+            if not bias and _set(made, _BIASES, rectangular().parameters["layers.0.bias"]):
+                raise TypeError("it has a bias")
             return split(getattr(made, forward)(x))[0]
 
         return layout_of(call)
 
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        made, kept = make(problem), layout()
-        x, weight, bias = kept.inputs([problem.x, *problem.parameters.values()])
-        _set(made, _WEIGHTS, weight)
-        _set(made, _BIASES, bias)
-        out, cache = split(getattr(made, forward)(x))
+        kept = layout()
+        inputs = kept.inputs(problem)
+        made = holding(problem, *inputs)
+        out, cache = split(getattr(made, forward)(inputs[0]))
         method = getattr(made, backward)
         arguments = [kept.samples(cotangent), cache][: max(1, len(asked(method)))]
         named = name_gradients("dense", method(*arguments), _kept(made))
-        return Given(kept.samples(out), kept.ours(named), kept.notes)
+        return Given(kept.output(problem, out), kept.ours(named), kept.notes, kept.without)
 
     return run
 
@@ -177,8 +186,8 @@ _WEIGHTS = ("W", "w", "weight", "weights", "kernel")
 _BIASES = ("b", "bias", "biases")
 
 
-def _set(made: Any, names: tuple[str, ...], value: FloatArray) -> None:
-    """Put a parameter where the object keeps it; of a bias it may keep a row or a column."""
+def _set(made: Any, names: tuple[str, ...], value: FloatArray) -> bool:
+    """Put a parameter where the object keeps it, if it does; a bias may be a row or a column."""
     for holder in (vars(made), getattr(made, "params", None), getattr(made, "parameters", None)):
         if not isinstance(holder, dict):
             continue
@@ -187,7 +196,8 @@ def _set(made: Any, names: tuple[str, ...], value: FloatArray) -> None:
             if kept is not None and hasattr(kept, "shape"):
                 fits = names is _BIASES and kept.size == value.size
                 holder[name] = (value.reshape(kept.shape) if fits else value).copy()
-                return
+                return True
+    return False
 
 
 def _kept(made: Any) -> dict[str, Any]:

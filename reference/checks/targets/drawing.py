@@ -46,7 +46,7 @@ def draw(part: Mapping[str, Any], seed: int, index: int, reduction: str = "mean"
 
 def takes(accepts: Mapping[str, Any], problem: Problem) -> bool:
     """Say whether a whole network's function was written for a problem, by its `accepts`."""
-    wanted, network = _Accepts(accepts), problem.network
+    wanted, network = Accepts(accepts), problem.network
     return (
         network.reduction in wanted.reductions
         and network.loss in wanted.losses
@@ -165,7 +165,7 @@ class _Maker:
 
     def network(self, accepts: Mapping[str, Any]) -> Problem:
         """A network of what the target says it takes: activations, losses, depths, widths."""
-        wanted = _Accepts(accepts)
+        wanted = Accepts(accepts)
         depth = int(self.rng.choice(wanted.depths))
         widths = wanted.widths or self.widths(depth + 1)
         depth = len(widths) - 1
@@ -193,7 +193,7 @@ class _Maker:
             self.arrays(operation, widths[-1], required=not accepts.get("arrays")),
         )  # fmt: skip
 
-    def parameters(self, all_of_it: Mapping[str, Any], wanted: "_Accepts") -> dict[str, float]:
+    def parameters(self, all_of_it: Mapping[str, Any], wanted: "Accepts") -> dict[str, float]:
         """Draw an operation's parameters: the default in half the cases."""
         if not wanted.vary or self.rng.random() < 0.5:
             return {}
@@ -203,11 +203,14 @@ class _Maker:
 
 def check_accepts(accepts: Any) -> None:
     """Refuse an `accepts` that means nothing, naming the entry."""
-    _Accepts(accepts)
+    Accepts(accepts)
 
 
-class _Accepts:
-    """What a whole network's function says it takes, in `accepts`; what is not said is all."""
+class Accepts:
+    """What a target says it takes, in `accepts`; what is not said is all.
+
+    A whole network's function may say all of it; of a loss the targets and reductions are read.
+    """
 
     _KNOWN = frozenset({"activations", "output", "losses", "reductions", "depths", "widths", "bias",
                         "targets", "weights", "arrays", "parameters", "reduction"})  # fmt: skip
@@ -221,11 +224,14 @@ class _Accepts:
         self.output = _listed(accepts, "output", ())
         self.activations = _listed(accepts, "activations", tuple(ACTIVATIONS))
         self.losses = _listed(accepts, "losses", ())
-        self.reductions = _listed(accepts, "reductions", REDUCTIONS[1:])
+        self.wanted_reductions = _listed(accepts, "reductions", _listed(accepts, "reduction", ()))
+        self.reductions = self.wanted_reductions or REDUCTIONS[1:]
         self.depths = _listed(accepts, "depths", (1, 2, 3))
         self.widths = list(_listed(accepts, "widths", ()))
-        self.bias = bool(accepts.get("bias", True))
-        self.vary = bool(accepts.get("parameters", True))
+        for key in ("bias", "parameters", "weights", "arrays"):
+            if not isinstance(accepts.get(key, True), bool):
+                raise InvalidInput(f"accepts: {key} = {accepts[key]!r}: expected True or False")
+        self.bias, self.vary = accepts.get("bias", True), accepts.get("parameters", True)
         self.kinds = _listed(accepts, "targets", ())
         if not self.losses:  # gaussian_nll takes an array more: only who asks for it gets it
             self.losses = tuple(n for n, loss in LOSSES.items()
@@ -234,7 +240,6 @@ class _Accepts:
         self._check("output", self.output, ACTIVATIONS)
         self._check("losses", self.losses, LOSSES)
         self._check("reductions", self.reductions, REDUCTIONS)
-        self._check("reduction", _listed(accepts, "reduction", ()), REDUCTIONS)
         self._check("targets", self.kinds, get_args(TargetKind))
         for key, sizes in (("depths", self.depths), ("widths", tuple(self.widths))):
             if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sizes):

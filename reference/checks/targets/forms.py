@@ -6,7 +6,7 @@ behind that, a dense layer alone. So one judge, one diagnosis and one shrinker s
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.network import Layer, Network, Problem
+from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
 
 Kind = Literal["network", "activation", "loss", "dense", "general"]
@@ -54,11 +54,6 @@ COTANGENTS = {"dout", "dy", "da", "grad", "grad_output", "grad_out", "upstream",
 INPUTS = {"x", "z", "inp", "input"}
 CACHES = {"cache", "cached", "saved", "ctx"}
 OUTPUTS = {"y", "a", "out", "output", "s", "p", "result", "activation"}
-_TRUTHS = {"y_true", "ytrue", "t", "target", "targets", "tgt", "label", "labels", "true", "truth",
-           "actual", "expected", "gt", "ground_truth", "y_gt"}  # fmt: skip
-_PREDICTIONS = {"y_pred", "ypred", "y_hat", "yhat", "p", "pred", "preds", "prediction",
-                "predictions", "predicted", "output", "outputs", "out", "logits", "scores", "probs",
-                "a", "z", "x"}  # fmt: skip
 _TRIMMED = re.compile(
     r"_(forward|backward|fwd|bwd|layer|activation|function|fn|op|grad|prime|derivative|deriv|vjp)$"
 )
@@ -72,6 +67,8 @@ class Given:
     gradients: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     """What was assumed of it: the order of its arguments, the layout of its arrays."""
+    without: tuple[str, ...] = ()
+    """What it does not have: the bias of a layer."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class Found:
             "how": self.how,
             "parameters": dict(self.parameters),
             "beside": list(self.beside),
-            "accepts": {k: list(v) if isinstance(v, tuple | list | set) else v
+            "accepts": {k: v if isinstance(v, str | int) else [*v]
                         for k, v in self.accepts.items()},
         }  # fmt: skip
 
@@ -161,31 +158,15 @@ def required(function: Callable[..., Any]) -> list[str]:
 def asked(function: Callable[..., Any]) -> list[str]:
     """Return the arguments that a backward is to be given.
 
-    The required ones, and those that stand for something known and are None where a call leaves
-    them out, as in backward(dout, cache=None).
+    The required ones; after a cotangent also those that stand for something known and may be left
+    out, as in backward(dout, cache=None); and a cache that alone may be.
     """
-    known = COTANGENTS | INPUTS | OUTPUTS | CACHES
-    return [
-        p.name
-        for p in _parameters(function)
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        and (p.default is p.empty or (p.default is None and p.name.lower() in known))
-    ]
-
-
-def targets_first(*functions: Callable[..., Any]) -> bool:
-    """Say whether a loss takes (targets, predictions): the first function whose names tell it."""
-    for function in functions:
-        names = [n.lower() for n in accepted(function)]
-        first, second, *_ = [*names[names[0] in COTANGENTS if names else 0 :], "", ""]
-        if first in _TRUTHS or second in _PREDICTIONS:
-            return second not in _TRUTHS and first not in _PREDICTIONS
-        if first in _PREDICTIONS or second in _TRUTHS:
-            return False
-    return False
-
-
-TARGETS_FIRST = "it takes the targets first, as its arguments are named"
+    names = required(function)
+    optional = [p.name for p in _parameters(function)
+                if p.default is None and p.name in accepted(function)]  # fmt: skip
+    if names and names[0].lower() in COTANGENTS:
+        return names + [n for n in optional if n.lower() in CACHES | INPUTS | OUTPUTS]
+    return names or [n for n in optional if n.lower() in CACHES]
 
 
 def accepted(function: Callable[..., Any]) -> list[str]:
@@ -233,10 +214,9 @@ def name_gradients(
     if isinstance(found, Mapping):
         # A name that is nobody's is kept, and said to be so.
         named |= {our(k) or str(k): v for k, v in found.items()}
-    elif isinstance(found, tuple | list):
-        named |= dict(zip(("x", "layers.0.weight", "layers.0.bias"), found, strict=False))
     elif found is not None:
-        named["x"] = found
+        several = found if _is_several(found) else [found]
+        named |= dict(zip(("x", "layers.0.weight", "layers.0.bias"), several, strict=False))
     return {k: v for k, v in named.items() if v is not None}
 
 
@@ -245,87 +225,19 @@ def our(name: str) -> str:
     plain = re.sub(r"^(d_?|grad_?|gradient_?)(?=[a-zA-Z])|_?(grad|gradient)$", "", str(name))
     table = {"w": "layers.0.weight", "weight": "layers.0.weight", "weights": "layers.0.weight",
              "kernel": "layers.0.weight", "b": "layers.0.bias", "bias": "layers.0.bias",
-             "biases": "layers.0.bias", "x": "x", "input": "x", "inputs": "x"}  # fmt: skip
+             "biases": "layers.0.bias", "x": "x", "input": "x", "inputs": "x", "a_prev": "x",
+             "aprev": "x"}  # fmt: skip
     return table.get(plain.lower(), "")
 
 
 def _first(found: Any) -> Any:
     if isinstance(found, Mapping):
         return next(iter(found.values()))
+    return found[0] if _is_several(found) else found
+
+
+def _is_several(found: Any) -> bool:
+    """Tell the several things that a backward returns from one array, spelled as a list of rows."""
     if isinstance(found, list) and found and np.ndim(found[0]) < 2:
-        return found  # its rows, not the several things that a backward returns
-    return found[0] if isinstance(found, tuple | list) and len(found) else found
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How somebody keeps the arrays of a dense layer.
-
-    Ours: x (N, D_in), W (D_in, D_out), b (D_out,). `turned`: W is (D_out, D_in). `columns`: a
-    sample is a column, so that x is (D_in, N) and b (D_out, 1).
-    """
-
-    turned: bool = False
-    columns: bool = False
-    note: str = ""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return what is to be said of it."""
-        return (self.note,) if self.note else ()
-
-    def samples(self, array: Any) -> Any:
-        """Put samples into this layout, or back: x, a cotangent, an output."""
-        return np.asarray(array).T if self.columns else array
-
-    def inputs(self, arrays: Sequence[FloatArray]) -> list[FloatArray]:
-        """Put x, or x, W and b, into this layout."""
-        x, *parameters = arrays
-        if not parameters:
-            return [x]
-        weight, bias = parameters
-        kept = np.ascontiguousarray(weight.T) if self.turned else weight
-        return [self.samples(x), kept, bias[:, None] if self.columns else bias]
-
-    def ours(self, named: Mapping[str, Any]) -> dict[str, Any]:
-        """Put gradients back into our layout."""
-        found = dict(named)
-        if "x" in found:
-            found["x"] = self.samples(found["x"])
-        if self.turned and "layers.0.weight" in found:
-            found["layers.0.weight"] = np.asarray(found["layers.0.weight"]).T
-        if self.columns and "layers.0.bias" in found:
-            bias = np.asarray(found["layers.0.bias"])
-            found["layers.0.bias"] = bias[:, 0] if bias.shape[1:] == (1,) else bias
-        return found
-
-
-_LAYOUTS = (
-    Layout(),
-    Layout(turned=True, note="it keeps W as (D_out, D_in)"),
-    Layout(turned=True, columns=True, note="it keeps a sample as a column, and W as (D_out, D_in)"),
-)
-
-
-def rectangular() -> Problem:
-    """Return a dense layer of 3 inputs and 4 outputs, 2 samples: no two sizes alike."""
-    rng = np.random.default_rng(0)
-    parameters = {"layers.0.weight": rng.standard_normal((3, 4)), "layers.0.bias": np.ones(4)}
-    network = Network(3, (Layer(4),), "kl_div", {}, "sum")
-    return Problem(network, parameters, rng.standard_normal((2, 3)), np.zeros((2, 4)))
-
-
-def layout_of(forward: Callable[[Any, Any, Any], Any]) -> Layout:
-    """Return the layout in which a dense forward gives an output of the right shape, else ours.
-
-    Asked of a layer that is not square, where only one of them can be multiplied.
-    """
-    problem = rectangular()
-    for layout in _LAYOUTS:
-        try:
-            out = forward(*layout.inputs([problem.x, *problem.parameters.values()]))
-        except Exception:  # whatever it raises where the arrays do not fit
-            continue
-        if np.shape(layout.samples(out)) == (2, 4):
-            return layout
-    return _LAYOUTS[0]
+        return False
+    return isinstance(found, tuple | list) and len(found) > 0

@@ -9,7 +9,8 @@ import numpy as np
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
-from reference.checks.targets.forms import Found, Given, Kind, Layout, layout_of, match, required
+from reference.checks.targets.forms import Found, Given, Kind, accepted, match
+from reference.checks.targets.writing import Layout, layout_of, order_of
 from reference.oracles.jax_x64 import double_precision
 
 _NAMES = {
@@ -45,47 +46,54 @@ def recognise(
     return found
 
 
-def _inputs(problem: Problem, kind: Kind) -> list[Any]:
-    if kind == "dense":
-        return [problem.x, problem.parameters["layers.0.weight"],
-                problem.parameters["layers.0.bias"]]  # fmt: skip
-    return [problem.x]
+def parts_of(names: Mapping[str, Any]) -> set[int]:
+    """Return the ids of JAX's custom functions and of the functions that they are made of."""
+    jax = sys.modules.get("jax")
+    found = [t for t in names.values() if jax is not None and isinstance(t, jax.custom_vjp)]
+    return {id(part) for t in found for part in (t, t.fwd, t.bwd)}
 
 
 def _torch(function: Any, kind: Kind) -> Any:
-    count = len(required(function.forward)) - 1
+    import torch
+
+    # The older style takes the context first, the newer one sets it up elsewhere.
+    apart = function.setup_context is not torch.autograd.Function.setup_context
+    count = len(accepted(function.forward)) - (not apart)
+    order = order_of(function.forward)
 
     @once
     def layout() -> Layout:
-        import torch
+        def call(*given: Any) -> Any:
+            if len(given) > count:
+                raise TypeError("it has no bias")
+            return function.apply(*map(torch.tensor, given)).numpy()
 
-        return layout_of(lambda *given: function.apply(*map(torch.tensor, given[:count])).numpy())
+        return layout_of(call)
 
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        import torch
-
         kept = layout() if kind == "dense" else Layout()
-        inputs = kept.inputs(_inputs(problem, kind))
+        inputs = kept.inputs(problem) if kind == "dense" else [problem.x]
         leaves = [torch.tensor(a, requires_grad=True) for a in inputs]
         if kind == "loss":
-            out = function.apply(leaves[0], torch.tensor(problem.targets))
+            out = function.apply(*order.put(leaves[0], torch.tensor(problem.targets)))
         else:
-            leaves = leaves[:count] or leaves
             out = function.apply(*leaves)
         seed = torch.ones_like(out) if kind == "loss" else torch.tensor(kept.samples(cotangent))
         gradients = torch.autograd.grad(out, leaves, seed, allow_unused=True)
         named = {
             n: g.numpy() for n, g in zip(_NAMES[kind], gradients, strict=False) if g is not None
         }
-        found = kept.samples(out.detach().numpy())
-        if kind == "dense" and count == 2:  # no bias: ours changes no other gradient
-            found = found + problem.parameters["layers.0.bias"]
-        return Given(found, kept.ours(named), kept.notes)
+        found = out.detach().numpy()
+        if kind != "dense":
+            return Given(found, named, order.notes if kind == "loss" else ())
+        return Given(kept.output(problem, found), kept.ours(named), kept.notes, kept.without)
 
     return run
 
 
 def _jax(function: Any, kind: Kind) -> Any:
+    order = order_of(function)
+
     @once
     def layout() -> Layout:
         return layout_of(function)
@@ -96,13 +104,17 @@ def _jax(function: Any, kind: Kind) -> Any:
         with double_precision():
             kept = layout() if kind == "dense" else Layout()
             if kind == "loss":
-                out, pull = jax.vjp(lambda y: function(y, problem.targets), problem.x)
+                out, pull = jax.vjp(lambda y: function(*order.put(y, problem.targets)), problem.x)
                 seed = np.ones(np.shape(out), problem.dtype)
             else:
-                out, pull = jax.vjp(function, *kept.inputs(_inputs(problem, kind)))
+                inputs = kept.inputs(problem) if kind == "dense" else [problem.x]
+                out, pull = jax.vjp(function, *inputs)
                 seed = kept.samples(cotangent)
             gradients = pull(jax.numpy.asarray(seed))
             named = {n: np.asarray(g) for n, g in zip(_NAMES[kind], gradients, strict=False)}
-            return Given(kept.samples(np.asarray(out)), kept.ours(named), kept.notes)
+            if kind != "dense":
+                return Given(np.asarray(out), named, order.notes if kind == "loss" else ())
+            found = kept.output(problem, np.asarray(out))
+            return Given(found, kept.ours(named), kept.notes, kept.without)
 
     return run

@@ -47,7 +47,7 @@ class Host:
 
         def work() -> None:
             given = self.found[index].run(problem, cotangent)
-            facts["notes"] = list(given.notes)
+            facts["notes"], facts["without"] = list(given.notes), list(given.without)
             arrays.update(_arrays(given))
 
         _guarded(facts, work)
@@ -115,7 +115,10 @@ def recognise(names: Mapping[str, Any], like: str | None) -> list[Found]:
         return found
     if like == "network":
         raise InvalidInput("like='network': no function value_and_grad(network, params, x, y)")
-    for form in (frameworks, pairs, classes):
+    found += frameworks.recognise(own, like, accepts)
+    taken = frameworks.parts_of(own)
+    own = {name: thing for name, thing in own.items() if id(thing) not in taken}
+    for form in (pairs, classes):
         found += form.recognise(own, like, accepts)
     words = {word for one in found for word in re.findall(r"\w+", one.what)}
     beside = tuple(n for n in own if n.endswith(_GRADIENTS) and callable(own[n]) and n not in words)

@@ -1,7 +1,7 @@
 """Plain functions: forward and backward pairs, slopes, and losses that return their gradient."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache as once
 from typing import Any
 
@@ -13,20 +13,17 @@ from reference.checks.targets.forms import (
     COTANGENTS,
     INPUTS,
     OUTPUTS,
-    TARGETS_FIRST,
     Found,
     Given,
     Kind,
-    Layout,
-    accepted,
     asked,
     fixed_parameters,
-    layout_of,
     match,
     name_gradients,
+    our,
     required,
-    targets_first,
 )
+from reference.checks.targets.writing import Layout, layout_of, order_of
 
 _ENDINGS = ("_backward", "_bwd", "_grad", "_gradient", "_prime", "_derivative", "_deriv", "_vjp")
 _FRONTS = ("d_", "grad_", "d")
@@ -136,63 +133,61 @@ def _argument(
 
 
 def _dense(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
-    count = len(accepted(forward))
-
     @once
     def layout() -> Layout:
-        return layout_of(lambda *given: split(forward(*given[:count]))[0])
+        return layout_of(lambda *given: split(forward(*given))[0])
 
     def run(problem: Problem, cotangent: FloatArray) -> Given:
         kept = layout()
-        x, weight, bias = kept.inputs([problem.x, *problem.parameters.values()])
-        dout = kept.samples(cotangent)
-        out, cache = split(forward(*[x, weight, bias][:count]))
+        inputs, dout = kept.inputs(problem), kept.samples(cotangent)
+        out, cache = split(forward(*inputs))
         names = asked(backward)
         if cache is None and len(names) > 2:  # backward(dout, x, w, b)
-            by_name = {"x": x, "w": weight, "weight": weight, "weights": weight,
-                       "b": bias, "bias": bias}  # fmt: skip
-            values: list[Any] = [by_name.get(n.lower(), dout) for n in names]
+            values = _by_name(names, inputs, dout)
         else:
-            values = [dout, (x, weight, bias) if cache is None else cache]
+            values = [dout, inputs if cache is None else cache]
         named = name_gradients("dense", backward(*values))
-        out = kept.samples(out)
-        if count == 2:  # it has no bias: ours is added, which changes no gradient of the others
-            out = out + problem.parameters["layers.0.bias"]
-        return Given(out, kept.ours(named), kept.notes)
+        return Given(kept.output(problem, out), kept.ours(named), kept.notes, kept.without)
 
     return run
 
 
+def _by_name(names: Sequence[str], inputs: Sequence[FloatArray], dout: FloatArray) -> list[Any]:
+    """Return a backward's arguments: by their names, else x, W and b in their order."""
+    known = dict(zip(("x", "layers.0.weight", "layers.0.bias"), inputs, strict=False))
+    rest = iter(inputs)
+    return [
+        dout if n.lower() in COTANGENTS else known[our(n)] if our(n) in known else next(rest, None)
+        for n in names
+    ]
+
+
 def _loss_function(function: Callable[..., Any]) -> Any:
-    turned = targets_first(function)
-    notes = (TARGETS_FIRST,) if turned else ()
+    order = order_of(function)
 
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        given = (problem.targets, problem.x) if turned else (problem.x, problem.targets)
-        value, gradient = function(*given)
-        return Given(value, name_gradients("loss", gradient), notes)
+        value, gradient = function(*order.put(problem.x, problem.targets))
+        return Given(value, name_gradients("loss", gradient), order.notes)
 
     return run
 
 
 def _loss_pair(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
-    turned, turned_back = targets_first(forward), targets_first(backward, forward)
-    notes = (TARGETS_FIRST,) if turned else ()
-    arguments = required(backward)
+    order, back = order_of(forward), order_of(backward, forward)
+    arguments = asked(backward)
 
     def run(problem: Problem, cotangent: FloatArray) -> Given:
-        both = (problem.x, problem.targets)
-        given = both[::-1] if turned else both
-        back = both[::-1] if turned_back else both
+        given = order.put(problem.x, problem.targets)
+        both = back.put(problem.x, problem.targets)
         out, cache = split(forward(*given))
-        if len(arguments) == 1:
-            found = backward(given if cache is None else cache)
+        if len(arguments) < 2:
+            found = backward(*[given if cache is None else cache][: len(arguments)])
         elif arguments[0].lower() in COTANGENTS:
             one = np.ones((), problem.dtype)
-            found = backward(one, *(back if len(arguments) > 2 else (cache,)))
+            found = backward(one, *(both if len(arguments) > 2 else (cache,)))
         else:
-            found = backward(*back)
-        return Given(out, name_gradients("loss", found), notes)
+            found = backward(*both)
+        return Given(out, name_gradients("loss", found), order.notes)
 
     return run
 
