@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference.arithmetic import spread
 from reference.arithmetic.fields import EXTENDED, ArrayArithmetic, Extended, Field, _erf, _erfc
 from reference.judge import STRENGTHS
 from reference.oracles.certified import certify
 from reference.problems import draw
-from reference.rounding import spread
 from reference.rounding.radii import Radii, Rounding, radii
 
 needs_extended = pytest.mark.skipif(not EXTENDED, reason="no long doubles here: balls do it all")
