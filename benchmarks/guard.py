@@ -1,19 +1,23 @@
 """Fail when a hand-written step has become slower beside the floor of its products.
 
-python benchmarks/guard.py            compare with history.json
+python benchmarks/guard.py            compare with the history of this vector unit
 python benchmarks/guard.py --update   compare, and enter this run when it is no regression
 """
 
 import sys
 from pathlib import Path
 
-from reference.bench.guard import read, regressions, remember, short, write
+from reference.bench.guard import read, regressions, remember, short, vector_unit, write
 
-HISTORY = Path(__file__).with_name("history.json")
+HISTORY = Path(__file__).with_name(f"history_{vector_unit()}.json")
 
 
 def main() -> int:
-    history, rows = read(HISTORY), short()
+    history = read(HISTORY)
+    if not history and "--update" not in sys.argv:
+        print(f"{HISTORY.name}: no run on such a processor is kept; --update begins with this one")
+        return 1
+    rows = short()
     for row in rows:
         print(
             f"{row.implementation:18} {row.shape:16} {row.dtype} {row.activation}"

@@ -1,6 +1,7 @@
 """The bench: contestants do the same work, a slow step is caught, rows are as promised."""
 
 import json
+import platform
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
@@ -236,6 +237,20 @@ def timing(ratio: float, name: str = "numpy_fast", low: float | None = None) -> 
 def test_the_guard_knows_noise_from_a_regression(ratio: float, low: float, alarm: bool) -> None:
     history = guard.remember({}, [timing(3.0), timing(1.0, "floor")])
     assert bool(guard.regressions(history, [timing(ratio, low=low)])) == alarm
+
+
+def test_every_vector_unit_has_a_history_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tanh with AVX-512 is another program: beside the products it costs two thirds."""
+    benchmarks = Path(__file__).parents[2] / "benchmarks"
+    for found, unit in ((["X86_V3"], "x86_v3"), (["X86_V3", "X86_V4", "AVX512_SPR"], "x86_v4")):
+        config = {"SIMD Extensions": {"baseline": ["X86_V2"], "found": found}}
+        monkeypatch.setattr(np, "show_config", lambda mode, config=config: config)
+        assert guard.vector_unit() == unit
+        history = guard.read(benchmarks / f"history_{unit}.json")
+        assert len(history) == 3 * 2 * 2 * len(guard.WATCHED)  # shapes, dtypes, activations
+    config = {"SIMD Extensions": {"baseline": ["NEON"], "found": ["ASIMDHP"]}}
+    monkeypatch.setattr(np, "show_config", lambda mode: config)
+    assert guard.vector_unit() == platform.machine().lower()
 
 
 def test_a_noisy_history_is_given_its_spread() -> None:
