@@ -246,8 +246,7 @@ def test_every_vector_unit_has_a_history_of_its_own(monkeypatch: pytest.MonkeyPa
         config = {"SIMD Extensions": {"baseline": ["X86_V2"], "found": found}}
         monkeypatch.setattr(np, "show_config", lambda mode, config=config: config)
         assert guard.vector_unit() == unit
-        history = guard.read(benchmarks / f"history_{unit}.json")
-        assert len(history) == 3 * 2 * 2 * len(guard.WATCHED)  # shapes, dtypes, activations
+        assert (benchmarks / f"history_{unit}.json").is_file()
     config = {"SIMD Extensions": {"baseline": ["NEON"], "found": ["ASIMDHP"]}}
     monkeypatch.setattr(np, "show_config", lambda mode: config)
     assert guard.vector_unit() == platform.machine().lower()
@@ -281,11 +280,13 @@ def test_the_history_is_kept_short_and_read_back(tmp_path: Path) -> None:
     assert entry.ratios == [float(k) for k in range(11, 31)]
 
 
-def test_the_history_in_the_repository_knows_every_watched_case() -> None:
-    path = Path(__file__).parents[2] / "benchmarks" / "history.json"
-    history = guard.read(path)
-    assert len(history) == len(guard.WATCHED) * 3 * 2 * 2  # shapes, dtypes, activations
-    assert all(ratio > 0.5 for entry in history.values() for ratio in entry.ratios)
+def test_every_history_in_the_repository_knows_every_watched_case() -> None:
+    histories = sorted((Path(__file__).parents[2] / "benchmarks").glob("history_*.json"))
+    assert len(histories) >= 2
+    for file in histories:
+        history = guard.read(file)
+        assert len(history) == len(guard.WATCHED) * 3 * 2 * 2  # shapes, dtypes, activations
+        assert all(ratio > 0.5 for entry in history.values() for ratio in entry.ratios)
 
 
 def test_the_picture_has_a_cell_for_every_pair() -> None:
