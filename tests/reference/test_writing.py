@@ -268,6 +268,12 @@ WAYS = {
         "    return W @ dZ, A_prev @ dZ.T, dZ.sum(axis=1, keepdims=True)\n",
         ("keepdims=True", "keepdims=False"),  # (D,) for a b of (D, 1): b -= db would be (D, D)
     ),
+    "arguments for a cache, one with a name that tells nothing": (
+        "def linear_forward(x, theta, b):\n    return x @ theta + b\n"
+        "def linear_backward(dout, x, theta, b):\n"
+        "    return dout @ theta.T, x.T @ dout, dout.sum(axis=0)\n",
+        ("dout @ theta.T", "-dout @ theta.T"),
+    ),
     "a slope with a place for the output": (
         "import numpy as np\ndef sigmoid(x):\n    return 1 / (1 + np.exp(-x))\n"
         "def sigmoid_prime(x, out=None):\n    s = sigmoid(x)\n    return s * (1 - s)\n",

@@ -153,13 +153,10 @@ def _dense(forward: Callable[..., Any], backward: Callable[..., Any]) -> Any:
 
 
 def _by_name(names: Sequence[str], inputs: Sequence[FloatArray], dout: FloatArray) -> list[Any]:
-    """Return a backward's arguments: by their names, else x, W and b in their order."""
+    """Return a backward's arguments: by their names, and what has none that tells by its place."""
     known = dict(zip(("x", "layers.0.weight", "layers.0.bias"), inputs, strict=False))
-    rest = iter(inputs)
-    return [
-        dout if n.lower() in COTANGENTS else known[our(n)] if our(n) in known else next(rest, None)
-        for n in names
-    ]
+    placed = dict(zip((n for n in names if n.lower() not in COTANGENTS), inputs, strict=False))
+    return [dout if n.lower() in COTANGENTS else known.get(our(n), placed.get(n)) for n in names]
 
 
 def _loss_function(function: Callable[..., Any]) -> Any:
