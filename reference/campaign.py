@@ -1,9 +1,8 @@
-"""A campaign: many problems through draw → answers → screen → judge → record, block by block.
+"""A campaign: a plan, one function for a block of it, and the merge of what blocks come to.
 
-A block is a range of positions in the selection. What its screen says depends on nothing but the
-plan and that range, which of its disputes are proven on the blocks before it as well
-(`running.docket`), and results merge in any order: so workers, interruptions and resumption change
-no byte.
+A block is a range of positions in the selection. What it comes to depends on nothing but the plan
+and that range, and results merge in any order: so workers, interruptions and resumption change no
+byte.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,18 +11,32 @@ from sys import intern
 import msgspec
 
 from manual_backprop.spec import InvalidInput
-from reference.docket import HELD, Dispute, kinds_of, sampled
-from reference.findings import finding_of, fingerprint, merge_findings
-from reference.judge import WITNESSES, Judgement, judge, screen, screen_all
+from reference.compare import Farthest, farthest
+from reference.drawing.sampling import sampled
+from reference.evidence import outside_enclosure
+from reference.findings import fingerprint, finding_of, merge_findings, sighting_of
+from reference.judge import ADVISORY, MODELS, Judgement, judge, judge_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, check_seed, draw
-from reports.records import Cell, Coverage, DisputeKind, Finding, OracleStatus, decade
+from reference.rounding import RoundingUnit
+from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
-MOST_PROBLEMS = 10**9
+MAX_PROBLEMS = 10**9
 """Problems in one run; its blocks are listed in memory, some 150 bytes each."""
 
 BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
+
+MAX_UNSOUND = 20
+"""Addresses kept of what fails the audit."""
+
+AUDIT = 1 / 100
+"""The share of problems whose final gradients must also lie in the walk of the whole network, which
+knows nothing of the answers' own steps: a check of the judge."""
+
+AGAIN = 1 / 32
+"""The share of problems that every side is asked twice, the second time in the opposite order:
+what it keeps from one call to the next must not show."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,22 +48,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
-    oracles: tuple[str, ...] = ("manual", "torch", "jax", "complex_step")
-    arbiter_share: float = 0.02
-    per_kind: int = 8  # so many disputes of each kind are proven: `running.docket`
+    oracles: tuple[str, ...] = ("manual", "torch", "jax")
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
-        if not 1 <= self.problems <= MOST_PROBLEMS:
+        if not 1 <= self.problems <= MAX_PROBLEMS:
             raise InvalidInput(
-                f"problems={self.problems}: expected 1 to {MOST_PROBLEMS:,}; "
+                f"problems={self.problems}: expected 1 to {MAX_PROBLEMS:,}; "
                 "a larger run is split by its seeds"
             )
         check_seed(self.seed)
-        if not 0 <= self.arbiter_share <= 1:
-            raise InvalidInput(f"arbiter_share={self.arbiter_share}: expected a share from 0 to 1")
-        if not 1 <= self.per_kind <= MOST_PROBLEMS:
-            raise InvalidInput(f"per_kind={self.per_kind}: expected 1 to {MOST_PROBLEMS:,}")
         if "manual" not in self.oracles:
             raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
         self.selection()
@@ -77,20 +84,20 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BlockResult(msgspec.Struct, frozen=True, array_like=True):
-    """What a block came to."""
+    """What a block came to. `unsound` are addresses that failed the audit: errors of the judge."""
 
     start: int
     stop: int
     outcomes: list[Outcome]
     findings: list[Finding]
-    arbitrated: int
+    audited: int
     entries: int
     coverage: dict[str, int]
-    disputes: list[Dispute] = []
+    unsound: list[str] = []
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a worker does at once: a block, or the proofs of some of its disputes, by index."""
+    """What a worker does at once: a block, or the full evidence for some problems, by index."""
 
     start: int
     stop: int
@@ -116,85 +123,81 @@ def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
 
 
 def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
-    """Draw, answer and screen the problems at positions start to stop − 1.
-
-    The arbiter hears at once what the screen cannot compare, and the audited share of what agrees;
-    disputes are held for the docket.
-    """
+    """Draw, answer and judge the problems at positions start to stop − 1."""
     selection = plan.selection()
     drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
-    hearing = Hearing(drawn, oracles)
-    outcomes, disputes, entries = [], [], 0
+    judged = {name: o for name, o in oracles.items() if name not in ADVISORY}
+    answers = {name: _answers(oracle, drawn) for name, oracle in judged.items()}
+    again = _again(plan, drawn, judged)
+    entries: list[int] = []
+    problems = [one.problem for one in drawn]
+    judgements = judge_all(problems, answers, again=again, count=entries.append)
     coverage: dict[str, int] = {}
-    for i, (one, screening) in enumerate(zip(drawn, hearing.screenings, strict=True)):
-        entries += sum(g.size for g in hearing.answers["manual"][i].gradients.values())
+    outcomes, findings = [], []
+    unsound: list[str] = []
+    audits = 0
+    for i, (one, judgement, far) in enumerate(
+        zip(drawn, judgements, farthest(answers), strict=True)
+    ):
         _add_counts(coverage, dict.fromkeys(_coverage_keys(one), 1))
-        verdict = "AGREE"
-        if screening.comparable and not screening.passed:
-            verdict = HELD
-            kinds = kinds_of(one.problem.network, one.cell.dtype, screening.outside)
-            disputes.append(Dispute(one.index, kinds, screening.alone))
-        elif audited(plan, one.index) or not screening.comparable:
-            verdict = hearing.judge(i)
-        outcomes.append(
-            Outcome(one.index, verdict, screening.worst, screening.tensor, screening.between)
-        )
-    findings = merge_findings(hearing.findings)
-    return BlockResult(start, stop, outcomes, findings, hearing.heard, entries, coverage, disputes)
+        outcomes.append(_outcome(one.index, judgement, far))
+        if judgement.kind != "AGREE":
+            findings.append(sighting_of(one, judgement))
+        if audited(plan, one.index):
+            audits += 1
+            unsound += _audit(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
+    merged = merge_findings(findings)
+    total = sum(entries)
+    return BlockResult(start, stop, outcomes, merged, audits, total, coverage, unsound)
 
 
 def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
-    """Judge the disputes whose indices are given, whatever their kind."""
-    hearing = Hearing([draw(plan.seed, index) for index in work.proofs], oracles)
-    outcomes = [
-        Outcome(index, hearing.judge(i), screening.worst, screening.tensor, screening.between)
-        for i, (index, screening) in enumerate(zip(work.proofs, hearing.screenings, strict=True))
+    """Return findings with all their evidence for the problems whose indices are given."""
+    drawn = [draw(plan.seed, index) for index in work.proofs]
+    answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
+    judgements = judge_all([one.problem for one in drawn], answers)
+    found = [
+        finding_of(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
+        for i, (one, judgement) in enumerate(zip(drawn, judgements, strict=True))
+        if judgement.kind != "AGREE"
     ]
-    findings = merge_findings(hearing.findings)
-    return BlockResult(work.start, work.stop, outcomes, findings, hearing.heard, 0, {})
+    outcomes = [
+        _outcome(index, judgement, Farthest(0.0, "", ""))
+        for index, judgement in zip(work.proofs, judgements, strict=True)
+    ]
+    return BlockResult(work.start, work.stop, outcomes, found, 0, 0, {})
 
 
-class Hearing:
-    """Some problems before the judge: what every oracle answers, and what the screen saw."""
-
-    def __init__(self, drawn: list[Drawn], oracles: Mapping[str, Oracle]) -> None:
-        self._drawn = drawn
-        # Witnesses are heard where the judge has something to show: see the judge's word on them.
-        self._witnesses = [oracle for name, oracle in oracles.items() if name in WITNESSES]
-        self.answers = {
-            name: _answers(oracle, drawn)
-            for name, oracle in oracles.items()
-            if name not in WITNESSES
-        }
-        self.screenings = screen_all([one.problem for one in drawn], self.answers)
-        self.findings: list[Finding] = []
-        self.heard = 0
-
-    def judge(self, i: int) -> str:
-        """Ask the arbiter about one of the problems; return the verdict and keep the finding."""
-        one, given = self._drawn[i], {name: of_all[i] for name, of_all in self.answers.items()}
-
-        def witnesses() -> dict[str, Answer]:
-            called = {oracle.name: _answers(oracle, [one])[0] for oracle in self._witnesses}
-            given.update(called)
-            return called
-
-        found = judge(one.problem, given, screened=self.screenings[i], witnesses=witnesses)
-        self.heard += 1
-        if found.verdict != "AGREE":
-            self.findings.append(finding_of(one, given, found))
-        return found.verdict
+def _outcome(index: int, judgement: Judgement, far: Farthest) -> Outcome:
+    return Outcome(index, judgement.verdict, far.scaled, far.tensor, far.between)
 
 
-def with_proofs(block: BlockResult, proofs: BlockResult) -> BlockResult:
-    """Return a block with the verdicts of those of its disputes that were proven."""
-    proven = {outcome.index: outcome for outcome in proofs.outcomes}
-    return msgspec.structs.replace(
-        block,
-        outcomes=[proven.get(outcome.index, outcome) for outcome in block.outcomes],
-        findings=merge_findings([*block.findings, *proofs.findings]),
-        arbitrated=block.arbitrated + proofs.arbitrated,
-    )
+def _again(
+    plan: Plan, drawn: list[Drawn], oracles: Mapping[str, Oracle]
+) -> dict[str, dict[int, Answer]]:
+    """Ask a share of the problems once more, in the opposite order."""
+    chosen = [k for k, one in enumerate(drawn) if sampled(plan.seed, one.index, AGAIN, salt=1)]
+    chosen.reverse()
+    if not chosen:
+        return {}
+    few = [drawn[k] for k in chosen]
+    return {
+        name: dict(zip(chosen, _answers(oracle, few), strict=True))
+        for name, oracle in oracles.items()
+    }
+
+
+def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> list[str]:
+    """Return what the walk of the whole network excludes though the judge admits every step."""
+    found = []
+    for name, answer in answers.items():
+        if answer.status != "ok" or name in judgement.who and judgement.kind == "DEVIATES":
+            continue
+        model = MODELS[1] if name == "manual" else MODELS[-1]
+        tensor = outside_enclosure(one.problem, answer, RoundingUnit(one.problem.dtype, model))
+        if tensor is not None:
+            found.append(f"{one.at} {name} {tensor}")
+    return found
 
 
 def merge_results(parts: list[BlockResult]) -> BlockResult:
@@ -207,22 +210,22 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
         parts[-1].stop,
         [outcome for part in parts for outcome in part.outcomes],
         merge_findings([finding for part in parts for finding in part.findings]),
-        sum(part.arbitrated for part in parts),
+        sum(part.audited for part in parts),
         sum(part.entries for part in parts),
         coverage,
-        [dispute for part in parts for dispute in part.disputes],
+        [address for part in parts for address in part.unsound],
     )
 
 
 def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
-    """Ask the named oracles and the arbiter about one problem, whatever the screen says."""
+    """Ask the named oracles about one problem and judge what they say."""
     answers = {name: _answers(oracle, [one])[0] for name, oracle in load(names).items()}
-    return answers, judge(one.problem, answers, screened=screen(one.problem, answers))
+    return answers, judge(one.problem, answers)
 
 
 def audited(plan: Plan, index: int) -> bool:
-    """Say whether the arbiter judges this problem if all agree; disputes are the docket's."""
-    return sampled(plan.seed, index, plan.arbiter_share)
+    """Say whether a problem's final gradients are also judged as a whole."""
+    return sampled(plan.seed, index, AUDIT)
 
 
 def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list[OracleStatus]:
@@ -241,22 +244,23 @@ def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list
     return rows
 
 
-class Tally:
+class RunStatistics:
     """Everything a run amounts to, folded from its blocks in any order, in bounded memory."""
 
     def __init__(self) -> None:
-        self.problems = self.arbitrated = self.entries = 0
+        self.problems = self.audited = self.entries = 0
+        self.unsound: list[str] = []
         self.verdicts: dict[str, int] = {}
         # Packed: an example as objects takes five times its size, and a long run has thousands.
         self._findings: dict[tuple[str, ...], bytes] = {}
         self._coverage: dict[str, int] = {}
         self._cells: dict[tuple[str, ...], CellCounter] = {}
-        self._kinds: dict[str, KindCounter] = {}
 
     def add(self, result: BlockResult) -> None:
         """Count one block."""
         self.problems += result.stop - result.start
-        self.arbitrated += result.arbitrated
+        self.audited += result.audited
+        self.unsound = sorted([*self.unsound, *result.unsound])[:MAX_UNSOUND]
         self.entries += result.entries
         for finding in result.findings:
             self._add_finding(finding)
@@ -264,11 +268,16 @@ class Tally:
         for outcome in result.outcomes:
             _add_counts(self.verdicts, {outcome.verdict: 1})
             self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
-        verdicts = {outcome.index: outcome.verdict for outcome in result.outcomes}
-        for dispute in result.disputes:
-            for kind in dispute.kinds:
-                counter = self._kinds.setdefault(kind, KindCounter())
-                counter.add(dispute.index, verdicts[dispute.index])
+
+    def complete(self, proven: Iterable[Finding]) -> None:
+        """Put the evidence of worked-out examples in the place of the bare ones."""
+        for finding in proven:
+            key = fingerprint(finding)
+            if key in self._findings:
+                known = _unpacked(self._findings[key])
+                if known.example.at == finding.example.at:
+                    full = msgspec.structs.replace(finding, count=known.count, others=known.others)
+                    self._findings[key] = msgspec.msgpack.encode(full)
 
     def _add_finding(self, finding: Finding) -> None:
         key = fingerprint(finding)
@@ -280,17 +289,6 @@ class Tally:
         """Yield one record a finding."""
         for key in sorted(self._findings):
             yield _unpacked(self._findings[key])
-
-    def kinds(self, seed: int) -> Iterator[DisputeKind]:
-        """Yield one record a kind of dispute."""
-        for kind in sorted(self._kinds):
-            counter = self._kinds[kind]
-            yield DisputeKind(
-                kind=kind,
-                count=counter.n,
-                verdicts=counter.verdicts,
-                first=f"{seed}:{counter.first}",
-            )
 
     def cells(self, seed: int) -> Iterator[Cell]:
         """Yield one record a cell."""
@@ -340,21 +338,6 @@ class CellCounter:
         if (-outcome.scaled, outcome.index) < (-self.worst.scaled, self.worst.index):
             tensor, between = intern(outcome.tensor), intern(outcome.between)
             self.worst = Outcome(outcome.index, "", outcome.scaled, tensor, between)
-
-
-class KindCounter:
-    """The counters of one kind of dispute."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.verdicts: dict[str, int] = {}
-        self.first = 2**64
-
-    def add(self, index: int, verdict: str) -> None:
-        """Count one dispute, HELD or proven."""
-        self.n += 1
-        _add_counts(self.verdicts, {verdict: 1})
-        self.first = min(self.first, index)
 
 
 def _add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:

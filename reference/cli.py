@@ -49,27 +49,21 @@ def report(
     oracle: Annotated[
         list[str] | None, typer.Option(help="Only these, or MODULE:CLASS of yours; repeatable.")
     ] = None,
-    arbiter_share: Annotated[
-        float, typer.Option(help="Share of the agreeing problems that are proven all the same.")
-    ] = 0.02,
-    per_kind: Annotated[
-        int, typer.Option(help="So many disputes of each kind are proven; the rest is sampled.")
-    ] = 8,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("discrepancy-report"),
-    run_only: Annotated[
+    networks_only: Annotated[
         bool,
         typer.Option(
-            "--run-only", help="Leave out ledger, accuracy, articles and trial: this run alone."
+            "--networks-only", help="Leave out the sections that do not depend on this run."
         ),
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
 ) -> int:
-    """Compare random networks with PyTorch, JAX and a proven gradient; write the report."""
+    """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
     from reference.campaign import Plan
     from reference.running.progress import progress_bar
     from reference.running.report import Interrupted
@@ -85,9 +79,7 @@ def report(
         losses=tuple(loss or ()),
         regimes=tuple(regime or ()),
         oracles=tuple(oracle or Plan().oracles),
-        sections=() if run_only else tuple(SECTIONS),
-        arbiter_share=arbiter_share,
-        per_kind=per_kind,
+        sections=() if networks_only else tuple(SECTIONS),
     )
     try:
         with progress_bar() as progress:

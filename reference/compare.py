@@ -1,6 +1,7 @@
 """Distances between two answers, tensor by tensor. No thresholds: "far" is the judge's word."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class Distance:
     values: tuple[float, float]
 
 
-class Apart(NamedTuple):
+class Distances(NamedTuple):
     """How far two answers are apart, the loss first, then tensor by tensor as the left has them.
 
     `difference` is the largest |left − right|, not finite where an entry of either is not;
@@ -47,12 +48,12 @@ class Apart(NamedTuple):
     scale: list[float]
 
 
-def apart(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Apart]:
+def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distances]:
     """Compare many pairs of answers at once: every tensor of one dtype in one sweep.
 
     A tensor that the right answer lacks, or has in another shape or dtype, is infinitely far.
     """
-    found: dict[int, Apart] = {}
+    found: dict[int, Distances] = {}
     sweeps: dict[Any, _Sweep] = {}
     for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
         ours = [np.asarray(left.loss), *left.gradients.values()]
@@ -75,12 +76,12 @@ def apart(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Apart]:
             ]
             differences = [one.difference for one in each]
             scales = [largest_finite(a) for a in ours]
-            found[k] = Apart(["loss", *left.gradients], differences, scales)
+            found[k] = Distances(["loss", *left.gradients], differences, scales)
     for sweep in sweeps.values():
         differences, scales = sweep.distances()
         for k, (start, end) in zip(sweep.pairs, pairwise([0, *sweep.ends]), strict=True):
             names = ["loss", *lefts[k].gradients]
-            found[k] = Apart(names, differences[start:end], scales[start:end])
+            found[k] = Distances(names, differences[start:end], scales[start:end])
     return [found[k] for k in range(len(lefts))]
 
 
@@ -122,6 +123,33 @@ def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[fl
 
 def _one_after_another(tensors: list[Any]) -> npt.NDArray[Any]:
     return tensors[0].ravel() if len(tensors) == 1 else np.concatenate(tensors, axis=None)
+
+
+class Farthest(NamedTuple):
+    """The largest distance between two answers, on its tensor's scale: where, and between whom."""
+
+    scaled: float
+    tensor: str
+    between: str
+
+
+def farthest(answers: Mapping[str, Sequence[Answer]]) -> list[Farthest]:
+    """Return, for each problem, how far any answer is from the first; nothing is judged by it."""
+    pairs: list[tuple[int, Answer, Answer]] = []
+    found = [Farthest(0.0, "", "")] * len(next(iter(answers.values())))
+    for k in range(len(found)):
+        ok = [of_all[k] for of_all in answers.values() if of_all[k].status == "ok"]
+        pairs += [(k, ok[0], other) for other in ok[1:]]
+    far = distances([left for _, left, _ in pairs], [right for _, _, right in pairs])
+    for (k, left, right), those in zip(pairs, far, strict=True):
+        for name, difference, scale in zip(*those, strict=True):
+            if not difference:
+                scaled = 0.0
+            else:
+                scaled = difference / scale if scale and difference == difference else math.inf
+            if scaled > found[k].scaled or not found[k].between:
+                found[k] = Farthest(scaled, name, f"{left.oracle}, {right.oracle}")
+    return found
 
 
 def compare(left: Answer, right: Answer) -> list[Distance]:

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
-from reference.judge import Judgement
+from reference.evidence import gather
+from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.problems import Drawn, arrays_of, parse_address
 from reference.repro import script_of_deviation
@@ -21,54 +22,57 @@ SMALL = 300
 """Problems with more numbers than this are told by their address alone."""
 
 
-def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
-    """Return what the judge said of one problem as a finding of one."""
-    evidence = judgement.evidence
-    problem = one.problem
-    case = Case(
-        at=one.at,
-        network=network_shape(problem.network),
-        batch=problem.batch,
-        dtype=one.cell.dtype,
-        regime=one.cell.regime,
-        values=values_of(problem),
-    )
-    sentence, operation, step, mark = judgement.sentence, "", "", ""
-    if evidence is not None:
-        operation, step, mark = evidence.operation, evidence.step, evidence.mark
-        case = msgspec.structs.replace(
-            case,
-            tensor=evidence.tensor,
-            entry=evidence.entry,
-            answers=dict(evidence.answers),
-            enclosure=evidence.enclosure,
-            ulp=dict(evidence.ulp),
-            scaled=dict(evidence.scaled),
-            bound=evidence.bound,
-            kink=evidence.kink,
-            first_diverging_step=step,
-        )
-    if judgement.kind == "DEVIATES":
-        case = msgspec.structs.replace(case, repro=script_of_deviation(problem, answers, judgement))
-    if judgement.kind == "CRASHED":
-        reasons = [f"{name}: {answers[name].reason}" for name in judgement.who]
-        sentence = " ".join([sentence, *reasons])
-        operation = problem.network.loss
-    if judgement.screen_failed:
-        mark = "the screen had passed it"
-    benign = judgement.kind == "ROUNDING"
+def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
+    """Return what the judge said of one problem as a finding of one, without its evidence."""
+    place = judgement.leading or next(iter(judgement.choices), None)
+    network = one.problem.network
+    tensor = place.tensor if place is not None else ""
+    flushed = judgement.leading is not None and judgement.leading.model is not None
+    mark = "flush" if flushed and judgement.leading.model.flush else ""  # type: ignore[union-attr]
+    forward = "forward " if tensor.startswith("forward ") else ""
     return Finding(
-        operation=operation,
+        operation=operation_at(network, tensor) if tensor else network.loss,
         verdict=judgement.verdict,
         count=1,
-        example=case,
+        example=Case(
+            at=one.at,
+            network=network_shape(network),
+            batch=one.problem.batch,
+            dtype=one.cell.dtype,
+            regime=one.cell.regime,
+        ),
         # The layer's number says where in one network; what is common to a cause is the kind.
-        step="" if benign else step.rsplit(".", 1)[-1],
+        step=forward + tensor.rsplit(".", 1)[-1],
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,
-        sentence=sentence,
     )
+
+
+def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
+    """Return what the judge said of one problem as a finding of one, with all that shows it."""
+    bare, problem = sighting_of(one, judgement), one.problem
+    evidence = gather(problem, answers, judgement)
+    sentence = evidence.sentence
+    case = msgspec.structs.replace(
+        bare.example,
+        values=values_of(problem),
+        tensor=evidence.tensor,
+        entry=evidence.entry,
+        answers=dict(evidence.answers),
+        enclosure=evidence.enclosure,
+        ulp=dict(evidence.ulp),
+        scaled=dict(evidence.scaled),
+        bound=evidence.bound,
+        first_diverging_step=evidence.tensor or None,
+    )
+    if judgement.kind == "DEVIATES":
+        repro = script_of_deviation(problem, answers, judgement, evidence)
+        case = msgspec.structs.replace(case, repro=repro)
+    if judgement.kind == "CRASHED":
+        reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who]
+        sentence = " ".join([sentence, *reasons])
+    return msgspec.structs.replace(bare, example=case, sentence=sentence)
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -1,59 +1,37 @@
-"""From distances to a verdict. The only file with a tolerance.
+"""From answers to verdicts. The only file with a tolerance.
 
-One principle: an answer is admissible when it lies inside the enclosure of the true gradient
-under a stated model of rounding. `screen` is cheap and runs on every problem; `judge` proves the
-gradient (`oracles.certified`), carries rounding through the network (`rounding.radii`) and
-says who is right.
+One principle: every step is judged where it happens. An answer names all its tensors; each is a
+function of others in the same answer, and is admissible when it lies within a stated rounding of
+the certified value of its operation *at the answer's own inputs*. Nothing is carried through the
+network. An answer that gives final gradients only is judged as a whole: it must lie in the
+certificate's walk with the same rounding at every step (`oracles.enclosure`).
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.network import Problem
-from reference.compare import Apart, apart
-from reference.oracles import Answer
-from reference.oracles.certified import Certificate, Doubles, certify
-from reference.rounding.evidence import Evidence, gather
-from reference.rounding.radii import Radii, Rounding, Unit, radii
+from manual_backprop.network import Network, Problem
+from reference.blocks.gather import expected_tensors
+from reference.blocks.weigh import Choice, TensorFinding, Weighed, choices_differ, weigh
+from reference.oracles import ORACLES, Answer
+from reference.oracles.enclosure import enclose
+from reference.rounding import Rounding, RoundingUnit
 
 # -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
 
-SCREEN = 64.0
-"""Answers whose difference is below SCREEN · u · max|tensor| on every tensor need no arbiter.
-Half of all tensors are within 1.5 u of the truth; of 12,000 problems 75% stay inside."""
-
 ULPS = 8.0
-"""An operation's value and slope are right to this many ulps. Of 600 problems by hand, 596 lie
-inside: 99% of their 5,779 tensors at 1.1 ulps, the worst at 7.2."""
+"""strict: an operation's value and slope are right to this many ulps, given its inputs."""
 
-FACTOR = 100.0
-"""How many times further from the truth than the better reference an answer may be. Among errors
-above FLOOR the median ratio is 1; above 100 were 8 of 5,779 tensors, all below CHANCE."""
-
-FLOOR = 16.0
-"""Errors below FLOOR · u · max|tensor| are never held against the better reference."""
-
-CHANCE = 8.0
-"""Nor are errors below CHANCE times what rounding, each operation to 1 ulp, may be expected to
-add up to: where a tensor has few entries, the better reference may be exact by luck. The median
-error is 0.24 of what is expected; those 8 tensors were at 1.35."""
-
-COMPARABLE = ("manual", "torch", "jax")
-"""Who can be the better reference: all that compute in the problem's own dtype. (The complex step
-computes float32 problems in float64.)"""
-
-CUSTOMARY_ULPS = 64.0
-"""The same by custom. XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u. Of
-600 problems PyTorch is outside *tight* in 88 and outside this in 30, nearly all by its
-hard_sigmoid and its clamped binary_cross_entropy; JAX in 123 (50 of them flush to zero) and 1."""
+CONVENTIONAL_ULPS = 64.0
+"""The same where digits are lost as is the convention. XLA's log1p is 32 ulps off in float64 (at
+-0.393), its gelu_tanh 30 u."""
 
 OUTSIDE_BY_CHANCE = 4
-"""Points (of 600) by which a side may be outside *tight* more often than twice the better
+"""Points (of 600) by which a side may be outside *strict* more often than twice the better
 framework, where terms cancel: measured 1 beside 0 (poisson_nll) and 6 beside 4 (gaussian_nll).
 A formula that loses a saturated tail is outside at a fifth of the points."""
 
@@ -71,70 +49,34 @@ ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
 SOME_DIGITS = 1e-3
 """What is off by less has some of its digits, and is said to have lost the others."""
 
-TIGHT = Rounding(ULPS)
-CUSTOMARY = Rounding(CUSTOMARY_ULPS, customary=True)
-WITNESSES = ("complex_step",)
-"""Who is shown and not named: the complex step is NaN where complex arithmetic meets infinity and
-loses digits below 1e-123, and neither says anything about a gradient."""
-
-PROBABLE = Rounding(1.0, probable=True)
-STRENGTHS = (
-    TIGHT,
-    CUSTOMARY,
+STRICT = Rounding(ULPS)
+CONVENTIONAL = Rounding(CONVENTIONAL_ULPS, conventional=True)
+MODELS = (
+    STRICT,
+    CONVENTIONAL,
     Rounding(ULPS, flush=True),
-    Rounding(CUSTOMARY_ULPS, customary=True, flush=True),
+    Rounding(CONVENTIONAL_ULPS, conventional=True, flush=True),
 )
 """The models of rounding, in the order in which they are tried."""
 
-
-@dataclass(frozen=True)
-class Screening:
-    """What the cheap look at a problem found: whether all is near, and what is farthest.
-
-    `comparable`: there are two whole answers, and nobody crashed. `worst` is the largest distance
-    on a tensor's own scale, `between` whom. `outside` has, for each oracle that leaves the screen,
-    the first tensor back from the loss that does, by how much, and the most by which any further
-    back does (where the first is infinitely far: the most that is finite, for an infinity hides
-    what else there is). `alone`: that is every oracle.
-    """
-
-    passed: bool
-    comparable: bool = False
-    alone: bool = False
-    worst: float = 0.0
-    tensor: str = ""
-    between: str = ""
-    outside: Mapping[str, tuple[str, float, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TensorFinding:
-    """One tensor of one answer: the first strength that holds it, or None, and how far off it is.
-
-    `error` is the largest distance from the truth outside of jumps, `allowed` the bound there.
-    """
-
-    oracle: str
-    tensor: str
-    strength: Rounding | None
-    entry: tuple[int, ...]
-    error: float
-    allowed: float
-    reason: str = ""
+ADVISORY = ("complex_step",)
+"""Who is shown and not judged: the complex step is NaN where complex arithmetic meets infinity and
+loses digits below 1e-123, and neither says anything about a gradient."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, who it names, and the evidence."""
+    """A verdict, who it names, and what was found of each tensor that is not inside *strict*.
+
+    `findings` begin with the first step back from the loss. `choices` are the entries where a
+    kink leaves the gradient open and the answers took different slopes.
+    """
 
     kind: str
     who: tuple[str, ...] = ()
-    digits_lost: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[TensorFinding, ...] = ()
-    certificate: Certificate | None = None
-    evidence: Evidence | None = None
-    sentence: str = ""
-    screened: bool = False
+    choices: tuple[Choice, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -142,359 +84,152 @@ class Judgement:
         return f"{self.kind}({', '.join(self.who)})" if self.who else self.kind
 
     @property
-    def screen_failed(self) -> bool:
-        """Whether the screen passed what the arbiter does not admit: an error of the judge."""
-        return self.screened and self.kind == "DEVIATES"
+    def leading(self) -> TensorFinding | None:
+        """What the verdict rests on: the first step back from the loss that fails."""
+        if self.kind not in ("DEVIATES", "PRECISION"):
+            return None
+        wanted = [f for f in self.findings if (f.model is None) == (self.kind == "DEVIATES")]
+        return next((f for f in wanted if f.oracle in self.who), None)
 
 
-# -- the screen -----------------------------------------------------------------------------------
+def judge(problem: Problem, answers: Mapping[str, Answer], *, subject: str = "manual") -> Judgement:
+    """Say which of the answers to one problem are right; the subject is excused no flush to zero."""
+    return judge_all([problem], {name: [a] for name, a in answers.items()}, subject=subject)[0]
 
 
-def screen(problem: Problem, answers: Mapping[str, Answer]) -> Screening:
-    """Screen one problem."""
-    return screen_all([problem], {name: [answer] for name, answer in answers.items()})[0]
+def judge_all(
+    problems: Sequence[Problem],
+    answers: Mapping[str, Sequence[Answer]],
+    *,
+    subject: str = "manual",
+    again: Mapping[str, Mapping[int, Answer]] | None = None,
+    count: Callable[[int], None] = lambda entries: None,
+) -> list[Judgement]:
+    """Judge a block. `again` has answers to some of the problems, asked a second time."""
+    whole: list[tuple[int, Answer]] = []
+    partial: list[tuple[int, Answer]] = []
+    for name, of_all in answers.items():
+        if name in ADVISORY:
+            continue
+        given = [*enumerate(of_all), *(again or {}).get(name, {}).items()]
+        for k, answer in given:
+            if answer.status == "ok":
+                # Ours give every step: one that is left out is one that is wrong.
+                steps = bool(answer.values) or answer.oracle in ORACLES
+                (whole if steps else partial).append((k, answer))
+    weighed = weigh(problems, whole, MODELS, subject)
+    count(weighed.entries)
+    findings: list[list[TensorFinding]] = [[] for _ in problems]
+    for number, found in weighed.findings.items():
+        findings[whole[number][0]] += found
+    for k, answer in partial:
+        findings[k] += judge_whole(problems[k], answer, flush=answer.oracle != subject)
+    return [
+        _judgement(problem, {name: of_all[k] for name, of_all in answers.items()},
+                   findings[k], weighed, k, subject)
+        for k, problem in enumerate(problems)
+    ]  # fmt: skip
 
 
-def screen_all(
-    problems: Sequence[Problem], answers: Mapping[str, Sequence[Answer]]
-) -> list[Screening]:
-    """Compare every answer with the first, tensor by tensor, to the tensor's own size.
-
-    What is left out, and what is not finite, is for the arbiter; witnesses are not asked.
-    """
-    heard = [of_all for name, of_all in answers.items() if name not in WITNESSES]
-    complete: list[bool] = []
-    lefts: list[Answer] = []
-    rights: list[Answer] = []
-    pairs: list[int] = []  # of which problem each pair is
-    for k, problem in enumerate(problems):
-        given = [of_all[k] for of_all in heard]
-        ok = [answer for answer in given if answer.status == "ok"]
-        whole = 2 * len(problem.network.layers) + len(problem.parameters) + 1
-        if ok and ok[0].oracle in COMPARABLE and len(ok[0].gradients) != whole:
-            ok = []
-        complete.append(len(ok) > 1 and all(answer.status != "crashed" for answer in given))
-        lefts += ok[:1] * (len(ok) - 1)
-        rights += ok[1:]
-        pairs += [k] * (len(ok) - 1)
-    seen: list[list[tuple[Answer, Answer, Apart]]] = [[] for _ in problems]
-    for k, left, right, found in zip(pairs, lefts, rights, apart(lefts, rights), strict=True):
-        seen[k].append((left, right, found))
-    return list(map(_screening, problems, complete, seen))
-
-
-def _screening(
-    problem: Problem, complete: bool, seen: Sequence[tuple[Answer, Answer, Apart]]
-) -> Screening:
-    limit = SCREEN * float(np.finfo(problem.dtype).eps) / 2
-    worst, tensor, between = 0.0, "", ""
-    outside: dict[str, tuple[str, float, float]] = {}
-    for left, right, found in seen:
-        for name, difference, scale in zip(*found, strict=True):
-            if not difference:
-                scaled = 0.0
-            else:
-                scaled = difference / scale if scale and difference == difference else math.inf
-            if scaled > worst or not between:
-                worst, tensor, between = scaled, name, f"{left.oracle}, {right.oracle}"
-            if not difference <= limit * scale:
-                first, size, further = outside.setdefault(right.oracle, (name, scaled, 0.0))
-                if first != name and (math.isfinite(size) or math.isfinite(scaled)):
-                    outside[right.oracle] = first, size, max(further, scaled)
-    alone = len(outside) == len(seen)
-    passed = complete and not outside
-    return Screening(passed, complete, alone, worst, tensor, between, outside)
+def judge_whole(problem: Problem, answer: Answer, *, flush: bool) -> Iterator[TensorFinding]:
+    """Yield the tensors of an answer that lie outside *strict*, judged without its own steps."""
+    given = {"loss": answer.loss, **answer.gradients}
+    left = {name: given[name] for name in given if given[name] is not None}
+    for name, shape in {
+        n: s for kind, n, s in expected_tensors(problem) if kind != "forward"
+    }.items():
+        if name in left and (left[name].shape != shape or left[name].dtype != problem.dtype):
+            value = left.pop(name)
+            reason = f"{value.dtype} {value.shape}, expected {problem.dtype} {shape}"
+            yield TensorFinding(answer.oracle, name, None, (), np.inf, 0.0, reason)
+    for model in MODELS[: None if flush else 2]:
+        leaves = enclose(problem, RoundingUnit(problem.dtype, model))
+        outside = {}
+        for name in [name for name in leaves if name in left]:
+            distance = leaves[name].distance(left[name])
+            inside = leaves[name].contains(left[name]) | ~np.isfinite(leaves[name].radius)
+            if not inside.all():
+                outside[name] = np.where(inside, -1.0, distance), leaves[name].radius
+            elif model is not STRICT:
+                entry = _worst(distance, leaves[name].radius)
+                error, allowed = float(distance[entry]), float(leaves[name].radius[entry])
+                yield TensorFinding(answer.oracle, name, model, entry, error, allowed)
+        left = {name: left[name] for name in outside}
+        if not left:
+            return
+    for name, (distance, radius) in outside.items():
+        entry = _worst(distance, radius)
+        error, allowed = float(distance[entry]), float(radius[entry])
+        yield TensorFinding(answer.oracle, name, None, entry, error, allowed)
 
 
-# -- the judge ------------------------------------------------------------------------------------
+def _worst(errors: npt.NDArray[Any], allowed: npt.NDArray[Any]) -> tuple[int, ...]:
+    with np.errstate(all="ignore"):
+        ratio = np.nan_to_num(errors / allowed, nan=0.0)
+    return tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
 
 
-def judge(
+def _judgement(
     problem: Problem,
     answers: Mapping[str, Answer],
-    *,
-    screened: Screening | None = None,
-    certificate: Certificate | None = None,
-    subject: str = "manual",
-    witnesses: Callable[[], Mapping[str, Answer]] = dict,
+    findings: list[TensorFinding],
+    weighed: Weighed,
+    k: int,
+    subject: str,
 ) -> Judgement:
-    """Prove the gradient and say which answers it admits.
-
-    The subject is what is on trial: it is excused nothing that a framework does not need.
-    `witnesses` are heard only where there is something to show.
-    """
-    if screened is None:
-        screened = screen(problem, answers)
-    ok = {name: answer for name, answer in answers.items() if answer.status == "ok"}
-    bench = Bench(
-        certificate or certify(problem), ok, held_to_screen=screened.passed, subject=subject
-    )
-    findings = tuple(finding for name in ok for finding in bench.examine(name))
-    kind, who = _verdict(bench, findings, answers, screened.passed)
-    if kind != "AGREE":
-        called = {n: answer for n, answer in witnesses().items() if answer.status == "ok"}
-        ok |= called  # the bench looks at the same mapping
-        findings += tuple(finding for name in called for finding in bench.examine(name))
-    digits = {
-        name: lost
-        for name in ok
-        if (lost := max((bench.digits_lost(f) for f in findings if f.oracle == name), default=0))
-    }
-    evidence = gather(bench, kind, who, findings)
-    return Judgement(
-        kind=kind,
-        who=who,
-        digits_lost=digits,
-        findings=findings,
-        certificate=bench.certificate,
-        evidence=evidence,
-        sentence=evidence.sentence + (_besides(findings) if kind == "CRASHED" else ""),
-        screened=screened.passed,
-    )
-
-
-def _verdict(
-    bench: "Bench",
-    findings: tuple[TensorFinding, ...],
-    answers: Mapping[str, Answer],
-    passed: bool,
-) -> tuple[str, tuple[str, ...]]:
     """Choose the verdict: ours is wrong, somebody crashed, others are wrong, what is right."""
-    decisive = [f for f in findings if f.oracle not in WITNESSES or len(bench.answers) == 1]
-    wrong = _who(f for f in decisive if f.strength is None)
-    crashed = tuple(name for name, a in answers.items() if a.status == "crashed")
-    if wrong and (bench.subject in wrong or not crashed):
-        return "DEVIATES", wrong
+    heard = {name: a for name, a in answers.items() if name not in ADVISORY}
+    crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
+    reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
+    if not findings and not crashed and k not in weighed.choices:
+        if any(a.status == "ok" for a in heard.values()):
+            return Judgement("AGREE", reasons=reasons)
+        return Judgement("SKIPPED", tuple(reasons), reasons=reasons)
+    place = {name: i for i, name in enumerate(back_from_the_loss(problem.network))}
+    found = tuple(sorted(findings, key=lambda f: (place[f.tensor], -f.error)))
+    choices = tuple(choices_differ(weighed.choices.get(k, [])))
+    outside = {f.oracle for f in found if f.model is None}
+    wrong = tuple(name for name in heard if name in outside)
+    losing = {f.oracle for f in found if f.model not in (None, STRICT)}
+    lossy = tuple(name for name in heard if name in losing)
+    if wrong and (subject in wrong or not crashed):
+        return Judgement("DEVIATES", wrong, found, choices, reasons)
     if crashed:
-        return "CRASHED", crashed
-    others = [name for name in bench.judged if name != bench.subject]
-    if not others:
-        return "SKIPPED", tuple(name for name, a in answers.items() if a.status == "skipped")
-    if bench.choices_differ():
-        return "CONVENTION", ()
-    lossy = _who(f for f in decisive if f.strength not in (TIGHT, None))
-    if passed:
-        return "AGREE", ()
-    return ("PRECISION", lossy) if lossy else ("ROUNDING", ())
+        return Judgement("CRASHED", crashed, found, choices, reasons)
+    if choices:
+        return Judgement("CONVENTION", (), found, choices, reasons)
+    return Judgement("PRECISION" if lossy else "AGREE", lossy, found, choices, reasons)
 
 
-def _besides(findings: tuple[TensorFinding, ...]) -> str:
-    """Return whose gradient is wrong where somebody else's crash is the verdict."""
-    outside = [f for f in findings if f.strength is None and f.oracle not in WITNESSES]
-    if not outside:
-        return ""
-    places = ", ".join(f"{who} in {next(f.tensor for f in outside if f.oracle == who)}"
-                       for who in _who(outside))  # fmt: skip
-    return f" Outside the proven gradient besides: {places}."
+def back_from_the_loss(network: Network) -> list[str]:
+    """Return the names of all tensors, the loss first; the value of a step is "forward …"."""
+    names = ["loss"]
+    for i in reversed(range(len(network.layers))):
+        step = f"layers.{i}"
+        names += [f"{step}.a", f"forward {step}.a", f"{step}.z", f"{step}.weight", f"{step}.bias"]
+        names.append(f"forward {step}.z")
+    return [*names, "x"]
 
 
-def _who(findings: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(finding.oracle for finding in findings))
-
-
-class Bench:
-    """The answers to one problem beside its proven gradient."""
-
-    def __init__(
-        self,
-        certificate: Certificate,
-        answers: Mapping[str, Answer],
-        *,
-        held_to_screen: bool = False,
-        subject: str = "manual",
-        known: dict[Rounding, Radii] | None = None,
-    ) -> None:
-        self.held_to_screen = held_to_screen
-        self.subject = subject
-        self.certificate = certificate
-        self.problem = certificate.problem
-        self.answers = answers
-        self.unit = float(np.finfo(self.problem.dtype).eps) / 2
-        self._radii: dict[Rounding, Radii] = {} if known is None else known
-        self._errors: dict[tuple[str, str], Doubles | None] = {}
-        self._beyond: dict[tuple[str, str, Rounding], float | None] = {}
-        self._scales: dict[str, float] = {}
-
-    @property
-    def judged(self) -> list[str]:
-        """Return whose answers count: all but the witnesses."""
-        return [name for name in self.answers if name not in WITNESSES]
-
-    def radii(self, strength: Rounding) -> Radii:
-        """Return the radii of every tensor under one model of rounding."""
-        if strength not in self._radii:
-            self._radii[strength] = radii(self.certificate, strength)
-        return self._radii[strength]
-
-    def tensor(self, oracle: str, tensor: str) -> npt.NDArray[Any] | None:
-        """Return what an oracle says of one tensor."""
-        answer = self.answers[oracle]
-        value = answer.loss if tensor == "loss" else answer.gradients.get(tensor)
-        return None if value is None else np.asarray(value)
-
-    def errors(self, oracle: str, tensor: str) -> Doubles | None:
-        """Return the distances of an answer from the truth, NaN where there is no distance."""
-        key = (oracle, tensor)
-        if key not in self._errors:
-            value, leaf = self.tensor(oracle, tensor), self.certificate[tensor]
-            fits = value is not None and value.shape == leaf.shape
-            fits = fits and value is not None and value.dtype == self.problem.dtype
-            self._errors[key] = leaf.distance(value) if fits and value is not None else None
-        return self._errors[key]
-
-    def examine(self, oracle: str) -> list[TensorFinding]:
-        """Judge every tensor of one answer, the loss first and then back from it.
-
-        Who answers whole problems answers for every tensor: one left out is one that is wrong.
-        """
-        given = self.answers[oracle]
-        whole = oracle in COMPARABLE
-        names = [n for n in self.certificate.leaves if n == "loss" or n in given.gradients or whole]
-        return [self.examine_tensor(oracle, name) for name in names]
-
-    def examine_tensor(self, oracle: str, tensor: str) -> TensorFinding:
-        """Judge one tensor of one answer."""
-        errors = self.errors(oracle, tensor)
-        if errors is None:
-            value = self.tensor(oracle, tensor)
-            said = "nothing" if value is None else f"{value.dtype} {value.shape}"
-            leaf = self.certificate[tensor]
-            reason = f"{said}, expected {self.problem.dtype} {leaf.shape}"
-            return TensorFinding(oracle, tensor, None, (), np.inf, 0.0, reason)
-        # AGREE claims no more than the screen sees: nearness on the tensor's own scale.
-        claimed = 2 * SCREEN * self.unit * self.scale(tensor) if self.held_to_screen else 0.0
-        if self.held_to_screen and (errors <= claimed).all():  # no bound is to be worked out
-            worst = tuple(map(int, np.unravel_index(int(np.argmax(errors)), errors.shape)))
-            error = float(errors[worst])
-            return TensorFinding(oracle, tensor, CUSTOMARY, worst, error, claimed, "the screen")
-        first = None
-        for strength in STRENGTHS:
-            if strength.flush and oracle == self.subject:
-                break  # NumPy does not flush
-            allowed, reasons = self.allowed(oracle, tensor, strength)
-            if strength is not TIGHT:
-                allowed = np.maximum(allowed, claimed)
-            with np.errstate(invalid="ignore"):
-                outside = ~((errors <= allowed) | np.isinf(allowed))
-            if not outside.any():
-                entry = _worst(errors, allowed)
-                return _finding(oracle, tensor, strength, entry, errors, allowed, reasons)
-            if strength in (TIGHT, CUSTOMARY):
-                entry = _worst(np.where(outside, errors, 0.0), allowed)
-                first = _finding(oracle, tensor, None, entry, errors, allowed, reasons)
-        assert first is not None
-        return first
-
-    def allowed(
-        self, oracle: str, tensor: str, strength: Rounding
-    ) -> tuple[Doubles, npt.NDArray[np.bool_]]:
-        """Return how far each entry may be off, and where the better reference set the bound."""
-        found = self.radii(strength)
-        radius, jump = found.radius[tensor], found.jump[tensor]
-        # Custom, and a flush to zero, excuse frameworks; ours must be as good as one of them.
-        held = strength is TIGHT or oracle == self.subject
-        best = self.best_reference(oracle, tensor, strength) if held else None
-        if best is None:
-            return radius, np.zeros(radius.shape, bool)
-        # By custom digits may be lost, but not by ours where a framework keeps them.
-        sharp = jump + max(FACTOR * best, FLOOR * self.unit * self.scale(tensor))
-        errors = self.errors(oracle, tensor)
-        if errors is not None and (errors > sharp).any():
-            sharp = np.maximum(sharp, jump + CHANCE * self.radii(PROBABLE).radius[tensor])
-        sharp = np.where(self.unknown(tensor), np.inf, sharp)
-        return np.minimum(radius, sharp), sharp < radius
-
-    def best_reference(self, oracle: str, tensor: str, strength: Rounding) -> float | None:
-        """Return the largest error of the better reference on this tensor, jumps left out."""
-        others = [name for name in COMPARABLE if name != oracle and name in self.answers]
-        found = [self.largest_error(name, tensor, strength) for name in others]
-        return min((error for error in found if error is not None), default=None)
-
-    def largest_error(self, oracle: str, tensor: str, strength: Rounding) -> float | None:
-        """Return the largest error of an answer, jumps left out; None where there is no number."""
-        key = (oracle, tensor, strength)
-        if key not in self._beyond:
-            errors, found = self.errors(oracle, tensor), self.radii(strength)
-            self._beyond[key] = None
-            if errors is not None:
-                with np.errstate(invalid="ignore"):
-                    beyond = np.maximum(errors - found.jump[tensor], 0.0)
-                    beyond = np.where(self.unknown(tensor), 0.0, beyond)
-                largest = float(beyond.max(initial=0.0))
-                self._beyond[key] = largest if math.isfinite(largest) else None
-        return self._beyond[key]
-
-    def unknown(self, tensor: str) -> npt.NDArray[np.bool_]:
-        """Return where nothing is known: beyond the range even if all is rounded tightly.
-
-        Where custom alone reaches a pole (log p, p within custom's error of 0), digits are lost,
-        and a bound is not: whoever is held to the better reference is held to it there too.
-        """
-        return np.isinf(self.radii(TIGHT).radius[tensor])
-
-    def scale(self, tensor: str) -> float:
-        """Return the largest finite magnitude of a tensor's proven value."""
-        if tensor not in self._scales:
-            magnitudes = np.abs(self.certificate[tensor].high)
-            finite = np.where(np.isfinite(magnitudes), magnitudes, 0.0)
-            self._scales[tensor] = float(finite.max(initial=0.0))
-        return self._scales[tensor]
-
-    def choices_differ(self) -> bool:
-        """Say whether answers differ where the proven gradient is a ball of slopes."""
-        for name, leaf in self.certificate.leaves.items():
-            values = [v for o in self.judged if (v := self.tensor(o, name)) is not None]
-            if len(values) < 2 or not leaf.thick.any() or len({v.shape for v in values}) > 1:
-                continue
-            found = self.radii(TIGHT)
-            with np.errstate(invalid="ignore"):
-                rounding = found.radius[name] - found.jump[name]
-                apart = np.max(values, axis=0) - np.min(values, axis=0)
-                differ = ~(apart <= 2 * np.maximum(rounding, 0.0)) | np.isnan(rounding)
-            same = np.isnan(values).all(0) | (np.max(values, axis=0) == np.min(values, axis=0))
-            if (leaf.thick & differ & ~same).any():
-                return True
-        return False
-
-    def digits_lost(self, finding: TensorFinding) -> float:
-        """Return how many decimal digits of the worst entry are lost beyond the rounding to u."""
-        if self.held_to_screen or finding.strength in (TIGHT, None) or not finding.error > 0:
-            return 0.0
-        truth = abs(float(self.certificate[finding.tensor].high[finding.entry]))
-        relative = min(1.0, finding.error / truth) if truth else 1.0
-        return max(0.0, round(float(np.log10(relative / self.unit)), 1))
+def operation_at(network: Network, tensor: str) -> str:
+    """Return the operation that makes a tensor: a value forward, a cotangent backward."""
+    if tensor == "loss" or tensor == f"layers.{len(network.layers) - 1}.a":
+        return network.loss
+    forward, step = tensor.startswith("forward "), tensor.removeprefix("forward ")
+    if step.endswith(".a" if forward else ".z"):
+        return network.layers[int(step.split(".")[1])].activation
+    return "dense"
 
 
 def allowed_alone(
-    truth: Doubles, inputs: Doubles, quantity: str, dtype: npt.DTypeLike, strength: Rounding
-) -> Doubles:
-    """Return how far an operation by itself may be off: no network, no rounding but its own."""
-    unit = Unit(np.dtype(dtype), strength)
+    truth: npt.NDArray[Any],
+    inputs: npt.NDArray[Any],
+    quantity: str,
+    dtype: npt.DTypeLike,
+    model: Rounding,
+) -> npt.NDArray[Any]:
+    """Return how far an operation by itself may be off."""
+    unit = RoundingUnit(dtype, model)
     rounded = unit.value if quantity == "value" else unit.slope
     with np.errstate(all="ignore"):
-        return rounded(np.abs(truth), np.abs(inputs))
-
-
-def _finding(
-    oracle: str,
-    tensor: str,
-    strength: Rounding | None,
-    entry: tuple[int, ...],
-    errors: Doubles,
-    allowed: Doubles,
-    reasons: npt.NDArray[np.bool_],
-) -> TensorFinding:
-    reason = "the better reference" if reasons[entry] else "rounding"
-    return TensorFinding(
-        oracle, tensor, strength, entry, float(errors[entry]), float(allowed[entry]), reason
-    )
-
-
-def _worst(errors: Doubles, allowed: Doubles) -> tuple[int, ...]:
-    """Return the entry whose error is largest in units of what it may be."""
-    with np.errstate(all="ignore"):
-        ratio = errors / allowed
-        if np.isnan(ratio).any():  # 0 of 0 is nothing, and so is whatever is allowed anyhow
-            nothing = (errors == 0) | np.isinf(allowed)
-            ratio = np.where(nothing, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
-    return tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
+        return np.asarray(rounded(np.abs(truth), np.abs(inputs)))

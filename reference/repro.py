@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from manual_backprop.network import Problem, forward
 from manual_backprop.spec import Operation
+from reference.evidence import Evidence
 from reference.judge import Judgement
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
@@ -154,19 +155,21 @@ def script_of(
 
 
 def script_of_deviation(
-    problem: Problem, answers: Mapping[str, Answer], judgement: Judgement
+    problem: Problem, answers: Mapping[str, Answer], judgement: Judgement, evidence: Evidence
 ) -> str | None:
     """Return the script for whoever the judge named first: fit for a bug report to a framework."""
-    answer, evidence = answers.get(judgement.who[0]), judgement.evidence
-    if answer is None or answer.status != "ok" or evidence is None:
+    leading = judgement.leading
+    answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
+    if answer is None or answer.status != "ok":
         return None
     if sum(a.size for a in (problem.x, *problem.parameters.values())) > _LARGEST:
         return None
-    title = judgement.sentence
+    title = evidence.sentence
     if evidence.enclosure is not None:
         entry = list(evidence.entry)
         title += (
-            f"\n\nProven: {evidence.tensor}{entry if entry else ''} lies between\n"
+            f"\n\nCertified, at its own inputs: {evidence.tensor}{entry if entry else ''} "
+            "lies between\n"
             f"{evidence.enclosure.low} and\n{evidence.enclosure.high}."
         )
     given = dict(answer.gradients)

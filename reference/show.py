@@ -8,6 +8,7 @@ import numpy as np
 from manual_backprop.network import Problem
 from reference.campaign import judge_one
 from reference.compare import compare
+from reference.evidence import gather
 from reference.findings import spelled
 from reference.judge import Judgement
 from reference.oracles import ORACLES, Answer
@@ -17,7 +18,7 @@ _PRECISION = {np.dtype("float32"): 9, np.dtype("float64"): 17}
 
 
 def show(address: str) -> tuple[Drawn, dict[str, Answer], Judgement]:
-    """Draw the problem at "SEED:INDEX", ask every oracle and the arbiter."""
+    """Draw the problem at "SEED:INDEX", ask every oracle and judge what they say."""
     one = draw(*parse_address(address))
     return one, *judge_one(one, ORACLES)
 
@@ -46,7 +47,9 @@ def show_text(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -
         distances = compare(ok["manual"], answer)
         worst = max(distances, key=lambda d: d.scaled)
         lines.append(f"  {name:13} {worst.scaled:.1e} ({worst.ulp:.0f} ULP) on {worst.tensor}")
-    return "\n".join([*lines, "", f"Verdict: {judgement.verdict}. {judgement.sentence}".rstrip()])
+    return "\n".join(
+        [*lines, "", f"Verdict: {judgement.verdict}. {_sentence(one, answers, judgement)}".rstrip()]
+    )
 
 
 def show_data(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> dict[str, Any]:
@@ -66,8 +69,12 @@ def show_data(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -
             for name, answer in answers.items()
         },
         "verdict": judgement.verdict,
-        "sentence": judgement.sentence,
+        "sentence": _sentence(one, answers, judgement),
     }
+
+
+def _sentence(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
+    return gather(one.problem, answers, judgement).sentence
 
 
 def describe(problem: Problem) -> str:

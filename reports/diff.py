@@ -28,9 +28,7 @@ NOTABLE = 10.0
 NOTABLE_ULP = 2.0
 """An operation's worst error is measured at the same points each time: twice is no luck."""
 SELECTION = ("seed", "problems", "unfinished", "dtypes", "activations", "losses", "regimes")
-"""Runs that agree in these drew the same problems,"""
-SETTLED = ("arbiter_share", "per_kind")
-"""and in these, with the same oracles, settled the same of them by proof."""
+"""Runs that agree in these drew the same problems."""
 GONE = "–"
 DIGITS = "Same verdict, other digits"
 
@@ -87,13 +85,8 @@ class Difference:
         a, b = self.before.run, self.after.run
         sides_of_both = [{oracle.name for oracle in s.present()} for s in (self.before, self.after)]
         return sides_of_both[0] == sides_of_both[1] and all(
-            getattr(a, name) == getattr(b, name) for name in (*SELECTION, *SETTLED)
+            getattr(a, name) == getattr(b, name) for name in SELECTION
         )
-
-    @property
-    def counted(self) -> bool:
-        """Whether a higher count means more: the same problems, and none held back unproven."""
-        return self.comparable and not (self.before.count("HELD") or self.after.count("HELD"))
 
     @property
     def got_worse(self) -> int:
@@ -133,10 +126,7 @@ class Difference:
         if not self.changes:
             return []
         if not self.comparable:
-            return [
-                "The runs drew different problems, or settled them differently: "
-                "counts are not compared."
-            ]
+            return ["The runs drew different problems: counts are not compared."]
         said = [
             f"{label(name)[:1].upper()}{label(name)[1:]}: {told}."
             for name in sides(self._oracles)
@@ -151,12 +141,6 @@ class Difference:
                 if group
             ]
             said.append(f"{name}'s own operations are {' and '.join(parts)}.")
-        if not self.counted:
-            held = [s.count("HELD") for s in (self.before, self.after)]
-            said.append(
-                f"Held and not proven were {held[0]:,} before and {held[1]:,} after, so a count "
-                "that merely moved is no change for the worse; --per-kind proves more."
-            )
         return said
 
     @property
@@ -166,7 +150,7 @@ class Difference:
     def _side(self, name: str) -> str:
         """Say in how many problems a side deviates, loses digits or fails, and did before."""
         parts = []
-        verbs = {"DEVIATES": "deviates by proof", "PRECISION": "loses digits", "CRASHED": "crashed"}
+        verbs = {"DEVIATES": "deviates", "PRECISION": "loses digits", "CRASHED": "crashed"}
         for kind, verb in verbs.items():
             old, new = (
                 sum(n for v, n in s.verdicts.items() if _is(v, kind) and name in who(v))
@@ -209,7 +193,7 @@ class Difference:
             if old == new:
                 continue
             direction: Direction = "other"
-            sure = self.counted or not (old and new) or kind_of(verdict) is MANUAL_WRONG
+            sure = self.comparable or not (old and new) or kind_of(verdict) is MANUAL_WRONG
             if self.comparable and _heavy(verdict) and sure:
                 direction = "worse" if new > old else "better"
             yield Change("Verdicts", verdict, f"{old:,}", f"{new:,}", direction)
@@ -227,7 +211,7 @@ class Difference:
                 yield Change("Findings", what, _said(old, names), GONE, direction, old.example.at)
             elif old is not None and new is not None and _told(old) != _told(new):
                 step = kind_of(new.verdict).weight - kind_of(old.verdict).weight
-                if not step and self.counted and _heavy(new.verdict):
+                if not step and self.comparable and _heavy(new.verdict):
                     step = new.count - old.count
                 direction = "worse" if step > 0 else "better" if step < 0 else "other"
                 yield Change(

@@ -25,7 +25,6 @@ from reports.records import (
     Claim,
     Convention,
     Coverage,
-    DisputeKind,
     Finding,
     Limit,
     Nested,
@@ -39,12 +38,10 @@ from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
 MOST_SIDES = 8
-HELD = "HELD"
 MOST_BENCHED = 16
 BUDGETS: Mapping[Any, int] = {
     Cell: 3_000_000,
     Finding: 160_000,
-    DisputeKind: 20_000,
     Convention: 150_000,
     Accuracy: 900_000,
     TrialRow: 60_000,
@@ -91,7 +88,6 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "level_bounds": LEVELS,
         "histograms": histograms(cells),
         "findings": take(Finding, summary.findings),
-        "held": take(DisputeKind, _held(summary.records)),
         "accuracy": accuracy_table(accuracy),
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
@@ -187,12 +183,6 @@ def grouped(records: Iterable[Any], attribute: str) -> dict[str, list[Any]]:
 def differ(row: Convention) -> bool:
     """Whether the implementations answer differently; "0" and "0.0" are the same answer."""
     return len({_number(answer) for answer in row.answers.values()}) > 1
-
-
-def _held(records: Sequence[Record]) -> list[DisputeKind]:
-    """Return the kinds of dispute of which some are held, the most frequent first."""
-    kinds = [kind for kind in of_type(records, DisputeKind) if kind.verdicts.get(HELD)]
-    return sorted(kinds, key=lambda kind: (-kind.verdicts[HELD], kind.kind))
 
 
 def _calm(row: Convention) -> bool:

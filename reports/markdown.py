@@ -58,7 +58,7 @@ def findings_table(findings: Iterable[Finding]) -> str:
         case = finding.example
         values = [f"{label(name)} {case.answers[name]}" for name in sides(case.answers)]
         if case.enclosure:
-            values.append(f"proven {case.enclosure.brief}")
+            values.append(f"certified {case.enclosure.brief}")
         rows.append(
             (
                 f"{kind_of(finding.verdict).mark} {escape(finding.verdict)}",

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a record changes so that an older reader would misunderstand it."""
 
 Status = Literal["ok", "skipped", "crashed"]
@@ -59,9 +59,8 @@ class Run(Record, frozen=True, tag="run"):
     oracles: tuple[OracleStatus, ...] = ()
     verdicts: dict[str, int] = {}
     entries: int = 0  # gradient entries compared
-    arbiter_share: float = 0.0  # share of the screened AGREE arbitrated all the same
-    per_kind: int = 0  # so many differences of each kind were proven, and a share of the rest
-    arbitrated: int = 0  # problems that the arbiter judged
+    audited: int = 0  # problems whose final gradients were judged as a whole, too
+    unsound: tuple[str, ...] = ()  # what that judgement excludes and the steps admit: our error
     unfinished: int = 0  # problems asked for and not reached (Ctrl-C): the run can be resumed
     environment: dict[str, str] = {}
 
@@ -106,7 +105,7 @@ class NetworkShape(Record, frozen=True):
 
 
 class Enclosure(Record, frozen=True):
-    """The proven gradient: it lies between the decimals `low` and `high`.
+    """The certified value: it lies between the decimals `low` and `high`.
 
     `thin` is false at a kink, where every slope in between is admissible.
     """
@@ -125,15 +124,6 @@ class Enclosure(Record, frozen=True):
             return f"{Decimal(self.low):.20g}"
         except InvalidOperation:
             return self.low
-
-
-class Kink(Record, frozen=True):
-    """The kink nearest to the problem: how far, at which step, and the slopes on both sides."""
-
-    distance: float
-    where: str
-    left: str = ""
-    right: str = ""
 
 
 class Case(Record, frozen=True):
@@ -155,7 +145,6 @@ class Case(Record, frozen=True):
     ulp: dict[str, float] = {}
     scaled: dict[str, float] = {}
     bound: str = ""
-    kink: Kink | None = None
     first_diverging_step: str | None = None
     values: dict[str, Nested] = {}
     repro: str | None = None
@@ -165,7 +154,7 @@ class Case(Record, frozen=True):
 class Finding(Record, frozen=True, tag="finding"):
     """Everything with one cause: the fingerprint, how often, and the smallest example.
 
-    The fingerprint is operation, step, dtype, who and kind, and the regime where one is named.
+    The fingerprint is operation, step, dtype, who and kind.
     `verdict` is spelled out, as "DEVIATES(torch)". `others` lists further problems as
     "seed:index", up to a cap.
     """
@@ -175,25 +164,11 @@ class Finding(Record, frozen=True, tag="finding"):
     count: int
     example: Case
     step: str = ""
-    regime: str = ""
     who: str = ""
     kind: str = ""
     dtype: str = ""
     others: tuple[str, ...] = ()
     sentence: str = ""
-
-
-class DisputeKind(Record, frozen=True, tag="disputes"):
-    """Disputes that look alike before a proof: who leaves the screen, where, and by how much.
-
-    `verdicts` counts those that were proven by their verdict, and the others as HELD. A problem
-    in which two sides are apart counts in two kinds.
-    """
-
-    kind: str
-    count: int
-    verdicts: dict[str, int] = {}
-    first: str = ""  # "seed:index"
 
 
 class Convention(Record, frozen=True, tag="convention"):
@@ -293,17 +268,7 @@ class Bench(Record, frozen=True, tag="bench"):
 
 
 AnyRecord = (
-    Run
-    | Cell
-    | Finding
-    | DisputeKind
-    | Convention
-    | Accuracy
-    | TrialRow
-    | Claim
-    | Coverage
-    | Limit
-    | Bench
+    Run | Cell | Finding | Convention | Accuracy | TrialRow | Claim | Coverage | Limit | Bench
 )
 _ORDER: tuple[type[Record], ...] = AnyRecord.__args__
 _SORTED_BY_CONTENT = (Cell, Finding)
@@ -366,8 +331,9 @@ def decode_all(lines: Iterable[bytes], name: str = "records.jsonl") -> list[AnyR
         if isinstance(record, Run) == bool(records):
             expected = "only the first record is a run" if records else "expected the run first"
             raise ReportError(f"{name}, line {number}: {expected}")
-        if isinstance(record, Run) and record.schema > SCHEMA_VERSION:
-            raise ReportError(f"{name}, line {number}: {_too_new(record.schema)}")
+        if isinstance(record, Run) and record.schema != SCHEMA_VERSION:
+            other = _too_new if record.schema > SCHEMA_VERSION else _too_old
+            raise ReportError(f"{name}, line {number}: {other(record.schema)}")
         records.append(record)
     if not records:
         raise ReportError(f"{name} is empty: expected at least a run")
@@ -417,6 +383,13 @@ def _too_new(schema: int) -> ReportError:
     return ReportError(
         f"schema version {schema} is newer than {SCHEMA_VERSION}, the newest known here; "
         "install a newer manual-backprop to read this report"
+    )
+
+
+def _too_old(schema: int) -> ReportError:
+    return ReportError(
+        f"schema version {schema} is older than {SCHEMA_VERSION}: its verdicts mean something else; "
+        "run the report again"
     )
 
 

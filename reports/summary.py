@@ -10,7 +10,6 @@ from functools import cached_property
 
 from reports.records import (
     Cell,
-    DisputeKind,
     Finding,
     OracleStatus,
     Record,
@@ -25,9 +24,9 @@ NAMES = {
     "torch": "PyTorch",
     "jax": "JAX",
     "complex_step": "the complex step",
-    "certified": "the proven gradient",
+    "certified": "the certified gradient",
 }
-LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "proven"}
+LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "certified"}
 """The sides as heads of columns."""
 MOST_DTYPES, MOST_VERDICTS = 6, 60
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -47,20 +46,18 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("AGREE", "✓", 0, "all answers lie inside the screen"),
-        Kind("ROUNDING", "≈", 2, "they differ, and each is within proven rounding of the truth"),
-        Kind("HELD", "⋯", 3, "they differ like others that were proven: counted with their kind"),
+        Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
         Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
-        Kind("PRECISION", "◔", 5, "right by custom, but digits are lost"),
-        Kind("DEVIATES", "✕", 6, "outside the proven bound: wrong"),
-        Kind("DISPUTED", "?", 7, "they differ, and nothing has judged who is right"),
+        Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
+        Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
         Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
     )
 }
 UNKNOWN = Kind("OTHER", "•", 5, "a verdict of its own")
-MANUAL_WRONG = Kind(
-    "DEVIATES", "✕", 10, "the hand-written gradient is wrong, by proof", manual=True
+MANUAL_WRONG = Kind("DEVIATES", "✕", 10, "the hand-written gradient is wrong", manual=True)
+MANUAL_CRASHED = Kind(
+    "CRASHED", "!", 9, "the hand-written side failed while answering", manual=True
 )
 
 
@@ -69,6 +66,8 @@ def kind_of(verdict: str) -> Kind:
     name = verdict.partition("(")[0].strip()
     if name == "DEVIATES" and "manual" in who(verdict):
         return MANUAL_WRONG
+    if name == "CRASHED" and "manual" in who(verdict):
+        return MANUAL_CRASHED
     return KINDS.get(name, UNKNOWN)
 
 
@@ -80,8 +79,8 @@ def meaning(verdict: str) -> str:
     several = len(named) > 1
     names = f"{', '.join(named[:-1])} and {named[-1]}" if several else named[0]
     said = {
-        "DEVIATES": f"{names} {'lie' if several else 'lies'} outside the proven bound: wrong",
-        "PRECISION": f"right by custom, but {names} {'lose' if several else 'loses'} digits",
+        "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
+        "PRECISION": f"right by convention, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
         "CRASHED": f"{names} failed while answering",
     }.get(kind.name, kind.meaning)
@@ -216,8 +215,13 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """1 when the hand-written gradient is wrong somewhere, else 0."""
-        return 1 if self.wrong else 0
+        """1 when the hand-written gradient is wrong somewhere, or its side crashed; else 0."""
+        return 1 if self.wrong or self.crashed else 0
+
+    @property
+    def crashed(self) -> int:
+        """Problems in which the hand-written side crashed."""
+        return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict) is MANUAL_CRASHED)
 
     def count(self, kind: str) -> int:
         """Count the problems with a kind of verdict, whoever is named."""
@@ -243,10 +247,10 @@ class Summary:
 
     @property
     def state(self) -> str:
-        """The run in one word: "wrong", "open" (disputed, crashed, unfinished) or "right"."""
-        if self.wrong:
+        """The run in one word: "wrong", "open" (crashed, unfinished) or "right"."""
+        if self.wrong or self.crashed:
             return "wrong"
-        unsettled = self.count("DISPUTED") + self.count("CRASHED") + self.run.unfinished
+        unsettled = self.count("CRASHED") + self.run.unfinished + len(self.run.unsound)
         return "open" if unsettled or not self.checked else "right"
 
     @property
@@ -262,7 +266,7 @@ class Summary:
         """
         if not any(oracle.name != "complex_step" for oracle in self.present()):
             return 0
-        unjudged = ("SKIPPED", "HELD", "CRASHED", "DISPUTED")
+        unjudged = ("SKIPPED", "CRASHED")
         judged = sum(n for v, n in self.verdicts.items() if kind_of(v).name not in unjudged)
         return max(0, min(self.run.problems - self.run.unfinished, judged))
 
@@ -271,27 +275,29 @@ class Summary:
         if self.wrong:
             return (
                 f"The hand-written gradient is wrong in {self.wrong:,} "
-                f"of {count_of(done, 'random network')}."
+                f"of {count_of(done, 'network')}."
             )
         if not done:
             return "No network has been checked against an independent gradient."
-        disputed, crashed = self.count("DISPUTED"), self.count("CRASHED")
-        if disputed or crashed:
-            doubts = [f"{disputed:,} disputed and not yet judged"] if disputed else []
-            doubts += [f"{crashed:,} in which a side crashed"] if crashed else []
+        crashed = self.count("CRASHED")
+        if crashed:
             return (
-                f"The hand-written gradient is right in {count_of(done, 'random network')}; "
-                f"beside them {' and '.join(doubts)}."
+                f"The hand-written gradient is right in {count_of(done, 'network')}; "
+                f"beside them {crashed:,} in which {self._who_crashed()} crashed."
             )
-        return f"The hand-written gradient is right in all {count_of(done, 'random network')}."
+        return f"The hand-written gradient is right in all {count_of(done, 'network')}."
+
+    def _who_crashed(self) -> str:
+        """Return who crashed, in words."""
+        named = {n for v in self.verdicts if kind_of(v).name == "CRASHED" for n in who(v)}
+        return " or ".join(NAMES.get(name, name) for name in sides(dict.fromkeys(named)))
 
     def _reservations(self) -> list[str]:
         sentences = []
-        if held := self.count("HELD"):
-            kinds = sum("HELD" in kind.verdicts for kind in of_type(self.records, DisputeKind))
+        if self.run.unsound:
             sentences.append(
-                f"{held:,} more differ as proven ones do, in {count_of(kinds, 'way')}, "
-                "and are counted, not proven."
+                f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} audited: "
+                f"{self.run.unsound[0]}."
             )
         deviating = [
             (name, sum(n for v, n in self.verdicts.items() if _deviates(v, name)))
@@ -299,7 +305,7 @@ class Summary:
         ]
         parts = [f"{NAMES[name]} deviates in {n:,}" for name, n in deviating if n]
         if parts:
-            sentences.append(f"{' and '.join(parts)}, by proof.")
+            sentences.append(f"{' and '.join(parts)}.")
         for oracle in self.absent():
             name = NAMES.get(oracle.name, oracle.name)
             reason = f" ({oracle.reason})" if oracle.reason else ""

@@ -44,9 +44,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
 def finding_lines(finding: Finding) -> list[str]:
     """Return the few lines that a finding gets on a terminal."""
     mark = kind_of(finding.verdict).mark
-    where = " · ".join(
-        part for part in (finding.operation, finding.step, finding.dtype, finding.regime) if part
-    )
+    where = " · ".join(part for part in (finding.operation, finding.step, finding.dtype) if part)
     lines = [
         "  " + one_line(f"{mark} {finding.verdict}  {where}  ×{finding.count:,}"),
         *([f"      {one_line(finding.sentence)}"] if finding.sentence else []),
@@ -57,11 +55,11 @@ def finding_lines(finding: Finding) -> list[str]:
 
 
 def answers(case: Case) -> Iterable[str]:
-    """Yield each side's value at the worst entry, and the proven enclosure."""
+    """Yield each side's value at the worst entry, and the certified enclosure."""
     rows = [(label(name), case.answers[name]) for name in sides(case.answers)]
     if case.enclosure:
         low, high = case.enclosure.low, case.enclosure.high
-        rows.append(("proven", low if low == high else f"{low} … {high}"))
+        rows.append(("certified", low if low == high else f"{low} … {high}"))
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         yield f"{one_line(name):<{width}}  {one_line(value)}"

@@ -10,8 +10,8 @@ import numpy as np
 
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Problem
-from reference.judge import judge, screen
-from reference.oracles import Answer, Oracle, load
+from reference.judge import judge, judge_all
+from reference.oracles import Oracle, load
 from reference.problems import draw
 
 BLOCK = 512
@@ -43,18 +43,17 @@ def oracles() -> list[Rate]:
 
 
 def judging() -> list[Rate]:
-    """Time the screen, and the arbiter's judgement, on a block's first problems."""
-    problems = [draw(0, index).problem for index in range(64)]
+    """Time the judge on a block, and on one of its problems alone."""
+    problems = [draw(0, index).problem for index in range(BLOCK)]
     found = load(("manual", "torch", "jax"))
-    answers = [oracle.answers(problems) for oracle in found.values()]
-    given = [dict(zip(found, of_one, strict=True)) for of_one in zip(*answers, strict=True)]
-    screening = _median(lambda: _screen_all(problems, answers)) / len(problems)
-    judged = _median(
-        lambda: [judge(problem, one) for problem, one in zip(problems, given, strict=True)], 1
-    ) / len(problems)
+    answers = {name: oracle.answers(problems) for name, oracle in found.items()}
+    one = {name: given[0] for name, given in answers.items()}
+    judge_all(problems, answers)  # traces the tapes
+    block = _median(lambda: judge_all(problems, answers)) / BLOCK
+    alone = _median(lambda: judge(problems[0], one))
     return [
-        _rate("screen", screening, "judge", 1.0),
-        _rate("judge", judged, "judge", judged / screening),
+        _rate("judge, in a block", block, "judge", 1.0),
+        _rate("judge, alone", alone, "judge", alone / block),
     ]
 
 
@@ -75,11 +74,6 @@ def _oracles(problems: list[Problem], found: dict[str, Oracle]) -> dict[str, Rat
             seconds = _median(partial(oracle.answers, problems)) / len(problems)
             rates[name] = _rate(name, seconds, "oracles", None)
     return rates
-
-
-def _screen_all(problems: Sequence[Problem], answers: Sequence[Sequence[Answer]]) -> None:
-    for i, problem in enumerate(problems):
-        screen(problem, {of_one[i].oracle: of_one[i] for of_one in answers})
 
 
 def _median(call: Callable[[], object], repeats: int = 3) -> float:

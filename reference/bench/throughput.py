@@ -17,9 +17,8 @@ import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BLOCK, BlockResult, Hearing, Plan, audited, run_block
-from reference.docket import HELD
-from reference.judge import WITNESSES, screen, screen_all
+from reference.campaign import BLOCK, Plan, Work, run_block
+from reference.judge import ADVISORY, judge, judge_all
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
 from reference.oracles.jax_x64 import double_precision
@@ -49,13 +48,11 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     networks_per_second: float
     ratio_to_naive: float
     naive_per_second: float
-    whole_run_per_second: float  # beginning and first proofs of every kind included
+    whole_run_per_second: float  # its beginning included
     workers: int
     networks: int
-    disputed: float  # the share of networks that leaves the screen
-    proven: float  # the share that the arbiter hears, once the common kinds are known
     shares: dict[str, float]  # of a worker's time, largest first
-    milliseconds: dict[str, float]  # for one network; the arbiter's is over all networks
+    milliseconds: dict[str, float]  # for one network, part by part
     one_network: dict[str, float]  # milliseconds to check one 128-128-128-1 network, warm
     environment: dict[str, str]
 
@@ -71,7 +68,7 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     naive = [NAIVE / _seconds(partial(_naive, few)) for few in rounds[::2]]
     times, results = [time.perf_counter()], []
     with LocalPool(workers) as pool:
-        for result in finish(plan, plan.blocks(), pool.submit, pool.ahead):
+        for result in finish(plan, [Work(*b) for b in plan.blocks()], pool.submit, pool.ahead):
             results.append(result)
             times.append(time.perf_counter())
     naive += [NAIVE / _seconds(partial(_naive, few)) for few in rounds[1::2]]
@@ -79,11 +76,8 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     ends = times[: each * WINDOWS + 1 : each]
     rates = [each * BLOCK / (b - a) for a, b in pairwise(ends)]
     rate, naive_rate = statistics.median(rates), statistics.median(naive)
-    last = results[-2 * each :]
     oracles = load(plan.oracles)
-    parts, heard = _parts(plan, oracles), _heard(plan, last)
-    of_last = sum(result.stop - result.start for result in last)
-    parts["arbiter"] = _arbiter(plan, heard, oracles) / of_last
+    parts = _parts(plan, oracles)
     total = sum(parts.values())
     shares = {name: part / total for name, part in parts.items()}
     return Throughput(
@@ -93,8 +87,6 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
         whole_run_per_second=networks / (times[-1] - times[0]),
         workers=workers,
         networks=networks,
-        disputed=sum(len(result.disputes) for result in last) / of_last,
-        proven=len(heard) / of_last,
         shares=dict(sorted(shares.items(), key=lambda item: -item[1])),
         milliseconds={name: part * 1e3 for name, part in parts.items()},
         one_network=one_network(oracles),
@@ -103,11 +95,10 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
 
 
 def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
-    """Return the seconds that each part but the arbiter takes for one network, in this process.
+    """Return the seconds that each part takes for one network, in this process.
 
     One of each in every round: a busy minute of the host is every part's.
     """
-    plan = msgspec.structs.replace(plan, arbiter_share=0.0)
     run_block(plan, 0, BLOCK, oracles)  # compile
     selection = plan.selection()
     indices = [selection.index(position) for position in range(BLOCK)]
@@ -118,25 +109,26 @@ def _parts(plan: Plan, oracles: dict[str, Oracle]) -> dict[str, float]:
     answers: dict[str, list[Answer]] = {}
     known: dict[str, Oracle] = {}
     for name, oracle in oracles.items():
-        if name not in WITNESSES and oracle.unavailable() is None:
+        if name not in ADVISORY and oracle.unavailable() is None:
             answers[name] = oracle.answers(problems)
-            known[name] = _Known(name, answers[name])
+            known[name] = _Known(name, problems, answers[name])
             calls[name] = partial(oracle.answers, problems)
-    calls["screen"] = lambda: screen_all(problems, answers)
+    calls["judge"] = lambda: judge_all(problems, answers)
     # What is left of a block whose answers are known is small: so is the error of the difference.
-    calls["records"] = lambda: run_block(plan, 0, BLOCK, known)
+    calls["audit, records"] = lambda: run_block(plan, 0, BLOCK, known)
     rounds = [{name: _seconds(call) for name, call in calls.items()} for _ in range(ROUNDS)]
     for one in rounds:
-        one["records"] = max(0.0, one["records"] - one["draw"] - one["screen"])
+        rest = one["audit, records"] - one["draw"] - one["judge"]
+        one["audit, records"] = max(0.0, rest)
     return {name: statistics.median(one[name] for one in rounds) / BLOCK for name in calls}
 
 
 class _Known:
-    """An oracle that has answered before."""
+    """An oracle that has answered before; asked again about a few, it gives the first answers."""
 
-    def __init__(self, name: str, answers: list[Answer]) -> None:
+    def __init__(self, name: str, problems: Sequence[Problem], answers: Sequence[Answer]) -> None:
         self.name = name
-        self._answers = answers
+        self._answers = {p.x.tobytes(): a for p, a in zip(problems, answers, strict=True)}
 
     def unavailable(self) -> None:
         return None
@@ -145,41 +137,24 @@ class _Known:
         raise NotImplementedError("its answers are those of one block")
 
     def answers(self, problems: Sequence[Problem]) -> list[Answer]:
-        return self._answers
-
-
-def _heard(plan: Plan, results: Sequence[BlockResult]) -> list[int]:
-    """Return the indices that the arbiter judged: what was audited, and the proven disputes."""
-    heard = []
-    for result in results:
-        held = {outcome.index for outcome in result.outcomes if outcome.verdict == HELD}
-        disputed = {dispute.index for dispute in result.disputes} - held
-        heard += [
-            outcome.index
-            for outcome in result.outcomes
-            if outcome.index in disputed
-            or (outcome.verdict != HELD and audited(plan, outcome.index))
-        ]
-    return heard
-
-
-def _arbiter(plan: Plan, indices: Sequence[int], oracles: dict[str, Oracle]) -> float:
-    """Return the seconds that the arbiter takes for these problems, the witnesses included."""
-    hearing = Hearing([draw(plan.seed, index) for index in indices], oracles)
-    return _seconds(lambda: [hearing.judge(i) for i in range(len(indices))])
+        return [self._answers[problem.x.tobytes()] for problem in problems]
 
 
 def one_network(oracles: dict[str, Oracle]) -> dict[str, float]:
     """Return the milliseconds of one full check, warm, and of the frameworks' own checkers."""
     problem = _checked()
-    asked = [o for n, o in oracles.items() if n not in WITNESSES and o.unavailable() is None]
+    asked = [o for n, o in oracles.items() if n not in ADVISORY and o.unavailable() is None]
 
     def check() -> bool:
-        return screen(problem, {oracle.name: oracle.answer(problem) for oracle in asked}).passed
+        return judge(problem, {o.name: o.answer(problem) for o in asked}).kind == "AGREE"
 
     if not check():  # also compiles
-        raise AssertionError("the network that is timed is disputed")
-    found = {"every oracle and the screen": _median(check, 30) * 1e3}
+        raise AssertionError("the network that is timed is not right")
+    answers = {oracle.name: oracle.answer(problem) for oracle in asked}
+    found = {
+        "every oracle and the judge": _median(check, 30) * 1e3,
+        "judge": _median(lambda: judge(problem, answers), 30) * 1e3,
+    }
     for oracle in asked:
         found[oracle.name] = _median(partial(oracle.answer, problem), 30) * 1e3
     return found | _checkers(problem)
@@ -253,7 +228,6 @@ def render(found: Throughput) -> str:
         f"{found.whole_run_per_second:10,.0f} over that run, its beginning included",
         f"{found.naive_per_second:10,.1f} by the naive harness, one process: "
         f"{found.ratio_to_naive:,.0f} times",
-        f"{found.disputed:10.1%} leave the screen, {found.proven:.1%} are heard by the arbiter",
         "",
         "The time for one network, part by part in one process:",
         *(

@@ -10,7 +10,7 @@ from reference.arithmetic.balls import exact, precision
 from reference.arithmetic.local import at_number, constants
 from reference.conventions.pointwise import Batch, Said, ask
 from reference.drawing.kinks import kinks, one_sided
-from reference.judge import CUSTOMARY, allowed_alone
+from reference.judge import CONVENTIONAL, allowed_alone
 from reference.trials.accuracy import measure
 from reports.book import AccuracyRow, KinkRow
 from reports.records import Accuracy
@@ -88,7 +88,7 @@ def _kink_row(
     high = max(float(s.upper()) for s in [*slopes, below, above])
     answers = {name: float(one.slopes[n, 0]) for name, one in said.items()}
     ends, inputs = np.array([low, high]), np.array([abs(at), abs(target or 0.0)]).max()
-    pad = float(allowed_alone(ends, inputs, "slope", "float64", CUSTOMARY).max())
+    pad = float(allowed_alone(ends, inputs, "slope", "float64", CONVENTIONAL).max())
     where = f"{'y' if target is not None else 'x'} = {at:.6g}"
     return KinkRow(
         where=where if target is None else f"{where}, t = {target:g}",

@@ -19,8 +19,9 @@ from reference.diagnose import diagnose
 from reference.diagnosis.describe import Pair, describe
 from reference.diagnosis.same import same_to_rounding
 from reference.diagnosis.search import Evidence
-from reference.judge import judge, screen
+from reference.judge import judge_whole
 from reference.oracles import Answer, load
+from reference.oracles.certified import certify
 from reference.oracles.manual import Manual
 from reference.repro import script_of
 
@@ -34,7 +35,6 @@ _ALIASES = {
 _REDUCTIONS = ("mean", "batch_mean", "sum", "none")
 _MULTIPLES = (1.0, 0.5, 2.0)  # of a loss, as ½ (y − t)² and the like are written
 _SETTLING = (0, 2, 3)  # problems of unlike sizes, by which a loss is told
-_PROVEN = 5  # agreeing problems that are proven all the same
 
 
 @dataclass
@@ -321,26 +321,20 @@ def _judge(cases: list[Case]) -> dict[str, int]:
     if cases and torch.unavailable() is None:
         references["torch"] = torch.answers(problems)
         counts["PyTorch"] = len(cases)
-    proven = 0
     for k, case in enumerate(cases):
         answers = {"yours": case.answer} | {n: found[k] for n, found in references.items()}
-        case.verdict = "right"
-        screened = screen(case.problem, answers)
-        if screened.passed and proven >= _PROVEN:
-            continue
-        proven += screened.passed
-        found = judge(case.problem, answers, screened=screened, subject="yours")
+        findings = list(judge_whole(case.problem, case.answer, flush=False))
         counts["the proven gradient"] += 1
-        if found.kind == "CONVENTION":
-            case.verdict = "convention" if _apart(answers) else "right"
-        if "yours" not in found.who:
-            continue
-        case.verdict = {"DEVIATES": "wrong", "PRECISION": "precision"}.get(found.kind, "right")
-        outside = [f for f in found.findings if f.oracle == "yours" and f.strength is None]
-        case.wrong = {f.tensor for f in outside}
-        finding = next(iter(outside), None)
-        if finding is not None and finding.entry is not None and found.certificate is not None:
-            case.worst = _worst(case, finding, found.certificate)
+        outside = [f for f in findings if f.model is None]
+        if outside:
+            case.verdict = "wrong"
+            case.wrong = {f.tensor for f in outside}
+            case.worst = _worst(case, outside[0], certify(case.problem))
+        elif findings:
+            case.verdict = "precision"
+        else:
+            tied = _apart(answers) and bool(certify(case.problem).ties)
+            case.verdict = "convention" if tied else "right"
     return counts
 
 
@@ -433,12 +427,8 @@ def failing(bench: Bench) -> Callable[[Problem], bool | None]:
             return False
         if any(v.shape != right[n].shape for n, v in given.items()):
             return True
-        answers = {
-            "yours": Answer("yours", trace.loss, given),
-            "manual": Answer("manual", trace.loss, right),
-        }
-        found = judge(problem, answers, subject="yours")
-        return found.kind == "DEVIATES" and "yours" in found.who
+        yours = Answer("yours", trace.loss, given)
+        return any(f.model is None for f in judge_whole(problem, yours, flush=False))
 
     return fails
 

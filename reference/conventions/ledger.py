@@ -33,7 +33,7 @@ from reference.conventions.pointwise import (
     prove,
 )
 from reference.conventions.situations import SWEEP, Situations, situations
-from reference.judge import CUSTOMARY, allowed_alone
+from reference.judge import CONVENTIONAL, allowed_alone
 from reference.oracles import load
 from reference.problems import DTYPES
 from reports.records import Convention
@@ -195,7 +195,7 @@ def _row(
     }
     middle = np.array([float(t.mid()) for t in truths])
     radius = np.array([float(t.rad()) if t.is_finite() else 0.0 for t in truths])
-    allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, CUSTOMARY)
+    allowed = allowed_alone(middle, np.asarray(point.inputs), quantity, dtype, CONVENTIONAL)
     if quantity == "slope" and len(truths) > 1:
         allowed = allowed * np.abs(np.resize(COTANGENT, len(truths))).sum()
     admissible, deviation, off = {}, {}, {}

@@ -19,9 +19,11 @@ LONGEST_REASON = 1000
 
 @dataclass(frozen=True)
 class Answer:
-    """What one oracle says of one problem: the loss and the cotangent of everything.
+    """What one oracle says of one problem: the loss, every step's value and every cotangent.
 
     `gradients` has every parameter, every intermediate step and "x"; see `network.backward`.
+    `values` has the forward value of every step, by the same names. An answer without them (or
+    without the cotangents of the steps) is judged as a whole, not step by step.
     """
 
     oracle: str
@@ -29,6 +31,7 @@ class Answer:
     gradients: Mapping[str, FloatArray] = field(default_factory=dict)
     status: Status = "ok"
     reason: str = ""
+    values: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class Oracle(Protocol):

@@ -10,7 +10,7 @@ every admissible slope. What stays undecided at the cap is a ball all the same, 
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
@@ -23,7 +23,6 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.local import Local, at_number, at_row, constants
-from reference.arithmetic.spread import Centre, centre_of_numbers, centre_of_rows
 
 FIRST_BITS = 192
 MOST_BITS = 8192
@@ -111,17 +110,6 @@ class LayerRun:
     a: list[Ball]
     local: list[Any]
 
-    @cached_property
-    def centre(self) -> Centre:
-        """The midpoints as arrays."""
-        make = centre_of_rows if isinstance(self.local[0], list) else centre_of_numbers
-        return make(self.z, self.local)
-
-    @cached_property
-    def z_radius(self) -> Doubles:
-        """The radii of the pre-activations, rounded up."""
-        return np.array([upward(b) for b in self.z])
-
 
 @dataclass(frozen=True)
 class Certificate:
@@ -138,14 +126,6 @@ class Certificate:
 
     def __getitem__(self, name: str) -> Leaf:
         return self.leaves[name]
-
-    @cached_property
-    def loss_centre(self) -> Centre:
-        """The midpoints of the losses as arrays."""
-        prediction = self.layers[-1].a
-        if self.problem.network.loss_operation.elementwise:
-            return centre_of_numbers(prediction, self.losses)
-        return centre_of_rows(prediction, [[loss] for loss in self.losses])
 
 
 @dataclass(frozen=True)
@@ -168,7 +148,7 @@ def certify(problem: Problem, first_bits: int = FIRST_BITS) -> Certificate:
         if state == "decided":
             return run
         if bits >= MOST_BITS:
-            return Certificate(**{**vars(run), "decided": False})
+            return replace(run, decided=False)
         bits, previous = min(4 * bits, MOST_BITS), run
 
 
@@ -279,7 +259,7 @@ def _backward(
         ran, layer, d_in, d_out = layers[i], network.layers[i], *network.widths[i : i + 2]
         leaves[f"layers.{i}.a"] = Leaf((n, d_out), da)
         if layer.operation.rowwise:
-            dz = [d for k, row in enumerate(ran.local) for d in _pull(row, da[k * d_out :])]
+            dz = [d for k, row in enumerate(ran.local) for d in pull(row, da[k * d_out :])]
         else:
             dz = [d * local.slope for d, local in zip(da, ran.local, strict=True)]
         leaves[f"layers.{i}.z"] = Leaf((n, d_out), dz)
@@ -294,7 +274,7 @@ def _backward(
     return leaves
 
 
-def _pull(row: list[Local], da: list[Ball]) -> list[Ball]:
+def pull(row: list[Local], da: list[Ball]) -> list[Ball]:
     """Return Σ_i da_i ∂y_i/∂z_j for each j of a row."""
     columns = range(len(row[0].slope))
     return [sum((da[i] * y.slope[j] for i, y in enumerate(row)), arb(0)) for j in columns]

@@ -82,8 +82,8 @@ class JaxGrad:
                 part = all_of_it[start : start + program.size.block]
                 block = [problems[place] for place in part]
                 found = program.run(block, [divisor(problem) for problem in block])
-                for place, gradients in zip(part, found, strict=True):
-                    answers[place] = Answer(self.name, gradients.pop("loss"), gradients)
+                for place, (loss, gradients, values) in zip(part, found, strict=True):
+                    answers[place] = Answer(self.name, loss, gradients, values=values)
         return [answer for answer in answers if answer is not None]
 
     def _program(self, problem: Problem, operations: tuple[int, ...]) -> Any:
@@ -111,9 +111,10 @@ class JaxGrad:
             "arrays": dict(problem.arrays),
             "divisor": divisor(problem),
         }
-        gradients, loss = self._function(problem)(inputs, probes, data)
-        gradients, loss = jax.device_get((gradients, loss))
-        return Answer(self.name, np.asarray(loss), {**gradients[0], **gradients[1]})
+        found = self._function(problem)(inputs, probes, data)
+        gradients, (loss, values) = jax.device_get(found)
+        cotangents = {**gradients[0], **gradients[1]}
+        return Answer(self.name, np.asarray(loss), cotangents, values=values)
 
     def _function(self, problem: Problem) -> Callable[..., Any]:
         """Return the gradient function of a structure, compiled anew only if it is new."""
@@ -158,7 +159,7 @@ def _step_widths(problem: Problem) -> list[int]:
 
 
 def loss_function(problem: Problem) -> Callable[..., Any]:
-    """Return f(inputs, probes, data) -> (Σ w L / divisor, loss), for this structure.
+    """Return f(inputs, probes, data) -> (Σ w L / divisor, (loss, every step's value)).
 
     A probe is a zero added at a step: the derivative by it is the cotangent of the step.
     """
@@ -167,13 +168,15 @@ def loss_function(problem: Problem) -> Callable[..., Any]:
 
     def function(
         inputs: Mapping[str, Any], probes: Mapping[str, Any], data: Mapping[str, Any]
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, tuple[Any, Mapping[str, Any]]]:
         a = inputs["x"]
+        values = {}
         for i, layer in enumerate(network.layers):
             name = f"layers.{i}"
             z = dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias"))
             z = z + probes[f"{name}.z"]
             a = resolve(layer.operation, "jax")(z, **layer.parameters) + probes[f"{name}.a"]
+            values[f"{name}.z"], values[f"{name}.a"] = z, a
         losses = resolve(operation, "jax")(
             a, data["targets"], **network.loss_parameters, **data["arrays"]
         )
@@ -181,6 +184,6 @@ def loss_function(problem: Problem) -> Callable[..., Any]:
         if weights is not None:
             losses = losses * (weights[:, None] if operation.elementwise else weights)
         total = losses.sum() / data["divisor"]
-        return total, losses if network.reduction == "none" else total
+        return total, (losses if network.reduction == "none" else total, values)
 
     return function

@@ -81,8 +81,10 @@ class Program:
             and _loss_key(problem) in self._losses
         )
 
-    def run(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> list[Tree]:
-        """Return, for each problem of at most a block, {"loss": …, and every cotangent by name}."""
+    def run(
+        self, problems: Sequence[Problem], divisors: Sequence[Any]
+    ) -> list[tuple[FloatArray, Tree, Tree]]:
+        """Return, for each problem of at most a block, its loss, cotangents and values by name."""
         block = self._packed(problems, divisors)
         if self._compiled is None:
             with jax_cache.persistent():
@@ -259,28 +261,29 @@ def _switch(branches: list[Callable[..., Any]]) -> Callable[..., Any]:
 def _loss_function(
     size: Size, activate: Callable[..., Any], lose: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return f(differentiated, data) -> (Σ w L / divisor, w L) for one padded network."""
+    """Return f(differentiated, data) -> (Σ w L / divisor, (w L, every z, every a)), padded."""
     dense = resolve(LAYERS["dense"], "jax")
     rows, columns = jnp.arange(size.batch)[:, None], jnp.arange(size.width)[None, :]
 
     def function(differentiated: Tree, data: Tree) -> tuple[Any, Any]:
-        def walk(a: Any, layer: Tree) -> tuple[Any, None]:
+        def walk(a: Any, layer: Tree) -> tuple[Any, tuple[Any, Any]]:
             real = (rows < data["batch"]) & (columns < layer["width"])
             z = jnp.where(layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"]))
             z = jnp.where(real, z, 0) + layer["z"]
             a = activate(layer["branch"], z, {"parameters": layer["parameters"]})
-            return jnp.where(real, a, 0) + layer["a"], None
+            a = jnp.where(real, a, 0) + layer["a"]
+            return a, (z, a)
 
         layers = {name: differentiated[name] for name in ("weight", "bias", "z", "a")}
         layers |= {name: data[name] for name in ("width", "branch", "parameters")}
-        prediction, _ = lax.scan(walk, differentiated["x"], layers)
+        prediction, steps = lax.scan(walk, differentiated["x"], layers)
         rest = {name: v for name, v in data.items() if name.startswith("array.")}
         rest |= {"parameters": data["loss_parameters"]}
         rest |= {name: data[name] for name in ("labels", "targets")}
         losses = lose(data["loss"], prediction, rest)
         real = (rows < data["batch"]) & (columns < data["columns"])
         weighted = jnp.where(real, losses, 0) * data["weights"][:, None]
-        return weighted.sum() / data["divisor"], weighted
+        return weighted.sum() / data["divisor"], (weighted, *steps)
 
     return function
 
@@ -294,8 +297,8 @@ def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
         # Zeros added at every step: the derivative by them is the step's cotangent.
         steps = (data["weight"].shape[0], *data["x"].shape)
         differentiated |= {name: jnp.zeros(steps, data["x"].dtype) for name in "za"}
-        (total, losses), cotangents = one(differentiated, data)
-        return {"total": total, "losses": losses, **cotangents}
+        (total, (losses, z, a)), cotangents = one(differentiated, data)
+        return {"total": total, "losses": losses, "values.z": z, "values.a": a, **cotangents}
 
     def over_block(block: Tree, count: Any) -> Tree:
         shapes = jax.eval_shape(answer, block, 0)
@@ -314,14 +317,18 @@ def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
     return over_block
 
 
-def _unpacked(problem: Problem, k: int, found: Mapping[str, npt.NDArray[Any]]) -> Tree:
-    """Cut one problem's answer out of the padding."""
+def _unpacked(
+    problem: Problem, k: int, found: Mapping[str, npt.NDArray[Any]]
+) -> tuple[FloatArray, Tree, Tree]:
+    """Cut one problem's answer out of the padding: the loss, the cotangents, the values."""
     network, batch = problem.network, problem.batch
     widths = network.widths
-    answer: dict[str, FloatArray] = {"loss": found["total"][k].copy()}
+    answer: dict[str, FloatArray] = {}
+    values: dict[str, FloatArray] = {}
+    loss = found["total"][k].copy()
     if network.reduction == "none":
         columns = slice(widths[-1]) if network.loss_operation.elementwise else 0
-        answer["loss"] = found["losses"][k, :batch, columns].copy()
+        loss = found["losses"][k, :batch, columns].copy()
     answer["x"] = found["x"][k, :batch, : widths[0]].copy()
     for i, layer in enumerate(network.layers):
         d_out = layer.width
@@ -330,4 +337,6 @@ def _unpacked(problem: Problem, k: int, found: Mapping[str, npt.NDArray[Any]]) -
             answer[f"layers.{i}.bias"] = found["bias"][k, i, :d_out].copy()
         answer[f"layers.{i}.z"] = found["z"][k, i, :batch, :d_out].copy()
         answer[f"layers.{i}.a"] = found["a"][k, i, :batch, :d_out].copy()
-    return answer
+        for step in "za":
+            values[f"layers.{i}.{step}"] = found[f"values.{step}"][k, i, :batch, :d_out].copy()
+    return loss, answer, values

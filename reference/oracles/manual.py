@@ -26,7 +26,8 @@ class Manual:
         # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
         with np.errstate(all="ignore"):
             trace = forward(problem, self._form)
-            return Answer(self.name, trace.loss, backward(problem, trace))
+            gradients = backward(problem, trace)
+            return Answer(self.name, trace.loss, gradients, values=trace.steps)
 
     def answers(self, problems: Sequence[Problem]) -> list[Answer]:
         """Answer one problem after another."""

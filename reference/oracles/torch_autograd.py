@@ -93,7 +93,12 @@ def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
         start = stop
         loss = graph.loss.detach().numpy()
         filled = {key: (torch.zeros_like(t) if g is None else g).numpy() for key, t, g in found}
-        answers.append(Answer(name, loss, filled))
+        values = {
+            key: tensor.detach().numpy()
+            for key, tensor in zip(graph.names, graph.tensors, strict=True)
+            if key.endswith((".z", ".a"))
+        }
+        answers.append(Answer(name, loss, filled, values=values))
     return answers
 
 

@@ -12,10 +12,10 @@ import msgspec
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
-from reference.campaign import Plan, Tally
+from reference.campaign import Plan, RunStatistics, Work
 from reference.drawing.regimes import REGIMES
 from reference.oracles.environment import difference
-from reference.problems import DTYPES
+from reference.problems import DTYPES, parse_address
 from reference.running.isolation import Setting, ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
 from reference.running.workers import LocalPool, finish
@@ -25,6 +25,9 @@ from reports.summary import Summary
 
 if TYPE_CHECKING:
     from reference.running.cluster import DaskPool
+
+EXAMPLES = 64
+"""Findings whose examples are worked out at once."""
 
 Progress = Callable[[int, int], None]
 """Called with the problems done and the problems in all."""
@@ -65,7 +68,7 @@ def report(
     claim_folder(out)
     store = Store(out)
     setting: Setting | None = None
-    tally, begun = Tally(), resume
+    statistics, begun = RunStatistics(), resume
     try:
         known = store.plan()
         if resume:
@@ -93,20 +96,25 @@ def report(
             for result in store.results():
                 if (result.start, result.stop) not in blocks:
                     raise InvalidInput(f"{store.path}: damaged, it holds a block of another run")
-                tally.add(result)
+                statistics.add(result)
             done = store.finished()
             left = [block for block in plan.blocks() if block[0] not in done]
             finished = plan.problems - sum(stop - start for start, stop in left)
             progress(finished, plan.problems)
             extra = [pool.section(name) for name in plan.sections]
-            for result in finish(plan, left, pool.submit, pool.ahead, store.results()):
+            work = [Work(*block) for block in left]
+            for result in finish(plan, work, pool.submit, pool.ahead):
                 with ctrl_c_later():  # a page of half a block would not add up
                     store.add(result)
-                    tally.add(result)
+                    statistics.add(result)
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
+            for result in finish(plan, examples(statistics), pool.submit, pool.ahead):
+                statistics.complete(result.findings)
             made = [record for future in extra for record in future.result()]
-        records = chain(records_of(plan, tally, setting), made)  # one after another, not a list
+        records = chain(
+            records_of(plan, statistics, setting), made
+        )  # one after another, not a list
         summary = _written(out, records, {"seconds": time.monotonic() - began})
         with ctrl_c_waits():
             store.remove()
@@ -118,12 +126,20 @@ def report(
             words = [*shlex.split(command_of(plan)), *["--fresh"] * fresh]
         words += ["--scheduler", scheduler] if scheduler else []
         partial = None
-        if plan is not None and setting is not None and tally.problems:
+        if plan is not None and setting is not None and statistics.problems:
             with ctrl_c_waits():
-                partial = _written(out, records_of(plan, tally, setting))
+                partial = _written(out, records_of(plan, statistics, setting))
         raise Interrupted(partial, shlex.join([*words, "--out", str(out)])) from None
     finally:
         store.close()
+
+
+def examples(statistics: RunStatistics) -> Iterator[Work]:
+    """Yield the work of giving every finding's example its evidence."""
+    indices = sorted({parse_address(f.example.at)[1] for f in statistics.findings()})
+    for start in range(0, len(indices), EXAMPLES):
+        few = indices[start : start + EXAMPLES]
+        yield Work(start, start + len(few), tuple(few))
 
 
 def _written(
@@ -144,7 +160,7 @@ def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
     return DaskPool(scheduler)
 
 
-def records_of(plan: Plan, tally: Tally, setting: Setting) -> Iterator[Record]:
+def records_of(plan: Plan, statistics: RunStatistics, setting: Setting) -> Iterator[Record]:
     """Yield the records of everything finished so far."""
     environment, oracles = setting
     yield Run(
@@ -157,18 +173,16 @@ def records_of(plan: Plan, tally: Tally, setting: Setting) -> Iterator[Record]:
         losses=plan.losses or tuple(LOSSES),
         regimes=plan.regimes or tuple(REGIMES),
         oracles=tuple(_named(oracles, environment)),
-        verdicts=tally.verdicts,
-        entries=tally.entries,
-        arbiter_share=plan.arbiter_share,
-        per_kind=plan.per_kind,
-        arbitrated=tally.arbitrated,
-        unfinished=plan.problems - tally.problems,
+        verdicts=statistics.verdicts,
+        entries=statistics.entries,
+        audited=statistics.audited,
+        unsound=tuple(statistics.unsound),
+        unfinished=plan.problems - statistics.problems,
         environment=environment,
     )
-    yield from tally.cells(plan.seed)
-    yield from tally.findings()
-    yield from tally.kinds(plan.seed)
-    yield from tally.coverage()
+    yield from statistics.cells(plan.seed)
+    yield from statistics.findings()
+    yield from statistics.coverage()
 
 
 def command_of(plan: Plan) -> str:
@@ -182,11 +196,7 @@ def command_of(plan: Plan) -> str:
             flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
             words += [word for name in names for word in (flag, name)]
     if not plan.sections:
-        words.append("--run-only")
-    if plan.arbiter_share != default.arbiter_share:
-        words += ["--arbiter-share", str(plan.arbiter_share)]
-    if plan.per_kind != default.per_kind:
-        words += ["--per-kind", str(plan.per_kind)]
+        words.append("--networks-only")
     return shlex.join(words)
 
 

@@ -1,14 +1,13 @@
 """Hands blocks to worker processes, at most a few at a time, and yields what they come to."""
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan, Work, with_proofs
-from reference.docket import Docket
+from reference.campaign import BlockResult, Plan, Work
 from reference.running.isolation import MEMORY, Setting, Stopped, Worker, ctrl_c_waits
 from reference.running.pace import Pace
 from reports.records import Record
@@ -16,81 +15,44 @@ from reports.records import Record
 AHEAD = 16
 """Blocks begun at once: few keep an engine busy, and what Ctrl-C loses of them is done again."""
 
-LOST_AT_MOST = 3
+MAX_LOST = 3
 """How often a cluster may lose all the machines that a block was given to."""
 
 Submit = Callable[[Plan, Work], "Future[BlockResult]"]
 
 
 def finish(
-    plan: Plan,
-    blocks: list[tuple[int, int]],
-    submit: Submit,
-    ahead: int = AHEAD,
-    done: Iterable[BlockResult] = (),
+    plan: Plan, work: Iterable[Work], submit: Submit, ahead: int = AHEAD
 ) -> Iterator[BlockResult]:
-    """Yield every block's result, as they finish; `submit` is any concurrent.futures engine.
+    """Yield every piece of work's result, as they finish; `submit` is any concurrent.futures engine.
 
-    A block is screened, waits until all before it are, and then has those of its disputes proven
-    that the docket chooses. `done` are the blocks that an earlier run finished, in order.
+    What machines were lost with begins again.
     """
-    docket, earlier = Docket(plan.seed, plan.per_kind), iter(done)
-    before = next(earlier, None)
-    queue, turns = iter(blocks), deque(start for start, _ in blocks)
-    screened: dict[int, BlockResult] = {}
-    engine = Engine(plan, submit)
-    while turns or engine.waiting:
-        for block in islice(queue, max(0, ahead - len(engine.waiting) - len(screened))):
-            engine.begin(Work(*block))
-        for of_block, result in engine.finished():
-            if of_block is None:
-                screened[result.start] = result
-            else:
-                yield with_proofs(of_block, result)
-        while turns and turns[0] in screened:
-            ready = screened.pop(turns.popleft())
-            while before is not None and before.start < ready.start:
-                docket.choose(before.disputes)
-                before = next(earlier, None)
-            chosen = docket.choose(ready.disputes)
-            if chosen:
-                engine.begin(Work(ready.start, ready.stop, chosen), ready)
-            else:
-                yield ready
-
-
-class Engine:
-    """The work that was handed over, with the block that its proofs belong to."""
-
-    def __init__(self, plan: Plan, submit: Submit) -> None:
-        self._plan, self._submit = plan, submit
-        self.waiting: dict[Future[BlockResult], tuple[Work, BlockResult | None]] = {}
-        self._lost: Counter[Work] = Counter()
-
-    def begin(self, work: Work, of_block: BlockResult | None = None) -> None:
-        """Hand a piece of work over."""
-        self.waiting[self._submit(self._plan, work)] = work, of_block
-
-    def finished(self) -> Iterator[tuple[BlockResult | None, BlockResult]]:
-        """Wait for some work to finish and yield it; what machines were lost with begins again."""
-        done, _ = wait(self.waiting, return_when=FIRST_COMPLETED)
+    queue, lost = iter(work), Counter[Work]()
+    waiting: dict[Future[BlockResult], Work] = {}
+    while True:
+        for piece in islice(queue, max(0, ahead - len(waiting))):
+            waiting[submit(plan, piece)] = piece
+        if not waiting:
+            return
+        done, _ = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
-            work, of_block = self.waiting.pop(future)
+            piece = waiting.pop(future)
             if future.cancelled():  # by nobody here: the scheduler is gone
                 raise InvalidInput(
                     "the cluster's scheduler was lost; the finished blocks are kept, "
                     "--resume goes on"
                 )
             if not machines_lost(future):
-                yield of_block, future.result()
+                yield future.result()
                 continue
-            self._lost[work] += 1
-            if self._lost[work] > LOST_AT_MOST:
+            lost[piece] += 1
+            if lost[piece] > MAX_LOST:
                 raise InvalidInput(
                     "the cluster lost its workers again and again at the block "
-                    f"{work.start} to {work.stop}; the finished blocks are kept, --resume goes on"
+                    f"{piece.start} to {piece.stop}; the finished blocks are kept, --resume goes on"
                 )
-            self.begin(work, of_block)
+            waiting[submit(plan, piece)] = piece
 
 
 def machines_lost(future: "Future[BlockResult]") -> bool:

@@ -14,7 +14,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, Loss
 from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, Said, ask, prove
-from reference.judge import OUTSIDE_BY_CHANCE, TIGHT, allowed_alone
+from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
 from reference.problems import DTYPES
 from reports.records import Accuracy
 
@@ -174,7 +174,7 @@ def _errors(
         # A sum over the row: its terms cancel, and its rounding is that of the largest.
         width = len(balls[0])
         scale = np.repeat(scale.reshape(-1, width).max(1), width)
-    allowed = allowed_alone(scale, inputs, quantity, dtype, TIGHT)
+    allowed = allowed_alone(scale, inputs, quantity, dtype, STRICT)
     counts &= scale < float(np.finfo(dtype).max)
     return truth, error, allowed, counts
 

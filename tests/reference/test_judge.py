@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import FloatArray
-from reference.judge import Judgement, Screening, judge, screen
+from reference.evidence import Evidence, gather
+from reference.judge import Judgement, judge, judge_all, operation_at
 from reference.oracles import Answer, crashed, load, skipped
 from reference.problems import Selection, draw
 from reports.records import encode
@@ -62,7 +63,11 @@ def changed(answer: Answer, tensor: str, change: Callable[[FloatArray], Any]) ->
 
 
 def verdict_of(problem: Problem, answers: Mapping[str, Answer]) -> Judgement:
-    return judge(problem, answers, screened=screen(problem, answers))
+    return judge(problem, answers)
+
+
+def evidence_of(problem: Problem, answers: Mapping[str, Answer]) -> Evidence:
+    return gather(problem, answers, judge(problem, answers))
 
 
 def added_at(entry: int, by: float) -> Callable[[FloatArray], FloatArray]:
@@ -97,42 +102,50 @@ def test_one_entry_slightly_wrong_deviates_and_the_others_are_cleared(
     tensor = data.draw(st.sampled_from(sorted(answers[who].gradients)))
     entry = data.draw(st.integers(0, answers[who].gradients[tensor].size - 1))
     by = PLANTED[np.dtype(dtype)] * data.draw(st.sampled_from([-1, 1]))
-    if who != "manual" and dtype is np.float32:
-        by *= 10  # custom excuses more in a framework than in the hand-written side
-    # Of the largest slope there is: where a bias's slopes cancel, their sum may hold no digit.
-    by *= max(np.abs(g).max() for g in answers[who].gradients.values())
+    by *= float(np.abs(answers[who].gradients[tensor]).max())
+    if by == 0:
+        return
     answers[who] = changed(answers[who], tensor, added_at(entry, by))
     found = verdict_of(problem, answers)
-    assert not screen(problem, answers).passed
     assert found.verdict == f"DEVIATES({who})"
-    assert found.evidence is not None and found.evidence.step == tensor
+    assert found.leading is not None and found.leading.tensor == tensor
 
 
 @given(index=st.integers(0, 100_000))
 def test_the_hand_written_gradient_never_deviates(index: int) -> None:
     problem = draw(5, index).problem
-    with np.errstate(all="ignore"):
-        found = verdict_of(problem, answers_of(problem, "manual", "torch"))
-    assert found.kind in ("AGREE", "ROUNDING", "PRECISION"), found.sentence
-    # Held to what rounding excuses and not to what the screen sees, it does not either.
-    strict = judge(problem, answers_of(problem, "manual", "torch"), screened=Screening(False, True))
-    assert strict.kind in ("ROUNDING", "PRECISION"), strict.sentence
+    found = verdict_of(problem, answers_of(problem, "manual", "torch"))
+    assert found.kind in ("AGREE", "PRECISION"), found
+
+
+@pytest.mark.parametrize("step", ["layers.0.z", "layers.0.a", "layers.1.z"])
+def test_a_wrong_value_is_named_where_it_is_made(step: str) -> None:
+    problem = problem_of()
+    answers = answers_of(problem, "manual", "torch")
+    values = dict(answers["torch"].values)
+    values[step] = off_at(0, 1e-9)(values[step].copy())
+    answers["torch"] = replace(answers["torch"], values=values)
+    found = verdict_of(problem, answers)
+    assert found.verdict == "DEVIATES(torch)"
+    assert f"forward {step}" in {f.tensor for f in found.findings if f.model is None}
+    operation = operation_at(problem.network, f"forward {step}")
+    assert operation == ("tanh" if step.endswith("a") else "dense")
 
 
 def test_equal_answers_agree() -> None:
     problem = problem_of()
     found = verdict_of(problem, answers_of(problem, "manual", "torch", "jax"))
-    assert found.verdict == "AGREE" and not found.screen_failed
+    assert found.verdict == "AGREE" and not found.findings
 
 
-def test_all_alike_and_all_wrong_is_an_error_of_the_screen() -> None:
+def test_all_alike_and_all_wrong_deviate() -> None:
     problem = problem_of()
     answers = {
         name: changed(answer, "x", off_at(0, 1e-6))
         for name, answer in answers_of(problem, "manual", "torch").items()
     }
     found = verdict_of(problem, answers)
-    assert found.verdict == "DEVIATES(manual, torch)" and found.screen_failed
+    assert found.verdict == "DEVIATES(manual, torch)"
 
 
 def tanh_slope_from_the_output(problem: Problem) -> Answer:
@@ -151,7 +164,7 @@ def tanh_slope_from_the_output(problem: Problem) -> Answer:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_digits_lost_by_custom_are_precision(dtype: Any) -> None:
+def test_digits_lost_by_convention_are_precision(dtype: Any) -> None:
     network = Network(2, (Layer(3, "tanh", bias=False), Layer(2)), "mse")
     stream = np.random.default_rng(0)
     parameters = {
@@ -164,7 +177,7 @@ def test_digits_lost_by_custom_are_precision(dtype: Any) -> None:
     answers["torch"] = dataclasses.replace(tanh_slope_from_the_output(problem), oracle="torch")
     found = verdict_of(problem, answers)
     assert found.verdict == "PRECISION(torch)"
-    assert found.digits_lost["torch"] > 1 and "manual" not in found.digits_lost
+    assert "digits are lost" in evidence_of(problem, answers).sentence
 
 
 def on_the_kink_of_relu() -> tuple[Problem, dict[str, Answer]]:
@@ -194,10 +207,9 @@ def test_another_slope_on_a_kink_is_a_convention(slope: float) -> None:
     answers["jax"] = with_slope(problem, answers["jax"], slope)
     found = verdict_of(problem, answers)
     assert found.verdict == "CONVENTION"
-    assert found.evidence is not None and found.evidence.kink is not None
-    assert found.evidence.kink.distance == 0.0
-    assert {float(found.evidence.kink.left), float(found.evidence.kink.right)} == {0.0, 1.0}
-    assert found.evidence.enclosure is not None and not found.evidence.enclosure.thin
+    evidence = evidence_of(problem, answers)
+    assert evidence.enclosure is not None and not evidence.enclosure.thin
+    assert evidence.operation == "relu" and "every slope" in evidence.sentence
 
 
 @pytest.mark.parametrize("slope", [1.0001, -0.0001])
@@ -207,7 +219,8 @@ def test_a_slope_outside_of_the_one_sided_ones_deviates_on_a_kink_too(slope: flo
     assert verdict_of(problem, answers).verdict == "DEVIATES(jax)"
 
 
-def test_a_kink_that_rounding_alone_flips_is_rounding() -> None:
+def test_each_side_is_judged_at_its_own_numbers() -> None:
+    """A pre-activation that rounding moves across a kink: each slope is right where it is."""
     network = Network(2, (Layer(1, "relu"), Layer(1)), "mse", {}, "sum")
     parameters = {
         "layers.0.weight": np.array([[0.1], [0.2]]),
@@ -216,39 +229,25 @@ def test_a_kink_that_rounding_alone_flips_is_rounding() -> None:
         "layers.1.bias": np.zeros(1),
     }
     problem = Problem(network, parameters, np.full((1, 2), 3.0), np.ones((1, 1)))
-    answers = answers_of(problem, "manual", "torch", "jax")
-    for slope in (0.0, 1.0):
-        answers["jax"] = with_slope(problem, answers["jax"], slope)
-        answers["torch"] = with_slope(problem, answers["torch"], 1 - slope)
-        assert verdict_of(problem, answers).verdict == "ROUNDING"
-
-
-def test_cancellation_is_rounding() -> None:
-    problem = problem_of("identity", seed=1)
-    x = problem.x.copy()
-    x[:, 1] = -x[:, 0] * (1 + 1e-9)
-    weight = dict(problem.parameters)
-    weight["layers.0.weight"] = weight["layers.0.weight"].copy()
-    weight["layers.0.weight"][1] = weight["layers.0.weight"][0]
-    x[:, :2] *= 1e9
-    problem = dataclasses.replace(problem, x=x, parameters=weight)
     answers = answers_of(problem, "manual", "torch")
+    z = answers["torch"].values["layers.0.z"]
+    values = {**answers["torch"].values, "layers.0.z": -np.abs(z) - 1e-17}
+    values["layers.0.a"] = np.zeros_like(z)
+    other = with_slope(problem, replace(answers["torch"], values=values), 0.0)
+    other.gradients["layers.1.weight"][:] = 0.0  # type: ignore[index]
+    assert verdict_of(problem, {**answers, "torch": other}).kind in ("AGREE", "DEVIATES")
+    slope = [f for f in verdict_of(problem, {**answers, "torch": other}).findings
+             if f.tensor == "layers.0.z"]  # fmt: skip
+    assert not slope
 
-    def other_order(w: FloatArray) -> FloatArray:
-        return w[::-1]
 
-    turned = dataclasses.replace(
-        problem,
-        x=x[:, ::-1].copy(),
-        parameters={**weight, "layers.0.weight": other_order(weight["layers.0.weight"]).copy()},
-    )
-    other = MANUAL.answer(turned)
-    back = {**other.gradients, "x": other.gradients["x"][:, ::-1]}
-    back["layers.0.weight"] = other_order(other.gradients["layers.0.weight"])
-    answers["torch"] = dataclasses.replace(other, oracle="torch", gradients=back)
-    found = verdict_of(problem, answers)
-    assert not screen(problem, answers).passed
-    assert found.verdict == "ROUNDING"
+def test_a_block_does_not_change_a_verdict() -> None:
+    drawn = [draw(2, 977 * k).problem for k in range(40)]
+    answers = {n: o.answers(drawn) for n, o in load(("manual", "torch")).items()}
+    together = judge_all(drawn, answers)
+    for k, problem in enumerate(drawn):
+        alone = judge(problem, {name: of_all[k] for name, of_all in answers.items()})
+        assert (alone.verdict, alone.findings) == (together[k].verdict, together[k].findings)
 
 
 # -- range ----------------------------------------------------------------------------------------
@@ -262,14 +261,12 @@ def test_not_finite_where_the_truth_is_finite_deviates(value: float) -> None:
     assert verdict_of(problem, answers).verdict == "DEVIATES(torch)"
 
 
-def test_finite_where_the_truth_is_beyond_the_range_is_marked_range() -> None:
+def test_nothing_is_held_where_the_truth_is_beyond_the_range() -> None:
     problem = problem_of("identity", scale=1e30, dtype=np.float32)
     with np.errstate(all="ignore"):
         answers = answers_of(problem, "manual", "torch")
-        answers["torch"] = changed(answers["torch"], "x", lambda g: np.zeros_like(g))
-        found = verdict_of(problem, answers)
-    assert found.verdict == "ROUNDING"
-    assert found.evidence is not None and found.evidence.mark == "range"
+    answers["torch"] = changed(answers["torch"], "x", lambda g: np.zeros_like(g))
+    assert verdict_of(problem, answers).verdict == "AGREE"
 
 
 def test_a_flush_to_zero_is_told_apart() -> None:
@@ -282,7 +279,7 @@ def test_a_flush_to_zero_is_told_apart() -> None:
     answers["jax"] = changed(answers["jax"], name, np.zeros_like)
     found = verdict_of(problem, answers)
     assert found.verdict == "PRECISION(jax)"
-    assert found.evidence is not None and found.evidence.mark == "flush"
+    assert evidence_of(problem, answers).mark == "flush"
     answers["manual"] = changed(answers["manual"], name, np.zeros_like)
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"  # NumPy does not flush
 
@@ -297,7 +294,7 @@ def test_shape_and_dtype_are_judged() -> None:
         wrong = {**answers, "torch": changed(answers["torch"], "layers.0.weight", change)}
         found = verdict_of(problem, wrong)
         assert found.verdict == "DEVIATES(torch)"
-        assert "expected float64 (3, 5)" in found.sentence
+        assert "expected float64 (3, 5)" in evidence_of(problem, wrong).sentence
 
 
 def test_an_oracle_that_fails_is_named() -> None:
@@ -305,11 +302,13 @@ def test_an_oracle_that_fails_is_named() -> None:
     answers = answers_of(problem, "manual", "torch")
     answers["jax"] = crashed("jax", RuntimeError("out of memory"))
     found = verdict_of(problem, answers)
-    assert found.verdict == "CRASHED(jax)" and found.sentence == "jax failed while answering."
+    assert found.verdict == "CRASHED(jax)"
+    assert evidence_of(problem, answers).sentence == "jax failed while answering."
     broken = {**answers, "torch": changed(answers["torch"], "x", off_at(0, 1e-3))}
     found = verdict_of(problem, broken)
     assert found.verdict == "CRASHED(jax)"
-    assert found.sentence.endswith("Outside the proven gradient besides: torch in x.")
+    said = evidence_of(problem, broken).sentence
+    assert said.endswith("Outside what is admissible besides: torch in x.")
     answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
@@ -318,12 +317,12 @@ def test_alone_the_hand_written_gradient_is_still_judged() -> None:
     problem = problem_of()
     answers = answers_of(problem, "manual")
     answers["torch"] = skipped("torch", "torch is not installed")
-    assert verdict_of(problem, answers).verdict == "SKIPPED(torch)"
+    assert verdict_of(problem, answers).verdict == "AGREE"
     answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-9))
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
 
-def test_a_witness_is_shown_and_not_named() -> None:
+def test_an_advisory_oracle_is_not_named() -> None:
     problem = problem_of()
     answers = answers_of(problem, "manual", "torch", "complex_step")
     answers["complex_step"] = changed(
@@ -331,7 +330,6 @@ def test_a_witness_is_shown_and_not_named() -> None:
     )
     found = verdict_of(problem, answers)
     assert found.verdict == "AGREE"
-    assert any(f.oracle == "complex_step" and f.strength is None for f in found.findings)
 
 
 # -- whole functions, and real frameworks ---------------------------------------------------------
@@ -348,7 +346,7 @@ def test_admissible_choices_that_compose_into_a_wrong_slope_deviate() -> None:
     answers["jax"] = changed(answers["jax"], "layers.1.a", lambda g: composed)
     found = verdict_of(problem, answers)
     assert found.verdict == "DEVIATES(jax)"
-    assert found.evidence is not None and found.evidence.operation == "bce_with_logits"
+    assert evidence_of(problem, answers).operation == "bce_with_logits"
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -356,7 +354,7 @@ def test_admissible_choices_that_compose_into_a_wrong_slope_deviate() -> None:
 def test_a_wrong_divisor_of_the_mean_is_ours(
     loss: str, weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The arbiter counts by a definition of its own."""
+    """The judge counts by a definition of its own."""
     indices = Selection(losses=(loss,), regimes=("ordinary",), dtypes=("float64",)).indices(400)
     problem = next(
         p
@@ -364,7 +362,7 @@ def test_a_wrong_divisor_of_the_mean_is_ours(
         if p.network.reduction == "mean" and (p.weights is not None) == weighted
     )
     answers = {"manual": MANUAL.answer(problem)}
-    assert judge(problem, answers, screened=Screening(False, True)).kind != "DEVIATES"
+    assert judge(problem, answers).kind != "DEVIATES"
     operation = LOSSES[loss]
     one_more = replace(
         operation, count=lambda *given, **named: operation.count(*given, **named) + 1
@@ -405,22 +403,20 @@ def test_a_broken_torch_is_named(factor: float, monkeypatch: pytest.MonkeyPatch)
     answers = {name: oracle.answer(problem) for name, oracle in load(asked).items()}
     found = verdict_of(problem, answers)
     assert found.verdict == "DEVIATES(torch)"
-    assert found.evidence is not None
-    assert (found.evidence.operation, found.evidence.step) == ("tanh", "layers.0.z")
+    assert found.leading is not None and found.leading.tensor == "layers.0.z"
+    assert evidence_of(problem, answers).operation == "tanh"
 
 
 def test_the_evidence_fits_the_records() -> None:
     problem = problem_of()
     answers = answers_of(problem, "manual", "torch")
     answers["torch"] = changed(answers["torch"], "x", off_at(0, 1e-3))
-    evidence = verdict_of(problem, answers).evidence
-    assert evidence is not None and evidence.enclosure is not None
+    evidence = evidence_of(problem, answers)
+    assert evidence.enclosure is not None
     assert evidence.enclosure.digits is not None and evidence.enclosure.digits >= 30
     assert encode_part(evidence.enclosure)
     assert evidence.scaled["manual"] < 1e-15 < 1e-4 < evidence.scaled["torch"]
-    assert "torch is" in verdict_of(problem, answers).sentence
-    answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
-    assert "manual and torch are" in verdict_of(problem, answers).sentence
+    assert evidence.sentence.startswith("torch is")
 
 
 def encode_part(part: Any) -> bytes:
@@ -445,14 +441,13 @@ def test_what_is_left_out_or_not_finite_is_named(who: str, index: int) -> None:
         spoilt.append({**given, "x": array})
     for gradients in spoilt:
         planted = {**answers, who: replace(answers[who], gradients=gradients)}
-        assert not screen(problem, planted).passed
         found = judge(problem, planted)
         assert found.kind == "DEVIATES"
         assert who in found.who
 
 
-def test_a_witness_makes_no_convention() -> None:
-    """At a kink where all that are judged agree, what a witness says changes no verdict."""
+def test_an_advisory_oracle_makes_no_convention() -> None:
+    """At a kink where all that are judged agree, what it says changes no verdict."""
     problem, _ = on_the_kink_of_relu()
     manual = load(("manual",))["manual"].answer(problem)
     answers = {"manual": manual, "torch": replace(manual, oracle="torch")}
@@ -463,27 +458,13 @@ def test_a_witness_makes_no_convention() -> None:
     assert judge(problem, {**answers, "complex_step": witness}).verdict == "AGREE"
 
 
-def test_the_screen_says_how_far_the_rest_is_behind_a_known_cause() -> None:
-    """A small, well-known difference near the loss must not hide a gross one behind it."""
-    problem = problem_of()
-    answers = dict(answers_of(problem, "manual", "torch", "jax"))
-    last = f"layers.{len(problem.network.layers) - 1}.z"
-    torch = changed(answers["torch"], last, off_at(0, 1e-9))
-    answers["torch"] = changed(torch, "x", off_at(0, 0.5))
-    answers["jax"] = changed(answers["jax"], last, lambda g: np.full_like(g, np.nan))
-    answers["jax"] = changed(answers["jax"], "x", off_at(0, 1e-4))
-    found = screen(problem, answers).outside
-    assert found["torch"] == (last, pytest.approx(1e-9), pytest.approx(0.5))
-    assert found["jax"] == (last, np.inf, pytest.approx(1e-4)), "an infinity hides nothing either"
-
-
 @pytest.mark.parametrize(("activation", "loss"), [("softmax", "categorical_cross_entropy"),
                                                   ("sigmoid", "binary_cross_entropy")])  # fmt: skip
 @pytest.mark.parametrize("wrong", [2.0, -1.0, 0.0, np.nan])
-def test_where_custom_alone_meets_a_pole_ours_is_held_to_the_others(
+def test_near_a_pole_a_wrong_gradient_is_told(
     activation: str, loss: str, wrong: float
 ) -> None:
-    """log p, with p so small that custom's error of p holds 0: its bound there is infinite."""
+    """log p, with p so small that a conventional error of p holds 0."""
     problem = problem_of("tanh", "mse", widths=(2, 3, 2), dtype=np.float32)
     layers = (problem.network.layers[0], Layer(2, activation))
     steep = np.array([0, -14], np.float32)
@@ -494,22 +475,22 @@ def test_where_custom_alone_meets_a_pole_ours_is_held_to_the_others(
         targets=np.tile(np.array([0, 1], np.float32), (4, 1)),
     )
     answers = answers_of(problem, "manual", "torch", "jax")
-    assert verdict_of(problem, answers).kind in ("AGREE", "ROUNDING", "PRECISION")
+    assert verdict_of(problem, answers).kind in ("AGREE", "PRECISION")
     answers["manual"] = changed(answers["manual"], "layers.0.weight", lambda g: g * wrong)
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
 
-def test_what_is_not_defined_is_said_to_be_so() -> None:
+def test_nothing_is_held_where_there_is_no_truth() -> None:
     """-log y at y = 0: frameworks clamp it, NumPy says infinity, and no number is the truth."""
     network = Network(2, (Layer(2, bias=False),), "binary_cross_entropy", {}, "sum")
     x, targets = np.array([[0.0, 0.3], [0.5, 0.2]]), np.array([[1.0, 0.4], [0.5, 0.2]])
     problem = Problem(network, {"layers.0.weight": np.eye(2)}, x, targets)
     answers = answers_of(problem, "manual", "torch")
-    at_zero = answers["torch"].gradients["layers.0.a"]
-    answers["torch"] = changed(
-        answers["torch"], "layers.0.a", lambda g: np.where(np.isfinite(g), g, -1e12)
-    )
-    assert np.isinf(at_zero[0, 0])
-    found = verdict_of(problem, answers)
-    assert found.kind in ("CONVENTION", "ROUNDING")
-    assert "the truth is undefined: nothing is held against an answer there" in found.sentence
+    clamped = np.where(np.isfinite(g := answers["torch"].gradients["layers.0.a"]), g, -1e12)
+    answers["torch"] = changed(answers["torch"], "layers.0.a", lambda _: clamped)
+    answers["torch"] = changed(answers["torch"], "layers.0.z", lambda _: clamped)
+    for name, value in (("layers.0.weight", x.T @ clamped), ("x", clamped @ np.eye(2))):
+        answers["torch"] = changed(answers["torch"], name, lambda _, v=value: v)
+    assert verdict_of(problem, answers).verdict == "AGREE"
+    half = changed(answers["torch"], "layers.0.a", lambda g: np.where(g == -1e12, g, g / 2))
+    assert verdict_of(problem, {**answers, "torch": half}).verdict == "DEVIATES(torch)"

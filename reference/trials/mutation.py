@@ -1,8 +1,8 @@
-"""Where mutants are tried: banks of problems, the judge, and a sweep of each operation alone."""
+"""Mutation testing of the judge: banks of problems, and a sweep of each operation alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from reference.conventions.pointwise import Batch, ask, prove
 from reference.conventions.situations import situations
 from reference.diagnosis.mistakes import CATALOGUE, backward_with, places
 from reference.diagnosis.same import difference
-from reference.judge import TIGHT, Bench, allowed_alone, screen
+from reference.judge import STRICT, allowed_alone, judge_all
 from reference.oracles import Answer, load
-from reference.oracles.certified import Certificate, certify
 from reference.problems import DTYPES, Selection, draw
 from reference.trials.accuracy import batch_of
 from reference.trials.mutants import Mutant, backward_by, generated
@@ -25,31 +24,29 @@ _BANK = 10  # problems that each mutant meets at first
 _LARGE_BANK = 60  # and those that what survives meets
 
 
-class Dock:
-    """One problem on which many answers are tried: proven once, and only when it is needed."""
+@dataclass(frozen=True)
+class Trial:
+    """One problem on which many answers are tried, with the right one."""
 
-    def __init__(self, problem: Problem, answers: dict[str, Answer]) -> None:
-        self.problem, self.answers = problem, answers
-        self._certificate: Certificate | None = None
-        self._radii: dict[Any, Any] = {}
+    problem: Problem
+    right: Answer
 
-    def caught(self, answer: Answer) -> bool:
-        """Say whether the judge names an answer given as the hand-written one."""
-        given = {**self.answers, "manual": answer}
-        with np.errstate(all="ignore"):
-            if screen(self.problem, given).passed:
-                return False
-            if self._certificate is None:
-                self._certificate = certify(self.problem)
-            bench = Bench(self._certificate, given, known=self._radii)
-            return any(finding.strength is None for finding in bench.examine("manual"))
+
+def caught(trials: Sequence[tuple[Trial, Answer]]) -> list[bool]:
+    """Say of each answer, given as the hand-written one, whether the judge calls it wrong."""
+    if not trials:
+        return []
+    judgements = judge_all(
+        [trial.problem for trial, _ in trials], {"manual": [answer for _, answer in trials]}
+    )
+    return [judgement.kind == "DEVIATES" for judgement in judgements]
 
 
 def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
     """Plant the catalogue and the generated mutants; `share` takes every so-manieth only."""
-    court = Court(seed)
+    banks = Banks(seed)
     survivors: list[TrialRow] = []
-    for section in (_catalogue(court, share), _generated(court, share)):
+    for section in (_catalogue(banks, share), _generated(banks, share)):
         killed: dict[str, Counter[str]] = defaultdict(Counter)
         for group, name, dead, explanation in section:
             equivalent = not dead and explanation.startswith("equivalent")
@@ -65,18 +62,19 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
     yield from survivors
 
 
-Fate = tuple[str, str, bool, str]
+MutantResult = tuple[str, str, bool, str]
+"""Group, name, whether it was caught, and why not."""
 
 
-class Court:
-    """Banks of problems with torch's answers, one bank for each operation."""
+class Banks:
+    """Banks of problems, one for each operation."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.oracles = load(("manual", "torch"))
-        self._banks: dict[tuple[str, str], list[Dock]] = {}
+        self._manual = load(("manual",))["manual"]
+        self._banks: dict[tuple[str, str], list[Trial]] = {}
 
-    def bank(self, group: str, operation: str, size: int) -> list[Dock]:
+    def bank(self, group: str, operation: str, size: int) -> list[Trial]:
         """Return problems that use an operation, in every dtype and regime in turn."""
         key = (group, operation)
         bank = self._banks.setdefault(key, [])
@@ -88,74 +86,71 @@ class Court:
             step = 17 if group in ("activation", "loss") else 97  # not the neighbours: other cells
             positions = range(len(bank) * step, size * step, step)
             problems = [draw(self.seed, selection.index(p)).problem for p in positions]
-            with np.errstate(all="ignore"):
-                said = {name: o.answers(problems) for name, o in self.oracles.items()}
-            bank += [
-                Dock(problem, {name: answers[i] for name, answers in said.items()})
-                for i, problem in enumerate(problems)
-            ]
+            bank += map(Trial, problems, self._manual.answers(problems))
         return bank[:size]
 
 
-def _catalogue(court: Court, share: int) -> Iterator[Fate]:
+def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
     """Plant every mistake in up to three places where it changes the gradient."""
-    bank = court.bank("any", "", 120)
+    bank = banks.bank("any", "", 120)
     for mistake in list(CATALOGUE.values())[::share]:
-        tried: list[bool] = []
-        docks = bank
+        trials = bank
         if mistake.operations:
             group = "activation" if mistake.line == "activation" else "loss"
-            docks = [
-                d for o in sorted(mistake.operations) for d in court.bank(group, o, _BANK)
+            trials = [
+                trial for o in sorted(mistake.operations) for trial in banks.bank(group, o, _BANK)
             ] + bank
-        for dock in docks:
+        tried: list[tuple[Trial, Answer]] = []
+        dead = False
+        for trial in trials:
             with np.errstate(all="ignore"):
-                trace = forward(dock.problem)
-                found = next(iter(places(dock.problem, mistake, trace)), None)
+                trace = forward(trial.problem)
+                found = next(iter(places(trial.problem, mistake, trace)), None)
                 if found is None:
                     continue
-                gradients = backward_with(dock.problem, trace, {found: mistake})
-            if not _changes_anything(dock, gradients):
+                gradients = backward_with(trial.problem, trace, {found: mistake})
+            if not _changes_anything(trial, gradients):
                 continue
-            tried.append(dock.caught(replace(dock.answers["manual"], gradients=gradients)))
-            if len(tried) == 3 or tried[-1]:
+            tried.append((trial, replace(trial.right, gradients=gradients)))
+            dead = caught(tried[-1:])[0]
+            if len(tried) == 3 or dead:
                 break
-        dead = any(tried)
         why = (
             "" if dead else ("not caught" if tried else "equivalent: it changed no gradient tried")
         )
         yield f"catalogue: {mistake.family}", f"{mistake.name}", dead, why
 
 
-def _changes_anything(dock: Dock, gradients: dict[str, FloatArray]) -> bool:
-    right = dock.answers["manual"].gradients
+def _changes_anything(trial: Trial, gradients: dict[str, FloatArray]) -> bool:
+    right = trial.right.gradients
     return any(difference(gradients[name], right[name]) > 0 for name in right)
 
 
-def _generated(court: Court, share: int) -> Iterator[Fate]:
+def _generated(banks: Banks, share: int) -> Iterator[MutantResult]:
     """Plant every generated mutant into the problems of its operation."""
     for mutant in list(generated())[::share]:
         group = f"generated: {mutant.group}"
-        dead, why = _dies(court, mutant, _BANK), ""
+        dead, why = _dies(banks, mutant, _BANK), ""
         if not dead:
             dead, why = swept(mutant)
         if not dead:
-            dead = _dies(court, mutant, _LARGE_BANK)
+            dead = _dies(banks, mutant, _LARGE_BANK)
         yield group, mutant.name, dead, why
 
 
-def _dies(court: Court, mutant: Mutant, size: int) -> bool:
-    for dock in court.bank(mutant.group, mutant.operation, size):
+def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:
+    tried: list[tuple[Trial, Answer]] = []
+    for trial in banks.bank(mutant.group, mutant.operation, size):
         with np.errstate(all="ignore"):
-            trace = forward(dock.problem)
+            trace = forward(trial.problem)
             try:
-                gradients = backward_by(mutant, dock.problem, trace)
-                changes = _changes_anything(dock, gradients)
+                gradients = backward_by(mutant, trial.problem, trace)
+                changes = _changes_anything(trial, gradients)
             except Exception:  # a mutant that raises is noticed by whoever calls it
                 return True
-        if changes and dock.caught(replace(dock.answers["manual"], gradients=gradients)):
-            return True
-    return False
+        if changes:
+            tried.append((trial, replace(trial.right, gradients=gradients)))
+    return any(caught(tried))
 
 
 def swept(mutant: Mutant) -> tuple[bool, str]:
@@ -202,7 +197,7 @@ def _proven_wrong(batch: Batch, right: FloatArray, other: FloatArray, dtype: str
     truth = np.array([float(ball.mid()) for ball in balls])
     known = np.array([ball.is_finite() for ball in balls])
     radius = np.array([float(b.rad()) if b.is_finite() else 0.0 for b in balls])
-    allowed = radius + allowed_alone(truth, np.zeros(()), "slope", dtype, TIGHT)
+    allowed = radius + allowed_alone(truth, np.zeros(()), "slope", dtype, STRICT)
     with np.errstate(all="ignore"):
         fine = np.abs(right - truth) <= allowed
         wrong = known & ~(np.abs(other - truth) <= allowed)

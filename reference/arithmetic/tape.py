@@ -1,0 +1,469 @@
+"""A definition traced once into a straight line of primitives, with its slopes.
+
+Value numbering: the same primitive of the same operands is one node. Slopes are derived from the
+nodes, symbolically, and are nodes themselves. The tape is evaluated over arb at any precision
+(`at`), or over columns of arrays (`columns.evaluate`); both carry a proven error.
+
+Where a definition decides, `WHERE` is the value (the second branch on a tie) and `PICK` a slope
+(everything between the two on a tie). Branches of equal slope are one node, and no kink.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb
+
+from reference.arithmetic.balls import Ball, exact, precision
+
+OPCODES = (
+    *("INPUT", "CONST", "PI", "ADD", "SUB", "MUL", "DIV", "NEG", "EXP", "LOG", "LOG1P", "EXPM1"),
+    *("SQRT", "TANH", "SECH", "ERF", "ERFC", "SIN", "COS", "WHERE", "PICK", "MAX", "MIN", "ABS"),
+)
+CODE = {name: code for code, name in enumerate(OPCODES)}
+_CONSTANT_BITS = 256
+FIRST_BITS, MAX_BITS = 128, 8192
+_ENOUGH_BITS = 104  # 30 digits are 99.7 bits
+_NOT_FINITE_BITS = 2048  # what is no number at so many bits is none
+
+
+class Symbol:
+    """A number of a definition that is being traced: a node of its tape."""
+
+    __slots__ = ("node", "tape")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, tape: "Tracer", node: int) -> None:
+        self.tape = tape
+        self.node = node
+
+    def __eq__(self, other: object) -> bool:
+        """A target is a symbol only where it is none of the numbers it may be compared with."""
+        if self.node in self.tape.constants:
+            return bool(self.tape.constants[self.node] == other)
+        if type(other) in (int, float) and float(other) in GIVEN_APART:  # type: ignore[arg-type]
+            return False
+        raise TypeError(f"a definition compares a target with {other!r}")
+
+    def __add__(self, other: Any) -> "Symbol":
+        return self.tape.make("ADD", self, other)
+
+    def __radd__(self, other: Any) -> "Symbol":
+        return self.tape.make("ADD", other, self)
+
+    def __sub__(self, other: Any) -> "Symbol":
+        return self.tape.make("SUB", self, other)
+
+    def __rsub__(self, other: Any) -> "Symbol":
+        return self.tape.make("SUB", other, self)
+
+    def __neg__(self) -> "Symbol":
+        return self.tape.make("NEG", self)
+
+    def __mul__(self, other: Any) -> "Symbol":
+        return self.tape.make("MUL", self, other)
+
+    def __rmul__(self, other: Any) -> "Symbol":
+        return self.tape.make("MUL", other, self)
+
+    def __truediv__(self, other: Any) -> "Symbol":
+        return self.tape.make("DIV", self, other)
+
+    def __rtruediv__(self, other: Any) -> "Symbol":
+        return self.tape.make("DIV", other, self)
+
+
+GIVEN_APART = (0.0, 1.0, -1.0)
+"""Targets of these values are constants of the tape: definitions ask for them, or they simplify."""
+
+
+class Tracer:
+    """The arithmetic that a definition is traced over; the counterpart of `balls.Arithmetic`."""
+
+    def __init__(self, inputs: int) -> None:
+        self.code: list[int] = []
+        self.operands: list[tuple[int, ...]] = []
+        self.constants: dict[int, Fraction | int] = {}
+        self.fixed: list[bool] = []  # whether a node depends on no input
+        self._known: dict[tuple[Any, ...], int] = {}
+        self._tangents: dict[tuple[int, int], int] = {}
+        self.inputs = [Symbol(self, self._node("INPUT", (k,))) for k in range(inputs)]
+
+    # -- nodes --------------------------------------------------------------------------------
+
+    def _node(self, name: str, operands: tuple[Any, ...]) -> int:
+        key = (name, *operands)
+        if key not in self._known:
+            self._known[key] = len(self.code)
+            self.code.append(CODE[name])
+            leaf = name in ("INPUT", "CONST", "PI")
+            self.fixed.append(
+                name != "INPUT" and (leaf or all(map(self.fixed.__getitem__, operands)))
+            )
+            if name == "CONST":
+                self.constants[len(self.code) - 1] = operands[0]
+            self.operands.append(() if leaf else operands)
+        return self._known[key]
+
+    def constant(self, value: Any) -> int:
+        """Return the node of an exact number; "0.1" is the decimal, a float is what it is."""
+        return self._node("CONST", (Fraction(value),))
+
+    def node(self, value: Any) -> int:
+        """Return the node of a symbol or a number."""
+        return value.node if isinstance(value, Symbol) else self.constant(value)
+
+    def make(self, name: str, *operands: Any) -> Symbol:
+        """Return a primitive applied to symbols or numbers."""
+        return Symbol(self, self._apply(name, *map(self.node, operands)))
+
+    def _apply(self, name: str, *nodes: int) -> int:
+        """Return a node, by the simplest of the nodes that are equal to it."""
+        value = self.constants.get
+        match name, *nodes:
+            case "ADD", a, b if value(a) == 0:
+                return b
+            case (("ADD" | "SUB"), a, b) if value(b) == 0:
+                return a
+            case "SUB", a, b if value(a) == 0:
+                return self._apply("NEG", b)
+            case "MUL", a, b if value(a) == 0 or value(b) == 0:
+                return self.constant(0)
+            case "MUL", a, b if value(a) in (1, -1):
+                return b if value(a) == 1 else self._apply("NEG", b)
+            case (("MUL" | "DIV"), a, b) if value(b) in (1, -1):
+                return a if value(b) == 1 else self._apply("NEG", a)
+            case "DIV", a, b if value(a) == 0:
+                return a
+            case "NEG", a if a in self.constants:
+                return self.constant(-self.constants[a])
+            case "NEG", a if self.code[a] == CODE["NEG"]:
+                return self.operands[a][0]
+            case (("WHERE" | "PICK"), c, a, b) if a == b:
+                return a
+            case (("WHERE" | "PICK"), c, a, b) if self.fixed[c]:
+                return a if self._constant_ball(c) > 0 else b
+            case (("ADD" | "MUL"), a, b) if a > b:
+                return self._node(name, (b, a))
+        return self._node(name, nodes)
+
+    def _constant_ball(self, node: int) -> Ball:
+        with precision(_CONSTANT_BITS):
+            return Tape(self, [node], [[]]).at([], values=[node])[0]
+
+    # -- what a definition asks for -----------------------------------------------------------
+
+    @property
+    def pi(self) -> Symbol:
+        """The ratio of a circle's circumference to its diameter."""
+        return Symbol(self, self._node("PI", ()))
+
+    def number(self, value: Any) -> Symbol:
+        """Return a constant; a symbol stays what it is."""
+        return value if isinstance(value, Symbol) else Symbol(self, self.constant(value))
+
+    def where(self, c: Any, a: Any, b: Any) -> Symbol:
+        """Return a if c > 0 else b."""
+        return self.make("WHERE", c, a, b)
+
+    def max(self, a: Any, b: Any) -> Symbol:
+        """Return the larger of two."""
+        return self.make("MAX", a, b)
+
+    def min(self, a: Any, b: Any) -> Symbol:
+        """Return the smaller of two."""
+        return self.make("MIN", a, b)
+
+    def __getattr__(self, name: str) -> Callable[[Any], Symbol]:
+        """Return a function of one number: exp, log, log1p, expm1, sqrt, tanh, erf, erfc, abs."""
+        if name.upper() not in CODE:
+            raise AttributeError(name)
+        return lambda x: self.make(name.upper(), x)
+
+    # -- slopes -------------------------------------------------------------------------------
+
+    def tangent(self, node: int, by: int) -> int:
+        """Return the node of ∂node/∂(input `by`); operands before what is made of them."""
+        found = self._tangents
+        waiting = [node]
+        while waiting:
+            top = waiting[-1]
+            missing = [n for n in self.operands[top] if (n, by) not in found]
+            if missing and not self.fixed[top]:
+                waiting += missing
+                continue
+            waiting.pop()
+            if (top, by) not in found:
+                found[top, by] = self._tangent(top, by)
+        return found[node, by]
+
+    def _tangent(self, node: int, by: int) -> int:
+        if self.fixed[node]:
+            return self.constant(0)
+        name, operands, f = OPCODES[self.code[node]], self.operands[node], self._apply
+        if name == "INPUT":
+            return self.constant(int(self.inputs[by].node == node))
+        slopes = [self._tangents[n, by] for n in operands]
+        if all(self.constants.get(s) == 0 for s in slopes):
+            return self.constant(0)
+        match name:
+            case "ADD" | "SUB" | "NEG":
+                return f(name, *slopes)
+            case "MUL":
+                (a, b), (da, db) = operands, slopes
+                if a == b:
+                    return f("MUL", self.constant(2), f("MUL", a, da))
+                return f("ADD", f("MUL", da, b), f("MUL", a, db))
+            case "DIV":
+                (_, b), (da, db) = operands, slopes
+                return f("DIV", f("SUB", da, f("MUL", db, node)), b)
+            case "WHERE" | "PICK":
+                return f("PICK", operands[0], *slopes[1:])
+            case "MAX":
+                return f("PICK", f("SUB", *operands), *slopes)
+            case "MIN":
+                return f("PICK", f("SUB", *reversed(operands)), *slopes)
+            case "ABS":
+                return f("PICK", operands[0], slopes[0], f("NEG", slopes[0]))
+        return f("MUL", slopes[0], self._derivative(name, operands[0], node))
+
+    def _derivative(self, name: str, x: int, y: int) -> int:
+        """Return the derivative of a function of one number, of its argument and its value."""
+        f, one = self._apply, self.constant(1)
+        match name:
+            case "EXP":
+                return y
+            case "LOG":
+                return f("DIV", one, x)
+            case "LOG1P":
+                return f("DIV", one, f("ADD", one, x))
+            case "EXPM1":
+                return f("EXP", x)
+            case "SQRT":
+                return f("DIV", one, f("MUL", self.constant(2), y))
+            case "TANH":
+                sech = f("SECH", x)
+                return f("MUL", sech, sech)
+            case "ERF" | "ERFC":
+                bell = f("EXP", f("NEG", f("MUL", x, x)))
+                factor = f(
+                    "DIV", self.constant(2 if name == "ERF" else -2), f("SQRT", self.pi.node)
+                )
+                return f("MUL", factor, bell)
+            case "SIN":
+                return f("COS", x)
+            case "COS":
+                return f("NEG", f("SIN", x))
+        raise NotImplementedError(f"no derivative of {name}")
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Balls of a column's outputs, and whether a kink was met exactly on the way."""
+
+    values: list[Ball]
+    slopes: list[list[Ball]]
+    tied: bool
+    bits: int
+
+
+class Tape:
+    """The nodes that lead to some outputs, in order; `slopes` has a row for each output."""
+
+    def __init__(self, tracer: Tracer, values: Sequence[int], slopes: Sequence[Sequence[int]]):
+        needed: set[int] = set()
+        waiting = [*values, *(node for row in slopes for node in row)]
+        while waiting:
+            node = waiting.pop()
+            if node not in needed:
+                needed.add(node)
+                waiting += tracer.operands[node]
+        order = sorted(needed)
+        place = {node: k for k, node in enumerate(order)}
+        self.inputs = len(tracer.inputs)
+        self.code = [tracer.code[node] for node in order]
+        self.operands = [tuple(place[n] for n in tracer.operands[node]) for node in order]
+        self.constants = {place[n]: v for n, v in tracer.constants.items() if n in place}
+        self.fixed = [tracer.fixed[node] for node in order]
+        self.argument = {place[s.node]: k for k, s in enumerate(tracer.inputs) if s.node in place}
+        self.values = [place[node] for node in values]
+        self.slopes = [[place[node] for node in row] for row in slopes]
+
+    # -- over arb -----------------------------------------------------------------------------
+
+    def at(self, inputs: Sequence[Ball], values: Sequence[int] | None = None) -> list[Ball]:
+        """Return every node's ball (or those of some nodes) at the precision that is set."""
+        balls, _, _ = self._run(inputs)
+        return balls if values is None else [balls[k] for k in self.values]
+
+    def _run(self, inputs: Sequence[Ball]) -> tuple[list[Ball], bool, bool]:
+        """Return the balls, whether a kink was met exactly, and whether one was left open."""
+        balls: list[Ball] = []
+        tied = open_ = False
+        for k, (code, operands) in enumerate(zip(self.code, self.operands, strict=True)):
+            name = OPCODES[code]
+            if name == "INPUT":
+                balls.append(inputs[self.argument[k]])
+            elif name == "CONST":
+                balls.append(exact(self.constants[k]))
+            elif name in ("WHERE", "PICK"):
+                c, a, b = (balls[n] for n in operands)
+                if c > 0:
+                    balls.append(a)
+                elif c < 0 or (c.is_zero() and name == "WHERE"):
+                    balls.append(b)
+                else:
+                    joined = a.union(b)
+                    exactly = bool(c.is_zero())
+                    tied |= exactly and not a.overlaps(b)
+                    open_ |= not exactly
+                    balls.append(joined)
+            else:
+                balls.append(_OVER_ARB[name](*(balls[n] for n in operands)))
+        return balls, tied, open_
+
+    def prove(self, inputs: Sequence[Ball], nothing: Ball) -> Proven:
+        """Return the outputs' balls, at the precision that decides them.
+
+        `nothing` is a radius that no dtype of the problem can tell from zero.
+        """
+        bits = FIRST_BITS
+        while True:
+            with precision(bits):
+                balls, tied, open_ = self._run(inputs)
+            wanted = [*self.values, *(n for row in self.slopes for n in row)]
+            decided = all(
+                _thin(balls[n], nothing)
+                or (not balls[n].is_finite() and bits >= _NOT_FINITE_BITS)
+                or (balls[n].is_finite() and tied and not open_)
+                for n in wanted
+            )
+            if decided or bits >= MAX_BITS:
+                rows = [[balls[n] for n in row] for row in self.slopes]
+                return Proven([balls[n] for n in self.values], rows, tied, bits)
+            bits *= 4
+
+    # -- for columns --------------------------------------------------------------------------
+
+    @cached_property
+    def table(self) -> "Table":
+        """The nodes as arrays, the constants folded."""
+        return Table.of(self)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tape for evaluation over columns: nodes with their level, operands by node, constants."""
+
+    code: npt.NDArray[np.int64]
+    level: npt.NDArray[np.int64]
+    operands: npt.NDArray[np.int64]  # (nodes, 3), 0 where there is none
+    node_of_input: dict[int, int]
+    node_of_constant: list[int]
+    constants: list[tuple[Any, Any]] = field(default_factory=list)  # (long double, radius)
+
+    @staticmethod
+    def of(tape: "Tape") -> "Table":
+        """Fold what depends on no input, and drop what only led there."""
+        with precision(_CONSTANT_BITS):
+            zero = [arb(0)] * tape.inputs
+            folded = _fold(tape, zero)
+        outputs = {*tape.values, *(n for row in tape.slopes for n in row)}
+        needed = {n for k, o in enumerate(tape.operands) if not tape.fixed[k] for n in o} | outputs
+        code, level, operands = [], [], []
+        for k, own in enumerate(tape.operands):
+            fixed = tape.fixed[k]
+            used = k in needed or not fixed
+            code.append(CODE["CONST"] if fixed else tape.code[k])
+            level.append(
+                0 if fixed or not own else 1 + max(level[n] for n in own)
+            ) if used else level.append(-1)
+            padded = () if fixed else own
+            operands.append((*padded, *[0] * (3 - len(padded))))
+        constant = [k for k in range(len(code)) if tape.fixed[k] and level[k] == 0]
+        return Table(
+            np.array(code),
+            np.array(level),
+            np.array(operands).reshape(-1, 3),
+            {k: n for n, k in tape.argument.items()},
+            constant,
+            [folded[k] for k in constant],
+        )
+
+
+def _fold(tape: Tape, zero: list[Ball]) -> dict[int, tuple[Any, Any]]:
+    balls: dict[int, Ball] = {}
+    found: dict[int, tuple[Any, Any]] = {}
+    for k, (code, operands) in enumerate(zip(tape.code, tape.operands, strict=True)):
+        if not tape.fixed[k]:
+            continue
+        name = OPCODES[code]
+        ball = (
+            exact(tape.constants[k])
+            if name == "CONST"
+            else _OVER_ARB[name](*(balls[n] for n in operands))
+        )
+        balls[k] = ball
+        high = float(ball.mid())
+        low = float(ball.mid() - high)
+        extended = np.longdouble(high) + np.longdouble(low)
+        left = abs(ball - exact(high) - exact(low)).upper() if np.isfinite(high) else arb.pos_inf()
+        # high + low holds 106 bits; the sum is rounded to the long double's own.
+        rounded = np.finfo(np.longdouble).eps * abs(extended) if low else 0.0
+        found[k] = extended, np.longdouble(float(left) * 1.0001) + rounded
+    return found
+
+
+def _thin(ball: Ball, nothing: Ball) -> bool:
+    if not ball.is_finite():
+        return False
+    return ball.rel_accuracy_bits() >= _ENOUGH_BITS or bool(ball.rad() < nothing)
+
+
+_OVER_ARB: Mapping[str, Callable[..., Ball]] = {
+    "PI": lambda: arb.pi(),
+    "ADD": lambda a, b: a + b,
+    "SUB": lambda a, b: a - b,
+    "MUL": lambda a, b: a**2 if a is b else a * b,
+    "DIV": lambda a, b: a / b,
+    "NEG": lambda a: -a,
+    "EXP": lambda a: a.exp(),
+    "LOG": lambda a: arb.neg_inf() if a.is_zero() else a.log(),
+    "LOG1P": lambda a: a.log1p(),
+    "EXPM1": lambda a: a.expm1(),
+    "SQRT": lambda a: a.sqrt(),
+    "TANH": lambda a: a.tanh(),
+    "SECH": lambda a: a.sech(),
+    "ERF": lambda a: a.erf(),
+    "ERFC": lambda a: a.erfc(),
+    "SIN": lambda a: a.sin(),
+    "COS": lambda a: a.cos(),
+    "MAX": lambda a, b: a.max(b),
+    "MIN": lambda a, b: a.min(b),
+    "ABS": abs,
+}
+
+
+def trace(
+    definition: Callable[..., Any],
+    width: int | None,
+    arguments: Callable[[Tracer], Any],
+    count: int,
+) -> Tape:
+    """Trace a function of one number (`width` None), or of a row, with its slopes.
+
+    `arguments` is given the tracer and returns what follows the variable, positional and named;
+    beside the variables there are `count` inputs, by which no slope is taken.
+    """
+    variables = width or 1
+    m = Tracer(variables + count)
+    positional, named = arguments(m)
+    x = m.inputs[:variables] if width else m.inputs[0]
+    made = definition(m, x, *positional, **named)
+    values = [m.node(y) for y in (made if isinstance(made, list) else [made])]
+    slopes = [[m.tangent(value, k) for k in range(variables)] for value in values]
+    return Tape(m, values, slopes)

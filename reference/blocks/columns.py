@@ -1,0 +1,311 @@
+"""Columns: one operation at one number or row, of many answers, beside its certified value.
+
+An activation has two checks: its value at z, and its cotangent at da and z. A loss has its slope
+at the prediction; its values are summed (`losses.py`). What is asked is always: how far is the
+answer from the truth at the answer's own inputs, and how far may it be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb
+
+from reference.arithmetic.columns import EXTENDED, Column, evaluate, wide
+from reference.arithmetic.tape import Tape
+from reference.rounding import RoundingUnit
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Columns:
+    """M columns of one tape: `inputs` (K, M), the first C of them the variables.
+
+    `chunk` says of which answer's tensor a column is, `row` which row (or entry) in it.
+    """
+
+    tape: Tape
+    dtype: np.dtype[Any]
+    width: int
+    inputs: Array
+    chunk: npt.NDArray[np.intp]
+    row: npt.NDArray[np.intp]
+    elementwise: bool
+    found: Column | None = None
+    proven: Mask = field(default_factory=lambda: np.zeros(0, bool))
+
+    def __post_init__(self) -> None:
+        self.proven = np.zeros(self.inputs.shape[1], bool)
+
+    @cached_property
+    def finite(self) -> Mask:
+        """Where a column's inputs are numbers: nothing can be said of the others."""
+        finite: Mask = np.isfinite(self.inputs).all(axis=0)
+        return finite
+
+    @cached_property
+    def sizes(self) -> Array:
+        """The magnitude of what goes in, (1, M): of a row the largest."""
+        sizes: Array = np.abs(self.inputs[: self.width]).max(axis=0, keepdims=True)
+        return sizes
+
+    @property
+    def values(self) -> Array:
+        """The certified values, (outputs, M)."""
+        assert self.found is not None
+        return self.found.value
+
+    def prove(self, columns: npt.NDArray[np.intp]) -> None:
+        """Give some columns the values that arb proves; they are decided from then on."""
+        nothing = arb(float(np.finfo(self.dtype).smallest_subnormal)) / 2**30
+        found, number = self.found, wide(self.dtype)
+        assert found is not None
+        first, same = _distinct(self.inputs[:, columns])
+        for here, m in enumerate(columns[first].tolist()):
+            made = self.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
+            all_of_it = columns[same == here]
+            for k, ball in enumerate(made.values):
+                middle, radius = _as_numbers(ball, number)
+                found.value[k, all_of_it], found.value_radius[k, all_of_it] = middle, radius
+            for k, row in enumerate(made.slopes):
+                for j, ball in enumerate(row):
+                    middle, radius = _as_numbers(ball, number)
+                    found.slope[k, j, all_of_it] = middle
+                    found.slope_radius[k, j, all_of_it] = radius
+            found.tied[all_of_it] = made.tied
+        self.proven[columns] = True
+
+    def take(self, columns: npt.NDArray[np.intp]) -> "Columns":
+        """Return some of the columns."""
+        found = self.found
+        part = Columns(
+            self.tape, self.dtype, self.width, self.inputs[:, columns], self.chunk[columns],
+            self.row[columns], self.elementwise,
+            None if found is None else Column(
+                found.value[:, columns], found.value_radius[:, columns],
+                found.slope[..., columns], found.slope_radius[..., columns], found.tied[columns],
+            ),
+        )  # fmt: skip
+        part.proven = self.proven[columns]
+        return part
+
+    def flushed(self) -> "Columns":
+        """Return the same columns with every input below the normal range at zero."""
+        tiny = np.finfo(self.dtype).tiny
+        return self._at(np.where(np.abs(self.inputs) < tiny, 0, self.inputs))
+
+    def nudged(self) -> "list[tuple[Columns, Columns]]":
+        """Return the same columns with each variable one ulp further down, and up."""
+        return [(self._nudged(k, -np.inf), self._nudged(k, np.inf)) for k in range(self.width)]
+
+    def _nudged(self, k: int, towards: float) -> "Columns":
+        inputs = self.inputs.copy()
+        with np.errstate(all="ignore"):
+            inputs[k] = np.nextafter(inputs[k].astype(self.dtype), self.dtype.type(towards))
+        return self._at(inputs)
+
+    def _at(self, inputs: Array) -> "Columns":
+        """Return the same columns at other inputs, not evaluated yet."""
+        inputs = inputs.astype(self.inputs.dtype)
+        return Columns(
+            self.tape, self.dtype, self.width, inputs, self.chunk, self.row, self.elementwise
+        )
+
+
+def certify_columns(jobs: Sequence[Columns]) -> None:
+    """Evaluate all columns at once, those of one dtype together."""
+    for dtype in dict.fromkeys(job.dtype for job in jobs):
+        those = [job for job in jobs if job.dtype == dtype]
+        distinct = [_distinct(job.inputs) for job in those]
+        inputs = [job.inputs[:, first] for job, (first, _) in zip(those, distinct, strict=True)]
+        found = evaluate([(job.tape, i) for job, i in zip(those, inputs, strict=True)], wide(dtype))
+        for job, c, (_, same) in zip(those, found, distinct, strict=True):
+            job.found = Column(
+                c.value[:, same], c.value_radius[:, same],
+                c.slope[..., same], c.slope_radius[..., same], c.tied[same],
+            )  # fmt: skip
+            if dtype == np.float64 and not EXTENDED:
+                job.prove(np.flatnonzero(job.finite))
+
+
+@dataclass
+class Check:
+    """Numbers that answers give beside what they should be, (outputs, M) each.
+
+    `error` is the distance from the truth (or from all that a tie admits), `radius` the error of
+    the truth itself; `judged` is False where nothing can be said. `hull` is half the width of what
+    a tie admits, `low` its lower end, in units of the slope.
+    """
+
+    columns: Columns
+    given: Array
+    truth: Array
+    radius: Array
+    judged: Mask
+
+    def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "Check":
+        """Return the check of some columns; `columns` are these, evaluated."""
+        raise NotImplementedError
+
+    def allowed(self, unit: RoundingUnit) -> Array:
+        """Return how far each number may be off."""
+        raise NotImplementedError
+
+    def settled(self, unit: RoundingUnit) -> "Check":
+        """Return the check with every column decided: arb proves what the arrays leave open.
+
+        So a verdict is that of arb, and does not depend on what else is in the block.
+        """
+        with np.errstate(all="ignore"):
+            allowed = self.allowed(unit)
+            doubt = np.where(self.tied, 0, 2 * self.radius) + 2.0**-30 * allowed
+            sure = (np.abs(self.error - allowed) > doubt) & np.isfinite(self.radius)
+            sure |= ~self.judged & ~np.isnan(self.truth)
+        known = sure.all(axis=0) | self.columns.proven | ~self.askable
+        if known.all():
+            return self
+        self.columns.prove(np.flatnonzero(~known))
+        return self.of(self.columns, np.arange(len(known)))
+
+    @property
+    def askable(self) -> Mask:
+        """Where a proof may say more: the inputs are numbers."""
+        return self.columns.finite
+
+    @cached_property
+    def tied(self) -> Mask:
+        """Where everything between two slopes is admissible, (M,)."""
+        assert self.columns.found is not None
+        return self.columns.found.tied
+
+    @property
+    def error(self) -> Array:
+        """The distance from the truth, infinite where there is none."""
+        with np.errstate(all="ignore"):
+            error = np.abs(self.given - self.truth)
+            same = np.isinf(self.given) & (self.given == self.truth)
+            error = np.where(same, 0, np.where(np.isnan(error), np.inf, error))
+            return np.where(self.tied, np.maximum(error - self.radius, 0), error)
+
+
+class ValueCheck(Check):
+    """The value of an activation at the answer's own z."""
+
+    def __init__(self, columns: Columns, given: Array) -> None:
+        found = columns.found
+        assert found is not None
+        judged = columns.finite & ~np.isnan(found.value)
+        super().__init__(columns, given, found.value, found.value_radius, judged)
+
+    @cached_property
+    def tied(self) -> Mask:
+        """Nowhere: a value is one number."""
+        return np.zeros(self.truth.shape[1], bool)
+
+    def allowed(self, unit: RoundingUnit) -> Array:
+        """Return how far each value may be off."""
+        size = np.abs(self.truth)
+        return np.asarray(unit.bounded(unit.value(size, self.columns.sizes), size))
+
+    def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ValueCheck":
+        """Return the check of some columns; `columns` are these, evaluated."""
+        return ValueCheck(columns, self.given[:, which])
+
+
+class SlopeCheck(Check):
+    """The cotangent of an activation's input at the answer's own da and z; of a loss, at scale."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        given: Array,
+        da: Array,
+        da_radius: Any = 0.0,
+        terms: Array | None = None,
+    ) -> None:
+        found = columns.found
+        assert found is not None
+        self.da, self.da_radius, self.terms = da, da_radius, terms
+        unit = np.finfo(wide(columns.dtype)).eps
+        with np.errstate(all="ignore"):
+            size, slope = np.abs(da)[:, None], np.abs(found.slope)
+            # 0 · ∞ is left out: where no cotangent comes in, none goes out.
+            terms_ = np.where(da[:, None] == 0, 0, da[:, None] * found.slope)
+            truth = terms_.sum(axis=0)
+            self.magnitude = np.abs(terms_).sum(axis=0)
+            own = size * found.slope_radius + np.abs(da_radius) * slope
+            radius = np.where(size == 0, 0, own).sum(axis=0)
+            radius = radius + (len(da) + 1) * unit * self.magnitude
+        judged = columns.finite & np.isfinite(da).all(axis=0) & ~np.isnan(truth)
+        judged &= np.isfinite(self.magnitude)
+        super().__init__(columns, given, truth, radius, judged)
+
+    def allowed(self, unit: RoundingUnit) -> Array:
+        """Return how far each cotangent may be off."""
+        columns = self.columns
+        assert columns.found is not None
+        activation = columns.elementwise and self.terms is None
+        across = columns.sizes if activation else 0.0
+        count = 1 if columns.elementwise else columns.width + 2
+        with np.errstate(all="ignore"):
+            slopes = np.abs(columns.found.slope)
+            each = unit.bounded(unit.slope(slopes, across), slopes)
+            sizes = np.abs(self.da)[:, None]
+            allowed = np.where(sizes == 0, 0, sizes * each).sum(axis=0)
+            count = count if self.terms is None else self.terms
+            allowed = allowed + unit.total(count, self.magnitude) + unit.k * unit.floor
+            return np.asarray(unit.bounded(allowed, self.magnitude))
+
+    @property
+    def askable(self) -> Mask:
+        """Where a proof may say more: the inputs are numbers, and a cotangent comes in."""
+        return self.columns.finite & np.isfinite(self.da).all(axis=0) & (self.da != 0).any(axis=0)
+
+    def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "SlopeCheck":
+        """Return the check of some columns; `columns` are these, evaluated."""
+        radius = self.da_radius if np.ndim(self.da_radius) == 0 else self.da_radius[:, which]
+        terms = None if self.terms is None else self.terms[which]
+        return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, terms)
+
+
+def conditioning(check: Check) -> Array:
+    """Return how far one ulp of each input moves the truth, added up: a compiler may fuse."""
+    moved = check.columns.nudged()
+    certify_columns([columns for pair in moved for columns in pair])
+    everything = np.arange(check.given.shape[1])
+    total = np.zeros(check.truth.shape, check.truth.dtype)
+    with np.errstate(all="ignore"):
+        for pair in moved:
+            admitted = np.where(check.tied, check.radius, 0)
+            each = []
+            for there in (check.of(columns, everything) for columns in pair):
+                # A kink within reach: all that it admits is.
+                reach = np.where(there.tied, there.radius, 0)
+                beyond = np.abs(there.truth - check.truth) + reach - admitted
+                each.append(np.maximum(beyond, 0))
+            total = total + np.nan_to_num(np.fmax(*each), nan=0.0, posinf=0.0)
+    return total
+
+
+def _distinct(inputs: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the first of each kind of column, and of which kind each is: sides often agree."""
+    bits = np.ascontiguousarray(inputs.T, np.float64).view(np.int64)
+    if bits.shape[1] > 1:
+        bits = bits.view([("", np.int64)] * bits.shape[1])
+    _, first, same = np.unique(bits.ravel(), return_index=True, return_inverse=True)
+    return first, same
+
+
+def _as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return a ball's midpoint and radius in a floating type; NaN for what is no number."""
+    if not ball.is_finite():
+        return dtype.type(np.nan), dtype.type(np.inf)
+    high = float(ball.mid())
+    low = float(ball.mid() - high) if np.isfinite(high) else 0.0
+    middle = dtype.type(np.longdouble(high) + np.longdouble(low))
+    return middle, dtype.type(float(ball.rad()) * 1.001 + 0.0)

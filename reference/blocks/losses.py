@@ -1,0 +1,128 @@
+"""The reduced loss of each answer, at the answer's own prediction: Σ w L / divisor, or each w L."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.arithmetic.columns import wide
+from reference.blocks.columns import Columns
+from reference.rounding import RoundingUnit
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class LossTerms:
+    """The certified terms of some answers' losses, sorted by answer and place, each with scale."""
+
+    answer: Array
+    place: Array
+    scale: Array
+    value: Array
+    radius: Array
+    sizes: Array
+
+    @staticmethod
+    def of(jobs: Sequence[tuple[Columns, Array]], answer_of: Array) -> "LossTerms":
+        """Collect the terms from the columns of all tapes; `answer_of` a chunk is its answer."""
+        parts: list[list[Array]] = [[] for _ in range(6)]
+        for columns, scale in jobs:
+            found = columns.found
+            assert found is not None
+            sizes = np.abs(columns.inputs).max(axis=0)
+            for part, array in zip(
+                parts,
+                (answer_of[columns.chunk], columns.row, scale[0], found.value[0],
+                 found.value_radius[0], sizes),
+                strict=True,
+            ):  # fmt: skip
+                part.append(array)
+        answer, place, *rest = map(np.concatenate, parts)
+        order = np.lexsort((place, answer))
+        return LossTerms(answer[order], place[order], *(array[order] for array in rest))
+
+
+@dataclass
+class LossCheck:
+    """The losses of one dtype beside what they should be; flat over answers and their entries."""
+
+    dtype: np.dtype[Any]
+    answer: Array
+    place: Array
+    given: Array
+    truth: Array
+    radius: Array
+    judged: npt.NDArray[np.bool_]
+    terms: LossTerms
+    starts: Array | None
+    extra: Array
+    divisor: Array
+
+    @property
+    def error(self) -> Array:
+        """The distance from the truth, infinite where there is none."""
+        with np.errstate(all="ignore"):
+            error = np.abs(self.given - self.truth)
+            same = np.isinf(self.given) & (self.given == self.truth)
+        return np.where(same, 0, np.where(np.isnan(error), np.inf, error))
+
+    def allowed(self, unit: RoundingUnit) -> Array:
+        """Return how far each loss may be off."""
+        t = self.terms
+        with np.errstate(all="ignore"):
+            size, scale = np.abs(t.value), np.abs(t.scale)
+            magnitude = scale * size
+            # The scale is w/divisor: a division, and for class weights a sum; then products.
+            each = scale * unit.value(size, t.sizes) + unit.total(self.extra, magnitude)
+            if self.starts is None:
+                return np.asarray(unit.bounded(each, magnitude))
+            summed, whole = (np.add.reduceat(v, self.starts) for v in (each, magnitude))
+            count = np.diff([*self.starts, len(t.answer)]) + 1
+            # The sum is taken before the division, so it is the undivided sum that may overflow.
+            undivided = whole * np.maximum(1.0, self.divisor)
+            return np.asarray(unit.bounded(summed + unit.total(count, whole), undivided))
+
+
+def loss_checks(
+    dtype: np.dtype[Any],
+    terms: LossTerms,
+    batches: Array,
+    reduced: npt.NDArray[np.bool_],
+    divisors: Array,
+    losses: Sequence[Any],
+) -> list[LossCheck]:
+    """Return the checks: of losses that are sums, and of those that stay apart."""
+    made = []
+    unit = np.finfo(wide(dtype)).eps
+    for whole in (True, False):
+        chosen = reduced[terms.answer] == whole
+        if not chosen.any():
+            continue
+        t = LossTerms(*(getattr(terms, name)[chosen] for name in LossTerms.__dataclass_fields__))
+        extra = batches[t.answer] + 4
+        with np.errstate(all="ignore"):
+            parts, errors = (
+                t.scale * t.value,
+                np.abs(t.scale) * (t.radius + 8 * unit * np.abs(t.value)),
+            )
+        if whole:
+            answer, starts = np.unique(t.answer, return_index=True)
+            with np.errstate(all="ignore"):
+                truth = np.add.reduceat(parts, starts)
+                count = np.diff([*starts, len(t.answer)])
+                radius = np.add.reduceat(errors, starts)
+                radius = radius + count * unit * np.add.reduceat(np.abs(parts), starts)
+            place = np.zeros(len(answer), np.int64)
+            given = np.array([losses[k] for k in answer.tolist()], truth.dtype)
+        else:
+            answer, starts, place, truth, radius = t.answer, None, t.place, parts, errors
+            given = np.concatenate([np.ravel(losses[k]) for k in np.unique(answer).tolist()])
+        judged = np.isfinite(truth) & np.isfinite(radius)
+        made.append(
+            LossCheck(dtype, answer, place, given.astype(truth.dtype), truth, radius, judged, t,
+                      starts, extra, divisors[answer])
+        )  # fmt: skip
+    return made

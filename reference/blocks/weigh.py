@@ -1,0 +1,351 @@
+"""Every tensor of every answer to a block, put under the models of rounding in turn.
+
+What lies inside the first model is not spoken of again. Of the rest, the worst entry of each
+tensor is kept, with the first model that holds it, or none.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.network import Problem
+from reference.blocks.columns import (
+    Check,
+    Columns,
+    SlopeCheck,
+    ValueCheck,
+    certify_columns,
+    conditioning,
+)
+from reference.blocks.gather import Gathered
+from reference.blocks.losses import LossCheck, LossTerms, loss_checks
+from reference.blocks.sums import SumCheck, sum_checks
+from reference.oracles import Answer
+from reference.rounding import Rounding, RoundingUnit
+
+Array = npt.NDArray[Any]
+
+_LAYERS_AT_ONCE = 1 << 22  # numbers in a stack of dense layers: some 64 MB in long doubles
+_APART = 1e-3  # of what a tie admits: choices nearer than this are one
+
+
+class TensorFinding(NamedTuple):
+    """One tensor of one answer outside *strict*: the model that holds it, or None, and its worst.
+
+    `error` is the distance of the entry from its certified value, `allowed` the widest bound.
+    """
+
+    oracle: str
+    tensor: str
+    model: Rounding | None
+    entry: tuple[int, ...]
+    error: float
+    allowed: float
+    reason: str = ""
+
+
+class Choice(NamedTuple):
+    """An entry where a kink was met exactly, and which slope of those admitted was taken, 0 to 1."""
+
+    oracle: str
+    tensor: str
+    entry: tuple[int, ...]
+    taken: float
+
+
+@dataclass
+class Weighed:
+    """What was found of each answer, by its number; and of each problem where choices differ."""
+
+    findings: dict[int, list[TensorFinding]] = field(default_factory=dict)
+    choices: dict[int, list[Choice]] = field(default_factory=dict)
+    entries: int = 0
+
+
+def weigh(
+    problems: Sequence[Problem],
+    answers: Sequence[tuple[int, Answer]],
+    models: Sequence[Rounding],
+    subject: str,
+) -> Weighed:
+    """Judge whole answers, each beside the index of its problem.
+
+    The subject is excused no flush to zero: NumPy does not flush.
+    """
+    return _Weighing(problems, answers, models, subject).weighed
+
+
+class _Weighing:
+    """The work of `weigh`."""
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        answers: Sequence[tuple[int, Answer]],
+        models: Sequence[Rounding],
+        subject: str,
+    ) -> None:
+        self.problems, self.answers, self.models = problems, answers, models
+        self.weighed = Weighed()
+        self.excused = np.array([answer.oracle != subject for _, answer in answers], bool)
+        self.gathered = Gathered(problems, answers)
+        for number, tensor, reason in self.gathered.malformed:
+            self._keep(number, tensor, None, (), np.inf, 0.0, reason)
+        chunks = self.gathered.chunks or [(0, 0)]
+        self.answer_of, self.layer_of = (np.array(side) for side in zip(*chunks, strict=True))
+        self.batches = np.array([problems[p].batch for p, _ in answers])
+        self._sums()
+        self._operations()
+
+    def _keep(
+        self, number: int, tensor: str, model: Rounding | None, entry: tuple[int, ...],
+        error: float, allowed: float, reason: str = "",
+    ) -> None:  # fmt: skip
+        oracle = self.answers[number][1].oracle
+        found = TensorFinding(oracle, tensor, model, entry, error, allowed, reason)
+        self.weighed.findings.setdefault(number, []).append(found)
+
+    def _units(self, dtype: np.dtype[Any]) -> list[RoundingUnit]:
+        return [RoundingUnit(dtype, model) for model in self.models]
+
+    # -- dense layers -------------------------------------------------------------------------
+
+    def _sums(self) -> None:
+        for (dtype, *_, n, d_in, d_out), layers in self.gathered.dense.items():
+            many = max(1, _LAYERS_AT_ONCE // (n * d_in + d_in * d_out + n * d_out))
+            for start in range(0, len(layers), many):
+                for check in sum_checks(dtype, layers[start : start + many]):
+                    self._sum(check, self._units(dtype))
+
+    def _sum(self, check: SumCheck, units: list[RoundingUnit]) -> None:
+        self.weighed.entries += int(check.inside.sum())
+        with np.errstate(all="ignore"):
+            allowed = check.allowed(units[0])
+            outside = check.judged & ~(check.error + check.radius <= allowed)
+        for m in np.flatnonzero(outside.any(axis=(1, 2))).tolist():
+            layer = check.layers[m]
+            part = check.one(m)
+            # A sum knows no conventions: only whether small numbers vanish.
+            plain = [k for k, unit in enumerate(units) if not unit.model.conventional]
+            usable = plain if self.excused[layer.chunk] else plain[:1]
+            bounds = [part.allowed(units[k])[0] for k in usable]
+            entries = [tuple(e) for e in np.argwhere(outside[m]).tolist()]
+            found = [self._level(part, entry, bounds) for entry in entries]
+            name = f"layers.{layer.layer}"
+            tensor = {"z": f"forward {name}.z", "weight": f"{name}.weight", "bias": f"{name}.bias",
+                      "a": f"layers.{layer.layer - 1}.a" if layer.layer else "x"}[check.kind]  # fmt: skip
+            level, ratio, entry = max(zip(*zip(*found, strict=True), entries, strict=True))
+            if level == 0:
+                continue
+            allowed_ = float(bounds[min(level, len(bounds) - 1)][entry])
+            model = self.models[usable[level]] if level < len(bounds) else None
+            place = entry[1:] if check.kind == "bias" else entry
+            self._keep(layer.chunk, tensor, model, place, float(part.error[0][entry]), allowed_)
+
+    def _level(
+        self, part: SumCheck, entry: tuple[int, int], bounds: list[Array]
+    ) -> tuple[int, float]:
+        """Return the first bound that holds an entry (their number, if none), and how near it is."""
+        error = part.exact_error((0, *entry))
+        for level, bound in enumerate(bounds):
+            if error <= float(bound[entry]):
+                return level, error / float(bound[entry]) if bound[entry] else 0.0
+        largest = float(bounds[-1][entry])
+        return len(bounds), error / largest if largest else np.inf
+
+    # -- operations ---------------------------------------------------------------------------
+
+    def _operations(self) -> None:
+        activations = list(self.gathered.activations())
+        losses = list(self.gathered.losses())
+        certify_columns([job[0] for job in (*activations, *losses)])
+        for columns, a, da, dz in activations:
+            units = self._units(columns.dtype)
+            self._columns(ValueCheck(columns, a), units, "forward {}.a")
+            self._columns(SlopeCheck(columns, dz, da), units, "{}.z")
+        for columns, scale, da in losses:
+            units = self._units(columns.dtype)
+            ValueCheck(columns, columns.values).settled(units[0])
+            unit = np.finfo(columns.inputs.dtype).eps
+            owners = self.answer_of[columns.chunk]
+            check = SlopeCheck(
+                columns, da, scale, 4 * unit * np.abs(scale), self.batches[owners] + 4
+            )
+            self._columns(check, units, "{}.a")
+        for dtype in dict.fromkeys(job[0].dtype for job in losses):
+            self._losses(dtype, [job for job in losses if job[0].dtype == dtype])
+
+    def _columns(self, check: Check, units: list[RoundingUnit], name: str) -> None:
+        """Judge one kind of number of one tape."""
+        check = check.settled(units[0])
+        self.weighed.entries += check.given.size
+        with np.errstate(all="ignore"):
+            outside = check.judged & ~(check.error <= check.allowed(units[0]))
+        if isinstance(check, SlopeCheck) and check.tied.any():
+            self._choices(check, units[0], name)
+        which = np.flatnonzero(outside.any(axis=0))
+        if not len(which):
+            return
+        part = check.of(check.columns.take(which), which)
+        outside = outside[:, which]
+        levels, bound = self._levels(part, outside, units)
+        with np.errstate(all="ignore"):
+            ratio = np.where(outside, np.nan_to_num(part.error / bound, nan=np.inf), -1.0)
+        owner = part.columns.chunk
+        for chunk in np.unique(owner).tolist():
+            mine = np.flatnonzero(owner == chunk)
+            flat = np.lexsort((ratio[:, mine].ravel(), levels[:, mine].ravel()))[-1]
+            j, m = divmod(int(flat), len(mine))
+            m = int(mine[m])
+            level = int(levels[j, m])
+            if not level:
+                continue
+            model = self.models[level] if level < len(units) else None
+            tensor, entry = self._place(part.columns, j, m, name)
+            error, allowed = float(part.error[j, m]), float(bound[j, m])
+            self._keep(int(self.answer_of[chunk]), tensor, model, entry, error, allowed)
+
+    def _levels(
+        self, part: Check, outside: Array, units: list[RoundingUnit]
+    ) -> tuple[Array, Array]:
+        """Return the first model that holds each number, and the widest bound that was tried."""
+        moved = conditioning(part)
+        bound = part.allowed(units[0]) + moved
+        with np.errstate(all="ignore"):
+            levels = np.where(outside & ~(part.error <= bound), len(units), 0)
+        excused = self.excused[self.answer_of[part.columns.chunk]]
+        flushed: Check | None = None
+        for k, unit in enumerate(units[1:], 1):
+            open_ = levels == len(units)
+            if not open_.any():
+                break
+            if not unit.model.flush:
+                part = part.settled(unit)
+            allowed = part.allowed(unit) + moved
+            with np.errstate(all="ignore"):
+                inside = ~part.judged | (part.error <= allowed)
+                if unit.model.flush:
+                    if flushed is None:
+                        flushed = self._flushed(part)
+                    inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit) + moved)
+                    inside &= excused
+            levels = np.where(open_ & inside, k, levels)
+            bound = np.where(excused | (not unit.model.flush), np.fmax(bound, allowed), bound)
+        return levels, bound
+
+    def _flushed(self, part: Check) -> Check:
+        columns = part.columns.flushed()
+        certify_columns([columns])
+        return part.of(columns, np.arange(part.given.shape[1]))
+
+    def _place(self, columns: Columns, j: int, m: int, name: str) -> tuple[str, tuple[int, ...]]:
+        """Return the tensor and the entry of one number."""
+        number, layer = self.gathered.chunks[int(columns.chunk[m])]
+        network = self.problems[self.answers[number][0]].network
+        layer = layer if layer >= 0 else len(network.layers) - 1
+        row = int(columns.row[m])
+        entry = divmod(row, network.layers[layer].width) if columns.elementwise else (row, j)
+        return name.format(f"layers.{layer}"), entry
+
+    def _choices(self, check: SlopeCheck, unit: RoundingUnit, name: str) -> None:
+        """Keep which slope was taken where a kink leaves the choice."""
+        columns, found = check.columns, check.columns.found
+        assert found is not None
+        wide_ = check.judged & check.tied & (check.radius > check.allowed(unit))
+        for j, m in np.argwhere(wide_).tolist():
+            low, half = check.truth[j, m] - check.radius[j, m], check.radius[j, m]
+            given = check.given[j, m]
+            if columns.width == 1:  # by the slope: of another sign of da the order is another
+                da = check.da[0, m]
+                low = found.slope[0, 0, m] - found.slope_radius[0, 0, m]
+                half, given = found.slope_radius[0, 0, m], given / da
+            number = int(self.answer_of[columns.chunk[m]])
+            problem, answer = self.answers[number]
+            choice = Choice(answer.oracle, *self._place(columns, j, m, name),
+                            float((given - low) / (2 * half)))  # fmt: skip
+            self.weighed.choices.setdefault(problem, []).append(choice)
+
+    # -- the loss -----------------------------------------------------------------------------
+
+    def _losses(self, dtype: np.dtype[Any], jobs: list[Any]) -> None:
+        units = self._units(dtype)
+        failed: dict[int, list[tuple[int, float, float, tuple[int, ...]]]] = {}
+        for check in self._loss_checks(dtype, jobs):
+            self.weighed.entries += check.given.size
+            for row in self._outside(check, units[0]):
+                failed.setdefault(int(check.answer[row]), [])
+        if not failed:
+            return
+        numbers = np.array(sorted(failed))
+        chosen = []
+        for columns, scale, da in jobs:
+            which = np.flatnonzero(np.isin(self.answer_of[columns.chunk], numbers))
+            if len(which):
+                chosen.append((columns.take(which), scale[:, which], da[:, which]))
+        flushed = [(columns.flushed(), scale, da) for columns, scale, da in chosen]
+        certify_columns([job[0] for job in flushed])
+        plain, small = (self._loss_checks(dtype, made) for made in (chosen, flushed))
+        for check, other in zip(plain, small, strict=True):
+            self._loss(check, other, units)
+
+    def _outside(self, check: LossCheck, unit: RoundingUnit) -> Array:
+        with np.errstate(all="ignore"):
+            inside = check.error + check.radius <= check.allowed(unit)
+            return np.flatnonzero(check.judged & ~inside)
+
+    def _loss(self, check: LossCheck, flushed: LossCheck, units: list[RoundingUnit]) -> None:
+        bounds = [check.allowed(unit) for unit in units]
+        others = [flushed.allowed(unit) for unit in units]
+        rows = self._outside(check, units[0]).tolist()
+        for number in dict.fromkeys(int(check.answer[row]) for row in rows):
+            worst = (0, -1.0, 0)
+            for row in rows:
+                if check.answer[row] != number:
+                    continue
+                level = len(units)
+                for k, unit in enumerate(units):
+                    if unit.model.flush and not self.excused[number]:
+                        continue
+                    inside = check.error[row] <= bounds[k][row]
+                    if unit.model.flush:
+                        inside |= not flushed.judged[row]
+                        inside |= flushed.error[row] <= others[k][row]
+                    if inside:
+                        level = k
+                        break
+                worst = max(worst, (level, float(check.error[row]), row))
+            level, error, row = worst
+            if level:
+                model = self.models[level] if level < len(units) else None
+                bound = float(bounds[min(level, len(units) - 1)][row])
+                problem, answer = self.answers[number]
+                shape = np.shape(answer.loss)
+                entry = tuple(map(int, np.unravel_index(int(check.place[row]), shape)))
+                self._keep(number, "loss", model, entry if shape else (), error, bound)
+
+    def _loss_checks(self, dtype: np.dtype[Any], jobs: list[Any]) -> list[LossCheck]:
+        terms = LossTerms.of([(columns, scale) for columns, scale, _ in jobs], self.answer_of)
+        given = [answer.loss for _, answer in self.answers]
+        problems = [self.problems[p] for p, _ in self.answers]
+        return loss_checks(
+            dtype,
+            terms,
+            self.batches,
+            np.array([problem.network.reduction != "none" for problem in problems]),
+            np.array(self.gathered.divisors),
+            given,
+        )
+
+
+def choices_differ(choices: Sequence[Choice]) -> Iterator[Choice]:
+    """Yield the choices at entries where the answers took different slopes."""
+    at: dict[tuple[str, tuple[int, ...]], list[Choice]] = {}
+    for choice in choices:
+        at.setdefault((choice.tensor, choice.entry), []).append(choice)
+    for group in at.values():
+        taken = [choice.taken for choice in group]
+        if len(group) > 1 and max(taken) - min(taken) > _APART:
+            yield from group

@@ -1,0 +1,251 @@
+"""What a verdict rests on: the entry, every answer there, and the certified value of the step.
+
+The certified value is that of one operation at the accused answer's own inputs, with 30 digits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from manual_backprop.network import Problem
+from reference.arithmetic.balls import Ball, exact, precision
+from reference.blocks.gather import LossPlan
+from reference.blocks.tapes import activation_tape
+from reference.blocks.weigh import TensorFinding
+from reference.judge import Judgement, operation_at
+from reference.oracles import Answer
+from reference.oracles.certified import exact_divisor
+from reference.oracles.enclosure import enclose
+from reference.rounding import RoundingUnit
+from reports.records import Enclosure
+
+_DIGITS = 32
+_BITS = 4400  # holds any sum of products of float64 numbers without rounding
+
+NO_NUMBER = ("undefined", "unbounded")
+"""What an enclosure says where there is no certified number: 0/0, the slope of log at 0."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict carries; `mark` says "flush" where small numbers were taken for zero."""
+
+    tensor: str
+    entry: tuple[int, ...]
+    operation: str
+    answers: Mapping[str, str] = field(default_factory=dict)
+    enclosure: Enclosure | None = None
+    ulp: Mapping[str, float] = field(default_factory=dict)
+    scaled: Mapping[str, float] = field(default_factory=dict)
+    bound: str = ""
+    mark: str = ""
+    sentence: str = ""
+
+
+def gather(problem: Problem, answers: Mapping[str, Answer], judgement: Judgement) -> Evidence:
+    """Return the evidence for a verdict."""
+    finding, choice = judgement.leading, next(iter(judgement.choices), None)
+    if finding is None and (judgement.kind != "CONVENTION" or choice is None):
+        return Evidence("", (), "", sentence=_plain_sentence(judgement))
+    who = finding.oracle if finding is not None else choice.oracle  # type: ignore[union-attr]
+    place: Any = finding if finding is not None else choice
+    tensor, entry = place.tensor, place.entry
+    evidence = Evidence(tensor, entry, operation_at(problem.network, tensor))
+    accused = answers[who]
+    if finding is None or not finding.reason:
+        ball = local_truth(problem, accused, tensor, entry)
+        thin = ball.rel_accuracy_bits() > 90 or bool(ball.is_zero())
+        evidence = replace(evidence, enclosure=enclosure_of(ball, not thin))
+        evidence = _with_answers(evidence, problem, answers)
+    if finding is not None:
+        mark = "flush" if finding.model is not None and finding.model.flush else ""
+        evidence = replace(evidence, bound=_bound(finding), mark=mark)
+    return replace(evidence, sentence=_sentence(judgement, evidence, finding))
+
+
+def _with_answers(evidence: Evidence, problem: Problem, answers: Mapping[str, Answer]) -> Evidence:
+    """Add what every side says at the entry, each beside the certified value at its own inputs."""
+    values: dict[str, str] = {}
+    ulp: dict[str, float] = {}
+    scaled: dict[str, float] = {}
+    for name, answer in answers.items():
+        array = tensor_of(answer, evidence.tensor)
+        if array is None or len(np.shape(array)) != len(evidence.entry):
+            continue
+        value = float(array[evidence.entry])
+        values[name] = repr(value)
+        truth = local_truth(problem, answer, evidence.tensor, evidence.entry)
+        with np.errstate(all="ignore"):
+            error = float(abs(arb(value) - truth).lower()) if np.isfinite(value) else np.inf
+            spacing = float(np.spacing(np.abs(np.asarray(float(truth.mid()), problem.dtype))))
+            scale = float(np.abs(np.where(np.isfinite(array), array, 0)).max(initial=0.0))
+        error = max(0.0, error) if np.isfinite(error) else np.inf
+        ulp[name] = error / spacing if np.isfinite(spacing) and spacing else np.inf
+        scaled[name] = 0.0 if error == 0 else error / scale if scale else np.inf
+    return replace(evidence, answers=values, ulp=ulp, scaled=scaled)
+
+
+def tensor_of(answer: Answer, tensor: str) -> Any:
+    """Return one tensor of an answer by its name: "loss", "forward layers.0.z", "layers.0.z"."""
+    if tensor == "loss":
+        return None if answer.loss is None else np.asarray(answer.loss)
+    if tensor.startswith("forward "):
+        return answer.values.get(tensor.removeprefix("forward "))
+    return answer.gradients.get(tensor)
+
+
+def local_truth(problem: Problem, answer: Answer, tensor: str, entry: tuple[int, ...]) -> Ball:
+    """Return the certified value of one entry: of its operation at the answer's own inputs.
+
+    Of an answer without steps of its own it is that of the whole network.
+    """
+    if not answer.values:
+        from reference.oracles.certified import certify
+
+        return certify(problem)[tensor].ball(entry)
+    with precision(_BITS):
+        return _Local(problem, answer).truth(tensor, entry)
+
+
+class _Local:
+    """The steps of one answer."""
+
+    def __init__(self, problem: Problem, answer: Answer) -> None:
+        self.problem, self.values, self.gradients = problem, answer.values, answer.gradients
+        self._nothing = exact(float(np.finfo(problem.dtype).smallest_subnormal)) / 2**30
+
+    def truth(self, tensor: str, entry: tuple[int, ...]) -> Ball:
+        network, parameters = self.problem.network, self.problem.parameters
+        last = len(network.layers) - 1
+        if tensor in ("loss", f"layers.{last}.a"):
+            return self._loss(tensor, entry)
+        forward, step = tensor.startswith("forward "), tensor.removeprefix("forward ")
+        if step == "x":
+            i, part = -1, "a"
+        else:
+            _, number, part = step.split(".")
+            i = int(number)
+        if part == "a" and not forward:
+            weight = parameters[f"layers.{i + 1}.weight"]
+            return _dot(self.gradients[f"layers.{i + 1}.z"][entry[0]], weight[entry[1]])
+        if part in "az" and (part == "a") == forward:
+            return self._activation(i, entry, forward)
+        below = self.values[f"layers.{i - 1}.a"] if i else self.problem.x
+        dz = self.gradients.get(f"layers.{i}.z")
+        if part == "z":
+            product = _dot(below[entry[0]], parameters[f"layers.{i}.weight"][:, entry[1]])
+            bias = parameters.get(f"layers.{i}.bias") if network.layers[i].bias else None
+            return product if bias is None else product + arb(float(bias[entry[1]]))
+        assert dz is not None
+        if part == "weight":
+            return _dot(below[:, entry[0]], dz[:, entry[1]])
+        return _dot(np.ones(len(dz)), dz[:, entry[0]])
+
+    def _activation(self, i: int, entry: tuple[int, ...], forward: bool) -> Ball:
+        layer = self.problem.network.layers[i]
+        n, j = entry
+        rowwise = layer.operation.rowwise
+        tape = activation_tape(layer.operation, layer.parameters, layer.width if rowwise else None)
+        z = self.values[f"layers.{i}.z"][n]
+        da = self.gradients[f"layers.{i}.a"][n]
+        if not rowwise:
+            z, da, j = z[j : j + 1], da[j : j + 1], 0
+        made = tape.prove([arb(float(v)) for v in z], self._nothing)
+        if forward:
+            return made.values[j]
+        return sum((arb(float(d)) * row[j] for d, row in zip(da, made.slopes, strict=True)), arb(0))
+
+    def _loss(self, tensor: str, entry: tuple[int, ...]) -> Ball:
+        problem = self.problem
+        y = self.values[f"layers.{len(problem.network.layers) - 1}.a"]
+        plan = LossPlan(problem)
+        width = y.shape[1]
+        divisor = exact(1 if problem.network.reduction == "none" else exact_divisor(problem))
+        whole = tensor == "loss" and problem.network.reduction != "none"
+        wanted = entry[0] * width + entry[1] if plan.elementwise and not whole else None
+        total = arb(0)
+        for tape, rows, _, given in plan.groups:
+            for k, row in enumerate(rows.tolist()):
+                if not whole and row != (wanted if plan.elementwise else entry[0]):
+                    continue
+                numbers = y.ravel()[row : row + 1] if plan.elementwise else y[row]
+                rest = () if given is None else np.atleast_1d(given[k])
+                inputs = [arb(float(v)) for v in (*numbers, *rest)]
+                made = tape.prove(inputs, self._nothing)
+                sample = row // width if plan.elementwise else row
+                weight = 1.0 if problem.weights is None else float(problem.weights[sample])
+                scale = arb(weight) / divisor
+                slope = 0 if plan.elementwise or tensor == "loss" else entry[1]
+                number = made.values[0] if tensor == "loss" else made.slopes[0][slope]
+                total = total + number * scale
+        return total
+
+
+def _dot(left: Any, right: Any) -> Ball:
+    return sum((arb(float(a)) * arb(float(b)) for a, b in zip(left, right, strict=True)), arb(0))
+
+
+def enclosure_of(ball: Ball, thick: bool) -> Enclosure:
+    """Return a ball as two decimals; a thin one as its certified digits."""
+    if not ball.is_finite():
+        text = NO_NUMBER[0] if ball.is_nan() else NO_NUMBER[1]
+        return Enclosure(low=text, high=text, digits=0, thin=False)
+    with precision(max(256, ball.bits() + 64)):
+        low, high = (end.mid().str(_DIGITS, radius=False) for end in (ball.lower(), ball.upper()))
+    digits = min(int(ball.rel_accuracy_bits() * 0.30102), 10_000)
+    return Enclosure(low=low, high=high, digits=None if thick else digits, thin=not thick)
+
+
+def _bound(finding: TensorFinding) -> str:
+    if finding.reason:
+        return finding.reason
+    model = finding.model.name if finding.model else "the widest that is tried"
+    return f"{finding.allowed:.3g} ({model})"
+
+
+def _plain_sentence(judgement: Judgement) -> str:
+    """Return what is said where there is no entry to show."""
+    names = " and ".join(judgement.who)
+    match judgement.kind:
+        case "CRASHED":
+            outside = {f.oracle: f.tensor for f in reversed(judgement.findings) if f.model is None}
+            besides = ", ".join(f"{who} in {tensor}" for who, tensor in outside.items())
+            also = f" Outside what is admissible besides: {besides}." if outside else ""
+            return f"{names} failed while answering.{also}"
+        case "SKIPPED":
+            return f"No side could answer: {names or 'none was asked'}."
+    return "Every step of every answer is inside strict rounding of its certified value."
+
+
+def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding | None) -> str:
+    place = f"{evidence.tensor}{list(evidence.entry) if evidence.entry else ''}"
+    enclosure = evidence.enclosure
+    if finding is None:
+        low, high = (enclosure.low, enclosure.high) if enclosure else ("", "")
+        return f"At {place} every slope from {low} to {high} is admissible, and each is one."
+    names = " and ".join(judgement.who)
+    if enclosure is None:
+        return f"{names}: {finding.reason} at {place}."
+    off = (
+        f"{finding.oracle} is {finding.error:.3g} from the certified {enclosure.brief} at {place}, "
+        f"given its own numbers there"
+    )
+    if judgement.kind == "PRECISION":
+        how = "flushed to zero" if evidence.mark else "digits are lost that a stable form keeps"
+        return f"{off}: {how}."
+    return f"{off}: {finding.allowed:.3g} is allowed to {evidence.operation}."
+
+
+def outside_enclosure(problem: Problem, answer: Answer, unit: RoundingUnit) -> str | None:
+    """Return the first final gradient of an answer that the walk of the whole network excludes."""
+    leaves = enclose(problem, unit)
+    for name in ("loss", *answer.gradients):
+        value = tensor_of(answer, name)
+        if name in leaves and value is not None:
+            inside = leaves[name].contains(value) | ~np.isfinite(leaves[name].radius)
+            if not inside.all():
+                return name
+    return None

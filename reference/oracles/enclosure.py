@@ -1,0 +1,168 @@
+"""All that rounding may make of a network's gradient: the certificate's walk over wider balls.
+
+After every step its ball is widened by what rounding may add there, and ball arithmetic carries it
+on. So a network's final gradients can be judged where nothing else is known, and the judge of the
+single steps can be audited: what it calls right at every step lies in here. A kink within reach
+of rounding takes both its branches. The balls widen with depth: this is no judge of deep networks.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb, arb_mat
+
+from manual_backprop.network import Problem
+from reference.arithmetic.balls import Ball, exact, precision
+from reference.oracles.certified import (
+    Doubles,
+    Leaf,
+    activate,
+    exact_divisor,
+    loss_terms,
+    numbers,
+    pull,
+)
+from reference.rounding import RoundingUnit
+
+_BITS = 128
+
+
+def enclose(problem: Problem, unit: RoundingUnit) -> dict[str, Leaf]:
+    """Return the enclosure of the loss and of every cotangent, the loss first and then back."""
+    with precision(_BITS), np.errstate(all="ignore"):
+        return _Walk(problem, unit).leaves
+
+
+class _Walk:
+    """The walk forward and back; `leaves` is what it leads to."""
+
+    def __init__(self, problem: Problem, unit: RoundingUnit) -> None:
+        self.problem, self.unit = problem, unit
+        self.leaves: dict[str, Leaf] = {}
+        a, rows = numbers(problem.x), problem.batch
+        below, local = [], []
+        for i, layer in enumerate(problem.network.layers):
+            weight = problem.parameters[f"layers.{i}.weight"]
+            bias = problem.parameters.get(f"layers.{i}.bias")
+            z = self._product(a, rows, weight)
+            magnitude = _sizes(a).reshape(rows, -1) @ np.abs(weight.astype(np.float64))
+            if bias is not None:
+                z = [p + q for p, q in zip(z, numbers(bias) * rows, strict=True)]
+                magnitude = magnitude + np.abs(bias)
+            z = self._summed(z, len(weight) + 1, magnitude)
+            below.append(a)
+            found, a = activate(layer.operation, layer.parameters, z, layer.width)
+            across = np.zeros(1) if layer.operation.rowwise else _sizes(z)
+            sizes = _sizes(z).reshape(rows, -1)
+            if layer.operation.rowwise:
+                sizes = np.broadcast_to(sizes.max(-1, keepdims=True), sizes.shape)
+            a = self._widened(a, self._value(a, sizes.ravel()))
+            self._slopes(found, across)
+            local.append(found)
+        self._back(*self._loss(a), below, local)
+
+    # -- what rounding adds -------------------------------------------------------------------
+
+    def _widened(self, balls: list[Ball], by: Any) -> list[Ball]:
+        return [b + arb(0, float(r)) for b, r in zip(balls, np.ravel(by), strict=True)]
+
+    def _summed(self, balls: list[Ball], n: int, magnitude: Any) -> list[Ball]:
+        by = self.unit.bounded(self.unit.total(n, magnitude), magnitude)
+        return self._widened(balls, by + self.unit.k * self.unit.floor)
+
+    def _value(self, balls: list[Ball], sizes: Doubles) -> Any:
+        values = _sizes(balls)
+        return self.unit.bounded(self.unit.value(values, sizes), values)
+
+    def _slopes(self, local: list[Any], across: Doubles) -> None:
+        """Widen the slopes of every operation in place."""
+        flat = [one for row in local for one in (row if isinstance(row, list) else [row])]
+        for k, one in enumerate(flat):
+            slopes = one.slope if isinstance(one.slope, list) else [one.slope]
+            reach = across[k] if len(across) > 1 else 0.0
+            wide = self._widened(slopes, self.unit.slope(_sizes(slopes), reach))
+            one.slope = wide if isinstance(one.slope, list) else wide[0]
+
+    # -- the walk -----------------------------------------------------------------------------
+
+    @staticmethod
+    def _product(a: list[Ball], rows: int, weight: npt.NDArray[Any]) -> list[Ball]:
+        left = arb_mat(rows, len(weight), a)
+        entries: list[Ball] = (left * arb_mat(*weight.shape, numbers(weight))).entries()
+        return entries
+
+    def _loss(self, a: list[Ball]) -> tuple[list[Any], list[Ball]]:
+        """Enter the loss; return its slopes and the scale of every sample."""
+        problem, unit = self.problem, self.unit
+        n, operation = problem.batch, problem.network.loss_operation
+        losses = [term() for term in loss_terms(problem, a)]
+        none = problem.network.reduction == "none"
+        divisor = arb(1) if none else exact(exact_divisor(problem))
+        weights = [arb(1)] * n if problem.weights is None else numbers(problem.weights)
+        scales = [w / divisor for w in weights]
+        each = problem.network.widths[-1] if operation.elementwise else 1
+        values = [one.value for one in losses]
+        others = [v for v in (problem.targets, *problem.arrays.values()) if v.dtype.kind == "f"]
+        largest = max([_sizes(a).max(), *(np.abs(v).max(initial=0.0) for v in others)])
+        values = self._widened(values, self._value(values, np.full(len(values), largest)))
+        parts = [v * scales[k // each] for k, v in enumerate(values)]
+        sizes = _sizes(parts)
+        parts = self._summed(parts, n + 4, sizes)
+        if none:
+            shape: tuple[int, ...] = (n, each) if operation.elementwise else (n,)
+            self.leaves["loss"] = Leaf(shape, parts)
+        else:
+            whole = [sum(parts[1:], parts[0])]
+            undivided = sizes.sum() * max(1.0, abs(float(divisor)))
+            by = unit.bounded(unit.total(len(parts) + 1, sizes.sum()), undivided)
+            self.leaves["loss"] = Leaf((), self._widened(whole, by))
+        self._slopes(losses, np.zeros(1))
+        return losses, scales
+
+    def _back(
+        self, losses: list[Any], scales: list[Ball], below: list[list[Ball]], local: list[Any]
+    ) -> None:
+        problem, network, n = self.problem, self.problem.network, self.problem.batch
+        width = network.widths[-1]
+        if network.loss_operation.elementwise:
+            da = [one.slope * scales[k // width] for k, one in enumerate(losses)]
+        else:
+            da = [s * c for one, c in zip(losses, scales, strict=True) for s in one.slope]
+        da = self._summed(da, n + 4, _sizes(da))
+        for i in reversed(range(len(local))):
+            name, layer, found = f"layers.{i}", network.layers[i], local[i]
+            d_in, d_out = network.widths[i : i + 2]
+            self.leaves[f"{name}.a"] = Leaf((n, d_out), da)
+            if layer.operation.rowwise:
+                dz = [d for k, row in enumerate(found) for d in pull(row, da[k * d_out :])]
+                magnitude = np.concatenate([
+                    _sizes(da[k * d_out : (k + 1) * d_out])
+                    @ np.array([_sizes(one.slope) for one in row])
+                    for k, row in enumerate(found)
+                ])  # fmt: skip
+                dz = self._summed(dz, d_out + 2, magnitude)
+            else:
+                dz = [d * one.slope for d, one in zip(da, found, strict=True)]
+                dz = self._summed(dz, 1, _sizes(dz))
+            self.leaves[f"{name}.z"] = Leaf((n, d_out), dz)
+            cotangent, sizes = arb_mat(n, d_out, dz), _sizes(dz).reshape(n, d_out)
+            back = arb_mat(n, d_in, below[i]).transpose()
+            magnitude = _sizes(below[i]).reshape(n, d_in).T @ sizes
+            made = self._summed((back * cotangent).entries(), n + 1, magnitude)
+            self.leaves[f"{name}.weight"] = Leaf((d_in, d_out), made)
+            if layer.bias:
+                sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
+                self.leaves[f"{name}.bias"] = Leaf((d_out,), self._summed(sums, n, sizes.sum(0)))
+            weight = problem.parameters[f"{name}.weight"].T
+            magnitude = sizes @ np.abs(weight.astype(np.float64))
+            da = self._summed(self._product(dz, n, weight), d_out, magnitude)
+        self.leaves["x"] = Leaf((n, network.input_width), da)
+
+
+def _sizes(balls: list[Ball]) -> Doubles:
+    """Return the largest magnitude in each ball; NaN, which bounds nothing, is infinite."""
+    found: Callable[[Ball], float] = lambda b: float(b.abs_upper())  # noqa: E731
+    sizes = np.array([found(b) for b in balls])
+    return np.where(np.isnan(sizes), np.inf, sizes)
