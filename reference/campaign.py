@@ -14,7 +14,7 @@ from manual_backprop.spec import InvalidInput
 from reference.compare import Farthest, farthest
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
-from reference.findings import fingerprint, finding_of, merge_findings, sighting_of
+from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
 from reference.judge import ADVISORY, MODELS, Judgement, judge, judge_all
 from reference.oracles import Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, check_seed, draw
@@ -72,6 +72,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             (start, min(start + BLOCK, self.problems)) for start in range(0, self.problems, BLOCK)
         ]
 
+    def work(self) -> "list[Work]":
+        """Return the same as work to be handed over."""
+        return [Work(*block) for block in self.blocks()]
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a worker does at once: a block, or the full evidence for some problems, by index."""
+
+    start: int
+    stop: int
+    proofs: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many problems are worked on."""
+        return len(self.proofs) or self.stop - self.start
+
+    def part(self, first: int, last: int) -> "Work":
+        """Return the work on some of the problems: the first-th to the one before the last-th."""
+        if self.proofs:
+            return Work(self.start, self.stop, self.proofs[first:last])
+        return Work(self.start + first, self.start + last)
+
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """What one problem came to, in few bytes."""
@@ -94,25 +117,6 @@ class BlockResult(msgspec.Struct, frozen=True, array_like=True):
     entries: int
     coverage: dict[str, int]
     unsound: list[str] = []
-
-
-class Work(msgspec.Struct, frozen=True):
-    """What a worker does at once: a block, or the full evidence for some problems, by index."""
-
-    start: int
-    stop: int
-    proofs: tuple[int, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """How many problems are worked on."""
-        return len(self.proofs) or self.stop - self.start
-
-    def part(self, first: int, last: int) -> "Work":
-        """Return the work on some of the problems: the first-th to the one before the last-th."""
-        if self.proofs:
-            return Work(self.start, self.stop, self.proofs[first:last])
-        return Work(self.start + first, self.start + last)
 
 
 def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
@@ -191,7 +195,7 @@ def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> l
     """Return what the walk of the whole network excludes though the judge admits every step."""
     found = []
     for name, answer in answers.items():
-        if answer.status != "ok" or name in judgement.who and judgement.kind == "DEVIATES":
+        if answer.status != "ok" or (name in judgement.who and judgement.kind == "DEVIATES"):
             continue
         model = MODELS[1] if name == "manual" else MODELS[-1]
         tensor = outside_enclosure(one.problem, answer, RoundingUnit(one.problem.dtype, model))

@@ -49,7 +49,7 @@ def gather(problem: Problem, answers: Mapping[str, Answer], judgement: Judgement
     """Return the evidence for a verdict."""
     finding, choice = judgement.leading, next(iter(judgement.choices), None)
     if finding is None and (judgement.kind != "CONVENTION" or choice is None):
-        return Evidence("", (), "", sentence=_plain_sentence(judgement))
+        return Evidence("", (), "", sentence=plain_sentence(judgement))
     who = finding.oracle if finding is not None else choice.oracle  # type: ignore[union-attr]
     place: Any = finding if finding is not None else choice
     tensor, entry = place.tensor, place.entry
@@ -206,7 +206,7 @@ def _bound(finding: TensorFinding) -> str:
     return f"{finding.allowed:.3g} ({model})"
 
 
-def _plain_sentence(judgement: Judgement) -> str:
+def plain_sentence(judgement: Judgement) -> str:
     """Return what is said where there is no entry to show."""
     names = " and ".join(judgement.who)
     match judgement.kind:

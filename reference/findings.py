@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
-from reference.evidence import gather
+from reference.evidence import gather, plain_sentence
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.problems import Drawn, arrays_of, parse_address
@@ -29,6 +29,9 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
     tensor = place.tensor if place is not None else ""
     flushed = judgement.leading is not None and judgement.leading.model is not None
     mark = "flush" if flushed and judgement.leading.model.flush else ""  # type: ignore[union-attr]
+    crashed = judgement.kind == "CRASHED"
+    reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who] if crashed else []
+    sentence = " ".join([plain_sentence(judgement), *reasons]) if place is None else ""
     forward = "forward " if tensor.startswith("forward ") else ""
     return Finding(
         operation=operation_at(network, tensor) if tensor else network.loss,
@@ -40,12 +43,14 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
             batch=one.problem.batch,
             dtype=one.cell.dtype,
             regime=one.cell.regime,
+            values=values_of(one.problem) if crashed else {},
         ),
         # The layer's number says where in one network; what is common to a cause is the kind.
         step=forward + tensor.rsplit(".", 1)[-1],
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,
+        sentence=sentence,
     )
 
 
@@ -53,7 +58,6 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
     """Return what the judge said of one problem as a finding of one, with all that shows it."""
     bare, problem = sighting_of(one, judgement), one.problem
     evidence = gather(problem, answers, judgement)
-    sentence = evidence.sentence
     case = msgspec.structs.replace(
         bare.example,
         values=values_of(problem),
@@ -69,9 +73,7 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
     if judgement.kind == "DEVIATES":
         repro = script_of_deviation(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
-    if judgement.kind == "CRASHED":
-        reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who]
-        sentence = " ".join([sentence, *reasons])
+    sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Network, Problem
+from manual_backprop.spec import FloatArray
 from reference.blocks.gather import expected_tensors
 from reference.blocks.weigh import Choice, TensorFinding, Weighed, choices_differ, weigh
 from reference.oracles import ORACLES, Answer
@@ -93,7 +94,7 @@ class Judgement:
 
 
 def judge(problem: Problem, answers: Mapping[str, Answer], *, subject: str = "manual") -> Judgement:
-    """Say which of the answers to one problem are right; the subject is excused no flush to zero."""
+    """Say which answers to one problem are right; the subject is excused no flush to zero."""
     return judge_all([problem], {name: [a] for name, a in answers.items()}, subject=subject)[0]
 
 
@@ -133,8 +134,9 @@ def judge_all(
 
 def judge_whole(problem: Problem, answer: Answer, *, flush: bool) -> Iterator[TensorFinding]:
     """Yield the tensors of an answer that lie outside *strict*, judged without its own steps."""
-    given = {"loss": answer.loss, **answer.gradients}
-    left = {name: given[name] for name in given if given[name] is not None}
+    left: dict[str, FloatArray] = dict(answer.gradients)
+    if answer.loss is not None:
+        left["loss"] = answer.loss
     for name, shape in {
         n: s for kind, n, s in expected_tensors(problem) if kind != "forward"
     }.items():

@@ -16,8 +16,9 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
-from reference.drawing.draft import Cell, Draft, Stream
+from reference.drawing.draft import LARGE, Cell, Draft, Stream
 from reference.drawing.regimes import REGIMES
+from reference.drawing.sampling import sampled
 
 DTYPES = ("float64", "float32")
 
@@ -119,7 +120,7 @@ def draw(seed: int, index: int) -> Drawn:
     check_seed(index, "index")
     where = cell(index)
     stream = Stream(seed, index)
-    draft = Draft(stream, where)
+    draft = Draft(stream, where, large=sampled(seed, index, LARGE, salt=2))
     REGIMES[where.regime](draft)
     return Drawn(draft.problem(), seed, index, where)
 

@@ -321,7 +321,7 @@ def _heavy(verdict: str) -> bool:
 
 
 def _fingerprint(f: Finding) -> tuple[str, ...]:
-    return (f.operation, f.step, f.regime, f.who, f.kind, f.dtype)
+    return (f.operation, f.step, f.who, f.kind, f.dtype)
 
 
 def _situation(c: Convention) -> tuple[str, ...]:

@@ -296,8 +296,8 @@ class Summary:
         sentences = []
         if self.run.unsound:
             sentences.append(
-                f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} audited: "
-                f"{self.run.unsound[0]}."
+                f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} "
+                f"audited: {self.run.unsound[0]}."
             )
         deviating = [
             (name, sum(n for v, n in self.verdicts.items() if _deviates(v, name)))

@@ -10,15 +10,16 @@ exact; a product or a quotient is off by one unit at most, a library function by
 rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 10^6 nodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reference.arithmetic.tape import CODE, OPCODES, Tape
+from reference.arithmetic.tape import OPCODES, Tape
 
 Extended = np.longdouble
 EXTENDED = np.finfo(Extended).nmant >= 63
@@ -134,7 +135,7 @@ class _Run:
         found = []
         for k, (tape, inputs) in enumerate(self.jobs):
             m, first = inputs.shape[1], self.first[k]
-            at = [self.start[first + n] for n in (*tape.values, *sum(tape.slopes, []))]
+            at = [self.start[first + n] for n in (*tape.values, *chain(*tape.slopes))]
             mid = np.stack([self.mid[a : a + m] for a in at])
             radius = np.stack([self.radius[a : a + m] for a in at]) * SLACK
             outputs = len(tape.values)
@@ -152,15 +153,12 @@ class _Run:
         return found
 
 
-ARITY = {
-    name: 3 if name in ("WHERE", "PICK") else 2 if name in ("ADD", "SUB", "MUL", "DIV", "MAX", "MIN")
-    else 1
-    for name in OPCODES
-}  # fmt: skip
+_TWO = ("ADD", "SUB", "MUL", "DIV", "MAX", "MIN")
+ARITY = {name: 3 if name in ("WHERE", "PICK") else 2 if name in _TWO else 1 for name in OPCODES}
 
 
 class _Primitives:
-    """Each primitive on midpoints and radii; `u` is a unit of rounding, `tiny` what underflow is."""
+    """Each primitive on midpoints and radii; `u` is a unit of rounding, `tiny` an underflow."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         info = np.finfo(dtype)

@@ -124,24 +124,24 @@ class Tracer:
     def _apply(self, name: str, *nodes: int) -> int:
         """Return a node, by the simplest of the nodes that are equal to it."""
         value = self.constants.get
-        match name, *nodes:
-            case "ADD", a, b if value(a) == 0:
+        match name, nodes:
+            case "ADD", (a, b) if value(a) == 0:
                 return b
             case (("ADD" | "SUB"), a, b) if value(b) == 0:
                 return a
-            case "SUB", a, b if value(a) == 0:
+            case "SUB", (a, b) if value(a) == 0:
                 return self._apply("NEG", b)
-            case "MUL", a, b if value(a) == 0 or value(b) == 0:
+            case "MUL", (a, b) if value(a) == 0 or value(b) == 0:
                 return self.constant(0)
-            case "MUL", a, b if value(a) in (1, -1):
+            case "MUL", (a, b) if value(a) in (1, -1):
                 return b if value(a) == 1 else self._apply("NEG", b)
             case (("MUL" | "DIV"), a, b) if value(b) in (1, -1):
                 return a if value(b) == 1 else self._apply("NEG", a)
-            case "DIV", a, b if value(a) == 0:
+            case "DIV", (a, b) if value(a) == 0:
                 return a
-            case "NEG", a if a in self.constants:
+            case "NEG", (a,) if a in self.constants:
                 return self.constant(-self.constants[a])
-            case "NEG", a if self.code[a] == CODE["NEG"]:
+            case "NEG", (a,) if self.code[a] == CODE["NEG"]:
                 return self.operands[a][0]
             case (("WHERE" | "PICK"), c, a, b) if a == b:
                 return a
@@ -374,14 +374,15 @@ class Table:
             folded = _fold(tape, zero)
         outputs = {*tape.values, *(n for row in tape.slopes for n in row)}
         needed = {n for k, o in enumerate(tape.operands) if not tape.fixed[k] for n in o} | outputs
-        code, level, operands = [], [], []
+        code: list[int] = []
+        level: list[int] = []
+        operands: list[tuple[int, ...]] = []
         for k, own in enumerate(tape.operands):
             fixed = tape.fixed[k]
             used = k in needed or not fixed
             code.append(CODE["CONST"] if fixed else tape.code[k])
-            level.append(
-                0 if fixed or not own else 1 + max(level[n] for n in own)
-            ) if used else level.append(-1)
+            above = 0 if fixed or not own else 1 + max(level[n] for n in own)
+            level.append(above if used else -1)
             padded = () if fixed else own
             operands.append((*padded, *[0] * (3 - len(padded))))
         constant = [k for k in range(len(code)) if tape.fixed[k] and level[k] == 0]

@@ -70,7 +70,7 @@ def by_hand(one: Article, inputs: Mapping[str, Any]) -> tuple[Problem, Answer]:
         gradient = Quantities({})
         one.backward(NUMPY, q, gradient)
     loss = np.asarray(q[one.system.loss])
-    return one.problem(inputs), Answer("manual", loss, one.in_project(inputs, gradient))
+    return one.problem(inputs), Answer("article", loss, one.in_project(inputs, gradient))
 
 
 @lru_cache(maxsize=32)

@@ -45,8 +45,7 @@ class Columns:
     @cached_property
     def finite(self) -> Mask:
         """Where a column's inputs are numbers: nothing can be said of the others."""
-        finite: Mask = np.isfinite(self.inputs).all(axis=0)
-        return finite
+        return np.asarray(np.isfinite(self.inputs).all(axis=0))
 
     @cached_property
     def sizes(self) -> Array:
@@ -257,14 +256,15 @@ class SlopeCheck(Check):
             each = unit.bounded(unit.slope(slopes, across), slopes)
             sizes = np.abs(self.da)[:, None]
             allowed = np.where(sizes == 0, 0, sizes * each).sum(axis=0)
-            count = count if self.terms is None else self.terms
-            allowed = allowed + unit.total(count, self.magnitude) + unit.k * unit.floor
+            terms: Any = count if self.terms is None else self.terms
+            allowed = allowed + unit.total(terms, self.magnitude) + unit.k * unit.floor
             return np.asarray(unit.bounded(allowed, self.magnitude))
 
     @property
     def askable(self) -> Mask:
         """Where a proof may say more: the inputs are numbers, and a cotangent comes in."""
-        return self.columns.finite & np.isfinite(self.da).all(axis=0) & (self.da != 0).any(axis=0)
+        cotangent = np.isfinite(self.da).all(axis=0) & (self.da != 0).any(axis=0)
+        return np.asarray(self.columns.finite & cotangent)
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "SlopeCheck":
         """Return the check of some columns; `columns` are these, evaluated."""

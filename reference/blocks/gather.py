@@ -95,8 +95,8 @@ class Gathered:
     def activations(self) -> Iterator[tuple[Columns, Array, Array, Array]]:
         """Yield the columns of each activation with their a, da and dz."""
         for (tape, _), parts in self._activations.items():
-            arrays = (parts.array(name) for name in ("a", "da", "dz"))
-            yield parts.columns(tape, "z"), *arrays
+            a, da, dz = (parts.array(name) for name in ("a", "da", "dz"))
+            yield parts.columns(tape, "z"), a, da, dz
 
     def losses(self) -> Iterator[tuple[Columns, Array, Array]]:
         """Yield the columns of each loss with their scale and da."""

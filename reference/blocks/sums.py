@@ -81,7 +81,7 @@ class SumCheck:
         """The error of the sums as computed here."""
         info = np.finfo(self.truth.dtype)
         with np.errstate(all="ignore"):
-            return (self._units + 2) * (info.eps * self.magnitude + info.tiny)
+            return np.asarray((self._units + 2) * (info.eps * self.magnitude + info.tiny))
 
     @cached_property
     def judged(self) -> npt.NDArray[np.bool_]:

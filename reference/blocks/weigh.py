@@ -48,7 +48,7 @@ class TensorFinding(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """An entry where a kink was met exactly, and which slope of those admitted was taken, 0 to 1."""
+    """An entry where a kink was met exactly, and which of the admitted slopes it took, 0 to 1."""
 
     oracle: str
     tensor: str
@@ -132,12 +132,13 @@ class _Weighing:
             plain = [k for k, unit in enumerate(units) if not unit.model.conventional]
             usable = plain if self.excused[layer.chunk] else plain[:1]
             bounds = [part.allowed(units[k])[0] for k in usable]
-            entries = [tuple(e) for e in np.argwhere(outside[m]).tolist()]
+            entries = [(int(i), int(j)) for i, j in np.argwhere(outside[m])]
             found = [self._level(part, entry, bounds) for entry in entries]
             name = f"layers.{layer.layer}"
-            tensor = {"z": f"forward {name}.z", "weight": f"{name}.weight", "bias": f"{name}.bias",
-                      "a": f"layers.{layer.layer - 1}.a" if layer.layer else "x"}[check.kind]  # fmt: skip
-            level, ratio, entry = max(zip(*zip(*found, strict=True), entries, strict=True))
+            below = f"layers.{layer.layer - 1}.a" if layer.layer else "x"
+            own = f"forward {name}.z" if check.kind == "z" else f"{name}.{check.kind}"
+            tensor = below if check.kind == "a" else own
+            level, _, entry = max((*f, entry) for f, entry in zip(found, entries, strict=True))
             if level == 0:
                 continue
             allowed_ = float(bounds[min(level, len(bounds) - 1)][entry])
@@ -148,7 +149,7 @@ class _Weighing:
     def _level(
         self, part: SumCheck, entry: tuple[int, int], bounds: list[Array]
     ) -> tuple[int, float]:
-        """Return the first bound that holds an entry (their number, if none), and how near it is."""
+        """Return the first bound that holds an entry (their number, if none), and how near."""
         error = part.exact_error((0, *entry))
         for level, bound in enumerate(bounds):
             if error <= float(bound[entry]):
@@ -161,7 +162,7 @@ class _Weighing:
     def _operations(self) -> None:
         activations = list(self.gathered.activations())
         losses = list(self.gathered.losses())
-        certify_columns([job[0] for job in (*activations, *losses)])
+        certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         for columns, a, da, dz in activations:
             units = self._units(columns.dtype)
             self._columns(ValueCheck(columns, a), units, "forward {}.a")
@@ -321,8 +322,7 @@ class _Weighing:
             if level:
                 model = self.models[level] if level < len(units) else None
                 bound = float(bounds[min(level, len(units) - 1)][row])
-                problem, answer = self.answers[number]
-                shape = np.shape(answer.loss)
+                shape = np.shape(np.asarray(self.answers[number][1].loss))
                 entry = tuple(map(int, np.unravel_index(int(check.place[row]), shape)))
                 self._keep(number, "loss", model, entry if shape else (), error, bound)
 

@@ -14,6 +14,13 @@ from manual_backprop.spec import Domain, FloatArray, Loss, Operation
 
 MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
 
+LARGE = 1 / 64
+"""The share of problems that are drawn larger: deeper, and wider where no operation takes rows."""
+LARGE_DEPTH = 12
+LARGE_WIDTHS = (9, 10, 12, 16, 24, 32, 48, 64)
+LARGE_ROWS = (9, 10, 12)
+"""Widths of layers whose operation looks at whole rows: its slopes grow with their square."""
+
 
 class Cell(NamedTuple):
     """What the index alone decides."""
@@ -67,7 +74,7 @@ class Stream:
 class Draft:
     """A problem in the making: the structure stands; a regime sets the values."""
 
-    def __init__(self, stream: Stream, where: Cell) -> None:
+    def __init__(self, stream: Stream, where: Cell, *, large: bool = False) -> None:
         self.stream, self.where = stream, where
         self.dtype = np.dtype(where.dtype)
         self.loss: Loss = LOSSES[where.loss]
@@ -80,6 +87,8 @@ class Draft:
             self.widths.append(2 + (self.widths[-1] - 2 + step) % (MAX_WIDTH - 1))
         self.biases = [not stream.chance(1, 8) for _ in range(self.depth)]
         self.activations = self._activations()
+        if large:
+            self._enlarge()
         self.reduction = stream.choice(REDUCTIONS)
         self.loss_parameters = _drawn_parameters(stream, self.loss)
         self.weighted = not stream.chance(1, 4)
@@ -103,6 +112,21 @@ class Draft:
         names.append("identity" if plain else self.stream.choice(last))
         names[self.place] = self.where.activation
         return [(name, _drawn_parameters(self.stream, ACTIVATIONS[name])) for name in names]
+
+    def _enlarge(self) -> None:
+        """Put layers in front, and widen all: no two neighbours alike."""
+        more = 1 + self.stream.below(LARGE_DEPTH - self.depth)
+        front = [self.stream.choice(_hidden()) for _ in range(more)]
+        drawn = [(name, _drawn_parameters(self.stream, ACTIVATIONS[name])) for name in front]
+        self.activations = [*drawn, *self.activations]
+        self.biases = [True] * more + self.biases
+        self.depth, self.place = self.depth + more, self.place + more
+        self.widths = [self.stream.choice(LARGE_WIDTHS)]
+        for i, (name, _) in enumerate(self.activations):
+            last = i == self.depth - 1
+            rows = ACTIVATIONS[name].rowwise or (last and not self.loss.elementwise)
+            sizes = [w for w in (LARGE_ROWS if rows else LARGE_WIDTHS) if w != self.widths[-1]]
+            self.widths.append(self.stream.choice(sizes))
 
     # -- values -----------------------------------------------------------------------------
 

@@ -90,7 +90,9 @@ class _Walk:
     @staticmethod
     def _product(a: list[Ball], rows: int, weight: npt.NDArray[Any]) -> list[Ball]:
         left = arb_mat(rows, len(weight), a)
-        entries: list[Ball] = (left * arb_mat(*weight.shape, numbers(weight))).entries()
+        entries: list[Ball] = (
+            left * arb_mat(len(weight), weight.shape[1], numbers(weight))
+        ).entries()
         return entries
 
     def _loss(self, a: list[Ball]) -> tuple[list[Any], list[Ball]]:

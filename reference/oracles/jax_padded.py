@@ -41,9 +41,11 @@ class Size(NamedTuple):
 
 SIZES = (
     Size(4, 8, 8, 64, tuple(range(1, 9))),
+    Size(12, 64, 8, 8, (*range(1, 11), 12)),
     Size(4, 32, 32, 16, (*range(1, 11), 12, 16, 20, 24, 32)),
 )
-"""Smallest first. A branch for every row width up to 32 would double the compile time."""
+"""In the order in which they are tried; each is compiled when a problem needs it. A branch for
+every row width up to 32 would double the compile time. The second holds what is drawn large."""
 
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 

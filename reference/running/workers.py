@@ -24,7 +24,7 @@ Submit = Callable[[Plan, Work], "Future[BlockResult]"]
 def finish(
     plan: Plan, work: Iterable[Work], submit: Submit, ahead: int = AHEAD
 ) -> Iterator[BlockResult]:
-    """Yield every piece of work's result, as they finish; `submit` is any concurrent.futures engine.
+    """Yield every result, as the work finishes; `submit` is any concurrent.futures engine.
 
     What machines were lost with begins again.
     """

@@ -1,4 +1,4 @@
-"""Validation of the checker: what it catches, what it kills, whom it accuses falsely, what it cannot see.
+"""Validation of the checker: what it catches, whom it accuses falsely, what it cannot see.
 
 Five trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
@@ -172,9 +172,9 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
     )
     yield Limit(
         title="Where digits are lost by convention",
-        text="A slope of the size of rounding, as a saturated sigmoid's, may be wholly lost when it "
-        "is taken from the rounded output: a factor of 2 or a sign there is called PRECISION. In "
-        "other problems it shows.",
+        text="A slope of the size of rounding, as a saturated sigmoid's, may be wholly lost when "
+        "it is taken from the rounded output: a factor of 2 or a sign there is called PRECISION. "
+        "In other problems it shows.",
     )
     yield Limit(
         title="Beyond the range",

@@ -16,7 +16,7 @@ from reference.judge import judge
 from reference.oracles import load
 
 PROBLEMS = {"dev": 6, "ci": 1000, "nightly": 1000}[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
-RIGHT = ("AGREE", "ROUNDING", "PRECISION")
+RIGHT = ("AGREE", "PRECISION")
 
 
 @pytest.mark.parametrize("name", ARTICLES)
@@ -29,11 +29,11 @@ def test_gradients_agree_with_torch_jax_and_the_enclosure(name: str) -> None:
     deviating = []
     for index, (problem, manual) in enumerate(pairs):
         check_problem(problem)
-        judgement = judge(problem, {"manual": manual, **{w: a[index] for w, a in answers.items()}})
+        judgement = judge(problem, {"article": manual, **{w: a[index] for w, a in answers.items()}})
         if judgement.verdict.split("(")[0] in RIGHT:
             continue
-        where = f"article {name}, 7:{index}: {judgement.verdict}, {judgement.sentence}"
-        assert judgement.kind == "DEVIATES" and "manual" not in judgement.who, where
+        where = f"article {name}, 7:{index}: {judgement.verdict}"
+        assert judgement.kind == "DEVIATES" and "article" not in judgement.who, where
         deviating.append(where)
     # What is left is a framework's own loss of digits (torch's softplus is linear above 20, a
     # saturated sigmoid costs JAX digits): measured, 1 to 4 problems in 1,000.
@@ -48,8 +48,8 @@ def test_a_wrong_gradient_of_an_article_is_named(name: str) -> None:
     weight = gradients["layers.1.weight"]
     weight[np.unravel_index(np.argmax(np.abs(weight)), weight.shape)] *= 1 + 1e-9
     torch = load(["torch"])["torch"].answer(problem)
-    wrong = type(manual)("manual", manual.loss, gradients)
-    assert judge(problem, {"manual": wrong, "torch": torch}).verdict == "DEVIATES(manual)"
+    wrong = type(manual)("article", manual.loss, gradients)
+    assert judge(problem, {"article": wrong, "torch": torch}).verdict == "DEVIATES(article)"
 
 
 def test_article_004_in_its_printed_size() -> None:
@@ -58,7 +58,7 @@ def test_article_004_in_its_printed_size() -> None:
     problem, manual = by_hand(one, inputs)
     assert problem.network.widths == (2, 500, 2)
     answers = {who: oracle.answer(problem) for who, oracle in load(["torch", "jax"]).items()}
-    assert judge(problem, {"manual": manual, **answers}).verdict.split("(")[0] in RIGHT
+    assert judge(problem, {"article": manual, **answers}).verdict.split("(")[0] in RIGHT
 
 
 @pytest.mark.parametrize(("name", "printed"), [("003", printed_003), ("004", printed_004)])

@@ -46,7 +46,6 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (("report", "--resume", "--fresh"), "expected one"),
         (("report", "--oracle", "manual", "--oracle", "os:path"), "oracle='os:path' cannot"),
         (("report", "--oracle", "manual", "--oracle", "builtins:list"), "no method unavailable"),
-        (("report", "--per-kind", "9" * 30), "per_kind=999"),
         (("report", "--problems", "9" * 12), "expected 1 to 1,000,000,000"),
         (("show", "0:" + "9" * 5000), "SEED:INDEX"),
         (("explain", "2-3000000000-1"), "expected widths of at most 64"),

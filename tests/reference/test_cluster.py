@@ -15,13 +15,13 @@ import hostile_oracles
 import pytest
 
 from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan
+from reference.campaign import BlockResult, Plan, Work
 from reference.running.cluster import DaskPool
 from reference.running.isolation import Setting
 from reference.running.workers import LocalPool, finish
 
-PLAN = Plan(problems=60, oracles=("manual", "complex_step"), arbiter_share=0.02)
-BLOCKS = [(start, start + 4) for start in range(0, 60, 4)]
+PLAN = Plan(problems=60, oracles=("manual", "complex_step"))
+BLOCKS = [Work(start, start + 4) for start in range(0, 60, 4)]
 """Small blocks, so that the kill falls among them."""
 
 pytestmark = pytest.mark.filterwarnings("default")  # what Dask deprecates is Dask's business
@@ -124,10 +124,9 @@ def test_an_oracle_that_hangs_on_a_cluster_is_cut_and_recorded_as_it_is_here(
         regimes=("ordinary",),
         dtypes=("float64",),
         oracles=("manual", oracle),
-        arbiter_share=0.0,
     )
     with DaskPool(impatient.address) as pool:
-        (result,) = finish(plan, plan.blocks(), pool.submit, pool.ahead)
+        (result,) = finish(plan, plan.work(), pool.submit, pool.ahead)
     verdicts = sorted(outcome.verdict for outcome in result.outcomes)
     assert verdicts == ["AGREE", "AGREE", "AGREE", f"CRASHED({oracle})"]
     (finding,) = result.findings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from reference import compare as compare_module
-from reference.compare import apart, compare, distance, largest_finite, ulps_between
+from reference.compare import compare, distance, distances, largest_finite, ulps_between
 from reference.oracles import Answer
 
 floats = st.floats(width=64, allow_nan=False)
@@ -64,7 +64,7 @@ def test_one_tensor_of_another_dtype_is_infinitely_far_on_either_side(who: str) 
     plain = Answer("a", np.float32(1), {n: np.ones(2, np.float32) for n in ("w", "b")})
     odd = replace(plain, gradients={**plain.gradients, "w": np.ones(2)})
     pair = (odd, plain) if who == "left" else (plain, odd)
-    same, found = apart([plain, pair[0]], [plain, pair[1]])
+    same, found = distances([plain, pair[0]], [plain, pair[1]])
     assert same.difference == [0, 0, 0]
     assert found.tensors == ["loss", "w", "b"] and found.difference == [0, math.inf, 0]
 
@@ -131,7 +131,7 @@ def test_a_sweep_over_many_pairs_says_what_each_tensor_by_itself_does(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reference.compare.AT_ONCE", at_once)
-        found = apart([left for left, _ in pairs], [right for _, right in pairs])
+        found = distances([left for left, _ in pairs], [right for _, right in pairs])
     assert len(found) == len(pairs)
     for (left, right), together in zip(pairs, found, strict=True):
         assert together.tensors == ["loss", *left.gradients]

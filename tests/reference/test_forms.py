@@ -13,10 +13,10 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.spec import FORMS, Form, Operation
-from reference.judge import CUSTOMARY, TIGHT, judge
+from reference.judge import CONVENTIONAL, STRICT, judge
 from reference.oracles import Answer
 from reference.problems import draw
-from reference.rounding.radii import Rounding
+from reference.rounding import Rounding
 
 WITH_TEXTBOOK = [o for o in (*ACTIVATIONS.values(), *LOSSES.values()) if o.textbook]
 
@@ -24,13 +24,14 @@ WITH_TEXTBOOK = [o for o in (*ACTIVATIONS.values(), *LOSSES.values()) if o.textb
 def answer_of(problem: Problem, form: Form) -> Answer:
     with np.errstate(all="ignore"):
         trace = forward(problem, form)
-        return Answer("manual", trace.loss, backward(problem, trace))
+        gradients = backward(problem, trace)
+        return Answer("manual", trace.loss, gradients, values=trace.steps)
 
 
-def strengths_of(problem: Problem, form: Form) -> set[Rounding | None]:
-    """The models of rounding that the answer's tensors need; None where none admits one."""
+def models_of(problem: Problem, form: Form) -> set[Rounding | None]:
+    """The models beyond *strict* that the answer's tensors need; None where none admits one."""
     findings = judge(problem, {"manual": answer_of(problem, form)}).findings
-    return {finding.strength for finding in findings}
+    return {finding.model for finding in findings} - {STRICT}
 
 
 def drawn_with_a_textbook_form() -> Iterator[Any]:
@@ -42,8 +43,8 @@ def drawn_with_a_textbook_form() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("problem", list(drawn_with_a_textbook_form()))
-def test_the_textbook_form_is_never_outside_custom(problem: Problem) -> None:
-    assert None not in strengths_of(problem, "textbook")
+def test_the_textbook_form_is_never_outside_convention(problem: Problem) -> None:
+    assert None not in models_of(problem, "textbook")
 
 
 def saturated(operation: Operation, dtype: str) -> Problem:
@@ -69,12 +70,12 @@ def saturated(operation: Operation, dtype: str) -> Problem:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("operation", WITH_TEXTBOOK, ids=lambda o: o.name)
-def test_saturated_the_careful_form_is_tight_and_the_textbook_s_is_not(
+def test_saturated_the_careful_form_is_strict_and_the_textbook_s_is_not(
     operation: Operation, dtype: str
 ) -> None:
     problem = saturated(operation, dtype)
-    assert strengths_of(problem, "careful") == {TIGHT}
-    assert strengths_of(problem, "textbook") == {TIGHT, CUSTOMARY}
+    assert models_of(problem, "careful") == set()
+    assert models_of(problem, "textbook") == {CONVENTIONAL}
 
 
 def digits_kept(found: float, truth: Any) -> float:

@@ -461,9 +461,7 @@ def test_an_advisory_oracle_makes_no_convention() -> None:
 @pytest.mark.parametrize(("activation", "loss"), [("softmax", "categorical_cross_entropy"),
                                                   ("sigmoid", "binary_cross_entropy")])  # fmt: skip
 @pytest.mark.parametrize("wrong", [2.0, -1.0, 0.0, np.nan])
-def test_near_a_pole_a_wrong_gradient_is_told(
-    activation: str, loss: str, wrong: float
-) -> None:
+def test_near_a_pole_a_wrong_gradient_is_told(activation: str, loss: str, wrong: float) -> None:
     """log p, with p so small that a conventional error of p holds 0."""
     problem = problem_of("tanh", "mse", widths=(2, 3, 2), dtype=np.float32)
     layers = (problem.network.layers[0], Layer(2, activation))

@@ -122,5 +122,5 @@ def test_a_framework_that_deviates_gets_a_script_in_its_finding() -> None:
     assert finding.verdict == "DEVIATES(torch)"
     assert finding.example.repro is not None
     compile(finding.example.repro, "repro.py", "exec")
-    assert "Proven: " in finding.example.repro
+    assert "Certified, at its own inputs: " in finding.example.repro
     assert "torch, as judged" in finding.example.repro

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Outcome, Plan
-from reference.docket import Dispute
 from reference.running.store import NAME, Store
 
 KILLED = """
@@ -112,7 +111,6 @@ def test_blocks_come_back_in_order_and_a_new_run_forgets_them(tmp_path: Path) ->
         replace(whole_block(0), start=10),
         replace(whole_block(0), outcomes=whole_block(0).outcomes[1:]),
         replace(whole_block(0), stop=0),
-        replace(whole_block(0), disputes=[Dispute(999, ["a"], False)]),
     ],
 )
 def test_a_block_that_is_not_whole_is_damage(damaged: BlockResult, tmp_path: Path) -> None:

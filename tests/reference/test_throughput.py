@@ -4,9 +4,8 @@ import pytest
 
 from manual_backprop.spec import InvalidInput
 from reference.bench import throughput as bench
-from reference.campaign import Plan, Work, run, run_block, with_proofs
-from reference.docket import Docket
-from reference.judge import screen
+from reference.campaign import Plan
+from reference.judge import judge
 from reference.oracles import load
 
 
@@ -14,20 +13,8 @@ def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(bench, "BLOCK", 16)
     plan = Plan(problems=16, oracles=("manual", "torch"))
     parts = bench._parts(plan, load(plan.oracles))
-    assert set(parts) == {"draw", "manual", "torch", "screen", "records"}
+    assert set(parts) == {"draw", "manual", "torch", "judge", "audit, records"}
     assert all(seconds >= 0 for seconds in parts.values())
-
-
-def test_who_was_heard_is_what_was_audited_and_proven() -> None:
-    plan = Plan(problems=40, oracles=("manual", "torch"), arbiter_share=0.1)
-    oracles = load(plan.oracles)
-    block = run_block(plan, 0, 40, oracles)
-    before = bench._heard(plan, [block])
-    assert len(before) == block.arbitrated and block.disputes
-    chosen = Docket(0, 1).choose(block.disputes)
-    proven = with_proofs(block, run(plan, Work(0, 40, chosen), oracles))
-    assert set(bench._heard(plan, [proven])) == {*before, *chosen}
-    assert bench._arbiter(plan, before, oracles) > 0
 
 
 def test_the_network_checked_alone_is_the_one_that_is_named() -> None:
@@ -35,7 +22,9 @@ def test_the_network_checked_alone_is_the_one_that_is_named() -> None:
     assert problem.network.widths == bench.CHECKED
     assert problem.batch == bench.BATCH
     oracles = load(("manual", "torch"))
-    assert screen(problem, {name: o.answer(problem) for name, o in oracles.items()}).passed
+    answers = {name: oracle.answer(problem) for name, oracle in oracles.items()}
+    found = judge(problem, answers)  # torch takes the slope of tanh from its rounded output
+    assert found.kind in ("AGREE", "PRECISION") and "manual" not in found.who
 
 
 def test_the_text_tells_the_figures() -> None:
@@ -46,10 +35,8 @@ def test_the_text_tells_the_figures() -> None:
         whole_run_per_second=900.0,
         workers=2,
         networks=6144,
-        disputed=0.25,
-        proven=0.03,
-        shares={"arbiter": 0.5, "torch": 0.5},
-        milliseconds={"arbiter": 1.0, "torch": 1.0},
+        shares={"judge": 0.5, "torch": 0.5},
+        milliseconds={"judge": 1.0, "torch": 1.0},
         one_network={"torch gradcheck": 12000.0},
         environment={},
     )
@@ -57,8 +44,6 @@ def test_the_text_tells_the_figures() -> None:
     for said in (
         "1,000 networks a second",
         "400 times",
-        "25.0% leave",
-        "3.0% are heard",
         "12000.00 ms",
         "50.0%  torch",
     ):
