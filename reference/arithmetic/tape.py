@@ -127,7 +127,7 @@ class Tracer:
         match name, nodes:
             case "ADD", (a, b) if value(a) == 0:
                 return b
-            case (("ADD" | "SUB"), a, b) if value(b) == 0:
+            case ("ADD" | "SUB"), (a, b) if value(b) == 0:
                 return a
             case "SUB", (a, b) if value(a) == 0:
                 return self._apply("NEG", b)
@@ -135,7 +135,7 @@ class Tracer:
                 return self.constant(0)
             case "MUL", (a, b) if value(a) in (1, -1):
                 return b if value(a) == 1 else self._apply("NEG", b)
-            case (("MUL" | "DIV"), a, b) if value(b) in (1, -1):
+            case ("MUL" | "DIV"), (a, b) if value(b) in (1, -1):
                 return a if value(b) == 1 else self._apply("NEG", a)
             case "DIV", (a, b) if value(a) == 0:
                 return a
@@ -143,11 +143,11 @@ class Tracer:
                 return self.constant(-self.constants[a])
             case "NEG", (a,) if self.code[a] == CODE["NEG"]:
                 return self.operands[a][0]
-            case (("WHERE" | "PICK"), c, a, b) if a == b:
+            case ("WHERE" | "PICK"), (_, a, b) if a == b:
                 return a
-            case (("WHERE" | "PICK"), c, a, b) if self.fixed[c]:
-                return a if self._constant_ball(c) > 0 else b
-            case (("ADD" | "MUL"), a, b) if a > b:
+            case ("WHERE" | "PICK"), (_, a, b) if self.fixed[nodes[0]]:
+                return a if self._constant_ball(nodes[0]) > 0 else b
+            case ("ADD" | "MUL"), (a, b) if a > b:
                 return self._node(name, (b, a))
         return self._node(name, nodes)
 
