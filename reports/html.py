@@ -17,7 +17,7 @@ from reports.clip import clipped, fit, visible
 from reports.diagram import describe, diagram
 from reports.formula import math as set_math
 from reports.formula import prose
-from reports.matrix import LEVELS, matrix
+from reports.matrix import matrix
 from reports.records import (
     Accuracy,
     Bench,
@@ -85,7 +85,6 @@ def _sections(summary: Summary) -> dict[str, Any]:
     ledger = sorted(of_type(summary.records, Convention), key=_calm)
     return {
         "matrix": matrix(summary.run, cells),
-        "level_bounds": LEVELS,
         "histograms": histograms(cells),
         "findings": take(Finding, summary.findings),
         "accuracy": accuracy_table(accuracy),

@@ -2,20 +2,24 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Context, Decimal
 
 from markupsafe import Markup
 from msgspec import structs
 
 from reports.records import Cell, Run
-from reports.summary import UNIT_ROUNDOFF, heaviest, kind_of, merged
+from reports.summary import heaviest, kind_of, label, merged, sides, who
 
-LEVELS = (1.0, 10.0, 100.0, 1e3, 1e6)
-"""Bounds of the colours, in units of rounding (scaled error over unit roundoff)."""
+LEVELS = (0.0, 0.02, 0.1, 0.5)
+"""Bounds of the colours: the share of problems in which a side is outside."""
+BY_HAND = 6
+"""The colour where the hand-written side is."""
 
-_ONE_DIGIT = Context(prec=1, rounding=ROUND_HALF_UP)
+OUTSIDE = ("DEVIATES", "CRASHED")
+INITIALS = {"manual": "H", "torch": "P", "jax": "J", "complex_step": "C"}
+"""Who is outside, in a square: by hand, PyTorch, JAX."""
+
 LONGEST_AXIS = 64
 LARGEST_DATA = 800_000
 
@@ -45,6 +49,7 @@ class Matrix:
     rows: tuple[tuple[str, tuple[Square | None, ...]], ...]
     data: Markup
     never: int
+    sides: tuple[str, ...]
 
 
 def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
@@ -76,30 +81,29 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
         rows=rows,
         data=Markup(_small_data(cells, activations, losses, dtypes, regimes)),
         never=sum(square is None for _, squares in rows for square in squares),
+        sides=tuple(_met(v for cell in cells for v in cell.verdicts)),
     )
 
 
-def short_error(scaled: float) -> str:
-    """Return a scaled error that fits a square: "3e-16"."""
-    if not math.isfinite(scaled):
-        return "NaN"
-    if scaled == 0:
-        return "0"
-    # Half up, as the page's script rounds.
-    digit, _, power = f"{_ONE_DIGIT.create_decimal(Decimal(scaled)):.0e}".partition("e")
-    return f"{digit}e{int(power)}" if int(power) else digit
+def outside(verdicts: Mapping[str, int], kinds: Sequence[str]) -> tuple[list[str], int]:
+    """Return the sides that verdicts of some kinds name, and in how many problems any is named."""
+    met = [(who(v), n) for v, n in verdicts.items() if n and kind_of(v).name in kinds]
+    return sides({name: None for names, _ in met for name in names}), sum(n for _, n in met)
 
 
-def level(units: float) -> int:
-    """Return the colour of an error in units of rounding: 0 (none) to 6 (non-finite)."""
-    if not math.isfinite(units):
-        return len(LEVELS) + 1
-    return sum(units >= bound for bound in LEVELS)
+def level(share: float, named: Sequence[str]) -> int:
+    """Return the colour: 0 where nobody is named, 1 to 4 by the share, 6 where ours is named."""
+    if not named:
+        return 0
+    return BY_HAND if "manual" in named else sum(share > bound for bound in LEVELS)
 
 
-def units(cell: Cell) -> float:
-    """Return the worst scaled error in units of rounding of the cell's dtype."""
-    return cell.worst_scaled / UNIT_ROUNDOFF.get(cell.dtype, 2.0**-53)
+def share_text(share: float, named: Sequence[str]) -> str:
+    """Return what stands in a square: who, by the first letter, and in how many of a hundred."""
+    if not named:
+        return ""
+    percent = math.floor(100 * share + 0.5)
+    return f"{''.join(INITIALS.get(name, '+') for name in named)} {percent or '<1'}"
 
 
 def _place(cell: Cell) -> tuple[str, str, str, str]:
@@ -110,24 +114,20 @@ def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
     total = merged(cells)
     if total is None:
         return None
-    # Across dtypes the worst is the one with most units of rounding, not the largest number.
-    worst = max(cells, key=lambda cell: _key(units(cell)))
     verdict = heaviest(total.verdicts)
-    text, said = short_error(worst.worst_scaled), verdict or "no verdict"
+    named, count = outside(total.verdicts, OUTSIDE)
+    share = count / total.n if total.n else 0.0
+    who_ = ", ".join(label(name) for name in named) or "nobody"
     return Square(
         activation=activation,
         loss=loss,
         n=total.n,
-        text=text,
-        level=level(units(worst)),
+        text=share_text(share, named),
+        level=level(share, named),
         verdict=verdict,
-        mark="" if verdict == "AGREE" or not verdict else kind_of(verdict).mark,
-        label=f"{activation}, {loss}: {total.n:,} problems, worst {text}, {said}",
+        mark=kind_of(verdict).mark if kind_of(verdict).manual else "",
+        label=f"{activation}, {loss}: {total.n:,} problems, outside: {who_} in {count:,}",
     )
-
-
-def _key(units: float) -> float:
-    return math.inf if math.isnan(units) else units
 
 
 def _small_data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
@@ -167,10 +167,10 @@ def _data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
         "losses": losses,
         "dtypes": dtypes,
         "regimes": regimes,
-        "units": [UNIT_ROUNDOFF.get(dtype, 2.0**-53) for dtype in dtypes],
         "levels": LEVELS,
+        "sides": [[name, INITIALS.get(name, "+"), label(name)] for name in _met(verdicts)],
         "verdicts": [
-            [v, kind_of(v).mark, kind_of(v).weight, kind_of(v).name.lower()] for v in verdicts
+            [v, kind_of(v).mark, kind_of(v).weight, kind_of(v).name, list(who(v))] for v in verdicts
         ],
         "names": tensors,
         "cells": rows,
@@ -179,6 +179,11 @@ def _data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
     for character in "<>&\u2028\u2029\u202a\u202b\u202c\u202d\u202e":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _met(verdicts: Iterable[str]) -> list[str]:
+    """Return the sides that any verdict names."""
+    return sides({name: None for verdict in verdicts for name in who(verdict)})
 
 
 def _ordered(first: Iterable[str], met: Iterable[str]) -> tuple[str, ...]:

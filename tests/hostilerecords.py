@@ -9,7 +9,6 @@ from reports.records import (
     AnyRecord,
     Case,
     Enclosure,
-    Kink,
     LayerShape,
     NetworkShape,
     OracleStatus,
@@ -17,7 +16,7 @@ from reports.records import (
 )
 
 KINDS_OF_RECORD: tuple[Any, ...] = AnyRecord.__args__
-PARTS: tuple[Any, ...] = (Case, Enclosure, Kink, LayerShape, NetworkShape, OracleStatus)
+PARTS: tuple[Any, ...] = (Case, Enclosure, LayerShape, NetworkShape, OracleStatus)
 FIELDS = {"type", "planted", "killed"} | {
     field for kind in (*KINDS_OF_RECORD, *PARTS) for field in kind.__struct_fields__
 }

@@ -149,23 +149,35 @@
     const [digits, power] = x.toExponential(1).split("e");
     return `${digits}e${power[0]}${power.slice(1).padStart(2, "0")}`;
   };
-  const shortError = (x) => x === null ? "NaN" : x === 0 ? "0" : x.toExponential(0).replace("+", "").replace(/e0$/, "");
+  const initials = Object.fromEntries(data.sides.map(([name, initial]) => [name, initial]));
+  const labels = Object.fromEntries(data.sides.map(([name, , text]) => [name, text]));
   const total = (key) => {
     const dtype = Number($("by-dtype").value), regime = Number($("by-regime").value);
     const cells = (byPair.get(key) || []).filter((cell) =>
       (dtype < 0 || cell[DTYPE] === dtype) && (regime < 0 || cell[REGIME] === regime));
     if (!cells.length) return null;
-    const found = { n: 0, units: -1, worst: null, verdicts: new Map() };
+    const kinds = $("by-kind").value.split(" "), side = $("by-side").value;
+    const found = { n: 0, far: -1, worst: null, verdicts: new Map(), outside: 0 };
+    const named = new Set();
     for (const cell of cells) {
       found.n += cell[N];
-      const units = cell[WORST] === null ? Infinity : cell[WORST] / data.units[cell[DTYPE]];
-      if (units > found.units) { found.units = units; found.worst = cell; }
+      const far = cell[WORST] === null ? Infinity : cell[WORST];
+      if (far > found.far) { found.far = far; found.worst = cell; }
       for (let i = 0; i < cell[VERDICTS].length; i += 2) {
         const v = cell[VERDICTS][i];
         found.verdicts.set(v, (found.verdicts.get(v) || 0) + cell[VERDICTS][i + 1]);
+        const [, , , kind, who] = data.verdicts[v];
+        if (!kinds.includes(kind) || (side && !who.includes(side))) continue;
+        found.outside += cell[VERDICTS][i + 1];
+        who.filter((name) => !side || name === side).forEach((name) => named.add(name));
       }
     }
-    found.level = found.units === Infinity ? 6 : data.levels.filter((bound) => found.units >= bound).length;
+    found.named = data.sides.map(([name]) => name).filter((name) => named.has(name));
+    const share = found.outside / found.n;
+    found.level = !found.named.length ? 0 : found.named.includes("manual") ? 6
+      : data.levels.filter((bound) => share > bound).length;
+    found.text = found.named.length
+      ? `${found.named.map((name) => initials[name]).join("")} ${Math.floor(100 * share + 0.5) || "<1"}` : "";
     found.ranked = [...found.verdicts].sort((a, b) => data.verdicts[b[0]][2] - data.verdicts[a[0]][2] || b[1] - a[1]);
     return found;
   };
@@ -181,15 +193,16 @@
       square.dataset.at = key;
       square.className = found ? "square" : "square none";
       if (found) {
-        const [verdict, mark, , kind] = found.ranked.length ? data.verdicts[found.ranked[0][0]] : ["no verdict", "", 0, ""];
+        const heaviest = found.ranked.length ? data.verdicts[found.ranked[0][0]] : ["", "", 0, "", []];
         square.type = "button";
         square.tabIndex = -1;
         square.dataset.level = found.level;
-        square.dataset.mark = verdict === "AGREE" ? "" : mark;
-        square.dataset.kind = kind;
-        square.textContent = shortError(found.worst[WORST]);
+        square.dataset.mark = ["DEVIATES", "CRASHED"].includes(heaviest[3]) && heaviest[4].includes("manual") ? heaviest[1] : "";
+        square.dataset.kind = heaviest[3].toLowerCase();
+        square.textContent = found.text;
+        const who = found.named.map((name) => labels[name]).join(", ") || "nobody";
         square.setAttribute("aria-label",
-          `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, worst ${shortError(found.worst[WORST])}, ${verdict}`);
+          `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, outside: ${who} in ${count(found.outside)}`);
       } else {
         const said = document.createElement("span");
         said.className = "vh";
@@ -201,7 +214,7 @@
     const first = focusable()[0];
     if (first) first.tabIndex = 0;
   };
-  for (const id of ["by-dtype", "by-regime"]) {
+  for (const id of ["by-dtype", "by-regime", "by-side", "by-kind"]) {
     $(id).addEventListener("change", () => { draw(); say("Matrix drawn again"); });
   }
 
@@ -218,8 +231,7 @@
     $("detail-facts").replaceChildren();
     line("Problems", count(found.n));
     line("Verdicts", found.ranked.map(([v, n]) => `${data.verdicts[v][1]} ${data.verdicts[v][0]} ${count(n)}`).join(", ") || "none");
-    line("Worst difference", `${errorText(worst[WORST])} scaled`
-      + (found.units === Infinity ? "" : `, ${found.units < 10 ? found.units.toFixed(1) : count(Math.round(found.units))} units of rounding`));
+    line("Largest difference", `${errorText(worst[WORST])} scaled`);
     if (data.names[worst[TENSOR]]) line("In", data.names[worst[TENSOR]]);
     if (data.names[worst[BETWEEN]]) line("Between", data.names[worst[BETWEEN]]);
     line("dtype, regime", `${data.dtypes[worst[DTYPE]]}, ${data.regimes[worst[REGIME]]}`);

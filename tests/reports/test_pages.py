@@ -111,12 +111,12 @@ def test_the_page_has_every_section_and_says_what_matters() -> None:
     sections = "summary matrix accuracy findings conventions trial articles coverage limits cost"
     assert set(sections.split()) | {"environment"} <= set(page.ids)
     for words in (
-        "The hand-written gradient is right in all 20,000 random networks.",
+        "The hand-written gradient is right in all 20,000 networks.",
         "PyTorch deviates in",
-        "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient (python-flint 0.9.0)",
+        "PyTorch 2.13.0, JAX 0.10.2 and the certified gradient (python-flint 0.9.0)",
         "DEVIATES(torch)",
         "PyTorch flushes the gradient to zero",
-        "30 digits proven",
+        "30 digits certified",
         "manual-backprop report --problems 20000 --seed 0 --dtype both",
         "in 100,000 correct networks",
         "204 of 204",
@@ -137,13 +137,15 @@ def test_sections_without_records_say_so() -> None:
 @pytest.mark.parametrize(
     ("fields", "state", "words"),
     [
-        ({}, "right", "right in all 10 random networks."),
-        ({"problems": 1, "verdicts": {"AGREE": 1}}, "right", "right in all 1 random network."),
+        ({}, "right", "right in all 10 networks."),
+        ({"problems": 1, "verdicts": {"AGREE": 1}}, "right", "right in all 1 network."),
         ({"verdicts": {"AGREE": 7, "DEVIATES(manual)": 3}}, "wrong", "wrong in 3 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
-        ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1, by proof."),
-        ({"verdicts": {"AGREE": 8, "DISPUTED": 2}}, "open", "in 8 random networks; beside them 2"),
-        ({"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open", "2 in which a side crashed"),
+        ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1."),
+        ({"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open", "them 2 in which JAX crashed"),
+        ({"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, "wrong",
+         "2 in which the hand-written gradient crashed"),
+        ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is at fault in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
         ({"verdicts": {"SKIPPED": 10}}, "open", "No network has been checked"),
         ({"oracles": (OracleStatus(name="manual"),)}, "open", "No network has been checked"),
@@ -302,13 +304,23 @@ def test_where_ours_is_wrong_the_badge_has_its_own_colour(verdict: str) -> None:
     assert "badge deviates manual" not in page({"AGREE": 9, "DEVIATES(torch)": 1})
 
 
-def test_worst_errors_across_dtypes_go_by_units_of_rounding() -> None:
-    def cell(dtype: str, worst: float) -> Cell:
-        return Cell(activation="a", loss="l", dtype=dtype, regime="r", n=1, worst_scaled=worst,
-                    verdicts={"AGREE": 1})  # fmt: skip
-
-    text = render_html(Summary([run(), cell("float32", 1e-6), cell("float64", 1e-9)]))
-    assert 'data-level="5"' in text.split('<div class="legend">')[0] and ">1e-9<" in text
+@pytest.mark.parametrize(
+    ("verdicts", "text", "level"),
+    [
+        ({"AGREE": 8, "PRECISION(jax)": 2}, "", 0),
+        ({"AGREE": 999, "DEVIATES(torch)": 1}, "P &lt;1", 1),
+        ({"AGREE": 6, "DEVIATES(torch)": 3, "CRASHED(jax)": 1}, "PJ 40", 3),
+        ({"DEVIATES(torch)": 3}, "P 100", 4),
+        ({"AGREE": 9, "DEVIATES(manual, torch)": 1}, "HP 10", 6),
+    ],
+)
+def test_a_square_says_who_is_outside_and_how_often(
+    verdicts: dict[str, int], text: str, level: int
+) -> None:
+    cell = Cell(activation="a", loss="l", dtype="float32", regime="r", n=sum(verdicts.values()),
+                verdicts=verdicts)  # fmt: skip
+    squares = render_html(Summary([run(), cell])).split('<div class="legend">')[0]
+    assert f'data-level="{level}"' in squares and f">{text}</button>" in squares
 
 
 def test_the_same_records_give_the_same_page() -> None:

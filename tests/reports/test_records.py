@@ -84,7 +84,7 @@ def test_keys_are_sorted_whatever_their_order_in_memory() -> None:
     def cell(verdicts: dict[str, int]) -> bytes:
         return encode(Cell(activation="", loss="", dtype="", regime="", n=2, verdicts=verdicts))
 
-    assert cell({"AGREE": 1, "ROUNDING": 1}) == cell({"ROUNDING": 1, "AGREE": 1})
+    assert cell({"AGREE": 1, "CONVENTION": 1}) == cell({"CONVENTION": 1, "AGREE": 1})
 
 
 RUN = b'{"type":"run","command":"c","seed":0,"problems":1}'

@@ -1,0 +1,120 @@
+"""Certified columns: what is claimed of them holds against mpmath-like balls, and is checked."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from flint import arb
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
+from reference.arithmetic.columns import EXTENDED, Column, Extended, _Primitives, evaluate
+from reference.arithmetic.tape import Tape
+from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
+
+NOTHING = arb(2) ** -1200
+TYPES = [(np.float32, np.float64)] + [(np.float64, Extended)] * EXTENDED
+
+
+def points(width: int, count: int, dtype: Any) -> Any:
+    """Numbers of every size, and small whole ones, which stand on kinks."""
+    rng = np.random.default_rng(width)
+    parts = [rng.standard_normal((width, count)), 30 * rng.standard_normal((width, count))]
+    sizes = 10.0 ** rng.uniform(-20, 8, (width, count)) * rng.choice((-1, 1), (width, count))
+    parts += [sizes, np.rint(3 * rng.standard_normal((width, count)))]
+    return np.concatenate(parts, axis=1).astype(dtype)
+
+
+def numbers(column: Column, made: Any, m: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Each number of a column: its middle, its radius, and the ball that arb proves."""
+    for k, (value, row) in enumerate(zip(made.values, made.slopes, strict=True)):
+        yield column.value[k, m], column.value_radius[k, m], value
+        for j, slope in enumerate(row):
+            yield column.slope[k, j, m], column.slope_radius[k, j, m], slope
+
+
+def violations(tape: Tape, x: Any, wide: Any) -> tuple[int, int]:
+    """How many numbers lie outside their claimed error, and how many claims there are."""
+    (column,) = evaluate([(tape, x.astype(wide))], np.dtype(wide))
+    outside = claims = 0
+    for m in range(x.shape[1]):
+        made = tape.prove([arb(float(v)) for v in x[:, m]], NOTHING)
+        for middle, radius, ball in numbers(column, made, m):
+            if np.isfinite(middle) and np.isfinite(radius):
+                claims += 1
+                high = float(middle)
+                left = (
+                    arb(high) + arb(float(middle - high)) + arb(0, float(radius) * 1.001 + 5e-324)
+                )
+                outside += not left.overlaps(ball)
+    return outside, claims
+
+
+@pytest.mark.parametrize(("dtype", "wide"), TYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_truth_lies_within_its_stated_error(name: str, dtype: Any, wide: Any) -> None:
+    operation = ACTIVATIONS[name]
+    width = 4 if operation.rowwise else None
+    tape = activation_tape(operation, operation.defaults(), width)
+    outside, claims = violations(tape, points(width or 1, 25, dtype), wide)
+    assert not outside and claims > 100
+
+
+@pytest.mark.parametrize(("dtype", "wide"), TYPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_of_a_loss_too(name: str, dtype: Any, wide: Any) -> None:
+    operation = LOSSES[name]
+    width = None if operation.elementwise else 3
+    targets: Any = 1 if "labels" in operation.targets else pattern_of([0.25] * (width or 1))
+    tape = loss_tape(operation, operation.defaults(), width, targets, tuple(operation.arrays))
+    x = points(tape.inputs, 20, dtype)
+    x[width or 1 :] = np.abs(x[width or 1 :]) + 1
+    if operation.predictions in ("unit", "simplex"):
+        x = np.abs(x) % 1
+    outside, claims = violations(tape, x, wide)
+    assert not outside and claims > 20
+
+
+@pytest.mark.parametrize("broken", ["EXP", "MUL", "ADD", "DIV", "TANH"])
+def test_an_error_in_the_evaluation_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check above can fail: a primitive that is off by 1e-9 is."""
+    right = getattr(_Primitives, broken)
+
+    def wrong(self: Any, *given: Any) -> Any:
+        middle, radius = right(self, *given)
+        return middle * (1 + 1e-9), radius
+
+    monkeypatch.setattr(_Primitives, broken, wrong)
+    found = 0
+    for name in ("silu", "mish", "gelu_tanh"):
+        tape = activation_tape(ACTIVATIONS[name], {}, None)
+        found += violations(tape, points(1, 25, np.float32), np.float64)[0]
+    assert found
+
+
+def test_a_tie_is_all_that_lies_between() -> None:
+    tape = activation_tape(ACTIVATIONS["relu"], {}, None)
+    (column,) = evaluate([(tape, np.array([[0.0, 1.0, -0.0, 5e-324]]))], np.dtype(np.float64))
+    assert column.tied.tolist() == [True, False, True, False]
+    assert column.slope[0, 0].tolist() == [0.5, 1.0, 0.5, 1.0]
+    assert column.slope_radius[0, 0, 0] >= 0.5
+    made = tape.prove([arb(0)], NOTHING)
+    assert made.tied and made.slopes[0][0].contains(arb(0)) and made.slopes[0][0].contains(arb(1))
+
+
+def test_branches_that_meet_smoothly_are_no_tie() -> None:
+    tape = activation_tape(ACTIVATIONS["sigmoid"], {}, None)
+    (column,) = evaluate([(tape, np.zeros((1, 1)))], np.dtype(np.float64))
+    assert not column.tied.any() and column.slope_radius[0, 0, 0] < 1e-14
+
+
+def test_a_column_does_not_depend_on_its_neighbours() -> None:
+    tapes = [activation_tape(ACTIVATIONS[name], {}, None) for name in ("tanh", "mish", "relu6")]
+    x = points(1, 8, np.float64)
+    jobs = [(tape, x.astype(Extended)) for tape in tapes]
+    together = evaluate(jobs, np.dtype(Extended))
+    for job, column in zip(jobs, together, strict=True):
+        (alone,) = evaluate([job], np.dtype(Extended))
+        np.testing.assert_array_equal(alone.value, column.value)
+        np.testing.assert_array_equal(alone.slope_radius, column.slope_radius)
