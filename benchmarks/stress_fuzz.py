@@ -103,7 +103,7 @@ def example() -> list[Any]:
              verdicts={"AGREE": 2, "CONVENTION": 1}, histogram={}, worst_scaled=0.0,
              worst_at="0:1", worst_tensor="x", worst_between="manual, torch"),
         Finding(operation="relu", verdict="CONVENTION", count=1, example=case, step="z",
-                regime="kink", who="", kind="CONVENTION", dtype="float64", sentence="so"),
+                who="", kind="CONVENTION", dtype="float64", sentence="so"),
     ]  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
 
 def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
     """Break a store in the middle of a run; read it as --resume does."""
-    from reference.campaign import Tally
+    from reference.campaign import RunStatistics
     from reference.running.store import Store
 
     source = folder / "store"
@@ -142,10 +142,10 @@ def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
         try:
             opened.plan()
             opened.finished()
-            tally = Tally()
+            statistics = RunStatistics()
             for result in opened.results():
-                tally.add(result)
-            list(tally.cells(0))
+                statistics.add(result)
+            list(statistics.cells(0))
         finally:
             opened.close()
 
@@ -187,7 +187,7 @@ def fuzz_options(folder: Path, count: int, chance: random.Random) -> Tried:
 
     options = {
         "report": ("--problems", "--seed", "--dtype", "--activation", "--loss", "--regime",
-                   "--oracle", "--arbiter-share", "--per-kind", "--workers", "--scheduler",
+                   "--oracle", "--workers", "--scheduler",
                    "--out"),
         "show": ("",),
         "diff": ("",),

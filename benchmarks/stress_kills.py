@@ -34,8 +34,8 @@ class Lost(Exception):
 
 def report_of(problems: int, out: Path, *more: str) -> list[str]:
     """Return a run that compiles nothing and proves little, so that many fit in; both dtypes."""
-    words = ["report", "--run-only", "--problems", str(problems), "--out", str(out)]
-    words += ["--regime", "ordinary", "--regime", "lattice", "--arbiter-share", "0.002"]
+    words = ["report", "--networks-only", "--problems", str(problems), "--out", str(out)]
+    words += ["--regime", "ordinary", "--regime", "lattice"]
     return [*words, "--oracle", "manual", "--oracle", "torch", "--per-kind", "1", *more]
 
 

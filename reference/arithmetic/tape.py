@@ -127,7 +127,7 @@ class Tracer:
         match name, nodes:
             case "ADD", (a, b) if value(a) == 0:
                 return b
-            case ("ADD" | "SUB"), (a, b) if value(b) == 0:
+            case (("ADD" | "SUB"), (a, b)) if value(b) == 0:
                 return a
             case "SUB", (a, b) if value(a) == 0:
                 return self._apply("NEG", b)
@@ -135,7 +135,7 @@ class Tracer:
                 return self.constant(0)
             case "MUL", (a, b) if value(a) in (1, -1):
                 return b if value(a) == 1 else self._apply("NEG", b)
-            case ("MUL" | "DIV"), (a, b) if value(b) in (1, -1):
+            case (("MUL" | "DIV"), (a, b)) if value(b) in (1, -1):
                 return a if value(b) == 1 else self._apply("NEG", a)
             case "DIV", (a, b) if value(a) == 0:
                 return a
@@ -143,11 +143,11 @@ class Tracer:
                 return self.constant(-self.constants[a])
             case "NEG", (a,) if self.code[a] == CODE["NEG"]:
                 return self.operands[a][0]
-            case ("WHERE" | "PICK"), (_, a, b) if a == b:
+            case (("WHERE" | "PICK"), (_, a, b)) if a == b:
                 return a
-            case ("WHERE" | "PICK"), (_, a, b) if self.fixed[nodes[0]]:
+            case (("WHERE" | "PICK"), (_, a, b)) if self.fixed[nodes[0]]:
                 return a if self._constant_ball(nodes[0]) > 0 else b
-            case ("ADD" | "MUL"), (a, b) if a > b:
+            case (("ADD" | "MUL"), (a, b)) if a > b:
                 return self._node(name, (b, a))
         return self._node(name, nodes)
 
@@ -304,27 +304,37 @@ class Tape:
         """Return the balls, whether a kink was met exactly, and whether one was left open."""
         balls: list[Ball] = []
         tied = open_ = False
-        for k, (code, operands) in enumerate(zip(self.code, self.operands, strict=True)):
-            name = OPCODES[code]
-            if name == "INPUT":
+        for k, function, operands in self._steps:
+            if function is not None:
+                match operands:
+                    case (a,):
+                        balls.append(function(balls[a]))
+                    case (a, b):
+                        balls.append(function(balls[a], balls[b]))
+                    case _:
+                        balls.append(function())
+            elif k in self.argument:
                 balls.append(inputs[self.argument[k]])
-            elif name == "CONST":
+            elif k in self.constants:
                 balls.append(exact(self.constants[k]))
-            elif name in ("WHERE", "PICK"):
+            else:
                 c, a, b = (balls[n] for n in operands)
                 if c > 0:
                     balls.append(a)
-                elif c < 0 or (c.is_zero() and name == "WHERE"):
+                elif c < 0 or (c.is_zero() and self.code[k] == CODE["WHERE"]):
                     balls.append(b)
                 else:
-                    joined = a.union(b)
                     exactly = bool(c.is_zero())
                     tied |= exactly and not a.overlaps(b)
                     open_ |= not exactly
-                    balls.append(joined)
-            else:
-                balls.append(_OVER_ARB[name](*(balls[n] for n in operands)))
+                    balls.append(a.union(b))
         return balls, tied, open_
+
+    @cached_property
+    def _steps(self) -> list[tuple[int, Callable[..., Ball] | None, tuple[int, ...]]]:
+        """The nodes in order, each with its function over arb, if it has one."""
+        names = [OPCODES[code] for code in self.code]
+        return [(k, _OVER_ARB.get(names[k]), self.operands[k]) for k in range(len(names))]
 
     def prove(self, inputs: Sequence[Ball], nothing: Ball) -> Proven:
         """Return the outputs' balls, at the precision that decides them.

@@ -273,15 +273,19 @@ class SlopeCheck(Check):
         return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, terms)
 
 
-def conditioning(check: Check) -> Array:
-    """Return how far one ulp of each input moves the truth, added up: a compiler may fuse."""
-    moved = check.columns.nudged()
-    certify_columns([columns for pair in moved for columns in pair])
+def conditioning(checks: Sequence[Check]) -> list[Array]:
+    """Return how far one ulp of each input moves each truth, added up: a compiler may fuse."""
+    moved = [check.columns.nudged() for check in checks]
+    certify_columns([columns for pairs in moved for pair in pairs for columns in pair])
+    return [_moved(check, pairs) for check, pairs in zip(checks, moved, strict=True)]
+
+
+def _moved(check: Check, pairs: Sequence[tuple[Columns, Columns]]) -> Array:
     everything = np.arange(check.given.shape[1])
-    total = np.zeros(check.truth.shape, check.truth.dtype)
+    total: Array = np.zeros(check.truth.shape, check.truth.dtype)
+    admitted = np.where(check.tied, check.radius, 0)
     with np.errstate(all="ignore"):
-        for pair in moved:
-            admitted = np.where(check.tied, check.radius, 0)
+        for pair in pairs:
             each = []
             for there in (check.of(columns, everything) for columns in pair):
                 # A kink within reach: all that it admits is.

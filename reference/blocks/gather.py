@@ -85,7 +85,7 @@ class Gathered:
                 plans[p] = LossPlan(problem)
             self.scales.append(plans[p].scale)
             self.divisors.append(plans[p].divisor)
-            wrong = list(_malformed(number, problem, answer))
+            wrong = list(_malformed(number, plans[p].expected, problem.dtype, answer))
             if wrong:
                 self.malformed += wrong
                 continue
@@ -168,6 +168,7 @@ class LossPlan:
             over = Extended(divisor.denominator) / Extended(divisor.numerator)
             scale = np.broadcast_to(whole * over, (n,)).astype(wide(problem.dtype))
         self.divisor, self.scale = float(divisor), scale
+        self.expected = list(expected_tensors(problem))
         self.groups: list[tuple[Tape, Array, Array, Array | None]] = []
         (self._by_entries if operation.elementwise else self._by_rows)(problem)
 
@@ -212,14 +213,19 @@ class LossPlan:
             self.groups.append((tape, at, self.scale[at], together))
 
 
-def _malformed(number: int, problem: Problem, answer: Answer) -> Iterator[Malformed]:
+def _malformed(
+    number: int,
+    expected: Sequence[tuple[str, str, tuple[int, ...]]],
+    dtype: np.dtype[Any],
+    answer: Answer,
+) -> Iterator[Malformed]:
     """Yield what an answer lacks or has in another shape or dtype."""
-    for kind, name, shape in expected_tensors(problem):
+    for kind, name, shape in expected:
         given: Mapping[str, Any] = answer.values if kind == "forward" else answer.gradients
         value = answer.loss if kind == "loss" else given.get(name)
-        if value is None or value.shape != shape or value.dtype != problem.dtype:
+        if value is None or value.shape != shape or value.dtype != dtype:
             said = "nothing" if value is None else f"{value.dtype} {value.shape}"
-            reason = f"{said}, expected {problem.dtype} {shape}"
+            reason = f"{said}, expected {dtype} {shape}"
             yield Malformed(number, f"forward {name}" if kind == "forward" else name, reason)
 
 

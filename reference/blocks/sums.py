@@ -122,6 +122,14 @@ class SumCheck:
             self.terms[one], self._units,
         )  # fmt: skip
 
+    def level(self, entry: tuple[int, int, int], bounds: list[float]) -> int:
+        """Return the first of some bounds that holds one number, their count if none does."""
+        error, radius = float(self.error[entry]), float(self.radius[entry])
+        doubt = 2 * radius + 2.0**-30 * max(bounds)
+        if any(abs(error - bound) <= doubt for bound in bounds) and np.isfinite(error):
+            error = self.exact_error(entry)
+        return next((k for k, bound in enumerate(bounds) if error <= bound), len(bounds))
+
     def exact_error(self, entry: tuple[int, int, int]) -> float:
         """Return the distance of one number from its sum, both without rounding."""
         given = float(self.given[entry])

@@ -133,29 +133,19 @@ class _Weighing:
             usable = plain if self.excused[layer.chunk] else plain[:1]
             bounds = [part.allowed(units[k])[0] for k in usable]
             entries = [(int(i), int(j)) for i, j in np.argwhere(outside[m])]
-            found = [self._level(part, entry, bounds) for entry in entries]
+            levels = [part.level((0, *e), [float(b[e]) for b in bounds]) for e in entries]
+            errors = [float(part.error[0][entry]) for entry in entries]
+            level, error, entry = max(zip(levels, errors, entries, strict=True))
+            if level == 0:
+                continue
             name = f"layers.{layer.layer}"
             below = f"layers.{layer.layer - 1}.a" if layer.layer else "x"
             own = f"forward {name}.z" if check.kind == "z" else f"{name}.{check.kind}"
             tensor = below if check.kind == "a" else own
-            level, _, entry = max((*f, entry) for f, entry in zip(found, entries, strict=True))
-            if level == 0:
-                continue
             allowed_ = float(bounds[min(level, len(bounds) - 1)][entry])
             model = self.models[usable[level]] if level < len(bounds) else None
             place = entry[1:] if check.kind == "bias" else entry
-            self._keep(layer.chunk, tensor, model, place, float(part.error[0][entry]), allowed_)
-
-    def _level(
-        self, part: SumCheck, entry: tuple[int, int], bounds: list[Array]
-    ) -> tuple[int, float]:
-        """Return the first bound that holds an entry (their number, if none), and how near."""
-        error = part.exact_error((0, *entry))
-        for level, bound in enumerate(bounds):
-            if error <= float(bound[entry]):
-                return level, error / float(bound[entry]) if bound[entry] else 0.0
-        largest = float(bounds[-1][entry])
-        return len(bounds), error / largest if largest else np.inf
+            self._keep(layer.chunk, tensor, model, place, error, allowed_)
 
     # -- operations ---------------------------------------------------------------------------
 
@@ -163,36 +153,44 @@ class _Weighing:
         activations = list(self.gathered.activations())
         losses = list(self.gathered.losses())
         certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
+        rest: list[tuple[Check, Array, str]] = []
         for columns, a, da, dz in activations:
-            units = self._units(columns.dtype)
-            self._columns(ValueCheck(columns, a), units, "forward {}.a")
-            self._columns(SlopeCheck(columns, dz, da), units, "{}.z")
+            unit = self._units(columns.dtype)[0]
+            rest += self._strict(ValueCheck(columns, a), unit, "forward {}.a")
+            rest += self._strict(SlopeCheck(columns, dz, da), unit, "{}.z")
         for columns, scale, da in losses:
-            units = self._units(columns.dtype)
-            ValueCheck(columns, columns.values).settled(units[0])
+            strict = self._units(columns.dtype)[0]
+            ValueCheck(columns, columns.values).settled(strict)
             unit = np.finfo(columns.inputs.dtype).eps
             owners = self.answer_of[columns.chunk]
             check = SlopeCheck(
                 columns, da, scale, 4 * unit * np.abs(scale), self.batches[owners] + 4
             )
-            self._columns(check, units, "{}.a")
+            rest += self._strict(check, strict, "{}.a")
+        moved = conditioning([part for part, _, _ in rest])
+        flushed = self._flushed([part for part, _, _ in rest])
+        for (part, outside, name), by, small in zip(rest, moved, flushed, strict=True):
+            self._rest(part, outside, by, small, name)
         for dtype in dict.fromkeys(job[0].dtype for job in losses):
             self._losses(dtype, [job for job in losses if job[0].dtype == dtype])
 
-    def _columns(self, check: Check, units: list[RoundingUnit], name: str) -> None:
-        """Judge one kind of number of one tape."""
-        check = check.settled(units[0])
+    def _strict(
+        self, check: Check, unit: RoundingUnit, name: str
+    ) -> Iterator[tuple[Check, Array, str]]:
+        """Judge one kind of number of one tape; yield what is outside *strict*, to be weighed."""
+        check = check.settled(unit)
         self.weighed.entries += check.given.size
         with np.errstate(all="ignore"):
-            outside = check.judged & ~(check.error <= check.allowed(units[0]))
+            outside = check.judged & ~(check.error <= check.allowed(unit))
         if isinstance(check, SlopeCheck) and check.tied.any():
-            self._choices(check, units[0], name)
+            self._choices(check, unit, name)
         which = np.flatnonzero(outside.any(axis=0))
-        if not len(which):
-            return
-        part = check.of(check.columns.take(which), which)
-        outside = outside[:, which]
-        levels, bound = self._levels(part, outside, units)
+        if len(which):
+            yield check.of(check.columns.take(which), which), outside[:, which], name
+
+    def _rest(self, part: Check, outside: Array, moved: Array, flushed: Check, name: str) -> None:
+        """Weigh what is outside *strict*, and keep the worst of each tensor."""
+        levels, bound = self._levels(part, outside, moved, flushed)
         with np.errstate(all="ignore"):
             ratio = np.where(outside, np.nan_to_num(part.error / bound, nan=np.inf), -1.0)
         owner = part.columns.chunk
@@ -204,21 +202,20 @@ class _Weighing:
             level = int(levels[j, m])
             if not level:
                 continue
-            model = self.models[level] if level < len(units) else None
+            model = self.models[level] if level < len(self.models) else None
             tensor, entry = self._place(part.columns, j, m, name)
             error, allowed = float(part.error[j, m]), float(bound[j, m])
             self._keep(int(self.answer_of[chunk]), tensor, model, entry, error, allowed)
 
     def _levels(
-        self, part: Check, outside: Array, units: list[RoundingUnit]
+        self, part: Check, outside: Array, moved: Array, flushed: Check
     ) -> tuple[Array, Array]:
         """Return the first model that holds each number, and the widest bound that was tried."""
-        moved = conditioning(part)
+        units = self._units(part.columns.dtype)
         bound = part.allowed(units[0]) + moved
         with np.errstate(all="ignore"):
             levels = np.where(outside & ~(part.error <= bound), len(units), 0)
         excused = self.excused[self.answer_of[part.columns.chunk]]
-        flushed: Check | None = None
         for k, unit in enumerate(units[1:], 1):
             open_ = levels == len(units)
             if not open_.any():
@@ -229,18 +226,20 @@ class _Weighing:
             with np.errstate(all="ignore"):
                 inside = ~part.judged | (part.error <= allowed)
                 if unit.model.flush:
-                    if flushed is None:
-                        flushed = self._flushed(part)
                     inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit) + moved)
                     inside &= excused
             levels = np.where(open_ & inside, k, levels)
             bound = np.where(excused | (not unit.model.flush), np.fmax(bound, allowed), bound)
         return levels, bound
 
-    def _flushed(self, part: Check) -> Check:
-        columns = part.columns.flushed()
-        certify_columns([columns])
-        return part.of(columns, np.arange(part.given.shape[1]))
+    def _flushed(self, parts: Sequence[Check]) -> list[Check]:
+        """Return the same checks with every input below the normal range at zero."""
+        columns = [part.columns.flushed() for part in parts]
+        certify_columns(columns)
+        return [
+            part.of(c, np.arange(part.given.shape[1]))
+            for part, c in zip(parts, columns, strict=True)
+        ]
 
     def _place(self, columns: Columns, j: int, m: int, name: str) -> tuple[str, tuple[int, ...]]:
         """Return the tensor and the entry of one number."""

@@ -37,7 +37,7 @@ def plan(out: Path, problems: int = PROBLEMS) -> list[str]:
     return [
         "--problems",
         str(problems),
-        "--run-only",
+        "--networks-only",
         "--arbiter-share",
         "0",
         *narrow,
