@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference.blocks import weigh as weighing
-from reference.judge import MODELS, ULPS
+from reference.judge import KEPT, MODELS, ULPS
 from reference.oracles import load
 from reference.problems import draw
 
@@ -27,21 +27,21 @@ def main() -> None:
     given = arguments.parse_args()
     needed: dict[str, list[Any]] = defaultdict(list)
     problems = [draw(given.seed, 7919 * i).problem for i in range(given.problems)]
-    kept = weighing._Weighing._columns
+    strict = weighing._Weighing._strict
 
-    def measured(self: Any, check: Any, units: Any, name: str) -> None:
-        kept(self, check, units, name)
+    def measured(self: Any, check: Any, unit: Any, name: str) -> Any:
         with np.errstate(all="ignore"):
-            ratio = ULPS * check.error / check.allowed(units[0])
+            ratio = ULPS * check.error / check.allowed(unit)
         needed["slope" if name.endswith("z") or "forward" not in name else "value"].append(
             ratio[:, check.judged if check.judged.ndim == 1 else check.judged.all(0)].ravel()
         )
+        return strict(self, check, unit, name)
 
-    weighing._Weighing._columns = measured  # type: ignore[method-assign]
+    weighing._Weighing._strict = measured  # type: ignore[method-assign]
     for side, oracle in load(SIDES).items():
         needed.clear()
         answers = list(enumerate(oracle.answers(problems)))
-        found = weighing.weigh(problems, answers, MODELS, "manual")
+        found = weighing.weigh(problems, answers, MODELS, "manual", KEPT)
         for what, parts in needed.items():
             ratios = np.concatenate(parts)
             ratios = ratios[np.isfinite(ratios)]

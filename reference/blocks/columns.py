@@ -155,6 +155,11 @@ class Check:
         """Return how far each number may be off."""
         raise NotImplementedError
 
+    @property
+    def size(self) -> Array:
+        """What a share of is kept: the magnitude of each number."""
+        return np.abs(self.truth)
+
     def settled(self, unit: RoundingUnit) -> "Check":
         """Return the check with every column decided: arb proves what the arrays leave open.
 
@@ -259,6 +264,12 @@ class SlopeCheck(Check):
             terms: Any = count if self.terms is None else self.terms
             allowed = allowed + unit.total(terms, self.magnitude) + unit.k * unit.floor
             return np.asarray(unit.bounded(allowed, self.magnitude))
+
+    @property
+    def size(self) -> Array:
+        """What a share of is kept: all of it where an activation takes rows, whose terms cancel."""
+        whole = self.columns.elementwise or self.terms is not None
+        return self.magnitude if whole else np.full_like(self.magnitude, np.inf)
 
     @property
     def askable(self) -> Mask:

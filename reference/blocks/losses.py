@@ -69,6 +69,13 @@ class LossCheck:
             same = np.isinf(self.given) & (self.given == self.truth)
         return np.where(same, 0, np.where(np.isnan(error), np.inf, error))
 
+    @property
+    def size(self) -> Array:
+        """What a share of is kept: the magnitude of the terms of each loss."""
+        with np.errstate(all="ignore"):
+            parts = np.abs(self.terms.scale * self.terms.value)
+        return parts if self.starts is None else np.add.reduceat(parts, self.starts)
+
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each loss may be off."""
         t = self.terms
@@ -77,6 +84,7 @@ class LossCheck:
             magnitude = scale * size
             # The scale is w/divisor: a division, and for class weights a sum; then products.
             each = scale * unit.value(size, t.sizes) + unit.total(self.extra, magnitude)
+            each = unit.bounded(each, size)  # a loss may overflow before its weight makes it small
             if self.starts is None:
                 return np.asarray(unit.bounded(each, magnitude))
             summed, whole = (np.add.reduceat(v, self.starts) for v in (each, magnitude))

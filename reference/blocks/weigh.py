@@ -70,12 +70,14 @@ def weigh(
     answers: Sequence[tuple[int, Answer]],
     models: Sequence[Rounding],
     subject: str,
+    kept: float,
 ) -> Weighed:
     """Judge whole answers, each beside the index of its problem.
 
-    The subject is excused no flush to zero: NumPy does not flush.
+    The subject is excused no flush to zero (NumPy does not flush), and by convention it may lose
+    digits, but not more than a share `kept` of a number.
     """
-    return _Weighing(problems, answers, models, subject).weighed
+    return _Weighing(problems, answers, models, subject, kept).weighed
 
 
 class _Weighing:
@@ -87,7 +89,9 @@ class _Weighing:
         answers: Sequence[tuple[int, Answer]],
         models: Sequence[Rounding],
         subject: str,
+        kept: float,
     ) -> None:
+        self.kept = kept
         self.problems, self.answers, self.models = problems, answers, models
         self.weighed = Weighed()
         self.excused = np.array([answer.oracle != subject for _, answer in answers], bool)
@@ -212,7 +216,7 @@ class _Weighing:
     ) -> tuple[Array, Array]:
         """Return the first model that holds each number, and the widest bound that was tried."""
         units = self._units(part.columns.dtype)
-        bound = part.allowed(units[0]) + moved
+        bound = strict = part.allowed(units[0]) + moved
         with np.errstate(all="ignore"):
             levels = np.where(outside & ~(part.error <= bound), len(units), 0)
         excused = self.excused[self.answer_of[part.columns.chunk]]
@@ -228,6 +232,10 @@ class _Weighing:
                 if unit.model.flush:
                     inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit) + moved)
                     inside &= excused
+                elif unit.model.conventional:
+                    inside &= (
+                        excused | ~part.judged | (part.error <= strict + self.kept * part.size)
+                    )
             levels = np.where(open_ & inside, k, levels)
             bound = np.where(excused | (not unit.model.flush), np.fmax(bound, allowed), bound)
         return levels, bound
@@ -310,6 +318,9 @@ class _Weighing:
                     if unit.model.flush and not self.excused[number]:
                         continue
                     inside = check.error[row] <= bounds[k][row]
+                    if unit.model.conventional and not self.excused[number]:
+                        keeps = bounds[0][row] + self.kept * check.size[row]
+                        inside &= check.error[row] <= keeps
                     if unit.model.flush:
                         inside |= not flushed.judged[row]
                         inside |= flushed.error[row] <= others[k][row]

@@ -25,12 +25,12 @@ def answer_of(problem: Problem, form: Form) -> Answer:
     with np.errstate(all="ignore"):
         trace = forward(problem, form)
         gradients = backward(problem, trace)
-        return Answer("manual", trace.loss, gradients, values=trace.steps)
+        return Answer("torch", trace.loss, gradients, values=trace.steps)
 
 
 def models_of(problem: Problem, form: Form) -> set[Rounding | None]:
     """The models beyond *strict* that the answer's tensors need; None where none admits one."""
-    findings = judge(problem, {"manual": answer_of(problem, form)}).findings
+    findings = judge(problem, {"torch": answer_of(problem, form)}).findings
     return {finding.model for finding in findings} - {STRICT}
 
 
