@@ -11,6 +11,7 @@ import numpy.typing as npt
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, Reduction, backward, forward
 from manual_backprop.spec import FloatArray, TargetKind
+from reference.blocks.weigh import TensorFinding
 from reference.checks.result import Fault, Part, Shrunk, Worst, merge
 from reference.checks.shrink import hiding_places, shrink, spell
 from reference.checks.targets.drawing import Accepts, draw, takes
@@ -19,7 +20,7 @@ from reference.diagnose import diagnose
 from reference.diagnosis.describe import Pair, describe
 from reference.diagnosis.same import same_to_rounding
 from reference.diagnosis.search import Evidence
-from reference.judge import judge_whole
+from reference.judge import judge, judge_whole
 from reference.oracles import Answer, load
 from reference.oracles.certified import certify
 from reference.oracles.manual import Manual
@@ -323,7 +324,7 @@ def _judge(cases: list[Case]) -> dict[str, int]:
         counts["PyTorch"] = len(cases)
     for k, case in enumerate(cases):
         answers = {"yours": case.answer} | {n: found[k] for n, found in references.items()}
-        findings = list(judge_whole(case.problem, case.answer, flush=False))
+        findings = _findings(case)
         counts["the proven gradient"] += 1
         outside = [f for f in findings if f.model is None]
         if outside:
@@ -336,6 +337,17 @@ def _judge(cases: list[Case]) -> dict[str, int]:
             tied = _apart(answers) and bool(certify(case.problem).ties)
             case.verdict = "convention" if tied else "right"
     return counts
+
+
+def _findings(case: Case) -> list[TensorFinding]:
+    """Judge step by step what gave every cotangent, at our values; anything else as a whole."""
+    with np.errstate(all="ignore"):
+        trace = forward(case.problem, "textbook")
+        names = backward(case.problem, trace).keys()
+    if case.answer.gradients.keys() != names:
+        return list(judge_whole(case.problem, case.answer, flush=False))
+    given = replace(case.answer, values=trace.steps)
+    return list(judge(case.problem, {"yours": given}).findings)
 
 
 def _apart(answers: Mapping[str, Answer]) -> bool:

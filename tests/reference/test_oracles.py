@@ -208,11 +208,11 @@ def network_of(width: int) -> Problem:
 def test_the_smallest_program_that_holds_a_network_is_taken() -> None:
     for width, size in ((8, SIZES[0]), (9, SIZES[1]), (32, SIZES[1])):
         assert PADDED._program(network_of(width), registered()).size == size
-    assert PADDED._program(network_of(33), registered()) is None
+    assert PADDED._program(network_of(65), registered()) is None
 
 
 def test_a_network_beyond_the_programs_takes_its_own() -> None:
-    problem = network_of(40)
+    problem = network_of(70)
     assert_same_bits(PADDED.answer(problem), JaxGrad(padded=False).answer(problem))
 
 
