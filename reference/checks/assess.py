@@ -1,0 +1,294 @@
+"""Compares what a backward claims with the certified gradient, entry by entry.
+
+The claims were computed twice: with the author's floats, and (where the code runs on them) with
+numbers of 60 digits. A formula is right when the second agrees; what rounding does to the first
+is a remark of its own, so that no tolerance hides a wrong formula or accuses a right one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.balls import values
+from reference.checks.experiment import Outcome
+from reference.checks.matching import matched, same_shape
+from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
+from reference.checks.routine import Path
+
+Array = npt.NDArray[np.float64]
+
+DIGITS = 1e-9
+"""A formula's constants have at least nine digits (√(2/π) = 0.7978845608), and no mistake that
+people make comes nearer: the smallest one of the catalogue changes a tensor by 1e-5."""
+
+FLOAT_DIGITS = 1e-7
+"""For code that runs on floats alone, on numbers near 1: its rounding stays far below."""
+
+
+@dataclass
+class Row:
+    """One claim held to the truth."""
+
+    claim: Path
+    leaf: Path
+    got: Array
+    truth: Truth
+    factor: float | None
+    """The c with claim = c · truth; None where there is none."""
+    right: bool
+    same: float
+    jacobian: bool = False
+
+
+@dataclass
+class Assessment:
+    """All claims of one problem under one objective."""
+
+    objective: Objective
+    rows: list[Row]
+    middle: list[Row] = field(default_factory=list)
+    unmatched: list[Path] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)
+    """Inputs of which no gradient came back."""
+    scale: float = 1.0
+    """What all claims are multiplied with: a loss that nobody wrote may be a mean or a sum."""
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def all_right(self) -> bool:
+        """Whether every claim is right, and there is one."""
+        return bool(self.rows) and all(r.right for r in self.rows)
+
+    @property
+    def rank(self) -> tuple[float, float, float, float]:
+        """How well it fits: more claims right, its own loss before a guessed one."""
+        right = sum(r.right for r in self.rows)
+        inner = sum(r.right for r in self.middle) / (len(self.middle) or 1)
+        total = len(self.rows) or 1
+        near = sum(_cosine(r) for r in self.rows) / total
+        return (right / total - (0 if self.rows else 1), len(self.rows), inner + near,
+                float(self.objective.written) - 0.1 * bool(self.remarks))  # fmt: skip
+
+
+def _cosine(row: Row) -> float:
+    """Return how nearly a claim points along the truth, whatever its length."""
+    a, b = row.got.ravel(), row.truth.value.ravel()
+    if a.shape != b.shape or not np.isfinite(a).all():
+        return 0.0
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return abs(float(a @ b)) / norms if norms else float(not a.any() and not b.any())
+
+
+def assess(objective: Objective, outcome: Outcome, scale: float | None = None) -> Assessment | None:
+    """Hold an outcome's claims to the truth under an objective; None where it has no value.
+
+    scale: the factor that earlier problems settled on, for a loss that is not written.
+    """
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
+    inner = {p: outcome.values[p] for _, p in middle if np.shape(outcome.values[p]) or True}
+    inner = {p: v for p, v in inner.items() if _tracked(v)}
+    found = truths(objective, outcome, wanted | inner)
+    if found is None:
+        return None
+    rows = [_row(c, p, outcome, found[p], objective) for c, p in pairs]
+    inner_rows = [_row(c, p, outcome, found[p], objective) for c, p in middle if p in found]
+    kept_leaves = {leaf for _, leaf in pairs}
+    missing = [p for p in outcome.inputs if p not in kept_leaves and _asked_for(p, outcome)]
+    result = Assessment(objective, rows, inner_rows, left, missing)
+    _settle(result, objective, outcome, scale)
+    return result
+
+
+def _tracked(value: Any) -> bool:
+    from reference.balls import is_tracked
+
+    return is_tracked(value)
+
+
+def _asked_for(path: Path, outcome: Outcome) -> bool:
+    from reference.checks.vocabulary import RATES, TARGET_NAMES
+
+    return path[-1].lower() not in TARGET_NAMES and path[-1].lower() not in RATES
+
+
+def _row(claim: Path, leaf: Path, outcome: Outcome, truth: Truth, objective: Objective) -> Row:
+    raw = outcome.claims[claim]
+    got = np.asarray(values(raw), dtype=float)
+    same = same_shape(got, truth.value)
+    if same == 0 or (got.ndim == 2 and got.shape[0] == got.shape[1] and objective.kind == "sum"):
+        turned = _as_jacobian(got, leaf, outcome, objective)
+        if turned is not None:
+            return turned_row(claim, leaf, got, turned)
+    if same == 0:
+        return Row(claim, leaf, got, truth, None, False, same)
+    if same < 1:
+        got = got.reshape(truth.value.shape)
+    factor = _factor(got, truth)
+    right = factor is not None and factor == 1.0
+    if objective.kind == "sum" and not _elementwise(objective, outcome, leaf):
+        right, factor = False, None
+    return Row(claim, leaf, got, truth, factor, right, same)
+
+
+def turned_row(claim: Path, leaf: Path, got: Array, truth: Truth) -> Row:
+    """Return the row of a Jacobian."""
+    factor = _factor(got, truth)
+    return Row(claim, leaf, got, truth, factor, factor == 1.0, 1.0, jacobian=True)
+
+
+def _elementwise(objective: Objective, outcome: Outcome, leaf: Path) -> bool:
+    value = outcome.outputs.get(objective.output)
+    if np.size(value) <= 1 or np.shape(value) != np.shape(outcome.inputs[leaf]):
+        return True
+    return is_elementwise(outcome, objective.output, leaf)
+
+
+def _as_jacobian(got: Array, leaf: Path, outcome: Outcome, objective: Objective) -> Truth | None:
+    """Return the Jacobian that a claim of this shape would be: (n, n), or (N, n, n) by samples."""
+    if objective.kind not in ("sum", "loss"):
+        return None
+    x, y = outcome.inputs[leaf], outcome.outputs.get(objective.output)
+    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray) or x.size > 40:
+        return None
+    full = jacobian(y, x)
+    flat = Truth(*(np.asarray(v).reshape(y.size, x.size) for v in full))
+    if got.shape == (y.size, x.size) and 1 in (x.ndim, *x.shape):
+        return flat
+    if got.shape == (*y.shape, *x.shape):
+        return full
+    if x.ndim == 2 and y.shape[0] == x.shape[0] and got.shape == (*y.shape, x.shape[1]):
+        rows = range(x.shape[0])
+        return Truth(*(np.stack([np.asarray(v)[i, :, i, :] for i in rows]) for v in full))
+    return None
+
+
+def close(got: Array, truth: Truth, factor: float = 1.0, digits: float = DIGITS) -> Array:
+    """Return where a claim is factor · truth, to `digits` of the natural unit of its rounding."""
+    unit = truth.scale + 1e-6 * float(np.max(truth.scale, initial=0.0))
+    with np.errstate(invalid="ignore"):
+        inside = np.abs(got - factor * truth.value) <= digits * abs(factor) * unit + truth.radius
+    return np.asarray(inside & np.isfinite(got))
+
+
+def _factor(got: Array, truth: Truth) -> float | None:
+    """Return the c with got = c · truth in every entry; 1 wherever that is so."""
+    if close(got, truth).all():
+        return 1.0
+    if got.size < 2 and not np.shape(truth.value):
+        value = float(truth.value)
+        return float(got) / value if value and np.isfinite(float(got)) else None
+    norm = float(np.sum(truth.value * truth.value))
+    if not norm or not np.isfinite(got).all():
+        return None
+    c = float(np.sum(got * truth.value)) / norm
+    return c if c and close(got, truth, c).all() else None
+
+
+# -- a loss that nobody wrote may be a mean or a sum ----------------------------------------------
+
+
+def nice_factors(outcome: Outcome, objective: Objective) -> dict[str, float]:
+    """Return the factors that a loss may carry without being another one, by how they are written."""
+    sizes = {f"1/{n}": 1.0 / n for n in _counts(outcome)}
+    plain = {"1": 1.0, "2": 2.0, "1/2": 0.5}
+    found = {a if b == "1" else (b if a == "1" else f"{a}·{b}"): x * y
+             for a, x in plain.items() for b, y in {"1": 1.0, **sizes}.items()}  # fmt: skip
+    if outcome.rate is not None:
+        found |= {f"rate·{k}": v * outcome.rate for k, v in list(found.items())}
+    return found | {f"−{k}": -v for k, v in found.items()}
+
+
+def _counts(outcome: Outcome) -> list[int]:
+    shapes = [np.shape(v) for v in (*outcome.inputs.values(), *outcome.others.values())]
+    outs = [np.shape(v) for v in outcome.outputs.values()]
+    found = {n for s in shapes + outs for n in s} | {int(np.prod(s, dtype=int)) for s in shapes + outs}
+    return sorted(n for n in found if n > 1)
+
+
+def _settle(
+    result: Assessment, objective: Objective, outcome: Outcome, scale: float | None
+) -> None:
+    """Decide which common factor is right: 1, or a free one for a loss that is not written."""
+    rows = result.rows
+    if not rows:
+        return
+    if objective.kind == "implicit" or (objective.kind == "sum" and outcome.rate):
+        allowed = sorted(set(nice_factors(outcome, objective).values()), key=lambda f: (f < 0, abs(f - 1)))
+        result.scale = _common(rows, allowed)
+        for row in [*rows, *result.middle]:
+            row.right = row.factor is not None and _near(row.factor, result.scale)
+        return
+    if any(c[0] == "step" for c in (r.claim for r in rows)) and outcome.rate is None:
+        _free_step(rows)
+    _mean_in_the_layer(result, outcome)
+
+
+def _common(rows: list[Row], allowed: list[float]) -> float:
+    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in rows) for f in allowed}
+    best = max(counts.values(), default=0)
+    return next((f for f, n in counts.items() if n == best and n), 1.0)
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= 1e-9 * abs(other)
+
+
+def _free_step(rows: list[Row]) -> None:
+    """The rate of a step is not known: all steps may carry one factor."""
+    steps = [r for r in rows if r.claim[0] == "step" and r.factor is not None]
+    if len(steps) > 1 and all(_near(r.factor or 0, steps[0].factor or 0) for r in steps):
+        if (steps[0].factor or 0) > 0:
+            for row in steps:
+                row.right = True
+
+
+def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
+    """1/N that stands in dW and db, so that the cotangent is of single losses (a way of writing)."""
+    if result.objective.kind != "cotangents":
+        return
+    weights = [r for r in result.rows if _is_parameter(r.leaf)]
+    data = [r for r in result.rows if r not in weights]
+    if len(weights) < 2 or any(not r.right for r in data):
+        return
+    factors = {r.factor for r in weights}
+    first = weights[0].factor
+    if first is None or any(f is None or not _near(f, first) for f in factors):
+        return
+    samples = {np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)}
+    if any(_near(first, 1.0 / n) for n in samples if n > 1):
+        for row in weights:
+            row.right = True
+        result.remarks.append(
+            "its gradients of the weights hold 1/N: the mean is taken in the layer, so the "
+            "incoming gradient has to be that of single losses"
+        )
+
+
+def result_outputs(outcome: Outcome) -> list[tuple[Any, Any]]:
+    """Return the outputs that have a cotangent."""
+    return outcome.cotangents
+
+
+def _is_parameter(path: Path) -> bool:
+    from reference.checks.vocabulary import BIASES, WEIGHTS
+
+    name = next((p for p in reversed(path) if not p.isdigit()), path[-1])
+    return path[0] == "self" or bool(WEIGHTS.match(name) or BIASES.match(name))
+
+
+def wrong_entry(row: Row, scale: float = 1.0) -> tuple[int, ...]:
+    """Return the entry that is furthest off."""
+    if row.got.shape != row.truth.value.shape:
+        return ()
+    off = np.abs(row.got - scale * row.truth.value)
+    off = np.where(np.isfinite(off), off, np.inf)
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+
+
+def rows_by_leaf(result: Assessment) -> Mapping[Path, Row]:
+    """Return the rows by what they are the gradient of."""
+    return {r.leaf: r for r in result.rows}

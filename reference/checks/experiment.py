@@ -1,0 +1,498 @@
+"""Runs one reading of a target on one problem: with plain floats, or with numbers on the tape.
+
+A reading says what each argument is given; running it yields what the forward made of the
+inputs (all named values), what the backward claims, and where each claim came from.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from reference.balls import Session, lift, numpy_on_balls, values
+from reference.checks import instances
+from reference.checks.inputs import Layout, Mode, sizes_for
+from reference.checks.inventory import Unit
+from reference.checks.vocabulary import TARGET_NAMES
+from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
+
+
+class Unreadable(Exception):
+    """A reading does not fit: an argument has nothing to be given, a shape does not match."""
+
+
+class ForwardFailed(Exception):
+    """The forward raised: with these arguments it does not run."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is called, and what each argument gets."""
+
+    unit: Unit
+    forward: Routine | None
+    """None where the backward computes its forward itself."""
+    mode: Mode
+    layout: Layout
+    binding: tuple[tuple[str, str], ...]
+    """The backward's arguments and their sources: ("dout", "cotangent"), ("cache", "rest") …"""
+    constructor: Routine | None = None
+    modules: tuple[ModuleType, ...] = field(default=(), repr=False)
+
+    @property
+    def first(self) -> Routine:
+        """What the drawn inputs go to."""
+        return self.forward or self.unit.backward
+
+    def bound(self, **sources: str) -> "Reading":
+        """Return it with other sources for some arguments."""
+        return replace(self, binding=tuple({**dict(self.binding), **sources}.items()))
+
+
+@dataclass
+class Outcome:
+    """What one run made: inputs, named values, outputs, cotangents, claims."""
+
+    sizes: dict[str, int]
+    inputs: dict[Path, Any] = field(default_factory=dict)
+    """Every float array that went in, by path: arguments, and the object's parameters."""
+    others: dict[Path, Any] = field(default_factory=dict)
+    """What else went in: targets, labels, masks, numbers."""
+    values: dict[Path, Any] = field(default_factory=dict)
+    """The forward's named values: its local variables and what it returned."""
+    outputs: dict[Path, Any] = field(default_factory=dict)
+    cotangents: list[tuple[Any, Any]] = field(default_factory=list)
+    """(output, cotangent): what the backward was told of what comes after."""
+    claims: dict[Path, Any] = field(default_factory=dict)
+    middle: dict[Path, Any] = field(default_factory=dict)
+    """The backward's local variables."""
+    kept: dict[Path, Any] = field(default_factory=dict)
+    """What the object held after its backward."""
+    mutated: list[str] = field(default_factory=list)
+    printed: str = ""
+    rate: float | None = None
+    told_targets: bool = False
+    """Whether the backward was given targets that the forward does not know."""
+    paired: bool = False
+    """Whether a forward ran before the backward."""
+
+
+_TARGET_KINDS = ("onehot", "label", "binary", "mask")
+_FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
+
+
+def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
+            override: Mapping[str, Any] | None = None) -> Outcome:  # fmt: skip
+    """Run a reading on one problem; with a session, on numbers that carry their derivative.
+
+    override: values for arguments by name, in place of the drawn ones.
+    Returns the outcome; raises what the target raises, or Unreadable.
+    """
+    rng = np.random.default_rng([seed, index])
+    sizes = sizes_for(seed, index, reading.mode.style)
+    drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
+    drawn |= override or {}
+    outcome = Outcome(sizes)
+    keep = _Keeper(outcome, reading, session is not None)
+    with _quiet(), _on_tape(reading, session, seed + index):
+        try:
+            instance = _build(reading, drawn, rng, keep)
+        except Exception as error:
+            raise ForwardFailed(str(error)) from error
+        arguments = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")}, keep)
+        if reading.forward is None:
+            _run_alone(reading, arguments, instance, outcome, session)
+        else:
+            _run_pair(reading, arguments, instance, outcome, rng, session)
+    return outcome
+
+
+class _Keeper:
+    """Registers what goes in; on the tape it is lifted first."""
+
+    def __init__(self, outcome: Outcome, reading: Reading, tape: bool) -> None:
+        self.outcome, self.reading, self.tape = outcome, reading, tape
+
+    def put(self, path: Path, value: Any, kind: str) -> Any:
+        """Return a value as it is given to the target, registered under its path."""
+        if kind == "list":
+            return [self.put((*path, str(i)), v, "normal") for i, v in enumerate(value)]
+        if kind not in _FLOATS or not is_numeric(value):
+            if is_numeric(value) or isinstance(value, np.ndarray):
+                self.outcome.others[path] = value
+            return value
+        given = lift(value) if self.tape else value
+        self.outcome.inputs[path] = given
+        return given
+
+
+def _assembled(drawn: dict[str, Any], keep: _Keeper) -> dict[str, Any]:
+    """Put the drawn parts of dicts and lists together: parameters[W1], weights[0]."""
+    layout = keep.reading.layout
+    made: dict[str, Any] = {}
+    for name, value in drawn.items():
+        if layout[name].kind == "dict":
+            made[name] = {}
+        elif layout[name].kind == "listed":
+            made[name] = []
+        elif "[" not in name:
+            made[name] = keep.put((name,), value, layout[name].kind)
+    for name, value in drawn.items():
+        if "[" in name:
+            head, key = name[:-1].split("[", 1)
+            given = keep.put((head, key), value, layout[name].kind)
+            if isinstance(made[head], list):
+                made[head].append(given)
+            else:
+                made[head][key] = given
+    return made
+
+
+def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, keep: _Keeper) -> Any:
+    """Return the instance with fresh parameters, or None for a plain function."""
+    unit, maker = reading.unit, reading.constructor
+    if unit.owner is None or not (reading.first.bound or unit.backward.bound):
+        return None
+    arguments = {k[5:]: v for k, v in drawn.items() if k.startswith("init.")}
+    layout = {k[5:]: s for k, s in reading.layout.items() if k.startswith("init.")}
+    inner = _Keeper(keep.outcome, replace(reading, layout=layout), keep.tape)
+    made = _assembled(arguments, _Keeper(Outcome({}), inner.reading, False))
+    if maker is None:
+        instance = unit.owner()
+    else:
+        instance = unit.owner(**{k: v for k, v in made.items() if k in maker.arguments})
+    module = unit.owner.__module__
+    fresh = instances.randomise(instance, module, rng)
+    if not fresh and reading.forward is not None and _is_lazy(instance):
+        with contextlib.suppress(Exception):
+            first = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")},
+                               _Keeper(Outcome({}), reading, False))  # fmt: skip
+            call(reading.forward, _only(reading.forward, first), instance)
+            fresh = instances.randomise(instance, module, rng, lazily=True)
+    given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
+    instances.set_parameters(instance, module, given)
+    return instance
+
+
+def _is_lazy(instance: Any) -> bool:
+    """Whether a weight is still None: made at the first input."""
+    return any(v is None for v in vars(instance).values()) if hasattr(instance, "__dict__") else False
+
+
+def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in given.items() if k in routine.arguments}
+
+
+def _run_alone(
+    reading: Reading, arguments: dict[str, Any], instance: Any, outcome: Outcome,
+    session: Session | None,
+) -> None:  # fmt: skip
+    back = reading.unit.backward
+    before = _inputs_copied(outcome)
+    at_start = _kept(reading, instance)
+    trace = call(back, _only(back, arguments), instance)
+    outcome.values = _named(trace, back)
+    outcome.outputs = leaves_of(trace.value, back.returned)
+    outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
+    outcome.rate = _rate(reading, arguments, instance)
+    _collect(reading, trace, instance, at_start, outcome)
+    _note_mutation(outcome, before)
+
+
+def _run_pair(
+    reading: Reading, arguments: dict[str, Any], instance: Any, outcome: Outcome,
+    rng: np.random.Generator, session: Session | None,
+) -> None:  # fmt: skip
+    forward, back = reading.forward, reading.unit.backward
+    assert forward is not None
+    try:
+        trace = call(forward, _only(forward, arguments), instance)
+    except Exception as error:
+        raise ForwardFailed(str(error)) from error
+    first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
+    if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
+        raise ForwardFailed("its output is empty")
+    outcome.values = _named(trace, forward)
+    outcome.outputs = leaves_of(trace.value, forward.returned)
+    kept = _kept(reading, instance)
+    if trace.value is None:
+        trace.value = _kept_output(kept, outcome)
+    for path, value in kept.items():
+        if len(path) == 1:
+            outcome.values.setdefault(path, value)
+    given = {
+        name: _source(source, name, reading, arguments, trace, outcome, rng)
+        for name, source in reading.binding
+    }
+    outcome.paired = True
+    outcome.told_targets = any(s.startswith("extra") and n.lower() in TARGET_NAMES
+                               for n, s in reading.binding)  # fmt: skip
+    before = _inputs_copied(outcome)
+    cotangents = [(np.array(c, copy=True)) for _, c in outcome.cotangents]
+    with session.paused() if session is not None else contextlib.nullcontext():
+        back_trace = call(back, given, instance)
+    outcome.middle = {p: v for p, v in _named(back_trace, back).items() if is_numeric(v)}
+    outcome.rate = _rate(reading, {**arguments, **given}, instance)
+    _collect(reading, back_trace, instance, kept, outcome)
+    _note_mutation(outcome, before)
+    for (_, now), then in zip(outcome.cotangents, cotangents, strict=True):
+        if isinstance(now, np.ndarray) and not _same(now, then):
+            outcome.mutated.append("the incoming gradient")
+
+
+_OUTPUTS = ("output", "outputs", "out", "y", "a", "activation", "result", "activations", "z")
+
+
+def _kept_output(kept: Mapping[Path, Any], outcome: Outcome) -> Any:
+    """Return what a forward without a return keeps as its output: self.output."""
+    names = {p[-1].lower().lstrip("_"): p for p in kept if len(p) == 1}
+    for name in _OUTPUTS:
+        if name in names:
+            outcome.outputs = {names[name]: kept[names[name]]}
+            return kept[names[name]]
+    raise Unreadable("forward returns nothing and keeps no output")
+
+
+def _named(trace: Trace, routine: Routine) -> dict[Path, Any]:
+    found = leaves_of(trace.value, routine.returned)
+    for name, value in trace.variables.items():
+        if is_numeric(value):
+            found.setdefault((name,), value)
+        elif isinstance(value, dict | list | tuple):
+            for path, part in leaves_of(value, None, (name,)).items():
+                found.setdefault(path, part)
+    return found
+
+
+def _kept(reading: Reading, instance: Any) -> dict[Path, Any]:
+    if instance is None or reading.unit.owner is None:
+        return {}
+    return instances.kept_arrays(instance, reading.unit.owner.__module__)
+
+
+# -- what the backward's arguments get ---------------------------------------------------------
+
+
+def _source(
+    source: str, name: str, reading: Reading, arguments: dict[str, Any], trace: Trace,
+    outcome: Outcome, rng: np.random.Generator,
+) -> Any:  # fmt: skip
+    kind, _, which = source.partition(":")
+    match kind:
+        case "input":
+            return arguments[which]
+        case "variable":
+            if which in trace.variables:
+                return trace.variables[which]
+            found = {p: v for p, v in outcome.values.items() if p[-1] == which or p[0] == which}
+            if not found:
+                raise Unreadable(f"{name}: forward has no {which}")
+            return next(iter(found.values()))
+        case "output":
+            return _part(trace.value, which)
+        case "rest":
+            rest = trace.value[1:] if isinstance(trace.value, tuple | list) else ()
+            if not rest:
+                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+            return rest[0] if len(rest) == 1 else tuple(rest)
+        case "all":
+            return trace.value
+        case "cotangent":
+            return _cotangent(which, trace, outcome, rng)
+        case "extra":
+            return arguments[which or name]
+        case "one":
+            scalar = _part(trace.value, which)
+            outcome.cotangents.append((scalar, np.asarray(1.0)))
+            return 1.0
+    raise Unreadable(f"{name}: {source}")
+
+
+def _part(value: Any, which: str) -> Any:
+    """Return an output: the whole, or one of several by number, name or the last of them."""
+    if which == "":
+        return value[0] if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return value[which] if which in value else list(value.values())[int(which)]
+    if isinstance(value, tuple | list):
+        return value[int(which)]
+    raise Unreadable(f"the output has no part {which}")
+
+
+def _cotangent(which: str, trace: Trace, outcome: Outcome, rng: np.random.Generator) -> Any:
+    """Draw a cotangent for an output: of its shape, or one for each member of a list.
+
+    which: "" the output, a number, a name, "last:…" its last column, "each:K" the K-th of
+    what is kept for each step.
+    """
+    if which.startswith("each:"):
+        steps = trace.value if isinstance(trace.value, list) else trace.value[1]
+        parts = [s[int(which[5:])] for s in steps]
+        return _each(parts, outcome, rng)
+    if which.startswith("last"):
+        value = _part(trace.value, which[5:])
+        array = np.asarray(value, dtype=object) if not isinstance(value, np.ndarray) else value
+        if array.ndim < 2:
+            raise Unreadable("the output has no last column")
+        return _drawn(array[..., -1] if which.startswith("last:") else array[-1], outcome, rng)
+    if which and not which.lstrip("-").isdigit():
+        found = {p: v for p, v in outcome.values.items() if p[-1] == which}
+        if not found:
+            raise Unreadable(f"forward has no {which}")
+        return _drawn(next(iter(found.values())), outcome, rng)
+    value = _part(trace.value, which)
+    if isinstance(value, list | tuple) and value and all(is_numeric(v) for v in value):
+        if isinstance(value, list) and not all(np.ndim(v) == 0 for v in value):
+            return _each(value, outcome, rng)
+    return _drawn(value, outcome, rng)
+
+
+def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
+    return [_drawn(p, outcome, rng) for p in parts]
+
+
+def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator) -> Any:
+    if not is_numeric(value):
+        raise Unreadable("the output is no array")
+    shape = np.shape(value) if isinstance(value, np.ndarray) else ()
+    cotangent = rng.standard_normal(shape)
+    given = cotangent if shape else float(cotangent)
+    outcome.cotangents.append((value, given))
+    return given.copy() if isinstance(given, np.ndarray) else given
+
+
+def _rate(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> float | None:
+    from reference.checks.vocabulary import RATES
+
+    for name, value in arguments.items():
+        if name.lower() in RATES and isinstance(value, int | float):
+            return float(value)
+    default = next((p.default for p in reading.unit.backward.parameters
+                    if p.name.lower() in RATES and isinstance(p.default, int | float)), None)  # fmt: skip
+    if default is not None:
+        return float(default)
+    for name, value in (vars(instance) if hasattr(instance, "__dict__") else {}).items():
+        if name.lower().lstrip("_") in {*RATES, "alpha"} and isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+# -- what came back ----------------------------------------------------------------------------
+
+
+def _collect(
+    reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
+) -> None:
+    back = reading.unit.backward
+    claims = leaves_of(trace.value, back.returned)
+    if instance is not None and trace.value is not instance:
+        after = _kept(reading, instance)
+        outcome.kept = after
+        for path, value in after.items():
+            changed = path not in before or not _same(value, before[path])
+            if changed and _looks_kept(path):
+                claims[("self", *path)] = value
+        outcome.claims = claims
+        _steps_taken(reading, outcome, after)
+        return
+    outcome.claims = claims
+
+
+def _looks_kept(path: Path) -> bool:
+    from reference.checks.vocabulary import gradient_of, plain
+
+    containers = ("grads", "grad", "gradients", "gradient", "g", "delta", "deltas")
+    return any(gradient_of(p) or plain(p) in containers for p in path)
+
+
+def _steps_taken(reading: Reading, outcome: Outcome, after: Mapping[Path, Any]) -> None:
+    """Where the backward moved the weights itself, the step it took is its claim."""
+    given = {p for p, _ in _claimed_parameters(outcome)}
+    for path, then in list(outcome.inputs.items()):
+        if path[0] != "self" or path[1:] not in after or path in given:
+            continue
+        now = after[path[1:]]
+        was = outcome.others.get(("before", *path), then)
+        if is_numeric(now) and np.shape(now) == np.shape(was) and not _same(now, was):
+            rate = outcome.rate or 1.0
+            outcome.claims[("step", *path)] = (was - now) * (1 / rate)
+
+
+def _claimed_parameters(outcome: Outcome) -> Iterator[tuple[Path, Path]]:
+    from reference.checks.matching import matched
+
+    yield from ((leaf, claim) for claim, leaf in matched(outcome.claims, outcome.inputs, {})[0])
+
+
+def _inputs_copied(outcome: Outcome) -> dict[Path, Any]:
+    """Copy what went in, so that what is written into shows; steps are taken from it."""
+    copies = {k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
+              for k, v in {**outcome.inputs, **outcome.others}.items() if k[0] != "before"}  # fmt: skip
+    for path in outcome.inputs:
+        if path[0] == "self":
+            outcome.others[("before", *path)] = _view_like(outcome.inputs[path], copies[path])
+    return copies
+
+
+def _view_like(original: Any, copied: Any) -> Any:
+    return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
+
+
+def _note_mutation(outcome: Outcome, before: Mapping[Path, Any]) -> None:
+    for path, then in before.items():
+        now = outcome.inputs.get(path, outcome.others.get(path))
+        if isinstance(now, np.ndarray) and not _same(now, then):
+            if path[0] != "self":
+                outcome.mutated.append(path[-1])
+            # What is judged is what went in.
+            if path in outcome.inputs:
+                outcome.inputs[path] = _view_like(now, then)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return not isinstance(one, np.ndarray)
+    if np.shape(one) != np.shape(other):
+        return False
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return all(a is b or (not hasattr(a, "parents") and not hasattr(b, "parents") and a == b)
+                   for a, b in zip(one.flat, np.asarray(other).flat, strict=True))  # fmt: skip
+    if type(one).__name__ == "Number" or type(other).__name__ == "Number":
+        return one is other
+    return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))
+
+
+# -- surroundings ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[None]:
+    import random
+
+    random.seed(seed)
+    state = np.random.get_state()
+    np.random.seed(seed % 2**32)
+    try:
+        if session is None:
+            yield
+        else:
+            with numpy_on_balls(reading.modules, seed=seed):
+                yield
+    finally:
+        np.random.set_state(state)
+
+
+def floats(outcome_values: Mapping[Path, Any]) -> dict[Path, Any]:
+    """Return the plain values of tracked or plain arrays."""
+    return {k: values(v) for k, v in outcome_values.items()}

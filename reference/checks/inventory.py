@@ -1,0 +1,293 @@
+"""Lists what a file holds that computes or looks like a gradient, with what it may belong to."""
+
+import ast
+import inspect
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reference.checks import vocabulary as words
+from reference.checks.routine import NameTree, Routine, routine_of
+from reference.checks.source import Target
+
+Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
+
+
+@dataclass
+class Unit:
+    """One thing to be checked: a backward, and the forwards it may belong to."""
+
+    name: str
+    kind: Kind
+    backward: Routine
+    partners: list[Routine] = field(default_factory=list)
+    """Forwards to try, the likely ones first."""
+    alone: bool = False
+    """Whether it may compute its forward itself: a loss with its gradients, a whole backprop."""
+    owner: type | None = None
+    expected: bool = True
+    """Whether it is said when it stays unchecked."""
+    thing: Any = field(default=None, repr=False)
+    """The object itself, where it is no plain function."""
+
+
+def units_of(target: Target) -> list[Unit]:
+    """Return everything in a target that is, or looks like, a gradient."""
+    names = target.names
+    own = {k: v for k, v in names.items() if _is_own(k, v, target)}
+    functions = {k: v for k, v in own.items() if _is_function(v)}
+    classes = {k: v for k, v in own.items() if inspect.isclass(v) and v.__name__ == k}
+    found: list[Unit] = []
+    taken: set[int] = set()
+    for name, thing in own.items():
+        if type(thing).__name__ == "custom_vjp":
+            found.append(_framework_unit(name, "jax", thing, target))
+            taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
+    found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
+    for name, cls in classes.items():
+        found += _class_units(name, cls, target)
+    if target.wanted is not None:
+        found = [u for u in found if target.wanted in (u.name.split(".")[0], u.backward.short,
+                                                       *(p.short for p in u.partners))]  # fmt: skip
+    return found
+
+
+def _is_own(name: str, thing: Any, target: Target) -> bool:
+    home = getattr(thing, "__module__", None)
+    if target.module.__name__ == "objects_at_hand":
+        return not isinstance(thing, str | int | float)
+    return home == target.module.__name__ or type(thing).__name__ == "custom_vjp"
+
+
+def _is_function(thing: Any) -> bool:
+    return isinstance(thing, types.FunctionType) or (
+        callable(thing)
+        and hasattr(thing, "__wrapped__")
+        and not inspect.isclass(thing)
+        and type(thing).__name__ != "custom_vjp"
+    )
+
+
+def _framework_unit(name: str, kind: Kind, thing: Any, target: Target) -> Unit:
+    routine = routine_of(name, thing, target) or Routine(name, thing)
+    return Unit(name, kind, routine, thing=thing)
+
+
+# -- functions ---------------------------------------------------------------------------------
+
+
+def _function_units(functions: dict[str, Callable[..., Any]], target: Target) -> list[Unit]:
+    routines = {k: r for k, f in functions.items() if (r := routine_of(k, f, target))}
+    return _units(routines, None)
+
+
+def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
+    known = frozenset(words.plain(r.short) for r in routines.values())
+    gradients = {
+        k: r for k, r in routines.items()
+        if words.names_a_gradient(r.short, frozenset(x.short for x in routines.values()))
+        and _takes_something(r, owner)
+    }  # fmt: skip
+    forwards = [r for k, r in routines.items() if k not in gradients]
+    found = []
+    for routine in gradients.values():
+        partners = _partners(routine, forwards, known)
+        alone = bool(_gradient_names(routine.returned)) or _has_target(routine) or not partners
+        alone = alone or _updates(routine)
+        expected = words.strongly_a_gradient(routine.short) or bool(_gradient_names(routine.returned))
+        expected = expected and not _is_optimiser(routine)
+        if routine.required or owner is not None or partners:
+            kind: Kind = "method" if owner is not None else "pair"
+            found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected))
+    for routine in forwards:
+        if _is_optimiser(routine) or routine.short.startswith("__"):
+            continue
+        named = _gradient_names(routine.returned)
+        by_branch = next((p for p in routine.arguments if _is_switch(p)), None)
+        if by_branch is not None:
+            found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
+        elif named or (_updates(routine) and owner is not None and _has_target(routine)):
+            found.append(Unit(routine.name, "alone", routine, [], True, owner, bool(named)))
+    return found
+
+
+def _takes_something(routine: Routine, owner: type | None) -> bool:
+    return bool(routine.arguments) or owner is not None
+
+
+def _is_switch(name: str) -> bool:
+    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
+    return words.plain(name) in ("deriv", "derivative", "derivate", "prime", "grad", "backward",
+                                 "derive", "isderivative", "der", "gradient", "diff",
+                                 "isderiv", "usederivative")  # fmt: skip
+
+
+def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
+    """Return the forwards that a gradient may belong to: of its stem, of its arguments, the only one."""
+    stem = words.stem_of(routine.short)
+    same = [f for f in forwards if words.stem_of(f.short) == stem and stem]
+    bare = words.plain(routine.short)
+    same += [f for f in forwards if f not in same and (
+        bare in ("d" + words.plain(f.short), words.plain(f.short) + "prime",
+                 words.plain(f.short) + "d", "df" if words.plain(f.short) == "f" else "")
+        )]  # fmt: skip
+    if same:
+        return sorted(same, key=lambda f: _distance(f, routine))
+    close = [f for f in forwards if stem and set(words.stem_of(f.short)) & set(stem)]
+    arguments = [f for f in forwards if f.arguments and f.required == routine.required]
+    generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
+    ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
+    ordered.sort(key=lambda f: (f not in arguments, -_overlap(f, routine)))
+    related = [f for f in ordered if f in arguments or _overlap(f, routine)]
+    return (related or ordered)[:4]
+
+
+def _overlap(forward: Routine, backward: Routine) -> int:
+    """Count what a backward takes that a forward takes, keeps or returns under the same name."""
+    code = getattr(forward.function, "__code__", None)
+    made = {*forward.arguments, *(code.co_varnames if code else ()), *_flat(forward.returned)}
+    return len({words.plain(m) for m in made} & {words.plain(a) for a in backward.arguments})
+
+
+def _flat(tree: NameTree) -> list[str]:
+    if isinstance(tree, str):
+        return [tree]
+    parts = tree if isinstance(tree, tuple) else (tree.values() if isinstance(tree, dict) else ())
+    return [n for t in parts for n in _flat(t)]
+
+
+def _is_forward(name: str) -> bool:
+    return any(w in ("forward", "feedforward", "fwd", "call", "fprop", "predict")
+               for w in words.words(name))  # fmt: skip
+
+
+def _distance(forward: Routine, backward: Routine) -> int:
+    """Sort by how much of the rest of the name is the same: conv_forward_naive before conv_forward_fast."""
+    a, b = set(words.words(forward.short)), set(words.words(backward.short))
+    return len(a ^ b)
+
+
+def _gradient_names(tree: NameTree) -> list[str]:
+    """Return the names in a return statement that are gradients' (not `data`, `delta_t`)."""
+    if isinstance(tree, str):
+        return [tree] if _returned_gradient(tree) else []
+    if isinstance(tree, tuple):
+        found = [n for t in tree for n in _gradient_names(t)]
+        a_loss = any(isinstance(t, str) and t.lower() in ("loss", "cost", "j") for t in tree)
+        # (loss, {"W1": …}): gradients by the names of what they are of
+        return found or [str(k) for t in tree if a_loss and isinstance(t, dict) for k in t]
+    if isinstance(tree, dict):
+        inner = [n for t in tree.values() for n in _gradient_names(t)]
+        return inner + [str(k) for k in tree if words.is_gradient_name(str(k)) and not inner]
+    return []
+
+
+def _returned_gradient(name: str) -> bool:
+    if words.plain(name) in ("grads", "grad", "gradients", "gradient", "dx", "dout", "nabla"):
+        return True
+    return words.is_gradient_name(name)
+
+
+def _has_target(routine: Routine) -> bool:
+    return any(a.lower() in words.TARGET_NAMES for a in routine.required)
+
+
+def _updates(routine: Routine) -> bool:
+    """Whether its source writes a step into the weights: self.W -= lr * dW."""
+    if routine.node is None:
+        return False
+    return any(
+        isinstance(n, ast.AugAssign)
+        and isinstance(n.op, ast.Sub | ast.Add)
+        and isinstance(n.target, ast.Attribute | ast.Subscript)
+        and ast.unparse(n.target).startswith("self.")
+        for n in ast.walk(routine.node)
+    )
+
+
+_OPTIMISER = frozenset("adam sgd rmsprop adagrad optimizer optimiser momentum nesterov update "
+                       "zero clip check numerical numeric approx finite".split())  # fmt: skip
+
+
+def _is_optimiser(routine: Routine) -> bool:
+    """Whether it steps, clips, zeroes or checks gradients, and is none itself."""
+    found = set(words.words(routine.short))
+    if found & _OPTIMISER or {"gradient", "descent"} <= found or {"grad", "descent"} <= found:
+        return True
+    return "gradcheck" in routine.short.lower().replace("_", "")
+
+
+# -- classes -----------------------------------------------------------------------------------
+
+_FORWARDS = (
+    "forward __call__ call forward_prop forward_pass forward_propagation forward_propagate fprop "
+    "feed_forward feedforward predict compute calculate function func fn f activation activate "
+    "apply evaluate value loss cost fire run transform output get_output step".split()
+)
+
+
+def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
+    bases = {b.__module__.split(".")[0] + "." + b.__name__ for b in cls.__mro__}
+    if "torch.Function" in bases and "torch._SingleLevelFunction" in {
+        f"torch.{b.__name__}" for b in cls.__mro__
+    }:
+        return [Unit(name, "torch", Routine(f"{name}.backward", cls.backward), thing=cls)]
+    methods = _methods(cls)
+    routines: dict[str, Routine] = {}
+    for key, value in methods.items():
+        routine = routine_of(f"{name}.{key}", value, target, cls)
+        if routine is not None and not _is_abstract(routine):
+            routines[key] = routine
+    if _is_engine(routines):
+        return [Unit(name, "engine", routines["backward"], owner=cls, thing=cls)]
+    if any(b.__name__ == "Module" and b.__module__.startswith("torch") for b in cls.__mro__):
+        return []
+    plain = {k: r for k, r in routines.items() if not k.startswith("__") or k == "__call__"}
+    found = _units(plain, cls)
+    order = {m: i for i, m in enumerate(_FORWARDS)}
+    for unit in found:
+        unit.kind = "method" if unit.partners else "alone"
+        generic = [r for k, r in plain.items() if k in order and r is not unit.backward]
+        generic.sort(key=lambda r: order[r.short])
+        stem = words.stem_of(unit.backward.short)
+        by_stem = [p for p in unit.partners if stem and words.stem_of(p.short) == stem]
+        if not by_stem:
+            ordered = [*generic, *unit.partners]
+            unit.partners = list({id(p): p for p in ordered}.values())[:4]
+    return found
+
+
+def _methods(cls: type) -> dict[str, Any]:
+    """Return a class's methods, those of its bases in the same code as well."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is object or base.__module__ in ("builtins", "abc", "typing"):
+            continue
+        if base.__module__.split(".")[0] in ("torch", "jax", "numpy", "flax", "sklearn"):
+            continue
+        for key, value in vars(base).items():
+            if isinstance(value, types.FunctionType | staticmethod | classmethod):
+                found[key] = value
+    return found
+
+
+def _is_abstract(routine: Routine) -> bool:
+    """Whether its body says that it is not written: pass, ..., raise NotImplementedError."""
+    node = routine.node
+    if node is None:
+        return False
+    body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return not body or all(
+        isinstance(n, ast.Pass) or (isinstance(n, ast.Raise) and "NotImplemented" in ast.unparse(n))
+        for n in body
+    )
+
+
+def _is_engine(routines: dict[str, Routine]) -> bool:
+    backward = routines.get("backward")
+    return (
+        backward is not None
+        and not backward.required
+        and any(o in routines for o in ("__add__", "__mul__"))
+    )

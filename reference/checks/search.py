@@ -1,0 +1,349 @@
+"""Finds how a target is meant to be read: by trying layouts and bindings until the shapes fit.
+
+A reading counts when the forward runs, the backward runs, and what comes back has the shapes of
+what went in. Among readings that differ the one under which most is right is taken.
+"""
+
+import itertools
+import re
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reference.balls import LeftTheTape, Session, TooManyNodes
+from reference.checks import assess
+from reference.checks.binding import bindings, extras_of
+from reference.checks.experiment import ForwardFailed, Outcome, Reading, Unreadable, perform
+from reference.checks.inputs import Request, Spec, layouts
+from reference.checks.inventory import Unit
+from reference.checks.matching import matched, same_shape
+from reference.checks.objective import Objective, candidates
+from reference.checks.probe import dict_keys, is_listed
+from reference.checks.routine import EMPTY, Routine, is_numeric, routine_of
+from reference.checks.source import Target
+
+MAX_LAYOUTS = 3_000
+MAX_SECONDS = 4.0
+_KEPT = 6  # readings that are judged by the certificate
+
+
+@dataclass
+class Candidate:
+    """A reading that runs, and how well what comes back fits what went in."""
+
+    score: float
+    reading: Reading
+    outcome: Outcome
+
+
+@dataclass
+class Chosen:
+    """The reading and the objective that a unit is judged by."""
+
+    reading: Reading
+    objective: Objective
+    first: "assess.Assessment"
+    other: "assess.Assessment | None" = None
+    """Under a loss that is not written, where all is right, while its own loss has another gradient."""
+
+
+@dataclass
+class Failure:
+    """Why no reading was found."""
+
+    reason: str
+    raised: BaseException | None = None
+    reading: Reading | None = None
+    """The likeliest one, where only the backward failed."""
+    tried: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
+    """Return the reading of a unit under which most is right, or why there is none."""
+    failure = Failure("no arguments were found that it runs with")
+    found: list[Candidate] = []
+    routes: list[Routine | None] = [*unit.partners]
+    if unit.alone:
+        first = not unit.partners or _computes_itself(unit)
+        routes = [None, *routes] if first else [*routes, None]
+    for forward in routes:
+        found += _runnable(unit, forward, target, seed, shapes, failure)
+        if any(c.score >= 1 for c in found) and not (unit.alone and forward is None and unit.partners):
+            break
+    found.sort(key=lambda c: -c.score)
+    chosen: list[Chosen] = []
+    for candidate in found[:_KEPT]:
+        if candidate.score <= 0 and chosen:
+            continue
+        one = _judged(candidate.reading, seed)
+        if one is not None:
+            chosen.append(one)
+            if one.first.all_right and not one.first.remarks:
+                break
+    if not chosen:
+        if found and not failure.errors:
+            failure.reason = "nothing that came back could be compared with a gradient"
+        return failure
+    return max(chosen, key=lambda c: c.first.rank)
+
+
+def _computes_itself(unit: Unit) -> bool:
+    """Whether a backward needs nothing of a forward: its arguments are inputs, targets, weights."""
+    names = set(unit.backward.required)
+    if any(set(p.required) == names for p in unit.partners):
+        return False
+    text = unit.backward.text()
+    calls_forward = bool(re.search(r"forward|predict|feed", text.split("\n", 1)[-1]))
+    if calls_forward:
+        return True
+    for partner in unit.partners:
+        outs = set(re.findall(r"\w+", str(partner.returned)))
+        if names & outs - set(partner.arguments):
+            return False
+    return not any("cache" in n.lower() for n in names)
+
+
+def _judged(reading: Reading, seed: int) -> Chosen | None:
+    """Return the best objective of a reading, on its first problem."""
+    try:
+        with Session() as session:
+            outcome = perform(reading, seed, 0, session)
+            best: tuple[Objective, assess.Assessment] | None = None
+            written: tuple[Objective, assess.Assessment] | None = None
+            for objective in itertools.islice(candidates(outcome), 40):
+                found = assess.assess(objective, outcome)
+                if found is None:
+                    continue
+                if objective.written and (written is None or found.rank > written[1].rank):
+                    written = (objective, found)
+                if best is None or found.rank > best[1].rank:
+                    best = (objective, found)
+                if best[1].all_right:
+                    break
+    except (LeftTheTape, TooManyNodes) as error:
+        if __import__("os").environ.get("DEBUGCHECK"):
+            __import__("traceback").print_exc()
+        return _judged_by_differences(reading, seed, error)
+    except Exception as error:
+        if __import__("os").environ.get("DEBUGCHECK"):
+            __import__("traceback").print_exc()
+        return _judged_by_differences(reading, seed, error)
+    if best is None:
+        return None
+    if written is not None and not best[0].written:
+        if best[1].all_right:
+            return Chosen(reading, written[0], written[1], best[1])
+        return Chosen(reading, written[0], written[1])
+    return Chosen(reading, *best)
+
+
+def _judged_by_differences(reading: Reading, seed: int, error: BaseException | None) -> Chosen | None:
+    from reference.checks import differences
+
+    return differences.judged(reading, seed)
+
+
+# -- readings that run -------------------------------------------------------------------------
+
+
+def _runnable(
+    unit: Unit, forward: Routine | None, target: Target, seed: int, shapes: dict[str, Spec],
+    failure: Failure,
+) -> list[Candidate]:  # fmt: skip
+    found: list[Candidate] = []
+    began, tried = time.monotonic(), 0
+    modules = modules_of(unit, target)
+    for request, constructor in _requests(unit, forward, target, shapes):
+        for mode, layout in itertools.islice(layouts(request), MAX_LAYOUTS):
+            if time.monotonic() - began > MAX_SECONDS or len(found) >= 40:
+                break
+            best = -1.0
+            for binding in _bindings(unit, forward, request):
+                reading = Reading(unit, forward, mode, layout, tuple(binding.items()),
+                                  constructor, modules)  # fmt: skip
+                tried += 1
+                one = _tried(reading, seed, failure)
+                if one is None:
+                    continue
+                if isinstance(one, ForwardFailed):
+                    break
+                found.append(one)
+                best = max(best, one.score)
+            if best >= 1:
+                break
+        if any(c.score >= 1 for c in found):
+            break
+    failure.tried += tried
+    return found
+
+
+def _bindings(unit: Unit, forward: Routine | None, request: Request) -> Iterator[dict[str, str]]:
+    if forward is None:
+        yield {}
+        return
+    if forward is unit.backward:  # one function with a switch
+        switch = next(p.name for p in forward.parameters if _switches(p.name))
+        first = forward.arguments[0]
+        for source in (f"input:{first}", "output:"):
+            others = {a: f"input:{a}" for a in forward.required[1:]}
+            yield {first: source, **others, switch: "extra:__true__"}
+        return
+    yield from bindings(forward, unit.backward, extras_of(forward, unit.backward))
+
+
+def _switches(name: str) -> bool:
+    from reference.checks.inventory import _is_switch
+
+    return _is_switch(name)
+
+
+def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | ForwardFailed | None:
+    try:
+        outcome = perform(reading, seed, 0)
+    except ForwardFailed as error:
+        _note(failure, error.__cause__ or error)
+        return error
+    except Unreadable:
+        return None
+    except Exception as error:
+        if failure.raised is None or isinstance(failure.raised, TypeError):
+            failure.raised, failure.reading = error, reading
+            failure.reason = "its backward raised"
+        return None
+    return Candidate(_fit(outcome), reading, outcome)
+
+
+def _note(failure: Failure, error: BaseException) -> None:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if text not in failure.errors:
+        failure.errors.append(text)
+
+
+def _fit(outcome: Outcome) -> float:
+    """Return how well the claims fit: 1 or more where each has the shape of what it is of."""
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    if not pairs:
+        return 0.2 if middle else -1.0
+    score = 0.0
+    for claim, leaf in pairs:
+        same = same_shape(outcome.claims[claim], outcome.inputs[leaf])
+        score += same if same else (-0.2 if _is_jacobian(outcome, claim, leaf) else -1.0)
+        plain = np.asarray(outcome.claims[claim])
+        if plain.dtype.kind == "f" and not np.isfinite(plain).all():
+            score -= 0.6
+    fit = score / len(pairs)
+    return fit + 0.01 * len(pairs) - 0.02 * len(left) if fit > 0.99 else fit - 0.02 * len(left)
+
+
+def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
+    a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
+    return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
+
+
+def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
+    """Return the modules whose NumPy is replaced: the target's, and those of its own folder."""
+    import sys
+
+    found = [target.module]
+    file = getattr(target.module, "__file__", None) or ""
+    folder = file.rpartition("/")[0]
+    for thing in [unit.owner, *vars(target.module).values()]:
+        home = sys.modules.get(getattr(thing, "__module__", "") or "")
+        if isinstance(thing, types.ModuleType):
+            home = thing
+        where = getattr(home, "__file__", None) or ""
+        mine = folder and where.startswith(folder) and "site-packages" not in where
+        at_hand = target.module.__name__ == "objects_at_hand" and home is not None
+        library = (getattr(home, "__name__", "") or "").split(".")[0] in (
+            "numpy", "reference", "manual_backprop", "builtins", "scipy", "torch", "jax")  # fmt: skip
+        if home is not None and home not in found and (mine or at_hand) and not library:
+            found.append(home)
+    return tuple(found)
+
+
+# -- what is asked for -------------------------------------------------------------------------
+
+
+def _requests(
+    unit: Unit, forward: Routine | None, target: Target, shapes: dict[str, Spec]
+) -> Iterator[tuple[Request, Routine | None]]:
+    """Yield the arguments to find layouts for; dicts and lists are taken apart in several ways."""
+    first = forward or unit.backward
+    text = _text(unit, first, target)
+    constructor = None
+    if unit.owner is not None and (first.bound or unit.backward.bound):
+        constructor = routine_of(f"{unit.owner.__name__}.__init__", unit.owner.__init__, target, unit.owner)
+        if constructor is not None and constructor.function is object.__init__:
+            constructor = None
+    shared = {a for a in unit.backward.arguments if forward not in (None, unit.backward)}
+    names = [p.name for p in first.parameters if _needed(p.name, p.default, first)
+             or (p.name in shared and isinstance(p.default, float))]  # fmt: skip
+    extras = extras_of(forward, unit.backward)
+    fixed = {k: v for k, v in shapes.items() if k in names}
+    if forward is unit.backward and forward is not None:
+        switch = next(p.name for p in forward.parameters if _switches(p.name))
+        names = [n for n in names if n != switch]
+        fixed["__true__"] = Spec("value", value=True)
+        if forward.default(switch) is EMPTY:
+            fixed[switch] = Spec("value", value=False)
+    made = [f"init.{p.name}" for p in constructor.parameters
+            if _needed(p.name, p.default, constructor, True)] if constructor else []  # fmt: skip
+    names = [*made, *names, *extras]
+    for variant in _variants(names, first, unit, text, target):
+        spread = {k: Spec(v[0]) for k, v in variant.items()}
+        inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
+        asked = [n for n in names if n not in variant and n not in fixed] + inner
+        yield Request(asked, text, {**fixed, **spread}), constructor
+    layers = tuple(n for n in made if "layer" in n.lower() or "theta" in n.lower())
+    if layers:
+        yield Request([n for n in names if n not in fixed], text, fixed, arrays=layers), constructor
+
+
+def _needed(name: str, default: Any, routine: Routine, built: bool = False) -> bool:
+    """Whether an argument is drawn: it has no default, or a None that stands for an array."""
+    if default is EMPTY:
+        return True
+    low = name.lower()
+    if default is None and not built:
+        return low in ("b", "bias", "y", "weights", "w", "target", "targets", "labels", "t")
+    return isinstance(default, bool) is False and low in ("reg", "lam", "lambd", "reg_strength")
+
+
+def _variants(
+    names: list[str], first: Routine, unit: Unit, text: str, target: Target
+) -> Iterator[dict[str, tuple[str, list[str]]]]:
+    keys = dict_keys(first, unit, text, names)
+    base = {k: ("dict", v) for k, v in keys.items()}
+    listed = [n for n in names if n not in base and is_listed(n, text)]
+    likely = {n: ("listed", ["0", "1"]) for n in listed}
+    if likely:
+        yield base | likely
+        yield base | {n: ("listed", ["0", "1", "2"]) for n in listed}
+    yield base
+
+
+def _text(unit: Unit, first: Routine, target: Target) -> str:
+    import inspect
+
+    if unit.owner is not None:
+        try:
+            return inspect.getsource(unit.owner)
+        except (OSError, TypeError):
+            pass
+        if target.tree is not None:
+            import ast
+
+            for node in ast.walk(target.tree):
+                if isinstance(node, ast.ClassDef) and node.name == unit.owner.__name__:
+                    return ast.unparse(node)
+    return f"{first.name}\n{first.text()}\n{unit.backward.text()}"
+
+
+def is_empty(value: Any) -> bool:
+    """Whether something came back that is no number."""
+    return not is_numeric(value)

@@ -1,0 +1,78 @@
+"""What can be asked of anything that is checked: its claims held to the truth, problem by problem.
+
+`ReadingSubject` is somebody's NumPy code under one reading; the kinds beside it (torch, jax, an
+engine of values, a general form, a whole network) answer the same questions in their own way.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from reference.balls import Session
+from reference.checks.assess import Assessment, assess
+from reference.checks.experiment import Outcome, perform
+from reference.checks.search import Chosen
+
+
+@dataclass
+class Case:
+    """One problem: what was claimed and what is true, and what else happened."""
+
+    index: int
+    assessment: Assessment
+    outcome: Outcome | None = None
+    """The run on the tape, while its session lives; None for kinds without one."""
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    """(kind, text): mutated, dtype, shape, printed …"""
+
+
+class Subject(Protocol):
+    """Something that is checked."""
+
+    name: str
+    """What it is called in its file."""
+
+    def sentence(self) -> str:
+        """Return what it is and how it is read, in one line."""
+
+    def judged_by(self) -> str:
+        """Return what the truth is, and to how many digits: "its own forward, certified"."""
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem and hold every claim to the truth; raises what the target raises."""
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the inputs of one problem, plain, by name: for messages and scripts."""
+
+
+class ReadingSubject:
+    """Somebody's NumPy code, under the reading that was found for it."""
+
+    def __init__(self, chosen: Chosen) -> None:
+        self.chosen = chosen
+        self.reading, self.objective = chosen.reading, chosen.objective
+        self.name = chosen.reading.unit.name
+
+    def sentence(self) -> str:
+        """Return what it is and how it is read."""
+        forward = self.reading.forward
+        if forward is None:
+            return "it computes its forward itself"
+        return f"the gradient of {forward.name}"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        return f"{self.objective.sentence()}, certified"
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem on the tape and hold every claim to the certified gradient."""
+        with Session() as session:
+            outcome = perform(self.reading, seed, index, session)
+            found = assess(self.objective, outcome)
+        assert found is not None
+        return Case(index, found, outcome)
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the plain inputs of one problem."""
+        outcome = perform(self.reading, seed, index)
+        return {".".join(k): v for k, v in {**outcome.inputs, **outcome.others}.items()
+                if k[0] != "before"}  # fmt: skip
