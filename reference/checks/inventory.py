@@ -38,8 +38,10 @@ def units_of(target: Target) -> list[Unit]:
     own = {k: v for k, v in names.items() if _is_own(k, v, target)}
     functions = {k: v for k, v in own.items() if _is_function(v)}
     classes = {k: v for k, v in own.items() if inspect.isclass(v) and v.__name__ == k}
-    found: list[Unit] = []
-    taken: set[int] = set()
+    found = _whole_units(own, target)
+    taken = {id(u.backward.function) for u in found}
+    if any(u.kind == "general" for u in found):
+        taken.add(id(own["forward"]))
     for name, thing in own.items():
         if type(thing).__name__ == "custom_vjp":
             found.append(_framework_unit(name, "jax", thing, target))
@@ -51,6 +53,25 @@ def units_of(target: Target) -> list[Unit]:
         found = [u for u in found if target.wanted in (u.name.split(".")[0], u.backward.short,
                                                        *(p.short for p in u.partners))]  # fmt: skip
     return found
+
+
+def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
+    """Return the general form and the functions of a whole network."""
+    found = []
+    forward, backward = own.get("forward"), own.get("backward")
+    if _arguments(forward)[:1] == ["xp"] and _arguments(backward):
+        found.append(_framework_unit("backward", "general", backward, target))
+    for name, thing in own.items():
+        if _arguments(thing)[:1] in (["network"], ["net"]) and len(_arguments(thing)) >= 4:
+            if words.names_a_gradient(name) or vars(target.module).get("like") == "network":
+                found.append(_framework_unit(name, "network", thing, target))
+    return found
+
+
+def _arguments(thing: Any) -> list[str]:
+    """Return the arguments of a function, [] of anything else."""
+    code = getattr(thing, "__code__", None)
+    return list(code.co_varnames[: code.co_argcount]) if code is not None else []
 
 
 def _is_own(name: str, thing: Any, target: Target) -> bool:
@@ -242,7 +263,7 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     if _is_engine(routines):
         return [Unit(name, "engine", routines["backward"], owner=cls, thing=cls)]
     if any(b.__name__ == "Module" and b.__module__.startswith("torch") for b in cls.__mro__):
-        return []
+        return _module_units(name, cls, routines)
     plain = {k: r for k, r in routines.items() if not k.startswith("__") or k == "__call__"}
     found = _units(plain, cls)
     order = {m: i for i, m in enumerate(_FORWARDS)}
@@ -256,6 +277,14 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
             ordered = [*generic, *unit.partners]
             unit.partners = list({id(p): p for p in ordered}.values())[:4]
     return found
+
+
+def _module_units(name: str, cls: type, routines: dict[str, Routine]) -> list[Unit]:
+    """Return a torch module whose backward is written by hand."""
+    forward, backward = routines.get("forward"), routines.get("backward")
+    if forward is None or backward is None:
+        return []
+    return [Unit(name, "torch", backward, [forward], owner=cls, thing=cls)]
 
 
 def _methods(cls: type) -> dict[str, Any]:
