@@ -1,0 +1,178 @@
+"""Plain functions and classes on tensors: forward and backward by hand, judged by the framework.
+
+    class Linear:                                # also functions, an nn.Module, arrays of JAX
+        @staticmethod
+        def forward(x, w, b): ...; return out, cache
+        @staticmethod
+        def backward(dout, cache): ...; return dx, dw, db
+
+The truth is the framework's gradient of the operations of the forward.
+"""
+
+import itertools
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.checks.assess import DIGITS, Assessment
+from reference.checks.binding import bindings, extras_of
+from reference.checks.inputs import Spec, layouts
+from reference.checks.inventory import Unit
+from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._rows import COARSE, float_truth, row
+from reference.checks.kinds._tensor_runs import Plan, Problem, claimed, draw, outputs
+from reference.checks.kinds._words import described
+from reference.checks.kinds.functions import sorted_by_shape
+from reference.checks.matching import matched
+from reference.checks.objective import Objective
+from reference.checks.routine import Routine
+from reference.checks.search import Failure, _requests
+from reference.checks.source import Target
+from reference.checks.subject import Case
+from reference.checks.vocabulary import TARGET_NAMES
+from reference.diagnose import Diagnosis
+
+MAX_SECONDS = 5.0
+_JUDGED = 12  # readings that run and are judged, where none of them is right
+_COARSE = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
+
+
+class TensorSubject:
+    """One forward with its backward, on tensors, under the reading that was found."""
+
+    def __init__(self, plan: Plan, frame: Frame) -> None:
+        self.plan, self.frame = plan, frame
+        self.name = plan.unit.name
+        text = plan.unit.backward.text() + plan.first.text()
+        self.digits = COARSE if _COARSE.search(text) else DIGITS
+        self._seen: dict[int, Problem] = {}
+
+    def sentence(self) -> str:
+        """Return what it is and how it is read."""
+        if self.plan.forward is None:
+            return f"on tensors of {self.frame.name}; it computes its forward itself"
+        return f"on tensors of {self.frame.name}, the gradient of {self.plan.forward.name}"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        how = "autograd" if self.frame.module == "torch" else "grad"
+        return f"{self.frame.name} {how} through its own operations, float64"
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the plain inputs of one problem; an object's parameters with them."""
+        problem = draw(self.plan, self.frame, seed, index)
+        own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
+        return {**problem.drawn, **own}
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem and hold every claim to the framework's gradient."""
+        with self.frame.running(seed + index):
+            problem = draw(self.plan, self.frame, seed, index)
+        self._seen[index] = problem
+        found = claimed(self.plan, self.frame, problem)
+        parts = list(found.cotangents)
+        with self.frame.running(problem.seed):
+            run = outputs(self.plan, self.frame, problem, parts)
+            pulled = self.frame.pullback(run, problem.leaves)
+            given = [None if o is None else found.cotangents[p]
+                     for o, p in zip(pulled.outputs, parts, strict=True)]  # fmt: skip
+            truth = pulled.pull(given)
+        pairs, _, left = matched(found.claims, problem.leaves, {})
+        rows = []
+        for claim, leaf in pairs:
+            right = truth[leaf]
+            right = np.zeros_like(problem.leaves[leaf]) if right is None else right
+            rows.append(row(claim, leaf, found.claims[claim], float_truth(right, self.digits),
+                            self.digits))  # fmt: skip
+        kept = {leaf for _, leaf in pairs}
+        missing = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES
+                   and truth[p] is not None and np.any(truth[p])]  # fmt: skip
+        return Case(index, Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing))
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Say in words how the wrong gradients differ from the right ones."""
+        def known(case: Case) -> Mapping[str, Any]:
+            problem = self._seen.get(case.index)
+            return {} if problem is None else {".".join(p): a for p, a in problem.leaves.items()}
+
+        return described(cases, known)
+
+
+def subject(
+    unit: Unit, target: Target, frame: Frame, seed: int, shapes: dict[str, Spec]
+) -> TensorSubject | Failure:
+    """Return the subject of a unit on tensors, or why no reading of it runs."""
+    failure = Failure("no arguments were found that it runs with")
+    routes: list[Routine | None] = [*unit.partners, *([None] if unit.alone else [])]
+    best: tuple[tuple[float, int], TensorSubject] | None = None
+    for forward in routes:
+        for count, made in enumerate(_readings(unit, forward, target, frame, shapes, failure)):
+            rank = _rank(made, seed, failure)
+            if rank is not None and (best is None or rank > best[0]):
+                best = rank, made
+            if (best is not None and best[0][0] == 1) or count >= _JUDGED * 20:
+                break
+        if best is not None and best[0][0] == 1:
+            break
+    return best[1] if best is not None else failure
+
+
+def _rank(made: TensorSubject, seed: int, failure: Failure) -> tuple[float, int] | None:
+    """Return how much of a reading is right, None where it does not run."""
+    try:
+        found = made.case(seed, 0).assessment
+    except Exception as error:
+        failure.raised = error
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        failure.errors += [text] if text not in failure.errors else []
+        return None
+    if not found.rows:
+        return None
+    fits = sum(r.same for r in found.rows)
+    return (sum(r.right for r in found.rows) + 1e-3 * fits) / (len(found.rows) * (1 + 1e-3)), len(found.rows)
+
+
+def _readings(
+    unit: Unit, forward: Routine | None, target: Target, frame: Frame, shapes: dict[str, Spec],
+    failure: Failure,
+) -> Iterator[TensorSubject]:  # fmt: skip
+    """Yield the readings whose forward runs, likely ones first."""
+    began = time.monotonic()
+    hung = next(iter(re.findall(r"\b\w+\.(g)\b", unit.backward.text())), "")
+    for request, constructor in _requests(unit, forward, target, shapes):
+        for mode, layout in sorted_by_shape(itertools.islice(layouts(request), 400)):
+            if time.monotonic() - began > MAX_SECONDS:
+                return
+            failure.tried += 1
+            first = Plan(unit, forward, mode, layout, {}, constructor, hung)
+            if not _forward_runs(first, frame, failure):
+                continue
+            for binding in _bindings(forward, unit.backward):
+                yield TensorSubject(
+                    Plan(unit, forward, mode, layout, binding, constructor, hung), frame
+                )
+
+
+def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
+    if forward is None:
+        yield {}
+    else:
+        yield from bindings(forward, backward, extras_of(forward, backward))
+
+
+def _forward_runs(plan: Plan, frame: Frame, failure: Failure) -> bool:
+    try:
+        with frame.running(0), frame.without_gradient():
+            problem = draw(plan, frame, 0, 0)
+            tensors = {p: frame.tensor(a) for p, a in problem.leaves.items()}
+            outputs(plan, frame, problem, [""] if plan.forward is not None else [])(tensors)
+    except Exception as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        failure.errors += [text] if text not in failure.errors else []
+        return False
+    return bool(problem.leaves)
+
+
