@@ -55,6 +55,8 @@ class Assessment:
     """Inputs of which no gradient came back."""
     scale: float = 1.0
     """What all claims are multiplied with: a loss that nobody wrote may be a mean or a sum."""
+    spellings: tuple[str, ...] = ("1",)
+    """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -191,22 +193,19 @@ def _factor(got: Array, truth: Truth) -> float | None:
 # -- a loss that nobody wrote may be a mean or a sum ----------------------------------------------
 
 
-def nice_factors(outcome: Outcome, objective: Objective) -> dict[str, float]:
+def nice_factors(outcome: Outcome) -> dict[str, float]:
     """Return the factors that a loss may carry without being another one, by how they are written."""
-    sizes = {f"1/{n}": 1.0 / n for n in _counts(outcome)}
-    plain = {"1": 1.0, "2": 2.0, "1/2": 0.5}
-    found = {a if b == "1" else (b if a == "1" else f"{a}·{b}"): x * y
-             for a, x in plain.items() for b, y in {"1": 1.0, **sizes}.items()}  # fmt: skip
+    counts = {k: outcome.sizes[k] for k in ("N", "C", "D", "T", "H") if k in outcome.sizes}
+    parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
+    parts |= {f"1/(N·{k})": 1.0 / (outcome.sizes["N"] * n) for k, n in counts.items() if k != "N"}
+    found: dict[str, float] = {}
+    for said, value in parts.items():
+        for times, by in (("", 1.0), ("2·", 2.0), ("½·", 0.5)):
+            found[(times + said).replace("·1/", "/") if times else said] = value * by
     if outcome.rate is not None:
-        found |= {f"rate·{k}": v * outcome.rate for k, v in list(found.items())}
+        rates = {f"rate·{k}": v * outcome.rate for k, v in found.items()}
+        found = rates | found
     return found | {f"−{k}": -v for k, v in found.items()}
-
-
-def _counts(outcome: Outcome) -> list[int]:
-    shapes = [np.shape(v) for v in (*outcome.inputs.values(), *outcome.others.values())]
-    outs = [np.shape(v) for v in outcome.outputs.values()]
-    found = {n for s in shapes + outs for n in s} | {int(np.prod(s, dtype=int)) for s in shapes + outs}
-    return sorted(n for n in found if n > 1)
 
 
 def _settle(
@@ -217,8 +216,10 @@ def _settle(
     if not rows:
         return
     if objective.kind == "implicit" or (objective.kind == "sum" and outcome.rate):
-        allowed = sorted(set(nice_factors(outcome, objective).values()), key=lambda f: (f < 0, abs(f - 1)))
+        nice = nice_factors(outcome)
+        allowed = sorted(set(nice.values()), key=lambda f: (f < 0, abs(f - 1)))
         result.scale = _common(rows, allowed)
+        result.spellings = tuple(k for k, v in nice.items() if _near(v, result.scale))
         for row in [*rows, *result.middle]:
             row.right = row.factor is not None and _near(row.factor, result.scale)
         return
