@@ -1,6 +1,5 @@
 """Which operator of an engine is wrong: its slope, its sum over several uses, or the order."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,18 @@ if TYPE_CHECKING:
     from reference.checks.kinds.engine import EngineSubject
 
 
+Told = tuple[Program, str, Row]
+"""A row with its program and its leaf."""
+
+
 def diagnosis_of(subject: "EngineSubject", cases: Sequence[Case]) -> Diagnosis:
     """Return the operators that are wrong, each with a sentence."""
-    small = {p.text: p for p in subject.small}
-    rows: dict[str, list[Row]] = {}
-    mixed: list[Row] = []
+    rows: dict[str, list[Told]] = {}
+    mixed: list[Told] = []
     for case in cases:
-        for r in case.assessment.rows:
-            (rows.setdefault(r.leaf[0], []) if r.leaf[0] in small else mixed).append(r)
-    wrong = [small[text] for text in small if any(not r.right for r in rows.get(text, ()))]
+        for one in subject.told[case.index]:
+            (mixed if one[0].use == "mixed" else rows.setdefault(one[0].text, [])).append(one)
+    wrong = [p for p in subject.small if any(not r.right for _, _, r in rows.get(p.text, ()))]
     told: dict[str, str] = {}
     for use in ("once", "twice"):
         for program in wrong:
@@ -33,23 +35,24 @@ def diagnosis_of(subject: "EngineSubject", cases: Sequence[Case]) -> Diagnosis:
                 told[program.operators[0]] = _sentence(program, rows[program.text])
     if not told and wrong:
         told["backward"] = _order(wrong, rows)
-    if not told and any(not r.right for r in mixed):
-        first = next(r for r in mixed if not r.right)
-        told["backward"] = f"every operator is right by itself, but not together: in {first.leaf[0]}"
+    if not told and any(not r.right for _, _, r in mixed):
+        first = next(p for p, _, r in mixed if not r.right)
+        told["backward"] = f"every operator is right by itself, but not together: in {first.text}"
     names = tuple(told)
     return Diagnosis(Location(names[0], names) if names else None, (), tuple(told.items()))
 
 
-def _sentence(program: Program, rows: Sequence[Row]) -> str:
+def _sentence(program: Program, rows: Sequence[Told]) -> str:
     name = program.operators[0]
+    wrong = [r for _, _, r in rows if not r.right]
     if program.use == "twice":
-        return _twice(name, program, rows)
-    wrong = [r for r in rows if not r.right]
-    leaves = Counter(r.leaf[1] for r in wrong)
-    by_leaf = {leaf: [r for r in wrong if r.leaf[1] == leaf] for leaf in leaves}
-    exchanged = _exchanged(rows)
-    if exchanged:
+        return _twice(name, program, wrong)
+    if _exchanged(rows):
         return f"{name}: the gradients of its two operands are exchanged, in {program.text}"
+    by_leaf: dict[str, list[Row]] = {}
+    for _, leaf, r in rows:
+        if not r.right:
+            by_leaf.setdefault(leaf, []).append(r)
     parts = []
     for leaf, some in by_leaf.items():
         text = _slope(name, some) or describe([_pair(r) for r in some])
@@ -61,24 +64,22 @@ def _pair(r: Row) -> Pair:
     return Pair(np.atleast_1d(r.got), np.atleast_1d(r.truth.value))
 
 
-def _twice(name: str, program: Program, rows: Sequence[Row]) -> str:
-    wrong = [r for r in rows if not r.right]
-    less = all(np.all(np.abs(r.got - r.truth.value) > 0) for r in wrong)
-    if less and not any(r.factor == 2 for r in wrong):
+def _twice(name: str, program: Program, wrong: Sequence[Row]) -> str:
+    if not any(r.factor == 2 for r in wrong):
         return (f"{name} overwrites: a value that is used twice keeps the gradient of one use only, "
                 f"as a in {program.text} (= for +=)")  # fmt: skip
     return f"{name} is wrong where a value is used twice, as a in {program.text}"
 
 
-def _exchanged(rows: Sequence[Row]) -> bool:
+def _exchanged(rows: Sequence[Told]) -> bool:
     """Whether a got b's gradient and b got a's."""
     pairs = list(zip(rows[::2], rows[1::2], strict=False))
-    if not pairs or len(rows) % 2 or any(a.leaf[1] == b.leaf[1] for a, b in pairs):
+    if len(rows) % 2 or any(a[1] == b[1] for a, b in pairs):
         return False
     return all(
         a.got.shape == b.truth.value.shape and a.truth.value.shape == b.got.shape
         and np.allclose(a.got, b.truth.value, rtol=1e-9) and np.allclose(b.got, a.truth.value, rtol=1e-9)
-        for a, b in pairs
+        for (_, _, a), (_, _, b) in pairs
     )  # fmt: skip
 
 
@@ -125,9 +126,9 @@ def _sigmoid_of_input(rows: Sequence[Row]) -> str:
     return "y (1 − y) is a formula of the output y, and it was given the input"
 
 
-def _order(wrong: Sequence[Program], rows: dict[str, list[Row]]) -> str:
+def _order(wrong: Sequence[Program], rows: dict[str, list[Told]]) -> str:
     """Say what a backward does that goes through a graph in no topological order."""
-    found = [r for p in wrong for r in rows[p.text] if not r.right]
+    found = [r for p in wrong for _, _, r in rows[p.text] if not r.right]
     more = sum(bool(np.all(np.abs(r.got) > np.abs(r.truth.value))) for r in found)
     where = wrong[0].text
     if 2 * more >= len(found):

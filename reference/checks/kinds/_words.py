@@ -5,10 +5,33 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.records import Mistake
 from reference.checks.routine import Path
 from reference.checks.subject import Case
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import Pair, describe
+
+class Explained:
+    """A subject that says what is wrong in words, as the fields of a part."""
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Say what is wrong of the cases."""
+        raise NotImplementedError
+
+    def explanation(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """Return the first wrong gradient, the mistakes by name, and what is said of others."""
+        found = self.diagnosis(cases)
+        mistakes = tuple(
+            Mistake(n.mistake.name, n.mistake.sentence, n.mistake.wrong, n.mistake.right, n.places,
+                    n.explained, n.of, n.remaining)
+            for n in found.named
+        )  # fmt: skip
+        return {
+            "first_wrong": found.location.tensor if found.location is not None else "",
+            "mistakes": mistakes,
+            "described": tuple(found.described),
+        }
+
 
 Known = Callable[[Case], Mapping[str, Any]]
 

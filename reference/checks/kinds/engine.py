@@ -17,6 +17,7 @@ from reference.checks.inventory import Unit
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import diagnosis_of
 from reference.checks.kinds._programs import Operator, Program
+from reference.checks.kinds._words import Explained
 from reference.checks.kinds._rows import DIFFERENCES, differences, float_truth, row
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path, is_numeric
@@ -130,7 +131,7 @@ def _plain(value: Any, data: str) -> Any:
     return None if value is None else values(value)
 
 
-class EngineSubject:
+class EngineSubject(Explained):
     """An engine with the operators that it has."""
 
     def __init__(self, unit: Unit, engine: Engine, found: Sequence[Operator],
@@ -139,6 +140,9 @@ class EngineSubject:
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
         self.by_differences = False
+        self.told: dict[int, list[tuple[Program, str, Row]]] = {}
+        """Of each problem its rows, with their program and leaf."""
+        self._nodes = 0
 
     def sentence(self) -> str:
         """Return what it is, with its operators."""
@@ -168,7 +172,8 @@ class EngineSubject:
 
     def case(self, seed: int, index: int) -> Case:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
-        rows: list[Row] = []
+        told: list[tuple[Program, str, Row]] = []
+        self._nodes = 0
         missing: list[Path] = []
         faults: list[tuple[str, str]] = []
         for program, given in self._drawn(seed, index):
@@ -182,32 +187,35 @@ class EngineSubject:
                     text = f"backward() of {program.text}: {type(error).__name__}: {error}"
                     faults.append(("raised", text))
                     continue
-            missing += [(program.text, n) for n in truth if got[n] is None]
-            rows += self._rows(program, given, got, truth)
+            missing += [_path(program, n) for n in truth if got[n] is None]
+            some = self._rows(program, given, got, truth)
+            told += [(program, n, r) for n, r in some.items()]
+        self.told[index] = told
+        rows = [r for _, _, r in told]
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
-        return Case(index, found, faults=faults)
+        return Case(index, found, faults=faults, nodes=self._nodes)
 
     def _rows(
         self, program: Program, given: Mapping[str, Any], got: Mapping[str, Any],
         truth: Mapping[str, Truth],
-    ) -> list[Row]:  # fmt: skip
+    ) -> dict[str, Row]:  # fmt: skip
         """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
         digits = DIFFERENCES if self.by_differences else DIGITS
 
-        def rows_of(found: Mapping[str, Any]) -> list[Row]:
-            paths = {n: (program.text, n) for n in truth if found[n] is not None}
-            return [row(p, p, found[n], truth[n], digits) for n, p in paths.items()]
+        def rows_of(found: Mapping[str, Any]) -> dict[str, Row]:
+            paths = {n: _path(program, n) for n in truth if found[n] is not None}
+            return {n: row(p, p, found[n], truth[n], digits) for n, p in paths.items()}
 
         rows = rows_of(got)
-        if self.by_differences or all(r.right for r in rows):
+        if self.by_differences or all(r.right for r in rows.values()):
             return rows
         try:
             with Session() as session, numpy_on_balls(self.engine.modules), session.paused():
                 again = self.engine.gradients(program, {k: lift(v) for k, v in given.items()})
-            exact = {r.leaf: r for r in rows_of(again)}
+            exact = rows_of(again)
         except Exception:
             return rows
-        return [exact[r.leaf] if r.leaf in exact and exact[r.leaf].right else r for r in rows]
+        return {n: exact[n] if n in exact and exact[n].right else r for n, r in rows.items()}
 
     def _tame(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth] | None:
         """Return the truth, None where a mixed program overflows or leaves an operator's domain."""
@@ -224,13 +232,14 @@ class EngineSubject:
         """Return the certified gradient of a program's output by its leaves."""
         if self.by_differences:
             return self._by_differences(program, given)
-        with Session(), numpy_on_balls(self.engine.modules):
+        with Session() as session, numpy_on_balls(self.engine.modules):
             lifted = {k: lift(v) for k, v in given.items()}
             out, _ = self.engine.forward(program, lifted)
             value = _get(out, self.engine.data)
             if not is_tracked(value):  # a branch that depends on no leaf, as relu's below 0
                 return self._by_differences(program, given)
             found = gradient([value], [np.ones(np.shape(value))], list(lifted.values()))
+        self._nodes += session.nodes
         return {k: Truth(*d) for k, d in zip(lifted, found, strict=True)}
 
     def _by_differences(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth]:
@@ -245,6 +254,11 @@ class EngineSubject:
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
         return diagnosis_of(self, cases)
+
+
+def _path(program: Program, leaf: str) -> Path:
+    """Return what a gradient is called: "a in a * b"; programs that mix operators share a name."""
+    return (f"{leaf} in mixed programs" if program.use == "mixed" else f"{leaf} in {program.text}",)
 
 
 # -- what it can do ----------------------------------------------------------------------------

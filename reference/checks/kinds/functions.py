@@ -15,10 +15,11 @@ import numpy as np
 from reference.checks.assess import Assessment
 from reference.checks.inputs import Layout, Mode, Request, Spec, layouts, sizes_for
 from reference.checks.inventory import Unit
+from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Array, Frame, Function, Path, Tensors, flat_tensors
 from reference.checks.kinds._rows import COARSE, DIFFERENCES, differences, float_truth, row
 from reference.checks.kinds._torch_context import Context
-from reference.checks.kinds._words import described
+from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.objective import Objective
 from reference.checks.search import Failure
 from reference.checks.subject import Case
@@ -46,14 +47,14 @@ class Written:
     """Arguments that have no gradient: nondiff_argnums."""
 
 
-class FunctionSubject:
+class FunctionSubject(Explained):
     """One of them, under a layout of its arguments."""
 
     def __init__(self, written: Written, frame: Frame, mode: Mode, layout: Layout) -> None:
         self.written, self.frame, self.mode, self.layout = written, frame, mode, layout
         self.name = written.name
         self.by_differences = False
-        self._seen: dict[int, dict[str, Any]] = {}
+        self._seen: dict[int, Seen] = {}
         self.coarse = any(w in written.text for w in _COARSE)
 
     def sentence(self) -> str:
@@ -75,7 +76,6 @@ class FunctionSubject:
     def case(self, seed: int, index: int) -> Case:
         """Run one problem and hold every gradient to the framework's own."""
         drawn = self._drawn(seed, index)
-        self._seen[index] = drawn
         leaves = self._leaves(drawn)
         rng = np.random.default_rng([seed, index, 1])
         kept = {p: a.copy() for p, a in leaves.items()}
@@ -85,6 +85,7 @@ class FunctionSubject:
                           for o in mine.outputs]  # fmt: skip
             got = mine.pull(cotangents)
             truth = self._truth(drawn, kept, cotangents, seed + index)
+        self._seen[index] = Seen(kept, mine.outputs, cotangents, got)
         digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else 1e-9
         rows, missing = [], []
         for path, right in truth.items():
@@ -114,8 +115,12 @@ class FunctionSubject:
         return differences(value, leaves)
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
-        """Say in words how the wrong gradients differ from the right ones."""
-        return described(cases, lambda c: self._seen.get(c.index, {}))
+        """Name the mistake where its forward is an operation of ours, else say how they differ."""
+        wrong = [c for c in cases if not c.assessment.all_right]
+        found = by_catalogue([self._seen[c.index] for c in wrong])
+        return found or described(
+            wrong, lambda c: {spelled(p): a for p, a in self._seen[c.index].leaves.items()}
+        )
 
     # -- arguments ---------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.assess import Assessment, close
 from reference.checks.inventory import Unit
 from reference.checks.kinds._rows import row
-from reference.checks.kinds._words import sizes_of
+from reference.checks.kinds._words import Explained, sizes_of
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import EMPTY, Routine, routine_of
 from reference.checks.search import Failure, modules_of
@@ -53,9 +53,11 @@ class Run:
     shares: dict[str, dict[str, Any]] = field(default_factory=dict)
     """name -> {"through h": the share of its gradient that comes through the step h}"""
     mutated: list[str] = field(default_factory=list)
+    nodes: int = 0
+    """How many numbers its tape held."""
 
 
-class GeneralSubject:
+class GeneralSubject(Explained):
     """A computation with named steps and its backward."""
 
     def __init__(self, unit: Unit, target: Target, forward: Routine) -> None:
@@ -91,7 +93,7 @@ class GeneralSubject:
         if run.mutated:
             faults.append(("mutated", f"its inputs were changed: {', '.join(run.mutated)}"))
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
-        return Case(index, found, faults=faults)
+        return Case(index, found, faults=faults, nodes=run.nodes)
 
     def _run(self, seed: int, index: int) -> Run:
         inputs = self.inputs(seed, index)
@@ -148,7 +150,7 @@ class GeneralSubject:
 
     def _certify(self, run: Run, seed: int) -> None:
         """Differentiate the forward, cut at each step whose cotangent the author gave."""
-        with self._on_balls(seed) as (xp, _):
+        with self._on_balls(seed) as (xp, session):
             lifted = {k: lift(v) if v.dtype.kind == "f" else v for k, v in run.inputs.items()}
             nodes = {k: v for k, v in lifted.items() if is_tracked(v)}
             made: dict[str, Any] = {}
@@ -168,6 +170,7 @@ class GeneralSubject:
             wanted = {k: v for k, v in nodes.items() if k in run.given}
             all_outputs = [o for outs, _ in sources.values() for o in outs]
             all_given = [c for _, given in sources.values() for c in given]
+            run.nodes = session.nodes
             found = gradient(all_outputs, all_given, list(wanted.values()))
             run.truth = {k: Truth(*d) for k, d in zip(wanted, found, strict=True)}
             wrong = {k: v for k, v in wanted.items() if not _agrees(run.given[k], run.truth[k])}

@@ -19,6 +19,7 @@ from reference.checks.inventory import Unit
 from reference.checks.kinds._accepts import Accepts
 from reference.checks.kinds._problems import draw
 from reference.checks.kinds._rows import COARSE, row
+from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
@@ -42,9 +43,11 @@ class Run:
     """Its loss over ours; None where they are no multiples."""
     by: str = "own"
     faults: list[tuple[str, str]] = field(default_factory=list)
+    nodes: int = 0
+    """How many numbers its tape held."""
 
 
-class NetworkSubject:
+class NetworkSubject(Explained):
     """A function of a whole network."""
 
     def __init__(self, unit: Unit, target: Target, accepts: Accepts) -> None:
@@ -88,7 +91,7 @@ class NetworkSubject:
         unmatched = [(n,) for n in run.given if n not in names]
         found = Assessment(Objective("loss", ("loss",)), rows, missing=missing, unmatched=unmatched,
                            remarks=self._remarks(run))  # fmt: skip
-        return Case(index, found, faults=run.faults)
+        return Case(index, found, faults=run.faults, nodes=run.nodes)
 
     def _rows(self, run: Run) -> list[Row]:
         order = {n: i for i, n in enumerate(_backward_order(run.problem.network))}
@@ -159,6 +162,7 @@ class NetworkSubject:
             found = gradient([loss], [np.ones(np.shape(loss))], list(wanted.values()))
             exact = named(problem.network, gradients)
             again = {k: values(v) for k, v in exact.items() if v is not None}
+        run.nodes = session.nodes
         run.truth = {k: Truth(*d) for k, d in zip(wanted, found, strict=True)}
         run.given |= {k: v for k, v in again.items() if np.shape(v) == np.shape(run.given.get(k))}
         run.truth |= self._steps(run)

@@ -21,14 +21,15 @@ from reference.checks.assess import DIGITS, Assessment
 from reference.checks.binding import bindings, extras_of
 from reference.checks.inputs import Spec, layouts
 from reference.checks.inventory import Unit
+from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._rows import COARSE, float_truth, row
-from reference.checks.kinds._tensor_runs import Plan, Problem, claimed, draw, outputs
-from reference.checks.kinds._words import described
+from reference.checks.kinds._tensor_runs import Plan, claimed, draw, outputs
+from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.kinds.functions import sorted_by_shape
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
-from reference.checks.routine import Routine
+from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure, _requests
 from reference.checks.source import Target
 from reference.checks.subject import Case
@@ -40,7 +41,7 @@ _JUDGED = 12  # readings that run and are judged, where none of them is right
 _COARSE = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 
 
-class TensorSubject:
+class TensorSubject(Explained):
     """One forward with its backward, on tensors, under the reading that was found."""
 
     def __init__(self, plan: Plan, frame: Frame) -> None:
@@ -48,7 +49,7 @@ class TensorSubject:
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
         self.digits = COARSE if _COARSE.search(text) else DIGITS
-        self._seen: dict[int, Problem] = {}
+        self._seen: dict[int, Seen] = {}
 
     def sentence(self) -> str:
         """Return what it is and how it is read."""
@@ -71,7 +72,6 @@ class TensorSubject:
         """Run one problem and hold every claim to the framework's gradient."""
         with self.frame.running(seed + index):
             problem = draw(self.plan, self.frame, seed, index)
-        self._seen[index] = problem
         found = claimed(self.plan, self.frame, problem)
         parts = list(found.cotangents)
         with self.frame.running(problem.seed):
@@ -87,18 +87,20 @@ class TensorSubject:
             right = np.zeros_like(problem.leaves[leaf]) if right is None else right
             rows.append(row(claim, leaf, found.claims[claim], float_truth(right, self.digits),
                             self.digits))  # fmt: skip
+        got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
+        self._seen[index] = Seen(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
         missing = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES
                    and truth[p] is not None and np.any(truth[p])]  # fmt: skip
         return Case(index, Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing))
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
-        """Say in words how the wrong gradients differ from the right ones."""
-        def known(case: Case) -> Mapping[str, Any]:
-            problem = self._seen.get(case.index)
-            return {} if problem is None else {".".join(p): a for p, a in problem.leaves.items()}
-
-        return described(cases, known)
+        """Name the mistake where its forward is an operation of ours, else say how they differ."""
+        wrong = [c for c in cases if not c.assessment.all_right]
+        found = by_catalogue([self._seen[c.index] for c in wrong])
+        return found or described(
+            wrong, lambda c: {spelled(p): a for p, a in self._seen[c.index].leaves.items()}
+        )
 
 
 def subject(
