@@ -44,7 +44,8 @@ def units_of(target: Target) -> list[Unit]:
         taken.add(id(own["forward"]))
     for name, thing in own.items():
         if type(thing).__name__ == "custom_vjp":
-            found.append(_framework_unit(name, "jax", thing, target))
+            backward = getattr(thing, "bwd", None)
+            found.append(_framework_unit(name, "jax", thing, target, backward))
             taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
     found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
     for name, cls in classes.items():
@@ -90,8 +91,11 @@ def _is_function(thing: Any) -> bool:
     )
 
 
-def _framework_unit(name: str, kind: Kind, thing: Any, target: Target) -> Unit:
-    routine = routine_of(name, thing, target) or Routine(name, thing)
+def _framework_unit(
+    name: str, kind: Kind, thing: Any, target: Target, backward: Any = None
+) -> Unit:
+    """Return a unit of a kind of its own; `backward` is the function by hand inside of it."""
+    routine = routine_of(name, backward or thing, target) or Routine(name, thing)
     return Unit(name, kind, routine, thing=thing)
 
 
@@ -253,7 +257,8 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     if "torch.Function" in bases and "torch._SingleLevelFunction" in {
         f"torch.{b.__name__}" for b in cls.__mro__
     }:
-        return [Unit(name, "torch", Routine(f"{name}.backward", cls.backward), thing=cls)]
+        backward = routine_of(f"{name}.backward", vars(cls).get("backward"), target, cls)
+        return [Unit(name, "torch", backward or Routine(name, cls), thing=cls)]
     methods = _methods(cls)
     routines: dict[str, Routine] = {}
     for key, value in methods.items():

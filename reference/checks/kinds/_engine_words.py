@@ -46,9 +46,9 @@ def _sentence(program: Program, rows: Sequence[Told]) -> str:
     name = program.operators[0]
     wrong = [r for _, _, r in rows if not r.right]
     if program.use == "twice":
-        return _twice(name, program, wrong)
+        return _twice(program, wrong)
     if _exchanged(rows):
-        return f"{name}: the gradients of its two operands are exchanged, in {program.text}"
+        return f"the gradients of its two operands are exchanged, in {program.text}"
     by_leaf: dict[str, list[Row]] = {}
     for _, leaf, r in rows:
         if not r.right:
@@ -57,18 +57,18 @@ def _sentence(program: Program, rows: Sequence[Told]) -> str:
     for leaf, some in by_leaf.items():
         text = _slope(name, some) or describe([_pair(r) for r in some])
         parts.append(f"the gradient of {leaf} in {program.text} is wrong" + (f": {text}" if text else ""))
-    return f"{name}: " + "; ".join(parts)
+    return "; ".join(parts)
 
 
 def _pair(r: Row) -> Pair:
     return Pair(np.atleast_1d(r.got), np.atleast_1d(r.truth.value))
 
 
-def _twice(name: str, program: Program, wrong: Sequence[Row]) -> str:
+def _twice(program: Program, wrong: Sequence[Row]) -> str:
     if not any(r.factor == 2 for r in wrong):
-        return (f"{name} overwrites: a value that is used twice keeps the gradient of one use only, "
+        return ("it overwrites: a value that is used twice keeps the gradient of one use only, "
                 f"as a in {program.text} (= for +=)")  # fmt: skip
-    return f"{name} is wrong where a value is used twice, as a in {program.text}"
+    return f"it is wrong where a value is used twice, as a in {program.text}"
 
 
 def _exchanged(rows: Sequence[Told]) -> bool:

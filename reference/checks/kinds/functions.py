@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from reference.checks.assess import Assessment
-from reference.checks.inputs import Layout, Mode, Request, Spec, layouts, sizes_for
+from reference.checks.inputs import (
+    Layout,
+    Mode,
+    Request,
+    Spec,
+    layouts,
+    modes,
+    sizes_for,
+    weight_names,
+)
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Array, Frame, Function, Path, Tensors, flat_tensors
@@ -236,16 +245,20 @@ def _found(
 ) -> FunctionSubject | Failure:
     failure = Failure("no arguments were found that its forward runs with")
     best: tuple[float, FunctionSubject] | None = None
-    for count, subject in enumerate(_runnable(written, frame, seed, shapes, failure)):
+    judged = 0
+    for subject in _runnable(written, frame, seed, shapes, failure):
         try:
             rows = subject.case(seed, 0).assessment
         except Exception as error:
-            failure.reason, failure.raised = "its backward raised", error
+            if not failure.errors or failure.reason != "its backward raised":
+                failure.reason, failure.raised = "its backward raised", error
+                failure.errors = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
             continue
+        judged += 1
         right = sum(r.right for r in rows.rows) / (len(rows.rows) or 1)
         if rows.rows and (best is None or right > best[0]):
             best = right, subject
-        if (best is not None and best[0] == 1) or count + 1 >= _TRIED:
+        if (best is not None and best[0] == 1) or judged >= _TRIED:
             break
     if best is None:
         return failure
@@ -260,7 +273,8 @@ def _runnable(
     request = Request([n for n in drawn if n not in shapes], written.text,
                       {k: v for k, v in shapes.items() if k in drawn})  # fmt: skip
     began = time.monotonic()
-    for mode, layout in sorted_by_shape(itertools.islice(layouts(request), 2_000)):
+    alike = _all_alike(request)
+    for mode, layout in itertools.chain(alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))):
         if time.monotonic() - began > MAX_SECONDS:
             return
         subject = FunctionSubject(written, frame, mode, layout)
@@ -271,11 +285,20 @@ def _runnable(
                 leaves = subject._leaves(inputs)
                 frame.pullback(subject._function(written.primal, inputs), leaves)
         except Exception as error:
-            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            failure.errors += [text] if text not in failure.errors else []
+            if failure.raised is None:
+                failure.errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
             continue
         if leaves:
             yield subject
+
+
+def _all_alike(request: Request) -> list[tuple[Mode, Layout]]:
+    """Return the layout of a function of several arrays that are all alike: f(a, b) by entry."""
+    if len(request.names) < 2 or weight_names(request.names):
+        return []
+    mode = next(modes(request.text))
+    rows = Spec("normal", ("N", "D"))
+    return [(Mode(rows, mode.turned, mode.bias), request.fixed | dict.fromkeys(request.names, rows))]
 
 
 def sorted_by_shape(found: Iterable[tuple[Mode, Layout]]) -> list[tuple[Mode, Layout]]:
