@@ -209,6 +209,11 @@ def _numpy_seeded(seed: int) -> Iterator[None]:
         random.setstate(mine)
 
 
+def shape_index(frame: Frame, index: int) -> int:
+    """Return which sizes a problem has: JAX compiles every operation anew for every shape."""
+    return index % 2 if frame.module == "jax" else index
+
+
 def flat_tensors(value: Any) -> list[Any]:
     """Return what stands in nested tuples, lists and dicts, in order."""
     if isinstance(value, Mapping):

@@ -14,8 +14,8 @@ from reference.checks import vocabulary as words
 from reference.checks.experiment import Unreadable
 from reference.checks.inputs import Layout, Mode, sizes_for
 from reference.checks.inventory import Unit
-from reference.checks.kinds._frames import Array, Frame, Path, Tensors
-from reference.checks.routine import NameTree, Routine, Trace, call, leaves_of
+from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
+from reference.checks.routine import Routine, Trace, call, leaves_of
 
 _LEAVES = ("normal", "positive", "unit", "probability", "sign", "list")
 _LOSSES = ("loss", "cost", "l", "j", "e", "error", "total_loss", "nll")
@@ -69,8 +69,7 @@ class Claimed:
 def draw(plan: Plan, frame: Frame, seed: int, index: int) -> Problem:
     """Draw one problem; parameters of an object are drawn when it was made once."""
     rng = np.random.default_rng([seed, index])
-    few = index % 4 if frame.module == "jax" else index
-    sizes = sizes_for(seed, few, plan.mode.style)
+    sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style)
     drawn = {k: s.draw(rng, sizes) for k, s in plan.layout.items()}
     problem = Problem(drawn, seed=seed + index)
     for name, value in drawn.items():
@@ -360,10 +359,3 @@ def _kept(instance: Any, frame: Frame, before: Mapping[Path, int]) -> dict[Path,
         if frame.is_tensor(own):
             found[("self", *path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
     return found
-
-
-def returned_names(tree: NameTree) -> list[str]:
-    """Return the names in a return statement."""
-    if isinstance(tree, str):
-        return [tree]
-    return [n for t in tree for n in returned_names(t)] if isinstance(tree, tuple) else []

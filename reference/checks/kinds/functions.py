@@ -25,7 +25,7 @@ from reference.checks.inputs import (
 )
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
-from reference.checks.kinds._frames import Array, Frame, Function, Path, Tensors, flat_tensors
+from reference.checks.kinds._frames import Array, Frame, Function, Path, Tensors, flat_tensors, shape_index
 from reference.checks.kinds._rows import COARSE, DIFFERENCES, differences, float_truth, row
 from reference.checks.kinds._torch_context import Context
 from reference.checks.kinds._words import Explained, described, spelled
@@ -135,9 +135,7 @@ class FunctionSubject(Explained):
 
     def _drawn(self, seed: int, index: int) -> dict[str, Any]:
         rng = np.random.default_rng([seed, index])
-        # JAX compiles every operation anew for every shape: it gets few of them.
-        few = index % 4 if self.frame.module == "jax" else index
-        sizes = sizes_for(seed, few, self.mode.style)
+        sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style)
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
         return {k: np.asarray(v) if self.layout[k].kind == "normal" else v for k, v in made.items()}
 
