@@ -128,8 +128,9 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
     for routine in forwards:
         if _is_optimiser(routine) or routine.short.startswith("__"):
             continue
-        named = _gradient_names(routine.returned)
-        by_branch = next((p for p in routine.arguments if _is_switch(p)), None)
+        # unbroadcast(grad, shape), clip(grads): what it was given first is none of its own.
+        named = [n for n in _gradient_names(routine.returned) if n not in routine.arguments[:1]]
+        by_branch = next((p for p in routine.arguments[1:] if _is_switch(p)), None)
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
         elif named or (_updates(routine) and owner is not None and _has_target(routine)):

@@ -13,7 +13,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
 MAX_SECONDS = 5.0
-_JUDGED = 12  # readings that run and are judged, where none of them is right
+_JUDGED = 4  # readings whose gradients have the shapes of what they are of, where none is right
 _COARSE = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 
 
@@ -109,32 +109,44 @@ def subject(
     """Return the subject of a unit on tensors, or why no reading of it runs."""
     failure = Failure("no arguments were found that it runs with")
     routes: list[Routine | None] = [*unit.partners, *([None] if unit.alone else [])]
-    best: tuple[tuple[float, int], TensorSubject] | None = None
+    best: tuple[_Rank, TensorSubject] | None = None
     for forward in routes:
-        for count, made in enumerate(_readings(unit, forward, target, frame, shapes, failure)):
+        fitting = 0
+        for made in _readings(unit, forward, target, frame, shapes, failure):
             rank = _rank(made, seed, failure)
-            if rank is not None and (best is None or rank > best[0]):
+            if rank is None:
+                continue
+            if best is None or rank > best[0]:
                 best = rank, made
-            if (best is not None and best[0][0] == 1) or count >= _JUDGED * 20:
+            fitting += rank.fit == 1
+            if best[0].right == 1 or fitting >= _JUDGED:
                 break
-        if best is not None and best[0][0] == 1:
+        if best is not None and best[0].right == 1:
             break
     return best[1] if best is not None else failure
 
 
-def _rank(made: TensorSubject, seed: int, failure: Failure) -> tuple[float, int] | None:
-    """Return how much of a reading is right, None where it does not run."""
+class _Rank(NamedTuple):
+    """How well a reading does: the share that is right, the share whose shape fits, how many."""
+
+    right: float
+    fit: float
+    count: int
+
+
+def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
+    """Return how well a reading does, None where it does not run."""
     try:
-        found = made.case(seed, 0).assessment
+        rows = made.case(seed, 0).assessment.rows
     except Exception as error:
         failure.raised = error
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         failure.errors += [text] if text not in failure.errors else []
         return None
-    if not found.rows:
+    count = len(rows)
+    if not count:
         return None
-    fits = sum(r.same for r in found.rows)
-    return (sum(r.right for r in found.rows) + 1e-3 * fits) / (len(found.rows) * (1 + 1e-3)), len(found.rows)
+    return _Rank(sum(r.right for r in rows) / count, sum(r.same for r in rows) / count, count)
 
 
 def _readings(
