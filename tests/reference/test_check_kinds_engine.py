@@ -158,28 +158,64 @@ class Tensor:
 SEED_OUTSIDE = SCALAR.replace("        self.grad = 1.0\n", "")
 
 FORMS = {
-    "add overwrites": (SCALAR, "self.grad += out.grad\n            other.grad += out.grad",
-                       "self.grad = out.grad\n            other.grad = out.grad",
-                       "__add__: it overwrites: a value that is used twice keeps the gradient of one "
-                       "use only"),
-    "mul overwrites": (SCALAR, "self.grad += other.data", "self.grad = other.data", "__mul__: it overwrites"),
-    "exp overwrites": (SCALAR, "self.grad += out.data *", "self.grad = out.data *", "exp: it overwrites"),
-    "operands exchanged": (SCALAR, "other.data * out.grad\n            other.grad += self.data",
-                           "self.data * out.grad\n            other.grad += other.data",
-                           "__mul__: the gradients of its two operands are exchanged"),
-    "of the input": (SCALAR, "(1 - t ** 2)", "(1 - self.data ** 2)",
-                     "tanh: the gradient of a in a.tanh() is wrong: 1 − y² is a formula of the output"),
-    "exponent": (SCALAR, "n * self.data ** (n - 1)", "self.data ** (n - 1)", "__pow__: the gradient of a"),
+    "add overwrites": (
+        SCALAR,
+        "self.grad += out.grad\n            other.grad += out.grad",
+        "self.grad = out.grad\n            other.grad = out.grad",
+        "__add__: it overwrites: a value that is used twice keeps the gradient of one use only",
+    ),
+    "mul overwrites": (
+        SCALAR,
+        "self.grad += other.data",
+        "self.grad = other.data",
+        "__mul__: it overwrites",
+    ),
+    "exp overwrites": (
+        SCALAR,
+        "self.grad += out.data *",
+        "self.grad = out.data *",
+        "exp: it overwrites",
+    ),
+    "operands exchanged": (
+        SCALAR,
+        "other.data * out.grad\n            other.grad += self.data",
+        "self.data * out.grad\n            other.grad += other.data",
+        "__mul__: the gradients of its two operands are exchanged",
+    ),
+    "of the input": (
+        SCALAR,
+        "(1 - t ** 2)",
+        "(1 - self.data ** 2)",
+        "tanh: the gradient of a in a.tanh() is wrong: 1 − y² is a formula",
+    ),
+    "exponent": (
+        SCALAR,
+        "n * self.data ** (n - 1)",
+        "self.data ** (n - 1)",
+        "__pow__: the gradient of a",
+    ),
     "no order": (SCALAR, "reversed(topo)", "topo", "__add__"),
-    "a node by node walk": (OTHER_NAMES, "node.backward(seed * local)",
-                            "node.backward(self.derivative * local)",
-                            "backward: a value in the middle that is used twice sends on its gradient "
-                            "more than once"),
-    "other names": (OTHER_NAMES, "np.cos(self.value)", "-np.cos(self.value)", "sin: the gradient of a"),
-    "a broadcast that is not summed": (TENSOR, "grad = grad.sum(axis=0)", "grad = grad[0]", "with b a row"),
+    "a node by node walk": (
+        OTHER_NAMES,
+        "node.backward(seed * local)",
+        "node.backward(self.derivative * local)",
+        "sends on its gradient more than once",
+    ),
+    "other names": (
+        OTHER_NAMES,
+        "np.cos(self.value)",
+        "-np.cos(self.value)",
+        "sin: the gradient of a",
+    ),
+    "a broadcast that is not summed": (
+        TENSOR,
+        "grad = grad.sum(axis=0)",
+        "grad = grad[0]",
+        "with b a row",
+    ),
     "a transpose": (TENSOR, "self.data.T @ g", "-self.data.T @ g", "__matmul__"),
     "seeded from outside": (SEED_OUTSIDE, "(1 - t ** 2)", "(1 - t)", "tanh: the gradient of a"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -215,15 +251,22 @@ def test_gradients_that_add_up_over_two_backwards_are_no_error(tmp_path: Path) -
 
 
 def test_a_backward_that_raises_is_a_fault_of_its_operator(tmp_path: Path) -> None:
-    source = SCALAR.replace("            self.grad += out.data * out.grad", "            self.nothing()")
+    source = SCALAR.replace(
+        "            self.grad += out.data * out.grad", "            self.nothing()"
+    )
     found = only(tmp_path, source)
-    assert any(k == "raised" and "backward() of a.exp()" in text for c in found.cases for k, text in c.faults)
+    assert any(
+        k == "raised" and "backward() of a.exp()" in text
+        for c in found.cases
+        for k, text in c.faults
+    )
 
 
 def test_what_is_no_engine_is_not_checked(tmp_path: Path) -> None:
     source = (
         "class Money:\n    def __init__(self, data, currency):\n        self.data = str(data)\n"
-        "    def __add__(self, other):\n        return self\n    def backward(self):\n        return 1\n"
+        "    def __add__(self, other):\n        return self\n"
+        "    def backward(self):\n        return 1\n"
     )
     (found,) = checked(tmp_path, source)
     assert isinstance(found.subject, Failure)

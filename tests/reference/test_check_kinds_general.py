@@ -23,17 +23,49 @@ def short(forward: str, gradients: str) -> str:
 
 
 FORMS = {
-    "a missing path": (GENERAL, "d * v + dgate * 2 * h", "d * v", {"h"},
-                       "the term through gate is missing from the sum"),
-    "a path counted twice": (GENERAL, "dgate * 2 * h", "2 * dgate * 2 * h", {"h"},
-                             "the term through gate is counted twice"),
+    "a missing path": (
+        GENERAL,
+        "d * v + dgate * 2 * h",
+        "d * v",
+        {"h"},
+        "the term through gate is missing from the sum",
+    ),
+    "a path counted twice": (
+        GENERAL,
+        "dgate * 2 * h",
+        "2 * dgate * 2 * h",
+        {"h"},
+        "the term through gate is counted twice",
+    ),
     "an input": (GENERAL, "x.T @ (dh", "-x.T @ (dh", {"W"}, "-1 times the right one"),
-    "only where it was made": (GENERAL, "dgate = d * v", "dgate = 3 * d * v", {"gate"},
-                               "gate: it is 3 times the right one"),
-    "an array for output": (INPUTS, "ds.T @ q", "2 * ds.T @ q", {"k"}, "k: it is 2 times the right one"),
-    "softmax without its sum": (INPUTS, "(dp - (dp * p).sum(axis=1, keepdims=True))", "dp", {"s"}, "s: "),
-    "clipped": (short("xp.sum(xp.exp(3 * x))", "{'x': 3 * np.exp(3 * x)}"), "3 * np.exp(3 * x)}",
-                "np.clip(3 * np.exp(3 * x), -5, 5)}", {"x"}, "is clipped to ±5"),
+    "only where it was made": (
+        GENERAL,
+        "dgate = d * v",
+        "dgate = 3 * d * v",
+        {"gate"},
+        "gate: it is 3 times the right one",
+    ),
+    "an array for output": (
+        INPUTS,
+        "ds.T @ q",
+        "2 * ds.T @ q",
+        {"k"},
+        "k: it is 2 times the right one",
+    ),
+    "softmax without its sum": (
+        INPUTS,
+        "(dp - (dp * p).sum(axis=1, keepdims=True))",
+        "dp",
+        {"s"},
+        "s: ",
+    ),
+    "clipped": (
+        short("xp.sum(xp.exp(3 * x))", "{'x': 3 * np.exp(3 * x)}"),
+        "3 * np.exp(3 * x)}",
+        "np.clip(3 * np.exp(3 * x), -5, 5)}",
+        {"x"},
+        "is clipped to ±5",
+    ),
     "integers beside": (
         "import numpy as np\nshapes = {'x': 'N C', 'y': 'N int(C)'}\n"
         "def forward(xp, step, x, y):\n    s = step('s', x - xp.max(x, axis=1, keepdims=True))\n"
@@ -42,8 +74,12 @@ FORMS = {
         "def backward(inputs, steps):\n    x, y, s = inputs['x'], inputs['y'], steps['s']\n"
         "    p = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)\n"
         "    p[np.arange(len(y)), y] -= 1\n    return {'s': p}\n",
-        "-= 1", "-= 2", {"s"}, "s: "),
-}  # fmt: skip
+        "-= 1",
+        "-= 2",
+        {"s"},
+        "s: ",
+    ),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -79,7 +115,10 @@ def test_what_did_not_come_back_is_missing_and_no_names_are_made_up(tmp_path: Pa
 
 
 def test_it_is_judged_by_the_inputs_it_was_given(tmp_path: Path) -> None:
-    found = only(tmp_path, short("xp.sum(x * x)", "inputs.update(x=np.multiply(x, 3, out=x)) or {'x': 2 * x}"))
+    found = only(
+        tmp_path,
+        short("xp.sum(x * x)", "inputs.update(x=np.multiply(x, 3, out=x)) or {'x': 2 * x}"),
+    )
     assert not found.right
     assert ("mutated", "its inputs were changed: x") in found.cases[0].faults
 
@@ -105,7 +144,9 @@ def test_a_counterpart_is_compared_by_its_value() -> None:
     for names in ({"torch": "torch.sinh"}, {"jax": "jax.numpy.sinh"}):
         assert compare(names, np.sinh, problems) == ([], [])
         (text,), open_ = compare(names, doubled, problems)
-        assert text.startswith(f"{next(iter(names.values()))} is another function than your forward")
+        assert text.startswith(
+            f"{next(iter(names.values()))} is another function than your forward"
+        )
         assert "yours is 2 times its value" in text and not open_
     assert compare({"torch": 3, "like": "sinh"}, doubled, problems) == ([], [])
     with pytest.raises(InvalidInput, match="no attribute 'sinhh'"):

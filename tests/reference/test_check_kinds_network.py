@@ -48,9 +48,8 @@ HALF = NETWORK.replace("loss = ((a - y) ** 2).mean()", "loss = ((a - y) ** 2).me
 
 ON_FLOATS = NETWORK.replace("loss = ((a - y) ** 2).mean()", "loss = float(((a - y) ** 2).mean())")
 
-STEPS = NETWORK.replace(
-    "grads = {}\n", 'grads = {"x": None}\n'
-).replace('grads[f"layers.{i}.weight"]', 'grads[f"layers.{i}.z"] = dz\n        grads[f"layers.{i}.weight"]')  # fmt: skip
+WEIGHT = 'grads[f"layers.{i}.weight"]'
+STEPS = NETWORK.replace(WEIGHT, 'grads[f"layers.{i}.z"] = dz\n        ' + WEIGHT)
 
 FORMS = {
     "any depth": (NETWORK, "dz @ values", "d @ values", "below_skips_activation"),
@@ -109,7 +108,9 @@ def test_kinks_are_no_mistake(tmp_path: Path) -> None:
 
 
 def test_changed_inputs_and_a_coarser_dtype_are_faults(tmp_path: Path) -> None:
-    source = NETWORK.replace("    values, a, steps", "    x *= 1.0\n    x += 1\n    values, a, steps")
+    source = NETWORK.replace(
+        "    values, a, steps", "    x *= 1.0\n    x += 1\n    values, a, steps"
+    )
     assert any(k == "mutated" for c in only(tmp_path, source).cases for k, _ in c.faults)
     source = NETWORK.replace("dz.sum(axis=0)", "dz.sum(axis=0).astype(np.float32)")
     assert any(k == "dtype" for c in only(tmp_path, source).cases for k, _ in c.faults)

@@ -1,4 +1,4 @@
-"""torch.autograd.Function, torch modules and plain code on tensors: right, and wrong by one edit."""
+"""torch.autograd.Function, torch modules, plain code on tensors: right, and wrong by one edit."""
 
 from pathlib import Path
 
@@ -223,11 +223,23 @@ class Dense:
 FORMS = {
     "function": (TORCH, "(1 - y * y)", "(1 - y)", {"x"}, "tanh_square_left_out"),
     "linear function": (TORCH_LINEAR, "dout.sum(0)", "dout.mean(0)", {"bias"}, "bias_mean"),
-    "bias or None": (BIAS_OR_NONE, "grad_output.sum(0)", "2 * grad_output.sum(0)", {"bias"}, "twice"),
+    "bias or None": (
+        BIAS_OR_NONE,
+        "grad_output.sum(0)",
+        "2 * grad_output.sum(0)",
+        {"bias"},
+        "twice",
+    ),
     "weight": (BIAS_OR_NONE, "t().mm(input)", "t().mm(-input)", {"weight"}, "sign"),
     "context set up apart": (APART, "/ ctx.scale) ** 2", ") ** 2", {"x"}, ""),
     "several outputs": (SEVERAL_OUTPUTS, "- dc * s", "+ dc * s", {"x"}, ""),
-    "an output without gradient": (NOT_DIFFERENTIABLE, "order, grad", "order, -grad", {"x"}, "-1 times"),
+    "an output without gradient": (
+        NOT_DIFFERENTIABLE,
+        "order, grad",
+        "order, -grad",
+        {"x"},
+        "-1 times",
+    ),
     "a forward that leaves autograd": (LOSES_AUTOGRAD, "3 * x", "2 * x", {"x"}, "2/3 times"),
     "targets first": (TARGETS_FIRST, "-d, d", "-d, 2 * d", {"y_pred"}, "2 times"),
     "module": (MODULE, "dout.sum(0)", "dout.mean(0)", {"self.bias"}, "bias_mean"),
@@ -274,7 +286,8 @@ def test_a_number_that_has_no_gradient_is_drawn_as_a_number(tmp_path: Path) -> N
 def test_an_estimate_through_a_flat_forward_is_not_checked(tmp_path: Path) -> None:
     source = HEAD + (
         "class Binarise(Function):\n    @staticmethod\n    def forward(ctx, x):\n"
-        "        return torch.sign(x)\n    @staticmethod\n    def backward(ctx, g):\n        return g\n"
+        "        return torch.sign(x)\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return g\n"
     )
     (found,) = checked(tmp_path, source)
     assert isinstance(found.subject, Failure)

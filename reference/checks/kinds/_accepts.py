@@ -31,7 +31,9 @@ class Accepts:
         self.output = _listed(accepts, "output", ())
         self.activations = _listed(accepts, "activations", tuple(ACTIVATIONS))
         self.losses = _listed(accepts, "losses", ())
-        self.reductions = _listed(accepts, "reductions", _listed(accepts, "reduction", REDUCTIONS[1:]))
+        self.reductions = _listed(
+            accepts, "reductions", _listed(accepts, "reduction", REDUCTIONS[1:])
+        )
         self.depths = _listed(accepts, "depths", (1, 2, 3))
         self.widths = list(_listed(accepts, "widths", ()))
         for key in ("bias", "parameters", "weights", "arrays"):

@@ -39,7 +39,7 @@ class _Found:
 
 
 def by_catalogue(seen: Sequence[Seen]) -> Diagnosis | None:
-    """Return the mistakes that make these gradients, under the target's own names; None for none."""
+    """Return the mistakes that make these gradients, under the target's names; None for none."""
     found = [f for f in map(_found, seen) if f is not None]
     if not found or len(found) < len(seen):
         return None
@@ -52,7 +52,9 @@ def by_catalogue(seen: Sequence[Seen]) -> Diagnosis | None:
     if location is not None:
         location = replace(location, tensor=names.get(location.tensor, location.tensor),
                            wrong=tuple(names.get(t, t) for t in location.wrong))  # fmt: skip
-    named = tuple(replace(n, places=tuple(names.get(p, p) for p in n.places)) for n in diagnosis.named)
+    named = tuple(
+        replace(n, places=tuple(names.get(p, p) for p in n.places)) for n in diagnosis.named
+    )
     described = tuple((names.get(t, t), text) for t, text in diagnosis.described)
     return Diagnosis(location, named, described)
 
@@ -98,7 +100,9 @@ def _parameters(operation: Activation) -> Iterator[dict[str, float]]:
 
 
 def _same(ours: Any, theirs: Array) -> bool:
-    return np.shape(ours) == theirs.shape and bool(np.allclose(ours, theirs, rtol=_SAME, atol=_SAME))
+    return np.shape(ours) == theirs.shape and bool(
+        np.allclose(ours, theirs, rtol=_SAME, atol=_SAME)
+    )
 
 
 def _dense(seen: Seen, output: Array, cotangent: Array) -> _Found | None:

@@ -1,138 +1,127 @@
 """Which operator of an engine is wrong: its slope, its sum over several uses, or the order."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reference.checks.assess import Row
 from reference.checks.kinds._programs import Program
-from reference.checks.subject import Case
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import Pair, describe
 
-if TYPE_CHECKING:
-    from reference.checks.kinds.engine import EngineSubject
+
+class Told(NamedTuple):
+    """One gradient of one program."""
+
+    program: Program
+    leaf: str
+    row: Row
+    given: Mapping[str, Any]
+    """The values of the program's leaves."""
 
 
-Told = tuple[Program, str, Row]
-"""A row with its program and its leaf."""
+def diagnosis_of(small: Sequence[Program], found: Sequence[Told]) -> Diagnosis:
+    """Return the operators that are wrong, each with a sentence.
 
-
-def diagnosis_of(subject: "EngineSubject", cases: Sequence[Case]) -> Diagnosis:
-    """Return the operators that are wrong, each with a sentence."""
-    rows: dict[str, list[Told]] = {}
-    mixed: list[Told] = []
-    for case in cases:
-        for one in subject.told[case.index]:
-            (mixed if one[0].use == "mixed" else rows.setdefault(one[0].text, [])).append(one)
-    wrong = [p for p in subject.small if any(not r.right for _, _, r in rows.get(p.text, ()))]
-    told: dict[str, str] = {}
+    small: the programs of one operator each, the simplest ones first.
+    """
+    told: dict[str, list[Told]] = {}
+    for one in found:
+        told.setdefault(one.program.text, []).append(one)
+    wrong = [p for p in small if any(not t.row.right for t in told.get(p.text, ()))]
+    said: dict[str, str] = {}
     for use in ("once", "twice"):
         for program in wrong:
-            # `a + (…)`: the operator in question is the first one
-            if program.use == use and program.operators[0] not in told:
-                told[program.operators[0]] = _sentence(program, rows[program.text])
-    if not told and wrong:
-        told["backward"] = _order(wrong, rows)
-    if not told and any(not r.right for _, _, r in mixed):
-        first = next(p for p, _, r in mixed if not r.right)
-        told["backward"] = f"every operator is right by itself, but not together: in {first.text}"
-    names = tuple(told)
-    return Diagnosis(Location(names[0], names) if names else None, (), tuple(told.items()))
+            # In `tanh(a) + a` the operator in question is the first one.
+            if program.use == use and program.operators[0] not in said:
+                said[program.operators[0]] = _sentence(program, told[program.text])
+    if not said and wrong:
+        said["backward"] = _order(wrong, told)
+    if not said:
+        first = next((t.program for t in found if not t.row.right), None)
+        if first is not None:
+            said["backward"] = f"each operator is right by itself, but not together: {first.text}"
+    names = tuple(said)
+    return Diagnosis(Location(names[0], names) if names else None, (), tuple(said.items()))
 
 
-def _sentence(program: Program, rows: Sequence[Told]) -> str:
-    name = program.operators[0]
-    wrong = [r for _, _, r in rows if not r.right]
+def _sentence(program: Program, told: Sequence[Told]) -> str:
     if program.use == "twice":
-        return _twice(program, wrong)
-    if _exchanged(rows):
+        return _twice(program, told)
+    if _exchanged(told):
         return f"the gradients of its two operands are exchanged, in {program.text}"
-    by_leaf: dict[str, list[Row]] = {}
-    for _, leaf, r in rows:
-        if not r.right:
-            by_leaf.setdefault(leaf, []).append(r)
+    by_leaf: dict[str, list[Told]] = {}
+    for one in told:
+        if not one.row.right:
+            by_leaf.setdefault(one.leaf, []).append(one)
     parts = []
     for leaf, some in by_leaf.items():
-        text = _slope(name, some) or describe([_pair(r) for r in some])
-        parts.append(f"the gradient of {leaf} in {program.text} is wrong" + (f": {text}" if text else ""))
+        text = _of_the_input(program, some) or describe([_pair(t) for t in some])
+        how = f": {text}" if text else ""
+        parts.append(f"the gradient of {leaf} in {program.text} is wrong{how}")
     return "; ".join(parts)
 
 
-def _pair(r: Row) -> Pair:
-    return Pair(np.atleast_1d(r.got), np.atleast_1d(r.truth.value))
+def _pair(told: Told) -> Pair:
+    known = {f"the value of {k}": np.atleast_1d(v) for k, v in told.given.items()}
+    return Pair(np.atleast_1d(told.row.got), np.atleast_1d(told.row.truth.value), known)
 
 
-def _twice(program: Program, wrong: Sequence[Row]) -> str:
-    if not any(r.factor == 2 for r in wrong):
-        return ("it overwrites: a value that is used twice keeps the gradient of one use only, "
-                f"as a in {program.text} (= for +=)")  # fmt: skip
-    return f"it is wrong where a value is used twice, as a in {program.text}"
+def _twice(program: Program, told: Sequence[Told]) -> str:
+    if any(t.row.factor == 2 for t in told if not t.row.right):
+        return f"it is wrong where a value is used twice, as a in {program.text}"
+    return (
+        "it overwrites: a value that is used twice keeps the gradient of one use only, as a in "
+        f"{program.text} (= for +=)"
+    )
 
 
-def _exchanged(rows: Sequence[Told]) -> bool:
+def _exchanged(told: Sequence[Told]) -> bool:
     """Whether a got b's gradient and b got a's."""
-    pairs = list(zip(rows[::2], rows[1::2], strict=False))
-    if len(rows) % 2 or any(a[1] == b[1] for a, b in pairs):
+    pairs = list(zip(told[::2], told[1::2], strict=False))
+    if len(told) % 2 or any(a.leaf == b.leaf for a, b in pairs):
         return False
-    return all(
-        a.got.shape == b.truth.value.shape and a.truth.value.shape == b.got.shape
-        and np.allclose(a.got, b.truth.value, rtol=1e-9) and np.allclose(b.got, a.truth.value, rtol=1e-9)
-        for (_, _, a), (_, _, b) in pairs
-    )  # fmt: skip
+    return all(_same(a.row, b.row) and _same(b.row, a.row) for a, b in pairs)
 
 
-_OF_THE_INPUT = {"tanh", "sigmoid", "exp", "logistic", "sqrt"}
+def _same(one: Row, other: Row) -> bool:
+    """Whether one row's claim is the other's truth."""
+    right = other.truth.value
+    return one.got.shape == right.shape and bool(np.allclose(one.got, right, rtol=1e-9))
 
 
-def _slope(name: str, rows: Sequence[Row]) -> str:
-    """Say which formula it is, where an output's formula was given the input."""
-    if name not in _OF_THE_INPUT or any(np.shape(r.got) for r in rows):
+_OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "tanh": ("1 − y²", lambda y: 1 - y * y),
+    "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
+    "logistic": ("y (1 − y)", lambda y: y * (1 - y)),
+    "exp": ("y", lambda y: y),
+    "sqrt": ("1 / (2 y)", lambda y: 1 / (2 * y)),
+}
+
+
+def _of_the_input(program: Program, told: Sequence[Told]) -> str:
+    """Say so where a slope that is a formula of the output was given the input."""
+    name = program.operators[0]
+    if name not in _OUTPUT_FORMULAS:
         return ""
-    return _formula(name, rows)
+    formula, slope = _OUTPUT_FORMULAS[name]
+    if not all(np.allclose(t.row.got, slope(t.given[t.leaf]), rtol=1e-9) for t in told):
+        return ""
+    return f"{formula} is a formula of the output y, and it was given the input"
 
 
-def _formula(name: str, rows: Sequence[Row]) -> str:
-    """Return the formula of the output that was given the input: y = tanh x has the slope 1 − y²."""
-    def fits(slope: Any, inverse: Any) -> bool:
-        with np.errstate(all="ignore"):
-            return all(np.allclose(r.got, slope(inverse(r.truth.value)), rtol=1e-6) or
-                       np.allclose(r.got, slope(-inverse(r.truth.value)), rtol=1e-6) for r in rows)  # fmt: skip
-
-    tables: dict[str, tuple[Any, Any, str]] = {
-        # x from the right slope: tanh' = 1 − tanh², so x = artanh √(1 − slope)
-        "tanh": (lambda x: 1 - x * x, lambda s: np.arctanh(np.sqrt(np.maximum(1 - s, 0))), "1 − y²"),
-        "exp": (lambda x: x, np.log, "y"),
-        "sigmoid": (lambda x: x * (1 - x),
-                    lambda s: np.log((1 + np.sqrt(np.maximum(1 - 4 * s, 0))) / (2 * s)
-                                     - 1 + 1e-300), "y (1 − y)"),
-    }  # fmt: skip
-    if name in tables:
-        slope, inverse, formula = tables[name]
-        if name == "sigmoid":
-            return _sigmoid_of_input(rows)
-        if fits(slope, inverse):
-            return f"{formula} is a formula of the output y, and it was given the input"
-    return ""
-
-
-def _sigmoid_of_input(rows: Sequence[Row]) -> str:
-    for r in rows:
-        p = (1 + np.sqrt(np.maximum(1 - 4 * r.truth.value, 0))) / 2
-        x = np.log(p / (1 - p))
-        if not any(np.allclose(r.got, z * (1 - z), rtol=1e-6) for z in (x, -x)):
-            return ""
-    return "y (1 − y) is a formula of the output y, and it was given the input"
-
-
-def _order(wrong: Sequence[Program], rows: dict[str, list[Told]]) -> str:
+def _order(wrong: Sequence[Program], told: Mapping[str, Sequence[Told]]) -> str:
     """Say what a backward does that goes through a graph in no topological order."""
-    found = [r for p in wrong for _, _, r in rows[p.text] if not r.right]
-    more = sum(bool(np.all(np.abs(r.got) > np.abs(r.truth.value))) for r in found)
-    where = wrong[0].text
-    if 2 * more >= len(found):
-        return (f"a value in the middle that is used twice sends on its gradient more than once, as c "
-                f"in {where}: every value has to be visited once, in reverse topological order")  # fmt: skip
-    return (f"a value in the middle that is used twice sends on its gradient before all of its uses "
-            f"have added theirs, as c in {where}: go in reverse topological order")  # fmt: skip
+    rows = [t.row for p in wrong for t in told[p.text] if not t.row.right]
+    more = sum(bool(np.all(np.abs(r.got) > np.abs(r.truth.value))) for r in rows)
+    value = f"a value in the middle that is used twice, as c in {wrong[0].text},"
+    if 2 * more >= len(rows):
+        return (
+            f"{value} sends on its gradient more than once: every value has to be visited once, in "
+            "reverse topological order"
+        )
+    return (
+        f"{value} sends on its gradient before all of its uses have added theirs: go in reverse "
+        "topological order"
+    )

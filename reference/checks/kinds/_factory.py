@@ -1,7 +1,5 @@
-"""Makes the subject of a unit, by its kind; torch and jax are imported only for targets of theirs."""
+"""Makes the subject of a unit, by its kind; torch and jax are imported for targets of theirs."""
 
-import importlib.util
-import sys
 import types
 from collections.abc import Mapping
 
@@ -28,9 +26,7 @@ def subject_of(
         return Failure(str(error))
 
 
-def _subject(
-    unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]
-) -> Subject | Failure:
+def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
     if unit.kind == "engine":
         from reference.checks.kinds import engine
 
@@ -60,7 +56,9 @@ def _subject(
 
 
 def _is_function(thing: object) -> bool:
-    return isinstance(thing, type) and any(b.__name__ == "_SingleLevelFunction" for b in thing.__mro__)
+    return isinstance(thing, type) and any(
+        b.__name__ == "_SingleLevelFunction" for b in thing.__mro__
+    )
 
 
 def _frame_used(unit: Unit, target: Target) -> Frame | None:
@@ -79,8 +77,3 @@ def _root(value: object) -> str:
     if isinstance(value, types.ModuleType):
         return value.__name__.partition(".")[0]
     return (getattr(value, "__module__", None) or "").partition(".")[0]
-
-
-def installed(name: str) -> bool:
-    """Whether a framework can be imported; it is not imported to find out."""
-    return name in sys.modules or importlib.util.find_spec(name) is not None

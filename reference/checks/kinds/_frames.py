@@ -62,7 +62,7 @@ class Frame(Protocol):
 
 
 def frame_of(name: str) -> Frame:
-    """Return a framework by its module's name; raises FrameworkMissing where it is not installed."""
+    """Return a framework by its module's name; raises FrameworkMissing where there is none."""
     try:
         return _Torch() if name == "torch" else _Jax()
     except ImportError as error:
@@ -131,7 +131,9 @@ class _Torch:
             return {p: None if g is None else self.plain(g)
                     for p, g in zip(made, found, strict=True)}  # fmt: skip
 
-        return Pulled([self.plain(o) if t else None for o, t in zip(outputs, tied, strict=True)], pull)
+        return Pulled(
+            [self.plain(o) if t else None for o, t in zip(outputs, tied, strict=True)], pull
+        )
 
 
 class _Jax:
@@ -197,15 +199,16 @@ class _Jax:
 def _numpy_seeded(seed: int) -> Iterator[None]:
     import random
 
-    state, mine = np.random.get_state(), random.getstate()
+    mine = random.getstate()
+    state = np.random.get_state()  # noqa: NPY002 - what the target's own code draws from
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        np.random.set_state(state)
+        np.random.set_state(state)  # noqa: NPY002
         random.setstate(mine)
 
 

@@ -79,7 +79,9 @@ class _Maker:
         )  # fmt: skip
         parameters: dict[str, FloatArray] = {}
         for key, shape in network.parameter_shapes().items():
-            parameters[key] = self.normal(*shape, scale=shape[0] ** -0.5 if len(shape) == 2 else 0.5)
+            parameters[key] = self.normal(
+                *shape, scale=shape[0] ** -0.5 if len(shape) == 2 else 0.5
+            )
         weighted = wanted.weights and self.rng.random() < 0.75
         return Problem(
             network, parameters, self.normal(self.batch, widths[0]),

@@ -125,6 +125,7 @@ def small(found: Sequence[Operator]) -> Iterator[Program]:
 
 def _in_the_middle(op: Operator, merge: Operator) -> Iterator[Program]:
     """Yield programs in which a value that was computed is used twice, at unequal depths."""
+
     def same(a: Any, b: Any) -> Any:
         c = op.apply(a, b)
         return merge.apply(c, c)
@@ -175,6 +176,7 @@ def of_arrays(has: Callable[[str], bool], finish: Callable[[Any], Any]) -> Itera
 
     finish: from an array of the engine to one number of it.
     """
+
     def program(text: str, names: tuple[str, ...], run: Callable[..., Any], shapes: Any,
                 use: Use = "once", **leaves: Any) -> Program:  # fmt: skip
         return Program(text, tuple(leaves), lambda *given: finish(run(*given)), names, use,

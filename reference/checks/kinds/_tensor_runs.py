@@ -170,9 +170,10 @@ def state(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
 
 def _is_parameter(path: Path) -> bool:
     name = next((p for p in reversed(path) if not p.isdigit()), path[-1])
-    return not any(words.is_gradient_name(p) or p.strip("_") in ("grads", "grad") for p in path) and bool(
-        words.WEIGHTS.match(name) or words.BIASES.match(name) or name.lower() in ("gamma", "scale", "alpha")
-    )  # fmt: skip
+    if any(words.is_gradient_name(p) or p.strip("_") in ("grads", "grad") for p in path):
+        return False
+    known = words.WEIGHTS.match(name) or words.BIASES.match(name)
+    return known is not None or name.lower() in ("gamma", "scale", "alpha")
 
 
 def held(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
@@ -201,9 +202,12 @@ def held(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
 
 def outputs(plan: Plan, frame: Frame, problem: Problem, parts: Sequence[str]) -> Any:
     """Return the forward as a function of its leaves, to the parts of its output."""
+
     def function(tensors: Tensors) -> list[Any]:
         instance = make(plan, frame, problem, tensors)
-        trace = call(plan.first, _only(plan.first, arguments(plan, frame, problem, tensors)), instance)
+        trace = call(
+            plan.first, _only(plan.first, arguments(plan, frame, problem, tensors)), instance
+        )
         return [part_of(trace, part) for part in parts]
 
     return function
@@ -333,7 +337,9 @@ def _hanging(given: Mapping[str, Any], tensors: Tensors, frame: Frame) -> dict[P
     """Return the gradients that hang on what went in: inp.g, w.grad."""
     found: dict[Path, Array] = {}
     for path, tensor in tensors.items():
-        name = next((a for a in (*_HANGERS, "grad") if frame.is_tensor(_attribute(tensor, a))), None)
+        name = next(
+            (a for a in (*_HANGERS, "grad") if frame.is_tensor(_attribute(tensor, a))), None
+        )
         if name is not None and path[0] != "self":
             found[(*path[:-1], f"{path[-1]}_grad")] = frame.plain(_attribute(tensor, name))
     return found
@@ -353,7 +359,9 @@ def _kept(instance: Any, frame: Frame, before: Mapping[Path, int]) -> dict[Path,
         return found
     for path, tensor in held(instance, frame).items():
         changed = before.get(path) != id(tensor)
-        if changed and any(words.gradient_of(p) or p in ("grads", "grad", "gradients") for p in path):
+        if changed and any(
+            words.gradient_of(p) or p in ("grads", "grad", "gradients") for p in path
+        ):
             found[("self", *path)] = frame.plain(tensor)
         own = _attribute(tensor, "grad")
         if frame.is_tensor(own):

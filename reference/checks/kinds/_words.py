@@ -11,6 +11,7 @@ from reference.checks.subject import Case
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import Pair, describe
 
+
 class Explained:
     """A subject that says what is wrong in words, as the fields of a part."""
 

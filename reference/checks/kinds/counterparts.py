@@ -54,7 +54,9 @@ def _difference(
             ours = np.asarray(out[0] if isinstance(out, tuple) else out, dtype=float)
             counterpart = find(name)
             try:
-                tensors = [frame.tensor(v) if isinstance(v, np.ndarray) else v for v in given.values()]
+                tensors = [
+                    frame.tensor(v) if isinstance(v, np.ndarray) else v for v in given.values()
+                ]
                 value = counterpart(*tensors)
                 theirs = frame.plain(value if frame.is_tensor(value) else frame.tensor(value))
             except Exception as error:

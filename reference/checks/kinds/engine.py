@@ -15,10 +15,10 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.assess import DIGITS, Assessment, Row
 from reference.checks.inventory import Unit
 from reference.checks.kinds import _programs as programs
-from reference.checks.kinds._engine_words import diagnosis_of
+from reference.checks.kinds._engine_words import Told, diagnosis_of
 from reference.checks.kinds._programs import Operator, Program
-from reference.checks.kinds._words import Explained
 from reference.checks.kinds._rows import DIFFERENCES, differences, float_truth, row
+from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
@@ -50,7 +50,9 @@ class Engine:
         try:
             return self.cls(1.625, **self.options)
         except Exception as error:
-            raise NoEngine(f"{self.cls.__name__}(1.625) raised {type(error).__name__}: {error}") from error
+            raise NoEngine(
+                f"{self.cls.__name__}(1.625) raised {type(error).__name__}: {error}"
+            ) from error
 
     def _data_name(self, probe: Any) -> str:
         held = {n: v for n in _names(probe) if is_numeric(v := _get(probe, n)) and np.size(v) == 1}
@@ -106,7 +108,9 @@ def _names(thing: Any) -> list[str]:
     held = list(vars(thing)) if hasattr(thing, "__dict__") else []
     for base in type(thing).__mro__:
         held += [n for n in getattr(base, "__slots__", ()) if n not in held]
-    properties = [n for n in dir(type(thing)) if isinstance(getattr(type(thing), n, None), property)]
+    properties = [
+        n for n in dir(type(thing)) if isinstance(getattr(type(thing), n, None), property)
+    ]
     return [n for n in (*held, *properties) if not n.startswith("__")]
 
 
@@ -140,7 +144,7 @@ class EngineSubject(Explained):
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
         self.by_differences = False
-        self.told: dict[int, list[tuple[Program, str, Row]]] = {}
+        self.told: dict[int, list[Told]] = {}
         """Of each problem its rows, with their program and leaf."""
         self._nodes = 0
 
@@ -172,12 +176,12 @@ class EngineSubject(Explained):
 
     def case(self, seed: int, index: int) -> Case:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
-        told: list[tuple[Program, str, Row]] = []
+        told: list[Told] = []
         self._nodes = 0
         missing: list[Path] = []
         faults: list[tuple[str, str]] = []
         for program, given in self._drawn(seed, index):
-            if program.use == "mixed" and any(not r.right for _, _, r in told):
+            if program.use == "mixed" and any(not t.row.right for t in told):
                 break  # what an operator does wrong by itself, it does wrong in these
             with np.errstate(all="ignore"):
                 truth = self._tame(program, given)
@@ -189,11 +193,13 @@ class EngineSubject(Explained):
                     text = f"backward() of {program.text}: {type(error).__name__}: {error}"
                     faults.append(("raised", text))
                     continue
-            missing += [_path(program, n) for n in truth if got[n] is None]
+            missing += [
+                _path(program, n) for n, t in truth.items() if got[n] is None and t.value.any()
+            ]
             some = self._rows(program, given, got, truth)
-            told += [(program, n, r) for n, r in some.items()]
+            told += [Told(program, n, r, given) for n, r in some.items()]
         self.told[index] = told
-        rows = [r for _, _, r in told]
+        rows = [t.row for t in told]
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
         return Case(index, found, faults=faults, nodes=self._nodes)
 
@@ -255,7 +261,7 @@ class EngineSubject(Explained):
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
-        return diagnosis_of(self, cases)
+        return diagnosis_of(self.small, [t for c in cases for t in self.told[c.index]])
 
 
 def _path(program: Program, leaf: str) -> Path:
@@ -268,7 +274,7 @@ def _path(program: Program, leaf: str) -> Path:
 
 def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     """Return the subject of an engine, or why it cannot be asked."""
-    cls = unit.thing or unit.owner
+    cls: Any = unit.thing
     try:
         engine = Engine(cls, modules_of(unit, target))
     except NoEngine as error:

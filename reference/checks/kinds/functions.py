@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.assess import Assessment
+from reference.checks.assess import Assessment, close
 from reference.checks.inputs import (
     Layout,
     Mode,
@@ -25,7 +25,15 @@ from reference.checks.inputs import (
 )
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
-from reference.checks.kinds._frames import Array, Frame, Function, Path, Tensors, flat_tensors, shape_index
+from reference.checks.kinds._frames import (
+    Array,
+    Frame,
+    Function,
+    Path,
+    Tensors,
+    flat_tensors,
+    shape_index,
+)
 from reference.checks.kinds._rows import COARSE, DIFFERENCES, differences, float_truth, row
 from reference.checks.kinds._torch_context import Context
 from reference.checks.kinds._words import Explained, described, spelled
@@ -35,6 +43,7 @@ from reference.checks.subject import Case
 from reference.diagnose import Diagnosis
 
 MAX_SECONDS = 3.0
+_FAR = 1e-6  # what autograd and differences may be apart where autograd sees all of the forward
 _TRIED = 4  # layouts that run and are judged, where the first ones are not right
 _LOSING = ("detach", ".data", "no_grad", "item()", "numpy()", "stop_gradient", "float(")
 _COARSE = ("float32", ".float()", "half", "float16")
@@ -145,7 +154,7 @@ class FunctionSubject(Explained):
             if name in self.written.fixed or self.layout[name].kind in _PLAIN:
                 continue
             parts = enumerate(value) if isinstance(value, list) else ()
-            members = {(name, str(i)): v for i, v in parts} or {(name,): value}
+            members: dict[Path, Any] = {(name, str(i)): v for i, v in parts} or {(name,): value}
             found |= {p: np.asarray(v) for p, v in members.items()
                       if isinstance(v, np.ndarray) and v.dtype.kind == "f"}  # fmt: skip
         return found
@@ -215,10 +224,15 @@ def jax_subject(
     except (TypeError, ValueError):
         return Failure("its function has no readable arguments")
     names, defaults = _named(parameters)
-    fixed = frozenset(names[i] for i in getattr(thing, "nondiff_argnums", ()) if -len(names) <= i < len(names))  # fmt: skip
+    positions = getattr(thing, "nondiff_argnums", ())
+    fixed = frozenset(
+        n for i, n in enumerate(names) if i in positions or i - len(names) in positions
+    )
     text = _source(primal) + "".join(_source(getattr(thing, a, None)) for a in ("fwd", "bwd"))
-    written = Written(unit.name, "a jax.custom_vjp", names, defaults,
-                      lambda given: primal(*given), lambda given: thing(*given), text, fixed)  # fmt: skip
+    written = Written(
+        unit.name, "a jax.custom_vjp", names, defaults, lambda given: primal(*given),
+        lambda given: thing(*given), text, fixed,
+    )  # fmt: skip
     return _found(written, frame, seed, shapes)
 
 
@@ -267,12 +281,16 @@ def _runnable(
     written: Written, frame: Frame, seed: int, shapes: Mapping[str, Spec], failure: Failure
 ) -> Iterator[FunctionSubject]:
     """Yield subjects under the layouts that the forward runs with, likely ones first."""
-    drawn = [n for n in written.names if n not in written.defaults or _stands_for_an_array(n, written)]
+    drawn = [
+        n for n in written.names if n not in written.defaults or _stands_for_an_array(n, written)
+    ]
     request = Request([n for n in drawn if n not in shapes], written.text,
                       {k: v for k, v in shapes.items() if k in drawn})  # fmt: skip
     began = time.monotonic()
     alike = _all_alike(request)
-    for mode, layout in itertools.chain(alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))):
+    for mode, layout in itertools.chain(
+        alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))
+    ):
         if time.monotonic() - began > MAX_SECONDS:
             return
         subject = FunctionSubject(written, frame, mode, layout)
@@ -296,11 +314,14 @@ def _all_alike(request: Request) -> list[tuple[Mode, Layout]]:
         return []
     mode = next(modes(request.text))
     rows = Spec("normal", ("N", "D"))
-    return [(Mode(rows, mode.turned, mode.bias), request.fixed | dict.fromkeys(request.names, rows))]
+    return [
+        (Mode(rows, mode.turned, mode.bias), request.fixed | dict.fromkeys(request.names, rows))
+    ]
 
 
 def sorted_by_shape(found: Iterable[tuple[Mode, Layout]]) -> list[tuple[Mode, Layout]]:
     """Return layouts in their order, those with a square array last: it hides a transpose."""
+
     def square(pair: tuple[Mode, Layout]) -> bool:
         mode, layout = pair
         return mode.style == "two" or any(
@@ -332,6 +353,12 @@ def _numbers_for_none(subject: FunctionSubject, seed: int) -> FunctionSubject:
     return subject
 
 
+_FLAT = (
+    "its forward is flat, so that its gradient is 0 nearly everywhere: a straight-through estimate "
+    "has no gradient to be compared with"
+)
+
+
 def _checked(subject: FunctionSubject, seed: int) -> FunctionSubject | Failure:
     """Judge by differences where autograd does not see all of the forward; refuse a flat one."""
     first = subject.case(seed, 0).assessment
@@ -346,19 +373,19 @@ def _checked(subject: FunctionSubject, seed: int) -> FunctionSubject | Failure:
         except Exception:
             again = first
         if flat and all(not r.truth.value.any() for r in again.rows):
-            return Failure("its forward is flat, so that its gradient is 0 nearly everywhere: a "
-                           "straight-through estimate has no gradient to be compared with")  # fmt: skip
+            return Failure(_FLAT)
         if again.rows and not _same_truth(first, again):
             return other
     return subject
 
 
 def _same_truth(one: Assessment, other: Assessment) -> bool:
-    pairs = zip(one.rows, other.rows, strict=False)
-    return len(one.rows) == len(other.rows) and all(
-        np.allclose(a.truth.value, b.truth.value, rtol=1e-6, atol=1e-7 * max(1.0, float(np.max(b.truth.scale, initial=0))))
-        for a, b in pairs
-    )  # fmt: skip
+    if len(one.rows) != len(other.rows):
+        return False
+    return all(
+        close(a.truth.value, b.truth, 1.0, _FAR).all()
+        for a, b in zip(one.rows, other.rows, strict=True)
+    )
 
 
 __all__ = ["FunctionSubject", "Written", "jax_subject", "torch_subject"]

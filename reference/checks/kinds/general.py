@@ -25,12 +25,12 @@ import numpy.typing as npt
 
 from manual_backprop.spec import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.assess import Assessment, close
+from reference.checks.assess import Assessment, Row, close
 from reference.checks.inventory import Unit
 from reference.checks.kinds._rows import row
 from reference.checks.kinds._words import Explained, sizes_of
 from reference.checks.objective import Objective, Truth
-from reference.checks.routine import EMPTY, Routine, routine_of
+from reference.checks.routine import EMPTY, Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
 from reference.checks.subject import Case
@@ -88,7 +88,9 @@ class GeneralSubject(Explained):
                 if n in run.given and n in run.truth]  # fmt: skip
         if not all(r.right for r in rows):
             rows = self._exactly(run, rows, seed)
-        missing = [(n,) for n, v in run.inputs.items() if v.dtype.kind == "f" and n not in run.given]
+        missing: list[Path] = [
+            (n,) for n, v in run.inputs.items() if v.dtype.kind == "f" and n not in run.given
+        ]
         faults = []
         if run.mutated:
             faults.append(("mutated", f"its inputs were changed: {', '.join(run.mutated)}"))
@@ -104,7 +106,9 @@ class GeneralSubject(Explained):
             passed = {k: v.copy() for k, v in steps.items()}
             given = self._backward(inputs, passed, cotangents, {*kept, *steps})
         run = Run(kept, steps, given, cotangents)
-        run.mutated = [k for k, v in kept.items() if not np.array_equal(v, inputs[k], equal_nan=True)]
+        run.mutated = [
+            k for k, v in kept.items() if not np.array_equal(v, inputs[k], equal_nan=True)
+        ]
         self._certify(run, seed)
         return run
 
@@ -180,20 +184,25 @@ class GeneralSubject(Explained):
                     if flow.scale.any() and name != node:
                         run.shares.setdefault(node, {})[f"through {name}"] = flow.midpoint
 
-    def _exactly(self, run: Run, rows: list[Any], seed: int) -> list[Any]:
+    def _exactly(self, run: Run, rows: list[Row], seed: int) -> list[Row]:
         """Run the backward on numbers of 60 digits, so that lost digits are no wrong formula."""
         try:
             with self._on_balls(seed) as (_, session), session.paused():
-                lifted = {k: lift(v) if v.dtype.kind == "f" else v.copy()
-                          for k, v in {**run.inputs, **run.steps}.items()}  # fmt: skip
-                again = self._backward({k: lifted[k] for k in run.inputs},
-                                       {k: lifted[k] for k in run.steps}, run.cotangents, {*lifted})  # fmt: skip
+                both = {**run.inputs, **run.steps}
+                lifted = {k: lift(v) if v.dtype.kind == "f" else v.copy() for k, v in both.items()}
+                inputs = {k: lifted[k] for k in run.inputs}
+                steps = {k: lifted[k] for k in run.steps}
+                again = self._backward(inputs, steps, run.cotangents, {*lifted})
         except Exception:
             return rows
-        exact = {k: values(v) for k, v in again.items()}
-        better = [row(r.claim, r.leaf, exact[r.leaf[0]], r.truth) for r in rows if r.leaf[0] in exact]
-        return [b if b.right and not r.right else r
-                for r, b in zip(rows, better, strict=True)] if len(better) == len(rows) else rows  # fmt: skip
+        better = []
+        for r in rows:
+            name = r.leaf[0]
+            exact = (
+                row(r.claim, r.leaf, values(again[name]), run.truth[name]) if name in again else r
+            )
+            better.append(exact if exact.right and not r.right else r)
+        return better
 
     @contextlib.contextmanager
     def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:
@@ -205,8 +214,8 @@ class GeneralSubject(Explained):
         """Say what is wrong of each cotangent, given the author's own after it."""
         pairs: dict[str, list[Pair]] = {}
         for case in cases:
-            run = self._runs.get(case.index)
-            for r in case.assessment.rows if run is not None else ():
+            run = self._runs[case.index]
+            for r in case.assessment.rows:
                 if not r.right:
                     pairs.setdefault(r.leaf[0], []).append(_pair(run, r))
         texts = []
@@ -218,7 +227,7 @@ class GeneralSubject(Explained):
         return Diagnosis(location, (), tuple(texts))
 
 
-def _pair(run: Run, r: Any) -> Pair:
+def _pair(run: Run, r: Row) -> Pair:
     name = r.leaf[0]
     known: Arrays = {k: v for k, v in {**run.inputs, **run.steps}.items() if v.dtype.kind == "f"}
     known |= {f"the gradient of {k}": t.value for k, t in run.truth.items() if k != name}
@@ -234,7 +243,11 @@ def _clipped(pairs: Sequence[Pair]) -> str:
     if not bound or any(p.given.shape != p.right.shape for p in pairs):
         return ""
     inside = [np.allclose(p.given, np.clip(p.right, -bound, bound), rtol=1e-9) for p in pairs]
-    return f"every entry that differs is clipped to ±{bound:g}; right up to the clip" if all(inside) else ""
+    return (
+        f"every entry that differs is clipped to ±{bound:g}; right up to the clip"
+        if all(inside)
+        else ""
+    )
 
 
 def _agrees(given: Any, truth: Truth) -> bool:
@@ -279,7 +292,9 @@ def _drawer(target: Target, forward: Routine) -> Callable[[np.random.Generator],
         return lambda rng: {k: np.asarray(v) for k, v in own(rng).items()}
     shapes = names.get("shapes")
     if shapes is None:
-        rest = [p for p in forward.parameters if p.name not in ("xp", "step") and p.default is EMPTY]
+        rest = [
+            p for p in forward.parameters if p.name not in ("xp", "step") and p.default is EMPTY
+        ]
         shapes = {p.name: "N D" for p in rest}
     if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
         raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')

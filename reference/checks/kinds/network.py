@@ -21,6 +21,7 @@ from reference.checks.kinds._problems import draw
 from reference.checks.kinds._rows import COARSE, row
 from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
+from reference.checks.routine import Path
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
 from reference.checks.subject import Case
@@ -87,8 +88,8 @@ class NetworkSubject(Explained):
         self.by = run.by
         rows = self._rows(run)
         names = {r.leaf[0] for r in rows}
-        missing = [(n,) for n in run.problem.parameters if n not in names]
-        unmatched = [(n,) for n in run.given if n not in names]
+        missing: list[Path] = [(n,) for n in run.problem.parameters if n not in names]
+        unmatched: list[Path] = [(n,) for n in run.given if n not in names]
         found = Assessment(Objective("loss", ("loss",)), rows, missing=missing, unmatched=unmatched,
                            remarks=self._remarks(run))  # fmt: skip
         return Case(index, found, faults=run.faults, nodes=run.nodes)
@@ -136,7 +137,9 @@ class NetworkSubject(Explained):
             extra["arrays"] = dict(problem.arrays)
         found = self.function(problem.network, dict(params), x, problem.targets.copy(), **extra)
         if not isinstance(found, tuple | list) or len(found) != 2:
-            raise InvalidInput(f"{self.name} returned {type(found).__name__}, expected (loss, grads)")
+            raise InvalidInput(
+                f"{self.name} returned {type(found).__name__}, expected (loss, grads)"
+            )
         return found[0], found[1]
 
     def _factor(self, run: Run) -> float | None:
@@ -166,7 +169,9 @@ class NetworkSubject(Explained):
             again = {k: values(v) for k, v in exact.items() if v is not None}
         run.nodes = session.nodes
         run.truth = {k: Truth(*d) for k, d in zip(wanted, found, strict=True)}
-        run.given |= {k: v for k, v in again.items() if np.shape(v) == np.shape(run.given.get(k))}
+        for name, value in again.items():
+            if name in run.given and np.shape(run.given[name]) == value.shape:
+                run.given[name] = value
         run.truth |= self._steps(run)
         return any(t.recording and (t.left_tracked or t.right_tracked) for t in session.ties)
 
@@ -189,12 +194,11 @@ class NetworkSubject(Explained):
         """Name the mistakes of the catalogue that make these gradients; else describe them."""
         evidence = []
         for case in cases:
-            run = self._runs.get(case.index)
-            if run is None:
-                continue
+            run = self._runs[case.index]
             factor = run.factor if run.factor is not None and _simple(run.factor) else 1.0
-            given = {r.leaf[0]: (r.got / factor).astype(run.problem.dtype) for r in case.assessment.rows
-                     if r.got.shape == r.truth.value.shape}  # fmt: skip
+            fitting = [r for r in case.assessment.rows if r.got.shape == r.truth.value.shape]
+            dtype = run.problem.dtype
+            given = {r.leaf[0]: (r.got / factor).astype(dtype) for r in fitting}
             evidence.append(Evidence(run.problem, given))
         with np.errstate(all="ignore"):
             return diagnose(evidence)
@@ -282,5 +286,3 @@ def subject(unit: Unit, target: Target, seed: int) -> NetworkSubject | Failure:
     accepts["weights"] = "weights" in names or "sample_weights" in names
     accepts["arrays"] = "arrays" in names
     return NetworkSubject(unit, target, Accepts(accepts))
-
-

@@ -12,7 +12,7 @@ The truth is the framework's gradient of the operations of the forward.
 import itertools
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +92,9 @@ class TensorSubject(Explained):
         kept = {leaf for _, leaf in pairs}
         missing = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES
                    and truth[p] is not None and np.any(truth[p])]  # fmt: skip
-        return Case(index, Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing))
+        return Case(
+            index, Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
+        )
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
@@ -131,7 +133,7 @@ class _Rank(NamedTuple):
 
     right: float
     fit: float
-    count: int
+    rows: int
 
 
 def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
@@ -188,5 +190,3 @@ def _forward_runs(plan: Plan, frame: Frame, failure: Failure) -> bool:
         failure.errors += [text] if text not in failure.errors else []
         return False
     return bool(problem.leaves)
-
-
