@@ -65,6 +65,11 @@ class Assessment:
         return bool(self.rows) and all(r.right for r in self.rows)
 
     @property
+    def influence(self) -> bool:
+        """Whether every input that has a claim moves the objective at all."""
+        return all(bool(np.any(r.truth.scale)) for r in self.rows)
+
+    @property
     def rank(self) -> tuple[float, float, float, float]:
         """How well it fits: more claims right, its own loss before a guessed one."""
         right = sum(r.right for r in self.rows)
@@ -215,7 +220,7 @@ def _settle(
     rows = result.rows
     if not rows:
         return
-    if objective.kind == "implicit" or (objective.kind == "sum" and outcome.rate):
+    if objective.kind == "implicit":
         nice = nice_factors(outcome)
         allowed = sorted(set(nice.values()), key=lambda f: (f < 0, abs(f - 1)))
         result.scale = _common(rows, allowed)

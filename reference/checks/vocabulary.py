@@ -75,7 +75,7 @@ FLAGS = frozenset("training train is_training is_train train_mode trainable test
 BIASES = re.compile(r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I)
 WEIGHTS = re.compile(
     r"^(w|weight|weights|kernel|kernels|theta|thetas|ws|u|v|wx|wh|filters?|w\d+|theta_?\d*|"
-    r"weights?_?\w*|w_?[a-z]{1,4}\d*|u_?[a-z]{1,2}\d*|syn_?\d|synapse_?\d|.*_w\d*|.*weights?\d*|"
+    r"weights?_?\w*|[tmkp]\d|w_?[a-z]{1,4}\d*|u_?[a-z]{1,2}\d*|syn_?\d|synapse_?\d|.*_w\d*|.*weights?\d*|"
     r".*kernel)$",
     re.I,
 )
