@@ -1,0 +1,35 @@
+"""Somebody's own NumPy forward on numbers that carry a proof and a derivative.
+
+A `BallArray` is a NumPy object array whose entries are `Number`s: balls (a midpoint and a proven
+radius) on a reverse tape. With `numpy_on_balls(modules)` a module's own code makes and takes such
+arrays unchanged, and `gradient` gives its exact derivative with a proven error:
+
+    with Session() as session, numpy_on_balls([module], seed=0):
+        x, w = lift(x0), lift(w0)
+        out = module.forward(x, w)
+        dx, dw = gradient([out], [dout], [x, w])   # each: midpoint, radius, scale
+"""
+
+from ._activation import numpy_on_balls
+from ._array import BallArray, as_balls, is_tracked
+from ._gradient import Derivative, gradient, gradient_balls, lift, radii, values
+from ._number import Number
+from ._tape import LeftTheTape, Session, Tie, TooManyNodes
+
+__all__ = [
+    "BallArray",
+    "Derivative",
+    "LeftTheTape",
+    "Number",
+    "Session",
+    "Tie",
+    "TooManyNodes",
+    "as_balls",
+    "gradient",
+    "gradient_balls",
+    "is_tracked",
+    "lift",
+    "numpy_on_balls",
+    "radii",
+    "values",
+]

@@ -1,0 +1,418 @@
+"""NumPy's functions on object arrays of scalars, where NumPy's own do not do it.
+
+Every function here takes and gives plain object arrays; `_array` unwraps and wraps them.
+What only moves entries (reshape, concatenate, pad, roll …) is left to NumPy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _linalg, _products, _reductions
+from ._number import Number, constant, rounded, value_of
+from ._reductions import Row, has_number, reduce_rows
+from ._rules import clipped, scalar_function
+from ._tape import STATE, LeftTheTape
+
+NO_VALUE = np._NoValue
+TABLE: dict[Callable[..., Any], Callable[..., Any]] = {}
+_SKIPPED = object()
+
+
+def objects(x: Any) -> Any:
+    """A plain object array of anything: arrays, lists, Numbers, floats."""
+    if type(x) is Number:
+        array = np.empty((), dtype=object)
+        array[()] = x
+        return array
+    if isinstance(x, np.generic):
+        x = x.item()  # as an object it would come back here for ever
+    return np.asarray(x, dtype=object)
+
+
+def floats(x: Any) -> Any:
+    """The midpoints, as a float64 array."""
+    return np.vectorize(lambda v: float(value_of(v)), otypes=[np.float64])(objects(x))
+
+
+def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter the function below under NumPy's names ("linalg.norm")."""
+
+    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        for name in functions:
+            found: Any = np
+            for part in name.split("."):
+                found = getattr(found, part, None)
+            if found is not None:
+                TABLE[found] = implementation
+        return implementation
+
+    return enter
+
+
+# ---- reductions -----------------------------------------------------------------------------
+
+
+def reduced(
+    row_function: Callable[[Row], Any],
+    a: Any,
+    axis: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = NO_VALUE,
+) -> Any:
+    """A reduction with NumPy's options."""
+    array = objects(a)
+    if where is not NO_VALUE and where is not True:
+        array = np.where(np.broadcast_to(where, array.shape), array, _SKIPPED)
+
+    def of_row(row: Row) -> Any:
+        kept = [x for x in row if x is not _SKIPPED]
+        return row_function(kept if initial is NO_VALUE else [initial, *kept])
+
+    function = row_function if where is NO_VALUE and initial is NO_VALUE else of_row
+    return reduce_rows(array, function, axis, keepdims is not NO_VALUE and bool(keepdims))
+
+
+def _enter_reduction(name: str, row_function: Callable[[Row], Any], dtype: Any = object) -> None:
+    signature = inspect.signature(getattr(np, name))
+
+    def implementation(*args: Any, **kwargs: Any) -> Any:
+        options = signature.bind(*args, **kwargs).arguments
+        kept = {k: options[k] for k in ("axis", "keepdims", "initial", "where") if k in options}
+        return reduced(row_function, options["a"], **kept).astype(dtype)
+
+    implements(name)(implementation)
+
+
+def _without_nan(row_function: Callable[[Row], Any]) -> Callable[[Row], Any]:
+    return lambda row: row_function([x for x in row if not value_of(x).is_nan()])
+
+
+for _name, _function in {
+    "sum": _reductions.total,
+    "mean": _reductions.mean,
+    "prod": _reductions.product,
+    "max": _reductions.largest,
+    "min": _reductions.smallest,
+    "ptp": _reductions.spread,
+    "median": _reductions.median,
+}.items():
+    _enter_reduction(_name, _function)
+    if _name != "ptp":
+        _enter_reduction(f"nan{_name}", _without_nan(_function))
+_enter_reduction("argmax", _reductions.largest_at, np.intp)
+_enter_reduction("argmin", _reductions.smallest_at, np.intp)
+_enter_reduction("any", lambda row: any(bool(x) for x in row), np.bool_)
+_enter_reduction("all", lambda row: all(bool(x) for x in row), np.bool_)
+_enter_reduction("count_nonzero", lambda row: sum(bool(x) for x in row), np.intp)
+
+
+def _enter_moment(name: str, row_function: Callable[..., Any]) -> None:
+    signature = inspect.signature(getattr(np, name))
+
+    def implementation(*args: Any, **kwargs: Any) -> Any:
+        options = signature.bind(*args, **kwargs).arguments
+        ddof = options.get("correction", NO_VALUE)
+        ddof = options.get("ddof", 0) if ddof is NO_VALUE else ddof
+        kept = {k: options[k] for k in ("axis", "keepdims", "where") if k in options}
+        return reduced(lambda row: row_function(row, ddof), options["a"], **kept)
+
+    implements(name)(implementation)
+
+
+_enter_moment("var", _reductions.variance)
+_enter_moment("std", _reductions.deviation)
+
+
+@implements("average")
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
+) -> Any:
+    """Σ w x / Σ w."""
+    array = objects(a)
+    if weights is None:
+        return reduced(_reductions.mean, array, axis, keepdims)
+    factors = objects(weights)
+    if factors.shape != array.shape:
+        moved = np.moveaxis(array, axis, -1)
+        factors = np.moveaxis(np.broadcast_to(factors, moved.shape), -1, axis)
+    weight = reduced(_reductions.total, np.broadcast_to(factors, array.shape), axis, keepdims)
+    result = reduced(_reductions.total, array * factors, axis, keepdims) / weight
+    return (result, weight) if returned else result
+
+
+@implements("quantile")
+def quantile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False) -> Any:
+    """The value below which the share q lies, linear between neighbours."""
+    if np.ndim(q) == 0:
+        return reduced(lambda row: _reductions.quantile(row, float(q)), a, axis, keepdims)
+    return np.array([quantile(a, x, axis, keepdims=keepdims) for x in q], dtype=object)
+
+
+@implements("percentile")
+def percentile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False) -> Any:
+    """`quantile` of q/100."""
+    return quantile(a, np.asarray(q) / 100.0, axis, keepdims=keepdims)
+
+
+# ---- orders ---------------------------------------------------------------------------------
+
+
+@implements("argsort")
+def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
+    """The places from the smallest to the largest, stable."""
+    array = objects(a)
+    if axis is None:
+        array, axis = array.ravel(), 0
+    moved = np.moveaxis(array, axis, -1)
+    result = np.empty(moved.shape, dtype=np.intp)
+    for at in np.ndindex(*moved.shape[:-1]):
+        result[at] = _reductions.order(moved[at].tolist())
+    return np.moveaxis(result, -1, axis)
+
+
+@implements("sort")
+def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
+    """From the smallest to the largest."""
+    array = objects(a)
+    if axis is None:
+        array, axis = array.ravel(), 0
+    return np.take_along_axis(array, argsort(array, axis), axis)
+
+
+@implements("partition")
+def partition(a: Any, kth: Any, axis: Any = -1, *_: Any) -> Any:
+    """Sorted, which is a partition at every place."""
+    return sort(a, axis)
+
+
+@implements("argpartition")
+def argpartition(a: Any, kth: Any, axis: Any = -1, *_: Any) -> Any:
+    """The places of `partition`."""
+    return argsort(a, axis)
+
+
+# ---- elementwise ----------------------------------------------------------------------------
+
+
+def elementwise(function: Callable[..., Any], *arrays: Any, dtype: Any = object) -> Any:
+    """The function of the scalars of broadcast arrays."""
+    return (
+        np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))
+        if dtype is object
+        else (
+            np.asarray(np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))).astype(dtype)
+        )
+    )
+
+
+@implements("where")
+def where(condition: Any, *choices: Any) -> Any:
+    """x where the condition holds, else y; the chosen plain floats become constants."""
+    decided = np.asarray(condition).astype(bool)
+    if not choices:
+        return np.nonzero(decided)
+    chosen = np.where(decided, *map(objects, choices))
+    if any(has_number(objects(x).ravel().tolist()) for x in choices):
+        return elementwise(constant, chosen)
+    return chosen
+
+
+@implements("select")
+def select(conditions: Any, choices: Any, default: Any = 0.0) -> Any:
+    """The first choice whose condition holds."""
+    result = default
+    for condition, choice in zip(conditions[::-1], choices[::-1], strict=True):
+        result = where(condition, choice, result)
+    return result
+
+
+@implements("clip")
+def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **options: Any) -> Any:
+    """min(max(a, a_min), a_max)."""
+    low = options.get("min", a_min)
+    high = options.get("max", a_max)
+    arrays = [objects(a), objects(low), objects(high)]
+    return elementwise(_clip_one, *arrays)
+
+
+def _clip_one(x: Any, low: Any, high: Any) -> Any:
+    if type(x) is Number or type(low) is Number or type(high) is Number:
+        return clipped(x, low, high)
+    return float(np.clip(x, low, high))
+
+
+@implements("round", "around")
+def round_(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    """Rounded to decimals: plain floats."""
+    return elementwise(
+        lambda x: rounded(x, decimals) if type(x) is Number else float(np.round(x, decimals)), a
+    )
+
+
+@implements("fix")
+def fix(x: Any, out: Any = None) -> Any:
+    """Without the fraction."""
+    return elementwise(scalar_function("trunc", np.trunc), x)
+
+
+@implements("sinc")
+def sinc(x: Any) -> Any:
+    """sin(πx)/(πx)."""
+    return elementwise(scalar_function("sinc", np.sinc), x)
+
+
+@implements("nan_to_num")
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    """Finite numbers in the place of nan, inf and −inf."""
+    most = np.finfo(np.float64).max
+
+    def one(v: Any) -> Any:
+        ball = value_of(v)
+        if ball.is_finite():
+            return v
+        if ball.is_nan():
+            return constant(nan)
+        return constant(
+            (most if posinf is None else posinf)
+            if ball > 0
+            else (-most if neginf is None else neginf)
+        )
+
+    return elementwise(one, x)
+
+
+# ---- questions whose answer is a bool -------------------------------------------------------
+
+
+@implements("isclose")
+def isclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    """Of the midpoints; no tie."""
+    return np.isclose(floats(a), floats(b), *args, **kwargs)
+
+
+@implements("allclose")
+def allclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
+    """Of the midpoints; no tie."""
+    return bool(np.allclose(floats(a), floats(b), *args, **kwargs))
+
+
+@implements("array_equal", "array_equiv")
+def array_equal(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
+    """Of the midpoints; no tie."""
+    return bool(np.array_equal(floats(a), floats(b)))
+
+
+@implements("iscomplexobj")
+def iscomplexobj(x: Any) -> bool:
+    """Never."""
+    return False
+
+
+@implements("isrealobj")
+def isrealobj(x: Any) -> bool:
+    """Always."""
+    return True
+
+
+# ---- products -------------------------------------------------------------------------------
+
+
+def _of_objects(function: Callable[..., Any]) -> Callable[..., Any]:
+    def implementation(a: Any, b: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        return function(objects(a), objects(b), *args, **kwargs)
+
+    return implementation
+
+
+implements("dot")(_of_objects(_products.dot))
+implements("inner")(_of_objects(_products.inner))
+implements("tensordot", "linalg.tensordot")(_of_objects(_products.tensordot))
+implements("outer", "linalg.outer")(
+    _of_objects(lambda a, b: np.multiply.outer(a.ravel(), b.ravel()))
+)
+implements("vdot")(_of_objects(lambda a, b: _products.dot(a.ravel(), b.ravel())))
+implements("linalg.matmul")(_of_objects(_products.matmul))
+implements("linalg.solve")(_of_objects(_linalg.solve))
+
+
+@implements("einsum")
+def einsum(*operands: Any, out: Any = None, optimize: Any = False, **kwargs: Any) -> Any:
+    """Sums of products by indices."""
+    return _products.einsum(*operands)
+
+
+@implements("linalg.multi_dot")
+def multi_dot(arrays: Any, out: Any = None) -> Any:
+    """One product after the other."""
+    result = objects(arrays[0])
+    for array in arrays[1:]:
+        result = _products.dot(result, objects(array))
+    return result
+
+
+@implements("linalg.norm", "linalg.vector_norm")
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """‖x‖."""
+    return _linalg.norm(objects(x), ord, axis, keepdims)
+
+
+implements("linalg.inv")(lambda a: _linalg.inverse(objects(a)))
+implements("linalg.pinv")(lambda a, *_, **__: pseudo_inverse(objects(a)))
+implements("linalg.det")(lambda a: _linalg.determinant(objects(a)))
+implements("linalg.cholesky")(lambda a, **_: _linalg.cholesky(objects(a)))
+implements("linalg.matrix_power")(lambda a, n: _linalg.matrix_power(objects(a), n))
+
+
+def pseudo_inverse(a: Any) -> Any:
+    """(AᵀA)⁻¹Aᵀ of a tall matrix, Aᵀ(AAᵀ)⁻¹ of a wide one; of full rank."""
+    turned = np.swapaxes(a, -1, -2)
+    if a.shape[-2] >= a.shape[-1]:
+        return _products.matmul(_linalg.inverse(_products.matmul(turned, a)), turned)
+    return _products.matmul(turned, _linalg.inverse(_products.matmul(a, turned)))
+
+
+@implements("linalg.slogdet")
+def slogdet(a: Any) -> Any:
+    """(sign, log |det|)."""
+    det = objects(_linalg.determinant(objects(a)))
+    sign = elementwise(scalar_function("sign", np.sign), det)
+    size = elementwise(scalar_function("absolute", np.abs), det)
+    return sign, elementwise(scalar_function("log", np.log), size)
+
+
+# ---- the rest -------------------------------------------------------------------------------
+
+
+@implements("apply_along_axis")
+def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    """The function of each row along the axis."""
+    moved = np.moveaxis(objects(arr), axis, -1)
+    shape = moved.shape[:-1]
+    rows = [objects(func1d(STATE.wrap(moved[at]), *args, **kwargs)) for at in np.ndindex(*shape)]
+    stacked = np.stack(rows).reshape(*shape, *rows[0].shape)
+    for k in range(rows[0].ndim):
+        stacked = np.moveaxis(stacked, len(shape) + k, axis % moved.ndim + k)
+    return stacked
+
+
+@implements("copyto")
+def copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
+    """`dst[where] = src`."""
+    mask = np.broadcast_to(where, dst.shape)
+    dst[mask] = np.broadcast_to(objects(src), dst.shape)[mask]
+
+
+@implements("unique")
+def unique(ar: Any, *args: Any, **kwargs: Any) -> Any:
+    """Of plain floats only."""
+    if has_number(objects(ar).ravel().tolist()):
+        raise LeftTheTape("np.unique was asked of numbers that are computed from the inputs")
+    return np.unique(floats(ar), *args, **kwargs)

@@ -1,0 +1,380 @@
+"""The functions of one and two scalars: each is its value and its slopes, beside each other."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from flint import arb
+
+from ._number import (
+    CONSTANT,
+    NAN,
+    ONE,
+    ZERO,
+    Number,
+    compare,
+    constant,
+    exactly,
+    floor_of,
+    order_of,
+    power,
+    rounded,
+    sign_of,
+    tie,
+    value_of,
+)
+from ._tape import STATE
+
+HALF = arb(0.5)
+
+
+class Smooth(NamedTuple):
+    """A smooth function of one ball: its value, and its slope from x and the value y."""
+
+    value: Callable[[Any], Any]
+    slope: Callable[[Any, Any], Any]
+
+
+def _sigmoid(x: Any) -> Any:
+    """1/(1 + e^(−x)), without losing the small end: e^x/(1 + e^x) below 0."""
+    if x < 0:
+        small = x.exp()
+        return small / (ONE + small)
+    return ONE / (ONE + (-x).exp())
+
+
+def _sigmoid_slope(x: Any, y: Any) -> Any:
+    return y * _sigmoid(-x)
+
+
+def _log_sigmoid(x: Any) -> Any:
+    """−log(1 + e^(−x)); x − log(1 + e^x) below 0."""
+    return x - x.exp().log1p() if x < 0 else -(-x).exp().log1p()
+
+
+def _cube_root(x: Any) -> Any:
+    if x < 0:
+        return -((-x).root(3))
+    return x.root(3)
+
+
+def _normal(x: Any) -> Any:
+    """The standard normal's density: e^(−x²/2)/√(2π)."""
+    return (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
+
+
+def _normal_below(x: Any) -> Any:
+    """The standard normal's distribution: erfc(−x/√2)/2."""
+    return (-x / arb(2).sqrt()).erfc() / 2
+
+
+def _entropy(x: Any) -> Any:
+    """−x log x; 0 at 0."""
+    return ZERO if x == 0 else -x * x.log()
+
+
+def _ln(number: int) -> Any:
+    return arb(number).log()
+
+
+def _sinc(x: Any) -> Any:
+    return x.sinc_pi()
+
+
+SMOOTH: dict[str, Smooth] = {
+    "exp": Smooth(arb.exp, lambda x, y: y),
+    "exp2": Smooth(lambda x: (x * _ln(2)).exp(), lambda x, y: y * _ln(2)),
+    "expm1": Smooth(arb.expm1, lambda x, y: x.exp()),
+    "log": Smooth(arb.log, lambda x, y: ONE / x),
+    "log2": Smooth(lambda x: x.log() / _ln(2), lambda x, y: ONE / (x * _ln(2))),
+    "log10": Smooth(lambda x: x.log() / _ln(10), lambda x, y: ONE / (x * _ln(10))),
+    "log1p": Smooth(arb.log1p, lambda x, y: ONE / (ONE + x)),
+    "sqrt": Smooth(arb.sqrt, lambda x, y: HALF / y),
+    "cbrt": Smooth(_cube_root, lambda x, y: ONE / (3 * y * y)),
+    "square": Smooth(lambda x: x * x, lambda x, y: 2 * x),
+    "reciprocal": Smooth(lambda x: ONE / x, lambda x, y: -y * y),
+    "negative": Smooth(operator.neg, lambda x, y: -ONE),
+    "sin": Smooth(arb.sin, lambda x, y: x.cos()),
+    "cos": Smooth(arb.cos, lambda x, y: -x.sin()),
+    "tan": Smooth(arb.tan, lambda x, y: x.sec() ** 2),
+    "arcsin": Smooth(arb.asin, lambda x, y: ONE / ((ONE - x) * (ONE + x)).sqrt()),
+    "arccos": Smooth(arb.acos, lambda x, y: -ONE / ((ONE - x) * (ONE + x)).sqrt()),
+    "arctan": Smooth(arb.atan, lambda x, y: ONE / (ONE + x * x)),
+    "sinh": Smooth(arb.sinh, lambda x, y: x.cosh()),
+    "cosh": Smooth(arb.cosh, lambda x, y: x.sinh()),
+    "tanh": Smooth(arb.tanh, lambda x, y: x.sech() ** 2),
+    "arcsinh": Smooth(arb.asinh, lambda x, y: ONE / (ONE + x * x).sqrt()),
+    "arccosh": Smooth(arb.acosh, lambda x, y: ONE / (x * x - ONE).sqrt()),
+    "arctanh": Smooth(arb.atanh, lambda x, y: ONE / ((ONE - x) * (ONE + x))),
+    "deg2rad": Smooth(lambda x: x * arb.pi() / 180, lambda x, y: arb.pi() / 180),
+    "rad2deg": Smooth(lambda x: x * 180 / arb.pi(), lambda x, y: 180 / arb.pi()),
+    "sinc": Smooth(_sinc, lambda x, y: ZERO if x == 0 else ((arb.pi() * x).cos() - y) / x),
+    # scipy.special
+    "expit": Smooth(_sigmoid, _sigmoid_slope),
+    "log_expit": Smooth(_log_sigmoid, lambda x, y: _sigmoid(-x)),
+    "logit": Smooth(lambda x: (x / (ONE - x)).log(), lambda x, y: ONE / (x * (ONE - x))),
+    "erf": Smooth(arb.erf, lambda x, y: 2 * (-x * x).exp() / arb.pi().sqrt()),
+    "erfc": Smooth(arb.erfc, lambda x, y: -2 * (-x * x).exp() / arb.pi().sqrt()),
+    "ndtr": Smooth(_normal_below, lambda x, y: _normal(x)),
+    "log_ndtr": Smooth(lambda x: _normal_below(x).log(), lambda x, y: _normal(x) / y.exp()),
+    "entr": Smooth(_entropy, lambda x, y: -x.log() - ONE),
+}
+SMOOTH |= {"radians": SMOOTH["deg2rad"], "degrees": SMOOTH["rad2deg"]}
+
+_LIMITS: dict[str, dict[float, float]] = {  # where arb says nan
+    "log": {0.0: -math.inf},
+    "log2": {0.0: -math.inf},
+    "log10": {0.0: -math.inf},
+    "log1p": {-1.0: -math.inf},
+    "reciprocal": {0.0: math.inf},
+    "erf": {math.inf: 1.0, -math.inf: -1.0},
+    "erfc": {math.inf: 0.0, -math.inf: 2.0},
+    "ndtr": {math.inf: 1.0, -math.inf: 0.0},
+    "arctanh": {1.0: math.inf, -1.0: -math.inf},
+    "logit": {0.0: -math.inf, 1.0: math.inf},
+    "expit": {math.inf: 1.0, -math.inf: 0.0},
+    "log_expit": {math.inf: 0.0, -math.inf: -math.inf},
+    "entr": {math.inf: -math.inf},
+    "cosh": {-math.inf: math.inf},
+    "expm1": {-math.inf: -1.0},
+    "log_ndtr": {math.inf: 0.0, -math.inf: -math.inf},
+}
+
+
+def smooth(name: str, x: Number) -> Number:
+    """A function of `SMOOTH` at a Number."""
+    rule = SMOOTH[name]
+    ball = x.value
+    value = rule.value(ball)
+    if not value.is_finite() and name in _LIMITS and ball.is_exact():
+        value = arb(_LIMITS[name].get(float(ball), value))
+    if STATE.recording:
+        return Number(value, (x,), (rule.slope(ball, value),))
+    return Number(value, CONSTANT, ())
+
+
+# ---- functions that choose ------------------------------------------------------------------
+
+
+def larger(a: Any, b: Any, operation: str = "maximum") -> Any:
+    """The larger of two scalars, nan if one is; the first of equals."""
+    order = order_of(operation, a, b)
+    if order is None:
+        return constant(float("nan"))
+    return constant(a if order >= 0 else b)
+
+
+def smaller(a: Any, b: Any, operation: str = "minimum") -> Any:
+    """The smaller of two scalars, nan if one is; the first of equals."""
+    order = order_of(operation, a, b)
+    if order is None:
+        return constant(float("nan"))
+    return constant(a if order <= 0 else b)
+
+
+def clipped(x: Any, low: Any, high: Any) -> Any:
+    """min(max(x, low), high)."""
+    if low is not None:
+        x = larger(x, low, "clip")
+    return x if high is None else smaller(x, high, "clip")
+
+
+def number_or_nan(choose: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The same choice, but a nan loses: np.fmax, np.fmin."""
+
+    def chosen(a: Any, b: Any) -> Any:
+        if value_of(a).is_nan():
+            return constant(b)
+        return constant(a) if value_of(b).is_nan() else choose(a, b)
+
+    return chosen
+
+
+def step(x: Any, at_zero: Any) -> Any:
+    """0 below 0, 1 above, `at_zero` at 0: np.heaviside."""
+    order = order_of("heaviside", x, 0.0)
+    if order is None:
+        return constant(float("nan"))
+    return constant(at_zero if order == 0 else float(order > 0))
+
+
+# ---- functions of two scalars ---------------------------------------------------------------
+
+
+def pair(value: Any, a: Any, slope_a: Any, b: Any, slope_b: Any) -> Number:
+    """A Number made from two scalars, of which one may be plain. Slopes are functions."""
+    if not STATE.recording:
+        return Number(value, CONSTANT, ())
+    parts = [(x, slope()) for x, slope in ((a, slope_a), (b, slope_b)) if type(x) is Number]
+    return Number(value, tuple(x for x, _ in parts), tuple(d for _, d in parts))
+
+
+def log_add_exp(a: Any, b: Any) -> Any:
+    """log(e^a + e^b) = m + log(1 + e^(−|a − b|))."""
+    x, y = value_of(a), value_of(b)
+    high, low = (y, x) if x < y else (x, y)
+    value = exactly("logaddexp", high + (low - high).exp().log1p(), x, y)
+    return pair(value, a, lambda: _sigmoid(x - y), b, lambda: _sigmoid(y - x))
+
+
+def log_add_exp2(a: Any, b: Any) -> Any:
+    """log₂(2^a + 2^b)."""
+    scale = Number(_ln(2), CONSTANT, ())
+    return log_add_exp(a * scale, b * scale) / scale
+
+
+def hypotenuse(a: Any, b: Any) -> Any:
+    """√(a² + b²)."""
+    x, y = value_of(a), value_of(b)
+    length = (x * x + y * y).sqrt()
+    return pair(length, a, lambda: x / length, b, lambda: y / length)
+
+
+def angle(a: Any, b: Any) -> Any:
+    """arctan2(a, b): ∂a = b/(a² + b²), ∂b = −a/(a² + b²)."""
+    y, x = value_of(a), value_of(b)
+    square = x * x + y * y
+    return pair(arb.atan2(y, x), a, lambda: x / square, b, lambda: -y / square)
+
+
+def x_log_y(a: Any, b: Any) -> Any:
+    """x log y; 0 where x is 0 (and y no nan)."""
+    x, y = value_of(a), value_of(b)
+    log = smooth("log", Number(y, CONSTANT, ())).value
+    value = ZERO if x == 0 and not y.is_nan() else x * log
+    return pair(value, a, lambda: log, b, lambda: x / y)
+
+
+def x_log1p_y(a: Any, b: Any) -> Any:
+    """x log(1 + y); 0 where x is 0."""
+    return x_log_y(a, b + 1.0)
+
+
+def relative_entropy(a: Any, b: Any) -> Any:
+    """x log(x/y); 0 where x is 0 and y ≥ 0: scipy's rel_entr."""
+    x, y = value_of(a), value_of(b)
+    if x == 0 and y >= 0:
+        return pair(ZERO, a, lambda: NAN, b, lambda: ZERO)
+    return a * smooth("log", constant(a / b))
+
+
+def copy_sign(a: Any, b: Any) -> Any:
+    """|a| with the sign of b."""
+    order = order_of("copysign", b, 0.0)
+    return constant(abs(a) if order is None or order >= 0 else -abs(a))
+
+
+def divide(a: Any, b: Any) -> Any:
+    """a/b."""
+    return a / b
+
+
+def ceiling(x: Number) -> float:
+    """⌈x⌉ as a plain float."""
+    return -floor_of(-x, "ceil")
+
+
+def truncated(x: Number) -> float:
+    """X without its fraction, as a plain float; its only jumps are at integers other than 0."""
+    if abs(x.value) < 1:
+        return 0.0
+    return floor_of(x, "trunc") if x.value > 0 else ceiling(x)
+
+
+def remainder(a: Any, b: Any) -> Any:
+    """a − b⌊a/b⌋: np.mod."""
+    return a - b * floor_of(constant(a / b), "remainder")
+
+
+CHOICES: dict[str, Callable[..., Any]] = {  # of one Number; of two scalars, one of them a Number
+    "absolute": abs,
+    "fabs": abs,
+    "sign": sign_of,
+    "floor": floor_of,
+    "ceil": ceiling,
+    "trunc": truncated,
+    "rint": rounded,
+    "positive": operator.pos,
+    "conjugate": operator.pos,
+    "maximum": larger,
+    "minimum": smaller,
+    "fmax": number_or_nan(larger),
+    "fmin": number_or_nan(smaller),
+    "clip": clipped,
+    "heaviside": step,
+    "copysign": copy_sign,
+}
+PAIRS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "power": power,
+    "float_power": power,
+    "floor_divide": operator.floordiv,
+    "remainder": remainder,
+    "logaddexp": log_add_exp,
+    "logaddexp2": log_add_exp2,
+    "hypot": hypotenuse,
+    "arctan2": angle,
+    "xlogy": x_log_y,
+    "xlog1py": x_log1p_y,
+    "rel_entr": relative_entropy,
+}
+
+
+def _is_finite(x: Any) -> bool:
+    return bool(value_of(x).is_finite())
+
+
+def _is_infinite(x: Any) -> bool:
+    return not _is_finite(x) and not value_of(x).is_nan()
+
+
+def _sign_bit(x: Any) -> bool:
+    return bool(compare("less", x, 0.0)) if type(x) is Number else math.copysign(1.0, x) < 0
+
+
+TESTS: dict[str, Callable[..., bool]] = {  # functions whose result is a bool
+    "isnan": lambda x: bool(value_of(x).is_nan()),
+    "isfinite": _is_finite,
+    "isinf": _is_infinite,
+    "signbit": _sign_bit,
+    "logical_not": lambda x: not x,
+    "logical_and": lambda x, y: bool(x) and bool(y),
+    "logical_or": lambda x, y: bool(x) or bool(y),
+    "logical_xor": lambda x, y: bool(x) != bool(y),
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+}
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: (lambda x, name=name: smooth(name, x)) for name in SMOOTH},
+    **CHOICES,
+    **PAIRS,
+}
+
+
+def scalar_function(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of that name for scalars: `plain` (NumPy's) where no argument is a Number."""
+    rule = FUNCTIONS[name]
+
+    def evaluate(*arguments: Any) -> Any:
+        for argument in arguments:
+            if type(argument) is Number:
+                return rule(*arguments)
+        with np.errstate(all="ignore"):
+            return float(plain(*arguments))
+
+    return evaluate
+
+
+__all__ = ["FUNCTIONS", "TESTS", "scalar_function", "smooth", "tie"]
