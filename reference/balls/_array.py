@@ -24,14 +24,14 @@ NO_VALUE = np._NoValue
 _NATIVE = {"add", "subtract", "multiply"}
 
 
-class BallArray(np.ndarray):  # type: ignore[type-arg]
+class BallArray(np.ndarray):
     """An object array whose entries are Numbers and plain Python floats or ints.
 
     Its `dtype` says float64, as the author's array would.
     """
 
     @property
-    def dtype(self) -> Any:  # type: ignore[override]
+    def dtype(self) -> Any:
         """What the author's own array would have."""
         return FLOAT64
 
@@ -173,8 +173,9 @@ def is_tracked(x: Any) -> bool:
 def _loop(ufunc: Any) -> Any:
     """The same function as a loop over scalars; None where we do not know it."""
     name = ufunc.__name__
-    if name in _NATIVE or any("O" in kinds for kinds in ufunc.types) and len(ufunc.types) == 1:
-        return ufunc  # the last: made by np.frompyfunc
+    made_by_frompyfunc = len(ufunc.types) == 1 and "O" in ufunc.types[0]
+    if name in _NATIVE or made_by_frompyfunc:
+        return ufunc
     if name in TESTS:
         return np.frompyfunc(TESTS[name], ufunc.nin, 1)
     if name in FUNCTIONS:
@@ -219,7 +220,7 @@ def array_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[st
     if method == "at":
         return _at(ufunc, *inputs)
     if method == "reduce":
-        result = _reduce(ufunc, *inputs, where=where, **options)
+        result = _reduce(ufunc, inputs[0], where=where, **options)
     elif method == "__call__":
         result = _call(ufunc, method, inputs, {})
         if where is not True:
@@ -353,8 +354,8 @@ def _sort_in_place(self: BallArray, axis: int = -1, *_: Any, **__: Any) -> None:
     self[...] = np.sort(self, axis)
 
 
-BallArray.sort = _sort_in_place  # type: ignore[method-assign,assignment]
-BallArray.conj = BallArray.conjugate = lambda self: self  # type: ignore[method-assign,assignment]
+BallArray.sort = _sort_in_place  # type: ignore[method-assign, assignment]
+BallArray.conj = BallArray.conjugate = lambda self: self  # type: ignore[method-assign]
 
 STATE.array_ufunc = array_ufunc
 STATE.array_function = array_function

@@ -68,7 +68,8 @@ def reduced(
     """A reduction with NumPy's options."""
     array = objects(a)
     if where is not NO_VALUE and where is not True:
-        array = np.where(np.broadcast_to(where, array.shape), array, _SKIPPED)
+        array = array.copy()
+        array[~np.broadcast_to(np.asarray(where, dtype=bool), array.shape)] = _SKIPPED
 
     def of_row(row: Row) -> Any:
         kept = [x for x in row if x is not _SKIPPED]
@@ -136,7 +137,9 @@ def average(
     """Σ w x / Σ w."""
     array = objects(a)
     if weights is None:
-        return reduced(_reductions.mean, array, axis, keepdims)
+        result = reduced(_reductions.mean, array, axis, keepdims)
+        count = array.size / max(result.size, 1)
+        return (result, np.full(result.shape, count)) if returned else result
     factors = objects(weights)
     if factors.shape != array.shape:
         moved = np.moveaxis(array, axis, -1)
@@ -213,7 +216,7 @@ def elementwise(function: Callable[..., Any], *arrays: Any, dtype: Any = object)
 
 @implements("where")
 def where(condition: Any, *choices: Any) -> Any:
-    """x where the condition holds, else y; the chosen plain floats become constants."""
+    """Take x where the condition holds, else y; the chosen plain floats become constants."""
     decided = np.asarray(condition).astype(bool)
     if not choices:
         return np.nonzero(decided)

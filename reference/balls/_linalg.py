@@ -74,7 +74,7 @@ def inverse(a: Any) -> Any:
 
 
 def determinant(a: Any) -> Any:
-    """det a: the product of the pivots."""
+    """The determinant: the product of the pivots."""
 
     def of_one(matrix: Any) -> Any:
         upper, _, sign = _eliminate(matrix, np.empty((len(matrix), 0), dtype=object))

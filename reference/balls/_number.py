@@ -368,7 +368,7 @@ def rounded(x: Number, digits: int = 0) -> float:
 
 
 def power(base: Any, exponent: Any) -> Any:
-    """base ** exponent, integer exponents by products, ½ by the square root."""
+    """The power base ** exponent: integer exponents by products, ½ by the square root."""
     x, p = value_of(base), value_of(exponent)
     if x is None or p is None:
         return NotImplemented

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
+import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ._number import CONSTANT, ZERO, Number, value_of
+from ._reductions import reduce_rows, total
 from ._tape import STATE
 
 
@@ -95,7 +97,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     size = int(np.prod([a.shape[i] for i in of_a], dtype=int))
     left = a.transpose(*rest_a, *of_a).reshape(int(np.prod(shape_a, dtype=int)), size)
     right = b.transpose(*of_b, *rest_b).reshape(size, int(np.prod(shape_b, dtype=int)))
-    return _matrix(left, right).reshape(*shape_a, *shape_b)
+    return _matrix(left, right).reshape((*shape_a, *shape_b))
 
 
 def dot(a: Any, b: Any) -> Any:
@@ -115,18 +117,53 @@ def inner(a: Any, b: Any) -> Any:
 # ---- einsum ---------------------------------------------------------------------------------
 
 
+_LETTERS = string.ascii_letters
+
+
+def _interleaved(arguments: Sequence[Any]) -> tuple[str, list[Any]]:
+    """`einsum(a, [0, 1], b, [1, 2], [0, 2])` as a string of letters and the operands."""
+    pairs = len(arguments) // 2
+    operands = [arguments[2 * k] for k in range(pairs)]
+    lists = [arguments[2 * k + 1] for k in range(pairs)]
+
+    def spelled(indices: Any) -> str:
+        return "".join("..." if i is Ellipsis else _LETTERS[i] for i in indices)
+
+    text = ",".join(map(spelled, lists))
+    if len(arguments) % 2:
+        text += "->" + spelled(arguments[-1])
+    return text, operands
+
+
 def _parse(arguments: Sequence[Any]) -> tuple[list[str], str, list[Any]]:
     """The indices of each operand and of the result, as letters; no ellipsis is left."""
-    from numpy._core.einsumfunc import _parse_einsum_input
-
-    inputs, output, operands = _parse_einsum_input(arguments)
-    return inputs.split(","), output, [np.asarray(x, dtype=object) for x in operands]
+    if isinstance(arguments[0], str):
+        text, given = arguments[0].replace(" ", ""), list(arguments[1:])
+    else:
+        text, given = _interleaved(arguments)
+    operands = [np.asarray(x, dtype=object) for x in given]
+    left, arrow, output = text.partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(operands):
+        raise ValueError(f"einsum: {len(inputs)} index lists for {len(operands)} operands")
+    free = "".join(c for c in _LETTERS if c not in text)
+    hidden = [x.ndim - len(i.replace("...", "")) for x, i in zip(operands, inputs, strict=True)]
+    longest = free[: max((n for n, i in zip(hidden, inputs, strict=True) if "..." in i), default=0)]
+    if not arrow:
+        letters = left.replace(",", "").replace(".", "")
+        output = "..." + "".join(c for c in sorted(set(letters)) if letters.count(c) == 1)
+    inputs = [
+        i.replace("...", longest[len(longest) - n :] if n else "")
+        for i, n in zip(inputs, hidden, strict=True)
+    ]
+    for indices, operand in zip(inputs, operands, strict=True):
+        if len(indices) != operand.ndim:
+            raise ValueError(f"einsum: {indices!r} for an operand of {operand.ndim} dimensions")
+    return inputs, output.replace("...", longest), operands
 
 
 def _reduced(array: Any, indices: str, wanted: str) -> tuple[Any, str]:
     """A single operand with its repeated indices taken as diagonals and unwanted ones summed."""
-    from ._reductions import reduce_rows, total
-
     for letter in dict.fromkeys(indices):
         while indices.count(letter) > 1:
             i = indices.index(letter)

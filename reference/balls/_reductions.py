@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,7 +86,7 @@ def length(row: Row) -> Any:
 
 
 def log_sum_exp(row: Row) -> Any:
-    """log Σ e^x."""
+    """The logarithm of Σ e^x."""
     if not has_number(row):
         return plain(np.logaddexp.reduce, row)
     balls = [value_of(x) for x in row]
@@ -152,10 +153,12 @@ def order(row: Row) -> list[int]:
     if not has_number(row):
         return [int(i) for i in np.argsort(np.array(row, dtype=np.float64), kind="stable")]
     balls = [value_of(x).mid() for x in row]
-    places = sorted(
-        range(len(row)), key=functools.cmp_to_key(lambda i, j: _sign(balls[i], balls[j]))
-    )
-    for i, j in zip(places, places[1:], strict=False):
+
+    def compared(i: int, j: int) -> int:
+        return _sign(balls[i], balls[j])
+
+    places = sorted(range(len(row)), key=functools.cmp_to_key(compared))
+    for i, j in itertools.pairwise(places):
         a, b = value_of(row[i]), value_of(row[j])
         if not a < b and not (a.is_nan() or b.is_nan()) and row[i] is not row[j]:
             tie("sort", row[i], row[j], bool(a.is_exact() and b.is_exact()))

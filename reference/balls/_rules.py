@@ -242,7 +242,7 @@ def angle(a: Any, b: Any) -> Any:
 
 
 def x_log_y(a: Any, b: Any) -> Any:
-    """x log y; 0 where x is 0 (and y no nan)."""
+    """The product x log y; 0 where x is 0 (and y no nan)."""
     x, y = value_of(a), value_of(b)
     log = smooth("log", Number(y, CONSTANT, ())).value
     value = ZERO if x == 0 and not y.is_nan() else x * log
@@ -250,12 +250,12 @@ def x_log_y(a: Any, b: Any) -> Any:
 
 
 def x_log1p_y(a: Any, b: Any) -> Any:
-    """x log(1 + y); 0 where x is 0."""
+    """The product x log(1 + y); 0 where x is 0."""
     return x_log_y(a, b + 1.0)
 
 
 def relative_entropy(a: Any, b: Any) -> Any:
-    """x log(x/y); 0 where x is 0 and y ≥ 0: scipy's rel_entr."""
+    """The product x log(x/y); 0 where x is 0 and y ≥ 0: scipy's rel_entr."""
     x, y = value_of(a), value_of(b)
     if x == 0 and y >= 0:
         return pair(ZERO, a, lambda: NAN, b, lambda: ZERO)
@@ -286,7 +286,7 @@ def truncated(x: Number) -> float:
 
 
 def remainder(a: Any, b: Any) -> Any:
-    """a − b⌊a/b⌋: np.mod."""
+    """The rest a − b⌊a/b⌋: np.mod."""
     return a - b * floor_of(constant(a / b), "remainder")
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ._array import BallArray, as_balls, base, floats, is_tracked, result_of
-from ._functions import objects, reduced
+from ._array import BallArray, as_balls, base, is_tracked, result_of
+from ._functions import floats, objects, reduced
 from ._number import Number, compare, constant, value_of
 from ._reductions import log_sum_exp
 from ._tape import LeftTheTape
@@ -102,7 +102,7 @@ def _full_like(a: Any, fill_value: Any, dtype: Any = None, **_: Any) -> Any:
 def _array(x: Any, dtype: Any = None, *_: Any, copy: Any = True, ndmin: int = 0, **__: Any) -> Any:
     """`np.array`: a BallArray for kinds of float, a copy."""
     if isinstance(x, BallArray) or is_tracked(x) or _holds_balls(x):
-        made = as_balls(x if not isinstance(x, list | tuple) else _listed(x))
+        made: Any = as_balls(_listed(x) if isinstance(x, list | tuple) else x)
         if dtype is not None:
             made = made.astype(dtype, copy=False)
     else:

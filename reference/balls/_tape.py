@@ -1,4 +1,4 @@
-"""What the numbers of one run share: whether they record, how many there are, which ties were met."""
+"""What the numbers of one run share: do they record, how many are there, which ties were met."""
 
 from __future__ import annotations
 
