@@ -149,6 +149,21 @@ def average(
     return (result, weight) if returned else result
 
 
+@implements("cov")
+def cov(
+    m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None, **_: Any
+) -> Any:
+    """(x − μ)(x − μ)ᵀ/(n − ddof), a variable a row."""
+    rows = np.atleast_2d(objects(m))
+    rows = rows if rowvar or objects(m).ndim == 1 else rows.T
+    if y is not None:
+        more = np.atleast_2d(objects(y))
+        rows = np.concatenate([rows, more if rowvar or objects(y).ndim == 1 else more.T])
+    apart = rows - reduced(_reductions.mean, rows, 1, True)
+    count = rows.shape[1] - (int(not bias) if ddof is None else ddof)
+    return np.squeeze(_products.matmul(apart, apart.T) / float(count))
+
+
 @implements("quantile")
 def quantile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False) -> Any:
     """The value below which the share q lies, linear between neighbours."""

@@ -1,4 +1,4 @@
-"""Every function on balls: its value is NumPy's, its gradient is the 40-digit difference quotient."""
+"""Every function on balls: NumPy's value, and the gradient of 49-digit difference quotients."""
 
 from __future__ import annotations
 
