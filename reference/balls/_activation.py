@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import builtins
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -15,23 +16,39 @@ def numpy_on_balls(modules: Iterable[ModuleType], seed: int | None = None) -> It
     """While active, the modules' numpy, math and scipy.special make and take BallArrays.
 
     Every global bound to one of these modules, or to a function taken out of one of them, is
-    replaced in the module's globals, and restored at the end, also when the block raises.
+    replaced in the module's globals, and restored at the end, also when the block raises. An
+    import statement inside one of their functions gets the stand-in as well.
     seed: of np.random's functions; each activation draws the same again.
     """
     stand_ins = StandIns(seed)
+    targets = [vars(module) for module in modules]
     before: list[tuple[dict[str, Any], str, Any, Any]] = []
+    plain_import = builtins.__import__
     try:
-        for module in modules:
-            names = vars(module)
+        for names in targets:
             for name, value in list(names.items()):
-                if name.startswith("__"):
-                    continue
-                replacement = stand_ins.of(value)
+                replacement = None if name.startswith("__") else stand_ins.of(value)
                 if replacement is not None:
                     before.append((names, name, value, replacement))
                     names[name] = replacement
+        builtins.__import__ = _importing(plain_import, targets, stand_ins)
         yield stand_ins
     finally:
+        builtins.__import__ = plain_import
         for names, name, value, replacement in reversed(before):
             if names.get(name) is replacement:
                 names[name] = value
+
+
+def _importing(
+    plain: Callable[..., Any], targets: list[dict[str, Any]], stand_ins: StandIns
+) -> Callable[..., Any]:
+    """`__import__`, whose modules are stand-ins for the statements of the targets alone."""
+
+    def importing(name: str, globals: Any = None, *rest: Any, **options: Any) -> Any:
+        found = plain(name, globals, *rest, **options)
+        if any(globals is names for names in targets):
+            return stand_ins.of(found) or found
+        return found
+
+    return importing

@@ -298,9 +298,18 @@ def unwrapped(x: Any) -> Any:
     return x
 
 
+# Their first argument is a sequence of arrays: an array there is taken apart.
+_OF_SEQUENCES = {
+    getattr(np, name)
+    for name in "concatenate stack hstack vstack dstack column_stack block".split()
+}
+
+
 def array_function(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """One call of a NumPy function: ours where there is one, else NumPy's on plain objects."""
     out = kwargs.get("out")
+    if args and func in _OF_SEQUENCES and isinstance(args[0], np.ndarray):
+        args = [list(args[0]), *args[1:]]
     plain_args = [unwrapped(x) for x in args]
     plain_kwargs = {name: unwrapped(x) for name, x in kwargs.items()}
     rule = TABLE.get(func)

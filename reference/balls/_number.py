@@ -27,6 +27,8 @@ def ball_of(value: Any) -> Any:
         return arb(int(value))
     if isinstance(value, np.floating):
         return arb(float(value))
+    if isinstance(value, complex | np.complexfloating):
+        raise LeftTheTape("a complex number meets a number that is computed from the inputs")
     return None
 
 

@@ -181,6 +181,25 @@ def _astype(x: Any, dtype: Any, **kwargs: Any) -> Any:
     return x.astype(dtype, **kwargs)
 
 
+class _Concatenator:
+    """`np.c_`, `np.r_`."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getitem__(self, key: Any) -> Any:
+        items = key if isinstance(key, tuple) else (key,)
+        if not any(isinstance(x, BallArray) or is_tracked(x) for x in items):
+            return ballify(self._real[key])
+        plain = tuple(x if isinstance(x, slice | str) else objects(base(x)) for x in items)
+        return result_of(self._real[plain])
+
+
+def _nditer(op: Any, flags: Any = (), *args: Any, **kwargs: Any) -> Any:
+    """`np.nditer` of object arrays."""
+    return np.nditer(base(op), [*flags, "refs_ok"], *args, **kwargs)
+
+
 def _isscalar(x: Any) -> bool:
     return type(x) is Number or np.isscalar(x)
 
@@ -422,6 +441,7 @@ def _numpy_table() -> dict[str, Any]:
     table |= dict.fromkeys(("asarray", "asanyarray", "asarray_chkfinite", "require"), _asarray)
     table |= dict.fromkeys(("ascontiguousarray", "asfortranarray"), _at_least_one)
     table |= {"arange": _arange, "astype": _astype, "isscalar": _isscalar, "vectorize": Vectorize}
+    table |= {"c_": _Concatenator(np.c_), "r_": _Concatenator(np.r_), "nditer": _nditer}
     for name in "float64 float32 float16 longdouble floating double single half".split():
         real = getattr(np, name)
         table[name] = _scalar_type(real)
