@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ._functions import TABLE, elementwise, floats, objects, reduced
-from ._number import CONSTANT, LEAF, Number, ball_of, floor_of
+from ._number import CONSTANT, LEAF, Number, ball_of, constant, floor_of
 from ._products import matmul
-from ._reductions import REDUCERS, has_number
+from ._reductions import REDUCERS
 from ._rules import FUNCTIONS, TESTS, scalar_function, truncated
 from ._tape import STATE, LeftTheTape
 
@@ -52,7 +52,10 @@ class BallArray(np.ndarray):
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(key, BallArray):
             key = _as_index(key)
-        super().__setitem__(key, stored(value))
+        value = stored(value)
+        if type(value) is float and STATE.recording and is_tracked(self):
+            value = constant(value)  # `h[h < 0] = 0`: derivatives by this entry can be taken
+        super().__setitem__(key, value)
 
     def astype(self, dtype: Any, *_: Any, copy: bool = True, **__: Any) -> Any:  # type: ignore[override]
         """The same numbers for a kind of float; integers and bools where they are decided."""
@@ -160,7 +163,7 @@ def is_tracked(x: Any) -> bool:
     if type(x) is Number:
         return True
     if isinstance(x, np.ndarray):
-        return base(x).dtype == object and has_number(base(x).ravel().tolist())
+        return base(x).dtype == object and any(type(v) is Number for v in base(x).flat)
     if isinstance(x, list | tuple):
         return any(map(is_tracked, x))
     return False

@@ -29,6 +29,8 @@ def objects(x: Any) -> Any:
         array = np.empty((), dtype=object)
         array[()] = x
         return array
+    if isinstance(x, np.generic | np.ndarray) and x.dtype.char == "g":
+        x = np.float64(x)  # long double scalars would stay what they are
     if isinstance(x, np.generic):
         x = x.item()  # as an object it would come back here for ever
     return np.asarray(x, dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -247,6 +248,8 @@ class Number:
         # What NumPy's scalars have (shape, sum, item …) is what a 0-d array has.
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in STATE.methods:  # NumPy's own loops over objects call x.exp()
+            return functools.partial(STATE.methods[name], self)
         return getattr(STATE.wrap(self), name)
 
     def item(self) -> Number:

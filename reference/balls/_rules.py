@@ -363,6 +363,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+STATE.methods = {name: FUNCTIONS[name] for name in SMOOTH}
+
+
 def scalar_function(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of that name for scalars: `plain` (NumPy's) where no argument is a Number."""
     rule = FUNCTIONS[name]

@@ -52,6 +52,7 @@ class _State:
         "array_ufunc",
         "count",
         "limit",
+        "methods",
         "precision",
         "recording",
         "session",
@@ -64,6 +65,7 @@ class _State:
         self.limit = sys.maxsize
         self.session: Session | None = None
         self.precision = PRECISION  # of the last session: of `gradient` after it too
+        self.methods: dict[str, Callable[..., Any]] = {}
         # Filled in by the modules above, so that a scalar can be given to a NumPy function.
         self.array_ufunc: Callable[..., Any]
         self.array_function: Callable[..., Any]

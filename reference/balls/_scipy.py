@@ -1,0 +1,127 @@
+"""What of SciPy is no ufunc: softmax and its like, the normal distribution, convolutions."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+from ._array import BallArray, base, is_tracked, result_of
+from ._creation import ballify
+from ._functions import floats, objects, reduced
+from ._number import Number
+from ._products import tensordot
+from ._reductions import log_sum_exp
+from ._rules import scalar_function
+from ._tape import LeftTheTape
+
+
+def _as_balls(x: Any) -> Any:
+    return objects(base(ballify(x))).view(BallArray)
+
+
+def _logsumexp(
+    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+) -> Any:
+    if return_sign:
+        raise LeftTheTape("scipy.special.logsumexp(return_sign=True) has no rule")
+    if b is not None:
+        a = ballify(a) + np.log(_as_balls(b))
+    return result_of(reduced(log_sum_exp, objects(base(ballify(a))), axis, keepdims))
+
+
+def _log_softmax(x: Any, axis: Any = None) -> Any:
+    x = _as_balls(x)
+    return x - _logsumexp(x, axis=axis, keepdims=True)
+
+
+def _softmax(x: Any, axis: Any = None) -> Any:
+    return np.exp(_log_softmax(x, axis))
+
+
+# ---- the normal distribution -----------------------------------------------------------------
+
+
+class _Normal:
+    """`scipy.stats.norm`."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def _at(self, rule: str, x: Any, loc: Any, scale: Any) -> Any:
+        special = importlib.import_module("scipy.special")
+        function = np.frompyfunc(scalar_function(rule, getattr(special, rule)), 1, 1)
+        return function((_as_balls(x) - loc) / scale)
+
+    def cdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+        """Φ((x − loc)/scale)."""
+        return self._at("ndtr", x, loc, scale)
+
+    def logcdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+        """The logarithm of Φ((x − loc)/scale)."""
+        return self._at("log_ndtr", x, loc, scale)
+
+    def pdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+        """exp(−z²/2)/(√(2π) scale), z = (x − loc)/scale."""
+        return np.exp(self.logpdf(x, loc, scale))
+
+    def logpdf(self, x: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
+        """−z²/2 − log √(2π) − log scale."""
+        z = (_as_balls(x) - loc) / scale
+        return -z * z / 2.0 - np.log(_as_balls(2.0) * _pi()) / 2.0 - np.log(_as_balls(scale))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def _pi() -> Number:
+    """π to all digits, as SciPy means it."""
+    from flint import arb
+
+    return Number(arb.pi(), None, ())
+
+
+# ---- convolutions ----------------------------------------------------------------------------
+
+
+_HARMLESS = (0, "fill", "auto", "direct", "fft", None)  # options that change no value
+
+
+def _correlate(a: Any, v: Any, mode: str = "full", *options: Any, **named: Any) -> Any:
+    """out[i] = Σ a[i + k] v[k], over every place where the two overlap."""
+    if any(option not in _HARMLESS for option in (*options, *named.values())):
+        raise LeftTheTape(f"scipy.signal with the options {(*options, *named.values())}")
+    x, kernel = objects(base(ballify(a))), objects(base(ballify(v)))
+    if not (is_tracked(x) or is_tracked(kernel)):
+        x, kernel = floats(x).astype(object), floats(kernel).astype(object)
+    if mode == "valid" and any(n < k for n, k in zip(x.shape, kernel.shape, strict=True)):
+        raise LeftTheTape("a correlation with a kernel larger than its input has no rule")
+    if mode != "valid":
+        x = np.pad(x, [(k - 1, k - 1) for k in kernel.shape], constant_values=0.0)
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape)
+    full = tensordot(windows, kernel, kernel.ndim)
+    if mode == "same":
+        sizes = np.shape(a)
+        starts = [(n - m) // 2 for n, m in zip(full.shape, sizes, strict=True)]
+        full = full[tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True))]
+    return result_of(full)
+
+
+def _convolve(a: Any, v: Any, mode: str = "full", *options: Any, **named: Any) -> Any:
+    """out[i] = Σ a[i − k] v[k]."""
+    return _correlate(a, np.flip(objects(base(ballify(v)))), mode, *options, **named)
+
+
+@functools.cache
+def scipy_table(name: str) -> dict[str, Any]:
+    """What takes the place of the names of one of SciPy's modules."""
+    if name == "scipy.special":
+        return {"logsumexp": _logsumexp, "log_softmax": _log_softmax, "softmax": _softmax}
+    if name == "scipy.stats":
+        return {"norm": _Normal(importlib.import_module(name).norm)}
+    if name == "scipy.signal":
+        convolutions = dict.fromkeys(("convolve", "convolve2d", "fftconvolve"), _convolve)
+        return convolutions | dict.fromkeys(("correlate", "correlate2d"), _correlate)
+    return {}
