@@ -199,7 +199,8 @@ def _call(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any
             raise LeftTheTape(f"np.{name} has no rule for numbers computed from the inputs")
         given = getattr(ufunc, method)(*map(floats, arrays), **options)
         return given.astype(object) if isinstance(given, np.ndarray) else given
-    result = getattr(loop, method)(*arrays, *inputs[count:], **options)
+    with np.errstate(all="ignore"):
+        result = getattr(loop, method)(*arrays, *inputs[count:], **options)
     return np.asarray(result).astype(np.bool_)[()] if name in TESTS else result
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ from ._array import is_tracked, result_of
 from ._creation import ballify, numpy_table
 from ._math import math_table
 from ._scipy import scipy_table
+from ._tape import LeftTheTape
 from ._vectorize import Vectorize
 
 _MODULES = (
@@ -112,7 +113,22 @@ def _random(seed: int | None) -> dict[str, Any]:
     """The functions of np.random, of one generator."""
     generator = np.random.RandomState(seed)
     names = [name for name in dir(generator) if not name.startswith("_")]
-    return {name: getattr(generator, name) for name in names}
+    return {name: _drawn(getattr(generator, name)) for name in names}
+
+
+def _drawn(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A draw: it may move tracked arrays (shuffle), but takes no parameter from them."""
+
+    @functools.wraps(function)
+    def draw(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return ballify(function(*args, **kwargs))
+        except TypeError as error:
+            if is_tracked(args) or is_tracked(list(kwargs.values())):
+                raise LeftTheTape(f"np.random.{function.__name__}: {error}") from error
+            raise
+
+    return draw
 
 
 __all__ = ["StandIns"]
