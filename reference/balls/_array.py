@@ -30,6 +30,8 @@ class BallArray(np.ndarray):
     Its `dtype` says float64, as the author's array would.
     """
 
+    __array_priority__ = 15.0  # `plain.dot(balls)` gives balls
+
     @property
     def dtype(self) -> Any:
         """What the author's own array would have."""

@@ -330,6 +330,15 @@ def array_equal(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
     return bool(np.array_equal(floats(a), floats(b)))
 
 
+@implements("result_type", "common_type")
+def result_type(*arrays: Any) -> Any:
+    """As of float64 in the place of balls."""
+    as_floats = [
+        np.float64 if isinstance(x, np.ndarray) and x.dtype == object else x for x in arrays
+    ]
+    return np.result_type(*as_floats)
+
+
 @implements("iscomplexobj")
 def iscomplexobj(x: Any) -> bool:
     """Never."""

@@ -178,6 +178,19 @@ WAYS = {
         layers = np.array([x, x[0]], dtype=object)
         return layers[0] * layers[1]""",
     "stacks": "return np.stack([x[0, 0], x[1, 1]]) + np.hstack([x[0, 0], 2.0]) + np.ones(2)",
+    "float": """
+        cost = float(np.squeeze(x.sum()))
+        assert isinstance(cost, float) and isinstance(2.0, float) and not isinstance(2, float)
+        assert type(2.0) == float and float("inf") > 1 and float() == 0 and issubclass(float, float)
+        out = np.zeros((2, 3), dtype=float) + (x > 1).astype(float) + np.array([1, 2, 3], float)
+        return out * cost * float(x[0, 0]) * sum(map(float, x[0])) * x.astype(float)""",
+    "formats": """
+        "loss %.3f %s" % (x[0, 0], x[0, 1])
+        "%5.2f" % x[0, 0], "{:.3f} {}".format(x[0, 0], x), f"{x.sum():8.3e}"
+        return x""",
+    "plain dot": "return (MODULE.dot(x.T) + MODULE[0].dot(x[1])).mean(axis=0)",
+    "piecewise": "return np.piecewise(x, [x < 1, x >= 1], [lambda v: np.exp(v), lambda v: v * v])",
+    "result types": "return np.zeros(3, np.result_type(x, np.float32)) + x[0] * (5.6 % x) + 7.1 // x",
     "divisions": "return 1 / x + x / 2 + x // 1 * x + x % 1 + np.reciprocal(x) + x / x.sum()",
     "object arrays": "return np.exp(REAL.asarray(x)) + REAL.tanh(REAL.asarray(x))",
 }
@@ -220,7 +233,7 @@ class Layer:
 def load(body: str, head: str = HEAD) -> Any:
     """A module whose function f has that body."""
     module = types.ModuleType("somebody")
-    vars(module)["REAL"] = types.SimpleNamespace(asarray=np.asarray, tanh=np.tanh)
+    vars(module)["REAL"] = types.SimpleNamespace(asarray=np.asarray, tanh=np.tanh, float=float)
     exec(head + "\ndef f(x):\n" + textwrap.indent(textwrap.dedent(body), "    "), vars(module))
     return module
 
@@ -268,7 +281,7 @@ def test_a_name_the_module_set_itself_is_left() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "return float(x[0, 0])",
+        "return REAL.float(x[0, 0])",
         "return int(x[0, 0])",
         "return complex(x[0, 0])",
         "return [1, 2, 3][x[0, 0]]",
