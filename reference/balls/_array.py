@@ -55,8 +55,9 @@ class BallArray(np.ndarray):
         if isinstance(key, BallArray):
             key = _as_index(key)
         value = stored(value)
-        if type(value) is float and STATE.recording and is_tracked(self):
-            value = constant(value)  # `h[h < 0] = 0`: derivatives by this entry can be taken
+        if STATE.recording and not is_tracked(value) and is_tracked(self):
+            # `h[h < 0] = 0`: derivatives by these entries can be taken
+            value = elementwise(constant, value)
         super().__setitem__(key, value)
 
     def astype(self, dtype: Any, *_: Any, copy: bool = True, **__: Any) -> Any:  # type: ignore[override]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._array import is_tracked, result_of
+from ._array import as_balls, is_tracked, result_of
 from ._creation import ballify, numpy_table
 from ._math import math_table
 from ._scipy import scipy_table
@@ -117,12 +117,17 @@ def _random(seed: int | None) -> dict[str, Any]:
 
 
 def _drawn(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A draw: it may move tracked arrays (shuffle), but takes no parameter from them."""
+    """A draw, as a BallArray of plain floats: an update in place may put Numbers into it.
+
+    It may move tracked arrays (shuffle), but takes no parameter from them.
+    """
 
     @functools.wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Any:
         try:
-            return ballify(function(*args, **kwargs))
+            drawn = function(*args, **kwargs)
+            floats = isinstance(drawn, np.ndarray) and drawn.dtype.kind == "f"
+            return as_balls(drawn) if floats else ballify(drawn)
         except TypeError as error:
             if is_tracked(args) or is_tracked(list(kwargs.values())):
                 raise LeftTheTape(f"np.random.{function.__name__}: {error}") from error

@@ -173,6 +173,10 @@ WAYS = {
                 + signal.convolve2d(x, x[:, :2], mode='same')[:, :2]
                 + signal.correlate2d(x, x[:, :2], 'same')[:, 1:]
                 + signal.convolve(x[0], x[1])[0] + signal.correlate(x[0], x[1], 'same')[1])""",
+    "update in place": """
+        layer = Layer()
+        layer.w -= 0.5 * x.T[:, :2]
+        return layer.forward(x)""",
     "random class": "return Layer().forward(x)",
     "lists of layers": """
         layers = np.array([x, x[0]], dtype=object)
@@ -190,7 +194,7 @@ WAYS = {
         return x""",
     "plain dot": "return (MODULE.dot(x.T) + MODULE[0].dot(x[1])).mean(axis=0)",
     "piecewise": "return np.piecewise(x, [x < 1, x >= 1], [lambda v: np.exp(v), lambda v: v * v])",
-    "result types": "return np.zeros(3, np.result_type(x, np.float32)) + x[0] * (5.6 % x) + 7.1 // x",
+    "result types": "return np.zeros(3, np.result_type(x, float)) + x[0] * (5.6 % x) + 7.1 // x",
     "divisions": "return 1 / x + x / 2 + x // 1 * x + x % 1 + np.reciprocal(x) + x / x.sum()",
     "object arrays": "return np.exp(REAL.asarray(x)) + REAL.tanh(REAL.asarray(x))",
 }
