@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class BallArray(np.ndarray):
         return array_function(func, args, kwargs)
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, BallArray):
+        if type(key) is Number or isinstance(key, BallArray):
             key = _as_index(key)
         found = super().__getitem__(key)
         if type(found) is float:
@@ -52,7 +53,7 @@ class BallArray(np.ndarray):
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(key, BallArray):
+        if type(key) is Number or isinstance(key, BallArray):
             key = _as_index(key)
         value = stored(value)
         if STATE.recording and not is_tracked(value) and is_tracked(self):
@@ -137,8 +138,12 @@ def stored(value: Any) -> Any:
     return value
 
 
-def _as_index(key: BallArray) -> Any:
-    """A BallArray of plain floats used as an index."""
+def _as_index(key: Any) -> Any:
+    """No float is an index."""
+    if type(key) is Number:
+        return operator.index(key)
+    if is_tracked(key):
+        raise LeftTheTape("an index was asked of numbers that are computed from the inputs")
     raise IndexError("arrays used as indices must be of integer (or boolean) type")
 
 

@@ -92,8 +92,8 @@ def _enter_reduction(name: str, row_function: Callable[[Row], Any], dtype: Any =
     implements(name)(implementation)
 
 
-def _without_nan(row_function: Callable[[Row], Any]) -> Callable[[Row], Any]:
-    return lambda row: row_function([x for x in row if not value_of(x).is_nan()])
+def _without_nan(row_function: Callable[..., Any], *options: Any) -> Callable[[Row], Any]:
+    return lambda row: row_function([x for x in row if not value_of(x).is_nan()], *options)
 
 
 for _name, _function in {
@@ -130,6 +130,8 @@ def _enter_moment(name: str, row_function: Callable[..., Any]) -> None:
 
 _enter_moment("var", _reductions.variance)
 _enter_moment("std", _reductions.deviation)
+_enter_moment("nanvar", lambda row, ddof: _without_nan(_reductions.variance, ddof)(row))
+_enter_moment("nanstd", lambda row, ddof: _without_nan(_reductions.deviation, ddof)(row))
 
 
 @implements("average")
