@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ._functions import TABLE, elementwise, floats, objects, reduced
-from ._number import CONSTANT, LEAF, Number, ball_of, constant, floor_of
+from . import _functions, _linear_functions  # noqa: F401  they fill the table
+from ._number import Number, ball_of, constant
 from ._products import matmul
 from ._reductions import REDUCERS
-from ._rules import FUNCTIONS, TESTS, scalar_function, truncated
+from ._rules import FUNCTIONS, TESTS, scalar_function
+from ._table import TABLE, elementwise, floats, objects, reduced
 from ._tape import STATE, LeftTheTape
 
 FLOAT64 = np.dtype(np.float64)
@@ -381,5 +382,3 @@ BallArray.conj = BallArray.conjugate = lambda self: self  # type: ignore[method-
 STATE.array_ufunc = array_ufunc
 STATE.array_function = array_function
 STATE.wrap = wrap
-
-__all__ = ["CONSTANT", "LEAF", "BallArray", "as_balls", "floor_of", "is_tracked", "truncated"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ._array import BallArray, as_balls, base, is_tracked, result_of
-from ._functions import objects
 from ._number import Number
+from ._table import objects
 from ._vectorize import Vectorize
 
 

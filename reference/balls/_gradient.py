@@ -11,9 +11,9 @@ import numpy as np
 from flint import arb
 from numpy.typing import ArrayLike, NDArray
 
-from ._array import BallArray, base, is_tracked
-from ._functions import floats, objects
+from ._array import BallArray, base
 from ._number import CONSTANT, LEAF, ONE, ZERO, Number, value_of
+from ._table import floats, objects
 from ._tape import STATE
 
 FloatArray = NDArray[np.float64]
@@ -153,6 +153,3 @@ def gradient(
         Derivative(values(balls), radii(balls), scale)
         for balls, scale in gradient_balls(outputs, cotangents, leaves)
     ]
-
-
-__all__ = ["Derivative", "gradient", "gradient_balls", "is_tracked", "lift", "radii", "values"]

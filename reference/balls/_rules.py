@@ -24,7 +24,6 @@ from ._number import (
     power,
     rounded,
     sign_of,
-    tie,
     value_of,
 )
 from ._tape import STATE
@@ -378,6 +377,3 @@ def scalar_function(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
             return float(plain(*arguments))
 
     return evaluate
-
-
-__all__ = ["FUNCTIONS", "TESTS", "scalar_function", "smooth", "tie"]

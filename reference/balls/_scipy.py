@@ -10,11 +10,11 @@ import numpy as np
 
 from ._array import BallArray, base, is_tracked, result_of
 from ._creation import ballify
-from ._functions import floats, objects, reduced
 from ._number import Number
 from ._products import tensordot
 from ._reductions import log_sum_exp
 from ._rules import scalar_function
+from ._table import floats, objects, reduced
 from ._tape import LeftTheTape
 
 

@@ -134,6 +134,3 @@ def _drawn(function: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return draw
-
-
-__all__ = ["StandIns"]
