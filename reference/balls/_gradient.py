@@ -12,8 +12,8 @@ from flint import arb
 from numpy.typing import ArrayLike, NDArray
 
 from ._array import BallArray, base
-from ._number import CONSTANT, LEAF, ONE, ZERO, Number, value_of
-from ._table import floats, objects
+from ._number import CONSTANT, LEAF, ONE, ZERO, Number
+from ._table import doubles, floats, objects
 from ._tape import STATE
 
 FloatArray = NDArray[np.float64]
@@ -64,9 +64,7 @@ def _upper(ball: Any) -> float:
 
 def radii(x: Any) -> FloatArray:
     """Upper bounds of the distances from the balls' midpoints to the true values."""
-    result: FloatArray = np.vectorize(lambda v: _upper(value_of(v)), otypes=[np.float64])(
-        objects(base(x))
-    )
+    result: FloatArray = doubles(_upper, base(x))
     return result
 
 

@@ -317,8 +317,10 @@ def depends(x: Any) -> bool:
 
 
 def tie(operation: str, left: Any, right: Any, equal: bool) -> None:
-    """Note a tie of two scalars."""
-    note_tie(operation, left, right, equal, (depends(left), depends(right)))
+    """Note a tie of two scalars; equal constants are none: nothing moves them apart."""
+    tracked = depends(left), depends(right)
+    if any(tracked) or not equal:
+        note_tie(operation, left, right, equal, tracked)
 
 
 def order_of(operation: str, left: Any, right: Any) -> int | None:

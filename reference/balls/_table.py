@@ -30,7 +30,14 @@ def objects(x: Any) -> Any:
 
 def floats(x: Any) -> Any:
     """The midpoints, as a float64 array."""
-    return np.vectorize(lambda v: float(value_of(v)), otypes=[np.float64])(objects(x))
+    return doubles(lambda ball: float(ball), x)
+
+
+def doubles(function: Callable[[Any], float], x: Any) -> Any:
+    """The function of each ball, as a float64 array."""
+    array = objects(x)
+    result = np.array([function(value_of(v)) for v in array.ravel().tolist()], dtype=np.float64)
+    return result.reshape(array.shape)
 
 
 def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -58,12 +58,15 @@ def test_a_function_of_scipy(name: str, x: list[float], sign: int) -> None:
 def test_functions_of_narrow_domains() -> None:
     check(np.arccosh, [1.5, 2.25])
     check(special("logit"), [0.2, 0.75])
+    check(special("erfinv"), [-0.2, 0.75])
+    check(special("gamma"), [0.4, -1.5])
+    check(special("gammaln"), [0.4, 3.25])
     check(special("entr"), [0.2, 1.75])
 
 
 def test_every_smooth_rule_was_tried() -> None:
     tried = {*ANYWHERE.split(), *POSITIVE.split(), *INSIDE.split(), *SPECIAL.split(), *OTHERS}
-    assert set(rules.SMOOTH) <= tried | {"arccosh", "logit", "entr"}
+    assert set(rules.SMOOTH) <= tried | {"arccosh", "logit", "entr", "erfinv", "gamma", "gammaln"}
 
 
 PAIRS: dict[str, Function] = {
@@ -85,6 +88,9 @@ PAIRS: dict[str, Function] = {
     "xlogy": special("xlogy"),
     "xlog1py": special("xlog1py"),
     "rel_entr": special("rel_entr"),
+    "kl_div": special("kl_div"),
+    "huber": lambda x, y: special("huber")(x, y - 1.0),
+    "pseudo_huber": lambda x, y: special("pseudo_huber")(x, y - 1.0),
     "heaviside": lambda x, y: x * np.heaviside(y - 1.2, 0.5),
     "remainder": lambda x, y: np.mod(3 * x, y),
     "where": lambda x, y: np.where(x > y, x * y, y * y),
