@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +15,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.balls import Session, gradient, lift, numpy_on_balls, values
+from reference.balls import (
+    Number,
+    Session,
+    gradient,
+    gradient_balls,
+    lift,
+    numpy_on_balls,
+    radii,
+    values,
+)
 
 SOURCE = """
 import math
@@ -214,6 +225,33 @@ def test_a_network_made_while_active_and_one_made_before() -> None:
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a.midpoint, b.midpoint)
     np.testing.assert_allclose(values(first), before.forward(x, w2), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_radius_is_a_bound(name: str) -> None:
+    """What 60 bits say with their radius holds what 500 bits know."""
+    module, rng = load(), np.random.default_rng(4)
+    arrays = [rng.normal(size=shape) for shape in RUNS[name][1]]
+    found = []
+    for precision in (60, 500):
+        with Session(precision), numpy_on_balls([module]):
+            leaves = [lift(a) for a in arrays]
+            out = getattr(module, name)(*leaves)
+            outputs = list(out) if isinstance(out, tuple) else [out]
+            cotangents = [np.cos(np.arange(np.size(o))).reshape(np.shape(o)) for o in outputs]
+            found.append(gradient_balls(outputs, cotangents, leaves))
+    with Session(500):
+        for (coarse, _), (fine, _) in zip(*found, strict=True):
+            mids = np.frompyfunc(lambda v: Number(v.value.mid(), None, ()), 1, 1)
+            apart = values(np.abs(mids(fine) - mids(coarse)))
+            assert np.all(apart <= radii(coarse) + radii(fine))
+            assert np.all(radii(fine) < 1e-100) and np.all(radii(coarse) < 1e-8)
+
+
+def test_the_import_is_small() -> None:
+    script = "import sys, reference.balls; print({'torch', 'jax', 'scipy'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 def test_the_gradient_of_a_local_variable() -> None:
