@@ -148,7 +148,7 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         low = name.lower().rstrip("_")
         if words.plain(name) in known:
             continue
-        if low in words.TARGET_NAMES or low in words.RATES or low in words.REGULARISATION:
+        if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
             found.append(name)
         elif re.search(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr", low):
             found.append(name)

@@ -17,7 +17,7 @@ from reference.balls import Session, lift, numpy_on_balls, values
 from reference.checks import instances
 from reference.checks.inputs import Layout, Mode, sizes_for
 from reference.checks.inventory import Unit
-from reference.checks.vocabulary import DATA_NAMES, TARGET_NAMES
+from reference.checks.vocabulary import DATA_NAMES, is_target
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
 
 
@@ -77,6 +77,8 @@ class Outcome:
     mutated: list[str] = field(default_factory=list)
     stepped: set[Path] = field(default_factory=set)
     """What the backward moved on purpose: its claims are the steps."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """Plain numbers that went in by name: a rate, a strength of regularisation."""
     rate: float | None = None
     told_targets: bool = False
     """Whether the backward was given targets that the forward does not know."""
@@ -125,7 +127,9 @@ class _Keeper:
         if kind == "list":
             return [self.put((*path, str(i)), v, "normal") for i, v in enumerate(value)]
         if kind not in _FLOATS or not is_numeric(value):
-            if is_numeric(value) or isinstance(value, np.ndarray):
+            if isinstance(value, float):
+                self.outcome.numbers[path[-1]] = value
+            elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
         given = lift(value) if self.tape else value
@@ -143,7 +147,7 @@ class _Builder(_Keeper):
     def put(self, path: Path, value: Any, kind: str) -> Any:
         """Return a value as the constructor gets it."""
         name = path[-1].lower()
-        if name in DATA_NAMES or name in TARGET_NAMES:
+        if name in DATA_NAMES or is_target(name):
             return self.keep.put(path, value, kind)
         return super().put(path, value, kind)
 
@@ -247,6 +251,7 @@ def _run_alone(
     outcome.outputs = leaves_of(trace.value, back.returned)
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
     outcome.rate = _rate(reading, arguments, instance)
+    _add_losses(reading, arguments, instance, trace, outcome)
     _collect(reading, trace, instance, at_start, outcome)
     _note_mutation(outcome, before)
 
@@ -274,13 +279,14 @@ def _run_pair(
     for path, value in kept.items():
         if len(path) == 1:
             outcome.values.setdefault(path, value)
+    _add_losses(reading, arguments, instance, trace, outcome)
     given = {
         name: _source(source, name, reading, arguments, trace, outcome, rng)
         for name, source in reading.binding
     }
     outcome.paired = True
     known = set(forward.arguments)
-    outcome.told_targets = any(p[-1].lower() in TARGET_NAMES and p[0] not in known
+    outcome.told_targets = any(is_target(p[-1]) and p[0] not in known
                                for p in (*outcome.others, *outcome.inputs))  # fmt: skip
     before = _inputs_copied(outcome)
     cotangents = [(np.array(c, copy=True)) for _, c in outcome.cotangents]
@@ -315,6 +321,36 @@ def _kept_output(kept: Mapping[Path, Any], outcome: Outcome) -> Any:
             outcome.outputs = {names[name]: kept[names[name]]}
             return kept[names[name]]
     raise Unreadable("forward returns nothing and keeps no output")
+
+
+def _add_losses(
+    reading: Reading, arguments: Mapping[str, Any], instance: Any, trace: Trace, outcome: Outcome
+) -> None:
+    """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
+    from reference.checks.vocabulary import PREDICTION_NAMES, plain
+
+    known: dict[str, Any] = {}
+    for path, value in {**outcome.values, **outcome.others, **outcome.inputs}.items():
+        if path[0] != "before":
+            known.setdefault(plain(path[-1]), value)
+    known |= {plain(k): v for k, v in arguments.items()}
+    first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
+    target = next((v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None)
+    for loss in reading.unit.losses:
+        given = {}
+        for name in loss.arguments:
+            if plain(name) in known:
+                given[name] = known[plain(name)]
+            elif is_target(name) and target is not None:
+                given[name] = target
+            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(first):
+                given[name] = first
+        try:
+            value = call(loss, given, instance).value
+        except Exception:
+            continue
+        if is_numeric(value) and np.size(value) == 1:
+            outcome.values[(f"{loss.short}()",)] = value
 
 
 def _named(trace: Trace, routine: Routine) -> dict[Path, Any]:

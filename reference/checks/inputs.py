@@ -150,6 +150,11 @@ class Mode:
     style: str = "distinct"
 
     @property
+    def general(self) -> bool:
+        """Whether there are several samples: with one, a mistake in their axis hides."""
+        return len(self.data.dims) > 1 and "1" not in self.data.dims and self.style != "two"
+
+    @property
     def samples(self) -> str:
         """rows, columns, vector, column, scalar, image: where the samples are."""
         dims = self.data.dims
@@ -259,6 +264,9 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
     if not count:
         yield {}
         return
+    classic = {_bare(w).lower(): w for w in weights}
+    if set(classic) == {"u", "v", "w"}:  # the recurrent network of many tutorials
+        yield {classic["u"]: ("D", "H"), classic["w"]: ("H", "H"), classic["v"]: ("H", "C")}
     recurrent = bool(re.search(r"rnn|lstm|gru|hidden|h_?prev|prev_?h|recurren|time", text, re.I))
     letters = [_by_letters(w) for w in weights]
     by_letters = {w: x for w, x in zip(weights, letters, strict=True) if x}
@@ -433,6 +441,8 @@ class Request:
     """Makers of what a name stands for: a list of layers."""
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of arrays that the module holds."""
+    claimed: frozenset[str] = frozenset()
+    """Arguments whose gradient is returned by name: they are no settings."""
     free: bool = False
     """Whether every weight is tried in every shape by itself."""
     arrays: tuple[str, ...] = ()
@@ -502,7 +512,7 @@ def _choices(
             found.append(Spec("normal", ()))
         return found
     if name in biases:
-        return _bias_choices(name, mode, chain, outs, weights, biases, image)
+        return _bias_choices(name, mode, chain, outs, weights, biases, image, request)
     if bare in words.FLAGS:
         return [Spec("value", value=True)]
     strings = strings_for(bare, request.text)
@@ -521,12 +531,17 @@ def _choices(
                 Spec("positive", (width, "1")), Spec("positive", ("1", width, "1", "1"))]  # fmt: skip
     if bare in ("xp", "device", "np", "backend", "lib", "numpy"):
         return [Spec("value", value=np)]
+    if "Y" in mode.data.dims and re.search(_SIZES[0][0], bare) and name not in weights:
+        return [Spec("size", ("K",))]
     numbers = number_specs(name)
-    data_like = bare in words.DATA_NAMES or bare in words.TARGET_NAMES
+    if words.plain(_bare(name)) in request.claimed and numbers:
+        return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
+                Spec("positive", ())]  # fmt: skip
+    data_like = bare in words.DATA_NAMES or words.is_target(bare)
     if name.startswith("init.") and name not in request.arrays and not data_like:
         sizes = size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if bare in words.TARGET_NAMES:
+    if words.is_target(bare):
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
@@ -656,10 +671,11 @@ def _states(mode: Mode) -> list[Spec]:
 
 def _bias_choices(
     name: str, mode: Mode, chain: Chain, outs: list[str], weights: list[str], biases: list[str],
-    image: bool,
+    image: bool, request: Request,
 ) -> list[Spec]:  # fmt: skip
     bare = _bare(name)
-    if not weights and bare.lower() in ("b", "b1", "b2"):
+    others = {_bare(n).lower() for n in request.names}
+    if not weights and bare.lower() in ("b", "b1", "b2") and others & {"a", "a1"}:
         return [mode.data, Spec("normal", mode.data.dims[-1:])]
     if image:
         if not weights:  # a normalisation's shift

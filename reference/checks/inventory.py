@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Unit:
     owner: type | None = None
     expected: bool = True
     """Whether it is said when it stays unchecked."""
+    losses: list[Routine] = field(default_factory=list)
+    """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)
     """The object itself, where it is no plain function."""
 
@@ -101,7 +104,8 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
         expected = expected and not _is_optimiser(routine)
         if routine.required or owner is not None or partners:
             kind: Kind = "method" if owner is not None else "pair"
-            found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected))
+            losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
+            found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected, losses))
     for routine in forwards:
         if _is_optimiser(routine) or routine.short.startswith("__"):
             continue
@@ -110,8 +114,24 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
         elif named or (_updates(routine) and owner is not None and _has_target(routine)):
-            found.append(Unit(routine.name, "alone", routine, [], True, owner, bool(named)))
-    return found
+            losses = [f for f in forwards if _is_loss(f) and f is not routine]
+            found.append(Unit(routine.name, "alone", routine, [], True, owner, bool(named), losses))
+    return [u for u in found if u.expected or not _consumes(u.backward, found)]
+
+
+def _consumes(routine: Routine, units: list[Unit]) -> bool:
+    """Whether it only uses gradients that another function of the file returns: fit, train."""
+    text = routine.text()
+    return any(
+        re.search(rf"\b{re.escape(u.backward.short)}\(", text) and u.expected and u.backward is not routine
+        and re.search(r"grad|backprop|propagate|backward|loss|cost", u.backward.short, re.I)
+        for u in units
+    )  # fmt: skip
+
+
+def _is_loss(routine: Routine) -> bool:
+    return bool({"loss", "cost", "error", "objective", "mse", "entropy", "nll"} &
+                set(words.words(routine.short))) and 1 < len(routine.required) < 6  # fmt: skip
 
 
 def _takes_something(routine: Routine, owner: type | None) -> bool:
@@ -164,13 +184,13 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
         bare in ("d" + words.plain(f.short), words.plain(f.short) + "prime",
                  words.plain(f.short) + "d", "df" if words.plain(f.short) == "f" else "")
         )]  # fmt: skip
-    if same:
+    wants_cache = any("cache" in a.lower() for a in routine.arguments)
+    if same and (not wants_cache or any(isinstance(f.returned, tuple) for f in same)):
         return sorted(same, key=lambda f: _distance(f, routine))
     close = [f for f in forwards if stem and set(words.stem_of(f.short)) & set(stem)]
     arguments = [f for f in forwards if f.arguments and f.required == routine.required]
     generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
     ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
-    wants_cache = any("cache" in a.lower() for a in routine.arguments)
     ordered.sort(key=lambda f: (f not in arguments,
                                 wants_cache and not isinstance(f.returned, tuple),
                                 -_overlap(f, routine)))  # fmt: skip
@@ -181,15 +201,16 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
 def _overlap(forward: Routine, backward: Routine) -> int:
     """Count what a backward takes that a forward takes, keeps or returns under the same name."""
     code = getattr(forward.function, "__code__", None)
-    made = {*forward.arguments, *(code.co_varnames if code else ()), *_flat(forward.returned)}
+    made = {*forward.arguments, *(code.co_varnames if code else ()), *names_in(forward.returned)}
     return len({words.plain(m) for m in made} & {words.plain(a) for a in backward.arguments})
 
 
-def _flat(tree: NameTree) -> list[str]:
+def names_in(tree: NameTree) -> list[str]:
+    """Return all names in a return statement."""
     if isinstance(tree, str):
         return [tree]
     parts = tree if isinstance(tree, tuple) else (tree.values() if isinstance(tree, dict) else ())
-    return [n for t in parts for n in _flat(t)]
+    return [n for t in parts for n in names_in(t)]
 
 
 def _is_forward(name: str) -> bool:
@@ -225,7 +246,7 @@ def _returned_gradient(name: str) -> bool:
 
 
 def _has_target(routine: Routine) -> bool:
-    return any(a.lower() in words.TARGET_NAMES for a in routine.required)
+    return any(words.is_target(a) for a in routine.required)
 
 
 def _updates(routine: Routine) -> bool:

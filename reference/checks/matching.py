@@ -167,7 +167,7 @@ def _by_place(
         for claim in list(group):
             if claim[0] in ("self", "step") and claim[0] == "self" and not _named(claim):
                 continue
-            rest = [p for p in free if p[-1].lower() not in words.TARGET_NAMES] or list(free)
+            rest = [p for p in free if not words.is_target(p[-1])] or list(free)
             fits = [p for p in rest if same_shape(claims[claim], inputs[p]) == 1.0]
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
             if not fits and group is unnamed and len(left) == 1:

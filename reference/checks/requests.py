@@ -16,10 +16,11 @@ import numpy as np
 from reference.checks import instances
 from reference.checks.binding import extras_of
 from reference.checks.inputs import Request, Spec
-from reference.checks.inventory import Unit, is_switch
+from reference.checks.inventory import Unit, is_switch, names_in
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of
 from reference.checks.source import Target
+from reference.checks.vocabulary import gradient_of, plain
 
 Fixed = tuple[tuple[str, int], ...]
 
@@ -41,7 +42,7 @@ def requests(
     text = _text(unit, first, target)
     for settled in _settled(unit, constructor, names):
         base = Request(
-            [], text, fixed, _builders(unit, target), _held_shapes(unit, first)
+            [], text, fixed, _builders(unit, target), _held_shapes(unit, first), _claimed(unit)
         )
         for variant in _variants(names, first, unit, text):
             spread = {k: Spec(v[0]) for k, v in variant.items()}
@@ -54,6 +55,12 @@ def requests(
             yield replace(base, names=plain, arrays=layers), constructor, settled
         if len(plain) <= 5:
             yield replace(base, names=plain, free=True), constructor, settled
+
+
+def _claimed(unit: Unit) -> frozenset[str]:
+    """Return the arguments whose gradients a backward returns under their names."""
+    named = names_in(unit.backward.returned)
+    return frozenset(plain(base) for n in named for base in gradient_of(n))
 
 
 def _like_a_layer(name: str) -> bool:

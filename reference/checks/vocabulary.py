@@ -169,6 +169,19 @@ def stem_of(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def is_target(name: str) -> bool:
+    """Whether a variable's name says that it holds targets: y, t, labels, one_hot_Y, y_train."""
+    low = name.lower().strip("_")
+    if low in TARGET_NAMES:
+        return True
+    found = words(name)
+    if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
+        return False
+    return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (
+        {"one", "hot"} <= set(found)
+    )
+
+
 def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
     """Whether a function's name says that it gives a gradient; `known` are the others' names.
 
