@@ -29,16 +29,24 @@ SPECIAL = ("torch", "jax", "engine", "network", "general")
 
 def check_unit(
     unit: Unit, target: Target, request: Request, shapes: Mapping[str, Spec], like: str | None
-) -> Part:
-    """Return what was found of one unit."""
+) -> Part | None:
+    """Return what was found of one unit; None for what only looked like a gradient."""
     began = time.monotonic()
     found = _subject(unit, target, request.seed, dict(shapes))
     if isinstance(found, Failure):
+        if not unit.expected or _is_not_written(found):
+            return None
         return _unchecked(unit, found, time.monotonic() - began)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
     part = _part(tally, unit, found, request)
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
+
+
+def _is_not_written(failure: Failure) -> bool:
+    """Whether it is a base class that leaves its formulas to others."""
+    said = f"{failure.raised!r} {failure.errors}"
+    return "NotImplementedError" in said and not isinstance(failure.raised, TypeError | ValueError)
 
 
 def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:

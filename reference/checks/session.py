@@ -66,6 +66,8 @@ def run(target: Target, request: Request, emit: Emit) -> None:
                 traceback.print_exc()
             emit(OurFault(index, unit.name, _place(error)))
             continue
+        if part is None:
+            continue
         parts[index] = part
         emit(Finished(index, part))
     for index, part in compensate(parts).items():

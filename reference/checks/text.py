@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reference.checks.inventory import Unit
-from reference.checks.vocabulary import TARGET_NAMES
+from reference.checks.vocabulary import is_target
 
 WIDTH = 98  # columns: one screen
 
@@ -34,7 +34,7 @@ def wrapper(unit: Unit) -> str:
             "def backward(dout, layer):\n"
             f"    return layer.{unit.backward.short}(dout)  # it takes ({arguments})"
         )
-    names = [a for a in unit.backward.required if a.lower() not in TARGET_NAMES]
+    names = [a for a in unit.backward.required if not is_target(a)]
     shapes = ", ".join(f'"{n}": "N D"' for n in unit.backward.required) or '"x": "N D"'
     first = ", ".join(names) or "x"
     return (

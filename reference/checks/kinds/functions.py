@@ -44,6 +44,8 @@ from reference.diagnose import Diagnosis
 
 MAX_SECONDS = 3.0
 _FAR = 1e-6  # what autograd and differences may be apart where autograd sees all of the forward
+NUMBERS = (0.7, 2, 1)
+"""What is tried for an argument that has no gradient: a rate, a size."""
 _TRIED = 4  # layouts that run and are judged, where the first ones are not right
 _LOSING = ("detach", ".data", "no_grad", "item()", "numpy()", "stop_gradient", "float(")
 _COARSE = ("float32", ".float()", "half", "float16")
@@ -339,15 +341,18 @@ def _stands_for_an_array(name: str, written: Written) -> bool:
 
 def _numbers_for_none(subject: FunctionSubject, seed: int) -> FunctionSubject:
     """Draw a plain number for what the backward has no gradient of, where it runs with one."""
-    for path in subject.case(seed, 0).assessment.missing:
-        for value in (0.7, 2, 1):
+    subject.case(seed, 0)
+    for path, got in subject._seen[0].got.items():
+        if got is not None:
+            continue
+        for value in NUMBERS:
             layout = {**subject.layout, path[0]: Spec("value", value=value)}
             other = FunctionSubject(subject.written, subject.frame, subject.mode, layout)
             try:
                 found = other.case(seed, 0).assessment
             except Exception:
                 continue
-            if found.rows and path not in found.missing:
+            if found.rows:
                 subject = other
                 break
     return subject

@@ -13,20 +13,21 @@ import itertools
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from reference.checks.assess import DIGITS, Assessment
 from reference.checks.binding import bindings, extras_of
-from reference.checks.inputs import Spec, layouts
+from reference.checks.inputs import Spec, layouts, number_specs, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._rows import COARSE, float_truth, row
 from reference.checks.kinds._tensor_runs import Plan, claimed, draw, outputs
 from reference.checks.kinds._words import Explained, described, spelled
-from reference.checks.kinds.functions import sorted_by_shape
+from reference.checks.kinds.functions import NUMBERS, sorted_by_shape
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
 from reference.checks.routine import Path, Routine
@@ -125,7 +126,27 @@ def subject(
                 break
         if best is not None and best[0].right == 1:
             break
-    return best[1] if best is not None else failure
+    return failure if best is None else _numbers_for_missing(best[1], seed)
+
+
+def _numbers_for_missing(made: TensorSubject, seed: int) -> TensorSubject:
+    """Draw a number for what no gradient came back of, where it runs with one: a dropout's p."""
+    for path in made.case(seed, 0).assessment.missing:
+        name = path[0] + "".join(f"[{p}]" for p in path[1:])
+        if name not in made.plan.layout or weight_names([name]):
+            continue
+        numbers = [*number_specs(name), *(Spec("value", value=v) for v in NUMBERS)]
+        for spec in numbers:
+            plan = replace(made.plan, layout={**made.plan.layout, name: spec})
+            other = TensorSubject(plan, made.frame)
+            try:
+                found = other.case(seed, 0).assessment
+            except Exception:
+                continue
+            if found.rows and path not in found.missing:
+                made = other
+                break
+    return made
 
 
 class _Rank(NamedTuple):
