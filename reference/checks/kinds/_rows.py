@@ -1,5 +1,6 @@
 """Rows of kinds that run on floats: a claim beside a truth that has rounding of its own."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ DIFFERENCES = 1e-7
 COARSE = 2e-6
 """For code that names float32 itself: seven digits, less what a sum loses. The smallest mistake
 of the catalogue changes a tensor by 1e-5."""
+
+FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
+"""What code says that computes in fewer digits than its inputs have."""
 
 
 def float_truth(value: Any, digits: float = DIGITS) -> Truth:

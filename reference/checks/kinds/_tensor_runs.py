@@ -15,6 +15,7 @@ from reference.checks.experiment import Unreadable
 from reference.checks.inputs import Layout, Mode, sizes_for
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
+from reference.checks.requests import Fixed
 from reference.checks.routine import Routine, Trace, call, leaves_of
 
 _LEAVES = ("normal", "positive", "unit", "probability", "sign", "list")
@@ -33,6 +34,8 @@ class Plan:
     layout: Layout
     binding: Mapping[str, str]
     constructor: Routine | None
+    fixed: Fixed = ()
+    """Sizes that a class settles itself."""
     hung: str = ""
     """The attribute under which gradients hang on tensors, "" where they are handed over."""
 
@@ -69,7 +72,7 @@ class Claimed:
 def draw(plan: Plan, frame: Frame, seed: int, index: int) -> Problem:
     """Draw one problem; parameters of an object are drawn when it was made once."""
     rng = np.random.default_rng([seed, index])
-    sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style)
+    sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style) | dict(plan.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in plan.layout.items()}
     problem = Problem(drawn, seed=seed + index)
     for name, value in drawn.items():

@@ -24,14 +24,15 @@ from reference.checks.inputs import Spec, layouts, number_specs, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
-from reference.checks.kinds._rows import COARSE, float_truth, row
+from reference.checks.kinds._rows import COARSE, FLOAT32, float_truth, row
 from reference.checks.kinds._tensor_runs import Plan, claimed, draw, outputs
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.kinds.functions import NUMBERS, sorted_by_shape
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
+from reference.checks.requests import requests, switches
 from reference.checks.routine import Path, Routine
-from reference.checks.search import Failure, _requests
+from reference.checks.search import Failure
 from reference.checks.source import Target
 from reference.checks.subject import Case
 from reference.checks.vocabulary import TARGET_NAMES
@@ -39,7 +40,6 @@ from reference.diagnose import Diagnosis
 
 MAX_SECONDS = 5.0
 _JUDGED = 4  # readings whose gradients have the shapes of what they are of, where none is right
-_COARSE = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 
 
 class TensorSubject(Explained):
@@ -49,7 +49,7 @@ class TensorSubject(Explained):
         self.plan, self.frame = plan, frame
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
-        self.digits = COARSE if _COARSE.search(text) else DIGITS
+        self.digits = COARSE if FLOAT32.search(text) else DIGITS
         self._seen: dict[int, Seen] = {}
 
     def sentence(self) -> str:
@@ -126,7 +126,30 @@ def subject(
                 break
         if best is not None and best[0].right == 1:
             break
-    return failure if best is None else _numbers_for_missing(best[1], seed)
+    if best is None:
+        return failure
+    return _one_choice(_numbers_for_missing(best[1], seed), seed)
+
+
+def _one_choice(made: TensorSubject, seed: int) -> TensorSubject:
+    """Settle a word that is drawn where the backward runs under one of them only: mode="train"."""
+    choices = {n: s for n, s in made.plan.layout.items() if s.kind == "choice"}
+    if not choices or _runs(made, seed):
+        return made
+    for name, spec in choices.items():
+        for value in spec.value:
+            layout = {**made.plan.layout, name: Spec("value", value=value)}
+            other = TensorSubject(replace(made.plan, layout=layout), made.frame)
+            if _runs(other, seed):
+                return other
+    return made
+
+
+def _runs(made: TensorSubject, seed: int) -> bool:
+    try:
+        return all(made.case(seed, i).assessment.rows for i in range(6))
+    except Exception:
+        return False
 
 
 def _numbers_for_missing(made: TensorSubject, seed: int) -> TensorSubject:
@@ -179,23 +202,26 @@ def _readings(
     """Yield the readings whose forward runs, likely ones first."""
     began = time.monotonic()
     hung = next(iter(re.findall(r"\b\w+\.(g)\b", unit.backward.text())), "")
-    for request, constructor in _requests(unit, forward, target, shapes):
+    for request, constructor, fixed in requests(unit, forward, target, shapes):
         for mode, layout in sorted_by_shape(itertools.islice(layouts(request), 400)):
             if time.monotonic() - began > MAX_SECONDS:
                 return
             failure.tried += 1
-            first = Plan(unit, forward, mode, layout, {}, constructor, hung)
+            first = Plan(unit, forward, mode, layout, {}, constructor, fixed, hung)
             if not _forward_runs(first, frame, failure):
                 continue
             for binding in _bindings(forward, unit.backward):
-                yield TensorSubject(
-                    Plan(unit, forward, mode, layout, binding, constructor, hung), frame
-                )
+                yield TensorSubject(replace(first, binding=binding), frame)
 
 
 def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
     if forward is None:
         yield {}
+    elif forward is backward:  # one function with a switch
+        switch = next(p.name for p in forward.parameters if switches(p.name))
+        for source in (f"input:{forward.arguments[0]}", "output:"):
+            others = {a: f"input:{a}" for a in forward.required[1:]}
+            yield {forward.arguments[0]: source, **others, switch: "extra:__true__"}
     else:
         yield from bindings(forward, backward, extras_of(forward, backward))
 
