@@ -111,7 +111,7 @@ def test_what_did_not_come_back_is_missing_and_no_names_are_made_up(tmp_path: Pa
     assert found.subject.reason == "no gradient came back"
     found = only(tmp_path, GENERAL.replace(', "v": dv}', "}"))
     assert found.right
-    assert found.cases[0].assessment.missing == [("v",)]
+    assert found.cases[0].assessment.missing == [("x",), ("v",)]
     with pytest.raises(InvalidInput, match="backward returned 'z'; named are: x"):
         only(tmp_path, short("xp.sum(x * x)", "{'z': x}"))
     with pytest.raises(InvalidInput, match="expected a dict from names to gradients"):
