@@ -6,7 +6,10 @@ import pytest
 from kindtools import checked, only
 from targetsources import TORCH, TORCH_LINEAR
 
+from reference.checks.inventory import units_of
+from reference.checks.kinds import wants_tensors
 from reference.checks.search import Failure
+from reference.checks.source import load
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.autograd import Function\n"
 
@@ -305,6 +308,18 @@ def test_a_backward_that_raises_is_said(tmp_path: Path) -> None:
     assert isinstance(found.subject, Failure)
     assert found.subject.reason == "its backward raised"
     assert "not enough values to unpack" in found.subject.errors[0]
+
+
+def test_code_that_calls_a_framework_is_known_by_its_calls(tmp_path: Path) -> None:
+    path = tmp_path / "calls.py"
+    path.write_text(
+        "import torch\nimport numpy as np\n"
+        "def relu(x):\n    return torch.relu(x)\ndef relu_backward(d, x):\n    return d * (x > 0)\n"
+        "def tanh(x):\n    return np.tanh(x)\ndef tanh_backward(d, x):\n    return d\n"
+    )
+    target = load(str(path))
+    wanted = {u.name: wants_tensors(u, target) for u in units_of(target)}
+    assert wanted == {"relu_backward": "torch", "tanh_backward": None}
 
 
 def test_the_process_keeps_its_settings(tmp_path: Path) -> None:

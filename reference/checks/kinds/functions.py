@@ -320,7 +320,10 @@ def _all_alike(request: Request) -> list[tuple[Mode, Layout]]:
     mode = next(modes(request.text))
     rows = Spec("normal", ("N", "D"))
     return [
-        (Mode(rows, mode.turned, mode.bias), request.fixed | dict.fromkeys(request.names, rows))
+        (
+            Mode(rows, mode.turned, mode.bias),
+            {**request.fixed, **dict.fromkeys(request.names, rows)},
+        )
     ]
 
 
