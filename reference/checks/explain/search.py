@@ -1,0 +1,267 @@
+"""Searches for the mistakes that make a wrong gradient: from the loss back, the simplest first.
+
+A mistake is a change of the certified reverse sweep, or of one claim. The one that explains most
+is taken; what it leaves unexplained is searched with it in place, so that two mistakes in one
+file are both found and what follows from the first is not accused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from reference.balls import Session
+from reference.checks.experiment import Reading, perform
+from reference.checks.explain import finding, locally, operands, paths, rowwise, slopes
+from reference.checks.explain.finding import Case, Evidence, Explanation, Named
+from reference.checks.explain.graph import Edit
+from reference.checks.explain.hypothesis import Hypothesis, Match
+from reference.checks.explain.problem import Claim, Problem, close, problem_of
+from reference.checks.objective import Objective, candidates
+from reference.checks.routine import Path
+
+PROBLEMS = 6
+SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
+    slopes.slope_hypotheses,
+    paths.path_hypotheses,
+    rowwise.row_hypotheses,
+    operands.operand_hypotheses,
+)
+
+
+@dataclass
+class _State:
+    """What was found so far, for one objective."""
+
+    problems: list[Problem]
+    deadline: float
+    accepted: list[Hypothesis] = field(default_factory=list)
+    named: list[tuple[Named, int]] = field(default_factory=list)
+    explained: set[Path] = field(default_factory=set)
+    first: str = ""
+
+    def base(self, problem: Problem) -> Edit:
+        """Return the sweep with the mistakes accepted so far."""
+        edit = Edit()
+        for hypothesis in self.accepted:
+            more = hypothesis.edit(problem)
+            if more is not None:
+                edit = edit | more
+        return edit
+
+    @property
+    def left(self) -> list[Claim]:
+        """The wrong claims of the first problem that nothing explains yet."""
+        return [c for c in self.problems[0].wrong if c.path not in self.explained]
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self.deadline
+
+
+def explain(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int],
+    scale: float = 1.0, limit: float = 3.0,
+) -> Explanation:  # fmt: skip
+    """Return which mistakes reproduce the wrong gradients of a reading, and where it goes wrong.
+
+    reading, objective: what is run, and which scalar its claims are held to be the gradient of.
+    seed, indices: the problems to try, those with a wrong claim first. scale: unused where the
+    problems settle it. limit: seconds after which what was found is returned.
+    """
+    deadline = time.monotonic() + limit
+    best: _State | None = None
+    for one in _objectives(reading, objective, seed, indices):
+        problems = _problems(reading, one, seed, indices, deadline)
+        if not problems:
+            continue
+        state = _State(problems, deadline)
+        _search(state)
+        if best is None or _better(state, best):
+            best = state
+        if not state.left or state.late:
+            break
+    return _explanation(best) if best is not None else Explanation()
+
+
+def _better(state: _State, best: _State) -> bool:
+    return (len(state.left), -len(state.explained)) < (len(best.left), -len(best.explained))
+
+
+def _objectives(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
+) -> Iterator[Objective]:
+    """Yield the objective, and where nobody wrote the loss down the other ones that it may be."""
+    yield objective
+    if objective.kind != "implicit" or not indices:
+        return
+    with Session() as session:
+        outcome = perform(reading, seed, indices[0], session)
+        others = [o for o in candidates(outcome) if o.kind == "implicit" and o != objective]
+    yield from sorted(others, key=lambda o: (o.target != objective.target, o.output != objective.output))[:8]
+
+
+def _problems(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], deadline: float
+) -> list[Problem]:
+    found: list[Problem] = []
+    for index in indices[: 2 * PROBLEMS]:
+        if len(found) >= PROBLEMS or (found and time.monotonic() > deadline - 0.5):
+            break
+        with Session() as session:
+            try:
+                outcome = perform(reading, seed, index, session)
+                one = problem_of(outcome, objective)
+            except Exception:  # a problem on which the target fails explains nothing
+                continue
+        if one is not None and one.wrong:
+            found.append(one)
+    # the first one is searched: the more entries are wrong, the fewer chances
+    found.sort(key=lambda p: -sum(min(c.got.size, 12) for c in p.wrong))
+    return found
+
+
+def _search(state: _State) -> None:
+    while state.left and not state.late:
+        before = len(state.explained)
+        _locally(state, sure=True)
+        if state.left:
+            _best_edit(state)
+        if len(state.explained) == before:
+            _locally(state, sure=False)
+        if len(state.explained) == before:
+            return
+
+
+def _cases(state: _State, path: Path) -> list[Case]:
+    found = []
+    for problem in state.problems:
+        claim = problem.claims.get(path)
+        if claim is None:
+            continue
+        base = problem.predicted(state.base(problem))[path] if state.accepted else claim.truth
+        if base.shape == claim.got.shape:
+            found.append(Case(problem, claim, base))
+    return found
+
+
+def _locally(state: _State, sure: bool) -> None:
+    """Explain single claims by what they are of the truth: twice, transposed, another's …"""
+    for claim in state.left:
+        result = locally.analyse(_cases(state, claim.path), sure)
+        if result is not None:
+            words, found = result
+            state.named.append((finding.named(words, [claim.text], found), _depth(claim)))
+            state.explained.add(claim.path)
+
+
+def _depth(claim: Claim) -> int:
+    return int(claim.places.max(initial=0))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    hypothesis: Hypothesis
+    match: Match
+    found: Evidence
+    clean: bool
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """More claims first, then those that leave the right ones right, then the simpler one."""
+        return (-len(self.match.claims) + 0.5 * (not self.clean), self.hypothesis.cost, -self.hypothesis.depth)
+
+
+def _best_edit(state: _State) -> None:
+    problem = state.problems[0]
+    base = state.base(problem)
+    now = problem.predicted(base) if base else {k: c.truth for k, c in problem.claims.items()}
+    best: _Trial | None = None
+    for hypothesis in _hypotheses(problem):
+        if state.late:
+            break
+        trial = _tried(state, hypothesis, problem, base, now, best)
+        if trial is not None and (best is None or trial.rank < best.rank):
+            best = trial
+    if best is None:
+        return
+    tensors = [c.text for c in best.match.claims]
+    words = best.hypothesis.words(best.match)
+    state.named.append((finding.named(words, tensors, best.found), best.hypothesis.depth))
+    state.explained |= {c.path for c in best.match.claims}
+    if best.clean:
+        state.accepted.append(best.hypothesis)
+        _explain_what_follows(state)
+
+
+def _explain_what_follows(state: _State) -> None:
+    """Count claims as explained that are as the accepted mistakes together make them."""
+    for claim in state.left:
+        cases = _cases(state, claim.path)
+        if cases and all(not c.off for c in cases):
+            state.explained.add(claim.path)
+
+
+def _hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+    for source in SOURCES:
+        yield from source(problem)
+
+
+def _tried(
+    state: _State, hypothesis: Hypothesis, problem: Problem, base: Edit,
+    now: finding.Predictions, best: _Trial | None,
+) -> _Trial | None:  # fmt: skip
+    edit = hypothesis.edit(problem)
+    if edit is None:
+        return None
+    made = problem.predicted(base | edit)
+    changed = [c for k, c in problem.claims.items() if not close(made[k], now[k])]
+    hit = [c for c in changed if c in state.left and close(c.got, made[c.path])]
+    if not hit:
+        return None
+    broken = [c for c in changed if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])]
+    if best is not None and _Trial(hypothesis, Match(hit, bool(broken)), best.found, not broken).rank >= best.rank:
+        return None
+    found = _confirmed(state, hypothesis, hit)
+    if found is None:
+        return None
+    return _Trial(hypothesis, Match(hit, bool(broken)), found, not broken)
+
+
+def _as_made(claim: Claim, value: finding.Array) -> bool:
+    return close(claim.got, value) if not claim.inner else False
+
+
+def _confirmed(state: _State, hypothesis: Hypothesis, hit: list[Claim]) -> Evidence | None:
+    """Return the evidence for a hypothesis over all problems; None where it is not enough."""
+    total: Evidence | None = None
+    for claim in hit:
+        cases = _cases(state, claim.path)
+        values = []
+        for case in cases:
+            edit = hypothesis.edit(case.problem)
+            if edit is None:
+                values.append(None)
+                continue
+            values.append(case.problem.predicted(state.base(case.problem) | edit)[claim.path])
+        found = finding.evidence(cases, values)
+        if not found.enough:
+            return None
+        if total is None or found.matched < total.matched:
+            total = found
+    return total
+
+
+def _explanation(state: _State) -> Explanation:
+    ordered = sorted(state.named, key=lambda n: -n[1])
+    described = [(c.text, locally.described(_cases(state, c.path))) for c in state.left]
+    first = state.first or _first(state)
+    return Explanation(first, tuple(n for n, _ in ordered), tuple(d for d in described if d[1]))
+
+
+def _first(state: _State) -> str:
+    """Return what goes wrong first, going back from the loss: the latest of all that is wrong."""
+    wrong = [c for c in state.problems[0].claims.values() if not c.right]
+    return max(wrong, key=_depth).text if wrong else ""
