@@ -135,8 +135,6 @@ def _forward_values(outcome: Outcome) -> dict[Path, Any]:
     own = {**outcome.inputs, **outcome.values}
     for path, value in own.items():
         if path not in outcome.inputs:
-            if path in outcome.claims and not outcome.paired:
-                continue
             if any(vocabulary.is_gradient_name(p) for p in path[-1:]) and not outcome.paired:
                 continue
         if not is_numeric(value) or not is_tracked(value):

@@ -100,7 +100,7 @@ def _objectives(
     with Session() as session:
         outcome = perform(reading, seed, indices[0], session)
         others = [o for o in candidates(outcome) if o.kind == "implicit" and o != objective]
-    yield from sorted(others, key=lambda o: (o.target != objective.target, o.output != objective.output))[:8]
+    yield from sorted(others, key=lambda o: (o.target != objective.target, o.output != objective.output))[:12]
 
 
 def _problems(
