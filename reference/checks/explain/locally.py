@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from reference.checks.explain import regions
+from reference.checks.explain import inner, regions
 from reference.checks.explain.factors import ratio, spelled, symbols
 from reference.checks.explain.finding import ENOUGH, Case, Evidence, distance, evidence
 from reference.checks.explain.graph import Array
@@ -26,7 +26,7 @@ def analyse(cases: Sequence[Case], sure: bool) -> Result:
     off = [c for c in cases if c.off]
     if not off:
         return None
-    for one in _SURE if sure else (*_SURE, *regions.ANALYSERS):
+    for one in _SURE if sure else (*_SURE, inner.own_slope, *regions.ANALYSERS):
         result = one(off)
         if result is not None and result[1].enough:
             return result

@@ -8,12 +8,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from reference.balls import values
 
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Places
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Named, Problem, close
+from reference.checks.losses import matching_targets
 
 _MAX_STEPS = 900
 
@@ -29,8 +33,8 @@ class RowStep:
     text: str
     jacobian: Array
     """(rows, n of a, n of z)"""
-    across: bool
-    """Whether z's rows stand along the first axis."""
+    across: str
+    """Which entries are a row: along the "last" axis, the "first", or "all" of them."""
 
     @property
     def softmax(self) -> str:
@@ -42,8 +46,15 @@ class RowStep:
 
     def rows(self, x: Array) -> Array:
         """Return an array of a's shape as (rows, n)."""
-        moved = np.moveaxis(x, 0, -1) if self.across else x
-        return moved.reshape(self.places.shape)
+        return _as_rows(x, self.across)
+
+
+def _as_rows(x: Any, across: str) -> Any:
+    """Return an array as (rows, n)."""
+    if across == "all":
+        return x.reshape(1, -1)
+    moved = np.moveaxis(x, 0, -1) if across == "first" else x
+    return moved.reshape(-1, moved.shape[-1])
 
 
 def row_steps(problem: Problem) -> list[RowStep]:
@@ -59,10 +70,9 @@ def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
         return
     if (a.places < 0).any():
         return
-    for across in (False, True) if a.places.ndim > 1 else (False,):
-        moved = np.moveaxis(a.places, 0, -1) if across else a.places
-        rows = moved.reshape(-1, moved.shape[-1])
-        if rows.shape[1] < 2:
+    for across in ("last", "first", "all") if a.places.ndim > 1 else ("last",):
+        rows = _as_rows(a.places, across)
+        if rows.shape[1] < 2 or (across == "all" and a.places.size > 40):
             continue
         fronts = [_fronts(problem.graph, r.tolist()) for r in rows]
         for level in range(min(map(len, fronts))):
@@ -99,7 +109,7 @@ def _fronts(graph: Graph, row: list[int]) -> list[list[int]]:
 
 
 def _step(
-    problem: Problem, a: Named, rows: Places, behind: Places, across: bool, level: int
+    problem: Problem, a: Named, rows: Places, behind: Places, across: str, level: int
 ) -> RowStep | None:
     graph = problem.graph
     full = np.stack([_jacobian(graph, r.tolist(), b.tolist()) for r, b in zip(rows, behind, strict=True)])
@@ -111,7 +121,7 @@ def _step(
     name = next((n.text for n in problem.named.values()
                  if n.shape == a.shape and set(n.places.ravel().tolist()) == set(behind.ravel().tolist())), "")  # fmt: skip
     text = name or f"z({a.text})"
-    return RowStep(("rows", *a.path, str(across), str(level)), a, rows, behind, text, full, across)
+    return RowStep(("rows", *a.path, across, str(level)), a, rows, behind, text, full, across)
 
 
 def _jacobian(graph: Graph, row: list[int], behind: list[int]) -> Array:
@@ -188,6 +198,33 @@ def row_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     for step in row_steps(problem):
         for form in FORMS:
             yield _hypothesis(problem, step, form)
+        if problem.objective.kind == "implicit":
+            yield _output_minus_target(problem, step)
+
+
+def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
+    """Return the hypothesis that δz = a − y, whatever the forward's softmax runs over."""
+
+    def edit(other: Problem) -> Edit | None:
+        mine = next((s for s in row_steps(other) if s.key == step.key), None)
+        outcome, objective = other.outcome, other.objective
+        raw = outcome.others.get(objective.target, outcome.inputs.get(objective.target))
+        if mine is None or raw is None:
+            return None
+        fits = list(matching_targets(np.zeros(mine.a.shape), values(raw) if np.asarray(raw).dtype == object else raw))
+        if not fits:
+            return None
+        target = mine.rows(np.asarray(fits[0], dtype=float))
+        return _edit(other, mine, lambda d, a, z, j: a - target)
+
+    def words(match: Match) -> Words:
+        a = step.a.text
+        over = "over the whole batch" if step.across == "all" else "over each row"
+        return Words("output_minus_target", f"δ{step.text} = {a} − y is the gradient of a softmax of each sample with cross-entropy; "
+                     f"{a} is normalised {over} here, so its gradient is another.", f"δ{step.text} = {a} − y",
+                     f"δ{step.text} = {a} · Σy − y")  # fmt: skip
+
+    return Hypothesis((*step.key, "output minus target"), edit, words, 1.7, int(step.behind.max()))
 
 
 def _hypothesis(problem: Problem, step: RowStep, form: RowForm) -> Hypothesis:

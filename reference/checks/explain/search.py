@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from reference.balls import Session
 from reference.checks.experiment import Reading, perform
-from reference.checks.explain import finding, locally, operands, paths, rowwise, slopes
+from reference.checks.explain import finding, inner, locally, operands, paths, rowwise, slopes
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, Match
@@ -27,6 +27,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     paths.path_hypotheses,
     rowwise.row_hypotheses,
     operands.operand_hypotheses,
+    inner.inner_hypotheses,
 )
 
 
