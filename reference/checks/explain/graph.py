@@ -28,19 +28,21 @@ class Edit:
 
     edges: for some nodes, what they send to their parents in place of the true slopes.
     hooks: run before a node sends anything; they may change the cotangents of it and of others.
+    seeds: what the sweep begins with, where it is not the outputs' own cotangents.
     """
 
     edges: dict[int, Edges] = field(default_factory=dict)
     hooks: dict[int, list[Hook]] = field(default_factory=dict)
+    seeds: list[tuple[int, float]] | None = None
 
     def __or__(self, other: Edit) -> Edit:
         hooks = {k: list(v) for k, v in self.hooks.items()}
         for place, more in other.hooks.items():
             hooks.setdefault(place, []).extend(more)
-        return Edit({**self.edges, **other.edges}, hooks)
+        return Edit({**self.edges, **other.edges}, hooks, other.seeds or self.seeds)
 
     def __bool__(self) -> bool:
-        return bool(self.edges or self.hooks)
+        return bool(self.edges or self.hooks or self.seeds)
 
 
 class Graph:
@@ -80,10 +82,11 @@ class Graph:
                     self._uses[parent].append(child)
         return self._uses
 
-    def sweep(self, edit: Edit | None = None, seeds: Iterable[tuple[int, float]] | None = None) -> list[float]:
+    def sweep(self, edit: Edit | None = None) -> list[float]:
         """Return the cotangent of every place."""
         adjoints = [0.0] * self.size
-        for place, value in self.seeds if seeds is None else seeds:
+        seeds = edit.seeds if edit is not None and edit.seeds is not None else self.seeds
+        for place, value in seeds:
             adjoints[place] += value
         edges, hooks = self.edges, {}
         if edit:

@@ -26,6 +26,8 @@ class Match:
     claims: Sequence[Claim]
     alone: bool
     """Whether claims that it would change as well are right: it is in these claims only."""
+    part: str = ""
+    """Which entries it explains, where the others are right: "rows 2 and 3"."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,12 @@ def listed(texts: Sequence[str]) -> str:
     """Return names as people list them: dW1, db1 and dx."""
     found = list(dict.fromkeys(texts))
     return " and ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else "".join(found)
+
+
+_WORDS = frozenset("the a an nothing there only it one some in an".split())
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter, unless it begins with a name."""
+    first = text.split(" ", 1)[0]
+    return text[0].upper() + text[1:] if first in _WORDS else text

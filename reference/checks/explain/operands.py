@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.pairs import pairs_of
 from reference.checks.explain.paths import families, links, pieces
 from reference.checks.explain.problem import Named, Problem
@@ -165,7 +165,7 @@ def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
         claims = listed([c.text for c in match.claims])
         parts = {"a": a.text, "b": b.text, "db": claims}
         said = swap.said.format(**parts)
-        return Words(swap.name, f"{said[0].upper()}{said[1:]}.", f"{claims} with {swap.text.format(**parts)}",
+        return Words(swap.name, f"{sentence(said)}.", f"{claims} with {swap.text.format(**parts)}",
                      f"{claims} with {a.text}")  # fmt: skip
 
     name = f"{swap.name} {swap.text}"

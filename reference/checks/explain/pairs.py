@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.balls import is_tracked
 from reference.checks.explain.graph import Array, Graph, Places
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import Named, Problem, text_of
 
 _MAX_FRONT, _MAX_STEPS = 10, 80
 
@@ -29,6 +30,8 @@ class Pair:
     """The true ∂a/∂z."""
     unnamed: bool = False
     """Whether z has no name of its own."""
+    mask: str = ""
+    """The given array that the slope is a multiple of: a dropout's mask."""
 
     @property
     def function(self) -> str:
@@ -130,7 +133,23 @@ def _pair(problem: Problem, a: Named, z: Named, unnamed: bool) -> Pair:
         linked = p == q or (p >= 0 and bool(graph.edges[p]))
         slopes.append(local_slope(graph, p, q) if linked else 0.0)
     slope = np.array(slopes).reshape(a.shape)
-    return Pair(("pair", *a.path, "<-", *z.path), a, z, slope, unnamed)
+    return Pair(("pair", *a.path, "<-", *z.path), a, z, slope, unnamed, _mask(problem, slope))
+
+
+def _mask(problem: Problem, slope: Array) -> str:
+    """Return the given array of zeros and other numbers that a slope is a multiple of."""
+    if slope.size < 2 or not (slope == 0).any():
+        return ""
+    given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
+    for path, value in given.items():
+        if path[0] == "before" or np.shape(value) != slope.shape or is_tracked(value):
+            continue
+        plain = np.asarray(value).astype(float)
+        if plain.any() and np.isfinite(plain).all() and (plain == 0).any():
+            c = float(np.sum(plain * slope)) / float(np.sum(plain * plain))
+            if c and np.allclose(c * plain, slope, rtol=1e-12, atol=0):
+                return text_of(path) if abs(c - 1) < 1e-12 else f"{text_of(path)} · {c:.6g}"
+    return ""
 
 
 def _sigmoid(z: Array) -> Array:

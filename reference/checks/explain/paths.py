@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks.explain.graph import Edges, Edit, Graph, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.problem import Named, Problem
 from reference.checks.routine import Path
 
@@ -283,7 +283,7 @@ def _link_words(v: str, u: str, times: float, match: Match) -> Words:
     claims = listed([c.text for c in match.claims])
     where = f" (in {claims} alone)" if match.alone else ""
     said = said.format(u=u, v=v)
-    return Words(name, f"{said[0].upper()}{said[1:]}{where}.", f"δ{v} = … + {_FORMULAS[times].format(u=u, v=v)}",
+    return Words(name, f"{sentence(said)}{where}.", f"δ{v} = … + {_FORMULAS[times].format(u=u, v=v)}",
                  f"δ{v} = … + δ{u}·∂{u}/∂{v}")  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from reference.balls import values
 
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Places
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.problem import Named, Problem, close
 from reference.checks.losses import matching_targets
 
@@ -267,7 +267,7 @@ def _words(step: RowStep, form: RowForm, match: Match) -> Words:
     said = form.said.format(**parts)
     claims = listed([c.text for c in match.claims])
     where = f" (in {claims} alone)" if match.alone else ""
-    return Words(form.name, f"{said[0].upper()}{said[1:]}{where}.", f"δ{step.text} = {form.formula.format(**parts)}",
+    return Words(form.name, f"{sentence(said)}{where}.", f"δ{step.text} = {form.formula.format(**parts)}",
                  f"δ{step.text} = {right}")  # fmt: skip
 
 

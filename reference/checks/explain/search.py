@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from reference.balls import Session
 from reference.checks.experiment import Reading, perform
-from reference.checks.explain import finding, inner, locally, operands, paths, rowwise, slopes
+from reference.checks.explain import finding, inner, locally, operands, paths, regions, rowwise, slopes, uses
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, Match
-from reference.checks.explain.problem import Claim, Problem, close, problem_of
+from reference.checks.explain.problem import Claim, Problem, close, close_entries, problem_of
 from reference.checks.objective import Objective, candidates
 from reference.checks.routine import Path
 
@@ -27,6 +29,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     paths.path_hypotheses,
     rowwise.row_hypotheses,
     operands.operand_hypotheses,
+    uses.use_hypotheses,
     inner.inner_hypotheses,
 )
 
@@ -39,6 +42,7 @@ class _State:
     deadline: float
     accepted: list[Hypothesis] = field(default_factory=list)
     named: list[tuple[Named, int]] = field(default_factory=list)
+    cost: float = 0.0
     explained: set[Path] = field(default_factory=set)
     first: str = ""
 
@@ -75,6 +79,8 @@ def explain(
     deadline = time.monotonic() + limit
     best: _State | None = None
     for one in _objectives(reading, objective, seed, indices):
+        if best is not None and not best.left and one.output != objective.output:
+            break
         problems = _problems(reading, one, seed, indices, deadline)
         if not problems:
             continue
@@ -82,19 +88,23 @@ def explain(
         _search(state)
         if best is None or _better(state, best):
             best = state
-        if not state.left or state.late:
+        if state.late or (not best.left and one.kind in ("loss", "cotangents")):
             break
     return _explanation(best) if best is not None else Explanation()
 
 
 def _better(state: _State, best: _State) -> bool:
-    return (len(state.left), -len(state.explained)) < (len(best.left), -len(best.explained))
+    return (len(state.left), state.cost) < (len(best.left), best.cost)
 
 
 def _objectives(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
 ) -> Iterator[Objective]:
     """Yield the objective, and where nobody wrote the loss down the other ones that it may be."""
+    if objective.kind in ("sum", "mean"):
+        yield replace(objective, kind="sum")
+        yield replace(objective, kind="mean")
+        return
     yield objective
     if objective.kind != "implicit" or not indices:
         return
@@ -156,6 +166,7 @@ def _locally(state: _State, sure: bool) -> None:
             words, found = result
             state.named.append((finding.named(words, [claim.text], found), _depth(claim)))
             state.explained.add(claim.path)
+            state.cost += 1.2
 
 
 def _depth(claim: Claim) -> int:
@@ -172,7 +183,8 @@ class _Trial:
     @property
     def rank(self) -> tuple[float, ...]:
         """More claims first, then those that leave the right ones right, then the simpler one."""
-        return (-len(self.match.claims) + 0.5 * (not self.clean), self.hypothesis.cost, -self.hypothesis.depth)
+        fit = -len(self.match.claims) + 0.5 * (not self.clean) + 0.4 * bool(self.match.part)
+        return (fit, self.hypothesis.cost, -self.hypothesis.depth)
 
 
 def _best_edit(state: _State) -> None:
@@ -190,6 +202,9 @@ def _best_edit(state: _State) -> None:
         return
     tensors = [c.text for c in best.match.claims]
     words = best.hypothesis.words(best.match)
+    if best.match.part:
+        words = replace(words, sentence=f"{words.sentence[:-1]} (in {best.match.part}; the others are right).")
+    state.cost += best.hypothesis.cost
     state.named.append((finding.named(words, tensors, best.found), best.hypothesis.depth))
     state.explained |= {c.path for c in best.match.claims}
     if best.clean:
@@ -219,23 +234,41 @@ def _tried(
         return None
     made = problem.predicted(base | edit)
     changed = [c for k, c in problem.claims.items() if not close(made[k], now[k])]
-    hit = [c for c in changed if c in state.left and close(c.got, made[c.path])]
+    left = [c for c in changed if c.path not in state.explained and not c.right and not c.inner]
+    hit = [c for c in left if close(c.got, made[c.path])]
+    part = ""
     if not hit:
-        return None
+        hit = [c for c in left if _in_part(c.got, now[c.path], made[c.path])]
+        if not hit:
+            return None
+        part = regions.region(~close_entries(hit[0].got, now[hit[0].path]))
     broken = [c for c in changed if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])]
-    if best is not None and _Trial(hypothesis, Match(hit, bool(broken)), best.found, not broken).rank >= best.rank:
+    if best is not None and _Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank >= best.rank:
         return None
-    found = _confirmed(state, hypothesis, hit)
+    found = _confirmed(state, hypothesis, hit, bool(part))
     if found is None:
         return None
-    return _Trial(hypothesis, Match(hit, bool(broken)), found, not broken)
+    return _Trial(hypothesis, Match(hit, bool(broken), part), found, not (broken or part))
+
+
+def _in_part(got: finding.Array, now: finding.Array, made: finding.Array) -> bool:
+    """Whether every wrong entry is as made, and some are right: a mistake in some rows only."""
+    right = close_entries(got, now)
+    wrong = ~right
+    if not right.any() or wrong.sum() < 2 or not np.isfinite(made).all():
+        return False
+    size = np.max(np.abs(made))
+    different = np.abs(made - now)[wrong] > 1e-6 * size
+    return bool(close_entries(got, made)[wrong].all() and different.all())
 
 
 def _as_made(claim: Claim, value: finding.Array) -> bool:
     return close(claim.got, value) if not claim.inner else False
 
 
-def _confirmed(state: _State, hypothesis: Hypothesis, hit: list[Claim]) -> Evidence | None:
+def _confirmed(
+    state: _State, hypothesis: Hypothesis, hit: list[Claim], part: bool = False
+) -> Evidence | None:
     """Return the evidence for a hypothesis over all problems; None where it is not enough."""
     total: Evidence | None = None
     for claim in hit:
@@ -246,7 +279,10 @@ def _confirmed(state: _State, hypothesis: Hypothesis, hit: list[Claim]) -> Evide
             if edit is None:
                 values.append(None)
                 continue
-            values.append(case.problem.predicted(state.base(case.problem) | edit)[claim.path])
+            value = case.problem.predicted(state.base(case.problem) | edit)[claim.path]
+            if part:
+                value = np.where(close_entries(case.claim.got, case.base), case.base, value)
+            values.append(value)
         found = finding.evidence(cases, values)
         if not found.enough:
             return None

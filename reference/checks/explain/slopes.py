@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks.explain.graph import Array, Edges, Edit, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.pairs import Pair, pairs_of, slope_at
 from reference.checks.explain.problem import Problem
 
@@ -153,6 +153,9 @@ def _words(pair: Pair, form: Form, match: Match) -> Words:
              "fname": pair.function}  # fmt: skip
     right = f"{dz} = {d} · {slope_text(pair)}"
     claims = listed([c.text for c in match.claims])
+    if form.name == "activation_skipped" and pair.mask:
+        return Words("mask_ignored", f"The mask of {pair.a.text}, {pair.mask}, is ignored on the way back: dropped units get a gradient "
+                     f"as well (its factor, and with it 1/keep_prob, is left out).", f"{dz} = {d}", f"{dz} = {d} · {pair.mask}")  # fmt: skip
     if form.name == "activation_skipped" and match.alone:
         verb = "take" if len(match.claims) > 1 else "takes"
         return Words("weight_skips_activation", f"{claims} {verb} the gradient of {pair.a.text} before its derivative: "
@@ -161,4 +164,4 @@ def _words(pair: Pair, form: Form, match: Match) -> Words:
     said = form.said.format(**parts)
     yours = f"{dz} = {form.formula.format(**parts)}"
     where = f" (in {claims} alone)" if match.alone else ""
-    return Words(form.name, f"{said[0].upper()}{said[1:]}{where}.", yours, right)
+    return Words(form.name, f"{sentence(said)}{where}.", yours, right)
