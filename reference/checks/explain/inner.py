@@ -241,6 +241,11 @@ def own_slope(cases: Sequence[Case]) -> Result:
     return None
 
 
+def is_own_step(case: Case) -> bool:
+    """Whether a claim is the δz of an elementwise step."""
+    return _step_of(case) is not None
+
+
 def _step_of(case: Case) -> Pair | None:
     return next((p for p in pairs_of(case.problem) if np.array_equal(p.z.places, case.claim.places)), None)
 

@@ -26,7 +26,7 @@ def analyse(cases: Sequence[Case], sure: bool) -> Result:
     off = [c for c in cases if c.off]
     if not off:
         return None
-    for one in _SURE if sure else (*_SURE, inner.own_slope, *regions.ANALYSERS):
+    for one in _SURE if sure else _LESS_SURE:
         result = one(off)
         if result is not None and result[1].enough:
             return result
@@ -168,6 +168,8 @@ def _decay(cases: Sequence[Case]) -> Result:
     """Return a multiple of the parameter that is added: too much, too little or misplaced regularisation."""
     values: list[float] = []
     wheres = []
+    if inner.is_own_step(cases[0]):
+        return None
     for case in cases:
         w = _parameter(case)
         if w is None:
@@ -265,4 +267,5 @@ def _summed_over(cases: Sequence[Case]) -> Result:
     return None
 
 
-_SURE: tuple[Analyser, ...] = (_zero, _factor, _copied, _turned, _decay, _constant_added, _clipped, _summed_over)
+_SURE: tuple[Analyser, ...] = (_zero, _factor, _copied, _turned, _decay, _clipped, _summed_over)
+_LESS_SURE: tuple[Analyser, ...] = (inner.own_slope, _constant_added, *regions.ANALYSERS)

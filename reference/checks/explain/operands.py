@@ -115,7 +115,19 @@ def _updated(problem: Problem, b: Named, a: Named) -> Array | None:
     return np.asarray(a.value - rate * claim.got)
 
 
+def _next_entry(axis: int, step: int) -> Callable[[Problem, Named, Named], Array | None]:
+    def made(problem: Problem, b: Named, a: Named) -> Array | None:
+        ok = a.value.ndim > abs(axis) - (axis < 0) and a.value.shape[axis] > 2
+        return np.roll(a.value, step, axis) if ok else None
+
+    return made
+
+
 _SWAPS = (
+    _Swap("shifted_columns", "{a} is used with its columns shifted by one on the way back to {b}: the wrong column (that of the bias) is removed", "{a}[:, j + 1]", _next_entry(-1, -1), 2.0),
+    _Swap("shifted_columns", "{a} is used with its columns shifted by one on the way back to {b}: the wrong column (that of the bias) is removed", "{a}[:, j − 1]", _next_entry(-1, 1), 2.0),
+    _Swap("shifted_rows", "{a} is used with its rows shifted by one on the way back to {b}: the wrong row (that of the bias) is removed", "{a}[j + 1]", _next_entry(-2, -1), 2.0),
+    _Swap("shifted_rows", "{a} is used with its rows shifted by one on the way back to {b}: the wrong row (that of the bias) is removed", "{a}[j − 1]", _next_entry(-2, 1), 2.0),
     _Swap("factor_left_out", "the factor {a} is left out of {db}", "1", lambda p, b, a: np.ones(a.value.shape), 1.7),
     _Swap("operand_not_transposed", "{a} is not transposed on the way back to {b} (or is transposed where it must not be)", "{a}ᵀ", _transposed, 1.3),
     _Swap("kernel_not_flipped", "{a} is flipped (its order is reversed) on the way back to {b}: the gradient of a correlation is a convolution", "{a}[::-1]", _flip(lambda n: tuple(range(n)), 1), 1.6),

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.experiment import Reading, perform
-from reference.checks.explain import finding, inner, locally, operands, paths, regions, rowwise, slopes, uses
+from reference.checks.experiment import Outcome, Reading, perform
+from reference.checks.explain import finding, general, inner, locally, operands, paths, regions, rowwise, slopes, uses
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, Match
@@ -78,19 +78,54 @@ def explain(
     """
     deadline = time.monotonic() + limit
     best: _State | None = None
+    met = _Met()
     for one in _objectives(reading, objective, seed, indices):
-        if best is not None and not best.left and one.output != objective.output:
+        if (best is not None and not best.left and one.output != objective.output) or met.right:
             break
-        problems = _problems(reading, one, seed, indices, deadline)
-        if not problems:
+        problems = _problems(reading, one, seed, indices, deadline, met)
+        if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
             continue
         state = _State(problems, deadline)
         _search(state)
         if best is None or _better(state, best):
             best = state
-        if state.late or (not best.left and one.kind in ("loss", "cotangents")):
+        if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN)):
             break
-    return _explanation(best) if best is not None else Explanation()
+    found = _explanation(best) if best is not None else Explanation()
+    return _with_general(found, reading, objective, seed, indices, met)
+
+
+_PLAIN = 1.35
+"""An explanation of that cost is the common mistake; no other loss is tried for another one."""
+
+
+@dataclass
+class _Met:
+    """What was met on the way that concerns the reading as a whole."""
+
+    mutated: list[Outcome] = field(default_factory=list)
+    described: dict[str, str] = field(default_factory=dict)
+    misshapen: dict[str, str] = field(default_factory=dict)
+    right: bool = False
+    """Whether everything is right as the derivative of the sum (its mean is not asked then)."""
+
+
+def _more_wrong(problems: list[Problem], best: _State) -> bool:
+    return len(problems[0].wrong) > len(best.problems[0].wrong)
+
+
+def _with_general(
+    found: Explanation, reading: Reading, objective: Objective, seed: int, indices: Sequence[int], met: _Met
+) -> Explanation:  # fmt: skip
+    named = [*found.named, *general.changed_in_place(met.mutated)]
+    described = dict(found.described)
+    if described:
+        other = general.another_loss(reading, objective, seed, indices)
+        if other is not None:
+            return Explanation(found.first, (other,), ())
+    explained = {t for n in named for t in n.tensors}
+    described |= {k: v for k, v in met.described.items() if k not in explained} | met.misshapen
+    return Explanation(found.first, tuple(named), tuple(described.items()))
 
 
 def _better(state: _State, best: _State) -> bool:
@@ -115,8 +150,8 @@ def _objectives(
 
 
 def _problems(
-    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], deadline: float
-) -> list[Problem]:
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], deadline: float, met: _Met
+) -> list[Problem]:  # fmt: skip
     found: list[Problem] = []
     for index in indices[: 2 * PROBLEMS]:
         if len(found) >= PROBLEMS or (found and time.monotonic() > deadline - 0.5):
@@ -125,10 +160,17 @@ def _problems(
             try:
                 outcome = perform(reading, seed, index, session)
                 one = problem_of(outcome, objective)
+                if not found:
+                    met.described |= dict(general.a_vector_of_slopes(objective, outcome)) if one and one.wrong else {}
+                    met.misshapen |= dict(general.misshapen(objective, outcome))
             except Exception:  # a problem on which the target fails explains nothing
                 continue
+        if objective.kind != "implicit" and len(met.mutated) < PROBLEMS:
+            met.mutated.append(outcome)
         if one is not None and one.wrong:
             found.append(one)
+        elif one is not None and objective.kind == "sum" and one.claims and not found:
+            met.right = True
     # the first one is searched: the more entries are wrong, the fewer chances
     found.sort(key=lambda p: -sum(min(c.got.size, 12) for c in p.wrong))
     return found

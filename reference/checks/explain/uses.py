@@ -52,7 +52,7 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
                      "occurs twice, windows that overlap, each class that violates a margin).",
                      f"δ{text} = the {which} term", f"δ{text} = Σ over its uses")  # fmt: skip
 
-    return Hypothesis(("one use", *path, str(last)), edit, words, 1.5 + 0.05 * (not last), depth)
+    return Hypothesis(("one use", *path, str(last)), edit, words, 1.9 + 0.05 * (not last), depth)
 
 
 def _one_use(problem: Problem, places: list[int], last: bool) -> Edit | None:
