@@ -111,25 +111,41 @@ def report(
 
 @app.command()
 def check(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="FILE.py, FILE.py:name or module:name.")
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="TARGET...", help="FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name."),
     ],
     like: Annotated[
         str | None, typer.Option(help="The operation it is meant to be, as gelu.")
     ] = None,
-    problems: Annotated[int, typer.Option(help="How many drawn problems.")] = 40,
+    problems: Annotated[
+        int | None, typer.Option(help="How many problems are drawn for each gradient.")
+    ] = None,
     seed: Seed = 0,
     report: Annotated[
         Path | None, typer.Option(help="A folder for the page and the script that shows it.")
     ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds of processor time that one gradient may take.")
+    ] = None,
+    frameworks: Annotated[
+        str | None, typer.Option(help="Also say what these answer: torch, jax or torch,jax.")
+    ] = None,
+    allow_unchecked: Annotated[
+        bool, typer.Option("--allow-unchecked", help="Exit 0 although something was not checked.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 where something is fragile.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Check a gradient that you wrote: right? if not, where, and which mistake is it."""
-    from reference.checks.checker import check as run
+    from reference.checks.command import run
 
-    result = run(target, like, problems=problems, seed=seed, report=report)
-    typer.echo(json.dumps(result.plain(), indent=1) if as_json else str(result))
-    return result.exit_code
+    return run(
+        targets, like=like, problems=problems, seed=seed, report=report, timeout=timeout,
+        frameworks=frameworks, allow_unchecked=allow_unchecked, strict=strict, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()

@@ -17,6 +17,7 @@ from reference.checks.experiment import Outcome
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
 from reference.checks.routine import Path
+from reference.checks.vocabulary import REGULARISATION
 
 Array = npt.NDArray[np.float64]
 
@@ -55,12 +56,19 @@ class Assessment:
     """Inputs of which no gradient came back."""
     scale: float = 1.0
     """What all claims are multiplied with: a loss that nobody wrote may be a mean or a sum."""
+    spellings: tuple[str, ...] = ("1",)
+    """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
 
     @property
     def all_right(self) -> bool:
         """Whether every claim is right, and there is one."""
         return bool(self.rows) and all(r.right for r in self.rows)
+
+    @property
+    def influence(self) -> bool:
+        """Whether every input that has a claim moves the objective at all."""
+        return all(bool(np.any(r.truth.scale)) for r in self.rows)
 
     @property
     def rank(self) -> tuple[float, float, float, float]:
@@ -110,9 +118,9 @@ def _tracked(value: Any) -> bool:
 
 
 def _asked_for(path: Path, outcome: Outcome) -> bool:
-    from reference.checks.vocabulary import RATES, TARGET_NAMES
+    from reference.checks.vocabulary import RATES, is_target
 
-    return path[-1].lower() not in TARGET_NAMES and path[-1].lower() not in RATES
+    return not is_target(path[-1]) and path[-1].lower() not in RATES
 
 
 def _row(claim: Path, leaf: Path, outcome: Outcome, truth: Truth, objective: Objective) -> Row:
@@ -191,22 +199,19 @@ def _factor(got: Array, truth: Truth) -> float | None:
 # -- a loss that nobody wrote may be a mean or a sum ----------------------------------------------
 
 
-def nice_factors(outcome: Outcome, objective: Objective) -> dict[str, float]:
+def nice_factors(outcome: Outcome) -> dict[str, float]:
     """Return the factors that a loss may carry without being another one, by how they are written."""
-    sizes = {f"1/{n}": 1.0 / n for n in _counts(outcome)}
-    plain = {"1": 1.0, "2": 2.0, "1/2": 0.5}
-    found = {a if b == "1" else (b if a == "1" else f"{a}·{b}"): x * y
-             for a, x in plain.items() for b, y in {"1": 1.0, **sizes}.items()}  # fmt: skip
+    counts = {k: outcome.sizes[k] for k in ("N", "C", "D", "T", "H") if k in outcome.sizes}
+    parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
+    parts |= {f"1/(N·{k})": 1.0 / (outcome.sizes["N"] * n) for k, n in counts.items() if k != "N"}
+    found: dict[str, float] = {}
+    for said, value in parts.items():
+        for times, by in (("", 1.0), ("2·", 2.0), ("½·", 0.5)):
+            found[(times + said).replace("·1/", "/") if times else said] = value * by
     if outcome.rate is not None:
-        found |= {f"rate·{k}": v * outcome.rate for k, v in list(found.items())}
+        rates = {f"rate·{k}": v * outcome.rate for k, v in found.items()}
+        found = rates | found
     return found | {f"−{k}": -v for k, v in found.items()}
-
-
-def _counts(outcome: Outcome) -> list[int]:
-    shapes = [np.shape(v) for v in (*outcome.inputs.values(), *outcome.others.values())]
-    outs = [np.shape(v) for v in outcome.outputs.values()]
-    found = {n for s in shapes + outs for n in s} | {int(np.prod(s, dtype=int)) for s in shapes + outs}
-    return sorted(n for n in found if n > 1)
 
 
 def _settle(
@@ -216,15 +221,82 @@ def _settle(
     rows = result.rows
     if not rows:
         return
-    if objective.kind == "implicit" or (objective.kind == "sum" and outcome.rate):
-        allowed = sorted(set(nice_factors(outcome, objective).values()), key=lambda f: (f < 0, abs(f - 1)))
+    if objective.kind == "implicit":
+        nice = nice_factors(outcome)
+        allowed = sorted(set(nice.values()), key=lambda f: (f < 0, abs(f - 1)))
         result.scale = _common(rows, allowed)
+        result.spellings = tuple(k for k, v in nice.items() if _near(v, result.scale))
         for row in [*rows, *result.middle]:
             row.right = row.factor is not None and _near(row.factor, result.scale)
+        if not result.all_right:
+            _with_decay(result, outcome, nice)
+        _data_rows(result, outcome)
         return
     if any(c[0] == "step" for c in (r.claim for r in rows)) and outcome.rate is None:
         _free_step(rows)
     _mean_in_the_layer(result, outcome)
+
+
+def _data_rows(result: Assessment, outcome: Outcome) -> None:
+    """dA0 beside right gradients of the weights may lack the mean's 1/N, by its author's convention."""
+    weights = [r for r in result.rows if _is_parameter(r.leaf)]
+    if not weights or not all(r.right for r in weights):
+        return
+    for row in result.rows:
+        n = outcome.sizes.get("N", 1)
+        if not row.right and row.factor is not None and _near(row.factor, result.scale * n):
+            row.right = True
+            result.remarks.append(f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have")
+
+
+def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
+    """A loss that nobody wrote may hold a penalty: got = c · truth + κ · W, one κ for all weights."""
+    strengths = [float(v) for p, v in outcome.others.items()
+                 if p[-1].lower() in REGULARISATION and np.ndim(v) == 0]  # fmt: skip
+    strengths += [v for p, v in outcome.numbers.items() if p.lower() in REGULARISATION]
+    if not strengths or not strengths[0]:
+        return
+    fitted: list[tuple[Row, float, float]] = []
+    for row in result.rows:
+        if row.got.shape != row.truth.value.shape or row.got.size < 3:
+            continue
+        weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
+        for mask in _masks(weight):
+            columns = np.stack([row.truth.value.ravel(), (weight * mask).ravel()], axis=1)
+            found, *_ = np.linalg.lstsq(columns, row.got.ravel(), rcond=None)
+            off = np.abs(columns @ found - row.got.ravel())
+            if np.max(off) <= 1e-9 * max(1.0, float(np.max(np.abs(row.got)))):
+                fitted.append((row, float(found[0]), float(found[1])))
+                break
+    allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
+    scales = [v for v in allowed.values() if any(_near8(c, v) for _, c, _ in fitted)]
+    if not fitted or not scales:
+        return
+    decays = {f * s for f in allowed.values() for s in strengths} | {0.0}
+    for row, c, kappa in fitted:
+        row.right = _near8(c, scales[0]) and any(_near8(kappa, d) for d in decays)
+    for row in result.rows:
+        if not any(row is r for r, _, _ in fitted):
+            row.right = row.factor is not None and _near8(row.factor, scales[0])
+    result.scale = scales[0]
+    result.spellings = tuple(k for k, v in nice.items() if _near8(v, result.scale))
+    if any(k for _, _, k in fitted):
+        result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
+
+
+def _masks(weight: Array) -> list[Array]:
+    """Return which entries a penalty may hold: all, or all but a bias column or row."""
+    masks = [np.ones_like(weight)]
+    if weight.ndim == 2:
+        for axis, at in ((1, 0), (1, -1), (0, 0), (0, -1)):
+            mask = np.ones_like(weight)
+            mask[(slice(None), at) if axis == 1 else (at, slice(None))] = 0
+            masks.append(mask)
+    return masks
+
+
+def _near8(one: float, other: float) -> bool:
+    return abs(one - other) <= 1e-8 * max(abs(other), 1e-3)
 
 
 def _common(rows: list[Row], allowed: list[float]) -> float:

@@ -66,8 +66,8 @@ def _sources(
     only = len(backward.required) == 1 or len(backward.arguments) == 1
     if low in words.RATES or low in words.REGULARISATION:
         return [f"input:{inputs[words.plain(name)]}"] if words.plain(name) in inputs else ["extra"]
-    if low in words.CACHES or "cache" in low:
-        return ["rest", "all", "input:" + (forward.arguments or [""])[0]]
+    if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
+        return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):
         found = [f"cotangent:{o}" for o in _named_output(name, outputs)]
         found += ["cotangent:"] if not found else []
@@ -148,7 +148,7 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         low = name.lower().rstrip("_")
         if words.plain(name) in known:
             continue
-        if low in words.TARGET_NAMES or low in words.RATES or low in words.REGULARISATION:
+        if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
             found.append(name)
         elif re.search(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr", low):
             found.append(name)

@@ -17,7 +17,7 @@ from reference.balls import Session, lift, numpy_on_balls, values
 from reference.checks import instances
 from reference.checks.inputs import Layout, Mode, sizes_for
 from reference.checks.inventory import Unit
-from reference.checks.vocabulary import TARGET_NAMES
+from reference.checks.vocabulary import DATA_NAMES, is_target
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
 
 
@@ -41,6 +41,8 @@ class Reading:
     binding: tuple[tuple[str, str], ...]
     """The backward's arguments and their sources: ("dout", "cotangent"), ("cache", "rest") …"""
     constructor: Routine | None = None
+    fixed: tuple[tuple[str, int], ...] = ()
+    """Sizes that the code itself settles: letters and numbers."""
     modules: tuple[ModuleType, ...] = field(default=(), repr=False)
 
     @property
@@ -73,7 +75,10 @@ class Outcome:
     kept: dict[Path, Any] = field(default_factory=dict)
     """What the object held after its backward."""
     mutated: list[str] = field(default_factory=list)
-    printed: str = ""
+    stepped: set[Path] = field(default_factory=set)
+    """What the backward moved on purpose: its claims are the steps."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """Plain numbers that went in by name: a rate, a strength of regularisation."""
     rate: float | None = None
     told_targets: bool = False
     """Whether the backward was given targets that the forward does not know."""
@@ -93,12 +98,12 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     Returns the outcome; raises what the target raises, or Unreadable.
     """
     rng = np.random.default_rng([seed, index])
-    sizes = sizes_for(seed, index, reading.mode.style)
+    sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= override or {}
     outcome = Outcome(sizes)
     keep = _Keeper(outcome, reading, session is not None)
-    with _quiet(), _on_tape(reading, session, seed + index):
+    with _quiet(), _on_tape(reading, session, seed + index), _weights_of_the_module(reading, rng, keep):
         try:
             instance = _build(reading, drawn, rng, keep)
         except Exception as error:
@@ -122,12 +127,29 @@ class _Keeper:
         if kind == "list":
             return [self.put((*path, str(i)), v, "normal") for i, v in enumerate(value)]
         if kind not in _FLOATS or not is_numeric(value):
-            if is_numeric(value) or isinstance(value, np.ndarray):
+            if isinstance(value, float):
+                self.outcome.numbers[path[-1]] = value
+            elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
         given = lift(value) if self.tape else value
         self.outcome.inputs[path] = given
         return given
+
+
+class _Builder(_Keeper):
+    """Gives a constructor plain weights (they are drawn anew and lifted later), but its data lifted."""
+
+    def __init__(self, keep: _Keeper, outcome: Outcome) -> None:
+        super().__init__(outcome, keep.reading, False)
+        self.keep = keep
+
+    def put(self, path: Path, value: Any, kind: str) -> Any:
+        """Return a value as the constructor gets it."""
+        name = path[-1].lower()
+        if name in DATA_NAMES or is_target(name):
+            return self.keep.put(path, value, kind)
+        return super().put(path, value, kind)
 
 
 def _assembled(drawn: dict[str, Any], keep: _Keeper) -> dict[str, Any]:
@@ -160,12 +182,13 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
     arguments = {k[5:]: v for k, v in drawn.items() if k.startswith("init.")}
     layout = {k[5:]: s for k, s in reading.layout.items() if k.startswith("init.")}
     inner = _Keeper(keep.outcome, replace(reading, layout=layout), keep.tape)
-    made = _assembled(arguments, _Keeper(Outcome({}), inner.reading, False))
+    made = _assembled(arguments, _Builder(inner, Outcome({})))
     if maker is None:
         instance = unit.owner()
     else:
         instance = unit.owner(**{k: v for k, v in made.items() if k in maker.arguments})
     module = unit.owner.__module__
+    _set_up(instance, keep.outcome.sizes)
     fresh = instances.randomise(instance, module, rng)
     if not fresh and reading.forward is not None and _is_lazy(instance):
         with contextlib.suppress(Exception):
@@ -176,6 +199,35 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
     given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
     instances.set_parameters(instance, module, given)
     return instance
+
+
+_SET_UP = ("initialize", "initialise", "init_weights", "init_params", "initialize_weights", "build",
+           "setup", "initialize_parameters", "reset_parameters", "init")  # fmt: skip
+
+
+def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
+    """Call what some classes want before their first forward: layer.initialize(optimizer)."""
+    import inspect
+
+    from reference.checks.inputs import Steps
+
+    for name in _SET_UP:
+        method = getattr(instance, name, None)
+        if not callable(method):
+            continue
+        given: dict[str, Any] = {}
+        for p in inspect.signature(method).parameters.values():
+            low = p.name.lower()
+            if "opt" in low:
+                given[p.name] = Steps()
+            elif "shape" in low:
+                given[p.name] = (sizes["D"],)
+            elif p.default is p.empty:
+                break
+        else:
+            with contextlib.suppress(Exception):
+                method(**given)
+        return
 
 
 def _is_lazy(instance: Any) -> bool:
@@ -199,6 +251,7 @@ def _run_alone(
     outcome.outputs = leaves_of(trace.value, back.returned)
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
     outcome.rate = _rate(reading, arguments, instance)
+    _add_losses(reading, arguments, instance, trace, outcome)
     _collect(reading, trace, instance, at_start, outcome)
     _note_mutation(outcome, before)
 
@@ -216,6 +269,8 @@ def _run_pair(
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
         raise ForwardFailed("its output is empty")
+    if session is None and not _finite(first):
+        raise ForwardFailed("its output is not finite for these inputs")
     outcome.values = _named(trace, forward)
     outcome.outputs = leaves_of(trace.value, forward.returned)
     kept = _kept(reading, instance)
@@ -224,13 +279,15 @@ def _run_pair(
     for path, value in kept.items():
         if len(path) == 1:
             outcome.values.setdefault(path, value)
+    _add_losses(reading, arguments, instance, trace, outcome)
     given = {
         name: _source(source, name, reading, arguments, trace, outcome, rng)
         for name, source in reading.binding
     }
     outcome.paired = True
-    outcome.told_targets = any(s.startswith("extra") and n.lower() in TARGET_NAMES
-                               for n, s in reading.binding)  # fmt: skip
+    known = set(forward.arguments)
+    outcome.told_targets = any(is_target(p[-1]) and p[0] not in known
+                               for p in (*outcome.others, *outcome.inputs))  # fmt: skip
     before = _inputs_copied(outcome)
     cotangents = [(np.array(c, copy=True)) for _, c in outcome.cotangents]
     with session.paused() if session is not None else contextlib.nullcontext():
@@ -238,10 +295,19 @@ def _run_pair(
     outcome.middle = {p: v for p, v in _named(back_trace, back).items() if is_numeric(v)}
     outcome.rate = _rate(reading, {**arguments, **given}, instance)
     _collect(reading, back_trace, instance, kept, outcome)
+    _steps_in_arguments(arguments, before, outcome)
     _note_mutation(outcome, before)
     for (_, now), then in zip(outcome.cotangents, cotangents, strict=True):
         if isinstance(now, np.ndarray) and not _same(now, then):
             outcome.mutated.append("the incoming gradient")
+
+
+def _finite(value: Any) -> bool:
+    for part in leaves_of(value).values():
+        array = np.asarray(part)
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            return False
+    return True
 
 
 _OUTPUTS = ("output", "outputs", "out", "y", "a", "activation", "result", "activations", "z")
@@ -255,6 +321,36 @@ def _kept_output(kept: Mapping[Path, Any], outcome: Outcome) -> Any:
             outcome.outputs = {names[name]: kept[names[name]]}
             return kept[names[name]]
     raise Unreadable("forward returns nothing and keeps no output")
+
+
+def _add_losses(
+    reading: Reading, arguments: Mapping[str, Any], instance: Any, trace: Trace, outcome: Outcome
+) -> None:
+    """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
+    from reference.checks.vocabulary import PREDICTION_NAMES, plain
+
+    known: dict[str, Any] = {}
+    for path, value in {**outcome.values, **outcome.others, **outcome.inputs}.items():
+        if path[0] != "before":
+            known.setdefault(plain(path[-1]), value)
+    known |= {plain(k): v for k, v in arguments.items()}
+    first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
+    target = next((v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None)
+    for loss in reading.unit.losses:
+        given = {}
+        for name in loss.arguments:
+            if plain(name) in known:
+                given[name] = known[plain(name)]
+            elif is_target(name) and target is not None:
+                given[name] = target
+            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(first):
+                given[name] = first
+        try:
+            value = call(loss, given, instance).value
+        except Exception:
+            continue
+        if is_numeric(value) and np.size(value) == 1:
+            outcome.values[(f"{loss.short}()",)] = value
 
 
 def _named(trace: Trace, routine: Routine) -> dict[Path, Any]:
@@ -299,6 +395,10 @@ def _source(
             if not rest:
                 raise Unreadable(f"{name}: forward keeps nothing beside its output")
             return rest[0] if len(rest) == 1 else tuple(rest)
+        case "last":
+            if not isinstance(trace.value, tuple | list) or len(trace.value) < 2:
+                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+            return trace.value[-1]
         case "all":
             return trace.value
         case "cotangent":
@@ -375,7 +475,10 @@ def _rate(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> floa
                     if p.name.lower() in RATES and isinstance(p.default, int | float)), None)  # fmt: skip
     if default is not None:
         return float(default)
-    for name, value in (vars(instance) if hasattr(instance, "__dict__") else {}).items():
+    held = vars(instance) if hasattr(instance, "__dict__") else {}
+    if any(type(v).__name__ == "Steps" for v in held.values()):
+        return 0.5
+    for name, value in held.items():
         if name.lower().lstrip("_") in {*RATES, "alpha"} and isinstance(value, int | float):
             return float(value)
     return None
@@ -400,6 +503,22 @@ def _collect(
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _steps_in_arguments(
+    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: Outcome
+) -> None:
+    """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
+    for path in list(outcome.inputs):
+        if len(path) != 2 or path[0] not in arguments or outcome.rate is None:
+            continue
+        holder = arguments[path[0]]
+        now = holder.get(path[1]) if isinstance(holder, dict) else None
+        then = _view_like(outcome.inputs[path], before[path])
+        if now is not None and np.shape(now) == np.shape(then) and not _same(now, then):
+            outcome.claims[("step", *path)] = (then - now) * (1 / outcome.rate)
+            outcome.inputs[path] = then
+            outcome.stepped.add(path)
 
 
 def _looks_kept(path: Path) -> bool:
@@ -446,7 +565,7 @@ def _note_mutation(outcome: Outcome, before: Mapping[Path, Any]) -> None:
     for path, then in before.items():
         now = outcome.inputs.get(path, outcome.others.get(path))
         if isinstance(now, np.ndarray) and not _same(now, then):
-            if path[0] != "self":
+            if path[0] != "self" and path not in outcome.stepped:
                 outcome.mutated.append(path[-1])
             # What is judged is what went in.
             if path in outcome.inputs:
@@ -491,6 +610,26 @@ def _on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[N
                 yield
     finally:
         np.random.set_state(state)
+
+
+@contextlib.contextmanager
+def _weights_of_the_module(
+    reading: Reading, rng: np.random.Generator, keep: _Keeper
+) -> Iterator[None]:
+    """Draw the module's own arrays that the code reads: Wxh = …, used inside lossFun."""
+    function = reading.first.function
+    code = getattr(function, "__code__", None)
+    space = getattr(function, "__globals__", {})
+    names = [n for n in (code.co_names if code else ())
+             if isinstance(space.get(n), np.ndarray) and space[n].dtype.kind == "f"
+             and space[n].size]  # fmt: skip
+    kept = {n: space[n] for n in names}
+    try:
+        for name, value in kept.items():
+            space[name] = keep.put(("global", name), rng.standard_normal(value.shape) * 0.7, "normal")
+        yield
+    finally:
+        space.update(kept)
 
 
 def floats(outcome_values: Mapping[Path, Any]) -> dict[Path, Any]:

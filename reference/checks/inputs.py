@@ -70,6 +70,12 @@ class Spec:
                 return round(float(rng.uniform(low, high)), 3)
             case "list":
                 return [p.draw(rng, sizes) for p in self.parts]
+            case "choice":
+                return self.value[int(rng.integers(0, len(self.value)))]
+            case "shape":
+                return shape
+            case "made":
+                return self.value(sizes)
         return self.value
 
 
@@ -77,18 +83,21 @@ def size_of(letter: str, sizes: Mapping[str, int]) -> int:
     """Return a size: a letter's, a number's, or a sum or product of two (H+1, 4*H)."""
     if letter in sizes:
         return sizes[letter]
-    for sign in "+*":
-        if sign in letter:
-            a, b = (size_of(p.strip(), sizes) for p in letter.split(sign, 1))
-            return a + b if sign == "+" else a * b
-    return int(letter)
+    total = 0
+    for term in letter.split("+"):
+        product = 1
+        for factor in term.split("*"):
+            factor = factor.strip()
+            product *= sizes[factor] if factor in sizes else int(factor)
+        total += product
+    return total
 
 
 Layout = dict[str, Spec]
 
 _POOLS = {
     "N": (5, 4, 3, 2), "D": (4, 3, 2, 5), "H": (6, 5, 4, 7), "G": (7, 6, 5, 4), "C": (3, 4, 2, 5),
-    "T": (8, 7, 5, 4), "S": (7, 6, 5, 3), "V": (9, 8, 7, 6), "F": (4, 2, 3, 5), "I": (2, 3, 2, 4),
+    "T": (8, 7, 5, 4), "S": (7, 6, 5, 3), "V": (9, 8, 7, 6), "F": (4, 3, 5, 6), "I": (2, 4, 2, 4),
 }  # fmt: skip
 
 
@@ -141,6 +150,11 @@ class Mode:
     style: str = "distinct"
 
     @property
+    def general(self) -> bool:
+        """Whether there are several samples: with one, a mistake in their axis hides."""
+        return len(self.data.dims) > 1 and "1" not in self.data.dims and self.style != "two"
+
+    @property
     def samples(self) -> str:
         """rows, columns, vector, column, scalar, image: where the samples are."""
         dims = self.data.dims
@@ -161,7 +175,9 @@ _IMAGES = (
     Spec("normal", ("Y", "X", "I")), Spec("normal", ("Y", "X")), Spec("normal", ("I", "Y", "X")),
 )  # fmt: skip
 _INDICES = (Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V"))
-_IMAGE_WORDS = re.compile(r"conv|pool|im2col|image|filter|kernel|stride|n_h|height", re.I)
+_IMAGE_WORDS = re.compile(
+    r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|H, W|H, Wd|axis=\(0, 2, 3\)"
+)
 _INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
 
 
@@ -198,6 +214,9 @@ def modes(text: str) -> Iterator[Mode]:
 def weight_names(names: Sequence[str]) -> list[str]:
     """Return the arguments that are called like weights, in the order of the layers."""
     found = [n for n in names if _is_weight(n)]
+    bare = {_bare(n).lower() for n in names}
+    if {"q", "k"} <= bare:  # attention: v is a value, not a weight
+        found = [n for n in found if _bare(n).lower() not in ("q", "k", "v")]
     numbered = [n for n in found if re.search(r"\d", n)]
     return sorted(found, key=_number) if len(numbered) == len(found) else found
 
@@ -218,8 +237,9 @@ def _bare(name: str) -> str:
 
 
 def _is_weight(name: str) -> bool:
-    bare = _bare(name).rstrip("0123456789") or _bare(name)
-    return bool(words.WEIGHTS.match(bare)) and not _is_bias(name) and not words.is_gradient_name(bare)
+    bare = _bare(name)
+    short = bare.rstrip("0123456789") or bare
+    return bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short)) and not _is_bias(name) and not words.is_gradient_name(bare)
 
 
 def _is_bias(name: str) -> bool:
@@ -244,6 +264,9 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
     if not count:
         yield {}
         return
+    classic = {_bare(w).lower(): w for w in weights}
+    if set(classic) == {"u", "v", "w"}:  # the recurrent network of many tutorials
+        yield {classic["u"]: ("D", "H"), classic["w"]: ("H", "H"), classic["v"]: ("H", "C")}
     recurrent = bool(re.search(r"rnn|lstm|gru|hidden|h_?prev|prev_?h|recurren|time", text, re.I))
     letters = [_by_letters(w) for w in weights]
     by_letters = {w: x for w, x in zip(weights, letters, strict=True) if x}
@@ -354,12 +377,13 @@ _SIZES = (
     (r"hid", "H"),
     (r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
      r"^d$|dim$|num_features|^n_prev", "D"),
-    (r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|n_y|units|neurons|nodes|"
+    (r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
      r"^m$|width|^n$|size", "C"),
 )  # fmt: skip
 
 _NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"^stride|strides?$|^s$", (2, 1)),
+    (r"^g$|groups?$", (2, 1)),
     (r"pad", (1, 0)),
     (r"dilat|groups", (1,)),
     (r"keep_?prob|keep_rate|^keep", (0.6,)),
@@ -405,15 +429,22 @@ def size_specs(name: str) -> list[Spec]:
     return []
 
 
-@dataclass
+@dataclass(frozen=True)
 class Request:
     """The arguments for which a layout is looked for."""
 
     names: list[str]
     text: str
-    fixed: dict[str, Spec] = field(default_factory=dict)
-    """What is known already: the user's `shapes`, defaults that are kept."""
-    targets: set[str] = field(default_factory=set)
+    fixed: Mapping[str, Spec] = field(default_factory=dict)
+    """What is known already: the user's `shapes`, dicts and lists whose parts are asked for."""
+    builders: Mapping[str, Any] = field(default_factory=dict)
+    """Makers of what a name stands for: a list of layers."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Shapes of arrays that the module holds."""
+    claimed: frozenset[str] = frozenset()
+    """Arguments whose gradient is returned by name: they are no settings."""
+    free: bool = False
+    """Whether every weight is tried in every shape by itself."""
     arrays: tuple[str, ...] = ()
     """A constructor's arguments that are taken for weights, whatever they are called."""
 
@@ -433,12 +464,26 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
             choices = [_choices(n, mode, chain, outs, weights, biases, image, request)
                        for n in open_names]  # fmt: skip
             grouped = [i for i, n in enumerate(open_names) if n in weights or n in biases]
-            for picked in itertools.islice(_together(choices, grouped), 60):
+            most = 60
+            if request.free:
+                grouped, most = [], 4_000
+            for picked in itertools.islice(_together(choices, grouped), most):
                 key = (mode.style, *((p.kind, p.dims, str(p.value)[:20], len(p.parts)) for p in picked))
                 if key in seen:
                     continue
                 seen.add(key)
-                yield mode, request.fixed | dict(zip(open_names, picked, strict=True))
+                yield mode, {**request.fixed, **dict(zip(open_names, picked, strict=True))}
+
+
+_ALL_SHAPES: tuple[Dims, ...] = (
+    ("D", "H"), ("D",), (), ("D", "D"), ("H", "D"), ("H", "C"), ("H",), ("C", "H"), ("D", "C"),
+    ("D", "1"),
+)  # fmt: skip
+
+
+def _free_choices(mode: Mode, bias: bool) -> list[Spec]:
+    shapes = [(), ("H",), ("D",), ("C",)] if bias else list(_ALL_SHAPES)
+    return [Spec("normal", s) for s in shapes]
 
 
 def _together(choices: list[list[Spec]], grouped: list[int]) -> Iterator[tuple[Spec, ...]]:
@@ -457,6 +502,8 @@ def _choices(
     image: bool, request: Request,
 ) -> list[Spec]:  # fmt: skip
     bare = _bare(name).lower()
+    if request.free and (name in weights or name in biases):
+        return _free_choices(mode, name in biases)
     if name in chain:
         found = [weight_spec(chain[name], mode, image)]
         if name == weights[-1] and mode.samples in ("rows", "vector") and not image:
@@ -465,29 +512,53 @@ def _choices(
             found.append(Spec("normal", ()))
         return found
     if name in biases:
-        return _bias_choices(name, mode, chain, outs, weights, biases, image)
+        return _bias_choices(name, mode, chain, outs, weights, biases, image, request)
     if bare in words.FLAGS:
         return [Spec("value", value=True)]
+    strings = strings_for(bare, request.text)
+    if strings:
+        return [Spec("choice", value=strings), *(Spec("value", value=v) for v in strings)]
+    made = _objects(name, bare, mode, request)
+    if made:
+        return made
     if bare in ("mode",):
         return [Spec("value", value="train")]
-    if bare in ("gamma", "g", "scale", "shift"):
+    if bare in ("gamma", "scale", "shift") or _bare(name) == "g":
         width = "I" if image else (mode.data.dims[-1] if mode.data.dims else "")
-        return [Spec("positive", (width,) if width else ()), Spec("positive", ("1", width)),
+        if not width:
+            return [Spec("positive", ())]
+        return [Spec("positive", (width,)), Spec("positive", ("1", width)),
                 Spec("positive", (width, "1")), Spec("positive", ("1", width, "1", "1"))]  # fmt: skip
     if bare in ("xp", "device", "np", "backend", "lib", "numpy"):
         return [Spec("value", value=np)]
+    if "Y" in mode.data.dims and re.search(_SIZES[0][0], bare) and name not in weights:
+        return [Spec("size", ("K",))]
     numbers = number_specs(name)
-    if name.startswith("init.") and name not in request.arrays:
+    if words.plain(_bare(name)) in request.claimed and numbers:
+        return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
+                Spec("positive", ())]  # fmt: skip
+    data_like = bare in words.DATA_NAMES or words.is_target(bare)
+    if name.startswith("init.") and name not in request.arrays and not data_like:
         sizes = size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if name in request.targets or bare in words.TARGET_NAMES:
-        width = outs[-1] if weights else (mode.data.dims[-1] if mode.data.dims else "")
-        return _targets(mode, width)
+    if words.is_target(bare):
+        if weights:
+            return _targets(mode, outs[-1])
+        feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
+        made = any(n.startswith("init.") for n in request.names)
+        widths = ["C", feature] if made else [feature]
+        return [t for w in widths for t in _targets(mode, w)]
+    if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
+        return [Spec("mask", mode.data.dims[:-1]), Spec("mask", mode.data.dims)]
     if re.search(r"mask|^d\d$|dropout", bare):
         width = "H" if len(weights) > 1 else "D"
         if mode.samples == "columns":
             return [Spec("mask", (width, mode.data.dims[-1])), mode.data]
         return [Spec("mask", mode.data.dims), Spec("mask", (*mode.data.dims[:-1], width))]
+    if request.shapes and re.search(r"h_?prev|prev|^h0?$|state|memory", bare):
+        return [Spec("normal", tuple(map(str, shape))) for shape in request.shapes]
+    if request.shapes and bare in ("inputs", "x", "xs", "targets", "y", "input", "target"):
+        return [Spec("label", ("T",), "C"), mode.data]
     if re.search(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare) and (
         weights and bare != "a_prev"
     ):
@@ -499,15 +570,89 @@ def _choices(
         if mode.data.kind == "label" and bare not in ("x", "xs", "inputs", "input", "idx", "indices"):
             return [_ROWS]
         found = [mode.data]
+        if bare in words.PREDICTION_NAMES or bare == "y":
+            inside = Spec("unit", mode.data.dims)
+            sure = re.search(r"clip\(|entropy|1e-\d|log\(", request.text) and not re.search(
+                r"exp\(|sigmoid\(|softmax\(", request.text)
+            found = [inside, mode.data] if sure else [mode.data, inside]
         if bare.startswith("x") and re.search(r"lstm|rnn|gru", request.text, re.I):
             found.append(Spec("list", parts=(Spec("normal", ("D",)),) * 3))
             found.append(Spec("list", parts=(Spec("normal", ("D", "1")),) * 3))
         return found
     if re.search(r"idx|index|indices|ids|token", bare):
-        return [Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V")]
+        return [Spec("label", ("N",), "V"), Spec("label", (), "V"), Spec("label", ("N", "T"), "V")]
+    if re.search(r"vec(tor)?s$|table|matrix|embeddings?$", bare):
+        return [Spec("normal", ("V", "D")), mode.data]
+    if re.search(r"vec(tor)?$", bare):
+        return [Spec("normal", ("D",)), mode.data]
+    if re.search(r"nn_params|unrolled|flat|^params$|initial_nn", bare):
+        return [Spec("normal", ("H*D+H+C*H+C",)), Spec("normal", ("H*D+C*H",))]
+    if re.search(r"_size$|^num_|^n_(in|out|hidden)", bare) and size_specs(name):
+        return size_specs(name)
     if "[" in name:
-        return [*numbers[:1], mode.data]
+        sizes = size_specs(name) if re.search(_SIZES[0][0], bare) else []
+        return [*(sizes or numbers[:1]), mode.data]
     return [*numbers[:1], mode.data] if numbers else [mode.data, Spec("value", value=0.3)]
+
+
+def strings_for(name: str, text: str) -> tuple[str, ...]:
+    """Return the strings that an argument is compared with: activation == "relu"."""
+    quoted = rf"\b_?{re.escape(name)}\b\s*==\s*['\"]([^'\"]+)['\"]"
+    return tuple(dict.fromkeys(re.findall(quoted, text)))
+
+
+def _tanh(x: Any) -> Any:
+    return np.tanh(x)
+
+
+def _tanh_slope(x: Any) -> Any:
+    return 1 - np.tanh(x) ** 2
+
+
+class Context:
+    """What a framework hands to a function: it keeps what is saved."""
+
+    saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *values: Any) -> None:
+        """Keep values."""
+        self.saved_tensors = self.saved_values = values
+
+    save = store = save_for_backward
+    needs_input_grad = (True,) * 8
+
+
+class Steps:
+    """An optimiser that takes the plain step, so that the step tells the gradient."""
+
+    learning_rate = lr = 0.5
+
+    def update(self, w: Any, grad: Any) -> Any:
+        """Return w − rate · grad."""
+        return w - self.learning_rate * grad
+
+    step = get_update = __call__ = update
+
+
+def _objects(name: str, bare: str, mode: Mode, request: Request) -> list[Spec]:
+    """Return functions and objects that an argument of this name may stand for."""
+    if bare in ("ctx", "context"):
+        return [Spec("made", value=lambda sizes: Context())]
+    if re.search(r"optimi[sz]er|^optim$|^opt$", bare):
+        return [Spec("made", value=lambda sizes: Steps())]
+    called = re.search(rf"\b{re.escape(bare)}\(", request.text)
+    if called and re.search(r"prime|deriv|grad|slope|^df$|^d_", bare):
+        return [Spec("value", value=_tanh_slope)]
+    if called and re.search(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
+        return [Spec("value", value=_tanh)]
+    if bare in request.builders:
+        return [Spec("made", value=request.builders[bare])]
+    if re.search(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
+        dims = mode.data.dims[1:] if len(mode.data.dims) > 1 and mode.data.dims[0] == "N" else mode.data.dims
+        return [Spec("shape", dims), Spec("shape", mode.data.dims)]
+    if re.search(r"^depth$", bare) and "Y" in mode.data.dims:
+        return [Spec("size", ("F",))]
+    return []
 
 
 def _targets(mode: Mode, width: str) -> list[Spec]:
@@ -526,9 +671,12 @@ def _states(mode: Mode) -> list[Spec]:
 
 def _bias_choices(
     name: str, mode: Mode, chain: Chain, outs: list[str], weights: list[str], biases: list[str],
-    image: bool,
+    image: bool, request: Request,
 ) -> list[Spec]:  # fmt: skip
     bare = _bare(name)
+    others = {_bare(n).lower() for n in request.names}
+    if not weights and bare.lower() in ("b", "b1", "b2") and others & {"a", "a1"}:
+        return [mode.data, Spec("normal", mode.data.dims[-1:])]
     if image:
         if not weights:  # a normalisation's shift
             return [Spec("normal", ("I",)), Spec("normal", ("1", "I", "1", "1"))]

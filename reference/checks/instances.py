@@ -99,7 +99,11 @@ def randomise(
     Weights that start at zero or at one would hide most mistakes.
     """
     drawn: dict[Path, Any] = {}
+    shared: dict[int, Path] = {}
     for path, (value, setter) in parameters(instance, module, lazily).items():
+        if id(value) in shared:  # one array under two names stays one array
+            setter(drawn[shared[id(value)]])
+            continue
         if value.dtype.kind == "O" and not all(isinstance(v, float | int) for v in value.flat):
             continue
         fresh = rng.standard_normal(value.shape) * 0.7
@@ -109,14 +113,19 @@ def randomise(
             fresh = fresh.astype(np.float32)
         setter(fresh)
         drawn[path] = fresh
+        shared[id(value)] = path
     return drawn
 
 
 def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:
-    """Write arrays into an object at their paths."""
-    for path, _, setter in list(walk(instance, module)):
+    """Write arrays into an object at their paths, and wherever the same array is kept."""
+    held = list(walk(instance, module))
+    by_array = {id(value): values[path] for path, value, _ in held if path in values}
+    for path, value, setter in held:
         if path in values:
             setter(values[path])
+        elif id(value) in by_array and setter is not _no_setter:
+            setter(by_array[id(value)])
 
 
 def kept_arrays(instance: Any, module: str) -> dict[Path, Any]:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Unit:
     owner: type | None = None
     expected: bool = True
     """Whether it is said when it stays unchecked."""
+    losses: list[Routine] = field(default_factory=list)
+    """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)
     """The object itself, where it is no plain function."""
 
@@ -92,6 +95,8 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
     forwards = [r for k, r in routines.items() if k not in gradients]
     found = []
     for routine in gradients.values():
+        if _is_no_backward(routine):
+            continue
         partners = _partners(routine, forwards, known)
         alone = bool(_gradient_names(routine.returned)) or _has_target(routine) or not partners
         alone = alone or _updates(routine)
@@ -99,32 +104,79 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
         expected = expected and not _is_optimiser(routine)
         if routine.required or owner is not None or partners:
             kind: Kind = "method" if owner is not None else "pair"
-            found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected))
+            losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
+            found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected, losses))
     for routine in forwards:
         if _is_optimiser(routine) or routine.short.startswith("__"):
             continue
         named = _gradient_names(routine.returned)
-        by_branch = next((p for p in routine.arguments if _is_switch(p)), None)
+        by_branch = next((p for p in routine.arguments if is_switch(p)), None)
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
         elif named or (_updates(routine) and owner is not None and _has_target(routine)):
-            found.append(Unit(routine.name, "alone", routine, [], True, owner, bool(named)))
-    return found
+            losses = [f for f in forwards if _is_loss(f) and f is not routine]
+            found.append(Unit(routine.name, "alone", routine, [], True, owner, bool(named), losses))
+    return [u for u in found if u.expected or not _consumes(u.backward, found)]
+
+
+def _consumes(routine: Routine, units: list[Unit]) -> bool:
+    """Whether it only uses gradients that another function of the file returns: fit, train."""
+    text = routine.text()
+    return any(
+        re.search(rf"\b{re.escape(u.backward.short)}\(", text) and u.expected and u.backward is not routine
+        and re.search(r"grad|backprop|propagate|backward|loss|cost", u.backward.short, re.I)
+        for u in units
+    )  # fmt: skip
+
+
+def _is_loss(routine: Routine) -> bool:
+    return bool({"loss", "cost", "error", "objective", "mse", "entropy", "nll"} &
+                set(words.words(routine.short))) and 1 < len(routine.required) < 6  # fmt: skip
 
 
 def _takes_something(routine: Routine, owner: type | None) -> bool:
     return bool(routine.arguments) or owner is not None
 
 
-def _is_switch(name: str) -> bool:
+def is_switch(name: str) -> bool:
     """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
     return words.plain(name) in ("deriv", "derivative", "derivate", "prime", "grad", "backward",
                                  "derive", "isderivative", "der", "gradient", "diff",
                                  "isderiv", "usederivative")  # fmt: skip
 
 
+def _with_its_slope(unit: Unit, target: Target) -> Unit:
+    """Give delta(z, a, y) its forward: the cost fn(a, y) of a = sigmoid(z)."""
+    names = [a.lower() for a in unit.backward.required]
+    if len(names) != 3 or {"z", "a", "y"} != set(names):
+        return unit
+    cost = next((p for p in unit.partners if [a.lower() for a in p.required] == ["a", "y"]), None)
+    if cost is None:
+        return unit
+    sigmoid = target.names.get("sigmoid", _sigmoid)
+
+    def forward(z: Any, y: Any) -> Any:
+        a = sigmoid(z)
+        return cost.function(a, y) if not cost.bound else cost.function(None, a, y)
+
+    made = routine_of(f"{cost.name} of a = sigmoid(z)", forward, target)
+    if made is not None:
+        unit.partners, unit.alone = [made], False
+    return unit
+
+
+def _sigmoid(z: Any) -> Any:
+    import numpy as np
+
+    return 1 / (1 + np.exp(-z))
+
+
 def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
     """Return the forwards that a gradient may belong to: of its stem, of its arguments, the only one."""
+    rest = "".join(w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER)
+    exact = [f for f in forwards if rest and words.plain(f.short) == rest]
+    if exact:
+        return exact
     stem = words.stem_of(routine.short)
     same = [f for f in forwards if words.stem_of(f.short) == stem and stem]
     bare = words.plain(routine.short)
@@ -132,13 +184,16 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
         bare in ("d" + words.plain(f.short), words.plain(f.short) + "prime",
                  words.plain(f.short) + "d", "df" if words.plain(f.short) == "f" else "")
         )]  # fmt: skip
-    if same:
+    wants_cache = any("cache" in a.lower() for a in routine.arguments)
+    if same and (not wants_cache or any(isinstance(f.returned, tuple) for f in same)):
         return sorted(same, key=lambda f: _distance(f, routine))
     close = [f for f in forwards if stem and set(words.stem_of(f.short)) & set(stem)]
     arguments = [f for f in forwards if f.arguments and f.required == routine.required]
     generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
     ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
-    ordered.sort(key=lambda f: (f not in arguments, -_overlap(f, routine)))
+    ordered.sort(key=lambda f: (f not in arguments,
+                                wants_cache and not isinstance(f.returned, tuple),
+                                -_overlap(f, routine)))  # fmt: skip
     related = [f for f in ordered if f in arguments or _overlap(f, routine)]
     return (related or ordered)[:4]
 
@@ -146,15 +201,16 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
 def _overlap(forward: Routine, backward: Routine) -> int:
     """Count what a backward takes that a forward takes, keeps or returns under the same name."""
     code = getattr(forward.function, "__code__", None)
-    made = {*forward.arguments, *(code.co_varnames if code else ()), *_flat(forward.returned)}
+    made = {*forward.arguments, *(code.co_varnames if code else ()), *names_in(forward.returned)}
     return len({words.plain(m) for m in made} & {words.plain(a) for a in backward.arguments})
 
 
-def _flat(tree: NameTree) -> list[str]:
+def names_in(tree: NameTree) -> list[str]:
+    """Return all names in a return statement."""
     if isinstance(tree, str):
         return [tree]
     parts = tree if isinstance(tree, tuple) else (tree.values() if isinstance(tree, dict) else ())
-    return [n for t in parts for n in _flat(t)]
+    return [n for t in parts for n in names_in(t)]
 
 
 def _is_forward(name: str) -> bool:
@@ -190,7 +246,7 @@ def _returned_gradient(name: str) -> bool:
 
 
 def _has_target(routine: Routine) -> bool:
-    return any(a.lower() in words.TARGET_NAMES for a in routine.required)
+    return any(words.is_target(a) for a in routine.required)
 
 
 def _updates(routine: Routine) -> bool:
@@ -206,8 +262,21 @@ def _updates(routine: Routine) -> bool:
     )
 
 
+def _is_no_backward(routine: Routine) -> bool:
+    """Whether it handles gradients that others made: zero_grad, clip_grads, params_and_grads."""
+    found = set(words.words(routine.short))
+    if "save" in found:
+        return True
+    if found & {"backward", "backprop", "back", "bwd", "prime", "derivative"}:
+        return False
+    return bool(found & {"zero", "clip", "reset", "params", "parameters", "get", "set", "check",
+                         "numerical", "numeric", "apply", "save", "print", "plot", "accumulate",
+                         "optimize", "optimise", "minimize", "descent", "norm"})  # fmt: skip
+
+
 _OPTIMISER = frozenset("adam sgd rmsprop adagrad optimizer optimiser momentum nesterov update "
-                       "zero clip check numerical numeric approx finite".split())  # fmt: skip
+                       "zero clip check numerical numeric approx finite optimize optimise minimize descent "
+                       "model params".split())  # fmt: skip
 
 
 def _is_optimiser(routine: Routine) -> bool:
@@ -248,8 +317,15 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     order = {m: i for i, m in enumerate(_FORWARDS)}
     for unit in found:
         unit.kind = "method" if unit.partners else "alone"
+        unit = _with_its_slope(unit, target)
+        if unit.partners and unit.partners[0].owner is None:
+            continue
         generic = [r for k, r in plain.items() if k in order and r is not unit.backward]
         generic.sort(key=lambda r: order[r.short])
+        rest = "".join(w for w in words.words(unit.backward.short)
+                       if w not in words.GRADIENT and w not in words.FILLER)  # fmt: skip
+        if rest and [words.plain(p.short) for p in unit.partners] == [rest]:
+            continue
         stem = words.stem_of(unit.backward.short)
         by_stem = [p for p in unit.partners if stem and words.stem_of(p.short) == stem]
         if not by_stem:

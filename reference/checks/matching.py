@@ -15,7 +15,7 @@ from reference.checks.routine import Path
 Pairs = list[tuple[Path, Path]]
 
 _CONTAINERS = frozenset(
-    "self params parameters param grads grad gradients gradient g step before cache layers p "
+    "self global params parameters param grads grad gradients gradient g step before cache layers p "
     "nabla d delta deltas update updates".split()
 )
 
@@ -167,16 +167,24 @@ def _by_place(
         for claim in list(group):
             if claim[0] in ("self", "step") and claim[0] == "self" and not _named(claim):
                 continue
-            rest = [p for p in free if p[-1].lower() not in words.TARGET_NAMES] or list(free)
+            rest = [p for p in free if not words.is_target(p[-1])] or list(free)
             fits = [p for p in rest if same_shape(claims[claim], inputs[p]) == 1.0]
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
             if not fits and group is unnamed and len(left) == 1:
                 fits = rest[:1]
-            if fits and (group is unnamed or len(fits) == 1 or alone):
+            if fits and (group is unnamed or alone or (
+                len(fits) == 1 and _named(claim) and not _is_inner(claim, pairs)
+            )):
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]
     return left
+
+
+def _is_inner(claim: Path, pairs: Pairs) -> bool:
+    """Whether a claim is named after a layer's value (dA0, dZ2) beside gradients of weights."""
+    bases = words.gradient_of(claim[-1])
+    return bool(pairs) and any(b[:1].lower() in ("a", "z", "h") for b in bases)
 
 
 def same_shape(one: Any, other: Any) -> float:

@@ -34,8 +34,13 @@ class Objective:
 
     @property
     def written(self) -> bool:
-        """Whether the code itself computes it."""
-        return self.kind != "implicit"
+        """Whether the code itself computes it, in the forward or beside it."""
+        return self.kind != "implicit" and not self.beside
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is a loss function of the same file, called on the forward's output."""
+        return bool(self.output) and self.output[-1].endswith("()")
 
     def sentence(self) -> str:
         """Return what it is, for people."""
@@ -84,8 +89,11 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
     named = [p for p, v in outcome.values.items()
              if p[-1].lower() in _LOSS_NAMES and np.size(v) == 1 and is_tracked(v)
              and p not in scalars]  # fmt: skip
-    told = outcome.told_targets or any(p[-1].lower() in vocabulary.TARGET_NAMES
+    told = outcome.told_targets or any(vocabulary.is_target(p[-1])
                                        for p in (*outcome.inputs, *outcome.others))  # fmt: skip
+    for path in outcome.values:
+        if path[-1].endswith("()") and is_tracked(outcome.values[path]):
+            named.append(path)
     for path in [*scalars, *named]:
         unnamed = path in scalars and path[-1].lower() not in _LOSS_NAMES
         if alone and unnamed and (named or (told and path[-1] and not path[-1].isdigit())):
@@ -108,7 +116,7 @@ def _is_claim(path: Path, outcome: Outcome) -> bool:
 
 def _implicit(outcome: Outcome) -> Iterator[Objective]:
     targets = {p: v for p, v in {**outcome.others, **outcome.inputs}.items()
-               if p[-1].lower() in vocabulary.TARGET_NAMES or
+               if vocabulary.is_target(p[-1]) or
                (p in outcome.others and p[0] not in ("before",))}  # fmt: skip
     for target, t in targets.items():
         plain = values(t)

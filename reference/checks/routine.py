@@ -187,6 +187,8 @@ def _tree(value: ast.expr) -> NameTree:
             return _tree(inner)
         case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))):
             return key or name
+        case ast.Subscript(value=ast.Name(id=name)):
+            return name
     return None
 
 

@@ -9,7 +9,7 @@ import re
 import time
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,19 @@ from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
 from reference.checks.binding import bindings, extras_of
 from reference.checks.experiment import ForwardFailed, Outcome, Reading, Unreadable, perform
-from reference.checks.inputs import Request, Spec, layouts
+from reference.checks.inputs import Request, Spec, bias_names, layouts, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
-from reference.checks.probe import dict_keys, is_listed
-from reference.checks.routine import EMPTY, Routine, is_numeric, routine_of
+from reference.checks.requests import requests, switches
+from reference.checks.routine import Routine
 from reference.checks.source import Target
 
 MAX_LAYOUTS = 3_000
-MAX_SECONDS = 4.0
-_KEPT = 6  # readings that are judged by the certificate
+MAX_SECONDS = 1.5
+_FITS = 0.9  # a score from which on every claim has the shape of what it is of
+_KEPT = 3  # readings of one request that are judged
+_ALL_KEPT = 10
 
 
 @dataclass
@@ -64,32 +66,45 @@ class Failure:
 
 
 def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
-    """Return the reading of a unit under which most is right, or why there is none."""
+    """Return the reading of a unit under which most is right, or why there is none.
+
+    Layouts are tried in their order; a reading that fits is judged at once, and the first under
+    which all is right ends the search. Where none is, the best of the first few is taken.
+    """
     failure = Failure("no arguments were found that it runs with")
-    found: list[Candidate] = []
     routes: list[Routine | None] = [*unit.partners]
     if unit.alone:
         first = not unit.partners or _computes_itself(unit)
         routes = [None, *routes] if first else [*routes, None]
-    for forward in routes:
-        found += _runnable(unit, forward, target, seed, shapes, failure)
-        if any(c.score >= 1 for c in found) and not (unit.alone and forward is None and unit.partners):
-            break
-    found.sort(key=lambda c: -c.score)
     chosen: list[Chosen] = []
-    for candidate in found[:_KEPT]:
-        if candidate.score <= 0 and chosen:
-            continue
+    poor: list[Candidate] = []
+    for forward in routes:
+        fitting = 0
+        for candidate in _runnable(unit, forward, target, seed, shapes, failure):
+            if candidate.score < _FITS:
+                poor.append(candidate)
+                continue
+            one = _judged(candidate.reading, seed)
+            if one is None:
+                continue
+            if not one.reading.mode.general and any(c.reading.mode.general for c in chosen):
+                continue  # one sample hides what several have shown
+            chosen.append(one)
+            if one.first.all_right and one.first.influence:
+                return one
+            fitting += 1
+            if fitting >= _ALL_KEPT:
+                break
+    poor.sort(key=lambda c: -c.score)
+    for candidate in poor[:_KEPT] if not chosen else []:
         one = _judged(candidate.reading, seed)
         if one is not None:
             chosen.append(one)
-            if one.first.all_right and not one.first.remarks:
-                break
     if not chosen:
-        if found and not failure.errors:
+        if poor and not failure.errors:
             failure.reason = "nothing that came back could be compared with a gradient"
         return failure
-    return max(chosen, key=lambda c: c.first.rank)
+    return max(chosen, key=lambda c: (c.other is not None, c.first.influence, c.first.rank))
 
 
 def _computes_itself(unit: Unit) -> bool:
@@ -154,32 +169,53 @@ def _judged_by_differences(reading: Reading, seed: int, error: BaseException | N
 def _runnable(
     unit: Unit, forward: Routine | None, target: Target, seed: int, shapes: dict[str, Spec],
     failure: Failure,
-) -> list[Candidate]:  # fmt: skip
-    found: list[Candidate] = []
-    began, tried = time.monotonic(), 0
+) -> Iterator[Candidate]:  # fmt: skip
+    """Yield the readings that run, one layout after another, all bindings of each."""
+    began = time.monotonic()
     modules = modules_of(unit, target)
-    for request, constructor in _requests(unit, forward, target, shapes):
+    for request, constructor, fixed in requests(unit, forward, target, shapes):
+        good = 0
         for mode, layout in itertools.islice(layouts(request), MAX_LAYOUTS):
-            if time.monotonic() - began > MAX_SECONDS or len(found) >= 40:
-                break
+            if time.monotonic() - began > MAX_SECONDS:
+                return
             best = -1.0
             for binding in _bindings(unit, forward, request):
                 reading = Reading(unit, forward, mode, layout, tuple(binding.items()),
-                                  constructor, modules)  # fmt: skip
-                tried += 1
+                                  constructor, fixed, modules)  # fmt: skip
+                failure.tried += 1
                 one = _tried(reading, seed, failure)
                 if one is None:
                     continue
                 if isinstance(one, ForwardFailed):
                     break
-                found.append(one)
+                if one.score < _FITS:
+                    one = _repaired(one, seed, failure) or one
                 best = max(best, one.score)
-            if best >= 1:
+                yield one
+            good += best >= _FITS
+            if good >= _KEPT:
                 break
-        if any(c.score >= 1 for c in found):
-            break
-    failure.tried += tried
-    return found
+
+
+def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | None:
+    """Draw an input in the shape that its gradient came back in: s of (D,), not of (N, D)."""
+    outcome, reading = candidate.outcome, candidate.reading
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
+    letters = {n: k for k, n in reversed(outcome.sizes.items())}
+    layout = dict(reading.layout)
+    for claim, leaf in pairs:
+        name = leaf[0] if len(leaf) == 1 else f"{leaf[0]}[{leaf[1]}]"
+        shape = np.shape(outcome.claims[claim])
+        known = weight_names([name]) or bias_names([name]) or leaf == next(iter(outcome.inputs))
+        smaller = len(shape) < np.ndim(outcome.inputs[leaf])
+        if name not in layout or known or not smaller:
+            continue
+        layout[name] = replace(layout[name], dims=tuple(letters.get(n, str(n)) for n in shape))
+    if layout == reading.layout:
+        return None
+    again = _tried(replace(reading, layout=layout), seed, failure)
+    fits = isinstance(again, Candidate) and again.score > candidate.score
+    return again if fits else None  # type: ignore[return-value]
 
 
 def _bindings(unit: Unit, forward: Routine | None, request: Request) -> Iterator[dict[str, str]]:
@@ -187,19 +223,13 @@ def _bindings(unit: Unit, forward: Routine | None, request: Request) -> Iterator
         yield {}
         return
     if forward is unit.backward:  # one function with a switch
-        switch = next(p.name for p in forward.parameters if _switches(p.name))
+        switch = next(p.name for p in forward.parameters if switches(p.name))
         first = forward.arguments[0]
         for source in (f"input:{first}", "output:"):
             others = {a: f"input:{a}" for a in forward.required[1:]}
             yield {first: source, **others, switch: "extra:__true__"}
         return
     yield from bindings(forward, unit.backward, extras_of(forward, unit.backward))
-
-
-def _switches(name: str) -> bool:
-    from reference.checks.inventory import _is_switch
-
-    return _is_switch(name)
 
 
 def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | ForwardFailed | None:
@@ -264,86 +294,3 @@ def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
         if home is not None and home not in found and (mine or at_hand) and not library:
             found.append(home)
     return tuple(found)
-
-
-# -- what is asked for -------------------------------------------------------------------------
-
-
-def _requests(
-    unit: Unit, forward: Routine | None, target: Target, shapes: dict[str, Spec]
-) -> Iterator[tuple[Request, Routine | None]]:
-    """Yield the arguments to find layouts for; dicts and lists are taken apart in several ways."""
-    first = forward or unit.backward
-    text = _text(unit, first, target)
-    constructor = None
-    if unit.owner is not None and (first.bound or unit.backward.bound):
-        constructor = routine_of(f"{unit.owner.__name__}.__init__", unit.owner.__init__, target, unit.owner)
-        if constructor is not None and constructor.function is object.__init__:
-            constructor = None
-    shared = {a for a in unit.backward.arguments if forward not in (None, unit.backward)}
-    names = [p.name for p in first.parameters if _needed(p.name, p.default, first)
-             or (p.name in shared and isinstance(p.default, float))]  # fmt: skip
-    extras = extras_of(forward, unit.backward)
-    fixed = {k: v for k, v in shapes.items() if k in names}
-    if forward is unit.backward and forward is not None:
-        switch = next(p.name for p in forward.parameters if _switches(p.name))
-        names = [n for n in names if n != switch]
-        fixed["__true__"] = Spec("value", value=True)
-        if forward.default(switch) is EMPTY:
-            fixed[switch] = Spec("value", value=False)
-    made = [f"init.{p.name}" for p in constructor.parameters
-            if _needed(p.name, p.default, constructor, True)] if constructor else []  # fmt: skip
-    names = [*made, *names, *extras]
-    for variant in _variants(names, first, unit, text, target):
-        spread = {k: Spec(v[0]) for k, v in variant.items()}
-        inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
-        asked = [n for n in names if n not in variant and n not in fixed] + inner
-        yield Request(asked, text, {**fixed, **spread}), constructor
-    layers = tuple(n for n in made if "layer" in n.lower() or "theta" in n.lower())
-    if layers:
-        yield Request([n for n in names if n not in fixed], text, fixed, arrays=layers), constructor
-
-
-def _needed(name: str, default: Any, routine: Routine, built: bool = False) -> bool:
-    """Whether an argument is drawn: it has no default, or a None that stands for an array."""
-    if default is EMPTY:
-        return True
-    low = name.lower()
-    if default is None and not built:
-        return low in ("b", "bias", "y", "weights", "w", "target", "targets", "labels", "t")
-    return isinstance(default, bool) is False and low in ("reg", "lam", "lambd", "reg_strength")
-
-
-def _variants(
-    names: list[str], first: Routine, unit: Unit, text: str, target: Target
-) -> Iterator[dict[str, tuple[str, list[str]]]]:
-    keys = dict_keys(first, unit, text, names)
-    base = {k: ("dict", v) for k, v in keys.items()}
-    listed = [n for n in names if n not in base and is_listed(n, text)]
-    likely = {n: ("listed", ["0", "1"]) for n in listed}
-    if likely:
-        yield base | likely
-        yield base | {n: ("listed", ["0", "1", "2"]) for n in listed}
-    yield base
-
-
-def _text(unit: Unit, first: Routine, target: Target) -> str:
-    import inspect
-
-    if unit.owner is not None:
-        try:
-            return inspect.getsource(unit.owner)
-        except (OSError, TypeError):
-            pass
-        if target.tree is not None:
-            import ast
-
-            for node in ast.walk(target.tree):
-                if isinstance(node, ast.ClassDef) and node.name == unit.owner.__name__:
-                    return ast.unparse(node)
-    return f"{first.name}\n{first.text()}\n{unit.backward.text()}"
-
-
-def is_empty(value: Any) -> bool:
-    """Whether something came back that is no number."""
-    return not is_numeric(value)

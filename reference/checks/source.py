@@ -281,3 +281,13 @@ def from_objects(names: Mapping[str, Any], what: str) -> Target:
     module = types.ModuleType("objects_at_hand")
     vars(module).update(names)
     return Target(what, module)
+
+
+def from_module(module: types.ModuleType, what: str) -> Target:
+    """Return a target of a module that is imported already."""
+    file = getattr(module, "__file__", None)
+    tree, lines = None, ()
+    if file and file.endswith(".py"):
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+        tree, lines = ast.parse(text), tuple(text.splitlines())
+    return Target(what, module, tree, lines)

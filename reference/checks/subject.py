@@ -7,6 +7,8 @@ engine of values, a general form, a whole network) answer the same questions in 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from reference.balls import Session
 from reference.checks.assess import Assessment, assess
 from reference.checks.experiment import Outcome, perform
@@ -23,6 +25,8 @@ class Case:
     """The run on the tape, while its session lives; None for kinds without one."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """(kind, text): mutated, dtype, shape, printed …"""
+    nodes: int = 0
+    """How many numbers the tape held: what it cost."""
 
 
 class Subject(Protocol):
@@ -51,6 +55,7 @@ class ReadingSubject:
         self.chosen = chosen
         self.reading, self.objective = chosen.reading, chosen.objective
         self.name = chosen.reading.unit.name
+        self.spelling = "1"
 
     def sentence(self) -> str:
         """Return what it is and how it is read."""
@@ -61,6 +66,8 @@ class ReadingSubject:
 
     def judged_by(self) -> str:
         """Return what the truth is."""
+        if self.objective.kind == "implicit" and self.spelling != "1":
+            return f"{self.objective.sentence()}, times {self.spelling}, certified"
         return f"{self.objective.sentence()}, certified"
 
     def case(self, seed: int, index: int) -> Case:
@@ -68,8 +75,22 @@ class ReadingSubject:
         with Session() as session:
             outcome = perform(self.reading, seed, index, session)
             found = assess(self.objective, outcome)
-        assert found is not None
-        return Case(index, found, outcome)
+        if found is None:
+            raise ArithmeticError("the loss has no value here")
+        case = Case(index, found, outcome, nodes=session.nodes)
+        self._with_floats(seed, case)
+        return case
+
+    def _with_floats(self, seed: int, case: Case) -> None:
+        """Run the same problem on plain floats, as its author does: what changes, what is lost."""
+        plain = perform(self.reading, seed, case.index)
+        for name in dict.fromkeys(plain.mutated):
+            kind = "overwrites" if name == "the incoming gradient" else "mutated"
+            case.faults.append((kind, f"the backward changes {name} in place"))
+        for row in case.assessment.rows:
+            value = plain.claims.get(row.claim)
+            if getattr(value, "dtype", None) == np.float32:
+                case.faults.append(("dtype", f"{'.'.join(row.claim)} is float32, its input float64"))
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the plain inputs of one problem."""

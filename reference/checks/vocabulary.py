@@ -75,7 +75,7 @@ FLAGS = frozenset("training train is_training is_train train_mode trainable test
 BIASES = re.compile(r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I)
 WEIGHTS = re.compile(
     r"^(w|weight|weights|kernel|kernels|theta|thetas|ws|u|v|wx|wh|filters?|w\d+|theta_?\d*|"
-    r"weights?_?\w*|w_?[a-z]{1,4}\d*|u_?[a-z]{1,2}\d*|syn_?\d|synapse_?\d|.*_w\d*|.*weights?\d*|"
+    r"weights?_?\w*|[tmkp]\d|w_?[a-z]{1,4}\d*|u_?[a-z]{1,2}\d*|syn_?\d|synapse_?\d|.*_w\d*|.*weights?\d*|"
     r".*kernel)$",
     re.I,
 )
@@ -167,6 +167,19 @@ def stem_of(name: str) -> tuple[str, ...]:
                 word = word[: -len(affix)]
         found.append(word)
     return tuple(found)
+
+
+def is_target(name: str) -> bool:
+    """Whether a variable's name says that it holds targets: y, t, labels, one_hot_Y, y_train."""
+    low = name.lower().strip("_")
+    if low in TARGET_NAMES:
+        return True
+    found = words(name)
+    if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
+        return False
+    return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (
+        {"one", "hot"} <= set(found)
+    )
 
 
 def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
