@@ -62,7 +62,7 @@ def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
         if same_shape(got, outcome.inputs[leaf]):
             continue
         more = _summed(got, true[leaf].value) if true is not None else ""
-        found.append((claim_text(claim, leaf), f"its shape is {got.shape}, that of {text_of(leaf)} is {shape}{more}"))
+        found.append((claim_text(claim, leaf), f"it has the shape {got.shape}, but {text_of(leaf)} has the shape {shape}{more}"))
     return found
 
 

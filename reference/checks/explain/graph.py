@@ -28,21 +28,18 @@ class Edit:
 
     edges: for some nodes, what they send to their parents in place of the true slopes.
     hooks: run before a node sends anything; they may change the cotangents of it and of others.
-    seeds: what the sweep begins with, where it is not the outputs' own cotangents.
     """
 
     edges: dict[int, Edges] = field(default_factory=dict)
     hooks: dict[int, list[Hook]] = field(default_factory=dict)
-    seeds: list[tuple[int, float]] | None = None
-
     def __or__(self, other: Edit) -> Edit:
         hooks = {k: list(v) for k, v in self.hooks.items()}
         for place, more in other.hooks.items():
             hooks.setdefault(place, []).extend(more)
-        return Edit({**self.edges, **other.edges}, hooks, other.seeds or self.seeds)
+        return Edit({**self.edges, **other.edges}, hooks)
 
     def __bool__(self) -> bool:
-        return bool(self.edges or self.hooks or self.seeds)
+        return bool(self.edges or self.hooks)
 
 
 class Graph:
@@ -85,8 +82,7 @@ class Graph:
     def sweep(self, edit: Edit | None = None) -> list[float]:
         """Return the cotangent of every place."""
         adjoints = [0.0] * self.size
-        seeds = edit.seeds if edit is not None and edit.seeds is not None else self.seeds
-        for place, value in seeds:
+        for place, value in self.seeds:
             adjoints[place] += value
         edges, hooks = self.edges, {}
         if edit:

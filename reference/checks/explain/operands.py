@@ -30,6 +30,8 @@ class Use:
     edge: int
     parent: int
     partner: int
+    times: float = 1.0
+    """The partner is this multiple of the named value: −W, Q/√d."""
 
 
 Uses = dict[tuple[Path, Path], list[Use]]
@@ -48,6 +50,25 @@ def _partner(graph: Graph, edges: Edges, k: int) -> int:
     return -1
 
 
+Index = dict[int, list[tuple[Path, int]]]
+
+
+def _resolved(graph: Graph, index: Index, place: int) -> tuple[int, float]:
+    """Return the named number that a place is a plain multiple of, and the factor."""
+    times = 1.0
+    for _ in range(3):
+        if place in index:
+            return place, times
+        edges = graph.edges[place]
+        if len(edges) != 1 or abs(graph.values[place] - edges[0][1] * graph.values[edges[0][0]]) > 1e-14 * abs(
+            graph.values[place]
+        ):
+            break
+        times *= edges[0][1]
+        place = edges[0][0]
+    return -1, times
+
+
 def products(problem: Problem) -> Uses:
     """Return the edges that come from products, by (whose gradient, the other factor's) paths."""
     if "products" in problem.cache:
@@ -55,31 +76,40 @@ def products(problem: Problem) -> Uses:
         return known
     graph = problem.graph
     found: Uses = {}
-    index: dict[int, list[tuple[Path, int]]] = {}
+    index: Index = {}
     for path, named in pieces(problem).items():
         for i, place in enumerate(named.places.ravel().tolist()):
             if place >= 0:
                 index.setdefault(place, []).append((path, i))
     if sum(map(len, graph.edges)) <= _MAX_EDGES:
         for child, edges in enumerate(graph.edges):
-            if not 2 <= len(edges) <= 400:
-                continue
-            for k, (parent, _) in enumerate(edges):
-                if parent not in index:
-                    continue
-                other = _partner(graph, edges, k)
-                for partner, j in index.get(other, []):
-                    for path, i in index[parent]:
-                        found.setdefault((path, partner), []).append(Use(child, k, i, j))
+            if 2 <= len(edges) <= 400:
+                _of_child(graph, index, child, found)
     problem.cache["products"] = found
     return found
 
 
-def _replaced(problem: Problem, uses: Sequence[Use], value: Callable[[Use], float]) -> Edit:
+def _of_child(graph: Graph, index: Index, child: int, found: Uses) -> None:
+    edges = graph.edges[child]
+    for k, (parent, _) in enumerate(edges):
+        mine, _ = _resolved(graph, index, parent)
+        if mine < 0:
+            continue
+        partner = _partner(graph, edges, k)
+        other, times = _resolved(graph, index, partner) if partner >= 0 else (-1, 1.0)
+        for a, j in index.get(other, []):
+            for b, i in index[mine]:
+                found.setdefault((b, a), []).append(Use(child, k, i, j, times))
+
+
+def _replaced(
+    problem: Problem, uses: Sequence[Use], value: Callable[[Use], float], so_far: Edit | None = None
+) -> Edit:
     edges: dict[int, Edges] = {}
+    before = so_far.edges if so_far is not None else {}
     for use in uses:
-        mine = edges.setdefault(use.child, list(problem.graph.edges[use.child]))
-        mine[use.edge] = (mine[use.edge][0], value(use))
+        mine = edges.setdefault(use.child, list(before.get(use.child, problem.graph.edges[use.child])))
+        mine[use.edge] = (mine[use.edge][0], use.times * value(use))
     return Edit(edges)
 
 
@@ -146,6 +176,7 @@ def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     found = products(problem)
     known = pieces(problem)
     yield from _own_weight(problem, found)
+    yield from _own_outputs(problem)
     yield from _in_families(problem, found)
     for b_path, a_path in found:
         b, a = known[b_path], known[a_path]
@@ -192,6 +223,9 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
         known = pieces(now).get(path)
         return known.value if known is not None and known.shape == mine.shape else None
 
+    if other.text == a.text and path not in problem.outcome.inputs:
+        said = f"{a.text} is updated first: {{db}} is made with the new {a.text}, after the step, where the old one belongs"
+        return _Swap("weights_updated_first", said, f"the new {a.text}", value, 1.4)
     name, said, cost = "wrong_operand", f"{{db}} is made with {other.text}, where {{a}} belongs", 2.0
     made_of_a = any(p.a.path == a.path and p.z.path == path for p in pairs_of(problem))
     if made_of_a:
@@ -258,6 +292,86 @@ def _times_itself(problem: Problem, b_path: Path) -> Hypothesis:
     return Hypothesis(("itself", *b_path), edit, words, 1.5, int(b.places.max()))
 
 
+# -- the step's own output, wherever the weight is used ----------------------------------------------
+
+
+def _own_outputs(problem: Problem) -> Iterator[Hypothesis]:
+    for path, named in problem.named.items():
+        if path in problem.outcome.inputs and named.value.ndim == 2:
+            yield _own_output(problem, path)
+
+
+def _own_output(problem: Problem, b_path: Path) -> Hypothesis:
+    """Return dW = Σ δ[t] · h[t], h[t] the step's own result, wherever W is used."""
+    b = problem.named[b_path]
+
+    def edit(other: Problem) -> Edit | None:
+        known = other.named.get(b_path)
+        return _own_output_edit(other, known) if known is not None else None
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        return Words("own_output_as_input", f"{claims} is made with the own output of each step (h[t], its own activation or state), where what "
+                     f"{b.text} was multiplied with (h[t−1], the layer's input) belongs: off by one.",
+                     f"{claims} = Σ δ[t] · h[t]", f"{claims} = Σ δ[t] · h[t−1]")  # fmt: skip
+
+    return Hypothesis(("own output", *b_path), edit, words, 1.6, int(b.places.max()))
+
+
+def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
+    graph, known = problem.graph, pieces(problem)
+    flat = {p: i for i, p in enumerate(b.places.ravel().tolist()) if p >= 0}
+    where: dict[int, tuple[Path, int]] = {}
+    for path, named in known.items():
+        if path not in problem.outcome.inputs:
+            where |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
+    edges: dict[int, Edges] = {}
+    for child in dict.fromkeys(c for p in flat for c in graph.uses[p]):
+        reached = _reached(graph, where, child)
+        if reached is None:
+            return None
+        value = known[reached[0]].value
+        made = []
+        for parent, slope in graph.edges[child]:
+            i = flat.get(parent)
+            if i is not None:
+                row, column = divmod(i, b.shape[1])
+                at = _own_entry(value, reached[1], row, column)
+                if at is None:
+                    return None
+                slope = at
+            made.append((parent, slope))
+        edges[child] = made
+    return Edit(edges)
+
+
+def _own_entry(value: Array, index: int, row: int, column: int) -> float | None:
+    """Return the entry of a step's own output that would stand beside W[row, column]."""
+    place = np.unravel_index(index, value.shape)
+    if not place:
+        return None
+    j = column if place[-1] == row or (len(place) > 1 and place[0] == row) else row
+    if len(place) == 1:
+        return float(value[j]) if j < value.shape[0] else None
+    axis = -1 if place[-1] in (row, column) else 0
+    if not j < value.shape[axis]:
+        return None
+    return float(np.take(value[place[0]] if axis == -1 else value[:, place[-1]], j))
+
+
+def _reached(graph: Graph, where: dict[int, tuple[Path, int]], place: int) -> tuple[Path, int] | None:
+    """Return the last named value on the only way up from a place."""
+    found = None
+    for _ in range(40):
+        if place in where:
+            found = where[place]
+        following = graph.uses[place]
+        if len(following) != 1 or (found is not None and len(graph.edges[following[0]]) > 1):
+            break
+        place = following[0]
+    return found
+
+
 def _in_families(problem: Problem, found: Uses) -> Iterator[Hypothesis]:
     """Yield h[t] in place of h[t−1] and the reverse, in all steps at once."""
     groups = families(problem)
@@ -282,7 +396,7 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
             if not 0 <= i + step < len(members) or known[members[i + step]].shape != known[member].shape:
                 return None
             flat = known[members[i + step]].value.ravel().tolist()
-            edits = edits | _merged(other, edits, uses, flat)
+            edits = edits | _replaced(other, uses, lambda use, flat=flat: float(flat[use.partner]), edits)  # type: ignore[misc]
         return edits or None
 
     def words(match: Match) -> Words:
@@ -297,14 +411,6 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
     return Hypothesis(("family", *b_path, "with", *key, str(step)), edit, words, 1.3, int(b.places.max()))
 
 
-def _merged(problem: Problem, so_far: Edit, uses: Sequence[Use], flat: list[float]) -> Edit:
-    edges: dict[int, Edges] = {}
-    for use in uses:
-        mine = edges.setdefault(use.child, list(so_far.edges.get(use.child, problem.graph.edges[use.child])))
-        mine[use.edge] = (mine[use.edge][0], float(flat[use.partner]))
-    return Edit(edges)
-
-
 def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:
     b = pieces(problem)[b_path]
     head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
@@ -314,7 +420,7 @@ def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:
         for member in families(other).get(key, []):
             uses = products(other).get((b_path, member))
             if uses:
-                edits = edits | _merged(other, edits, uses, [1.0] * pieces(other)[member].value.size)
+                edits = edits | _replaced(other, uses, lambda use: 1.0, edits)
         return edits or None
 
     def words(match: Match) -> Words:

@@ -132,7 +132,8 @@ def _forward_values(outcome: Outcome) -> dict[Path, Any]:
     """Return the forward's named values, inputs first, each array once."""
     found: dict[Path, Any] = {}
     seen: set[tuple[int, ...]] = set()
-    own = {**outcome.inputs, **outcome.values}
+    kept = {("self", *p): v for p, v in outcome.kept.items()}
+    own = {**outcome.inputs, **outcome.values, **{p: v for p, v in kept.items() if p not in outcome.inputs}}
     for path, value in own.items():
         if path not in outcome.inputs:
             if any(vocabulary.is_gradient_name(p) for p in path[-1:]) and not outcome.paired:
@@ -151,16 +152,13 @@ def _flat(value: Any) -> Any:
     return value.flat if isinstance(value, np.ndarray) else [value]
 
 
-def _of_forward(outputs: list[Any], arrays: Mapping[Path, Any], outcome: Outcome) -> list[Any]:
-    """Return the arrays of the forward alone: not what a backward in one piece with it made."""
-    if outcome.paired:
-        return list(arrays.values())
+def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: Outcome) -> list[Any]:
+    """Return the arrays that lead to the outputs: not what a backward made of them."""
     inside = Graph(outputs, [np.ones(np.shape(o)) for o in outputs], [])
-    reached = {p for p, v in arrays.items() if (inside.places(v) >= 0).any()}
-    kept = [v for p, v in arrays.items() if p in reached or p in outcome.inputs]
-    for path in [p for p in arrays if p not in reached and p not in outcome.inputs]:
-        arrays.pop(path)  # type: ignore[attr-defined]
-    return kept
+    for path in [p for p, v in arrays.items() if p not in outcome.inputs]:
+        if not (inside.places(arrays[path]) >= 0).any():
+            arrays.pop(path)
+    return list(arrays.values())
 
 
 def _named(arrays: Mapping[Path, Any], graph: Graph) -> dict[Path, Named]:

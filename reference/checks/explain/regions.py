@@ -156,7 +156,8 @@ def _some_signs(cases: Sequence[Case]) -> Result:
         len(cases), len(cases), 0.0)  # fmt: skip
 
 
-ANALYSERS: tuple[Callable[[Sequence[Case]], Result], ...] = (_left_at_zero, _shifted, _missing_factor, _some_signs)
+SURE: tuple[Callable[[Sequence[Case]], Result], ...] = (_left_at_zero, _shifted)
+ANALYSERS: tuple[Callable[[Sequence[Case]], Result], ...] = (_missing_factor, _some_signs)
 
 
 # -- in words ----------------------------------------------------------------------------------

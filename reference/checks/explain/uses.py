@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array, Edges, Edit, Hook
+from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.operands import products
 from reference.checks.explain.paths import families, links, pieces, scaled_links
@@ -26,6 +26,7 @@ def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         if named.places.size <= 400:
             for last in (True, False):
                 yield _overwritten(path, named.text, last, int(named.places.max()))
+            yield _counted_once(path, named.text, int(named.places.max()))
     yield from _steps_kept(problem)
     for path, named in pieces(problem).items():
         if len(named.shape) >= 3 and path not in problem.outcome.inputs:
@@ -58,30 +59,56 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
 def _one_use(problem: Problem, places: list[int], last: bool) -> Edit | None:
     graph = problem.graph
     wanted = set(places)
-    seeds: dict[int, float] = {}
-    repeated = False
+    hooks: dict[int, list[Hook]] = {}
+    counts: dict[int, list[float]] = {}
     for place, value in graph.seeds:
         if place in wanted and value:
-            if place in seeds:
-                repeated = True
-                if not last:
-                    continue
-            seeds[place] = value
-    edges: dict[int, Edges] = {}
+            counts.setdefault(place, []).append(value)
     for place in wanted:
-        children = [c for c in graph.uses[place] if any(p == place and s for p, s in graph.edges[c])]
-        children = sorted(set(children))
-        if len(children) < 2:
-            continue
-        keep = children[-1] if last else children[0]
-        for child in children:
-            if child != keep:
-                mine = edges.setdefault(child, list(graph.edges[child]))
-                edges[child] = [(p, 0.0 if p == place else s) for p, s in mine]
-    if not edges and not repeated:
-        return None
-    kept = [(p, v) for p, v in graph.seeds if p not in wanted] + list(seeds.items())
-    return Edit(edges, seeds=kept if repeated else None)
+        children = sorted({c for c in graph.uses[place] if any(p == place and s for p, s in graph.edges[c])})
+        if len(children) + len(counts.get(place, [])) >= 2:
+            hooks[place] = [_keep_one(graph, place, children, counts.get(place, []), last)]
+    return Edit(hooks=hooks) if hooks else None
+
+
+def _keep_one(graph: Graph, place: int, children: list[int], seeds: list[float], last: bool) -> Hook:
+    def hook(adjoints: list[float]) -> None:
+        terms = [sum(s for p, s in graph.edges[c] if p == place) * adjoints[c] for c in children]
+        terms = [t for t in (*terms, *seeds) if t]
+        if terms:
+            adjoints[place] = terms[-1] if last else terms[0]
+
+    return hook
+
+
+def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
+    """Return the hypothesis that what is used once for each of several classes counts once."""
+
+    def edit(problem: Problem) -> Edit | None:
+        named = pieces(problem).get(path)
+        if named is None:
+            return None
+        graph = problem.graph
+        mine = [p for p in named.places.ravel().tolist() if p >= 0]
+        uses = {p: {c for c in graph.uses[p] if any(q == p and s for q, s in graph.edges[c])} for p in mine}
+        several = [p for p in mine if len(uses[p]) > 1]
+        if not several or len(several) == len(mine):
+            return None
+
+        def hook(adjoints: list[float]) -> None:
+            unit = max((abs(adjoints[p]) for p in mine if p not in several), default=0.0)
+            sign = np.sign(sum(adjoints[p] for p in several))
+            for place in several:
+                adjoints[place] = float(sign * unit)
+
+        hooks: dict[int, list[Hook]] = {max(mine): [hook]}
+        return Edit(hooks=hooks)
+
+    def words(match: Match) -> Words:
+        return Words("counted_once", f"{text} of the correct class counts once; it must count once for each class that violates the margin "
+                     "(the number of them, the count).", f"δ{text}[correct class] = −1", f"δ{text}[correct class] = −count")  # fmt: skip
+
+    return Hypothesis(("once", *path), edit, words, 2.0, depth)
 
 
 def _steps_kept(problem: Problem) -> Iterator[Hypothesis]:
@@ -181,7 +208,7 @@ def geometries(problem: Problem) -> list[_Geometry]:
         found = []
         for (b, a), uses in products(problem).items():
             x, w = pieces(problem)[b], pieces(problem)[a]
-            if len(uses) < 8 or not 1 <= x.value.ndim <= 4 or a not in problem.outcome.inputs:
+            if len(uses) < 8 or not 1 <= x.value.ndim <= 4 or not w.value.ndim or a not in problem.outcome.inputs:
                 continue
             made = _geometry(problem, b, a)
             if made is not None:
