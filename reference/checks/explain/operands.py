@@ -327,6 +327,8 @@ def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
             where |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
     edges: dict[int, Edges] = {}
     for child in dict.fromkeys(c for p in flat for c in graph.uses[p]):
+        if len(graph.edges[child]) < 2:
+            return None
         reached = _reached(graph, where, child)
         if reached is None:
             return None

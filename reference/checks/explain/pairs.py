@@ -39,10 +39,13 @@ class Pair:
         return function_name(self.z.value, self.a.value)
 
 
-def chain(graph: Graph, start: int) -> list[int]:
-    """Return the places that every path back from a place leads through, the nearest first."""
+def chain(graph: Graph, start: int, besides: frozenset[int] = frozenset()) -> list[int]:
+    """Return the places that every path back from a place leads through, the nearest first.
+
+    besides: places that are passed over, single numbers such as an exponent's factor.
+    """
     front = [-start]
-    seen = {start}
+    seen = {start, *besides}
     found = []
     for _ in range(_MAX_STEPS):
         place = -heapq.heappop(front)
@@ -88,11 +91,14 @@ def pairs_of(problem: Problem) -> list[Pair]:
 def _pairs(problem: Problem) -> Iterator[Pair]:
     graph = problem.graph
     inputs = set(problem.outcome.inputs)
+    single = frozenset(int(n.places.flat[0]) for p, n in problem.named.items()
+                       if p in inputs and n.places.size == 1)  # fmt: skip
     for a in problem.named.values():
         if a.path in inputs or a.places.size == 0 or a.places.size > 400:
             continue
         flat = a.places.ravel().tolist()
-        chains = [chain(graph, p) if p >= 0 else [] for p in flat]
+        besides = single if a.places.size > 1 else frozenset()
+        chains = [chain(graph, p, besides) if p >= 0 else [] for p in flat]
         if not any(chains) and not _shares(a, problem):
             continue
         near = [z for z in problem.named.values() if z is not a and z.shape == a.shape

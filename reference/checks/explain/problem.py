@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from reference.balls import is_tracked, values
 from reference.checks import vocabulary
-from reference.checks.assess import assess
+from reference.checks.assess import assess, nice_factors
 from reference.checks.experiment import Outcome
 from reference.checks.explain.graph import Array, Edit, Graph, Places, read
 from reference.checks.matching import matched
@@ -67,6 +67,8 @@ class Problem:
     named: dict[Path, Named]
     factors: dict[str, float]
     """Sizes and numbers that a factor may be made of: N, keep_prob …"""
+    free: tuple[float, ...] = ()
+    """The factors that a loss which nobody wrote may have, where no right claim tells."""
     cache: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -87,6 +89,17 @@ class Problem:
         """Return what every claim would be if the sweep were made with an edit."""
         adjoints = self.graph.sweep(edit)
         return {k: self.scale * read(adjoints, c.places) for k, c in self.claims.items()}
+
+
+def rescaled(problem: Problem, times: float) -> Problem:
+    """Return a problem whose loss is a multiple: a mean in place of a sum."""
+    claims = {}
+    for path, claim in problem.claims.items():
+        truth = times * claim.truth
+        right = claim.right if claim.inner else close(claim.got, truth)
+        claims[path] = replace(claim, truth=truth, right=right)
+    keep = {k: v for k, v in problem.cache.items() if k != "symbols"}
+    return replace(problem, scale=times * problem.scale, claims=claims, free=(), cache=keep)
 
 
 def close(got: Array, other: Array) -> bool:
@@ -115,6 +128,7 @@ def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
     arrays = _forward_values(outcome)
     graph = Graph(*found, _of_forward(found[0], arrays, outcome))
     named = _named(arrays, graph)
+    named |= _hidden(graph, named)
     claims: dict[Path, Claim] = {}
     for row in judged.rows:
         leaf = outcome.inputs[row.leaf]
@@ -123,7 +137,9 @@ def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
         right = row.right or close(row.got, judged.scale * row.truth.value)
         claims[row.claim] = Claim(row.claim, row.leaf, claim_text(row.claim, row.leaf), text_of(row.leaf),
                                   row.got, judged.scale * row.truth.value, graph.places(leaf), right)  # fmt: skip
-    made = Problem(outcome, objective, judged.scale, graph, claims, named, _numbers(outcome))
+    unknown = objective.kind == "implicit" and not any(c.right for c in claims.values())
+    free = tuple({f for f in nice_factors(outcome).values() if f > 0}) if unknown else ()
+    made = Problem(outcome, objective, judged.scale, graph, claims, named, _numbers(outcome), free)
     _add_inner(made, arrays)
     return made
 
@@ -168,6 +184,38 @@ def _named(arrays: Mapping[Path, Any], graph: Graph) -> dict[Path, Named]:
         if (places >= 0).any():
             found[path] = Named(path, places, np.asarray(values(value), dtype=float), text_of(path))
     return found
+
+
+def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
+    """Return what a forward computes without a name and goes into a sum of products.
+
+    Numbers that NumPy made in one call stand side by side on the tape.
+    """
+    known = {p for n in named.values() for p in n.places.ravel().tolist()}
+    found: list[list[int]] = []
+    run: list[int] = []
+    for place, edges in enumerate(graph.edges):
+        joins = bool(run) and len(edges) == len(graph.edges[run[-1]]) and all(p < run[0] for p, _ in edges)
+        if not joins:
+            found.append(run)
+            run = []
+        run.append(place)
+    found.append(run)
+    made: dict[Path, Named] = {}
+    for run in found:
+        if len(run) < 2 or not graph.edges[run[0]] or known & set(run) or not _feeds_a_product(graph, run):
+            continue
+        places = np.array(run, dtype=np.int64)
+        text = f"hidden[{len(made)}]"
+        made["hidden", str(len(made))] = Named(("hidden", str(len(made))), places,
+                                               np.array([graph.values[p] for p in run]), text)  # fmt: skip
+    return made if len(made) <= 8 else {}
+
+
+def _feeds_a_product(graph: Graph, run: list[int]) -> bool:
+    """Whether each number of a run is used in sums of several products, and is not made by one."""
+    few = all(len(graph.edges[p]) <= 2 for p in run)
+    return few and all(any(len(graph.edges[c]) >= 3 for c in graph.uses[p]) for p in run)
 
 
 def _numbers(outcome: Outcome) -> dict[str, float]:

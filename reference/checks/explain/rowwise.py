@@ -75,7 +75,8 @@ def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
         if rows.shape[1] < 2 or (across == "all" and a.places.size > 40):
             continue
         fronts = [_fronts(problem.graph, r.tolist()) for r in rows]
-        for level in range(min(map(len, fronts))):
+        deep = min(map(len, fronts))
+        for level in sorted({0, 1, deep - 1} & set(range(deep))):
             behind = np.array([f[len(f) - 1 - level] for f in fronts], dtype=np.int64)
             step = _step(problem, a, rows, behind, across, level)
             if step is not None:
@@ -162,6 +163,10 @@ def _diagonal(d: Array, a: Array, z: Array, j: Array) -> Array:
     return np.asarray(d * np.diagonal(j, axis1=1, axis2=2))
 
 
+def _skipped(d: Array, a: Array, z: Array, j: Array) -> Array:
+    return d
+
+
 def _full(d: Array, a: Array, z: Array, j: Array) -> Array:
     return np.einsum("ri,rij->rj", d, j)
 
@@ -173,7 +178,7 @@ def _transposed(d: Array, a: Array, z: Array, j: Array) -> Array:
 _MATRIX = "the derivative of a row is a matrix (the Jacobian, n × n), which also has entries off the diagonal"
 FORMS = (
     RowForm("softmax_diagonal_only", "{d} · {a}(1 − {a})", "{f} is taken as if it worked entry by entry: only the diagonal p (1 − p) of its Jacobian is used; " + _MATRIX, _diagonal),
-    RowForm("activation_skipped", "{d}", "the Jacobian of {f} is left out: its derivative is left out, {dz} takes {d} as it is", lambda d, a, z, j: d, 1.2),
+    RowForm("activation_skipped", "{d}", "the Jacobian of {f} is left out: its derivative is left out, {dz} takes {d} as it is", _skipped, 1.2),
     RowForm("sum_left_out", "{d} · {a}", "the sum over the row is left out: {a} · ({d} − Σ {d}·{a}) belongs there, " + _MATRIX, lambda d, a, z, j: d * a),
     RowForm("softmax_slope_once_more", "({right}) · {a}(1 − {a})", "the slope p (1 − p) of {f} is applied once more: the gradient at its input has it already (softmax with cross-entropy gives p − y)", lambda d, a, z, j: _full(d, a, z, j) * a * (1 - a)),
     RowForm("softmax_slope_once_more", "({right}) · {a}", "{a} is multiplied in once more (the gradient at the input of {f} has it already)", lambda d, a, z, j: _full(d, a, z, j) * a, 1.9),
@@ -193,10 +198,13 @@ FORMS = (
 )  # fmt: skip
 
 
+_ANY = (_diagonal, _skipped)
+
+
 def row_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every step by rows and every wrong Jacobian."""
     for step in row_steps(problem):
-        for form in FORMS:
+        for form in FORMS if step.softmax else (f for f in FORMS if f.value in _ANY):
             yield _hypothesis(problem, step, form)
         if problem.objective.kind == "implicit":
             yield _output_minus_target(problem, step)

@@ -19,7 +19,7 @@ from reference.checks.explain import finding, general, inner, locally, operands,
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, Match
-from reference.checks.explain.problem import Claim, Problem, close, close_entries, problem_of
+from reference.checks.explain.problem import Claim, Problem, close, close_entries, problem_of, rescaled
 from reference.checks.objective import Objective, candidates
 from reference.checks.routine import Path
 
@@ -79,7 +79,7 @@ def explain(
     deadline = time.monotonic() + limit
     best: _State | None = None
     met = _Met()
-    for one in _objectives(reading, objective, seed, indices):
+    for reading, one in _objectives(reading, objective, seed, indices):
         if (best is not None and not best.left and one.output != objective.output) or met.right:
             break
         problems = _problems(reading, one, seed, indices, deadline, met)
@@ -87,12 +87,45 @@ def explain(
             continue
         state = _State(problems, deadline)
         _search(state)
+        if state.left and problems[0].free:
+            state = _with_another_scale(state)
         if best is None or _better(state, best):
             best = state
         if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN)):
             break
     found = _explanation(best) if best is not None else Explanation()
     return _with_general(found, reading, objective, seed, indices, met)
+
+
+def _with_another_scale(state: _State) -> _State:
+    """Search again with the loss as a mean, where no right claim tells what it is."""
+    best = state
+    for name in _scales(state.problems):
+        problems = [rescaled(p, x) for p, x in zip(state.problems, name, strict=True)]
+        other = _State([p for p in problems if p.wrong], state.deadline)
+        if not other.problems or state.late:
+            continue
+        _search(other)
+        if _better(other, best):
+            best = other
+        if not best.left:
+            break
+    return best
+
+
+def _scales(problems: list[Problem]) -> list[list[float]]:
+    """Return the factors of the loss to try: 1/N for the sizes of the inputs, times 2."""
+    shapes = [[n for v in p.outcome.inputs.values() for n in np.shape(v)] for p in problems]
+    if len({len(s) for s in shapes}) != 1:
+        return [[2.0] * len(problems)]
+    found: list[list[float]] = []
+    for column in [[1.0] * len(problems), *(list(c) for c in zip(*shapes, strict=True))]:
+        for times in (1.0, 2.0):
+            line = [times / n for n in column]
+            fits = all(any(abs(x - f) < 1e-12 for f in p.free) for x, p in zip(line, problems, strict=True))
+            if fits and line not in found and any(x != 1 for x in line):
+                found.append(line)
+    return found
 
 
 _PLAIN = 1.35
@@ -134,19 +167,33 @@ def _better(state: _State, best: _State) -> bool:
 
 def _objectives(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> Iterator[Objective]:
-    """Yield the objective, and where nobody wrote the loss down the other ones that it may be."""
+) -> Iterator[tuple[Reading, Objective]]:
+    """Yield the reading and the objective, and the other ones that they may be.
+
+    A slope may be meant of the input where it was given the output, a loss that nobody wrote
+    may be another one, and a mean a sum.
+    """
     if objective.kind in ("sum", "mean"):
-        yield replace(objective, kind="sum")
-        yield replace(objective, kind="mean")
+        for one in _other_bindings(reading):
+            yield one, replace(objective, kind="sum")
+            yield one, replace(objective, kind="mean")
         return
-    yield objective
+    yield reading, objective
     if objective.kind != "implicit" or not indices:
         return
     with Session() as session:
         outcome = perform(reading, seed, indices[0], session)
         others = [o for o in candidates(outcome) if o.kind == "implicit" and o != objective]
-    yield from sorted(others, key=lambda o: (o.target != objective.target, o.output != objective.output))[:12]
+    others.sort(key=lambda o: (o.target != objective.target, o.output != objective.output))
+    yield from ((reading, o) for o in others[:12])
+
+
+def _other_bindings(reading: Reading) -> list[Reading]:
+    found = [reading]
+    for name, source in reading.binding:
+        if source == "output:" and reading.forward is not None and name in reading.forward.arguments:
+            found.append(reading.bound(**{name: f"input:{name}"}))
+    return found
 
 
 def _problems(
