@@ -267,5 +267,5 @@ def _summed_over(cases: Sequence[Case]) -> Result:
     return None
 
 
-_SURE: tuple[Analyser, ...] = (_zero, _factor, _copied, _turned, _decay, _clipped, _summed_over, *regions.SURE)
+_SURE: tuple[Analyser, ...] = (_zero, _factor, inner.own_slope_in_part, _copied, _turned, _decay, _clipped, _summed_over, *regions.SURE)
 _LESS_SURE: tuple[Analyser, ...] = (inner.own_slope, _constant_added, *regions.ANALYSERS)

@@ -9,14 +9,15 @@ Each term of this sum is a path that may be missing ("the path through mu is lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Edges, Edit, Graph, Hook
+from reference.checks.explain.factors import ratio
+from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import Named, Problem, close
 from reference.checks.routine import Path
 
 LOSS = ("the loss",)
@@ -211,8 +212,7 @@ def path_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     found = links(problem)
     if len(found) <= _MAX_LINKS:
         for link in found:
-            for times in (0.0, 2.0, -1.0, 0.5):
-                yield _of_link(problem, link, times)
+            yield _of_link(problem, link, 0.0)
 
 
 def _constants(problem: Problem) -> Iterator[Hypothesis]:
@@ -262,29 +262,63 @@ def _of_link(problem: Problem, link: Link, times: float) -> Hypothesis:
         return scaled_links(other, [link], times) if link in links(other) else None
 
     def words(match: Match) -> Words:
-        return _link_words(v, u, times, match)
+        return _link_words(v, u, f"{times:g}", match)
 
     own = _own(problem, link.v)
     return Hypothesis(("link", *link.v, "<-", *link.u, str(times)), edit, words,
                       1.4 if times == 0 else 1.8, own[-1] if own else 0)  # fmt: skip
 
 
-_TIMES: dict[float, tuple[str, str]] = {
-    0.0: ("path_left_out", "the path from {v} to {u} is left out: δ{v} lacks the term that comes back from {u}"),
-    2.0: ("path_twice", "the path from {v} to {u} is counted twice (the term from {u} has a factor 2 too many)"),
-    -1.0: ("path_sign", "the term that comes back from {u} to {v} has the wrong sign"),
-    0.5: ("path_half", "the term that comes back from {u} to {v} lacks a factor 2 (half of it is there)"),
-}  # fmt: skip
-_FORMULAS = {0.0: "0", 2.0: "2·δ{u}·∂{u}/∂{v}", -1.0: "−δ{u}·∂{u}/∂{v}", 0.5: "½·δ{u}·∂{u}/∂{v}"}
-
-
-def _link_words(v: str, u: str, times: float, match: Match) -> Words:
-    name, said = _TIMES[times]
+def _link_words(v: str, u: str, text: str, match: Match) -> Words:
     claims = listed([c.text for c in match.claims])
     where = f" (in {claims} alone)" if match.alone else ""
-    said = said.format(u=u, v=v)
-    return Words(name, f"{sentence(said)}{where}.", f"δ{v} = … + {_FORMULAS[times].format(u=u, v=v)}",
-                 f"δ{v} = … + δ{u}·∂{u}/∂{v}")  # fmt: skip
+    right = f"δ{v} = … + δ{u}·∂{u}/∂{v}"
+    if text == "0":
+        return Words("path_left_out", f"The path from {v} to {u} is left out: δ{v} lacks the term that comes back from {u}{where}.",
+                     f"δ{v} = … + 0", right)  # fmt: skip
+    if text == "2":
+        return Words("path_twice", f"The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too many){where}.",
+                     f"δ{v} = … + 2·δ{u}·∂{u}/∂{v}", right)  # fmt: skip
+    if text == "−1":
+        return Words("path_sign", f"The term that comes back from {u} to {v} has the wrong sign{where}.",
+                     f"δ{v} = … − δ{u}·∂{u}/∂{v}", right)  # fmt: skip
+    return Words("path_factor", f"The term that comes back from {u} to {v} is {text} times as large as it should be: a constant factor "
+                 f"in it is wrong{_kind_of_factor(text)}{where}.", f"δ{v} = … + {text}·δ{u}·∂{u}/∂{v}", right)  # fmt: skip
+
+
+def _kind_of_factor(text: str) -> str:
+    if " − 1" in text:
+        return " (N where N − 1 stands in an unbiased variance or standard deviation, or the reverse)"
+    return " (a count: it is added once for each class where it belongs once, or divided by it)" if "shape" in text else ""
+
+
+def fitted_links(problem: Problem) -> list[Link]:
+    """Return the paths whose term may be fitted: those to values that have other paths, too."""
+    found = links(problem)
+    if len(found) > _MAX_LINKS:
+        return []
+    several = [x.v for x in found]
+    return [x for x in found if several.count(x.v) > 1]
+
+
+def times_of(got: Array, now: Array, without: Array) -> float | None:
+    """Return the t with got = without + t · (now − without), or None."""
+    return ratio(got - without, now - without) if not close(now, without) else None
+
+
+def multiplied(problem: Problem, link: Link, text: str, values: list[tuple[Problem, float]]) -> Hypothesis:
+    """Return the hypothesis that a path's term is a multiple of what it should be."""
+    v = pieces(problem)[link.v].text
+    u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
+    known = {id(p): t for p, t in values}
+
+    def edit(other: Problem) -> Edit | None:
+        times = known.get(id(other))
+        return None if times is None or link not in links(other) else scaled_links(other, [link], times)
+
+    own = _own(problem, link.v)
+    return Hypothesis(("link", *link.v, "<-", *link.u, text), edit, lambda match: _link_words(v, u, text, match),
+                      1.8, own[-1] if own else 0)  # fmt: skip
 
 
 # -- families: h[0], h[1], … -----------------------------------------------------------------------
@@ -359,4 +393,3 @@ def _held_family(key: Path, members: list[Path], problem: Problem) -> Hypothesis
     return Hypothesis(("held family", *key), edit, words, 1.6, top)
 
 
-Make = Callable[[Problem], Edit | None]

@@ -16,6 +16,7 @@ import numpy as np
 from reference.balls import Session
 from reference.checks.experiment import Outcome, Reading, perform
 from reference.checks.explain import finding, general, inner, locally, operands, paths, regions, rowwise, slopes, uses
+from reference.checks.explain.factors import ratio, spelled
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, Match
@@ -100,8 +101,8 @@ def explain(
 def _with_another_scale(state: _State) -> _State:
     """Search again with the loss as a mean, where no right claim tells what it is."""
     best = state
-    for name in _scales(state.problems):
-        problems = [rescaled(p, x) for p, x in zip(state.problems, name, strict=True)]
+    for factors in _scales(state):
+        problems = [rescaled(p, x) for p, x in zip(state.problems, factors, strict=True)]
         other = _State([p for p in problems if p.wrong], state.deadline)
         if not other.problems or state.late:
             continue
@@ -113,19 +114,41 @@ def _with_another_scale(state: _State) -> _State:
     return best
 
 
-def _scales(problems: list[Problem]) -> list[list[float]]:
-    """Return the factors of the loss to try: 1/N for the sizes of the inputs, times 2."""
-    shapes = [[n for v in p.outcome.inputs.values() for n in np.shape(v)] for p in problems]
-    if len({len(s) for s in shapes}) != 1:
-        return [[2.0] * len(problems)]
-    found: list[list[float]] = []
-    for column in [[1.0] * len(problems), *(list(c) for c in zip(*shapes, strict=True))]:
-        for times in (1.0, 2.0):
-            line = [times / n for n in column]
-            fits = all(any(abs(x - f) < 1e-12 for f in p.free) for x, p in zip(line, problems, strict=True))
-            if fits and line not in found and any(x != 1 for x in line):
-                found.append(line)
-    return found
+def _scales(state: _State) -> Iterator[list[float]]:
+    """Yield the loss's factors under which some mistake reproduces most of the claims."""
+    counts: dict[str, tuple[int, Hypothesis]] = {}
+    problem = state.problems[0]
+    for hypothesis in _hypotheses(problem):
+        if state.late:
+            break
+        edit = hypothesis.edit(problem)
+        made = problem.predicted(edit) if edit is not None else {}
+        found = [_free_factor(problem, c, made[c.path]) for c in problem.wrong] if made else []
+        for factor in {f for f in found if f}:
+            key = f"{factor:.9g}"
+            if found.count(factor) > counts.get(key, (0, hypothesis))[0]:
+                counts[key] = (found.count(factor), hypothesis)
+    for count, hypothesis in sorted(counts.values(), key=lambda c: -c[0])[:3]:
+        factors = [_factor_in(p, hypothesis, count) for p in state.problems]
+        if all(factors):
+            yield [f or 1.0 for f in factors]
+
+
+def _free_factor(problem: Problem, claim: Claim, made: finding.Array) -> float | None:
+    """Return the factor of the loss under which a prediction is the claim, as one that it may have."""
+    c = ratio(claim.got, made) if claim.got.size > 1 else None
+    if c is None or abs(c - 1) < 1e-9:
+        return None
+    return next((f for f in problem.free if abs(c - f) < 1e-8 * f), None)
+
+
+def _factor_in(problem: Problem, hypothesis: Hypothesis, count: int) -> float | None:
+    edit = hypothesis.edit(problem)
+    if edit is None:
+        return None
+    made = problem.predicted(edit)
+    found = [f for c in problem.wrong if (f := _free_factor(problem, c, made[c.path]))]
+    return max(found, key=found.count, default=None)
 
 
 _PLAIN = 1.35
@@ -299,6 +322,40 @@ def _best_edit(state: _State) -> None:
     if best.clean:
         state.accepted.append(best.hypothesis)
         _explain_what_follows(state)
+
+
+def _best_link(
+    state: _State, problem: Problem, base: Edit, now: finding.Predictions
+) -> _Trial | None:
+    """Return a path whose term is a constant multiple of what it should be, the multiple fitted."""
+    best: _Trial | None = None
+    for link in paths.fitted_links(problem):
+        if state.late:
+            break
+        made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
+        wrong = [c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None]
+        if not wrong:
+            continue
+        times = [_times_in(state, link, wrong[0].path, p) for p in state.problems]
+        plain = [(p, t) for p, t in zip(state.problems, times, strict=True) if t is not None]
+        text = spelled([p for p, _ in plain], [t for _, t in plain]) if len(plain) >= min(3, len(times)) else None
+        if text is None or abs(plain[0][1] - 1) < 1e-6:
+            continue
+        hypothesis = paths.multiplied(problem, link, text, plain)
+        trial = _tried(state, hypothesis, problem, base, now, best)
+        if trial is not None and (best is None or trial.rank < best.rank):
+            best = trial
+    return best
+
+
+def _times_in(state: _State, link: paths.Link, path: Path, problem: Problem) -> float | None:
+    base = state.base(problem)
+    claim = problem.claims.get(path)
+    if claim is None:
+        return None
+    now = problem.predicted(base) if base else {path: claim.truth}
+    made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
+    return paths.times_of(claim.got, now[path], made[path])
 
 
 def _explain_what_follows(state: _State) -> None:
