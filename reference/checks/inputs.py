@@ -374,7 +374,7 @@ _SIZES = (
     (r"in_?channels?|^c_?in$|n_?c_?prev|channels_in|input_channels", "I"),
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
     (r"vocab|num_?emb|n_?words|dictionary", "V"),
-    (r"hid", "H"),
+    (r"hid|(^|_)h$|^h_?(dim|size)|^n_h|^n_a$", "H"),
     (r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
      r"^d$|dim$|num_features|^n_prev", "D"),
     (r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
@@ -461,8 +461,10 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
             continue
         for chain in chains(weights, request.text):
             outs = [out for _, out in chain.values()] or [mode.data.dims[-1] if mode.data.dims else ""]
-            choices = [_choices(n, mode, chain, outs, weights, biases, image, request)
-                       for n in open_names]  # fmt: skip
+            choices = [
+                _of_two_axes(n, request.text, _choices(n, mode, chain, outs, weights, biases, image, request))
+                for n in open_names
+            ]
             grouped = [i for i, n in enumerate(open_names) if n in weights or n in biases]
             most = 60
             if request.free:
@@ -473,6 +475,14 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
                     continue
                 seen.add(key)
                 yield mode, {**request.fixed, **dict(zip(open_names, picked, strict=True))}
+
+
+def _of_two_axes(name: str, text: str, found: list[Spec]) -> list[Spec]:
+    """Keep what has two axes, of an argument that is transposed or asked for its second axis."""
+    bare = re.escape(name.partition("[")[0].removeprefix("init."))
+    if not re.search(rf"\b{bare}\.(T\b|transpose|shape\[1\])", text):
+        return found
+    return [s for s in found if len(s.dims) > 1 or s.kind in ("list", "value", "made")] or found
 
 
 _ALL_SHAPES: tuple[Dims, ...] = (
@@ -560,7 +570,7 @@ def _choices(
     if request.shapes and bare in ("inputs", "x", "xs", "targets", "y", "input", "target"):
         return [Spec("label", ("T",), "C"), mode.data]
     if re.search(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare) and (
-        weights and bare != "a_prev"
+        (weights or any(n.startswith("init.") for n in request.names)) and bare != "a_prev"
     ):
         return _states(mode)
     if bare in ("k", "v", "key", "value", "keys", "values") and mode.samples == "rows":
