@@ -212,6 +212,9 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
                                _Keeper(Outcome({}), reading, False))  # fmt: skip
             call(reading.forward, _only(reading.forward, first), instance)
             fresh = instances.randomise(instance, module, rng, lazily=True)
+        if not fresh:
+            instance = unit.owner() if maker is None else unit.owner(
+                **{k: v for k, v in made.items() if k in maker.arguments})  # fmt: skip
     given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
     instances.set_parameters(instance, module, given)
     return instance

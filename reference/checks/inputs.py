@@ -239,6 +239,10 @@ def _bare(name: str) -> str:
 def _is_weight(name: str) -> bool:
     bare = _bare(name)
     short = bare.rstrip("0123456789") or bare
+    if bare.lower() in ("words", "word", "width", "window", "width_in") or (
+        name.startswith("init.") and bare in _POOLS
+    ):
+        return False
     return bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short)) and not _is_bias(name) and not words.is_gradient_name(bare)
 
 

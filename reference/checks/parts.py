@@ -45,14 +45,14 @@ def check_unit(
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
 
 
-def _nearly(tally: _Tally) -> bool:
+def _nearly(tally: "_Tally") -> bool:
     """Whether what is wrong is off by less than 1e-4 of its tensor: an ε that one side forgets."""
     return all(_distance(r) < 1e-4 for rows in tally.tensors.values() for r in rows if not r.right)
 
 
 def _without_tiny_constants(
     subject: ReadingSubject, unit: Unit, target: Target, request: Request
-) -> _Tally | None:
+) -> "_Tally | None":
     """Judge again with every constant below 1e-4 taken for 0: log(p + 1e-7) for log p."""
     again = _Tally(subject, unit)
     with constants.tiny_ones_dropped(target) as dropped:
