@@ -16,8 +16,9 @@ from reference.campaign import Plan, Tally
 from reference.drawing.regimes import REGIMES
 from reference.oracles.environment import difference
 from reference.problems import DTYPES
-from reference.running.isolation import Setting, ctrl_c_later, ctrl_c_waits
+from reference.running.interrupts import ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
+from reference.running.tasks import EnvironmentReport
 from reference.running.workers import LocalPool, finish
 from reports.folder import claim_folder, remove_unfinished, write_report
 from reports.records import OracleStatus, Record, ReportError, Run
@@ -64,7 +65,7 @@ def report(
         raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
     claim_folder(out)
     store = Store(out)
-    setting: Setting | None = None
+    environment_report: EnvironmentReport | None = None
     tally, begun = Tally(), resume
     try:
         known = store.plan()
@@ -85,8 +86,8 @@ def report(
         remove_unfinished(out)  # what a kill in the middle of the pages left
         assert plan is not None
         with _pool(workers, scheduler) as pool:
-            setting = pool.setting(plan.oracles)
-            plan = _begin(store, plan, setting, known if resume else None)
+            environment_report = pool.environment(plan.oracles)
+            plan = _begin(store, plan, environment_report, known if resume else None)
             begun = True
             # Kept from here on, so that the page of Ctrl-C need not read the blocks again.
             blocks = set(plan.blocks())
@@ -106,7 +107,9 @@ def report(
                 finished += result.stop - result.start
                 progress(finished, plan.problems)
             made = [record for future in extra for record in future.result()]
-        records = chain(records_of(plan, tally, setting), made)  # one after another, not a list
+        records = chain(
+            records_of(plan, tally, environment_report), made
+        )  # one after another, not a list
         summary = _written(out, records, {"seconds": time.monotonic() - began})
         with ctrl_c_waits():
             store.remove()
@@ -118,9 +121,9 @@ def report(
             words = [*shlex.split(command_of(plan)), *["--fresh"] * fresh]
         words += ["--scheduler", scheduler] if scheduler else []
         partial = None
-        if plan is not None and setting is not None and tally.problems:
+        if plan is not None and environment_report is not None and tally.problems:
             with ctrl_c_waits():
-                partial = _written(out, records_of(plan, tally, setting))
+                partial = _written(out, records_of(plan, tally, environment_report))
         raise Interrupted(partial, shlex.join([*words, "--out", str(out)])) from None
     finally:
         store.close()
@@ -144,9 +147,9 @@ def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
     return DaskPool(scheduler)
 
 
-def records_of(plan: Plan, tally: Tally, setting: Setting) -> Iterator[Record]:
+def records_of(plan: Plan, tally: Tally, environment_report: EnvironmentReport) -> Iterator[Record]:
     """Yield the records of everything finished so far."""
-    environment, oracles = setting
+    environment, oracles = environment_report
     yield Run(
         command=command_of(plan),
         seed=plan.seed,
@@ -191,10 +194,13 @@ def command_of(plan: Plan) -> str:
 
 
 def _begin(
-    store: Store, plan: Plan, setting: Setting, known: tuple[Plan, dict[str, str]] | None
+    store: Store,
+    plan: Plan,
+    environment_report: EnvironmentReport,
+    known: tuple[Plan, dict[str, str]] | None,
 ) -> Plan:
     """Begin anew, or go on with the stored plan if it was begun with the same versions."""
-    environment = setting[0]
+    environment = environment_report[0]
     if known is None:
         store.begin(plan, environment)
         return plan
