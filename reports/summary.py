@@ -330,8 +330,8 @@ def error_text(scaled: float) -> str:
     return "0" if scaled == 0 else f"{scaled:.1e}"
 
 
-def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
-    """Return summary.json: the figures for programs, and the times, which records.jsonl omits."""
+def summary_json(summary: Summary) -> str:
+    """Return summary.json: the figures for programs."""
     run = summary.run
     document: dict[str, object] = {
         "schema": run.schema,
@@ -354,7 +354,6 @@ def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) ->
             "planted": summary.trial_total("mutants", "planted"),
             "killed": summary.trial_total("mutants", "killed"),
         },
-        "timing": dict(timing or {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

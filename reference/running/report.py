@@ -2,9 +2,10 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -64,7 +65,7 @@ def report(
     if resume and not (out / NAME).is_file():
         raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
     claim_folder(out)
-    store = Store(out)
+    store = Store(out, fresh)
     environment_report: EnvironmentReport | None = None
     tally, begun = Tally(), resume
     try:
@@ -130,7 +131,7 @@ def report(
 
 
 def _written(
-    out: Path, records: Iterable[Record], timing: dict[str, float] | None = None
+    out: Path, records: Iterable[Record], timing: Mapping[str, float] = MappingProxyType({})
 ) -> Summary:
     """Write the report of finished blocks, which are kept if it cannot be written."""
     try:

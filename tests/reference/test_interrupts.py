@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "reference", "report"]
 PROBLEMS = 8192  # some seconds of work: what happens to it has to happen in time
-PAGES = ("records.jsonl", "index.html", "summary.md", "badge.svg")
+PAGES = ("records.jsonl", "summary.json", "index.html", "summary.md", "badge.svg")
 ONE_BLOCK = 20_000
 """Bytes that the store has when a block is in it; without one it has 12 KiB."""
 
