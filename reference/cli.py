@@ -389,6 +389,8 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
     except UsageError as error:

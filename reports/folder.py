@@ -51,6 +51,14 @@ def claim_folder(folder: str | Path) -> Path:
     return path
 
 
+def unclaim_folder(folder: str | Path) -> None:
+    """Remove a folder again that was made by `claim_folder` and holds nothing else."""
+    path = _path(folder)
+    with suppress(OSError):
+        (path / MARKER).unlink()
+        path.rmdir()
+
+
 def write_report(
     folder: str | Path,
     records: Iterable[Record],

@@ -21,7 +21,7 @@ from reference.running.interrupts import ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
 from reference.running.tasks import EnvironmentReport
 from reference.running.workers import LocalPool, finish
-from reports.folder import claim_folder, remove_unfinished, write_report
+from reports.folder import claim_folder, remove_unfinished, unclaim_folder, write_report
 from reports.records import OracleStatus, Record, ReportError, Run
 from reports.summary import Summary
 
@@ -64,6 +64,7 @@ def report(
         raise InvalidInput("plan=None: expected a plan, or resume=True to go on with one")
     if resume and not (out / NAME).is_file():
         raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
+    is_new = not out.exists()
     claim_folder(out)
     store = Store(out, fresh)
     environment_report: EnvironmentReport | None = None
@@ -115,6 +116,11 @@ def report(
         with ctrl_c_waits():
             store.remove()
         return summary
+    except (InvalidInput, ReportError):
+        if not begun and is_new:
+            store.remove()
+            unclaim_folder(out)
+        raise
     except KeyboardInterrupt:
         if begun or plan is None:
             words = ["manual-backprop", "report", "--resume"]
