@@ -160,8 +160,10 @@ def articles(
 
     from manual_backprop.articles import ARTICLES
     from reference.articles.audited import audit, audit_text
+    from reference.running.progress import progress_lines
 
-    found = audit(target or ARTICLES)
+    with progress_lines("articles"):
+        found = audit(target or ARTICLES)
     if report is not None:
         from reports.folder import update_report
 
@@ -286,8 +288,10 @@ def conventions(
     import msgspec
 
     from reference.conventions import ledger
+    from reference.running.progress import progress_lines
 
-    rows = ledger.discover()
+    with progress_lines("conventions"):
+        rows = ledger.discover()
     if write:
         ledger.write(rows, ledger.path())
     if as_json:
@@ -312,9 +316,11 @@ def accuracy(
     """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
     import msgspec
 
+    from reference.running.progress import progress_lines
     from reference.trials.accuracy import behind, lines, measure
 
-    rows = measure(points=points)
+    with progress_lines("accuracy"):
+        rows = measure(points=points)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
     else:
@@ -340,13 +346,15 @@ def trial(
     import msgspec
 
     from reference.running import sections
+    from reference.running.progress import progress_lines
     from reference.trials import trial as trials
     from reports.folder import read_report, update_report
 
     if into is not None:
         read_report(into)  # a folder that is no report is said before the long work
 
-    records = trials.trial(problems, seed)
+    with progress_lines("trial") as progress:
+        records = trials.trial(problems, seed, progress)
     if keep:
         sections.keep("trial", records)
     if into is not None:
