@@ -102,11 +102,12 @@ def _end_tree(worker: int) -> None:
         for pid in found:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
+        try:  # one that ends may be a zombie while its threads are still ending
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not found:
-            return
+        except ChildProcessError:
+            if not found:
+                return
         time.sleep(0.002)
 
 
