@@ -68,6 +68,7 @@ def report(
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit 1 also when an oracle crashed.")] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a proven gradient; write the report."""
     from reference.campaign import Plan
@@ -106,7 +107,7 @@ def report(
         return 130
     typer.echo(render_text(summary))
     typer.echo(f"\nThe page: {out / 'index.html'}")
-    return summary.exit_code
+    return summary.strict_exit_code if strict else summary.exit_code
 
 
 @app.command()
@@ -366,7 +367,7 @@ def trial(
     return int(not trials.passed(records))
 
 
-_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh")
+_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
 
 
 def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
