@@ -11,6 +11,7 @@ from pathlib import Path
 import hostile_oracles
 import msgspec
 import pytest
+from patience import PATIENCE, wait_until
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
@@ -114,9 +115,6 @@ def test_an_oracle_that_cannot_tell_whether_it_can_answer_is_skipped() -> None:
 def test_an_oracle_that_hangs_before_it_is_asked_is_named(
     impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        timeouts, "MIN_FIRST", 3.0
-    )  # what comes before takes a while when all is busy
     process = CampaignWorker()
     try:
         with pytest.raises(InvalidInput, match=r"loading oracle='hostile_oracles:HangsWhenAsked'"):
@@ -221,7 +219,7 @@ def test_a_process_ends_when_its_parent_is_gone() -> None:
     tree = process.worker._process
     assert tree is not None
     tree._sent.put(None)  # closes the pipe, as the system does with what a killed process held
-    assert tree._popen.wait(60) == 0
+    assert tree._popen.wait(PATIENCE) == 0
     process.close()
 
 
@@ -252,10 +250,7 @@ def test_a_worker_that_holds_python_ends_with_its_parent() -> None:
         pid = int(parent.stdout.readline())
         time.sleep(1.0)  # it is in C by now
         parent.kill()
-    until = time.monotonic() + 10
-    while running(pid) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not running(pid)
+    assert wait_until(lambda: not running(pid))
 
 
 def running(pid: int) -> bool:
@@ -271,5 +266,5 @@ def test_a_pool_that_closes_begins_no_worker() -> None:
     assert pool.ahead >= 6
     pool._pool._close()
     with pytest.raises(Stopped):
-        pool.submit(PLAN, Work(0, 4)).result(10)
+        pool.submit(PLAN, Work(0, 4)).result(PATIENCE)
     assert LocalPool(40).ahead >= 80

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import hostile_oracles
 import pytest
+from patience import PATIENCE, wait_until
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan
@@ -49,12 +49,13 @@ class Cluster:
         self.processes.append(process)
 
     def _address(self) -> str:
-        for _ in range(300):
-            text = Path(self.log.name).read_text(encoding="utf-8")
-            if found := re.search(r"tcp://127\.0\.0\.1:\d+", text):
-                return found[0]
-            time.sleep(0.1)
-        raise AssertionError(f"no scheduler: {text}")
+        def found() -> "re.Match[str] | None":
+            return re.search(r"tcp://127\.0\.0\.1:\d+", Path(self.log.name).read_text("utf-8"))
+
+        assert wait_until(found), "no scheduler"
+        address = found()
+        assert address is not None
+        return address[0]
 
     def kill_a_worker(self) -> None:
         """Kill -9 the last worker."""
@@ -109,7 +110,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_local_results(cluster: Cluster)
             distributed.append(result)
             if len(distributed) == 4:
                 threading.Thread(target=cluster.kill_a_worker).start()
-    assert cluster.processes[-1].wait(10) == -signal.SIGKILL
+    assert cluster.processes[-1].wait(PATIENCE) == -signal.SIGKILL
     with LocalPool(1) as pool_here:
         local = list(finish(PLAN, BLOCKS, pool_here.submit))
     assert in_order(distributed) == in_order(local)

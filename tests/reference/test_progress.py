@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+from patience import wait_until
 
 from reference.running import progress
 from reference.running.progress import progress_bar, progress_lines
@@ -17,11 +18,14 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for(text: str, capsys: pytest.CaptureFixture[str]) -> str:
-    said, until = "", time.monotonic() + 60
-    while text not in said and time.monotonic() < until:
-        time.sleep(0.05)
-        said += capsys.readouterr().err
-    return said
+    said: list[str] = []
+
+    def heard() -> bool:
+        said.append(capsys.readouterr().err)
+        return text in "".join(said)
+
+    assert wait_until(heard)
+    return "".join(said)
 
 
 def test_a_pipe_gets_lines(often: None, capsys: pytest.CaptureFixture[str]) -> None:

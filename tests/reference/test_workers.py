@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE, wait_until
 from workertasks import Said, Task
 
 import reference
@@ -20,8 +21,6 @@ from reference.workers.messages import End
 
 TESTS = Path(__file__).parents[1]
 ROOT = Path(reference.__file__).parents[1]
-SECONDS = 120.0
-"""What a busy machine may take to do what takes a moment."""
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +106,7 @@ def test_memory_is_limited() -> None:
 
 def test_what_emits_faster_than_it_is_read_waits(worker: Worker) -> None:
     numbers = []
-    for event in worker.run(Task("flood"), Said, cpu_seconds=SECONDS):
+    for event in worker.run(Task("flood"), Said, cpu_seconds=PATIENCE):
         if isinstance(event, Said):
             numbers.append(event.number)
             if event.number == 1000:
@@ -146,7 +145,7 @@ def test_limits_may_follow_the_events(worker: Worker) -> None:
 
     def limits(last: Said | None) -> Limits:
         seen.append(last)
-        return Limits(None, SECONDS if last is None else 1.0)
+        return Limits(None, PATIENCE if last is None else 1.0)
 
     *_, end = worker.run(Task("sleep"), Said, limits=limits)
     assert isinstance(end, Hung)
@@ -291,20 +290,14 @@ def marked(mark: str) -> list[int]:
 
 
 def none_left(mark: str) -> bool:
-    until = time.monotonic() + SECONDS
-    while marked(mark) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not marked(mark)
+    return wait_until(lambda: not marked(mark))
 
 
 def gone(pid: int) -> bool:
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    def ended() -> bool:
         try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
         except OSError:
             return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
+
+    return wait_until(ended)
