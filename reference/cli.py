@@ -163,6 +163,10 @@ def articles(
     from reference.articles.audited import audit, audit_text
     from reference.running.progress import progress_lines
 
+    if report is not None:
+        from reports.folder import read_report
+
+        read_report(report)  # a folder that is no report is refused before the long work
     with progress_lines("articles"):
         found = audit(target or ARTICLES)
     if report is not None:
@@ -352,7 +356,7 @@ def trial(
     from reports.folder import read_report, update_report
 
     if into is not None:
-        read_report(into)  # a folder that is no report is said before the long work
+        read_report(into)  # a folder that is no report is refused before the long work
 
     with progress_lines("trial") as progress:
         records = trials.trial(problems, seed, progress)
@@ -382,6 +386,7 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
     What we write names us; so it is known again, and replaced.
     """
     from manual_backprop.spec import InvalidInput
+    from reports.reading import read_bytes
 
     if path is None:
         return
@@ -392,7 +397,7 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
         raise InvalidInput(f"{said} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
-    if path.is_file() and b"manual-backprop" not in path.read_bytes():
+    if path.exists() and b"manual-backprop" not in read_bytes(path):
         raise InvalidInput(f"{said} exists and was not written by manual-backprop")
 
 

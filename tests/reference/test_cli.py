@@ -85,6 +85,29 @@ def test_refused_input_leaves_no_folder_behind() -> None:
     assert sorted(FOLDER.iterdir()) == before
 
 
+def test_a_folder_that_is_no_report_is_refused_before_the_work(tmp_path: Path) -> None:
+    for command in ("articles", "trial"):
+        done = run(command, "--report", str(tmp_path))
+        assert done.returncode == 2 and "not a report" in done.stderr
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.html")
+    done = run("explain", "002", "--html", str(tmp_path / "a.html"))
+    assert done.returncode == 2 and "not a regular file" in done.stderr
+
+
+def test_the_working_folder_shadows_nothing_of_ours(tmp_path: Path) -> None:
+    for name in ("json.py", "reports.py", "numpy.py", "manual_backprop.py", "typer.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')")
+    done = subprocess.run(
+        [sys.executable, "-m", "reference", "ops", "--json"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
 def test_no_arguments_are_a_call_for_help() -> None:
     bare, asked = run(), run("--help")
     assert bare.returncode == asked.returncode == 0
