@@ -5,6 +5,7 @@ inputs (all named values), what the backward claims, and where each claim came f
 """
 
 import contextlib
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,24 @@ _TARGET_KINDS = ("onehot", "label", "binary", "mask")
 _FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
 
 
+_watch: Callable[[str], None] | None = None
+_seen = 0.0
+
+
+def watch(listener: Callable[[str], None] | None) -> None:
+    """Have a listener told which problem is tried, at most five times a second."""
+    global _watch
+    _watch = listener
+
+
+def _tell(seed: int, index: int) -> None:
+    global _seen
+    now = time.monotonic()
+    if _watch is not None and now - _seen > 0.2:
+        _seen = now
+        _watch(f"{seed}:{index}")
+
+
 def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
             override: Mapping[str, Any] | None = None, warm: bool = False) -> Outcome:  # fmt: skip
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
@@ -99,6 +118,7 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
+    _tell(seed, index)
     rng = np.random.default_rng([seed, index])
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
