@@ -29,7 +29,7 @@ from reference.checks.vocabulary import REGULARISATION
 MAX_LAYOUTS = 3_000  # of one request
 MAX_TRIES = 8_000  # runs of one forward and its backward; a count, so that a busy machine changes nothing
 _FITS = 0.9  # a score from which on every claim has the shape of what it is of
-_KEPT = 3  # readings of one request that are judged
+_KEPT = 5  # readings of one request that are judged
 _ALL_KEPT = 10
 
 
