@@ -66,7 +66,11 @@ class Claimed:
     claims: dict[Path, Array]
     cotangents: dict[str, Array]
     """By the part of the output: "" the whole of it, "1" its second, "loss" a variable."""
-    hung: bool = False
+    target: Array | None = None
+    """What the backward was told of, where the loss is not written."""
+    unwritten: dict[str, Array] = field(default_factory=dict)
+    """The outputs that such a loss may be of, by part."""
+    mutated: list[str] = field(default_factory=list)
 
 
 def draw(plan: Plan, frame: Frame, seed: int, index: int) -> Problem:
@@ -238,20 +242,30 @@ def claimed(plan: Plan, frame: Frame, problem: Problem) -> Claimed:
         trace = call(plan.first, _only(plan.first, given), instance)
         back = plan.unit.backward
         found = Claimed({}, {})
+        before = (
+            {k: (t, frame.plain(t)) for k, t in held(instance, frame).items()} if instance else {}
+        )
         if plan.forward is None:
-            found.cotangents = {_loss_of(trace, back, frame): np.ones(())}
+            before = {p[1:]: (None, a) for p, a in problem.leaves.items() if p[0] == "self"}
+            _own_loss(found, plan, problem, trace, frame)
             value: Any = trace.value
         else:
-            before = {k: id(v) for k, v in held(instance, frame).items()} if instance else {}
-            bound = {name: _source(source, plan, given, trace, found, frame, rng)
+            bound = {name: _source(source, name, given, trace, found, frame, rng)
                      for name, source in plan.binding.items()}  # fmt: skip
             _hang(plan, frame, trace, bound, found, rng)
-            _without_cotangent(found, trace, frame)
+            if not found.cotangents:
+                _without_cotangent(found, plan, problem, trace, frame)
+            kept = {p[-1]: (t, frame.plain(t)) for p, t in tensors.items() if p[0] != "self"}
             value = call(back, bound, instance).value
-            found.claims |= _kept(instance, frame, before)
+            found.mutated = [n for n, (t, was) in kept.items() if not _same(frame.plain(t), was)]
+        found.claims |= _kept(instance, frame, before)
         found.claims |= leaves_of(plain(value, frame), back.returned)
         found.claims |= _hanging(given, tensors, frame)
     return found
+
+
+def _same(now: Array, was: Array) -> bool:
+    return bool(np.array_equal(now, was, equal_nan=True))
 
 
 def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,27 +284,47 @@ def plain(value: Any, frame: Frame) -> Any:
     return value
 
 
-def _loss_of(trace: Trace, back: Routine, frame: Frame) -> str:
-    """Return which part of what a backward computes is its loss."""
-    value, names = trace.value, back.returned
+def _own_loss(found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame) -> None:
+    """Find the loss that a backward computes itself; else the outputs that one may be of."""
+    value = trace.value
     several = value if isinstance(value, tuple | list) else (value,)
     for i, one in enumerate(several):
         if frame.is_float(one) and np.size(frame.plain(one)) == 1:
-            return str(i) if isinstance(value, tuple | list) else ""
+            found.cotangents = {str(i) if isinstance(value, tuple | list) else "": np.ones(())}
+            return
     for name, one in trace.variables.items():
         if name.lower() in _LOSSES and frame.is_float(one) and np.size(frame.plain(one)) == 1:
-            return name
-    raise Unreadable(f"no loss was found ({names})")
+            found.cotangents = {name: np.ones(())}
+            return
+    found.target = _target(plan, problem)
+    if found.target is None:
+        raise Unreadable("it computes no loss")
+    found.unwritten = {n: frame.plain(t) for n, t in reversed(trace.variables.items())
+                       if frame.is_float(t) and n not in problem.drawn
+                       and not words.is_gradient_name(n)}  # fmt: skip
+
+
+def _target(plan: Plan, problem: Problem) -> Array | None:
+    """Return the target among what was drawn that the forward does not know."""
+    known = plan.forward.arguments if plan.forward is not None else ()
+    for name, value in problem.drawn.items():
+        if (
+            name.lower() in words.TARGET_NAMES
+            and name not in known
+            and isinstance(value, np.ndarray)
+        ):
+            return value
+    return None
 
 
 def _source(
-    source: str, plan: Plan, given: Mapping[str, Any], trace: Trace, found: Claimed, frame: Frame,
+    source: str, name: str, given: Mapping[str, Any], trace: Trace, found: Claimed, frame: Frame,
     rng: np.random.Generator,
 ) -> Any:  # fmt: skip
     kind, _, which = source.partition(":")
     match kind:
         case "input" | "extra":
-            return given[which] if which in given else given[next(iter(given))]
+            return given[which or name]
         case "variable" if which in trace.variables:
             return trace.variables[which]
         case "output":
@@ -309,14 +343,18 @@ def _source(
     raise Unreadable(f"nothing to give for {source}")
 
 
-def _without_cotangent(found: Claimed, trace: Trace, frame: Frame) -> None:
+def _without_cotangent(
+    found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame
+) -> None:
     """A backward that was told no cotangent is of a loss, or the slope of each entry."""
-    if found.cotangents:
-        return
     output = part_of(trace, "")
     if not frame.is_float(output):
         raise Unreadable("its output is no tensor")
-    found.cotangents[""] = np.ones(frame.plain(output).shape)
+    found.target = _target(plan, problem)
+    if found.target is not None:
+        found.unwritten = {"": frame.plain(output)}
+    else:
+        found.cotangents[""] = np.ones(frame.plain(output).shape)
 
 
 def _hang(
@@ -355,17 +393,21 @@ def _attribute(tensor: Any, name: str) -> Any:
         return None
 
 
-def _kept(instance: Any, frame: Frame, before: Mapping[Path, int]) -> dict[Path, Array]:
-    """Return what an object keeps after its backward that looks like a gradient."""
+def _kept(
+    instance: Any, frame: Frame, before: Mapping[Path, tuple[Any, Array]]
+) -> dict[Path, Array]:
+    """Return what an object keeps after its backward that looks like a gradient, or a step."""
     found: dict[Path, Array] = {}
-    if instance is None:
-        return found
-    for path, tensor in held(instance, frame).items():
-        changed = before.get(path) != id(tensor)
-        if changed and any(
-            words.gradient_of(p) or p in ("grads", "grad", "gradients") for p in path
-        ):
-            found[("self", *path)] = frame.plain(tensor)
+    for path, tensor in held(instance, frame).items() if instance is not None else ():
+        was, value = before.get(path, (None, None))
+        now = frame.plain(tensor)
+        changed = value is None or was is not tensor or not np.array_equal(now, value)
+        named = any(words.gradient_of(p) or p in ("grads", "grad", "gradients") for p in path)
+        if changed and named:
+            found[("self", *path)] = now
+        elif value is not None and _is_parameter(path) and value.shape == now.shape:
+            if not np.array_equal(now, value):
+                found[("step", "self", *path)] = value - now
         own = _attribute(tensor, "grad")
         if frame.is_tensor(own):
             found[("self", *path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
