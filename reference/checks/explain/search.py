@@ -20,7 +20,7 @@ from reference.checks.explain import finding, general, inner, locally, operands,
 from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit, read
-from reference.checks.explain.hypothesis import Hypothesis, Match
+from reference.checks.explain.hypothesis import Hypothesis, Match, listed
 from reference.checks.explain.problem import Claim, Problem, close, close_entries, problem_of, rescaled
 from reference.checks.objective import Objective, candidates
 from reference.checks.routine import Path
@@ -475,10 +475,35 @@ def _confirmed(
 
 
 def _explanation(state: _State) -> Explanation:
-    ordered = sorted(state.named, key=lambda n: -n[1])
+    ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
     described = [(c.text, locally.described(_cases(state, c.path))) for c in state.left]
     first = state.first or _first(state)
-    return Explanation(first, tuple(n for n, _ in ordered), tuple(d for d in described if d[1]))
+    return Explanation(first, tuple(ordered), tuple(d for d in described if d[1]))
+
+
+def _merged(found: list[tuple[Named, int]]) -> list[Named]:
+    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …"""
+    groups: dict[tuple[str, ...], list[Named]] = {}
+    for one, _ in found:
+        text = one.tensors[0] if len(one.tensors) == 1 else ""
+        same = one.sentence.startswith((f"{text} is ", f"{text} has ")) if text else False
+        rest = one.sentence[len(text) :].split(":")[0] if same else one.sentence
+        groups.setdefault((one.name, rest, "" if same else one.yours), []).append(one)
+    return [_together(group) for group in groups.values()]
+
+
+def _together(group: list[Named]) -> Named:
+    if len(group) == 1:
+        return group[0]
+    texts = [t for one in group for t in one.tensors]
+    first = group[0]
+    rest = first.sentence[len(texts[0]) :]
+    for single, plural in ((" is ", " are "), (" has ", " have ")):
+        if rest.startswith(single):
+            rest = plural + rest[len(single) :]
+    return replace(first, sentence=listed(texts) + rest, tensors=tuple(texts), yours=first.yours.replace(texts[0], listed(texts)),
+                   right=first.right.replace(texts[0], listed(texts)), matched=min(n.matched for n in group),
+                   of=max(n.of for n in group), distance=max(n.distance for n in group))  # fmt: skip
 
 
 def _first(state: _State) -> str:
