@@ -36,7 +36,7 @@ def check_unit(
     if isinstance(found, Failure):
         if not unit.expected or _is_not_written(found):
             return None
-        return _unchecked(unit, found, time.monotonic() - began)
+        return _unchecked(unit, found, request, time.monotonic() - began)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
@@ -327,8 +327,12 @@ def _worst(cases: list[Case], request: Request) -> Worst | None:
     return best[1] if best is not None else None
 
 
-def _unchecked(unit: Unit, failure: Failure, seconds: float) -> Part:
+def _unchecked(unit: Unit, failure: Failure, request: Request, seconds: float) -> Part:
     why = failure.reason
+    if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
+        fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
+        return Part(unit.name, "failed", f"the gradient of {unit.partners[0].name}", faults=(fault,),
+                    source=unit.backward.text(), seconds=seconds)  # fmt: skip
     if failure.raised is not None and failure.reading is not None:
         why = f"its backward raised {text.error_line(failure.raised)} under every reading that was tried"
     elif failure.errors:

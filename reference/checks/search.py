@@ -63,6 +63,8 @@ class Failure:
     """The likeliest one, where only the backward failed."""
     tried: int = 0
     errors: list[str] = field(default_factory=list)
+    raised_texts: set[str] = field(default_factory=set)
+    """What the backward raised, under all readings whose forward ran."""
 
 
 def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
@@ -277,6 +279,7 @@ def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | Forward
     except Unreadable:
         return None
     except Exception as error:
+        failure.raised_texts.add(f"{type(error).__name__}: {error}")
         if failure.raised is None or isinstance(failure.raised, TypeError):
             failure.raised, failure.reading = error, reading
             failure.reason = "its backward raised"
