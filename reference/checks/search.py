@@ -53,6 +53,11 @@ class Chosen:
     """Under a loss that is not written, where all is right, while its own loss has another gradient."""
 
 
+    why: str = ""
+    """Why the tape was left."""
+    differences: bool = False
+
+
 @dataclass
 class Failure:
     """Why no reading was found."""
@@ -166,12 +171,8 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
                 if best[1].all_right:
                     break
     except (LeftTheTape, TooManyNodes) as error:
-        if __import__("os").environ.get("DEBUGCHECK"):
-            __import__("traceback").print_exc()
         return _judged_by_differences(reading, seed, error)
     except Exception as error:
-        if __import__("os").environ.get("DEBUGCHECK"):
-            __import__("traceback").print_exc()
         return _judged_by_differences(reading, seed, error)
     if best is None:
         return None
@@ -198,7 +199,8 @@ def _outranks(one: Objective, other: Objective) -> bool:
 def _judged_by_differences(reading: Reading, seed: int, error: BaseException | None) -> Chosen | None:
     from reference.checks import differences
 
-    return differences.judged(reading, seed)
+    found = differences.judged(reading, seed)
+    return None if found is None else Chosen(reading, *found, why=str(error or ""), differences=True)
 
 
 # -- readings that run -------------------------------------------------------------------------
