@@ -104,7 +104,7 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
 
     find: gives the truth of tensors by path: the tape, or differences.
     """
-    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
     inner = {p: outcome.values[p] for _, p in middle if np.shape(outcome.values[p]) or True}
     inner = {p: v for p, v in inner.items() if _tracked(v)}
@@ -198,8 +198,9 @@ def _factor(got: Array, truth: Truth) -> float | None:
     if got.size < 2 and not np.shape(truth.value):
         value = float(truth.value)
         return float(got) / value if value and np.isfinite(float(got)) else None
-    norm = float(np.sum(truth.value * truth.value))
-    if not norm or not np.isfinite(got).all():
+    with np.errstate(over="ignore"):
+        norm = float(np.sum(truth.value * truth.value))
+    if not norm or not np.isfinite(norm) or not np.isfinite(got).all():
         return None
     c = float(np.sum(got * truth.value)) / norm
     return c if c and close(got, truth, c).all() else None

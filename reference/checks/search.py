@@ -131,7 +131,7 @@ def _with_samples(candidate: Candidate) -> int:
 def _not_summed(candidate: Candidate) -> bool:
     """Whether a layer's gradient came back with more axes than what it is of: a sum is missing."""
     outcome = candidate.outcome
-    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     return bool(outcome.cotangents) and any(
         np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p]) for c, p in pairs
     )
@@ -240,7 +240,7 @@ def _runnable(
 def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | None:
     """Draw an input in the shape that its gradient came back in: s of (D,), not of (N, D)."""
     outcome, reading = candidate.outcome, candidate.reading
-    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     letters = {n: k for k, n in reversed(outcome.sizes.items())}
     layout = dict(reading.layout)
     for claim, leaf in pairs:
@@ -297,7 +297,7 @@ def _note(failure: Failure, error: BaseException) -> None:
 
 def _fit(outcome: Outcome) -> float:
     """Return how well the claims fit: 1 or more where each has the shape of what it is of."""
-    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     if not pairs:
         return 0.2 if middle else -1.0
     score = 0.0
