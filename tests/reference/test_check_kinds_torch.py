@@ -297,6 +297,24 @@ def test_an_estimate_through_a_flat_forward_is_not_checked(tmp_path: Path) -> No
     assert "straight-through" in found.subject.reason
 
 
+def test_a_gradient_that_is_changed_on_purpose_is_not_checked(tmp_path: Path) -> None:
+    source = HEAD + (
+        "class Reverse(Function):\n    @staticmethod\n    def forward(ctx, x, alpha):\n"
+        "        ctx.alpha = alpha\n        return x.view_as(x)\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return -ctx.alpha * g, None\n"
+    )
+    (found,) = checked(tmp_path, source)
+    assert isinstance(found.subject, Failure)
+    assert "hands its input on as it is" in found.subject.reason
+    assert only(tmp_path, source.replace("-ctx.alpha * g", "g")).right
+
+
+def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "check" / "torch_function.py"
+    found = only(tmp_path, example.read_text(), problems=12)
+    assert found.said == "gate_second_term_left_out"
+
+
 def test_weights_are_not_square(tmp_path: Path) -> None:
     """A square weight hides a transpose: other layouts are tried first."""
     shape = only(tmp_path, BIAS_OR_NONE).subject.inputs(0, 0)["weight"].shape  # type: ignore[union-attr]
