@@ -65,7 +65,9 @@ def _sources(
     outputs = _output_names(forward.returned)
     only = len(backward.required) == 1 or len(backward.arguments) == 1
     if low in words.RATES or low in words.REGULARISATION:
-        return [f"input:{inputs[words.plain(name)]}"] if words.plain(name) in inputs else ["extra"]
+        if words.plain(name) in inputs:
+            return [f"input:{inputs[words.plain(name)]}"]
+        return ["extra", "cotangent:"] if position == 0 else ["extra"]
     if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
         return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):
@@ -77,7 +79,7 @@ def _sources(
             found += ["cotangent:each:-1", *(f"cotangent:each:{k}" for k in range(8))]
         if low.startswith(("grad_out", "output_grad", "grad")):
             found += ["cotangent:last:", "cotangent:last"]
-        if only:
+        if only and low in ("y", "z", "a", "s", "h", "top", "d"):
             found += ["input:" + (forward.arguments or [""])[0], "output:"]
         return found
     if words.plain(name) in inputs:

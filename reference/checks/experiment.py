@@ -5,6 +5,7 @@ inputs (all named values), what the backward claims, and where each claim came f
 """
 
 import contextlib
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,7 @@ class Outcome:
     """What one run made: inputs, named values, outputs, cotangents, claims."""
 
     sizes: dict[str, int]
+    far: bool = False
     inputs: dict[Path, Any] = field(default_factory=dict)
     """Every float array that went in, by path: arguments, and the object's parameters."""
     others: dict[Path, Any] = field(default_factory=dict)
@@ -75,6 +77,7 @@ class Outcome:
     kept: dict[Path, Any] = field(default_factory=dict)
     """What the object held after its backward."""
     mutated: list[str] = field(default_factory=list)
+    steps: dict[Path, Any] = field(default_factory=dict)
     stepped: set[Path] = field(default_factory=set)
     """What the backward moved on purpose: its claims are the steps."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -90,24 +93,49 @@ _TARGET_KINDS = ("onehot", "label", "binary", "mask")
 _FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
 
 
+_watch: Callable[[str], None] | None = None
+_seen = 0.0
+
+
+def watch(listener: Callable[[str], None] | None) -> None:
+    """Have a listener told which problem is tried, at most five times a second."""
+    global _watch
+    _watch = listener
+
+
+def _tell(seed: int, index: int) -> None:
+    global _seen
+    now = time.monotonic()
+    if _watch is not None and now - _seen > 0.2:
+        _seen = now
+        _watch(f"{seed}:{index}")
+
+
 def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
-            override: Mapping[str, Any] | None = None) -> Outcome:  # fmt: skip
+            override: Mapping[str, Any] | None = None, warm: bool = False,
+            moved: Mapping[Path, Any] | None = None, far: bool = False) -> Outcome:  # fmt: skip
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
+    moved: what is added to inputs, by path.
+    far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
+    warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
+    _tell(seed, index)
     rng = np.random.default_rng([seed, index])
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= override or {}
-    outcome = Outcome(sizes)
-    keep = _Keeper(outcome, reading, session is not None)
+    outcome = Outcome(sizes, far=far)
+    keep = _Keeper(outcome, reading, session is not None, moved or {})
     with _quiet(), _on_tape(reading, session, seed + index), _weights_of_the_module(reading, rng, keep):
         try:
             instance = _build(reading, drawn, rng, keep)
         except Exception as error:
             raise ForwardFailed(str(error)) from error
+        if warm and instance is not None:
+            _warm_up(reading, instance, seed, index, sizes)
         arguments = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")}, keep)
         if reading.forward is None:
             _run_alone(reading, arguments, instance, outcome, session)
@@ -116,11 +144,26 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     return outcome
 
 
+def _warm_up(
+    reading: Reading, instance: Any, seed: int, index: int, sizes: Mapping[str, int]
+) -> None:
+    """Run the forward of an object on other numbers, and forget what it gave."""
+    rng = np.random.default_rng([seed, index, 5])
+    layout = {k: s for k, s in reading.layout.items() if not k.startswith("init.")}
+    other = {k: s.draw(rng, sizes) for k, s in layout.items()}
+    given = _assembled(other, _Keeper(Outcome({}), reading, False))
+    if reading.forward is not None:
+        call(reading.forward, _only(reading.forward, given), instance)
+
+
 class _Keeper:
     """Registers what goes in; on the tape it is lifted first."""
 
-    def __init__(self, outcome: Outcome, reading: Reading, tape: bool) -> None:
+    def __init__(
+        self, outcome: Outcome, reading: Reading, tape: bool, moved: Mapping[Path, Any] | None = None
+    ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
+        self.moved = moved or {}
 
     def put(self, path: Path, value: Any, kind: str) -> Any:
         """Return a value as it is given to the target, registered under its path."""
@@ -132,6 +175,7 @@ class _Keeper:
             elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
+        value = value + self.moved[path] if path in self.moved else value
         given = lift(value) if self.tape else value
         self.outcome.inputs[path] = given
         return given
@@ -196,6 +240,9 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
                                _Keeper(Outcome({}), reading, False))  # fmt: skip
             call(reading.forward, _only(reading.forward, first), instance)
             fresh = instances.randomise(instance, module, rng, lazily=True)
+        if not fresh:
+            instance = unit.owner() if maker is None else unit.owner(
+                **{k: v for k, v in made.items() if k in maker.arguments})  # fmt: skip
     given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
     instances.set_parameters(instance, module, given)
     return instance
@@ -252,6 +299,7 @@ def _run_alone(
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
     outcome.rate = _rate(reading, arguments, instance)
     _add_losses(reading, arguments, instance, trace, outcome)
+    _steps_of_the_module(reading, before, outcome)
     _collect(reading, trace, instance, at_start, outcome)
     _note_mutation(outcome, before)
 
@@ -269,7 +317,7 @@ def _run_pair(
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
         raise ForwardFailed("its output is empty")
-    if session is None and not _finite(first):
+    if session is None and not outcome.far and not _finite(first):
         raise ForwardFailed("its output is not finite for these inputs")
     outcome.values = _named(trace, forward)
     outcome.outputs = leaves_of(trace.value, forward.returned)
@@ -491,7 +539,7 @@ def _collect(
     reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
 ) -> None:
     back = reading.unit.backward
-    claims = leaves_of(trace.value, back.returned)
+    claims = {**leaves_of(trace.value, back.returned), **outcome.steps}
     if instance is not None and trace.value is not instance:
         after = _kept(reading, instance)
         outcome.kept = after
@@ -503,6 +551,19 @@ def _collect(
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:
+    """The module's own weights, where the function moves them: W = W - rate * dW."""
+    space = getattr(reading.first.function, "__globals__", {})
+    for path in list(outcome.inputs):
+        if path[0] != "global":
+            continue
+        now, then = space[path[1]], _view_like(outcome.inputs[path], before[path])
+        if np.shape(now) == np.shape(then) and not _same(now, then):
+            outcome.steps[("step", *path)] = (then - now) * (1 / (outcome.rate or 1.0))
+            outcome.inputs[path] = then
+            outcome.stepped.add(path)
 
 
 def _steps_in_arguments(

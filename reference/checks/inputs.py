@@ -239,6 +239,10 @@ def _bare(name: str) -> str:
 def _is_weight(name: str) -> bool:
     bare = _bare(name)
     short = bare.rstrip("0123456789") or bare
+    if bare.lower() in ("words", "word", "width", "window", "width_in") or (
+        name.startswith("init.") and bare in _POOLS
+    ):
+        return False
     return bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short)) and not _is_bias(name) and not words.is_gradient_name(bare)
 
 
@@ -512,6 +516,7 @@ def _choices(
     image: bool, request: Request,
 ) -> list[Spec]:  # fmt: skip
     bare = _bare(name).lower()
+    is_target = _bare(name) in words.targets_among(_bare(n) for n in request.names)
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
     if name in chain:
@@ -547,15 +552,21 @@ def _choices(
     if words.plain(_bare(name)) in request.claimed and numbers:
         return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
                 Spec("positive", ())]  # fmt: skip
-    data_like = bare in words.DATA_NAMES or words.is_target(bare)
+    data_like = bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
     if name.startswith("init.") and name not in request.arrays and not data_like:
-        sizes = size_specs(name)
+        letter = _bare(name)
+        sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if words.is_target(bare):
+    if is_target and request.shapes:
+        columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
+        return [*_targets(mode, "C"), *columns]
+    if is_target:
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
         made = any(n.startswith("init.") for n in request.names)
+        if made and mode.data.dims == ("T", "D"):
+            return [Spec("label", ("T",), "V"), *_targets(mode, "C")]
         widths = ["C", feature] if made else [feature]
         return [t for w in widths for t in _targets(mode, w)]
     if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
@@ -585,6 +596,8 @@ def _choices(
             sure = re.search(r"clip\(|entropy|1e-\d|log\(", request.text) and not re.search(
                 r"exp\(|sigmoid\(|softmax\(", request.text)
             found = [inside, mode.data] if sure else [mode.data, inside]
+        if mode.data.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
+            found.append(Spec("label", ("T",), "V"))
         if bare.startswith("x") and re.search(r"lstm|rnn|gru", request.text, re.I):
             found.append(Spec("list", parts=(Spec("normal", ("D",)),) * 3))
             found.append(Spec("list", parts=(Spec("normal", ("D", "1")),) * 3))
@@ -597,11 +610,16 @@ def _choices(
         return [Spec("normal", ("D",)), mode.data]
     if re.search(r"nn_params|unrolled|flat|^params$|initial_nn", bare):
         return [Spec("normal", ("H*D+H+C*H+C",)), Spec("normal", ("H*D+C*H",))]
-    if re.search(r"_size$|^num_|^n_(in|out|hidden)", bare) and size_specs(name):
+    if re.search(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", bare) and size_specs(name):
         return size_specs(name)
+    if request.shapes and "[" not in name:
+        columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
+        return [mode.data, *columns]
     if "[" in name:
         sizes = size_specs(name) if re.search(_SIZES[0][0], bare) else []
         return [*(sizes or numbers[:1]), mode.data]
+    if "T" in mode.data.dims and len(mode.data.dims) == 3:
+        return [mode.data, Spec("label", mode.data.dims[:-1], mode.data.dims[-1])]
     return [*numbers[:1], mode.data] if numbers else [mode.data, Spec("value", value=0.3)]
 
 

@@ -132,10 +132,11 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
             losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
             found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected, losses))
     for routine in forwards:
-        if _is_optimiser(routine) or routine.short.startswith("__"):
+        if _is_optimiser(routine) or routine.short.startswith("__") or _is_no_backward(routine):
             continue
         # unbroadcast(grad, shape), clip(grads): what it was given first is none of its own.
-        named = [n for n in _gradient_names(routine.returned) if n not in routine.arguments[:1]]
+        returned = _gradient_names(routine.returned) or _gradient_variables(routine)
+        named = [n for n in returned if n not in routine.arguments[:1]]
         by_branch = next((p for p in routine.arguments[1:] if is_switch(p)), None)
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
@@ -263,6 +264,22 @@ def _gradient_names(tree: NameTree) -> list[str]:
         inner = [n for t in tree.values() for n in _gradient_names(t)]
         return inner + [str(k) for k in tree if words.is_gradient_name(str(k)) and not inner]
     return []
+
+
+def _gradient_variables(routine: Routine) -> list[str]:
+    """Return a function's variables that are gradients of other variables of it: dW beside W."""
+    code = getattr(routine.function, "__code__", None)
+    if code is None:
+        return []
+    known = {words.plain(n) for n in (*code.co_varnames, *code.co_names)}
+    found = [
+        n for n in code.co_varnames[code.co_argcount :]
+        if n not in ("dt", "ds", "di") and any(words.plain(b) in known for b in words.gradient_of(n))
+    ]  # fmt: skip
+    a_loss = isinstance(routine.returned, tuple) and any(
+        isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll") for t in routine.returned
+    )
+    return found or (["loss"] if a_loss else [])
 
 
 def _returned_gradient(name: str) -> bool:

@@ -160,7 +160,13 @@ class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
     text: str
 
 
-Event = Started | Loaded | Finished | Refused | OurFault
+class Tried(msgspec.Struct, frozen=True, tag="tried"):
+    """A problem is about to be tried: whoever watches knows that it goes on, and where."""
+
+    problem: str
+
+
+Event = Tried | Started | Loaded | Finished | Refused | OurFault
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ Names only propose a reading; whether it is one is found by trying it (`search.p
 """
 
 import re
+from collections.abc import Iterable
 
 FORWARD = frozenset(
     "forward fwd fprop feedforward feed call compute calculate function func fn f value loss cost "
@@ -66,7 +67,7 @@ RATES = frozenset(
 """What a step is multiplied with, where a backward updates the weights."""
 
 REGULARISATION = frozenset(
-    "reg lam lambd lambda_ lmbda lamda l2 l2_reg reg_strength weight_decay regularization "
+    "reg lam lambd lambda lambda_ lmbda lamda l2 l2_reg reg_strength weight_decay regularization "
     "regularisation lambda_reg reg_lambda decay wd".split()
 )
 
@@ -175,11 +176,21 @@ def is_target(name: str) -> bool:
     if low in TARGET_NAMES:
         return True
     found = words(name)
+    if {"num", "n", "size", "count", "names"} & set(found):
+        return False
     if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
         return False
     return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (
         {"one", "hot"} <= set(found)
     )
+
+
+def targets_among(names: Iterable[str]) -> frozenset[str]:
+    """Return which of some arguments are targets: of (y, t) it is t, of (x, y) it is y."""
+    found = [n for n in names if is_target(n)]
+    if len(found) > 1:
+        found = [n for n in found if n.lower() != "y"] or found[1:]
+    return frozenset(found)
 
 
 def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:

@@ -157,7 +157,33 @@ class Tensor:
 
 SEED_OUTSIDE = SCALAR.replace("        self.grad = 1.0\n", "")
 
+WITH_FUNCTIONS = (
+    TENSOR
+    + """
+def softmax(x):
+    e = np.exp(x.data - x.data.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    return Tensor(p, True, ((x, lambda g: p * (g - (g * p).sum(axis=1, keepdims=True))),))
+
+def square_error(x, y):
+    d = x.data - y.data
+    return Tensor((d * d).sum(), True, ((x, lambda g: 2 * g * d), (y, lambda g: -2 * g * d)))
+"""
+)
+
 FORMS = {
+    "a function beside": (
+        WITH_FUNCTIONS,
+        "p * (g - (g * p).sum(axis=1, keepdims=True))",
+        "p * (1 - p) * g",
+        "softmax: the gradient of a in softmax(a)",
+    ),
+    "a loss beside": (
+        WITH_FUNCTIONS,
+        "-2 * g * d",
+        "2 * g * d",
+        "square_error: the gradient of b in square_error(a, b) is wrong: it is -1 times",
+    ),
     "add overwrites": (
         SCALAR,
         "self.grad += out.grad\n            other.grad += out.grad",
@@ -234,7 +260,11 @@ def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
 
 def test_the_proof_is_told_from_differences(tmp_path: Path) -> None:
     assert only(tmp_path, SCALAR).subject.judged_by() == "its own forward, certified"  # type: ignore[union-attr]
-    found = only(tmp_path, OTHER_NAMES)  # float(value): no proven number gets through
+    source = OTHER_NAMES.replace(
+        "float(value)", "array('d', [value])[0]"
+    )  # floats alone get through
+    found = only(tmp_path, "from array import array\n" + source)
+    assert found.right
     assert found.subject.judged_by() == "its own forward, by differences, float64"  # type: ignore[union-attr]
 
 

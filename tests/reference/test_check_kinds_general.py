@@ -10,6 +10,7 @@ from targetsources import GENERAL, INPUTS
 
 from manual_backprop.spec import InvalidInput
 from reference.checks.kinds.counterparts import compare
+from reference.checks.search import Failure
 
 SHORT = (
     "import numpy as np\nshapes = {'x': 'N D'}\n"
@@ -105,13 +106,21 @@ def test_digits_that_cancel_are_no_wrong_formula(tmp_path: Path) -> None:
 
 
 def test_what_did_not_come_back_is_missing_and_no_names_are_made_up(tmp_path: Path) -> None:
-    found = only(tmp_path, short("xp.sum(x * x)", "{}"))
-    assert not found.right
-    assert found.cases[0].assessment.missing == [("x",)]
+    (found,) = checked(tmp_path, short("xp.sum(x * x)", "{}"))
+    assert isinstance(found.subject, Failure)
+    assert found.subject.reason == "no gradient came back"
+    found = only(tmp_path, GENERAL.replace(', "v": dv}', "}"))
+    assert found.right
+    assert found.cases[0].assessment.missing == [("x",), ("v",)]
     with pytest.raises(InvalidInput, match="backward returned 'z'; named are: x"):
         only(tmp_path, short("xp.sum(x * x)", "{'z': x}"))
     with pytest.raises(InvalidInput, match="expected a dict from names to gradients"):
         only(tmp_path, short("xp.sum(x * x)", "x"))
+
+
+def test_nothing_is_right_where_the_forward_has_no_value(tmp_path: Path) -> None:
+    with pytest.raises(ArithmeticError, match="has no value here"):
+        only(tmp_path, short("xp.sum(xp.sqrt(x * x - 100))", "{'x': 7 * x}"))
 
 
 def test_it_is_judged_by_the_inputs_it_was_given(tmp_path: Path) -> None:
@@ -133,6 +142,13 @@ def test_a_shape_without_numbers_is_refused(tmp_path: Path, shape: str) -> None:
 def test_other_gradients_in_the_file_are_checked_too(tmp_path: Path) -> None:
     source = GENERAL + "\ndef sigmoid(x):\n    return 1\ndef sigmoid_prime(x):\n    return 0\n"
     assert {f.kind for f in checked(tmp_path, source)} == {"general", "pair"}
+
+
+def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "check" / "batchnorm_exercise.py"
+    found = only(tmp_path, example.read_text(), problems=12)
+    assert found.wrong_leaves == {"centred"}
+    assert found.said == "centred: the term through var is missing from the sum"
 
 
 def doubled(x: Any) -> Any:

@@ -46,7 +46,9 @@ HALF = NETWORK.replace("loss = ((a - y) ** 2).mean()", "loss = ((a - y) ** 2).me
     "d = 2 * (a - y)", "d = (a - y)"
 )
 
-ON_FLOATS = NETWORK.replace("loss = ((a - y) ** 2).mean()", "loss = float(((a - y) ** 2).mean())")
+ON_FLOATS = "from array import array\n" + NETWORK.replace(
+    "loss = ((a - y) ** 2).mean()", "loss = array('d', [((a - y) ** 2).mean()])[0]"
+)
 
 WEIGHT = 'grads[f"layers.{i}.weight"]'
 STEPS = NETWORK.replace(WEIGHT, 'grads[f"layers.{i}.z"] = dz\n        ' + WEIGHT)

@@ -6,7 +6,10 @@ import pytest
 from kindtools import checked, only
 from targetsources import TORCH, TORCH_LINEAR
 
+from reference.checks.inventory import units_of
+from reference.checks.kinds import wants_tensors
 from reference.checks.search import Failure
+from reference.checks.source import load
 
 HEAD = "import torch\nfrom torch import nn\nfrom torch.autograd import Function\n"
 
@@ -294,6 +297,24 @@ def test_an_estimate_through_a_flat_forward_is_not_checked(tmp_path: Path) -> No
     assert "straight-through" in found.subject.reason
 
 
+def test_a_gradient_that_is_changed_on_purpose_is_not_checked(tmp_path: Path) -> None:
+    source = HEAD + (
+        "class Reverse(Function):\n    @staticmethod\n    def forward(ctx, x, alpha):\n"
+        "        ctx.alpha = alpha\n        return x.view_as(x)\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return -ctx.alpha * g, None\n"
+    )
+    (found,) = checked(tmp_path, source)
+    assert isinstance(found.subject, Failure)
+    assert "hands its input on as it is" in found.subject.reason
+    assert only(tmp_path, source.replace("-ctx.alpha * g", "g")).right
+
+
+def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "check" / "torch_function.py"
+    found = only(tmp_path, example.read_text(), problems=12)
+    assert found.said == "gate_second_term_left_out"
+
+
 def test_weights_are_not_square(tmp_path: Path) -> None:
     """A square weight hides a transpose: other layouts are tried first."""
     shape = only(tmp_path, BIAS_OR_NONE).subject.inputs(0, 0)["weight"].shape  # type: ignore[union-attr]
@@ -305,6 +326,18 @@ def test_a_backward_that_raises_is_said(tmp_path: Path) -> None:
     assert isinstance(found.subject, Failure)
     assert found.subject.reason == "its backward raised"
     assert "not enough values to unpack" in found.subject.errors[0]
+
+
+def test_code_that_calls_a_framework_is_known_by_its_calls(tmp_path: Path) -> None:
+    path = tmp_path / "calls.py"
+    path.write_text(
+        "import torch\nimport numpy as np\n"
+        "def relu(x):\n    return torch.relu(x)\ndef relu_backward(d, x):\n    return d * (x > 0)\n"
+        "def tanh(x):\n    return np.tanh(x)\ndef tanh_backward(d, x):\n    return d\n"
+    )
+    target = load(str(path))
+    wanted = {u.name: wants_tensors(u, target) for u in units_of(target)}
+    assert wanted == {"relu_backward": "torch", "tanh_backward": None}
 
 
 def test_the_process_keeps_its_settings(tmp_path: Path) -> None:

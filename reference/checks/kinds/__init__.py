@@ -3,6 +3,6 @@
 Each kind is a `Subject`; `subject_of` makes the one that belongs to a unit.
 """
 
-from ._factory import subject_of
+from ._factory import subject_of, wants_tensors
 
-__all__ = ["subject_of"]
+__all__ = ["subject_of", "wants_tensors"]

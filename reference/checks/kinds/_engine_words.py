@@ -33,15 +33,16 @@ def diagnosis_of(small: Sequence[Program], found: Sequence[Told]) -> Diagnosis:
     said: dict[str, str] = {}
     for use in ("once", "twice"):
         for program in wrong:
-            # In `tanh(a) + a` the operator in question is the first one.
-            if program.use == use and program.operators[0] not in said:
+            # In `tanh(a) + a` the operator in question is the first one, if the other is right.
+            first, *others = program.operators
+            if program.use == use and first not in said and not said.keys() & set(others):
                 said[program.operators[0]] = _sentence(program, told[program.text])
     if not said and wrong:
         said["backward"] = _order(wrong, told)
     if not said:
-        first = next((t.program for t in found if not t.row.right), None)
-        if first is not None:
-            said["backward"] = f"each operator is right by itself, but not together: {first.text}"
+        mixed = next((t.program for t in found if not t.row.right), None)
+        if mixed is not None:
+            said["backward"] = f"each operator is right by itself, but not together: {mixed.text}"
     names = tuple(said)
     return Diagnosis(Location(names[0], names) if names else None, (), tuple(said.items()))
 

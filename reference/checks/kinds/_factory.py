@@ -1,5 +1,6 @@
 """Makes the subject of a unit, by its kind; torch and jax are imported for targets of theirs."""
 
+import re
 import types
 from collections.abc import Mapping
 
@@ -30,15 +31,15 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
     if unit.kind == "engine":
         from reference.checks.kinds import engine
 
-        return engine.subject(unit, target, seed)
+        return _claiming(engine.subject(unit, target, seed), seed)
     if unit.kind == "general":
         from reference.checks.kinds import general
 
-        return general.subject(unit, target, seed)
+        return _claiming(general.subject(unit, target, seed), seed)
     if unit.kind == "network":
         from reference.checks.kinds import network
 
-        return network.subject(unit, target, seed)
+        return _claiming(network.subject(unit, target, seed), seed)
     if unit.kind == "jax":
         from reference.checks.kinds import functions
 
@@ -53,6 +54,30 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
     from reference.checks.kinds import tensors
 
     return tensors.subject(unit, target, frame, seed, shapes)
+
+
+def _claiming(found: Subject | Failure, seed: int) -> Subject | Failure:
+    """Return a failure for what gives no gradient at all: nothing could be right about it."""
+    if isinstance(found, Failure):
+        return found
+    try:
+        rows = found.case(seed, 0).assessment.rows
+    except Exception:
+        return found  # said of the problem that raised it
+    return found if rows else Failure("no gradient came back")
+
+
+def wants_tensors(unit: Unit, target: Target) -> str | None:
+    """Return the framework whose functions a unit's own code calls, "torch" or "jax"; else None.
+
+    Such code is asked on tensors first: under NumPy a part of its branches may run.
+    """
+    text = "\n".join(r.text() for r in (unit.backward, *unit.partners))
+    for name, value in vars(target.module).items():
+        root = _root(value) if isinstance(value, types.ModuleType) else ""
+        if root in ("torch", "jax") and re.search(rf"\b{re.escape(name)}\.", text):
+            return root
+    return None
 
 
 def _is_function(thing: object) -> bool:

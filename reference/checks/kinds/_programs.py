@@ -4,6 +4,9 @@ A program is a function of its leaves and a text. The small ones ask one operato
 once, with a value that is used twice, in the middle of a chain; the random ones mix them.
 """
 
+import inspect
+import re
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -75,22 +78,60 @@ _CONSTANTS = (
     ("__pow__", "{} ** 3", lambda a: a**3, (0.4, 1.6)),
     ("__neg__", "-{}", lambda a: -a, (-1.5, 1.5)),
 )
-_POSITIVE = frozenset("log sqrt ln log2 log10 rsqrt".split())
-_UNARY = (
-    "tanh exp log relu sigmoid sin cos sqrt square abs softplus leaky_relu elu silu swish gelu "
-    "log1p expm1 sinh cosh arctan ln logistic cube reciprocal neg"
-).split()
+_POSITIVE = re.compile(r"log(?!is|_?sig|_?soft)|sqrt|^ln$|entropy", re.I)
+_NO_OPERATOR = re.compile(
+    r"back|grad|detach|clone|copy|item|numpy|param|zero|topo|step|data|value|const|print|repr|show|"
+    r"draw|plot|graph|viz|eval|train|size|shape|^is_|^to_|^set_|^get_|reset|clear|trace|build|init|"
+    r"rand|noise|drop|ones|load|save|update|stop|sort|arg|list|float|int$|main|test|check|ensure|^as_",
+    re.I,
+)
+"""Methods and functions that are none of the graph's, by their names."""
+
+
+def named_operators(cls: type, functions: Mapping[str, Callable[..., Any]]) -> list[Operator]:
+    """Return what may be operators by their signatures: a.tanh(), tanh(a), mse(a, b).
+
+    Whether a call gives a value of the engine is found by trying it.
+    """
+    found = []
+    for name in dir(cls):
+        method = getattr(cls, name, None)
+        if _usable(name, method) and _required(method) == 1:
+            found.append(Operator(name, "{}." + name + "()", _method(name), 1, _domain(name)))
+    for name, function in functions.items():
+        if not _usable(name, function):
+            continue
+        count = _required(function)
+        if count in (1, 2):
+            symbol = name + "(" + ", ".join(["{}"] * count) + ")"
+            found.append(Operator(name, symbol, function, count, _domain(name)))
+    return found
+
+
+def _usable(name: str, thing: Any) -> bool:
+    return (
+        isinstance(thing, types.FunctionType)
+        and not name.startswith("_")
+        and not _NO_OPERATOR.search(name)
+    )
+
+
+def _required(function: Any) -> int:
+    """Count the arguments without a default; -1 where they are not plain ones."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind in (p.VAR_POSITIONAL, p.KEYWORD_ONLY) for p in parameters):
+        return -1
+    return sum(p.default is p.empty for p in parameters)
+
+
+def _domain(name: str) -> tuple[float, float]:
+    return (0.4, 1.6) if _POSITIVE.search(name) else (-1.5, 1.5)
 
 
 def operators(has: Callable[[str], bool]) -> list[Operator]:
-    """Return the operators of scalars that a class has, by the names of its methods."""
+    """Return the operators of scalars that a class has for Python's own signs: + − × ÷ **."""
     found = [Operator(n, s, f, 2, d) for n, s, f, d in _BINARY if has(n)]
-    found += [Operator(n, s, f, 1, d, True) for n, s, f, d in _CONSTANTS if has(n)]
-    for name in _UNARY:
-        if has(name):
-            domain = (0.4, 1.6) if name in _POSITIVE else (-1.5, 1.5)
-            found.append(Operator(name, "{}." + name + "()", _method(name), 1, domain))
-    return found
+    return found + [Operator(n, s, f, 1, d, True) for n, s, f, d in _CONSTANTS if has(n)]
 
 
 def _method(name: str) -> Callable[[Any], Any]:
@@ -171,51 +212,79 @@ def random(found: Sequence[Operator], rng: np.random.Generator, steps: int = 5) 
 _A, _W, _ROW, _COLUMN = (3, 4), (4, 2), (4,), (3, 1)
 
 
-def of_arrays(has: Callable[[str], bool], finish: Callable[[Any], Any]) -> Iterator[Program]:
+Finish = Callable[[Any, bool], Any]
+"""From an array of the engine to one number of it: its sum, or a weighed one."""
+
+
+def of_arrays(
+    has: Callable[[str], bool], named: Sequence[Operator], finish: Finish
+) -> Iterator[Program]:
     """Yield programs over arrays: products, broadcasts, sums; each ends in one number.
 
-    finish: from an array of the engine to one number of it.
+    named: operators that are no signs. finish: makes the number; weighed by a product, so that
+    what only shows under cotangents that differ shows, where the product itself is not asked.
     """
 
-    def program(text: str, names: tuple[str, ...], run: Callable[..., Any], shapes: Any,
-                use: Use = "once", **leaves: Any) -> Program:  # fmt: skip
-        return Program(text, tuple(leaves), lambda *given: finish(run(*given)), names, use,
-                       shapes or (-1.5, 1.5), leaves)  # fmt: skip
+    def program(
+        text: str, name: str, run: Callable[..., Any], domain: tuple[float, float] = (-1.5, 1.5),
+        use: Use = "once", **leaves: tuple[int, ...],
+    ) -> Program:  # fmt: skip
+        weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
+        names = (name, "__mul__") if weigh else (name,)
+        return Program(text, tuple(leaves), lambda *given: finish(run(*given), weigh), names, use,
+                       domain, leaves)  # fmt: skip
 
     for name, symbol, apply, domain in _BINARY:
         if name == "__pow__" or not has(name):
             continue
-        yield program(symbol.format("a", "b"), (name,), apply, domain, a=_A, b=_A)
-        yield program(f"{symbol.format('a', 'b')} with b a row", (name,), apply, domain,
-                      "once", a=_A, b=_ROW)  # fmt: skip
-        yield program(f"{symbol.format('a', 'b')} with b a column", (name,), apply, domain,
-                      "once", a=_A, b=_COLUMN)  # fmt: skip
-        yield program(symbol.format("a", "a"), (name,), lambda a, f=apply: f(a, a), domain,
-                      "twice", a=_A)  # fmt: skip
-    for name in ("__matmul__", "dot", "matmul", "mm"):
+        text = symbol.format("a", "b")
+        yield program(text, name, apply, domain, a=_A, b=_A)
+        yield program(f"{text} with b a row", name, apply, domain, a=_A, b=_ROW)
+        yield program(f"{text} with b a column", name, apply, domain, a=_A, b=_COLUMN)
+        yield program(
+            symbol.format("a", "a"), name, lambda a, f=apply: f(a, a), domain, "twice", a=_A
+        )
+    if has("__matmul__"):
+        yield program("a @ b", "__matmul__", lambda a, b: a @ b, a=_A, b=_W)
+        yield program("a @ a", "__matmul__", lambda a: a @ a, use="twice", a=(3, 3))
+    for name in ("dot", "matmul", "mm"):
         if has(name):
-            symbol = "{} @ {}" if name == "__matmul__" else "{}." + name + "({})"
-            apply = (lambda a, b: a @ b) if name == "__matmul__" else _call(name)
-            yield program(symbol.format("a", "b"), (name,), apply, None, a=_A, b=_W)
-            yield program(f"{symbol.format('a', 'b')} with a square", (name,),
-                          lambda a, f=apply: f(a, a), None, "twice", a=(3, 3))  # fmt: skip
-    for name in ("sum", "mean", *_UNARY):
+            yield program(f"a.{name}(b)", name, _call(name), a=_A, b=_W)
+    for op in named:
+        if op.count == 1:
+            yield program(op.spell("a"), op.name, op.apply, op.domain, a=_A)
+        else:
+            yield program(op.spell("a", "b"), op.name, op.apply, op.domain, a=_A, b=_A)
+            text = f"{op.spell('a', 'b')} of (3, 4) and (4, 2)"
+            yield program(text, op.name, op.apply, op.domain,
+                          a=_A, b=_W)  # fmt: skip
+    for name, text, run in _ON_ARRAYS:
         if has(name):
-            domain = (0.4, 1.6) if name in _POSITIVE else (-1.5, 1.5)
-            yield program(f"a.{name}()", (name,), _method(name), domain, a=_A)
-    if has("transpose"):
-        yield program("a.transpose()", ("transpose",), _method("transpose"), None, a=_A)
-    for name, text, run in _CONSTANT_ARRAYS:
-        if has(name):
-            yield program(text, (name,), run, (0.4, 1.6), a=_A)
+            yield program(text, name, run, (0.4, 1.6), a=_A)
 
 
-_CONSTANT_ARRAYS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
-    ("__mul__", "a * 1.75", lambda a: a * 1.75), ("__add__", "a + 1.75", lambda a: a + 1.75),
-    ("__rmul__", "1.75 * a", lambda a: 1.75 * a), ("__rsub__", "1.75 - a", lambda a: 1.75 - a),
-    ("__neg__", "-a", lambda a: -a), ("__pow__", "a ** 3", lambda a: a**3),
-)  # fmt: skip
+_ON_ARRAYS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("__mul__", "a * 1.75", lambda a: a * 1.75),
+    ("__add__", "a + 1.75", lambda a: a + 1.75),
+    ("__rmul__", "1.75 * a", lambda a: 1.75 * a),
+    ("__rsub__", "1.75 - a", lambda a: 1.75 - a),
+    ("__neg__", "-a", lambda a: -a),
+    ("__pow__", "a ** 3", lambda a: a**3),
+    ("__truediv__", "a / 1.75", lambda a: a / 1.75),
+    ("__getitem__", "a[1]", lambda a: a[1]),
+    ("__getitem__", "a[1:, :2]", lambda a: a[1:, :2]),
+    ("sum", "a.sum(axis=0)", lambda a: a.sum(axis=0)),
+    ("sum", "a.sum(axis=1, keepdims=True)", lambda a: a.sum(axis=1, keepdims=True)),
+    ("mean", "a.mean(axis=0)", lambda a: a.mean(axis=0)),
+    ("max", "a.max(axis=1)", lambda a: a.max(axis=1)),
+    ("reshape", "a.reshape(4, 3)", lambda a: a.reshape(4, 3)),
+    ("reshape", "a.reshape((4, 3))", lambda a: a.reshape((4, 3))),
+)
 
 
 def _call(name: str) -> Callable[[Any, Any], Any]:
     return lambda a, b: getattr(a, name)(b)
+
+
+def _both(apply: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    return lambda a: apply(a, a)

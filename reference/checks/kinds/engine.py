@@ -6,7 +6,7 @@ forward, with numbers on balls as its data.
 
 import inspect
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -284,10 +284,13 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     def has(name: str) -> bool:
         return callable(getattr(cls, name, None))
 
-    found = [op for op in programs.operators(has) if _runs(engine, _alone(op), failure)]
+    functions = {k: v for k, v in target.names.items() if _own(v, target)}
+    named = programs.named_operators(cls, functions)
+    found = [op for op in (*programs.operators(has), *named) if _runs(engine, _alone(op), failure)]
     arrays = []
-    if has("__matmul__") or has("dot") or has("matmul"):
-        arrays = [p for p in programs.of_arrays(has, _finish(has)) if _runs(engine, p, failure)]
+    if any(has(n) for n in ("__matmul__", "dot", "matmul", "mm", "sum", "reshape")):
+        every = programs.of_arrays(has, named, _finish(engine, has))
+        arrays = [p for p in every if _runs(engine, p, failure)]
     if not found and not arrays:
         return failure
     made = EngineSubject(unit, engine, found, arrays)
@@ -305,23 +308,39 @@ def _alone(op: Operator) -> Program:
     return Program(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
 
 
-def _finish(has: Any) -> Any:
-    if has("sum"):
-        return lambda out: out.sum()
-    if has("mean"):
-        return lambda out: out.mean()
-    return lambda out: out
+def _own(thing: Any, target: Target) -> bool:
+    return getattr(thing, "__module__", None) == target.module.__name__
+
+
+def _finish(engine: Engine, has: Callable[[str], bool]) -> programs.Finish:
+    """Return what makes one number of an array: its sum, weighed where that is asked for."""
+
+    def finish(out: Any, weigh: bool) -> Any:
+        shape = np.shape(_get(out, engine.data))
+        if weigh and shape:
+            weights = 1 + np.cos(np.arange(1.0, 1 + np.prod(shape))).reshape(shape) / 2
+            out = out * engine.leaf(weights)
+        if not shape:
+            return out
+        return out.sum() if has("sum") else out.mean() if has("mean") else out
+
+    return finish
 
 
 def _runs(engine: Engine, program: Program, failure: Failure) -> bool:
     """Whether an operator gives a value of the engine; its backward is not asked yet."""
     try:
         with np.errstate(all="ignore"):
-            out, _ = engine.forward(program, program.draw(np.random.default_rng(1)))
+            out, leaves = engine.forward(program, program.draw(np.random.default_rng(1)))
     except Exception as error:
         failure.errors.append(f"{program.text}: {type(error).__name__}: {error}")
         return False
-    return isinstance(out, engine.cls)
+    held = _get(out, engine.data)
+    if any(out is leaf for leaf in leaves.values()):
+        return False
+    return (
+        isinstance(out, engine.cls) and held is not None and np.asarray(held).dtype.kind in "fiuO"
+    )
 
 
 def _wants_a_seed(made: EngineSubject) -> bool:

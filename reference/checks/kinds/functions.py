@@ -44,7 +44,7 @@ from reference.checks.subject import Case
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
-MAX_SECONDS = 3.0
+MAX_SECONDS = 3.0  # of the processor: a busy machine finds what a quiet one finds
 _FAR = 1e-6  # what autograd and differences may be apart where autograd sees all of the forward
 NUMBERS = (0.7, 2, 1)
 """What is tried for an argument that has no gradient: a rate, a size."""
@@ -291,12 +291,12 @@ def _runnable(
     ]
     request = Request([n for n in drawn if n not in shapes], written.text,
                       {k: v for k, v in shapes.items() if k in drawn})  # fmt: skip
-    began = time.monotonic()
+    began = time.process_time()
     alike = _all_alike(request)
     for mode, layout in itertools.chain(
         alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))
     ):
-        if time.monotonic() - began > MAX_SECONDS:
+        if time.process_time() - began > MAX_SECONDS:
             return
         subject = FunctionSubject(written, frame, mode, layout)
         inputs = subject.inputs(seed, 0)
@@ -304,7 +304,7 @@ def _runnable(
         try:
             with frame.running(seed):
                 leaves = subject._leaves(inputs)
-                frame.pullback(subject._function(written.primal, inputs), leaves)
+                frame.try_shapes(subject._function(written.primal, inputs), leaves)
         except Exception as error:
             if failure.raised is None:
                 failure.errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -320,7 +320,10 @@ def _all_alike(request: Request) -> list[tuple[Mode, Layout]]:
     mode = next(modes(request.text))
     rows = Spec("normal", ("N", "D"))
     return [
-        (Mode(rows, mode.turned, mode.bias), request.fixed | dict.fromkeys(request.names, rows))
+        (
+            Mode(rows, mode.turned, mode.bias),
+            {**request.fixed, **dict.fromkeys(request.names, rows)},
+        )
     ]
 
 
@@ -367,12 +370,26 @@ _FLAT = (
 )
 
 
+_HANDED_ON = (
+    "its forward hands its input on as it is, and its backward changes the gradient: if that is "
+    "meant (to clip, scale or reverse it), there is no gradient to be compared with"
+)
+
+
+def _hands_on(seen: Seen) -> bool:
+    """Whether the only output is one of the inputs, unchanged."""
+    outputs = [o for o in seen.outputs if o is not None]
+    return len(outputs) == 1 and any(np.array_equal(outputs[0], a) for a in seen.leaves.values())
+
+
 def _checked(subject: FunctionSubject, seed: int) -> FunctionSubject | Failure:
     """Judge by differences where autograd does not see all of the forward; refuse a flat one."""
     first = subject.case(seed, 0).assessment
     flat = all(not r.truth.value.any() for r in first.rows) and any(r.got.any() for r in first.rows)
     if not flat and first.all_right:
         return subject
+    if not first.all_right and _hands_on(subject._seen[0]):
+        return Failure(_HANDED_ON)
     if flat or (_LOSING.search(subject.written.text) and not subject.coarse):
         other = FunctionSubject(subject.written, subject.frame, subject.mode, subject.layout)
         other.by_differences = True

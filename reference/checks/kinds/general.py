@@ -177,6 +177,8 @@ class GeneralSubject(Explained):
             run.nodes = session.nodes
             found = gradient(all_outputs, all_given, list(wanted.values()))
             run.truth = {k: Truth(*d) for k, d in zip(wanted, found, strict=True)}
+            if not all(np.isfinite(t.value).all() for t in run.truth.values()):
+                raise ArithmeticError("the gradient of the forward has no value here")
             wrong = {k: v for k, v in wanted.items() if not _agrees(run.given[k], run.truth[k])}
             for name, (outs, given) in sources.items() if wrong else ():
                 flows = gradient(outs, given, list(wrong.values()))
