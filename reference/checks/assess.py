@@ -5,7 +5,7 @@ numbers of 60 digits. A formula is right when the second agrees; what rounding d
 is a remark of its own, so that no tolerance hides a wrong formula or accuses a right one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,16 +96,19 @@ def _cosine(row: Row) -> float:
     return abs(float(a @ b)) / norms if norms else float(not a.any() and not b.any())
 
 
-def assess(objective: Objective, outcome: Outcome, scale: float | None = None) -> Assessment | None:
+Finder = Callable[[Objective, Outcome, Mapping[Path, Any]], dict[Path, Truth] | None]
+
+
+def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Assessment | None:
     """Hold an outcome's claims to the truth under an objective; None where it has no value.
 
-    scale: the factor that earlier problems settled on, for a loss that is not written.
+    find: gives the truth of tensors by path: the tape, or differences.
     """
-    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
     inner = {p: outcome.values[p] for _, p in middle if np.shape(outcome.values[p]) or True}
     inner = {p: v for p, v in inner.items() if _tracked(v)}
-    found = truths(objective, outcome, wanted | inner)
+    found = find(objective, outcome, wanted | inner)
     if found is None:
         return None
     rows = [_row(c, p, outcome, found[p], objective) for c, p in pairs]
@@ -113,7 +116,7 @@ def assess(objective: Objective, outcome: Outcome, scale: float | None = None) -
     kept_leaves = {leaf for _, leaf in pairs}
     missing = [p for p in outcome.inputs if p not in kept_leaves and _asked_for(p, outcome)]
     result = Assessment(objective, rows, inner_rows, left, missing)
-    _settle(result, objective, outcome, scale)
+    _settle(result, objective, outcome)
     return result
 
 
@@ -195,8 +198,9 @@ def _factor(got: Array, truth: Truth) -> float | None:
     if got.size < 2 and not np.shape(truth.value):
         value = float(truth.value)
         return float(got) / value if value and np.isfinite(float(got)) else None
-    norm = float(np.sum(truth.value * truth.value))
-    if not norm or not np.isfinite(got).all():
+    with np.errstate(over="ignore"):
+        norm = float(np.sum(truth.value * truth.value))
+    if not norm or not np.isfinite(norm) or not np.isfinite(got).all():
         return None
     c = float(np.sum(got * truth.value)) / norm
     return c if c and close(got, truth, c).all() else None
@@ -220,9 +224,7 @@ def nice_factors(outcome: Outcome) -> dict[str, float]:
     return found | {f"−{k}": -v for k, v in found.items()}
 
 
-def _settle(
-    result: Assessment, objective: Objective, outcome: Outcome, scale: float | None
-) -> None:
+def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
     """Decide which common factor is right: 1, or a free one for a loss that is not written."""
     rows = result.rows
     if not rows:

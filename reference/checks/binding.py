@@ -79,7 +79,7 @@ def _sources(
             found += ["cotangent:each:-1", *(f"cotangent:each:{k}" for k in range(8))]
         if low.startswith(("grad_out", "output_grad", "grad")):
             found += ["cotangent:last:", "cotangent:last"]
-        if only:
+        if only and low in ("y", "z", "a", "s", "h", "top", "d"):
             found += ["input:" + (forward.arguments or [""])[0], "output:"]
         return found
     if words.plain(name) in inputs:

@@ -61,6 +61,7 @@ class Outcome:
     """What one run made: inputs, named values, outputs, cotangents, claims."""
 
     sizes: dict[str, int]
+    far: bool = False
     inputs: dict[Path, Any] = field(default_factory=dict)
     """Every float array that went in, by path: arguments, and the object's parameters."""
     others: dict[Path, Any] = field(default_factory=dict)
@@ -111,10 +112,13 @@ def _tell(seed: int, index: int) -> None:
 
 
 def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
-            override: Mapping[str, Any] | None = None, warm: bool = False) -> Outcome:  # fmt: skip
+            override: Mapping[str, Any] | None = None, warm: bool = False,
+            moved: Mapping[Path, Any] | None = None, far: bool = False) -> Outcome:  # fmt: skip
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
+    moved: what is added to inputs, by path.
+    far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
@@ -123,8 +127,8 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= override or {}
-    outcome = Outcome(sizes)
-    keep = _Keeper(outcome, reading, session is not None)
+    outcome = Outcome(sizes, far=far)
+    keep = _Keeper(outcome, reading, session is not None, moved or {})
     with _quiet(), _on_tape(reading, session, seed + index), _weights_of_the_module(reading, rng, keep):
         try:
             instance = _build(reading, drawn, rng, keep)
@@ -155,8 +159,11 @@ def _warm_up(
 class _Keeper:
     """Registers what goes in; on the tape it is lifted first."""
 
-    def __init__(self, outcome: Outcome, reading: Reading, tape: bool) -> None:
+    def __init__(
+        self, outcome: Outcome, reading: Reading, tape: bool, moved: Mapping[Path, Any] | None = None
+    ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
+        self.moved = moved or {}
 
     def put(self, path: Path, value: Any, kind: str) -> Any:
         """Return a value as it is given to the target, registered under its path."""
@@ -168,6 +175,7 @@ class _Keeper:
             elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
+        value = value + self.moved[path] if path in self.moved else value
         given = lift(value) if self.tape else value
         self.outcome.inputs[path] = given
         return given
@@ -309,7 +317,7 @@ def _run_pair(
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
         raise ForwardFailed("its output is empty")
-    if session is None and not _finite(first):
+    if session is None and not outcome.far and not _finite(first):
         raise ForwardFailed("its output is not finite for these inputs")
     outcome.values = _named(trace, forward)
     outcome.outputs = leaves_of(trace.value, forward.returned)

@@ -516,6 +516,7 @@ def _choices(
     image: bool, request: Request,
 ) -> list[Spec]:  # fmt: skip
     bare = _bare(name).lower()
+    is_target = _bare(name) in words.targets_among(_bare(n) for n in request.names)
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
     if name in chain:
@@ -556,10 +557,10 @@ def _choices(
         letter = _bare(name)
         sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if words.is_target(bare) and request.shapes:
+    if is_target and request.shapes:
         columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
         return [*_targets(mode, "C"), *columns]
-    if words.is_target(bare):
+    if is_target:
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
-from reference.checks import constants, text
+from reference.checks import constants, fragile, text
 from reference.checks.assess import Assessment, Row, wrong_entry
+from reference.checks.identify import identify
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
 from reference.checks.records import Fault, Mistake, Numbers, Part, Request, Tensor, Worst
@@ -36,12 +37,12 @@ def check_unit(
     if isinstance(found, Failure):
         if not unit.expected or _is_not_written(found):
             return None
-        return _unchecked(unit, found, time.monotonic() - began)
+        return _unchecked(unit, found, request, time.monotonic() - began)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
         tally = _without_tiny_constants(found, unit, target, request) or tally
-    part = _part(tally, unit, found, request)
+    part = _part(tally, unit, found, request, like)
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
 
 
@@ -167,7 +168,9 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 # -- what it comes to --------------------------------------------------------------------------
 
 
-def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request) -> Part:
+def _part(
+    tally: _Tally, unit: Unit, subject: Subject, request: Request, like: str | None
+) -> Part:
     right = len(tally.cases) - len(tally.wrong)
     faults = _faults(tally, request)
     tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
@@ -188,6 +191,7 @@ def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request) -> Part
         line=unit.backward.node.lineno if unit.backward.node is not None else 0,
         source=unit.backward.text(),
     )
+    part = _about_the_forward(part, subject, request, like)
     unplaced = {p for c in tally.cases for p in c.assessment.unplaced}
     if verdict == "right" and unplaced:
         names = ", ".join(sorted(_name(p) or "what it returns" for p in unplaced))
@@ -198,6 +202,17 @@ def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request) -> Part
     if tally.wrong:
         part = _explained(part, tally, subject, request)
     return part
+
+
+def _about_the_forward(part: Part, subject: Subject, request: Request, like: str | None) -> Part:
+    """Say which operation the forward is, and where it breaks."""
+    if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
+        return part
+    operation, remarks = identify(subject.reading, request.seed, like)
+    broken = fragile.probe(subject.reading, subject.objective, request.seed) if part.ok else []
+    return msgspec.structs.replace(
+        part, operation=operation, remarks=(*part.remarks, *remarks), fragile=tuple(broken)
+    )
 
 
 def _tensor(key: tuple[Path, Path], rows: list[Row]) -> Tensor:
@@ -287,7 +302,7 @@ def _explained(part: Part, tally: _Tally, subject: Subject, request: Request) ->
     wrong = [c for c in tally.cases if c.index in tally.wrong]
     worst = _worst(wrong, request)
     explained: dict[str, Any] = {}
-    if isinstance(subject, ReadingSubject):
+    if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
         explained = _by_tape(subject, tally, request)
     elif hasattr(subject, "explanation"):
         explained = subject.explanation(tally.cases)
@@ -327,8 +342,12 @@ def _worst(cases: list[Case], request: Request) -> Worst | None:
     return best[1] if best is not None else None
 
 
-def _unchecked(unit: Unit, failure: Failure, seconds: float) -> Part:
+def _unchecked(unit: Unit, failure: Failure, request: Request, seconds: float) -> Part:
     why = failure.reason
+    if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
+        fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
+        return Part(unit.name, "failed", f"the gradient of {unit.partners[0].name}", faults=(fault,),
+                    source=unit.backward.text(), seconds=seconds)  # fmt: skip
     if failure.raised is not None and failure.reading is not None:
         why = f"its backward raised {text.error_line(failure.raised)} under every reading that was tried"
     elif failure.errors:

@@ -53,6 +53,11 @@ class Chosen:
     """Under a loss that is not written, where all is right, while its own loss has another gradient."""
 
 
+    why: str = ""
+    """Why the tape was left."""
+    differences: bool = False
+
+
 @dataclass
 class Failure:
     """Why no reading was found."""
@@ -63,6 +68,8 @@ class Failure:
     """The likeliest one, where only the backward failed."""
     tried: int = 0
     errors: list[str] = field(default_factory=list)
+    raised_texts: set[str] = field(default_factory=set)
+    """What the backward raised, under all readings whose forward ran."""
 
 
 def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
@@ -124,7 +131,7 @@ def _with_samples(candidate: Candidate) -> int:
 def _not_summed(candidate: Candidate) -> bool:
     """Whether a layer's gradient came back with more axes than what it is of: a sum is missing."""
     outcome = candidate.outcome
-    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     return bool(outcome.cotangents) and any(
         np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p]) for c, p in pairs
     )
@@ -164,12 +171,8 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
                 if best[1].all_right:
                     break
     except (LeftTheTape, TooManyNodes) as error:
-        if __import__("os").environ.get("DEBUGCHECK"):
-            __import__("traceback").print_exc()
         return _judged_by_differences(reading, seed, error)
     except Exception as error:
-        if __import__("os").environ.get("DEBUGCHECK"):
-            __import__("traceback").print_exc()
         return _judged_by_differences(reading, seed, error)
     if best is None:
         return None
@@ -196,7 +199,8 @@ def _outranks(one: Objective, other: Objective) -> bool:
 def _judged_by_differences(reading: Reading, seed: int, error: BaseException | None) -> Chosen | None:
     from reference.checks import differences
 
-    return differences.judged(reading, seed)
+    found = differences.judged(reading, seed)
+    return None if found is None else Chosen(reading, *found, why=str(error or ""), differences=True)
 
 
 # -- readings that run -------------------------------------------------------------------------
@@ -236,7 +240,7 @@ def _runnable(
 def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | None:
     """Draw an input in the shape that its gradient came back in: s of (D,), not of (N, D)."""
     outcome, reading = candidate.outcome, candidate.reading
-    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     letters = {n: k for k, n in reversed(outcome.sizes.items())}
     layout = dict(reading.layout)
     for claim, leaf in pairs:
@@ -277,6 +281,7 @@ def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | Forward
     except Unreadable:
         return None
     except Exception as error:
+        failure.raised_texts.add(f"{type(error).__name__}: {error}")
         if failure.raised is None or isinstance(failure.raised, TypeError):
             failure.raised, failure.reading = error, reading
             failure.reason = "its backward raised"
@@ -292,7 +297,7 @@ def _note(failure: Failure, error: BaseException) -> None:
 
 def _fit(outcome: Outcome) -> float:
     """Return how well the claims fit: 1 or more where each has the shape of what it is of."""
-    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     if not pairs:
         return 0.2 if middle else -1.0
     score = 0.0

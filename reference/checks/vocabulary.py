@@ -4,6 +4,7 @@ Names only propose a reading; whether it is one is found by trying it (`search.p
 """
 
 import re
+from collections.abc import Iterable
 
 FORWARD = frozenset(
     "forward fwd fprop feedforward feed call compute calculate function func fn f value loss cost "
@@ -182,6 +183,14 @@ def is_target(name: str) -> bool:
     return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (
         {"one", "hot"} <= set(found)
     )
+
+
+def targets_among(names: Iterable[str]) -> frozenset[str]:
+    """Return which of some arguments are targets: of (y, t) it is t, of (x, y) it is y."""
+    found = [n for n in names if is_target(n)]
+    if len(found) > 1:
+        found = [n for n in found if n.lower() != "y"] or found[1:]
+    return frozenset(found)
 
 
 def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:

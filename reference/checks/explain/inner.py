@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.balls import is_tracked
 from reference.checks.explain.factors import ratio, spelled
 from reference.checks.explain.finding import Case, Evidence, evidence
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, read
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.pairs import Pair, function_name, pairs_of
-from reference.checks.explain.problem import Problem, close, close_entries
+from reference.checks.explain.problem import Problem, close, close_entries, text_of
 
 _MAX_INSIDE = 16
 Result = tuple[Words, Evidence] | None
@@ -142,7 +143,7 @@ def _hypothesis(problem: Problem, pair: Pair, branch: Branch, r: int, k: int, ho
     others = np.array([problem.graph.values[p[int(how[1:])]] for p in branch.inside]) if how[0] in "/*" else inside
     z = np.array([pair.z.value.flat[i] for i in branch.entries])
     facts = _Facts(pair, how, _value_name(z, inside, pair), _value_name(z, parent, pair), slopes, _value_name(z, others, pair),
-                   _mask_name(problem, pair, branch, slopes))  # fmt: skip
+                   _mask_name(problem, pair, branch, slopes) if how == "one" else "")  # fmt: skip
     cost = {"inner": 1.7, "term": 1.8, "one": 1.85, "sign": 2.3, "twice": 2.3}.get(how, 2.4) + 0.01 * r
     if facts.mask:
         cost = 0.9
@@ -161,17 +162,21 @@ class _Facts:
     mask: str
 
 
+def _masks(problem: Problem) -> list[tuple[str, Array]]:
+    """Return the given arrays that are not on the tape: masks, weights of samples."""
+    if "masks" not in problem.cache:
+        given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
+        problem.cache["masks"] = [(text_of(p), np.asarray(v).astype(float)) for p, v in given.items()
+                                  if p[0] != "before" and np.size(v) > 1 and not is_tracked(v)]  # fmt: skip
+    found: list[tuple[str, Array]] = problem.cache["masks"]
+    return found
+
+
 def _mask_name(problem: Problem, pair: Pair, branch: Branch, slopes: Array) -> str:
     """Return the name of the given array whose entries these slopes are: a mask."""
-    for path, value in {**problem.outcome.others, **problem.outcome.values}.items():
-        if path[0] == "before" or np.shape(value) != pair.a.shape or not pair.a.shape:
-            continue
-        try:
-            flat = np.asarray(value, dtype=float).ravel()
-        except (TypeError, ValueError):
-            continue
-        if np.allclose([flat[i] for i in branch.entries], slopes, rtol=1e-12):
-            return path[-1]
+    for name, value in _masks(problem):
+        if value.shape == pair.a.shape and np.allclose(value.ravel()[list(branch.entries)], slopes, rtol=1e-12):
+            return name
     return ""
 
 

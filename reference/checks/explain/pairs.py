@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
         chains = [chain(graph, p, besides) if p >= 0 else [] for p in flat]
         if not any(chains) and not _shares(a, problem):
             continue
-        near = [z for z in problem.named.values() if z is not a and z.shape == a.shape
+        near = [z for z in problem.named.values() if z is not a and _alike(z, a)
                 and _leads(flat, chains, z.places.ravel().tolist(), graph)]  # fmt: skip
         if near:
             z = max(near, key=lambda n: int(n.places.max()))
@@ -111,6 +111,11 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
             value = np.array([graph.values[p] for p in places.ravel()]).reshape(a.shape)
             z = Named((*a.path, "argument"), places, value, f"the argument of {a.text}")
             yield _pair(problem, a, z, True)
+
+
+def _alike(z: Named, a: Named) -> bool:
+    """Whether two values have one shape; the terms of a sum have that of what they are made of."""
+    return z.shape == a.shape or (a.path[0] in ("terms", "hidden") and z.places.size == a.places.size)
 
 
 def _shares(a: Named, problem: Problem) -> bool:
@@ -134,6 +139,7 @@ def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: Graph)
 
 def _pair(problem: Problem, a: Named, z: Named, unnamed: bool) -> Pair:
     graph = problem.graph
+    z = replace(z, places=z.places.reshape(a.shape), value=z.value.reshape(a.shape))
     slopes = []
     for p, q in zip(a.places.ravel().tolist(), z.places.ravel().tolist(), strict=True):
         linked = p == q or (p >= 0 and bool(graph.edges[p]))

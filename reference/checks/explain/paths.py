@@ -293,12 +293,9 @@ def _kind_of_factor(text: str) -> str:
 
 
 def fitted_links(problem: Problem) -> list[Link]:
-    """Return the paths whose term may be fitted: those to values that have other paths, too."""
+    """Return the paths whose term may be fitted."""
     found = links(problem)
-    if len(found) > _MAX_LINKS:
-        return []
-    several = [x.v for x in found]
-    return [x for x in found if several.count(x.v) > 1]
+    return found if len(found) <= _MAX_LINKS else []
 
 
 def times_of(got: Array, now: Array, without: Array) -> float | None:

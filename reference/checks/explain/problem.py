@@ -128,7 +128,7 @@ def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
     arrays = _forward_values(outcome)
     graph = Graph(*found, _of_forward(found[0], arrays, outcome))
     named = _named(arrays, graph)
-    named |= _hidden(graph, named)
+    named |= _hidden(graph, named, _end(objective, outcome, graph))
     claims: dict[Path, Claim] = {}
     for row in judged.rows:
         leaf = outcome.inputs[row.leaf]
@@ -186,7 +186,16 @@ def _named(arrays: Mapping[Path, Any], graph: Graph) -> dict[Path, Named]:
     return found
 
 
-def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
+def _end(objective: Objective, outcome: Outcome, graph: Graph) -> int:
+    """Return where the forward ends on the tape: a loss that nobody wrote is not explained."""
+    if objective.kind != "implicit":
+        return graph.size
+    outputs = [v for p, v in outcome.values.items() if p[: len(objective.output)] == objective.output]
+    outputs = outputs or [v for p, v in outcome.values.items() if p[0] == objective.output[0]]
+    return max((int(graph.places(v).max(initial=-1)) for v in outputs), default=graph.size) + 1
+
+
+def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, Named]:
     """Return what a forward computes without a name and goes into a sum of products.
 
     Numbers that NumPy made in one call stand side by side on the tape.
@@ -194,7 +203,7 @@ def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
     known = {p for n in named.values() for p in n.places.ravel().tolist()}
     found: list[list[int]] = []
     run: list[int] = []
-    for place, edges in enumerate(graph.edges):
+    for place, edges in enumerate(graph.edges[:end]):
         joins = bool(run) and len(edges) == len(graph.edges[run[-1]]) and all(p < run[0] for p, _ in edges)
         if not joins:
             found.append(run)
@@ -209,7 +218,20 @@ def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
         text = f"hidden[{len(made)}]"
         made["hidden", str(len(made))] = Named(("hidden", str(len(made))), places,
                                                np.array([graph.values[p] for p in run]), text)  # fmt: skip
-    return made if len(made) <= 8 else {}
+    return (made if len(made) <= 8 else {}) | (_terms(graph, known) if end == graph.size else {})
+
+
+def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
+    """Return what is summed up into one number without a name of its own: the loss's terms."""
+    found: dict[Path, Named] = {}
+    for edges in graph.edges:
+        places = [p for p, _ in edges]
+        alike = len(places) >= 2 and len({s for _, s in edges}) == 1 and len(set(places)) == len(places)
+        if alike and not known & set(places) and all(graph.edges[p] for p in places) and len(found) < 4:
+            values = np.array([graph.values[p] for p in places])
+            found["terms", str(len(found))] = Named(("terms", str(len(found))), np.array(places, dtype=np.int64), values,
+                                                    "the sum's terms")  # fmt: skip
+    return found if len(found) < 4 else {}
 
 
 def _feeds_a_product(graph: Graph, run: list[int]) -> bool:

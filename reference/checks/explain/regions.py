@@ -48,7 +48,12 @@ def _left_at_zero(cases: Sequence[Case]) -> Result:
             return None
         wheres.append(wrong)
     text, where = cases[0].claim.text, wheres[0]
-    return Words("left_at_zero", f"{text} is right in the first part and zero in {region(where)}: only {_kept(~where)} is filled "
+    kept = _kept(~where)
+    if kept == "a part" and where.sum() > 1:
+        return Words("left_at_zero", f"{text} is right in some entries and zero in {region(where)}: a term is missing there (left out for one "
+                     "class or one branch), or a loop ends too soon (only the first part is filled).", f"{text} = 0 there",
+                     f"{text} with the missing term"), Evidence(len(cases), len(cases), 0.0)  # fmt: skip
+    return Words("left_at_zero", f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
                  "(a return inside of the loop, or a loop that ends or overwrites too soon).", f"{text} = 0 there",
                  f"{text} filled everywhere"), Evidence(len(cases), len(cases), 0.0)  # fmt: skip
 
@@ -57,6 +62,9 @@ def _kept(right: Array) -> str:
     for axis in range(right.ndim):
         other = tuple(a for a in range(right.ndim) if a != axis)
         lines = right.any(axis=other) if other else right
+        block = lines.reshape([-1 if a == axis else 1 for a in range(right.ndim)])
+        if (np.broadcast_to(block, right.shape) != right).any():
+            continue
         if not lines.all() and lines.any():
             if lines[0] and not lines[-1]:
                 return f"the first {int(lines.sum())} along axis {axis}"

@@ -7,6 +7,7 @@ file are both found and what follows from the first is not accused.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,11 +16,11 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks.experiment import Outcome, Reading, perform
-from reference.checks.explain import finding, general, inner, locally, operands, paths, regions, rowwise, slopes, uses
-from reference.checks.explain.factors import ratio, spelled
+from reference.checks.explain import finding, general, inner, locally, operands, paths, regions, rowwise, scaled, slopes, uses
+from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
-from reference.checks.explain.graph import Edit
-from reference.checks.explain.hypothesis import Hypothesis, Match
+from reference.checks.explain.graph import Edit, read
+from reference.checks.explain.hypothesis import Hypothesis, Match, listed
 from reference.checks.explain.problem import Claim, Problem, close, close_entries, problem_of, rescaled
 from reference.checks.objective import Objective, candidates
 from reference.checks.routine import Path
@@ -32,6 +33,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     operands.operand_hypotheses,
     uses.use_hypotheses,
     inner.inner_hypotheses,
+    scaled.scaled_hypotheses,
 )
 
 
@@ -81,15 +83,13 @@ def explain(
     best: _State | None = None
     met = _Met()
     for reading, one in _objectives(reading, objective, seed, indices):
-        if (best is not None and not best.left and one.output != objective.output) or met.right:
+        elsewhere = one.output != objective.output and one.kind != "loss"
+        if (best is not None and not best.left and elsewhere) or met.right:
             break
         problems = _problems(reading, one, seed, indices, deadline, met)
         if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
             continue
-        state = _State(problems, deadline)
-        _search(state)
-        if state.left and problems[0].free:
-            state = _with_another_scale(state)
+        state = _searched(problems, deadline)
         if best is None or _better(state, best):
             best = state
         if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN)):
@@ -98,56 +98,64 @@ def explain(
     return _with_general(found, reading, objective, seed, indices, met)
 
 
-def _with_another_scale(state: _State) -> _State:
-    """Search again with the loss as a mean, where no right claim tells what it is."""
-    best = state
-    for factors in _scales(state):
-        problems = [rescaled(p, x) for p, x in zip(state.problems, factors, strict=True)]
-        other = _State([p for p in problems if p.wrong], state.deadline)
-        if not other.problems or state.late:
-            continue
-        _search(other)
-        if _better(other, best):
-            best = other
-        if not best.left:
-            break
-    return best
+def _searched(problems: list[Problem], deadline: float) -> _State:
+    """Search; where no right claim tells the loss's factor, under those that explain something."""
+    best: _State | None = None
+    if problems[0].free:
+        for factors in _scales(problems, deadline):
+            scaled_ones = [rescaled(p, x) for p, x in zip(problems, factors, strict=True)]
+            other = _State([p for p in scaled_ones if p.wrong], deadline)
+            if other.problems:
+                _search(other)
+                best = other if best is None or _better(other, best) else best
+            if best is not None and not best.left:
+                return best
+    state = _State(problems, deadline)
+    _search(state)
+    return state if best is None or _better(state, best) else best
 
 
-def _scales(state: _State) -> Iterator[list[float]]:
+def _scales(problems: list[Problem], deadline: float) -> Iterator[list[float]]:
     """Yield the loss's factors under which some mistake reproduces most of the claims."""
     counts: dict[str, tuple[int, Hypothesis]] = {}
-    problem = state.problems[0]
+    problem = problems[0]
     for hypothesis in _hypotheses(problem):
-        if state.late:
+        if time.monotonic() > deadline:
             break
-        edit = hypothesis.edit(problem)
-        made = problem.predicted(edit) if edit is not None else {}
-        found = [_free_factor(problem, c, made[c.path]) for c in problem.wrong] if made else []
-        for factor in {f for f in found if f}:
+        edit = _edit_of(hypothesis, problem)
+        if edit is None:
+            continue
+        adjoints = problem.graph.sweep(edit)
+        found = [f for c in problem.wrong if (f := _free_factor(problem, c, adjoints))]
+        for factor in dict.fromkeys(found):
             key = f"{factor:.9g}"
             if found.count(factor) > counts.get(key, (0, hypothesis))[0]:
                 counts[key] = (found.count(factor), hypothesis)
-    for count, hypothesis in sorted(counts.values(), key=lambda c: -c[0])[:3]:
-        factors = [_factor_in(p, hypothesis, count) for p in state.problems]
+    for _, hypothesis in sorted(counts.values(), key=lambda c: -c[0])[:3]:
+        factors = [_factor_in(p, hypothesis) for p in problems]
         if all(factors):
             yield [f or 1.0 for f in factors]
 
 
-def _free_factor(problem: Problem, claim: Claim, made: finding.Array) -> float | None:
-    """Return the factor of the loss under which a prediction is the claim, as one that it may have."""
-    c = ratio(claim.got, made) if claim.got.size > 1 else None
-    if c is None or abs(c - 1) < 1e-9:
+def _free_factor(problem: Problem, claim: Claim, adjoints: list[float]) -> float | None:
+    """Return the factor of the loss under which a sweep is the claim, one that it may have."""
+    places = claim.places.ravel()
+    if places.size < 2 or places[0] < 0:
         return None
-    return next((f for f in problem.free if abs(c - f) < 1e-8 * f), None)
+    first = adjoints[places[0]] * problem.scale
+    c = float(claim.got.flat[0]) / first if first else 0.0
+    factor = next((f for f in problem.free if abs(c - f) < 1e-8 * f), None)
+    if factor is None or not close(claim.got, factor * problem.scale * read(adjoints, claim.places)):
+        return None
+    return factor
 
 
-def _factor_in(problem: Problem, hypothesis: Hypothesis, count: int) -> float | None:
-    edit = hypothesis.edit(problem)
+def _factor_in(problem: Problem, hypothesis: Hypothesis) -> float | None:
+    edit = _edit_of(hypothesis, problem)
     if edit is None:
         return None
-    made = problem.predicted(edit)
-    found = [f for c in problem.wrong if (f := _free_factor(problem, c, made[c.path]))]
+    adjoints = problem.graph.sweep(edit)
+    found = [f for c in problem.wrong if (f := _free_factor(problem, c, adjoints))]
     return max(found, key=found.count, default=None)
 
 
@@ -206,8 +214,8 @@ def _objectives(
         return
     with Session() as session:
         outcome = perform(reading, seed, indices[0], session)
-        others = [o for o in candidates(outcome) if o.kind == "implicit" and o != objective]
-    others.sort(key=lambda o: (o.target != objective.target, o.output != objective.output))
+        others = [o for o in candidates(outcome) if o.kind in ("implicit", "loss") and o != objective]
+    others.sort(key=lambda o: (o.kind != "loss", o.target != objective.target, o.output != objective.output))
     yield from ((reading, o) for o in others[:12])
 
 
@@ -310,6 +318,9 @@ def _best_edit(state: _State) -> None:
         trial = _tried(state, hypothesis, problem, base, now, best)
         if trial is not None and (best is None or trial.rank < best.rank):
             best = trial
+    fitted = _best_link(state, problem, base, now)
+    if fitted is not None and (best is None or fitted.rank < best.rank):
+        best = fitted
     if best is None:
         return
     tensors = [c.text for c in best.match.claims]
@@ -368,17 +379,34 @@ def _explain_what_follows(state: _State) -> None:
 
 def _hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     for source in SOURCES:
-        yield from source(problem)
+        try:
+            yield from source(problem)
+        except UNEXPECTED:
+            continue
+
+
+UNEXPECTED: tuple[type[Exception], ...] = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a forward that nobody thought of may raise in a hypothesis: that one is passed over."""
+
+
+def _edit_of(hypothesis: Hypothesis, problem: Problem) -> Edit | None:
+    try:
+        return hypothesis.edit(problem)
+    except UNEXPECTED:
+        return None
 
 
 def _tried(
     state: _State, hypothesis: Hypothesis, problem: Problem, base: Edit,
     now: finding.Predictions, best: _Trial | None,
 ) -> _Trial | None:  # fmt: skip
-    edit = hypothesis.edit(problem)
+    edit = _edit_of(hypothesis, problem)
     if edit is None:
         return None
-    made = problem.predicted(base | edit)
+    adjoints = problem.graph.sweep(base | edit)
+    if not any(_fits(problem, c, now[c.path], adjoints) for c in state.left):
+        return None
+    made = {k: problem.scale * read(adjoints, c.places) for k, c in problem.claims.items()}
     changed = [c for k, c in problem.claims.items() if not close(made[k], now[k])]
     left = [c for c in changed if c.path not in state.explained and not c.right and not c.inner]
     hit = [c for c in left if close(c.got, made[c.path])]
@@ -395,6 +423,15 @@ def _tried(
     if found is None:
         return None
     return _Trial(hypothesis, Match(hit, bool(broken), part), found, not (broken or part))
+
+
+def _fits(problem: Problem, claim: Claim, now: finding.Array, adjoints: list[float]) -> bool:
+    """Whether the entry that is furthest off is as a sweep makes it: quick, before all are asked."""
+    off = np.abs(claim.got - now)
+    worst = int(np.argmax(np.where(np.isfinite(off), off, -1)))
+    place, got = int(claim.places.flat[worst]), float(claim.got.flat[worst])
+    value = problem.scale * adjoints[place] if place >= 0 else math.nan
+    return abs(value - got) <= 1e-7 * abs(got) + 1e-12 * float(off.flat[worst])
 
 
 def _in_part(got: finding.Array, now: finding.Array, made: finding.Array) -> bool:
@@ -421,7 +458,7 @@ def _confirmed(
         cases = _cases(state, claim.path)
         values = []
         for case in cases:
-            edit = hypothesis.edit(case.problem)
+            edit = _edit_of(hypothesis, case.problem)
             if edit is None:
                 values.append(None)
                 continue
@@ -438,10 +475,35 @@ def _confirmed(
 
 
 def _explanation(state: _State) -> Explanation:
-    ordered = sorted(state.named, key=lambda n: -n[1])
+    ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
     described = [(c.text, locally.described(_cases(state, c.path))) for c in state.left]
     first = state.first or _first(state)
-    return Explanation(first, tuple(n for n, _ in ordered), tuple(d for d in described if d[1]))
+    return Explanation(first, tuple(ordered), tuple(d for d in described if d[1]))
+
+
+def _merged(found: list[tuple[Named, int]]) -> list[Named]:
+    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …"""
+    groups: dict[tuple[str, ...], list[Named]] = {}
+    for one, _ in found:
+        text = one.tensors[0] if len(one.tensors) == 1 else ""
+        same = one.sentence.startswith((f"{text} is ", f"{text} has ")) if text else False
+        rest = one.sentence[len(text) :].split(":")[0] if same else one.sentence
+        groups.setdefault((one.name, rest, "" if same else one.yours), []).append(one)
+    return [_together(group) for group in groups.values()]
+
+
+def _together(group: list[Named]) -> Named:
+    if len(group) == 1:
+        return group[0]
+    texts = [t for one in group for t in one.tensors]
+    first = group[0]
+    rest = first.sentence[len(texts[0]) :]
+    for single, plural in ((" is ", " are "), (" has ", " have ")):
+        if rest.startswith(single):
+            rest = plural + rest[len(single) :]
+    return replace(first, sentence=listed(texts) + rest, tensors=tuple(texts), yours=first.yours.replace(texts[0], listed(texts)),
+                   right=first.right.replace(texts[0], listed(texts)), matched=min(n.matched for n in group),
+                   of=max(n.of for n in group), distance=max(n.distance for n in group))  # fmt: skip
 
 
 def _first(state: _State) -> str:

@@ -42,7 +42,7 @@ FORMS = (
     Form("slope_of_another_function", "{d} · {a} · (1 + {a})", "the slope of {f} is {s}, not {a} · (1 + {a})", lambda d, z, a, s: d * a * (1 + a)),
     Form("slope_of_another_function", "{d} · (1 + {a}²)", "the sign of the square: the slope of {f} is {s}, not 1 + {a}²", lambda d, z, a, s: d * (1 + a * a)),
     Form("slope_complement", "{d} · (1 − {s})", "the complement, 1 − slope, stands in place of the slope of {f} (a sign in an exponent, 1 − s in place of s)", lambda d, z, a, s: d * (1 - s), 2.5),
-    Form("slope_complement", "{d} · (−1 − {s})", "the complement of the slope of {f} is taken: 1 − s in place of s, the sign in the exponent is wrong", lambda d, z, a, s: d * (-1 - s), 2.0),
+    Form("slope_complement", "{d} · (−1 − {s})", "the complement of the slope of {f} is taken: 1 − s in place of s, the sign in the exponent is wrong", lambda d, z, a, s: d * (-1 - s), 1.6),
     Form("slope_of_the_input", "{d} · {z} · (1 − {z})", "the formula {a}·(1 − {a}) is meant for the output {a}, and is given the input {z} (the pre-activation) in place of the activation", lambda d, z, a, s: d * z * (1 - z)),
     Form("slope_of_the_input", "{d} · (1 − {z}²)", "the formula 1 − {a}² is meant for the output {a}, and is given the input {z} (the pre-activation) in place of the activation", lambda d, z, a, s: d * (1 - z * z)),
     Form("input_in_place_of_slope", "{d} · {z}", "the input {z} stands in place of the slope of {f}, {s}", lambda d, z, a, s: d * z),

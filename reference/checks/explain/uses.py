@@ -27,6 +27,7 @@ def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
             for last in (True, False):
                 yield _overwritten(path, named.text, last, int(named.places.max()))
             yield _counted_once(path, named.text, int(named.places.max()))
+            yield from _by_use(problem, path)
     yield from _steps_kept(problem)
     for path, named in pieces(problem).items():
         if len(named.shape) >= 3 and path not in problem.outcome.inputs:
@@ -79,6 +80,57 @@ def _keep_one(graph: Graph, place: int, children: list[int], seeds: list[float],
             adjoints[place] = terms[-1] if last else terms[0]
 
     return hook
+
+
+_TIMES = (("0", "is left out"), ("2", "is counted twice"), ("−1", "has the wrong sign"), ("½", "lacks a factor 2"),
+          ("v", "has a factor {v} too many (an exponent is wrong, a power of {v})"),
+          ("1/v", "lacks a factor {v} (an exponent is wrong, a power of {v})"))  # fmt: skip
+
+
+def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
+    """Yield for a value that every entry uses equally often: one of the terms is wrong."""
+    ranks = _ranks(problem, path)
+    if ranks is None or not 2 <= ranks <= 5:
+        return
+    for rank in range(ranks):
+        for times, said in _TIMES:
+            yield _of_use(problem, path, rank, times, said)
+
+
+def _ranks(problem: Problem, path: Path) -> int | None:
+    named = pieces(problem).get(path)
+    if named is None:
+        return None
+    counts = {len(set(problem.graph.uses[p])) for p in named.places.ravel().tolist() if p >= 0}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> Hypothesis:
+    named = pieces(problem)[path]
+
+    def edit(other: Problem) -> Edit | None:
+        mine = pieces(other).get(path)
+        if mine is None or (_ranks(other, path) or 0) <= rank:
+            return None
+        graph = other.graph
+        edges: dict[int, Edges] = {}
+        for place, value in zip(mine.places.ravel().tolist(), mine.value.ravel().tolist(), strict=True):
+            if place < 0 or (times == "1/v" and not value):
+                continue
+            child = sorted(set(graph.uses[place]))[rank]
+            factor = {"0": 0.0, "2": 2.0, "−1": -1.0, "½": 0.5, "v": value, "1/v": 1 / (value or 1.0)}[times]
+            now = edges.get(child, graph.edges[child])
+            edges[child] = [(p, factor * s if p == place else s) for p, s in now]
+        return Edit(edges)
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        name = {"0": "term_left_out", "−1": "wrong_sign", "v": "wrong_power", "1/v": "wrong_power"}.get(times, "constant_factor")
+        which = ("first", "second", "third", "fourth", "fifth")[rank]
+        return Words(name, f"One term of {claims} {said.format(v=named.text)}: {named.text} is used several times, and the term of its {which} "
+                     f"use is not right.", f"δ{named.text} = … + {times} · term", f"δ{named.text} = … + term")  # fmt: skip
+
+    return Hypothesis(("use", *path, str(rank), times), edit, words, 2.0, int(named.places.max()))
 
 
 def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
