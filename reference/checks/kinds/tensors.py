@@ -25,19 +25,12 @@ from reference.checks.inputs import Request, Spec, layouts, number_specs, weight
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
 from reference.checks.kinds._rows import COARSE, FLOAT32, float_truth, row
-from reference.checks.kinds._tensor_runs import (
-    Claimed,
-    Plan,
-    Problem,
-    claimed,
-    draw,
-    outputs,
-    state,
-)
+from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
+from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
 from reference.checks.kinds._unwritten import Unwritten, candidates, settle
 from reference.checks.kinds._words import Explained, described, spelled
-from reference.checks.kinds.functions import NUMBERS, sorted_by_shape
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
 from reference.checks.requests import Fixed, requests, switches
