@@ -11,7 +11,7 @@ import numpy as np
 from reference.balls import LeftTheTape, Session, TooManyNodes, values
 from reference.checks.assess import assess
 from reference.checks.experiment import Reading, perform
-from reference.checks.inputs import sizes_for
+from reference.checks.inputs import bias_names, sizes_for, weight_names
 from reference.checks.objective import Objective
 
 FAR = (40.0, 400.0, 1e4)
@@ -31,6 +31,9 @@ class Probe(NamedTuple):
 def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     """Return what breaks, a sentence each; at most three."""
     if reading.forward is None or reading.unit.owner is not None and _has_weights(reading, seed):
+        return []
+    names = [n for n in reading.layout if not n.startswith("init.")]
+    if any("[" in n for n in names) or weight_names(names) or bias_names(names):
         return []
     floats = [n for n, s in reading.layout.items() if s.kind in ("normal", "unit", "probability")
               and s.dims and not n.startswith("init.") and "[" not in n]  # fmt: skip

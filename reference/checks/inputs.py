@@ -233,7 +233,8 @@ def _bare(name: str) -> str:
     match = re.fullmatch(r"(.*)\[(.*)\]", name)
     if not match:
         return name.rpartition(".")[2]
-    return match[1] + match[2] if match[2].lstrip("-").isdigit() else match[2]
+    head = match[1].rpartition(".")[2]
+    return head + match[2] if match[2].lstrip("-").isdigit() else match[2]
 
 
 def _is_weight(name: str) -> bool:

@@ -278,7 +278,7 @@ def _gradient_variables(routine: Routine) -> list[str]:
     ]  # fmt: skip
     a_loss = isinstance(routine.returned, tuple) and any(
         isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll") for t in routine.returned
-    )
+    ) and any(t is None for t in routine.returned)
     return found or (["loss"] if a_loss else [])
 
 

@@ -209,7 +209,8 @@ def _about_the_forward(part: Part, subject: Subject, request: Request, like: str
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
-    broken = fragile.probe(subject.reading, subject.objective, request.seed) if part.ok else []
+    plain = part.ok and not part.remarks
+    broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
     return msgspec.structs.replace(
         part, operation=operation, remarks=(*part.remarks, *remarks), fragile=tuple(broken)
     )
@@ -321,7 +322,11 @@ def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[s
         Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
         for n in found.named
     )
-    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(found.described)}
+    noted = {_claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
+             for case in tally.cases[:1] for r in case.assessment.rows
+             if r.claim in case.assessment.notes}  # fmt: skip
+    described = {**dict(found.described), **noted}
+    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
 
 
 def _worst(cases: list[Case], request: Request) -> Worst | None:
@@ -370,9 +375,10 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
         return {}
     changed = {}
     for index, part in parts.items():
-        if part.verdict == "wrong" and part.described and all(
-            "times the right one" in said and "N" in said for _, said in part.described
-        ):  # fmt: skip
+        too_often = part.mistakes and all(
+            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+        )
+        if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(
                 part, verdict="right", right=part.problems, wrong=0, mistakes=(), described=(),
                 worst=None, remarks=(*part.remarks, "it lacks the 1/N of its mean, which the "
