@@ -256,7 +256,9 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
         n = outcome.sizes.get("N", 1)
         if not row.right and row.factor is not None and _near(row.factor, result.scale * n):
             row.right = True
-            result.remarks.append(f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have")
+            result.remarks.append(
+                f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have"
+            )
 
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
@@ -366,7 +368,9 @@ def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
     first = weights[0].factor
     if first is None or any(f is None or not _near(f, first) for f in factors):
         return
-    samples = {np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)}
+    samples = {
+        np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)
+    }
     if any(_near(first, 1.0 / n) for n in samples if n > 1):
         for row in weights:
             row.right = True
@@ -394,7 +398,9 @@ def wrong_entry(row: Row, scale: float = 1.0) -> tuple[int, ...]:
         return ()
     off = np.abs(row.got - scale * row.truth.value)
     off = np.where(np.isfinite(off), off, np.inf)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+    return (
+        tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+    )
 
 
 def rows_by_leaf(result: Assessment) -> Mapping[Path, Row]:

@@ -40,7 +40,9 @@ def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     if not floats or len(floats) > 2:
         return []
     name = floats[-1] if len(floats) == 2 and _is_target_like(floats[0]) else floats[0]
-    shape = tuple(sizes_for(seed, 0, reading.mode.style).get(d, 1) for d in reading.layout[name].dims)
+    shape = tuple(
+        sizes_for(seed, 0, reading.mode.style).get(d, 1) for d in reading.layout[name].dims
+    )
     found: list[str] = []
     make = _probabilities if reading.layout[name].kind in ("unit", "probability") else _far
     for probe_ in make(name, shape):
@@ -131,4 +133,3 @@ def _breaks(got: Any, right: Any, what: str) -> tuple[str, str] | None:
         at = np.unravel_index(int(np.argmax(lost)), lost.shape) if lost.shape else ()
         return "loses all its digits", f"it is {right[at]:.3g}, not {got[at]:.3g}"
     return None
-

@@ -168,9 +168,7 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 # -- what it comes to --------------------------------------------------------------------------
 
 
-def _part(
-    tally: _Tally, unit: Unit, subject: Subject, request: Request, like: str | None
-) -> Part:
+def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request, like: str | None) -> Part:
     right = len(tally.cases) - len(tally.wrong)
     faults = _faults(tally, request)
     tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
@@ -262,13 +260,21 @@ def _claim_name(claim: Path, leaf: Path) -> str:
 
 def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
     found = [
-        Fault(kind, said, f"{request.seed}:{at[0]}", len(at), kind in ("mutated", "dtype", "value", "stale"))
+        Fault(
+            kind,
+            said,
+            f"{request.seed}:{at[0]}",
+            len(at),
+            kind in ("mutated", "dtype", "value", "stale"),
+        )
         for (kind, said), at in tally.faults.items()
     ]
     raised: dict[str, list[int]] = {}
     for index, error in tally.raised:
         raised.setdefault(text.error_line(error), []).append(index)
-    found += [Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()]
+    found += [
+        Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
+    ]
     return tuple(found)
 
 
@@ -370,7 +376,9 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     A gradient of a mean loss without its 1/N is right where the layers of the same file take the
     mean themselves.
     """
-    takes_mean = any("the mean is taken in the layer" in r for p in parts.values() for r in p.remarks)
+    takes_mean = any(
+        "the mean is taken in the layer" in r for p in parts.values() for r in p.remarks
+    )
     if not takes_mean:
         return {}
     changed = {}
