@@ -168,9 +168,7 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 # -- what it comes to --------------------------------------------------------------------------
 
 
-def _part(
-    tally: _Tally, unit: Unit, subject: Subject, request: Request, like: str | None
-) -> Part:
+def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request, like: str | None) -> Part:
     right = len(tally.cases) - len(tally.wrong)
     faults = _faults(tally, request)
     tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
@@ -209,7 +207,8 @@ def _about_the_forward(part: Part, subject: Subject, request: Request, like: str
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
-    broken = fragile.probe(subject.reading, subject.objective, request.seed) if part.ok else []
+    plain = part.ok and not part.remarks
+    broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
     return msgspec.structs.replace(
         part, operation=operation, remarks=(*part.remarks, *remarks), fragile=tuple(broken)
     )
@@ -261,13 +260,21 @@ def _claim_name(claim: Path, leaf: Path) -> str:
 
 def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
     found = [
-        Fault(kind, said, f"{request.seed}:{at[0]}", len(at), kind in ("mutated", "dtype", "value", "stale"))
+        Fault(
+            kind,
+            said,
+            f"{request.seed}:{at[0]}",
+            len(at),
+            kind in ("mutated", "dtype", "value", "stale"),
+        )
         for (kind, said), at in tally.faults.items()
     ]
     raised: dict[str, list[int]] = {}
     for index, error in tally.raised:
         raised.setdefault(text.error_line(error), []).append(index)
-    found += [Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()]
+    found += [
+        Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
+    ]
     return tuple(found)
 
 
@@ -321,7 +328,11 @@ def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[s
         Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
         for n in found.named
     )
-    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(found.described)}
+    noted = {_claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
+             for case in tally.cases[:1] for r in case.assessment.rows
+             if r.claim in case.assessment.notes}  # fmt: skip
+    described = {**dict(found.described), **noted}
+    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
 
 
 def _worst(cases: list[Case], request: Request) -> Worst | None:
@@ -365,14 +376,17 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     A gradient of a mean loss without its 1/N is right where the layers of the same file take the
     mean themselves.
     """
-    takes_mean = any("the mean is taken in the layer" in r for p in parts.values() for r in p.remarks)
+    takes_mean = any(
+        "the mean is taken in the layer" in r for p in parts.values() for r in p.remarks
+    )
     if not takes_mean:
         return {}
     changed = {}
     for index, part in parts.items():
-        if part.verdict == "wrong" and part.described and all(
-            "times the right one" in said and "N" in said for _, said in part.described
-        ):  # fmt: skip
+        too_often = part.mistakes and all(
+            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+        )
+        if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(
                 part, verdict="right", right=part.problems, wrong=0, mistakes=(), described=(),
                 worst=None, remarks=(*part.remarks, "it lacks the 1/N of its mean, which the "

@@ -14,7 +14,9 @@ import numpy as np
 from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
 
-_DICTS = re.compile(r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state")
+_DICTS = re.compile(
+    r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"
+)
 
 
 class Sponge:
