@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kindtools import checked, only
 from targetsources import TORCH, TORCH_LINEAR
 
 from reference.checks.inventory import units_of
 from reference.checks.kinds import wants_tensors
+from reference.checks.kinds._rows import float_truth, row
+from reference.checks.kinds._unwritten import settle
 from reference.checks.search import Failure
 from reference.checks.source import load
 
@@ -402,6 +405,14 @@ def test_code_that_calls_a_framework_is_known_by_its_calls(tmp_path: Path) -> No
 def test_the_loss_that_is_not_written_is_named(tmp_path: Path) -> None:
     judged = only(tmp_path, UNWRITTEN_LOSS).subject.judged_by()  # type: ignore[union-attr]
     assert judged.startswith("cross-entropy, −Σ y log a; PyTorch autograd")
+
+
+def test_a_gradient_of_zeros_has_no_voice_in_the_factor() -> None:
+    """Where all units are dead the other gradients are 0, and ½ is the factor of the only one."""
+    truths = {"w": np.zeros(3), "v": np.zeros(2), "b": np.array([1.0, -2.0])}
+    rows = [row((n,), (n,), 0.5 * t, float_truth(t)) for n, t in truths.items()]
+    assert settle(rows, np.zeros((2, 2))) == 0.5
+    assert all(r.right for r in rows)
 
 
 def test_changed_inputs_are_a_fault(tmp_path: Path) -> None:

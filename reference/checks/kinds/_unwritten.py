@@ -51,14 +51,16 @@ def settle(rows: Sequence[Row], output: Array) -> float:
     """
     sizes = {1, output.size, *output.shape}
     allowed = [s * k / n for s in (1, -1) for k in (1.0, 2.0, 0.5) for n in sizes]
-    factors = [r.factor for r in rows if r.factor is not None]
+    # A truth of zeros is any multiple of itself: it has no voice.
+    telling = [r for r in rows if r.truth.value.any()]
+    factors = [r.factor for r in telling if r.factor is not None]
     counts = {a: sum(_near(f, a) for f in factors) for a in allowed}
     best = max(counts.values(), default=0)
     scale = next((a for a, n in counts.items() if n == best and n), 1.0)
-    if len(factors) == len(rows) > 1 and all(_near(f, factors[0]) for f in factors):
+    if len(factors) == len(telling) > 1 and all(_near(f, factors[0]) for f in factors):
         if all(r.claim[0] == "step" for r in rows) and factors[0] > 0:
             scale = factors[0]  # the rate is not known
-    for row in rows:
+    for row in telling:
         row.right = row.factor is not None and _near(row.factor, scale)
     return scale
 
