@@ -70,8 +70,14 @@ class Assessment:
     @property
     def unplaced(self) -> list[Path]:
         """Gradients that were returned, and are of nothing that is known."""
-        return [p for p in self.unmatched if p[0] != "self" and (
-            p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1])) and not is_inner(p)]  # fmt: skip
+        return [
+            p
+            for p in self.unmatched
+            if p[0] != "self"
+            and p != self.objective.output
+            and (p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1]))
+            and not is_inner(p)
+        ]
 
     @property
     def influence(self) -> bool:
@@ -338,7 +344,8 @@ def _near8(one: float, other: float) -> bool:
 
 
 def _common(rows: list[Row], allowed: list[float]) -> float:
-    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in rows) for f in allowed}
+    telling = [r for r in rows if np.any(r.truth.value)] or rows  # a zero fits every factor
+    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in telling) for f in allowed}
     best = max(counts.values(), default=0)
     return next((f for f, n in counts.items() if n == best and n), 1.0)
 

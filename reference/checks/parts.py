@@ -12,7 +12,9 @@ import numpy as np
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.assess import Assessment, Row, wrong_entry
+from reference.checks.explain import explain
 from reference.checks.identify import identify
+from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
 from reference.checks.records import Fault, Mistake, Numbers, Part, Request, Tensor, Worst
@@ -76,7 +78,7 @@ def _is_not_written(failure: Failure) -> bool:
 
 
 def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    if unit.kind in SPECIAL:
+    if unit.kind in SPECIAL or wants_tensors(unit, target):
         return _special(unit, target, seed, shapes)
     chosen = search(unit, target, seed, shapes)
     if isinstance(chosen, Chosen):
@@ -86,10 +88,6 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
 
 def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    try:
-        from reference.checks.kinds import subject_of
-    except ImportError:
-        return Failure("this kind is not read yet")
     return subject_of(unit, target, seed, shapes)
 
 
@@ -317,10 +315,6 @@ def _explained(part: Part, tally: _Tally, subject: Subject, request: Request) ->
 
 
 def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[str, Any]:
-    try:
-        from reference.checks.explain import explain
-    except ImportError:
-        return {}
     scale = tally.cases[0].assessment.scale
     indices = tally.wrong[:6]
     found = explain(subject.reading, subject.objective, request.seed, indices, scale)

@@ -101,7 +101,7 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
             continue
         if not (_is_looked_up(name, text) or name in ("parameters", "params")):
             continue
-        keys = _asked(first, name) or _constants(name, text)
+        keys = list(dict.fromkeys([*_asked(first, name), *_constants(name, text)]))
         if keys or _is_looked_up(name, text):
             found[name] = keys
     return found

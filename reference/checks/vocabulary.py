@@ -44,7 +44,7 @@ TARGET_NAMES = frozenset(
     "y t target targets label labels y_true ytrue truth true actual actuals expected onehot "
     "one_hot y_onehot t_onehot yhot y_hot classes gt ground_truth desired ytrain y_train y_batch "
     "yb d_true outputs_true real answer answers yt tt target_output desired_output y_one_hot "
-    "targets_onehot label_onehot correct y_actual true_y true_labels training_output "
+    "targ targs targets_onehot label_onehot correct y_actual true_y true_labels training_output "
     "training_outputs output_true wanted want next_tokens".split()
 )
 
