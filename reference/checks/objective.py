@@ -46,7 +46,8 @@ class Objective:
         """Return what it is, for people."""
         match self.kind:
             case "loss":
-                return f"its own loss, {self.output[-1] or 'what it returns'}"
+                named = self.output[-1] and not self.output[-1].isdigit()
+                return f"its own loss, {self.output[-1] if named else 'what it returns'}"
             case "implicit":
                 assert self.loss is not None
                 return f"{self.loss.name}, {self.loss.formula}"

@@ -96,7 +96,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 continue  # one sample hides what several have shown
             if candidate.score < _FITS:
                 poor.append(candidate)
-                if _not_summed(candidate):
+                if _misshapen(candidate):
                     general = max(general, _with_samples(candidate))
                 continue
             one = _judged(candidate.reading, seed)
@@ -131,12 +131,17 @@ def _with_samples(candidate: Candidate) -> int:
     return len(heads)
 
 
-def _not_summed(candidate: Candidate) -> bool:
-    """Whether a layer's gradient came back with more axes than what it is of: a sum is missing."""
+def _misshapen(candidate: Candidate) -> bool:
+    """Whether a layer's gradient has more axes than what it is of (a sum is missing), or is turned."""
     outcome = candidate.outcome
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     return bool(outcome.cotangents) and any(
-        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p]) for c, p in pairs
+        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
+        or (
+            np.shape(outcome.claims[c]) != np.shape(outcome.inputs[p])
+            and np.shape(outcome.claims[c]) == np.shape(outcome.inputs[p])[::-1]
+        )
+        for c, p in pairs
     )
 
 
