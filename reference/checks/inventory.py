@@ -290,7 +290,21 @@ def _gradient_variables(routine: Routine) -> list[str]:
         )
         and any(t is None for t in routine.returned)
     )
-    return found or (["loss"] if a_loss else [])
+    return found or (["loss"] if a_loss else []) or _turned_into_gradients(routine)
+
+
+def _turned_into_gradients(routine: Routine) -> list[str]:
+    """Return the returned variables that a step of backward is written into: p[rows, y] -= 1."""
+    if routine.node is None or not isinstance(routine.returned, tuple):
+        return []
+    written = {
+        ast.unparse(n.target.value)
+        for n in ast.walk(routine.node)
+        if isinstance(n, ast.AugAssign)
+        and isinstance(n.op, ast.Sub)
+        and isinstance(n.target, ast.Subscript)
+    }
+    return [n for n in names_in(routine.returned) if n in written]
 
 
 def _returned_gradient(name: str) -> bool:
