@@ -175,7 +175,7 @@ def _masks(problem: Problem) -> list[tuple[str, Array]]:
 def _mask_name(problem: Problem, pair: Pair, branch: Branch, slopes: Array) -> str:
     """Return the name of the given array whose entries these slopes are: a mask."""
     for name, value in _masks(problem):
-        if value.shape == pair.a.shape and np.allclose(value.ravel()[list(branch.entries)], slopes, rtol=1e-12):
+        if value.size == pair.a.places.size and np.allclose(value.ravel()[list(branch.entries)], slopes, rtol=1e-12):
             return name
     return ""
 

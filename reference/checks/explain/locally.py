@@ -232,6 +232,42 @@ def _constant_added(cases: Sequence[Case]) -> Result:
                      len(cases), len(cases), 0.0)  # fmt: skip
 
 
+def _ones_regularised(cases: Sequence[Case]) -> Result:
+    """Return a column of ones that is regularised in place of the bias, under a loss not written.
+
+    got = s · truth + c · W outside of one column, + c inside of it.
+    """
+    texts: list[float] = []
+    for case in cases:
+        w = _parameter(case)
+        if w is None or w.ndim != 2 or case.problem.objective.kind != "implicit":
+            return None
+        found = _with_ones(case.claim.got, case.base, w)
+        if found is None:
+            return None
+        texts.append(found)
+    text = spelled([c.problem for c in cases], texts, pairs=True)
+    claim = cases[0].claim
+    if text is None:
+        return None
+    return Words("constant_added", f"The column of the bias takes part in the regularisation of {claim.text} as a column of ones: the constant "
+                 f"{text} is added to every bias gradient.", f"{claim.text}[:, 0] + {text}", f"{claim.text}[:, 0]"), Evidence(
+                     len(cases), len(cases), 0.0)  # fmt: skip
+
+
+def _with_ones(got: Array, base: Array, w: Array) -> float | None:
+    for axis, at in ((1, 0), (0, 0), (1, -1), (0, -1)):
+        rest = [np.delete(x, at, axis).ravel() for x in (got, base, w)]
+        line = [np.take(x, at, axis).ravel() for x in (got, base)]
+        if rest[0].size < 3:
+            continue
+        (s, c), *_ = np.linalg.lstsq(np.stack(rest[1:], axis=1), rest[0], rcond=None)
+        inside = close(s * rest[1] + c * rest[2], rest[0])
+        if inside and abs(c) > 1e-9 and close(line[0], s * line[1] + c):
+            return float(c)
+    return None
+
+
 def _clipped(cases: Sequence[Case]) -> Result:
     bounds = []
     for case in cases:
@@ -267,5 +303,5 @@ def _summed_over(cases: Sequence[Case]) -> Result:
     return None
 
 
-_SURE: tuple[Analyser, ...] = (_zero, _factor, inner.own_slope_in_part, _copied, _turned, _decay, _clipped, _summed_over, *regions.SURE)
+_SURE: tuple[Analyser, ...] = (_zero, _factor, inner.own_slope_in_part, _copied, _turned, _decay, _ones_regularised, _clipped, _summed_over, *regions.SURE)
 _LESS_SURE: tuple[Analyser, ...] = (inner.own_slope, _constant_added, *regions.ANALYSERS)

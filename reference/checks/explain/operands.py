@@ -140,7 +140,11 @@ def _flip(axes: Callable[[int], tuple[int, ...]], least: int) -> Callable[[Probl
 def _updated(problem: Problem, b: Named, a: Named) -> Array | None:
     claim = next((c for c in problem.claims.values() if c.leaf == a.path[: len(c.leaf)]), None)
     rate = problem.outcome.rate
-    if claim is None or rate is None or claim.got.shape != a.value.shape:
+    if claim is None or claim.got.shape != a.value.shape:
+        return None
+    if rate is None:  # the step itself is the claim
+        rate = 1.0 if claim.path[0] == "step" else None
+    if rate is None:
         return None
     return np.asarray(a.value - rate * claim.got)
 

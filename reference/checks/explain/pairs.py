@@ -154,9 +154,9 @@ def _mask(problem: Problem, slope: Array) -> str:
         return ""
     given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
     for path, value in given.items():
-        if path[0] == "before" or np.shape(value) != slope.shape or is_tracked(value):
+        if path[0] == "before" or np.size(value) != slope.size or is_tracked(value):
             continue
-        plain = np.asarray(value).astype(float)
+        plain = np.asarray(value).astype(float).reshape(slope.shape)
         if plain.any() and np.isfinite(plain).all() and (plain == 0).any():
             c = float(np.sum(plain * slope)) / float(np.sum(plain * plain))
             if c and np.allclose(c * plain, slope, rtol=1e-12, atol=0):

@@ -139,6 +139,20 @@ def _own(problem: Problem, path: Path) -> list[int]:
     return sorted({p for p in named.places.ravel().tolist() if p >= 0 and owner.get(p) == path})
 
 
+def brought(problem: Problem, v: Path, seeds: dict[int, float]) -> dict[int, float]:
+    """Return what cotangents of some places bring to v directly, past no other named value."""
+    mine = set(_own(problem, v))
+    found = dict.fromkeys(mine, 0.0)
+    return _walk(problem.graph, owners(problem), dict(seeds), sorted(seeds), set(seeds), mine, found,
+                 min(mine, default=0))  # fmt: skip
+
+
+def top_of(problem: Problem, v: Path) -> int:
+    """Return the last place that belongs to a named value, −1 where there is none."""
+    own = _own(problem, v)
+    return own[-1] if own else -1
+
+
 def carried(problem: Problem, link: Link, adjoints: Sequence[float]) -> dict[int, float]:
     """Return what one direct path brings to the places of v, given the cotangents of u."""
     graph, owner = problem.graph, owners(problem)

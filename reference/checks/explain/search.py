@@ -16,7 +16,7 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks.experiment import Outcome, Reading, perform
-from reference.checks.explain import finding, general, inner, locally, operands, paths, regions, rowwise, scaled, slopes, uses
+from reference.checks.explain import before, finding, general, inner, locally, operands, paths, regions, rowwise, scaled, slopes, uses
 from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit, read
@@ -30,6 +30,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     slopes.slope_hypotheses,
     paths.path_hypotheses,
     rowwise.row_hypotheses,
+    before.before_hypotheses,
     operands.operand_hypotheses,
     uses.use_hypotheses,
     inner.inner_hypotheses,
@@ -92,7 +93,7 @@ def explain(
         state = _searched(problems, deadline)
         if best is None or _better(state, best):
             best = state
-        if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN)):
+        if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN * len(best.named))):
             break
     found = _explanation(best) if best is not None else Explanation()
     return _with_general(found, reading, objective, seed, indices, met)
@@ -159,7 +160,7 @@ def _factor_in(problem: Problem, hypothesis: Hypothesis) -> float | None:
     return max(found, key=found.count, default=None)
 
 
-_PLAIN = 1.35
+_PLAIN = 1.65
 """An explanation of that cost is the common mistake; no other loss is tried for another one."""
 
 

@@ -29,7 +29,7 @@ class Form:
 
 FORMS = (
     Form("activation_skipped", "{d}", "the slope of {f} is left out: {dz} takes {d} as it is", lambda d, z, a, s: d, 1.0),
-    Form("activation_slope_twice", "{d} · {s} · {s}", "the slope of {f} is applied twice (once more than it should be)", lambda d, z, a, s: d * s * s, 1.5),
+    Form("activation_slope_twice", "{d} · {s} · {s}", "the slope of {f} is applied twice (once more than it should be)", lambda d, z, a, s: d * s * s, 1.7),
     Form("value_in_place_of_slope", "{d} · {a}", "the activation {a} itself stands in place of its slope {s}; a factor of the derivative is left out", lambda d, z, a, s: d * a),
     Form("slope_factor_left_out", "{d} · (1 − {a})", "the factor {a} of the slope is left out: {s} belongs there", lambda d, z, a, s: d * (1 - a)),
     Form("slope_of_another_function", "{d} · (1 + {a})", "the slope of {f} is {s}, not 1 + {a}", lambda d, z, a, s: d * (1 + a)),
