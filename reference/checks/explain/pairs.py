@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.explain.graph import Array, Graph, Places
+from reference.checks.explain.graph import Array, Graph
 from reference.checks.explain.problem import Named, Problem, text_of
 
 _MAX_FRONT, _MAX_STEPS = 10, 80

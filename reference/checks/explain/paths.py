@@ -16,7 +16,7 @@ import numpy as np
 
 from reference.checks.explain.factors import ratio
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Named, Problem, close
 from reference.checks.routine import Path
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
-
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Places
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.problem import Named, Problem, close
