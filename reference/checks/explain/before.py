@@ -1,6 +1,6 @@
 """Mistakes in which one way on takes the cotangent from before a slope, while the others are right.
 
-    δz = δa · f′(z);   what goes back in time takes Wᵀ δa where Wᵀ δz belongs
+δz = δa · f′(z);   what goes back in time takes Wᵀ δa where Wᵀ δz belongs
 """
 
 from __future__ import annotations
@@ -75,21 +75,39 @@ def _hook(problem: Problem, pair: Pair, v: Path) -> Hook:
 def _said(pair: Pair, v: str, match: Match) -> Words:
     claims = listed([c.text for c in match.claims])
     a = pair.a.text.split("[")[0]
-    return Words("path_skips_activation", f"What goes back to {v} takes the gradient of {a} before its derivative: δ{a} stands where "
-                 f"δ{a} · {slope_text(pair)}, after the slope, belongs (the derivative is left out on this path alone; {claims}).",
-                 f"δ{v} from δ{a}", f"δ{v} from δ{a} · {slope_text(pair)}")  # fmt: skip
+    return Words(
+        "path_skips_activation",
+        f"What goes back to {v} takes the gradient of {a} before its derivative: δ{a} stands where "
+        f"δ{a} · {slope_text(pair)}, after the slope, belongs (the derivative is left out on "
+        f"this path alone; {claims}).",
+        f"δ{v} from δ{a}",
+        f"δ{v} from δ{a} · {slope_text(pair)}",
+    )
 
 
 def _hypothesis(problem: Problem, jumps: list[Jump], pair: Pair, v: str) -> Hypothesis:
-    return Hypothesis(("before", *pair.key, *jumps[0][1]), lambda other: _edit(other, jumps),
-                      lambda match: _said(pair, v, match), 1.6, int(pair.z.places.max()))  # fmt: skip
+    return Hypothesis(
+        ("before", *pair.key, *jumps[0][1]),
+        lambda other: _edit(other, jumps),
+        lambda match: _said(pair, v, match),
+        1.6,
+        int(pair.z.places.max()),
+    )
 
 
 def _family(key: Path, pair: Pair, head: str) -> Hypothesis:
     def edit(problem: Problem) -> Edit | None:
         members = families(problem).get(key, [])
         mine = [p for p in pairs_of(problem) if _path_of(problem, p) in members]
-        return _edit(problem, [(p.key, v) for p in mine for v in _before(problem, p) if v in members]) or None
+        return (
+            _edit(problem, [(p.key, v) for p in mine for v in _before(problem, p) if v in members])
+            or None
+        )
 
-    return Hypothesis(("before", *key), edit, lambda match: _said(pair, f"{head}[t−1]", match), 1.3,
-                      int(pair.z.places.max()))  # fmt: skip
+    return Hypothesis(
+        ("before", *key),
+        edit,
+        lambda match: _said(pair, f"{head}[t−1]", match),
+        1.3,
+        int(pair.z.places.max()),
+    )

@@ -44,22 +44,36 @@ def objectives_of(
         return
     with Session() as session:
         outcome = perform(reading, seed, indices[0], session)
-        others = [o for o in candidates(outcome) if o.kind in ("implicit", "loss") and o != objective]
-    others.sort(key=lambda o: (o.kind != "loss", o.target != objective.target, o.output != objective.output))
+        others = [
+            o for o in candidates(outcome) if o.kind in ("implicit", "loss") and o != objective
+        ]
+    others.sort(
+        key=lambda o: (o.kind != "loss", o.target != objective.target, o.output != objective.output)
+    )
     yield from ((reading, o) for o in others[:12])
 
 
 def _other_bindings(reading: Reading) -> list[Reading]:
     found = [reading]
     for name, source in reading.binding:
-        if source == "output:" and reading.forward is not None and name in reading.forward.arguments:
+        if (
+            source == "output:"
+            and reading.forward is not None
+            and name in reading.forward.arguments
+        ):
             found.append(reading.bound(**{name: f"input:{name}"}))
     return found
 
 
 def problems_of(
-    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], deadline: float, met: Met
-) -> list[Problem]:  # fmt: skip
+    reading: Reading,
+    objective: Objective,
+    seed: int,
+    indices: Sequence[int],
+    deadline: float,
+    met: Met,
+) -> list[Problem]:
+    """Return the problems on which something is wrong, the one with the most entries first."""
     found: list[Problem] = []
     for index in indices[: 2 * PROBLEMS]:
         if len(found) >= PROBLEMS or (found and time.monotonic() > deadline - 0.5):
@@ -69,7 +83,11 @@ def problems_of(
                 outcome = perform(reading, seed, index, session)
                 one = problem_of(outcome, objective)
                 if not found:
-                    met.described |= dict(general.a_vector_of_slopes(objective, outcome)) if one and one.wrong else {}
+                    met.described |= (
+                        dict(general.a_vector_of_slopes(objective, outcome))
+                        if one and one.wrong
+                        else {}
+                    )
                     met.misshapen |= dict(general.misshapen(objective, outcome))
             except Exception:  # a problem on which the target fails explains nothing
                 continue
@@ -82,5 +100,3 @@ def problems_of(
     # the first one is searched: the more entries are wrong, the fewer chances
     found.sort(key=lambda p: -sum(min(c.got.size, 12) for c in p.wrong))
     return found
-
-

@@ -50,12 +50,21 @@ def _left_at_zero(cases: Sequence[Case]) -> Result:
     text, where = cases[0].claim.text, wheres[0]
     kept = _kept(~where)
     if kept == "a part" and where.sum() > 1:
-        return Words("left_at_zero", f"{text} is right in some entries and zero in {region(where)}: a term is missing there (left out for one "
-                     "class or one branch), or a loop ends too soon (only the first part is filled).", f"{text} = 0 there",
-                     f"{text} with the missing term"), Evidence(len(cases), len(cases), 0.0)  # fmt: skip
-    return Words("left_at_zero", f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
-                 "(a return inside of the loop, or a loop that ends or overwrites too soon).", f"{text} = 0 there",
-                 f"{text} filled everywhere"), Evidence(len(cases), len(cases), 0.0)  # fmt: skip
+        return Words(
+            "left_at_zero",
+            f"{text} is right in some entries and zero in {region(where)}: a term is missing "
+            "there (left out for one "
+            "class or one branch), or a loop ends too soon (only the first part is filled).",
+            f"{text} = 0 there",
+            f"{text} with the missing term",
+        ), Evidence(len(cases), len(cases), 0.0)
+    return Words(
+        "left_at_zero",
+        f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
+        "(a return inside of the loop, or a loop that ends or overwrites too soon).",
+        f"{text} = 0 there",
+        f"{text} filled everywhere",
+    ), Evidence(len(cases), len(cases), 0.0)
 
 
 def _kept(right: Array) -> str:
@@ -80,9 +89,14 @@ def _shifted(cases: Sequence[Case]) -> Result:
             axes = [a for a, s in enumerate(steps) if s]
             by = next(abs(s) for s in steps if s)
             found = Evidence(len(cases), len(cases), 0.0)
-            return Words("shifted", f"{text} is shifted by {by} along {_numbered_axes(axes)}: its windows or its index are off by {by} "
-                         "(padding cut at the wrong side, a bias row or column removed at the wrong end).",
-                         f"{text}[i] = right[i ± {by}]", f"{text}[i] = right[i]"), found  # fmt: skip
+            return Words(
+                "shifted",
+                f"{text} is shifted by {by} along {_numbered_axes(axes)}: its windows or its "
+                f"index are off by {by} "
+                "(padding cut at the wrong side, a bias row or column removed at the wrong end).",
+                f"{text}[i] = right[i ± {by}]",
+                f"{text}[i] = right[i]",
+            ), found
     return None
 
 
@@ -93,7 +107,11 @@ def _numbered_axes(axes: list[int]) -> str:
 def _steps(ndim: int) -> list[tuple[int, ...]]:
     if ndim == 0 or ndim > 5:
         return []
-    single = [tuple(s if a == axis else 0 for a in range(ndim)) for axis in range(ndim) for s in (1, -1, 2, -2)]
+    single = [
+        tuple(s if a == axis else 0 for a in range(ndim))
+        for axis in range(ndim)
+        for s in (1, -1, 2, -2)
+    ]
     double = []
     if ndim >= 2:
         for a, b in itertools.combinations(range(ndim), 2):
@@ -126,13 +144,19 @@ def _missing_factor(cases: Sequence[Case]) -> Result:
             found = evidence(cases, made)
             if found.enough and found.of == len(cases):
                 claim = first.claim.text
-                return Words(name, f"In {claim} {said}.", f"{claim} without {text}" if "left" in said else f"{claim} · {text}",
-                             claim), found  # fmt: skip
+                return Words(
+                    name,
+                    f"In {claim} {said}.",
+                    f"{claim} without {text}" if "left" in said else f"{claim} · {text}",
+                    claim,
+                ), found
     return None
 
 
 def _plain(case: Case) -> list[tuple[str, ...]]:
-    return [p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"]
+    return [
+        p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"
+    ]
 
 
 def _text(path: tuple[str, ...]) -> str:
@@ -141,7 +165,9 @@ def _text(path: tuple[str, ...]) -> str:
     return text_of(path)
 
 
-def _applied(case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]) -> Array | None:
+def _applied(
+    case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]
+) -> Array | None:
     named = case.problem.named.get(path)
     value = named.value if named is not None else case.problem.outcome.others.get(path)
     if value is None:
@@ -160,8 +186,12 @@ def _some_signs(cases: Sequence[Case]) -> Result:
         return None
     where = ~close_entries(cases[0].claim.got, cases[0].base)
     text = cases[0].claim.text
-    return Words("wrong_sign", f"{text} has the wrong sign in {region(where)}.", f"{text} = −(…) there", f"{text} = (…)"), Evidence(
-        len(cases), len(cases), 0.0)  # fmt: skip
+    return Words(
+        "wrong_sign",
+        f"{text} has the wrong sign in {region(where)}.",
+        f"{text} = −(…) there",
+        f"{text} = (…)",
+    ), Evidence(len(cases), len(cases), 0.0)
 
 
 SURE: tuple[Callable[[Sequence[Case]], Result], ...] = (_left_at_zero, _shifted)
@@ -178,7 +208,9 @@ def described(cases: Sequence[Case]) -> str:
     if not np.isfinite(got).all():
         return "it is not finite"
     right = close_entries(got, base)
-    off = float(np.max(np.abs(got - base), initial=0.0)) / (float(np.max(np.abs(base), initial=0.0)) or 1.0)
+    off = float(np.max(np.abs(got - base), initial=0.0)) / (
+        float(np.max(np.abs(base), initial=0.0)) or 1.0
+    )
     if off < 1e-3:
         return f"it is right to {max(1, int(-math.log10(off)))} digits only"
     text = _in_part(got, base, right)
@@ -193,7 +225,10 @@ def described(cases: Sequence[Case]) -> str:
     a, b = got.ravel(), base.ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norms and a.size > 2:
-        return f"it points another way: the cosine of the angle to the right one is {float(a @ b) / norms:.2f}"
+        return (
+            "it points another way: the cosine of the angle to the right one is "
+            f"{float(a @ b) / norms:.2f}"
+        )
     return ""
 
 

@@ -41,7 +41,9 @@ def _free_factor(problem: Problem, claim: Claim, adjoints: list[float]) -> float
     first = adjoints[places[0]] * problem.scale
     c = float(claim.got.flat[0]) / first if first else 0.0
     factor = next((f for f in problem.free if abs(c - f) < 1e-8 * f), None)
-    if factor is None or not close(claim.got, factor * problem.scale * read(adjoints, claim.places)):
+    if factor is None or not close(
+        claim.got, factor * problem.scale * read(adjoints, claim.places)
+    ):
         return None
     return factor
 
@@ -53,5 +55,3 @@ def _factor_in(problem: Problem, hypothesis: Hypothesis) -> float | None:
     adjoints = problem.graph.sweep(edit)
     found = [f for c in problem.wrong if (f := _free_factor(problem, c, adjoints))]
     return max(found, key=found.count, default=None)
-
-

@@ -25,9 +25,13 @@ from reference.checks.objective import Objective
 
 
 def explain(
-    reading: Reading, objective: Objective, seed: int, indices: Sequence[int],
-    scale: float = 1.0, limit: float = 3.0,
-) -> Explanation:  # fmt: skip
+    reading: Reading,
+    objective: Objective,
+    seed: int,
+    indices: Sequence[int],
+    scale: float = 1.0,
+    limit: float = 3.0,
+) -> Explanation:
     """Return which mistakes reproduce the wrong gradients of a reading, and where it goes wrong.
 
     reading, objective: what is run, and which scalar its claims are held to be the gradient of.
@@ -37,17 +41,20 @@ def explain(
     deadline = time.monotonic() + limit
     best: State | None = None
     met = Met()
-    for reading, one in objectives_of(reading, objective, seed, indices):
+    for read, one in objectives_of(reading, objective, seed, indices):
         elsewhere = one.output != objective.output and one.kind != "loss"
         if (best is not None and not best.left and elsewhere) or met.right:
             break
-        problems = problems_of(reading, one, seed, indices, deadline, met)
+        problems = problems_of(read, one, seed, indices, deadline, met)
         if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
             continue
         state = _searched(problems, deadline)
         if best is None or _better(state, best):
             best = state
-        if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN * len(best.named))):
+        if state.late or (
+            not best.left
+            and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN * len(best.named))
+        ):
             break
     found = explanation_of(best) if best is not None else Explanation()
     return _with_general(found, reading, objective, seed, indices, met)
@@ -79,8 +86,13 @@ def _more_wrong(problems: list[Problem], best: State) -> bool:
 
 
 def _with_general(
-    found: Explanation, reading: Reading, objective: Objective, seed: int, indices: Sequence[int], met: Met
-) -> Explanation:  # fmt: skip
+    found: Explanation,
+    reading: Reading,
+    objective: Objective,
+    seed: int,
+    indices: Sequence[int],
+    met: Met,
+) -> Explanation:
     named = [*found.named, *general.changed_in_place(met.mutated)]
     described = dict(found.described)
     if described:
@@ -109,7 +121,7 @@ def _search(state: State) -> None:
 
 
 def _locally(state: State, sure: bool) -> None:
-    """Explain single claims by what they are of the truth: twice, transposed, another's …"""
+    """Explain single claims by what they are of the truth: twice, transposed, another's."""
     for claim in state.left:
         result = locally.analyse(cases_of(state, claim.path), sure)
         if result is not None:
@@ -138,7 +150,9 @@ def _best_edit(state: State) -> None:
     tensors = [c.text for c in best.match.claims]
     words = best.hypothesis.words(best.match)
     if best.match.part:
-        words = replace(words, sentence=f"{words.sentence[:-1]} (in {best.match.part}; the others are right).")
+        words = replace(
+            words, sentence=f"{words.sentence[:-1]} (in {best.match.part}; the others are right)."
+        )
     state.cost += best.hypothesis.cost
     state.named.append((finding.named(words, tensors, best.found), best.hypothesis.depth))
     state.explained |= {c.path for c in best.match.claims}
@@ -153,5 +167,3 @@ def _explain_what_follows(state: State) -> None:
         cases = cases_of(state, claim.path)
         if cases and all(not c.off for c in cases):
             state.explained.add(claim.path)
-
-

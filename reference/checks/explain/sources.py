@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from reference.checks.explain import before, inner, operands, paths, rowwise, scaled, slopes, uses
+from reference.checks.explain import (
+    before,
+    inner,
+    operands,
+    ownvalues,
+    paths,
+    rowwise,
+    scaled,
+    slopes,
+    turned,
+    uses,
+)
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import Problem
@@ -14,7 +25,9 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     paths.path_hypotheses,
     rowwise.row_hypotheses,
     before.before_hypotheses,
+    ownvalues.own_value_hypotheses,
     operands.operand_hypotheses,
+    turned.turned_hypotheses,
     uses.use_hypotheses,
     inner.inner_hypotheses,
     scaled.scaled_hypotheses,
@@ -22,6 +35,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
 
 
 def all_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+    """Yield every mistake that may be in a problem's sweep."""
     for source in SOURCES:
         try:
             yield from source(problem)
@@ -34,9 +48,8 @@ UNEXPECTED: tuple[type[Exception], ...] = (ArithmeticError, LookupError, TypeErr
 
 
 def edit_of(hypothesis: Hypothesis, problem: Problem) -> Edit | None:
+    """Return a hypothesis' sweep in a problem, None where it does not apply."""
     try:
         return hypothesis.edit(problem)
     except UNEXPECTED:
         return None
-
-

@@ -45,6 +45,7 @@ class State:
 
 
 def cases_of(state: State, path: Path) -> list[Case]:
+    """Return a claim in every problem, with what the accepted mistakes make of it."""
     found = []
     for problem in state.problems:
         claim = problem.claims.get(path)
@@ -57,6 +58,5 @@ def cases_of(state: State, path: Path) -> list[Case]:
 
 
 def depth_of(claim: Claim) -> int:
+    """Return where a claim's tensor stands on the tape: the later, the nearer to the loss."""
     return int(claim.places.max(initial=0))
-
-

@@ -11,6 +11,7 @@ from reference.checks.explain.state import State, cases_of, depth_of
 
 
 def explanation_of(state: State) -> Explanation:
+    """Return what a search found, going back from the loss."""
     ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
     described = [(c.text, locally.described(cases_of(state, c.path))) for c in state.left]
     first = state.first or _first(state)
@@ -18,7 +19,7 @@ def explanation_of(state: State) -> Explanation:
 
 
 def _merged(found: list[tuple[Named, int]]) -> list[Named]:
-    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …"""
+    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times the right ones."""
     groups: dict[tuple[str, ...], list[Named]] = {}
     for one, _ in found:
         text = one.tensors[0] if len(one.tensors) == 1 else ""
@@ -37,9 +38,16 @@ def _together(group: list[Named]) -> Named:
     for single, plural in ((" is ", " are "), (" has ", " have ")):
         if rest.startswith(single):
             rest = plural + rest[len(single) :]
-    return replace(first, sentence=listed(texts) + rest, tensors=tuple(texts), yours=first.yours.replace(texts[0], listed(texts)),
-                   right=first.right.replace(texts[0], listed(texts)), matched=min(n.matched for n in group),
-                   of=max(n.of for n in group), distance=max(n.distance for n in group))  # fmt: skip
+    return replace(
+        first,
+        sentence=listed(texts) + rest,
+        tensors=tuple(texts),
+        yours=first.yours.replace(texts[0], listed(texts)),
+        right=first.right.replace(texts[0], listed(texts)),
+        matched=min(n.matched for n in group),
+        of=max(n.of for n in group),
+        distance=max(n.distance for n in group),
+    )
 
 
 def _first(state: State) -> str:

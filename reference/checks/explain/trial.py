@@ -20,6 +20,8 @@ from reference.checks.routine import Path
 
 @dataclass(frozen=True)
 class Trial:
+    """A hypothesis that reproduces claims, and how well."""
+
     hypothesis: Hypothesis
     match: Match
     found: Evidence
@@ -33,9 +35,14 @@ class Trial:
 
 
 def tried(
-    state: State, hypothesis: Hypothesis, problem: Problem, base: Edit,
-    now: finding.Predictions, best: Trial | None,
-) -> Trial | None:  # fmt: skip
+    state: State,
+    hypothesis: Hypothesis,
+    problem: Problem,
+    base: Edit,
+    now: finding.Predictions,
+    best: Trial | None,
+) -> Trial | None:
+    """Return what a hypothesis explains beyond the best so far; None where nothing."""
     edit = edit_of(hypothesis, problem)
     if edit is None:
         return None
@@ -52,8 +59,16 @@ def tried(
         if not hit:
             return None
         part = regions.region(~close_entries(hit[0].got, now[hit[0].path]))
-    broken = [c for c in changed if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])]
-    if best is not None and Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank >= best.rank:
+    broken = [
+        c
+        for c in changed
+        if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])
+    ]
+    if (
+        best is not None
+        and Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank
+        >= best.rank
+    ):
         return None
     found = _confirmed(state, hypothesis, hit, bool(part))
     if found is None:
@@ -62,7 +77,7 @@ def tried(
 
 
 def _fits(problem: Problem, claim: Claim, now: Array, adjoints: list[float]) -> bool:
-    """Whether the entry that is furthest off is as a sweep makes it: quick, before all are asked."""
+    """Whether the entry that is furthest off is as a sweep makes it: a quick first test."""
     off = np.abs(claim.got - now)
     worst = int(np.argmax(np.where(np.isfinite(off), off, -1)))
     place, got = int(claim.places.flat[worst]), float(claim.got.flat[worst])
@@ -110,21 +125,25 @@ def _confirmed(
     return total
 
 
-def best_link(
-    state: State, problem: Problem, base: Edit, now: finding.Predictions
-) -> Trial | None:
+def best_link(state: State, problem: Problem, base: Edit, now: finding.Predictions) -> Trial | None:
     """Return a path whose term is a constant multiple of what it should be, the multiple fitted."""
     best: Trial | None = None
     for link in paths.fitted_links(problem):
         if state.late:
             break
         made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
-        wrong = [c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None]
+        wrong = [
+            c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None
+        ]
         if not wrong:
             continue
         times = [_times_in(state, link, wrong[0].path, p) for p in state.problems]
         plain = [(p, t) for p, t in zip(state.problems, times, strict=True) if t is not None]
-        text = spelled([p for p, _ in plain], [t for _, t in plain]) if len(plain) >= min(3, len(times)) else None
+        text = (
+            spelled([p for p, _ in plain], [t for _, t in plain])
+            if len(plain) >= min(3, len(times))
+            else None
+        )
         if text is None or abs(plain[0][1] - 1) < 1e-6:
             continue
         hypothesis = paths.multiplied(problem, link, text, plain)
@@ -142,5 +161,3 @@ def _times_in(state: State, link: paths.Link, path: Path, problem: Problem) -> f
     now = problem.predicted(base) if base else {path: claim.truth}
     made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
     return paths.times_of(claim.got, now[path], made[path])
-
-
