@@ -195,7 +195,7 @@ def _walk(
     found: dict[int, float],
     low: int,
 ) -> dict[int, float]:
-        front = [-p for p in todo]
+    front = [-p for p in todo]
     heapq.heapify(front)
     while front:
         place = -heapq.heappop(front)
@@ -412,7 +412,7 @@ def multiplied(
 
 
 def families(problem: Problem) -> dict[Path, list[Path]]:
-    """Return the values of one list by their number: ("h", "*") -> h[0], h[1] …"""
+    """Return the values of one list by their number: ("h", "*") -> h[0], h[1]."""
     found: dict[Path, dict[int, Path]] = {}
     for path in pieces(problem):
         for k, part in enumerate(path):

@@ -32,7 +32,7 @@ def scaled_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _chain_up(problem: Problem, v: Named) -> list[Array]:
-    """Return the values that v goes into directly, one after the other: v + ε, √(v + ε), its inverse."""
+    """Return the values that v goes into directly, in turn: v + ε, √(v + ε), its inverse."""
     graph = problem.graph
     places = v.places.ravel().tolist()
     found: list[Array] = []

@@ -19,7 +19,7 @@ def explanation_of(state: State) -> Explanation:
 
 
 def _merged(found: list[tuple[Named, int]]) -> list[Named]:
-    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times the right ones."""
+    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …."""
     groups: dict[tuple[str, ...], list[Named]] = {}
     for one, _ in found:
         text = one.tensors[0] if len(one.tensors) == 1 else ""
