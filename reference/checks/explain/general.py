@@ -112,7 +112,9 @@ def a_vector_of_slopes(objective: Objective, outcome: Outcome) -> list[tuple[str
         return []
     value = outcome.outputs.get(objective.output)
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
-    found = []
+    found: list[tuple[str, str]] = []
+    if value is None:
+        return found
     for claim, leaf in pairs:
         if np.shape(outcome.claims[claim]) != np.shape(value) or np.size(value) < 2:
             continue

@@ -8,7 +8,7 @@ import numpy as np
 
 from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Case, Evidence
-from reference.checks.explain.graph import Array, Graph, read
+from reference.checks.explain.graph import Array, Graph, Mask, read
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.inner import Branch, branches
 from reference.checks.explain.pairs import Pair, pairs_of
@@ -53,7 +53,7 @@ def step_of(case: Case) -> Pair | None:
     )
 
 
-def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Array] | None:
+def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Mask] | None:
     """Return (g, slope, z, a, where wrong) of the entries that are wrong: δz = δa · g."""
     mine = step_of(case)
     if mine is None:
@@ -71,7 +71,7 @@ def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Array] |
     )
 
 
-def _where(case: Case, wrong: Array, z: str) -> str:
+def _where(case: Case, wrong: Mask, z: str) -> str:
     mine = step_of(case)
     assert mine is not None
     value = mine.z.value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from reference.checks.explain.graph import Array, Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.operands import Uses, products, replaced
+from reference.checks.explain.operands import Use, Uses, products, replaced
 from reference.checks.explain.paths import families, pieces
 from reference.checks.explain.problem import Named, Problem
 from reference.checks.routine import Path
@@ -167,9 +167,7 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
             ):
                 return None
             flat = known[members[i + step]].value.ravel().tolist()
-            edits = edits | replaced(
-                other, uses, lambda use, flat=flat: float(flat[use.partner]), edits
-            )  # type: ignore[misc]
+            edits = edits | replaced(other, uses, _entry_of(flat), edits)
         return edits or None
 
     def words(match: Match) -> Words:
@@ -195,6 +193,10 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
     return Hypothesis(
         ("family", *b_path, "with", *key, str(step)), edit, words, 1.3, int(b.places.max())
     )
+
+
+def _entry_of(flat: list[float]) -> Callable[[Use], float]:
+    return lambda use: float(flat[use.partner])
 
 
 def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:

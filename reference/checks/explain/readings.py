@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from reference.balls import Session
 from reference.checks.experiment import Outcome, Reading, perform
 from reference.checks.explain import general
@@ -42,15 +44,28 @@ def objectives_of(
     yield reading, objective
     if objective.kind != "implicit" or not indices:
         return
+    yield from ((reading, o) for o in _other_losses(reading, objective, seed, indices[0])[:12])
+
+
+def _other_losses(reading: Reading, objective: Objective, seed: int, index: int) -> list[Objective]:
+    """Return the other losses that it may be: of the target known, of the last value first."""
     with Session() as session:
-        outcome = perform(reading, seed, indices[0], session)
-        others = [
-            o for o in candidates(outcome) if o.kind in ("implicit", "loss") and o != objective
-        ]
-    others.sort(
-        key=lambda o: (o.kind != "loss", o.target != objective.target, o.output != objective.output)
-    )
-    yield from ((reading, o) for o in others[:12])
+        try:
+            outcome = perform(reading, seed, index, session)
+            kinds = ("implicit", "loss")
+            found = [o for o in candidates(outcome) if o.kind in kinds and o != objective]
+        except Exception:  # a problem on which the target fails proposes nothing
+            return []
+    depths = {o.output: _depth(outcome, o) for o in found}
+    found.sort(key=lambda o: (o.kind != "loss", o.target != objective.target, -depths[o.output]))
+    return found
+
+
+def _depth(outcome: Outcome, objective: Objective) -> int:
+    """Return how late in the forward an output is made."""
+    value = outcome.values.get(objective.output, outcome.outputs.get(objective.output))
+    flat = value.flat if isinstance(value, np.ndarray) else [value]
+    return max((getattr(x, "order", 0) for x in flat), default=0)
 
 
 def _other_bindings(reading: Reading) -> list[Reading]:

@@ -10,14 +10,14 @@ import numpy as np
 
 from reference.checks.explain.factors import ratio, spelled
 from reference.checks.explain.finding import Case, Evidence, evidence
-from reference.checks.explain.graph import Array
+from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, close_entries
 
 Result = tuple[Words, Evidence] | None
 
 
-def region(where: Array) -> str:
+def region(where: Mask) -> str:
     """Return in words which entries are meant: "column 0", "rows 1 and 3", "5 of 12 entries"."""
     if where.ndim == 2:
         columns = [j for j in range(where.shape[1]) if where[:, j].all()]
@@ -67,10 +67,10 @@ def _left_at_zero(cases: Sequence[Case]) -> Result:
     ), Evidence(len(cases), len(cases), 0.0)
 
 
-def _kept(right: Array) -> str:
+def _kept(right: Mask) -> str:
     for axis in range(right.ndim):
         other = tuple(a for a in range(right.ndim) if a != axis)
-        lines = right.any(axis=other) if other else right
+        lines: Mask = np.asarray(right.any(axis=other) if other else right)
         block = lines.reshape([-1 if a == axis else 1 for a in range(right.ndim)])
         if (np.broadcast_to(block, right.shape) != right).any():
             continue
@@ -126,7 +126,7 @@ def _is_shift(case: Case, steps: tuple[int, ...]) -> bool:
     to = tuple(slice(max(s, 0), n + min(s, 0)) for s, n in zip(steps, base.shape, strict=True))
     back = tuple(slice(max(-s, 0), n + min(-s, 0)) for s, n in zip(steps, base.shape, strict=True))
     part = got[to]
-    return part.size >= 3 and part.any() and close(part, base[back])
+    return bool(part.size >= 3 and part.any() and close(part, base[back]))
 
 
 def _missing_factor(cases: Sequence[Case]) -> Result:
@@ -232,7 +232,7 @@ def described(cases: Sequence[Case]) -> str:
     return ""
 
 
-def _in_part(got: Array, base: Array, right: Array) -> str:
+def _in_part(got: Array, base: Array, right: Mask) -> str:
     wrong = ~right
     if not right.any() or not got[wrong].size:
         return ""

@@ -45,7 +45,7 @@ class RowStep:
 
     def rows(self, x: Array) -> Array:
         """Return an array of a's shape as (rows, n)."""
-        return _as_rows(x, self.across)
+        return np.asarray(_as_rows(x, self.across))
 
 
 def _as_rows(x: Any, across: str) -> Any:
@@ -175,11 +175,11 @@ def _skipped(d: Array, a: Array, z: Array, j: Array) -> Array:
 
 
 def _full(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.einsum("ri,rij->rj", d, j)
+    return np.asarray(np.einsum("ri,rij->rj", d, j))
 
 
 def _transposed(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.einsum("ri,rji->rj", d, j)
+    return np.asarray(np.einsum("ri,rji->rj", d, j))
 
 
 _MATRIX = (

@@ -189,7 +189,7 @@ FORMS = (
         "[{d} > 0]",
         "the mask is made of the incoming gradient (the cotangent {d}), not of {z}, and the "
         "gradient itself is left out",
-        lambda d, z, a, s: (d > 0) * 1.0,
+        lambda d, z, a, s: np.asarray((d > 0) * 1.0, dtype=np.float64),
     ),
     Form(
         "value_times_slope",

@@ -107,7 +107,7 @@ def _confirmed(
     total: Evidence | None = None
     for claim in hit:
         cases = cases_of(state, claim.path)
-        values = []
+        values: list[Array | None] = []
         for case in cases:
             edit = edit_of(hypothesis, case.problem)
             if edit is None:
