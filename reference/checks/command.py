@@ -20,7 +20,9 @@ def run(
     results: list[Result] = []
     for file in files:
         folder = report if len(files) == 1 or report is None else report / _slug(file)
-        result = check(file, report=folder, seconds=timeout, frameworks=asked, progress=_progress(), **options)
+        result = check(
+            file, report=folder, seconds=timeout, frameworks=asked, progress=_progress(), **options
+        )
         results.append(result)
         if not as_json:
             print(result, flush=True)

@@ -44,7 +44,11 @@ def assessed(reading: Reading, seed: int, index: int, objective: Objective) -> A
 def _objectives(outcome: Outcome) -> list[Objective]:
     if outcome.cotangents:
         return [Objective("cotangents")]
-    paths = [p for p, v in outcome.outputs.items() if is_numeric(v) and (outcome.paired or p not in outcome.claims)]
+    paths = [
+        p
+        for p, v in outcome.outputs.items()
+        if is_numeric(v) and (outcome.paired or p not in outcome.claims)
+    ]
     scalars = [Objective("loss", p) for p in paths if np.size(outcome.outputs[p]) == 1]
     return scalars or [Objective("sum", p) for p in paths[:1]]
 
@@ -61,7 +65,11 @@ def _truths(
                 for entry in np.ndindex(plain.shape)]  # fmt: skip
         values = np.array([r[0] for r in rows]).reshape(plain.shape)
         scale = np.full(plain.shape, float(np.max(np.abs(values), initial=0.0)))
-        found[path] = Truth(values, 10.0**-DIGITS * scale + np.array([r[1] for r in rows]).reshape(plain.shape), scale)
+        found[path] = Truth(
+            values,
+            10.0**-DIGITS * scale + np.array([r[1] for r in rows]).reshape(plain.shape),
+            scale,
+        )
     return found
 
 

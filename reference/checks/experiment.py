@@ -129,7 +129,11 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     drawn |= override or {}
     outcome = Outcome(sizes, far=far)
     keep = _Keeper(outcome, reading, session is not None, moved or {})
-    with _quiet(), _on_tape(reading, session, seed + index), _weights_of_the_module(reading, rng, keep):
+    with (
+        _quiet(),
+        _on_tape(reading, session, seed + index),
+        _weights_of_the_module(reading, rng, keep),
+    ):
         try:
             instance = _build(reading, drawn, rng, keep)
         except Exception as error:
@@ -160,7 +164,11 @@ class _Keeper:
     """Registers what goes in; on the tape it is lifted first."""
 
     def __init__(
-        self, outcome: Outcome, reading: Reading, tape: bool, moved: Mapping[Path, Any] | None = None
+        self,
+        outcome: Outcome,
+        reading: Reading,
+        tape: bool,
+        moved: Mapping[Path, Any] | None = None,
     ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
         self.moved = moved or {}
@@ -279,7 +287,9 @@ def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
 
 def _is_lazy(instance: Any) -> bool:
     """Whether a weight is still None: made at the first input."""
-    return any(v is None for v in vars(instance).values()) if hasattr(instance, "__dict__") else False
+    return (
+        any(v is None for v in vars(instance).values()) if hasattr(instance, "__dict__") else False
+    )
 
 
 def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -383,7 +393,9 @@ def _add_losses(
             known.setdefault(plain(path[-1]), value)
     known |= {plain(k): v for k, v in arguments.items()}
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
-    target = next((v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None)
+    target = next(
+        (v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None
+    )
     for loss in reading.unit.losses:
         given = {}
         for name in loss.arguments:
@@ -391,7 +403,9 @@ def _add_losses(
                 given[name] = known[plain(name)]
             elif is_target(name) and target is not None:
                 given[name] = target
-            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(first):
+            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(
+                first
+            ):
                 given[name] = first
         try:
             value = call(loss, given, instance).value
@@ -687,7 +701,9 @@ def _weights_of_the_module(
     kept = {n: space[n] for n in names}
     try:
         for name, value in kept.items():
-            space[name] = keep.put(("global", name), rng.standard_normal(value.shape) * 0.7, "normal")
+            space[name] = keep.put(
+                ("global", name), rng.standard_normal(value.shape) * 0.7, "normal"
+            )
         yield
     finally:
         space.update(kept)

@@ -1,7 +1,7 @@
 """Which claim is the gradient of which input: by name, by place, by shape.
 
-    dW, grads["W"], self.dW, w.g, nabla_w[0], theta1_grad        by name
-    return dx, dw, db                                            by place
+dW, grads["W"], self.dW, w.g, nabla_w[0], theta1_grad        by name
+return dx, dw, db                                            by place
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,9 @@ _CONTAINERS = frozenset(
 
 
 def matched(
-    claims: Mapping[Path, Any], inputs: Mapping[Path, Any], values: Mapping[Path, Any],
+    claims: Mapping[Path, Any],
+    inputs: Mapping[Path, Any],
+    values: Mapping[Path, Any],
     others: Mapping[Path, Any] = MappingProxyType({}),
 ) -> tuple[Pairs, Pairs, list[Path]]:
     """Return (claims of inputs, claims of the forward's own values, claims of nothing known).
@@ -51,7 +53,12 @@ def matched(
             free.pop(found)
             continue
         inner = _by_name(claim, value, {k: v for k, v in values.items() if k not in inputs})
-        if inner is not None and _named(claim) and same_shape(value, values[inner]) and np.shape(value):
+        if (
+            inner is not None
+            and _named(claim)
+            and same_shape(value, values[inner])
+            and np.shape(value)
+        ):
             middle.append((claim, inner))
         else:
             left.append(claim)
@@ -177,9 +184,11 @@ def _by_place(
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
             if not fits and group is unnamed and len(left) == 1:
                 fits = rest[:1]
-            if fits and (group is unnamed or alone or (
-                len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim))
-            )):
+            if fits and (
+                group is unnamed
+                or alone
+                or (len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim)))
+            ):
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]

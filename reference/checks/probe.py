@@ -14,7 +14,9 @@ import numpy as np
 from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
 
-_DICTS = re.compile(r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state")
+_DICTS = re.compile(
+    r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"
+)
 
 
 class Sponge:
@@ -99,7 +101,7 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
             continue
         if not (_is_looked_up(name, text) or name in ("parameters", "params")):
             continue
-        keys = _asked(first, name) or _constants(name, text)
+        keys = list(dict.fromkeys([*_asked(first, name), *_constants(name, text)]))
         if keys or _is_looked_up(name, text):
             found[name] = keys
     return found

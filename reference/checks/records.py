@@ -33,7 +33,9 @@ class Worst(msgspec.Struct, frozen=True):
         """Return both values."""
         where = f"{self.tensor}{list(self.entry)}" if self.entry else self.tensor
         bound = f" ± {self.bound:.1e}" if self.bound else ""
-        return f"{where} of problem {self.at}: yours {self.given:.17g}, right {self.truth:.17g}{bound}"
+        return (
+            f"{where} of problem {self.at}: yours {self.given:.17g}, right {self.truth:.17g}{bound}"
+        )
 
 
 class Mistake(msgspec.Struct, frozen=True):

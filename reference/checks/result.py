@@ -88,7 +88,9 @@ class Result:
         for part in self.unchecked:
             lines += unchecked_lines(part)
         for said in self.our_faults:
-            lines += wrap(f"failed in our own code, which is not your fault; please report it: {said}", 0)
+            lines += wrap(
+                f"failed in our own code, which is not your fault; please report it: {said}", 0
+            )
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 0)
         if len(self.parts) > 1 or not self.parts or self.unchecked:
@@ -138,7 +140,9 @@ def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
     lines = wrap(f"{part.name}: {part.form}", 0)
     if part.verdict == "right":
-        lines += wrap(f"right on {_problems(part.right)}: {_compared(part)}; judged by {part.judged}", 2)
+        lines += wrap(
+            f"right on {_problems(part.right)}: {_compared(part)}; judged by {part.judged}", 2
+        )
     else:
         if part.wrong:
             lines += wrap(f"WRONG in {part.wrong} of {_problems(part.problems)}", 2)
@@ -177,7 +181,11 @@ def _findings(part: Part) -> list[str]:
     if wrong:
         right = [t.name for t in part.tensors if t.right == t.problems]
         beside = f"; right: {listed(right, 6)}" if right else ""
-        first = f"first wrong, going back from the loss: {part.first_wrong}; " if part.first_wrong else ""
+        first = (
+            f"first wrong, going back from the loss: {part.first_wrong}; "
+            if part.first_wrong
+            else ""
+        )
         lines += wrap(f"{first}wrong: {listed(wrong, 6)}{beside}", 2)
     for number, mistake in enumerate(part.mistakes[:_NAMED_SHOWN], 1):
         tensors = f", in {listed(mistake.tensors)}" if mistake.tensors else ""

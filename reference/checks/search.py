@@ -27,10 +27,12 @@ from reference.checks.source import Target
 from reference.checks.vocabulary import REGULARISATION
 
 MAX_LAYOUTS = 3_000  # of one request
-MAX_TRIES = 8_000  # runs of one forward and its backward; a count, so that a busy machine changes nothing
+MAX_TRIES = (
+    8_000  # runs of one forward and its backward; a count, so that a busy machine changes nothing
+)
 _FITS = 0.9  # a score from which on every claim has the shape of what it is of
 _KEPT = 5  # readings of one request that are judged
-_ALL_KEPT = 10
+_ALL_KEPT = 8
 
 
 @dataclass
@@ -51,7 +53,6 @@ class Chosen:
     first: "assess.Assessment"
     other: "assess.Assessment | None" = None
     """Under a loss that is not written, where all is right, while its own loss has another gradient."""
-
 
     why: str = ""
     """Why the tape was left."""
@@ -107,6 +108,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if not one.first.all_right:
                 general = max(general, _with_samples(candidate))
             fitting += 1
+            if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
+                fitting = max(fitting, _ALL_KEPT - 2)
             if fitting >= _ALL_KEPT:
                 break
     poor.sort(key=lambda c: -c.score)
@@ -164,7 +167,9 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
                 found = assess.assess(objective, outcome)
                 if found is None:
                     continue
-                if (objective.written or _binding_loss(objective, reading)) and (written is None or found.rank > written[1].rank):
+                if (objective.written or _binding_loss(objective, reading)) and (
+                    written is None or found.rank > written[1].rank
+                ):
                     written = (objective, found)
                 if best is None or found.rank > best[1].rank:
                     best = (objective, found)
@@ -196,11 +201,15 @@ def _outranks(one: Objective, other: Objective) -> bool:
     return one.beside and other.beside
 
 
-def _judged_by_differences(reading: Reading, seed: int, error: BaseException | None) -> Chosen | None:
+def _judged_by_differences(
+    reading: Reading, seed: int, error: BaseException | None
+) -> Chosen | None:
     from reference.checks import differences
 
     found = differences.judged(reading, seed)
-    return None if found is None else Chosen(reading, *found, why=str(error or ""), differences=True)
+    return (
+        None if found is None else Chosen(reading, *found, why=str(error or ""), differences=True)
+    )
 
 
 # -- readings that run -------------------------------------------------------------------------

@@ -104,7 +104,9 @@ class ReadingSubject:
         for row in case.assessment.rows:
             value = plain.claims.get(row.claim)
             if getattr(value, "dtype", None) == np.float32:
-                case.faults.append(("dtype", f"{'.'.join(row.claim)} is float32, its input float64"))
+                case.faults.append(
+                    ("dtype", f"{'.'.join(row.claim)} is float32, its input float64")
+                )
         if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
             self._after_another(seed, case, plain)
 

@@ -81,7 +81,12 @@ def evidence(cases: Sequence[Case], predicted: Sequence[Array | None]) -> Eviden
     """Count the problems in which a prediction is the claim; those count where it could fail."""
     matched, of, worst = 0, 0, 0.0
     for case, value in zip(cases, predicted, strict=True):
-        if value is None or not case.off or value.shape != case.base.shape or close(value, case.base):
+        if (
+            value is None
+            or not case.off
+            or value.shape != case.base.shape
+            or close(value, case.base)
+        ):
             continue
         of += 1
         if close(case.claim.got, value):

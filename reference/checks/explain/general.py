@@ -26,7 +26,9 @@ def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:
     return list(found.values())
 
 
-def another_loss(reading: Reading, objective: Objective, seed: int, indices: Sequence[int]) -> Named | None:
+def another_loss(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
+) -> Named | None:
     """Return that the gradients are right for a loss that is not the one which is computed."""
     if objective.kind != "loss":
         return None
@@ -62,7 +64,12 @@ def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
         if same_shape(got, outcome.inputs[leaf]):
             continue
         more = _summed(got, true[leaf].value) if true is not None else ""
-        found.append((claim_text(claim, leaf), f"it has the shape {got.shape}, but {text_of(leaf)} has the shape {shape}{more}"))
+        found.append(
+            (
+                claim_text(claim, leaf),
+                f"it has the shape {got.shape}, but {text_of(leaf)} has the shape {shape}{more}",
+            )
+        )
     return found
 
 
@@ -88,7 +95,9 @@ def a_vector_of_slopes(objective: Objective, outcome: Outcome) -> list[tuple[str
     for claim, leaf in pairs:
         if np.shape(outcome.claims[claim]) != np.shape(value) or np.size(value) < 2:
             continue
-        if np.shape(outcome.inputs[leaf]) == np.shape(value) and not is_elementwise(outcome, objective.output, leaf):
+        if np.shape(outcome.inputs[leaf]) == np.shape(value) and not is_elementwise(
+            outcome, objective.output, leaf
+        ):
             found.append((claim_text(claim, leaf), f"every output depends on several entries of {text_of(leaf)}, so the derivative is a matrix "
                           "(the Jacobian, n × n for each row), which has entries off the diagonal; a vector of n slopes "
                           "cannot hold it"))  # fmt: skip

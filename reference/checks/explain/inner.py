@@ -47,7 +47,9 @@ def branches(problem: Problem, pair: Pair) -> list[Branch]:
             inside = _inside(problem.graph, a, z)
             if inside is not None:
                 found.setdefault(_shape(problem.graph, inside), []).append((i, inside))
-        problem.cache[key] = [Branch(s, tuple(i for i, _ in v), tuple(p for _, p in v)) for s, v in found.items()]
+        problem.cache[key] = [
+            Branch(s, tuple(i for i, _ in v), tuple(p for _, p in v)) for s, v in found.items()
+        ]
     made: list[Branch] = problem.cache[key]
     return made
 
@@ -96,7 +98,9 @@ def inner_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
                         yield from _by_values(problem, pair, branch, r, k)
 
 
-def _by_values(problem: Problem, pair: Pair, branch: Branch, r: int, k: int) -> Iterator[Hypothesis]:
+def _by_values(
+    problem: Problem, pair: Pair, branch: Branch, r: int, k: int
+) -> Iterator[Hypothesis]:
     for u in range(len(branch.shape) + 1):
         yield _hypothesis(problem, pair, branch, r, k, f"/{u}")
         yield _hypothesis(problem, pair, branch, r, k, f"*{u}")
@@ -124,7 +128,9 @@ def _changed(graph: Graph, inside: tuple[int, ...], r: int, k: int, how: str) ->
     return {place: edges}
 
 
-def _hypothesis(problem: Problem, pair: Pair, branch: Branch, r: int, k: int, how: str) -> Hypothesis:
+def _hypothesis(
+    problem: Problem, pair: Pair, branch: Branch, r: int, k: int, how: str
+) -> Hypothesis:
     key, shape = pair.key, branch.shape
 
     def edit(other: Problem) -> Edit | None:
@@ -138,13 +144,25 @@ def _hypothesis(problem: Problem, pair: Pair, branch: Branch, r: int, k: int, ho
         return Edit(edges)
 
     inside = np.array([problem.graph.values[p[r]] for p in branch.inside])
-    parent = np.array([problem.graph.values[p[branch.shape[r][k]]] for p in branch.inside]) if k >= 0 else inside
-    slopes = np.array([problem.graph.edges[p[r]][k][1] for p in branch.inside]) if k >= 0 else inside
-    others = np.array([problem.graph.values[p[int(how[1:])]] for p in branch.inside]) if how[0] in "/*" else inside
+    parent = (
+        np.array([problem.graph.values[p[branch.shape[r][k]]] for p in branch.inside])
+        if k >= 0
+        else inside
+    )
+    slopes = (
+        np.array([problem.graph.edges[p[r]][k][1] for p in branch.inside]) if k >= 0 else inside
+    )
+    others = (
+        np.array([problem.graph.values[p[int(how[1:])]] for p in branch.inside])
+        if how[0] in "/*"
+        else inside
+    )
     z = np.array([pair.z.value.flat[i] for i in branch.entries])
     facts = _Facts(pair, how, _value_name(z, inside, pair), _value_name(z, parent, pair), slopes, _value_name(z, others, pair),
                    _mask_name(problem, pair, branch, slopes) if how == "one" else "")  # fmt: skip
-    cost = {"inner": 1.7, "term": 1.8, "one": 1.85, "sign": 2.3, "twice": 2.3}.get(how, 2.4) + 0.01 * r
+    cost = {"inner": 1.7, "term": 1.8, "one": 1.85, "sign": 2.3, "twice": 2.3}.get(
+        how, 2.4
+    ) + 0.01 * r
     if facts.mask:
         cost = 0.9
     return Hypothesis((*key, "inside", str(r), str(k), how, str(len(shape))), edit,
@@ -175,7 +193,9 @@ def _masks(problem: Problem) -> list[tuple[str, Array]]:
 def _mask_name(problem: Problem, pair: Pair, branch: Branch, slopes: Array) -> str:
     """Return the name of the given array whose entries these slopes are: a mask."""
     for name, value in _masks(problem):
-        if value.shape == pair.a.shape and np.allclose(value.ravel()[list(branch.entries)], slopes, rtol=1e-12):
+        if value.shape == pair.a.shape and np.allclose(
+            value.ravel()[list(branch.entries)], slopes, rtol=1e-12
+        ):
             return name
     return ""
 
@@ -220,7 +240,11 @@ def _words(facts: _Facts, match: Match) -> Words:
         return Words("factor_left_out", f"In the slope of {f} {what} is left out, at {facts.parent}.",
                      f"{claims} without {c or 'the factor'}", right)  # fmt: skip
     if how in ("sign", "twice"):
-        what = "has the wrong sign" if how == "sign" else "is twice as large as it should be (a constant factor 2 too many)"
+        what = (
+            "has the wrong sign"
+            if how == "sign"
+            else "is twice as large as it should be (a constant factor 2 too many)"
+        )
         return Words("wrong_sign" if how == "sign" else "constant_factor", f"In the slope of {f} the term through {facts.parent} {what}.",
                      f"{claims}: {'−' if how == 'sign' else '2 ·'} the term", right)  # fmt: skip
     other = facts.other
@@ -249,7 +273,11 @@ def own_slope(cases: Sequence[Case]) -> Result:
 def own_slope_in_part(cases: Sequence[Case]) -> Result:
     """Read the slope off where it is wrong on one side only: below 0, above 0."""
     pair = _step_of(cases[0])
-    if pair is None or pair.function == "relu" or all((~close_entries(c.claim.got, c.base)).all() for c in cases):
+    if (
+        pair is None
+        or pair.function == "relu"
+        or all((~close_entries(c.claim.got, c.base)).all() for c in cases)
+    ):
         return None
     return own_slope(cases)
 
@@ -260,7 +288,9 @@ def is_own_step(case: Case) -> bool:
 
 
 def _step_of(case: Case) -> Pair | None:
-    return next((p for p in pairs_of(case.problem) if np.array_equal(p.z.places, case.claim.places)), None)
+    return next(
+        (p for p in pairs_of(case.problem) if np.array_equal(p.z.places, case.claim.places)), None
+    )
 
 
 def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Array] | None:
@@ -272,7 +302,13 @@ def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Array] |
     wrong = ~close_entries(case.claim.got, case.base)
     if not wrong.any() or not np.isfinite(d[wrong]).all() or (d[wrong] == 0).any():
         return None
-    return (case.claim.got[wrong] / d[wrong], mine.slope[wrong], mine.z.value[wrong], mine.a.value[wrong], wrong)
+    return (
+        case.claim.got[wrong] / d[wrong],
+        mine.slope[wrong],
+        mine.z.value[wrong],
+        mine.a.value[wrong],
+        wrong,
+    )
 
 
 def _where(case: Case, wrong: Array, z: str) -> str:
@@ -292,7 +328,9 @@ def _where(case: Case, wrong: Array, z: str) -> str:
 Column = Callable[[Array, Array, Array, Array], Array]
 
 
-def _fitted(cases: Sequence[Case], pair: Pair, column: Column) -> tuple[list[float], list[str]] | None:
+def _fitted(
+    cases: Sequence[Case], pair: Pair, column: Column
+) -> tuple[list[float], list[str]] | None:
     """Return the constant that a quantity is in each problem, or None where it is none."""
     values, wheres = [], []
     z = "z" if pair.unnamed else pair.z.text
@@ -332,7 +370,10 @@ def _constants(cases: Sequence[Case], pair: Pair) -> Result:
 
 def _values(cases: Sequence[Case], pair: Pair) -> Result:
     a, z = pair.a.text, "z" if pair.unnamed else pair.z.text
-    for text, column in ((f"the value itself, {a},", lambda g, s, z, a: g - a), ("the input itself", lambda g, s, z, a: g - z)):
+    for text, column in (
+        (f"the value itself, {a},", lambda g, s, z, a: g - a),
+        ("the input itself", lambda g, s, z, a: g - z),
+    ):
         found = _fitted(cases, pair, column)
         if found is not None and all(abs(v) < 1e-10 for v in found[0]):
             more = _fitted(cases, pair, lambda g, s, z, a: s - g)

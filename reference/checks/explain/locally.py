@@ -73,7 +73,11 @@ def _factor(cases: Sequence[Case]) -> Result:
     if text == "−1":
         return Words("wrong_sign", f"{claim.text} has the wrong sign: it is the negative of the gradient.",
                      f"{claim.text} = −(…)", f"{claim.text} = (…)"), found  # fmt: skip
-    what = f"a factor {inverse} is missing" if inverse and len(inverse) <= len(text) else f"there is a factor {text} too many"
+    what = (
+        f"a factor {inverse} is missing"
+        if inverse and len(inverse) <= len(text)
+        else f"there is a factor {text} too many"
+    )
     averaged = _averaged(text, inverse)
     return Words("constant_factor", f"{claim.text} is {text} times the right one: {what}{averaged}.",
                  yours, f"{claim.text} = the right one"), found  # fmt: skip
@@ -86,7 +90,11 @@ def _averaged(text: str, inverse: str | None) -> str:
     low = both.lower()
     if "keep" in low or "drop" in low or low.strip(" 1/") in ("p", "scale"):
         return " (dropout's scale)"
-    return " (the regularisation's strength)" if any(r in low for r in REGULARISATION if len(r) > 2) else ""
+    return (
+        " (the regularisation's strength)"
+        if any(r in low for r in REGULARISATION if len(r) > 2)
+        else ""
+    )
 
 
 def _copied(cases: Sequence[Case]) -> Result:
@@ -94,7 +102,10 @@ def _copied(cases: Sequence[Case]) -> Result:
     for path, other in first.problem.claims.items():
         if other.leaf == first.claim.leaf or other.truth.shape != first.base.shape or other.inner:
             continue
-        found = all_of(cases, [c.problem.claims[path].truth if path in c.problem.claims else None for c in cases])
+        found = all_of(
+            cases,
+            [c.problem.claims[path].truth if path in c.problem.claims else None for c in cases],
+        )
         if found is None:
             continue
         mine, theirs = first.claim, other
@@ -115,7 +126,10 @@ def _copied_value(cases: Sequence[Case]) -> Result:
             continue
         if path in first.problem.outcome.inputs and first.base.size < 2:
             continue
-        values = [c.problem.cotangent(c.problem.named[path]) if path in c.problem.named else None for c in cases]
+        values = [
+            c.problem.cotangent(c.problem.named[path]) if path in c.problem.named else None
+            for c in cases
+        ]
         found = all_of(cases, values)
         if found is not None and path in first.problem.outcome.inputs:
             return Words("gradient_of_another", f"{first.claim.text} is another's gradient: it is that of {array.text}, "
@@ -129,9 +143,13 @@ def _turned(cases: Sequence[Case]) -> Result:
     if base.ndim < 1 or base.size < 2:
         return None
     if base.ndim >= 2 and base.shape[-1] == base.shape[-2]:
-        found = all_of(cases, [np.swapaxes(c.base, -1, -2) if c.base.ndim >= 2 else None for c in cases])
+        found = all_of(
+            cases, [np.swapaxes(c.base, -1, -2) if c.base.ndim >= 2 else None for c in cases]
+        )
         if found is not None:
-            return Words("transposed", f"{name} is transposed.", f"{name} = (…)ᵀ", f"{name} = (…)"), found
+            return Words(
+                "transposed", f"{name} is transposed.", f"{name} = (…)ᵀ", f"{name} = (…)"
+            ), found
     for axes, said in _flips(base.ndim):
         found = all_of(cases, [np.flip(c.base, axes) for c in cases])
         if found is not None:
@@ -254,10 +272,14 @@ def _summed_over(cases: Sequence[Case]) -> Result:
     base, text = cases[0].base, cases[0].claim.text
     if base.size < 2:
         return None
-    axes: list[tuple[int, ...]] = [tuple(range(base.ndim))] + ([(a,) for a in range(base.ndim)] if base.ndim > 1 else [])
+    axes: list[tuple[int, ...]] = [tuple(range(base.ndim))] + (
+        [(a,) for a in range(base.ndim)] if base.ndim > 1 else []
+    )
     for axis in axes:
         for how in (np.sum, np.mean):
-            made = [np.broadcast_to(how(c.base, axis=axis, keepdims=True), c.base.shape) for c in cases]
+            made = [
+                np.broadcast_to(how(c.base, axis=axis, keepdims=True), c.base.shape) for c in cases
+            ]
             found = all_of(cases, list(made))
             if found is not None:
                 over = "everything" if len(axis) == base.ndim else f"axis {axis[0]} too"
@@ -267,5 +289,15 @@ def _summed_over(cases: Sequence[Case]) -> Result:
     return None
 
 
-_SURE: tuple[Analyser, ...] = (_zero, _factor, inner.own_slope_in_part, _copied, _turned, _decay, _clipped, _summed_over, *regions.SURE)
+_SURE: tuple[Analyser, ...] = (
+    _zero,
+    _factor,
+    inner.own_slope_in_part,
+    _copied,
+    _turned,
+    _decay,
+    _clipped,
+    _summed_over,
+    *regions.SURE,
+)
 _LESS_SURE: tuple[Analyser, ...] = (inner.own_slope, _constant_added, *regions.ANALYSERS)

@@ -42,7 +42,9 @@ def _partner(graph: Graph, edges: Edges, k: int) -> int:
     parent, slope = edges[k]
     half = len(edges) // 2
     mine = graph.values[parent]
-    order = ((k + half) % len(edges), *range(len(edges))) if len(edges) % 2 == 0 else range(len(edges))
+    order = (
+        ((k + half) % len(edges), *range(len(edges))) if len(edges) % 2 == 0 else range(len(edges))
+    )
     for j in order:
         other, back = edges[j]
         if j != k and graph.values[other] == slope and back == mine:
@@ -60,9 +62,9 @@ def _resolved(graph: Graph, index: Index, place: int) -> tuple[int, float]:
         if place in index:
             return place, times
         edges = graph.edges[place]
-        if len(edges) != 1 or abs(graph.values[place] - edges[0][1] * graph.values[edges[0][0]]) > 1e-14 * abs(
-            graph.values[place]
-        ):
+        if len(edges) != 1 or abs(
+            graph.values[place] - edges[0][1] * graph.values[edges[0][0]]
+        ) > 1e-14 * abs(graph.values[place]):
             break
         times *= edges[0][1]
         place = edges[0][0]
@@ -108,7 +110,9 @@ def _replaced(
     edges: dict[int, Edges] = {}
     before = so_far.edges if so_far is not None else {}
     for use in uses:
-        mine = edges.setdefault(use.child, list(before.get(use.child, problem.graph.edges[use.child])))
+        mine = edges.setdefault(
+            use.child, list(before.get(use.child, problem.graph.edges[use.child]))
+        )
         mine[use.edge] = (mine[use.edge][0], use.times * value(use))
     return Edit(edges)
 
@@ -130,7 +134,9 @@ def _transposed(problem: Problem, b: Named, a: Named) -> Array | None:
     return np.swapaxes(a.value, -1, -2) if square else None
 
 
-def _flip(axes: Callable[[int], tuple[int, ...]], least: int) -> Callable[[Problem, Named, Named], Array | None]:
+def _flip(
+    axes: Callable[[int], tuple[int, ...]], least: int
+) -> Callable[[Problem, Named, Named], Array | None]:
     def made(problem: Problem, b: Named, a: Named) -> Array | None:
         return np.flip(a.value, axes(a.value.ndim)) if a.value.ndim >= least else None
 
@@ -212,7 +218,9 @@ def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
                      f"{claims} with {a.text}")  # fmt: skip
 
     name = f"{swap.name} {swap.text}"
-    return Hypothesis(("operand", *b.path, "with", *a.path, name), edit, words, swap.cost, int(b.places.max()))
+    return Hypothesis(
+        ("operand", *b.path, "with", *a.path, name), edit, words, swap.cost, int(b.places.max())
+    )
 
 
 def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
@@ -226,7 +234,11 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
     if other.text == a.text and path not in problem.outcome.inputs:
         said = f"{a.text} is updated first: {{db}} is made with the new {a.text}, after the step, where the old one belongs"
         return _Swap("weights_updated_first", said, f"the new {a.text}", value, 1.4)
-    name, said, cost = "wrong_operand", f"{{db}} is made with {other.text}, where {{a}} belongs", 2.0
+    name, said, cost = (
+        "wrong_operand",
+        f"{{db}} is made with {other.text}, where {{a}} belongs",
+        2.0,
+    )
     made_of_a = any(p.a.path == a.path and p.z.path == path for p in pairs_of(problem))
     if made_of_a:
         name, cost = "pre_activation_as_input", 1.5
@@ -240,7 +252,10 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
     elif _is_made_of(problem, other, a):
         said = f"{{db}} is made with {other.text}, where {{a}}, which it is made of, belongs"
     elif _is_made_of(problem, a, other):
-        name, said = "raw_value_as_factor", f"{{db}} is made with the raw {other.text}, where {{a}} (made of it) belongs"
+        name, said = (
+            "raw_value_as_factor",
+            f"{{db}} is made with the raw {other.text}, where {{a}} (made of it) belongs",
+        )
     return _Swap(name, said, other.text, value, cost)
 
 
@@ -361,7 +376,9 @@ def _own_entry(value: Array, index: int, row: int, column: int) -> float | None:
     return float(np.take(value[place[0]] if axis == -1 else value[:, place[-1]], j))
 
 
-def _reached(graph: Graph, where: dict[int, tuple[Path, int]], place: int) -> tuple[Path, int] | None:
+def _reached(
+    graph: Graph, where: dict[int, tuple[Path, int]], place: int
+) -> tuple[Path, int] | None:
     """Return the last named value on the only way up from a place."""
     found = None
     for _ in range(40):
@@ -395,10 +412,15 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
             uses = products(other).get((b_path, member))
             if not uses:
                 continue
-            if not 0 <= i + step < len(members) or known[members[i + step]].shape != known[member].shape:
+            if (
+                not 0 <= i + step < len(members)
+                or known[members[i + step]].shape != known[member].shape
+            ):
                 return None
             flat = known[members[i + step]].value.ravel().tolist()
-            edits = edits | _replaced(other, uses, lambda use, flat=flat: float(flat[use.partner]), edits)  # type: ignore[misc]
+            edits = edits | _replaced(
+                other, uses, lambda use, flat=flat: float(flat[use.partner]), edits
+            )  # type: ignore[misc]
         return edits or None
 
     def words(match: Match) -> Words:
@@ -410,7 +432,9 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
         return Words("input_one_step_early", f"{claims} is made with {head}[t−1], one step too early; {head}[t] belongs there (off by one).",
                      f"{claims} = δ[t] · {head}[t−1]", f"{claims} = δ[t] · {head}[t]")  # fmt: skip
 
-    return Hypothesis(("family", *b_path, "with", *key, str(step)), edit, words, 1.3, int(b.places.max()))
+    return Hypothesis(
+        ("family", *b_path, "with", *key, str(step)), edit, words, 1.3, int(b.places.max())
+    )
 
 
 def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:
@@ -430,7 +454,9 @@ def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:
         return Words("factor_left_out", f"The factor {head}[t] is left out of {claims}.", f"{claims} = Σ δ[t]",
                      f"{claims} = Σ δ[t] · {head}[t]")  # fmt: skip
 
-    return Hypothesis(("family left out", *b_path, "with", *key), edit, words, 1.7, int(b.places.max()))
+    return Hypothesis(
+        ("family left out", *b_path, "with", *key), edit, words, 1.7, int(b.places.max())
+    )
 
 
 # -- square grids of cotangents that should have been transposed ---------------------------------
@@ -443,7 +469,11 @@ def _grids(problem: Problem) -> Iterator[Hypothesis]:
             yield _grid(path, named.text, int(named.places.max()))
     for path in dict.fromkeys(b for b, _ in products(problem)):
         if path in problem.outcome.inputs:
-            yield _grid((*path, "children"), f"the product with {pieces(problem)[path].text}", int(pieces(problem)[path].places.max()))
+            yield _grid(
+                (*path, "children"),
+                f"the product with {pieces(problem)[path].text}",
+                int(pieces(problem)[path].places.max()),
+            )
 
 
 def _grid(path: Path, text: str, depth: int) -> Hypothesis:
@@ -474,7 +504,11 @@ def _grid(path: Path, text: str, depth: int) -> Hypothesis:
 def _grid_places(problem: Problem, path: Path) -> Array | None:
     if path[-1] != "children":
         named = pieces(problem).get(path)
-        ok = named is not None and named.shape[-1:] == named.shape[-2:-1] and (named.places >= 0).all()
+        ok = (
+            named is not None
+            and named.shape[-1:] == named.shape[-2:-1]
+            and (named.places >= 0).all()
+        )
         return named.places if ok and named is not None else None  # type: ignore[return-value]
     found = {u.child for (b, _), uses in products(problem).items() if b == path[:-1] for u in uses}
     n = round(len(found) ** 0.5)

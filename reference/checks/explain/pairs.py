@@ -115,7 +115,9 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
 
 def _alike(z: Named, a: Named) -> bool:
     """Whether two values have one shape; the terms of a sum have that of what they are made of."""
-    return z.shape == a.shape or (a.path[0] in ("terms", "hidden") and z.places.size == a.places.size)
+    return z.shape == a.shape or (
+        a.path[0] in ("terms", "hidden") and z.places.size == a.places.size
+    )
 
 
 def _shares(a: Named, problem: Problem) -> bool:
@@ -171,7 +173,12 @@ def _sigmoid(z: Array) -> Array:
 def function_name(z: Array, a: Array) -> str:
     """Return the name of the f with a = f(z): sigmoid, tanh, relu, exp; "" of another."""
     with np.errstate(all="ignore"):
-        known = {"sigmoid": _sigmoid(z), "tanh": np.tanh(z), "relu": np.maximum(z, 0), "exp": np.exp(z)}
+        known = {
+            "sigmoid": _sigmoid(z),
+            "tanh": np.tanh(z),
+            "relu": np.maximum(z, 0),
+            "exp": np.exp(z),
+        }
     for name, value in known.items():
         if np.allclose(value, a, rtol=1e-12, atol=1e-14):
             return name

@@ -240,7 +240,11 @@ def _held(chosen: list[Path], problem: Problem) -> Hypothesis:
     def words(match: Match) -> Words:
         through = listed(texts)
         claims = listed([c.text for c in match.claims])
-        kind = " (the statistics depend on x, too: mean and variance)" if _statistics(named, problem) else ""
+        kind = (
+            " (the statistics depend on x, too: mean and variance)"
+            if _statistics(named, problem)
+            else ""
+        )
         return Words("path_left_out", f"{through} {'are' if len(texts) > 1 else 'is'} held constant: {claims} "
                      f"lacks the path (the term) through {through}{kind}.", f"{claims} without δ{texts[0]}",
                      f"{claims} + the term through {through}")  # fmt: skip
@@ -288,8 +292,14 @@ def _link_words(v: str, u: str, text: str, match: Match) -> Words:
 
 def _kind_of_factor(text: str) -> str:
     if " − 1" in text:
-        return " (N where N − 1 stands in an unbiased variance or standard deviation, or the reverse)"
-    return " (a count: it is added once for each class where it belongs once, or divided by it)" if "shape" in text else ""
+        return (
+            " (N where N − 1 stands in an unbiased variance or standard deviation, or the reverse)"
+        )
+    return (
+        " (a count: it is added once for each class where it belongs once, or divided by it)"
+        if "shape" in text
+        else ""
+    )
 
 
 def fitted_links(problem: Problem) -> list[Link]:
@@ -303,7 +313,9 @@ def times_of(got: Array, now: Array, without: Array) -> float | None:
     return ratio(got - without, now - without) if not close(now, without) else None
 
 
-def multiplied(problem: Problem, link: Link, text: str, values: list[tuple[Problem, float]]) -> Hypothesis:
+def multiplied(
+    problem: Problem, link: Link, text: str, values: list[tuple[Problem, float]]
+) -> Hypothesis:
     """Return the hypothesis that a path's term is a multiple of what it should be."""
     v = pieces(problem)[link.v].text
     u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
@@ -311,7 +323,11 @@ def multiplied(problem: Problem, link: Link, text: str, values: list[tuple[Probl
 
     def edit(other: Problem) -> Edit | None:
         times = known.get(id(other))
-        return None if times is None or link not in links(other) else scaled_links(other, [link], times)
+        return (
+            None
+            if times is None or link not in links(other)
+            else scaled_links(other, [link], times)
+        )
 
     own = _own(problem, link.v)
     return Hypothesis(("link", *link.v, "<-", *link.u, text), edit, lambda match: _link_words(v, u, text, match),
@@ -388,5 +404,3 @@ def _held_family(key: Path, members: list[Path], problem: Problem) -> Hypothesis
 
     top = max(int(pieces(problem)[m].places.max()) for m in members)
     return Hypothesis(("held family", *key), edit, words, 1.6, top)
-
-

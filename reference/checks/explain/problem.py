@@ -149,7 +149,11 @@ def _forward_values(outcome: Outcome) -> dict[Path, Any]:
     found: dict[Path, Any] = {}
     seen: set[tuple[int, ...]] = set()
     kept = {("self", *p): v for p, v in outcome.kept.items()}
-    own = {**outcome.inputs, **outcome.values, **{p: v for p, v in kept.items() if p not in outcome.inputs}}
+    own = {
+        **outcome.inputs,
+        **outcome.values,
+        **{p: v for p, v in kept.items() if p not in outcome.inputs},
+    }
     for path, value in own.items():
         if path not in outcome.inputs:
             if any(vocabulary.is_gradient_name(p) for p in path[-1:]) and not outcome.paired:
@@ -190,7 +194,9 @@ def _end(objective: Objective, outcome: Outcome, graph: Graph) -> int:
     """Return where the forward ends on the tape: a loss that nobody wrote is not explained."""
     if objective.kind != "implicit":
         return graph.size
-    outputs = [v for p, v in outcome.values.items() if p[: len(objective.output)] == objective.output]
+    outputs = [
+        v for p, v in outcome.values.items() if p[: len(objective.output)] == objective.output
+    ]
     outputs = outputs or [v for p, v in outcome.values.items() if p[0] == objective.output[0]]
     return max((int(graph.places(v).max(initial=-1)) for v in outputs), default=graph.size) + 1
 
@@ -204,7 +210,11 @@ def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, N
     found: list[list[int]] = []
     run: list[int] = []
     for place, edges in enumerate(graph.edges[:end]):
-        joins = bool(run) and len(edges) == len(graph.edges[run[-1]]) and all(p < run[0] for p, _ in edges)
+        joins = (
+            bool(run)
+            and len(edges) == len(graph.edges[run[-1]])
+            and all(p < run[0] for p, _ in edges)
+        )
         if not joins:
             found.append(run)
             run = []
@@ -212,7 +222,12 @@ def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, N
     found.append(run)
     made: dict[Path, Named] = {}
     for run in found:
-        if len(run) < 2 or not graph.edges[run[0]] or known & set(run) or not _feeds_a_product(graph, run):
+        if (
+            len(run) < 2
+            or not graph.edges[run[0]]
+            or known & set(run)
+            or not _feeds_a_product(graph, run)
+        ):
             continue
         places = np.array(run, dtype=np.int64)
         text = f"hidden[{len(made)}]"
@@ -226,8 +241,15 @@ def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
     found: dict[Path, Named] = {}
     for edges in graph.edges:
         places = [p for p, _ in edges]
-        alike = len(places) >= 2 and len({s for _, s in edges}) == 1 and len(set(places)) == len(places)
-        if alike and not known & set(places) and all(graph.edges[p] for p in places) and len(found) < 4:
+        alike = (
+            len(places) >= 2 and len({s for _, s in edges}) == 1 and len(set(places)) == len(places)
+        )
+        if (
+            alike
+            and not known & set(places)
+            and all(graph.edges[p] for p in places)
+            and len(found) < 4
+        ):
             values = np.array([graph.values[p] for p in places])
             found["terms", str(len(found))] = Named(("terms", str(len(found))), np.array(places, dtype=np.int64), values,
                                                     "the sum's terms")  # fmt: skip
@@ -246,7 +268,12 @@ def _numbers(outcome: Outcome) -> dict[str, float]:
         for n in shape:
             if n > 1:
                 found.setdefault(str(n), float(n))
-    for path, value in {**outcome.others, **outcome.inputs, **outcome.values, **outcome.kept}.items():
+    for path, value in {
+        **outcome.others,
+        **outcome.inputs,
+        **outcome.values,
+        **outcome.kept,
+    }.items():
         plain = values(value) if is_numeric(value) else None
         if plain is not None and np.size(plain) == 1 and path[0] != "before":
             number = float(np.ravel(plain)[0])
@@ -262,7 +289,11 @@ def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}
     for path, value in outcome.middle.items():
-        if path in problem.claims or id(value) in taken or not any(map(vocabulary.gradient_of, path)):
+        if (
+            path in problem.claims
+            or id(value) in taken
+            or not any(map(vocabulary.gradient_of, path))
+        ):
             continue
         _, pairs, _ = matched({path: value}, {}, arrays)
         for _, leaf in pairs:
@@ -293,7 +324,9 @@ def text_of(path: Path) -> str:
     while end and parts[end - 1].lstrip("-").isdigit():
         end -= 1
     base = parts[end - 1] if end else "output" if not parts else "output "
-    return base + "".join(f"[{p}]" for p in parts[end:]) if end else (base + " ".join(parts)).strip()
+    return (
+        base + "".join(f"[{p}]" for p in parts[end:]) if end else (base + " ".join(parts)).strip()
+    )
 
 
 def claim_text(claim: Path, leaf: Path) -> str:

@@ -93,7 +93,11 @@ def _numbered_axes(axes: list[int]) -> str:
 def _steps(ndim: int) -> list[tuple[int, ...]]:
     if ndim == 0 or ndim > 5:
         return []
-    single = [tuple(s if a == axis else 0 for a in range(ndim)) for axis in range(ndim) for s in (1, -1, 2, -2)]
+    single = [
+        tuple(s if a == axis else 0 for a in range(ndim))
+        for axis in range(ndim)
+        for s in (1, -1, 2, -2)
+    ]
     double = []
     if ndim >= 2:
         for a, b in itertools.combinations(range(ndim), 2):
@@ -132,7 +136,9 @@ def _missing_factor(cases: Sequence[Case]) -> Result:
 
 
 def _plain(case: Case) -> list[tuple[str, ...]]:
-    return [p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"]
+    return [
+        p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"
+    ]
 
 
 def _text(path: tuple[str, ...]) -> str:
@@ -141,7 +147,9 @@ def _text(path: tuple[str, ...]) -> str:
     return text_of(path)
 
 
-def _applied(case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]) -> Array | None:
+def _applied(
+    case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]
+) -> Array | None:
     named = case.problem.named.get(path)
     value = named.value if named is not None else case.problem.outcome.others.get(path)
     if value is None:
@@ -178,7 +186,9 @@ def described(cases: Sequence[Case]) -> str:
     if not np.isfinite(got).all():
         return "it is not finite"
     right = close_entries(got, base)
-    off = float(np.max(np.abs(got - base), initial=0.0)) / (float(np.max(np.abs(base), initial=0.0)) or 1.0)
+    off = float(np.max(np.abs(got - base), initial=0.0)) / (
+        float(np.max(np.abs(base), initial=0.0)) or 1.0
+    )
     if off < 1e-3:
         return f"it is right to {max(1, int(-math.log10(off)))} digits only"
     text = _in_part(got, base, right)

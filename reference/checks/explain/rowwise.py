@@ -1,6 +1,6 @@
 """Mistakes in steps whose every output depends on a whole row of inputs: softmax and its like.
 
-    δz_j = Σ_i δa_i · ∂a_i/∂z_j        a matrix for each row, not a slope for each entry
+δz_j = Σ_i δa_i · ∂a_i/∂z_j        a matrix for each row, not a slope for each entry
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def _step(
     problem: Problem, a: Named, rows: Places, behind: Places, across: str, level: int
 ) -> RowStep | None:
     graph = problem.graph
-    full = np.stack([_jacobian(graph, r.tolist(), b.tolist()) for r, b in zip(rows, behind, strict=True)])
+    full = np.stack(
+        [_jacobian(graph, r.tolist(), b.tolist()) for r, b in zip(rows, behind, strict=True)]
+    )
     off = full.copy()
     for i in range(off.shape[1]):
         off[:, i, i] = 0
@@ -219,7 +221,11 @@ def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
         raw = outcome.others.get(objective.target, outcome.inputs.get(objective.target))
         if mine is None or raw is None:
             return None
-        fits = list(matching_targets(np.zeros(mine.a.shape), values(raw) if np.asarray(raw).dtype == object else raw))
+        fits = list(
+            matching_targets(
+                np.zeros(mine.a.shape), values(raw) if np.asarray(raw).dtype == object else raw
+            )
+        )
         if not fits:
             return None
         target = mine.rows(np.asarray(fits[0], dtype=float))
@@ -271,7 +277,14 @@ def _words(step: RowStep, form: RowForm, match: Match) -> Words:
     right = f"{a} · (δ{a} − Σ δ{a}·{a})" if kind == "softmax" else f"δ{a} · ∂{a}/∂{step.text}"
     if kind == "log-softmax":
         right = f"δ{a} − exp({a}) · Σ δ{a}"
-    parts = {"a": a, "d": f"δ{a}", "dz": f"δ{step.text}", "z": step.text, "f": f"{a} = {kind}", "right": right}
+    parts = {
+        "a": a,
+        "d": f"δ{a}",
+        "dz": f"δ{step.text}",
+        "z": step.text,
+        "f": f"{a} = {kind}",
+        "right": right,
+    }
     said = form.said.format(**parts)
     claims = listed([c.text for c in match.claims])
     where = f" (in {claims} alone)" if match.alone else ""

@@ -1,6 +1,6 @@
 """Mistakes by a factor: the cotangent of a value is multiplied by another value, or is not.
 
-    δv · u, δv / u      u: a value of v's shape, or one that v goes into directly (√(v + ε), …)
+δv · u, δv / u      u: a value of v's shape, or one that v goes into directly (√(v + ε), …)
 """
 
 from __future__ import annotations
@@ -103,6 +103,6 @@ def _by_value(v: Named, other: Named, power: int) -> Hypothesis:
         return Words(name, f"In the gradient of {v.text} the factor {other.text} is {kind}.",
                      f"δ{v.text} {'·' if power > 0 else '/'} {other.text}", f"δ{v.text}")  # fmt: skip
 
-    return Hypothesis(("value", *path, "by", *source, str(power)), edit, words, 2.3, int(v.places.max()))
-
-
+    return Hypothesis(
+        ("value", *path, "by", *source, str(power)), edit, words, 2.3, int(v.places.max())
+    )

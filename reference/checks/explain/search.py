@@ -16,12 +16,31 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks.experiment import Outcome, Reading, perform
-from reference.checks.explain import finding, general, inner, locally, operands, paths, regions, rowwise, scaled, slopes, uses
+from reference.checks.explain import (
+    finding,
+    general,
+    inner,
+    locally,
+    operands,
+    paths,
+    regions,
+    rowwise,
+    scaled,
+    slopes,
+    uses,
+)
 from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Case, Evidence, Explanation, Named
 from reference.checks.explain.graph import Edit, read
 from reference.checks.explain.hypothesis import Hypothesis, Match, listed
-from reference.checks.explain.problem import Claim, Problem, close, close_entries, problem_of, rescaled
+from reference.checks.explain.problem import (
+    Claim,
+    Problem,
+    close,
+    close_entries,
+    problem_of,
+    rescaled,
+)
 from reference.checks.objective import Objective, candidates
 from reference.checks.routine import Path
 
@@ -92,7 +111,9 @@ def explain(
         state = _searched(problems, deadline)
         if best is None or _better(state, best):
             best = state
-        if state.late or (not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN)):
+        if state.late or (
+            not best.left and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN)
+        ):
             break
     found = _explanation(best) if best is not None else Explanation()
     return _with_general(found, reading, objective, seed, indices, met)
@@ -145,7 +166,9 @@ def _free_factor(problem: Problem, claim: Claim, adjoints: list[float]) -> float
     first = adjoints[places[0]] * problem.scale
     c = float(claim.got.flat[0]) / first if first else 0.0
     factor = next((f for f in problem.free if abs(c - f) < 1e-8 * f), None)
-    if factor is None or not close(claim.got, factor * problem.scale * read(adjoints, claim.places)):
+    if factor is None or not close(
+        claim.got, factor * problem.scale * read(adjoints, claim.places)
+    ):
         return None
     return factor
 
@@ -214,15 +237,23 @@ def _objectives(
         return
     with Session() as session:
         outcome = perform(reading, seed, indices[0], session)
-        others = [o for o in candidates(outcome) if o.kind in ("implicit", "loss") and o != objective]
-    others.sort(key=lambda o: (o.kind != "loss", o.target != objective.target, o.output != objective.output))
+        others = [
+            o for o in candidates(outcome) if o.kind in ("implicit", "loss") and o != objective
+        ]
+    others.sort(
+        key=lambda o: (o.kind != "loss", o.target != objective.target, o.output != objective.output)
+    )
     yield from ((reading, o) for o in others[:12])
 
 
 def _other_bindings(reading: Reading) -> list[Reading]:
     found = [reading]
     for name, source in reading.binding:
-        if source == "output:" and reading.forward is not None and name in reading.forward.arguments:
+        if (
+            source == "output:"
+            and reading.forward is not None
+            and name in reading.forward.arguments
+        ):
             found.append(reading.bound(**{name: f"input:{name}"}))
     return found
 
@@ -239,7 +270,11 @@ def _problems(
                 outcome = perform(reading, seed, index, session)
                 one = problem_of(outcome, objective)
                 if not found:
-                    met.described |= dict(general.a_vector_of_slopes(objective, outcome)) if one and one.wrong else {}
+                    met.described |= (
+                        dict(general.a_vector_of_slopes(objective, outcome))
+                        if one and one.wrong
+                        else {}
+                    )
                     met.misshapen |= dict(general.misshapen(objective, outcome))
             except Exception:  # a problem on which the target fails explains nothing
                 continue
@@ -326,7 +361,9 @@ def _best_edit(state: _State) -> None:
     tensors = [c.text for c in best.match.claims]
     words = best.hypothesis.words(best.match)
     if best.match.part:
-        words = replace(words, sentence=f"{words.sentence[:-1]} (in {best.match.part}; the others are right).")
+        words = replace(
+            words, sentence=f"{words.sentence[:-1]} (in {best.match.part}; the others are right)."
+        )
     state.cost += best.hypothesis.cost
     state.named.append((finding.named(words, tensors, best.found), best.hypothesis.depth))
     state.explained |= {c.path for c in best.match.claims}
@@ -344,12 +381,18 @@ def _best_link(
         if state.late:
             break
         made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
-        wrong = [c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None]
+        wrong = [
+            c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None
+        ]
         if not wrong:
             continue
         times = [_times_in(state, link, wrong[0].path, p) for p in state.problems]
         plain = [(p, t) for p, t in zip(state.problems, times, strict=True) if t is not None]
-        text = spelled([p for p, _ in plain], [t for _, t in plain]) if len(plain) >= min(3, len(times)) else None
+        text = (
+            spelled([p for p, _ in plain], [t for _, t in plain])
+            if len(plain) >= min(3, len(times))
+            else None
+        )
         if text is None or abs(plain[0][1] - 1) < 1e-6:
             continue
         hypothesis = paths.multiplied(problem, link, text, plain)
@@ -416,8 +459,16 @@ def _tried(
         if not hit:
             return None
         part = regions.region(~close_entries(hit[0].got, now[hit[0].path]))
-    broken = [c for c in changed if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])]
-    if best is not None and _Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank >= best.rank:
+    broken = [
+        c
+        for c in changed
+        if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])
+    ]
+    if (
+        best is not None
+        and _Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank
+        >= best.rank
+    ):
         return None
     found = _confirmed(state, hypothesis, hit, bool(part))
     if found is None:

@@ -111,7 +111,9 @@ def slope_edit(problem: Problem, pair: Pair, value: Slope) -> Edit:
     for p, q, z, a, s in columns:
         if p != q and p >= 0:
             edges[p] = []
-        hooks.setdefault(q, []).append(_entry_hook(p, q, float(z), float(a), float(s), value, problem.scale))
+        hooks.setdefault(q, []).append(
+            _entry_hook(p, q, float(z), float(a), float(s), value, problem.scale)
+        )
     return Edit(edges, hooks)
 
 
