@@ -553,7 +553,7 @@ def _collect(
     reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
 ) -> None:
     back = reading.unit.backward
-    claims = {**leaves_of(trace.value, back.returned), **outcome.steps}
+    claims = {**leaves_of(_as_slope(trace.value), back.returned), **outcome.steps}
     if instance is not None and trace.value is not instance:
         after = _kept(reading, instance)
         outcome.kept = after
@@ -565,6 +565,13 @@ def _collect(
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _as_slope(value: Any) -> Any:
+    """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b":
+        return value.astype(float)
+    return float(value) if isinstance(value, bool | np.bool_) else value
 
 
 def _steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.inputs import bias_names, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
 
@@ -157,4 +158,7 @@ def is_listed(name: str, text: str) -> bool:
         rf"{bare}\[1:\]",
     )  # fmt: skip
     plural = re.search(r"s$|^w$|^b$|list", name) is not None
+    weights = bool(weight_names([name]) or bias_names([name]))
+    if weights and all(re.search(rf"\b{bare}\[{i}\](?!\s*\[)", text) for i in (0, 1)):
+        return True  # weights[0] and weights[1]
     return plural and any(re.search(p, text) for p in patterns)
