@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from reference.checks.records import Event, Request
+from reference.checks.records import Event, Request, decode, encode
 
 
 def run(request: Request, gathered: Any, seconds: float | None) -> None:
@@ -20,7 +20,7 @@ def run(request: Request, gathered: Any, seconds: float | None) -> None:
         )  # fmt: skip
         for line in done.stdout.splitlines():
             if line.startswith(b"EVENT"):
-                gathered.take(msgspec.json.decode(line[5:], type=Event))
+                gathered.take(decode(line[5:]))
         if done.returncode == 0:
             return
         running = gathered.running
@@ -37,7 +37,7 @@ def child() -> None:
     out = sys.stdout.buffer
 
     def emit(event: Event) -> None:
-        out.write(b"EVENT" + msgspec.json.encode(event) + b"\n")
+        out.write(b"EVENT" + encode(event) + b"\n")
         out.flush()
 
     serve(request, emit)

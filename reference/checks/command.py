@@ -8,6 +8,7 @@ from typing import Any
 from reference.checks.checker import check
 from reference.checks.result import Result
 from reference.checks.source import files_of
+from reports.checked import headline_of, worst_of
 
 
 def run(
@@ -35,11 +36,6 @@ def run(
 
         write_index(results, report)
     return worst_of([r.exit_code for r in results])
-
-
-def worst_of(codes: list[int]) -> int:
-    """Return one exit code for several: wrong before hung, crashed and unchecked."""
-    return next((c for c in (1, 3, 4, 2) if c in codes), 0)
 
 
 def _slug(file: str) -> str:

@@ -4,10 +4,9 @@ import html
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from reference.checks.records import Part
 from reference.checks.text import listed, wrap
+from reports.checked import Checked, plain
 
 _NAMED_SHOWN = 3  # mistakes told at length; more are listed by name
 
@@ -100,14 +99,17 @@ class Result:
         """Return what was found, as text."""
         return "\n".join(self.lines())
 
+    def checked_record(self) -> Checked:
+        """Return it as the record that pages are made of."""
+        return Checked(
+            self.what, self.exit_code, self.headline(), self.parts, self.seed, self.remarks,
+            self.our_faults, self.ended, self.seconds, self.again,
+        )  # fmt: skip
+
     def plain(self) -> dict[str, Any]:
         """Return it as JSON would hold it."""
-        return {
-            "what": self.what, "seed": self.seed, "exit_code": self.exit_code,
-            "headline": self.headline(), "parts": [msgspec.to_builtins(p) for p in self.parts],
-            "remarks": list(self.remarks), "our_faults": list(self.our_faults),
-            "ended": self.ended, "seconds": self.seconds, "again": self.again,
-        }  # fmt: skip
+        found: dict[str, Any] = plain(self.checked_record())
+        return found
 
     def _repr_html_(self) -> str:
         rows = "".join(
