@@ -41,9 +41,8 @@ class Worst(msgspec.Struct, frozen=True):
         """Return both values."""
         where = f"{self.tensor}{list(self.entry)}" if self.entry else self.tensor
         bound = f" ± {self.bound:.1e}" if self.bound else ""
-        return (
-            f"{where} of problem {self.at}: yours {self.given:.17g}, right {self.truth:.17g}{bound}"
-        )
+        truth = 0.0 if abs(self.truth) <= self.bound else self.truth
+        return f"{where} of problem {self.at}: yours {self.given:.17g}, right {truth:.17g}{bound}"
 
 
 class Mistake(msgspec.Struct, frozen=True):
@@ -123,6 +122,8 @@ class Part(msgspec.Struct, frozen=True):
     """The wrong gradients of the smallest failing problem."""
     picture: tuple[Numbers, ...] = ()
     """The wrong gradients of the problem that is furthest off, to be drawn."""
+    derivation: str = ""
+    """What the book says of `operation`, in plain text."""
     seconds: float = 0.0
 
     @property
@@ -172,6 +173,31 @@ class Checked(msgspec.Struct, frozen=True):
     def wrong(self) -> list[Part]:
         """The parts that are not right."""
         return [p for p in self.parts if p.verdict in ("wrong", "failed")]
+
+
+def verdict_of(part: Part) -> str:
+    """Return a part's verdict in a few words, the same on the terminal and on the page."""
+    if part.verdict == "unchecked":
+        return "NOT CHECKED"
+    if part.verdict == "right":
+        return f"right on {problems_text(part.right)}: {_compared(part)}"
+    if part.wrong:
+        return f"WRONG in {part.wrong} of {problems_text(part.problems)}"
+    how = "though right" if part.right == part.problems else "right"
+    return f"FAILED: {how} on {part.right} of {problems_text(part.problems)}"
+
+
+def _compared(part: Part) -> str:
+    if not part.missing:
+        return "every entry"
+    names = [t.name for t in part.tensors]
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"every entry of {', '.join(names[:6])}{more}"
+
+
+def problems_text(count: int) -> str:
+    """Return "1 problem", "20 problems"."""
+    return f"{count} problem" + "s" * (count != 1)
 
 
 STATES = {0: "right", 1: "wrong", 2: "open", 3: "hung", 4: "crashed"}

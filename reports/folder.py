@@ -22,10 +22,10 @@ from reports.summary import Summary, summary_json
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
 CHECK = "check.json"
-CHECK_COMMAND = "manual-backprop check "
 MARKER = ".manual-backprop-report"
 WRITING = ".manual-backprop-writing-"
 MARKER_TEXT = "A report of manual-backprop: its files here are replaced when it runs again.\n"
+CHECK_MARKER_TEXT = "A check of manual-backprop: its files here are replaced when it runs again.\n"
 PAGES: Mapping[str, Callable[[Summary], str]] = {
     "index.html": render_html,
     "summary.md": render_markdown,
@@ -86,27 +86,35 @@ def refuse_for_check(folder: str | Path) -> None:
 
 
 def write_check(
-    folder: str | Path, records: Iterable[Record], found: str, scripts: Mapping[str, str]
+    folder: str | Path, pages: Mapping[str, str], found: str, others: Mapping[str, str]
 ) -> None:
-    """Write the pages of a check, its check.json and its scripts, in place of an earlier check's.
+    """Write the pages of a check, its check.json and its other files, in place of an earlier check's.
 
-    `found` is the text of check.json: one object a check, with the names of its scripts under
-    "scripts". Only scripts that the earlier check.json names are deleted or replaced.
+    `found` is the text of check.json: one object a check, with the names of its other files under
+    "scripts" and "pages". Of these only those that the earlier check.json names are deleted or
+    replaced.
     """
     path = _path(folder)
     with _readable_errors(path):
         _refuse_for_check(path)
-        earlier = _scripts(path)
-        for name in scripts:
+        earlier = _others(path)
+        for name in others:
             if name not in earlier and (path / name).exists():
                 raise ReportError(f"{_show(path / name)}: no earlier check wrote it; move it away")
-        lines = list(encode_all(records))
-        pages = _pages(Summary(decode_all(lines)), None)
-        files = {**pages, MARKER: MARKER_TEXT.encode(), CHECK: found.encode()}
-        files |= {name: script.encode() for name, script in scripts.items()}
-        _replace(path, {RECORDS: lines, **files})
-        for name in earlier - set(scripts):
+        files = {name: text.encode() for name, text in {**pages, **others}.items()}
+        files |= {MARKER: CHECK_MARKER_TEXT.encode(), CHECK: found.encode()}
+        _replace(path, files)
+        for name in earlier - set(others):
             (path / name).unlink(missing_ok=True)
+
+
+def read_check(folder: str | Path) -> bytes:
+    """Return the check.json of a check's folder; a folder without one is a ReportError."""
+    path = _path(folder)
+    with _readable_errors(path):
+        if not (path / CHECK).is_file():
+            raise ReportError(f"{_show(path)}: not a check's, it has no {CHECK}")
+        return (path / CHECK).read_bytes()
 
 
 def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
@@ -185,7 +193,7 @@ def is_report(folder: Path) -> bool:
     The second matters because uploads drop hidden files.
     """
     with suppress(OSError):
-        if (folder / MARKER).read_bytes()[:200] == MARKER_TEXT.encode():
+        if (folder / MARKER).read_bytes()[:200] in (MARKER_TEXT.encode(), CHECK_MARKER_TEXT.encode()):
             return True
     return _run(folder) is not None
 
@@ -201,21 +209,28 @@ def _run(folder: Path) -> Run | None:
 
 
 def _is_check(folder: Path) -> bool:
-    run = _run(folder)
-    return run is not None and run.command.startswith(CHECK_COMMAND)
+    """Whether a folder is a check's: it bears the marker, or its check.json says so."""
+    with suppress(OSError):
+        if (folder / MARKER).read_bytes()[:200] == CHECK_MARKER_TEXT.encode():
+            return True
+    with suppress(OSError, msgspec.DecodeError):
+        found: Any = msgspec.json.decode((folder / CHECK).read_bytes())
+        every = found if isinstance(found, list) else [found]
+        return bool(every) and all(isinstance(c, dict) and "exit_code" in c for c in every)
+    return False
 
 
-def _scripts(folder: Path) -> set[str]:
-    """Return the scripts that an earlier check wrote, as its check.json names them."""
+def _others(folder: Path) -> set[str]:
+    """Return the scripts and pages that an earlier check wrote, as its check.json names them."""
     try:
         found: Any = msgspec.json.decode((folder / CHECK).read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return set()
     names: set[str] = set()
     for one in found if isinstance(found, list) else [found]:
-        listed = one.get("scripts") if isinstance(one, dict) else None
-        names |= {name for name in listed or () if isinstance(name, str)}
-    return {name for name in names if re.fullmatch(r"repro\w*\.py", name)}
+        for kind in ("scripts", "pages") if isinstance(one, dict) else ():
+            names |= {name for name in one.get(kind) or () if isinstance(name, str)}
+    return {name for name in names if re.fullmatch(r"repro\w*\.py|check_\w+\.html", name)}
 
 
 def _part(record: Record) -> tuple[type[Record], str]:
@@ -249,7 +264,7 @@ def _refuse_others(path: Path) -> None:
         if place.exists() and not place.is_dir():
             raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")
     held = path.is_dir() and any(not p.name.startswith(WRITING) for p in path.iterdir())
-    if held and not is_report(path):
+    if held and not is_report(path) and not _is_check(path):
         raise ReportError(
             f"{_show(path)}: holds files that are not a report's, so nothing is written there; "
             "choose another folder"

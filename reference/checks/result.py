@@ -6,7 +6,7 @@ from typing import Any
 
 from reference.checks.records import Part
 from reference.checks.text import listed, wrap
-from reports.checked import Checked, plain
+from reports.checked import Checked, plain, verdict_of
 
 _NAMED_SHOWN = 3  # mistakes told at length; more are listed by name
 
@@ -64,20 +64,29 @@ class Result:
 
     def headline(self) -> str:
         """Return the verdict in one sentence."""
+        return "; ".join([self._verdict(), *self._beside()])
+
+    def _verdict(self) -> str:
         wrong = [p for p in self.parts if p.verdict in ("wrong", "failed")]
         if wrong:
-            names = listed(p.name for p in wrong)
-            return f"{names}: not right" + (f"; {self._rest()}" if self._rest() else "")
+            return f"{listed(p.name for p in wrong)}: not right"
         if self.ended:
             return f"the target {self.ended}"
         if not self.checked:
             return "nothing could be checked"
         count = len(self.checked)
-        what = "its gradient is right" if count == 1 else f"all {count} gradients are right"
-        return what + (f"; {self._rest()}" if self._rest() else "")
+        return "its gradient is right" if count == 1 else f"all {count} gradients are right"
 
-    def _rest(self) -> str:
-        return f"{len(self.unchecked)} not checked" if self.unchecked else ""
+    def _beside(self) -> list[str]:
+        """Return what else the exit code depends on."""
+        found = []
+        if self.unchecked and self.checked:
+            found.append(f"{len(self.unchecked)} not checked")
+        if self.our_faults:
+            found.append(f"{len(self.our_faults)} failed in our own code")
+        if self.strict and any(p.fragile for p in self.parts):
+            found.append("fragile, which --strict does not allow")
+        return found
 
     def lines(self) -> list[str]:
         """Return what was found, as lines of a terminal."""
@@ -141,13 +150,9 @@ def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
     lines = wrap(f"{part.name}: {part.form}", 0)
     if part.verdict == "right":
-        lines += wrap(f"right on {_problems(part.right)}: {_compared(part)}; judged by {part.judged}", 2)
+        lines += wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
     else:
-        if part.wrong:
-            lines += wrap(f"WRONG in {part.wrong} of {_problems(part.problems)}", 2)
-        else:
-            how = "though right" if part.right == part.problems else "right"
-            lines += wrap(f"FAILED: {how} on {part.right} of {_problems(part.problems)}", 2)
+        lines += wrap(verdict_of(part), 2)
         lines += _findings(part)
     for fault in part.faults:
         times = f", in {fault.count} of {part.problems} problems" if fault.count > 1 else ""
@@ -162,16 +167,6 @@ def part_lines(part: Part) -> list[str]:
     if part.verdict != "right" and part.judged:
         lines += wrap(f"judged by {part.judged}", 2)
     return lines
-
-
-def _problems(count: int) -> str:
-    return f"{count} problem" + "s" * (count != 1)
-
-
-def _compared(part: Part) -> str:
-    if part.missing:
-        return f"every entry of {listed([t.name for t in part.tensors], 6)}"
-    return "every entry"
 
 
 def _findings(part: Part) -> list[str]:
