@@ -26,7 +26,7 @@ _LINES = 25  # of an assertion's message
 
 RESULTS = pytest.StashKey[list[Any]]()
 UNWRITTEN = pytest.StashKey[str]()
-_SETTINGS = ("problems", "seed", "like")
+_SETTINGS = ("problems", "seed", "like", "allow_unchecked", "strict")
 _SENT = "backprop_results"
 
 
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("backprop", "checks of hand-written gradients")
     group.addoption(
         "--backprop-problems", type=int, default=None, metavar="N",
-        help="problems that each check draws (default: 40, or the marker's)",
+        help="problems that each check draws (default: the marker's, or as many as it sees fit)",
     )  # fmt: skip
     group.addoption(
         "--backprop-seed", type=int, default=None, metavar="S",
@@ -51,7 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and make room for the results."""
     config.addinivalue_line(
         "markers",
-        "backprop(problems=N, seed=S, like=NAME): settings of check_gradient in this test",
+        "backprop(problems=N, seed=S, like=NAME, allow_unchecked=BOOL, strict=BOOL): "
+        "settings of check_gradient in this test",
     )
     config.stash[RESULTS] = []
     problems, seed = config.getoption("--backprop-problems"), config.getoption("--backprop-seed")
@@ -76,8 +77,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     """Return a function that checks a target and fails the test where its gradient is wrong.
 
-    check_gradient(target, like=None, problems=None, seed=None): the target is a file, a
-    module:name, a function, a class, a pair (forward, backward) or a module.
+    check_gradient(target, like=None, problems=None, seed=None, allow_unchecked=None,
+    strict=None): the target is a file, a module:name, a function, a class, a pair
+    (forward, backward) or a module. The test also fails where a gradient was not checked, unless
+    allow_unchecked is true; with strict it fails where one is fragile.
     """
     __tracebackhide__ = True
     config = request.config
@@ -85,20 +88,21 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     settings = _settings(marker) if marker else {}
 
     def check_gradient(
-        target: Any, like: str | None = None, problems: int | None = None, seed: int | None = None
-    ) -> Result:
+        target: Any, like: str | None = None, problems: int | None = None,
+        seed: int | None = None, allow_unchecked: bool | None = None, strict: bool | None = None,
+    ) -> Result:  # fmt: skip
         __tracebackhide__ = True
-        from reference.checks.checker import PROBLEMS, check
+        from reference.checks.checker import check
 
         # What is asked for on the command line goes over the marker, the call over both.
         option = config.getoption
         result = check(
             target,
             _first(like, settings.get("like")),
-            problems=_first(
-                problems, option("--backprop-problems"), settings.get("problems"), PROBLEMS
-            ),
+            problems=_first(problems, option("--backprop-problems"), settings.get("problems")),
             seed=_first(seed, option("--backprop-seed"), settings.get("seed"), 0),
+            allow_unchecked=_first(allow_unchecked, settings.get("allow_unchecked"), False),
+            strict=_first(strict, settings.get("strict"), False),
         )
         config.stash[RESULTS].append(result)
         if not result.ok:
@@ -128,7 +132,7 @@ def _first(*values: Any) -> Any:
 
 def message(result: Result) -> str:
     """Return what an assertion says: the finding, in a few lines."""
-    lines = [line for part in result.parts if not part.ok for line in part.lines()]
+    lines = result.lines(right=False)
     if len(lines) > _LINES - 1:
         lines = [*lines[: _LINES - 2], "  …"]
     return "\n".join([*lines, f"again: {result.again}"] if result.again else lines)

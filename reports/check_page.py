@@ -204,6 +204,7 @@ _FUNCTIONS = {
     "own_lines": own_lines, "entries": entries, "bars": bars, "heat": heat, "levels": LEVELS,
     "verdict_of": verdict_of, "what_was_found": what_was_found, "formula": formula,
     "marks": MARKS, "derivation": derivation, "joined": joined,
+    "capital": lambda text: text[:1].upper() + text[1:],
 }  # fmt: skip
 
 

@@ -216,7 +216,7 @@ def headline_of(checks: Sequence[Checked]) -> str:
         return checks[0].headline
     if not checks:
         return "nothing was checked"
-    said = {1: "not right", 3: "hung", 4: "crashed", 2: "not or not fully checked", 0: "right"}
+    said = {1: "not right", 3: "hung", 4: "crashed", 2: "not fully checked", 0: "right"}
     counts = {code: sum(c.exit_code == code for c in checks) for code in said}
     if counts[0] == len(checks):
         return f"all {len(checks)} targets are right"
@@ -228,13 +228,19 @@ def headline_of(checks: Sequence[Checked]) -> str:
 
 
 def plain(record: Any) -> Any:
-    """Return a record as JSON holds it; JSON has no nan and no inf, so they are strings there."""
+    """Return a record as JSON holds it.
+
+    JSON has no nan and no inf, so they are strings there; half a character (a file name of another
+    encoding) is "?".
+    """
     return _spelled(msgspec.to_builtins(record))
 
 
 def _spelled(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {key: _spelled(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

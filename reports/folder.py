@@ -208,8 +208,9 @@ def _run(folder: Path) -> Run | None:
     return None
 
 
-def _is_check(folder: Path) -> bool:
+def is_check(folder: str | Path) -> bool:
     """Whether a folder is a check's: it bears the marker, or its check.json says so."""
+    folder = Path(folder)
     with suppress(OSError):
         if (folder / MARKER).read_bytes()[:200] == CHECK_MARKER_TEXT.encode():
             return True
@@ -245,13 +246,13 @@ def _pages(summary: Summary, timing: Mapping[str, float] | None) -> dict[str, by
 def _refuse_foreign(path: Path) -> None:
     _refuse_others(path)
     # Its check.json and scripts would stay beside the new pages and speak of something else.
-    if (path / CHECK).exists() or _is_check(path):
+    if (path / CHECK).exists() or is_check(path):
         raise ReportError(f"{_show(path)}: holds the pages of a check; choose another folder")
 
 
 def _refuse_for_check(path: Path) -> None:
     _refuse_others(path)
-    if not path.is_dir() or _is_check(path):
+    if not path.is_dir() or is_check(path):
         return
     held = {p.name for p in path.iterdir() if not p.name.startswith(WRITING)} - {MARKER}
     if held:
@@ -264,7 +265,7 @@ def _refuse_others(path: Path) -> None:
         if place.exists() and not place.is_dir():
             raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")
     held = path.is_dir() and any(not p.name.startswith(WRITING) for p in path.iterdir())
-    if held and not is_report(path) and not _is_check(path):
+    if held and not is_report(path) and not is_check(path):
         raise ReportError(
             f"{_show(path)}: holds files that are not a report's, so nothing is written there; "
             "choose another folder"

@@ -88,11 +88,11 @@ class Result:
             found.append("fragile, which --strict does not allow")
         return found
 
-    def lines(self) -> list[str]:
-        """Return what was found, as lines of a terminal."""
+    def lines(self, right: bool = True) -> list[str]:
+        """Return what was found, as lines of a terminal; right: also of what is right."""
         lines: list[str] = []
-        for part in self.parts:
-            if part.verdict != "unchecked":
+        for part in self.checked:
+            if right or not part.ok or part.fragile:
                 lines += part_lines(part)
         for part in self.unchecked:
             lines += unchecked_lines(part)
@@ -100,7 +100,7 @@ class Result:
             lines += wrap(f"failed in our own code, which is not your fault; please report it: {said}", 0)
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 0)
-        if len(self.parts) > 1 or not self.parts or self.unchecked:
+        if len(self.parts) != 1 or self.unchecked or self._beside():
             lines += wrap(f"{self.what}: {self.headline()}", 0)
         return lines
 
@@ -123,10 +123,16 @@ class Result:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(p.name)}</td><td>{p.verdict}</td>"
-            f"<td>{html.escape('; '.join(summary(p)))}</td></tr>"
+            f"<td>{'<br>'.join(html.escape(s) for s in summary(p))}</td></tr>"
             for p in self.parts
         )
-        return f"<table><tr><th>gradient</th><th>verdict</th><th>what was found</th></tr>{rows}</table>"
+        others = "".join(f"<tr><td colspan=3>{html.escape(s)}</td></tr>"
+                         for s in (*self.our_faults, *self.remarks))  # fmt: skip
+        return (
+            f"<table><caption>{html.escape(self.headline())}</caption>"
+            "<tr><th>gradient</th><th>verdict</th><th>what was found</th></tr>"
+            f"{rows}{others}</table>"
+        )
 
     def with_folder(self, folder: str) -> "Result":
         """Return it with the folder that its page was written to."""
@@ -139,11 +145,11 @@ def summary(part: Part) -> list[str]:
         return [part.why]
     found = [m.sentence for m in part.mistakes] + [f"{t}: {said}" for t, said in part.described]
     found += [f.text for f in part.faults]
-    if not found and part.verdict == "right":
-        found = [f"right on {part.problems} problems"]
     if not found and part.worst is not None:
         found = [part.worst.sentence()]
-    return [*found, *part.remarks, *part.fragile]
+    missing = [f"not checked: no gradient of {listed(part.missing, 6)} came back"] if part.missing else []
+    fragile = [f"FRAGILE: {said}" for said in part.fragile]
+    return [verdict_of(part), *found, *missing, *part.remarks, *fragile]
 
 
 def part_lines(part: Part) -> list[str]:

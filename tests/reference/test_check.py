@@ -164,58 +164,6 @@ def test_single_objects_are_found_with_their_partners() -> None:
     assert not check((double, slope), like="tanh", problems=4).ok
 
 
-def test_it_shows_itself_in_a_notebook() -> None:
-    result = inside(SOURCES[0][1].replace("cache**2", "cache"), 4)
-    table = result._repr_html_()
-    assert table.startswith("<table>")
-    assert "tanh_backward" in table and "The square is missing" in table
-    assert not result
-
-
-def test_the_folder_holds_page_json_and_script(tmp_path: Path) -> None:
-    folder = tmp_path / "report"
-    wrong = inside(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"))
-    assert write_report(wrong, folder).folder == str(folder)
-    plain = json.loads((folder / "check.json").read_text())
-    assert plain["parts"][0]["mistakes"][0]["name"] == "bias_mean_over_batch"
-    assert "bias averages over the batch" in (folder / "index.html").read_text()
-    assert "VARIABLES" in (folder / "repro.py").read_text()
-    assert len(read_report(folder)) == 2
-    right = inside(SOURCES[2][1])
-    write_report(right, folder)
-    assert not list(folder.glob("repro*"))
-    assert json.loads((folder / "check.json").read_text())["scripts"] == []
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("mine")
-    with pytest.raises(InvalidInput, match="not a report's"):
-        write_report(right, tmp_path / "other")
-
-
-def test_a_report_is_no_place_for_a_check(tmp_path: Path) -> None:
-    """Its records took hours: refused before the check runs, and everything stays."""
-    write_random(tmp_path, [Run(command="manual-backprop report", seed=0, problems=9)])
-    (tmp_path / "repro_my_notes.py").write_text("mine")
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    refused = "holds a report of random networks; choose another folder"
-    with pytest.raises(InvalidInput, match=refused):
-        inside("", report=tmp_path)  # else: nothing in it was recognised
-    with pytest.raises(InvalidInput, match=refused):
-        write_report(inside(SOURCES[2][1], 2), tmp_path)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-def test_scripts_of_others_stay(tmp_path: Path) -> None:
-    wrong = inside(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"), 2)
-    write_report(wrong, tmp_path)
-    (tmp_path / "repro_my_notes.py").write_text("mine")
-    write_report(inside(SOURCES[2][1], 2), tmp_path)
-    assert {p.name for p in tmp_path.glob("*.py")} == {"repro_my_notes.py"}
-    (tmp_path / "repro.py").write_text("mine too")
-    with pytest.raises(InvalidInput, match=r"repro\.py: no earlier check wrote it"):
-        write_report(wrong, tmp_path)
-    assert (tmp_path / "repro.py").read_text() == "mine too"
-
-
 def test_again_is_a_command_or_nothing(tmp_path: Path) -> None:
     target = tmp_path / "my layers.py"
     target.write_text(SOURCES[0][1])
