@@ -68,6 +68,7 @@ def report(
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit 1 also when an oracle crashed.")] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a proven gradient; write the report."""
     from reference.campaign import Plan
@@ -106,7 +107,7 @@ def report(
         return 130
     typer.echo(render_text(summary))
     typer.echo(f"\nThe page: {out / 'index.html'}")
-    return summary.exit_code
+    return summary.strict_exit_code if strict else summary.exit_code
 
 
 @app.command()
@@ -176,8 +177,14 @@ def articles(
 
     from manual_backprop.articles import ARTICLES
     from reference.articles.audited import audit, audit_text
+    from reference.running.progress import progress_lines
 
-    found = audit(target or ARTICLES)
+    if report is not None:
+        from reports.folder import read_report
+
+        read_report(report)  # a folder that is no report is refused before the long work
+    with progress_lines("articles"):
+        found = audit(target or ARTICLES)
     if report is not None:
         from reports.folder import update_report
 
@@ -302,8 +309,10 @@ def conventions(
     import msgspec
 
     from reference.conventions import ledger
+    from reference.running.progress import progress_lines
 
-    rows = ledger.discover()
+    with progress_lines("conventions"):
+        rows = ledger.discover()
     if write:
         ledger.write(rows, ledger.path())
     if as_json:
@@ -328,9 +337,11 @@ def accuracy(
     """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
     import msgspec
 
+    from reference.running.progress import progress_lines
     from reference.trials.accuracy import behind, lines, measure
 
-    rows = measure(points=points)
+    with progress_lines("accuracy"):
+        rows = measure(points=points)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
     else:
@@ -356,13 +367,15 @@ def trial(
     import msgspec
 
     from reference.running import sections
+    from reference.running.progress import progress_lines
     from reference.trials import trial as trials
     from reports.folder import read_report, update_report
 
     if into is not None:
-        read_report(into)  # a folder that is no report is said before the long work
+        read_report(into)  # a folder that is no report is refused before the long work
 
-    records = trials.trial(problems, seed)
+    with progress_lines("trial") as progress:
+        records = trials.trial(problems, seed, progress)
     if keep:
         sections.keep("trial", records)
     if into is not None:
@@ -374,7 +387,7 @@ def trial(
     return int(not trials.passed(records))
 
 
-_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh")
+_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
 
 
 def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
@@ -389,6 +402,7 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
     What we write names us; so it is known again, and replaced.
     """
     from manual_backprop.spec import InvalidInput
+    from reports.reading import read_bytes
 
     if path is None:
         return
@@ -399,12 +413,14 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
         raise InvalidInput(f"{said} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
-    if path.is_file() and b"manual-backprop" not in path.read_bytes():
+    if path.exists() and b"manual-backprop" not in read_bytes(path):
         raise InvalidInput(f"{said} exists and was not written by manual-backprop")
 
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
     except UsageError as error:

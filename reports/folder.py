@@ -1,5 +1,6 @@
 """The report's folder: written whole or not at all, and never over what is not a report."""
 
+import json
 import os
 import re
 import shutil
@@ -7,20 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-import msgspec
 
 from reports.badge import render_badge
 from reports.diff import Difference
 from reports.diff_pages import render_diff_html, render_diff_markdown, render_diff_text
 from reports.html import render_html
 from reports.markdown import render_markdown
+from reports.reading import read_bytes, read_json, read_lines
+from reports.reading import show as _show
 from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all
 from reports.summary import Summary, summary_json
 
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
+TIMING = "timing.json"
 CHECK = "check.json"
 MARKER = ".manual-backprop-report"
 WRITING = ".manual-backprop-writing-"
@@ -31,7 +34,7 @@ PAGES: Mapping[str, Callable[[Summary], str]] = {
     "summary.md": render_markdown,
     "badge.svg": render_badge,
 }
-FILES = (RECORDS, SUMMARY, *PAGES)
+FILES = (RECORDS, SUMMARY, TIMING, *PAGES)
 
 
 def claim_folder(folder: str | Path) -> Path:
@@ -48,24 +51,38 @@ def claim_folder(folder: str | Path) -> Path:
     return path
 
 
+def unclaim_folder(folder: str | Path) -> None:
+    """Remove a folder again that was made by `claim_folder` and holds nothing else."""
+    path = _path(folder)
+    with suppress(OSError):
+        (path / MARKER).unlink()
+        path.rmdir()
+
+
 def write_report(
     folder: str | Path,
     records: Iterable[Record],
-    timing: Mapping[str, float] | None = None,
+    timing: Mapping[str, float] = MappingProxyType({}),
 ) -> Summary:
     """Write records.jsonl and every page made from it; return the summary.
 
     Everything is rendered and written to a temporary folder first, then put in place, so an
     error (a full disk, say) leaves what was there. `timing` (seconds by name) goes into
-    summary.json alone, since it is never the same twice.
+    timing.json alone: it is never the same twice, and every other file is.
     """
+    content = json.dumps(dict(timing), indent=2) + "\n"
+    return _write(folder, records, {TIMING: content.encode()})
+
+
+def _write(folder: str | Path, records: Iterable[Record], others: Mapping[str, bytes]) -> Summary:
     path = _path(folder)
     with _readable_errors(path):
         _refuse_foreign(path)
         lines = list(encode_all(records))
         # Pages are made from what a reader of the file will see, not from what is in memory.
         summary = Summary(decode_all(lines))
-        _replace(path, {RECORDS: lines, **_pages(summary, timing), MARKER: MARKER_TEXT.encode()})
+        files = {**_pages(summary), **others, MARKER: MARKER_TEXT.encode()}
+        _replace(path, {RECORDS: lines, **files})
     return summary
 
 
@@ -83,6 +100,7 @@ def refuse_for_check(folder: str | Path) -> None:
     path = _path(folder)
     with _readable_errors(path):
         _refuse_for_check(path)
+        _others(path)
 
 
 def write_check(
@@ -103,8 +121,10 @@ def write_check(
                 raise ReportError(f"{_show(path / name)}: no earlier check wrote it; move it away")
         files = {name: text.encode() for name, text in {**pages, **others}.items()}
         files |= {MARKER: CHECK_MARKER_TEXT.encode(), CHECK: found.encode()}
+        old = sorted(earlier - set(others))
+        _refuse_folders(path, old)
         _replace(path, files)
-        for name in earlier - set(others):
+        for name in old:
             (path / name).unlink(missing_ok=True)
 
 
@@ -112,9 +132,9 @@ def read_check(folder: str | Path) -> bytes:
     """Return the check.json of a check's folder; a folder without one is a ReportError."""
     path = _path(folder)
     with _readable_errors(path):
-        if not (path / CHECK).is_file():
+        if not (path / CHECK).exists():
             raise ReportError(f"{_show(path)}: not a check's, it has no {CHECK}")
-        return (path / CHECK).read_bytes()
+        return read_bytes(path / CHECK)
 
 
 def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
@@ -126,7 +146,7 @@ def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
     fresh = list(records)
     replaced = {_part(record) for record in fresh}
     kept = [record for record in read_report(folder) if _part(record) not in replaced]
-    return write_report(folder, [*kept, *fresh], read_timing(folder))
+    return _write(folder, [*kept, *fresh], {})
 
 
 def read_report(folder: str | Path) -> list[AnyRecord]:
@@ -135,18 +155,17 @@ def read_report(folder: str | Path) -> list[AnyRecord]:
     with _readable_errors(path):
         if not path.is_dir():
             raise ReportError(f"{_show(path)}: no such folder")
-        if not (path / RECORDS).is_file():
+        if not (path / RECORDS).exists():
             raise ReportError(f"{_show(path)}: not a report, it has no {RECORDS}")
-        with (path / RECORDS).open("rb") as lines:
-            return decode_all(lines, f"{_show(path)}/{RECORDS}")
+        return decode_all(read_lines(path / RECORDS), f"{_show(path)}/{RECORDS}")
 
 
 def rebuild(folder: str | Path) -> Summary:
-    """Make every page again from the folder's records; its times are kept, all else is replaced."""
+    """Make every page again from the folder's records; its times are left alone."""
     path = _path(folder)
     summary = Summary(read_report(path))
     with _readable_errors(path):
-        _replace(path, _pages(summary, read_timing(path)))
+        _replace(path, _pages(summary))
     return summary
 
 
@@ -179,12 +198,14 @@ def write_book(folder: str | Path, page: str) -> Path:
 
 
 def read_timing(folder: str | Path) -> dict[str, float]:
-    """Return the times of a report's summary.json; an unreadable one has none."""
-    try:
-        found: Any = msgspec.json.decode((Path(folder) / SUMMARY).read_bytes())
-        return msgspec.convert(found["timing"], dict[str, float])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError):
-        return {}
+    """Return the times of a report's timing.json; a report without one has none.
+
+    Raises ReportError where the file is damaged.
+    """
+    path = _path(folder)
+    with _readable_errors(path), suppress(FileNotFoundError):
+        return read_json(path / TIMING, dict[str, float])
+    return {}
 
 
 def is_report(folder: Path) -> bool:
@@ -192,18 +213,16 @@ def is_report(folder: Path) -> bool:
 
     The second matters because uploads drop hidden files.
     """
-    with suppress(OSError):
-        if (folder / MARKER).read_bytes()[:200] in (MARKER_TEXT.encode(), CHECK_MARKER_TEXT.encode()):
+    with suppress(OSError, ReportError):
+        if read_bytes(folder / MARKER, len(MARKER_TEXT)) == MARKER_TEXT.encode():
             return True
     return _run(folder) is not None
 
 
 def _run(folder: Path) -> Run | None:
     """Return the run that a folder's records begin with."""
-    if not (folder / RECORDS).is_file():  # a pipe of that name would never end
-        return None
-    with suppress(OSError, ReportError), (folder / RECORDS).open("rb") as lines:
-        first = decode(lines.readline(1 << 20))
+    with suppress(OSError, ReportError, StopIteration):
+        first = decode(next(read_lines(folder / RECORDS)))
         return first if isinstance(first, Run) else None
     return None
 
@@ -211,11 +230,11 @@ def _run(folder: Path) -> Run | None:
 def is_check(folder: str | Path) -> bool:
     """Whether a folder is a check's: it bears the marker, or its check.json says so."""
     folder = Path(folder)
-    with suppress(OSError):
-        if (folder / MARKER).read_bytes()[:200] == CHECK_MARKER_TEXT.encode():
+    with suppress(OSError, ReportError):
+        if read_bytes(folder / MARKER, len(CHECK_MARKER_TEXT)) == CHECK_MARKER_TEXT.encode():
             return True
-    with suppress(OSError, msgspec.DecodeError):
-        found: Any = msgspec.json.decode((folder / CHECK).read_bytes())
+    with suppress(OSError, ReportError):
+        found: Any = read_json(folder / CHECK, object)
         every = found if isinstance(found, list) else [found]
         return bool(every) and all(isinstance(c, dict) and "exit_code" in c for c in every)
     return False
@@ -224,13 +243,16 @@ def is_check(folder: str | Path) -> bool:
 def _others(folder: Path) -> set[str]:
     """Return the scripts and pages that an earlier check wrote, as its check.json names them."""
     try:
-        found: Any = msgspec.json.decode((folder / CHECK).read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+        found: Any = read_json(folder / CHECK, object)
+    except FileNotFoundError:
         return set()
     names: set[str] = set()
     for one in found if isinstance(found, list) else [found]:
-        for kind in ("scripts", "pages") if isinstance(one, dict) else ():
-            names |= {name for name in one.get(kind) or () if isinstance(name, str)}
+        for kind in ("scripts", "pages"):
+            listed = one.get(kind, []) if isinstance(one, dict) else None
+            if not isinstance(listed, list):
+                raise ReportError(f"{_show(folder / CHECK)}: damaged, or not ours; move it away")
+            names |= {name for name in listed if isinstance(name, str)}
     return {name for name in names if re.fullmatch(r"repro\w*\.py|check_\w+\.html", name)}
 
 
@@ -238,9 +260,9 @@ def _part(record: Record) -> tuple[type[Record], str]:
     return type(record), getattr(record, "section", "")
 
 
-def _pages(summary: Summary, timing: Mapping[str, float] | None) -> dict[str, bytes]:
+def _pages(summary: Summary) -> dict[str, bytes]:
     pages = {name: render(summary).encode() for name, render in PAGES.items()}
-    return {SUMMARY: summary_json(summary, timing).encode(), **pages}
+    return {SUMMARY: summary_json(summary).encode(), **pages}
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -260,6 +282,13 @@ def _refuse_for_check(path: Path) -> None:
         raise ReportError(f"{_show(path)}: holds {what}; choose another folder")
 
 
+def _refuse_folders(path: Path, names: Iterable[str]) -> None:
+    """Refuse to write or delete a file where a folder is: half would be done by then."""
+    for name in names:
+        if (path / name).is_dir() and not (path / name).is_symlink():
+            raise ReportError(f"{_show(path / name)}: a folder is in the way; expected a file")
+
+
 def _refuse_others(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
@@ -277,6 +306,7 @@ def _replace(path: Path, files: Mapping[str, bytes | list[bytes]]) -> None:
 
     An existing folder may be a mount of its own, so its temporary folder is inside it.
     """
+    _refuse_folders(path, files)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path if path.exists() else path.parent
     temporary = Path(tempfile.mkdtemp(prefix=WRITING, dir=beside))
@@ -320,8 +350,3 @@ def _path(folder: str | Path) -> Path:
     if not str(folder).strip() or "\0" in str(folder):
         raise ReportError(f"folder={str(folder)!r}: expected the name of a folder")
     return Path(folder)
-
-
-def _show(path: Path) -> str:
-    text = str(path)
-    return text if text.isprintable() else ascii(text)

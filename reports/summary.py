@@ -216,8 +216,23 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """1 when the hand-written gradient is wrong somewhere, else 0."""
-        return 1 if self.wrong else 0
+        """1 when the hand-written gradient is wrong somewhere or crashed, else 0."""
+        return 1 if self.wrong or "manual" in self.crashes else 0
+
+    @property
+    def strict_exit_code(self) -> int:
+        """1 also when any side crashed: its problems have no verdict."""
+        failed = any(oracle.status == "crashed" for oracle in self.run.oracles)
+        return 1 if self.exit_code or self.crashes or failed else 0
+
+    @cached_property
+    def crashes(self) -> dict[str, int]:
+        """Return the sides that crashed, and in how many problems."""
+        counts: Counter[str] = Counter()
+        for verdict, n in self.verdicts.items():
+            if kind_of(verdict).name == "CRASHED" and n:
+                counts.update(dict.fromkeys(who(verdict) or ("a side",), n))
+        return {name: counts[name] for name in sides(counts)}
 
     def count(self, kind: str) -> int:
         """Count the problems with a kind of verdict, whoever is named."""
@@ -244,7 +259,7 @@ class Summary:
     @property
     def state(self) -> str:
         """The run in one word: "wrong", "open" (disputed, crashed, unfinished) or "right"."""
-        if self.wrong:
+        if self.exit_code:
             return "wrong"
         unsettled = self.count("DISPUTED") + self.count("CRASHED") + self.run.unfinished
         return "open" if unsettled or not self.checked else "right"
@@ -274,19 +289,25 @@ class Summary:
                 f"of {count_of(done, 'random network')}."
             )
         if not done:
-            return "No network has been checked against an independent gradient."
-        disputed, crashed = self.count("DISPUTED"), self.count("CRASHED")
-        if disputed or crashed:
+            crashed = f" ({' and '.join(self._crashed())})" if self.crashes else ""
+            return f"No network has been checked against an independent gradient{crashed}."
+        disputed = self.count("DISPUTED")
+        if disputed or self.crashes:
             doubts = [f"{disputed:,} disputed and not yet judged"] if disputed else []
-            doubts += [f"{crashed:,} in which a side crashed"] if crashed else []
+            doubts += self._crashed()
             return (
                 f"The hand-written gradient is right in {count_of(done, 'random network')}; "
                 f"beside them {' and '.join(doubts)}."
             )
         return f"The hand-written gradient is right in all {count_of(done, 'random network')}."
 
+    def _crashed(self) -> list[str]:
+        return [f"{n:,} in which {NAMES.get(k, k)} crashed" for k, n in self.crashes.items()]
+
     def _reservations(self) -> list[str]:
         sentences = []
+        if self.wrong and self.crashes:  # else the judgement says so
+            sentences.append(f"Without a verdict are {' and '.join(self._crashed())}.")
         if held := self.count("HELD"):
             kinds = sum("HELD" in kind.verdicts for kind in of_type(self.records, DisputeKind))
             sentences.append(
@@ -330,8 +351,8 @@ def error_text(scaled: float) -> str:
     return "0" if scaled == 0 else f"{scaled:.1e}"
 
 
-def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
-    """Return summary.json: the figures for programs, and the times, which records.jsonl omits."""
+def summary_json(summary: Summary) -> str:
+    """Return summary.json: the figures for programs."""
     run = summary.run
     document: dict[str, object] = {
         "schema": run.schema,
@@ -354,7 +375,6 @@ def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) ->
             "planted": summary.trial_total("mutants", "planted"),
             "killed": summary.trial_total("mutants", "killed"),
         },
-        "timing": dict(timing or {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

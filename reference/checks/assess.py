@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from reference.balls import values
 from reference.checks.experiment import Outcome
-from reference.checks.matching import matched, same_shape
+from reference.checks.matching import is_inner, matched, same_shape
 from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
 from reference.checks.routine import Path
-from reference.checks.vocabulary import REGULARISATION
+from reference.checks.vocabulary import REGULARISATION, is_gradient_name
 
 Array = npt.NDArray[np.float64]
 
@@ -66,6 +66,12 @@ class Assessment:
         return bool(self.rows) and all(r.right for r in self.rows)
 
     @property
+    def unplaced(self) -> list[Path]:
+        """Gradients that were returned, and are of nothing that is known."""
+        return [p for p in self.unmatched if p[0] != "self" and (
+            p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1])) and not is_inner(p)]  # fmt: skip
+
+    @property
     def influence(self) -> bool:
         """Whether every input that has a claim moves the objective at all."""
         return all(bool(np.any(r.truth.scale)) for r in self.rows)
@@ -77,7 +83,7 @@ class Assessment:
         inner = sum(r.right for r in self.middle) / (len(self.middle) or 1)
         total = len(self.rows) or 1
         near = sum(_cosine(r) for r in self.rows) / total
-        return (right / total - (0 if self.rows else 1), len(self.rows), inner + near,
+        return (right / total - (0 if self.rows else 1), len(self.rows) - len(self.unplaced), inner + near,
                 float(self.objective.written) - 0.1 * bool(self.remarks))  # fmt: skip
 
 

@@ -65,7 +65,9 @@ def _sources(
     outputs = _output_names(forward.returned)
     only = len(backward.required) == 1 or len(backward.arguments) == 1
     if low in words.RATES or low in words.REGULARISATION:
-        return [f"input:{inputs[words.plain(name)]}"] if words.plain(name) in inputs else ["extra"]
+        if words.plain(name) in inputs:
+            return [f"input:{inputs[words.plain(name)]}"]
+        return ["extra", "cotangent:"] if position == 0 else ["extra"]
     if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
         return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):

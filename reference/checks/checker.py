@@ -30,6 +30,7 @@ from reference.checks.records import (
     Refused,
     Request,
     Started,
+    Tried,
 )
 from reference.checks.result import Result
 
@@ -145,14 +146,17 @@ class _Gathered:
     refused: str = ""
     ended: str = ""
     running: Started | None = None
+    problem: str = ""
 
     def take(self, event: Event) -> None:
         """Take in one event."""
         match event:
             case Loaded(names=names, remarks=remarks):
                 self.names, self.remarks = names, list(remarks)
+            case Tried(problem=problem):
+                self.problem = problem
             case Started():
-                self.running = event
+                self.running, self.problem = event, ""
                 self.progress(event.name)
             case Finished(index=index, part=part):
                 self.parts[index] = part
@@ -163,17 +167,18 @@ class _Gathered:
                 self.our_faults.append(f"{name}: {said}")
                 self.running = None
 
-    def fail(self, kind: str, said: str) -> bool:
-        """Note that the part that was running hung or crashed; False where none was."""
+    def fail(self, kind: str, said: str) -> int | None:
+        """Note that the part that was running hung or crashed; return its number, None where none was."""
         if self.running is None:
             self.refused = f"the target could not be loaded; it {kind}: {said}"
-            return False
+            self.ended = kind
+            return None
+        index, at = self.running.index, self.problem
         self.ended = kind
-        fault = Fault(kind, said, "", 1, True)
-        self.parts[self.running.index] = Part(self.running.name, "unchecked", faults=(fault,),
-                                              why=f"it {kind}: {said}")  # fmt: skip
+        fault = Fault(kind, said, at, 1, True)
+        self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
         self.running = None
-        return True
+        return index
 
 
 def _run_here(target: Any, request: Request, gathered: _Gathered) -> None:

@@ -5,6 +5,7 @@ inputs (all named values), what the backward claims, and where each claim came f
 """
 
 import contextlib
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,7 @@ class Outcome:
     kept: dict[Path, Any] = field(default_factory=dict)
     """What the object held after its backward."""
     mutated: list[str] = field(default_factory=list)
+    steps: dict[Path, Any] = field(default_factory=dict)
     stepped: set[Path] = field(default_factory=set)
     """What the backward moved on purpose: its claims are the steps."""
     numbers: dict[str, float] = field(default_factory=dict)
@@ -95,13 +97,33 @@ _TARGET_KINDS = ("onehot", "label", "binary", "mask")
 _FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
 
 
+_watch: Callable[[str], None] | None = None
+_seen = 0.0
+
+
+def watch(listener: Callable[[str], None] | None) -> None:
+    """Have a listener told which problem is tried, at most five times a second."""
+    global _watch
+    _watch = listener
+
+
+def _tell(seed: int, index: int) -> None:
+    global _seen
+    now = time.monotonic()
+    if _watch is not None and now - _seen > 0.2:
+        _seen = now
+        _watch(f"{seed}:{index}")
+
+
 def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
-            override: Mapping[str, Any] | None = None) -> Outcome:  # fmt: skip
+            override: Mapping[str, Any] | None = None, warm: bool = False) -> Outcome:  # fmt: skip
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
+    warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
+    _tell(seed, index)
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
@@ -113,12 +135,26 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
             instance = _build(reading, drawn, rng, keep)
         except Exception as error:
             raise ForwardFailed(str(error)) from error
+        if warm and instance is not None:
+            _warm_up(reading, instance, seed, index, sizes)
         arguments = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")}, keep)
         if reading.forward is None:
             _run_alone(reading, arguments, instance, outcome, session)
         else:
             _run_pair(reading, arguments, instance, outcome, rng, session)
     return outcome
+
+
+def _warm_up(
+    reading: Reading, instance: Any, seed: int, index: int, sizes: Mapping[str, int]
+) -> None:
+    """Run the forward of an object on other numbers, and forget what it gave."""
+    rng = np.random.default_rng([seed, index, 5])
+    layout = {k: s for k, s in reading.layout.items() if not k.startswith("init.")}
+    other = {k: s.draw(rng, sizes) for k, s in layout.items()}
+    given = _assembled(other, _Keeper(Outcome({}), reading, False))
+    if reading.forward is not None:
+        call(reading.forward, _only(reading.forward, given), instance)
 
 
 class _Keeper:
@@ -201,6 +237,9 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
                                _Keeper(Outcome({}), reading, False))  # fmt: skip
             call(reading.forward, _only(reading.forward, first), instance)
             fresh = instances.randomise(instance, module, rng, lazily=True)
+        if not fresh:
+            instance = unit.owner() if maker is None else unit.owner(
+                **{k: v for k, v in made.items() if k in maker.arguments})  # fmt: skip
     given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
     instances.set_parameters(instance, module, given)
     return instance
@@ -258,6 +297,7 @@ def _run_alone(
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
     outcome.rate = _rate(reading, arguments, instance)
     _add_losses(reading, arguments, instance, trace, outcome)
+    _steps_of_the_module(reading, before, outcome)
     _collect(reading, trace, instance, at_start, outcome)
     _note_mutation(outcome, before)
 
@@ -499,7 +539,7 @@ def _collect(
     reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
 ) -> None:
     back = reading.unit.backward
-    claims = leaves_of(trace.value, back.returned)
+    claims = {**leaves_of(trace.value, back.returned), **outcome.steps}
     if instance is not None and trace.value is not instance:
         after = _kept(reading, instance)
         outcome.kept = after
@@ -511,6 +551,19 @@ def _collect(
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:
+    """The module's own weights, where the function moves them: W = W - rate * dW."""
+    space = getattr(reading.first.function, "__globals__", {})
+    for path in list(outcome.inputs):
+        if path[0] != "global":
+            continue
+        now, then = space[path[1]], _view_like(outcome.inputs[path], before[path])
+        if np.shape(now) == np.shape(then) and not _same(now, then):
+            outcome.steps[("step", *path)] = (then - now) * (1 / (outcome.rate or 1.0))
+            outcome.inputs[path] = then
+            outcome.stepped.add(path)
 
 
 def _steps_in_arguments(

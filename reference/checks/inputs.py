@@ -259,6 +259,10 @@ def _bare(name: str) -> str:
 def _is_weight(name: str) -> bool:
     bare = _bare(name)
     short = bare.rstrip("0123456789") or bare
+    if bare.lower() in ("words", "word", "width", "window", "width_in") or (
+        name.startswith("init.") and bare in _POOLS
+    ):
+        return False
     return bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short)) and not _is_bias(name) and not words.is_gradient_name(bare)
 
 
@@ -394,7 +398,7 @@ _SIZES = (
     (r"in_?channels?|^c_?in$|n_?c_?prev|channels_in|input_channels", "I"),
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
     (r"vocab|num_?emb|n_?words|dictionary", "V"),
-    (r"hid", "H"),
+    (r"hid|(^|_)h$|^h_?(dim|size)|^n_h|^n_a$", "H"),
     (r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
      r"^d$|dim$|num_features|^n_prev", "D"),
     (r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
@@ -481,8 +485,10 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
             continue
         for chain in chains(weights, request.text):
             outs = [out for _, out in chain.values()] or [mode.data.dims[-1] if mode.data.dims else ""]
-            choices = [_choices(n, mode, chain, outs, weights, biases, image, request)
-                       for n in open_names]  # fmt: skip
+            choices = [
+                _of_two_axes(n, request.text, _choices(n, mode, chain, outs, weights, biases, image, request))
+                for n in open_names
+            ]
             grouped = [i for i, n in enumerate(open_names) if n in weights or n in biases]
             most = 60
             if request.free:
@@ -493,6 +499,14 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
                     continue
                 seen.add(key)
                 yield mode, {**request.fixed, **dict(zip(open_names, picked, strict=True))}
+
+
+def _of_two_axes(name: str, text: str, found: list[Spec]) -> list[Spec]:
+    """Keep what has two axes, of an argument that is transposed or asked for its second axis."""
+    bare = re.escape(name.partition("[")[0].removeprefix("init."))
+    if not re.search(rf"\b{bare}\.(T\b|transpose|shape\[1\])", text):
+        return found
+    return [s for s in found if len(s.dims) > 1 or s.kind in ("list", "value", "made")] or found
 
 
 _ALL_SHAPES: tuple[Dims, ...] = (
@@ -557,15 +571,21 @@ def _choices(
     if words.plain(_bare(name)) in request.claimed and numbers:
         return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
                 Spec("positive", ())]  # fmt: skip
-    data_like = bare in words.DATA_NAMES or words.is_target(bare)
+    data_like = bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
     if name.startswith("init.") and name not in request.arrays and not data_like:
-        sizes = size_specs(name)
+        letter = _bare(name)
+        sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
+    if words.is_target(bare) and request.shapes:
+        columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
+        return [*_targets(mode, "C"), *columns]
     if words.is_target(bare):
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
         made = any(n.startswith("init.") for n in request.names)
+        if made and mode.data.dims == ("T", "D"):
+            return [Spec("label", ("T",), "V"), *_targets(mode, "C")]
         widths = ["C", feature] if made else [feature]
         return [t for w in widths for t in _targets(mode, w)]
     if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
@@ -580,7 +600,7 @@ def _choices(
     if request.shapes and bare in ("inputs", "x", "xs", "targets", "y", "input", "target"):
         return [Spec("label", ("T",), "C"), mode.data]
     if re.search(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare) and (
-        weights and bare != "a_prev"
+        (weights or any(n.startswith("init.") for n in request.names)) and bare != "a_prev"
     ):
         return _states(mode)
     if bare in ("k", "v", "key", "value", "keys", "values") and mode.samples == "rows":
@@ -595,6 +615,8 @@ def _choices(
             sure = re.search(r"clip\(|entropy|1e-\d|log\(", request.text) and not re.search(
                 r"exp\(|sigmoid\(|softmax\(", request.text)
             found = [inside, mode.data] if sure else [mode.data, inside]
+        if mode.data.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
+            found.append(Spec("label", ("T",), "V"))
         if bare.startswith("x") and re.search(r"lstm|rnn|gru", request.text, re.I):
             found.append(Spec("list", parts=(Spec("normal", ("D",)),) * 3))
             found.append(Spec("list", parts=(Spec("normal", ("D", "1")),) * 3))
@@ -607,11 +629,16 @@ def _choices(
         return [Spec("normal", ("D",)), mode.data]
     if re.search(r"nn_params|unrolled|flat|^params$|initial_nn", bare):
         return [Spec("normal", ("H*D+H+C*H+C",)), Spec("normal", ("H*D+C*H",))]
-    if re.search(r"_size$|^num_|^n_(in|out|hidden)", bare) and size_specs(name):
+    if re.search(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", bare) and size_specs(name):
         return size_specs(name)
+    if request.shapes and "[" not in name:
+        columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
+        return [mode.data, *columns]
     if "[" in name:
         sizes = size_specs(name) if re.search(_SIZES[0][0], bare) else []
         return [*(sizes or numbers[:1]), mode.data]
+    if "T" in mode.data.dims and len(mode.data.dims) == 3:
+        return [mode.data, Spec("label", mode.data.dims[:-1], mode.data.dims[-1])]
     return [*numbers[:1], mode.data] if numbers else [mode.data, Spec("value", value=0.3)]
 
 

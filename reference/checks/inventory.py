@@ -41,11 +41,14 @@ def units_of(target: Target) -> list[Unit]:
     own = {k: v for k, v in names.items() if _is_own(k, v, target)}
     functions = {k: v for k, v in own.items() if _is_function(v)}
     classes = {k: v for k, v in own.items() if inspect.isclass(v) and v.__name__ == k}
-    found: list[Unit] = []
-    taken: set[int] = set()
+    found = _whole_units(own, target)
+    taken = {id(u.backward.function) for u in found}
+    if any(u.kind == "general" for u in found):
+        taken.add(id(own["forward"]))
     for name, thing in own.items():
         if type(thing).__name__ == "custom_vjp":
-            found.append(_framework_unit(name, "jax", thing, target))
+            backward = getattr(thing, "bwd", None)
+            found.append(_framework_unit(name, "jax", thing, target, backward))
             taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
     found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
     for name, cls in classes.items():
@@ -54,6 +57,25 @@ def units_of(target: Target) -> list[Unit]:
         found = [u for u in found if target.wanted in (u.name.split(".")[0], u.backward.short,
                                                        *(p.short for p in u.partners))]  # fmt: skip
     return found
+
+
+def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
+    """Return the general form and the functions of a whole network."""
+    found = []
+    forward, backward = own.get("forward"), own.get("backward")
+    if _arguments(forward)[:1] == ["xp"] and _arguments(backward):
+        found.append(_framework_unit("backward", "general", backward, target))
+    for name, thing in own.items():
+        if _arguments(thing)[:1] in (["network"], ["net"]) and len(_arguments(thing)) >= 4:
+            if words.names_a_gradient(name) or vars(target.module).get("like") == "network":
+                found.append(_framework_unit(name, "network", thing, target))
+    return found
+
+
+def _arguments(thing: Any) -> list[str]:
+    """Return the arguments of a function, [] of anything else."""
+    code = getattr(thing, "__code__", None)
+    return list(code.co_varnames[: code.co_argcount]) if code is not None else []
 
 
 def _is_own(name: str, thing: Any, target: Target) -> bool:
@@ -72,8 +94,11 @@ def _is_function(thing: Any) -> bool:
     )
 
 
-def _framework_unit(name: str, kind: Kind, thing: Any, target: Target) -> Unit:
-    routine = routine_of(name, thing, target) or Routine(name, thing)
+def _framework_unit(
+    name: str, kind: Kind, thing: Any, target: Target, backward: Any = None
+) -> Unit:
+    """Return a unit of a kind of its own; `backward` is the function by hand inside of it."""
+    routine = routine_of(name, backward or thing, target) or Routine(name, thing)
     return Unit(name, kind, routine, thing=thing)
 
 
@@ -107,10 +132,12 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
             losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
             found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected, losses))
     for routine in forwards:
-        if _is_optimiser(routine) or routine.short.startswith("__"):
+        if _is_optimiser(routine) or routine.short.startswith("__") or _is_no_backward(routine):
             continue
-        named = _gradient_names(routine.returned)
-        by_branch = next((p for p in routine.arguments if is_switch(p)), None)
+        # unbroadcast(grad, shape), clip(grads): what it was given first is none of its own.
+        returned = _gradient_names(routine.returned) or _gradient_variables(routine)
+        named = [n for n in returned if n not in routine.arguments[:1]]
+        by_branch = next((p for p in routine.arguments[1:] if is_switch(p)), None)
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
         elif named or (_updates(routine) and owner is not None and _has_target(routine)):
@@ -239,6 +266,22 @@ def _gradient_names(tree: NameTree) -> list[str]:
     return []
 
 
+def _gradient_variables(routine: Routine) -> list[str]:
+    """Return a function's variables that are gradients of other variables of it: dW beside W."""
+    code = getattr(routine.function, "__code__", None)
+    if code is None:
+        return []
+    known = {words.plain(n) for n in (*code.co_varnames, *code.co_names)}
+    found = [
+        n for n in code.co_varnames[code.co_argcount :]
+        if n not in ("dt", "ds", "di") and any(words.plain(b) in known for b in words.gradient_of(n))
+    ]  # fmt: skip
+    a_loss = isinstance(routine.returned, tuple) and any(
+        isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll") for t in routine.returned
+    )
+    return found or (["loss"] if a_loss else [])
+
+
 def _returned_gradient(name: str) -> bool:
     if words.plain(name) in ("grads", "grad", "gradients", "gradient", "dx", "dout", "nabla"):
         return True
@@ -301,7 +344,8 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     if "torch.Function" in bases and "torch._SingleLevelFunction" in {
         f"torch.{b.__name__}" for b in cls.__mro__
     }:
-        return [Unit(name, "torch", Routine(f"{name}.backward", cls.backward), thing=cls)]
+        backward = routine_of(f"{name}.backward", vars(cls).get("backward"), target, cls)
+        return [Unit(name, "torch", backward or Routine(name, cls), thing=cls)]
     methods = _methods(cls)
     routines: dict[str, Routine] = {}
     for key, value in methods.items():
@@ -311,7 +355,7 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     if _is_engine(routines):
         return [Unit(name, "engine", routines["backward"], owner=cls, thing=cls)]
     if any(b.__name__ == "Module" and b.__module__.startswith("torch") for b in cls.__mro__):
-        return []
+        return _module_units(name, cls, routines)
     plain = {k: r for k, r in routines.items() if not k.startswith("__") or k == "__call__"}
     found = _units(plain, cls)
     order = {m: i for i, m in enumerate(_FORWARDS)}
@@ -332,6 +376,14 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
             ordered = [*generic, *unit.partners]
             unit.partners = list({id(p): p for p in ordered}.values())[:4]
     return found
+
+
+def _module_units(name: str, cls: type, routines: dict[str, Routine]) -> list[Unit]:
+    """Return a torch module whose backward is written by hand."""
+    forward, backward = routines.get("forward"), routines.get("backward")
+    if forward is None or backward is None:
+        return []
+    return [Unit(name, "torch", backward, [forward], owner=cls, thing=cls)]
 
 
 def _methods(cls: type) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def _by_place(
             if not fits and group is unnamed and len(left) == 1:
                 fits = rest[:1]
             if fits and (group is unnamed or alone or (
-                len(fits) == 1 and _named(claim) and not _is_inner(claim, pairs)
+                len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim))
             )):
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
@@ -181,10 +181,10 @@ def _by_place(
     return left
 
 
-def _is_inner(claim: Path, pairs: Pairs) -> bool:
-    """Whether a claim is named after a layer's value (dA0, dZ2) beside gradients of weights."""
+def is_inner(claim: Path) -> bool:
+    """Whether a claim is named after a layer's value: dA0, dZ2, dh1, delta2."""
     bases = words.gradient_of(claim[-1])
-    return bool(pairs) and any(b[:1].lower() in ("a", "z", "h") for b in bases)
+    return any(b[:1].lower() in ("a", "z", "h") or b.isdigit() for b in bases)
 
 
 def same_shape(one: Any, other: Any) -> float:

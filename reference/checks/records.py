@@ -4,15 +4,13 @@ What the page shows is defined with the pages (`reports.checked`); what is said 
 is defined here.
 """
 
-from typing import Any
-
 import msgspec
 
-from reports.checked import Fault, Mistake, Numbers, Part, Tensor, Verdict, Worst, plain
+from reports.checked import Fault, Mistake, Numbers, Part, Tensor, Verdict, Worst
 
 __all__ = [
     "Event", "Fault", "Finished", "Loaded", "Mistake", "Numbers", "OurFault", "Part", "Refused",
-    "Request", "Started", "Tensor", "Verdict", "Worst", "decode", "encode",
+    "Request", "Started", "Tensor", "Tried", "Verdict", "Worst",
 ]  # fmt: skip
 
 
@@ -52,18 +50,13 @@ class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
     text: str
 
 
-Event = Started | Loaded | Finished | Refused | OurFault
+class Tried(msgspec.Struct, frozen=True, tag="tried"):
+    """A problem is about to be tried: whoever watches knows that it goes on, and where."""
+
+    problem: str
 
 
-def encode(record: Any) -> bytes:
-    """Return a record as one line of JSON; nan and inf survive it."""
-    return msgspec.json.encode(plain(record))
-
-
-def decode(line: bytes) -> Event:
-    """Return the event of a line."""
-    found: Event = msgspec.json.decode(line, type=Event, strict=False)
-    return found
+Event = Tried | Started | Loaded | Finished | Refused | OurFault
 
 
 class Request(msgspec.Struct, frozen=True):

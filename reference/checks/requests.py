@@ -40,7 +40,7 @@ def requests(
         if forward.default(switch) is EMPTY:
             fixed[switch] = Spec("value", value=False)
     text = _text(unit, first, target)
-    for settled in _settled(unit, constructor, names):
+    for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
         base = Request(
             [], text, fixed, _builders(unit, target), _held_shapes(unit, first), _claimed(unit)
         )
@@ -107,25 +107,27 @@ def _built(name: str, default: Any) -> bool:
     ) and not re.search(r"iter|epoch|batch|channel|kernel|stride|pad", low)  # fmt: skip
 
 
-def _settled(unit: Unit, constructor: Routine | None, names: list[str]) -> Iterator[Fixed]:
+def _settled(
+    unit: Unit, constructor: Routine | None, names: list[str], held: tuple[tuple[int, ...], ...]
+) -> Iterator[Fixed]:
     """Yield the sizes that a class settles itself, read off the weights it makes."""
     given = [n for n in names if n.startswith("init.")]
-    if unit.owner is None or given or constructor is None:
-        yield ()
-        return
-    try:
-        instance = unit.owner()
-        found = instances.parameters(instance, unit.owner.__module__)
-    except Exception:
-        yield ()
-        return
-    matrices = [np.shape(v) for v, _ in found.values() if np.ndim(v) == 2 and 1 not in np.shape(v)]
-    matrices = matrices or [np.shape(v) for v, _ in found.values() if np.ndim(v) == 2]
+    shapes: list[tuple[int, ...]] = list(held)
+    if unit.owner is not None and constructor is not None and not given:
+        try:
+            instance = unit.owner()
+            found = instances.parameters(instance, unit.owner.__module__)
+            shapes = [np.shape(v) for v, _ in found.values()]
+        except Exception:
+            shapes = []
+    every = [s for s in shapes if len(s) == 2]
+    matrices = [s for s in every if 1 not in s] or every
     if not matrices:
         yield ()
         return
-    first, last = matrices[0], [np.shape(v) for v, _ in found.values() if np.ndim(v) == 2][-1]
-    last = matrices[-1] if len(matrices) > 1 and 1 in last and len(last) == 2 and last not in matrices else last
+    first, last = matrices[0], matrices[-1]
+    if not held and len(matrices) == 1 and every[-1] != first:
+        last = every[-1]  # the last layer has one unit
     yield (("D", first[0]), ("H", first[1]), ("C", last[1]))
     yield (("D", first[1]), ("H", first[0]), ("C", last[0]))
     yield ()

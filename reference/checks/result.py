@@ -41,12 +41,11 @@ class Result:
     @property
     def exit_code(self) -> int:
         """0 all is right; 1 wrong; 2 not or not all checked; 3 it hung; 4 it crashed."""
-        if any(p.verdict in ("wrong", "failed") for p in self.parts):
+        judged = [p for p in self.parts if not any(f.kind in ("hung", "crashed") for f in p.faults)]
+        if any(p.verdict in ("wrong", "failed") for p in judged):
             return 1
-        if self.ended == "hung":
-            return 3
-        if self.ended == "crashed":
-            return 4
+        if self.ended:
+            return 3 if self.ended == "hung" else 4
         if self.strict and any(p.fragile for p in self.parts):
             return 1
         if not self.checked or self.our_faults:

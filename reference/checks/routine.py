@@ -187,7 +187,9 @@ def _tree(value: ast.expr) -> NameTree:
             return _tree(inner)
         case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))):
             return key or name
-        case ast.Subscript(value=ast.Name(id=name)):
+        case ast.Subscript(value=ast.Name(id=name), slice=index) if not isinstance(
+            index, ast.Slice | ast.Tuple
+        ):
             return name
     return None
 
@@ -226,7 +228,8 @@ def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path,
         for i, part in enumerate(value):
             named = isinstance(names, tuple) and len(names) == len(value)
             inner = names[i] if named else None  # type: ignore[index]
-            found.update(leaves_of(part, inner, (*path, str(i))))
+            for key, leaf in leaves_of(part, inner, (*path, str(i))).items():
+                found[key if key not in found else (*path, str(i))] = leaf
         return found
     if is_numeric(value):
         return {path or ("",): value}

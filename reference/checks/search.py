@@ -6,7 +6,6 @@ what went in. Among readings that differ the one under which most is right is ta
 
 import itertools
 import re
-import time
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,11 +24,12 @@ from reference.checks.objective import Objective, candidates
 from reference.checks.requests import requests, switches
 from reference.checks.routine import Routine
 from reference.checks.source import Target
+from reference.checks.vocabulary import REGULARISATION
 
-MAX_LAYOUTS = 3_000
-MAX_SECONDS = 1.5
+MAX_LAYOUTS = 3_000  # of one request
+MAX_TRIES = 8_000  # runs of one forward and its backward; a count, so that a busy machine changes nothing
 _FITS = 0.9  # a score from which on every claim has the shape of what it is of
-_KEPT = 3  # readings of one request that are judged
+_KEPT = 5  # readings of one request that are judged
 _ALL_KEPT = 10
 
 
@@ -63,6 +63,8 @@ class Failure:
     """The likeliest one, where only the backward failed."""
     tried: int = 0
     errors: list[str] = field(default_factory=list)
+    raised_texts: set[str] = field(default_factory=set)
+    """What the backward raised, under all readings whose forward ran."""
 
 
 def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
@@ -78,20 +80,27 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         routes = [None, *routes] if first else [*routes, None]
     chosen: list[Chosen] = []
     poor: list[Candidate] = []
+    general = 0  # how many inputs have an axis of samples, in what was judged wrong
     for forward in routes:
+        if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
+            break  # its forward is written: no loss has to be guessed
         fitting = 0
         for candidate in _runnable(unit, forward, target, seed, shapes, failure):
+            if _with_samples(candidate) < general:
+                continue  # one sample hides what several have shown
             if candidate.score < _FITS:
                 poor.append(candidate)
+                if _not_summed(candidate):
+                    general = max(general, _with_samples(candidate))
                 continue
             one = _judged(candidate.reading, seed)
             if one is None:
                 continue
-            if not one.reading.mode.general and any(c.reading.mode.general for c in chosen):
-                continue  # one sample hides what several have shown
             chosen.append(one)
-            if one.first.all_right and one.first.influence:
+            if one.first.all_right and one.first.influence and not one.first.unplaced:
                 return one
+            if not one.first.all_right:
+                general = max(general, _with_samples(candidate))
             fitting += 1
             if fitting >= _ALL_KEPT:
                 break
@@ -105,6 +114,22 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             failure.reason = "nothing that came back could be compared with a gradient"
         return failure
     return max(chosen, key=lambda c: (c.other is not None, c.first.influence, c.first.rank))
+
+
+def _with_samples(candidate: Candidate) -> int:
+    """Count the inputs that have an axis of samples or of time."""
+    heads = {n.partition("[")[0] for n, s in candidate.reading.layout.items()
+             if {"N", "T"} & set(s.dims) and not n.startswith("init.")}  # fmt: skip
+    return len(heads)
+
+
+def _not_summed(candidate: Candidate) -> bool:
+    """Whether a layer's gradient came back with more axes than what it is of: a sum is missing."""
+    outcome = candidate.outcome
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
+    return bool(outcome.cotangents) and any(
+        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p]) for c, p in pairs
+    )
 
 
 def _computes_itself(unit: Unit) -> bool:
@@ -134,7 +159,7 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
                 found = assess.assess(objective, outcome)
                 if found is None:
                     continue
-                if objective.written and (written is None or found.rank > written[1].rank):
+                if (objective.written or _binding_loss(objective, reading)) and (written is None or found.rank > written[1].rank):
                     written = (objective, found)
                 if best is None or found.rank > best[1].rank:
                     best = (objective, found)
@@ -150,11 +175,24 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
         return _judged_by_differences(reading, seed, error)
     if best is None:
         return None
-    if written is not None and not best[0].written:
+    if written is not None and not best[0].written and not _outranks(best[0], written[0]):
         if best[1].all_right:
             return Chosen(reading, written[0], written[1], best[1])
         return Chosen(reading, written[0], written[1])
     return Chosen(reading, *best)
+
+
+def _binding_loss(objective: Objective, reading: Reading) -> bool:
+    """Whether a loss beside the backward is what it is held to: both take the regularisation."""
+    if not objective.beside:
+        return False
+    loss = next((f for f in reading.unit.losses if f"{f.short}()" == objective.output[-1]), None)
+    strengths = {a.lower() for a in loss.arguments} & REGULARISATION if loss else set()
+    return bool(strengths & {a.lower() for a in reading.unit.backward.arguments})
+
+
+def _outranks(one: Objective, other: Objective) -> bool:
+    return one.beside and other.beside
 
 
 def _judged_by_differences(reading: Reading, seed: int, error: BaseException | None) -> Chosen | None:
@@ -171,12 +209,12 @@ def _runnable(
     failure: Failure,
 ) -> Iterator[Candidate]:  # fmt: skip
     """Yield the readings that run, one layout after another, all bindings of each."""
-    began = time.monotonic()
+    before = failure.tried
     modules = modules_of(unit, target)
     for request, constructor, fixed in requests(unit, forward, target, shapes):
         good = 0
         for mode, layout in itertools.islice(layouts(request), MAX_LAYOUTS):
-            if time.monotonic() - began > MAX_SECONDS:
+            if failure.tried - before > MAX_TRIES:
                 return
             best = -1.0
             for binding in _bindings(unit, forward, request):
@@ -241,6 +279,7 @@ def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | Forward
     except Unreadable:
         return None
     except Exception as error:
+        failure.raised_texts.add(f"{type(error).__name__}: {error}")
         if failure.raised is None or isinstance(failure.raised, TypeError):
             failure.raised, failure.reading = error, reading
             failure.reason = "its backward raised"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manual_backprop.spec import InvalidInput
-from reference.checks import source
+from reference.checks import experiment, source
 from reference.checks.inventory import Unit, units_of
 from reference.checks.inputs import Spec, spelled
 from reference.checks.parts import check_unit, compensate
@@ -23,6 +23,7 @@ from reference.checks.records import (
     Refused,
     Request,
     Started,
+    Tried,
 )
 from reference.checks.source import Target
 
@@ -50,6 +51,7 @@ def run(target: Target, request: Request, emit: Emit) -> None:
     except InvalidInput as error:
         emit(Refused(str(error)))
         return
+    experiment.watch(lambda problem: emit(Tried(problem)))
     emit(Loaded(tuple(u.name for u in units), tuple(target.remarks)))
     parts: dict[int, Part] = {}
     for index, unit in enumerate(units):

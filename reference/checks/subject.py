@@ -91,6 +91,20 @@ class ReadingSubject:
             value = plain.claims.get(row.claim)
             if getattr(value, "dtype", None) == np.float32:
                 case.faults.append(("dtype", f"{'.'.join(row.claim)} is float32, its input float64"))
+        if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
+            self._after_another(seed, case, plain)
+
+    def _after_another(self, seed: int, case: Case, plain: Outcome) -> None:
+        """Ask again after a forward on other numbers: what the first one left must not count."""
+        again = perform(self.reading, seed, case.index, warm=True)
+        for row in case.assessment.rows:
+            one, other = plain.claims.get(row.claim), again.claims.get(row.claim)
+            if row.right and one is not None and other is not None and not np.array_equal(
+                np.asarray(one), np.asarray(other), equal_nan=True
+            ) and not np.allclose(one, other, rtol=1e-6, atol=1e-9):  # fmt: skip
+                case.faults.append((
+                    "stale", f"{'.'.join(row.claim)} is right after the first forward and wrong after "
+                    "another one: the backward uses what the first forward kept"))  # fmt: skip
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the plain inputs of one problem."""

@@ -66,7 +66,7 @@ RATES = frozenset(
 """What a step is multiplied with, where a backward updates the weights."""
 
 REGULARISATION = frozenset(
-    "reg lam lambd lambda_ lmbda lamda l2 l2_reg reg_strength weight_decay regularization "
+    "reg lam lambd lambda lambda_ lmbda lamda l2 l2_reg reg_strength weight_decay regularization "
     "regularisation lambda_reg reg_lambda decay wd".split()
 )
 
@@ -175,6 +175,8 @@ def is_target(name: str) -> bool:
     if low in TARGET_NAMES:
         return True
     found = words(name)
+    if {"num", "n", "size", "count", "names"} & set(found):
+        return False
     if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
         return False
     return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (

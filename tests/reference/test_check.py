@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from targetsources import RELU, SOURCES, inside
 
 import reference
@@ -187,7 +188,10 @@ def test_the_command(tmp_path: Path) -> None:
 
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "reference", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 

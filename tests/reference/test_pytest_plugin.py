@@ -1,24 +1,28 @@
 """The pytest plugin, run in sessions of its own."""
 
 import json
+import os
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from targetsources import DENSE_PAIR, SLOPE, inside
 
+from manual_backprop_pytest import message
 from reference.checks.pages import write_report
 from reference.checks.records import Part
 from reference.checks.result import Result
-from reference.pytest_plugin import message
+
+ROOT = Path(__file__).parents[2]
 
 pytest_plugins = ["pytester"]
 
 # Installed, the plugin loads by itself; from a bare checkout it is named.
-_INSTALLED = any(e.value == "reference.pytest_plugin" for e in entry_points(group="pytest11"))
-PLUGIN = () if _INSTALLED else ("-p", "reference.pytest_plugin")
+_INSTALLED = any(e.name == "backprop" for e in entry_points(group="pytest11"))
+PLUGIN = () if _INSTALLED else ("-p", "manual_backprop_pytest")
 
 WRONG = DENSE_PAIR.replace("dout.sum(axis=0)", "dout.mean(axis=0)")
 TESTS = """
@@ -77,7 +81,7 @@ def test_the_options_go_over_the_marker_and_the_page_is_written(session: pytest.
 
 
 HAND_OVER = """
-from reference.pytest_plugin import RESULTS
+from manual_backprop_pytest import RESULTS
 from reference.checks.records import Part, Worst
 from reference.checks.result import Result
 import pytest
@@ -183,8 +187,8 @@ def test_an_object_has_no_command(session: pytest.Pytester) -> None:
 
 def test_loading_it_loads_no_framework() -> None:
     code = (
-        "import sys, reference.pytest_plugin; "
-        "sys.exit(any(m in sys.modules for m in ('torch', 'jax', 'numpy', 'hypothesis')))"
+        "import sys, manual_backprop_pytest; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'jax', 'numpy', 'reference', 'reports')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path.cwd()).returncode == 0
 
@@ -225,3 +229,38 @@ def test_what_was_not_checked_fails_unless_it_is_allowed(session: pytest.Pyteste
 def test_a_message_is_never_longer_than_its_screen() -> None:
     part = Part("what", "wrong", wrong=9, problems=9, remarks=tuple(f"number {n}" for n in range(60)))
     assert len(message(Result("t", 0, (part,))).splitlines()) <= 25
+
+
+@pytest.mark.parametrize("name", ["reference.py", "reports/__init__.py", "manual_backprop.py"])
+def test_a_project_with_a_module_of_our_name_keeps_it(tmp_path: Path, name: str) -> None:
+    """As `python -m pytest` runs it: the project's folder is searched first."""
+    taken = name.partition("/")[0].removesuffix(".py")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("theirs = True")
+    (tmp_path / "slopes.py").write_text(SLOPE)
+    (tmp_path / "test_theirs.py").write_text(
+        f"import {taken}, slopes\n"
+        f"def test_theirs():\n    assert {taken}.theirs\n"
+        "def test_ours(check_gradient):\n    check_gradient(slopes.sigmoid)\n"
+    )
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    command = [sys.executable, "-m", "pytest", "-p", entry["pytest11"]["backprop"]]
+    # Only this plugin, by its entry point: what is installed here may be an older one.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    ran = subprocess.run(
+        [*command, "--rootdir", str(tmp_path), "test_theirs.py"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "1 failed, 1 passed" in ran.stdout, ran.stdout + ran.stderr
+    said = f"check_gradient: the name {taken!r} is {(tmp_path / name).resolve()}, which is not"
+    assert said in ran.stdout
+    refused = subprocess.run(
+        [*command, "--backprop-report=page"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--backprop-report=page: the name {taken!r} is" in refused.stderr

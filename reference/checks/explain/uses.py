@@ -1,0 +1,334 @@
+"""Mistakes in how the uses of a value are added up: overwritten, in other windows, in another order.
+
+    dW = Σ over all uses        = in place of += keeps the last one (or the first)
+    dx[s·i + k] += w[k] · δ[i]  a stride or a padding that is ignored moves the windows
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.operands import products
+from reference.checks.explain.paths import families, links, pieces, scaled_links
+from reference.checks.explain.problem import Problem
+from reference.checks.routine import Path
+
+
+def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+    """Yield: one use of several is kept, one step of several, other windows, another order."""
+    for path, named in pieces(problem).items():
+        if named.places.size <= 400:
+            for last in (True, False):
+                yield _overwritten(path, named.text, last, int(named.places.max()))
+            yield _counted_once(path, named.text, int(named.places.max()))
+    yield from _steps_kept(problem)
+    for path, named in pieces(problem).items():
+        if len(named.shape) >= 3 and path not in problem.outcome.inputs:
+            for axes in _swaps(len(named.shape)):
+                yield _reordered(path, named.text, axes, int(named.places.max()))
+    yield from _windows(problem)
+
+
+# -- = in place of += ------------------------------------------------------------------------------
+
+
+def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
+    def edit(problem: Problem) -> Edit | None:
+        named = pieces(problem).get(path)
+        if named is None:
+            return None
+        return _one_use(problem, [p for p in named.places.ravel().tolist() if p >= 0], last)
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        which = "last" if last else "first"
+        return Words("overwritten", f"{text} is used several times, and only its {which} use counts in {claims}: = stands where += belongs "
+                     "(the gradient is overwritten; what repeats has to be added up, np.add.at for an index that "
+                     "occurs twice, windows that overlap, each class that violates a margin).",
+                     f"δ{text} = the {which} term", f"δ{text} = Σ over its uses")  # fmt: skip
+
+    return Hypothesis(("one use", *path, str(last)), edit, words, 1.9 + 0.05 * (not last), depth)
+
+
+def _one_use(problem: Problem, places: list[int], last: bool) -> Edit | None:
+    graph = problem.graph
+    wanted = set(places)
+    hooks: dict[int, list[Hook]] = {}
+    counts: dict[int, list[float]] = {}
+    for place, value in graph.seeds:
+        if place in wanted and value:
+            counts.setdefault(place, []).append(value)
+    for place in wanted:
+        children = sorted({c for c in graph.uses[place] if any(p == place and s for p, s in graph.edges[c])})
+        if len(children) + len(counts.get(place, [])) >= 2:
+            hooks[place] = [_keep_one(graph, place, children, counts.get(place, []), last)]
+    return Edit(hooks=hooks) if hooks else None
+
+
+def _keep_one(graph: Graph, place: int, children: list[int], seeds: list[float], last: bool) -> Hook:
+    def hook(adjoints: list[float]) -> None:
+        terms = [sum(s for p, s in graph.edges[c] if p == place) * adjoints[c] for c in children]
+        terms = [t for t in (*terms, *seeds) if t]
+        if terms:
+            adjoints[place] = terms[-1] if last else terms[0]
+
+    return hook
+
+
+def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
+    """Return the hypothesis that what is used once for each of several classes counts once."""
+
+    def edit(problem: Problem) -> Edit | None:
+        named = pieces(problem).get(path)
+        if named is None:
+            return None
+        graph = problem.graph
+        mine = [p for p in named.places.ravel().tolist() if p >= 0]
+        uses = {p: {c for c in graph.uses[p] if any(q == p and s for q, s in graph.edges[c])} for p in mine}
+        several = [p for p in mine if len(uses[p]) > 1]
+        if not several or len(several) == len(mine):
+            return None
+
+        def hook(adjoints: list[float]) -> None:
+            unit = max((abs(adjoints[p]) for p in mine if p not in several), default=0.0)
+            sign = np.sign(sum(adjoints[p] for p in several))
+            for place in several:
+                adjoints[place] = float(sign * unit)
+
+        hooks: dict[int, list[Hook]] = {max(mine): [hook]}
+        return Edit(hooks=hooks)
+
+    def words(match: Match) -> Words:
+        return Words("counted_once", f"{text} of the correct class counts once; it must count once for each class that violates the margin "
+                     "(the number of them, the count).", f"δ{text}[correct class] = −1", f"δ{text}[correct class] = −count")  # fmt: skip
+
+    return Hypothesis(("once", *path), edit, words, 2.0, depth)
+
+
+def _steps_kept(problem: Problem) -> Iterator[Hypothesis]:
+    """Yield for a value used in every step of a list: one step counts, or one is left out."""
+    for key, members in families(problem).items():
+        for v in dict.fromkeys(x.v for x in links(problem) if x.u in members and x.v not in members):
+            mine = [m for m in members if any(x.v == v and x.u == m for x in links(problem))]
+            if len(mine) < 2:
+                continue
+            for how in ("last", "first", "not the last", "not the first"):
+                yield _kept_steps(problem, key, v, how)
+
+
+def _kept_steps(problem: Problem, key: Path, v: Path, how: str) -> Hypothesis:
+    text = pieces(problem)[v].text
+    head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
+
+    def edit(other: Problem) -> Edit | None:
+        members = families(other).get(key, [])
+        found = [x for m in members for x in links(other) if x.v == v and x.u == m]
+        if len(found) < 2:
+            return None
+        dropped = {"last": found[:-1], "first": found[1:], "not the last": found[-1:], "not the first": found[:1]}[how]
+        return scaled_links(other, dropped, 0.0)
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        what = f"only the {how} step counts" if "not" not in how else f"the {how[8:]} step is left out"
+        return Words("steps_left_out", f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, or = stands where += "
+                     f"belongs (overwritten).", f"δ{text} = some steps", f"δ{text} = Σ over all steps")  # fmt: skip
+
+    return Hypothesis(("steps", *key, *v, how), edit, words, 1.7, int(pieces(problem)[v].places.max()))
+
+
+# -- another order ---------------------------------------------------------------------------------
+
+
+def _swaps(ndim: int) -> list[tuple[int, ...]]:
+    if ndim > 4:
+        return []
+    return [p for p in itertools.permutations(range(ndim)) if p != tuple(range(ndim))]
+
+
+def _reordered(path: Path, text: str, axes: tuple[int, ...], depth: int) -> Hypothesis:
+    def edit(problem: Problem) -> Edit | None:
+        named = pieces(problem).get(path)
+        if named is None or (named.places < 0).any():
+            return None
+        shape = named.shape
+        inverse = tuple(int(i) for i in np.argsort(axes))
+        flat = named.places.ravel().tolist()
+
+        def hook(adjoints: list[float]) -> None:
+            d = np.array([adjoints[p] for p in flat]).reshape([shape[a] for a in axes])
+            for place, value in zip(flat, d.transpose(inverse).ravel().tolist(), strict=True):
+                adjoints[place] = value
+
+        hooks: dict[int, list[Hook]] = {max(flat): [hook]}
+        return Edit(hooks=hooks)
+
+    def words(match: Match) -> Words:
+        order = ", ".join(map(str, axes))
+        return Words("reshaped_in_another_order", f"The gradient of {text} is reshaped as if its axes stood in the order ({order}): its entries are "
+                     "mixed up between samples or channels; a transpose has to move the axes before the reshape.",
+                     f"δ{text}.reshape(…)", f"δ{text}.transpose({order}).reshape(…)")  # fmt: skip
+
+    return Hypothesis(("order", *path, str(axes)), edit, words, 1.9, depth)
+
+
+# -- windows ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One spatial axis: x's index is stride · z's index + w's index − pad."""
+
+    x: int
+    z: int
+    w: int
+    stride: int
+    pad: int
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    x: Path
+    w: Path
+    z: Path
+    axes: tuple[_Axis, ...]
+    triples: Array
+    """(child, flat index in x, in w, in z) for every product."""
+
+
+def geometries(problem: Problem) -> list[_Geometry]:
+    """Return the convolutions of a forward: sums of products whose indices move by windows."""
+    if "windows" not in problem.cache:
+        found = []
+        for (b, a), uses in products(problem).items():
+            x, w = pieces(problem)[b], pieces(problem)[a]
+            if len(uses) < 8 or not 1 <= x.value.ndim <= 4 or not w.value.ndim or a not in problem.outcome.inputs:
+                continue
+            made = _geometry(problem, b, a)
+            if made is not None:
+                found.append(made)
+        problem.cache["windows"] = found
+    known: list[_Geometry] = problem.cache["windows"]
+    return known
+
+
+def _geometry(problem: Problem, b: Path, a: Path) -> _Geometry | None:
+    uses = products(problem)[b, a]
+    outs = _outputs(problem, [u.child for u in uses], {b, a})
+    if outs is None:
+        return None
+    z, place = outs
+    known = pieces(problem)
+    x_index = np.stack(np.unravel_index([u.parent for u in uses], known[b].shape))
+    w_index = np.stack(np.unravel_index([u.partner for u in uses], known[a].shape))
+    z_index = np.stack(np.unravel_index([place[u.child] for u in uses], known[z].shape))
+    axes = []
+    for p, q, r in itertools.product(range(len(x_index)), range(len(z_index)), range(len(w_index))):
+        if z_index[q].max() == z_index[q].min() or w_index[r].max() == w_index[r].min():
+            continue
+        matrix = np.stack([z_index[q], np.ones(len(uses))], axis=1)
+        solved, *_ = np.linalg.lstsq(matrix, x_index[p] - w_index[r], rcond=None)
+        stride, pad = round(float(solved[0])), round(-float(solved[1]))
+        if stride >= 1 and (x_index[p] == stride * z_index[q] + w_index[r] - pad).all():
+            axes.append(_Axis(p, q, r, stride, pad))
+    if not axes:
+        return None
+    triples = np.array([[u.child, u.parent, u.partner, place[u.child]] for u in uses], dtype=np.int64)
+    return _Geometry(b, a, z, tuple(axes), triples)  # type: ignore[arg-type]
+
+
+def _outputs(problem: Problem, children: list[int], not_these: set[Path]) -> tuple[Path, dict[int, int]] | None:
+    """Return the named value that the products are summed into, and each child's index in it."""
+    graph = problem.graph
+    index: dict[int, tuple[Path, int]] = {}
+    for path, named in pieces(problem).items():
+        if path not in not_these and path not in problem.outcome.inputs:
+            index |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
+    found: dict[int, int] = {}
+    target: Path | None = None
+    for child in dict.fromkeys(children):
+        place = child
+        for _ in range(400):
+            if place in index:
+                break
+            following = graph.uses[place]
+            if len(following) != 1:
+                return None
+            place = following[0]
+        if place not in index:
+            return None
+        path, i = index[place]
+        if target not in (None, path):
+            return None
+        target, found[child] = path, i
+    return (target, found) if target is not None else None
+
+
+def _windows(problem: Problem) -> Iterator[Hypothesis]:
+    for geometry in geometries(problem):
+        strides = any(a.stride > 1 for a in geometry.axes)
+        if strides:
+            yield _moved(problem, geometry, "stride")
+        if any(a.pad for a in geometry.axes):
+            yield _moved(problem, geometry, "pad")
+            yield _moved(problem, geometry, "pad twice")
+        yield _moved(problem, geometry, "one later")
+        yield _moved(problem, geometry, "flipped")
+
+
+def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
+    key = (geometry.x, geometry.w)
+    x, w = pieces(problem)[geometry.x].text, pieces(problem)[geometry.w].text
+
+    def edit(other: Problem) -> Edit | None:
+        mine = next((g for g in geometries(other) if (g.x, g.w) == key), None)
+        return None if mine is None else _moved_edit(other, mine, how)
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        said = {
+            "stride": ("stride_ignored", f"The stride is ignored: the windows of {x} start at i, where i · stride belongs (shifted windows)"),
+            "pad": ("padding_ignored", f"The padding is ignored: the windows of {x} are shifted by it"),
+            "pad twice": ("padding_twice", f"The padding is counted twice: the windows of {x} are shifted"),
+            "one later": ("windows_shifted", f"The windows of {x} are shifted by one index"),
+            "flipped": ("kernel_not_flipped", f"{w} is flipped (in reversed order) inside of its window; the gradient of a correlation is a convolution"),
+        }[how]  # fmt: skip
+        return Words(said[0], f"{said[1]}, in {claims}.", f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
+                     f"{claims} with {x}[stride·i + k − pad]")  # fmt: skip
+
+    return Hypothesis(("windows", *geometry.x, *geometry.w, how), edit, words, 1.6, int(geometry.triples[:, 0].max()))
+
+
+def _moved_edit(problem: Problem, geometry: _Geometry, how: str) -> Edit:
+    known = pieces(problem)
+    x, w, z = known[geometry.x], known[geometry.w], known[geometry.z]
+    child, xs, ws, zs = geometry.triples.T
+    x_index = list(np.unravel_index(xs, x.shape))
+    w_index, z_index = np.unravel_index(ws, w.shape), np.unravel_index(zs, z.shape)
+    inside = np.ones(len(child), dtype=bool)
+    for axis in geometry.axes:
+        stride = 1 if how == "stride" else axis.stride
+        pad = {"pad": 0, "pad twice": 2 * axis.pad, "one later": axis.pad - 1}.get(how, axis.pad)
+        k = w.shape[axis.w] - 1 - w_index[axis.w] if how == "flipped" else w_index[axis.w]
+        moved = stride * z_index[axis.z] + k - pad
+        inside &= (moved >= 0) & (moved < x.shape[axis.x])
+        x_index[axis.x] = np.clip(moved, 0, x.shape[axis.x] - 1)
+    flat = np.ravel_multi_index(tuple(x_index), x.shape)
+    x_places, w_places = x.places.ravel(), w.places.ravel()
+    edges: dict[int, Edges] = {int(c): [] for c in child}
+    values_x, values_w = x.value.ravel(), w.value.ravel()
+    for c, i, j, ok in zip(child.tolist(), flat.tolist(), ws.tolist(), inside.tolist(), strict=True):
+        if ok:
+            if x_places[i] >= 0:
+                edges[c].append((int(x_places[i]), float(values_w[j])))
+            edges[c].append((int(w_places[j]), float(values_x[i])))
+    for c, mine in edges.items():
+        kept = set(x_places.tolist()) | set(w_places.tolist())
+        mine.extend((p, s) for p, s in problem.graph.edges[c] if p not in kept)
+    return Edit(edges)
