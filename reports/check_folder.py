@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from reports.check_page import render_check, render_check_badge, render_check_markdown, render_index
-from reports.checked import Checked, plain, read_checked
+from reports.checked import Checked, Part, plain, read_checked
 from reports.folder import read_check, write_check
 
 INDEX = "index.html"
@@ -24,7 +24,9 @@ def write_checks(folder: str | Path, checks: Sequence[Checked]) -> None:
     # Pages are made from what a reader of check.json will see, not from what is in memory.
     text = json.dumps([plain(c) for c in named] if len(named) != 1 else plain(named[0]), indent=1)
     seen = read_checked(text)
-    scripts = [(p.script, name) for c in seen for p, name in zip(_scripted(c), c.scripts, strict=True)]
+    scripts = [
+        (p.script, name) for c in seen for p, name in zip(_scripted(c), c.scripts, strict=True)
+    ]
     others = {name: script for script, name in scripts}
     others |= {c.pages[0]: render_check(c, INDEX) for c in seen if c.pages}
     write_check(folder, _pages(seen), text + "\n", others)
@@ -46,7 +48,7 @@ def _pages(checks: Sequence[Checked]) -> dict[str, str]:
     }
 
 
-def _scripted(checked: Checked) -> list[object]:
+def _scripted(checked: Checked) -> list[Part]:
     return [p for p in checked.parts if p.script]
 
 

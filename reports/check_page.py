@@ -5,11 +5,11 @@ the terminal printed too.
 """
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -26,7 +26,8 @@ from reports.checked import (
 from reports.clip import visible
 from reports.errorplot import LEVELS, bars, entry, heat
 from reports.html import render_page
-from reports.markdown import code, escape as md, fence, markdown_table
+from reports.markdown import code, fence, markdown_table
+from reports.markdown import escape as md
 from reports.plainmath import FUNCTION_NAMES, formula
 
 MAX_ENTRIES = 12  # of one gradient in the table of numbers
@@ -189,18 +190,21 @@ def _has_words(text: str) -> bool:
 
 def joined(sentences: Sequence[str]) -> str:
     """Return sentences as one text, each closed once."""
-    return " ".join(s if s.endswith((".", "…")) or len(sentences) == 1 else f"{s}." for s in sentences)
+    return " ".join(
+        s if s.endswith((".", "…")) or len(sentences) == 1 else f"{s}." for s in sentences
+    )
 
 
 def short_names(checks: Sequence[Checked]) -> dict[str, str]:
     """Return what each target is called in a list: its path without the folders that all share."""
     names = [c.what for c in checks]
-    shared = os.path.commonprefix(names)
-    cut = shared.rfind("/") + 1 if len(set(names)) > 1 else 0
-    return {name: name[cut:] for name in names}
+    folders = [name.split("/")[:-1] for name in names]
+    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))
+    cut = sum(1 for _ in shared) if len(set(names)) > 1 else 0
+    return {name: "/".join(name.split("/")[cut:]) for name in names}
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Any] = {
     "own_lines": own_lines, "entries": entries, "bars": bars, "heat": heat, "levels": LEVELS,
     "verdict_of": verdict_of, "what_was_found": what_was_found, "formula": formula,
     "marks": MARKS, "derivation": derivation, "joined": joined,

@@ -123,5 +123,3 @@ def entry(i: int, shape: Sequence[int]) -> str:
 
 def _title(name: str, at: str, yours: float, right: float) -> str:
     return f"{name}{at}: yours {yours:.6g}, right {right:.6g}"
-
-

@@ -106,7 +106,7 @@ def refuse_for_check(folder: str | Path) -> None:
 def write_check(
     folder: str | Path, pages: Mapping[str, str], found: str, others: Mapping[str, str]
 ) -> None:
-    """Write the pages of a check, its check.json and its other files, in place of an earlier check's.
+    """Write a check's pages, its check.json and its other files, in place of an earlier check's.
 
     `found` is the text of check.json: one object a check, with the names of its other files under
     "scripts" and "pages". Of these only those that the earlier check.json names are deleted or

@@ -14,9 +14,10 @@ from reports.formula import math
 LONGEST = 400
 
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀᵗⁿʸᶻˣ⁄ᵏ", "0123456789+-TtnyzxXk", strict=False)) | {"⁄": "/"}
-_LOWERED = dict(
-    zip("₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₕᵢⱼₖₗₘₙₒₚₛₜₓ", "0123456789+-aehijklmnopstx", strict=True)
-) | {"₍": "(", "₎": ")"}
+_LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ₐₑₕᵢⱼₖₗₘₙₒₚₛₜₓ", "0123456789+-aehijklmnopstx", strict=True)) | {
+    "₍": "(",
+    "₎": ")",
+}
 FUNCTION_NAMES = frozenset(
     "tanh sinh cosh exp log sin cos erf erfc sign max min mean sum clip softmax sigmoid relu sqrt "
     "float32 reshape logsumexp softplus gelu abs int".split()

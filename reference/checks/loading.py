@@ -33,11 +33,15 @@ for node in ast.parse(source).body:
 _TEXT = 'source = open(FILE, encoding="utf-8-sig").read()'
 
 _CELLS = """\
-cells = [c["source"] for c in json.load(open(FILE, encoding="utf-8-sig"))["cells"] if c["cell_type"] == "code"]
+book = json.load(open(FILE, encoding="utf-8-sig"))
+cells = [c["source"] for c in book["cells"] if c["cell_type"] == "code"]
 cells = [c if isinstance(c, str) else "".join(c) for c in cells]
 kept = []
 for cell in cells:
-    text = "\\n".join("" if x.lstrip().startswith(("%", "!", "?")) else x for x in cell.splitlines())
+    if cell.lstrip().startswith("%%") and not cell.lstrip().startswith("%%time"):
+        continue
+    lines = ["" if x.lstrip().startswith(("%", "!", "?")) else x for x in cell.splitlines()]
+    text = "\\n".join(lines)
     with contextlib.suppress(SyntaxError):
         ast.parse(text)
         kept.append(text)

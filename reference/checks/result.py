@@ -96,7 +96,9 @@ class Result:
         for part in self.unchecked:
             lines += unchecked_lines(part)
         for said in self.our_faults:
-            lines += wrap(f"failed in our own code, which is not your fault; please report it: {said}", 0)
+            lines += wrap(
+                f"failed in our own code, which is not your fault; please report it: {said}", 0
+            )
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 0)
         if len(self.parts) != 1 or self.unchecked or self._beside():
@@ -146,7 +148,9 @@ def summary(part: Part) -> list[str]:
     found += [f.text for f in part.faults]
     if not found and part.worst is not None:
         found = [part.worst.sentence()]
-    missing = [f"not checked: no gradient of {listed(part.missing, 6)} came back"] if part.missing else []
+    missing = (
+        [f"not checked: no gradient of {listed(part.missing, 6)} came back"] if part.missing else []
+    )
     fragile = [f"FRAGILE: {said}" for said in part.fragile]
     return [verdict_of(part), *found, *missing, *part.remarks, *fragile]
 
@@ -180,7 +184,11 @@ def _findings(part: Part) -> list[str]:
     if wrong:
         right = [t.name for t in part.tensors if t.right == t.problems]
         beside = f"; right: {listed(right, 6)}" if right else ""
-        first = f"first wrong, going back from the loss: {part.first_wrong}; " if part.first_wrong else ""
+        first = (
+            f"first wrong, going back from the loss: {part.first_wrong}; "
+            if part.first_wrong
+            else ""
+        )
         lines += wrap(f"{first}wrong: {listed(wrong, 6)}{beside}", 2)
     for number, mistake in enumerate(part.mistakes[:_NAMED_SHOWN], 1):
         tensors = f", in {listed(mistake.tensors)}" if mistake.tensors else ""

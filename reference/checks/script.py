@@ -18,6 +18,7 @@ from reference.checks.inputs import generator, sizes_for
 from reference.checks.loading import lines_of, module_of
 from reference.checks.names import claim_name
 from reference.checks.routine import Path, Routine
+from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
 from reference.checks.smallest import Smallest
 from reference.checks.source import Target
 from reference.checks.spelling import (
@@ -30,63 +31,7 @@ from reference.checks.spelling import (
 )
 from reference.checks.subject import ReadingSubject
 
-_HEAD = '''\
-"""{name}: shows what is wrong with it. It needs NumPy and the file alone.
-
-yours: what your code returns. right: the certified gradient. central differences: a witness.
-"""
-
-import {imports}
-
-import numpy as np
-
-{load}
-# The smallest numbers that show it.
-given = {{
-{given}
-}}
-'''
-
-_TRACED = '''
-def traced(function, *arguments, **options):
-    """Call a function; return its result and its local variables."""
-    code, inside = function.__code__, {}
-
-    def look(frame, event, _):
-        if event == "return" and frame.f_code is code:
-            inside.update(frame.f_locals)
-
-    sys.setprofile(look)
-    try:
-        return function(*arguments, **options), inside
-    finally:
-        sys.setprofile(None)
-
-'''
-
-_SLOPES = '''
-def slopes(array, h=1e-6):
-    """Return central differences of loss() by every entry of an array of `given`."""
-    found = np.zeros(array.shape)
-    for at in np.ndindex(array.shape):
-        kept = array[at]
-        array[at] = kept + h
-        above = loss()
-        array[at] = kept - h
-        found[at] = (above - loss()) / (2 * h)
-        array[at] = kept
-    return found
-
-'''
-
-_LOSS_CODE = {
-    "half the squared error": "0.5 * np.sum(({a} - {t}) ** 2)",
-    "binary cross-entropy": "-np.sum({t} * np.log({a}) + (1 - {t}) * np.log(1 - {a}))",
-    "cross-entropy": "-np.sum({t} * np.log({a}))",
-    "softmax cross-entropy": "np.sum(np.log(np.sum(np.exp({a}), axis=-1))) - np.sum({t} * {a})",
-    "softmax cross-entropy over columns":
-        "np.sum(np.log(np.sum(np.exp({a}), axis=0))) - np.sum({t} * {a})",
-}  # fmt: skip
+_MODULES = ("ast", "contextlib", "importlib", "importlib.util", "json", "random", "types")
 
 
 def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
@@ -105,8 +50,10 @@ def _shows(text: str, small: Smallest) -> bool:
     """Whether a script runs and comes to the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(
-            all="ignore"
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
         ):
             warnings.simplefilter("ignore")
             exec(compile(text, "repro.py", "exec"), space)  # the user's own code, as before
@@ -148,15 +95,14 @@ class _Writer:
         loading = lines_of(self.target, self.module)
         run, loss = self._run(), self._loss() if self.differences else ""
         text = f"{loading}{run}{loss}"
-        imports = ["copy", *(m for m in ("ast", "contextlib", "importlib", "json", "random", "types")
-                             if f"{m}." in text), "sys"]  # fmt: skip
-        imports = ["importlib.util" if i == "importlib" and "importlib.util" in text else i
-                   for i in dict.fromkeys(imports)]  # fmt: skip
-        head = _HEAD.format(
+        imports = ["copy", "sys", *(m for m in _MODULES if f"{m}." in text)]
+        if "importlib.util" in imports:
+            imports.remove("importlib")
+        head = HEAD.format(
             name=self.reading.unit.name, imports="\nimport ".join(sorted(imports)), load=loading,
             given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),
         )  # fmt: skip
-        helpers = (_TRACED if self.tracing else "") + (_SLOPES if loss else "")
+        helpers = (TRACED if self.tracing else "") + (SLOPES if loss else "")
         return f"{head}{helpers}{run}{loss}{self._end(bool(loss))}"
 
     # -- what goes in --------------------------------------------------------------------------
@@ -184,9 +130,8 @@ class _Writer:
                     whole[head][key] = value
         reached = {}
         for name, value in whole.items():
-            plain = isinstance(value, float) and reading.layout[name].kind in ("normal", "unit")
-            self.given[name] = f"np.array({value!r})" if plain else literal(value)
-            reached[name] = f"float(v[{name!r}])" if plain else f"v[{name!r}]"
+            self.given[name] = literal(value)
+            reached[name] = f"v[{name!r}]"
         for path, value in self.outcome.inputs.items():
             if path[0] in ("self", "global"):
                 self.given[".".join(path)] = literal(np.asarray(value, dtype=_dtype(value)))
@@ -207,15 +152,17 @@ class _Writer:
 
     def _several(self, source: str) -> int:
         which = source.partition(":")[2]
-        if which.startswith("each:"):
-            raise Unspeakable("an incoming gradient for every step")
         value = self._value(which)
+        if which.startswith("each:"):
+            return len(value)
         listed = isinstance(value, list) and not all(np.ndim(x) == 0 for x in value)
         return len(value) if listed else 0
 
     def _value(self, which: str) -> Any:
         """Return the output that a source names, as the forward returned it."""
         made = self.outcome.made
+        if which.startswith("each:"):
+            return made if isinstance(made, list) else made[1]
         if made is None:
             return next(iter(self.outcome.outputs.values()))
         if which == "":
@@ -232,6 +179,8 @@ class _Writer:
         if made is None:
             path = next(iter(self.outcome.outputs))
             return inner_path(self.outcome.instance, path, "layer")
+        if which.startswith("each:"):
+            return f"[s[{which[5:]}] for s in {'out' if isinstance(made, list) else 'out[1]'}]"
         if which == "":
             return "out[0]" if isinstance(made, tuple) else "out"
         self._value(which)
@@ -245,7 +194,10 @@ class _Writer:
         text = "\n".join(self.target.lines)
         seed = (self.small.seed + self.small.index) % 2**32
         if "random" in text or not self.target.lines:
-            lines += [f"random.seed({self.small.seed + self.small.index})", f"np.random.seed({seed})"]
+            lines += [
+                f"random.seed({self.small.seed + self.small.index})",
+                f"np.random.seed({seed})",
+            ]
         for path in self.outcome.inputs:
             if path[0] == "global":
                 lines.append(f"theirs.{path[1]} = v[{'.'.join(path)!r}]")
@@ -260,14 +212,15 @@ class _Writer:
     def _layer(self) -> list[str]:
         unit, maker = self.reading.unit, self.reading.constructor
         assert unit.owner is not None
-        if getattr(self.module, unit.owner.__name__, None) is not unit.owner:
+        name = unit.owner.__name__
+        if getattr(self.module, name, None) is not unit.owner:
             raise Unspeakable("its class is not reached by its name")
         if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
             raise Unspeakable("its class is set up by a call of its own")
         given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
         arguments = maker.arguments if maker is not None else []
         named = ", ".join(f"{k}={given[k]}" for k in arguments if k in given)
-        lines = [f"layer = theirs.{unit.owner.__name__}({named})"]
+        lines = [f"layer = theirs.{name}({named})"]
         if self.lazy and self.forward is not None:
             lines.append(self._forward_call() + "  # it makes its weights at its first input")
         for path in self.outcome.inputs:
@@ -287,8 +240,8 @@ class _Writer:
 
     def _backward_call(self) -> str:
         told = self._cotangents()
-        return call_text(self._callee(self.back), self.back,
-                         {n: self._source(n, s, told) for n, s in self.reading.binding})  # fmt: skip
+        given = {n: self._source(n, s, told) for n, s in self.reading.binding}
+        return call_text(self._callee(self.back), self.back, given)
 
     def _source(self, name: str, source: str, told: dict[str, str]) -> str:
         kind, _, which = source.partition(":")
@@ -319,10 +272,15 @@ class _Writer:
             lines.append(f"returned = {self._forward_call(self.back)}")
         else:
             call, back = self._forward_call(), self._backward_call()
-            lines += [self._traced(call) if "inside[" in back else f"out = {call}", f"returned = {back}"]
-        claims = [f"    {claim_name(r.claim, r.leaf)!r}: {self._claim(r.claim)}," for r in self.small.rows]
+            lines += [
+                self._traced(call) if "inside[" in back else f"out = {call}",
+                f"returned = {back}",
+            ]
+        claims = [
+            f"    {claim_name(r.claim, r.leaf)!r}: {self._claim(r.claim)}," for r in self.small.rows
+        ]
         lines += ["return {", *claims, "}"]
-        return _function("run", "Return the gradients of your code.", lines)
+        return function_text("run", "Return the gradients of your code.", lines)
 
     def _traced(self, call: str, result: str = "out") -> str:
         self.tracing = True
@@ -358,7 +316,7 @@ class _Writer:
         lines.append(self._traced(call, result) if "inside[" in value else f"{result} = {call}")
         lines.append(f"return {value}")
         said = self.subject.objective.sentence()
-        return _function("loss", f"Return what is differentiated: {said}.", lines)
+        return function_text("loss", f"Return what is differentiated: {said}.", lines)
 
     def _objective(self) -> str:
         objective = self.subject.objective
@@ -370,8 +328,10 @@ class _Writer:
                 return f"np.{objective.kind}({self._named(objective.output)})"
             case "loss":
                 return f"np.sum({self._named(objective.output)})"
-            case "implicit" if objective.loss is not None and objective.output[-1] != "*":
-                return self._implicit(objective.loss)
+            case "implicit" if objective.loss is not None:
+                over_time = objective.output[-1] == "*"
+                code = (self._over_time if over_time else self._implicit)(objective.loss)
+                return code if self.small.scale == 1.0 else f"{self.small.scale!r} * ({code})"
         raise Unspeakable(objective.kind)
 
     def _weighed(self, name: str, source: str) -> str:
@@ -385,15 +345,30 @@ class _Writer:
     def _implicit(self, loss: losses.Loss) -> str:
         objective = self.subject.objective
         raw = self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
-        output = self.outcome.outputs.get(objective.output, self.outcome.values.get(objective.output))
+        output = self.outcome.outputs.get(
+            objective.output, self.outcome.values.get(objective.output)
+        )
         fits = list(losses.matching_targets(np.asarray(output), raw))
         fitting = np.asarray(fits[objective.fit], dtype=float)
         target = f"v[{objective.target[0]!r}]"
-        if len(objective.target) > 1 or not np.array_equal(fitting, raw):
+        if len(objective.target) > 1 or not np.array_equal(fitting, np.asarray(raw)):
             self.given["target"], target = literal(fitting), "v['target']"
-        code = _LOSS_CODE[loss.name].format(a=self._named(objective.output), t=target)
-        scale = self.small.scale
-        return code if scale == 1.0 else f"{scale!r} * ({code})"
+        return LOSS_CODE[loss.name].format(a=self._named(objective.output), t=target)
+
+    def _over_time(self, loss: losses.Loss) -> str:
+        """Return a loss over a list of outputs, one for each step in time."""
+        objective, head = self.subject.objective, self.subject.objective.output[0]
+        raw = np.asarray(self.outcome.others.get(
+            objective.target, self.outcome.inputs.get(objective.target)))  # fmt: skip
+        steps = {p: v for p, v in self.outcome.values.items()
+                 if p[0] == head and len(p) == 2 and p[1].isdigit()}  # fmt: skip
+        axis = 0 if raw.shape[0] == len(steps) else raw.ndim - 1
+        targets = [next(losses.matching_targets(np.asarray(v), np.take(raw, int(p[1]), axis=axis)))
+                   for p, v in steps.items()]  # fmt: skip
+        self.given["target"] = literal([np.asarray(t, dtype=float) for t in targets])
+        outputs = ", ".join(self._named(p) for p in steps)
+        code = LOSS_CODE[loss.name].format(a="a", t="t")
+        return f"sum({code} for a, t in zip([{outputs}], v['target']))"
 
     def _named(self, path: Path) -> str:
         """Return how a value of the forward is reached: returned, kept, or a local variable."""
@@ -423,27 +398,15 @@ class _Writer:
             for r in self.small.rows
         )
         differences = f"differences = {{\n{leaves}\n}}\n" if witness else "differences = {}\n"
-        show = (
-            "for name in right:\n"
-            "    print(name)\n"
-            '    print("  yours:", np.array2string(np.asarray(yours[name]), prefix="  yours: "))\n'
-            '    print("  right:", np.array2string(right[name], prefix="  right: "))\n'
-            "    if name in differences:\n"
-            '        print("  central differences:", np.array2string(differences[name], '
-            'prefix="  central differences: "))\n'
-        )
-        return f"\nright = {{  # certified\n{right}\n}}\nyours = run()\n{differences}{show}"
+        return f"\nright = {{  # certified\n{right}\n}}\nyours = run()\n{differences}{SHOW}"
 
     def _leaf(self, leaf: Path) -> str:
+        """Return the holder of an input and its key there, as two arguments."""
         if leaf[0] in ("self", "global"):
-            return f"given[{'.'.join(leaf)!r}]"
-        return "given" + "".join(f"[{p}]" if p.isdigit() else f"[{p!r}]" for p in leaf)
+            return f"given, {'.'.join(leaf)!r}"
+        keys = [p if p.isdigit() else repr(p) for p in leaf]
+        return "given" + "".join(f"[{k}]" for k in keys[:-1]) + f", {keys[-1]}"
 
 
 def _dtype(value: Any) -> Any:
     return value.dtype if isinstance(value, np.ndarray) and value.dtype.kind == "f" else float
-
-
-def _function(name: str, said: str, lines: list[str]) -> str:
-    body = "\n".join(f"    {line}" for line in lines)
-    return f'\ndef {name}():\n    """{said}"""\n{body}\n\n'

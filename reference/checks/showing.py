@@ -20,9 +20,7 @@ _MAX_ENTRIES = 512  # of one gradient in the picture
 _MAX_TENSORS = 6
 
 
-def shown(
-    subject: Subject, target: Target, cases: Sequence[Case], seed: int
-) -> dict[str, Any]:
+def shown(subject: Subject, target: Target, cases: Sequence[Case], seed: int) -> dict[str, Any]:
     """Return the fields of a wrong part that a page shows: smallest, numbers, picture, script.
 
     cases: the problems in which something is wrong.
@@ -43,7 +41,10 @@ def _wrong_keys(cases: Collection[Case]) -> set[Key]:
 
 
 def _furthest(cases: Sequence[Case]) -> Case:
-    return max(cases, key=lambda c: max((_distance(r, c.assessment) for r in _off(c.assessment)), default=0.0))
+    return max(
+        cases,
+        key=lambda c: max((_distance(r, c.assessment) for r in _off(c.assessment)), default=0.0),
+    )
 
 
 def _distance(row: Row, assessment: Assessment) -> float:

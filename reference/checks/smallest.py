@@ -84,7 +84,9 @@ def smallest(
     letters = _letters(subject.reading)
     for style in ("whole", subject.reading.mode.style):
         for sizes in _ladder(subject.reading, letters, seed, index):
-            found = next((f for draw in range(_DRAWS) if (f := shrink.attempt(style, sizes, draw))), None)
+            found = next(
+                (f for draw in range(_DRAWS) if (f := shrink.attempt(style, sizes, draw))), None
+            )
             if found is not None:
                 return shrink.narrowed(found, style)
             if shrink.over:
@@ -192,21 +194,26 @@ def _letters(reading: Reading) -> list[str]:
                 found.update(dict.fromkeys(re.findall(r"[A-Z]", dim)))
         specs += spec.parts
     settled = dict(reading.fixed)
-    return sorted((k for k in found if k not in settled), key=lambda k: (k != "N", "NDHGCIYX".find(k)))
+    return sorted(
+        (k for k in found if k not in settled), key=lambda k: (k != "N", "NDHGCIYX".find(k))
+    )
+
+
+_RUNGS = ((1, 1), (1, 2), (2, 1), (2, 2))  # (samples, every other size)
+_WINDOWS: tuple[Sizes, ...] = (
+    {"K": 1, "Y": 1, "X": 1}, {"K": 2, "Y": 2, "X": 2}, {"K": 2, "Y": 3, "X": 3}, {},
+)  # fmt: skip
 
 
 def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> Iterator[Sizes]:
-    """Yield sizes, small ones first, each once."""
+    """Yield sizes, small ones first, each once: kernel and image together, as they were at last."""
     drawn = sizes_for(seed, index, reading.mode.style)
-    window = {"K": 1, "Y": 1, "X": 1}, {"K": 2, "Y": 2, "X": 2}, {"K": 2, "Y": 3, "X": 3}, {}
     seen: list[Sizes] = []
-    for base in ({}, {"N": 1}, {"N": 2}, None):
-        small = dict.fromkeys(letters, 1 if base in ({}, {"N": 2}) else 2) | (base or {})
-        if base is None:
-            small = dict.fromkeys(letters, 2)
-        for image in window:
-            kept = {k: drawn[k] for k in ("K", "Y", "X")} | image
-            sizes = {k: kept.get(k, small[k]) for k in letters}
+    for samples, others in _RUNGS:
+        for window in _WINDOWS:
+            small = dict.fromkeys(letters, others) | {"N": samples}
+            small |= {k: drawn[k] for k in ("K", "Y", "X")} | window
+            sizes = {k: small[k] for k in letters}
             if sizes not in seen:
                 seen.append(sizes)
                 yield sizes
@@ -219,6 +226,7 @@ def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> 
 
 def inputs_of(outcome: Outcome, reading: Reading) -> dict[str, Any]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
+    found: dict[str, Any]
     found = {path_name(p): values(v) for p, v in {**outcome.inputs, **outcome.others}.items()
              if p[0] != "before"}  # fmt: skip
     found |= {k: v for k, v in outcome.numbers.items() if k not in found}

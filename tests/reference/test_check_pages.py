@@ -135,14 +135,20 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
     return found
 
 
+AS_JSON = """
+import json
+every = (yours, right, differences)
+print(json.dumps([{k: np.ravel(v).tolist() for k, v in one.items()} for one in every]))
+"""
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_script_runs_alone_and_shows_it(
     parts: dict[str, Part], name: str, tmp_path: Path
 ) -> None:
     part = parts[name]
     assert part.script, part
-    (tmp_path / "repro.py").write_text(part.script + "\nimport json\nprint(json.dumps(["
-        "{k: np.ravel(v).tolist() for k, v in d.items()} for d in (yours, right, differences)]))")  # fmt: skip
+    (tmp_path / "repro.py").write_text(part.script + AS_JSON)
     ran = subprocess.run(
         [sys.executable, "-I", "repro.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
@@ -286,7 +292,17 @@ def test_the_command_takes_a_folder_of_files(tmp_path: Path) -> None:
 
 
 def test_terminal_page_json_and_notebook_agree(tmp_path: Path) -> None:
-    half = DENSE_PAIR + "\ndef gru_backward(dout, foo, bar):\n    return nothing\n"
+    half = (
+        DENSE_PAIR
+        + """
+class Half:
+    def forward(self, x):
+        return x / 2
+
+    def backward(self, dout, nowhere):
+        return dout @ nowhere.weights
+"""
+    )
     for source, code in ((DENSE_PAIR, 0), (WRONG_DENSE, 1), (half, 2), ("x = 1\n", 2)):
         result = inside(source, 3)
         assert result.exit_code == code
@@ -301,12 +317,15 @@ def test_terminal_page_json_and_notebook_agree(tmp_path: Path) -> None:
 
 
 def test_what_a_backward_returns_need_not_be_a_number() -> None:
-    source = NUMPY + """
+    source = (
+        NUMPY
+        + """
 def sq_forward(x):
     return x ** 2, x
 def sq_backward(dout, x):
     return dout * np.log(-np.abs(x) - 1)
 """
+    )
     result = inside(source, 3)
     assert result.exit_code == 1
     assert "nan" in json.dumps(result.plain()) and "NaN" not in json.dumps(result.plain())

@@ -227,7 +227,9 @@ def test_what_was_not_checked_fails_unless_it_is_allowed(session: pytest.Pyteste
 
 
 def test_a_message_is_never_longer_than_its_screen() -> None:
-    part = Part("what", "wrong", wrong=9, problems=9, remarks=tuple(f"number {n}" for n in range(60)))
+    part = Part(
+        "what", "wrong", wrong=9, problems=9, remarks=tuple(f"number {n}" for n in range(60))
+    )
     assert len(message(Result("t", 0, (part,))).splitlines()) <= 25
 
 

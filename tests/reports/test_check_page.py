@@ -192,7 +192,9 @@ def test_plain_formulas_are_mathematics(text: str, latex: str | None) -> None:
 
 
 def test_a_picture_has_a_place_for_every_entry() -> None:
-    numbers = Numbers("dW", (2, 3), (1.0, 2.0, float("nan"), 0.0, -1.0, 5.0), (1.0, 2.5, 0.0, 0.0, 1.0, 5.0))
+    numbers = Numbers(
+        "dW", (2, 3), (1.0, 2.0, float("nan"), 0.0, -1.0, 5.0), (1.0, 2.5, 0.0, 0.0, 1.0, 5.0)
+    )
     drawn, squares = bars(numbers), heat(numbers)
     assert drawn is not None and squares is not None
     assert [c.finite for c in drawn.columns] == [True, True, False, True, True, True]
@@ -253,7 +255,7 @@ def test_numbers_that_json_does_not_know_survive() -> None:
     assert repr(read.parts[0].picture[2].yours[1]) == "nan"
     assert read.parts[0].picture[0] == one.parts[0].picture[0]
     assert plain("half \udce9") == "half ?"
-    with pytest.raises(ReportError, match="not a check.json"):
+    with pytest.raises(ReportError, match=r"not a check\.json"):
         read_checked("[1]")
 
 
