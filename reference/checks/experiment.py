@@ -16,7 +16,7 @@ import numpy as np
 
 from reference.balls import Session, lift, numpy_on_balls, values
 from reference.checks import instances
-from reference.checks.inputs import Layout, Mode, sizes_for
+from reference.checks.inputs import Layout, Mode, generator, sizes_for
 from reference.checks.inventory import Unit
 from reference.checks.vocabulary import DATA_NAMES, is_target
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
@@ -87,6 +87,11 @@ class Outcome:
     """Whether the backward was given targets that the forward does not know."""
     paired: bool = False
     """Whether a forward ran before the backward."""
+    instance: Any = None
+    made: Any = None
+    """What the forward returned, as it did."""
+    returned: Any = None
+    """What the backward returned, as it did."""
 
 
 _TARGET_KINDS = ("onehot", "label", "binary", "mask")
@@ -123,7 +128,7 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     Returns the outcome; raises what the target raises, or Unreadable.
     """
     _tell(seed, index)
-    rng = np.random.default_rng([seed, index])
+    rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= override or {}
@@ -305,6 +310,7 @@ def _run_alone(
     at_start = _kept(reading, instance)
     trace = call(back, _only(back, arguments), instance)
     outcome.values = _named(trace, back)
+    outcome.instance, outcome.returned = instance, trace.value
     outcome.outputs = leaves_of(trace.value, back.returned)
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
     outcome.rate = _rate(reading, arguments, instance)
@@ -330,6 +336,7 @@ def _run_pair(
     if session is None and not outcome.far and not _finite(first):
         raise ForwardFailed("its output is not finite for these inputs")
     outcome.values = _named(trace, forward)
+    outcome.instance, outcome.made = instance, trace.value
     outcome.outputs = leaves_of(trace.value, forward.returned)
     kept = _kept(reading, instance)
     if trace.value is None:
@@ -350,6 +357,7 @@ def _run_pair(
     cotangents = [(np.array(c, copy=True)) for _, c in outcome.cotangents]
     with session.paused() if session is not None else contextlib.nullcontext():
         back_trace = call(back, given, instance)
+    outcome.returned = back_trace.value
     outcome.middle = {p: v for p, v in _named(back_trace, back).items() if is_numeric(v)}
     outcome.rate = _rate(reading, {**arguments, **given}, instance)
     _collect(reading, back_trace, instance, kept, outcome)
@@ -708,9 +716,9 @@ def _weights_of_the_module(
     kept = {n: space[n] for n in names}
     try:
         for name, value in kept.items():
-            space[name] = keep.put(
-                ("global", name), rng.standard_normal(value.shape) * 0.7, "normal"
-            )
+            scale = 0.7 if type(rng) is np.random.Generator else 1.0
+            drawn = rng.standard_normal(value.shape) * scale
+            space[name] = keep.put(("global", name), drawn, "normal")
         yield
     finally:
         space.update(kept)

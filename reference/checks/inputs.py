@@ -121,6 +121,26 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     return sizes | image
 
 
+class WholeNumbers(np.random.Generator):
+    """Draws what is easily read in place of normal numbers: 1, 2, −1, 3, −2."""
+
+    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        """Return small whole numbers, none of them zero."""
+        drawn = self.choice(np.array([1.0, 2.0, -1.0, 3.0, -2.0]), size)
+        return float(drawn) if size is None else np.asarray(drawn)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        """Return numbers with at most two digits behind the point."""
+        return np.round(super().uniform(low, high, size), 1 if high - low > 0.5 else 2)
+
+
+def generator(seed: int, index: int, style: str) -> np.random.Generator:
+    """Return what the numbers of a problem are drawn from; style "whole" draws whole numbers."""
+    if style == "whole":
+        return WholeNumbers(np.random.PCG64([seed, index]))
+    return np.random.default_rng([seed, index])
+
+
 def spelled(shape: str) -> Spec:
     """Return the spec that a user wrote: "N D" floats, "N int(H)" labels below H.
 

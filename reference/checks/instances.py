@@ -110,7 +110,7 @@ def randomise(
             continue
         if value.dtype.kind == "O" and not all(isinstance(v, float | int) for v in value.flat):
             continue
-        fresh = rng.standard_normal(value.shape) * 0.7
+        fresh = rng.standard_normal(value.shape) * (0.7 if type(rng) is np.random.Generator else 1.0)
         if _VARIANCES.search(path[-1]) or path[-1].lower() in ("gamma", "scale"):
             fresh = rng.uniform(0.5, 1.5, value.shape)
         if value.dtype == np.float32:
