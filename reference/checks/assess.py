@@ -59,6 +59,8 @@ class Assessment:
     spellings: tuple[str, ...] = ("1",)
     """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
+    notes: dict[Path, str] = field(default_factory=dict)
+    """What is known of a claim that is wrong, in words."""
 
     @property
     def all_right(self) -> bool:
@@ -68,8 +70,14 @@ class Assessment:
     @property
     def unplaced(self) -> list[Path]:
         """Gradients that were returned, and are of nothing that is known."""
-        return [p for p in self.unmatched if p[0] != "self" and (
-            p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1])) and not is_inner(p)]  # fmt: skip
+        return [
+            p
+            for p in self.unmatched
+            if p[0] != "self"
+            and p != self.objective.output
+            and (p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1]))
+            and not is_inner(p)
+        ]
 
     @property
     def influence(self) -> bool:
@@ -83,8 +91,12 @@ class Assessment:
         inner = sum(r.right for r in self.middle) / (len(self.middle) or 1)
         total = len(self.rows) or 1
         near = sum(_cosine(r) for r in self.rows) / total
-        return (right / total - (0 if self.rows else 1), len(self.rows) - len(self.unplaced), inner + near,
-                float(self.objective.written) - 0.1 * bool(self.remarks))  # fmt: skip
+        return (
+            right / total - (0 if self.rows else 1),
+            len(self.rows) - len(self.unplaced),
+            inner + near,
+            float(self.objective.written) - 0.1 * bool(self.remarks),
+        )
 
 
 def _cosine(row: Row) -> float:
@@ -158,7 +170,7 @@ def turned_row(claim: Path, leaf: Path, got: Array, truth: Truth) -> Row:
 
 
 def _elementwise(objective: Objective, outcome: Outcome, leaf: Path) -> bool:
-    value = outcome.outputs.get(objective.output)
+    value: Any = outcome.outputs.get(objective.output)
     if np.size(value) <= 1 or np.shape(value) != np.shape(outcome.inputs[leaf]):
         return True
     return is_elementwise(outcome, objective.output, leaf)
@@ -210,7 +222,7 @@ def _factor(got: Array, truth: Truth) -> float | None:
 
 
 def nice_factors(outcome: Outcome) -> dict[str, float]:
-    """Return the factors that a loss may carry without being another one, by how they are written."""
+    """Return the factors that a loss may carry without being another one, by their spelling."""
     counts = {k: outcome.sizes[k] for k in ("N", "C", "D", "T", "H") if k in outcome.sizes}
     parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
     parts |= {f"1/(N·{k})": 1.0 / (outcome.sizes["N"] * n) for k, n in counts.items() if k != "N"}
@@ -246,7 +258,7 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
 
 
 def _data_rows(result: Assessment, outcome: Outcome) -> None:
-    """dA0 beside right gradients of the weights may lack the mean's 1/N, by its author's convention."""
+    """Beside right gradients of the weights dA0 may lack the 1/N, by its author's convention."""
     weights = [r for r in result.rows if _is_parameter(r.leaf)]
     if not weights or not all(r.right for r in weights):
         return
@@ -254,13 +266,18 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
         n = outcome.sizes.get("N", 1)
         if not row.right and row.factor is not None and _near(row.factor, result.scale * n):
             row.right = True
-            result.remarks.append(f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have")
+            result.remarks.append(
+                f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have"
+            )
 
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
-    """A loss that nobody wrote may hold a penalty: got = c · truth + κ · W, one κ for all weights."""
-    strengths = [float(v) for p, v in outcome.others.items()
-                 if p[-1].lower() in REGULARISATION and np.ndim(v) == 0]  # fmt: skip
+    """Fit a penalty that nobody wrote: got = c · truth + κ · W, one κ for all weights."""
+    strengths = [
+        float(v)
+        for p, v in outcome.others.items()
+        if p[-1].lower() in REGULARISATION and np.ndim(v) == 0
+    ]
     strengths += [v for p, v in outcome.numbers.items() if p.lower() in REGULARISATION]
     if not strengths or not strengths[0]:
         return
@@ -279,6 +296,7 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
     allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
     scales = [v for v in allowed.values() if any(_near8(c, v) for _, c, _ in fitted)]
     if not fitted or not scales:
+        _bias_penalty(result, outcome, nice)
         return
     decays = {f * s for f in allowed.values() for s in strengths} | {0.0}
     for row, c, kappa in fitted:
@@ -290,6 +308,35 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
     result.spellings = tuple(k for k, v in nice.items() if _near8(v, result.scale))
     if any(k for _, _, k in fitted):
         result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
+
+
+def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
+    """Say what a penalty does to the column of the biases, where all the rest is right."""
+    for row in result.rows:
+        if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
+            continue
+        weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
+        for mask, where in zip(
+            _masks(weight)[1:],
+            ("first column", "last column", "first row", "last row"),
+            strict=True,
+        ):
+            inside, outside = mask.astype(bool), ~mask.astype(bool)
+            columns = np.stack([row.truth.value[inside], weight[inside]], axis=1)
+            found, *_ = np.linalg.lstsq(columns, row.got[inside], rcond=None)
+            fits = np.max(np.abs(columns @ found - row.got[inside]), initial=0.0) <= 1e-9
+            if not fits or not any(_near8(float(found[0]), v) for v in nice.values()):
+                continue
+            rest = row.got[outside] - found[0] * row.truth.value[outside]
+            if np.ptp(rest) <= 1e-9 and abs(rest[0]) > 1e-9:
+                result.notes[row.claim] = (
+                    f"all but its {where} is right; there, where the biases stand, a "
+                    f"constant {rest[0]:.4g} is "
+                    "added: the regularisation puts ones for the bias where zeros belong"
+                )
+            elif np.allclose(rest, found[1] * weight[outside], atol=1e-9):
+                result.notes[row.claim] = f"its {where}, the biases, is regularised as well"
+            break
 
 
 def _masks(weight: Array) -> list[Array]:
@@ -308,7 +355,8 @@ def _near8(one: float, other: float) -> bool:
 
 
 def _common(rows: list[Row], allowed: list[float]) -> float:
-    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in rows) for f in allowed}
+    telling = [r for r in rows if np.any(r.truth.value)] or rows  # a zero fits every factor
+    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in telling) for f in allowed}
     best = max(counts.values(), default=0)
     return next((f for f, n in counts.items() if n == best and n), 1.0)
 
@@ -327,7 +375,7 @@ def _free_step(rows: list[Row]) -> None:
 
 
 def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
-    """1/N that stands in dW and db, so that the cotangent is of single losses (a way of writing)."""
+    """Accept 1/N in dW and db alike: the cotangent is of single losses (a way of writing)."""
     if result.objective.kind != "cotangents":
         return
     weights = [r for r in result.rows if _is_parameter(r.leaf)]
@@ -338,7 +386,9 @@ def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
     first = weights[0].factor
     if first is None or any(f is None or not _near(f, first) for f in factors):
         return
-    samples = {np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)}
+    samples = {
+        np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)
+    }
     if any(_near(first, 1.0 / n) for n in samples if n > 1):
         for row in weights:
             row.right = True
@@ -366,7 +416,9 @@ def wrong_entry(row: Row, scale: float = 1.0) -> tuple[int, ...]:
         return ()
     off = np.abs(row.got - scale * row.truth.value)
     off = np.where(np.isfinite(off), off, np.inf)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+    return (
+        tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+    )
 
 
 def rows_by_leaf(result: Assessment) -> Mapping[Path, Row]:

@@ -1,4 +1,4 @@
-"""Tries a right formula where textbook formulas break: far out, wide rows, probabilities of 0 and 1.
+"""Tries a right formula where textbook formulas break: far out, wide rows, probabilities 0 and 1.
 
 What is found is said as FRAGILE; it is no mistake of the mathematics.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from reference.balls import LeftTheTape, Session, TooManyNodes, values
 from reference.checks.assess import assess
 from reference.checks.experiment import Reading, perform
-from reference.checks.inputs import sizes_for
+from reference.checks.inputs import bias_names, sizes_for, weight_names
 from reference.checks.objective import Objective
 
 FAR = (40.0, 400.0, 1e4)
@@ -30,14 +30,25 @@ class Probe(NamedTuple):
 
 def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     """Return what breaks, a sentence each; at most three."""
-    if reading.forward is None or reading.unit.owner is not None and _has_weights(reading, seed):
+    if reading.forward is None or (reading.unit.owner is not None and _has_weights(reading, seed)):
         return []
-    floats = [n for n, s in reading.layout.items() if s.kind in ("normal", "unit", "probability")
-              and s.dims and not n.startswith("init.") and "[" not in n]  # fmt: skip
+    names = [n for n in reading.layout if not n.startswith("init.")]
+    if any("[" in n for n in names) or weight_names(names) or bias_names(names):
+        return []
+    floats = [
+        n
+        for n, s in reading.layout.items()
+        if s.kind in ("normal", "unit", "probability")
+        and s.dims
+        and not n.startswith("init.")
+        and "[" not in n
+    ]
     if not floats or len(floats) > 2:
         return []
     name = floats[-1] if len(floats) == 2 and _is_target_like(floats[0]) else floats[0]
-    shape = tuple(sizes_for(seed, 0, reading.mode.style).get(d, 1) for d in reading.layout[name].dims)
+    shape = tuple(
+        sizes_for(seed, 0, reading.mode.style).get(d, 1) for d in reading.layout[name].dims
+    )
     found: list[str] = []
     make = _probabilities if reading.layout[name].kind in ("unit", "probability") else _far
     for probe_ in make(name, shape):
@@ -128,4 +139,3 @@ def _breaks(got: Any, right: Any, what: str) -> tuple[str, str] | None:
         at = np.unravel_index(int(np.argmax(lost)), lost.shape) if lost.shape else ()
         return "loses all its digits", f"it is {right[at]:.3g}, not {got[at]:.3g}"
     return None
-

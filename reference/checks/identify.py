@@ -15,13 +15,29 @@ from reference.checks.experiment import Reading, perform
 from reference.checks.vocabulary import stem_of
 
 ALIASES = {
-    "affine": "dense", "linear": "dense", "fc": "dense", "fully_connected": "dense",
-    "logistic": "sigmoid", "sigm": "sigmoid", "sig": "sigmoid", "swish": "silu", "lrelu": "leaky_relu",
-    "gelu_new": "gelu_tanh", "gelu_approx": "gelu_tanh", "hard_tanh": "hardtanh",
-    "hardswish": "hard_swish", "hardsigmoid": "hard_sigmoid", "leakyrelu": "leaky_relu",
-    "leaky_re_lu": "leaky_relu", "re_lu": "relu", "soft_plus": "softplus", "softmax": "softmax",
-    "tan_h": "tanh", "log_soft_max": "log_softmax", "logsoftmax": "log_softmax",
-}  # fmt: skip
+    "affine": "dense",
+    "linear": "dense",
+    "fc": "dense",
+    "fully_connected": "dense",
+    "logistic": "sigmoid",
+    "sigm": "sigmoid",
+    "sig": "sigmoid",
+    "swish": "silu",
+    "lrelu": "leaky_relu",
+    "gelu_new": "gelu_tanh",
+    "gelu_approx": "gelu_tanh",
+    "hard_tanh": "hardtanh",
+    "hardswish": "hard_swish",
+    "hardsigmoid": "hard_sigmoid",
+    "leakyrelu": "leaky_relu",
+    "leaky_re_lu": "leaky_relu",
+    "re_lu": "relu",
+    "soft_plus": "softplus",
+    "softmax": "softmax",
+    "tan_h": "tanh",
+    "log_soft_max": "log_softmax",
+    "logsoftmax": "log_softmax",
+}
 """What people call the operations that we know."""
 
 SAME = 1e-9
@@ -49,7 +65,12 @@ def named_operation(reading: Reading, like: str | None) -> str | None:
     owner = forward.owner.__name__ if forward.owner is not None else ""
     for source in (forward.short, owner):
         stem = "_".join(w for w in stem_of(source) if w not in ("activation", "layer", "class"))
-        for name in (stem, stem.replace("_", ""), ALIASES.get(stem, ""), ALIASES.get(stem.replace("_", ""), "")):
+        for name in (
+            stem,
+            stem.replace("_", ""),
+            ALIASES.get(stem, ""),
+            ALIASES.get(stem.replace("_", ""), ""),
+        ):
             if name in ACTIVATIONS:
                 return name
     return None
@@ -65,24 +86,32 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     if values is None:
         return "", []
     x, y = values
-    if wanted in ACTIVATIONS and _is(wanted, x, y):
+    if wanted is not None and wanted in ACTIVATIONS and _is(wanted, x, y):
         return wanted, []
     found = next((name for name in ACTIVATIONS if _is(name, x, y)), "")
-    if wanted not in ACTIVATIONS:
+    if wanted is None or wanted not in ACTIVATIONS:
         return found, []
     called = like or wanted
     assert reading.forward is not None
     if found:
-        return found, [f"{reading.forward.name} is another function than {called}: it is {found}; "
-                       "the gradient is judged by its own forward"]  # fmt: skip
+        return found, [
+            f"{reading.forward.name} is another function than {called}: it is {found}; "
+            "the gradient is judged by its own forward"
+        ]
     parameters = ACTIVATIONS[wanted].defaults()
     if _fits_with_parameters(wanted, x, y):
         return wanted, []
-    settings = f" with its defaults ({', '.join(f'{k}={v:g}' for k, v in parameters.items())})" if parameters else ""
+    settings = (
+        f" with its defaults ({', '.join(f'{k}={v:g}' for k, v in parameters.items())})"
+        if parameters
+        else ""
+    )
     ours = _ours(wanted, x)
     at = np.unravel_index(int(np.argmax(np.abs(ours - y))), y.shape)
-    return "", [f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
-                f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"]  # fmt: skip
+    return "", [
+        f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
+        f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"
+    ]
 
 
 def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
@@ -92,7 +121,12 @@ def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
     outcome = perform(reading, seed, 0)
     inputs = [np.asarray(v) for v in outcome.inputs.values()]
     outputs = [np.asarray(v) for v in outcome.outputs.values() if np.ndim(v)]
-    if len(inputs) != 1 or not outputs or outputs[0].shape != inputs[0].shape or inputs[0].ndim != 2:
+    if (
+        len(inputs) != 1
+        or not outputs
+        or outputs[0].shape != inputs[0].shape
+        or inputs[0].ndim != 2
+    ):
         return None
     return inputs[0], outputs[0]
 
@@ -110,7 +144,9 @@ def _is(name: str, x: Any, y: Any) -> bool:
 
 def _fits_with_parameters(name: str, x: Any, y: Any) -> bool:
     """Whether other numbers of an operation (a slope of 0.2) make it the forward."""
-    return any(np.allclose(_ours(name, x, **p), y, rtol=SAME, atol=SAME) for p in _settings(name, x, y))
+    return any(
+        np.allclose(_ours(name, x, **p), y, rtol=SAME, atol=SAME) for p in _settings(name, x, y)
+    )
 
 
 def _settings(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:

@@ -36,20 +36,18 @@ class Spec:
         shape = tuple(size_of(d, sizes) for d in self.dims)
         match self.kind:
             case "normal":
-                drawn = rng.standard_normal(shape)
-                return float(drawn) if not shape else drawn
+                return _plain(rng.standard_normal(shape))
             case "positive":
                 return rng.uniform(0.4, 1.6, shape)
             case "unit":  # strictly inside (0, 1): a probability, an activation
-                drawn = rng.uniform(0.1, 0.9, shape)
-                return float(drawn) if not shape else drawn
+                return _plain(rng.uniform(0.1, 0.9, shape))
             case "probability":
                 drawn = rng.uniform(0.2, 1.0, shape)
                 axis = 0 if self.high == "columns" else -1
                 return drawn / drawn.sum(axis=axis, keepdims=True)
             case "label":
-                drawn = rng.integers(0, size_of(self.high, sizes), shape)
-                return int(drawn) if not shape else drawn
+                labels = rng.integers(0, size_of(self.high, sizes), shape)
+                return int(labels) if not shape else labels
             case "onehot":
                 axis = 0 if self.high == "columns" else -1
                 rows = np.moveaxis(np.zeros(shape), axis, -1)
@@ -57,8 +55,7 @@ class Spec:
                 np.put_along_axis(rows, hot[..., None], 1.0, axis=-1)
                 return np.ascontiguousarray(np.moveaxis(rows, -1, axis))
             case "binary" | "mask":
-                drawn = rng.integers(0, 2, shape).astype(float)
-                return float(drawn) if not shape else drawn
+                return _plain(rng.integers(0, 2, shape).astype(float))
             case "sign":
                 return np.where(rng.random(shape) < 0.5, -1.0, 1.0)
             case "size":
@@ -79,6 +76,11 @@ class Spec:
         return self.value
 
 
+def _plain(drawn: Any) -> Any:
+    """Return a number without axes as a Python float, as people pass it."""
+    return float(drawn) if np.ndim(drawn) == 0 else drawn
+
+
 def size_of(letter: str, sizes: Mapping[str, int]) -> int:
     """Return a size: a letter's, a number's, or a sum or product of two (H+1, 4*H)."""
     if letter in sizes:
@@ -96,9 +98,17 @@ def size_of(letter: str, sizes: Mapping[str, int]) -> int:
 Layout = dict[str, Spec]
 
 _POOLS = {
-    "N": (5, 4, 3, 2), "D": (4, 3, 2, 5), "H": (6, 5, 4, 7), "G": (7, 6, 5, 4), "C": (3, 4, 2, 5),
-    "T": (8, 7, 5, 4), "S": (7, 6, 5, 3), "V": (9, 8, 7, 6), "F": (4, 3, 5, 6), "I": (2, 4, 2, 4),
-}  # fmt: skip
+    "N": (5, 4, 3, 2),
+    "D": (4, 3, 2, 5),
+    "H": (6, 5, 4, 7),
+    "G": (7, 6, 5, 4),
+    "C": (3, 4, 2, 5),
+    "T": (8, 7, 5, 4),
+    "S": (7, 6, 5, 3),
+    "V": (9, 8, 7, 6),
+    "F": (4, 3, 5, 6),
+    "I": (2, 4, 2, 4),
+}
 
 
 def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
@@ -119,6 +129,26 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
             break
     image = {"K": 2, "Y": 4, "X": 6} if style == "pool" else {"K": 3, "Y": 5, "X": 7}
     return sizes | image
+
+
+class WholeNumbers(np.random.Generator):
+    """Draws what is easily read in place of normal numbers: 1, 2, −1, 3, −2."""
+
+    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        """Return small whole numbers, none of them zero."""
+        drawn = self.choice(np.array([1.0, 2.0, -1.0, 3.0, -2.0]), size)
+        return float(drawn) if size is None else np.asarray(drawn)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        """Return numbers with at most two digits behind the point."""
+        return np.round(super().uniform(low, high, size), 1 if high - low > 0.5 else 2)
+
+
+def generator(seed: int, index: int, style: str) -> np.random.Generator:
+    """Return what the numbers of a problem are drawn from; style "whole" draws whole numbers."""
+    if style == "whole":
+        return WholeNumbers(np.random.PCG64([seed, index]))
+    return np.random.default_rng([seed, index])
 
 
 def spelled(shape: str) -> Spec:
@@ -167,16 +197,26 @@ class Mode:
 
 _ROWS, _COLUMNS = Spec("normal", ("N", "D")), Spec("normal", ("D", "N"))
 _DATA = (
-    _ROWS, _COLUMNS, Spec("normal", ("D",)), Spec("normal", ("D", "1")), Spec("normal", ()),
-    Spec("normal", ("N", "T", "D")), Spec("normal", ("T", "D")), Spec("normal", ("D", "T")),
-)  # fmt: skip
+    _ROWS,
+    _COLUMNS,
+    Spec("normal", ("D",)),
+    Spec("normal", ("D", "1")),
+    Spec("normal", ()),
+    Spec("normal", ("N", "T", "D")),
+    Spec("normal", ("T", "D")),
+    Spec("normal", ("D", "T")),
+)
 _IMAGES = (
-    Spec("normal", ("N", "I", "Y", "X")), Spec("normal", ("N", "Y", "X", "I")),
-    Spec("normal", ("Y", "X", "I")), Spec("normal", ("Y", "X")), Spec("normal", ("I", "Y", "X")),
-)  # fmt: skip
+    Spec("normal", ("N", "I", "Y", "X")),
+    Spec("normal", ("N", "Y", "X", "I")),
+    Spec("normal", ("Y", "X", "I")),
+    Spec("normal", ("Y", "X")),
+    Spec("normal", ("I", "Y", "X")),
+)
 _INDICES = (Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V"))
 _IMAGE_WORDS = re.compile(
-    r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|H, W|H, Wd|axis=\(0, 2, 3\)"
+    r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|"
+    r"H, W|H, Wd|axis=\(0, 2, 3\)"
 )
 _INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
 
@@ -185,13 +225,17 @@ def modes(text: str) -> Iterator[Mode]:
     """Yield the ways a file may lay things out, the likely ones first; `text` is its source."""
     data: list[Spec] = list(_DATA)
     if _IMAGE_WORDS.search(text):
-        data = [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
+        data = (
+            [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
+        )
     if _INDEX_WORDS.search(text):
         data = [*_INDICES, *data]
     for spec in data:
         columns = spec.dims[-1:] in (("N",), ("1",)) or spec.dims == ("D", "T")
         if len(spec.dims) >= 3 and "Y" in spec.dims:
-            for style in ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct"):
+            for style in (
+                ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct")
+            ):
                 for bias in ("row", "image"):
                     yield Mode(spec, False, bias, style)
             continue
@@ -200,7 +244,9 @@ def modes(text: str) -> Iterator[Mode]:
             yield Mode(spec, False, "scalar", "pool")
             continue
         for turned in (True, False) if columns or len(spec.dims) == 1 else (False, True):
-            forms = ("row", "flat", "scalar", "column") if not columns else ("column", "scalar", "row")
+            forms = (
+                ("row", "flat", "scalar", "column") if not columns else ("column", "scalar", "row")
+            )
             for bias in forms:
                 yield Mode(spec, turned, bias)
         yield Mode(spec, True, "inside")
@@ -233,7 +279,8 @@ def _bare(name: str) -> str:
     match = re.fullmatch(r"(.*)\[(.*)\]", name)
     if not match:
         return name.rpartition(".")[2]
-    return match[1] + match[2] if match[2].lstrip("-").isdigit() else match[2]
+    head = match[1].rpartition(".")[2]
+    return head + match[2] if match[2].lstrip("-").isdigit() else match[2]
 
 
 def _is_weight(name: str) -> bool:
@@ -243,7 +290,11 @@ def _is_weight(name: str) -> bool:
         name.startswith("init.") and bare in _POOLS
     ):
         return False
-    return bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short)) and not _is_bias(name) and not words.is_gradient_name(bare)
+    return (
+        bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short))
+        and not _is_bias(name)
+        and not words.is_gradient_name(bare)
+    )
 
 
 def _is_bias(name: str) -> bool:
@@ -288,8 +339,10 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
         yield plain_cell | outs
         yield plain_cell
     if recurrent:
-        yield {w: ("D" if re.search(r"x|^w|^u", _bare(w), re.I) and not _hidden(w) else "H", "4*H")
-               for w in weights}
+        yield {
+            w: ("D" if re.search(r"x|^w|^u", _bare(w), re.I) and not _hidden(w) else "H", "4*H")
+            for w in weights
+        }
         yield gates | outs
         yield {w: ("H+D", "H") for w in weights} | outs
         yield {w: ("H" if _hidden(w) else "D", "H") for w in weights} | outs
@@ -326,10 +379,12 @@ def weight_spec(ends: tuple[str, str], mode: Mode, image: bool = False) -> Spec:
     before, after = ends
     if image:
         by_layout = {
-            ("N", "I", "Y", "X"): ("F", "I", "K", "K"), ("N", "Y", "X", "I"): ("K", "K", "I", "F"),
-            ("Y", "X", "I"): ("K", "K", "I", "F"), ("Y", "X"): ("K", "K"),
+            ("N", "I", "Y", "X"): ("F", "I", "K", "K"),
+            ("N", "Y", "X", "I"): ("K", "K", "I", "F"),
+            ("Y", "X", "I"): ("K", "K", "I", "F"),
+            ("Y", "X"): ("K", "K"),
             ("I", "Y", "X"): ("F", "I", "K", "K"),
-        }  # fmt: skip
+        }
         return Spec("normal", by_layout.get(mode.data.dims, ("K", "K")))
     if mode.data.dims == ():
         return Spec("normal", ())
@@ -347,9 +402,13 @@ def bias_spec(after: str, mode: Mode) -> Spec:
     if mode.data.dims == ():
         return Spec("normal", ())
     shapes: dict[str, Dims] = {
-        "row": (after,), "flat": ("1", after), "column": (after, "1"), "scalar": (),
-        "inside": (after,), "image": ("1", "1", "1", after),
-    }  # fmt: skip
+        "row": (after,),
+        "flat": ("1", after),
+        "column": (after, "1"),
+        "scalar": (),
+        "inside": (after,),
+        "image": ("1", "1", "1", after),
+    }
     return Spec("normal", shapes[mode.bias])
 
 
@@ -358,16 +417,29 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
     dims = mode.data.dims
     if mode.samples == "columns":
         last = dims[-1]
-        return [Spec("onehot", (width, last), "columns"), Spec("binary", ("1", last)),
-                Spec("label", (last,), width), Spec("normal", (width, last))]  # fmt: skip
+        return [
+            Spec("onehot", (width, last), "columns"),
+            Spec("binary", ("1", last)),
+            Spec("label", (last,), width),
+            Spec("normal", (width, last)),
+        ]
     if mode.samples == "vector":
-        return [Spec("onehot", (width,)), Spec("normal", ()), Spec("label", (), width),
-                Spec("onehot", (width, "1"), "columns")]  # fmt: skip
+        return [
+            Spec("onehot", (width,)),
+            Spec("normal", ()),
+            Spec("label", (), width),
+            Spec("onehot", (width, "1"), "columns"),
+        ]
     if mode.samples == "scalar":
         return [Spec("unit", ()), Spec("binary", ())]
     first = dims[0] if mode.data.kind != "label" else "N"
-    found = [Spec("onehot", (first, width)), Spec("label", (first,), width),
-             Spec("binary", (first, "1")), Spec("normal", (first,)), Spec("normal", (first, width))]
+    found = [
+        Spec("onehot", (first, width)),
+        Spec("label", (first,), width),
+        Spec("binary", (first, "1")),
+        Spec("normal", (first,)),
+        Spec("normal", (first, width)),
+    ]
     if "T" in dims:
         found += [Spec("label", ("N", "T"), width), Spec("onehot", ("N", "T", width))]
     return found
@@ -379,11 +451,17 @@ _SIZES = (
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
     (r"vocab|num_?emb|n_?words|dictionary", "V"),
     (r"hid|(^|_)h$|^h_?(dim|size)|^n_h|^n_a$", "H"),
-    (r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
-     r"^d$|dim$|num_features|^n_prev", "D"),
-    (r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
-     r"^m$|width|^n$|size", "C"),
-)  # fmt: skip
+    (
+        r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
+        r"^d$|dim$|num_features|^n_prev",
+        "D",
+    ),
+    (
+        r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
+        r"^m$|width|^n$|size",
+        "C",
+    ),
+)
 
 _NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"^stride|strides?$|^s$", (2, 1)),
@@ -397,8 +475,11 @@ _NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"seed|random_state", (7,)),
     (r"std|scale|weight_scale|sigma|init", (0.5,)),
     (r"head", (1, 2)),
-    (r"alpha|slope|leak|negative|lambda|^lam|margin|delta|gamma|beta|threshold|temperature|^tau|"
-     r"^c$|coef|weight_?decay|^reg|l2", (0.3, 0.7)),
+    (
+        r"alpha|slope|leak|negative|lambda|^lam|margin|delta|gamma|beta|threshold|temperature|^tau|"
+        r"^c$|coef|weight_?decay|^reg|l2",
+        (0.3, 0.7),
+    ),
     (r"lr|rate|eta", (0.5,)),
     (r"epoch|iter|n_?steps", (1,)),
     (r"axis|dim", (-1, 1)),
@@ -422,8 +503,11 @@ def number_specs(name: str) -> list[Spec]:
 def size_specs(name: str) -> list[Spec]:
     """Return the sizes that a constructor's argument of this name may be."""
     bare = _bare(name).lower()
-    if re.search(r"^(sizes|dims|layers?_?(dims|sizes)?|layer_?sizes|architecture|shape|topology|"
-                 r"structure|layers|nodes_per_layer|hidden_?(sizes|layers|dims)|units_list|arch)$", bare):
+    if re.search(
+        r"^(sizes|dims|layers?_?(dims|sizes)?|layer_?sizes|architecture|shape|topology|"
+        r"structure|layers|nodes_per_layer|hidden_?(sizes|layers|dims)|units_list|arch)$",
+        bare,
+    ):
         if "hidden" in bare:
             return [Spec("sizes", ("H",)), Spec("sizes", ("H", "G")), Spec("size", ("H",))]
         return [Spec("sizes", ("D", "H", "C"))]
@@ -464,9 +548,13 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
         if mode.data.kind == "label" and not weights:
             continue
         for chain in chains(weights, request.text):
-            outs = [out for _, out in chain.values()] or [mode.data.dims[-1] if mode.data.dims else ""]
+            outs = [out for _, out in chain.values()] or [
+                mode.data.dims[-1] if mode.data.dims else ""
+            ]
             choices = [
-                _of_two_axes(n, request.text, _choices(n, mode, chain, outs, weights, biases, image, request))
+                _of_two_axes(
+                    n, request.text, _choices(n, mode, chain, outs, weights, biases, image, request)
+                )
                 for n in open_names
             ]
             grouped = [i for i, n in enumerate(open_names) if n in weights or n in biases]
@@ -474,7 +562,10 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
             if request.free:
                 grouped, most = [], 4_000
             for picked in itertools.islice(_together(choices, grouped), most):
-                key = (mode.style, *((p.kind, p.dims, str(p.value)[:20], len(p.parts)) for p in picked))
+                key = (
+                    mode.style,
+                    *((p.kind, p.dims, str(p.value)[:20], len(p.parts)) for p in picked),
+                )
                 if key in seen:
                     continue
                 seen.add(key)
@@ -490,9 +581,17 @@ def _of_two_axes(name: str, text: str, found: list[Spec]) -> list[Spec]:
 
 
 _ALL_SHAPES: tuple[Dims, ...] = (
-    ("D", "H"), ("D",), (), ("D", "D"), ("H", "D"), ("H", "C"), ("H",), ("C", "H"), ("D", "C"),
+    ("D", "H"),
+    ("D",),
+    (),
+    ("D", "D"),
+    ("H", "D"),
+    ("H", "C"),
+    ("H",),
+    ("C", "H"),
+    ("D", "C"),
     ("D", "1"),
-)  # fmt: skip
+)
 
 
 def _free_choices(mode: Mode, bias: bool) -> list[Spec]:
@@ -512,11 +611,17 @@ def _together(choices: list[list[Spec]], grouped: list[int]) -> Iterator[tuple[S
 
 
 def _choices(
-    name: str, mode: Mode, chain: Chain, outs: list[str], weights: list[str], biases: list[str],
-    image: bool, request: Request,
-) -> list[Spec]:  # fmt: skip
+    name: str,
+    mode: Mode,
+    chain: Chain,
+    outs: list[str],
+    weights: list[str],
+    biases: list[str],
+    image: bool,
+    request: Request,
+) -> list[Spec]:
     bare = _bare(name).lower()
-    is_target = _bare(name) in words.targets_among(_bare(n) for n in request.names)
+    targeted = _bare(name) in words.targets_among(_bare(n) for n in request.names)
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
     if name in chain:
@@ -542,32 +647,42 @@ def _choices(
         width = "I" if image else (mode.data.dims[-1] if mode.data.dims else "")
         if not width:
             return [Spec("positive", ())]
-        return [Spec("positive", (width,)), Spec("positive", ("1", width)),
-                Spec("positive", (width, "1")), Spec("positive", ("1", width, "1", "1"))]  # fmt: skip
+        return [
+            Spec("positive", (width,)),
+            Spec("positive", ("1", width)),
+            Spec("positive", (width, "1")),
+            Spec("positive", ("1", width, "1", "1")),
+        ]
     if bare in ("xp", "device", "np", "backend", "lib", "numpy"):
         return [Spec("value", value=np)]
     if "Y" in mode.data.dims and re.search(_SIZES[0][0], bare) and name not in weights:
         return [Spec("size", ("K",))]
     numbers = number_specs(name)
     if words.plain(_bare(name)) in request.claimed and numbers:
-        return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
-                Spec("positive", ())]  # fmt: skip
-    data_like = bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
+        return [
+            mode.data,
+            Spec("positive", mode.data.dims),
+            Spec("positive", mode.data.dims[-1:]),
+            Spec("positive", ()),
+        ]
+    data_like = (
+        bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
+    )
     if name.startswith("init.") and name not in request.arrays and not data_like:
         letter = _bare(name)
         sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if is_target and request.shapes:
+    if targeted and request.shapes:
         columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
         return [*_targets(mode, "C"), *columns]
-    if is_target:
+    if targeted:
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
-        made = any(n.startswith("init.") for n in request.names)
-        if made and mode.data.dims == ("T", "D"):
+        built = any(n.startswith("init.") for n in request.names)
+        if built and mode.data.dims == ("T", "D"):
             return [Spec("label", ("T",), "V"), *_targets(mode, "C")]
-        widths = ["C", feature] if made else [feature]
+        widths = ["C", feature] if built else [feature]
         return [t for w in widths for t in _targets(mode, w)]
     if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
         return [Spec("mask", mode.data.dims[:-1]), Spec("mask", mode.data.dims)]
@@ -580,21 +695,29 @@ def _choices(
         return [Spec("normal", tuple(map(str, shape))) for shape in request.shapes]
     if request.shapes and bare in ("inputs", "x", "xs", "targets", "y", "input", "target"):
         return [Spec("label", ("T",), "C"), mode.data]
-    if re.search(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare) and (
-        (weights or any(n.startswith("init.") for n in request.names)) and bare != "a_prev"
-    ):
+    if re.search(
+        r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare
+    ) and ((weights or any(n.startswith("init.") for n in request.names)) and bare != "a_prev"):
         return _states(mode)
     if bare in ("k", "v", "key", "value", "keys", "values") and mode.samples == "rows":
         return [mode.data, Spec("normal", (*mode.data.dims[:-2], "S", mode.data.dims[-1]))]
     bare = re.sub(r"\d+$", "", bare) if "[" in name else bare
     if bare in words.DATA_NAMES or bare in words.PREDICTION_NAMES:
-        if mode.data.kind == "label" and bare not in ("x", "xs", "inputs", "input", "idx", "indices"):
+        if mode.data.kind == "label" and bare not in (
+            "x",
+            "xs",
+            "inputs",
+            "input",
+            "idx",
+            "indices",
+        ):
             return [_ROWS]
         found = [mode.data]
         if bare in words.PREDICTION_NAMES or bare == "y":
             inside = Spec("unit", mode.data.dims)
             sure = re.search(r"clip\(|entropy|1e-\d|log\(", request.text) and not re.search(
-                r"exp\(|sigmoid\(|softmax\(", request.text)
+                r"exp\(|sigmoid\(|softmax\(", request.text
+            )
             found = [inside, mode.data] if sure else [mode.data, inside]
         if mode.data.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
             found.append(Spec("label", ("T",), "V"))
@@ -676,7 +799,11 @@ def _objects(name: str, bare: str, mode: Mode, request: Request) -> list[Spec]:
     if bare in request.builders:
         return [Spec("made", value=request.builders[bare])]
     if re.search(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
-        dims = mode.data.dims[1:] if len(mode.data.dims) > 1 and mode.data.dims[0] == "N" else mode.data.dims
+        dims = (
+            mode.data.dims[1:]
+            if len(mode.data.dims) > 1 and mode.data.dims[0] == "N"
+            else mode.data.dims
+        )
         return [Spec("shape", dims), Spec("shape", mode.data.dims)]
     if re.search(r"^depth$", bare) and "Y" in mode.data.dims:
         return [Spec("size", ("F",))]
@@ -698,9 +825,15 @@ def _states(mode: Mode) -> list[Spec]:
 
 
 def _bias_choices(
-    name: str, mode: Mode, chain: Chain, outs: list[str], weights: list[str], biases: list[str],
-    image: bool, request: Request,
-) -> list[Spec]:  # fmt: skip
+    name: str,
+    mode: Mode,
+    chain: Chain,
+    outs: list[str],
+    weights: list[str],
+    biases: list[str],
+    image: bool,
+    request: Request,
+) -> list[Spec]:
     bare = _bare(name)
     others = {_bare(n).lower() for n in request.names}
     if not weights and bare.lower() in ("b", "b1", "b2") and others & {"a", "a1"}:

@@ -1,5 +1,4 @@
-"""What a gradient is the gradient of: a weighed output, the loss that the code computes, or the
-loss that its first line of backward gives away (a − y).
+"""The losses that nobody writes down: the first line of a backward gives them away (a − y).
 
 Every objective is a scalar made of tracked numbers, so that one sweep differentiates it.
 """
@@ -38,9 +37,7 @@ def _binary(a: Any, y: Any) -> Any:
 
 def _softmax(a: Any, y: Any, axis: int = -1) -> Any:
     top = np.max(np.asarray(values_of(a)), axis=axis, keepdims=True)
-    return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + (
-        (top * y).sum() - (a * y).sum()
-    )
+    return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
 
 
 def _softmax_columns(a: Any, y: Any) -> Any:

@@ -1,7 +1,7 @@
 """Which claim is the gradient of which input: by name, by place, by shape.
 
-    dW, grads["W"], self.dW, w.g, nabla_w[0], theta1_grad        by name
-    return dx, dw, db                                            by place
+dW, grads["W"], self.dW, w.g, nabla_w[0], theta1_grad        by name
+return dx, dw, db                                            by place
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,16 @@ from reference.checks.routine import Path
 Pairs = list[tuple[Path, Path]]
 
 _CONTAINERS = frozenset(
-    "self global params parameters param grads grad gradients gradient g step before cache layers p "
+    "self global params parameters param grads grad gradients gradient g "
+    "step before cache layers p "
     "nabla d delta deltas update updates".split()
 )
 
 
 def matched(
-    claims: Mapping[Path, Any], inputs: Mapping[Path, Any], values: Mapping[Path, Any],
+    claims: Mapping[Path, Any],
+    inputs: Mapping[Path, Any],
+    values: Mapping[Path, Any],
     others: Mapping[Path, Any] = MappingProxyType({}),
 ) -> tuple[Pairs, Pairs, list[Path]]:
     """Return (claims of inputs, claims of the forward's own values, claims of nothing known).
@@ -51,7 +54,12 @@ def matched(
             free.pop(found)
             continue
         inner = _by_name(claim, value, {k: v for k, v in values.items() if k not in inputs})
-        if inner is not None and _named(claim) and same_shape(value, values[inner]) and np.shape(value):
+        if (
+            inner is not None
+            and _named(claim)
+            and same_shape(value, values[inner])
+            and np.shape(value)
+        ):
             middle.append((claim, inner))
         else:
             left.append(claim)
@@ -73,7 +81,7 @@ def _once(claims: Mapping[Path, Any]) -> dict[Path, Any]:
 
 
 def _lists(claims: Mapping[Path, Any], free: dict[Path, Any]) -> Pairs:
-    """Pair lists that number their members differently: dws[0] with weights[1], …"""
+    """Pair lists that number their members differently: dws[0] with weights[1]."""
     pairs: Pairs = []
     for head, members in _by_head(claims).items():
         bases = [p for p in words.gradient_of(head[-1])] or [head[-1]]
@@ -157,9 +165,13 @@ def _likeness(wanted: Path, path: Path) -> float:
 
 
 def _by_place(
-    left: list[Path], claims: Mapping[Path, Any], free: dict[Path, Any],
-    inputs: Mapping[Path, Any], pairs: Pairs, others: Mapping[Path, Any],
-) -> list[Path]:  # fmt: skip
+    left: list[Path],
+    claims: Mapping[Path, Any],
+    free: dict[Path, Any],
+    inputs: Mapping[Path, Any],
+    pairs: Pairs,
+    others: Mapping[Path, Any],
+) -> list[Path]:
     """Give what has no name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
     if pairs:  # an output that is returned beside its gradients has a name of its own
@@ -177,9 +189,11 @@ def _by_place(
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
             if not fits and group is unnamed and len(left) == 1:
                 fits = rest[:1]
-            if fits and (group is unnamed or alone or (
-                len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim))
-            )):
+            if fits and (
+                group is unnamed
+                or alone
+                or (len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim)))
+            ):
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]

@@ -44,7 +44,7 @@ TARGET_NAMES = frozenset(
     "y t target targets label labels y_true ytrue truth true actual actuals expected onehot "
     "one_hot y_onehot t_onehot yhot y_hot classes gt ground_truth desired ytrain y_train y_batch "
     "yb d_true outputs_true real answer answers yt tt target_output desired_output y_one_hot "
-    "targets_onehot label_onehot correct y_actual true_y true_labels training_output "
+    "targ targs targets_onehot label_onehot correct y_actual true_y true_labels training_output "
     "training_outputs output_true wanted want next_tokens".split()
 )
 
@@ -71,9 +71,13 @@ REGULARISATION = frozenset(
     "regularisation lambda_reg reg_lambda decay wd".split()
 )
 
-FLAGS = frozenset("training train is_training is_train train_mode trainable test mode_train".split())
+FLAGS = frozenset(
+    "training train is_training is_train train_mode trainable test mode_train".split()
+)
 
-BIASES = re.compile(r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I)
+BIASES = re.compile(
+    r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I
+)
 WEIGHTS = re.compile(
     r"^(w|weight|weights|kernel|kernels|theta|thetas|ws|u|v|wx|wh|filters?|w\d+|theta_?\d*|"
     r"weights?_?\w*|[tmkp]\d|w_?[a-z]{1,4}\d*|u_?[a-z]{1,2}\d*|syn_?\d|synapse_?\d|.*_w\d*|.*weights?\d*|"
@@ -93,10 +97,24 @@ _SUFFIX = re.compile(
 SYNONYMS = {
     "w": ("weight", "weights", "kernel", "filter", "filters", "theta", "ws", "wt"),
     "b": ("bias", "biases", "bs", "beta"),
-    "x": ("input", "inputs", "inp", "data", "a_prev", "aprev", "prev", "features", "below", "xs",
-          "in", "input_data", "bottom", "prev_layer"),
+    "x": (
+        "input",
+        "inputs",
+        "inp",
+        "data",
+        "a_prev",
+        "aprev",
+        "prev",
+        "features",
+        "below",
+        "xs",
+        "in",
+        "input_data",
+        "bottom",
+        "prev_layer",
+    ),
     "h_prev": ("prev_h", "hprev", "h0", "h", "h_prev", "prevh", "htprev", "hidden"),
-}  # fmt: skip
+}
 
 
 def words(name: str) -> list[str]:
@@ -134,8 +152,10 @@ def gradient_of(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f for f in found if f))
 
 
-_PURE = frozenset("grad grads gradient gradients delta deltas nabla nablas derivative derivatives "
-                  "deriv derive der".split())  # fmt: skip
+_PURE = frozenset(
+    "grad grads gradient gradients delta deltas nabla nablas derivative derivatives "
+    "deriv derive der".split()
+)
 _NO_GRADIENTS = frozenset(
     "data dim dims dot done dtype dict device depth dropout drop dense d1 d2 d3 decay diag "
     "distance diff denom denominator delta dilation dist den digits default desired div draw "
@@ -159,7 +179,7 @@ def _root(name: str) -> str:
 
 
 def stem_of(name: str) -> tuple[str, ...]:
-    """Return what a function's name says beside "forward" and "gradient": sigmoid_prime -> sigmoid."""
+    """Return a function's name without "forward" and "gradient": sigmoid_prime -> sigmoid."""
     kept = [w for w in words(name) if w not in GRADIENT and w not in FORWARD and w not in FILLER]
     found = []
     for word in kept:
@@ -178,11 +198,11 @@ def is_target(name: str) -> bool:
     found = words(name)
     if {"num", "n", "size", "count", "names"} & set(found):
         return False
-    if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
+    if "pred" in found or "hat" in found or ("output" in found and "desired" not in found):
         return False
-    return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (
-        {"one", "hot"} <= set(found)
-    )
+    return bool(
+        {"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)
+    ) or ({"one", "hot"} <= set(found))
 
 
 def targets_among(names: Iterable[str]) -> frozenset[str]:
@@ -204,7 +224,10 @@ def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
     if any(w.endswith(("backward", "prime", "derivative", "backprop", "gradient")) for w in found):
         return True
     bare = name.lower().lstrip("_")
-    return any(bare == "d" + k.lower().lstrip("_") for k in known) or bare.rstrip("_") in ("df", "dfdx")
+    return any(bare == "d" + k.lower().lstrip("_") for k in known) or bare.rstrip("_") in (
+        "df",
+        "dfdx",
+    )
 
 
 def strongly_a_gradient(name: str) -> bool:

@@ -23,10 +23,18 @@ class Explained:
         """Return the first wrong gradient, the mistakes by name, and what is said of others."""
         found = self.diagnosis(cases)
         mistakes = tuple(
-            Mistake(n.mistake.name, n.mistake.sentence, n.mistake.wrong, n.mistake.right, n.places,
-                    n.explained, n.of, n.remaining)
+            Mistake(
+                n.mistake.name,
+                n.mistake.sentence,
+                n.mistake.wrong,
+                n.mistake.right,
+                n.places,
+                n.explained,
+                n.of,
+                n.remaining,
+            )
             for n in found.named
-        )  # fmt: skip
+        )
         return {
             "first_wrong": found.location.tensor if found.location is not None else "",
             "mistakes": mistakes,
@@ -52,8 +60,12 @@ def described(cases: Sequence[Case], known: Known) -> Diagnosis:
     for case in cases:
         if case.assessment.all_right:
             continue
-        beside = {k: np.asarray(v) for k, v in known(case).items() if isinstance(v, np.ndarray)
-                  and v.dtype.kind == "f"}  # fmt: skip
+        scale = case.assessment.scale
+        beside = {
+            k: np.asarray(v)
+            for k, v in known(case).items()
+            if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+        }
         right = {f"the gradient of {spelled(r.leaf)}": r.truth.value for r in case.assessment.rows}
         for r in case.assessment.rows:
             if r.right:
@@ -61,7 +73,7 @@ def described(cases: Sequence[Case], known: Known) -> Diagnosis:
             own = f"the gradient of {spelled(r.leaf)}"
             others = {k: v for k, v in right.items() if k != own}
             pairs.setdefault(r.leaf, []).append(
-                Pair(r.got, r.truth.value, beside | others, sizes_of(r.leaf, beside))
+                Pair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
             )
     texts = tuple((spelled(leaf), describe(found)) for leaf, found in pairs.items())
     wrong = tuple(spelled(leaf) for leaf in pairs)
