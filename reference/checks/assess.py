@@ -81,8 +81,8 @@ class Assessment:
 
     @property
     def influence(self) -> bool:
-        """Whether every input that has a claim moves the objective at all."""
-        return all(bool(np.any(r.truth.scale)) for r in self.rows)
+        """Whether every input that has a claim moves the objective: softmax of one class does not."""
+        return all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
 
     @property
     def rank(self) -> tuple[float, float, float, float]:
