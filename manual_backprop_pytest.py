@@ -33,7 +33,7 @@ _PACKAGES = ("manual_backprop", "reference", "reports")
 
 RESULTS = pytest.StashKey[list[Any]]()
 UNWRITTEN = pytest.StashKey[str]()
-_SETTINGS = ("problems", "seed", "like")
+_SETTINGS = ("problems", "seed", "like", "allow_unchecked", "strict")
 _SENT = "backprop_results"
 
 
@@ -66,7 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("backprop", "checks of hand-written gradients")
     group.addoption(
         "--backprop-problems", type=int, default=None, metavar="N",
-        help="problems that each check draws (default: 40, or the marker's)",
+        help="problems that each check draws (default: the marker's, or as many as it sees fit)",
     )  # fmt: skip
     group.addoption(
         "--backprop-seed", type=int, default=None, metavar="S",
@@ -82,7 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and make room for the results."""
     config.addinivalue_line(
         "markers",
-        "backprop(problems=N, seed=S, like=NAME): settings of check_gradient in this test",
+        "backprop(problems=N, seed=S, like=NAME, allow_unchecked=BOOL, strict=BOOL): "
+        "settings of check_gradient in this test",
     )
     config.stash[RESULTS] = []
     problems, seed = config.getoption("--backprop-problems"), config.getoption("--backprop-seed")
@@ -106,8 +107,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     """Return a function that checks a target and fails the test where its gradient is wrong.
 
-    check_gradient(target, like=None, problems=None, seed=None): the target is a file, a
-    module:name, a function, a class, a pair (forward, backward) or a module.
+    check_gradient(target, like=None, problems=None, seed=None, allow_unchecked=None,
+    strict=None): the target is a file, a module:name, a function, a class, a pair
+    (forward, backward) or a module. The test also fails where a gradient was not checked, unless
+    allow_unchecked is true; with strict it fails where one is fragile.
     """
     __tracebackhide__ = True
     config = request.config
@@ -115,8 +118,9 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
     settings = _settings(marker) if marker else {}
 
     def check_gradient(
-        target: Any, like: str | None = None, problems: int | None = None, seed: int | None = None
-    ) -> Result:
+        target: Any, like: str | None = None, problems: int | None = None,
+        seed: int | None = None, allow_unchecked: bool | None = None, strict: bool | None = None,
+    ) -> Result:  # fmt: skip
         __tracebackhide__ = True
         try:
             checker = ours("reference.checks.checker")
@@ -127,10 +131,10 @@ def check_gradient(request: pytest.FixtureRequest) -> Callable[..., Result]:
         result: Result = checker.check(
             target,
             _first(like, settings.get("like")),
-            problems=_first(
-                problems, option("--backprop-problems"), settings.get("problems"), checker.PROBLEMS
-            ),
+            problems=_first(problems, option("--backprop-problems"), settings.get("problems")),
             seed=_first(seed, option("--backprop-seed"), settings.get("seed"), 0),
+            allow_unchecked=_first(allow_unchecked, settings.get("allow_unchecked"), False),
+            strict=_first(strict, settings.get("strict"), False),
         )
         config.stash[RESULTS].append(result)
         if not result.ok:
@@ -160,7 +164,7 @@ def _first(*values: Any) -> Any:
 
 def message(result: Result) -> str:
     """Return what an assertion says: the finding, in a few lines."""
-    lines = [line for part in result.parts if not part.ok for line in part.lines()]
+    lines = result.lines(right=False)
     if len(lines) > _LINES - 1:
         lines = [*lines[: _LINES - 2], "  …"]
     return "\n".join([*lines, f"again: {result.again}"] if result.again else lines)

@@ -25,10 +25,10 @@ RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
 TIMING = "timing.json"
 CHECK = "check.json"
-CHECK_COMMAND = "manual-backprop check "
 MARKER = ".manual-backprop-report"
 WRITING = ".manual-backprop-writing-"
 MARKER_TEXT = "A report of manual-backprop: its files here are replaced when it runs again.\n"
+CHECK_MARKER_TEXT = "A check of manual-backprop: its files here are replaced when it runs again.\n"
 PAGES: Mapping[str, Callable[[Summary], str]] = {
     "index.html": render_html,
     "summary.md": render_markdown,
@@ -100,33 +100,41 @@ def refuse_for_check(folder: str | Path) -> None:
     path = _path(folder)
     with _readable_errors(path):
         _refuse_for_check(path)
-        _scripts(path)
+        _others(path)
 
 
 def write_check(
-    folder: str | Path, records: Iterable[Record], found: str, scripts: Mapping[str, str]
+    folder: str | Path, pages: Mapping[str, str], found: str, others: Mapping[str, str]
 ) -> None:
-    """Write the pages of a check, its check.json and its scripts, in place of an earlier check's.
+    """Write a check's pages, its check.json and its other files, in place of an earlier check's.
 
-    `found` is the text of check.json: one object a check, with the names of its scripts under
-    "scripts". Only scripts that the earlier check.json names are deleted or replaced.
+    `found` is the text of check.json: one object a check, with the names of its other files under
+    "scripts" and "pages". Of these only those that the earlier check.json names are deleted or
+    replaced.
     """
     path = _path(folder)
     with _readable_errors(path):
         _refuse_for_check(path)
-        earlier = _scripts(path)
-        for name in scripts:
+        earlier = _others(path)
+        for name in others:
             if name not in earlier and (path / name).exists():
                 raise ReportError(f"{_show(path / name)}: no earlier check wrote it; move it away")
-        lines = list(encode_all(records))
-        pages = _pages(Summary(decode_all(lines)))
-        files = {**pages, MARKER: MARKER_TEXT.encode(), CHECK: found.encode()}
-        files |= {name: script.encode() for name, script in scripts.items()}
-        old = sorted(earlier - set(scripts))
+        files = {name: text.encode() for name, text in {**pages, **others}.items()}
+        files |= {MARKER: CHECK_MARKER_TEXT.encode(), CHECK: found.encode()}
+        old = sorted(earlier - set(others))
         _refuse_folders(path, old)
-        _replace(path, {RECORDS: lines, **files})
+        _replace(path, files)
         for name in old:
             (path / name).unlink(missing_ok=True)
+
+
+def read_check(folder: str | Path) -> bytes:
+    """Return the check.json of a check's folder; a folder without one is a ReportError."""
+    path = _path(folder)
+    with _readable_errors(path):
+        if not (path / CHECK).exists():
+            raise ReportError(f"{_show(path)}: not a check's, it has no {CHECK}")
+        return read_bytes(path / CHECK)
 
 
 def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
@@ -219,24 +227,33 @@ def _run(folder: Path) -> Run | None:
     return None
 
 
-def _is_check(folder: Path) -> bool:
-    run = _run(folder)
-    return run is not None and run.command.startswith(CHECK_COMMAND)
+def is_check(folder: str | Path) -> bool:
+    """Whether a folder is a check's: it bears the marker, or its check.json says so."""
+    folder = Path(folder)
+    with suppress(OSError, ReportError):
+        if read_bytes(folder / MARKER, len(CHECK_MARKER_TEXT)) == CHECK_MARKER_TEXT.encode():
+            return True
+    with suppress(OSError, ReportError):
+        found: Any = read_json(folder / CHECK, object)
+        every = found if isinstance(found, list) else [found]
+        return bool(every) and all(isinstance(c, dict) and "exit_code" in c for c in every)
+    return False
 
 
-def _scripts(folder: Path) -> set[str]:
-    """Return the scripts that an earlier check wrote, as its check.json names them."""
+def _others(folder: Path) -> set[str]:
+    """Return the scripts and pages that an earlier check wrote, as its check.json names them."""
     try:
         found: Any = read_json(folder / CHECK, object)
     except FileNotFoundError:
         return set()
     names: set[str] = set()
     for one in found if isinstance(found, list) else [found]:
-        listed = one.get("scripts", []) if isinstance(one, dict) else None
-        if not isinstance(listed, list):
-            raise ReportError(f"{_show(folder / CHECK)}: damaged, or not ours; move it away")
-        names |= {name for name in listed if isinstance(name, str)}
-    return {name for name in names if re.fullmatch(r"repro\w*\.py", name)}
+        for kind in ("scripts", "pages"):
+            listed = one.get(kind, []) if isinstance(one, dict) else None
+            if not isinstance(listed, list):
+                raise ReportError(f"{_show(folder / CHECK)}: damaged, or not ours; move it away")
+            names |= {name for name in listed if isinstance(name, str)}
+    return {name for name in names if re.fullmatch(r"repro\w*\.py|check_\w+\.html", name)}
 
 
 def _part(record: Record) -> tuple[type[Record], str]:
@@ -251,13 +268,13 @@ def _pages(summary: Summary) -> dict[str, bytes]:
 def _refuse_foreign(path: Path) -> None:
     _refuse_others(path)
     # Its check.json and scripts would stay beside the new pages and speak of something else.
-    if (path / CHECK).exists() or _is_check(path):
+    if (path / CHECK).exists() or is_check(path):
         raise ReportError(f"{_show(path)}: holds the pages of a check; choose another folder")
 
 
 def _refuse_for_check(path: Path) -> None:
     _refuse_others(path)
-    if not path.is_dir() or _is_check(path):
+    if not path.is_dir() or is_check(path):
         return
     held = {p.name for p in path.iterdir() if not p.name.startswith(WRITING)} - {MARKER}
     if held:
@@ -277,7 +294,7 @@ def _refuse_others(path: Path) -> None:
         if place.exists() and not place.is_dir():
             raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")
     held = path.is_dir() and any(not p.name.startswith(WRITING) for p in path.iterdir())
-    if held and not is_report(path):
+    if held and not is_report(path) and not is_check(path):
         raise ReportError(
             f"{_show(path)}: holds files that are not a report's, so nothing is written there; "
             "choose another folder"

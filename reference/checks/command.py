@@ -5,47 +5,57 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from manual_backprop.spec import InvalidInput
 from reference.checks.checker import check
+from reference.checks.pages import INDEX, refuse_folder, write_index
 from reference.checks.result import Result
 from reference.checks.source import files_of
+from reports.checked import headline_of, worst_of
 
 
 def run(
-    targets: list[str], report: Path | None, frameworks: str | None, timeout: float | None,
-    as_json: bool, **options: Any,
-) -> int:  # fmt: skip
+    targets: list[str],
+    report: Path | None,
+    frameworks: str | None,
+    timeout: float | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Check every target, print what was found and return the exit code: the worst of all."""
     files = [f for t in targets for f in files_of(t)]
     asked = tuple(f.strip() for f in frameworks.split(",")) if frameworks else ()
+    several = len(files) > 1
+    if report is not None and several:
+        refuse_folder(report)
     results: list[Result] = []
     for file in files:
-        folder = report if len(files) == 1 or report is None else report / _slug(file)
-        result = check(
-            file, report=folder, seconds=timeout, frameworks=asked, progress=_progress(), **options
-        )
+        try:
+            result = check(
+                file,
+                report=None if several else report,
+                seconds=timeout,
+                frameworks=asked,
+                progress=_progress(),
+                **options,
+            )
+        except InvalidInput as error:
+            if not several:
+                raise
+            result = Result(file, options.get("seed", 0), (), remarks=(str(error),))
         results.append(result)
         if not as_json:
-            print(result, flush=True)
-            if len(files) > 1:
-                print()
+            print(result, end="\n\n" if several else "\n", flush=True)
     _clear()
+    if report is not None and several:
+        write_index(results, report)
     if as_json:
         plain = [r.plain() for r in results]
         print(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
-    if report is not None and len(files) > 1:
-        from reference.checks.pages import write_index
-
-        write_index(results, report)
-    return worst_of([r.exit_code for r in results])
-
-
-def worst_of(codes: list[int]) -> int:
-    """Return one exit code for several: wrong before hung, crashed and unchecked."""
-    return next((c for c in (1, 3, 4, 2) if c in codes), 0)
-
-
-def _slug(file: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in str(Path(file).with_suffix(""))).strip("_")
+    elif several:
+        print(headline_of([r.checked_record() for r in results]))
+    if report is not None and not as_json:
+        print(f"the page: {report / INDEX}")
+    return worst_of(r.exit_code for r in results)
 
 
 def _progress() -> Any:

@@ -11,16 +11,18 @@ import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
-from reference.checks.assess import Assessment, Row, wrong_entry
+from reference.checks.assess import Row, wrong_entry
 from reference.checks.explain import explain
 from reference.checks.experiment import ForwardFailed
 from reference.checks.identify import identify
-from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
-from reference.checks.records import Fault, Mistake, Numbers, Part, Request, Tensor, Worst
+from reference.checks.kinds import subject_of, wants_tensors
+from reference.checks.names import claim_name, path_name
+from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
 from reference.checks.routine import Path
 from reference.checks.search import Chosen, Failure, search
+from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
 from reference.checks.subject import Case, ReadingSubject, Subject
 
@@ -40,12 +42,12 @@ def check_unit(
     if isinstance(found, Failure):
         if not unit.expected or _is_not_written(found):
             return None
-        return _unchecked(unit, found, request, time.monotonic() - began)
+        return _unchecked(unit, target, found, request, time.monotonic() - began)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
         tally = _without_tiny_constants(found, unit, target, request) or tally
-    part = _part(tally, unit, found, request, like)
+    part = _part(tally, unit, found, request, target, like)
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
 
 
@@ -66,7 +68,8 @@ def _without_tiny_constants(
     if again.wrong or not again.cases:
         return None
     again.remarks[
-        f"its gradient is that without the tiny constant {', '.join(dropped)} in the forward, which "
+        f"its gradient is that without the tiny constant {', '.join(dropped)} in "
+        f"the forward, which "
         "is meant to keep it from a division by zero"
     ] += 1
     return again
@@ -174,12 +177,15 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 # -- what it comes to --------------------------------------------------------------------------
 
 
-def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request, like: str | None) -> Part:
+def _part(
+    tally: _Tally, unit: Unit, subject: Subject, request: Request, target: Target, like: str | None
+) -> Part:
     right = len(tally.cases) - len(tally.wrong)
     faults = _faults(tally, request)
     tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
     fatal = any(f.fatal for f in faults)
     verdict = "wrong" if tally.wrong else "failed" if fatal or not right else "right"
+    line, source = own_lines(unit.backward, target)
     part = Part(
         unit.name,
         verdict,  # type: ignore[arg-type]
@@ -189,22 +195,24 @@ def _part(tally: _Tally, unit: Unit, subject: Subject, request: Request, like: s
         right,
         len(tally.wrong),
         tensors,
-        tuple(_name(p) for p, n in tally.missing.items() if n == len(tally.cases)),
+        tuple(path_name(p) for p, n in tally.missing.items() if n == len(tally.cases)),
         faults=faults,
         remarks=_remarks(tally, subject),
-        line=unit.backward.node.lineno if unit.backward.node is not None else 0,
-        source=unit.backward.text(),
+        line=line,
+        source=source,
     )
     part = _about_the_forward(part, subject, request, like)
     unplaced = {p for c in tally.cases for p in c.assessment.unplaced}
     if verdict == "right" and unplaced:
-        names = ", ".join(sorted(_name(p) or "what it returns" for p in unplaced))
+        names = ", ".join(sorted(path_name(p) or "what it returns" for p in unplaced))
         part = msgspec.structs.replace(
-            part, verdict="unchecked", wrapper=text.wrapper(unit),
+            part,
+            verdict="unchecked",
+            wrapper=text.wrapper(unit),
             why=f"of {names} nothing was found that it is the gradient of; the rest is right",
-        )  # fmt: skip
+        )
     if tally.wrong:
-        part = _explained(part, tally, subject, request)
+        part = _explained(part, tally, subject, request, target)
     return part
 
 
@@ -226,8 +234,14 @@ def _tensor(key: tuple[Path, Path], rows: list[Row]) -> Tensor:
     note = ""
     if any(r.same == 0.5 for r in rows):
         note = f"came back as {rows[0].got.shape}" if rows[0].same == 0.5 else ""
-    return Tensor(_claim_name(claim, leaf), _name(leaf), sum(r.right for r in rows), len(rows),
-                  max(off, default=0.0), note)  # fmt: skip
+    return Tensor(
+        claim_name(claim, leaf),
+        path_name(leaf),
+        sum(r.right for r in rows),
+        len(rows),
+        max(off, default=0.0),
+        note,
+    )
 
 
 def _distance(row: Row) -> float:
@@ -238,30 +252,6 @@ def _distance(row: Row) -> float:
         off = np.abs(row.got - (row.factor if row.right and row.factor else 1.0) * row.truth.value)
     worst = float(np.max(off, initial=0.0))
     return worst / scale if np.isfinite(worst) else float("inf")
-
-
-def _name(path: Path) -> str:
-    """Return a path as its author would write it: self.W, params["W1"], weights[0]."""
-    kept = [p for p in path if p not in ("step", "before")]
-    if not kept:
-        return ""
-    out = kept[0]
-    for part in kept[1:]:
-        if part.lstrip("-").isdigit():
-            out += f"[{part}]"
-        elif kept[0] == "self" and out == "self":
-            out += f".{part}"
-        else:
-            out += f"['{part}']" if kept[0] != "self" or "." in out else f".{part}"
-    return out
-
-
-def _claim_name(claim: Path, leaf: Path) -> str:
-    if claim[0] == "step":
-        return f"the step of {_name(claim)}"
-    if claim[-1] == "" or claim == ("0",) or (len(claim) == 1 and claim[0].isdigit()):
-        return f"d{_name(leaf)}" if "self" not in leaf else f"d{leaf[-1]}"
-    return _name(claim)
 
 
 def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
@@ -292,10 +282,14 @@ def _remarks(tally: _Tally, subject: Subject) -> tuple[str, ...]:
             factor = wrong[0].factor
             how = f"{factor:.6g} times" if factor is not None else "not"
             found.append(
-                f"{_name(claim)} is {how} the gradient with respect to {_name(leaf)}; the gradients of "
-                "the weights are right, so by its author's convention a factor such as 1/N stands there"
+                f"{path_name(claim)} is {how} the gradient with respect to "
+                f"{path_name(leaf)}; the gradients of "
+                "the weights are right, so by its author's convention a factor such as "
+                "1/N stands there"
             )
-    names = [_name(p) for p, n in tally.unmatched.items() if n == len(tally.cases) and _telling(p)]
+    names = [
+        path_name(p) for p, n in tally.unmatched.items() if n == len(tally.cases) and _telling(p)
+    ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
     found += getattr(subject, "remarks", lambda: [])()
@@ -311,7 +305,9 @@ def _telling(path: Path) -> bool:
 # -- what is wrong with it ---------------------------------------------------------------------
 
 
-def _explained(part: Part, tally: _Tally, subject: Subject, request: Request) -> Part:
+def _explained(
+    part: Part, tally: _Tally, subject: Subject, request: Request, target: Target
+) -> Part:
     wrong = [c for c in tally.cases if c.index in tally.wrong]
     worst = _worst(wrong, request)
     explained: dict[str, Any] = {}
@@ -319,6 +315,7 @@ def _explained(part: Part, tally: _Tally, subject: Subject, request: Request) ->
         explained = _by_tape(subject, tally, request)
     elif hasattr(subject, "explanation"):
         explained = subject.explanation(tally.cases)
+    explained = shown(subject, target, wrong, request.seed) | explained
     return msgspec.structs.replace(part, worst=worst, **explained)
 
 
@@ -330,9 +327,12 @@ def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[s
         Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
         for n in found.named
     )
-    noted = {_claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
-             for case in tally.cases[:1] for r in case.assessment.rows
-             if r.claim in case.assessment.notes}  # fmt: skip
+    noted = {
+        claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
+        for case in tally.cases[:1]
+        for r in case.assessment.rows
+        if r.claim in case.assessment.notes
+    }
     described = {**dict(found.described), **noted}
     return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
 
@@ -348,28 +348,50 @@ def _worst(cases: list[Case], request: Request) -> Worst | None:
             truth = float(row.truth.value[entry]) * case.assessment.scale
             scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
             size = abs(given - truth) / scale if np.isfinite(given) else np.inf
-            one = Worst(f"{request.seed}:{case.index}", _claim_name(row.claim, row.leaf), entry, given,
-                        truth, float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0)  # fmt: skip
+            one = Worst(
+                f"{request.seed}:{case.index}",
+                claim_name(row.claim, row.leaf),
+                entry,
+                given,
+                truth,
+                float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0,
+            )
             if best is None or size > best[0]:
                 best = (size, one)
     return best[1] if best is not None else None
 
 
-def _unchecked(unit: Unit, failure: Failure, request: Request, seconds: float) -> Part:
+def _unchecked(
+    unit: Unit, target: Target, failure: Failure, request: Request, seconds: float
+) -> Part:
     why = failure.reason
+    line, source = own_lines(unit.backward, target)
     if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
-        return Part(unit.name, "failed", f"the gradient of {unit.partners[0].name}", faults=(fault,),
-                    source=unit.backward.text(), seconds=seconds)  # fmt: skip
+        return Part(
+            unit.name,
+            "failed",
+            f"the gradient of {unit.partners[0].name}",
+            faults=(fault,),
+            source=unit.backward.text(),
+            seconds=seconds,
+        )
     if failure.raised is not None and failure.reading is not None:
-        why = f"its backward raised {text.error_line(failure.raised)} under every reading that was tried"
+        why = (
+            f"its backward raised {text.error_line(failure.raised)} under every "
+            f"reading that was tried"
+        )
     elif failure.errors:
         why = f"{failure.reason}; the last of {failure.tried} tries raised {failure.errors[-1]}"
     return Part(
-        unit.name, "unchecked", why=why, wrapper=text.wrapper(unit), seconds=seconds,
-        line=unit.backward.node.lineno if unit.backward.node is not None else 0,
-        source=unit.backward.text(),
-    )  # fmt: skip
+        unit.name,
+        "unchecked",
+        why=why,
+        wrapper=text.wrapper(unit),
+        seconds=seconds,
+        line=line,
+        source=source,
+    )
 
 
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
@@ -390,18 +412,16 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
         )
         if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(
-                part, verdict="right", right=part.problems, wrong=0, mistakes=(), described=(),
-                worst=None, remarks=(*part.remarks, "it lacks the 1/N of its mean, which the "
-                                     "layers of this file put in themselves"),
-            )  # fmt: skip
+                part,
+                verdict="right",
+                right=part.problems,
+                wrong=0,
+                mistakes=(),
+                described=(),
+                worst=None,
+                remarks=(
+                    *part.remarks,
+                    "it lacks the 1/N of its mean, which the layers of this file put in themselves",
+                ),
+            )
     return changed
-
-
-def numbers_of(assessment: Assessment) -> tuple[Numbers, ...]:
-    """Return the wrong gradients of one problem, entry by entry."""
-    return tuple(
-        Numbers(_claim_name(r.claim, r.leaf), r.got.shape, tuple(map(float, r.got.ravel())),
-                tuple(float(v) * assessment.scale for v in r.truth.value.ravel()))
-        for r in assessment.rows
-        if not r.right and r.got.shape == r.truth.value.shape
-    )  # fmt: skip

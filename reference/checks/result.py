@@ -4,10 +4,9 @@ import html
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
 from reference.checks.records import Part
 from reference.checks.text import listed, wrap
+from reports.checked import Checked, plain, verdict_of
 
 _NAMED_SHOWN = 3  # mistakes told at length; more are listed by name
 
@@ -64,26 +63,35 @@ class Result:
 
     def headline(self) -> str:
         """Return the verdict in one sentence."""
+        return "; ".join([self._verdict(), *self._beside()])
+
+    def _verdict(self) -> str:
         wrong = [p for p in self.parts if p.verdict in ("wrong", "failed")]
         if wrong:
-            names = listed(p.name for p in wrong)
-            return f"{names}: not right" + (f"; {self._rest()}" if self._rest() else "")
+            return f"{listed(p.name for p in wrong)}: not right"
         if self.ended:
             return f"the target {self.ended}"
         if not self.checked:
             return "nothing could be checked"
         count = len(self.checked)
-        what = "its gradient is right" if count == 1 else f"all {count} gradients are right"
-        return what + (f"; {self._rest()}" if self._rest() else "")
+        return "its gradient is right" if count == 1 else f"all {count} gradients are right"
 
-    def _rest(self) -> str:
-        return f"{len(self.unchecked)} not checked" if self.unchecked else ""
+    def _beside(self) -> list[str]:
+        """Return what else the exit code depends on."""
+        found = []
+        if self.unchecked and self.checked:
+            found.append(f"{len(self.unchecked)} not checked")
+        if self.our_faults:
+            found.append(f"{len(self.our_faults)} failed in our own code")
+        if self.strict and any(p.fragile for p in self.parts):
+            found.append("fragile, which --strict does not allow")
+        return found
 
-    def lines(self) -> list[str]:
-        """Return what was found, as lines of a terminal."""
+    def lines(self, right: bool = True) -> list[str]:
+        """Return what was found, as lines of a terminal; right: also of what is right."""
         lines: list[str] = []
-        for part in self.parts:
-            if part.verdict != "unchecked":
+        for part in self.checked:
+            if right or not part.ok or part.fragile:
                 lines += part_lines(part)
         for part in self.unchecked:
             lines += unchecked_lines(part)
@@ -93,7 +101,7 @@ class Result:
             )
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 0)
-        if len(self.parts) > 1 or not self.parts or self.unchecked:
+        if len(self.parts) != 1 or self.unchecked or self._beside():
             lines += wrap(f"{self.what}: {self.headline()}", 0)
         return lines
 
@@ -101,22 +109,41 @@ class Result:
         """Return what was found, as text."""
         return "\n".join(self.lines())
 
+    def checked_record(self) -> Checked:
+        """Return it as the record that pages are made of."""
+        return Checked(
+            self.what,
+            self.exit_code,
+            self.headline(),
+            self.parts,
+            self.seed,
+            self.remarks,
+            self.our_faults,
+            self.ended,
+            self.seconds,
+            self.again,
+        )
+
     def plain(self) -> dict[str, Any]:
         """Return it as JSON would hold it."""
-        return {
-            "what": self.what, "seed": self.seed, "exit_code": self.exit_code,
-            "headline": self.headline(), "parts": [msgspec.to_builtins(p) for p in self.parts],
-            "remarks": list(self.remarks), "our_faults": list(self.our_faults),
-            "ended": self.ended, "seconds": self.seconds, "again": self.again,
-        }  # fmt: skip
+        found: dict[str, Any] = plain(self.checked_record())
+        return found
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(p.name)}</td><td>{p.verdict}</td>"
-            f"<td>{html.escape('; '.join(summary(p)))}</td></tr>"
+            f"<td>{'<br>'.join(html.escape(s) for s in summary(p))}</td></tr>"
             for p in self.parts
         )
-        return f"<table><tr><th>gradient</th><th>verdict</th><th>what was found</th></tr>{rows}</table>"
+        others = "".join(
+            f"<tr><td colspan=3>{html.escape(s)}</td></tr>"
+            for s in (*self.our_faults, *self.remarks)
+        )
+        return (
+            f"<table><caption>{html.escape(self.headline())}</caption>"
+            "<tr><th>gradient</th><th>verdict</th><th>what was found</th></tr>"
+            f"{rows}{others}</table>"
+        )
 
     def with_folder(self, folder: str) -> "Result":
         """Return it with the folder that its page was written to."""
@@ -129,26 +156,22 @@ def summary(part: Part) -> list[str]:
         return [part.why]
     found = [m.sentence for m in part.mistakes] + [f"{t}: {said}" for t, said in part.described]
     found += [f.text for f in part.faults]
-    if not found and part.verdict == "right":
-        found = [f"right on {part.problems} problems"]
     if not found and part.worst is not None:
         found = [part.worst.sentence()]
-    return [*found, *part.remarks, *part.fragile]
+    missing = (
+        [f"not checked: no gradient of {listed(part.missing, 6)} came back"] if part.missing else []
+    )
+    fragile = [f"FRAGILE: {said}" for said in part.fragile]
+    return [verdict_of(part), *found, *missing, *part.remarks, *fragile]
 
 
 def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
     lines = wrap(f"{part.name}: {part.form}", 0)
     if part.verdict == "right":
-        lines += wrap(
-            f"right on {_problems(part.right)}: {_compared(part)}; judged by {part.judged}", 2
-        )
+        lines += wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
     else:
-        if part.wrong:
-            lines += wrap(f"WRONG in {part.wrong} of {_problems(part.problems)}", 2)
-        else:
-            how = "though right" if part.right == part.problems else "right"
-            lines += wrap(f"FAILED: {how} on {part.right} of {_problems(part.problems)}", 2)
+        lines += wrap(verdict_of(part), 2)
         lines += _findings(part)
     for fault in part.faults:
         times = f", in {fault.count} of {part.problems} problems" if fault.count > 1 else ""
@@ -163,16 +186,6 @@ def part_lines(part: Part) -> list[str]:
     if part.verdict != "right" and part.judged:
         lines += wrap(f"judged by {part.judged}", 2)
     return lines
-
-
-def _problems(count: int) -> str:
-    return f"{count} problem" + "s" * (count != 1)
-
-
-def _compared(part: Part) -> str:
-    if part.missing:
-        return f"every entry of {listed([t.name for t in part.tensors], 6)}"
-    return "every entry"
 
 
 def _findings(part: Part) -> list[str]:

@@ -52,7 +52,7 @@ class Chosen:
     objective: Objective
     first: "assess.Assessment"
     other: "assess.Assessment | None" = None
-    """Under a loss that is not written, where all is right, while its own loss has another gradient."""
+    """Under a loss that is not written, where all is right and its own loss disagrees."""
 
     why: str = ""
     """Why the tape was left."""
@@ -97,7 +97,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 continue  # one sample hides what several have shown
             if candidate.score < _FITS:
                 poor.append(candidate)
-                if _not_summed(candidate):
+                if _misshapen(candidate):
                     general = max(general, _with_samples(candidate))
                 continue
             if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
@@ -170,17 +170,25 @@ def _fits_other_sizes(reading: Reading, seed: int) -> bool:
 
 def _with_samples(candidate: Candidate) -> int:
     """Count the inputs that have an axis of samples or of time."""
-    heads = {n.partition("[")[0] for n, s in candidate.reading.layout.items()
-             if {"N", "T"} & set(s.dims) and not n.startswith("init.")}  # fmt: skip
+    heads = {
+        n.partition("[")[0]
+        for n, s in candidate.reading.layout.items()
+        if {"N", "T"} & set(s.dims) and not n.startswith("init.")
+    }
     return len(heads)
 
 
-def _not_summed(candidate: Candidate) -> bool:
-    """Whether a layer's gradient came back with more axes than what it is of: a sum is missing."""
+def _misshapen(candidate: Candidate) -> bool:
+    """Whether a layer's gradient has more axes than what it is of, or is turned."""
     outcome = candidate.outcome
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     return bool(outcome.cotangents) and any(
-        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p]) for c, p in pairs
+        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
+        or (
+            np.shape(outcome.claims[c]) != np.shape(outcome.inputs[p])
+            and np.shape(outcome.claims[c]) == np.shape(outcome.inputs[p])[::-1]
+        )
+        for c, p in pairs
     )
 
 
@@ -260,9 +268,13 @@ def _judged_by_differences(
 
 
 def _runnable(
-    unit: Unit, forward: Routine | None, target: Target, seed: int, shapes: dict[str, Spec],
+    unit: Unit,
+    forward: Routine | None,
+    target: Target,
+    seed: int,
+    shapes: dict[str, Spec],
     failure: Failure,
-) -> Iterator[Candidate]:  # fmt: skip
+) -> Iterator[Candidate]:
     """Yield the readings that run, one layout after another, all bindings of each."""
     before = failure.tried
     modules = modules_of(unit, target)
@@ -273,8 +285,9 @@ def _runnable(
                 return
             best = -1.0
             for binding in _bindings(unit, forward, request):
-                reading = Reading(unit, forward, mode, layout, tuple(binding.items()),
-                                  constructor, fixed, modules)  # fmt: skip
+                reading = Reading(
+                    unit, forward, mode, layout, tuple(binding.items()), constructor, fixed, modules
+                )
                 failure.tried += 1
                 one = _tried(reading, seed, failure)
                 if one is None:
@@ -384,7 +397,14 @@ def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
         mine = folder and where.startswith(folder) and "site-packages" not in where
         at_hand = target.module.__name__ == "objects_at_hand" and home is not None
         library = (getattr(home, "__name__", "") or "").split(".")[0] in (
-            "numpy", "reference", "manual_backprop", "builtins", "scipy", "torch", "jax")  # fmt: skip
+            "numpy",
+            "reference",
+            "manual_backprop",
+            "builtins",
+            "scipy",
+            "torch",
+            "jax",
+        )
         if home is not None and home not in found and (mine or at_hand) and not library:
             found.append(home)
     return tuple(found)

@@ -21,6 +21,7 @@ from reports.folder import (
     TIMING,
     claim_folder,
     diff_folders,
+    is_check,
     read_report,
     read_timing,
     rebuild,
@@ -136,11 +137,12 @@ def test_an_empty_folder_and_an_old_report_are_taken(tmp_path: Path, records: li
     assert (tmp_path / "a" / "progress.sqlite").read_bytes() == b"kept"
 
 
-CHECKED = Run(command="manual-backprop check layers.py", seed=0, problems=1)
+PAGE = {"index.html": "<title>a check</title>", "summary.md": "a check"}
+RUN = Run(command="manual-backprop report", seed=0, problems=1)
 
 
 def test_a_check_and_a_report_share_no_folder(tmp_path: Path, records: list[Record]) -> None:
-    write_check(tmp_path / "check", [CHECKED], '{"scripts": ["repro.py"]}', {"repro.py": "1"})
+    write_check(tmp_path / "check", PAGE, '{"scripts": ["repro.py"]}', {"repro.py": "1"})
     write_report(tmp_path / "report", records)
     claim_folder(tmp_path / "unfinished")
     (tmp_path / "unfinished" / "progress.sqlite").write_bytes(b"hours")
@@ -149,37 +151,52 @@ def test_a_check_and_a_report_share_no_folder(tmp_path: Path, records: list[Reco
         with pytest.raises(ReportError, match="holds the pages of a check; choose another folder"):
             take(tmp_path / "check")
     for name, what in (("report", "a report of random networks"), ("unfinished", "what is not")):
-        for take in (refuse_for_check, lambda folder: write_check(folder, [CHECKED], "{}", {})):
+        for take in (refuse_for_check, lambda folder: write_check(folder, PAGE, "{}", {})):
             with pytest.raises(ReportError, match=f"holds {what}.*; choose another folder"):
                 take(tmp_path / name)
     assert {p.name: content(p) for p in tmp_path.iterdir()} == before
 
 
 def test_a_check_without_its_json_is_one_still(tmp_path: Path, records: list[Record]) -> None:
-    write_check(tmp_path, [CHECKED], "{}", {})
+    write_check(tmp_path, PAGE, "{}", {})
     (tmp_path / "check.json").unlink()
     with pytest.raises(ReportError, match="holds the pages of a check"):
         write_report(tmp_path, records)
-    write_check(tmp_path, [CHECKED], "{}", {})
+    write_check(tmp_path, PAGE, "{}", {})
+
+
+def test_a_check_without_its_hidden_marker_is_one_still(
+    tmp_path: Path, records: list[Record]
+) -> None:
+    write_check(tmp_path, PAGE, '{"exit_code": 0}', {})
+    (tmp_path / MARKER).unlink()  # as an upload that drops hidden files leaves it
+    with pytest.raises(ReportError, match="holds the pages of a check"):
+        write_report(tmp_path, records)
+    write_check(tmp_path, PAGE, "{}", {})
 
 
 def test_a_check_deletes_only_what_the_one_before_wrote(tmp_path: Path) -> None:
     folder, outside = tmp_path / "check", tmp_path / "repro.py"
     outside.write_text("mine")
     named = ["repro_0_a.py", "../repro.py", "index.html", str(outside), 3]
-    found = json.dumps([{"scripts": named}, {"scripts": ["repro_1_b.py"]}, {"target": "c"}])
-    write_check(folder, [CHECKED], found, {"repro_0_a.py": "1", "repro_1_b.py": "2"})
+    pages = ["check_1_a.html", "../check_1_a.html", "summary.md"]
+    found = json.dumps(
+        [{"scripts": named, "pages": pages}, {"scripts": ["repro_1_b.py"]}, {"target": "c"}]
+    )
+    others = {"repro_0_a.py": "1", "repro_1_b.py": "2", "check_1_a.html": "3"}
+    write_check(folder, PAGE, found, others)
     (folder / "repro_my_notes.py").write_text("mine")
-    write_check(folder, [CHECKED], "{}", {"repro_0_a.py": "3"})
+    write_check(folder, PAGE, "{}", {"repro_0_a.py": "3"})
     assert {p.name for p in folder.glob("*.py")} == {"repro_0_a.py", "repro_my_notes.py"}
+    assert {p.name for p in folder.glob("*.html")} == {"index.html"}
     assert (folder / "repro_0_a.py").read_text() == "3"
-    assert outside.read_text() == "mine" and (folder / "index.html").exists()
+    assert outside.read_text() == "mine"
 
 
 def test_a_claimed_folder_is_free_for_a_check(tmp_path: Path) -> None:
     claim_folder(tmp_path)
-    write_check(tmp_path, [CHECKED], "{}", {})
-    assert read_report(tmp_path) == [CHECKED]
+    write_check(tmp_path, PAGE, "{}", {})
+    assert is_check(tmp_path)
 
 
 def test_a_file_in_the_way(tmp_path: Path, records: list[Record]) -> None:
@@ -318,7 +335,7 @@ def read_through(command: str, folder: Path) -> None:
         case "refuse for check":
             refuse_for_check(folder)
         case "check":
-            write_check(folder, [CHECKED], '{"scripts": []}', {"repro_0.py": "3"})
+            write_check(folder, PAGE, '{"scripts": []}', {"repro_0.py": "3"})
 
 
 @pytest.mark.parametrize("how", DAMAGED)
@@ -327,7 +344,7 @@ def read_through(command: str, folder: Path) -> None:
 def test_a_damaged_file_is_one_error_and_nothing_is_changed(
     tmp_path: Path, command: str, name: str, how: str
 ) -> None:
-    write_report(tmp_path, [CHECKED])
+    write_report(tmp_path, [RUN])
     (tmp_path / name).write_bytes(DAMAGED[how])
     before = content(tmp_path)
     try:
@@ -342,7 +359,7 @@ def test_a_damaged_file_is_one_error_and_nothing_is_changed(
 def test_a_damaged_check_is_refused_before_anything_is_written(
     tmp_path: Path, command: str, how: str
 ) -> None:
-    write_check(tmp_path, [CHECKED], '{"scripts": ["repro_0.py"]}', {"repro_0.py": "1"})
+    write_check(tmp_path, PAGE, '{"scripts": ["repro_0.py"]}', {"repro_0.py": "1"})
     (tmp_path / "check.json").write_bytes(DAMAGED[how])
     before = content(tmp_path)
     with pytest.raises(ReportError, match=r"check\.json: damaged"):
@@ -355,7 +372,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_written(
     tmp_path: Path, name: str
 ) -> None:
     scripts = {"repro_0.py": "1", "repro_1.py": "2"}
-    write_check(tmp_path, [CHECKED], json.dumps({"scripts": list(scripts)}), scripts)
+    write_check(tmp_path, PAGE, json.dumps({"scripts": list(scripts)}), scripts)
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
     before = {p.name: p.is_dir() or p.read_bytes() for p in tmp_path.iterdir()}
@@ -368,7 +385,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_written(
 def test_a_pipe_and_a_device_do_not_stop_a_reader(tmp_path: Path, name: str) -> None:
     for kind in ("pipe", "device"):
         folder = tmp_path / kind
-        write_check(folder, [CHECKED], "{}", {})
+        write_check(folder, PAGE, "{}", {})
         (folder / name).unlink(missing_ok=True)
         if kind == "pipe":
             os.mkfifo(folder / name)
@@ -380,7 +397,7 @@ def test_a_pipe_and_a_device_do_not_stop_a_reader(tmp_path: Path, name: str) -> 
 
 
 def test_files_and_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_report(tmp_path, [CHECKED], {"x" * 5000: 1.0})
+    write_report(tmp_path, [RUN], {"x" * 5000: 1.0})
     monkeypatch.setattr(reading, "MAX_LINE", 1000)
     (tmp_path / RECORDS).write_bytes((tmp_path / RECORDS).read_bytes() + b" " * 2000 + b"\n")
     with pytest.raises(ReportError, match="a line of more than 1,000 bytes"):

@@ -103,8 +103,16 @@ def distance(got: Array, other: Array) -> float:
 
 def named(words: Words, tensors: Sequence[str], found: Evidence) -> Named:
     """Return a mistake with the evidence for it."""
-    return Named(words.name, words.sentence, words.yours, words.right, tuple(dict.fromkeys(tensors)),
-                 found.matched, found.of, found.distance)  # fmt: skip
+    return Named(
+        words.name,
+        words.sentence,
+        words.yours,
+        words.right,
+        tuple(dict.fromkeys(tensors)),
+        found.matched,
+        found.of,
+        found.distance,
+    )
 
 
 Predictions = Mapping[Path, Array]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Edges = list[tuple[int, float]]
 Hook = Callable[[list[float]], None]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.explain.graph import Array, Graph, Places
+from reference.checks.explain.graph import Array, Graph
 from reference.checks.explain.problem import Named, Problem, text_of
 
 _MAX_FRONT, _MAX_STEPS = 10, 80
@@ -91,8 +91,11 @@ def pairs_of(problem: Problem) -> list[Pair]:
 def _pairs(problem: Problem) -> Iterator[Pair]:
     graph = problem.graph
     inputs = set(problem.outcome.inputs)
-    single = frozenset(int(n.places.flat[0]) for p, n in problem.named.items()
-                       if p in inputs and n.places.size == 1)  # fmt: skip
+    single = frozenset(
+        int(n.places.flat[0])
+        for p, n in problem.named.items()
+        if p in inputs and n.places.size == 1
+    )
     for a in problem.named.values():
         if a.path in inputs or a.places.size == 0 or a.places.size > 400:
             continue
@@ -101,8 +104,13 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
         chains = [chain(graph, p, besides) if p >= 0 else [] for p in flat]
         if not any(chains) and not _shares(a, problem):
             continue
-        near = [z for z in problem.named.values() if z is not a and _alike(z, a)
-                and _leads(flat, chains, z.places.ravel().tolist(), graph)]  # fmt: skip
+        near = [
+            z
+            for z in problem.named.values()
+            if z is not a
+            and _alike(z, a)
+            and _leads(flat, chains, z.places.ravel().tolist(), graph)
+        ]
         if near:
             z = max(near, key=lambda n: int(n.places.max()))
             yield _pair(problem, a, z, False)
@@ -123,8 +131,10 @@ def _alike(z: Named, a: Named) -> bool:
 def _shares(a: Named, problem: Problem) -> bool:
     """Whether some entries are another value's own numbers: relu(z) is z above 0."""
     mine = set(a.places.ravel().tolist())
-    return any(n is not a and n.shape == a.shape and mine & set(n.places.ravel().tolist()) - {-1}
-               for n in problem.named.values())  # fmt: skip
+    return any(
+        n is not a and n.shape == a.shape and mine & set(n.places.ravel().tolist()) - {-1}
+        for n in problem.named.values()
+    )
 
 
 def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: Graph) -> bool:
@@ -156,9 +166,9 @@ def _mask(problem: Problem, slope: Array) -> str:
         return ""
     given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
     for path, value in given.items():
-        if path[0] == "before" or np.shape(value) != slope.shape or is_tracked(value):
+        if path[0] == "before" or np.size(value) != slope.size or is_tracked(value):
             continue
-        plain = np.asarray(value).astype(float)
+        plain = np.asarray(value).astype(float).reshape(slope.shape)
         if plain.any() and np.isfinite(plain).all() and (plain == 0).any():
             c = float(np.sum(plain * slope)) / float(np.sum(plain * plain))
             if c and np.allclose(c * plain, slope, rtol=1e-12, atol=0):

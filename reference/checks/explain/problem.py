@@ -135,8 +135,16 @@ def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
         if row.jacobian or np.shape(row.got) != np.shape(row.truth.value):
             continue
         right = row.right or close(row.got, judged.scale * row.truth.value)
-        claims[row.claim] = Claim(row.claim, row.leaf, claim_text(row.claim, row.leaf), text_of(row.leaf),
-                                  row.got, judged.scale * row.truth.value, graph.places(leaf), right)  # fmt: skip
+        claims[row.claim] = Claim(
+            row.claim,
+            row.leaf,
+            claim_text(row.claim, row.leaf),
+            text_of(row.leaf),
+            row.got,
+            judged.scale * row.truth.value,
+            graph.places(leaf),
+            right,
+        )
     unknown = objective.kind == "implicit" and not any(c.right for c in claims.values())
     free = tuple({f for f in nice_factors(outcome).values() if f > 0}) if unknown else ()
     made = Problem(outcome, objective, judged.scale, graph, claims, named, _numbers(outcome), free)
@@ -231,8 +239,9 @@ def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, N
             continue
         places = np.array(run, dtype=np.int64)
         text = f"hidden[{len(made)}]"
-        made["hidden", str(len(made))] = Named(("hidden", str(len(made))), places,
-                                               np.array([graph.values[p] for p in run]), text)  # fmt: skip
+        made["hidden", str(len(made))] = Named(
+            ("hidden", str(len(made))), places, np.array([graph.values[p] for p in run]), text
+        )
     return (made if len(made) <= 8 else {}) | (_terms(graph, known) if end == graph.size else {})
 
 
@@ -251,8 +260,12 @@ def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
             and len(found) < 4
         ):
             values = np.array([graph.values[p] for p in places])
-            found["terms", str(len(found))] = Named(("terms", str(len(found))), np.array(places, dtype=np.int64), values,
-                                                    "the sum's terms")  # fmt: skip
+            found["terms", str(len(found))] = Named(
+                ("terms", str(len(found))),
+                np.array(places, dtype=np.int64),
+                values,
+                "the sum's terms",
+            )
     return found if len(found) < 4 else {}
 
 
@@ -304,8 +317,17 @@ def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
             if got.shape != named.shape or (named.places < 0).any():
                 continue
             truth = problem.cotangent(named)
-            problem.claims[path] = Claim(path, leaf, text_of(path), named.text, got, truth,
-                                         named.places, _multiple(got, truth), True)  # fmt: skip
+            problem.claims[path] = Claim(
+                path,
+                leaf,
+                text_of(path),
+                named.text,
+                got,
+                truth,
+                named.places,
+                _multiple(got, truth),
+                True,
+            )
 
 
 def _multiple(got: Array, truth: Array) -> bool:
@@ -334,7 +356,7 @@ def claim_text(claim: Path, leaf: Path) -> str:
     name = claim[-1]
     if claim[0] == "step":
         return f"the step of {text_of(leaf)}"
-    if not name or name.isdigit() and len([p for p in claim if not p.isdigit()]) == 0:
+    if not name or (name.isdigit() and len([p for p in claim if not p.isdigit()]) == 0):
         return f"d{text_of(leaf)}"
     text = text_of(claim)
     return text if vocabulary.is_gradient_name(text.split("[")[0]) else f"d{text_of(leaf)}"

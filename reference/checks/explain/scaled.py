@@ -32,7 +32,7 @@ def scaled_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _chain_up(problem: Problem, v: Named) -> list[Array]:
-    """Return the values that v goes into directly, one after the other: v + ε, √(v + ε), 1/√…"""
+    """Return the values that v goes into directly, in turn: v + ε, √(v + ε), its inverse."""
     graph = problem.graph
     places = v.places.ravel().tolist()
     found: list[Array] = []
@@ -79,12 +79,23 @@ def _by_chain(v: Named, up: int, power: int) -> Hypothesis:
         claims = listed([c.text for c in match.claims])
         what = f"f({v.text})"
         side = "too small" if power > 0 else "too large"
-        return Words("wrong_power", f"An exponent is wrong in δ{v.text}, the derivative by {v.text}: the power of ({v.text} + …) is {side} by "
-                     f"{abs(power)}, so {claims} lacks a factor or has one too many (a term's power: x^(n−1), 1.5 = 3/2 for a variance).",
-                     f"δ{v.text} · {what}^{power}", f"δ{v.text}")  # fmt: skip
+        return Words(
+            "wrong_power",
+            f"An exponent is wrong in δ{v.text}, the derivative by {v.text}: the power of "
+            f"({v.text} + …) is {side} by "
+            f"{abs(power)}, so {claims} lacks a factor or has one too many (a term's power: "
+            "x^(n−1), 1.5 = 3/2 for a variance).",
+            f"δ{v.text} · {what}^{power}",
+            f"δ{v.text}",
+        )
 
-    return Hypothesis(("chain", *path, str(up), str(power)), edit, words, 2.2 + 0.05 * up + 0.3 * (abs(power) > 1),
-                      int(v.places.max()))  # fmt: skip
+    return Hypothesis(
+        ("chain", *path, str(up), str(power)),
+        edit,
+        words,
+        2.2 + 0.05 * up + 0.3 * (abs(power) > 1),
+        int(v.places.max()),
+    )
 
 
 def _by_value(v: Named, other: Named, power: int) -> Hypothesis:
@@ -100,8 +111,12 @@ def _by_value(v: Named, other: Named, power: int) -> Hypothesis:
     def words(match: Match) -> Words:
         kind = "too many" if power > 0 else "left out"
         name = "factor_too_many" if power > 0 else "factor_left_out"
-        return Words(name, f"In the gradient of {v.text} the factor {other.text} is {kind}.",
-                     f"δ{v.text} {'·' if power > 0 else '/'} {other.text}", f"δ{v.text}")  # fmt: skip
+        return Words(
+            name,
+            f"In the gradient of {v.text} the factor {other.text} is {kind}.",
+            f"δ{v.text} {'·' if power > 0 else '/'} {other.text}",
+            f"δ{v.text}",
+        )
 
     return Hypothesis(
         ("value", *path, "by", *source, str(power)), edit, words, 2.3, int(v.places.max())

@@ -1,4 +1,4 @@
-"""Mistakes in how the uses of a value are added up: overwritten, in other windows, in another order.
+"""Mistakes in how the uses of a value are added up: overwritten, moved, in another order.
 
 dW = Σ over all uses        = in place of += keeps the last one (or the first)
 dx[s·i + k] += w[k] · δ[i]  a stride or a padding that is ignored moves the windows
@@ -49,10 +49,16 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         which = "last" if last else "first"
-        return Words("overwritten", f"{text} is used several times, and only its {which} use counts in {claims}: = stands where += belongs "
-                     "(the gradient is overwritten; what repeats has to be added up, np.add.at for an index that "
-                     "occurs twice, windows that overlap, each class that violates a margin).",
-                     f"δ{text} = the {which} term", f"δ{text} = Σ over its uses")  # fmt: skip
+        return Words(
+            "overwritten",
+            f"{text} is used several times, and only its {which} use counts in {claims}: = "
+            "stands where += belongs "
+            "(the gradient is overwritten; what repeats has to be added up, np.add.at for an "
+            "index that "
+            "occurs twice, windows that overlap, each class that violates a margin).",
+            f"δ{text} = the {which} term",
+            f"δ{text} = Σ over its uses",
+        )
 
     return Hypothesis(("one use", *path, str(last)), edit, words, 1.9 + 0.05 * (not last), depth)
 
@@ -86,9 +92,14 @@ def _keep_one(
     return hook
 
 
-_TIMES = (("0", "is left out"), ("2", "is counted twice"), ("−1", "has the wrong sign"), ("½", "lacks a factor 2"),
-          ("v", "has a factor {v} too many (an exponent is wrong, a power of {v})"),
-          ("1/v", "lacks a factor {v} (an exponent is wrong, a power of {v})"))  # fmt: skip
+_TIMES = (
+    ("0", "is left out"),
+    ("2", "is counted twice"),
+    ("−1", "has the wrong sign"),
+    ("½", "lacks a factor 2"),
+    ("v", "has a factor {v} too many (an exponent is wrong, a power of {v})"),
+    ("1/v", "lacks a factor {v} (an exponent is wrong, a power of {v})"),
+)
 
 
 def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
@@ -145,8 +156,14 @@ def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> H
             "1/v": "wrong_power",
         }.get(times, "constant_factor")
         which = ("first", "second", "third", "fourth", "fifth")[rank]
-        return Words(name, f"One term of {claims} {said.format(v=named.text)}: {named.text} is used several times, and the term of its {which} "
-                     f"use is not right.", f"δ{named.text} = … + {times} · term", f"δ{named.text} = … + term")  # fmt: skip
+        return Words(
+            name,
+            f"One term of {claims} {said.format(v=named.text)}: {named.text} is used several "
+            f"times, and the term of its {which} "
+            f"use is not right.",
+            f"δ{named.text} = … + {times} · term",
+            f"δ{named.text} = … + term",
+        )
 
     return Hypothesis(("use", *path, str(rank), times), edit, words, 2.0, int(named.places.max()))
 
@@ -178,8 +195,14 @@ def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
         return Edit(hooks=hooks)
 
     def words(match: Match) -> Words:
-        return Words("counted_once", f"{text} of the correct class counts once; it must count once for each class that violates the margin "
-                     "(the number of them, the count).", f"δ{text}[correct class] = −1", f"δ{text}[correct class] = −count")  # fmt: skip
+        return Words(
+            "counted_once",
+            f"{text} of the correct class counts once; it must count once for each class that "
+            "violates the margin "
+            "(the number of them, the count).",
+            f"δ{text}[correct class] = −1",
+            f"δ{text}[correct class] = −count",
+        )
 
     return Hypothesis(("once", *path), edit, words, 2.0, depth)
 
@@ -219,8 +242,14 @@ def _kept_steps(problem: Problem, key: Path, v: Path, how: str) -> Hypothesis:
         what = (
             f"only the {how} step counts" if "not" not in how else f"the {how[8:]} step is left out"
         )
-        return Words("steps_left_out", f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, or = stands where += "
-                     f"belongs (overwritten).", f"δ{text} = some steps", f"δ{text} = Σ over all steps")  # fmt: skip
+        return Words(
+            "steps_left_out",
+            f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, "
+            "or = stands where += "
+            f"belongs (overwritten).",
+            f"δ{text} = some steps",
+            f"δ{text} = Σ over all steps",
+        )
 
     return Hypothesis(
         ("steps", *key, *v, how), edit, words, 1.7, int(pieces(problem)[v].places.max())
@@ -255,9 +284,15 @@ def _reordered(path: Path, text: str, axes: tuple[int, ...], depth: int) -> Hypo
 
     def words(match: Match) -> Words:
         order = ", ".join(map(str, axes))
-        return Words("reshaped_in_another_order", f"The gradient of {text} is reshaped as if its axes stood in the order ({order}): its entries are "
-                     "mixed up between samples or channels; a transpose has to move the axes before the reshape.",
-                     f"δ{text}.reshape(…)", f"δ{text}.transpose({order}).reshape(…)")  # fmt: skip
+        return Words(
+            "reshaped_in_another_order",
+            f"The gradient of {text} is reshaped as if its axes stood in the order ({order}): "
+            "its entries are "
+            "mixed up between samples or channels; a transpose has to move the axes before the "
+            "reshape.",
+            f"δ{text}.reshape(…)",
+            f"δ{text}.transpose({order}).reshape(…)",
+        )
 
     return Hypothesis(("order", *path, str(axes)), edit, words, 1.9, depth)
 
@@ -386,14 +421,32 @@ def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         said = {
-            "stride": ("stride_ignored", f"The stride is ignored: the windows of {x} start at i, where i · stride belongs (shifted windows)"),
-            "pad": ("padding_ignored", f"The padding is ignored: the windows of {x} are shifted by it"),
-            "pad twice": ("padding_twice", f"The padding is counted twice: the windows of {x} are shifted"),
+            "stride": (
+                "stride_ignored",
+                f"The stride is ignored: the windows of {x} start at i, where i · stride belongs "
+                "(shifted windows)",
+            ),
+            "pad": (
+                "padding_ignored",
+                f"The padding is ignored: the windows of {x} are shifted by it",
+            ),
+            "pad twice": (
+                "padding_twice",
+                f"The padding is counted twice: the windows of {x} are shifted",
+            ),
             "one later": ("windows_shifted", f"The windows of {x} are shifted by one index"),
-            "flipped": ("kernel_not_flipped", f"{w} is flipped (in reversed order) inside of its window; the gradient of a correlation is a convolution"),
-        }[how]  # fmt: skip
-        return Words(said[0], f"{said[1]}, in {claims}.", f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
-                     f"{claims} with {x}[stride·i + k − pad]")  # fmt: skip
+            "flipped": (
+                "kernel_not_flipped",
+                f"{w} is flipped (in reversed order) inside of its window; the gradient of a "
+                "correlation is a convolution",
+            ),
+        }[how]
+        return Words(
+            said[0],
+            f"{said[1]}, in {claims}.",
+            f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
+            f"{claims} with {x}[stride·i + k − pad]",
+        )
 
     return Hypothesis(
         ("windows", *geometry.x, *geometry.w, how),
