@@ -129,8 +129,14 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             failure.reason = "nothing that came back could be compared with a gradient"
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
-    return max(general_ones or chosen,
-               key=lambda c: (c.other is not None, c.first.influence, c.first.rank))  # fmt: skip
+    return max(general_ones or chosen, key=_preference)
+
+
+def _preference(one: Chosen) -> tuple[Any, ...]:
+    """Sort readings under which something is wrong: of equals, arrays before single numbers."""
+    axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
+    share, *rest = one.first.rank
+    return (one.other is not None, one.first.influence, share, axes > 0, rest)
 
 
 _Shape = tuple[Any, ...]
