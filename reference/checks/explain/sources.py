@@ -8,6 +8,7 @@ from reference.checks.explain import (
     before,
     inner,
     operands,
+    operations,
     ownvalues,
     paths,
     rowwise,
@@ -31,6 +32,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     uses.use_hypotheses,
     inner.inner_hypotheses,
     scaled.scaled_hypotheses,
+    operations.operation_hypotheses,
 )
 
 
