@@ -65,7 +65,7 @@ def row_steps(problem: Problem) -> list[RowStep]:
 
 
 def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
-    if a.path in problem.outcome.inputs or a.places.ndim < 1 or not 2 <= a.places.size <= 120:
+    if a.path in problem.outcome.inputs or a.places.ndim < 1 or not 2 <= a.places.size <= 400:
         return
     if (a.places < 0).any():
         return
