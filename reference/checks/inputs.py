@@ -536,6 +536,8 @@ class Request:
     """Whether every weight is tried in every shape by itself."""
     arrays: tuple[str, ...] = ()
     """A constructor's arguments that are taken for weights, whatever they are called."""
+    alike: bool = False
+    """Whether all arguments have the shape of the data, whatever they are called: f(u, v)."""
 
 
 def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
@@ -545,6 +547,9 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
     weights = weight_names(open_names) or [n for n in open_names if n in request.arrays]
     biases = bias_names(open_names)
     for mode in modes(request.text):
+        if request.alike:
+            yield mode, {**request.fixed, **dict.fromkeys(open_names, mode.data)}
+            continue
         image = "Y" in mode.data.dims
         if mode.data.kind == "label" and not weights:
             continue

@@ -156,6 +156,8 @@ def _constants(name: str, text: str) -> list[str]:
 
 def is_listed(name: str, text: str) -> bool:
     """Whether an argument looks like a list of arrays: zip(weights, …), len(w), weights[i]."""
+    if re.search(r"idx|ind(ex|ices)|(^|_)ids?$|token", name.lower()):
+        return False  # one array of indices, walked through
     bare = re.escape(name.removeprefix("init."))
     bare = rf"(self\.)?_?{bare}"
     patterns = (
