@@ -71,7 +71,7 @@ def test_the_import_contracts_hold(copy: Path) -> None:
         ("reports/records.py", "import reference.compare"),
         ("reference/arithmetic/balls.py", "import reference.problems"),
         ("reference/oracles/certified.py", "import reference.rounding.radii"),
-        ("reference/findings.py", "import reference.checks.part"),
+        ("reference/findings.py", "import reference.checks.parts"),
         ("reference/campaign.py", "import reference.running.store"),
     ],
 )

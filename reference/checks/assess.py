@@ -5,7 +5,7 @@ numbers of 60 digits. A formula is right when the second agrees; what rounding d
 is a remark of its own, so that no tolerance hides a wrong formula or accuses a right one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,8 @@ class Assessment:
     spellings: tuple[str, ...] = ("1",)
     """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
+    notes: dict[Path, str] = field(default_factory=dict)
+    """What is known of a claim that is wrong, in words."""
 
     @property
     def all_right(self) -> bool:
@@ -68,8 +70,14 @@ class Assessment:
     @property
     def unplaced(self) -> list[Path]:
         """Gradients that were returned, and are of nothing that is known."""
-        return [p for p in self.unmatched if p[0] != "self" and (
-            p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1])) and not is_inner(p)]  # fmt: skip
+        return [
+            p
+            for p in self.unmatched
+            if p[0] != "self"
+            and p != self.objective.output
+            and (p[-1] == "" or p[-1].isdigit() or is_gradient_name(p[-1]))
+            and not is_inner(p)
+        ]
 
     @property
     def influence(self) -> bool:
@@ -96,16 +104,19 @@ def _cosine(row: Row) -> float:
     return abs(float(a @ b)) / norms if norms else float(not a.any() and not b.any())
 
 
-def assess(objective: Objective, outcome: Outcome, scale: float | None = None) -> Assessment | None:
+Finder = Callable[[Objective, Outcome, Mapping[Path, Any]], dict[Path, Truth] | None]
+
+
+def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Assessment | None:
     """Hold an outcome's claims to the truth under an objective; None where it has no value.
 
-    scale: the factor that earlier problems settled on, for a loss that is not written.
+    find: gives the truth of tensors by path: the tape, or differences.
     """
-    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
     inner = {p: outcome.values[p] for _, p in middle if np.shape(outcome.values[p]) or True}
     inner = {p: v for p, v in inner.items() if _tracked(v)}
-    found = truths(objective, outcome, wanted | inner)
+    found = find(objective, outcome, wanted | inner)
     if found is None:
         return None
     rows = [_row(c, p, outcome, found[p], objective) for c, p in pairs]
@@ -113,7 +124,7 @@ def assess(objective: Objective, outcome: Outcome, scale: float | None = None) -
     kept_leaves = {leaf for _, leaf in pairs}
     missing = [p for p in outcome.inputs if p not in kept_leaves and _asked_for(p, outcome)]
     result = Assessment(objective, rows, inner_rows, left, missing)
-    _settle(result, objective, outcome, scale)
+    _settle(result, objective, outcome)
     return result
 
 
@@ -195,8 +206,9 @@ def _factor(got: Array, truth: Truth) -> float | None:
     if got.size < 2 and not np.shape(truth.value):
         value = float(truth.value)
         return float(got) / value if value and np.isfinite(float(got)) else None
-    norm = float(np.sum(truth.value * truth.value))
-    if not norm or not np.isfinite(got).all():
+    with np.errstate(over="ignore"):
+        norm = float(np.sum(truth.value * truth.value))
+    if not norm or not np.isfinite(norm) or not np.isfinite(got).all():
         return None
     c = float(np.sum(got * truth.value)) / norm
     return c if c and close(got, truth, c).all() else None
@@ -220,9 +232,7 @@ def nice_factors(outcome: Outcome) -> dict[str, float]:
     return found | {f"−{k}": -v for k, v in found.items()}
 
 
-def _settle(
-    result: Assessment, objective: Objective, outcome: Outcome, scale: float | None
-) -> None:
+def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
     """Decide which common factor is right: 1, or a free one for a loss that is not written."""
     rows = result.rows
     if not rows:
@@ -252,7 +262,9 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
         n = outcome.sizes.get("N", 1)
         if not row.right and row.factor is not None and _near(row.factor, result.scale * n):
             row.right = True
-            result.remarks.append(f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have")
+            result.remarks.append(
+                f"{'.'.join(row.claim)} lacks the 1/N that the weights' gradients have"
+            )
 
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
@@ -277,6 +289,7 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
     allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
     scales = [v for v in allowed.values() if any(_near8(c, v) for _, c, _ in fitted)]
     if not fitted or not scales:
+        _bias_penalty(result, outcome, nice)
         return
     decays = {f * s for f in allowed.values() for s in strengths} | {0.0}
     for row, c, kappa in fitted:
@@ -288,6 +301,31 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
     result.spellings = tuple(k for k, v in nice.items() if _near8(v, result.scale))
     if any(k for _, _, k in fitted):
         result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
+
+
+def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
+    """Say what a penalty does to the column of the biases, where all the rest is right."""
+    for row in result.rows:
+        if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
+            continue
+        weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
+        for mask, where in zip(_masks(weight)[1:], ("first column", "last column", "first row", "last row"),
+                               strict=True):  # fmt: skip
+            inside, outside = mask.astype(bool), ~mask.astype(bool)
+            columns = np.stack([row.truth.value[inside], weight[inside]], axis=1)
+            found, *_ = np.linalg.lstsq(columns, row.got[inside], rcond=None)
+            fits = np.max(np.abs(columns @ found - row.got[inside]), initial=0.0) <= 1e-9
+            if not fits or not any(_near8(float(found[0]), v) for v in nice.values()):
+                continue
+            rest = row.got[outside] - found[0] * row.truth.value[outside]
+            if np.ptp(rest) <= 1e-9 and abs(rest[0]) > 1e-9:
+                result.notes[row.claim] = (
+                    f"all but its {where} is right; there, where the biases stand, a constant {rest[0]:.4g} is "
+                    "added: the regularisation puts ones for the bias where zeros belong"
+                )
+            elif np.allclose(rest, found[1] * weight[outside], atol=1e-9):
+                result.notes[row.claim] = f"its {where}, the biases, is regularised as well"
+            break
 
 
 def _masks(weight: Array) -> list[Array]:
@@ -306,7 +344,8 @@ def _near8(one: float, other: float) -> bool:
 
 
 def _common(rows: list[Row], allowed: list[float]) -> float:
-    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in rows) for f in allowed}
+    telling = [r for r in rows if np.any(r.truth.value)] or rows  # a zero fits every factor
+    counts = {f: sum(r.factor is not None and _near(r.factor, f) for r in telling) for f in allowed}
     best = max(counts.values(), default=0)
     return next((f for f, n in counts.items() if n == best and n), 1.0)
 
@@ -336,7 +375,9 @@ def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
     first = weights[0].factor
     if first is None or any(f is None or not _near(f, first) for f in factors):
         return
-    samples = {np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)}
+    samples = {
+        np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)
+    }
     if any(_near(first, 1.0 / n) for n in samples if n > 1):
         for row in weights:
             row.right = True
@@ -364,7 +405,9 @@ def wrong_entry(row: Row, scale: float = 1.0) -> tuple[int, ...]:
         return ()
     off = np.abs(row.got - scale * row.truth.value)
     off = np.where(np.isfinite(off), off, np.inf)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+    return (
+        tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
+    )
 
 
 def rows_by_leaf(result: Assessment) -> Mapping[Path, Row]:

@@ -38,7 +38,11 @@ def bindings(forward: Routine, backward: Routine, extras: list[str]) -> Iterator
 def _left_at_default(name: str, forward: Routine) -> bool:
     """Whether the forward has a default for it too, and nothing was drawn in its place."""
     default = forward.default(name)
-    return name in forward.arguments and default is not _required(forward, name) and not _drawn(default)
+    return (
+        name in forward.arguments
+        and default is not _required(forward, name)
+        and not _drawn(default)
+    )
 
 
 def _drawn(default: object) -> bool:
@@ -79,12 +83,25 @@ def _sources(
             found += ["cotangent:each:-1", *(f"cotangent:each:{k}" for k in range(8))]
         if low.startswith(("grad_out", "output_grad", "grad")):
             found += ["cotangent:last:", "cotangent:last"]
-        if only:
+        if only and low in ("y", "z", "a", "s", "h", "top", "d"):
             found += ["input:" + (forward.arguments or [""])[0], "output:"]
         return found
     if words.plain(name) in inputs:
         found = [f"input:{inputs[words.plain(name)]}"]
-        if only and low in ("x", "z", "a", "y", "s", "h", "o", "out", "output", "activation", "sx", "fx"):
+        if only and low in (
+            "x",
+            "z",
+            "a",
+            "y",
+            "s",
+            "h",
+            "o",
+            "out",
+            "output",
+            "activation",
+            "sx",
+            "fx",
+        ):
             found.append("output:")
         if low in ("a", "y", "output", "out") and not only:
             found.append("output:")
@@ -144,7 +161,9 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
     """Return the backward's arguments that must be drawn: targets, masks and numbers of its own."""
     if forward is None:
         return []
-    known = {words.plain(a) for a in forward.arguments} | {words.plain(v) for v in _variables(forward)}
+    known = {words.plain(a) for a in forward.arguments} | {
+        words.plain(v) for v in _variables(forward)
+    }
     found = []
     for name in backward.required:
         low = name.lower().rstrip("_")

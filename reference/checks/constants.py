@@ -40,7 +40,9 @@ def _functions(target: Target) -> Iterator[types.FunctionType]:
             yield thing
         if isinstance(thing, type) and thing.__module__ == target.module.__name__:
             for method in vars(thing).values():
-                inner = method.__func__ if isinstance(method, staticmethod | classmethod) else method
+                inner = (
+                    method.__func__ if isinstance(method, staticmethod | classmethod) else method
+                )
                 if isinstance(inner, types.FunctionType):
                     yield inner
 

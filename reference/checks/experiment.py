@@ -61,6 +61,7 @@ class Outcome:
     """What one run made: inputs, named values, outputs, cotangents, claims."""
 
     sizes: dict[str, int]
+    far: bool = False
     inputs: dict[Path, Any] = field(default_factory=dict)
     """Every float array that went in, by path: arguments, and the object's parameters."""
     others: dict[Path, Any] = field(default_factory=dict)
@@ -116,10 +117,13 @@ def _tell(seed: int, index: int) -> None:
 
 
 def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
-            override: Mapping[str, Any] | None = None, warm: bool = False) -> Outcome:  # fmt: skip
+            override: Mapping[str, Any] | None = None, warm: bool = False,
+            moved: Mapping[Path, Any] | None = None, far: bool = False) -> Outcome:  # fmt: skip
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
+    moved: what is added to inputs, by path.
+    far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
@@ -128,9 +132,13 @@ def perform(reading: Reading, seed: int, index: int, session: Session | None = N
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= override or {}
-    outcome = Outcome(sizes)
-    keep = _Keeper(outcome, reading, session is not None)
-    with _quiet(), _on_tape(reading, session, seed + index), _weights_of_the_module(reading, rng, keep):
+    outcome = Outcome(sizes, far=far)
+    keep = _Keeper(outcome, reading, session is not None, moved or {})
+    with (
+        _quiet(),
+        _on_tape(reading, session, seed + index),
+        _weights_of_the_module(reading, rng, keep),
+    ):
         try:
             instance = _build(reading, drawn, rng, keep)
         except Exception as error:
@@ -160,8 +168,15 @@ def _warm_up(
 class _Keeper:
     """Registers what goes in; on the tape it is lifted first."""
 
-    def __init__(self, outcome: Outcome, reading: Reading, tape: bool) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        reading: Reading,
+        tape: bool,
+        moved: Mapping[Path, Any] | None = None,
+    ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
+        self.moved = moved or {}
 
     def put(self, path: Path, value: Any, kind: str) -> Any:
         """Return a value as it is given to the target, registered under its path."""
@@ -173,6 +188,7 @@ class _Keeper:
             elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
+        value = value + self.moved[path] if path in self.moved else value
         given = lift(value) if self.tape else value
         self.outcome.inputs[path] = given
         return given
@@ -276,7 +292,9 @@ def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
 
 def _is_lazy(instance: Any) -> bool:
     """Whether a weight is still None: made at the first input."""
-    return any(v is None for v in vars(instance).values()) if hasattr(instance, "__dict__") else False
+    return (
+        any(v is None for v in vars(instance).values()) if hasattr(instance, "__dict__") else False
+    )
 
 
 def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,7 +333,7 @@ def _run_pair(
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
         raise ForwardFailed("its output is empty")
-    if session is None and not _finite(first):
+    if session is None and not outcome.far and not _finite(first):
         raise ForwardFailed("its output is not finite for these inputs")
     outcome.values = _named(trace, forward)
     outcome.instance, outcome.made = instance, trace.value
@@ -383,7 +401,9 @@ def _add_losses(
             known.setdefault(plain(path[-1]), value)
     known |= {plain(k): v for k, v in arguments.items()}
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
-    target = next((v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None)
+    target = next(
+        (v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None
+    )
     for loss in reading.unit.losses:
         given = {}
         for name in loss.arguments:
@@ -391,7 +411,9 @@ def _add_losses(
                 given[name] = known[plain(name)]
             elif is_target(name) and target is not None:
                 given[name] = target
-            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(first):
+            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(
+                first
+            ):
                 given[name] = first
         try:
             value = call(loss, given, instance).value
@@ -539,7 +561,7 @@ def _collect(
     reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
 ) -> None:
     back = reading.unit.backward
-    claims = {**leaves_of(trace.value, back.returned), **outcome.steps}
+    claims = {**leaves_of(_as_slope(trace.value), back.returned), **outcome.steps}
     if instance is not None and trace.value is not instance:
         after = _kept(reading, instance)
         outcome.kept = after
@@ -551,6 +573,13 @@ def _collect(
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _as_slope(value: Any) -> Any:
+    """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b":
+        return value.astype(float)
+    return float(value) if isinstance(value, bool | np.bool_) else value
 
 
 def _steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:
@@ -687,7 +716,9 @@ def _weights_of_the_module(
     kept = {n: space[n] for n in names}
     try:
         for name, value in kept.items():
-            space[name] = keep.put(("global", name), rng.standard_normal(value.shape) * (0.7 if type(rng) is np.random.Generator else 1.0), "normal")
+            scale = 0.7 if type(rng) is np.random.Generator else 1.0
+            drawn = rng.standard_normal(value.shape) * scale
+            space[name] = keep.put(("global", name), drawn, "normal")
         yield
     finally:
         space.update(kept)

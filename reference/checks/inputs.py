@@ -205,13 +205,17 @@ def modes(text: str) -> Iterator[Mode]:
     """Yield the ways a file may lay things out, the likely ones first; `text` is its source."""
     data: list[Spec] = list(_DATA)
     if _IMAGE_WORDS.search(text):
-        data = [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
+        data = (
+            [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
+        )
     if _INDEX_WORDS.search(text):
         data = [*_INDICES, *data]
     for spec in data:
         columns = spec.dims[-1:] in (("N",), ("1",)) or spec.dims == ("D", "T")
         if len(spec.dims) >= 3 and "Y" in spec.dims:
-            for style in ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct"):
+            for style in (
+                ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct")
+            ):
                 for bias in ("row", "image"):
                     yield Mode(spec, False, bias, style)
             continue
@@ -220,7 +224,9 @@ def modes(text: str) -> Iterator[Mode]:
             yield Mode(spec, False, "scalar", "pool")
             continue
         for turned in (True, False) if columns or len(spec.dims) == 1 else (False, True):
-            forms = ("row", "flat", "scalar", "column") if not columns else ("column", "scalar", "row")
+            forms = (
+                ("row", "flat", "scalar", "column") if not columns else ("column", "scalar", "row")
+            )
             for bias in forms:
                 yield Mode(spec, turned, bias)
         yield Mode(spec, True, "inside")
@@ -253,7 +259,8 @@ def _bare(name: str) -> str:
     match = re.fullmatch(r"(.*)\[(.*)\]", name)
     if not match:
         return name.rpartition(".")[2]
-    return match[1] + match[2] if match[2].lstrip("-").isdigit() else match[2]
+    head = match[1].rpartition(".")[2]
+    return head + match[2] if match[2].lstrip("-").isdigit() else match[2]
 
 
 def _is_weight(name: str) -> bool:
@@ -263,7 +270,11 @@ def _is_weight(name: str) -> bool:
         name.startswith("init.") and bare in _POOLS
     ):
         return False
-    return bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short)) and not _is_bias(name) and not words.is_gradient_name(bare)
+    return (
+        bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short))
+        and not _is_bias(name)
+        and not words.is_gradient_name(bare)
+    )
 
 
 def _is_bias(name: str) -> bool:
@@ -308,8 +319,10 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
         yield plain_cell | outs
         yield plain_cell
     if recurrent:
-        yield {w: ("D" if re.search(r"x|^w|^u", _bare(w), re.I) and not _hidden(w) else "H", "4*H")
-               for w in weights}
+        yield {
+            w: ("D" if re.search(r"x|^w|^u", _bare(w), re.I) and not _hidden(w) else "H", "4*H")
+            for w in weights
+        }
         yield gates | outs
         yield {w: ("H+D", "H") for w in weights} | outs
         yield {w: ("H" if _hidden(w) else "D", "H") for w in weights} | outs
@@ -386,8 +399,13 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
     if mode.samples == "scalar":
         return [Spec("unit", ()), Spec("binary", ())]
     first = dims[0] if mode.data.kind != "label" else "N"
-    found = [Spec("onehot", (first, width)), Spec("label", (first,), width),
-             Spec("binary", (first, "1")), Spec("normal", (first,)), Spec("normal", (first, width))]
+    found = [
+        Spec("onehot", (first, width)),
+        Spec("label", (first,), width),
+        Spec("binary", (first, "1")),
+        Spec("normal", (first,)),
+        Spec("normal", (first, width)),
+    ]
     if "T" in dims:
         found += [Spec("label", ("N", "T"), width), Spec("onehot", ("N", "T", width))]
     return found
@@ -417,8 +435,11 @@ _NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"seed|random_state", (7,)),
     (r"std|scale|weight_scale|sigma|init", (0.5,)),
     (r"head", (1, 2)),
-    (r"alpha|slope|leak|negative|lambda|^lam|margin|delta|gamma|beta|threshold|temperature|^tau|"
-     r"^c$|coef|weight_?decay|^reg|l2", (0.3, 0.7)),
+    (
+        r"alpha|slope|leak|negative|lambda|^lam|margin|delta|gamma|beta|threshold|temperature|^tau|"
+        r"^c$|coef|weight_?decay|^reg|l2",
+        (0.3, 0.7),
+    ),
     (r"lr|rate|eta", (0.5,)),
     (r"epoch|iter|n_?steps", (1,)),
     (r"axis|dim", (-1, 1)),
@@ -442,8 +463,11 @@ def number_specs(name: str) -> list[Spec]:
 def size_specs(name: str) -> list[Spec]:
     """Return the sizes that a constructor's argument of this name may be."""
     bare = _bare(name).lower()
-    if re.search(r"^(sizes|dims|layers?_?(dims|sizes)?|layer_?sizes|architecture|shape|topology|"
-                 r"structure|layers|nodes_per_layer|hidden_?(sizes|layers|dims)|units_list|arch)$", bare):
+    if re.search(
+        r"^(sizes|dims|layers?_?(dims|sizes)?|layer_?sizes|architecture|shape|topology|"
+        r"structure|layers|nodes_per_layer|hidden_?(sizes|layers|dims)|units_list|arch)$",
+        bare,
+    ):
         if "hidden" in bare:
             return [Spec("sizes", ("H",)), Spec("sizes", ("H", "G")), Spec("size", ("H",))]
         return [Spec("sizes", ("D", "H", "C"))]
@@ -484,9 +508,13 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
         if mode.data.kind == "label" and not weights:
             continue
         for chain in chains(weights, request.text):
-            outs = [out for _, out in chain.values()] or [mode.data.dims[-1] if mode.data.dims else ""]
+            outs = [out for _, out in chain.values()] or [
+                mode.data.dims[-1] if mode.data.dims else ""
+            ]
             choices = [
-                _of_two_axes(n, request.text, _choices(n, mode, chain, outs, weights, biases, image, request))
+                _of_two_axes(
+                    n, request.text, _choices(n, mode, chain, outs, weights, biases, image, request)
+                )
                 for n in open_names
             ]
             grouped = [i for i, n in enumerate(open_names) if n in weights or n in biases]
@@ -494,7 +522,10 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
             if request.free:
                 grouped, most = [], 4_000
             for picked in itertools.islice(_together(choices, grouped), most):
-                key = (mode.style, *((p.kind, p.dims, str(p.value)[:20], len(p.parts)) for p in picked))
+                key = (
+                    mode.style,
+                    *((p.kind, p.dims, str(p.value)[:20], len(p.parts)) for p in picked),
+                )
                 if key in seen:
                     continue
                 seen.add(key)
@@ -536,6 +567,7 @@ def _choices(
     image: bool, request: Request,
 ) -> list[Spec]:  # fmt: skip
     bare = _bare(name).lower()
+    is_target = _bare(name) in words.targets_among(_bare(n) for n in request.names)
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
     if name in chain:
@@ -571,15 +603,17 @@ def _choices(
     if words.plain(_bare(name)) in request.claimed and numbers:
         return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
                 Spec("positive", ())]  # fmt: skip
-    data_like = bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
+    data_like = (
+        bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
+    )
     if name.startswith("init.") and name not in request.arrays and not data_like:
         letter = _bare(name)
         sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if words.is_target(bare) and request.shapes:
+    if is_target and request.shapes:
         columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
         return [*_targets(mode, "C"), *columns]
-    if words.is_target(bare):
+    if is_target:
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
@@ -599,21 +633,29 @@ def _choices(
         return [Spec("normal", tuple(map(str, shape))) for shape in request.shapes]
     if request.shapes and bare in ("inputs", "x", "xs", "targets", "y", "input", "target"):
         return [Spec("label", ("T",), "C"), mode.data]
-    if re.search(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare) and (
-        (weights or any(n.startswith("init.") for n in request.names)) and bare != "a_prev"
-    ):
+    if re.search(
+        r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state", bare
+    ) and ((weights or any(n.startswith("init.") for n in request.names)) and bare != "a_prev"):
         return _states(mode)
     if bare in ("k", "v", "key", "value", "keys", "values") and mode.samples == "rows":
         return [mode.data, Spec("normal", (*mode.data.dims[:-2], "S", mode.data.dims[-1]))]
     bare = re.sub(r"\d+$", "", bare) if "[" in name else bare
     if bare in words.DATA_NAMES or bare in words.PREDICTION_NAMES:
-        if mode.data.kind == "label" and bare not in ("x", "xs", "inputs", "input", "idx", "indices"):
+        if mode.data.kind == "label" and bare not in (
+            "x",
+            "xs",
+            "inputs",
+            "input",
+            "idx",
+            "indices",
+        ):
             return [_ROWS]
         found = [mode.data]
         if bare in words.PREDICTION_NAMES or bare == "y":
             inside = Spec("unit", mode.data.dims)
             sure = re.search(r"clip\(|entropy|1e-\d|log\(", request.text) and not re.search(
-                r"exp\(|sigmoid\(|softmax\(", request.text)
+                r"exp\(|sigmoid\(|softmax\(", request.text
+            )
             found = [inside, mode.data] if sure else [mode.data, inside]
         if mode.data.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
             found.append(Spec("label", ("T",), "V"))
@@ -695,7 +737,11 @@ def _objects(name: str, bare: str, mode: Mode, request: Request) -> list[Spec]:
     if bare in request.builders:
         return [Spec("made", value=request.builders[bare])]
     if re.search(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
-        dims = mode.data.dims[1:] if len(mode.data.dims) > 1 and mode.data.dims[0] == "N" else mode.data.dims
+        dims = (
+            mode.data.dims[1:]
+            if len(mode.data.dims) > 1 and mode.data.dims[0] == "N"
+            else mode.data.dims
+        )
         return [Spec("shape", dims), Spec("shape", mode.data.dims)]
     if re.search(r"^depth$", bare) and "Y" in mode.data.dims:
         return [Spec("size", ("F",))]

@@ -34,9 +34,9 @@ def is_own(thing: Any, module: str) -> bool:
 _LIBRARIES = frozenset({"builtins", "collections", "functools", "types", "random", "logging"})
 
 
-def walk(thing: Any, module: str, path: Path = (), seen: set[int] | None = None) -> Iterator[
-    tuple[Path, Any, Setter]
-]:
+def walk(
+    thing: Any, module: str, path: Path = (), seen: set[int] | None = None
+) -> Iterator[tuple[Path, Any, Setter]]:
     """Yield (path, value, setter) of every number and array that an object holds."""
     seen = set() if seen is None else seen
     if id(thing) in seen or len(path) > _DEPTH:
@@ -77,7 +77,11 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
     """
     found: dict[Path, tuple[Any, Setter]] = {}
     for path, value, setter in walk(instance, module):
-        if setter is _no_setter or not isinstance(value, np.ndarray) or value.dtype.kind not in "fO":
+        if (
+            setter is _no_setter
+            or not isinstance(value, np.ndarray)
+            or value.dtype.kind not in "fO"
+        ):
             continue
         if value.size == 0 or any(words.is_gradient_name(p) or p in ("grads", "gradients", "grad")
                                   for p in path):  # fmt: skip

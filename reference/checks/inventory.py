@@ -125,12 +125,16 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
         partners = _partners(routine, forwards, known)
         alone = bool(_gradient_names(routine.returned)) or _has_target(routine) or not partners
         alone = alone or _updates(routine)
-        expected = words.strongly_a_gradient(routine.short) or bool(_gradient_names(routine.returned))
+        expected = words.strongly_a_gradient(routine.short) or bool(
+            _gradient_names(routine.returned)
+        )
         expected = expected and not _is_optimiser(routine)
         if routine.required or owner is not None or partners:
             kind: Kind = "method" if owner is not None else "pair"
             losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
-            found.append(Unit(routine.name, kind, routine, partners, alone, owner, expected, losses))
+            found.append(
+                Unit(routine.name, kind, routine, partners, alone, owner, expected, losses)
+            )
     for routine in forwards:
         if _is_optimiser(routine) or routine.short.startswith("__") or _is_no_backward(routine):
             continue
@@ -200,7 +204,9 @@ def _sigmoid(z: Any) -> Any:
 
 def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
     """Return the forwards that a gradient may belong to: of its stem, of its arguments, the only one."""
-    rest = "".join(w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER)
+    rest = "".join(
+        w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER
+    )
     exact = [f for f in forwards if rest and words.plain(f.short) == rest]
     if exact:
         return exact
@@ -276,10 +282,29 @@ def _gradient_variables(routine: Routine) -> list[str]:
         n for n in code.co_varnames[code.co_argcount :]
         if n not in ("dt", "ds", "di") and any(words.plain(b) in known for b in words.gradient_of(n))
     ]  # fmt: skip
-    a_loss = isinstance(routine.returned, tuple) and any(
-        isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll") for t in routine.returned
+    a_loss = (
+        isinstance(routine.returned, tuple)
+        and any(
+            isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll")
+            for t in routine.returned
+        )
+        and any(t is None for t in routine.returned)
     )
-    return found or (["loss"] if a_loss else [])
+    return found or (["loss"] if a_loss else []) or _turned_into_gradients(routine)
+
+
+def _turned_into_gradients(routine: Routine) -> list[str]:
+    """Return the returned variables that a step of backward is written into: p[rows, y] -= 1."""
+    if routine.node is None or not isinstance(routine.returned, tuple):
+        return []
+    written = {
+        ast.unparse(n.target.value)
+        for n in ast.walk(routine.node)
+        if isinstance(n, ast.AugAssign)
+        and isinstance(n.op, ast.Sub)
+        and isinstance(n.target, ast.Subscript)
+    }
+    return [n for n in names_in(routine.returned) if n in written]
 
 
 def _returned_gradient(name: str) -> bool:
@@ -405,7 +430,9 @@ def _is_abstract(routine: Routine) -> bool:
     node = routine.node
     if node is None:
         return False
-    body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    body = [
+        n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+    ]
     return not body or all(
         isinstance(n, ast.Pass) or (isinstance(n, ast.Raise) and "NotImplemented" in ast.unparse(n))
         for n in body

@@ -38,9 +38,7 @@ def _binary(a: Any, y: Any) -> Any:
 
 def _softmax(a: Any, y: Any, axis: int = -1) -> Any:
     top = np.max(np.asarray(values_of(a)), axis=axis, keepdims=True)
-    return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + (
-        (top * y).sum() - (a * y).sum()
-    )
+    return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
 
 
 def _softmax_columns(a: Any, y: Any) -> Any:

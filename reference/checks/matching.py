@@ -1,10 +1,11 @@
 """Which claim is the gradient of which input: by name, by place, by shape.
 
-    dW, grads["W"], self.dW, w.g, nabla_w[0], theta1_grad        by name
-    return dx, dw, db                                            by place
+dW, grads["W"], self.dW, w.g, nabla_w[0], theta1_grad        by name
+return dx, dw, db                                            by place
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,15 @@ _CONTAINERS = frozenset(
 
 
 def matched(
-    claims: Mapping[Path, Any], inputs: Mapping[Path, Any], values: Mapping[Path, Any]
+    claims: Mapping[Path, Any],
+    inputs: Mapping[Path, Any],
+    values: Mapping[Path, Any],
+    others: Mapping[Path, Any] = MappingProxyType({}),
 ) -> tuple[Pairs, Pairs, list[Path]]:
     """Return (claims of inputs, claims of the forward's own values, claims of nothing known).
 
     claims, inputs, values: what came back, what went in, what the forward named; by path.
+    others: what went in and has no gradient: labels, masks.
     """
     claims = _once(claims)
     free = dict(inputs)
@@ -48,11 +53,16 @@ def matched(
             free.pop(found)
             continue
         inner = _by_name(claim, value, {k: v for k, v in values.items() if k not in inputs})
-        if inner is not None and _named(claim) and same_shape(value, values[inner]) and np.shape(value):
+        if (
+            inner is not None
+            and _named(claim)
+            and same_shape(value, values[inner])
+            and np.shape(value)
+        ):
             middle.append((claim, inner))
         else:
             left.append(claim)
-    left = _by_place(left, claims, free, inputs, pairs)
+    left = _by_place(left, claims, free, inputs, pairs, others)
     return pairs, middle, left
 
 
@@ -155,26 +165,30 @@ def _likeness(wanted: Path, path: Path) -> float:
 
 def _by_place(
     left: list[Path], claims: Mapping[Path, Any], free: dict[Path, Any],
-    inputs: Mapping[Path, Any], pairs: Pairs,
+    inputs: Mapping[Path, Any], pairs: Pairs, others: Mapping[Path, Any],
 ) -> list[Path]:  # fmt: skip
     """Give what has no name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
     if pairs:  # an output that is returned beside its gradients has a name of its own
         unnamed = [c for c in unnamed if c[-1] == "" or c[-1].isdigit()]
     named_rest = [c for c in left if c not in unnamed]
+    targets = words.targets_among([p[-1] for p in (*inputs, *others)])
     alone = not pairs and len(left) == 1  # backward(d) -> one gradient: that of the input
     for group in (unnamed, named_rest):
         for claim in list(group):
             if claim[0] in ("self", "step") and claim[0] == "self" and not _named(claim):
                 continue
-            rest = [p for p in free if not words.is_target(p[-1])] or list(free)
+            rest = [p for p in free if p[-1] not in targets]
+            rest = rest or ([] if others else list(free))
             fits = [p for p in rest if same_shape(claims[claim], inputs[p]) == 1.0]
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
             if not fits and group is unnamed and len(left) == 1:
                 fits = rest[:1]
-            if fits and (group is unnamed or alone or (
-                len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim))
-            )):
+            if fits and (
+                group is unnamed
+                or alone
+                or (len(fits) == 1 and _named(claim) and not (pairs and is_inner(claim)))
+            ):
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]

@@ -46,7 +46,8 @@ class Objective:
         """Return what it is, for people."""
         match self.kind:
             case "loss":
-                return f"its own loss, {self.output[-1] or 'what it returns'}"
+                named = self.output[-1] and not self.output[-1].isdigit()
+                return f"its own loss, {self.output[-1] if named else 'what it returns'}"
             case "implicit":
                 assert self.loss is not None
                 return f"{self.loss.name}, {self.loss.formula}"
@@ -126,10 +127,14 @@ def _implicit(outcome: Outcome) -> Iterator[Objective]:
         fitting = [p for p in outputs if any(True for _ in losses.matching_targets(
             _as_array(outcome.values[p]), plain))]  # fmt: skip
         fitting = [p for p in fitting if p != target]
-        fitting.sort(key=lambda p: (
-            p in outcome.inputs, p not in outcome.outputs or p in outcome.claims and outcome.paired,
-            not any(w in vocabulary.PREDICTION_NAMES for w in (p[-1].lower(), p[0].lower()))))
-        for path in fitting[:6]:
+        fitting.sort(
+            key=lambda p: (
+                p in outcome.inputs,
+                p not in outcome.outputs or p in outcome.claims and outcome.paired,
+                not any(w in vocabulary.PREDICTION_NAMES for w in (p[-1].lower(), p[0].lower())),
+            )
+        )
+        for path in fitting[:3]:
             for loss in losses.LOSSES:
                 yield Objective("implicit", path, loss, target)
     grouped = _lists_of(outcome, targets)
@@ -190,7 +195,9 @@ def _implicit_scalar(objective: Objective, outcome: Outcome) -> tuple[list[Any],
     return None if value is None else ([value], [1.0])
 
 
-def _over_time(objective: Objective, outcome: Outcome, target: Any) -> tuple[list[Any], list[Any]] | None:
+def _over_time(
+    objective: Objective, outcome: Outcome, target: Any
+) -> tuple[list[Any], list[Any]] | None:
     assert objective.loss is not None
     head = objective.output[0]
     steps = {p: v for p, v in outcome.values.items()

@@ -10,8 +10,11 @@ import msgspec
 import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
-from reference.checks import constants, text
+from reference.checks import constants, fragile, text
 from reference.checks.assess import Assessment, Row, wrong_entry
+from reference.checks.explain import explain
+from reference.checks.identify import identify
+from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
 from reference.checks.names import claim_name, path_name
@@ -43,7 +46,7 @@ def check_unit(
     _judge(found, tally, request)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
         tally = _without_tiny_constants(found, unit, target, request) or tally
-    part = _part(tally, unit, found, request, target)
+    part = _part(tally, unit, found, request, target, like)
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
 
 
@@ -77,7 +80,7 @@ def _is_not_written(failure: Failure) -> bool:
 
 
 def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    if unit.kind in SPECIAL:
+    if unit.kind in SPECIAL or wants_tensors(unit, target):
         return _special(unit, target, seed, shapes)
     chosen = search(unit, target, seed, shapes)
     if isinstance(chosen, Chosen):
@@ -87,10 +90,6 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
 
 def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    try:
-        from reference.checks.kinds import subject_of
-    except ImportError:
-        return Failure("this kind is not read yet")
     return subject_of(unit, target, seed, shapes)
 
 
@@ -170,7 +169,7 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 
 
 def _part(
-    tally: _Tally, unit: Unit, subject: Subject, request: Request, target: Target
+    tally: _Tally, unit: Unit, subject: Subject, request: Request, target: Target, like: str | None
 ) -> Part:  # fmt: skip
     right = len(tally.cases) - len(tally.wrong)
     faults = _faults(tally, request)
@@ -193,6 +192,7 @@ def _part(
         line=line,
         source=source,
     )
+    part = _about_the_forward(part, subject, request, like)
     unplaced = {p for c in tally.cases for p in c.assessment.unplaced}
     if verdict == "right" and unplaced:
         names = ", ".join(sorted(path_name(p) or "what it returns" for p in unplaced))
@@ -203,6 +203,18 @@ def _part(
     if tally.wrong:
         part = _explained(part, tally, subject, request, target)
     return part
+
+
+def _about_the_forward(part: Part, subject: Subject, request: Request, like: str | None) -> Part:
+    """Say which operation the forward is, and where it breaks."""
+    if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
+        return part
+    operation, remarks = identify(subject.reading, request.seed, like)
+    plain = part.ok and not part.remarks
+    broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
+    return msgspec.structs.replace(
+        part, operation=operation, remarks=(*part.remarks, *remarks), fragile=tuple(broken)
+    )
 
 
 def _tensor(key: tuple[Path, Path], rows: list[Row]) -> Tensor:
@@ -227,13 +239,21 @@ def _distance(row: Row) -> float:
 
 def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
     found = [
-        Fault(kind, said, f"{request.seed}:{at[0]}", len(at), kind in ("mutated", "dtype", "value", "stale"))
+        Fault(
+            kind,
+            said,
+            f"{request.seed}:{at[0]}",
+            len(at),
+            kind in ("mutated", "dtype", "value", "stale"),
+        )
         for (kind, said), at in tally.faults.items()
     ]
     raised: dict[str, list[int]] = {}
     for index, error in tally.raised:
         raised.setdefault(text.error_line(error), []).append(index)
-    found += [Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()]
+    found += [
+        Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
+    ]
     return tuple(found)
 
 
@@ -270,7 +290,7 @@ def _explained(
     wrong = [c for c in tally.cases if c.index in tally.wrong]
     worst = _worst(wrong, request)
     explained: dict[str, Any] = {}
-    if isinstance(subject, ReadingSubject):
+    if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
         explained = _by_tape(subject, tally, request)
     elif hasattr(subject, "explanation"):
         explained = subject.explanation(tally.cases)
@@ -279,10 +299,6 @@ def _explained(
 
 
 def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[str, Any]:
-    try:
-        from reference.checks.explain import explain
-    except ImportError:
-        return {}
     scale = tally.cases[0].assessment.scale
     indices = tally.wrong[:6]
     found = explain(subject.reading, subject.objective, request.seed, indices, scale)
@@ -290,7 +306,11 @@ def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[s
         Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
         for n in found.named
     )
-    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(found.described)}
+    noted = {_claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
+             for case in tally.cases[:1] for r in case.assessment.rows
+             if r.claim in case.assessment.notes}  # fmt: skip
+    described = {**dict(found.described), **noted}
+    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
 
 
 def _worst(cases: list[Case], request: Request) -> Worst | None:
@@ -336,14 +356,17 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     A gradient of a mean loss without its 1/N is right where the layers of the same file take the
     mean themselves.
     """
-    takes_mean = any("the mean is taken in the layer" in r for p in parts.values() for r in p.remarks)
+    takes_mean = any(
+        "the mean is taken in the layer" in r for p in parts.values() for r in p.remarks
+    )
     if not takes_mean:
         return {}
     changed = {}
     for index, part in parts.items():
-        if part.verdict == "wrong" and part.described and all(
-            "times the right one" in said and "N" in said for _, said in part.described
-        ):  # fmt: skip
+        too_often = part.mistakes and all(
+            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+        )
+        if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(
                 part, verdict="right", right=part.problems, wrong=0, mistakes=(), described=(),
                 worst=None, remarks=(*part.remarks, "it lacks the 1/N of its mean, which the "

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.inputs import bias_names, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
 
-_DICTS = re.compile(r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state")
+_DICTS = re.compile(
+    r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"
+)
 
 
 class Sponge:
@@ -99,7 +102,7 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
             continue
         if not (_is_looked_up(name, text) or name in ("parameters", "params")):
             continue
-        keys = _asked(first, name) or _constants(name, text)
+        keys = list(dict.fromkeys([*_asked(first, name), *_constants(name, text)]))
         if keys or _is_looked_up(name, text):
             found[name] = keys
     return found
@@ -155,4 +158,7 @@ def is_listed(name: str, text: str) -> bool:
         rf"{bare}\[1:\]",
     )  # fmt: skip
     plural = re.search(r"s$|^w$|^b$|list", name) is not None
+    weights = bool(weight_names([name]) or bias_names([name]))
+    if weights and all(re.search(rf"\b{bare}\[{i}\](?!\s*\[)", text) for i in (0, 1)):
+        return True  # weights[0] and weights[1]
     return plural and any(re.search(p, text) for p in patterns)

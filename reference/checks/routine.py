@@ -98,6 +98,8 @@ def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Trac
     sys.setprofile(profile)
     try:
         value = function(*positional, **named)
+    except SystemExit as error:
+        raise RuntimeError(f"it called exit({error.code})") from error
     finally:
         sys.setprofile(before)
     seen.pop("self", None)

@@ -144,7 +144,14 @@ def _home(path: Path) -> tuple[str, str, Path]:
 
 
 def _shadowing(folder: Path) -> list[str]:
-    known = set(sys.stdlib_module_names) | {"numpy", "scipy", "torch", "jax", "reference", "reports"}
+    known = set(sys.stdlib_module_names) | {
+        "numpy",
+        "scipy",
+        "torch",
+        "jax",
+        "reference",
+        "reports",
+    }
     try:
         return sorted(p.name for p in folder.iterdir() if p.suffix == ".py" and p.stem in known)[:3]
     except OSError:

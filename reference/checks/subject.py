@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reference.balls import Session
+from reference.checks import differences
 from reference.checks.assess import Assessment, assess
 from reference.checks.experiment import Outcome, perform
 from reference.checks.search import Chosen
@@ -66,18 +67,31 @@ class ReadingSubject:
 
     def judged_by(self) -> str:
         """Return what the truth is."""
+        if self.chosen.differences:
+            return (f"{self.objective.sentence()}, by differences, to {differences.DIGITS} digits "
+                    "(its forward cannot run on numbers with a proof)")  # fmt: skip
         if self.objective.kind == "implicit" and self.spelling != "1":
             return f"{self.objective.sentence()}, times {self.spelling}, certified"
         return f"{self.objective.sentence()}, certified"
 
     def case(self, seed: int, index: int) -> Case:
         """Run one problem on the tape and hold every claim to the certified gradient."""
+        if self.chosen.differences:
+            return self._by_differences(seed, index)
         with Session() as session:
             outcome = perform(self.reading, seed, index, session)
             found = assess(self.objective, outcome)
         if found is None:
             raise ArithmeticError("the loss has no value here")
         case = Case(index, found, outcome, nodes=session.nodes)
+        self._with_floats(seed, case)
+        return case
+
+    def _by_differences(self, seed: int, index: int) -> Case:
+        found = differences.assessed(self.reading, seed, index, self.objective)
+        if found is None:
+            raise ArithmeticError("the loss has no value here")
+        case = Case(index, found, None, nodes=3_000)
         self._with_floats(seed, case)
         return case
 
@@ -90,7 +104,9 @@ class ReadingSubject:
         for row in case.assessment.rows:
             value = plain.claims.get(row.claim)
             if getattr(value, "dtype", None) == np.float32:
-                case.faults.append(("dtype", f"{'.'.join(row.claim)} is float32, its input float64"))
+                case.faults.append(
+                    ("dtype", f"{'.'.join(row.claim)} is float32, its input float64")
+                )
         if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
             self._after_another(seed, case, plain)
 

@@ -27,7 +27,7 @@ def wrapper(unit: Unit) -> str:
     if unit.owner is not None:
         arguments = ", ".join(unit.backward.arguments)
         return (
-            "shapes = {\"x\": \"N D\"}\n\n\n"
+            'shapes = {"x": "N D"}\n\n\n'
             "def forward(x):\n"
             f"    layer = {unit.owner.__name__}(...)  # with its sizes\n"
             "    return layer.forward(x), layer\n\n\n"
@@ -38,7 +38,7 @@ def wrapper(unit: Unit) -> str:
     shapes = ", ".join(f'"{n}": "N D"' for n in unit.backward.required) or '"x": "N D"'
     first = ", ".join(names) or "x"
     return (
-        f"shapes = {{{shapes}}}  # letters are sizes; \"N int(C)\" are labels below C\n\n\n"
+        f'shapes = {{{shapes}}}  # letters are sizes; "N int(C)" are labels below C\n\n\n'
         f"def forward({first}):\n    ...  # what it is the gradient of\n\n\n"
         f"def backward(dout, {first}):\n"
         f"    return {unit.backward.short}({', '.join(unit.backward.required)})"

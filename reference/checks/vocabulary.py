@@ -4,6 +4,7 @@ Names only propose a reading; whether it is one is found by trying it (`search.p
 """
 
 import re
+from collections.abc import Iterable
 
 FORWARD = frozenset(
     "forward fwd fprop feedforward feed call compute calculate function func fn f value loss cost "
@@ -43,7 +44,7 @@ TARGET_NAMES = frozenset(
     "y t target targets label labels y_true ytrue truth true actual actuals expected onehot "
     "one_hot y_onehot t_onehot yhot y_hot classes gt ground_truth desired ytrain y_train y_batch "
     "yb d_true outputs_true real answer answers yt tt target_output desired_output y_one_hot "
-    "targets_onehot label_onehot correct y_actual true_y true_labels training_output "
+    "targ targs targets_onehot label_onehot correct y_actual true_y true_labels training_output "
     "training_outputs output_true wanted want next_tokens".split()
 )
 
@@ -70,9 +71,13 @@ REGULARISATION = frozenset(
     "regularisation lambda_reg reg_lambda decay wd".split()
 )
 
-FLAGS = frozenset("training train is_training is_train train_mode trainable test mode_train".split())
+FLAGS = frozenset(
+    "training train is_training is_train train_mode trainable test mode_train".split()
+)
 
-BIASES = re.compile(r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I)
+BIASES = re.compile(
+    r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I
+)
 WEIGHTS = re.compile(
     r"^(w|weight|weights|kernel|kernels|theta|thetas|ws|u|v|wx|wh|filters?|w\d+|theta_?\d*|"
     r"weights?_?\w*|[tmkp]\d|w_?[a-z]{1,4}\d*|u_?[a-z]{1,2}\d*|syn_?\d|synapse_?\d|.*_w\d*|.*weights?\d*|"
@@ -179,9 +184,17 @@ def is_target(name: str) -> bool:
         return False
     if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
         return False
-    return bool({"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)) or (
-        {"one", "hot"} <= set(found)
-    )
+    return bool(
+        {"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)
+    ) or ({"one", "hot"} <= set(found))
+
+
+def targets_among(names: Iterable[str]) -> frozenset[str]:
+    """Return which of some arguments are targets: of (y, t) it is t, of (x, y) it is y."""
+    found = [n for n in names if is_target(n)]
+    if len(found) > 1:
+        found = [n for n in found if n.lower() != "y"] or found[1:]
+    return frozenset(found)
 
 
 def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
@@ -195,7 +208,10 @@ def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
     if any(w.endswith(("backward", "prime", "derivative", "backprop", "gradient")) for w in found):
         return True
     bare = name.lower().lstrip("_")
-    return any(bare == "d" + k.lower().lstrip("_") for k in known) or bare.rstrip("_") in ("df", "dfdx")
+    return any(bare == "d" + k.lower().lstrip("_") for k in known) or bare.rstrip("_") in (
+        "df",
+        "dfdx",
+    )
 
 
 def strongly_a_gradient(name: str) -> bool:

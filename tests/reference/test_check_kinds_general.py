@@ -144,6 +144,13 @@ def test_other_gradients_in_the_file_are_checked_too(tmp_path: Path) -> None:
     assert {f.kind for f in checked(tmp_path, source)} == {"general", "pair"}
 
 
+def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "check" / "batchnorm_exercise.py"
+    found = only(tmp_path, example.read_text(), problems=12)
+    assert found.wrong_leaves == {"centred"}
+    assert found.said == "centred: the term through var is missing from the sum"
+
+
 def doubled(x: Any) -> Any:
     return 2 * np.sinh(x)
 

@@ -1,5 +1,8 @@
 """Whole networks, value_and_grad: drawn by `accepts`, judged by their own loss."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +159,26 @@ def test_the_examples_say_what_they_are_there_to_show(tmp_path: Path, name: str)
     assert {m.name for m in found.explained["mistakes"]} == EXAMPLES[name]
     assert not found.explained["described"]
     assert found.right is not EXAMPLES[name] or not EXAMPLES[name]
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from kindtools import only
+from targetsources import GENERAL, NETWORK
+for source in (GENERAL, NETWORK, NETWORK.replace("dz @ values", "d @ values")):
+    only(Path(sys.argv[1]), source)
+assert "torch" not in sys.modules and "jax" not in sys.modules
+"""
+
+
+def test_numpy_code_imports_no_framework(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr

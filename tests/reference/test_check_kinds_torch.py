@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kindtools import checked, only
 from targetsources import TORCH, TORCH_LINEAR
 
 from reference.checks.inventory import units_of
 from reference.checks.kinds import wants_tensors
+from reference.checks.kinds._rows import float_truth, row
+from reference.checks.kinds._unwritten import settle
 from reference.checks.search import Failure
 from reference.checks.source import load
 
@@ -223,6 +226,51 @@ class Dense:
 """
 )
 
+STEPS_OF_A_MODULE = (
+    HEAD
+    + """
+class Neural_Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.W1 = torch.randn(2, 3)
+        self.W2 = torch.randn(3, 1)
+
+    def forward(self, X):
+        self.z2 = self.sigmoid(torch.matmul(X, self.W1))
+        return self.sigmoid(torch.matmul(self.z2, self.W2))
+
+    def sigmoid(self, s):
+        return 1 / (1 + torch.exp(-s))
+
+    def backward(self, X, y, o):
+        o_delta = (y - o) * o * (1 - o)
+        z2_delta = torch.matmul(o_delta, torch.t(self.W2)) * self.z2 * (1 - self.z2)
+        self.W1 += torch.matmul(torch.t(X), z2_delta)
+        self.W2 += torch.matmul(torch.t(self.z2), o_delta)
+"""
+)
+
+UNWRITTEN_LOSS = (
+    HEAD
+    + """
+class Net:
+    def __init__(self, n_in, n_hidden, n_out):
+        self.w1, self.b1 = torch.randn(n_in, n_hidden), torch.zeros(n_hidden)
+        self.w2, self.b2 = torch.randn(n_hidden, n_out), torch.zeros(n_out)
+
+    def forward(self, x):
+        self.h = torch.relu(x @ self.w1 + self.b1)
+        self.p = torch.softmax(self.h @ self.w2 + self.b2, dim=1)
+        return self.p
+
+    def backward(self, x, y):
+        dz = (self.p - y) / x.shape[0]
+        self.dw2, self.db2 = self.h.T @ dz, dz.sum(0)
+        dh = dz @ self.w2.T * (self.h > 0)
+        self.dw1, self.db1 = x.T @ dh, dh.sum(0)
+"""
+)
+
 FORMS = {
     "function": (TORCH, "(1 - y * y)", "(1 - y)", {"x"}, "tanh_square_left_out"),
     "linear function": (TORCH_LINEAR, "dout.sum(0)", "dout.mean(0)", {"bias"}, "bias_mean"),
@@ -247,6 +295,20 @@ FORMS = {
     "targets first": (TARGETS_FIRST, "-d, d", "-d, 2 * d", {"y_pred"}, "2 times"),
     "module": (MODULE, "dout.sum(0)", "dout.mean(0)", {"self.bias"}, "bias_mean"),
     "static methods": (STATIC, "dout.sum(dim=0)", "dout.mean(dim=0)", {"b"}, "bias_mean"),
+    "steps of a module": (
+        STEPS_OF_A_MODULE,
+        "* self.z2 * (1 - self.z2)",
+        "* (1 - self.z2)",
+        {"self.W1"},
+        "",
+    ),
+    "a loss that is not written": (
+        UNWRITTEN_LOSS,
+        "dh.sum(0)",
+        "2 * dh.sum(0)",
+        {"self.b1"},
+        "2 times",
+    ),
     "three axes": (LAYER_NORM, "dx * rstd", "dx", {"x"}, ""),
     "hung on tensors": (HUNG, "out.g.sum(0)", "out.g.mean(0)", {"b"}, "bias_mean"),
     "a class with tensors": (CLASS_WITH_TENSORS, "self.x.t()", "-self.x.t()", {"self.W"}, "sign"),
@@ -297,6 +359,24 @@ def test_an_estimate_through_a_flat_forward_is_not_checked(tmp_path: Path) -> No
     assert "straight-through" in found.subject.reason
 
 
+def test_a_gradient_that_is_changed_on_purpose_is_not_checked(tmp_path: Path) -> None:
+    source = HEAD + (
+        "class Reverse(Function):\n    @staticmethod\n    def forward(ctx, x, alpha):\n"
+        "        ctx.alpha = alpha\n        return x.view_as(x)\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return -ctx.alpha * g, None\n"
+    )
+    (found,) = checked(tmp_path, source)
+    assert isinstance(found.subject, Failure)
+    assert "hands its input on as it is" in found.subject.reason
+    assert only(tmp_path, source.replace("-ctx.alpha * g", "g")).right
+
+
+def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "check" / "torch_function.py"
+    found = only(tmp_path, example.read_text(), problems=12)
+    assert found.said == "gate_second_term_left_out"
+
+
 def test_weights_are_not_square(tmp_path: Path) -> None:
     """A square weight hides a transpose: other layouts are tried first."""
     shape = only(tmp_path, BIAS_OR_NONE).subject.inputs(0, 0)["weight"].shape  # type: ignore[union-attr]
@@ -320,6 +400,24 @@ def test_code_that_calls_a_framework_is_known_by_its_calls(tmp_path: Path) -> No
     target = load(str(path))
     wanted = {u.name: wants_tensors(u, target) for u in units_of(target)}
     assert wanted == {"relu_backward": "torch", "tanh_backward": None}
+
+
+def test_the_loss_that_is_not_written_is_named(tmp_path: Path) -> None:
+    judged = only(tmp_path, UNWRITTEN_LOSS).subject.judged_by()  # type: ignore[union-attr]
+    assert judged.startswith("cross-entropy, −Σ y log a; PyTorch autograd")
+
+
+def test_a_gradient_of_zeros_has_no_voice_in_the_factor() -> None:
+    """Where all units are dead the other gradients are 0, and ½ is the factor of the only one."""
+    truths = {"w": np.zeros(3), "v": np.zeros(2), "b": np.array([1.0, -2.0])}
+    rows = [row((n,), (n,), 0.5 * t, float_truth(t)) for n, t in truths.items()]
+    assert settle(rows, np.zeros((2, 2))) == 0.5
+    assert all(r.right for r in rows)
+
+
+def test_changed_inputs_are_a_fault(tmp_path: Path) -> None:
+    found = only(tmp_path, STATIC.replace("db = dout", "x *= 2\n        db = dout"))
+    assert ("mutated", "the backward changes x in place") in found.cases[0].faults
 
 
 def test_the_process_keeps_its_settings(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ _PLAIN = {"1": 1.0, "2": 2.0, "1/2": 0.5, "4": 4.0, "1/4": 0.25, "3": 3.0, "1/3"
 def ratio(got: Array, base: Array) -> float | None:
     """Return the c with got = c · base in every entry, or None."""
     norm = float(np.sum(base * base))
-    if not norm or not np.isfinite(got).all() or not np.isfinite(base).all() or got.shape != base.shape:
+    if (
+        not norm
+        or not np.isfinite(got).all()
+        or not np.isfinite(base).all()
+        or got.shape != base.shape
+    ):
         return None
     c = float(np.sum(got * base)) / norm
     return c if c and close(got, c * base) else None
@@ -73,7 +78,9 @@ def _spelled(problem: Problem, pairs: bool) -> Iterator[tuple[str, float]]:
                 yield f"{a}{one}·{other}", x * n * m
 
 
-def spelled(problems: Sequence[Problem], values: Sequence[float], pairs: bool = False) -> str | None:
+def spelled(
+    problems: Sequence[Problem], values: Sequence[float], pairs: bool = False
+) -> str | None:
     """Return how a factor is written, the same in every problem; None where there is no such way.
 
     A number that is the same everywhere is written as it is.

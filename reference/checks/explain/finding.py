@@ -81,7 +81,12 @@ def evidence(cases: Sequence[Case], predicted: Sequence[Array | None]) -> Eviden
     """Count the problems in which a prediction is the claim; those count where it could fail."""
     matched, of, worst = 0, 0, 0.0
     for case, value in zip(cases, predicted, strict=True):
-        if value is None or not case.off or value.shape != case.base.shape or close(value, case.base):
+        if (
+            value is None
+            or not case.off
+            or value.shape != case.base.shape
+            or close(value, case.base)
+        ):
             continue
         of += 1
         if close(case.claim.got, value):
@@ -98,8 +103,16 @@ def distance(got: Array, other: Array) -> float:
 
 def named(words: Words, tensors: Sequence[str], found: Evidence) -> Named:
     """Return a mistake with the evidence for it."""
-    return Named(words.name, words.sentence, words.yours, words.right, tuple(dict.fromkeys(tensors)),
-                 found.matched, found.of, found.distance)  # fmt: skip
+    return Named(
+        words.name,
+        words.sentence,
+        words.yours,
+        words.right,
+        tuple(dict.fromkeys(tensors)),
+        found.matched,
+        found.of,
+        found.distance,
+    )
 
 
 Predictions = Mapping[Path, Array]

@@ -20,13 +20,23 @@ def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:
     found = {}
     for name in dict.fromkeys(n for o in outcomes for n in o.mutated):
         count = sum(name in o.mutated for o in outcomes)
-        found[name] = Named("changed_in_place", f"{name} is changed in place: the backward writes into the array of its caller, "
-                            f"so what the forward kept of it is overwritten. Make a copy.", f"{name}[…] = …",
-                            f"{name} = {name}.copy()", (), count, len(outcomes), 0.0)  # fmt: skip
+        found[name] = Named(
+            "changed_in_place",
+            f"{name} is changed in place: the backward writes into the array of its caller, "
+            f"so what the forward kept of it is overwritten. Make a copy.",
+            f"{name}[…] = …",
+            f"{name} = {name}.copy()",
+            (),
+            count,
+            len(outcomes),
+            0.0,
+        )
     return list(found.values())
 
 
-def another_loss(reading: Reading, objective: Objective, seed: int, indices: Sequence[int]) -> Named | None:
+def another_loss(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
+) -> Named | None:
     """Return that the gradients are right for a loss that is not the one which is computed."""
     if objective.kind != "loss":
         return None
@@ -46,15 +56,25 @@ def another_loss(reading: Reading, objective: Objective, seed: int, indices: Seq
     if best is None or counts[best] < min(3, len(tried)) or best.loss is None:
         return None
     name = text_of(objective.output)
-    return Named("loss_value", f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of {text_of(best.output)}; the loss "
-                 f"that is computed, {name}, is another function: its value is wrong (or it is meant to be another).",
-                 f"{name} ≠ {best.loss.formula}", f"{name} = {best.loss.formula}", (), counts[best], len(tried), 0.0)  # fmt: skip
+    return Named(
+        "loss_value",
+        f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of "
+        f"{text_of(best.output)}; the loss "
+        f"that is computed, {name}, is another function: its value is wrong (or it is meant to "
+        "be another).",
+        f"{name} ≠ {best.loss.formula}",
+        f"{name} = {best.loss.formula}",
+        (),
+        counts[best],
+        len(tried),
+        0.0,
+    )
 
 
 def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
     """Return the claims that have another shape than what they are the gradient of."""
     found = []
-    pairs, _, left = matched(outcome.claims, outcome.inputs, outcome.values)
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
     wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
     true = truths(objective, outcome, wanted)
     for claim, leaf in pairs:
@@ -62,7 +82,12 @@ def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
         if same_shape(got, outcome.inputs[leaf]):
             continue
         more = _summed(got, true[leaf].value) if true is not None else ""
-        found.append((claim_text(claim, leaf), f"it has the shape {got.shape}, but {text_of(leaf)} has the shape {shape}{more}"))
+        found.append(
+            (
+                claim_text(claim, leaf),
+                f"it has the shape {got.shape}, but {text_of(leaf)} has the shape {shape}{more}",
+            )
+        )
     return found
 
 
@@ -74,7 +99,10 @@ def _summed(got: np.ndarray[tuple[int, ...], np.dtype[np.float64]], truth: objec
         for keep in (True, False):
             made = plain.sum(axis=axis, keepdims=keep)
             if made.shape == right.shape and close(made, right):
-                return f": it was broadcast, so its gradient has to be summed over axis {axis} (the rows it was added to)"
+                return (
+                    f": it was broadcast, so its gradient has to be summed over axis {axis} "
+                    "(the rows it was added to)"
+                )
     return ""
 
 
@@ -84,12 +112,23 @@ def a_vector_of_slopes(objective: Objective, outcome: Outcome) -> list[tuple[str
         return []
     value = outcome.outputs.get(objective.output)
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
-    found = []
+    found: list[tuple[str, str]] = []
+    if value is None:
+        return found
     for claim, leaf in pairs:
         if np.shape(outcome.claims[claim]) != np.shape(value) or np.size(value) < 2:
             continue
-        if np.shape(outcome.inputs[leaf]) == np.shape(value) and not is_elementwise(outcome, objective.output, leaf):
-            found.append((claim_text(claim, leaf), f"every output depends on several entries of {text_of(leaf)}, so the derivative is a matrix "
-                          "(the Jacobian, n × n for each row), which has entries off the diagonal; a vector of n slopes "
-                          "cannot hold it"))  # fmt: skip
+        if np.shape(outcome.inputs[leaf]) == np.shape(value) and not is_elementwise(
+            outcome, objective.output, leaf
+        ):
+            found.append(
+                (
+                    claim_text(claim, leaf),
+                    f"every output depends on several entries of {text_of(leaf)}, so the "
+                    "derivative is a matrix "
+                    "(the Jacobian, n × n for each row), which has entries off the diagonal; a "
+                    "vector of n slopes "
+                    "cannot hold it",
+                )
+            )
     return found

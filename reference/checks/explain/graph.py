@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Edges = list[tuple[int, float]]
 Hook = Callable[[list[float]], None]
 
@@ -32,6 +33,7 @@ class Edit:
 
     edges: dict[int, Edges] = field(default_factory=dict)
     hooks: dict[int, list[Hook]] = field(default_factory=dict)
+
     def __or__(self, other: Edit) -> Edit:
         hooks = {k: list(v) for k, v in self.hooks.items()}
         for place, more in other.hooks.items():
@@ -49,7 +51,9 @@ class Graph:
     cotangents that the sweep begins with.
     """
 
-    def __init__(self, outputs: Sequence[Any], weights: Sequence[Any], others: Iterable[Any]) -> None:
+    def __init__(
+        self, outputs: Sequence[Any], weights: Sequence[Any], others: Iterable[Any]
+    ) -> None:
         seeds = _seeds(outputs, weights)
         numbers = _reachable([*(n for n, _ in seeds), *_numbers(others)])
         self.index = {number.order: i for i, number in enumerate(numbers)}
@@ -111,7 +115,11 @@ def _seeds(outputs: Sequence[Any], weights: Sequence[Any]) -> list[tuple[Any, fl
     for output, weight in zip(outputs, weights, strict=True):
         plain = np.asarray(output, dtype=object)
         given = np.broadcast_to(np.asarray(weight, dtype=np.float64), plain.shape)
-        found += [(x, float(c)) for x, c in zip(plain.flat, given.flat, strict=True) if hasattr(x, "order")]
+        found += [
+            (x, float(c))
+            for x, c in zip(plain.flat, given.flat, strict=True)
+            if hasattr(x, "order")
+        ]
     return found
 
 

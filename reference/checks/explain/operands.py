@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
+from reference.checks.explain.graph import Array, Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.pairs import pairs_of
-from reference.checks.explain.paths import families, links, pieces
+from reference.checks.explain.paths import links, pieces
 from reference.checks.explain.problem import Named, Problem
 from reference.checks.routine import Path
 
@@ -42,7 +42,9 @@ def _partner(graph: Graph, edges: Edges, k: int) -> int:
     parent, slope = edges[k]
     half = len(edges) // 2
     mine = graph.values[parent]
-    order = ((k + half) % len(edges), *range(len(edges))) if len(edges) % 2 == 0 else range(len(edges))
+    order = (
+        ((k + half) % len(edges), *range(len(edges))) if len(edges) % 2 == 0 else range(len(edges))
+    )
     for j in order:
         other, back = edges[j]
         if j != k and graph.values[other] == slope and back == mine:
@@ -60,9 +62,9 @@ def _resolved(graph: Graph, index: Index, place: int) -> tuple[int, float]:
         if place in index:
             return place, times
         edges = graph.edges[place]
-        if len(edges) != 1 or abs(graph.values[place] - edges[0][1] * graph.values[edges[0][0]]) > 1e-14 * abs(
-            graph.values[place]
-        ):
+        if len(edges) != 1 or abs(
+            graph.values[place] - edges[0][1] * graph.values[edges[0][0]]
+        ) > 1e-14 * abs(graph.values[place]):
             break
         times *= edges[0][1]
         place = edges[0][0]
@@ -102,13 +104,16 @@ def _of_child(graph: Graph, index: Index, child: int, found: Uses) -> None:
                 found.setdefault((b, a), []).append(Use(child, k, i, j, times))
 
 
-def _replaced(
+def replaced(
     problem: Problem, uses: Sequence[Use], value: Callable[[Use], float], so_far: Edit | None = None
 ) -> Edit:
+    """Return the sweep in which the partners of some products have other values."""
     edges: dict[int, Edges] = {}
     before = so_far.edges if so_far is not None else {}
     for use in uses:
-        mine = edges.setdefault(use.child, list(before.get(use.child, problem.graph.edges[use.child])))
+        mine = edges.setdefault(
+            use.child, list(before.get(use.child, problem.graph.edges[use.child]))
+        )
         mine[use.edge] = (mine[use.edge][0], use.times * value(use))
     return Edit(edges)
 
@@ -130,7 +135,9 @@ def _transposed(problem: Problem, b: Named, a: Named) -> Array | None:
     return np.swapaxes(a.value, -1, -2) if square else None
 
 
-def _flip(axes: Callable[[int], tuple[int, ...]], least: int) -> Callable[[Problem, Named, Named], Array | None]:
+def _flip(
+    axes: Callable[[int], tuple[int, ...]], least: int
+) -> Callable[[Problem, Named, Named], Array | None]:
     def made(problem: Problem, b: Named, a: Named) -> Array | None:
         return np.flip(a.value, axes(a.value.ndim)) if a.value.ndim >= least else None
 
@@ -140,7 +147,11 @@ def _flip(axes: Callable[[int], tuple[int, ...]], least: int) -> Callable[[Probl
 def _updated(problem: Problem, b: Named, a: Named) -> Array | None:
     claim = next((c for c in problem.claims.values() if c.leaf == a.path[: len(c.leaf)]), None)
     rate = problem.outcome.rate
-    if claim is None or rate is None or claim.got.shape != a.value.shape:
+    if claim is None or claim.got.shape != a.value.shape:
+        return None
+    if rate is None:  # the step itself is the claim
+        rate = 1.0 if claim.path[0] == "step" else None
+    if rate is None:
         return None
     return np.asarray(a.value - rate * claim.got)
 
@@ -154,30 +165,113 @@ def _next_entry(axis: int, step: int) -> Callable[[Problem, Named, Named], Array
 
 
 _SWAPS = (
-    _Swap("shifted_columns", "{a} is used with its columns shifted by one on the way back to {b}: the wrong column (that of the bias) is removed", "{a}[:, j + 1]", _next_entry(-1, -1), 2.0),
-    _Swap("shifted_columns", "{a} is used with its columns shifted by one on the way back to {b}: the wrong column (that of the bias) is removed", "{a}[:, j − 1]", _next_entry(-1, 1), 2.0),
-    _Swap("shifted_rows", "{a} is used with its rows shifted by one on the way back to {b}: the wrong row (that of the bias) is removed", "{a}[j + 1]", _next_entry(-2, -1), 2.0),
-    _Swap("shifted_rows", "{a} is used with its rows shifted by one on the way back to {b}: the wrong row (that of the bias) is removed", "{a}[j − 1]", _next_entry(-2, 1), 2.0),
-    _Swap("factor_left_out", "the factor {a} is left out of {db}", "1", lambda p, b, a: np.ones(a.value.shape), 1.7),
-    _Swap("operand_not_transposed", "{a} is not transposed on the way back to {b} (or is transposed where it must not be)", "{a}ᵀ", _transposed, 1.3),
-    _Swap("kernel_not_flipped", "{a} is flipped (its order is reversed) on the way back to {b}: the gradient of a correlation is a convolution", "{a}[::-1]", _flip(lambda n: tuple(range(n)), 1), 1.6),
-    _Swap("kernel_not_flipped", "{a} is flipped (rotated by 180°) on the way back to {b}: the gradient of a correlation is a convolution", "{a}[…, ::-1, ::-1]", _flip(lambda n: (n - 2, n - 1), 3), 1.5),
-    _Swap("kernel_not_flipped", "{a} is flipped along its first axes on the way back to {b}: the gradient of a correlation is a convolution", "{a}[::-1, ::-1]", _flip(lambda n: (0, 1), 3), 1.5),
-    _Swap("weights_updated_first", "{a} is updated before it is used: the gradient of {b} is taken with the new {a}, after the step", "{a} − rate · d{a}", _updated, 1.4),
-    _Swap("factor_squared", "{a}² stands where {a} belongs in {db}", "{a}²", lambda p, b, a: a.value**2, 2.2),
-    _Swap("factor_complement", "1 − {a} stands where {a} belongs in {db}", "(1 − {a})", lambda p, b, a: 1 - a.value, 2.0),
-    _Swap("factor_inverted", "1/{a} stands where {a} belongs in {db}", "1/{a}", lambda p, b, a: 1 / a.value, 2.2),
+    _Swap(
+        "shifted_columns",
+        "{a} is used with its columns shifted by one on the way back to {b}: the wrong column "
+        "(that of the bias) is removed",
+        "{a}[:, j + 1]",
+        _next_entry(-1, -1),
+        2.0,
+    ),
+    _Swap(
+        "shifted_columns",
+        "{a} is used with its columns shifted by one on the way back to {b}: the wrong column "
+        "(that of the bias) is removed",
+        "{a}[:, j − 1]",
+        _next_entry(-1, 1),
+        2.0,
+    ),
+    _Swap(
+        "shifted_rows",
+        "{a} is used with its rows shifted by one on the way back to {b}: the wrong row (that of "
+        "the bias) is removed",
+        "{a}[j + 1]",
+        _next_entry(-2, -1),
+        2.0,
+    ),
+    _Swap(
+        "shifted_rows",
+        "{a} is used with its rows shifted by one on the way back to {b}: the wrong row (that of "
+        "the bias) is removed",
+        "{a}[j − 1]",
+        _next_entry(-2, 1),
+        2.0,
+    ),
+    _Swap(
+        "factor_left_out",
+        "the factor {a} is left out of {db}",
+        "1",
+        lambda p, b, a: np.ones(a.value.shape),
+        1.7,
+    ),
+    _Swap(
+        "operand_not_transposed",
+        "{a} is not transposed on the way back to {b} (or is transposed where it must not be)",
+        "{a}ᵀ",
+        _transposed,
+        1.3,
+    ),
+    _Swap(
+        "kernel_not_flipped",
+        "{a} is flipped (its order is reversed) on the way back to {b}: the gradient of a "
+        "correlation is a convolution",
+        "{a}[::-1]",
+        _flip(lambda n: tuple(range(n)), 1),
+        1.6,
+    ),
+    _Swap(
+        "kernel_not_flipped",
+        "{a} is flipped (rotated by 180°) on the way back to {b}: the gradient of a correlation "
+        "is a convolution",
+        "{a}[…, ::-1, ::-1]",
+        _flip(lambda n: (n - 2, n - 1), 3),
+        1.5,
+    ),
+    _Swap(
+        "kernel_not_flipped",
+        "{a} is flipped along its first axes on the way back to {b}: the gradient of a "
+        "correlation is a convolution",
+        "{a}[::-1, ::-1]",
+        _flip(lambda n: (0, 1), 3),
+        1.5,
+    ),
+    _Swap(
+        "weights_updated_first",
+        "{a} is updated before it is used: the gradient of {b} is taken with the new {a}, after "
+        "the step",
+        "{a} − rate · d{a}",
+        _updated,
+        1.4,
+    ),
+    _Swap(
+        "factor_squared",
+        "{a}² stands where {a} belongs in {db}",
+        "{a}²",
+        lambda p, b, a: a.value**2,
+        2.2,
+    ),
+    _Swap(
+        "factor_complement",
+        "1 − {a} stands where {a} belongs in {db}",
+        "(1 − {a})",
+        lambda p, b, a: 1 - a.value,
+        2.0,
+    ),
+    _Swap(
+        "factor_inverted",
+        "1/{a} stands where {a} belongs in {db}",
+        "1/{a}",
+        lambda p, b, a: 1 / a.value,
+        2.2,
+    ),
     _Swap("wrong_sign", "the sign of {a} is wrong in {db}", "−{a}", lambda p, b, a: -a.value, 2.1),
-)  # fmt: skip
+)
 
 
 def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every product and everything else that may stand in it."""
     found = products(problem)
     known = pieces(problem)
-    yield from _own_weight(problem, found)
-    yield from _own_outputs(problem)
-    yield from _in_families(problem, found)
     for b_path, a_path in found:
         b, a = known[b_path], known[a_path]
         for swap in _SWAPS:
@@ -187,7 +281,6 @@ def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         for other in known.values():
             if other.path not in (a_path, b_path) and other.shape == a.shape:
                 yield _swapped(problem, b, a, _other_value(problem, b, a, other))
-    yield from _grids(problem)
 
 
 def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
@@ -202,17 +295,23 @@ def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
         if value is None or not np.isfinite(value).all():
             return None
         flat = value.ravel().tolist()
-        return _replaced(other, uses, lambda use: float(flat[use.partner]))
+        return replaced(other, uses, lambda use: float(flat[use.partner]))
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         parts = {"a": a.text, "b": b.text, "db": claims}
         said = swap.said.format(**parts)
-        return Words(swap.name, f"{sentence(said)}.", f"{claims} with {swap.text.format(**parts)}",
-                     f"{claims} with {a.text}")  # fmt: skip
+        return Words(
+            swap.name,
+            f"{sentence(said)}.",
+            f"{claims} with {swap.text.format(**parts)}",
+            f"{claims} with {a.text}",
+        )
 
     name = f"{swap.name} {swap.text}"
-    return Hypothesis(("operand", *b.path, "with", *a.path, name), edit, words, swap.cost, int(b.places.max()))
+    return Hypothesis(
+        ("operand", *b.path, "with", *a.path, name), edit, words, swap.cost, int(b.places.max())
+    )
 
 
 def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
@@ -224,23 +323,42 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
         return known.value if known is not None and known.shape == mine.shape else None
 
     if other.text == a.text and path not in problem.outcome.inputs:
-        said = f"{a.text} is updated first: {{db}} is made with the new {a.text}, after the step, where the old one belongs"
+        said = (
+            f"{a.text} is updated first: {{db}} is made with the new {a.text}, after the "
+            "step, where the old one belongs"
+        )
         return _Swap("weights_updated_first", said, f"the new {a.text}", value, 1.4)
-    name, said, cost = "wrong_operand", f"{{db}} is made with {other.text}, where {{a}} belongs", 2.0
+    name, said, cost = (
+        "wrong_operand",
+        f"{{db}} is made with {other.text}, where {{a}} belongs",
+        2.0,
+    )
     made_of_a = any(p.a.path == a.path and p.z.path == path for p in pairs_of(problem))
     if made_of_a:
         name, cost = "pre_activation_as_input", 1.5
-        said = f"{{db}} is made with {other.text}, the pre-activation (before the activation function), where {{a}} belongs"
+        said = (
+            f"{{db}} is made with {other.text}, the pre-activation (before the activation "
+            f"function), where {{a}} belongs"
+        )
     elif _comes_after(problem, b, other):
         name, cost = "own_output_as_input", 1.5
-        said = (f"{{db}} is made with {other.text}, the layer's own output (its own activation), where the layer's input "
-                f"{{a}} belongs (off by one)")  # fmt: skip
+        said = (
+            f"{{db}} is made with {other.text}, the layer's own output (its own activation), "
+            "where the layer's input "
+            f"{{a}} belongs (off by one)"
+        )
     elif any(p.z.path == a.path and p.a.path == path for p in pairs_of(problem)):
-        said = f"{{db}} is made with {other.text}, the activation, where the pre-activation {{a}} belongs"
+        said = (
+            f"{{db}} is made with {other.text}, the activation, where the pre-activation "
+            f"{{a}} belongs"
+        )
     elif _is_made_of(problem, other, a):
         said = f"{{db}} is made with {other.text}, where {{a}}, which it is made of, belongs"
     elif _is_made_of(problem, a, other):
-        name, said = "raw_value_as_factor", f"{{db}} is made with the raw {other.text}, where {{a}} (made of it) belongs"
+        name, said = (
+            "raw_value_as_factor",
+            f"{{db}} is made with the raw {other.text}, where {{a}} (made of it) belongs",
+        )
     return _Swap(name, said, other.text, value, cost)
 
 
@@ -265,219 +383,3 @@ def _comes_after(problem: Problem, b: Named, other: Named) -> bool:
                 seen.add(parent)
                 stack.append(parent)
     return False
-
-
-def _own_weight(problem: Problem, found: Uses) -> Iterator[Hypothesis]:
-    for b_path in dict.fromkeys(b for b, _ in found):
-        yield _times_itself(problem, b_path)
-
-
-def _times_itself(problem: Problem, b_path: Path) -> Hypothesis:
-    b = pieces(problem)[b_path]
-
-    def edit(other: Problem) -> Edit | None:
-        known = pieces(other).get(b_path)
-        uses = [u for (p, _), us in products(other).items() if p == b_path for u in us]
-        if known is None or not uses:
-            return None
-        flat = known.value.ravel().tolist()
-        return _replaced(other, uses, lambda use: float(flat[use.parent]))
-
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        return Words("weight_times_weight", f"{claims} is multiplied by {b.text} itself, where the layer's input belongs: "
-                     f"a weight does not appear in its own gradient.", f"{claims} = δ · {b.text}",
-                     f"{claims} = δ · input")  # fmt: skip
-
-    return Hypothesis(("itself", *b_path), edit, words, 1.5, int(b.places.max()))
-
-
-# -- the step's own output, wherever the weight is used ----------------------------------------------
-
-
-def _own_outputs(problem: Problem) -> Iterator[Hypothesis]:
-    for path, named in problem.named.items():
-        if path in problem.outcome.inputs and named.value.ndim == 2:
-            yield _own_output(problem, path)
-
-
-def _own_output(problem: Problem, b_path: Path) -> Hypothesis:
-    """Return dW = Σ δ[t] · h[t], h[t] the step's own result, wherever W is used."""
-    b = problem.named[b_path]
-
-    def edit(other: Problem) -> Edit | None:
-        known = other.named.get(b_path)
-        return _own_output_edit(other, known) if known is not None else None
-
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        return Words("own_output_as_input", f"{claims} is made with the own output of each step (h[t], its own activation or state), where what "
-                     f"{b.text} was multiplied with (h[t−1], the layer's input) belongs: off by one.",
-                     f"{claims} = Σ δ[t] · h[t]", f"{claims} = Σ δ[t] · h[t−1]")  # fmt: skip
-
-    return Hypothesis(("own output", *b_path), edit, words, 1.6, int(b.places.max()))
-
-
-def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
-    graph, known = problem.graph, pieces(problem)
-    flat = {p: i for i, p in enumerate(b.places.ravel().tolist()) if p >= 0}
-    where: dict[int, tuple[Path, int]] = {}
-    for path, named in known.items():
-        if path not in problem.outcome.inputs:
-            where |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
-    edges: dict[int, Edges] = {}
-    for child in dict.fromkeys(c for p in flat for c in graph.uses[p]):
-        if len(graph.edges[child]) < 2:
-            return None
-        reached = _reached(graph, where, child)
-        if reached is None:
-            return None
-        value = known[reached[0]].value
-        made = []
-        for parent, slope in graph.edges[child]:
-            i = flat.get(parent)
-            if i is not None:
-                row, column = divmod(i, b.shape[1])
-                at = _own_entry(value, reached[1], row, column)
-                if at is None:
-                    return None
-                slope = at
-            made.append((parent, slope))
-        edges[child] = made
-    return Edit(edges)
-
-
-def _own_entry(value: Array, index: int, row: int, column: int) -> float | None:
-    """Return the entry of a step's own output that would stand beside W[row, column]."""
-    place = np.unravel_index(index, value.shape)
-    if not place:
-        return None
-    j = column if place[-1] == row or (len(place) > 1 and place[0] == row) else row
-    if len(place) == 1:
-        return float(value[j]) if j < value.shape[0] else None
-    axis = -1 if place[-1] in (row, column) else 0
-    if not j < value.shape[axis]:
-        return None
-    return float(np.take(value[place[0]] if axis == -1 else value[:, place[-1]], j))
-
-
-def _reached(graph: Graph, where: dict[int, tuple[Path, int]], place: int) -> tuple[Path, int] | None:
-    """Return the last named value on the only way up from a place."""
-    found = None
-    for _ in range(40):
-        if place in where:
-            found = where[place]
-        following = graph.uses[place]
-        if len(following) != 1 or (found is not None and len(graph.edges[following[0]]) > 1):
-            break
-        place = following[0]
-    return found
-
-
-def _in_families(problem: Problem, found: Uses) -> Iterator[Hypothesis]:
-    """Yield h[t] in place of h[t−1] and the reverse, in all steps at once."""
-    groups = families(problem)
-    for key, members in groups.items():
-        for b_path in dict.fromkeys(b for b, a in found if a in members and b not in members):
-            for step in (1, -1):
-                yield _next_member(problem, b_path, key, step)
-            yield _no_member(problem, b_path, key)
-
-
-def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypothesis:
-    b = pieces(problem)[b_path]
-    head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
-
-    def edit(other: Problem) -> Edit | None:
-        members = families(other).get(key, [])
-        known, edits = pieces(other), Edit()
-        for i, member in enumerate(members):
-            uses = products(other).get((b_path, member))
-            if not uses:
-                continue
-            if not 0 <= i + step < len(members) or known[members[i + step]].shape != known[member].shape:
-                return None
-            flat = known[members[i + step]].value.ravel().tolist()
-            edits = edits | _replaced(other, uses, lambda use, flat=flat: float(flat[use.partner]), edits)  # type: ignore[misc]
-        return edits or None
-
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        if step > 0:
-            return Words("own_output_as_input", f"{claims} is made with {head}[t], the step's own output (its own state), where {head}[t−1], "
-                         f"what {b.text} was multiplied with, belongs (off by one: the previous step, the layer's input).",
-                         f"{claims} = δ[t] · {head}[t]", f"{claims} = δ[t] · {head}[t−1]")  # fmt: skip
-        return Words("input_one_step_early", f"{claims} is made with {head}[t−1], one step too early; {head}[t] belongs there (off by one).",
-                     f"{claims} = δ[t] · {head}[t−1]", f"{claims} = δ[t] · {head}[t]")  # fmt: skip
-
-    return Hypothesis(("family", *b_path, "with", *key, str(step)), edit, words, 1.3, int(b.places.max()))
-
-
-def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:
-    b = pieces(problem)[b_path]
-    head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
-
-    def edit(other: Problem) -> Edit | None:
-        edits = Edit()
-        for member in families(other).get(key, []):
-            uses = products(other).get((b_path, member))
-            if uses:
-                edits = edits | _replaced(other, uses, lambda use: 1.0, edits)
-        return edits or None
-
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        return Words("factor_left_out", f"The factor {head}[t] is left out of {claims}.", f"{claims} = Σ δ[t]",
-                     f"{claims} = Σ δ[t] · {head}[t]")  # fmt: skip
-
-    return Hypothesis(("family left out", *b_path, "with", *key), edit, words, 1.7, int(b.places.max()))
-
-
-# -- square grids of cotangents that should have been transposed ---------------------------------
-
-
-def _grids(problem: Problem) -> Iterator[Hypothesis]:
-    for path, named in pieces(problem).items():
-        shape = named.shape
-        if len(shape) >= 2 and shape[-1] == shape[-2] > 1 and path not in problem.outcome.inputs:
-            yield _grid(path, named.text, int(named.places.max()))
-    for path in dict.fromkeys(b for b, _ in products(problem)):
-        if path in problem.outcome.inputs:
-            yield _grid((*path, "children"), f"the product with {pieces(problem)[path].text}", int(pieces(problem)[path].places.max()))
-
-
-def _grid(path: Path, text: str, depth: int) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
-        places = _grid_places(problem, path)
-        if places is None:
-            return None
-        turned = np.swapaxes(places, -1, -2).ravel().tolist()
-        flat = places.ravel().tolist()
-
-        def hook(adjoints: list[float]) -> None:
-            values = [adjoints[p] for p in turned]
-            for place, value in zip(flat, values, strict=True):
-                adjoints[place] = value
-
-        hooks: dict[int, list[Hook]] = {max(flat): [hook]}
-        return Edit(hooks=hooks)
-
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        where = f" before it goes on to {claims}" if match.alone else ""
-        return Words("transposed", f"The gradient of {text} is transposed{where} (one transpose is missing or too many).",
-                     f"{claims} from δ", f"{claims} from δᵀ, transposed")  # fmt: skip
-
-    return Hypothesis(("grid", *path), edit, words, 1.4, depth)
-
-
-def _grid_places(problem: Problem, path: Path) -> Array | None:
-    if path[-1] != "children":
-        named = pieces(problem).get(path)
-        ok = named is not None and named.shape[-1:] == named.shape[-2:-1] and (named.places >= 0).all()
-        return named.places if ok and named is not None else None  # type: ignore[return-value]
-    found = {u.child for (b, _), uses in products(problem).items() if b == path[:-1] for u in uses}
-    n = round(len(found) ** 0.5)
-    if n < 2 or n * n != len(found):
-        return None
-    return np.array(sorted(found), dtype=np.int64).reshape(n, n)  # type: ignore[return-value]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.explain.graph import Array, Graph, Places
+from reference.checks.explain.graph import Array, Graph
 from reference.checks.explain.problem import Named, Problem, text_of
 
 _MAX_FRONT, _MAX_STEPS = 10, 80
@@ -91,8 +91,11 @@ def pairs_of(problem: Problem) -> list[Pair]:
 def _pairs(problem: Problem) -> Iterator[Pair]:
     graph = problem.graph
     inputs = set(problem.outcome.inputs)
-    single = frozenset(int(n.places.flat[0]) for p, n in problem.named.items()
-                       if p in inputs and n.places.size == 1)  # fmt: skip
+    single = frozenset(
+        int(n.places.flat[0])
+        for p, n in problem.named.items()
+        if p in inputs and n.places.size == 1
+    )
     for a in problem.named.values():
         if a.path in inputs or a.places.size == 0 or a.places.size > 400:
             continue
@@ -101,8 +104,13 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
         chains = [chain(graph, p, besides) if p >= 0 else [] for p in flat]
         if not any(chains) and not _shares(a, problem):
             continue
-        near = [z for z in problem.named.values() if z is not a and z.shape == a.shape
-                and _leads(flat, chains, z.places.ravel().tolist(), graph)]  # fmt: skip
+        near = [
+            z
+            for z in problem.named.values()
+            if z is not a
+            and _alike(z, a)
+            and _leads(flat, chains, z.places.ravel().tolist(), graph)
+        ]
         if near:
             z = max(near, key=lambda n: int(n.places.max()))
             yield _pair(problem, a, z, False)
@@ -113,11 +121,20 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
             yield _pair(problem, a, z, True)
 
 
+def _alike(z: Named, a: Named) -> bool:
+    """Whether two values have one shape; the terms of a sum have that of what they are made of."""
+    return z.shape == a.shape or (
+        a.path[0] in ("terms", "hidden") and z.places.size == a.places.size
+    )
+
+
 def _shares(a: Named, problem: Problem) -> bool:
     """Whether some entries are another value's own numbers: relu(z) is z above 0."""
     mine = set(a.places.ravel().tolist())
-    return any(n is not a and n.shape == a.shape and mine & set(n.places.ravel().tolist()) - {-1}
-               for n in problem.named.values())  # fmt: skip
+    return any(
+        n is not a and n.shape == a.shape and mine & set(n.places.ravel().tolist()) - {-1}
+        for n in problem.named.values()
+    )
 
 
 def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: Graph) -> bool:
@@ -134,6 +151,7 @@ def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: Graph)
 
 def _pair(problem: Problem, a: Named, z: Named, unnamed: bool) -> Pair:
     graph = problem.graph
+    z = replace(z, places=z.places.reshape(a.shape), value=z.value.reshape(a.shape))
     slopes = []
     for p, q in zip(a.places.ravel().tolist(), z.places.ravel().tolist(), strict=True):
         linked = p == q or (p >= 0 and bool(graph.edges[p]))
@@ -148,9 +166,9 @@ def _mask(problem: Problem, slope: Array) -> str:
         return ""
     given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
     for path, value in given.items():
-        if path[0] == "before" or np.shape(value) != slope.shape or is_tracked(value):
+        if path[0] == "before" or np.size(value) != slope.size or is_tracked(value):
             continue
-        plain = np.asarray(value).astype(float)
+        plain = np.asarray(value).astype(float).reshape(slope.shape)
         if plain.any() and np.isfinite(plain).all() and (plain == 0).any():
             c = float(np.sum(plain * slope)) / float(np.sum(plain * plain))
             if c and np.allclose(c * plain, slope, rtol=1e-12, atol=0):
@@ -165,7 +183,12 @@ def _sigmoid(z: Array) -> Array:
 def function_name(z: Array, a: Array) -> str:
     """Return the name of the f with a = f(z): sigmoid, tanh, relu, exp; "" of another."""
     with np.errstate(all="ignore"):
-        known = {"sigmoid": _sigmoid(z), "tanh": np.tanh(z), "relu": np.maximum(z, 0), "exp": np.exp(z)}
+        known = {
+            "sigmoid": _sigmoid(z),
+            "tanh": np.tanh(z),
+            "relu": np.maximum(z, 0),
+            "exp": np.exp(z),
+        }
     for name, value in known.items():
         if np.allclose(value, a, rtol=1e-12, atol=1e-14):
             return name

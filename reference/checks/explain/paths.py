@@ -9,6 +9,8 @@ Each term of this sum is a path that may be missing ("the path through mu is lef
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ import numpy as np
 
 from reference.checks.explain.factors import ratio
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Named, Problem, close
 from reference.checks.routine import Path
 
@@ -33,7 +35,7 @@ class Link:
 
 
 def pieces(problem: Problem) -> dict[Path, Named]:
-    """Return the named values, those that are made step by step taken apart: S[:, 0], S[:, 1] …"""
+    """Return the named values, those that are made step by step taken apart: S[:, 0], S[:, 1]."""
     if "pieces" not in problem.cache:
         found: dict[Path, Named] = {}
         for path, named in problem.named.items():
@@ -53,17 +55,24 @@ def _steps(named: Named, graph: Graph) -> dict[Path, Named] | None:
         tops = [int(s.max()) for s in slices]
         lows = [int(s[s >= 0].min()) if (s >= 0).any() else -1 for s in slices]
         inner = [(t, b) for t, b in zip(tops, lows, strict=True) if b >= 0]
-        rising = all(x[0] < y[1] for x, y in zip(inner, inner[1:], strict=False))
+        rising = all(x[0] < y[1] for x, y in itertools.pairwise(inner))
         if len(inner) > 1 and rising:
-            return {(*named.path, str(i)): _piece(named, axis, i) for i in range(len(slices))
-                    if (slices[i] >= 0).any()}  # fmt: skip
+            return {
+                (*named.path, str(i)): _piece(named, axis, i)
+                for i in range(len(slices))
+                if (slices[i] >= 0).any()
+            }
     return None
 
 
 def _piece(named: Named, axis: int, i: int) -> Named:
     before = ":, " * axis
-    return Named((*named.path, str(i)), np.take(named.places, i, axis=axis),
-                 np.take(named.value, i, axis=axis), f"{named.text}[{before}{i}]")  # fmt: skip
+    return Named(
+        (*named.path, str(i)),
+        np.take(named.places, i, axis=axis),
+        np.take(named.value, i, axis=axis),
+        f"{named.text}[{before}{i}]",
+    )
 
 
 def _feeds_itself(named: Named, graph: Graph) -> bool:
@@ -139,6 +148,28 @@ def _own(problem: Problem, path: Path) -> list[int]:
     return sorted({p for p in named.places.ravel().tolist() if p >= 0 and owner.get(p) == path})
 
 
+def brought(problem: Problem, v: Path, seeds: dict[int, float]) -> dict[int, float]:
+    """Return what cotangents of some places bring to v directly, past no other named value."""
+    mine = set(_own(problem, v))
+    found = dict.fromkeys(mine, 0.0)
+    return _walk(
+        problem.graph,
+        owners(problem),
+        dict(seeds),
+        sorted(seeds),
+        set(seeds),
+        mine,
+        found,
+        min(mine, default=0),
+    )
+
+
+def top_of(problem: Problem, v: Path) -> int:
+    """Return the last place that belongs to a named value, −1 where there is none."""
+    own = _own(problem, v)
+    return own[-1] if own else -1
+
+
 def carried(problem: Problem, link: Link, adjoints: Sequence[float]) -> dict[int, float]:
     """Return what one direct path brings to the places of v, given the cotangents of u."""
     graph, owner = problem.graph, owners(problem)
@@ -155,11 +186,15 @@ def carried(problem: Problem, link: Link, adjoints: Sequence[float]) -> dict[int
 
 
 def _walk(
-    graph: Graph, owner: dict[int, Path], local: dict[int, float], todo: list[int], start: set[int],
-    mine: set[int], found: dict[int, float], low: int,
-) -> dict[int, float]:  # fmt: skip
-    import heapq
-
+    graph: Graph,
+    owner: dict[int, Path],
+    local: dict[int, float],
+    todo: list[int],
+    start: set[int],
+    mine: set[int],
+    found: dict[int, float],
+    low: int,
+) -> dict[int, float]:
     front = [-p for p in todo]
     heapq.heapify(front)
     while front:
@@ -240,13 +275,26 @@ def _held(chosen: list[Path], problem: Problem) -> Hypothesis:
     def words(match: Match) -> Words:
         through = listed(texts)
         claims = listed([c.text for c in match.claims])
-        kind = " (the statistics depend on x, too: mean and variance)" if _statistics(named, problem) else ""
-        return Words("path_left_out", f"{through} {'are' if len(texts) > 1 else 'is'} held constant: {claims} "
-                     f"lacks the path (the term) through {through}{kind}.", f"{claims} without δ{texts[0]}",
-                     f"{claims} + the term through {through}")  # fmt: skip
+        kind = (
+            " (the statistics depend on x, too: mean and variance)"
+            if _statistics(named, problem)
+            else ""
+        )
+        return Words(
+            "path_left_out",
+            f"{through} {'are' if len(texts) > 1 else 'is'} held constant: {claims} "
+            f"lacks the path (the term) through {through}{kind}.",
+            f"{claims} without δ{texts[0]}",
+            f"{claims} + the term through {through}",
+        )
 
-    return Hypothesis(("held", *(".".join(p) for p in chosen)), edit, words, 1.2 + 0.2 * len(chosen),
-                      max(int(n.places.max()) for n in named))  # fmt: skip
+    return Hypothesis(
+        ("held", *(".".join(p) for p in chosen)),
+        edit,
+        words,
+        1.2 + 0.2 * len(chosen),
+        max(int(n.places.max()) for n in named),
+    )
 
 
 def _statistics(named: Sequence[Named], problem: Problem) -> bool:
@@ -265,8 +313,13 @@ def _of_link(problem: Problem, link: Link, times: float) -> Hypothesis:
         return _link_words(v, u, f"{times:g}", match)
 
     own = _own(problem, link.v)
-    return Hypothesis(("link", *link.v, "<-", *link.u, str(times)), edit, words,
-                      1.4 if times == 0 else 1.8, own[-1] if own else 0)  # fmt: skip
+    return Hypothesis(
+        ("link", *link.v, "<-", *link.u, str(times)),
+        edit,
+        words,
+        1.4 if times == 0 else 1.8,
+        own[-1] if own else 0,
+    )
 
 
 def _link_words(v: str, u: str, text: str, match: Match) -> Words:
@@ -274,31 +327,54 @@ def _link_words(v: str, u: str, text: str, match: Match) -> Words:
     where = f" (in {claims} alone)" if match.alone else ""
     right = f"δ{v} = … + δ{u}·∂{u}/∂{v}"
     if text == "0":
-        return Words("path_left_out", f"The path from {v} to {u} is left out: δ{v} lacks the term that comes back from {u}{where}.",
-                     f"δ{v} = … + 0", right)  # fmt: skip
+        return Words(
+            "path_left_out",
+            f"The path from {v} to {u} is left out: δ{v} lacks the term that comes back from "
+            f"{u}{where}.",
+            f"δ{v} = … + 0",
+            right,
+        )
     if text == "2":
-        return Words("path_twice", f"The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too many){where}.",
-                     f"δ{v} = … + 2·δ{u}·∂{u}/∂{v}", right)  # fmt: skip
+        return Words(
+            "path_twice",
+            f"The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too "
+            f"many){where}.",
+            f"δ{v} = … + 2·δ{u}·∂{u}/∂{v}",
+            right,
+        )
     if text == "−1":
-        return Words("path_sign", f"The term that comes back from {u} to {v} has the wrong sign{where}.",
-                     f"δ{v} = … − δ{u}·∂{u}/∂{v}", right)  # fmt: skip
-    return Words("path_factor", f"The term that comes back from {u} to {v} is {text} times as large as it should be: a constant factor "
-                 f"in it is wrong{_kind_of_factor(text)}{where}.", f"δ{v} = … + {text}·δ{u}·∂{u}/∂{v}", right)  # fmt: skip
+        return Words(
+            "path_sign",
+            f"The term that comes back from {u} to {v} has the wrong sign{where}.",
+            f"δ{v} = … − δ{u}·∂{u}/∂{v}",
+            right,
+        )
+    return Words(
+        "path_factor",
+        f"The term that comes back from {u} to {v} is {text} times as large as it should be: a "
+        "constant factor "
+        f"in it is wrong{_kind_of_factor(text)}{where}.",
+        f"δ{v} = … + {text}·δ{u}·∂{u}/∂{v}",
+        right,
+    )
 
 
 def _kind_of_factor(text: str) -> str:
     if " − 1" in text:
-        return " (N where N − 1 stands in an unbiased variance or standard deviation, or the reverse)"
-    return " (a count: it is added once for each class where it belongs once, or divided by it)" if "shape" in text else ""
+        return (
+            " (N where N − 1 stands in an unbiased variance or standard deviation, or the reverse)"
+        )
+    return (
+        " (a count: it is added once for each class where it belongs once, or divided by it)"
+        if "shape" in text
+        else ""
+    )
 
 
 def fitted_links(problem: Problem) -> list[Link]:
-    """Return the paths whose term may be fitted: those to values that have other paths, too."""
+    """Return the paths whose term may be fitted."""
     found = links(problem)
-    if len(found) > _MAX_LINKS:
-        return []
-    several = [x.v for x in found]
-    return [x for x in found if several.count(x.v) > 1]
+    return found if len(found) <= _MAX_LINKS else []
 
 
 def times_of(got: Array, now: Array, without: Array) -> float | None:
@@ -306,7 +382,9 @@ def times_of(got: Array, now: Array, without: Array) -> float | None:
     return ratio(got - without, now - without) if not close(now, without) else None
 
 
-def multiplied(problem: Problem, link: Link, text: str, values: list[tuple[Problem, float]]) -> Hypothesis:
+def multiplied(
+    problem: Problem, link: Link, text: str, values: list[tuple[Problem, float]]
+) -> Hypothesis:
     """Return the hypothesis that a path's term is a multiple of what it should be."""
     v = pieces(problem)[link.v].text
     u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
@@ -314,18 +392,27 @@ def multiplied(problem: Problem, link: Link, text: str, values: list[tuple[Probl
 
     def edit(other: Problem) -> Edit | None:
         times = known.get(id(other))
-        return None if times is None or link not in links(other) else scaled_links(other, [link], times)
+        return (
+            None
+            if times is None or link not in links(other)
+            else scaled_links(other, [link], times)
+        )
 
     own = _own(problem, link.v)
-    return Hypothesis(("link", *link.v, "<-", *link.u, text), edit, lambda match: _link_words(v, u, text, match),
-                      1.8, own[-1] if own else 0)  # fmt: skip
+    return Hypothesis(
+        ("link", *link.v, "<-", *link.u, text),
+        edit,
+        lambda match: _link_words(v, u, text, match),
+        1.8,
+        own[-1] if own else 0,
+    )
 
 
 # -- families: h[0], h[1], … -----------------------------------------------------------------------
 
 
 def families(problem: Problem) -> dict[Path, list[Path]]:
-    """Return the values of one list by their number: ("h", "*") -> h[0], h[1] …"""
+    """Return the values of one list by their number: ("h", "*") -> h[0], h[1]."""
     found: dict[Path, dict[int, Path]] = {}
     for path in pieces(problem):
         for k, part in enumerate(path):
@@ -366,9 +453,14 @@ def _not_in_time(problem: Problem, key: Path, members: list[Path]) -> Hypothesis
         return scaled_links(other, _reaches_members(other, mine), 0.0) if mine else None
 
     def words(match: Match) -> Words:
-        return Words("not_passed_back_in_time", f"The gradient of {head} is not passed back to the step before: δ{head}[t−1] lacks the path "
-                     f"from {head}[t] (every time step is treated alone).", f"δ{head}[t−1] = the term of its own step",
-                     f"δ{head}[t−1] = the term of its own step + δ{head}[t]·∂{head}[t]/∂{head}[t−1]")  # fmt: skip
+        return Words(
+            "not_passed_back_in_time",
+            f"The gradient of {head} is not passed back to the step before: δ{head}[t−1] lacks "
+            "the path "
+            f"from {head}[t] (every time step is treated alone).",
+            f"δ{head}[t−1] = the term of its own step",
+            f"δ{head}[t−1] = the term of its own step + δ{head}[t]·∂{head}[t]/∂{head}[t−1]",
+        )
 
     top = max(int(pieces(problem)[m].places.max()) for m in members)
     return Hypothesis(("in time", *key), edit, words, 1.1, top)
@@ -386,10 +478,13 @@ def _held_family(key: Path, members: list[Path], problem: Problem) -> Hypothesis
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
-        return Words("path_left_out", f"{claims} lacks the path (the term) through {head}: nothing is passed back through it.",
-                     f"δ{head} is not used", f"δ{head} is passed on")  # fmt: skip
+        return Words(
+            "path_left_out",
+            f"{claims} lacks the path (the term) through {head}: nothing is passed back through "
+            "it.",
+            f"δ{head} is not used",
+            f"δ{head} is passed on",
+        )
 
     top = max(int(pieces(problem)[m].places.max()) for m in members)
     return Hypothesis(("held family", *key), edit, words, 1.6, top)
-
-

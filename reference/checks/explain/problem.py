@@ -128,15 +128,23 @@ def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
     arrays = _forward_values(outcome)
     graph = Graph(*found, _of_forward(found[0], arrays, outcome))
     named = _named(arrays, graph)
-    named |= _hidden(graph, named)
+    named |= _hidden(graph, named, _end(objective, outcome, graph))
     claims: dict[Path, Claim] = {}
     for row in judged.rows:
         leaf = outcome.inputs[row.leaf]
         if row.jacobian or np.shape(row.got) != np.shape(row.truth.value):
             continue
         right = row.right or close(row.got, judged.scale * row.truth.value)
-        claims[row.claim] = Claim(row.claim, row.leaf, claim_text(row.claim, row.leaf), text_of(row.leaf),
-                                  row.got, judged.scale * row.truth.value, graph.places(leaf), right)  # fmt: skip
+        claims[row.claim] = Claim(
+            row.claim,
+            row.leaf,
+            claim_text(row.claim, row.leaf),
+            text_of(row.leaf),
+            row.got,
+            judged.scale * row.truth.value,
+            graph.places(leaf),
+            right,
+        )
     unknown = objective.kind == "implicit" and not any(c.right for c in claims.values())
     free = tuple({f for f in nice_factors(outcome).values() if f > 0}) if unknown else ()
     made = Problem(outcome, objective, judged.scale, graph, claims, named, _numbers(outcome), free)
@@ -149,7 +157,11 @@ def _forward_values(outcome: Outcome) -> dict[Path, Any]:
     found: dict[Path, Any] = {}
     seen: set[tuple[int, ...]] = set()
     kept = {("self", *p): v for p, v in outcome.kept.items()}
-    own = {**outcome.inputs, **outcome.values, **{p: v for p, v in kept.items() if p not in outcome.inputs}}
+    own = {
+        **outcome.inputs,
+        **outcome.values,
+        **{p: v for p, v in kept.items() if p not in outcome.inputs},
+    }
     for path, value in own.items():
         if path not in outcome.inputs:
             if any(vocabulary.is_gradient_name(p) for p in path[-1:]) and not outcome.paired:
@@ -186,7 +198,18 @@ def _named(arrays: Mapping[Path, Any], graph: Graph) -> dict[Path, Named]:
     return found
 
 
-def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
+def _end(objective: Objective, outcome: Outcome, graph: Graph) -> int:
+    """Return where the forward ends on the tape: a loss that nobody wrote is not explained."""
+    if objective.kind != "implicit":
+        return graph.size
+    outputs = [
+        v for p, v in outcome.values.items() if p[: len(objective.output)] == objective.output
+    ]
+    outputs = outputs or [v for p, v in outcome.values.items() if p[0] == objective.output[0]]
+    return max((int(graph.places(v).max(initial=-1)) for v in outputs), default=graph.size) + 1
+
+
+def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, Named]:
     """Return what a forward computes without a name and goes into a sum of products.
 
     Numbers that NumPy made in one call stand side by side on the tape.
@@ -194,8 +217,12 @@ def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
     known = {p for n in named.values() for p in n.places.ravel().tolist()}
     found: list[list[int]] = []
     run: list[int] = []
-    for place, edges in enumerate(graph.edges):
-        joins = bool(run) and len(edges) == len(graph.edges[run[-1]]) and all(p < run[0] for p, _ in edges)
+    for place, edges in enumerate(graph.edges[:end]):
+        joins = (
+            bool(run)
+            and len(edges) == len(graph.edges[run[-1]])
+            and all(p < run[0] for p, _ in edges)
+        )
         if not joins:
             found.append(run)
             run = []
@@ -203,13 +230,43 @@ def _hidden(graph: Graph, named: Mapping[Path, Named]) -> dict[Path, Named]:
     found.append(run)
     made: dict[Path, Named] = {}
     for run in found:
-        if len(run) < 2 or not graph.edges[run[0]] or known & set(run) or not _feeds_a_product(graph, run):
+        if (
+            len(run) < 2
+            or not graph.edges[run[0]]
+            or known & set(run)
+            or not _feeds_a_product(graph, run)
+        ):
             continue
         places = np.array(run, dtype=np.int64)
         text = f"hidden[{len(made)}]"
-        made["hidden", str(len(made))] = Named(("hidden", str(len(made))), places,
-                                               np.array([graph.values[p] for p in run]), text)  # fmt: skip
-    return made if len(made) <= 8 else {}
+        made["hidden", str(len(made))] = Named(
+            ("hidden", str(len(made))), places, np.array([graph.values[p] for p in run]), text
+        )
+    return (made if len(made) <= 8 else {}) | (_terms(graph, known) if end == graph.size else {})
+
+
+def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
+    """Return what is summed up into one number without a name of its own: the loss's terms."""
+    found: dict[Path, Named] = {}
+    for edges in graph.edges:
+        places = [p for p, _ in edges]
+        alike = (
+            len(places) >= 2 and len({s for _, s in edges}) == 1 and len(set(places)) == len(places)
+        )
+        if (
+            alike
+            and not known & set(places)
+            and all(graph.edges[p] for p in places)
+            and len(found) < 4
+        ):
+            values = np.array([graph.values[p] for p in places])
+            found["terms", str(len(found))] = Named(
+                ("terms", str(len(found))),
+                np.array(places, dtype=np.int64),
+                values,
+                "the sum's terms",
+            )
+    return found if len(found) < 4 else {}
 
 
 def _feeds_a_product(graph: Graph, run: list[int]) -> bool:
@@ -224,7 +281,12 @@ def _numbers(outcome: Outcome) -> dict[str, float]:
         for n in shape:
             if n > 1:
                 found.setdefault(str(n), float(n))
-    for path, value in {**outcome.others, **outcome.inputs, **outcome.values, **outcome.kept}.items():
+    for path, value in {
+        **outcome.others,
+        **outcome.inputs,
+        **outcome.values,
+        **outcome.kept,
+    }.items():
         plain = values(value) if is_numeric(value) else None
         if plain is not None and np.size(plain) == 1 and path[0] != "before":
             number = float(np.ravel(plain)[0])
@@ -240,7 +302,11 @@ def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}
     for path, value in outcome.middle.items():
-        if path in problem.claims or id(value) in taken or not any(map(vocabulary.gradient_of, path)):
+        if (
+            path in problem.claims
+            or id(value) in taken
+            or not any(map(vocabulary.gradient_of, path))
+        ):
             continue
         _, pairs, _ = matched({path: value}, {}, arrays)
         for _, leaf in pairs:
@@ -251,8 +317,17 @@ def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
             if got.shape != named.shape or (named.places < 0).any():
                 continue
             truth = problem.cotangent(named)
-            problem.claims[path] = Claim(path, leaf, text_of(path), named.text, got, truth,
-                                         named.places, _multiple(got, truth), True)  # fmt: skip
+            problem.claims[path] = Claim(
+                path,
+                leaf,
+                text_of(path),
+                named.text,
+                got,
+                truth,
+                named.places,
+                _multiple(got, truth),
+                True,
+            )
 
 
 def _multiple(got: Array, truth: Array) -> bool:
@@ -271,7 +346,9 @@ def text_of(path: Path) -> str:
     while end and parts[end - 1].lstrip("-").isdigit():
         end -= 1
     base = parts[end - 1] if end else "output" if not parts else "output "
-    return base + "".join(f"[{p}]" for p in parts[end:]) if end else (base + " ".join(parts)).strip()
+    return (
+        base + "".join(f"[{p}]" for p in parts[end:]) if end else (base + " ".join(parts)).strip()
+    )
 
 
 def claim_text(claim: Path, leaf: Path) -> str:
@@ -279,7 +356,7 @@ def claim_text(claim: Path, leaf: Path) -> str:
     name = claim[-1]
     if claim[0] == "step":
         return f"the step of {text_of(leaf)}"
-    if not name or name.isdigit() and len([p for p in claim if not p.isdigit()]) == 0:
+    if not name or (name.isdigit() and len([p for p in claim if not p.isdigit()]) == 0):
         return f"d{text_of(leaf)}"
     text = text_of(claim)
     return text if vocabulary.is_gradient_name(text.split("[")[0]) else f"d{text_of(leaf)}"

@@ -10,14 +10,14 @@ import numpy as np
 
 from reference.checks.explain.factors import ratio, spelled
 from reference.checks.explain.finding import Case, Evidence, evidence
-from reference.checks.explain.graph import Array
+from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, close_entries
 
 Result = tuple[Words, Evidence] | None
 
 
-def region(where: Array) -> str:
+def region(where: Mask) -> str:
     """Return in words which entries are meant: "column 0", "rows 1 and 3", "5 of 12 entries"."""
     if where.ndim == 2:
         columns = [j for j in range(where.shape[1]) if where[:, j].all()]
@@ -48,15 +48,32 @@ def _left_at_zero(cases: Sequence[Case]) -> Result:
             return None
         wheres.append(wrong)
     text, where = cases[0].claim.text, wheres[0]
-    return Words("left_at_zero", f"{text} is right in the first part and zero in {region(where)}: only {_kept(~where)} is filled "
-                 "(a return inside of the loop, or a loop that ends or overwrites too soon).", f"{text} = 0 there",
-                 f"{text} filled everywhere"), Evidence(len(cases), len(cases), 0.0)  # fmt: skip
+    kept = _kept(~where)
+    if kept == "a part" and where.sum() > 1:
+        return Words(
+            "left_at_zero",
+            f"{text} is right in some entries and zero in {region(where)}: a term is missing "
+            "there (left out for one "
+            "class or one branch), or a loop ends too soon (only the first part is filled).",
+            f"{text} = 0 there",
+            f"{text} with the missing term",
+        ), Evidence(len(cases), len(cases), 0.0)
+    return Words(
+        "left_at_zero",
+        f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
+        "(a return inside of the loop, or a loop that ends or overwrites too soon).",
+        f"{text} = 0 there",
+        f"{text} filled everywhere",
+    ), Evidence(len(cases), len(cases), 0.0)
 
 
-def _kept(right: Array) -> str:
+def _kept(right: Mask) -> str:
     for axis in range(right.ndim):
         other = tuple(a for a in range(right.ndim) if a != axis)
-        lines = right.any(axis=other) if other else right
+        lines: Mask = np.asarray(right.any(axis=other) if other else right)
+        block = lines.reshape([-1 if a == axis else 1 for a in range(right.ndim)])
+        if (np.broadcast_to(block, right.shape) != right).any():
+            continue
         if not lines.all() and lines.any():
             if lines[0] and not lines[-1]:
                 return f"the first {int(lines.sum())} along axis {axis}"
@@ -72,9 +89,14 @@ def _shifted(cases: Sequence[Case]) -> Result:
             axes = [a for a, s in enumerate(steps) if s]
             by = next(abs(s) for s in steps if s)
             found = Evidence(len(cases), len(cases), 0.0)
-            return Words("shifted", f"{text} is shifted by {by} along {_numbered_axes(axes)}: its windows or its index are off by {by} "
-                         "(padding cut at the wrong side, a bias row or column removed at the wrong end).",
-                         f"{text}[i] = right[i ± {by}]", f"{text}[i] = right[i]"), found  # fmt: skip
+            return Words(
+                "shifted",
+                f"{text} is shifted by {by} along {_numbered_axes(axes)}: its windows or its "
+                f"index are off by {by} "
+                "(padding cut at the wrong side, a bias row or column removed at the wrong end).",
+                f"{text}[i] = right[i ± {by}]",
+                f"{text}[i] = right[i]",
+            ), found
     return None
 
 
@@ -85,7 +107,11 @@ def _numbered_axes(axes: list[int]) -> str:
 def _steps(ndim: int) -> list[tuple[int, ...]]:
     if ndim == 0 or ndim > 5:
         return []
-    single = [tuple(s if a == axis else 0 for a in range(ndim)) for axis in range(ndim) for s in (1, -1, 2, -2)]
+    single = [
+        tuple(s if a == axis else 0 for a in range(ndim))
+        for axis in range(ndim)
+        for s in (1, -1, 2, -2)
+    ]
     double = []
     if ndim >= 2:
         for a, b in itertools.combinations(range(ndim), 2):
@@ -100,7 +126,7 @@ def _is_shift(case: Case, steps: tuple[int, ...]) -> bool:
     to = tuple(slice(max(s, 0), n + min(s, 0)) for s, n in zip(steps, base.shape, strict=True))
     back = tuple(slice(max(-s, 0), n + min(-s, 0)) for s, n in zip(steps, base.shape, strict=True))
     part = got[to]
-    return part.size >= 3 and part.any() and close(part, base[back])
+    return bool(part.size >= 3 and part.any() and close(part, base[back]))
 
 
 def _missing_factor(cases: Sequence[Case]) -> Result:
@@ -118,13 +144,19 @@ def _missing_factor(cases: Sequence[Case]) -> Result:
             found = evidence(cases, made)
             if found.enough and found.of == len(cases):
                 claim = first.claim.text
-                return Words(name, f"In {claim} {said}.", f"{claim} without {text}" if "left" in said else f"{claim} · {text}",
-                             claim), found  # fmt: skip
+                return Words(
+                    name,
+                    f"In {claim} {said}.",
+                    f"{claim} without {text}" if "left" in said else f"{claim} · {text}",
+                    claim,
+                ), found
     return None
 
 
 def _plain(case: Case) -> list[tuple[str, ...]]:
-    return [p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"]
+    return [
+        p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"
+    ]
 
 
 def _text(path: tuple[str, ...]) -> str:
@@ -133,7 +165,9 @@ def _text(path: tuple[str, ...]) -> str:
     return text_of(path)
 
 
-def _applied(case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]) -> Array | None:
+def _applied(
+    case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]
+) -> Array | None:
     named = case.problem.named.get(path)
     value = named.value if named is not None else case.problem.outcome.others.get(path)
     if value is None:
@@ -152,8 +186,12 @@ def _some_signs(cases: Sequence[Case]) -> Result:
         return None
     where = ~close_entries(cases[0].claim.got, cases[0].base)
     text = cases[0].claim.text
-    return Words("wrong_sign", f"{text} has the wrong sign in {region(where)}.", f"{text} = −(…) there", f"{text} = (…)"), Evidence(
-        len(cases), len(cases), 0.0)  # fmt: skip
+    return Words(
+        "wrong_sign",
+        f"{text} has the wrong sign in {region(where)}.",
+        f"{text} = −(…) there",
+        f"{text} = (…)",
+    ), Evidence(len(cases), len(cases), 0.0)
 
 
 SURE: tuple[Callable[[Sequence[Case]], Result], ...] = (_left_at_zero, _shifted)
@@ -170,7 +208,9 @@ def described(cases: Sequence[Case]) -> str:
     if not np.isfinite(got).all():
         return "it is not finite"
     right = close_entries(got, base)
-    off = float(np.max(np.abs(got - base), initial=0.0)) / (float(np.max(np.abs(base), initial=0.0)) or 1.0)
+    off = float(np.max(np.abs(got - base), initial=0.0)) / (
+        float(np.max(np.abs(base), initial=0.0)) or 1.0
+    )
     if off < 1e-3:
         return f"it is right to {max(1, int(-math.log10(off)))} digits only"
     text = _in_part(got, base, right)
@@ -185,11 +225,14 @@ def described(cases: Sequence[Case]) -> str:
     a, b = got.ravel(), base.ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norms and a.size > 2:
-        return f"it points another way: the cosine of the angle to the right one is {float(a @ b) / norms:.2f}"
+        return (
+            "it points another way: the cosine of the angle to the right one is "
+            f"{float(a @ b) / norms:.2f}"
+        )
     return ""
 
 
-def _in_part(got: Array, base: Array, right: Array) -> str:
+def _in_part(got: Array, base: Array, right: Mask) -> str:
     wrong = ~right
     if not right.any() or not got[wrong].size:
         return ""

@@ -1,6 +1,6 @@
 """Mistakes in steps whose every output depends on a whole row of inputs: softmax and its like.
 
-    δz_j = Σ_i δa_i · ∂a_i/∂z_j        a matrix for each row, not a slope for each entry
+δz_j = Σ_i δa_i · ∂a_i/∂z_j        a matrix for each row, not a slope for each entry
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
-
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Places
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.problem import Named, Problem, close
@@ -46,7 +45,7 @@ class RowStep:
 
     def rows(self, x: Array) -> Array:
         """Return an array of a's shape as (rows, n)."""
-        return _as_rows(x, self.across)
+        return np.asarray(_as_rows(x, self.across))
 
 
 def _as_rows(x: Any, across: str) -> Any:
@@ -113,14 +112,22 @@ def _step(
     problem: Problem, a: Named, rows: Places, behind: Places, across: str, level: int
 ) -> RowStep | None:
     graph = problem.graph
-    full = np.stack([_jacobian(graph, r.tolist(), b.tolist()) for r, b in zip(rows, behind, strict=True)])
+    full = np.stack(
+        [_jacobian(graph, r.tolist(), b.tolist()) for r, b in zip(rows, behind, strict=True)]
+    )
     off = full.copy()
     for i in range(off.shape[1]):
         off[:, i, i] = 0
     if not np.abs(off).max(initial=0.0) > 1e-12:
         return None  # entry by entry
-    name = next((n.text for n in problem.named.values()
-                 if n.shape == a.shape and set(n.places.ravel().tolist()) == set(behind.ravel().tolist())), "")  # fmt: skip
+    name = next(
+        (
+            n.text
+            for n in problem.named.values()
+            if n.shape == a.shape and set(n.places.ravel().tolist()) == set(behind.ravel().tolist())
+        ),
+        "",
+    )
     text = name or f"z({a.text})"
     return RowStep(("rows", *a.path, across, str(level)), a, rows, behind, text, full, across)
 
@@ -168,34 +175,140 @@ def _skipped(d: Array, a: Array, z: Array, j: Array) -> Array:
 
 
 def _full(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.einsum("ri,rij->rj", d, j)
+    return np.asarray(np.einsum("ri,rij->rj", d, j))
 
 
 def _transposed(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.einsum("ri,rji->rj", d, j)
+    return np.asarray(np.einsum("ri,rji->rj", d, j))
 
 
-_MATRIX = "the derivative of a row is a matrix (the Jacobian, n × n), which also has entries off the diagonal"
+_MATRIX = (
+    "the derivative of a row is a matrix (the Jacobian, n × n), which also has entries off "
+    "the diagonal"
+)
 FORMS = (
-    RowForm("softmax_diagonal_only", "{d} · {a}(1 − {a})", "{f} is taken as if it worked entry by entry: only the diagonal p (1 − p) of its Jacobian is used; " + _MATRIX, _diagonal),
-    RowForm("activation_skipped", "{d}", "the Jacobian of {f} is left out: its derivative is left out, {dz} takes {d} as it is", _skipped, 1.2),
-    RowForm("sum_left_out", "{d} · {a}", "the sum over the row is left out: {a} · ({d} − Σ {d}·{a}) belongs there, " + _MATRIX, lambda d, a, z, j: d * a),
-    RowForm("softmax_slope_once_more", "({right}) · {a}(1 − {a})", "the slope p (1 − p) of {f} is applied once more: the gradient at its input has it already (softmax with cross-entropy gives p − y)", lambda d, a, z, j: _full(d, a, z, j) * a * (1 - a)),
-    RowForm("softmax_slope_once_more", "({right}) · {a}", "{a} is multiplied in once more (the gradient at the input of {f} has it already)", lambda d, a, z, j: _full(d, a, z, j) * a, 1.9),
-    RowForm("softmax_factor_left_out", "{d} · (1 − {a})", "the factor {a} of the slope is left out, and so are the entries off the diagonal: " + _MATRIX, lambda d, a, z, j: d * (1 - a)),
-    RowForm("sum_left_out", "{d} − exp({a})", "{f} = log-softmax: exp({a}) has to be multiplied by the sum of {d} over the row, Σ {d}", lambda d, a, z, j: d - np.exp(a)),
-    RowForm("sum_left_out", "{d} − {a}", "{a} has to be multiplied by the sum of {d} over the row, Σ {d}", lambda d, a, z, j: d - a, 1.8),
-    RowForm("sum_left_out", "{d} · (1 − exp({a}))", "{f} = log-softmax: only the diagonal is used; exp({a}) has to be multiplied by the sum over the row, Σ {d}", lambda d, a, z, j: d * (1 - np.exp(a))),
-    RowForm("mean_in_place_of_sum", "{a} · ({d} − mean({d}·{a}))", "a mean stands where the sum over the row belongs: Σ {d}·{a}", lambda d, a, z, j: a * (d - (d * a).mean(axis=1, keepdims=True))),
-    RowForm("wrong_sum", "{a} · ({d} − Σ {d})", "the sum over the row is of {d} alone, where Σ {d}·{a} belongs", lambda d, a, z, j: a * (d - d.sum(axis=1, keepdims=True))),
-    RowForm("wrong_axis", "{a} · ({d} − Σ over the other axis)", "the sum is taken over the wrong axis: over the other rows, where the sum over its own row belongs", lambda d, a, z, j: a * (d - (d * a).sum(axis=0, keepdims=True))),
-    RowForm("wrong_axis", "{a} · ({d} − Σ over everything)", "the sum is taken over everything (axis= is missing), where the sum over its own row belongs", lambda d, a, z, j: a * (d - (d * a).sum())),
-    RowForm("factor_left_out", "{d} − Σ {d}·{a}", "the factor {a} is left out in front of ({d} − Σ {d}·{a})", lambda d, a, z, j: d - (d * a).sum(axis=1, keepdims=True)),
-    RowForm("wrong_sign", "{a} · ({d} + Σ {d}·{a})", "the sign of the sum over the row is wrong: {a} · ({d} − Σ {d}·{a})", lambda d, a, z, j: a * (d + (d * a).sum(axis=1, keepdims=True))),
-    RowForm("jacobian_transposed", "Jᵀ in place of J", "the Jacobian of {f} is transposed", _transposed, 1.9),
-    RowForm("diagonal_of_the_input", "{d} · {z}(1 − {z})", "the slope is made of the input {z}, and is a vector where the Jacobian is a matrix (off the diagonal it has entries, too)", lambda d, a, z, j: d * z * (1 - z), 1.9),
-    RowForm("path_left_out", "{d} · diagonal, nothing else", "nothing flows back through {f}", lambda d, a, z, j: 0 * d, 2.8),
-)  # fmt: skip
+    RowForm(
+        "softmax_diagonal_only",
+        "{d} · {a}(1 − {a})",
+        "{f} is taken as if it worked entry by entry: only the diagonal p (1 − p) of its "
+        "Jacobian is used; " + _MATRIX,
+        _diagonal,
+    ),
+    RowForm(
+        "activation_skipped",
+        "{d}",
+        "the Jacobian of {f} is left out: its derivative is left out, {dz} takes {d} as it is",
+        _skipped,
+        1.2,
+    ),
+    RowForm(
+        "sum_left_out",
+        "{d} · {a}",
+        "the sum over the row is left out: {a} · ({d} − Σ {d}·{a}) belongs there, " + _MATRIX,
+        lambda d, a, z, j: d * a,
+    ),
+    RowForm(
+        "softmax_slope_once_more",
+        "({right}) · {a}(1 − {a})",
+        "the slope p (1 − p) of {f} is applied once more: the gradient at its input has it "
+        "already (softmax with cross-entropy gives p − y)",
+        lambda d, a, z, j: _full(d, a, z, j) * a * (1 - a),
+    ),
+    RowForm(
+        "softmax_slope_once_more",
+        "({right}) · {a}",
+        "{a} is multiplied in once more (the gradient at the input of {f} has it already)",
+        lambda d, a, z, j: _full(d, a, z, j) * a,
+        1.9,
+    ),
+    RowForm(
+        "softmax_factor_left_out",
+        "{d} · (1 − {a})",
+        "the factor {a} of the slope is left out, and so are the entries off the diagonal: "
+        + _MATRIX,
+        lambda d, a, z, j: d * (1 - a),
+    ),
+    RowForm(
+        "sum_left_out",
+        "{d} − exp({a})",
+        "{f} = log-softmax: exp({a}) has to be multiplied by the sum of {d} over the row, Σ {d}",
+        lambda d, a, z, j: d - np.exp(a),
+    ),
+    RowForm(
+        "sum_left_out",
+        "{d} − {a}",
+        "{a} has to be multiplied by the sum of {d} over the row, Σ {d}",
+        lambda d, a, z, j: d - a,
+        1.8,
+    ),
+    RowForm(
+        "sum_left_out",
+        "{d} · (1 − exp({a}))",
+        "{f} = log-softmax: only the diagonal is used; exp({a}) has to be multiplied by the sum "
+        "over the row, Σ {d}",
+        lambda d, a, z, j: d * (1 - np.exp(a)),
+    ),
+    RowForm(
+        "mean_in_place_of_sum",
+        "{a} · ({d} − mean({d}·{a}))",
+        "a mean stands where the sum over the row belongs: Σ {d}·{a}",
+        lambda d, a, z, j: a * (d - (d * a).mean(axis=1, keepdims=True)),
+    ),
+    RowForm(
+        "wrong_sum",
+        "{a} · ({d} − Σ {d})",
+        "the sum over the row is of {d} alone, where Σ {d}·{a} belongs",
+        lambda d, a, z, j: a * (d - d.sum(axis=1, keepdims=True)),
+    ),
+    RowForm(
+        "wrong_axis",
+        "{a} · ({d} − Σ over the other axis)",
+        "the sum is taken over the wrong axis: over the other rows, where the sum over its own "
+        "row belongs",
+        lambda d, a, z, j: a * (d - (d * a).sum(axis=0, keepdims=True)),
+    ),
+    RowForm(
+        "wrong_axis",
+        "{a} · ({d} − Σ over everything)",
+        "the sum is taken over everything (axis= is missing), where the sum over its own row "
+        "belongs",
+        lambda d, a, z, j: a * (d - (d * a).sum()),
+    ),
+    RowForm(
+        "factor_left_out",
+        "{d} − Σ {d}·{a}",
+        "the factor {a} is left out in front of ({d} − Σ {d}·{a})",
+        lambda d, a, z, j: d - (d * a).sum(axis=1, keepdims=True),
+    ),
+    RowForm(
+        "wrong_sign",
+        "{a} · ({d} + Σ {d}·{a})",
+        "the sign of the sum over the row is wrong: {a} · ({d} − Σ {d}·{a})",
+        lambda d, a, z, j: a * (d + (d * a).sum(axis=1, keepdims=True)),
+    ),
+    RowForm(
+        "jacobian_transposed",
+        "Jᵀ in place of J",
+        "the Jacobian of {f} is transposed",
+        _transposed,
+        1.9,
+    ),
+    RowForm(
+        "diagonal_of_the_input",
+        "{d} · {z}(1 − {z})",
+        "the slope is made of the input {z}, and is a vector where the Jacobian is a matrix (off "
+        "the diagonal it has entries, too)",
+        lambda d, a, z, j: d * z * (1 - z),
+        1.9,
+    ),
+    RowForm(
+        "path_left_out",
+        "{d} · diagonal, nothing else",
+        "nothing flows back through {f}",
+        lambda d, a, z, j: 0 * d,
+        2.8,
+    ),
+)
 
 
 _ANY = (_diagonal, _skipped)
@@ -219,7 +332,11 @@ def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
         raw = outcome.others.get(objective.target, outcome.inputs.get(objective.target))
         if mine is None or raw is None:
             return None
-        fits = list(matching_targets(np.zeros(mine.a.shape), values(raw) if np.asarray(raw).dtype == object else raw))
+        fits = list(
+            matching_targets(
+                np.zeros(mine.a.shape), values(raw) if np.asarray(raw).dtype == object else raw
+            )
+        )
         if not fits:
             return None
         target = mine.rows(np.asarray(fits[0], dtype=float))
@@ -228,9 +345,14 @@ def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
     def words(match: Match) -> Words:
         a = step.a.text
         over = "over the whole batch" if step.across == "all" else "over each row"
-        return Words("output_minus_target", f"δ{step.text} = {a} − y is the gradient of a softmax of each sample with cross-entropy; "
-                     f"{a} is normalised {over} here, so its gradient is another.", f"δ{step.text} = {a} − y",
-                     f"δ{step.text} = {a} · Σy − y")  # fmt: skip
+        return Words(
+            "output_minus_target",
+            f"δ{step.text} = {a} − y is the gradient of a softmax of each sample with "
+            "cross-entropy; "
+            f"{a} is normalised {over} here, so its gradient is another.",
+            f"δ{step.text} = {a} − y",
+            f"δ{step.text} = {a} · Σy − y",
+        )
 
     return Hypothesis((*step.key, "output minus target"), edit, words, 1.7, int(step.behind.max()))
 
@@ -241,8 +363,13 @@ def _hypothesis(problem: Problem, step: RowStep, form: RowForm) -> Hypothesis:
         return None if mine is None else _edit(other, mine, form.value)
 
     cost = form.cost + (0.0 if step.softmax else 0.3) + 0.05 * int(step.key[-1])
-    return Hypothesis((*step.key, form.name + form.formula), edit, lambda match: _words(step, form, match),
-                      cost, int(step.behind.max()))  # fmt: skip
+    return Hypothesis(
+        (*step.key, form.name + form.formula),
+        edit,
+        lambda match: _words(step, form, match),
+        cost,
+        int(step.behind.max()),
+    )
 
 
 def _edit(problem: Problem, step: RowStep, value: Value) -> Edit | None:
@@ -271,12 +398,23 @@ def _words(step: RowStep, form: RowForm, match: Match) -> Words:
     right = f"{a} · (δ{a} − Σ δ{a}·{a})" if kind == "softmax" else f"δ{a} · ∂{a}/∂{step.text}"
     if kind == "log-softmax":
         right = f"δ{a} − exp({a}) · Σ δ{a}"
-    parts = {"a": a, "d": f"δ{a}", "dz": f"δ{step.text}", "z": step.text, "f": f"{a} = {kind}", "right": right}
+    parts = {
+        "a": a,
+        "d": f"δ{a}",
+        "dz": f"δ{step.text}",
+        "z": step.text,
+        "f": f"{a} = {kind}",
+        "right": right,
+    }
     said = form.said.format(**parts)
     claims = listed([c.text for c in match.claims])
     where = f" (in {claims} alone)" if match.alone else ""
-    return Words(form.name, f"{sentence(said)}{where}.", f"δ{step.text} = {form.formula.format(**parts)}",
-                 f"δ{step.text} = {right}")  # fmt: skip
+    return Words(
+        form.name,
+        f"{sentence(said)}{where}.",
+        f"δ{step.text} = {form.formula.format(**parts)}",
+        f"δ{step.text} = {right}",
+    )
 
 
 def same(one: Array, other: Array) -> bool:

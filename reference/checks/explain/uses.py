@@ -1,7 +1,7 @@
-"""Mistakes in how the uses of a value are added up: overwritten, in other windows, in another order.
+"""Mistakes in how the uses of a value are added up: overwritten, moved, in another order.
 
-    dW = Σ over all uses        = in place of += keeps the last one (or the first)
-    dx[s·i + k] += w[k] · δ[i]  a stride or a padding that is ignored moves the windows
+dW = Σ over all uses        = in place of += keeps the last one (or the first)
+dx[s·i + k] += w[k] · δ[i]  a stride or a padding that is ignored moves the windows
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
             for last in (True, False):
                 yield _overwritten(path, named.text, last, int(named.places.max()))
             yield _counted_once(path, named.text, int(named.places.max()))
+            yield from _by_use(problem, path)
     yield from _steps_kept(problem)
     for path, named in pieces(problem).items():
         if len(named.shape) >= 3 and path not in problem.outcome.inputs:
@@ -48,10 +49,16 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         which = "last" if last else "first"
-        return Words("overwritten", f"{text} is used several times, and only its {which} use counts in {claims}: = stands where += belongs "
-                     "(the gradient is overwritten; what repeats has to be added up, np.add.at for an index that "
-                     "occurs twice, windows that overlap, each class that violates a margin).",
-                     f"δ{text} = the {which} term", f"δ{text} = Σ over its uses")  # fmt: skip
+        return Words(
+            "overwritten",
+            f"{text} is used several times, and only its {which} use counts in {claims}: = "
+            "stands where += belongs "
+            "(the gradient is overwritten; what repeats has to be added up, np.add.at for an "
+            "index that "
+            "occurs twice, windows that overlap, each class that violates a margin).",
+            f"δ{text} = the {which} term",
+            f"δ{text} = Σ over its uses",
+        )
 
     return Hypothesis(("one use", *path, str(last)), edit, words, 1.9 + 0.05 * (not last), depth)
 
@@ -65,13 +72,17 @@ def _one_use(problem: Problem, places: list[int], last: bool) -> Edit | None:
         if place in wanted and value:
             counts.setdefault(place, []).append(value)
     for place in wanted:
-        children = sorted({c for c in graph.uses[place] if any(p == place and s for p, s in graph.edges[c])})
+        children = sorted(
+            {c for c in graph.uses[place] if any(p == place and s for p, s in graph.edges[c])}
+        )
         if len(children) + len(counts.get(place, [])) >= 2:
             hooks[place] = [_keep_one(graph, place, children, counts.get(place, []), last)]
     return Edit(hooks=hooks) if hooks else None
 
 
-def _keep_one(graph: Graph, place: int, children: list[int], seeds: list[float], last: bool) -> Hook:
+def _keep_one(
+    graph: Graph, place: int, children: list[int], seeds: list[float], last: bool
+) -> Hook:
     def hook(adjoints: list[float]) -> None:
         terms = [sum(s for p, s in graph.edges[c] if p == place) * adjoints[c] for c in children]
         terms = [t for t in (*terms, *seeds) if t]
@@ -79,6 +90,82 @@ def _keep_one(graph: Graph, place: int, children: list[int], seeds: list[float],
             adjoints[place] = terms[-1] if last else terms[0]
 
     return hook
+
+
+_TIMES = (
+    ("0", "is left out"),
+    ("2", "is counted twice"),
+    ("−1", "has the wrong sign"),
+    ("½", "lacks a factor 2"),
+    ("v", "has a factor {v} too many (an exponent is wrong, a power of {v})"),
+    ("1/v", "lacks a factor {v} (an exponent is wrong, a power of {v})"),
+)
+
+
+def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
+    """Yield for a value that every entry uses equally often: one of the terms is wrong."""
+    ranks = _ranks(problem, path)
+    if ranks is None or not 2 <= ranks <= 5:
+        return
+    for rank in range(ranks):
+        for times, said in _TIMES:
+            yield _of_use(problem, path, rank, times, said)
+
+
+def _ranks(problem: Problem, path: Path) -> int | None:
+    named = pieces(problem).get(path)
+    if named is None:
+        return None
+    counts = {len(set(problem.graph.uses[p])) for p in named.places.ravel().tolist() if p >= 0}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> Hypothesis:
+    named = pieces(problem)[path]
+
+    def edit(other: Problem) -> Edit | None:
+        mine = pieces(other).get(path)
+        if mine is None or (_ranks(other, path) or 0) <= rank:
+            return None
+        graph = other.graph
+        edges: dict[int, Edges] = {}
+        for place, value in zip(
+            mine.places.ravel().tolist(), mine.value.ravel().tolist(), strict=True
+        ):
+            if place < 0 or (times == "1/v" and not value):
+                continue
+            child = sorted(set(graph.uses[place]))[rank]
+            factor = {
+                "0": 0.0,
+                "2": 2.0,
+                "−1": -1.0,
+                "½": 0.5,
+                "v": value,
+                "1/v": 1 / (value or 1.0),
+            }[times]
+            now = edges.get(child, graph.edges[child])
+            edges[child] = [(p, factor * s if p == place else s) for p, s in now]
+        return Edit(edges)
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        name = {
+            "0": "term_left_out",
+            "−1": "wrong_sign",
+            "v": "wrong_power",
+            "1/v": "wrong_power",
+        }.get(times, "constant_factor")
+        which = ("first", "second", "third", "fourth", "fifth")[rank]
+        return Words(
+            name,
+            f"One term of {claims} {said.format(v=named.text)}: {named.text} is used several "
+            f"times, and the term of its {which} "
+            f"use is not right.",
+            f"δ{named.text} = … + {times} · term",
+            f"δ{named.text} = … + term",
+        )
+
+    return Hypothesis(("use", *path, str(rank), times), edit, words, 2.0, int(named.places.max()))
 
 
 def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
@@ -90,7 +177,10 @@ def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
             return None
         graph = problem.graph
         mine = [p for p in named.places.ravel().tolist() if p >= 0]
-        uses = {p: {c for c in graph.uses[p] if any(q == p and s for q, s in graph.edges[c])} for p in mine}
+        uses = {
+            p: {c for c in graph.uses[p] if any(q == p and s for q, s in graph.edges[c])}
+            for p in mine
+        }
         several = [p for p in mine if len(uses[p]) > 1]
         if not several or len(several) == len(mine):
             return None
@@ -105,8 +195,14 @@ def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
         return Edit(hooks=hooks)
 
     def words(match: Match) -> Words:
-        return Words("counted_once", f"{text} of the correct class counts once; it must count once for each class that violates the margin "
-                     "(the number of them, the count).", f"δ{text}[correct class] = −1", f"δ{text}[correct class] = −count")  # fmt: skip
+        return Words(
+            "counted_once",
+            f"{text} of the correct class counts once; it must count once for each class that "
+            "violates the margin "
+            "(the number of them, the count).",
+            f"δ{text}[correct class] = −1",
+            f"δ{text}[correct class] = −count",
+        )
 
     return Hypothesis(("once", *path), edit, words, 2.0, depth)
 
@@ -114,7 +210,9 @@ def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
 def _steps_kept(problem: Problem) -> Iterator[Hypothesis]:
     """Yield for a value used in every step of a list: one step counts, or one is left out."""
     for key, members in families(problem).items():
-        for v in dict.fromkeys(x.v for x in links(problem) if x.u in members and x.v not in members):
+        for v in dict.fromkeys(
+            x.v for x in links(problem) if x.u in members and x.v not in members
+        ):
             mine = [m for m in members if any(x.v == v and x.u == m for x in links(problem))]
             if len(mine) < 2:
                 continue
@@ -131,16 +229,31 @@ def _kept_steps(problem: Problem, key: Path, v: Path, how: str) -> Hypothesis:
         found = [x for m in members for x in links(other) if x.v == v and x.u == m]
         if len(found) < 2:
             return None
-        dropped = {"last": found[:-1], "first": found[1:], "not the last": found[-1:], "not the first": found[:1]}[how]
+        dropped = {
+            "last": found[:-1],
+            "first": found[1:],
+            "not the last": found[-1:],
+            "not the first": found[:1],
+        }[how]
         return scaled_links(other, dropped, 0.0)
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
-        what = f"only the {how} step counts" if "not" not in how else f"the {how[8:]} step is left out"
-        return Words("steps_left_out", f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, or = stands where += "
-                     f"belongs (overwritten).", f"δ{text} = some steps", f"δ{text} = Σ over all steps")  # fmt: skip
+        what = (
+            f"only the {how} step counts" if "not" not in how else f"the {how[8:]} step is left out"
+        )
+        return Words(
+            "steps_left_out",
+            f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, "
+            "or = stands where += "
+            f"belongs (overwritten).",
+            f"δ{text} = some steps",
+            f"δ{text} = Σ over all steps",
+        )
 
-    return Hypothesis(("steps", *key, *v, how), edit, words, 1.7, int(pieces(problem)[v].places.max()))
+    return Hypothesis(
+        ("steps", *key, *v, how), edit, words, 1.7, int(pieces(problem)[v].places.max())
+    )
 
 
 # -- another order ---------------------------------------------------------------------------------
@@ -171,9 +284,15 @@ def _reordered(path: Path, text: str, axes: tuple[int, ...], depth: int) -> Hypo
 
     def words(match: Match) -> Words:
         order = ", ".join(map(str, axes))
-        return Words("reshaped_in_another_order", f"The gradient of {text} is reshaped as if its axes stood in the order ({order}): its entries are "
-                     "mixed up between samples or channels; a transpose has to move the axes before the reshape.",
-                     f"δ{text}.reshape(…)", f"δ{text}.transpose({order}).reshape(…)")  # fmt: skip
+        return Words(
+            "reshaped_in_another_order",
+            f"The gradient of {text} is reshaped as if its axes stood in the order ({order}): "
+            "its entries are "
+            "mixed up between samples or channels; a transpose has to move the axes before the "
+            "reshape.",
+            f"δ{text}.reshape(…)",
+            f"δ{text}.transpose({order}).reshape(…)",
+        )
 
     return Hypothesis(("order", *path, str(axes)), edit, words, 1.9, depth)
 
@@ -208,7 +327,12 @@ def geometries(problem: Problem) -> list[_Geometry]:
         found = []
         for (b, a), uses in products(problem).items():
             x, w = pieces(problem)[b], pieces(problem)[a]
-            if len(uses) < 8 or not 1 <= x.value.ndim <= 4 or not w.value.ndim or a not in problem.outcome.inputs:
+            if (
+                len(uses) < 8
+                or not 1 <= x.value.ndim <= 4
+                or not w.value.ndim
+                or a not in problem.outcome.inputs
+            ):
                 continue
             made = _geometry(problem, b, a)
             if made is not None:
@@ -239,11 +363,15 @@ def _geometry(problem: Problem, b: Path, a: Path) -> _Geometry | None:
             axes.append(_Axis(p, q, r, stride, pad))
     if not axes:
         return None
-    triples = np.array([[u.child, u.parent, u.partner, place[u.child]] for u in uses], dtype=np.int64)
+    triples = np.array(
+        [[u.child, u.parent, u.partner, place[u.child]] for u in uses], dtype=np.int64
+    )
     return _Geometry(b, a, z, tuple(axes), triples)  # type: ignore[arg-type]
 
 
-def _outputs(problem: Problem, children: list[int], not_these: set[Path]) -> tuple[Path, dict[int, int]] | None:
+def _outputs(
+    problem: Problem, children: list[int], not_these: set[Path]
+) -> tuple[Path, dict[int, int]] | None:
     """Return the named value that the products are summed into, and each child's index in it."""
     graph = problem.graph
     index: dict[int, tuple[Path, int]] = {}
@@ -293,16 +421,40 @@ def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         said = {
-            "stride": ("stride_ignored", f"The stride is ignored: the windows of {x} start at i, where i · stride belongs (shifted windows)"),
-            "pad": ("padding_ignored", f"The padding is ignored: the windows of {x} are shifted by it"),
-            "pad twice": ("padding_twice", f"The padding is counted twice: the windows of {x} are shifted"),
+            "stride": (
+                "stride_ignored",
+                f"The stride is ignored: the windows of {x} start at i, where i · stride belongs "
+                "(shifted windows)",
+            ),
+            "pad": (
+                "padding_ignored",
+                f"The padding is ignored: the windows of {x} are shifted by it",
+            ),
+            "pad twice": (
+                "padding_twice",
+                f"The padding is counted twice: the windows of {x} are shifted",
+            ),
             "one later": ("windows_shifted", f"The windows of {x} are shifted by one index"),
-            "flipped": ("kernel_not_flipped", f"{w} is flipped (in reversed order) inside of its window; the gradient of a correlation is a convolution"),
-        }[how]  # fmt: skip
-        return Words(said[0], f"{said[1]}, in {claims}.", f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
-                     f"{claims} with {x}[stride·i + k − pad]")  # fmt: skip
+            "flipped": (
+                "kernel_not_flipped",
+                f"{w} is flipped (in reversed order) inside of its window; the gradient of a "
+                "correlation is a convolution",
+            ),
+        }[how]
+        return Words(
+            said[0],
+            f"{said[1]}, in {claims}.",
+            f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
+            f"{claims} with {x}[stride·i + k − pad]",
+        )
 
-    return Hypothesis(("windows", *geometry.x, *geometry.w, how), edit, words, 1.6, int(geometry.triples[:, 0].max()))
+    return Hypothesis(
+        ("windows", *geometry.x, *geometry.w, how),
+        edit,
+        words,
+        1.6,
+        int(geometry.triples[:, 0].max()),
+    )
 
 
 def _moved_edit(problem: Problem, geometry: _Geometry, how: str) -> Edit:
@@ -323,7 +475,9 @@ def _moved_edit(problem: Problem, geometry: _Geometry, how: str) -> Edit:
     x_places, w_places = x.places.ravel(), w.places.ravel()
     edges: dict[int, Edges] = {int(c): [] for c in child}
     values_x, values_w = x.value.ravel(), w.value.ravel()
-    for c, i, j, ok in zip(child.tolist(), flat.tolist(), ws.tolist(), inside.tolist(), strict=True):
+    for c, i, j, ok in zip(
+        child.tolist(), flat.tolist(), ws.tolist(), inside.tolist(), strict=True
+    ):
         if ok:
             if x_places[i] >= 0:
                 edges[c].append((int(x_places[i]), float(values_w[j])))

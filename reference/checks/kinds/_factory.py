@@ -41,13 +41,13 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
         return _claiming(network.subject(unit, target, seed), seed)
     if unit.kind == "jax":
-        from reference.checks.kinds import functions
+        from reference.checks.kinds import _function_search
 
-        return functions.jax_subject(unit, frame_of("jax"), seed, shapes)
+        return _function_search.jax_subject(unit, frame_of("jax"), seed, shapes)
     if unit.kind == "torch" and _is_function(unit.thing):
-        from reference.checks.kinds import functions
+        from reference.checks.kinds import _function_search
 
-        return functions.torch_subject(unit, frame_of("torch"), seed, shapes)
+        return _function_search.torch_subject(unit, frame_of("torch"), seed, shapes)
     frame = _frame_used(unit, target)
     if frame is None:
         return Failure("it uses neither torch nor jax")

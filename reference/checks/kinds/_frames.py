@@ -60,6 +60,9 @@ class Frame(Protocol):
     def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context in which nothing is recorded."""
 
+    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
+        """Run a function as far as shapes tell; raises what it raises."""
+
 
 def frame_of(name: str) -> Frame:
     """Return a framework by its module's name; raises FrameworkMissing where there is none."""
@@ -109,6 +112,11 @@ class _Torch:
     def without_gradient(self) -> Any:
         """Return a context in which nothing is recorded."""
         return self.torch.no_grad()
+
+    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
+        """Run it: small tensors cost nothing."""
+        with self.torch.no_grad():
+            function({p: self.tensor(a) for p, a in leaves.items()})
 
     def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
         """Run a function under autograd."""
@@ -171,6 +179,18 @@ class _Jax:
     def without_gradient(self) -> Any:
         """Return a context that changes nothing: JAX records only what is asked for."""
         return contextlib.nullcontext()
+
+    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
+        """Evaluate the shapes alone, which compiles nothing, unless the code asks for values."""
+        given = {p: self.tensor(a) for p, a in leaves.items()}
+
+        def run(tensors: Tensors) -> list[Any]:
+            return [o for o in function(tensors) if self.is_tensor(o)]
+
+        try:
+            self.jax.eval_shape(lambda *t: run(dict(zip(given, t, strict=True))), *given.values())
+        except self.jax.errors.JAXTypeError:
+            run(given)
 
     def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
         """Run a function under jax.vjp."""

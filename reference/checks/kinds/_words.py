@@ -52,6 +52,7 @@ def described(cases: Sequence[Case], known: Known) -> Diagnosis:
     for case in cases:
         if case.assessment.all_right:
             continue
+        scale = case.assessment.scale
         beside = {k: np.asarray(v) for k, v in known(case).items() if isinstance(v, np.ndarray)
                   and v.dtype.kind == "f"}  # fmt: skip
         right = {f"the gradient of {spelled(r.leaf)}": r.truth.value for r in case.assessment.rows}
@@ -61,7 +62,7 @@ def described(cases: Sequence[Case], known: Known) -> Diagnosis:
             own = f"the gradient of {spelled(r.leaf)}"
             others = {k: v for k, v in right.items() if k != own}
             pairs.setdefault(r.leaf, []).append(
-                Pair(r.got, r.truth.value, beside | others, sizes_of(r.leaf, beside))
+                Pair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
             )
     texts = tuple((spelled(leaf), describe(found)) for leaf, found in pairs.items())
     wrong = tuple(spelled(leaf) for leaf in pairs)

@@ -12,7 +12,7 @@ The truth is the framework's gradient of the operations of the forward.
 import itertools
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,17 +20,20 @@ import numpy as np
 
 from reference.checks.assess import DIGITS, Assessment
 from reference.checks.binding import bindings, extras_of
-from reference.checks.inputs import Spec, layouts, number_specs, weight_names
+from reference.checks.experiment import Unreadable
+from reference.checks.inputs import Request, Spec, layouts, number_specs, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
 from reference.checks.kinds._rows import COARSE, FLOAT32, float_truth, row
-from reference.checks.kinds._tensor_runs import Plan, claimed, draw, outputs
+from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
+from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
+from reference.checks.kinds._unwritten import Unwritten, candidates, settle
 from reference.checks.kinds._words import Explained, described, spelled
-from reference.checks.kinds.functions import NUMBERS, sorted_by_shape
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
-from reference.checks.requests import requests, switches
+from reference.checks.requests import Fixed, requests, switches
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
 from reference.checks.source import Target
@@ -38,7 +41,7 @@ from reference.checks.subject import Case
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
-MAX_SECONDS = 5.0
+MAX_SECONDS = 5.0  # of the processor
 _JUDGED = 4  # readings whose gradients have the shapes of what they are of, where none is right
 
 
@@ -50,6 +53,8 @@ class TensorSubject(Explained):
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
         self.digits = COARSE if FLOAT32.search(text) else DIGITS
+        self.unwritten: Unwritten | None = None
+        """The loss that was settled on, where the code computes none."""
         self._seen: dict[int, Seen] = {}
 
     def sentence(self) -> str:
@@ -61,7 +66,10 @@ class TensorSubject(Explained):
     def judged_by(self) -> str:
         """Return what the truth is."""
         how = "autograd" if self.frame.module == "torch" else "grad"
-        return f"{self.frame.name} {how} through its own operations, float64"
+        text = f"{self.frame.name} {how} through its own operations, float64"
+        if self.unwritten is None:
+            return text
+        return f"{self.unwritten.loss.name}, {self.unwritten.loss.formula}; {text}"
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the plain inputs of one problem; an object's parameters with them."""
@@ -74,11 +82,24 @@ class TensorSubject(Explained):
         with self.frame.running(seed + index):
             problem = draw(self.plan, self.frame, seed, index)
         found = claimed(self.plan, self.frame, problem)
-        parts = list(found.cotangents)
+        if found.unwritten:
+            case = self._of_unwritten(problem, found, index)
+        else:
+            case = self._held_to(problem, found, found.cotangents, index)
+        if found.mutated:
+            text = f"the backward changes {', '.join(found.mutated)} in place"
+            case.faults.append(("mutated", text))
+        return case
+
+    def _held_to(
+        self, problem: Problem, found: Claimed, cotangents: Mapping[str, Any], index: int
+    ) -> Case:
+        """Hold the claims to the gradient of the outputs, weighed with their cotangents."""
+        parts = list(cotangents)
         with self.frame.running(problem.seed):
             run = outputs(self.plan, self.frame, problem, parts)
             pulled = self.frame.pullback(run, problem.leaves)
-            given = [None if o is None else found.cotangents[p]
+            given = [None if o is None else cotangents[p]
                      for o, p in zip(pulled.outputs, parts, strict=True)]  # fmt: skip
             truth = pulled.pull(given)
         pairs, _, left = matched(found.claims, problem.leaves, {})
@@ -86,21 +107,42 @@ class TensorSubject(Explained):
         for claim, leaf in pairs:
             right = truth[leaf]
             right = np.zeros_like(problem.leaves[leaf]) if right is None else right
-            rows.append(row(claim, leaf, found.claims[claim], float_truth(right, self.digits),
-                            self.digits))  # fmt: skip
+            true = float_truth(right, self.digits)
+            rows.append(row(claim, leaf, found.claims[claim], true, self.digits))
         got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
         self._seen[index] = Seen(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
         missing = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES
                    and truth[p] is not None and np.any(truth[p])]  # fmt: skip
-        return Case(
-            index, Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
-        )
+        if any(r.claim[0] == "step" for r in rows):
+            settle(rows, np.zeros(()))
+        assessment = Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
+        return Case(index, assessment)
+
+    def _of_unwritten(self, problem: Problem, found: Claimed, index: int) -> Case:
+        """Hold the claims to the loss under which most is right; the first problem decides."""
+        best: tuple[int, Unwritten, Case] | None = None
+        assert found.target is not None
+        for loss, slope in candidates(found.unwritten, found.target):
+            if self.unwritten not in (None, loss):
+                continue
+            case = self._held_to(problem, found, {loss.part: slope}, index)
+            case.assessment.scale = settle(case.assessment.rows, found.unwritten[loss.part])
+            right = sum(r.right for r in case.assessment.rows)
+            if best is None or right > best[0]:
+                best = right, loss, case
+            if right and right == len(case.assessment.rows):
+                break
+        if best is None:
+            raise Unreadable("no loss fits its output and its target")
+        self.unwritten = best[1]
+        return best[2]
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
-        found = by_catalogue([self._seen[c.index] for c in wrong])
+        seen = [self._seen[c.index] for c in wrong]
+        found = by_catalogue(seen) if self.unwritten is None else None
         return found or described(
             wrong, lambda c: {spelled(p): a for p, a in self._seen[c.index].leaves.items()}
         )
@@ -200,11 +242,11 @@ def _readings(
     failure: Failure,
 ) -> Iterator[TensorSubject]:  # fmt: skip
     """Yield the readings whose forward runs, likely ones first."""
-    began = time.monotonic()
+    began = time.process_time()
     hung = next(iter(re.findall(r"\b\w+\.(g)\b", unit.backward.text())), "")
-    for request, constructor, fixed in requests(unit, forward, target, shapes):
+    for request, constructor, fixed in _requests(unit, forward, target, frame, shapes):
         for mode, layout in sorted_by_shape(itertools.islice(layouts(request), 400)):
-            if time.monotonic() - began > MAX_SECONDS:
+            if time.process_time() - began > MAX_SECONDS:
                 return
             failure.tried += 1
             first = Plan(unit, forward, mode, layout, {}, constructor, fixed, hung)
@@ -212,6 +254,29 @@ def _readings(
                 continue
             for binding in _bindings(forward, unit.backward):
                 yield TensorSubject(replace(first, binding=binding), frame)
+
+
+def _requests(
+    unit: Unit, forward: Routine | None, target: Target, frame: Frame, shapes: dict[str, Spec]
+) -> Iterator[tuple[Request, Routine | None, Fixed]]:
+    """Yield what is drawn; a class without sizes settles them by the tensors that it makes."""
+    for request, constructor, fixed in requests(unit, forward, target, shapes):
+        if not fixed and not any(n.startswith("init.") for n in request.names):
+            for settled in _settled(unit, frame):
+                yield request, constructor, settled
+        yield request, constructor, fixed
+
+
+def _settled(unit: Unit, frame: Frame) -> list[Fixed]:
+    try:
+        instance = unit.owner() if unit.owner is not None else None
+    except Exception:
+        return []
+    every = [t.shape for t in state(instance, frame).values() if len(t.shape) == 2]
+    if instance is None or not every:
+        return []
+    (d, h), (g, c) = every[0], every[-1]
+    return [(("D", d), ("H", h), ("C", c)), (("D", h), ("H", d), ("C", g))]
 
 
 def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
@@ -228,10 +293,10 @@ def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, 
 
 def _forward_runs(plan: Plan, frame: Frame, failure: Failure) -> bool:
     try:
-        with frame.running(0), frame.without_gradient():
+        with frame.running(0):
             problem = draw(plan, frame, 0, 0)
-            tensors = {p: frame.tensor(a) for p, a in problem.leaves.items()}
-            outputs(plan, frame, problem, [""] if plan.forward is not None else [])(tensors)
+            parts = [""] if plan.forward is not None else []
+            frame.try_shapes(outputs(plan, frame, problem, parts), problem.leaves)
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         failure.errors += [text] if text not in failure.errors else []
