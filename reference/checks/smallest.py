@@ -15,6 +15,7 @@ import numpy as np
 
 from reference.balls import Session, values
 from reference.checks.assess import Assessment, Row, assess, nice_factors
+from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import Outcome, Reading, perform
 from reference.checks.inputs import Spec, sizes_for
 from reference.checks.names import claim_name, path_name
@@ -137,10 +138,14 @@ class _Shrinker:
 
     def _run(self, reading: Reading, index: int, sizes: Sizes) -> Smallest | None:
         try:
-            with Session() as session:
-                tracked = perform(reading, self.seed, index, session)
-                found = assess(self.subject.objective, tracked)
-            plain = perform(reading, self.seed, index)
+            with within(2 * MAX_SECONDS):
+                with Session() as session:
+                    tracked = perform(reading, self.seed, index, session)
+                    found = assess(self.subject.objective, tracked)
+                plain = perform(reading, self.seed, index)
+        except TooSlow:
+            self.failures = _MAX_FAILURES
+            return None
         except Exception:
             self.failures += 1
             return None
