@@ -114,7 +114,10 @@ def report(
 def check(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="TARGET...", help="FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name."),
+        typer.Argument(
+            metavar="TARGET...",
+            help="FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
+        ),
     ],
     like: Annotated[
         str | None, typer.Option(help="The operation it is meant to be, as gelu.")

@@ -91,8 +91,12 @@ class Assessment:
         inner = sum(r.right for r in self.middle) / (len(self.middle) or 1)
         total = len(self.rows) or 1
         near = sum(_cosine(r) for r in self.rows) / total
-        return (right / total - (0 if self.rows else 1), len(self.rows) - len(self.unplaced), inner + near,
-                float(self.objective.written) - 0.1 * bool(self.remarks))  # fmt: skip
+        return (
+            right / total - (0 if self.rows else 1),
+            len(self.rows) - len(self.unplaced),
+            inner + near,
+            float(self.objective.written) - 0.1 * bool(self.remarks),
+        )
 
 
 def _cosine(row: Row) -> float:
@@ -166,7 +170,7 @@ def turned_row(claim: Path, leaf: Path, got: Array, truth: Truth) -> Row:
 
 
 def _elementwise(objective: Objective, outcome: Outcome, leaf: Path) -> bool:
-    value = outcome.outputs.get(objective.output)
+    value: Any = outcome.outputs.get(objective.output)
     if np.size(value) <= 1 or np.shape(value) != np.shape(outcome.inputs[leaf]):
         return True
     return is_elementwise(outcome, objective.output, leaf)
@@ -218,7 +222,7 @@ def _factor(got: Array, truth: Truth) -> float | None:
 
 
 def nice_factors(outcome: Outcome) -> dict[str, float]:
-    """Return the factors that a loss may carry without being another one, by how they are written."""
+    """Return the factors that a loss may carry without being another one, by their spelling."""
     counts = {k: outcome.sizes[k] for k in ("N", "C", "D", "T", "H") if k in outcome.sizes}
     parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
     parts |= {f"1/(N·{k})": 1.0 / (outcome.sizes["N"] * n) for k, n in counts.items() if k != "N"}
@@ -254,7 +258,7 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
 
 
 def _data_rows(result: Assessment, outcome: Outcome) -> None:
-    """dA0 beside right gradients of the weights may lack the mean's 1/N, by its author's convention."""
+    """Beside right gradients of the weights dA0 may lack the 1/N, by its author's convention."""
     weights = [r for r in result.rows if _is_parameter(r.leaf)]
     if not weights or not all(r.right for r in weights):
         return
@@ -268,9 +272,12 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
 
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
-    """A loss that nobody wrote may hold a penalty: got = c · truth + κ · W, one κ for all weights."""
-    strengths = [float(v) for p, v in outcome.others.items()
-                 if p[-1].lower() in REGULARISATION and np.ndim(v) == 0]  # fmt: skip
+    """Fit a penalty that nobody wrote: got = c · truth + κ · W, one κ for all weights."""
+    strengths = [
+        float(v)
+        for p, v in outcome.others.items()
+        if p[-1].lower() in REGULARISATION and np.ndim(v) == 0
+    ]
     strengths += [v for p, v in outcome.numbers.items() if p.lower() in REGULARISATION]
     if not strengths or not strengths[0]:
         return
@@ -309,8 +316,11 @@ def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) 
         if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
             continue
         weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
-        for mask, where in zip(_masks(weight)[1:], ("first column", "last column", "first row", "last row"),
-                               strict=True):  # fmt: skip
+        for mask, where in zip(
+            _masks(weight)[1:],
+            ("first column", "last column", "first row", "last row"),
+            strict=True,
+        ):
             inside, outside = mask.astype(bool), ~mask.astype(bool)
             columns = np.stack([row.truth.value[inside], weight[inside]], axis=1)
             found, *_ = np.linalg.lstsq(columns, row.got[inside], rcond=None)
@@ -320,7 +330,8 @@ def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) 
             rest = row.got[outside] - found[0] * row.truth.value[outside]
             if np.ptp(rest) <= 1e-9 and abs(rest[0]) > 1e-9:
                 result.notes[row.claim] = (
-                    f"all but its {where} is right; there, where the biases stand, a constant {rest[0]:.4g} is "
+                    f"all but its {where} is right; there, where the biases stand, a "
+                    f"constant {rest[0]:.4g} is "
                     "added: the regularisation puts ones for the bias where zeros belong"
                 )
             elif np.allclose(rest, found[1] * weight[outside], atol=1e-9):
@@ -364,7 +375,7 @@ def _free_step(rows: list[Row]) -> None:
 
 
 def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
-    """1/N that stands in dW and db, so that the cotangent is of single losses (a way of writing)."""
+    """Accept 1/N in dW and db alike: the cotangent is of single losses (a way of writing)."""
     if result.objective.kind != "cotangents":
         return
     weights = [r for r in result.rows if _is_parameter(r.leaf)]

@@ -168,7 +168,7 @@ class _Gathered:
                 self.running = None
 
     def fail(self, kind: str, said: str) -> int | None:
-        """Note that the part that was running hung or crashed; return its number, None where none was."""
+        """Note that the running part hung or crashed; return its number, None where none ran."""
         if self.running is None:
             self.refused = f"the target could not be loaded; it {kind}: {said}"
             self.ended = kind
@@ -227,5 +227,8 @@ def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, 
 
     if home is None or inspect.isclass(target):
         return {}
-    return {k: v for k, v in vars(home).items()
-            if isinstance(v, types.FunctionType) and k != name and stem_of(k) == stem_of(name)}  # fmt: skip
+    return {
+        k: v
+        for k, v in vars(home).items()
+        if isinstance(v, types.FunctionType) and k != name and stem_of(k) == stem_of(name)
+    }

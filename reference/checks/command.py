@@ -14,9 +14,13 @@ from reports.checked import headline_of, worst_of
 
 
 def run(
-    targets: list[str], report: Path | None, frameworks: str | None, timeout: float | None,
-    as_json: bool, **options: Any,
-) -> int:  # fmt: skip
+    targets: list[str],
+    report: Path | None,
+    frameworks: str | None,
+    timeout: float | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Check every target, print what was found and return the exit code: the worst of all."""
     files = [f for t in targets for f in files_of(t)]
     asked = tuple(f.strip() for f in frameworks.split(",")) if frameworks else ()
@@ -26,8 +30,14 @@ def run(
     results: list[Result] = []
     for file in files:
         try:
-            result = check(file, report=None if several else report, seconds=timeout,
-                           frameworks=asked, progress=_progress(), **options)  # fmt: skip
+            result = check(
+                file,
+                report=None if several else report,
+                seconds=timeout,
+                frameworks=asked,
+                progress=_progress(),
+                **options,
+            )
         except InvalidInput as error:
             if not several:
                 raise

@@ -26,8 +26,9 @@ def judged(reading: Reading, seed: int) -> tuple[Objective, Assessment] | None:
     """Return the first objective of a reading under which most is right, on its first problem."""
     try:
         outcome = perform(reading, seed, 0)
-        found = [(o, a) for o in _objectives(outcome)
-                 if (a := assessed(reading, seed, 0, o)) is not None]  # fmt: skip
+        found = [
+            (o, a) for o in _objectives(outcome) if (a := assessed(reading, seed, 0, o)) is not None
+        ]
     except Exception:
         return None
     return max(found, key=lambda f: f[1].rank, default=None)
@@ -61,8 +62,10 @@ def _truths(
         plain = np.asarray(value, dtype=float)
         if plain.size > MAX_ENTRIES:
             return None
-        rows = [_slope(reading, seed, index, objective, path, plain, entry)
-                for entry in np.ndindex(plain.shape)]  # fmt: skip
+        rows = [
+            _slope(reading, seed, index, objective, path, plain, entry)
+            for entry in np.ndindex(plain.shape)
+        ]
         values = np.array([r[0] for r in rows]).reshape(plain.shape)
         scale = np.full(plain.shape, float(np.max(np.abs(values), initial=0.0)))
         found[path] = Truth(
@@ -74,9 +77,14 @@ def _truths(
 
 
 def _slope(
-    reading: Reading, seed: int, index: int, objective: Objective, path: Path,
-    plain: np.ndarray, entry: tuple[int, ...],
-) -> tuple[float, float]:  # fmt: skip
+    reading: Reading,
+    seed: int,
+    index: int,
+    objective: Objective,
+    path: Path,
+    plain: np.ndarray,
+    entry: tuple[int, ...],
+) -> tuple[float, float]:
     """Return ∂L/∂x of one entry, and the difference of the last two extrapolations."""
     first = []
     for h in (STEP, STEP / 2, STEP / 4):

@@ -18,8 +18,8 @@ from reference.balls import Session, lift, numpy_on_balls, values
 from reference.checks import instances
 from reference.checks.inputs import Layout, Mode, generator, sizes_for
 from reference.checks.inventory import Unit
-from reference.checks.vocabulary import DATA_NAMES, is_target
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
+from reference.checks.vocabulary import DATA_NAMES, is_target
 
 
 class Unreadable(Exception):
@@ -116,9 +116,16 @@ def _tell(seed: int, index: int) -> None:
         _watch(f"{seed}:{index}")
 
 
-def perform(reading: Reading, seed: int, index: int, session: Session | None = None,
-            override: Mapping[str, Any] | None = None, warm: bool = False,
-            moved: Mapping[Path, Any] | None = None, far: bool = False) -> Outcome:  # fmt: skip
+def perform(
+    reading: Reading,
+    seed: int,
+    index: int,
+    session: Session | None = None,
+    override: Mapping[str, Any] | None = None,
+    warm: bool = False,
+    moved: Mapping[Path, Any] | None = None,
+    far: bool = False,
+) -> Outcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
@@ -195,7 +202,7 @@ class _Keeper:
 
 
 class _Builder(_Keeper):
-    """Gives a constructor plain weights (they are drawn anew and lifted later), but its data lifted."""
+    """Gives a constructor plain weights (drawn anew and lifted later), and its data lifted."""
 
     def __init__(self, keep: _Keeper, outcome: Outcome) -> None:
         super().__init__(outcome, keep.reading, False)
@@ -249,20 +256,35 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
     fresh = instances.randomise(instance, module, rng)
     if not fresh and reading.forward is not None and _is_lazy(instance):
         with contextlib.suppress(Exception):
-            first = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")},
-                               _Keeper(Outcome({}), reading, False))  # fmt: skip
+            first = _assembled(
+                {k: v for k, v in drawn.items() if not k.startswith("init.")},
+                _Keeper(Outcome({}), reading, False),
+            )
             call(reading.forward, _only(reading.forward, first), instance)
             fresh = instances.randomise(instance, module, rng, lazily=True)
         if not fresh:
-            instance = unit.owner() if maker is None else unit.owner(
-                **{k: v for k, v in made.items() if k in maker.arguments})  # fmt: skip
+            instance = (
+                unit.owner()
+                if maker is None
+                else unit.owner(**{k: v for k, v in made.items() if k in maker.arguments})
+            )
     given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
     instances.set_parameters(instance, module, given)
     return instance
 
 
-_SET_UP = ("initialize", "initialise", "init_weights", "init_params", "initialize_weights", "build",
-           "setup", "initialize_parameters", "reset_parameters", "init")  # fmt: skip
+_SET_UP = (
+    "initialize",
+    "initialise",
+    "init_weights",
+    "init_params",
+    "initialize_weights",
+    "build",
+    "setup",
+    "initialize_parameters",
+    "reset_parameters",
+    "init",
+)
 
 
 def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
@@ -302,9 +324,12 @@ def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run_alone(
-    reading: Reading, arguments: dict[str, Any], instance: Any, outcome: Outcome,
+    reading: Reading,
+    arguments: dict[str, Any],
+    instance: Any,
+    outcome: Outcome,
     session: Session | None,
-) -> None:  # fmt: skip
+) -> None:
     back = reading.unit.backward
     before = _inputs_copied(outcome)
     at_start = _kept(reading, instance)
@@ -321,9 +346,13 @@ def _run_alone(
 
 
 def _run_pair(
-    reading: Reading, arguments: dict[str, Any], instance: Any, outcome: Outcome,
-    rng: np.random.Generator, session: Session | None,
-) -> None:  # fmt: skip
+    reading: Reading,
+    arguments: dict[str, Any],
+    instance: Any,
+    outcome: Outcome,
+    rng: np.random.Generator,
+    session: Session | None,
+) -> None:
     forward, back = reading.forward, reading.unit.backward
     assert forward is not None
     try:
@@ -351,8 +380,9 @@ def _run_pair(
     }
     outcome.paired = True
     known = set(forward.arguments)
-    outcome.told_targets = any(is_target(p[-1]) and p[0] not in known
-                               for p in (*outcome.others, *outcome.inputs))  # fmt: skip
+    outcome.told_targets = any(
+        is_target(p[-1]) and p[0] not in known for p in (*outcome.others, *outcome.inputs)
+    )
     before = _inputs_copied(outcome)
     cotangents = [(np.array(c, copy=True)) for _, c in outcome.cotangents]
     with session.paused() if session is not None else contextlib.nullcontext():
@@ -444,9 +474,14 @@ def _kept(reading: Reading, instance: Any) -> dict[Path, Any]:
 
 
 def _source(
-    source: str, name: str, reading: Reading, arguments: dict[str, Any], trace: Trace,
-    outcome: Outcome, rng: np.random.Generator,
-) -> Any:  # fmt: skip
+    source: str,
+    name: str,
+    reading: Reading,
+    arguments: dict[str, Any],
+    trace: Trace,
+    outcome: Outcome,
+    rng: np.random.Generator,
+) -> Any:
     kind, _, which = source.partition(":")
     match kind:
         case "input":
@@ -541,8 +576,14 @@ def _rate(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> floa
     for name, value in arguments.items():
         if name.lower() in RATES and isinstance(value, int | float):
             return float(value)
-    default = next((p.default for p in reading.unit.backward.parameters
-                    if p.name.lower() in RATES and isinstance(p.default, int | float)), None)  # fmt: skip
+    default = next(
+        (
+            p.default
+            for p in reading.unit.backward.parameters
+            if p.name.lower() in RATES and isinstance(p.default, int | float)
+        ),
+        None,
+    )
     if default is not None:
         return float(default)
     held = vars(instance) if hasattr(instance, "__dict__") else {}
@@ -639,8 +680,11 @@ def _claimed_parameters(outcome: Outcome) -> Iterator[tuple[Path, Path]]:
 
 def _inputs_copied(outcome: Outcome) -> dict[Path, Any]:
     """Copy what went in, so that what is written into shows; steps are taken from it."""
-    copies = {k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
-              for k, v in {**outcome.inputs, **outcome.others}.items() if k[0] != "before"}  # fmt: skip
+    copies = {
+        k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
+        for k, v in {**outcome.inputs, **outcome.others}.items()
+        if k[0] != "before"
+    }
     for path in outcome.inputs:
         if path[0] == "self":
             outcome.others[("before", *path)] = _view_like(outcome.inputs[path], copies[path])
@@ -668,8 +712,10 @@ def _same(one: Any, other: Any) -> bool:
     if np.shape(one) != np.shape(other):
         return False
     if isinstance(one, np.ndarray) and one.dtype == object:
-        return all(a is b or (not hasattr(a, "parents") and not hasattr(b, "parents") and a == b)
-                   for a, b in zip(one.flat, np.asarray(other).flat, strict=True))  # fmt: skip
+        return all(
+            a is b or (not hasattr(a, "parents") and not hasattr(b, "parents") and a == b)
+            for a, b in zip(one.flat, np.asarray(other).flat, strict=True)
+        )
     if type(one).__name__ == "Number" or type(other).__name__ == "Number":
         return one is other
     return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))
@@ -690,8 +736,8 @@ def _on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[N
     import random
 
     random.seed(seed)
-    state = np.random.get_state()
-    np.random.seed(seed % 2**32)
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     try:
         if session is None:
             yield
@@ -699,7 +745,7 @@ def _on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[N
             with numpy_on_balls(reading.modules, seed=seed):
                 yield
     finally:
-        np.random.set_state(state)
+        np.random.set_state(state)  # noqa: NPY002
 
 
 @contextlib.contextmanager
@@ -710,9 +756,11 @@ def _weights_of_the_module(
     function = reading.first.function
     code = getattr(function, "__code__", None)
     space = getattr(function, "__globals__", {})
-    names = [n for n in (code.co_names if code else ())
-             if isinstance(space.get(n), np.ndarray) and space[n].dtype.kind == "f"
-             and space[n].size]  # fmt: skip
+    names = [
+        n
+        for n in (code.co_names if code else ())
+        if isinstance(space.get(n), np.ndarray) and space[n].dtype.kind == "f" and space[n].size
+    ]
     kept = {n: space[n] for n in names}
     try:
         for name, value in kept.items():

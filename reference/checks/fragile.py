@@ -1,4 +1,4 @@
-"""Tries a right formula where textbook formulas break: far out, wide rows, probabilities of 0 and 1.
+"""Tries a right formula where textbook formulas break: far out, wide rows, probabilities 0 and 1.
 
 What is found is said as FRAGILE; it is no mistake of the mathematics.
 """
@@ -30,13 +30,19 @@ class Probe(NamedTuple):
 
 def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     """Return what breaks, a sentence each; at most three."""
-    if reading.forward is None or reading.unit.owner is not None and _has_weights(reading, seed):
+    if reading.forward is None or (reading.unit.owner is not None and _has_weights(reading, seed)):
         return []
     names = [n for n in reading.layout if not n.startswith("init.")]
     if any("[" in n for n in names) or weight_names(names) or bias_names(names):
         return []
-    floats = [n for n, s in reading.layout.items() if s.kind in ("normal", "unit", "probability")
-              and s.dims and not n.startswith("init.") and "[" not in n]  # fmt: skip
+    floats = [
+        n
+        for n, s in reading.layout.items()
+        if s.kind in ("normal", "unit", "probability")
+        and s.dims
+        and not n.startswith("init.")
+        and "[" not in n
+    ]
     if not floats or len(floats) > 2:
         return []
     name = floats[-1] if len(floats) == 2 and _is_target_like(floats[0]) else floats[0]

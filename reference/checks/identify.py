@@ -15,13 +15,29 @@ from reference.checks.experiment import Reading, perform
 from reference.checks.vocabulary import stem_of
 
 ALIASES = {
-    "affine": "dense", "linear": "dense", "fc": "dense", "fully_connected": "dense",
-    "logistic": "sigmoid", "sigm": "sigmoid", "sig": "sigmoid", "swish": "silu", "lrelu": "leaky_relu",
-    "gelu_new": "gelu_tanh", "gelu_approx": "gelu_tanh", "hard_tanh": "hardtanh",
-    "hardswish": "hard_swish", "hardsigmoid": "hard_sigmoid", "leakyrelu": "leaky_relu",
-    "leaky_re_lu": "leaky_relu", "re_lu": "relu", "soft_plus": "softplus", "softmax": "softmax",
-    "tan_h": "tanh", "log_soft_max": "log_softmax", "logsoftmax": "log_softmax",
-}  # fmt: skip
+    "affine": "dense",
+    "linear": "dense",
+    "fc": "dense",
+    "fully_connected": "dense",
+    "logistic": "sigmoid",
+    "sigm": "sigmoid",
+    "sig": "sigmoid",
+    "swish": "silu",
+    "lrelu": "leaky_relu",
+    "gelu_new": "gelu_tanh",
+    "gelu_approx": "gelu_tanh",
+    "hard_tanh": "hardtanh",
+    "hardswish": "hard_swish",
+    "hardsigmoid": "hard_sigmoid",
+    "leakyrelu": "leaky_relu",
+    "leaky_re_lu": "leaky_relu",
+    "re_lu": "relu",
+    "soft_plus": "softplus",
+    "softmax": "softmax",
+    "tan_h": "tanh",
+    "log_soft_max": "log_softmax",
+    "logsoftmax": "log_softmax",
+}
 """What people call the operations that we know."""
 
 SAME = 1e-9
@@ -70,16 +86,18 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     if values is None:
         return "", []
     x, y = values
-    if wanted in ACTIVATIONS and _is(wanted, x, y):
+    if wanted is not None and wanted in ACTIVATIONS and _is(wanted, x, y):
         return wanted, []
     found = next((name for name in ACTIVATIONS if _is(name, x, y)), "")
-    if wanted not in ACTIVATIONS:
+    if wanted is None or wanted not in ACTIVATIONS:
         return found, []
     called = like or wanted
     assert reading.forward is not None
     if found:
-        return found, [f"{reading.forward.name} is another function than {called}: it is {found}; "
-                       "the gradient is judged by its own forward"]  # fmt: skip
+        return found, [
+            f"{reading.forward.name} is another function than {called}: it is {found}; "
+            "the gradient is judged by its own forward"
+        ]
     parameters = ACTIVATIONS[wanted].defaults()
     if _fits_with_parameters(wanted, x, y):
         return wanted, []
@@ -90,8 +108,10 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     )
     ours = _ours(wanted, x)
     at = np.unravel_index(int(np.argmax(np.abs(ours - y))), y.shape)
-    return "", [f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
-                f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"]  # fmt: skip
+    return "", [
+        f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
+        f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"
+    ]
 
 
 def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:

@@ -36,20 +36,18 @@ class Spec:
         shape = tuple(size_of(d, sizes) for d in self.dims)
         match self.kind:
             case "normal":
-                drawn = rng.standard_normal(shape)
-                return float(drawn) if not shape else drawn
+                return _plain(rng.standard_normal(shape))
             case "positive":
                 return rng.uniform(0.4, 1.6, shape)
             case "unit":  # strictly inside (0, 1): a probability, an activation
-                drawn = rng.uniform(0.1, 0.9, shape)
-                return float(drawn) if not shape else drawn
+                return _plain(rng.uniform(0.1, 0.9, shape))
             case "probability":
                 drawn = rng.uniform(0.2, 1.0, shape)
                 axis = 0 if self.high == "columns" else -1
                 return drawn / drawn.sum(axis=axis, keepdims=True)
             case "label":
-                drawn = rng.integers(0, size_of(self.high, sizes), shape)
-                return int(drawn) if not shape else drawn
+                labels = rng.integers(0, size_of(self.high, sizes), shape)
+                return int(labels) if not shape else labels
             case "onehot":
                 axis = 0 if self.high == "columns" else -1
                 rows = np.moveaxis(np.zeros(shape), axis, -1)
@@ -57,8 +55,7 @@ class Spec:
                 np.put_along_axis(rows, hot[..., None], 1.0, axis=-1)
                 return np.ascontiguousarray(np.moveaxis(rows, -1, axis))
             case "binary" | "mask":
-                drawn = rng.integers(0, 2, shape).astype(float)
-                return float(drawn) if not shape else drawn
+                return _plain(rng.integers(0, 2, shape).astype(float))
             case "sign":
                 return np.where(rng.random(shape) < 0.5, -1.0, 1.0)
             case "size":
@@ -79,6 +76,11 @@ class Spec:
         return self.value
 
 
+def _plain(drawn: Any) -> Any:
+    """Return a number without axes as a Python float, as people pass it."""
+    return float(drawn) if np.ndim(drawn) == 0 else drawn
+
+
 def size_of(letter: str, sizes: Mapping[str, int]) -> int:
     """Return a size: a letter's, a number's, or a sum or product of two (H+1, 4*H)."""
     if letter in sizes:
@@ -96,9 +98,17 @@ def size_of(letter: str, sizes: Mapping[str, int]) -> int:
 Layout = dict[str, Spec]
 
 _POOLS = {
-    "N": (5, 4, 3, 2), "D": (4, 3, 2, 5), "H": (6, 5, 4, 7), "G": (7, 6, 5, 4), "C": (3, 4, 2, 5),
-    "T": (8, 7, 5, 4), "S": (7, 6, 5, 3), "V": (9, 8, 7, 6), "F": (4, 3, 5, 6), "I": (2, 4, 2, 4),
-}  # fmt: skip
+    "N": (5, 4, 3, 2),
+    "D": (4, 3, 2, 5),
+    "H": (6, 5, 4, 7),
+    "G": (7, 6, 5, 4),
+    "C": (3, 4, 2, 5),
+    "T": (8, 7, 5, 4),
+    "S": (7, 6, 5, 3),
+    "V": (9, 8, 7, 6),
+    "F": (4, 3, 5, 6),
+    "I": (2, 4, 2, 4),
+}
 
 
 def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
@@ -187,16 +197,26 @@ class Mode:
 
 _ROWS, _COLUMNS = Spec("normal", ("N", "D")), Spec("normal", ("D", "N"))
 _DATA = (
-    _ROWS, _COLUMNS, Spec("normal", ("D",)), Spec("normal", ("D", "1")), Spec("normal", ()),
-    Spec("normal", ("N", "T", "D")), Spec("normal", ("T", "D")), Spec("normal", ("D", "T")),
-)  # fmt: skip
+    _ROWS,
+    _COLUMNS,
+    Spec("normal", ("D",)),
+    Spec("normal", ("D", "1")),
+    Spec("normal", ()),
+    Spec("normal", ("N", "T", "D")),
+    Spec("normal", ("T", "D")),
+    Spec("normal", ("D", "T")),
+)
 _IMAGES = (
-    Spec("normal", ("N", "I", "Y", "X")), Spec("normal", ("N", "Y", "X", "I")),
-    Spec("normal", ("Y", "X", "I")), Spec("normal", ("Y", "X")), Spec("normal", ("I", "Y", "X")),
-)  # fmt: skip
+    Spec("normal", ("N", "I", "Y", "X")),
+    Spec("normal", ("N", "Y", "X", "I")),
+    Spec("normal", ("Y", "X", "I")),
+    Spec("normal", ("Y", "X")),
+    Spec("normal", ("I", "Y", "X")),
+)
 _INDICES = (Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V"))
 _IMAGE_WORDS = re.compile(
-    r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|H, W|H, Wd|axis=\(0, 2, 3\)"
+    r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|"
+    r"H, W|H, Wd|axis=\(0, 2, 3\)"
 )
 _INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
 
@@ -359,10 +379,12 @@ def weight_spec(ends: tuple[str, str], mode: Mode, image: bool = False) -> Spec:
     before, after = ends
     if image:
         by_layout = {
-            ("N", "I", "Y", "X"): ("F", "I", "K", "K"), ("N", "Y", "X", "I"): ("K", "K", "I", "F"),
-            ("Y", "X", "I"): ("K", "K", "I", "F"), ("Y", "X"): ("K", "K"),
+            ("N", "I", "Y", "X"): ("F", "I", "K", "K"),
+            ("N", "Y", "X", "I"): ("K", "K", "I", "F"),
+            ("Y", "X", "I"): ("K", "K", "I", "F"),
+            ("Y", "X"): ("K", "K"),
             ("I", "Y", "X"): ("F", "I", "K", "K"),
-        }  # fmt: skip
+        }
         return Spec("normal", by_layout.get(mode.data.dims, ("K", "K")))
     if mode.data.dims == ():
         return Spec("normal", ())
@@ -380,9 +402,13 @@ def bias_spec(after: str, mode: Mode) -> Spec:
     if mode.data.dims == ():
         return Spec("normal", ())
     shapes: dict[str, Dims] = {
-        "row": (after,), "flat": ("1", after), "column": (after, "1"), "scalar": (),
-        "inside": (after,), "image": ("1", "1", "1", after),
-    }  # fmt: skip
+        "row": (after,),
+        "flat": ("1", after),
+        "column": (after, "1"),
+        "scalar": (),
+        "inside": (after,),
+        "image": ("1", "1", "1", after),
+    }
     return Spec("normal", shapes[mode.bias])
 
 
@@ -391,11 +417,19 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
     dims = mode.data.dims
     if mode.samples == "columns":
         last = dims[-1]
-        return [Spec("onehot", (width, last), "columns"), Spec("binary", ("1", last)),
-                Spec("label", (last,), width), Spec("normal", (width, last))]  # fmt: skip
+        return [
+            Spec("onehot", (width, last), "columns"),
+            Spec("binary", ("1", last)),
+            Spec("label", (last,), width),
+            Spec("normal", (width, last)),
+        ]
     if mode.samples == "vector":
-        return [Spec("onehot", (width,)), Spec("normal", ()), Spec("label", (), width),
-                Spec("onehot", (width, "1"), "columns")]  # fmt: skip
+        return [
+            Spec("onehot", (width,)),
+            Spec("normal", ()),
+            Spec("label", (), width),
+            Spec("onehot", (width, "1"), "columns"),
+        ]
     if mode.samples == "scalar":
         return [Spec("unit", ()), Spec("binary", ())]
     first = dims[0] if mode.data.kind != "label" else "N"
@@ -417,11 +451,17 @@ _SIZES = (
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
     (r"vocab|num_?emb|n_?words|dictionary", "V"),
     (r"hid|(^|_)h$|^h_?(dim|size)|^n_h|^n_a$", "H"),
-    (r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
-     r"^d$|dim$|num_features|^n_prev", "D"),
-    (r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
-     r"^m$|width|^n$|size", "C"),
-)  # fmt: skip
+    (
+        r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
+        r"^d$|dim$|num_features|^n_prev",
+        "D",
+    ),
+    (
+        r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
+        r"^m$|width|^n$|size",
+        "C",
+    ),
+)
 
 _NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     (r"^stride|strides?$|^s$", (2, 1)),
@@ -541,9 +581,17 @@ def _of_two_axes(name: str, text: str, found: list[Spec]) -> list[Spec]:
 
 
 _ALL_SHAPES: tuple[Dims, ...] = (
-    ("D", "H"), ("D",), (), ("D", "D"), ("H", "D"), ("H", "C"), ("H",), ("C", "H"), ("D", "C"),
+    ("D", "H"),
+    ("D",),
+    (),
+    ("D", "D"),
+    ("H", "D"),
+    ("H", "C"),
+    ("H",),
+    ("C", "H"),
+    ("D", "C"),
     ("D", "1"),
-)  # fmt: skip
+)
 
 
 def _free_choices(mode: Mode, bias: bool) -> list[Spec]:
@@ -563,11 +611,17 @@ def _together(choices: list[list[Spec]], grouped: list[int]) -> Iterator[tuple[S
 
 
 def _choices(
-    name: str, mode: Mode, chain: Chain, outs: list[str], weights: list[str], biases: list[str],
-    image: bool, request: Request,
-) -> list[Spec]:  # fmt: skip
+    name: str,
+    mode: Mode,
+    chain: Chain,
+    outs: list[str],
+    weights: list[str],
+    biases: list[str],
+    image: bool,
+    request: Request,
+) -> list[Spec]:
     bare = _bare(name).lower()
-    is_target = _bare(name) in words.targets_among(_bare(n) for n in request.names)
+    targeted = _bare(name) in words.targets_among(_bare(n) for n in request.names)
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
     if name in chain:
@@ -593,16 +647,24 @@ def _choices(
         width = "I" if image else (mode.data.dims[-1] if mode.data.dims else "")
         if not width:
             return [Spec("positive", ())]
-        return [Spec("positive", (width,)), Spec("positive", ("1", width)),
-                Spec("positive", (width, "1")), Spec("positive", ("1", width, "1", "1"))]  # fmt: skip
+        return [
+            Spec("positive", (width,)),
+            Spec("positive", ("1", width)),
+            Spec("positive", (width, "1")),
+            Spec("positive", ("1", width, "1", "1")),
+        ]
     if bare in ("xp", "device", "np", "backend", "lib", "numpy"):
         return [Spec("value", value=np)]
     if "Y" in mode.data.dims and re.search(_SIZES[0][0], bare) and name not in weights:
         return [Spec("size", ("K",))]
     numbers = number_specs(name)
     if words.plain(_bare(name)) in request.claimed and numbers:
-        return [mode.data, Spec("positive", mode.data.dims), Spec("positive", mode.data.dims[-1:]),
-                Spec("positive", ())]  # fmt: skip
+        return [
+            mode.data,
+            Spec("positive", mode.data.dims),
+            Spec("positive", mode.data.dims[-1:]),
+            Spec("positive", ()),
+        ]
     data_like = (
         bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
     )
@@ -610,17 +672,17 @@ def _choices(
         letter = _bare(name)
         sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
-    if is_target and request.shapes:
+    if targeted and request.shapes:
         columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
         return [*_targets(mode, "C"), *columns]
-    if is_target:
+    if targeted:
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
-        made = any(n.startswith("init.") for n in request.names)
-        if made and mode.data.dims == ("T", "D"):
+        built = any(n.startswith("init.") for n in request.names)
+        if built and mode.data.dims == ("T", "D"):
             return [Spec("label", ("T",), "V"), *_targets(mode, "C")]
-        widths = ["C", feature] if made else [feature]
+        widths = ["C", feature] if built else [feature]
         return [t for w in widths for t in _targets(mode, w)]
     if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
         return [Spec("mask", mode.data.dims[:-1]), Spec("mask", mode.data.dims)]
@@ -763,9 +825,15 @@ def _states(mode: Mode) -> list[Spec]:
 
 
 def _bias_choices(
-    name: str, mode: Mode, chain: Chain, outs: list[str], weights: list[str], biases: list[str],
-    image: bool, request: Request,
-) -> list[Spec]:  # fmt: skip
+    name: str,
+    mode: Mode,
+    chain: Chain,
+    outs: list[str],
+    weights: list[str],
+    biases: list[str],
+    image: bool,
+    request: Request,
+) -> list[Spec]:
     bare = _bare(name)
     others = {_bare(n).lower() for n in request.names}
     if not weights and bare.lower() in ("b", "b1", "b2") and others & {"a", "a1"}:

@@ -27,8 +27,11 @@ Setter = Callable[[Any], None]
 def is_own(thing: Any, module: str) -> bool:
     """Whether an object's class stands in the target's module (or its folder)."""
     home = type(thing).__module__
-    return home == module or (hasattr(thing, "__dict__") and home not in _LIBRARIES and
-                              not home.startswith(("numpy", "torch", "jax", "builtins", "reference")))  # fmt: skip
+    return home == module or (
+        hasattr(thing, "__dict__")
+        and home not in _LIBRARIES
+        and not home.startswith(("numpy", "torch", "jax", "builtins", "reference"))
+    )
 
 
 _LIBRARIES = frozenset({"builtins", "collections", "functools", "types", "random", "logging"})
@@ -83,12 +86,16 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
             or value.dtype.kind not in "fO"
         ):
             continue
-        if value.size == 0 or any(words.is_gradient_name(p) or p in ("grads", "gradients", "grad")
-                                  for p in path):  # fmt: skip
+        if value.size == 0 or any(
+            words.is_gradient_name(p) or p in ("grads", "gradients", "grad") for p in path
+        ):
             continue
         name = next((p for p in reversed(path) if not p.lstrip("-").isdigit()), path[-1])
-        named = bool(words.WEIGHTS.match(name) or words.BIASES.match(name) or
-                     name.lower() in ("gamma", "params"))  # fmt: skip
+        named = bool(
+            words.WEIGHTS.match(name)
+            or words.BIASES.match(name)
+            or name.lower() in ("gamma", "params")
+        )
         if (_BUFFERS.search(name) or lazily) and not named:
             continue
         found[path] = (value, setter)
@@ -110,7 +117,9 @@ def randomise(
             continue
         if value.dtype.kind == "O" and not all(isinstance(v, float | int) for v in value.flat):
             continue
-        fresh = rng.standard_normal(value.shape) * (0.7 if type(rng) is np.random.Generator else 1.0)
+        fresh = rng.standard_normal(value.shape) * (
+            0.7 if type(rng) is np.random.Generator else 1.0
+        )
         if _VARIANCES.search(path[-1]) or path[-1].lower() in ("gamma", "scale"):
             fresh = rng.uniform(0.5, 1.5, value.shape)
         if value.dtype == np.float32:
@@ -139,5 +148,7 @@ def kept_arrays(instance: Any, module: str) -> dict[Path, Any]:
 
 def snapshot(values: dict[Path, Any]) -> dict[Path, Any]:
     """Return copies of arrays."""
-    return {k: np.array(v, copy=True) if isinstance(v, np.ndarray) else copy.copy(v)
-            for k, v in values.items()}  # fmt: skip
+    return {
+        k: np.array(v, copy=True) if isinstance(v, np.ndarray) else copy.copy(v)
+        for k, v in values.items()
+    }

@@ -54,8 +54,12 @@ def units_of(target: Target) -> list[Unit]:
     for name, cls in classes.items():
         found += _class_units(name, cls, target)
     if target.wanted is not None:
-        found = [u for u in found if target.wanted in (u.name.split(".")[0], u.backward.short,
-                                                       *(p.short for p in u.partners))]  # fmt: skip
+        found = [
+            u
+            for u in found
+            if target.wanted
+            in (u.name.split(".")[0], u.backward.short, *(p.short for p in u.partners))
+        ]
     return found
 
 
@@ -113,10 +117,11 @@ def _function_units(functions: dict[str, Callable[..., Any]], target: Target) ->
 def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
     known = frozenset(words.plain(r.short) for r in routines.values())
     gradients = {
-        k: r for k, r in routines.items()
+        k: r
+        for k, r in routines.items()
         if words.names_a_gradient(r.short, frozenset(x.short for x in routines.values()))
         and _takes_something(r, owner)
-    }  # fmt: skip
+    }
     forwards = [r for k, r in routines.items() if k not in gradients]
     found = []
     for routine in gradients.values():
@@ -154,15 +159,22 @@ def _consumes(routine: Routine, units: list[Unit]) -> bool:
     """Whether it only uses gradients that another function of the file returns: fit, train."""
     text = routine.text()
     return any(
-        re.search(rf"\b{re.escape(u.backward.short)}\(", text) and u.expected and u.backward is not routine
+        re.search(rf"\b{re.escape(u.backward.short)}\(", text)
+        and u.expected
+        and u.backward is not routine
         and re.search(r"grad|backprop|propagate|backward|loss|cost", u.backward.short, re.I)
         for u in units
-    )  # fmt: skip
+    )
 
 
 def _is_loss(routine: Routine) -> bool:
-    return bool({"loss", "cost", "error", "objective", "mse", "entropy", "nll"} &
-                set(words.words(routine.short))) and 1 < len(routine.required) < 6  # fmt: skip
+    return (
+        bool(
+            {"loss", "cost", "error", "objective", "mse", "entropy", "nll"}
+            & set(words.words(routine.short))
+        )
+        and 1 < len(routine.required) < 6
+    )
 
 
 def _takes_something(routine: Routine, owner: type | None) -> bool:
@@ -171,9 +183,21 @@ def _takes_something(routine: Routine, owner: type | None) -> bool:
 
 def is_switch(name: str) -> bool:
     """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
-    return words.plain(name) in ("deriv", "derivative", "derivate", "prime", "grad", "backward",
-                                 "derive", "isderivative", "der", "gradient", "diff",
-                                 "isderiv", "usederivative")  # fmt: skip
+    return words.plain(name) in (
+        "deriv",
+        "derivative",
+        "derivate",
+        "prime",
+        "grad",
+        "backward",
+        "derive",
+        "isderivative",
+        "der",
+        "gradient",
+        "diff",
+        "isderiv",
+        "usederivative",
+    )
 
 
 def _with_its_slope(unit: Unit, target: Target) -> Unit:
@@ -203,7 +227,7 @@ def _sigmoid(z: Any) -> Any:
 
 
 def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
-    """Return the forwards that a gradient may belong to: of its stem, of its arguments, the only one."""
+    """Return the forwards that a gradient may belong to: of its stem, of its arguments."""
     rest = "".join(
         w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER
     )
@@ -213,10 +237,20 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
     stem = words.stem_of(routine.short)
     same = [f for f in forwards if words.stem_of(f.short) == stem and stem]
     bare = words.plain(routine.short)
-    same += [f for f in forwards if f not in same and (
-        bare in ("d" + words.plain(f.short), words.plain(f.short) + "prime",
-                 words.plain(f.short) + "d", "df" if words.plain(f.short) == "f" else "")
-        )]  # fmt: skip
+    same += [
+        f
+        for f in forwards
+        if f not in same
+        and (
+            bare
+            in (
+                "d" + words.plain(f.short),
+                words.plain(f.short) + "prime",
+                words.plain(f.short) + "d",
+                "df" if words.plain(f.short) == "f" else "",
+            )
+        )
+    ]
     wants_cache = any("cache" in a.lower() for a in routine.arguments)
     if same and (not wants_cache or any(isinstance(f.returned, tuple) for f in same)):
         return sorted(same, key=lambda f: _distance(f, routine))
@@ -224,9 +258,13 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
     arguments = [f for f in forwards if f.arguments and f.required == routine.required]
     generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
     ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
-    ordered.sort(key=lambda f: (f not in arguments,
-                                wants_cache and not isinstance(f.returned, tuple),
-                                -_overlap(f, routine)))  # fmt: skip
+    ordered.sort(
+        key=lambda f: (
+            f not in arguments,
+            wants_cache and not isinstance(f.returned, tuple),
+            -_overlap(f, routine),
+        )
+    )
     related = [f for f in ordered if f in arguments or _overlap(f, routine)]
     return (related or ordered)[:4]
 
@@ -247,12 +285,14 @@ def names_in(tree: NameTree) -> list[str]:
 
 
 def _is_forward(name: str) -> bool:
-    return any(w in ("forward", "feedforward", "fwd", "call", "fprop", "predict")
-               for w in words.words(name))  # fmt: skip
+    return any(
+        w in ("forward", "feedforward", "fwd", "call", "fprop", "predict")
+        for w in words.words(name)
+    )
 
 
 def _distance(forward: Routine, backward: Routine) -> int:
-    """Sort by how much of the rest of the name is the same: conv_forward_naive before conv_forward_fast."""
+    """Count the words that differ: conv_forward_naive comes before conv_forward_fast."""
     a, b = set(words.words(forward.short)), set(words.words(backward.short))
     return len(a ^ b)
 
@@ -279,9 +319,11 @@ def _gradient_variables(routine: Routine) -> list[str]:
         return []
     known = {words.plain(n) for n in (*code.co_varnames, *code.co_names)}
     found = [
-        n for n in code.co_varnames[code.co_argcount :]
-        if n not in ("dt", "ds", "di") and any(words.plain(b) in known for b in words.gradient_of(n))
-    ]  # fmt: skip
+        n
+        for n in code.co_varnames[code.co_argcount :]
+        if n not in ("dt", "ds", "di")
+        and any(words.plain(b) in known for b in words.gradient_of(n))
+    ]
     a_loss = (
         isinstance(routine.returned, tuple)
         and any(
@@ -337,14 +379,38 @@ def _is_no_backward(routine: Routine) -> bool:
         return True
     if found & {"backward", "backprop", "back", "bwd", "prime", "derivative"}:
         return False
-    return bool(found & {"zero", "clip", "reset", "params", "parameters", "get", "set", "check",
-                         "numerical", "numeric", "apply", "save", "print", "plot", "accumulate",
-                         "optimize", "optimise", "minimize", "descent", "norm"})  # fmt: skip
+    return bool(
+        found
+        & {
+            "zero",
+            "clip",
+            "reset",
+            "params",
+            "parameters",
+            "get",
+            "set",
+            "check",
+            "numerical",
+            "numeric",
+            "apply",
+            "save",
+            "print",
+            "plot",
+            "accumulate",
+            "optimize",
+            "optimise",
+            "minimize",
+            "descent",
+            "norm",
+        }
+    )
 
 
-_OPTIMISER = frozenset("adam sgd rmsprop adagrad optimizer optimiser momentum nesterov update "
-                       "zero clip check numerical numeric approx finite optimize optimise minimize descent "
-                       "model params".split())  # fmt: skip
+_OPTIMISER = frozenset(
+    "adam sgd rmsprop adagrad optimizer optimiser momentum nesterov update "
+    "zero clip check numerical numeric approx finite optimize optimise minimize descent "
+    "model params".split()
+)
 
 
 def _is_optimiser(routine: Routine) -> bool:
@@ -391,8 +457,11 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
             continue
         generic = [r for k, r in plain.items() if k in order and r is not unit.backward]
         generic.sort(key=lambda r: order[r.short])
-        rest = "".join(w for w in words.words(unit.backward.short)
-                       if w not in words.GRADIENT and w not in words.FILLER)  # fmt: skip
+        rest = "".join(
+            w
+            for w in words.words(unit.backward.short)
+            if w not in words.GRADIENT and w not in words.FILLER
+        )
         if rest and [words.plain(p.short) for p in unit.partners] == [rest]:
             continue
         stem = words.stem_of(unit.backward.short)

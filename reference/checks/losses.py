@@ -1,5 +1,4 @@
-"""What a gradient is the gradient of: a weighed output, the loss that the code computes, or the
-loss that its first line of backward gives away (a − y).
+"""The losses that nobody writes down: the first line of a backward gives them away (a − y).
 
 Every objective is a scalar made of tracked numbers, so that one sweep differentiates it.
 """

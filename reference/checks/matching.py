@@ -16,7 +16,8 @@ from reference.checks.routine import Path
 Pairs = list[tuple[Path, Path]]
 
 _CONTAINERS = frozenset(
-    "self global params parameters param grads grad gradients gradient g step before cache layers p "
+    "self global params parameters param grads grad gradients gradient g "
+    "step before cache layers p "
     "nabla d delta deltas update updates".split()
 )
 
@@ -80,7 +81,7 @@ def _once(claims: Mapping[Path, Any]) -> dict[Path, Any]:
 
 
 def _lists(claims: Mapping[Path, Any], free: dict[Path, Any]) -> Pairs:
-    """Pair lists that number their members differently: dws[0] with weights[1], …"""
+    """Pair lists that number their members differently: dws[0] with weights[1]."""
     pairs: Pairs = []
     for head, members in _by_head(claims).items():
         bases = [p for p in words.gradient_of(head[-1])] or [head[-1]]
@@ -164,9 +165,13 @@ def _likeness(wanted: Path, path: Path) -> float:
 
 
 def _by_place(
-    left: list[Path], claims: Mapping[Path, Any], free: dict[Path, Any],
-    inputs: Mapping[Path, Any], pairs: Pairs, others: Mapping[Path, Any],
-) -> list[Path]:  # fmt: skip
+    left: list[Path],
+    claims: Mapping[Path, Any],
+    free: dict[Path, Any],
+    inputs: Mapping[Path, Any],
+    pairs: Pairs,
+    others: Mapping[Path, Any],
+) -> list[Path]:
     """Give what has no name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
     if pairs:  # an output that is returned beside its gradients has a name of its own

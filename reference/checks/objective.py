@@ -68,8 +68,10 @@ class Truth(NamedTuple):
     scale: Array
 
 
-_LOSS_NAMES = frozenset("loss cost l j e error err total data_loss nll objective total_loss mse "
-                        "total_cost losses ce obj train_loss lossval cost_value smooth_loss".split())  # fmt: skip
+_LOSS_NAMES = frozenset(
+    "loss cost l j e error err total data_loss nll objective total_loss mse "
+    "total_cost losses ce obj train_loss lossval cost_value smooth_loss".split()
+)
 
 
 def candidates(outcome: Outcome) -> Iterator[Objective]:
@@ -83,15 +85,21 @@ def candidates(outcome: Outcome) -> Iterator[Objective]:
 
 def _written(outcome: Outcome) -> Iterator[Objective]:
     alone = not outcome.paired
-    returned = {p: v for p, v in outcome.outputs.items()
-                if is_tracked(v) and not (alone and p in outcome.claims and _is_claim(p, outcome))}  # fmt: skip
+    returned = {
+        p: v
+        for p, v in outcome.outputs.items()
+        if is_tracked(v) and not (alone and p in outcome.claims and _is_claim(p, outcome))
+    }
     scalars = [p for p, v in returned.items() if np.size(v) == 1]
     scalars.sort(key=lambda p: p[-1].lower() not in _LOSS_NAMES)
-    named = [p for p, v in outcome.values.items()
-             if p[-1].lower() in _LOSS_NAMES and np.size(v) == 1 and is_tracked(v)
-             and p not in scalars]  # fmt: skip
-    told = outcome.told_targets or any(vocabulary.is_target(p[-1])
-                                       for p in (*outcome.inputs, *outcome.others))  # fmt: skip
+    named = [
+        p
+        for p, v in outcome.values.items()
+        if p[-1].lower() in _LOSS_NAMES and np.size(v) == 1 and is_tracked(v) and p not in scalars
+    ]
+    told = outcome.told_targets or any(
+        vocabulary.is_target(p[-1]) for p in (*outcome.inputs, *outcome.others)
+    )
     for path in outcome.values:
         if path[-1].endswith("()") and is_tracked(outcome.values[path]):
             named.append(path)
@@ -116,21 +124,31 @@ def _is_claim(path: Path, outcome: Outcome) -> bool:
 
 
 def _implicit(outcome: Outcome) -> Iterator[Objective]:
-    targets = {p: v for p, v in {**outcome.others, **outcome.inputs}.items()
-               if vocabulary.is_target(p[-1]) or
-               (p in outcome.others and p[0] not in ("before",))}  # fmt: skip
+    targets = {
+        p: v
+        for p, v in {**outcome.others, **outcome.inputs}.items()
+        if vocabulary.is_target(p[-1]) or (p in outcome.others and p[0] not in ("before",))
+    }
     for target, t in targets.items():
         plain = values(t)
-        outputs = [p for p, v in reversed(outcome.values.items())
-                   if is_tracked(v) and not vocabulary.is_gradient_name(p[-1]) and is_numeric(v)
-                   and not (p in outcome.claims and not outcome.paired and p[0] == "")]  # fmt: skip
-        fitting = [p for p in outputs if any(True for _ in losses.matching_targets(
-            _as_array(outcome.values[p]), plain))]  # fmt: skip
+        outputs = [
+            p
+            for p, v in reversed(outcome.values.items())
+            if is_tracked(v)
+            and not vocabulary.is_gradient_name(p[-1])
+            and is_numeric(v)
+            and not (p in outcome.claims and not outcome.paired and p[0] == "")
+        ]
+        fitting = [
+            p
+            for p in outputs
+            if any(True for _ in losses.matching_targets(_as_array(outcome.values[p]), plain))
+        ]
         fitting = [p for p in fitting if p != target]
         fitting.sort(
             key=lambda p: (
                 p in outcome.inputs,
-                p not in outcome.outputs or p in outcome.claims and outcome.paired,
+                p not in outcome.outputs or (p in outcome.claims and outcome.paired),
                 not any(w in vocabulary.PREDICTION_NAMES for w in (p[-1].lower(), p[0].lower())),
             )
         )
@@ -200,8 +218,11 @@ def _over_time(
 ) -> tuple[list[Any], list[Any]] | None:
     assert objective.loss is not None
     head = objective.output[0]
-    steps = {p: v for p, v in outcome.values.items()
-             if p[0] == head and len(p) > 1 and p[-1].isdigit() and is_tracked(v)}  # fmt: skip
+    steps = {
+        p: v
+        for p, v in outcome.values.items()
+        if p[0] == head and len(p) > 1 and p[-1].isdigit() and is_tracked(v)
+    }
     axis = next((a for a in (0, target.ndim - 1) if target.shape[a] == len(steps)), None)
     if axis is None:
         return None

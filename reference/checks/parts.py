@@ -11,12 +11,12 @@ import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
-from reference.checks.assess import Assessment, Row, wrong_entry
+from reference.checks.assess import Row, wrong_entry
 from reference.checks.explain import explain
 from reference.checks.identify import identify
-from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
+from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.names import claim_name, path_name
 from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
 from reference.checks.routine import Path
@@ -67,7 +67,8 @@ def _without_tiny_constants(
     if again.wrong or not again.cases:
         return None
     again.remarks[
-        f"its gradient is that without the tiny constant {', '.join(dropped)} in the forward, which "
+        f"its gradient is that without the tiny constant {', '.join(dropped)} in "
+        f"the forward, which "
         "is meant to keep it from a division by zero"
     ] += 1
     return again
@@ -170,7 +171,7 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 
 def _part(
     tally: _Tally, unit: Unit, subject: Subject, request: Request, target: Target, like: str | None
-) -> Part:  # fmt: skip
+) -> Part:
     right = len(tally.cases) - len(tally.wrong)
     faults = _faults(tally, request)
     tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
@@ -197,9 +198,11 @@ def _part(
     if verdict == "right" and unplaced:
         names = ", ".join(sorted(path_name(p) or "what it returns" for p in unplaced))
         part = msgspec.structs.replace(
-            part, verdict="unchecked", wrapper=text.wrapper(unit),
+            part,
+            verdict="unchecked",
+            wrapper=text.wrapper(unit),
             why=f"of {names} nothing was found that it is the gradient of; the rest is right",
-        )  # fmt: skip
+        )
     if tally.wrong:
         part = _explained(part, tally, subject, request, target)
     return part
@@ -223,8 +226,14 @@ def _tensor(key: tuple[Path, Path], rows: list[Row]) -> Tensor:
     note = ""
     if any(r.same == 0.5 for r in rows):
         note = f"came back as {rows[0].got.shape}" if rows[0].same == 0.5 else ""
-    return Tensor(claim_name(claim, leaf), path_name(leaf), sum(r.right for r in rows), len(rows),
-                  max(off, default=0.0), note)  # fmt: skip
+    return Tensor(
+        claim_name(claim, leaf),
+        path_name(leaf),
+        sum(r.right for r in rows),
+        len(rows),
+        max(off, default=0.0),
+        note,
+    )
 
 
 def _distance(row: Row) -> float:
@@ -265,10 +274,14 @@ def _remarks(tally: _Tally, subject: Subject) -> tuple[str, ...]:
             factor = wrong[0].factor
             how = f"{factor:.6g} times" if factor is not None else "not"
             found.append(
-                f"{path_name(claim)} is {how} the gradient with respect to {path_name(leaf)}; the gradients of "
-                "the weights are right, so by its author's convention a factor such as 1/N stands there"
+                f"{path_name(claim)} is {how} the gradient with respect to "
+                f"{path_name(leaf)}; the gradients of "
+                "the weights are right, so by its author's convention a factor such as "
+                "1/N stands there"
             )
-    names = [path_name(p) for p, n in tally.unmatched.items() if n == len(tally.cases) and _telling(p)]
+    names = [
+        path_name(p) for p, n in tally.unmatched.items() if n == len(tally.cases) and _telling(p)
+    ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
     found += getattr(subject, "remarks", lambda: [])()
@@ -286,7 +299,7 @@ def _telling(path: Path) -> bool:
 
 def _explained(
     part: Part, tally: _Tally, subject: Subject, request: Request, target: Target
-) -> Part:  # fmt: skip
+) -> Part:
     wrong = [c for c in tally.cases if c.index in tally.wrong]
     worst = _worst(wrong, request)
     explained: dict[str, Any] = {}
@@ -306,9 +319,12 @@ def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[s
         Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
         for n in found.named
     )
-    noted = {_claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
-             for case in tally.cases[:1] for r in case.assessment.rows
-             if r.claim in case.assessment.notes}  # fmt: skip
+    noted = {
+        claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
+        for case in tally.cases[:1]
+        for r in case.assessment.rows
+        if r.claim in case.assessment.notes
+    }
     described = {**dict(found.described), **noted}
     return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
 
@@ -324,8 +340,14 @@ def _worst(cases: list[Case], request: Request) -> Worst | None:
             truth = float(row.truth.value[entry]) * case.assessment.scale
             scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
             size = abs(given - truth) / scale if np.isfinite(given) else np.inf
-            one = Worst(f"{request.seed}:{case.index}", claim_name(row.claim, row.leaf), entry, given,
-                        truth, float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0)  # fmt: skip
+            one = Worst(
+                f"{request.seed}:{case.index}",
+                claim_name(row.claim, row.leaf),
+                entry,
+                given,
+                truth,
+                float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0,
+            )
             if best is None or size > best[0]:
                 best = (size, one)
     return best[1] if best is not None else None
@@ -338,16 +360,30 @@ def _unchecked(
     line, source = own_lines(unit.backward, target)
     if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
-        return Part(unit.name, "failed", f"the gradient of {unit.partners[0].name}", faults=(fault,),
-                    source=unit.backward.text(), seconds=seconds)  # fmt: skip
+        return Part(
+            unit.name,
+            "failed",
+            f"the gradient of {unit.partners[0].name}",
+            faults=(fault,),
+            source=unit.backward.text(),
+            seconds=seconds,
+        )
     if failure.raised is not None and failure.reading is not None:
-        why = f"its backward raised {text.error_line(failure.raised)} under every reading that was tried"
+        why = (
+            f"its backward raised {text.error_line(failure.raised)} under every "
+            f"reading that was tried"
+        )
     elif failure.errors:
         why = f"{failure.reason}; the last of {failure.tried} tries raised {failure.errors[-1]}"
     return Part(
-        unit.name, "unchecked", why=why, wrapper=text.wrapper(unit), seconds=seconds,
-        line=line, source=source,
-    )  # fmt: skip
+        unit.name,
+        "unchecked",
+        why=why,
+        wrapper=text.wrapper(unit),
+        seconds=seconds,
+        line=line,
+        source=source,
+    )
 
 
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
@@ -368,8 +404,16 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
         )
         if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(
-                part, verdict="right", right=part.problems, wrong=0, mistakes=(), described=(),
-                worst=None, remarks=(*part.remarks, "it lacks the 1/N of its mean, which the "
-                                     "layers of this file put in themselves"),
-            )  # fmt: skip
+                part,
+                verdict="right",
+                right=part.problems,
+                wrong=0,
+                mistakes=(),
+                described=(),
+                worst=None,
+                remarks=(
+                    *part.remarks,
+                    "it lacks the 1/N of its mean, which the layers of this file put in themselves",
+                ),
+            )
     return changed

@@ -141,9 +141,12 @@ def _constants(name: str, text: str) -> list[str]:
         return []
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and (
-            node.value.id == name
-        ) and isinstance(node.slice, ast.Constant):  # fmt: skip
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id == name)
+            and isinstance(node.slice, ast.Constant)
+        ):
             found.append(str(node.slice.value))
     return list(dict.fromkeys(found))
 
@@ -153,10 +156,15 @@ def is_listed(name: str, text: str) -> bool:
     bare = re.escape(name.removeprefix("init."))
     bare = rf"(self\.)?_?{bare}"
     patterns = (
-        rf"(zip|enumerate|reversed)\([^)]*\b{bare}\b", rf"\bin {bare}\b(?!\.)", rf"range\(len\({bare}\)",
-        rf"= len\({bare}\)", rf"\[None\] \+ {bare}\b", rf"\b{bare}\[[a-z]( ?[-+] ?1)?\](?!\[)", rf"{bare}\[-1\]",
+        rf"(zip|enumerate|reversed)\([^)]*\b{bare}\b",
+        rf"\bin {bare}\b(?!\.)",
+        rf"range\(len\({bare}\)",
+        rf"= len\({bare}\)",
+        rf"\[None\] \+ {bare}\b",
+        rf"\b{bare}\[[a-z]( ?[-+] ?1)?\](?!\[)",
+        rf"{bare}\[-1\]",
         rf"{bare}\[1:\]",
-    )  # fmt: skip
+    )
     plural = re.search(r"s$|^w$|^b$|list", name) is not None
     weights = bool(weight_names([name]) or bias_names([name]))
     if weights and all(re.search(rf"\b{bare}\[{i}\](?!\s*\[)", text) for i in (0, 1)):

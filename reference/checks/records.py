@@ -9,9 +9,22 @@ import msgspec
 from reports.checked import Fault, Mistake, Numbers, Part, Tensor, Verdict, Worst
 
 __all__ = [
-    "Event", "Fault", "Finished", "Loaded", "Mistake", "Numbers", "OurFault", "Part", "Refused",
-    "Request", "Started", "Tensor", "Tried", "Verdict", "Worst",
-]  # fmt: skip
+    "Event",
+    "Fault",
+    "Finished",
+    "Loaded",
+    "Mistake",
+    "Numbers",
+    "OurFault",
+    "Part",
+    "Refused",
+    "Request",
+    "Started",
+    "Tensor",
+    "Tried",
+    "Verdict",
+    "Worst",
+]
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

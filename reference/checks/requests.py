@@ -67,18 +67,31 @@ def _like_a_layer(name: str) -> bool:
     return "layer" in name.lower() or "theta" in name.lower()
 
 
+def _maker(owner: type) -> Any:
+    """Return the constructor that a class has or inherits."""
+    return next(vars(c)["__init__"] for c in owner.__mro__ if "__init__" in vars(c))
+
+
 def _constructor(unit: Unit, first: Routine, target: Target) -> Routine | None:
     if unit.owner is None or not (first.bound or unit.backward.bound):
         return None
-    made = routine_of(f"{unit.owner.__name__}.__init__", unit.owner.__init__, target, unit.owner)
+    made = routine_of(
+        f"{unit.owner.__name__}.__init__",
+        _maker(unit.owner),
+        target,
+        unit.owner,
+    )
     return None if made is None or made.function is object.__init__ else made
 
 
 def _names(unit: Unit, forward: Routine | None, constructor: Routine | None) -> list[str]:
     first = forward or unit.backward
     shared = {a for a in unit.backward.arguments if forward not in (None, unit.backward)}
-    names = [p.name for p in first.parameters if _needed(p.name, p.default)
-             or (p.name in shared and isinstance(p.default, float))]  # fmt: skip
+    names = [
+        p.name
+        for p in first.parameters
+        if _needed(p.name, p.default) or (p.name in shared and isinstance(p.default, float))
+    ]
     made = []
     if constructor is not None:
         made = [f"init.{p.name}" for p in constructor.parameters if _built(p.name, p.default)]
@@ -102,9 +115,16 @@ def _built(name: str, default: Any) -> bool:
     low = name.lower()
     if default is None:
         return "input_shape" in low
-    return isinstance(default, int) and not isinstance(default, bool) and bool(
-        re.search(r"(input|output|hidden|num_classes|n_in|n_out|in_|out_).*(dim|size|features)?", low)
-    ) and not re.search(r"iter|epoch|batch|channel|kernel|stride|pad", low)  # fmt: skip
+    return (
+        isinstance(default, int)
+        and not isinstance(default, bool)
+        and bool(
+            re.search(
+                r"(input|output|hidden|num_classes|n_in|n_out|in_|out_).*(dim|size|features)?", low
+            )
+        )
+        and not re.search(r"iter|epoch|batch|channel|kernel|stride|pad", low)
+    )
 
 
 def _settled(
@@ -115,7 +135,7 @@ def _settled(
     shapes: list[tuple[int, ...]] = list(held)
     if unit.owner is not None and constructor is not None and not given:
         try:
-            instance = unit.owner()
+            instance: Any = unit.owner()
             found = instances.parameters(instance, unit.owner.__module__)
             shapes = [np.shape(v) for v, _ in found.values()]
         except Exception:
@@ -145,7 +165,7 @@ def _held_shapes(unit: Unit, first: Routine) -> tuple[tuple[int, ...], ...]:
 
 def _builders(unit: Unit, target: Target) -> dict[str, Any]:
     """Return makers of a list of layers, from the file's own classes with two sizes."""
-    found = []
+    found: list[tuple[Any, int]] = []
     for thing in target.names.values():
         if not inspect.isclass(thing) or thing is unit.owner or not hasattr(thing, "backward"):
             continue

@@ -114,9 +114,17 @@ class Result:
     def checked_record(self) -> Checked:
         """Return it as the record that pages are made of."""
         return Checked(
-            self.what, self.exit_code, self.headline(), self.parts, self.seed, self.remarks,
-            self.our_faults, self.ended, self.seconds, self.again,
-        )  # fmt: skip
+            self.what,
+            self.exit_code,
+            self.headline(),
+            self.parts,
+            self.seed,
+            self.remarks,
+            self.our_faults,
+            self.ended,
+            self.seconds,
+            self.again,
+        )
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON would hold it."""
@@ -129,8 +137,10 @@ class Result:
             f"<td>{'<br>'.join(html.escape(s) for s in summary(p))}</td></tr>"
             for p in self.parts
         )
-        others = "".join(f"<tr><td colspan=3>{html.escape(s)}</td></tr>"
-                         for s in (*self.our_faults, *self.remarks))  # fmt: skip
+        others = "".join(
+            f"<tr><td colspan=3>{html.escape(s)}</td></tr>"
+            for s in (*self.our_faults, *self.remarks)
+        )
         return (
             f"<table><caption>{html.escape(self.headline())}</caption>"
             "<tr><th>gradient</th><th>verdict</th><th>what was found</th></tr>"

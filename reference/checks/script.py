@@ -65,8 +65,13 @@ def _shows(text: str, small: Smallest) -> bool:
     for row in small.rows:
         name, truth = claim_name(row.claim, row.leaf), small.right(row)
         size = float(np.max(np.abs(truth), initial=1e-12))
-        if not np.allclose(np.ravel(space["yours"][name]), row.got.ravel(), rtol=1e-9,
-                           atol=1e-12 * size, equal_nan=True):  # fmt: skip
+        if not np.allclose(
+            np.ravel(space["yours"][name]),
+            row.got.ravel(),
+            rtol=1e-9,
+            atol=1e-12 * size,
+            equal_nan=True,
+        ):
             return False
         witness = space["differences"].get(name)
         if witness is not None and not np.allclose(witness, truth, rtol=1e-4, atol=1e-4 * size):
@@ -78,9 +83,13 @@ class _Writer:
     """One script. lazy: the layer makes its weights at its first input."""
 
     def __init__(
-        self, small: Smallest, subject: ReadingSubject, target: Target, lazy: bool,
+        self,
+        small: Smallest,
+        subject: ReadingSubject,
+        target: Target,
+        lazy: bool,
         differences: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.small, self.subject, self.target = small, subject, target
         self.lazy, self.differences = lazy, differences
         self.reading, self.outcome = small.reading, small.outcome
@@ -102,9 +111,11 @@ class _Writer:
         if "importlib.util" in imports:
             imports.remove("importlib")
         head = HEAD.format(
-            name=self.reading.unit.name, imports="\nimport ".join(sorted(imports)), load=loading,
+            name=self.reading.unit.name,
+            imports="\nimport ".join(sorted(imports)),
+            load=loading,
             given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),
-        )  # fmt: skip
+        )
         helpers = (TRACED if self.tracing else "") + (SLOPES if loss else "")
         return f"{head}{helpers}{run}{loss}{self._end(bool(loss))}"
 
@@ -325,8 +336,11 @@ class _Writer:
         objective = self.subject.objective
         match objective.kind:
             case "cotangents":
-                return " + ".join(self._weighed(n, s) for n, s in self.reading.binding
-                                  if s.partition(":")[0] in ("cotangent", "one"))  # fmt: skip
+                return " + ".join(
+                    self._weighed(n, s)
+                    for n, s in self.reading.binding
+                    if s.partition(":")[0] in ("cotangent", "one")
+                )
             case "sum" | "mean":
                 return f"np.{objective.kind}({self._named(objective.output)})"
             case "loss":
@@ -361,13 +375,19 @@ class _Writer:
     def _over_time(self, loss: losses.Loss) -> str:
         """Return a loss over a list of outputs, one for each step in time."""
         objective, head = self.subject.objective, self.subject.objective.output[0]
-        raw = np.asarray(self.outcome.others.get(
-            objective.target, self.outcome.inputs.get(objective.target)))  # fmt: skip
-        steps = {p: v for p, v in self.outcome.values.items()
-                 if p[0] == head and len(p) == 2 and p[1].isdigit()}  # fmt: skip
+        raw = np.asarray(
+            self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
+        )
+        steps = {
+            p: v
+            for p, v in self.outcome.values.items()
+            if p[0] == head and len(p) == 2 and p[1].isdigit()
+        }
         axis = 0 if raw.shape[0] == len(steps) else raw.ndim - 1
-        targets = [next(losses.matching_targets(np.asarray(v), np.take(raw, int(p[1]), axis=axis)))
-                   for p, v in steps.items()]  # fmt: skip
+        targets = [
+            next(losses.matching_targets(np.asarray(v), np.take(raw, int(p[1]), axis=axis)))
+            for p, v in steps.items()
+        ]
         self.given["target"] = literal([np.asarray(t, dtype=float) for t in targets])
         outputs = ", ".join(self._named(p) for p in steps)
         code = LOSS_CODE[loss.name].format(a="a", t="t")

@@ -57,9 +57,10 @@ LOSS_CODE = {
     "binary cross-entropy": "-np.sum({t} * np.log({a}) + (1 - {t}) * np.log(1 - {a}))",
     "cross-entropy": "-np.sum({t} * np.log({a}))",
     "softmax cross-entropy": "np.sum(np.log(np.sum(np.exp({a}), axis=-1))) - np.sum({t} * {a})",
-    "softmax cross-entropy over columns":
-        "np.sum(np.log(np.sum(np.exp({a}), axis=0))) - np.sum({t} * {a})",
-}  # fmt: skip
+    (
+        "softmax cross-entropy over columns"
+    ): "np.sum(np.log(np.sum(np.exp({a}), axis=0))) - np.sum({t} * {a})",
+}
 
 SHOW = """for name in right:
     print(name)

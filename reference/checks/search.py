@@ -52,7 +52,7 @@ class Chosen:
     objective: Objective
     first: "assess.Assessment"
     other: "assess.Assessment | None" = None
-    """Under a loss that is not written, where all is right, while its own loss has another gradient."""
+    """Under a loss that is not written, where all is right and its own loss disagrees."""
 
     why: str = ""
     """Why the tape was left."""
@@ -126,13 +126,16 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
 
 def _with_samples(candidate: Candidate) -> int:
     """Count the inputs that have an axis of samples or of time."""
-    heads = {n.partition("[")[0] for n, s in candidate.reading.layout.items()
-             if {"N", "T"} & set(s.dims) and not n.startswith("init.")}  # fmt: skip
+    heads = {
+        n.partition("[")[0]
+        for n, s in candidate.reading.layout.items()
+        if {"N", "T"} & set(s.dims) and not n.startswith("init.")
+    }
     return len(heads)
 
 
 def _misshapen(candidate: Candidate) -> bool:
-    """Whether a layer's gradient has more axes than what it is of (a sum is missing), or is turned."""
+    """Whether a layer's gradient has more axes than what it is of, or is turned."""
     outcome = candidate.outcome
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     return bool(outcome.cotangents) and any(
@@ -221,9 +224,13 @@ def _judged_by_differences(
 
 
 def _runnable(
-    unit: Unit, forward: Routine | None, target: Target, seed: int, shapes: dict[str, Spec],
+    unit: Unit,
+    forward: Routine | None,
+    target: Target,
+    seed: int,
+    shapes: dict[str, Spec],
     failure: Failure,
-) -> Iterator[Candidate]:  # fmt: skip
+) -> Iterator[Candidate]:
     """Yield the readings that run, one layout after another, all bindings of each."""
     before = failure.tried
     modules = modules_of(unit, target)
@@ -234,8 +241,9 @@ def _runnable(
                 return
             best = -1.0
             for binding in _bindings(unit, forward, request):
-                reading = Reading(unit, forward, mode, layout, tuple(binding.items()),
-                                  constructor, fixed, modules)  # fmt: skip
+                reading = Reading(
+                    unit, forward, mode, layout, tuple(binding.items()), constructor, fixed, modules
+                )
                 failure.tried += 1
                 one = _tried(reading, seed, failure)
                 if one is None:
@@ -345,7 +353,14 @@ def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
         mine = folder and where.startswith(folder) and "site-packages" not in where
         at_hand = target.module.__name__ == "objects_at_hand" and home is not None
         library = (getattr(home, "__name__", "") or "").split(".")[0] in (
-            "numpy", "reference", "manual_backprop", "builtins", "scipy", "torch", "jax")  # fmt: skip
+            "numpy",
+            "reference",
+            "manual_backprop",
+            "builtins",
+            "scipy",
+            "torch",
+            "jax",
+        )
         if home is not None and home not in found and (mine or at_hand) and not library:
             found.append(home)
     return tuple(found)

@@ -11,8 +11,8 @@ from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks import experiment, source
-from reference.checks.inventory import Unit, units_of
 from reference.checks.inputs import Spec, spelled
+from reference.checks.inventory import Unit, units_of
 from reference.checks.parts import check_unit, compensate
 from reference.checks.records import (
     Event,

@@ -62,18 +62,25 @@ def _off(assessment: Assessment) -> list[Row]:
 def numbers_of(assessment: Assessment) -> tuple[Numbers, ...]:
     """Return the wrong gradients of one problem, entry by entry."""
     return tuple(
-        Numbers(claim_name(r.claim, r.leaf), tuple(r.got.shape), tuple(map(float, r.got.flat)),
-                tuple(float(v) * assessment.scale for v in r.truth.value.flat))
+        Numbers(
+            claim_name(r.claim, r.leaf),
+            tuple(r.got.shape),
+            tuple(map(float, r.got.flat)),
+            tuple(float(v) * assessment.scale for v in r.truth.value.flat),
+        )
         for r in _off(assessment)
-    )  # fmt: skip
+    )
 
 
 def own_lines(routine: Routine, target: Target) -> tuple[int, str]:
     """Return the first line's number and the lines of a function as they stand in the file."""
     node, code = routine.node, getattr(inspect.unwrap(routine.function), "__code__", None)
-    if node is not None and code is not None and target.lines and (
-        code.co_filename == getattr(target.module, "__file__", None)
-    ):  # fmt: skip
+    if (
+        node is not None
+        and code is not None
+        and target.lines
+        and (code.co_filename == getattr(target.module, "__file__", None))
+    ):
         lines = target.lines[node.lineno - 1 : node.end_lineno]
         return node.lineno, textwrap.dedent("\n".join(lines))
     try:

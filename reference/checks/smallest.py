@@ -62,10 +62,14 @@ class Smallest:
     def numbers(self) -> tuple[Numbers, ...]:
         """Return the wrong gradients, entry by entry: as given, and as they should be."""
         return tuple(
-            Numbers(claim_name(r.claim, r.leaf), tuple(r.got.shape), tuple(map(float, r.got.flat)),
-                    tuple(map(float, self.right(r).flat)))
+            Numbers(
+                claim_name(r.claim, r.leaf),
+                tuple(r.got.shape),
+                tuple(map(float, r.got.flat)),
+                tuple(map(float, self.right(r).flat)),
+            )
             for r in self.rows
-        )  # fmt: skip
+        )
 
     def right(self, row: Row) -> Any:
         """Return what a gradient should be."""
@@ -73,9 +77,12 @@ class Smallest:
 
 
 def smallest(
-    subject: ReadingSubject, seed: int, index: int, wrong: Collection[Key],
+    subject: ReadingSubject,
+    seed: int,
+    index: int,
+    wrong: Collection[Key],
     seconds: float = MAX_SECONDS,
-) -> Smallest | None:  # fmt: skip
+) -> Smallest | None:
     """Return the smallest failing problem of a subject, None where not even `index` fails again.
 
     index: a problem that fails as it was drawn. wrong: the claims (and what they are of) that
@@ -217,8 +224,11 @@ def _letters(reading: Reading) -> list[str]:
 
 _RUNGS = ((1, 1), (1, 2), (2, 1), (2, 2))  # (samples, every other size)
 _WINDOWS: tuple[Sizes, ...] = (
-    {"K": 1, "Y": 1, "X": 1}, {"K": 2, "Y": 2, "X": 2}, {"K": 2, "Y": 3, "X": 3}, {},
-)  # fmt: skip
+    {"K": 1, "Y": 1, "X": 1},
+    {"K": 2, "Y": 2, "X": 2},
+    {"K": 2, "Y": 3, "X": 3},
+    {},
+)
 
 
 def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> Iterator[Sizes]:
@@ -243,8 +253,11 @@ def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> 
 def inputs_of(outcome: Outcome, reading: Reading) -> dict[str, Any]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
     found: dict[str, Any]
-    found = {path_name(p): values(v) for p, v in {**outcome.inputs, **outcome.others}.items()
-             if p[0] != "before"}  # fmt: skip
+    found = {
+        path_name(p): values(v)
+        for p, v in {**outcome.inputs, **outcome.others}.items()
+        if p[0] != "before"
+    }
     found |= {k: v for k, v in outcome.numbers.items() if k not in found}
     told = [name for name, source in reading.binding if source.startswith("cotangent")]
     for number, (_, given) in enumerate(outcome.cotangents):

@@ -95,12 +95,17 @@ def _load_module(name: str, target: str) -> Target:
         raise InvalidInput(
             f"TARGET={target!r} could not be loaded; raised: {_line(error)}{hint}"
         ) from None
-    file = getattr(module, "__file__", None)
-    tree, lines = None, ()
-    if file and file.endswith(".py"):
-        text = Path(file).read_text(encoding="utf-8", errors="replace")
-        tree, lines = ast.parse(text), tuple(text.splitlines())
+    tree, lines = _read(module)
     return Target(target, module, tree, lines)
+
+
+def _read(module: types.ModuleType) -> tuple[ast.Module | None, tuple[str, ...]]:
+    """Return a module's tree and lines, where it stands in a file."""
+    file = getattr(module, "__file__", None)
+    if not file or not file.endswith(".py"):
+        return None, ()
+    text = Path(file).read_text(encoding="utf-8", errors="replace")
+    return ast.parse(text), tuple(text.splitlines())
 
 
 def _load_file(path: Path, target: str) -> Target:
@@ -292,9 +297,5 @@ def from_objects(names: Mapping[str, Any], what: str) -> Target:
 
 def from_module(module: types.ModuleType, what: str) -> Target:
     """Return a target of a module that is imported already."""
-    file = getattr(module, "__file__", None)
-    tree, lines = None, ()
-    if file and file.endswith(".py"):
-        text = Path(file).read_text(encoding="utf-8", errors="replace")
-        tree, lines = ast.parse(text), tuple(text.splitlines())
+    tree, lines = _read(module)
     return Target(what, module, tree, lines)

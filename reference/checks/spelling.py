@@ -92,8 +92,11 @@ def resolves(module: Any, routine: Routine) -> bool:
     """Whether a routine is what its module has under its name."""
     thing: Any = module
     for part in routine.name.split("."):
-        thing = inspect.getattr_static(thing, part, None) if inspect.isclass(thing) else getattr(
-            thing, part, None)  # fmt: skip
+        thing = (
+            inspect.getattr_static(thing, part, None)
+            if inspect.isclass(thing)
+            else getattr(thing, part, None)
+        )
     thing = getattr(thing, "__func__", thing)
     inherited = routine.owner is not None and hasattr(routine.owner, routine.short)
     return thing is routine.function or (thing is None and inherited)

@@ -68,8 +68,10 @@ class ReadingSubject:
     def judged_by(self) -> str:
         """Return what the truth is."""
         if self.chosen.differences:
-            return (f"{self.objective.sentence()}, by differences, to {differences.DIGITS} digits "
-                    "(its forward cannot run on numbers with a proof)")  # fmt: skip
+            return (
+                f"{self.objective.sentence()}, by differences, to {differences.DIGITS} digits "
+                "(its forward cannot run on numbers with a proof)"
+            )
         if self.objective.kind == "implicit" and self.spelling != "1":
             return f"{self.objective.sentence()}, times {self.spelling}, certified"
         return f"{self.objective.sentence()}, certified"
@@ -115,15 +117,26 @@ class ReadingSubject:
         again = perform(self.reading, seed, case.index, warm=True)
         for row in case.assessment.rows:
             one, other = plain.claims.get(row.claim), again.claims.get(row.claim)
-            if row.right and one is not None and other is not None and not np.array_equal(
-                np.asarray(one), np.asarray(other), equal_nan=True
-            ) and not np.allclose(one, other, rtol=1e-6, atol=1e-9):  # fmt: skip
-                case.faults.append((
-                    "stale", f"{'.'.join(row.claim)} is right after the first forward and wrong after "
-                    "another one: the backward uses what the first forward kept"))  # fmt: skip
+            if (
+                row.right
+                and one is not None
+                and other is not None
+                and not np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
+                and not np.allclose(one, other, rtol=1e-6, atol=1e-9)
+            ):
+                case.faults.append(
+                    (
+                        "stale",
+                        f"{'.'.join(row.claim)} is right after the first forward and wrong after "
+                        "another one: the backward uses what the first forward kept",
+                    )
+                )
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the plain inputs of one problem."""
         outcome = perform(self.reading, seed, index)
-        return {".".join(k): v for k, v in {**outcome.inputs, **outcome.others}.items()
-                if k[0] != "before"}  # fmt: skip
+        return {
+            ".".join(k): v
+            for k, v in {**outcome.inputs, **outcome.others}.items()
+            if k[0] != "before"
+        }

@@ -97,10 +97,24 @@ _SUFFIX = re.compile(
 SYNONYMS = {
     "w": ("weight", "weights", "kernel", "filter", "filters", "theta", "ws", "wt"),
     "b": ("bias", "biases", "bs", "beta"),
-    "x": ("input", "inputs", "inp", "data", "a_prev", "aprev", "prev", "features", "below", "xs",
-          "in", "input_data", "bottom", "prev_layer"),
+    "x": (
+        "input",
+        "inputs",
+        "inp",
+        "data",
+        "a_prev",
+        "aprev",
+        "prev",
+        "features",
+        "below",
+        "xs",
+        "in",
+        "input_data",
+        "bottom",
+        "prev_layer",
+    ),
     "h_prev": ("prev_h", "hprev", "h0", "h", "h_prev", "prevh", "htprev", "hidden"),
-}  # fmt: skip
+}
 
 
 def words(name: str) -> list[str]:
@@ -138,8 +152,10 @@ def gradient_of(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f for f in found if f))
 
 
-_PURE = frozenset("grad grads gradient gradients delta deltas nabla nablas derivative derivatives "
-                  "deriv derive der".split())  # fmt: skip
+_PURE = frozenset(
+    "grad grads gradient gradients delta deltas nabla nablas derivative derivatives "
+    "deriv derive der".split()
+)
 _NO_GRADIENTS = frozenset(
     "data dim dims dot done dtype dict device depth dropout drop dense d1 d2 d3 decay diag "
     "distance diff denom denominator delta dilation dist den digits default desired div draw "
@@ -163,7 +179,7 @@ def _root(name: str) -> str:
 
 
 def stem_of(name: str) -> tuple[str, ...]:
-    """Return what a function's name says beside "forward" and "gradient": sigmoid_prime -> sigmoid."""
+    """Return a function's name without "forward" and "gradient": sigmoid_prime -> sigmoid."""
     kept = [w for w in words(name) if w not in GRADIENT and w not in FORWARD and w not in FILLER]
     found = []
     for word in kept:
@@ -182,7 +198,7 @@ def is_target(name: str) -> bool:
     found = words(name)
     if {"num", "n", "size", "count", "names"} & set(found):
         return False
-    if "pred" in found or "hat" in found or "output" in found and "desired" not in found:
+    if "pred" in found or "hat" in found or ("output" in found and "desired" not in found):
         return False
     return bool(
         {"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)

@@ -11,8 +11,22 @@ from manual_backprop.network import REDUCTIONS
 from manual_backprop.spec import InvalidInput, Loss, TargetKind
 from reference.drawing.draft import fits
 
-_KNOWN = frozenset({"activations", "output", "losses", "reductions", "depths", "widths", "bias",
-                    "targets", "weights", "arrays", "parameters", "reduction"})  # fmt: skip
+_KNOWN = frozenset(
+    {
+        "activations",
+        "output",
+        "losses",
+        "reductions",
+        "depths",
+        "widths",
+        "bias",
+        "targets",
+        "weights",
+        "arrays",
+        "parameters",
+        "reduction",
+    }
+)
 
 
 class Accepts:
@@ -44,8 +58,9 @@ class Accepts:
         self.weights, self.arrays = accepts.get("weights", False), accepts.get("arrays", False)
         self.kinds = _listed(accepts, "targets", ())
         if not self.losses:  # gaussian_nll takes an array more: only who asks for it gets it
-            self.losses = tuple(n for n, loss in LOSSES.items()
-                                if "entries" not in loss.arrays.values())  # fmt: skip
+            self.losses = tuple(
+                n for n, loss in LOSSES.items() if "entries" not in loss.arrays.values()
+            )
         _check("activations", self.activations, ACTIVATIONS)
         _check("output", self.output, ACTIVATIONS)
         _check("losses", self.losses, LOSSES)

@@ -50,8 +50,11 @@ def by_catalogue(seen: Sequence[Seen]) -> Diagnosis | None:
     names = {ours: spelled(theirs) for ours, theirs in found[0].names.items()}
     location = diagnosis.location
     if location is not None:
-        location = replace(location, tensor=names.get(location.tensor, location.tensor),
-                           wrong=tuple(names.get(t, t) for t in location.wrong))  # fmt: skip
+        location = replace(
+            location,
+            tensor=names.get(location.tensor, location.tensor),
+            wrong=tuple(names.get(t, t) for t in location.wrong),
+        )
     named = tuple(
         replace(n, places=tuple(names.get(p, p) for p in n.places)) for n in diagnosis.named
     )
@@ -79,8 +82,15 @@ def _activation(seen: Seen, output: Array, cotangent: Array) -> _Found | None:
     if x.shape != output.shape or got is None or got.shape != x.shape:
         return None
     with np.errstate(all="ignore"):
-        fit = next(((n, p) for n, op in ACTIVATIONS.items() for p in _parameters(op)
-                    if _same(op.forward(x, **p), output)), None)  # fmt: skip
+        fit = next(
+            (
+                (n, p)
+                for n, op in ACTIVATIONS.items()
+                for p in _parameters(op)
+                if _same(op.forward(x, **p), output)
+            ),
+            None,
+        )
     if fit is None or fit[0] == "identity":
         return None
     width = x.shape[-1]

@@ -128,16 +128,23 @@ class _Torch:
         tied = [self.is_float(o) and o.requires_grad for o in outputs]
 
         def pull(cotangents: Sequence[Array | None]) -> dict[Path, Array | None]:
-            pairs = [(o, torch.tensor(np.asarray(c), dtype=o.dtype))
-                     for o, c, t in zip(outputs, cotangents, tied, strict=True)
-                     if t and c is not None]  # fmt: skip
+            pairs = [
+                (o, torch.tensor(np.asarray(c), dtype=o.dtype))
+                for o, c, t in zip(outputs, cotangents, tied, strict=True)
+                if t and c is not None
+            ]
             if not pairs:
                 return dict.fromkeys(made)
-            found = torch.autograd.grad([o for o, _ in pairs], list(made.values()),
-                                        [c for _, c in pairs], allow_unused=True,
-                                        retain_graph=True)  # fmt: skip
-            return {p: None if g is None else self.plain(g)
-                    for p, g in zip(made, found, strict=True)}  # fmt: skip
+            found = torch.autograd.grad(
+                [o for o, _ in pairs],
+                list(made.values()),
+                [c for _, c in pairs],
+                allow_unused=True,
+                retain_graph=True,
+            )
+            return {
+                p: None if g is None else self.plain(g) for p, g in zip(made, found, strict=True)
+            }
 
         return Pulled(
             [self.plain(o) if t else None for o, t in zip(outputs, tied, strict=True)], pull
@@ -206,8 +213,10 @@ class _Jax:
 
         def pull(cotangents: Sequence[Array | None]) -> dict[Path, Array | None]:
             asked = [c for c, f in zip(cotangents, floats, strict=True) if f]
-            given = tuple(self.jax.numpy.asarray(0 * v if c is None else c, dtype=v.dtype)
-                          for v, c in zip(values, asked, strict=True))  # fmt: skip
+            given = tuple(
+                self.jax.numpy.asarray(0 * v if c is None else c, dtype=v.dtype)
+                for v, c in zip(values, asked, strict=True)
+            )
             found = back(given)
             return {p: np.array(g) for p, g in zip(paths, found, strict=True)}
 

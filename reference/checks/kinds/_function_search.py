@@ -49,9 +49,13 @@ def torch_subject(
         return context.differentiable(outputs)
 
     written = Written(
-        unit.name, "a torch.autograd.Function", *_named(parameters), primal,
-        lambda given: cls.apply(*given), _source(cls),
-    )  # fmt: skip
+        unit.name,
+        "a torch.autograd.Function",
+        *_named(parameters),
+        primal,
+        lambda given: cls.apply(*given),
+        _source(cls),
+    )
     return _found(written, frame, seed, shapes)
 
 
@@ -72,16 +76,24 @@ def jax_subject(
     )
     text = _source(primal) + "".join(_source(getattr(thing, a, None)) for a in ("fwd", "bwd"))
     written = Written(
-        unit.name, "a jax.custom_vjp", names, defaults, lambda given: primal(*given),
-        lambda given: thing(*given), text, fixed,
-    )  # fmt: skip
+        unit.name,
+        "a jax.custom_vjp",
+        names,
+        defaults,
+        lambda given: primal(*given),
+        lambda given: thing(*given),
+        text,
+        fixed,
+    )
     return _found(written, frame, seed, shapes)
 
 
 def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], dict[str, Any]]:
     ones = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    return (tuple(p.name for p in ones),
-            {p.name: p.default for p in ones if p.default is not p.empty})  # fmt: skip
+    return (
+        tuple(p.name for p in ones),
+        {p.name: p.default for p in ones if p.default is not p.empty},
+    )
 
 
 def _source(thing: Any) -> str:
@@ -126,8 +138,11 @@ def _runnable(
     drawn = [
         n for n in written.names if n not in written.defaults or _stands_for_an_array(n, written)
     ]
-    request = Request([n for n in drawn if n not in shapes], written.text,
-                      {k: v for k, v in shapes.items() if k in drawn})  # fmt: skip
+    request = Request(
+        [n for n in drawn if n not in shapes],
+        written.text,
+        {k: v for k, v in shapes.items() if k in drawn},
+    )
     began = time.process_time()
     alike = _all_alike(request)
     for mode, layout in itertools.chain(

@@ -19,10 +19,22 @@ from reference.problems import in_dtype
 
 Regime = Literal["ordinary", "lattice", "one sample", "one unit", "square"]
 _REGIMES: tuple[Regime, ...] = (
-    "ordinary", "lattice", "ordinary", "ordinary", "one sample",
-    "ordinary", "lattice", "ordinary", "ordinary", "square",
-    "ordinary", "ordinary", "lattice", "ordinary", "one unit",
-)  # fmt: skip
+    "ordinary",
+    "lattice",
+    "ordinary",
+    "ordinary",
+    "one sample",
+    "ordinary",
+    "lattice",
+    "ordinary",
+    "ordinary",
+    "square",
+    "ordinary",
+    "ordinary",
+    "lattice",
+    "ordinary",
+    "one unit",
+)
 _SMOOTHING = "label_smoothing"
 
 
@@ -74,9 +86,12 @@ class _Maker:
             for w, a in zip(widths[1:], [*hidden, last], strict=True)
         )
         network = Network(
-            widths[0], layers, name, self.options(operation.parameters, wanted),
+            widths[0],
+            layers,
+            name,
+            self.options(operation.parameters, wanted),
             cast(Reduction, str(self.rng.choice(wanted.reductions))),
-        )  # fmt: skip
+        )
         parameters: dict[str, FloatArray] = {}
         for key, shape in network.parameter_shapes().items():
             parameters[key] = self.normal(
@@ -84,11 +99,13 @@ class _Maker:
             )
         weighted = wanted.weights and self.rng.random() < 0.75
         return Problem(
-            network, parameters, self.normal(self.batch, widths[0]),
+            network,
+            parameters,
+            self.normal(self.batch, widths[0]),
             self.targets(operation, widths[-1], wanted.targets(operation, self.rng)),
             np.exp(self.rng.standard_normal(self.batch) / 2) if weighted else None,
             self.arrays(operation, widths[-1], required=not wanted.arrays),
-        )  # fmt: skip
+        )
 
     def options(self, known: Mapping[str, Any], wanted: Accepts) -> dict[str, float]:
         """Draw an operation's numbers: the default in half the cases.
@@ -98,8 +115,11 @@ class _Maker:
         """
         if not wanted.vary or self.rng.random() < 0.5:
             return {}
-        return {k: float(self.rng.choice(p.choices)) for k, p in known.items()
-                if k != "ignore_index" and (k != _SMOOTHING or wanted.vary_asked)}  # fmt: skip
+        return {
+            k: float(self.rng.choice(p.choices))
+            for k, p in known.items()
+            if k != "ignore_index" and (k != _SMOOTHING or wanted.vary_asked)
+        }
 
     def targets(self, operation: Loss, classes: int, kind: TargetKind) -> npt.NDArray[Any]:
         """Return targets such as a loss takes."""

@@ -147,18 +147,27 @@ def small(found: Sequence[Operator]) -> Iterator[Program]:
             yield Program(op.spell("a"), ("a",), op.apply, (op.name,), "once", op.domain)
     for op in found:
         if op.count == 2:
-            yield Program(op.spell("a", "a"), ("a",), lambda a, f=op.apply: f(a, a), (op.name,),
-                          "twice", op.domain)  # fmt: skip
+            yield Program(
+                op.spell("a", "a"),
+                ("a",),
+                lambda a, f=op.apply: f(a, a),
+                (op.name,),
+                "twice",
+                op.domain,
+            )
     merge = next((op for op in found if op.count == 2), None)
     if merge is None:
         return
     for op in found:
         if op.count == 1:
             yield Program(
-                merge.spell(f"({op.spell('a')})", "a"), ("a",),
-                lambda a, f=op.apply, m=merge.apply: m(f(a), a), (op.name, merge.name), "twice",
+                merge.spell(f"({op.spell('a')})", "a"),
+                ("a",),
+                lambda a, f=op.apply, m=merge.apply: m(f(a), a),
+                (op.name, merge.name),
+                "twice",
                 op.domain,
-            )  # fmt: skip
+            )
     for op in found:
         if op.count == 2:
             yield from _in_the_middle(op, merge)
@@ -178,8 +187,14 @@ def _in_the_middle(op: Operator, merge: Operator) -> Iterator[Program]:
     names = (op.name, merge.name)
     text = f"c = {op.spell('a', 'b')}; "
     yield Program(text + merge.spell("c", "c"), ("a", "b"), same, names, "middle", op.domain)
-    yield Program(text + merge.spell(f"({merge.spell('c', 'a')})", "c"), ("a", "b"), deeper, names,
-                  "middle", op.domain)  # fmt: skip
+    yield Program(
+        text + merge.spell(f"({merge.spell('c', 'a')})", "c"),
+        ("a", "b"),
+        deeper,
+        names,
+        "middle",
+        op.domain,
+    )
 
 
 def random(found: Sequence[Operator], rng: np.random.Generator, steps: int = 5) -> Program:
@@ -201,8 +216,9 @@ def random(found: Sequence[Operator], rng: np.random.Generator, steps: int = 5) 
         return made[-1]
 
     names = ["a", "b", *(f"v{k}" for k in range(1, steps + 1))]
-    text = "; ".join(f"v{k + 1} = {op.spell(*(names[i] for i in picked))}"
-                     for k, (op, picked) in enumerate(plan))  # fmt: skip
+    text = "; ".join(
+        f"v{k + 1} = {op.spell(*(names[i] for i in picked))}" for k, (op, picked) in enumerate(plan)
+    )
     used = tuple(dict.fromkeys(op.name for op, _ in plan))
     return Program(text, ("a", "b"), run, used, "mixed", (0.4, 1.6) if positive else (-1.2, 1.2))
 
@@ -226,13 +242,24 @@ def of_arrays(
     """
 
     def program(
-        text: str, name: str, run: Callable[..., Any], domain: tuple[float, float] = (-1.5, 1.5),
-        use: Use = "once", **leaves: tuple[int, ...],
-    ) -> Program:  # fmt: skip
+        text: str,
+        name: str,
+        run: Callable[..., Any],
+        domain: tuple[float, float] = (-1.5, 1.5),
+        use: Use = "once",
+        **leaves: tuple[int, ...],
+    ) -> Program:
         weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
         names = (name, "__mul__") if weigh else (name,)
-        return Program(text, tuple(leaves), lambda *given: finish(run(*given), weigh), names, use,
-                       domain, leaves)  # fmt: skip
+        return Program(
+            text,
+            tuple(leaves),
+            lambda *given: finish(run(*given), weigh),
+            names,
+            use,
+            domain,
+            leaves,
+        )
 
     for name, symbol, apply, domain in _BINARY:
         if name == "__pow__" or not has(name):
@@ -256,8 +283,7 @@ def of_arrays(
         else:
             yield program(op.spell("a", "b"), op.name, op.apply, op.domain, a=_A, b=_A)
             text = f"{op.spell('a', 'b')} of (3, 4) and (4, 2)"
-            yield program(text, op.name, op.apply, op.domain,
-                          a=_A, b=_W)  # fmt: skip
+            yield program(text, op.name, op.apply, op.domain, a=_A, b=_W)
     for name, text, run in _ON_ARRAYS:
         if has(name):
             yield program(text, name, run, (0.4, 1.6), a=_A)

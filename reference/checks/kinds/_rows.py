@@ -60,17 +60,19 @@ def differences(
 ) -> dict[Path, Array]:
     """Return the gradient of a scalar of arrays by central differences of order four."""
     return {
-        path: np.array([
-            _slope(value, leaves, path, _unit(array, k)) for k in range(array.size)
-        ]).reshape(array.shape)
+        path: np.array(
+            [_slope(value, leaves, path, _unit(array, k)) for k in range(array.size)]
+        ).reshape(array.shape)
         for path, array in leaves.items()
-    }  # fmt: skip
+    }
 
 
 def directional(
     value: Callable[[Mapping[Path, npt.NDArray[Any]]], float],
-    leaves: Mapping[Path, npt.NDArray[Any]], path: Path, along: npt.NDArray[Any],
-) -> float:  # fmt: skip
+    leaves: Mapping[Path, npt.NDArray[Any]],
+    path: Path,
+    along: npt.NDArray[Any],
+) -> float:
     """Return the derivative of a scalar along one direction of one leaf."""
     return _slope(value, leaves, path, along)
 

@@ -129,8 +129,11 @@ def make(plan: Plan, frame: Frame, problem: Problem, tensors: Tensors) -> Any:
 def _put(instance: Any, key: Path, tensor: Any) -> None:
     holder = instance
     for part in key[:-1]:
-        holder = holder[int(part)] if isinstance(holder, list) else (
-            holder[part] if isinstance(holder, dict) else getattr(holder, part))  # fmt: skip
+        holder = (
+            holder[int(part)]
+            if isinstance(holder, list)
+            else (holder[part] if isinstance(holder, dict) else getattr(holder, part))
+        )
     name = key[-1]
     if isinstance(holder, list):
         holder[int(name)] = tensor
@@ -150,8 +153,11 @@ def _put(instance: Any, key: Path, tensor: Any) -> None:
 
 def state(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
     """Return the trainable tensors of an object, by path."""
-    return {p: t for p, t in held(instance, frame, path).items()
-            if frame.is_float(t) and is_parameter(p)}  # fmt: skip
+    return {
+        p: t
+        for p, t in held(instance, frame, path).items()
+        if frame.is_float(t) and is_parameter(p)
+    }
 
 
 def is_parameter(path: Path) -> bool:

@@ -85,8 +85,10 @@ def claimed(plan: Plan, frame: Frame, problem: Problem) -> Claimed:
             _own_loss(found, plan, problem, trace, frame)
             value: Any = trace.value
         else:
-            bound = {name: _source(source, name, given, trace, found, frame, rng)
-                     for name, source in plan.binding.items()}  # fmt: skip
+            bound = {
+                name: _source(source, name, given, trace, found, frame, rng)
+                for name, source in plan.binding.items()
+            }
             _hang(plan, frame, trace, bound, found, rng)
             if not found.cotangents:
                 _without_cotangent(found, plan, problem, trace, frame)
@@ -114,8 +116,11 @@ def plain(value: Any, frame: Frame) -> Any:
     if isinstance(value, Mapping):
         return {k: plain(v, frame) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(plain(v, frame) for v in value) if type(value) in (tuple, list) else [
-            plain(v, frame) for v in value]  # fmt: skip
+        return (
+            type(value)(plain(v, frame) for v in value)
+            if type(value) in (tuple, list)
+            else [plain(v, frame) for v in value]
+        )
     return value
 
 
@@ -134,9 +139,11 @@ def _own_loss(found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame:
     found.target = _target(plan, problem)
     if found.target is None:
         raise Unreadable("it computes no loss")
-    found.unwritten = {n: frame.plain(t) for n, t in reversed(trace.variables.items())
-                       if frame.is_float(t) and n not in problem.drawn
-                       and not words.is_gradient_name(n)}  # fmt: skip
+    found.unwritten = {
+        n: frame.plain(t)
+        for n, t in reversed(trace.variables.items())
+        if frame.is_float(t) and n not in problem.drawn and not words.is_gradient_name(n)
+    }
 
 
 def _target(plan: Plan, problem: Problem) -> Array | None:
@@ -153,9 +160,14 @@ def _target(plan: Plan, problem: Problem) -> Array | None:
 
 
 def _source(
-    source: str, name: str, given: Mapping[str, Any], trace: Trace, found: Claimed, frame: Frame,
+    source: str,
+    name: str,
+    given: Mapping[str, Any],
+    trace: Trace,
+    found: Claimed,
+    frame: Frame,
     rng: np.random.Generator,
-) -> Any:  # fmt: skip
+) -> Any:
     kind, _, which = source.partition(":")
     match kind:
         case "input" | "extra":
@@ -193,9 +205,13 @@ def _without_cotangent(
 
 
 def _hang(
-    plan: Plan, frame: Frame, trace: Trace, bound: Mapping[str, Any], found: Claimed,
+    plan: Plan,
+    frame: Frame,
+    trace: Trace,
+    bound: Mapping[str, Any],
+    found: Claimed,
     rng: np.random.Generator,
-) -> None:  # fmt: skip
+) -> None:
     """Hang a cotangent on the output, where the backward reads it there: out.g."""
     output = part_of(trace, "")
     if not plan.hung or found.cotangents or not frame.is_float(output):

@@ -23,10 +23,18 @@ class Explained:
         """Return the first wrong gradient, the mistakes by name, and what is said of others."""
         found = self.diagnosis(cases)
         mistakes = tuple(
-            Mistake(n.mistake.name, n.mistake.sentence, n.mistake.wrong, n.mistake.right, n.places,
-                    n.explained, n.of, n.remaining)
+            Mistake(
+                n.mistake.name,
+                n.mistake.sentence,
+                n.mistake.wrong,
+                n.mistake.right,
+                n.places,
+                n.explained,
+                n.of,
+                n.remaining,
+            )
             for n in found.named
-        )  # fmt: skip
+        )
         return {
             "first_wrong": found.location.tensor if found.location is not None else "",
             "mistakes": mistakes,
@@ -53,8 +61,11 @@ def described(cases: Sequence[Case], known: Known) -> Diagnosis:
         if case.assessment.all_right:
             continue
         scale = case.assessment.scale
-        beside = {k: np.asarray(v) for k, v in known(case).items() if isinstance(v, np.ndarray)
-                  and v.dtype.kind == "f"}  # fmt: skip
+        beside = {
+            k: np.asarray(v)
+            for k, v in known(case).items()
+            if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+        }
         right = {f"the gradient of {spelled(r.leaf)}": r.truth.value for r in case.assessment.rows}
         for r in case.assessment.rows:
             if r.right:

@@ -81,8 +81,11 @@ class Engine:
         """Run a program and its backward; return the leaves' gradients."""
         out, leaves = self.forward(program, given)
         if self.seeded:
-            setattr(out, self.grad, np.ones(np.shape(_get(out, self.data))) if np.shape(
-                _get(out, self.data)) else 1.0)  # fmt: skip
+            setattr(
+                out,
+                self.grad,
+                np.ones(np.shape(_get(out, self.data))) if np.shape(_get(out, self.data)) else 1.0,
+            )
         out.backward()
         return {k: _plain(_get(v, self.grad), self.data) for k, v in leaves.items()}
 
@@ -138,8 +141,9 @@ def _plain(value: Any, data: str) -> Any:
 class EngineSubject(Explained):
     """An engine with the operators that it has."""
 
-    def __init__(self, unit: Unit, engine: Engine, found: Sequence[Operator],
-                 arrays: Sequence[Program]) -> None:  # fmt: skip
+    def __init__(
+        self, unit: Unit, engine: Engine, found: Sequence[Operator], arrays: Sequence[Program]
+    ) -> None:
         self.name = unit.name
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
@@ -150,8 +154,11 @@ class EngineSubject(Explained):
 
     def sentence(self) -> str:
         """Return what it is, with its operators."""
-        names = list(dict.fromkeys([*(o.name for o in self.operators),
-                                    *(n for p in self.small for n in p.operators)]))  # fmt: skip
+        names = list(
+            dict.fromkeys(
+                [*(o.name for o in self.operators), *(n for p in self.small for n in p.operators)]
+            )
+        )
         return f"an engine of values with {', '.join(names)}"
 
     def judged_by(self) -> str:
@@ -204,9 +211,12 @@ class EngineSubject(Explained):
         return Case(index, found, faults=faults, nodes=self._nodes)
 
     def _rows(
-        self, program: Program, given: Mapping[str, Any], got: Mapping[str, Any],
+        self,
+        program: Program,
+        given: Mapping[str, Any],
+        got: Mapping[str, Any],
         truth: Mapping[str, Truth],
-    ) -> dict[str, Row]:  # fmt: skip
+    ) -> dict[str, Row]:
         """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
         digits = DIFFERENCES if self.by_differences else DIGITS
 

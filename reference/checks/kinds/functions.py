@@ -84,8 +84,10 @@ class FunctionSubject(Explained):
         kept = {p: a.copy() for p, a in leaves.items()}
         with self.frame.running(seed + index):
             mine = self.frame.pullback(self.function(self.written.custom, drawn), leaves)
-            cotangents = [None if o is None else np.asarray(rng.standard_normal(o.shape))
-                          for o in mine.outputs]  # fmt: skip
+            cotangents = [
+                None if o is None else np.asarray(rng.standard_normal(o.shape))
+                for o in mine.outputs
+            ]
             got = mine.pull(cotangents)
             truth = self._truth(drawn, kept, cotangents, seed + index)
         self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
@@ -100,9 +102,12 @@ class FunctionSubject(Explained):
         return Case(index, Assessment(Objective("cotangents"), rows, missing=missing))
 
     def _truth(
-        self, drawn: dict[str, Any], leaves: dict[Path, Array],
-        cotangents: Sequence[Array | None], seed: int,
-    ) -> dict[Path, Array]:  # fmt: skip
+        self,
+        drawn: dict[str, Any],
+        leaves: dict[Path, Array],
+        cotangents: Sequence[Array | None],
+        seed: int,
+    ) -> dict[Path, Array]:
         primal = self.function(self.written.primal, drawn)
         if not self.by_differences:
             with self.frame.running(seed):
@@ -142,8 +147,11 @@ class FunctionSubject(Explained):
                 continue
             parts = enumerate(value) if isinstance(value, list) else ()
             members: dict[Path, Any] = {(name, str(i)): v for i, v in parts} or {(name,): value}
-            found |= {p: np.asarray(v) for p, v in members.items()
-                      if isinstance(v, np.ndarray) and v.dtype.kind == "f"}  # fmt: skip
+            found |= {
+                p: np.asarray(v)
+                for p, v in members.items()
+                if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+            }
         return found
 
     def function(self, run: Callable[[Sequence[Any]], Any], drawn: Mapping[str, Any]) -> Function:

@@ -84,8 +84,11 @@ class GeneralSubject(Explained):
         run = self._run(seed, index)
         self._runs[index] = run
         names = [*reversed(run.steps), *run.inputs]
-        rows = [row((n,), (n,), run.given[n], run.truth[n]) for n in names
-                if n in run.given and n in run.truth]  # fmt: skip
+        rows = [
+            row((n,), (n,), run.given[n], run.truth[n])
+            for n in names
+            if n in run.given and n in run.truth
+        ]
         if not all(r.right for r in rows):
             rows = self._exactly(run, rows, seed)
         missing: list[Path] = [
@@ -128,13 +131,18 @@ class GeneralSubject(Explained):
         """Return 1 for a loss; for arrays random ones, where the backward asks for them."""
         rng = np.random.default_rng([seed, index, 1])
         told = len(self.backward.arguments) > 2
-        return [rng.standard_normal(np.shape(o)) if told and np.ndim(o) else np.ones(np.shape(o))
-                for o in outputs]  # fmt: skip
+        return [
+            rng.standard_normal(np.shape(o)) if told and np.ndim(o) else np.ones(np.shape(o))
+            for o in outputs
+        ]
 
     def _backward(
-        self, inputs: Mapping[str, Any], steps: Mapping[str, Any], cotangents: Sequence[Any],
+        self,
+        inputs: Mapping[str, Any],
+        steps: Mapping[str, Any],
+        cotangents: Sequence[Any],
         names: set[str],
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         arguments: list[Any] = [inputs, steps]
         if len(self.backward.arguments) > 2:
             arguments.append(cotangents[0] if len(cotangents) == 1 else tuple(cotangents))
@@ -169,8 +177,11 @@ class GeneralSubject(Explained):
 
             outputs = _several(self.forward.function(xp, step, **lifted))
             sources = {"the output": (outputs, run.cotangents)}
-            sources |= {k: ([made[k]], [np.asarray(run.given[k], dtype=float)]) for k in made
-                        if nodes[k] is not made[k]}  # fmt: skip
+            sources |= {
+                k: ([made[k]], [np.asarray(run.given[k], dtype=float)])
+                for k in made
+                if nodes[k] is not made[k]
+            }
             wanted = {k: v for k, v in nodes.items() if k in run.given}
             all_outputs = [o for outs, _ in sources.values() for o in outs]
             all_given = [c for _, given in sources.values() for c in given]

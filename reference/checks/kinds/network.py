@@ -90,8 +90,13 @@ class NetworkSubject(Explained):
         names = {r.leaf[0] for r in rows}
         missing: list[Path] = [(n,) for n in run.problem.parameters if n not in names]
         unmatched: list[Path] = [(n,) for n in run.given if n not in names]
-        found = Assessment(Objective("loss", ("loss",)), rows, missing=missing, unmatched=unmatched,
-                           remarks=self._remarks(run))  # fmt: skip
+        found = Assessment(
+            Objective("loss", ("loss",)),
+            rows,
+            missing=missing,
+            unmatched=unmatched,
+            remarks=self._remarks(run),
+        )
         return Case(index, found, faults=run.faults, nodes=run.nodes)
 
     def _rows(self, run: Run) -> list[Row]:
@@ -107,8 +112,10 @@ class NetworkSubject(Explained):
         name = run.problem.network.loss
         if run.factor is not None and run.by == "own" and _simple(run.factor):
             return [f"its loss is {run.factor:.6g} times {name}; its gradient was judged for that"]
-        return [f"its loss is another than {name} (reduction {run.problem.network.reduction}): it "
-                "was judged by its own"]  # fmt: skip
+        return [
+            f"its loss is another than {name} (reduction {run.problem.network.reduction}): it "
+            "was judged by its own"
+        ]
 
     # -- running -----------------------------------------------------------------------------
 
@@ -237,8 +244,9 @@ def _faults(
 ) -> list[tuple[str, str]]:
     found = []
     before = {**problem.parameters, "x": problem.x}
-    changed = [k for k, v in {**params, "x": x}.items()
-               if not np.array_equal(v, before[k], equal_nan=True)]  # fmt: skip
+    changed = [
+        k for k, v in {**params, "x": x}.items() if not np.array_equal(v, before[k], equal_nan=True)
+    ]
     if changed:
         found.append(("mutated", f"its inputs were changed: {', '.join(changed)}"))
     for name, value in given.items():

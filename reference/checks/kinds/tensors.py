@@ -99,8 +99,10 @@ class TensorSubject(Explained):
         with self.frame.running(problem.seed):
             run = outputs(self.plan, self.frame, problem, parts)
             pulled = self.frame.pullback(run, problem.leaves)
-            given = [None if o is None else cotangents[p]
-                     for o, p in zip(pulled.outputs, parts, strict=True)]  # fmt: skip
+            given = [
+                None if o is None else cotangents[p]
+                for o, p in zip(pulled.outputs, parts, strict=True)
+            ]
             truth = pulled.pull(given)
         pairs, _, left = matched(found.claims, problem.leaves, {})
         rows = []
@@ -112,8 +114,14 @@ class TensorSubject(Explained):
         got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
         self._seen[index] = Seen(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
-        missing = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES
-                   and truth[p] is not None and np.any(truth[p])]  # fmt: skip
+        missing = [
+            p
+            for p in problem.leaves
+            if p not in kept
+            and p[-1].lower() not in TARGET_NAMES
+            and truth[p] is not None
+            and np.any(truth[p])
+        ]
         if any(r.claim[0] == "step" for r in rows):
             settle(rows, np.zeros(()))
         assessment = Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
@@ -238,9 +246,13 @@ def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
 
 
 def _readings(
-    unit: Unit, forward: Routine | None, target: Target, frame: Frame, shapes: dict[str, Spec],
+    unit: Unit,
+    forward: Routine | None,
+    target: Target,
+    frame: Frame,
+    shapes: dict[str, Spec],
     failure: Failure,
-) -> Iterator[TensorSubject]:  # fmt: skip
+) -> Iterator[TensorSubject]:
     """Yield the readings whose forward runs, likely ones first."""
     began = time.process_time()
     hung = next(iter(re.findall(r"\b\w+\.(g)\b", unit.backward.text())), "")
