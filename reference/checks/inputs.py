@@ -132,11 +132,11 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
 
 
 class WholeNumbers(np.random.Generator):
-    """Draws what is easily read in place of normal numbers: 1, 2, −1, 3, −2."""
+    """Draws what is easily read in place of normal numbers: 1, 2, −1, ½, −2."""
 
     def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
-        """Return small whole numbers, none of them zero."""
-        drawn = self.choice(np.array([1.0, 2.0, -1.0, 3.0, -2.0]), size)
+        """Return small whole numbers and halves, none of them zero."""
+        drawn = self.choice(np.array([1.0, 2.0, -1.0, 0.5, -2.0]), size)
         return float(drawn) if size is None else np.asarray(drawn)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
