@@ -69,7 +69,7 @@ def must_refuse(arguments: Sequence[str], saying: str) -> str:
 
 def content(folder: Path) -> dict[str, bytes]:
     """Return all of a report but the seconds it took."""
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "summary.json"}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "timing.json"}
 
 
 def must_be_same(out: Path, undisturbed: Path) -> None:

@@ -1,16 +1,24 @@
 """The commands. Each is a thin function that imports what it needs when it is called.
 
 Exit 0: nothing deviates on the manual side; 1: a manual gradient is wrong; 2: bad input or usage,
-said in one line without a traceback.
+said in one line without a traceback; 70: an error of our own, with one.
 """
 
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+EXIT_OUR_FAULT = 70
+"""An error of our own, as sysexits.h numbers it: 1 would say that a gradient is wrong."""
+
+OUR_FAULT = """
+manual-backprop failed here, and no gradient is judged by that. Please report the lines above.
+"""
 
 LONGEST_ERROR = 1000
 """Characters of an error line."""
@@ -62,6 +70,7 @@ def report(
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit 1 also when an oracle crashed.")] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
     from reference.campaign import Plan
@@ -98,30 +107,49 @@ def report(
         return 130
     typer.echo(render_text(summary))
     typer.echo(f"\nThe page: {out / 'index.html'}")
-    return summary.exit_code
+    return summary.strict_exit_code if strict else summary.exit_code
 
 
 @app.command()
 def check(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="FILE.py, FILE.py:name or module:name.")
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET...",
+            help="FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
+        ),
     ],
     like: Annotated[
         str | None, typer.Option(help="The operation it is meant to be, as gelu.")
     ] = None,
-    problems: Annotated[int, typer.Option(help="How many drawn problems.")] = 40,
+    problems: Annotated[
+        int | None, typer.Option(help="How many problems are drawn for each gradient.")
+    ] = None,
     seed: Seed = 0,
     report: Annotated[
         Path | None, typer.Option(help="A folder for the page and the script that shows it.")
     ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds of processor time that one gradient may take.")
+    ] = None,
+    frameworks: Annotated[
+        str | None, typer.Option(help="Also say what these answer: torch, jax or torch,jax.")
+    ] = None,
+    allow_unchecked: Annotated[
+        bool, typer.Option("--allow-unchecked", help="Exit 0 although something was not checked.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 where something is fragile.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Check a gradient that you wrote: right? if not, where, and which mistake is it."""
-    from reference.checks.checker import check as run
+    from reference.checks.command import run
 
-    result = run(target, like, problems=problems, seed=seed, report=report)
-    typer.echo(json.dumps(result.plain(), indent=1) if as_json else str(result))
-    return result.exit_code
+    return run(
+        targets, like=like, problems=problems, seed=seed, report=report, timeout=timeout,
+        frameworks=frameworks, allow_unchecked=allow_unchecked, strict=strict, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()
@@ -152,8 +180,14 @@ def articles(
 
     from manual_backprop.articles import ARTICLES
     from reference.articles.audited import audit, audit_text
+    from reference.running.progress import progress_lines
 
-    found = audit(target or ARTICLES)
+    if report is not None:
+        from reports.folder import read_report
+
+        read_report(report)  # a folder that is no report is refused before the long work
+    with progress_lines("articles"):
+        found = audit(target or ARTICLES)
     if report is not None:
         from reports.folder import update_report
 
@@ -191,7 +225,7 @@ def explain(
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="[steps|throughput|oracles|judge]", help="What is timed.")
+        str, typer.Argument(metavar="[steps|throughput|oracles|judge|check]", help="What is timed.")
     ] = "steps",
     as_json: Json = False,
     picture: Annotated[
@@ -278,8 +312,10 @@ def conventions(
     import msgspec
 
     from reference.conventions import ledger
+    from reference.running.progress import progress_lines
 
-    rows = ledger.discover()
+    with progress_lines("conventions"):
+        rows = ledger.discover()
     if write:
         ledger.write(rows, ledger.path())
     if as_json:
@@ -304,9 +340,11 @@ def accuracy(
     """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
     import msgspec
 
+    from reference.running.progress import progress_lines
     from reference.trials.accuracy import behind, lines, measure
 
-    rows = measure(points=points)
+    with progress_lines("accuracy"):
+        rows = measure(points=points)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
     else:
@@ -332,13 +370,15 @@ def trial(
     import msgspec
 
     from reference.running import sections
+    from reference.running.progress import progress_lines
     from reference.trials import trial as trials
     from reports.folder import read_report, update_report
 
     if into is not None:
-        read_report(into)  # a folder that is no report is said before the long work
+        read_report(into)  # a folder that is no report is refused before the long work
 
-    records = trials.trial(problems, seed)
+    with progress_lines("trial") as progress:
+        records = trials.trial(problems, seed, progress)
     if keep:
         sections.keep("trial", records)
     if into is not None:
@@ -350,7 +390,7 @@ def trial(
     return int(not trials.passed(records))
 
 
-_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh")
+_HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
 
 
 def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
@@ -365,6 +405,7 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
     What we write names us; so it is known again, and replaced.
     """
     from manual_backprop.spec import InvalidInput
+    from reports.reading import read_bytes
 
     if path is None:
         return
@@ -375,12 +416,14 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
         raise InvalidInput(f"{said} is a folder; expected the name of a file")
     if not path.parent.is_dir():
         raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
-    if path.is_file() and b"manual-backprop" not in path.read_bytes():
+    if path.exists() and b"manual-backprop" not in read_bytes(path):
         raise InvalidInput(f"{said} exists and was not written by manual-backprop")
 
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -395,7 +438,9 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename is not None:
             _fail(f"{error.filename}: {error.strerror}")
         if not isinstance(error, (InvalidInput, ReportError)):
-            raise
+            traceback.print_exc()
+            sys.stderr.write(OUR_FAULT)
+            sys.exit(EXIT_OUR_FAULT)
         _fail(str(error))
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,10 +1,12 @@
-"""`python -m reports FOLDER`: make a report's pages again from its records."""
+"""`python -m reports FOLDER`: make the pages of a report or a check again from its records."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from reports.folder import read_timing, rebuild
+from reports.check_folder import rebuild_check
+from reports.check_page import render_check_markdown
+from reports.folder import is_check, read_timing, rebuild
 from reports.records import ReportError
 from reports.text import one_line, render_text
 
@@ -13,11 +15,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rebuild the pages and print the summary; 2 and one line where that cannot be done."""
     parser = argparse.ArgumentParser(
         prog="python -m reports",
-        description="Make the pages of a report again from its records.jsonl.",
+        description="Make the pages of a report or a check again from its records.",
     )
-    parser.add_argument("folder", help="the report's folder")
+    parser.add_argument("folder", help="the folder of a report or a check")
     folder: str = parser.parse_args(arguments).folder
     try:
+        if is_check(folder):
+            print(render_check_markdown(rebuild_check(folder)), end="")
+            return 0
         summary = rebuild(folder)
         print(render_text(summary, read_timing(folder)), end="")
     except ReportError as error:

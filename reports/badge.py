@@ -16,12 +16,16 @@ def render_badge(summary: Summary) -> str:
         "open": f"{mark} {done} checked, some open",
         "wrong": f"{mark} {summary.wrong:,} of {done} wrong",
     }[summary.state]
-    label = "gradients"
+    return badge("gradients", message, colour)
+
+
+def badge(label: str, message: str, colour: str) -> str:
+    """Return a badge of two fields as SVG."""
     left, right = 13 + 6.4 * len(label), 13 + 6.4 * len(message)
     width = round(left + right)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" '
-        f'aria-label="{label}: {escape(message)}">'
+        f'aria-label="{escape(label)}: {escape(message)}">'
         f"<title>{label}: {escape(message)}</title>"
         f'<clipPath id="r"><rect width="{width}" height="20" rx="3"/></clipPath>'
         f'<g clip-path="url(#r)"><rect width="{left:.0f}" height="20" fill="#3b4250"/>'

@@ -1,5 +1,6 @@
 """The report's folder: written whole or not at all, and never over what is not a report."""
 
+import json
 import os
 import re
 import shutil
@@ -7,31 +8,33 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-import msgspec
 
 from reports.badge import render_badge
 from reports.diff import Difference
 from reports.diff_pages import render_diff_html, render_diff_markdown, render_diff_text
 from reports.html import render_html
 from reports.markdown import render_markdown
+from reports.reading import read_bytes, read_json, read_lines
+from reports.reading import show as _show
 from reports.records import AnyRecord, Record, ReportError, Run, decode, decode_all, encode_all
 from reports.summary import Summary, summary_json
 
 RECORDS = "records.jsonl"
 SUMMARY = "summary.json"
+TIMING = "timing.json"
 CHECK = "check.json"
-CHECK_COMMAND = "manual-backprop check "
 MARKER = ".manual-backprop-report"
 WRITING = ".manual-backprop-writing-"
 MARKER_TEXT = "A report of manual-backprop: its files here are replaced when it runs again.\n"
+CHECK_MARKER_TEXT = "A check of manual-backprop: its files here are replaced when it runs again.\n"
 PAGES: Mapping[str, Callable[[Summary], str]] = {
     "index.html": render_html,
     "summary.md": render_markdown,
     "badge.svg": render_badge,
 }
-FILES = (RECORDS, SUMMARY, *PAGES)
+FILES = (RECORDS, SUMMARY, TIMING, *PAGES)
 
 
 def claim_folder(folder: str | Path) -> Path:
@@ -48,24 +51,38 @@ def claim_folder(folder: str | Path) -> Path:
     return path
 
 
+def unclaim_folder(folder: str | Path) -> None:
+    """Remove a folder again that was made by `claim_folder` and holds nothing else."""
+    path = _path(folder)
+    with suppress(OSError):
+        (path / MARKER).unlink()
+        path.rmdir()
+
+
 def write_report(
     folder: str | Path,
     records: Iterable[Record],
-    timing: Mapping[str, float] | None = None,
+    timing: Mapping[str, float] = MappingProxyType({}),
 ) -> Summary:
     """Write records.jsonl and every page made from it; return the summary.
 
     Everything is rendered and written to a temporary folder first, then put in place, so an
     error (a full disk, say) leaves what was there. `timing` (seconds by name) goes into
-    summary.json alone, since it is never the same twice.
+    timing.json alone: it is never the same twice, and every other file is.
     """
+    content = json.dumps(dict(timing), indent=2) + "\n"
+    return _write(folder, records, {TIMING: content.encode()})
+
+
+def _write(folder: str | Path, records: Iterable[Record], others: Mapping[str, bytes]) -> Summary:
     path = _path(folder)
     with _readable_errors(path):
         _refuse_foreign(path)
         lines = list(encode_all(records))
         # Pages are made from what a reader of the file will see, not from what is in memory.
         summary = Summary(decode_all(lines))
-        _replace(path, {RECORDS: lines, **_pages(summary, timing), MARKER: MARKER_TEXT.encode()})
+        files = {**_pages(summary), **others, MARKER: MARKER_TEXT.encode()}
+        _replace(path, {RECORDS: lines, **files})
     return summary
 
 
@@ -83,30 +100,41 @@ def refuse_for_check(folder: str | Path) -> None:
     path = _path(folder)
     with _readable_errors(path):
         _refuse_for_check(path)
+        _others(path)
 
 
 def write_check(
-    folder: str | Path, records: Iterable[Record], found: str, scripts: Mapping[str, str]
+    folder: str | Path, pages: Mapping[str, str], found: str, others: Mapping[str, str]
 ) -> None:
-    """Write the pages of a check, its check.json and its scripts, in place of an earlier check's.
+    """Write a check's pages, its check.json and its other files, in place of an earlier check's.
 
-    `found` is the text of check.json: one object a check, with the names of its scripts under
-    "scripts". Only scripts that the earlier check.json names are deleted or replaced.
+    `found` is the text of check.json: one object a check, with the names of its other files under
+    "scripts" and "pages". Of these only those that the earlier check.json names are deleted or
+    replaced.
     """
     path = _path(folder)
     with _readable_errors(path):
         _refuse_for_check(path)
-        earlier = _scripts(path)
-        for name in scripts:
+        earlier = _others(path)
+        for name in others:
             if name not in earlier and (path / name).exists():
                 raise ReportError(f"{_show(path / name)}: no earlier check wrote it; move it away")
-        lines = list(encode_all(records))
-        pages = _pages(Summary(decode_all(lines)), None)
-        files = {**pages, MARKER: MARKER_TEXT.encode(), CHECK: found.encode()}
-        files |= {name: script.encode() for name, script in scripts.items()}
-        _replace(path, {RECORDS: lines, **files})
-        for name in earlier - set(scripts):
+        files = {name: text.encode() for name, text in {**pages, **others}.items()}
+        files |= {MARKER: CHECK_MARKER_TEXT.encode(), CHECK: found.encode()}
+        old = sorted(earlier - set(others))
+        _refuse_folders(path, old)
+        _replace(path, files)
+        for name in old:
             (path / name).unlink(missing_ok=True)
+
+
+def read_check(folder: str | Path) -> bytes:
+    """Return the check.json of a check's folder; a folder without one is a ReportError."""
+    path = _path(folder)
+    with _readable_errors(path):
+        if not (path / CHECK).exists():
+            raise ReportError(f"{_show(path)}: not a check's, it has no {CHECK}")
+        return read_bytes(path / CHECK)
 
 
 def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
@@ -118,7 +146,7 @@ def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
     fresh = list(records)
     replaced = {_part(record) for record in fresh}
     kept = [record for record in read_report(folder) if _part(record) not in replaced]
-    return write_report(folder, [*kept, *fresh], read_timing(folder))
+    return _write(folder, [*kept, *fresh], {})
 
 
 def read_report(folder: str | Path) -> list[AnyRecord]:
@@ -127,18 +155,17 @@ def read_report(folder: str | Path) -> list[AnyRecord]:
     with _readable_errors(path):
         if not path.is_dir():
             raise ReportError(f"{_show(path)}: no such folder")
-        if not (path / RECORDS).is_file():
+        if not (path / RECORDS).exists():
             raise ReportError(f"{_show(path)}: not a report, it has no {RECORDS}")
-        with (path / RECORDS).open("rb") as lines:
-            return decode_all(lines, f"{_show(path)}/{RECORDS}")
+        return decode_all(read_lines(path / RECORDS), f"{_show(path)}/{RECORDS}")
 
 
 def rebuild(folder: str | Path) -> Summary:
-    """Make every page again from the folder's records; its times are kept, all else is replaced."""
+    """Make every page again from the folder's records; its times are left alone."""
     path = _path(folder)
     summary = Summary(read_report(path))
     with _readable_errors(path):
-        _replace(path, _pages(summary, read_timing(path)))
+        _replace(path, _pages(summary))
     return summary
 
 
@@ -171,12 +198,14 @@ def write_book(folder: str | Path, page: str) -> Path:
 
 
 def read_timing(folder: str | Path) -> dict[str, float]:
-    """Return the times of a report's summary.json; an unreadable one has none."""
-    try:
-        found: Any = msgspec.json.decode((Path(folder) / SUMMARY).read_bytes())
-        return msgspec.convert(found["timing"], dict[str, float])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError):
-        return {}
+    """Return the times of a report's timing.json; a report without one has none.
+
+    Raises ReportError where the file is damaged.
+    """
+    path = _path(folder)
+    with _readable_errors(path), suppress(FileNotFoundError):
+        return read_json(path / TIMING, dict[str, float])
+    return {}
 
 
 def is_report(folder: Path) -> bool:
@@ -184,59 +213,68 @@ def is_report(folder: Path) -> bool:
 
     The second matters because uploads drop hidden files.
     """
-    with suppress(OSError):
-        if (folder / MARKER).read_bytes()[:200] == MARKER_TEXT.encode():
+    with suppress(OSError, ReportError):
+        if read_bytes(folder / MARKER, len(MARKER_TEXT)) == MARKER_TEXT.encode():
             return True
     return _run(folder) is not None
 
 
 def _run(folder: Path) -> Run | None:
     """Return the run that a folder's records begin with."""
-    if not (folder / RECORDS).is_file():  # a pipe of that name would never end
-        return None
-    with suppress(OSError, ReportError), (folder / RECORDS).open("rb") as lines:
-        first = decode(lines.readline(1 << 20))
+    with suppress(OSError, ReportError, StopIteration):
+        first = decode(next(read_lines(folder / RECORDS)))
         return first if isinstance(first, Run) else None
     return None
 
 
-def _is_check(folder: Path) -> bool:
-    run = _run(folder)
-    return run is not None and run.command.startswith(CHECK_COMMAND)
+def is_check(folder: str | Path) -> bool:
+    """Whether a folder is a check's: it bears the marker, or its check.json says so."""
+    folder = Path(folder)
+    with suppress(OSError, ReportError):
+        if read_bytes(folder / MARKER, len(CHECK_MARKER_TEXT)) == CHECK_MARKER_TEXT.encode():
+            return True
+    with suppress(OSError, ReportError):
+        found: Any = read_json(folder / CHECK, object)
+        every = found if isinstance(found, list) else [found]
+        return bool(every) and all(isinstance(c, dict) and "exit_code" in c for c in every)
+    return False
 
 
-def _scripts(folder: Path) -> set[str]:
-    """Return the scripts that an earlier check wrote, as its check.json names them."""
+def _others(folder: Path) -> set[str]:
+    """Return the scripts and pages that an earlier check wrote, as its check.json names them."""
     try:
-        found: Any = msgspec.json.decode((folder / CHECK).read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+        found: Any = read_json(folder / CHECK, object)
+    except FileNotFoundError:
         return set()
     names: set[str] = set()
     for one in found if isinstance(found, list) else [found]:
-        listed = one.get("scripts") if isinstance(one, dict) else None
-        names |= {name for name in listed or () if isinstance(name, str)}
-    return {name for name in names if re.fullmatch(r"repro\w*\.py", name)}
+        for kind in ("scripts", "pages"):
+            listed = one.get(kind, []) if isinstance(one, dict) else None
+            if not isinstance(listed, list):
+                raise ReportError(f"{_show(folder / CHECK)}: damaged, or not ours; move it away")
+            names |= {name for name in listed if isinstance(name, str)}
+    return {name for name in names if re.fullmatch(r"repro\w*\.py|check_\w+\.html", name)}
 
 
 def _part(record: Record) -> tuple[type[Record], str]:
     return type(record), getattr(record, "section", "")
 
 
-def _pages(summary: Summary, timing: Mapping[str, float] | None) -> dict[str, bytes]:
+def _pages(summary: Summary) -> dict[str, bytes]:
     pages = {name: render(summary).encode() for name, render in PAGES.items()}
-    return {SUMMARY: summary_json(summary, timing).encode(), **pages}
+    return {SUMMARY: summary_json(summary).encode(), **pages}
 
 
 def _refuse_foreign(path: Path) -> None:
     _refuse_others(path)
     # Its check.json and scripts would stay beside the new pages and speak of something else.
-    if (path / CHECK).exists() or _is_check(path):
+    if (path / CHECK).exists() or is_check(path):
         raise ReportError(f"{_show(path)}: holds the pages of a check; choose another folder")
 
 
 def _refuse_for_check(path: Path) -> None:
     _refuse_others(path)
-    if not path.is_dir() or _is_check(path):
+    if not path.is_dir() or is_check(path):
         return
     held = {p.name for p in path.iterdir() if not p.name.startswith(WRITING)} - {MARKER}
     if held:
@@ -244,12 +282,19 @@ def _refuse_for_check(path: Path) -> None:
         raise ReportError(f"{_show(path)}: holds {what}; choose another folder")
 
 
+def _refuse_folders(path: Path, names: Iterable[str]) -> None:
+    """Refuse to write or delete a file where a folder is: half would be done by then."""
+    for name in names:
+        if (path / name).is_dir() and not (path / name).is_symlink():
+            raise ReportError(f"{_show(path / name)}: a folder is in the way; expected a file")
+
+
 def _refuse_others(path: Path) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ReportError(f"{_show(place)}: a file is in the way; expected a folder")
     held = path.is_dir() and any(not p.name.startswith(WRITING) for p in path.iterdir())
-    if held and not is_report(path):
+    if held and not is_report(path) and not is_check(path):
         raise ReportError(
             f"{_show(path)}: holds files that are not a report's, so nothing is written there; "
             "choose another folder"
@@ -261,6 +306,7 @@ def _replace(path: Path, files: Mapping[str, bytes | list[bytes]]) -> None:
 
     An existing folder may be a mount of its own, so its temporary folder is inside it.
     """
+    _refuse_folders(path, files)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path if path.exists() else path.parent
     temporary = Path(tempfile.mkdtemp(prefix=WRITING, dir=beside))
@@ -304,8 +350,3 @@ def _path(folder: str | Path) -> Path:
     if not str(folder).strip() or "\0" in str(folder):
         raise ReportError(f"folder={str(folder)!r}: expected the name of a folder")
     return Path(folder)
-
-
-def _show(path: Path) -> str:
-    text = str(path)
-    return text if text.isprintable() else ascii(text)

@@ -215,13 +215,23 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """1 when the hand-written gradient is wrong somewhere, or its side crashed; else 0."""
-        return 1 if self.wrong or self.crashed else 0
+        """1 when the hand-written gradient is wrong somewhere or crashed, else 0."""
+        return 1 if self.wrong or "manual" in self.crashes else 0
 
     @property
-    def crashed(self) -> int:
-        """Problems in which the hand-written side crashed."""
-        return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict) is MANUAL_CRASHED)
+    def strict_exit_code(self) -> int:
+        """1 also when any side crashed: its problems have no verdict."""
+        failed = any(oracle.status == "crashed" for oracle in self.run.oracles)
+        return 1 if self.exit_code or self.crashes or failed else 0
+
+    @cached_property
+    def crashes(self) -> dict[str, int]:
+        """Return the sides that crashed, and in how many problems."""
+        counts: Counter[str] = Counter()
+        for verdict, n in self.verdicts.items():
+            if kind_of(verdict).name == "CRASHED" and n:
+                counts.update(dict.fromkeys(who(verdict) or ("a side",), n))
+        return {name: counts[name] for name in sides(counts)}
 
     def count(self, kind: str) -> int:
         """Count the problems with a kind of verdict, whoever is named."""
@@ -248,7 +258,7 @@ class Summary:
     @property
     def state(self) -> str:
         """The run in one word: "wrong", "open" (crashed, unfinished) or "right"."""
-        if self.wrong or self.crashed:
+        if self.exit_code:
             return "wrong"
         unsettled = self.count("CRASHED") + self.run.unfinished + len(self.run.unsound)
         return "open" if unsettled or not self.checked else "right"
@@ -278,22 +288,22 @@ class Summary:
                 f"of {count_of(done, 'network')}."
             )
         if not done:
-            return "No network has been checked against an independent gradient."
-        crashed = self.count("CRASHED")
-        if crashed:
+            crashed = f" ({' and '.join(self._crashed())})" if self.crashes else ""
+            return f"No network has been checked against an independent gradient{crashed}."
+        if self.crashes:
             return (
                 f"The hand-written gradient is right in {count_of(done, 'network')}; "
-                f"beside them {crashed:,} in which {self._who_crashed()} crashed."
+                f"beside them {' and '.join(self._crashed())}."
             )
         return f"The hand-written gradient is right in all {count_of(done, 'network')}."
 
-    def _who_crashed(self) -> str:
-        """Return who crashed, in words."""
-        named = {n for v in self.verdicts if kind_of(v).name == "CRASHED" for n in who(v)}
-        return " or ".join(NAMES.get(name, name) for name in sides(dict.fromkeys(named)))
+    def _crashed(self) -> list[str]:
+        return [f"{n:,} in which {NAMES.get(k, k)} crashed" for k, n in self.crashes.items()]
 
     def _reservations(self) -> list[str]:
         sentences = []
+        if self.wrong and self.crashes:  # else the judgement says so
+            sentences.append(f"Without a verdict are {' and '.join(self._crashed())}.")
         if self.run.unsound:
             sentences.append(
                 f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} "
@@ -336,8 +346,8 @@ def error_text(scaled: float) -> str:
     return "0" if scaled == 0 else f"{scaled:.1e}"
 
 
-def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) -> str:
-    """Return summary.json: the figures for programs, and the times, which records.jsonl omits."""
+def summary_json(summary: Summary) -> str:
+    """Return summary.json: the figures for programs."""
     run = summary.run
     document: dict[str, object] = {
         "schema": run.schema,
@@ -360,7 +370,6 @@ def summary_json(summary: Summary, timing: Mapping[str, float] | None = None) ->
             "planted": summary.trial_total("mutants", "planted"),
             "killed": summary.trial_total("mutants", "killed"),
         },
-        "timing": dict(timing or {}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,7 +1,10 @@
 """Hypothesis profiles: `dev` is fast, `ci` thorough, `nightly` long. All are replayable."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _COMMON = {
@@ -13,3 +16,17 @@ settings.register_profile("dev", max_examples=20, derandomize=True, **_COMMON)
 settings.register_profile("ci", max_examples=100, derandomize=True, **_COMMON)
 settings.register_profile("nightly", max_examples=2000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_in_the_working_folder() -> Iterator[None]:
+    """The user may have reports here, and none of them is the suite's to write."""
+    before = written(Path.cwd())
+    yield
+    assert written(Path.cwd()) == before
+
+
+def written(folder: Path) -> dict[str, float]:
+    """Return when the reports in a folder were written, and what else of ours lies there."""
+    found = [p for p in folder.iterdir() if p.is_dir() and (p / ".manual-backprop-report").exists()]
+    return {str(p): p.stat().st_mtime for folder in found for p in (folder, *folder.iterdir())}

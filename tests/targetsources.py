@@ -3,6 +3,8 @@
 Each entry: (name, source, right part, wrong part, what the diagnosis has to hold).
 """
 
+import itertools
+import linecache
 from types import ModuleType
 from typing import Any
 
@@ -353,40 +355,51 @@ def backward(dout, cache):
 )
 
 SOURCES = [
-    ("activation pair", ACTIVATION_PAIR, "cache**2", "cache", "tanh_square_left_out"),
-    ("slope", SLOPE, "sigmoid(x) * (1 - ", "(1 - ", "sigmoid_first_factor_left_out"),
-    ("dense pair", DENSE_PAIR, "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean_over_batch"),
-    ("dense pair of columns", DENSE_COLUMNS, "dZ.sum", "dZ.mean", "bias_mean_over_batch"),
-    ("dense pair (out, in)", DENSE_WITHOUT_BIAS, "dout @ w", "-dout @ w", "below_sign"),
-    ("targets first", TARGETS_FIRST, "(y_pred - y_true)", "(y_true - y_pred)", "loss_sign"),
-    ("half of a loss", HALF, "(y - t) / y.size", "2 * (y - t) / y.size", "2 times the right one"),
-    ("loss", LOSS, "p / len(x)", "p", "mean_left_out"),
-    ("loss pair", LOSS_PAIR, "2 * (y - t)", "(y - t)", "factor_two_left_out"),
-    ("parameter", PARAMETER, "dout, alpha * dout)", "dout, 0 * dout)", "activation_taken_for_relu"),
-    ("class", CLASS, "self.out * (1 - self.out)", "(1 - self.out)", "sigmoid_first_factor"),
-    ("class with grad", CLASS_GRAD, "np.exp(-x)", "np.exp(x)", "softplus_reflected"),
-    ("class with parameter", CLASS_PARAMETER, "1, self.slope)", "self.slope, 1)", "exchanged"),
-    ("class dense", CLASS_DENSE, "dout @ self.W.T", "-dout @ self.W.T", "below_sign"),
-    (
-        "class with grads",
-        CLASS_GRADS,
-        "self.x.T @ dout",
-        "2 * self.x.T @ dout",
-        "accumulated_twice",
-    ),
-    ("class loss", CLASS_LOSS, "2 * self.d /", "-2 * self.d /", "loss_sign"),
+    ("activation pair", ACTIVATION_PAIR, "cache**2", "cache", "square_left_out"),
+    ("slope", SLOPE, "sigmoid(x) * (1 - ", "(1 - ", "factor_left_out"),
+    ("dense pair", DENSE_PAIR, "dout.sum(axis=0)", "dout.mean(axis=0)", "constant_factor"),
+    ("dense pair of columns", DENSE_COLUMNS, "dZ.sum", "dZ.mean", "constant_factor"),
+    ("dense pair (out, in)", DENSE_WITHOUT_BIAS, "dout @ w", "-dout @ w", "wrong_sign"),
+    ("targets first", TARGETS_FIRST, "(y_pred - y_true)", "(y_true - y_pred)", "wrong_sign"),
+    ("half of a loss", HALF, "(y - t) / y.size", "2 * (y - t) / y.size", "constant_factor"),
+    ("loss", LOSS, "p / len(x)", "p", "constant_factor"),
+    ("loss pair", LOSS_PAIR, "2 * (y - t)", "(y - t)", "constant_factor"),
+    ("parameter", PARAMETER, "dout, alpha * dout)", "dout, 0 * dout)", "constant_slope"),
+    ("class", CLASS, "self.out * (1 - self.out)", "(1 - self.out)", "factor_left_out"),
+    ("class with grad", CLASS_GRAD, "np.exp(-x)", "np.exp(x)", "slope_complement"),
+    ("class with parameter", CLASS_PARAMETER, "1, self.slope)", "self.slope, 1)", ""),
+    ("class dense", CLASS_DENSE, "dout @ self.W.T", "-dout @ self.W.T", "wrong_sign"),
+    ("class with grads", CLASS_GRADS, "self.x.T @ dout", "2 * self.x.T @ dout", "constant_factor"),
+    ("class loss", CLASS_LOSS, "2 * self.d /", "-2 * self.d /", "wrong_sign"),
     ("torch function", TORCH, "(1 - y * y)", "(1 - y)", "tanh_square_left_out"),
     ("torch linear", TORCH_LINEAR, "dout.sum(0)", "dout.mean(0)", "bias_mean_over_batch"),
     ("jax custom_vjp", JAX, "(s + x * s * (1 - s))", "s", "gate_second_term_left_out"),
     ("network", NETWORK, "dz @ values", "d @ values", "below_skips_activation"),
     ("general form", GENERAL, "d * v + dgate * 2 * h", "d * v", "through gate is missing"),
     ("general with inputs", INPUTS, "ds.T @ q", "2 * ds.T @ q", "2 times the right one"),
-    ("counterparts", COUNTERPARTS, "* np.cosh", "* -np.cosh", "-1 times the right one"),
+    ("counterparts", COUNTERPARTS, "* np.cosh", "* -np.cosh", "wrong_sign"),
 ]
+"""Each: a name, a source, what is right in it, what makes it wrong, what the diagnosis says."""
+
+_NUMBER = itertools.count()
+
+
+def loaded(source: str) -> ModuleType:
+    """Return a module of a source; its lines are known, as a notebook's cells are."""
+    name = f"made_for_a_test_{next(_NUMBER)}"
+    file = f"<{name}>"
+    made = ModuleType(name)
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), vars(made))  # the texts above
+    return made
 
 
 def inside(source: str, problems: int = 6, **options: Any) -> Result:
     """Check a source in this process."""
-    made = ModuleType("made_for_a_test")
-    exec(source, vars(made))  # the texts above
-    return check(dict(vars(made)), problems=problems, **options)
+    return check(dict(vars(loaded(source))), problems=problems, **options)
+
+
+def said_of(result: Result) -> list[str]:
+    """Return the names of the mistakes and the descriptions of a result."""
+    named = [m.name for p in result.parts for m in p.mistakes]
+    return named + [text for p in result.parts for _, text in p.described]

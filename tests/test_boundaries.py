@@ -71,7 +71,7 @@ def test_the_import_contracts_hold(copy: Path) -> None:
         ("reports/records.py", "import reference.compare"),
         ("reference/arithmetic/balls.py", "import reference.problems"),
         ("reference/oracles/certified.py", "import reference.blocks.weigh"),
-        ("reference/findings.py", "import reference.checks.part"),
+        ("reference/findings.py", "import reference.checks.parts"),
         (
             "reference/judge.py",
             "import typing\nif typing.TYPE_CHECKING:\n    import reference.evidence",

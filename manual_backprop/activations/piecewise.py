@@ -195,7 +195,7 @@ class Softshrink:
     """y = x - λ if x > λ, else x + λ if x < -λ, else 0.   dy/dx = 1 if |x| > λ, else 0.
 
     Written y = x - min(max(x, -λ), λ), x less x held between -λ and λ: the proximal step of λ|x|.
-    Donoho and Johnstone, 1994.
+    With `lambd=0` it is the identity, whose slope is 1 at 0 too. Donoho and Johnstone, 1994.
     """
 
     @staticmethod
@@ -206,7 +206,7 @@ class Softshrink:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray, lambd: float) -> FloatArray:
         """Return dy outside [-λ, λ]."""
-        return dy * ((x > lambd) | (x < -lambd))
+        return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
 
     @staticmethod
     def definition(m: Any, x: Any, lambd: float) -> Any:
@@ -230,7 +230,7 @@ class Hardshrink:
     """y = x if |x| > λ, else 0.   dy/dx = 1 if |x| > λ, else 0.
 
     A jump, not a kink, stands at ±λ: no slope there belongs to it, and 0 is what everybody
-    takes. Donoho and Johnstone, 1994.
+    takes. With `lambd=0` it is the identity, whose slope is 1 at 0 too. Donoho and Johnstone, 1994.
     """
 
     @staticmethod
@@ -241,7 +241,7 @@ class Hardshrink:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray, lambd: float) -> FloatArray:
         """Return dy outside [-λ, λ]."""
-        return dy * ((x > lambd) | (x < -lambd))
+        return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
 
     @staticmethod
     def definition(m: Any, x: Any, lambd: float) -> Any:

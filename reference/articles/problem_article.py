@@ -70,6 +70,8 @@ def article_of(problem: Problem, title: str) -> Article:
     """Return a problem as an article with one example and no claims."""
     divisor = _divisor(problem)
     inputs = {"x": problem.x, **{_short(n): v for n, v in problem.parameters.items()}}
+    constants = _constants(problem)
+    inputs |= constants
     network, last = problem.network, len(problem.network.layers)
 
     def walk_forward(m: Any, q: Quantities) -> None:
@@ -79,6 +81,8 @@ def article_of(problem: Problem, title: str) -> Article:
             q[f"z{i}"] = z + q[f"b{i}"] if layer.bias else z
             q[f"a{i}"] = m.apply(layer.activation, q[f"z{i}"], **layer.parameters)
             a = q[f"a{i}"]
+        for name in constants:
+            q[name]  # read, so that the walk says what the loss is made of
         losses = m.loss(network.loss, a, problem.targets, **problem.loss_arguments())
         if problem.weights is None:
             total = m.sum(losses)
@@ -129,6 +133,13 @@ def article_of(problem: Problem, title: str) -> Article:
         backward_formulas=gradients,
         example=lambda: inputs,
     )
+
+
+def _constants(problem: Problem) -> dict[str, Any]:
+    """Return what the loss is given besides the prediction: no gradient goes there."""
+    given = {"t": problem.targets, "weights": problem.weights, **problem.arrays}
+    # As lists: an array is what the engines differentiate by.
+    return {name: value.tolist() for name, value in given.items() if value is not None}
 
 
 def _divisor(problem: Problem) -> float:

@@ -123,7 +123,7 @@ def walk_article(found: Article) -> Walk:
             _step("backward", name, label, found.backward_formulas, values, gradient_notes)
         )
     given = {
-        name: _given(value) if isinstance(value, np.ndarray) else str(value)
+        name: _given(np.asarray(value)) if isinstance(value, np.ndarray | list) else str(value)
         for name, value in inputs.items()
     }
     title = f"Article {found.name}: {found.title}" if found.name in ARTICLES else found.title

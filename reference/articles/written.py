@@ -168,7 +168,7 @@ class Notes(Quantities):
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
-        if isinstance(value, (np.ndarray, Written)):
+        if isinstance(value, (np.ndarray, Written, list)):  # a list is of constants
             self._read[name] = None
         return value
 

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from ._creation import PYTHON_FLOAT
 from ._standins import StandIns
+
+MISSING = object()
 
 
 @contextmanager
@@ -17,7 +20,8 @@ def numpy_on_balls(modules: Iterable[ModuleType], seed: int | None = None) -> It
 
     Every global bound to one of these modules, or to a function taken out of one of them, is
     replaced in the module's globals, and restored at the end, also when the block raises. An
-    import statement inside one of their functions gets the stand-in as well.
+    import statement inside one of their functions gets the stand-in as well. `float` leaves a
+    Number what it is, as it leaves an np.float64.
     seed: of np.random's functions; each activation draws the same again.
     """
     stand_ins = StandIns(seed)
@@ -31,12 +35,19 @@ def numpy_on_balls(modules: Iterable[ModuleType], seed: int | None = None) -> It
                 if replacement is not None:
                     before.append((names, name, value, replacement))
                     names[name] = replacement
+            if "float" not in names:
+                before.append((names, "float", MISSING, PYTHON_FLOAT))
+                names["float"] = PYTHON_FLOAT
         builtins.__import__ = _importing(plain_import, targets, stand_ins)
         yield stand_ins
     finally:
         builtins.__import__ = plain_import
         for names, name, value, replacement in reversed(before):
-            if names.get(name) is replacement:
+            if names.get(name) is not replacement:
+                continue  # the module set it itself
+            if value is MISSING:
+                del names[name]
+            else:
                 names[name] = value
 
 

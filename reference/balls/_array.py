@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._functions import TABLE, elementwise, floats, objects, reduced
-from ._number import CONSTANT, LEAF, Number, ball_of, constant, floor_of
+from . import _functions, _linear_functions  # noqa: F401  they fill the table
+from ._number import Number, ball_of, constant
 from ._products import matmul
 from ._reductions import REDUCERS
-from ._rules import FUNCTIONS, TESTS, scalar_function, truncated
+from ._rules import FUNCTIONS, TESTS, scalar_function
+from ._table import TABLE, elementwise, floats, objects, reduced
 from ._tape import STATE, LeftTheTape
 
 FLOAT64 = np.dtype(np.float64)
@@ -30,6 +32,8 @@ class BallArray(np.ndarray):
     Its `dtype` says float64, as the author's array would.
     """
 
+    __array_priority__ = 15.0  # `plain.dot(balls)` gives balls
+
     @property
     def dtype(self) -> Any:
         """What the author's own array would have."""
@@ -42,7 +46,7 @@ class BallArray(np.ndarray):
         return array_function(func, args, kwargs)
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, BallArray):
+        if type(key) is Number or isinstance(key, BallArray):
             key = _as_index(key)
         found = super().__getitem__(key)
         if type(found) is float:
@@ -50,11 +54,12 @@ class BallArray(np.ndarray):
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(key, BallArray):
+        if type(key) is Number or isinstance(key, BallArray):
             key = _as_index(key)
         value = stored(value)
-        if type(value) is float and STATE.recording and is_tracked(self):
-            value = constant(value)  # `h[h < 0] = 0`: derivatives by this entry can be taken
+        if STATE.recording and not is_tracked(value) and is_tracked(self):
+            # `h[h < 0] = 0`: derivatives by these entries can be taken
+            value = elementwise(constant, value)
         super().__setitem__(key, value)
 
     def astype(self, dtype: Any, *_: Any, copy: bool = True, **__: Any) -> Any:  # type: ignore[override]
@@ -134,8 +139,12 @@ def stored(value: Any) -> Any:
     return value
 
 
-def _as_index(key: BallArray) -> Any:
-    """A BallArray of plain floats used as an index."""
+def _as_index(key: Any) -> Any:
+    """No float is an index."""
+    if type(key) is Number:
+        return operator.index(key)
+    if is_tracked(key):
+        raise LeftTheTape("an index was asked of numbers that are computed from the inputs")
     raise IndexError("arrays used as indices must be of integer (or boolean) type")
 
 
@@ -199,7 +208,8 @@ def _call(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str, Any
             raise LeftTheTape(f"np.{name} has no rule for numbers computed from the inputs")
         given = getattr(ufunc, method)(*map(floats, arrays), **options)
         return given.astype(object) if isinstance(given, np.ndarray) else given
-    result = getattr(loop, method)(*arrays, *inputs[count:], **options)
+    with np.errstate(all="ignore"):
+        result = getattr(loop, method)(*arrays, *inputs[count:], **options)
     return np.asarray(result).astype(np.bool_)[()] if name in TESTS else result
 
 
@@ -372,5 +382,3 @@ BallArray.conj = BallArray.conjugate = lambda self: self  # type: ignore[method-
 STATE.array_ufunc = array_ufunc
 STATE.array_function = array_function
 STATE.wrap = wrap
-
-__all__ = ["CONSTANT", "LEAF", "BallArray", "as_balls", "floor_of", "is_tracked", "truncated"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ._array import BallArray, as_balls, base, is_tracked, result_of
-from ._functions import objects
 from ._number import Number
+from ._table import objects
 from ._vectorize import Vectorize
 
 
@@ -176,6 +176,36 @@ def _nditer(op: Any, flags: Any = (), *args: Any, **kwargs: Any) -> Any:
 
 def _isscalar(x: Any) -> bool:
     return type(x) is Number or np.isscalar(x)
+
+
+def _python_float(x: Any = 0.0) -> Any:
+    """`float(x)`: a Number stays itself, as np.float64 stays what it is."""
+    if isinstance(x, BallArray) and x.size == 1:
+        x = x.item()
+    return x if type(x) is Number else float(x)
+
+
+class _FloatType(type):
+    """Python's own `float`, for whose calls and questions a Number is one."""
+
+    def __call__(cls, *args: Any) -> Any:
+        return _python_float(*args)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return type(instance) is Number or isinstance(instance, float)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, float)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is float or other is cls
+
+    def __hash__(cls) -> int:
+        return hash(float)
+
+
+# NumPy reads a class's `dtype` where it is given as one: `np.zeros(3, dtype=float)`.
+PYTHON_FLOAT = _FloatType("float", (float,), {"dtype": np.dtype(np.float64)})
 
 
 @functools.cache

@@ -12,73 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from . import _linalg, _products, _reductions
+from . import _products, _reductions
 from ._number import Number, constant, rounded, value_of
-from ._reductions import Row, has_number, reduce_rows
+from ._reductions import Row, has_number
 from ._rules import clipped, scalar_function
+from ._table import NO_VALUE, elementwise, floats, implements, objects, reduced
 from ._tape import STATE, LeftTheTape
 
-NO_VALUE = np._NoValue
-TABLE: dict[Callable[..., Any], Callable[..., Any]] = {}
-_SKIPPED = object()
-
-
-def objects(x: Any) -> Any:
-    """A plain object array of anything: arrays, lists, Numbers, floats."""
-    if type(x) is Number:
-        array = np.empty((), dtype=object)
-        array[()] = x
-        return array
-    if isinstance(x, np.generic | np.ndarray) and x.dtype.char == "g":
-        x = np.float64(x)  # long double scalars would stay what they are
-    if isinstance(x, np.generic):
-        x = x.item()  # as an object it would come back here for ever
-    return np.asarray(x, dtype=object)
-
-
-def floats(x: Any) -> Any:
-    """The midpoints, as a float64 array."""
-    return np.vectorize(lambda v: float(value_of(v)), otypes=[np.float64])(objects(x))
-
-
-def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter the function below under NumPy's names ("linalg.norm")."""
-
-    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
-        for name in functions:
-            found: Any = np
-            for part in name.split("."):
-                found = getattr(found, part, None)
-            if found is not None:
-                TABLE[found] = implementation
-        return implementation
-
-    return enter
-
-
 # ---- reductions -----------------------------------------------------------------------------
-
-
-def reduced(
-    row_function: Callable[[Row], Any],
-    a: Any,
-    axis: Any = None,
-    keepdims: Any = False,
-    initial: Any = NO_VALUE,
-    where: Any = NO_VALUE,
-) -> Any:
-    """A reduction with NumPy's options."""
-    array = objects(a)
-    if where is not NO_VALUE and where is not True:
-        array = array.copy()
-        array[~np.broadcast_to(np.asarray(where, dtype=bool), array.shape)] = _SKIPPED
-
-    def of_row(row: Row) -> Any:
-        kept = [x for x in row if x is not _SKIPPED]
-        return row_function(kept if initial is NO_VALUE else [initial, *kept])
-
-    function = row_function if where is NO_VALUE and initial is NO_VALUE else of_row
-    return reduce_rows(array, function, axis, keepdims is not NO_VALUE and bool(keepdims))
 
 
 def _enter_reduction(name: str, row_function: Callable[[Row], Any], dtype: Any = object) -> None:
@@ -92,8 +33,8 @@ def _enter_reduction(name: str, row_function: Callable[[Row], Any], dtype: Any =
     implements(name)(implementation)
 
 
-def _without_nan(row_function: Callable[[Row], Any]) -> Callable[[Row], Any]:
-    return lambda row: row_function([x for x in row if not value_of(x).is_nan()])
+def _without_nan(row_function: Callable[..., Any], *options: Any) -> Callable[[Row], Any]:
+    return lambda row: row_function([x for x in row if not value_of(x).is_nan()], *options)
 
 
 for _name, _function in {
@@ -130,6 +71,8 @@ def _enter_moment(name: str, row_function: Callable[..., Any]) -> None:
 
 _enter_moment("var", _reductions.variance)
 _enter_moment("std", _reductions.deviation)
+_enter_moment("nanvar", lambda row, ddof: _without_nan(_reductions.variance, ddof)(row))
+_enter_moment("nanstd", lambda row, ddof: _without_nan(_reductions.deviation, ddof)(row))
 
 
 @implements("average")
@@ -218,17 +161,6 @@ def argpartition(a: Any, kth: Any, axis: Any = -1, *_: Any) -> Any:
 
 
 # ---- elementwise ----------------------------------------------------------------------------
-
-
-def elementwise(function: Callable[..., Any], *arrays: Any, dtype: Any = object) -> Any:
-    """The function of the scalars of broadcast arrays."""
-    return (
-        np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))
-        if dtype is object
-        else (
-            np.asarray(np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))).astype(dtype)
-        )
-    )
 
 
 @implements("where")
@@ -330,6 +262,15 @@ def array_equal(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
     return bool(np.array_equal(floats(a), floats(b)))
 
 
+@implements("result_type", "common_type")
+def result_type(*arrays: Any) -> Any:
+    """As of float64 in the place of balls."""
+    as_floats = [
+        np.float64 if isinstance(x, np.ndarray) and x.dtype == object else x for x in arrays
+    ]
+    return np.result_type(*as_floats)
+
+
 @implements("iscomplexobj")
 def iscomplexobj(x: Any) -> bool:
     """Never."""
@@ -340,72 +281,6 @@ def iscomplexobj(x: Any) -> bool:
 def isrealobj(x: Any) -> bool:
     """Always."""
     return True
-
-
-# ---- products -------------------------------------------------------------------------------
-
-
-def _of_objects(function: Callable[..., Any]) -> Callable[..., Any]:
-    def implementation(a: Any, b: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        return function(objects(a), objects(b), *args, **kwargs)
-
-    return implementation
-
-
-implements("dot")(_of_objects(_products.dot))
-implements("inner")(_of_objects(_products.inner))
-implements("tensordot", "linalg.tensordot")(_of_objects(_products.tensordot))
-implements("outer", "linalg.outer")(
-    _of_objects(lambda a, b: np.multiply.outer(a.ravel(), b.ravel()))
-)
-implements("vdot")(_of_objects(lambda a, b: _products.dot(a.ravel(), b.ravel())))
-implements("linalg.matmul")(_of_objects(_products.matmul))
-implements("linalg.solve")(_of_objects(_linalg.solve))
-
-
-@implements("einsum")
-def einsum(*operands: Any, out: Any = None, optimize: Any = False, **kwargs: Any) -> Any:
-    """Sums of products by indices."""
-    return _products.einsum(*operands)
-
-
-@implements("linalg.multi_dot")
-def multi_dot(arrays: Any, out: Any = None) -> Any:
-    """One product after the other."""
-    result = objects(arrays[0])
-    for array in arrays[1:]:
-        result = _products.dot(result, objects(array))
-    return result
-
-
-@implements("linalg.norm", "linalg.vector_norm")
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """‖x‖."""
-    return _linalg.norm(objects(x), ord, axis, keepdims)
-
-
-implements("linalg.inv")(lambda a: _linalg.inverse(objects(a)))
-implements("linalg.pinv")(lambda a, *_, **__: pseudo_inverse(objects(a)))
-implements("linalg.det")(lambda a: _linalg.determinant(objects(a)))
-implements("linalg.cholesky")(lambda a, **_: _linalg.cholesky(objects(a)))
-implements("linalg.matrix_power")(lambda a, n: _linalg.matrix_power(objects(a), n))
-
-
-def pseudo_inverse(a: Any) -> Any:
-    """(AᵀA)⁻¹Aᵀ of a tall matrix, Aᵀ(AAᵀ)⁻¹ of a wide one; of full rank."""
-    turned = np.swapaxes(a, -1, -2)
-    if a.shape[-2] >= a.shape[-1]:
-        return _products.matmul(_linalg.inverse(_products.matmul(turned, a)), turned)
-    return _products.matmul(turned, _linalg.inverse(_products.matmul(a, turned)))
-
-
-@implements("linalg.slogdet")
-def slogdet(a: Any) -> Any:
-    """(sign, log |det|)."""
-    det = objects(_linalg.determinant(objects(a)))
-    sign = elementwise(scalar_function("sign", np.sign), det)
-    size = elementwise(scalar_function("absolute", np.abs), det)
-    return sign, elementwise(scalar_function("log", np.log), size)
 
 
 # ---- the rest -------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import numpy as np
 from flint import arb
 from numpy.typing import ArrayLike, NDArray
 
-from ._array import BallArray, base, is_tracked
-from ._functions import floats, objects
-from ._number import CONSTANT, LEAF, ONE, ZERO, Number, value_of
+from ._array import BallArray, base
+from ._number import CONSTANT, LEAF, ONE, ZERO, Number
+from ._table import doubles, floats, objects
 from ._tape import STATE
 
 FloatArray = NDArray[np.float64]
@@ -64,9 +64,7 @@ def _upper(ball: Any) -> float:
 
 def radii(x: Any) -> FloatArray:
     """Upper bounds of the distances from the balls' midpoints to the true values."""
-    result: FloatArray = np.vectorize(lambda v: _upper(value_of(v)), otypes=[np.float64])(
-        objects(base(x))
-    )
+    result: FloatArray = doubles(_upper, base(x))
     return result
 
 
@@ -153,6 +151,3 @@ def gradient(
         Derivative(values(balls), radii(balls), scale)
         for balls, scale in gradient_balls(outputs, cotangents, leaves)
     ]
-
-
-__all__ = ["Derivative", "gradient", "gradient_balls", "is_tracked", "lift", "radii", "values"]

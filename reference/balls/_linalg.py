@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._number import Number, value_of
+from ._number import value_of
 from ._products import matmul
 from ._reductions import largest, length, reduce_rows, smallest, total
 
@@ -145,6 +145,3 @@ def _matrix_norm(x: Any, ord: Any, axis: tuple[int, int], keepdims: bool) -> Any
     sums = reduce_rows(x, lambda row: total([abs(v) for v in row]), inner, True)
     result = reduce_rows(sums, largest, outer, True)
     return result if keepdims else np.squeeze(result, axis=axis)
-
-
-__all__ = ["Number", "cholesky", "determinant", "inverse", "matrix_power", "norm", "solve"]

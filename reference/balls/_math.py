@@ -31,9 +31,10 @@ def _math_log(x: Any, by: Any = None) -> Any:
     return np.log(x) if by is None else np.log(x) / np.log(by)
 
 
-def _erf(name: str) -> Callable[..., Any]:
+def _special(name: str, rule: str) -> Callable[..., Any]:
+    """A function of math that is SciPy's, not NumPy's."""
     own = getattr(math, name)
-    return functools.wraps(own)(lambda x: smooth(name, x) if type(x) is Number else own(x))
+    return functools.wraps(own)(lambda x: smooth(rule, x) if type(x) is Number else own(x))
 
 
 def _fsum(items: Any) -> Any:
@@ -76,7 +77,8 @@ def math_table() -> dict[str, Any]:
         if hasattr(math, name)
     }
     table |= {"log": _math_log, "fsum": _fsum, "isclose": _is_close}
-    table |= {"erf": _erf("erf"), "erfc": _erf("erfc")}
+    table |= {name: _special(name, name) for name in ("erf", "erfc", "gamma")}
+    table["lgamma"] = _special("lgamma", "gammaln")
     table |= {name: _whole(name) for name in ("floor", "ceil", "trunc")}
     table["prod"] = lambda items, *, start=1: functools.reduce(lambda a, b: a * b, items, start)
     table["dist"] = lambda p, q: np.linalg.norm(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import numbers
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +47,15 @@ def exactly(ufunc: str, value: Any, *operands: Any) -> Any:
         with np.errstate(all="ignore"):
             return arb(float(getattr(np, ufunc)(*floats)))
     return value
+
+
+_REMAINDER = (6, 19)  # the arguments of BINARY_OP for % and %=
+
+
+def _is_formatting(frame: Any) -> bool:
+    """Whether the frame stands at a `%`: of all its meanings only str's calls float()."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return code[at] == dis.opmap["BINARY_OP"] and code[at + 1] in _REMAINDER
 
 
 class Number:
@@ -152,6 +163,14 @@ class Number:
         whole = self.__floordiv__(other)
         return whole if whole is NotImplemented else self - other * whole
 
+    def __rfloordiv__(self, other: Any) -> Any:
+        quotient = self.__rtruediv__(other)
+        return quotient if quotient is NotImplemented else floor_of(quotient, "floor_divide")
+
+    def __rmod__(self, other: Any) -> Any:
+        whole = self.__rfloordiv__(other)
+        return whole if whole is NotImplemented else other - self * whole
+
     def __neg__(self) -> Number:
         return self._chain(-self.value, MINUS_ONE)
 
@@ -219,6 +238,8 @@ class Number:
         )
 
     def __float__(self) -> float:
+        if _is_formatting(sys._getframe(1)):
+            return float(self.value)  # "loss %.3f" % loss: nothing is computed from it
         return self._leave("float()")
 
     def __int__(self) -> int:
@@ -296,8 +317,10 @@ def depends(x: Any) -> bool:
 
 
 def tie(operation: str, left: Any, right: Any, equal: bool) -> None:
-    """Note a tie of two scalars."""
-    note_tie(operation, left, right, equal, (depends(left), depends(right)))
+    """Note a tie of two scalars; equal constants are none: nothing moves them apart."""
+    tracked = depends(left), depends(right)
+    if any(tracked) or not equal:
+        note_tie(operation, left, right, equal, tracked)
 
 
 def order_of(operation: str, left: Any, right: Any) -> int | None:

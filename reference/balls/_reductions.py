@@ -77,11 +77,14 @@ def product(row: Row) -> Any:
 
 
 def length(row: Row) -> Any:
-    """√ Σ x²; ∂x = x/‖x‖."""
+    """√ Σ x²; ∂x = x/‖x‖, and 0 with a tie where all are 0."""
     if not has_number(row):
         return plain(np.linalg.norm, row)
     balls = [value_of(x) for x in row]
     value = sum([ball * ball for ball in balls], ZERO).sqrt()
+    if value == 0:
+        tie("norm", next(x for x in row if type(x) is Number), 0.0, True)
+        return combination(value, row, lambda: balls)
     return combination(value, row, lambda: [ball / value for ball in balls])
 
 
@@ -211,6 +214,8 @@ def reduce_rows(
     axis: an integer, a tuple of them, or None for all.
     """
     array = np.asarray(array)
+    if array.ndim == 0 and axis in (0, -1):
+        axis = None  # as NumPy allows it of a scalar
     axes = range(array.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     gone = sorted({operator.index(i) + (array.ndim if i < 0 else 0) for i in axes})
     if any(not 0 <= i < array.ndim for i in gone):

@@ -24,7 +24,6 @@ from ._number import (
     power,
     rounded,
     sign_of,
-    tie,
     value_of,
 )
 from ._tape import STATE
@@ -119,6 +118,9 @@ SMOOTH: dict[str, Smooth] = {
     "logit": Smooth(lambda x: (x / (ONE - x)).log(), lambda x, y: ONE / (x * (ONE - x))),
     "erf": Smooth(arb.erf, lambda x, y: 2 * (-x * x).exp() / arb.pi().sqrt()),
     "erfc": Smooth(arb.erfc, lambda x, y: -2 * (-x * x).exp() / arb.pi().sqrt()),
+    "erfinv": Smooth(arb.erfinv, lambda x, y: (y * y).exp() * arb.pi().sqrt() / 2),
+    "gamma": Smooth(arb.gamma, lambda x, y: y * x.digamma()),
+    "gammaln": Smooth(lambda x: abs(x.gamma()).log(), lambda x, y: x.digamma()),
     "ndtr": Smooth(_normal_below, lambda x, y: _normal(x)),
     "log_ndtr": Smooth(lambda x: _normal_below(x).log(), lambda x, y: _normal(x) / y.exp()),
     "entr": Smooth(_entropy, lambda x, y: -x.log() - ONE),
@@ -262,6 +264,25 @@ def relative_entropy(a: Any, b: Any) -> Any:
     return a * smooth("log", constant(a / b))
 
 
+def divergence(a: Any, b: Any) -> Any:
+    """The term x log(x/y) − x + y: scipy's kl_div."""
+    return relative_entropy(a, b) - a + b
+
+
+def huber(delta: Any, r: Any) -> Any:
+    """r²/2 where |r| ≤ δ, δ(|r| − δ/2) beyond: scipy's huber."""
+    size = abs(r)
+    within = order_of("huber", size, delta)
+    if within is None or within <= 0:
+        return constant(r * r / 2.0)
+    return delta * (size - delta / 2.0)
+
+
+def pseudo_huber(delta: Any, r: Any) -> Any:
+    """δ²(√(1 + (r/δ)²) − 1): scipy's pseudo_huber."""
+    return delta * delta * (power(1.0 + power(r / delta, 2), 0.5) - 1.0)
+
+
 def copy_sign(a: Any, b: Any) -> Any:
     """|a| with the sign of b."""
     order = order_of("copysign", b, 0.0)
@@ -324,6 +345,9 @@ PAIRS: dict[str, Callable[..., Any]] = {
     "xlogy": x_log_y,
     "xlog1py": x_log1p_y,
     "rel_entr": relative_entropy,
+    "kl_div": divergence,
+    "huber": huber,
+    "pseudo_huber": pseudo_huber,
 }
 
 
@@ -378,6 +402,3 @@ def scalar_function(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
             return float(plain(*arguments))
 
     return evaluate
-
-
-__all__ = ["FUNCTIONS", "TESTS", "scalar_function", "smooth", "tie"]

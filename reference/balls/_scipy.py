@@ -10,11 +10,11 @@ import numpy as np
 
 from ._array import BallArray, base, is_tracked, result_of
 from ._creation import ballify
-from ._functions import floats, objects, reduced
 from ._number import Number
 from ._products import tensordot
 from ._reductions import log_sum_exp
 from ._rules import scalar_function
+from ._table import floats, objects, reduced
 from ._tape import LeftTheTape
 
 
@@ -89,8 +89,13 @@ def _pi() -> Number:
 _HARMLESS = (0, "fill", "auto", "direct", "fft", None)  # options that change no value
 
 
-def _correlate(a: Any, v: Any, mode: str = "full", *options: Any, **named: Any) -> Any:
-    """out[i] = Σ a[i + k] v[k], over every place where the two overlap."""
+def _correlate(
+    a: Any, v: Any, mode: str = "full", *options: Any, later: int = 0, **named: Any
+) -> Any:
+    """out[i] = Σ a[i + k] v[k], over every place where the two overlap.
+
+    later: 1 for correlate2d, whose "same" starts one later where the kernel's size is even.
+    """
     if any(option not in _HARMLESS for option in (*options, *named.values())):
         raise LeftTheTape(f"scipy.signal with the options {(*options, *named.values())}")
     x, kernel = objects(base(ballify(a))), objects(base(ballify(v)))
@@ -104,7 +109,7 @@ def _correlate(a: Any, v: Any, mode: str = "full", *options: Any, **named: Any) 
     full = tensordot(windows, kernel, kernel.ndim)
     if mode == "same":
         sizes = np.shape(a)
-        starts = [(n - m) // 2 for n, m in zip(full.shape, sizes, strict=True)]
+        starts = [(k - 1 + later) // 2 for k in kernel.shape]
         full = full[tuple(slice(s, s + n) for s, n in zip(starts, sizes, strict=True))]
     return result_of(full)
 
@@ -123,5 +128,6 @@ def scipy_table(name: str) -> dict[str, Any]:
         return {"norm": _Normal(importlib.import_module(name).norm)}
     if name == "scipy.signal":
         convolutions = dict.fromkeys(("convolve", "convolve2d", "fftconvolve"), _convolve)
-        return convolutions | dict.fromkeys(("correlate", "correlate2d"), _correlate)
+        two = functools.partial(_correlate, later=1)
+        return convolutions | {"correlate": _correlate, "correlate2d": two}
     return {}

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ._array import is_tracked, result_of
+from ._array import as_balls, base, is_tracked, result_of
 from ._creation import ballify, numpy_table
 from ._math import math_table
 from ._scipy import scipy_table
+from ._table import floats
+from ._tape import LeftTheTape
 from ._vectorize import Vectorize
 
 _MODULES = (
-    "numpy numpy.linalg numpy.random numpy.lib numpy.lib.stride_tricks math "
+    "numpy numpy.linalg numpy.random numpy.lib numpy.lib.stride_tricks numpy.testing math "
     "scipy scipy.special scipy.stats scipy.signal"
 ).split()
 
@@ -90,6 +92,8 @@ class StandIns:
             return numpy_table()
         if name == "math":
             return math_table()
+        if name == "numpy.testing":
+            return _testing()
         return _random(self._seed) if name == "numpy.random" else scipy_table(name)
 
     def of(self, value: Any) -> Any:
@@ -112,7 +116,39 @@ def _random(seed: int | None) -> dict[str, Any]:
     """The functions of np.random, of one generator."""
     generator = np.random.RandomState(seed)
     names = [name for name in dir(generator) if not name.startswith("_")]
-    return {name: getattr(generator, name) for name in names}
+    return {name: _drawn(getattr(generator, name)) for name in names}
 
 
-__all__ = ["StandIns"]
+@functools.cache
+def _testing() -> dict[str, Any]:
+    """The assertions of np.testing, of the midpoints."""
+
+    def asserting(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def compare(*args: Any, **kwargs: Any) -> Any:
+            return function(*(floats(base(x)) if is_tracked(x) else x for x in args), **kwargs)
+
+        return compare
+
+    names = [name for name in dir(np.testing) if name.startswith("assert_")]
+    return {name: asserting(getattr(np.testing, name)) for name in names}
+
+
+def _drawn(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A draw, as a BallArray of plain floats: an update in place may put Numbers into it.
+
+    It may move tracked arrays (shuffle), but takes no parameter from them.
+    """
+
+    @functools.wraps(function)
+    def draw(*args: Any, **kwargs: Any) -> Any:
+        try:
+            drawn = function(*args, **kwargs)
+            floats = isinstance(drawn, np.ndarray) and drawn.dtype.kind == "f"
+            return as_balls(drawn) if floats else ballify(drawn)
+        except TypeError as error:
+            if is_tracked(args) or is_tracked(list(kwargs.values())):
+                raise LeftTheTape(f"np.random.{function.__name__}: {error}") from error
+            raise
+
+    return draw

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._array import base, is_tracked, result_of
-from ._functions import objects
+from ._table import objects
 
 
 class Vectorize:

@@ -4,81 +4,87 @@
     check("layers.py")                       # a file, in a process of its own
     check(Relu, like="relu")                 # an object at hand
 
-The target is recognised by its form, run on drawn problems, and every entry it gives is judged
-against the proven gradient, the hand-written one and the frameworks.
+The target's own forward is the reference: it runs on numbers that carry their derivative and its
+proof, and every gradient that comes back is held to it.
 """
 
 import inspect
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from manual_backprop.spec import InvalidInput
-from reference.checks.part import check_part
-from reference.checks.result import Part, Result
-from reference.checks.targets.host import around, names_of
-from reference.checks.targets.process import SECONDS, Apart, InProcess, Runner
-from reference.checks.whole import check_general
+from reference.checks.records import (
+    Event,
+    Fault,
+    Finished,
+    Loaded,
+    OurFault,
+    Part,
+    Refused,
+    Request,
+    Started,
+    Tried,
+)
+from reference.checks.result import Result
 
-PROBLEMS = 40
+Progress = Callable[[str], None]
 
 
 def check(
     target: Any,
     like: str | None = None,
-    problems: int = PROBLEMS,
+    problems: int | None = None,
     seed: int = 0,
     report: str | Path | None = None,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
+    frameworks: tuple[str, ...] = (),
+    allow_unchecked: bool = False,
+    strict: bool = False,
+    progress: Progress | None = None,
 ) -> Result:
-    """Check a gradient; `target` is a file, a module:name, or the object itself.
+    """Check a gradient; return what was found.
 
-    A file or module runs in a process of its own, with `seconds` a problem; an object runs here.
-    `report` names a folder that gets the page and a script that shows the difference.
+    target: a file (FILE.py, FILE.ipynb, either with :name), module:name, or the object itself.
+        A file or module runs in a process of its own; an object runs here.
+    like: the operation that the forward is meant to be; said where it is another one.
+    problems: how many are drawn for each gradient; None: as many as a second or two allows.
+    seed: the stream they are drawn from.
+    report: a folder that gets the page.
+    seconds: processor time that the target may take for one part.
+    frameworks: "torch", "jax": say what they answer, too.
+    allow_unchecked: whether what was not checked leaves the exit code 0.
+    strict: whether what is fragile makes it 1.
+    progress: is told which part is being checked.
+
+    Raises InvalidInput for a bad argument and for a target that cannot be loaded.
     """
-    if not _whole(problems) or problems < 1:
-        raise InvalidInput(f"problems={problems!r}: expected a whole number, at least 1")
-    if not _whole(seed) or not 0 <= seed < 2**63:
-        raise InvalidInput(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
-    if like is not None and not isinstance(like, str):
-        raise InvalidInput(f"like={like!r}: expected the name of an operation")
-    problems, seed = int(problems), int(seed)  # NumPy's own integers cannot be spelled as JSON
+    request = _request(target, like, problems, seed, frameworks)
     if report is not None:
         from reference.checks.pages import refuse_folder
 
         refuse_folder(report)
     began = time.monotonic()
-    runner: Runner
+    gathered = gather(progress)
     if isinstance(target, str | Path):
-        what = str(target)
-        apart = Apart(what, like, seconds)
-        # torch takes seconds to import: it does so while the target's own process starts.
-        loading = Thread(target=_import_references, daemon=True)
-        loading.start()
-        try:
-            apart.wait_open()
-        except BaseException:
-            apart.close()
-            raise
-        runner = apart
+        _run_apart(request, gathered, seconds)
     else:
-        what, names = _names(target)
-        runner = InProcess(names, like, what)
-    try:
-        parts: list[Part] = []
-        for index, part in enumerate(runner.parts):
-            checker = check_general if part["kind"] == "general" else check_part
-            parts.append(checker(runner, index, part, problems, seed))
-    finally:
-        runner.close()
-    again = _again(target, like, problems, seed)
-    seconds = time.monotonic() - began
-    result = Result(what, seed, problems, tuple(parts), seconds, again=again)
+        _run_here(target, request, gathered)
+    if gathered.refused:
+        raise InvalidInput(gathered.refused)
+    result = gathered.result(
+        request,
+        seconds=time.monotonic() - began,
+        again=_again(target, request),
+        allow_unchecked=allow_unchecked,
+        strict=strict,
+    )
     if report is not None:
         from reference.checks.pages import write_report
 
@@ -86,11 +92,29 @@ def check(
     return result
 
 
+def _request(
+    target: Any, like: str | None, problems: int | None, seed: int, frameworks: tuple[str, ...]
+) -> Request:
+    if problems is not None and (not _whole(problems) or problems < 1):
+        raise InvalidInput(f"problems={problems!r}: expected a whole number, at least 1")
+    if not _whole(seed) or not 0 <= seed < 2**63:
+        raise InvalidInput(f"seed={seed!r}: expected a whole number from 0 to 2**63 - 1")
+    if like is not None and not isinstance(like, str):
+        raise InvalidInput(f"like={like!r}: expected the name of an operation")
+    unknown = [f for f in frameworks if f not in ("torch", "jax")]
+    if unknown:
+        raise InvalidInput(f"frameworks={unknown[0]!r}: expected torch or jax")
+    what = str(target) if isinstance(target, str | Path) else _what(target)
+    # NumPy's own integers cannot be spelled as JSON
+    count = int(problems) if problems is not None else None
+    return Request(what, like, count, int(seed), tuple(frameworks))
+
+
 def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _again(target: Any, like: str | None, problems: int, seed: int) -> str:
+def _again(target: Any, request: Request) -> str:
     """Return the command that checks the target again: a file's or a module's."""
     if inspect.ismodule(target):
         if getattr(target, "__file__", None) is None or target.__name__ == "__main__":
@@ -99,30 +123,125 @@ def _again(target: Any, like: str | None, problems: int, seed: int) -> str:
     if not isinstance(target, str | Path):
         return ""
     command = ["manual-backprop", "check", str(target)]
-    command += [] if like is None else ["--like", like]
-    return shlex.join([*command, "--seed", str(seed), "--problems", str(problems)])
+    command += [] if request.like is None else ["--like", request.like]
+    command += ["--seed", str(request.seed)]
+    command += [] if request.problems is None else ["--problems", str(request.problems)]
+    return shlex.join(command)
 
 
-def _import_references() -> None:
-    for module in ("torch", "reference.oracles.certified"):
-        try:
-            __import__(module)
-        except ImportError:
-            continue  # the oracle says itself why it is missing
+@dataclass
+class _Gathered:
+    """What the events of a run add up to."""
+
+    progress: Progress
+    parts: dict[int, Part] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    remarks: list[str] = field(default_factory=list)
+    our_faults: list[str] = field(default_factory=list)
+    refused: str = ""
+    ended: str = ""
+    running: Started | None = None
+    problem: str = ""
+
+    def take(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case Loaded(names=names, remarks=remarks):
+                self.names, self.remarks = names, list(remarks)
+            case Tried(problem=problem):
+                self.problem = problem
+            case Started():
+                self.running, self.problem = event, ""
+                self.progress(event.name)
+            case Finished(index=index, part=part):
+                self.parts[index] = part
+                self.running = None
+            case Refused(text=said):
+                self.refused = said
+            case OurFault(name=name, text=said):
+                self.our_faults.append(f"{name}: {said}")
+                self.running = None
+
+    def result(self, request: Request, **more: Any) -> Result:
+        """Return what was found; `more` are further fields of the result."""
+        parts = tuple(part for _, part in sorted(self.parts.items()))
+        return Result(
+            request.target,
+            request.seed,
+            parts,
+            remarks=tuple(self.remarks),
+            our_faults=tuple(self.our_faults),
+            ended=self.ended,
+            **more,
+        )
+
+    def fail(self, kind: str, said: str) -> int | None:
+        """Note that the running part hung or crashed; return its number, None where none ran."""
+        if self.running is None:
+            self.refused = f"the target could not be loaded; it {kind}: {said}"
+            self.ended = kind
+            return None
+        index, at = self.running.index, self.problem
+        self.ended = kind
+        fault = Fault(kind, said, at, 1, True)
+        self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
+        self.running = None
+        return index
+
+
+def gather(progress: Progress | None = None) -> _Gathered:
+    """Return what takes in the events of a session, and makes them a result."""
+    return _Gathered(progress or (lambda name: None))
+
+
+def _run_here(target: Any, request: Request, gathered: _Gathered) -> None:
+    from reference.checks import session, source
+
+    what, names = _names(target)
+    loaded = source.from_objects(names, what)
+    if inspect.ismodule(target):
+        loaded = source.from_module(target, what)
+    session.run(loaded, request, gathered.take)
+
+
+def _run_apart(request: Request, gathered: _Gathered, seconds: float | None) -> None:
+    from reference.checks import apart
+
+    apart.run(request, gathered, seconds)
+
+
+def _what(target: Any) -> str:
+    return _names(target)[0]
 
 
 def _names(target: Any) -> tuple[str, dict[str, Any]]:
     """Return the names to look through for an object: a module, a function, a class, a pair."""
     if inspect.ismodule(target):
-        return target.__name__, names_of(target)
+        return target.__name__, {}
     if isinstance(target, Mapping):
-        return "a mapping", {str(k): v for k, v in target.items()}
+        return "a mapping", {str(k): v for k, v in target.items() if not str(k).startswith("__")}
     if isinstance(target, tuple | list):
         named = {getattr(t, "__name__", type(t).__name__): t for t in target}
         what = " with ".join(named)
-        if len(target) == 2 and not any(n.endswith(("_backward", "_grad")) for n in named):
+        if len(target) == 2 and all(isinstance(t, types.FunctionType) for t in target):
             named = dict(zip(("forward", "backward"), target, strict=True))
         return what, named
     name = getattr(target, "__name__", type(target).__name__)
+    if not (inspect.isclass(target) or inspect.isroutine(target)):
+        target = type(target) if type(target).__name__ != "custom_vjp" else target
+        name = getattr(target, "__name__", name)
     home = sys.modules.get(getattr(target, "__module__", ""))
-    return name, around(target, name, names_of(home) if home else {})
+    return name, {name: target, **_beside(target, name, home)}
+
+
+def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, Any]:
+    """Return the functions of an object's module that share its stem: its partner."""
+    from reference.checks.vocabulary import stem_of
+
+    if home is None or inspect.isclass(target):
+        return {}
+    return {
+        k: v
+        for k, v in vars(home).items()
+        if isinstance(v, types.FunctionType) and k != name and stem_of(k) == stem_of(name)
+    }

@@ -40,6 +40,14 @@ def environment() -> dict[str, str]:
 
     It loads the frameworks that are installed: only they know what they run on.
     """
+    found, variables = installed(), _set_variables()
+    for name in variables:
+        del found[name]
+    return found | _torch() | _jax() | _blas() | variables
+
+
+def installed() -> dict[str, str]:
+    """Return the part of `environment` that loads no framework."""
     found = {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -47,9 +55,11 @@ def environment() -> dict[str, str]:
         "cores": str(_cores()),
     }
     found |= {package: _version(package) for package in _PACKAGES}
-    found |= _torch() | _jax() | _blas()
-    found |= {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-    return found
+    return found | _set_variables()
+
+
+def _set_variables() -> dict[str, str]:
+    return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
 
 
 def difference(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, str, str] | None:

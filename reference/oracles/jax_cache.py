@@ -7,7 +7,6 @@ same in `jax.config`, is obeyed instead, and an empty MANUAL_BACKPROP_CACHE swit
 
 import hashlib
 import importlib.metadata
-import os
 import platform
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+from reference.user_cache import cache_folder, usable
 
 _MISREADING = ("0.6.0",)
 """Versions of jaxlib whose programs answer zeros once they are read back; 0.6.1 has it right."""
@@ -29,10 +30,9 @@ _SETTINGS = {
 
 def folder() -> Path | None:
     """Return the folder for this processor's programs, or None when there is to be none."""
-    given = os.environ.get("MANUAL_BACKPROP_CACHE")
-    if given == "":
+    base = cache_folder()
+    if base is None:
         return None
-    base = Path(given) if given else _user_cache() / "manual-backprop"
     try:
         cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
         lines = [x for x in cpu.splitlines() if x.startswith(("model name", "flags", "Features"))]
@@ -52,7 +52,7 @@ def persistent() -> Iterator[None]:
     """
     config: Any = jax.config
     place = folder()
-    if place is None or config.jax_compilation_cache_dir or _misread() or not _usable(place):
+    if place is None or config.jax_compilation_cache_dir or _misread() or not usable(place):
         yield
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
@@ -80,26 +80,6 @@ def persistent() -> Iterator[None]:
 def _misread() -> bool:
     """Whether what this jaxlib reads back from a cache computes something else."""
     return importlib.metadata.version("jaxlib") in _MISREADING
-
-
-def _user_cache() -> Path:
-    """Return the platform's folder for caches."""
-    match platform.system():
-        case "Windows":
-            return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-        case "Darwin":
-            return Path.home() / "Library" / "Caches"
-        case _:
-            return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-def _usable(place: Path) -> bool:
-    try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Where ids mean nothing (Windows) the user's profile folder is private by itself.
-        return not hasattr(os, "getuid") or place.stat().st_uid == os.getuid()
-    except OSError:
-        return False
 
 
 def _prune(place: Path, kept: int) -> None:

@@ -130,6 +130,11 @@ def _loss(problem: Problem, prediction: Any) -> Any:
     function = resolve(operation, "torch")
     targets = _tensor(problem.targets)
     arguments: dict[str, Any] = {**network.loss_parameters}
+    if problem.targets.dtype.kind in "iu":
+        targets = targets.long()  # torch takes labels of no other width
+    else:
+        # Soft labels have none to be ignored; torch refuses an index that is a class beside them.
+        arguments.pop("ignore_index", None)
     arguments |= {name: _tensor(array) for name, array in problem.arrays.items()}
     own = _own_reduction(problem, function)
     if own is not None and not operation.torch.composed:

@@ -5,7 +5,7 @@ block depends on nothing but the plan and what it is computed with. So the worke
 and the frameworks in one version, on processors of one kind; those that are there when a run begins
 are asked, and one that differs is refused.
 
-On its Dask worker a block runs in a process of its own (`isolation.Worker`), as it does locally: an
+On its Dask worker a block runs in a process of its own (`CampaignWorker`), as it does locally: an
 oracle that hangs or dies there is cut, found and recorded there, and Dask's worker never notices.
 """
 
@@ -20,9 +20,10 @@ from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.oracles import readable
 from reference.oracles.environment import difference
-from reference.running.isolation import Setting, Worker
-from reference.running.pace import Pace
+from reference.running.campaign_worker import CampaignWorker
+from reference.running.tasks import EnvironmentReport
 from reference.running.workers import AHEAD
+from reference.workers import Pace
 from reports.records import Record
 
 SECONDS_TO_CONNECT = 10
@@ -62,7 +63,7 @@ class DaskPool:
         threads: int = sum(self._client.nthreads().values())
         return max(AHEAD, 3 * threads)
 
-    def setting(self, oracles: tuple[str, ...]) -> Setting:
+    def environment(self, oracles: tuple[str, ...]) -> EnvironmentReport:
         """Ask every worker what the numbers are computed with: a report holds one environment."""
         try:
             self._client.wait_for_workers(1, timeout=SECONDS_TO_BEGIN)
@@ -72,14 +73,14 @@ class DaskPool:
             ) from None
         asked = {  # one that is lost meanwhile is answered for by another
             at: self._client.submit(
-                _setting, oracles, workers=[at], allow_other_workers=True, pure=False
+                _environment, oracles, workers=[at], allow_other_workers=True, pure=False
             )
             for at in sorted(self._client.nthreads())
         }
-        settings: dict[str, Setting] = {}
+        reports: dict[str, EnvironmentReport] = {}
         for at, future in asked.items():
             try:
-                settings[at] = future.result(timeout=SECONDS_TO_BEGIN)
+                reports[at] = future.result(timeout=SECONDS_TO_BEGIN)
             except InvalidInput:
                 raise
             except Exception as error:  # a package that is missing there, a worker that is lost
@@ -87,7 +88,7 @@ class DaskPool:
                     f"scheduler={self._address!r}: the worker at {at} cannot begin "
                     f"({readable(error)}); it needs this package in this version"
                 ) from None
-        (one, first), *others = settings.items()
+        (one, first), *others = reports.items()
         for other, found in others:
             if apart := difference(first[0], found[0]):
                 name, here, there = apart
@@ -118,16 +119,16 @@ def _pace() -> Pace:
     return Pace()
 
 
-def _worker() -> Worker:
+def _worker() -> CampaignWorker:
     """Return the process that belongs to this thread of a Dask worker."""
     if not hasattr(_here, "worker"):
-        _here.worker = Worker(pace=_pace())
-    worker: Worker = _here.worker
+        _here.worker = CampaignWorker(pace=_pace())
+    worker: CampaignWorker = _here.worker
     return worker
 
 
-def _setting(oracles: tuple[str, ...]) -> Setting:
-    return _worker().setting(oracles)
+def _environment(oracles: tuple[str, ...]) -> EnvironmentReport:
+    return _worker().environment(oracles)
 
 
 def _section(name: str) -> list[Record]:

@@ -2,9 +2,10 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,10 +17,11 @@ from reference.campaign import Plan, RunStatistics, Work
 from reference.drawing.regimes import REGIMES
 from reference.oracles.environment import difference
 from reference.problems import DTYPES, parse_address
-from reference.running.isolation import Setting, ctrl_c_later, ctrl_c_waits
+from reference.running.interrupts import ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
+from reference.running.tasks import EnvironmentReport
 from reference.running.workers import LocalPool, finish
-from reports.folder import claim_folder, remove_unfinished, write_report
+from reports.folder import claim_folder, remove_unfinished, unclaim_folder, write_report
 from reports.records import OracleStatus, Record, ReportError, Run
 from reports.summary import Summary
 
@@ -65,9 +67,10 @@ def report(
         raise InvalidInput("plan=None: expected a plan, or resume=True to go on with one")
     if resume and not (out / NAME).is_file():
         raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
+    is_new = not out.exists()
     claim_folder(out)
-    store = Store(out)
-    setting: Setting | None = None
+    store = Store(out, fresh)
+    environment_report: EnvironmentReport | None = None
     statistics, begun = RunStatistics(), resume
     try:
         known = store.plan()
@@ -88,8 +91,8 @@ def report(
         remove_unfinished(out)  # what a kill in the middle of the pages left
         assert plan is not None
         with _pool(workers, scheduler) as pool:
-            setting = pool.setting(plan.oracles)
-            plan = _begin(store, plan, setting, known if resume else None)
+            environment_report = pool.environment(plan.oracles)
+            plan = _begin(store, plan, environment_report, known if resume else None)
             begun = True
             # Kept from here on, so that the page of Ctrl-C need not read the blocks again.
             blocks = set(plan.blocks())
@@ -113,12 +116,17 @@ def report(
                 statistics.complete(result.findings)
             made = [record for future in extra for record in future.result()]
         records = chain(
-            records_of(plan, statistics, setting), made
+            records_of(plan, statistics, environment_report), made
         )  # one after another, not a list
         summary = _written(out, records, {"seconds": time.monotonic() - began})
         with ctrl_c_waits():
             store.remove()
         return summary
+    except (InvalidInput, ReportError):
+        if not begun and is_new:
+            store.remove()
+            unclaim_folder(out)
+        raise
     except KeyboardInterrupt:
         if begun or plan is None:
             words = ["manual-backprop", "report", "--resume"]
@@ -126,9 +134,9 @@ def report(
             words = [*shlex.split(command_of(plan)), *["--fresh"] * fresh]
         words += ["--scheduler", scheduler] if scheduler else []
         partial = None
-        if plan is not None and setting is not None and statistics.problems:
+        if plan is not None and environment_report is not None and statistics.problems:
             with ctrl_c_waits():
-                partial = _written(out, records_of(plan, statistics, setting))
+                partial = _written(out, records_of(plan, statistics, environment_report))
         raise Interrupted(partial, shlex.join([*words, "--out", str(out)])) from None
     finally:
         store.close()
@@ -145,7 +153,7 @@ def examples(statistics: RunStatistics) -> Iterator[Work]:
 
 
 def _written(
-    out: Path, records: Iterable[Record], timing: dict[str, float] | None = None
+    out: Path, records: Iterable[Record], timing: Mapping[str, float] = MappingProxyType({})
 ) -> Summary:
     """Write the report of finished blocks, which are kept if it cannot be written."""
     try:
@@ -162,9 +170,11 @@ def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
     return DaskPool(scheduler)
 
 
-def records_of(plan: Plan, statistics: RunStatistics, setting: Setting) -> Iterator[Record]:
+def records_of(
+    plan: Plan, statistics: RunStatistics, environment_report: EnvironmentReport
+) -> Iterator[Record]:
     """Yield the records of everything finished so far."""
-    environment, oracles = setting
+    environment, oracles = environment_report
     yield Run(
         command=command_of(plan),
         seed=plan.seed,
@@ -203,10 +213,13 @@ def command_of(plan: Plan) -> str:
 
 
 def _begin(
-    store: Store, plan: Plan, setting: Setting, known: tuple[Plan, dict[str, str]] | None
+    store: Store,
+    plan: Plan,
+    environment_report: EnvironmentReport,
+    known: tuple[Plan, dict[str, str]] | None,
 ) -> Plan:
     """Begin anew, or go on with the stored plan if it was begun with the same versions."""
-    environment = setting[0]
+    environment = environment_report[0]
     if known is None:
         store.begin(plan, environment)
         return plan

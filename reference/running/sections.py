@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from reference.oracles import load
+from reference.running.section_cache import kept
 from reports.records import Record, decode, encode
 
 RELEASED = Path(__file__).parent / "released"
@@ -52,9 +53,13 @@ SECTIONS: dict[str, Callable[[], list[Record]]] = {
 }
 
 
+KEPT = ("accuracy", "articles")
+"""Sections that are kept between runs: the others are read from a file already."""
+
+
 def section(name: str) -> list[Record]:
-    """Make one section; a worker calls this."""
-    return SECTIONS[name]()
+    """Make one section, or take it from the cache; a worker calls this."""
+    return kept(name, SECTIONS[name]) if name in KEPT else SECTIONS[name]()
 
 
 def keep(name: str, records: Iterable[Record]) -> Path:

@@ -1,6 +1,12 @@
-"""Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed."""
+"""Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed.
+
+The plan and every block carry a checksum, a block's with its plan and its place. So what a disk or
+a hand has changed is damage, and never another result.
+"""
 
 import errno
+import hashlib
+import hmac
 import os
 import sqlite3
 import zlib
@@ -14,6 +20,14 @@ from reference.campaign import BlockResult, Plan
 
 NAME = "campaign.sqlite"
 
+CHECKSUM = 16
+"""Bytes of a checksum, which stand before what they are of."""
+
+MAX_BLOCK = 1 << 28
+"""Bytes of a block, packed or not. One of ours has some 100 kB; damage claims anything."""
+
+_DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS plan (only INTEGER PRIMARY KEY CHECK (only = 1), plan BLOB NOT NULL,
                                  environment BLOB NOT NULL);
@@ -24,14 +38,29 @@ CREATE TABLE IF NOT EXISTS blocks (start INTEGER PRIMARY KEY, result BLOB NOT NU
 class Store:
     """The blocks of one run. A finished block is one transaction; the file is held exclusively."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
+        """Lock the folder's file. `fresh` deletes an earlier run's first, damaged or not.
+
+        Raises InvalidInput where another run has the lock, or the file cannot be read or written.
+        """
         self.path = folder / NAME
         self._own: os.stat_result
+        self._of = b""  # what a block's checksum begins with: its plan's
         with _clear_errors(self.path):
-            while not self._opened():  # whoever had it ended just now, and took the file along
+            self._base = sqlite3.connect(":memory:")
+            try:
+                self._open(fresh)
+            except BaseException:
                 self._base.close()
+                raise
 
-    def _opened(self) -> bool:
+    def _open(self, fresh: bool) -> None:
+        if fresh:
+            self._forget()
+        while not self._lock():  # whoever had it ended just now, and took the file along
+            self._base.close()
+
+    def _lock(self) -> bool:
         """Open and lock the file; say whether what is locked is what stands in the folder."""
         # Closed again before SQLite opens it: closing any descriptor would drop the locks.
         # A link would have our tables written into somebody's file.
@@ -43,6 +72,7 @@ class Store:
         self._base = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
         # The lock is taken by the first write and kept until the connection closes or dies.
         self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOCK)
         self._base.execute("PRAGMA cache_size = -256")  # kB; blocks are read once, if ever
         self._base.execute("PRAGMA synchronous = FULL")  # a power cut costs no finished block
         self._base.execute("BEGIN EXCLUSIVE")
@@ -50,6 +80,26 @@ class Store:
             self._base.execute(statement)
         self._base.execute("COMMIT")
         return self._in_place()
+
+    def _forget(self) -> None:
+        """Delete an earlier run's file, unless that run still writes it."""
+        in_place = True
+        try:
+            in_place = self._lock()
+        except sqlite3.DatabaseError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith(_DAMAGED):
+                raise
+        try:  # while it is locked: another run could begin in it
+            if in_place:
+                self._delete_files()
+        except PermissionError:  # a system that deletes no open file
+            self._base.close()
+            self._delete_files()
+        self._base.close()
+
+    def _delete_files(self) -> None:
+        for file in (self.path.with_name(f"{NAME}-journal"), self.path):
+            file.unlink(missing_ok=True)
 
     def _in_place(self) -> bool:
         """Say whether what stands in the folder is still the file that was opened."""
@@ -62,9 +112,14 @@ class Store:
             self._base.execute("DELETE FROM blocks")
             self._base.execute(
                 "INSERT OR REPLACE INTO plan VALUES (1, ?, ?)",
-                (msgspec.json.encode(plan), msgspec.json.encode(environment)),
+                (self._kept_plan(plan), _sealed(b"environment", msgspec.json.encode(environment))),
             )
             self._base.execute("COMMIT")
+
+    def _kept_plan(self, plan: Plan) -> bytes:
+        content = msgspec.json.encode(plan)
+        self._of = b"block" + hashlib.blake2b(content).digest()
+        return _sealed(b"plan", content)
 
     def plan(self) -> tuple[Plan, dict[str, str]] | None:
         """Return the plan and environment that the run was begun with."""
@@ -73,32 +128,44 @@ class Store:
         if row is None:
             return None
         with _clear_errors(self.path):
+            content = _opened(b"plan", row[0])
+            self._of = b"block" + hashlib.blake2b(content).digest()
             return (
-                msgspec.json.decode(row[0], type=Plan),
-                msgspec.json.decode(row[1], type=dict[str, str]),
+                msgspec.json.decode(content, type=Plan),
+                msgspec.json.decode(_opened(b"environment", row[1]), type=dict[str, str]),
             )
 
     def add(self, result: BlockResult) -> None:
         """Keep a finished block, whole or not at all."""
-        packed = zlib.compress(msgspec.msgpack.encode(result))
+        packed = self._packed(result)
         with _clear_errors(self.path):
             self._base.execute(
                 "INSERT OR REPLACE INTO blocks VALUES (?, ?)", (result.start, packed)
             )
 
+    def _packed(self, result: BlockResult) -> bytes:
+        place = self._of + str(result.start).encode()
+        return _sealed(place, zlib.compress(msgspec.msgpack.encode(result)))
+
     def finished(self) -> set[int]:
         """Return the first position of every finished block."""
+        found: list[int] = []
         with _clear_errors(self.path):
-            return {start for (start,) in self._base.execute("SELECT start FROM blocks")}
+            for (start,) in self._base.execute("SELECT start FROM blocks ORDER BY start"):
+                if not isinstance(start, int) or (found and start <= found[-1]):
+                    raise ValueError("its index is out of order")  # and might never end
+                found.append(start)
+        return set(found)
 
     def results(self) -> Iterator[BlockResult]:
         """Yield the finished blocks in order, one in memory at a time."""
         # The blocks there are now: those added while this is read are left out.
         for start in sorted(self.finished()):
             with _clear_errors(self.path):
-                (packed,) = self._base.execute(
+                (sealed,) = self._base.execute(
                     "SELECT result FROM blocks WHERE start = ?", (start,)
                 ).fetchone()
+                packed = _opened(self._of + str(start).encode(), sealed)
                 result = msgspec.msgpack.decode(zlib.decompress(packed), type=BlockResult)
                 _check_block(start, result)
             yield result
@@ -116,15 +183,33 @@ class Store:
         if not self._in_place():  # the folder was cleared, and is another run's by now
             self.close()
             return
-        files = (self.path.with_name(f"{NAME}-journal"), self.path)
         try:
-            for file in files:
-                file.unlink(missing_ok=True)
+            self._delete_files()
         except PermissionError:  # a system that deletes no open file
             self.close()
-            for file in files:
-                file.unlink(missing_ok=True)
+            self._delete_files()
         self.close()
+
+
+def _sealed(what: bytes, content: bytes) -> bytes:
+    """Return content after its checksum, which is of `what` it is as well."""
+    return _checksum(what, content) + content
+
+
+def _opened(what: bytes, sealed: object) -> bytes:
+    """Return the content of what `_sealed` gave; ValueError where anything was changed."""
+    if not isinstance(sealed, bytes):
+        raise ValueError(f"{what!r}: no bytes")
+    content = sealed[CHECKSUM:]
+    if not hmac.compare_digest(sealed[:CHECKSUM], _checksum(what, content)):
+        raise ValueError("a checksum is wrong")
+    return content
+
+
+def _checksum(what: bytes, content: bytes) -> bytes:
+    whole = hashlib.blake2b(len(what).to_bytes(8, "big") + what, digest_size=CHECKSUM)
+    whole.update(content)
+    return whole.digest()
 
 
 def _check_block(start: int, result: BlockResult) -> None:
@@ -162,4 +247,7 @@ def _explained(path: Path, error: Exception) -> str:
         return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
     if isinstance(error, (sqlite3.OperationalError, OSError)):
         return f"{path}: cannot be read or written ({error}); what is finished is kept in it"
-    return f"{path}: damaged, or not a campaign ({type(error).__name__}: {error})"
+    return (
+        f"{path}: damaged, or not a campaign of this version ({type(error).__name__}: {error}); "
+        "--fresh begins anew"
+    )

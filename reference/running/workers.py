@@ -1,15 +1,17 @@
 """Hands blocks to worker processes, at most a few at a time, and yields what they come to."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
-from reference.running.isolation import MEMORY, Setting, Stopped, Worker, ctrl_c_waits
-from reference.running.pace import Pace
+from reference.running.campaign_worker import CampaignWorker
+from reference.running.interrupts import ctrl_c_waits
+from reference.running.tasks import EnvironmentReport
+from reference.workers import Pace, Pool
+from reference.workers.worker import MEMORY
 from reports.records import Record
 
 AHEAD = 16
@@ -65,13 +67,8 @@ class LocalPool:
 
     def __init__(self, workers: int, memory: int = MEMORY) -> None:
         self.ahead = max(AHEAD, 3 * workers)
-        self._pace = Pace()
-        self._memory = memory
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
-        self._here = threading.local()
-        self._beginning = threading.Lock()
-        self._closed = False
-        self.workers: list[Worker] = []
+        pace = Pace()
+        self._pool = Pool(workers, lambda: CampaignWorker(memory, pace))
 
     def __enter__(self) -> "LocalPool":
         return self
@@ -79,36 +76,17 @@ class LocalPool:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             with ctrl_c_waits():
-                self._close()
-                self._threads.shutdown(wait=False, cancel_futures=True)
-        self._threads.shutdown()
-        self._close()
+                self._pool.stop()
+        self._pool.finish()
 
-    def setting(self, oracles: tuple[str, ...]) -> Setting:
+    def environment(self, oracles: tuple[str, ...]) -> EnvironmentReport:
         """Ask a worker what the numbers are computed with; this process loads no framework."""
-        return self._threads.submit(lambda: self._worker().setting(oracles)).result()
+        return self._pool.submit(lambda worker: worker.environment(oracles)).result()
 
     def section(self, name: str) -> "Future[list[Record]]":
         """Make a section of the report in a worker."""
-        return self._threads.submit(lambda: self._worker().section(name))
+        return self._pool.submit(lambda worker: worker.section(name))
 
     def submit(self, plan: Plan, work: Work) -> "Future[BlockResult]":
         """Do a piece of work in a worker."""
-        return self._threads.submit(lambda: self._worker().block(plan, work))
-
-    def _worker(self) -> Worker:
-        """Return the worker of this thread."""
-        if not hasattr(self._here, "worker"):
-            with self._beginning:
-                if self._closed:  # between Ctrl-C and its end: nobody would stop this one
-                    raise Stopped
-                self._here.worker = Worker(self._memory, self._pace)
-                self.workers.append(self._here.worker)
-        worker: Worker = self._here.worker
-        return worker
-
-    def _close(self) -> None:
-        with self._beginning:
-            self._closed = True
-        for worker in self.workers:
-            worker.close()
+        return self._pool.submit(lambda worker: worker.block(plan, work))

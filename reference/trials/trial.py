@@ -7,7 +7,7 @@ diagnosis (planted mistakes located and named), false alarms (correct networks),
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,18 +24,30 @@ from reference.trials.sensitivity import sensitivity
 from reports.records import Limit, Record, TrialRow
 
 
-def trial(problems: int = 1000, seed: int = 0) -> list[Record]:
-    """Run all trials; `problems` is the number of correct networks judged for false alarms."""
+def trial(
+    problems: int = 1000, seed: int = 0, progress: Callable[[str], None] = lambda text: None
+) -> list[Record]:
+    """Run all trials; `problems` is the number of correct networks judged for false alarms.
+
+    `progress` is called with what is being done.
+    """
     check_seed(seed)
-    hidden = list(hiding_places(seed))
-    return [
-        *sensitivity(seed),
-        *mutants(seed),
-        *diagnosis_rows(pairs=100, seed=seed),
-        *false_alarms(problems, seed),
-        *hidden,
-        *limits(hidden),
-    ]
+    records: list[Record] = []
+    sections: dict[str, Callable[[], Iterable[Record]]] = {
+        "sensitivity": lambda: sensitivity(seed),
+        "mutants": lambda: mutants(seed),
+        "diagnosis": lambda: diagnosis_rows(pairs=100, seed=seed),
+        "false alarms": lambda: false_alarms(problems, seed),
+        "hiding places": lambda: hiding_places(seed),
+    }
+    for number, (name, rows) in enumerate(sections.items(), 1):
+        at = f"part {number} of {len(sections)}, {name}"
+        progress(at)
+        for record in rows():
+            records.append(record)
+            progress(f"{at}: {len(records)} rows so far")
+    hidden = [r for r in records if isinstance(r, TrialRow) and r.section == "hiding places"]
+    return [*records, *limits(hidden)]
 
 
 # -- false alarms ---------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.fast import compile_step
+from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.spec import Activation, Form
 from reference.drawing.kinks import kinks
 
@@ -407,3 +409,24 @@ def test_nan_stays_nan(name: str) -> None:
             or kinks(name, tuple(sorted(arguments.items())))
             or name == "identity"
         )
+
+
+@pytest.mark.parametrize("name", ["softshrink", "hardshrink"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shrinking_by_nothing_is_the_identity(name: str, dtype: type) -> None:
+    operation = ACTIVATIONS[name]
+    x = np.array([[0.0, -0.0, 1.5, -2.0, np.finfo(dtype).tiny]], dtype)
+    dy = np.array([[-3.0, 2.0, -1.0, 0.5, 4.0]], dtype)
+    y = operation.forward(x, lambd=0.0)
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(operation.backward(x, y, dy, lambd=0.0), dy)
+    # Through the fast step too, which replays the calls that were traced.
+    network = Network(2, (Layer(2, name, {"lambd": 0.0}),), "mse")
+    parameters = {"layers.0.weight": np.eye(2, dtype=dtype), "layers.0.bias": np.zeros(2, dtype)}
+    problem = Problem(network, parameters, x[:, :2], np.ones((1, 2), dtype))
+    found = backward(problem, forward(problem))
+    _, gradients = compile_step(problem)(problem.x, problem.targets)
+    for key, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, found[key])
+    np.testing.assert_array_equal(found["layers.0.z"], found["layers.0.a"])
+    assert (found["layers.0.z"] != 0).all()

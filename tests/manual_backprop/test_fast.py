@@ -314,7 +314,13 @@ def allocated(step: Step) -> int:
 # hundred bytes a call for iterators and tuples, up to two thousand in all; no array is that.
 ROOM, SMALLEST = 4096, 128 * 10 * 4
 
+numpy_casts_in_place = pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.3.0",
+    reason="before NumPy 2.3 a product with a mask takes 6 to 12 kB for a moment, to cast it",
+)
 
+
+@numpy_casts_in_place
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_no_activation_allocates(activation: str, dtype: str) -> None:
@@ -323,6 +329,7 @@ def test_no_activation_allocates(activation: str, dtype: str) -> None:
     assert allocated(compiled(problem)) < ROOM
 
 
+@numpy_casts_in_place
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("loss", "kind"), [(n, k) for n in LOSSES for k in LOSSES[n].targets])
 def test_no_loss_allocates(loss: str, kind: str, dtype: str) -> None:

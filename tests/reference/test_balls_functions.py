@@ -13,8 +13,10 @@ from balltruth import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference.balls import Number, Session, _array, _products, _reductions, as_balls, lift, values
 from reference.balls import _rules as rules
 
+MOST = np.finfo(float).max
 Function = Callable[..., Any]
 
 
@@ -56,12 +58,15 @@ def test_a_function_of_scipy(name: str, x: list[float], sign: int) -> None:
 def test_functions_of_narrow_domains() -> None:
     check(np.arccosh, [1.5, 2.25])
     check(special("logit"), [0.2, 0.75])
+    check(special("erfinv"), [-0.2, 0.75])
+    check(special("gamma"), [0.4, -1.5])
+    check(special("gammaln"), [0.4, 3.25])
     check(special("entr"), [0.2, 1.75])
 
 
 def test_every_smooth_rule_was_tried() -> None:
     tried = {*ANYWHERE.split(), *POSITIVE.split(), *INSIDE.split(), *SPECIAL.split(), *OTHERS}
-    assert set(rules.SMOOTH) <= tried | {"arccosh", "logit", "entr"}
+    assert set(rules.SMOOTH) <= tried | {"arccosh", "logit", "entr", "erfinv", "gamma", "gammaln"}
 
 
 PAIRS: dict[str, Function] = {
@@ -83,6 +88,9 @@ PAIRS: dict[str, Function] = {
     "xlogy": special("xlogy"),
     "xlog1py": special("xlog1py"),
     "rel_entr": special("rel_entr"),
+    "kl_div": special("kl_div"),
+    "huber": lambda x, y: special("huber")(x, y - 1.0),
+    "pseudo_huber": lambda x, y: special("pseudo_huber")(x, y - 1.0),
     "heaviside": lambda x, y: x * np.heaviside(y - 1.2, 0.5),
     "remainder": lambda x, y: np.mod(3 * x, y),
     "where": lambda x, y: np.where(x > y, x * y, y * y),
@@ -105,6 +113,19 @@ def test_a_function_of_two(name: str, numerators: list[int]) -> None:
 def test_broadcasting_of_two() -> None:
     for name in ("add", "subtract", "multiply", "divide", "power", "maximum", "hypot"):
         check(PAIRS[name], [[0.5], [1.25]], [0.75, 1.5, 3.0])
+
+
+def sorted_copy(x: Any) -> Any:
+    y = x.copy()
+    y.sort(axis=0)
+    return y * x
+
+
+def copied(x: Any) -> Any:
+    y = x.copy()
+    np.copyto(y, x * x, where=x > 1)
+    np.put_along_axis(y, np.array([[0], [1], [2]]), 0.5, axis=1)
+    return y
 
 
 REDUCTIONS: dict[str, Function] = {
@@ -146,6 +167,29 @@ REDUCTIONS: dict[str, Function] = {
     "add.reduceat": lambda x: np.add.reduceat(x, [0, 2], axis=1),
     "trace": lambda x: np.trace(x) + x[:, :3].trace(),
     "diff": lambda x: np.diff(x, axis=1),
+    "quantiles": lambda x: np.quantile(x, [0.2, 0.7], axis=0),
+    "orders": lambda x: (
+        np.sort(x, None) * np.partition(x.ravel(), 3) * x.ravel()[np.argsort(x, None)]
+    ),
+    "argpartition": lambda x: x[0][np.argpartition(x[0], 2)] * 1.0,
+    "sort in place": lambda x: sorted_copy(x),
+    "norms": lambda x: np.linalg.norm(x, -np.inf, 1) + np.linalg.norm(x, 0, 1) * x[:, 0],
+    "norms of matrices": lambda x: (
+        np.linalg.norm(x, "fro")
+        + np.linalg.norm(x, axis=(0, 1), keepdims=True)[0, 0]
+        + np.linalg.norm(np.stack([x, x * x]), 1, axis=(1, 2), keepdims=True).sum()
+    ),
+    "nan functions": lambda x: (
+        np.nanvar(x, axis=0) + np.nanstd(x) + np.nanmin(x) + np.nanprod(x, 0)
+    ),
+    "sum of a scalar": lambda x: np.sum(x[0, 0], axis=0) + np.max(x[0, 0], axis=-1, keepdims=True),
+    "empty": lambda x: np.sum(x[:0], axis=0) + np.sum(np.prod(x[:, :0], axis=1)) + x[0],
+    "initial": lambda x: np.max(x, axis=0, initial=1.5) + np.min(x, initial=0.25, where=x > 1),
+    "fmax.reduce": lambda x: np.fmax.reduce(x) + np.hypot.reduce(x) + np.fmin.reduce(x, axis=0),
+    "cov two": lambda x: np.cov(x[0], x[1], ddof=0) + np.cov(x.T[:2], rowvar=True),
+    "copyto": lambda x: copied(x),
+    "ediff1d": lambda x: np.ediff1d(x)[:4] * x[0],
+    "searchsorted": lambda x: x[0, np.searchsorted(np.array([0.0, 1.0]), 0.5)] * x[0],
     "clip": lambda x: np.clip(x, 0.5, 1.5),
     "clip method": lambda x: x.clip(0.6, None),
     "round": lambda x: x * np.round(x) + x.round(1) * x + np.floor(x) * x + np.sign(x - 1) * x,
@@ -247,6 +291,21 @@ PRODUCTS: dict[str, tuple[Function, tuple[int, ...], tuple[int, ...]]] = {
     "multi_dot": (lambda a, b: np.linalg.multi_dot([a, b, a]), (2, 3), (3, 2)),
     "matrix_power": (lambda a, b: np.linalg.matrix_power(a, 3) @ b, (3, 3), (3, 2)),
     "pinv": (lambda a, b: np.linalg.pinv(a) @ b, (4, 2), (4, 2)),
+    "inv of a stack": (lambda a, b: np.linalg.inv(a + np.eye(2)) @ b, (3, 2, 2), (3, 2, 1)),
+    "solve a stack": (lambda a, b: np.linalg.solve(a + np.eye(2), b), (3, 2, 2), (3, 2, 1)),
+    "det of a stack": (lambda a, b: np.linalg.det(a) * b, (3, 2, 2), (3,)),
+    "negative power": (lambda a, b: np.linalg.matrix_power(a, -2) @ b, (2, 2), (2, 1)),
+    "pinv of a wide one": (lambda a, b: np.linalg.pinv(a) @ b, (2, 3), (2, 1)),
+    "matvec": (lambda a, b: np.matvec(a, b) if hasattr(np, "matvec") else a @ b, (2, 3), (3,)),
+    "vecdot": (lambda a, b: np.linalg.vecdot(a, b), (2, 3), (2, 3)),
+    "einsum diagonal": (lambda a, b: np.einsum("ii->i", a) * np.einsum("ij,j", a, b), (2, 2), (2,)),
+    "einsum broadcast": (lambda a, b: np.einsum("...i,...i->...", a, b), (3, 1, 2), (2, 2)),
+    "einsum outer": (lambda a, b: np.einsum("i,j", a, b), (2,), (3,)),
+    "scalar dot": (
+        lambda a, b: np.dot(a[0], b) + np.inner(a[1], b) + np.tensordot(a, b, 0),
+        (2,),
+        (3,),
+    ),
     "mixed": (lambda a, b: (np.maximum(a, 0.2) * (a > 0.1)) @ np.tril(b), (2, 3), (3, 2)),
     "plain left": (
         lambda a, b: np.array([[1.5, 2.0]]) @ a + np.ones((1, 3)) @ b[:, :3],
@@ -265,9 +324,98 @@ def test_a_product(name: str, seed: int) -> None:
     check(function, rng.normal(size=of_a), rng.normal(size=of_b), seed=seed)
 
 
+@pytest.mark.parametrize(
+    ("function", "name", "right"),
+    [
+        (lambda x: np.fmax(x, np.nan), "fmax", [1.0, 2.0]),
+        (lambda x: np.maximum(x, np.nan), "maximum", [np.nan, np.nan]),
+        (lambda x: np.nan_to_num(x / 0.0, posinf=3.0), "posinf", [3.0, 3.0]),
+        (lambda x: np.nan_to_num(-x / 0.0) + np.nan_to_num(x * np.nan), "neginf", [-MOST, -MOST]),
+        (lambda x: np.max(np.append(x, np.nan), keepdims=True), "max", [np.nan]),
+        (lambda x: np.sort(np.append(x[::-1], np.nan)), "sort", [1.0, 2.0, np.nan]),
+        (lambda x: np.heaviside(x - 1.0, 0.25), "heaviside", [0.25, 1.0]),
+        (lambda x: np.floor_divide(x, 0.3), "floor_divide", [3.0, 6.0]),
+        (lambda x: np.fix(-x * 1.25) + np.trunc(x * 0.3) + np.ceil(x * 0.3), "fix", [0.0, -1.0]),
+        (lambda x: np.logaddexp(np.log(x * 0.0), np.log(x)), "logaddexp", [0.0, np.log(2.0)]),
+        (lambda x: scipy.special.xlogy(x * 0.0, 0.0), "xlogy", [0.0, 0.0]),
+        (lambda x: scipy.special.rel_entr(0.0, x), "rel_entr", [0.0, 0.0]),
+    ],
+)
+def test_special_values(function: Function, name: str, right: list[float]) -> None:
+    with Session():
+        found = function(lift([1.0, 2.0]))
+    np.testing.assert_allclose(values(found), right, err_msg=name, atol=1e-15)
+
+
+def test_arrays_of_plain_floats_are_numpys() -> None:
+    """A BallArray without a Number, as np.zeros gives, knows all of NumPy."""
+    x = as_balls([[1.0, 2.5], [0.5, 3.0]])
+    for function in (
+        np.spacing, np.linalg.svd, np.linalg.eigvalsh, np.unique, np.fft.fft, np.modf, np.isreal,
+        np.linalg.inv, np.var, np.median, np.argsort, np.sort, np.exp, np.linalg.det, np.ptp,
+        np.cumsum, np.any, np.argmax, np.linalg.norm, np.logaddexp.reduce, np.std, np.prod,
+    ):  # fmt: skip
+        plain, found = function(np.array(x.tolist())), function(x)
+        pairs = zip(plain, found, strict=True) if isinstance(plain, tuple) else [(plain, found)]
+        for a, b in pairs:
+            np.testing.assert_allclose(np.asarray(b).astype(a.dtype), a)
+    assert x.astype(bool).all() and x.astype(int).tolist() == [[1, 2], [0, 3]]
+    assert x.astype(complex).dtype == complex and float(x[0, 1]) == 2.5 and x.item(1) == 2.5
+    assert np.array_equal(x, x) and f"{x[:1, :1].sum():.2f} {x}" and "2.5" in str(x[0])
+
+
+def test_what_does_not_fit_is_said_as_numpy_says_it() -> None:
+    x = lift(np.ones((2, 3)))
+    for function in (
+        lambda: x @ x,
+        lambda: np.einsum("ij,jk", x, x),
+        lambda: np.einsum("ijk", x),
+        lambda: np.einsum("ij", x, x),
+        lambda: np.tensordot(x, x, 1),
+        lambda: np.matmul(x, 2.0),
+        lambda: x + np.ones(2),
+        lambda: np.sum(x, axis=2),
+        lambda: np.linalg.inv(lift(np.zeros((2, 2)))),
+        lambda: x.reshape(5),
+    ):
+        with pytest.raises((ValueError, np.linalg.LinAlgError)):
+            function()
+
+
 def test_a_wrong_slope_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     right = rules.SMOOTH["tanh"]
     wrong = right._replace(slope=lambda x, y: right.slope(x, y) * (1 + flint.arb(10) ** -12))
     monkeypatch.setitem(rules.SMOOTH, "tanh", wrong)
     with pytest.raises(AssertionError):
         check(np.tanh, [0.5, -1.25])
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "function"),
+    [
+        (Number, "__mul__", lambda x: x * x[0]),
+        (rules, "power", lambda x: np.power(x, 3)),
+        (_reductions, "combination", lambda x: x.var()),
+        (_products, "_entry", lambda x: x @ np.array([[1.0, 2.0], [3.0, 5.0]])),
+    ],
+)
+def test_a_wrong_primitive_is_caught(
+    monkeypatch: pytest.MonkeyPatch, where: Any, name: str, function: Function
+) -> None:
+    """The first slope of every number made there is off by 1e-12 of itself."""
+    right = getattr(where, name)
+
+    def wrong(*args: Any) -> Any:
+        made = right(*args)
+        if type(made) is Number and made.partials:
+            made.partials = (made.partials[0] * (1 + flint.arb(10) ** -12), *made.partials[1:])
+        return made
+
+    check(function, [0.5, -1.25])
+    monkeypatch.setattr(where, name, wrong)
+    if name == "power":
+        monkeypatch.setitem(rules.FUNCTIONS, "power", wrong)
+    _array._loop.cache_clear()
+    with pytest.raises(AssertionError):
+        check(function, [0.5, -1.25])
+    _array._loop.cache_clear()

@@ -3,7 +3,6 @@
 import json
 import platform
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -92,11 +91,20 @@ def test_the_floor_makes_the_step_s_products(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_interleaving_measures_each_by_itself() -> None:
-    calls = {"floor": lambda: time.sleep(0.001), "thrice": lambda: time.sleep(0.003)}
-    samples = interleave(calls, 0.05, time.perf_counter)
+    now = 0.0
+
+    def taking(seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            nonlocal now
+            now += seconds
+
+        return call
+
+    calls = {"floor": taking(0.001), "thrice": taking(0.003)}
+    samples = interleave(calls, 0.05, lambda: now)
     medians = {name: quartiles(values)[1] for name, values in samples.items()}
     assert len(samples["floor"]) == len(samples["thrice"])
-    assert 0.001 <= medians["floor"] < medians["thrice"]
+    assert medians == pytest.approx({"floor": 0.001, "thrice": 0.003})
 
 
 def test_what_others_left_in_the_caches_is_not_timed() -> None:

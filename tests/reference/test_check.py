@@ -9,20 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from targetsources import RELU, SOURCES, inside
+from targetsources import RELU, SOURCES, inside, said_of
 
 import reference
-from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.spec import InvalidInput
+from reference.checks import assess
 from reference.checks.checker import check
-from reference.checks.pages import write_report
-from reference.checks.part import Case, _judge
-from reference.checks.targets.host import load
-from reference.checks.targets.process import Apart
-from reference.oracles import Answer
-from reports.folder import read_report
-from reports.folder import write_report as write_random
-from reports.records import Run
+from reference.checks.command import worst_of
+from reference.checks.objective import Truth
 
 IDS = [name for name, *_ in SOURCES]
 
@@ -32,19 +26,29 @@ def test_every_form_right_and_wrong(
     name: str, source: str, right: str, wrong: str, diagnosis: str
 ) -> None:
     found = inside(source)
-    assert found.ok, str(found)
-    assert found.exit_code == 0
-    assert "right on 6 problems, every entry, judged against" in " ".join(str(found).split())
+    assert found.exit_code == 0, str(found)
     assert right in source
     found = inside(source.replace(right, wrong))
-    assert found.exit_code == 1
-    (part,) = found.parts
-    assert part.wrong
-    assert part.diagnosis is not None
-    said = [n.mistake.name for n in part.diagnosis.named] + [t for _, t in part.diagnosis.described]
-    assert any(diagnosis in s for s in said), str(found)
+    assert found.exit_code == 1, str(found)
+    assert any(diagnosis in said for said in said_of(found)) or not diagnosis, str(found)
     assert len(str(found).splitlines()) <= 24, "one screen"
     assert max(map(len, str(found).splitlines())) <= 100
+
+
+def test_a_checker_that_always_agrees_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forms above are wrong for a reason: with a comparison that says yes, nothing is."""
+    monkeypatch.setattr(assess, "close", lambda got, truth, *rest: np.ones(np.shape(got), bool))
+    _, source, right, wrong, _ = SOURCES[0]
+    assert inside(source.replace(right, wrong)).exit_code == 0
+
+
+@pytest.mark.parametrize("error", [1e-8, 1e-5, 1.0])
+def test_an_entry_that_is_off_is_seen(error: float) -> None:
+    value = np.array([1.0, -2.0, 0.5])
+    truth = Truth(value, np.zeros(3), np.abs(value))
+    assert assess.close(value, truth).all()
+    assert not assess.close(value + np.array([0, error, 0]), truth).all()
+    assert not assess.close(np.array([1.0, np.nan, 0.5]), truth).all()
 
 
 def test_the_python_call_is_public() -> None:
@@ -53,58 +57,74 @@ def test_the_python_call_is_public() -> None:
         reference.cheque  # noqa: B018
 
 
-MISBEHAVING = [
-    ("raised", "raise ValueError('no such cache')", "ValueError: no such cache"),
-    ("hung", "while True: pass", "no answer"),
-    ("exited", "import sys; sys.exit(3)", "exit(3)"),
-    ("died", "import os; os._exit(4)", "exit code 4"),
-    ("died", "import ctypes; ctypes.string_at(0)", "SIGSEGV"),
-    ("mutated", "cache *= 2; return dout * (cache > 0)", "inputs were changed: x"),
-    ("shape", "return (dout * (cache > 0)).T", "expected"),
-    ("dtype", "return (dout * (cache > 0)).astype(np.float32)", "float32"),
-]
-
-
-@pytest.mark.parametrize(("kind", "body", "said"), MISBEHAVING, ids=[m[2] for m in MISBEHAVING])
-def test_a_target_that_misbehaves_is_survived_and_named(
-    tmp_path: Path, kind: str, body: str, said: str
-) -> None:
-    target = tmp_path / "layers.py"
-    target.write_text(
+def _target(folder: Path, body: str) -> Path:
+    file = folder / "layers.py"
+    file.write_text(
         "import numpy as np\n"
         "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
         f"def relu_backward(dout, cache):\n    {body}\n"
     )
-    result = check(target, problems=3, seconds=1.0)
-    assert result.exit_code == 1
+    return file
+
+
+MISBEHAVING = [
+    ("raised", "raise ValueError('no such cache')", "ValueError: no such cache", 1),
+    ("hung", "while True: pass", "no answer", 3),
+    ("raised", "import sys; sys.exit(3)", "it called exit(3)", 1),
+    ("crashed", "import os; os._exit(4)", "exited with 4", 4),
+    ("crashed", "import ctypes; ctypes.string_at(0)", "SIGSEGV", 4),
+    ("mutated", "dx = dout * (cache > 0); cache *= 2; return dx", "changes x in place", 1),
+    ("dtype", "return (dout * (cache > 0)).astype(np.float32)", "float32", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said", "status"), MISBEHAVING, ids=[m[2] for m in MISBEHAVING]
+)
+def test_a_target_that_misbehaves_is_survived_and_named(
+    tmp_path: Path, kind: str, body: str, said: str, status: int
+) -> None:
+    result = check(_target(tmp_path, body), problems=3, seconds=1.0)
+    assert result.exit_code == status, str(result)
     faults = {f.kind: f for f in result.parts[0].faults}
     assert kind in faults, str(result)
     assert said in faults[kind].text
     assert faults[kind].problem == "0:0"
-    assert said in " ".join(str(result).split())
 
 
-def test_what_prints_is_told_and_no_mistake() -> None:
-    source = SOURCES[0][1].replace("return dout", "print('here'); return dout")
-    result = inside(source)
-    assert result.ok
-    assert "remark: printed: 'here'" in str(result)
+def test_what_hangs_hides_nothing_else(tmp_path: Path) -> None:
+    file = _target(tmp_path, "while True: pass")
+    file.write_text(file.read_text() + "def cube(x):\n    return x**3\n"
+                    "def cube_prime(x):\n    return 3 * x**2\n")  # fmt: skip
+    result = check(file, problems=3, seconds=1.0)
+    assert {p.name: p.verdict for p in result.parts} == {
+        "relu_backward": "failed", "cube_prime": "right"
+    }  # fmt: skip
 
 
-def test_a_coarser_dtype_is_wrong_and_a_finer_one_a_remark() -> None:
-    finer = inside(SOURCES[0][1].replace("return dout", "return np.float64(1.0) * dout"), 8)
-    assert finer.ok
-    assert "float64, the problem float32" in str(finer)
+def test_a_wrong_shape_is_wrong() -> None:
+    result = inside(RELU.replace("(cache > 0)", "(cache > 0)[:, :1]"))
+    assert result.exit_code == 1, str(result)
+    result = inside(RELU.replace("return dout * (cache > 0)", "return (dout * (cache > 0)).T"))
+    assert result.exit_code == 1, str(result)
 
 
-def test_an_unknown_target_lists_the_forms(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"value_and_grad\(network, params, x, y\)"):
-        inside("def f(x): return x")
+def test_the_library_is_used_where_a_file_beside_the_target_has_its_name(tmp_path: Path) -> None:
+    file = _target(tmp_path, "return dout * (cache > 0)")
+    for name in ("numpy", "json", "struct", "reference", "reports"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('shadowed')\n")
+    result = check(file, problems=3)
+    assert result.exit_code == 0, str(result)
+    assert any("has the name of a library" in r for r in result.remarks)
+
+
+def test_an_unknown_target_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    assert inside("def f(x): return x").exit_code == 2
     with pytest.raises(InvalidInput, match="no such file"):
         check(str(tmp_path / "missing.py"))
     broken = tmp_path / "broken.py"
-    broken.write_text("1 / 0\n")
-    with pytest.raises(InvalidInput, match="ZeroDivisionError"):
+    broken.write_text("def f(:\n")
+    with pytest.raises(InvalidInput, match="SyntaxError"):
         check(broken)
     with pytest.raises(InvalidInput, match="problems=0"):
         inside(SOURCES[0][1], 0)
@@ -122,6 +142,7 @@ def test_an_unknown_target_lists_the_forms(tmp_path: Path) -> None:
         ({"like": 3}, "like=3: expected the name of an operation"),
         ({"like": "nope"}, "like='nope' is unknown; expected one of dense, "),
         ({"like": ""}, "like='' is unknown; expected one of dense, "),
+        ({"frameworks": ("tf",)}, "frameworks='tf': expected torch or jax"),
     ],
 )
 def test_a_bad_argument_is_named(options: dict[str, Any], said: str) -> None:
@@ -132,25 +153,15 @@ def test_a_bad_argument_is_named(options: dict[str, Any], said: str) -> None:
 
 
 def test_whole_numbers_of_numpy_are_taken() -> None:
-    assert inside(SOURCES[0][1], np.int64(2), seed=np.uint32(1)).plain()["problems"] == 2
+    assert inside(SOURCES[0][1], np.int64(2), seed=np.uint32(1)).plain()["seed"] == 1
 
 
-def test_like_is_never_left_out() -> None:
-    sources = {name: source for name, source, *_ in SOURCES}
-    with pytest.raises(InvalidInput, match="like='gelu' does not apply to a whole network"):
-        inside(sources["network"], like="gelu")
-    with pytest.raises(InvalidInput, match="like='gelu' does not apply to the general form"):
-        inside(sources["general form"], like="gelu")
-    assert inside(sources["network"], 2, like="network").ok
-    with pytest.raises(InvalidInput, match="like='nope' is unknown"):
-        inside(sources["activation pair"] + "\nlike = 'nope'\n")
-
-
-def test_like_goes_over_the_name() -> None:
+def test_a_name_explains_and_does_not_decide() -> None:
     source = SOURCES[0][1].replace("tanh_", "squash_")
     assert inside(source, like="tanh").ok
-    assert inside(source + "\nlike = 'tanh'\n").ok
-    assert not inside(source, like="sigmoid").ok
+    result = inside(source, like="sigmoid")
+    assert result.ok
+    assert any("is another function than sigmoid: it is tanh" in r for r in result.parts[0].remarks)
 
 
 def test_single_objects_are_found_with_their_partners() -> None:
@@ -160,60 +171,19 @@ def test_single_objects_are_found_with_their_partners() -> None:
     def slope(dout: Any, x: Any) -> Any:
         return dout * (x > 0)
 
-    assert check((double, slope), like="relu", problems=4).ok
-    assert not check((double, slope), like="tanh", problems=4).ok
+    def wrong(dout: Any, x: Any) -> Any:
+        return dout * (x < 0)
+
+    assert check((double, slope), problems=4).ok
+    assert not check((double, wrong), problems=4).ok
 
 
 def test_it_shows_itself_in_a_notebook() -> None:
     result = inside(SOURCES[0][1].replace("cache**2", "cache"), 4)
     table = result._repr_html_()
     assert table.startswith("<table>")
-    assert "tanh_backward" in table and "The square is missing" in table
+    assert "tanh_backward" in table and "wrong" in table
     assert not result
-
-
-def test_the_folder_holds_page_json_and_script(tmp_path: Path) -> None:
-    folder = tmp_path / "report"
-    wrong = inside(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"))
-    assert write_report(wrong, folder).folder == str(folder)
-    plain = json.loads((folder / "check.json").read_text())
-    assert plain["parts"][0]["mistakes"][0]["name"] == "bias_mean_over_batch"
-    assert "bias averages over the batch" in (folder / "index.html").read_text()
-    assert "VARIABLES" in (folder / "repro.py").read_text()
-    assert len(read_report(folder)) == 2
-    right = inside(SOURCES[2][1])
-    write_report(right, folder)
-    assert not list(folder.glob("repro*"))
-    assert json.loads((folder / "check.json").read_text())["scripts"] == []
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("mine")
-    with pytest.raises(InvalidInput, match="not a report's"):
-        write_report(right, tmp_path / "other")
-
-
-def test_a_report_is_no_place_for_a_check(tmp_path: Path) -> None:
-    """Its records took hours: refused before the check runs, and everything stays."""
-    write_random(tmp_path, [Run(command="manual-backprop report", seed=0, problems=9)])
-    (tmp_path / "repro_my_notes.py").write_text("mine")
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    refused = "holds a report of random networks; choose another folder"
-    with pytest.raises(InvalidInput, match=refused):
-        inside("", report=tmp_path)  # else: nothing in it was recognised
-    with pytest.raises(InvalidInput, match=refused):
-        write_report(inside(SOURCES[2][1], 2), tmp_path)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-def test_scripts_of_others_stay(tmp_path: Path) -> None:
-    wrong = inside(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"), 2)
-    write_report(wrong, tmp_path)
-    (tmp_path / "repro_my_notes.py").write_text("mine")
-    write_report(inside(SOURCES[2][1], 2), tmp_path)
-    assert {p.name for p in tmp_path.glob("*.py")} == {"repro_my_notes.py"}
-    (tmp_path / "repro.py").write_text("mine too")
-    with pytest.raises(InvalidInput, match=r"repro\.py: no earlier check wrote it"):
-        write_report(wrong, tmp_path)
-    assert (tmp_path / "repro.py").read_text() == "mine too"
 
 
 def test_again_is_a_command_or_nothing(tmp_path: Path) -> None:
@@ -231,15 +201,22 @@ def test_the_command(tmp_path: Path) -> None:
     target.write_text(SOURCES[2][1].replace("dout.sum(axis=0)", "dout.mean(axis=0)"))
     ran = _command("check", str(target), "--problems", "5", "--json")
     assert ran.returncode == 1, ran.stderr
-    assert json.loads(ran.stdout)["parts"][0]["first_wrong"] == "db"
+    assert json.loads(ran.stdout)["parts"][0]["verdict"] == "wrong"
     ran = _command("check", str(tmp_path / "missing.py"))
     assert ran.returncode == 2
     assert ran.stderr.startswith("manual-backprop: TARGET=")
 
 
+@pytest.mark.parametrize(
+    ("codes", "worst"), [([0, 0], 0), ([0, 2, 1], 1), ([2, 3], 3), ([4, 2], 4), ([0, 2], 2)]
+)
+def test_of_several_files_the_worst_counts(codes: list[int], worst: int) -> None:
+    assert worst_of(codes) == worst
+
+
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True, timeout=300
     )
 
 
@@ -259,121 +236,6 @@ def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
     assert {p.stem for p in folder.glob("*.py")} == set(EXAMPLES)
     if name == "sklearn_mlp":
         pytest.importorskip("sklearn")
-    names, what = load(str(folder / f"{name}.py"))
-    result = check(names, problems=12)
-    said = set()
-    for part in result.parts:
-        if part.diagnosis is not None:
-            said |= part.diagnosis.names | {text for _, text in part.diagnosis.described}
-    assert said == EXAMPLES[name], str(result)
-    assert result.ok is (not said), what
-
-
-def test_a_cache_is_handed_over_whatever_its_argument_is_called() -> None:
-    """backward(dout, y) gets what forward kept, also where that is not the y it should be."""
-    source = """
-import numpy as np
-def sigmoid_forward(x):
-    y = 1 / (1 + np.exp(-np.clip(x, -700, 700)))
-    return y, KEPT
-def sigmoid_backward(dout, y):
-    return dout * y * (1 - y)
-"""
-    assert inside(source.replace("KEPT", "y")).ok
-    assert not inside(source.replace("KEPT", "x")).ok
-
-
-@pytest.mark.parametrize("wrong", [1.0, 30.0, -1.0])
-def test_yours_is_on_trial_and_excused_nothing(wrong: float) -> None:
-    """Saturated classes: by custom all digits of a tiny gradient may go, but the others keep it."""
-    layers = (Layer(3, "celu"), Layer(2, "softmax"))
-    stream = np.random.default_rng(4)
-    problem = Problem(
-        Network(2, layers, "categorical_cross_entropy"),
-        {
-            "layers.0.weight": stream.standard_normal((2, 3)).astype(np.float32),
-            "layers.0.bias": stream.standard_normal(3).astype(np.float32),
-            "layers.1.weight": stream.standard_normal((3, 2)).astype(np.float32),
-            "layers.1.bias": np.array([0, -14], np.float32),
-        },
-        stream.standard_normal((4, 2)).astype(np.float32),
-        np.tile(np.array([0, 1], np.float32), (4, 1)),
-    )
-    trace = forward(problem, "textbook")
-    gradients = backward(problem, trace)
-    gradients["layers.0.bias"] = gradients["layers.0.bias"] * np.float32(wrong)
-    case = Case("0:0", problem, Answer("yours", trace.loss, gradients))
-    _judge([case])
-    assert case.verdict == ("right" if wrong == 1.0 else "wrong")
-
-
-def test_another_slope_on_a_kink_is_right_and_remarked() -> None:
-    """relu' = 1 at 0 is admissible; that nobody else chose it is worth a word."""
-    source = (
-        "import numpy as np\n"
-        "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
-        "def relu_backward(dout, cache):\n    return dout * (cache {} 0)\n"
-    )
-    remark = "on a kink it chose another slope than the references"
-    (part,) = inside(source.format(">="), problems=40).parts
-    assert not part.wrong and any(remark in said for said in part.remarks), part.remarks
-    (part,) = inside(source.format(">"), problems=40).parts
-    assert not part.wrong and not part.remarks
-
-
-def test_what_was_matched_to_nothing_is_named() -> None:
-    beside = (
-        "def tanh_forwrd(x):\n    return x, x\ndef layernrm_backward(d, c):\n    return 3 * d\n"
-    )
-    (part,) = inside(RELU + beside).parts
-    assert not part.wrong
-    (remark,) = part.remarks
-    assert remark.startswith("not checked, of no operation's name: layernrm_backward;")
-    (part,) = inside(RELU).parts
-    assert not part.remarks
-
-
-@pytest.mark.parametrize("gradient", ["2 * d", "d"])
-def test_only_the_value_is_said_to_be_wrong_where_only_the_value_is(gradient: str) -> None:
-    source = (
-        "import numpy as np\n"
-        "def mse_loss(y, t):\n"
-        "    d = 2 * (y - t) / y.size\n"
-        f"    return 1.5 * np.mean((y - t) ** 2), {gradient}\n"
-    )
-    (part,) = inside(source).parts
-    assert part.wrong
-    said = "only the value of the loss is wrong; its gradients are right: it is 3/2 times"
-    assert any(r.startswith(said) for r in part.remarks) == (gradient == "d")
-
-
-def test_a_loss_that_returns_its_gradient_first_is_no_traceback() -> None:
-    (part,) = inside(
-        "import numpy as np\n"
-        "def mse_loss(y, t):\n"
-        "    return 2 * (y - t) / y.size, np.mean((y - t) ** 2)\n"
-    ).parts
-    assert not part.ok
-
-
-def test_a_target_that_hangs_on_what_it_is_shrunk_to_is_not_asked_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A zero among the inputs makes it hang: shrinking makes zeros, one after another."""
-    started, start = [], Apart._start
-
-    def counted(self: Apart) -> None:
-        started.append(self)
-        start(self)
-
-    monkeypatch.setattr(Apart, "_start", counted)
-    target = tmp_path / "layers.py"
-    target.write_text(
-        "import numpy as np\n"
-        "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
-        "def relu_backward(dout, cache):\n"
-        "    while (np.asarray(cache) == 0).any(): pass\n    return 2 * dout * (cache > 0)\n"
-    )
-    result = check(target, problems=1, seconds=1.0)
-    assert result.parts[0].wrong == 1
-    assert len(started) <= 3, "what hangs is ended and started anew"
+    result = check(folder / f"{name}.py", problems=12)
+    assert set(said_of(result)) == EXAMPLES[name], str(result)
+    assert result.ok is (not EXAMPLES[name]), str(result)

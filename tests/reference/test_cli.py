@@ -1,9 +1,13 @@
 """The command line: one clear line and exit 2 for bad input, quick help, machine-readable lists."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +16,22 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from reference.listing import operations
 
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(tempfile.mkdtemp())
+"""Where the commands run: a report that names no folder is written into the working one."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _folder() -> Iterator[None]:
+    yield
+    shutil.rmtree(FOLDER)
+
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True
-    )
+        [sys.executable, "-P", "-m", "reference", *arguments],
+        capture_output=True, text=True, cwd=FOLDER, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -60,6 +75,59 @@ def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: 
     assert done.stderr.count("\n") == 1
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_refused_input_leaves_no_folder_behind() -> None:
+    before = sorted(FOLDER.iterdir())
+    for arguments in (("--oracle", "os:path"), ("--loss", "none"), ("--scheduler", "nowhere")):
+        assert run("report", "--oracle", "manual", *arguments, "--out", "new").returncode == 2
+    assert sorted(FOLDER.iterdir()) == before
+
+
+def test_a_folder_that_is_no_report_is_refused_before_the_work(tmp_path: Path) -> None:
+    for command in ("articles", "trial"):
+        done = run(command, "--report", str(tmp_path))
+        assert done.returncode == 2 and "not a report" in done.stderr
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.html")
+    done = run("explain", "002", "--html", str(tmp_path / "a.html"))
+    assert done.returncode == 2 and "not a regular file" in done.stderr
+
+
+def test_the_working_folder_shadows_nothing_of_ours(tmp_path: Path) -> None:
+    for name in ("json.py", "reports.py", "numpy.py", "manual_backprop.py", "typer.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')")
+    done = subprocess.run(
+        [sys.executable, "-m", "reference", "ops", "--json"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
+def test_an_error_of_our_own_is_not_a_wrong_gradient() -> None:
+    """As of a dependency that is too old: with exit 1 it would accuse somebody's gradient."""
+    code = (
+        "import sys, reference.listing\n"
+        "def operations(): raise AttributeError('a method of a later version')\n"
+        "reference.listing.operations = operations\n"
+        "sys.argv = ['manual-backprop', 'ops', '--json']\n"
+        "from reference.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 70
+    assert "AttributeError: a method of a later version" in done.stderr
+    assert "no gradient is judged by that" in done.stderr
+
+
+def test_no_arguments_are_a_call_for_help() -> None:
+    bare, asked = run(), run("--help")
+    assert bare.returncode == asked.returncode == 0
+    assert bare.stdout == asked.stdout and "COMMAND" in bare.stdout
+    assert bare.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import hostile_oracles
 import pytest
+from patience import PATIENCE, wait_until
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.running.cluster import DaskPool
-from reference.running.isolation import Setting
+from reference.running.tasks import EnvironmentReport
 from reference.running.workers import LocalPool, finish
 
 PLAN = Plan(problems=60, oracles=("manual", "complex_step"))
@@ -49,12 +49,13 @@ class Cluster:
         self.processes.append(process)
 
     def _address(self) -> str:
-        for _ in range(300):
-            text = Path(self.log.name).read_text(encoding="utf-8")
-            if found := re.search(r"tcp://127\.0\.0\.1:\d+", text):
-                return found[0]
-            time.sleep(0.1)
-        raise AssertionError(f"no scheduler: {text}")
+        def found() -> "re.Match[str] | None":
+            return re.search(r"tcp://127\.0\.0\.1:\d+", Path(self.log.name).read_text("utf-8"))
+
+        assert wait_until(found), "no scheduler"
+        address = found()
+        assert address is not None
+        return address[0]
 
     def kill_a_worker(self) -> None:
         """Kill -9 the last worker."""
@@ -86,9 +87,11 @@ def cluster(tmp_path: Path, reachable: None) -> Iterator[Cluster]:
 def impatient(tmp_path: Path, reachable: None) -> Iterator[Cluster]:
     """A cluster as Dask begins it, with a nanny, that takes a second's silence for a hang."""
     preload = tmp_path / "impatient.py"
-    limits = {"LEAST_FIRST": 1.0, "LEAST": 1.0, "TIMES_FIRST": 20.0, "TIMES_START": 1.0}
-    lines = [f"pace.{name} = {value}" for name, value in limits.items()]
-    preload.write_text("\n".join(["from reference.running import pace", *lines]), encoding="utf-8")
+    limits = {"MIN_FIRST": 1.0, "MIN_SILENCE": 1.0, "TIMES_FIRST": 20.0, "TIMES_START": 1.0}
+    lines = [f"timeouts.{name} = {value}" for name, value in limits.items()]
+    preload.write_text(
+        "\n".join(["from reference.workers import timeouts", *lines]), encoding="utf-8"
+    )
     running = Cluster(tmp_path, 1, "--preload", str(preload))
     yield running
     running.close()
@@ -100,14 +103,14 @@ def in_order(results: list[BlockResult]) -> list[BlockResult]:
 
 def test_a_cluster_that_loses_a_worker_gives_the_local_results(cluster: Cluster) -> None:
     with DaskPool(cluster.address) as pool:
-        environment, _ = pool.setting(PLAN.oracles)
+        environment, _ = pool.environment(PLAN.oracles)
         assert environment["numpy"]
         distributed: list[BlockResult] = []
         for result in finish(PLAN, BLOCKS, pool.submit):
             distributed.append(result)
             if len(distributed) == 4:
                 threading.Thread(target=cluster.kill_a_worker).start()
-    assert cluster.processes[-1].wait(10) == -signal.SIGKILL
+    assert cluster.processes[-1].wait(PATIENCE) == -signal.SIGKILL
     with LocalPool(1) as pool_here:
         local = list(finish(PLAN, BLOCKS, pool_here.submit))
     assert in_order(distributed) == in_order(local)
@@ -152,15 +155,15 @@ def test_a_cluster_of_two_environments_is_refused() -> None:
         def nthreads(self) -> dict[str, int]:
             return {"tcp://one": 1, "tcp://two": 1}
 
-        def submit(self, *_: object, workers: list[str], **__: object) -> Future[Setting]:
-            future: Future[Setting] = Future()
+        def submit(self, *_: object, workers: list[str], **__: object) -> Future[EnvironmentReport]:
+            future: Future[EnvironmentReport] = Future()
             version = {"tcp://one": "2.4.6", "tcp://two": other}[workers[0]]
             future.set_result(({"numpy": version}, []))
             return future
 
     pool = DaskPool.__new__(DaskPool)
     pool._client, other = Client(), "2.4.6"
-    assert pool.setting(("manual",)) == ({"numpy": "2.4.6"}, [])
+    assert pool.environment(("manual",)) == ({"numpy": "2.4.6"}, [])
     other = "2.3.0"
     with pytest.raises(InvalidInput, match=r"differ in numpy: 2\.4\.6 at tcp://one, 2\.3\.0 at"):
-        pool.setting(("manual",))
+        pool.environment(("manual",))

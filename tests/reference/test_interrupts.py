@@ -6,17 +6,17 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "reference", "report"]
 PROBLEMS = 8192  # some seconds of work: what happens to it has to happen in time
-PAGES = ("records.jsonl", "index.html", "summary.md", "badge.svg")
+PAGES = ("records.jsonl", "summary.json", "index.html", "summary.md", "badge.svg")
 ONE_BLOCK = 20_000
 """Bytes that the store has when a block is in it; without one it has 12 KiB."""
 
@@ -69,11 +69,13 @@ class Running:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         store = out / "campaign.sqlite"
-        deadline = time.monotonic() + 120
-        while not store.is_file() or store.stat().st_size < ONE_BLOCK:
-            assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < deadline, "no block in two minutes"
-            time.sleep(0.01)
+        assert wait_until(
+            lambda: (
+                self.process.poll() is not None
+                or (store.is_file() and store.stat().st_size >= ONE_BLOCK)
+            )
+        )
+        assert self.process.poll() is None, self.process.communicate()[1]
 
     def kill(self) -> None:
         """Kill -9 the run and its workers."""
@@ -101,17 +103,13 @@ def test_ctrl_c_leaves_a_page_and_the_command_that_goes_on(
     running: Running, undisturbed: Path
 ) -> None:
     os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does: to all of the group
-    began = time.monotonic()
-    _, errors = running.process.communicate(timeout=60)
-    seconds = time.monotonic() - began
+    _, errors = running.process.communicate(timeout=PATIENCE)
     assert running.process.returncode == 130, errors
     assert "Traceback" not in errors
     command = re.search(r"To go on: manual-backprop report (.*)", errors)
     assert command and shlex.split(command[1]) == ["--resume", "--out", str(running.out)]
     page = (running.out / "index.html").read_text(encoding="utf-8")
     assert re.search(r"stopped with [\d,]+ of 8,192 to do", page)
-    # Two seconds on a machine of its own; the tests share theirs.
-    assert seconds < 10
     assert resumed(running.out) == content(undisturbed)
 
 
@@ -133,7 +131,7 @@ def test_a_second_run_on_the_folder_is_refused_and_the_first_goes_on(
     assert second.returncode == 2
     assert "another run is writing this folder" in second.stderr
     assert second.stderr.count("\n") == 1
-    _, errors = running.process.communicate(timeout=120)
+    _, errors = running.process.communicate(timeout=PATIENCE)
     assert running.process.returncode == 0, errors
     assert content(running.out) == content(undisturbed)
 

@@ -402,3 +402,28 @@ def test_what_torch_knows_no_gradient_of_has_zeros(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: (None, *known(*a, **k)[1:]))
     found = load(("torch",))["torch"].answer(problem).gradients["x"]
     assert (found.shape, found.dtype) == (problem.x.shape, problem.x.dtype) and not found.any()
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "int16", "uint8", "uint16", "soft"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll"])
+@pytest.mark.parametrize("ignored", [-100, -1, 0, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_oracle_answers_every_kind_of_target(
+    weighted: bool, ignored: int, loss: str, kind: str
+) -> None:
+    """Torch takes labels of one width, and no class to be ignored beside soft labels."""
+    if kind == "soft" and loss == "nll":
+        pytest.skip("nll takes labels alone")
+    stream = np.random.default_rng(3)
+    layers = (Layer(3, "identity" if loss == "cross_entropy" else "log_softmax"),)
+    network = Network(2, layers, loss, {"ignore_index": ignored})
+    parameters = {k: stream.standard_normal(s) for k, s in network.parameter_shapes().items()}
+    targets = np.eye(3)[[1, 1, 2]] if kind == "soft" else np.array([1, 1, 2], dtype=kind)
+    arrays = {"class_weight": np.array([0.5, 2.0, 1.0])} if weighted else {}
+    x = stream.standard_normal((3, 2))
+    problem = Problem(network, parameters, x, targets, arrays=arrays)
+    oracles = load(("manual", "torch"))  # the others are ours: they take what we take
+    answers = {name: oracle.answers([problem])[0] for name, oracle in oracles.items()}
+    for name, answer in answers.items():
+        assert answer.status == "ok", f"{name}: {answer.reason}"
+        assert_rounding_only(problem, answers["manual"], answer)

@@ -1,23 +1,28 @@
 """The pytest plugin, run in sessions of its own."""
 
 import json
+import os
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from targetsources import DENSE_PAIR, SLOPE, inside
 
+from manual_backprop_pytest import message
 from reference.checks.pages import write_report
-from reference.checks.result import Part, Result
-from reference.pytest_plugin import message
+from reference.checks.records import Part
+from reference.checks.result import Result
+
+ROOT = Path(__file__).parents[2]
 
 pytest_plugins = ["pytester"]
 
 # Installed, the plugin loads by itself; from a bare checkout it is named.
-_INSTALLED = any(e.value == "reference.pytest_plugin" for e in entry_points(group="pytest11"))
-PLUGIN = () if _INSTALLED else ("-p", "reference.pytest_plugin")
+_INSTALLED = any(e.name == "backprop" for e in entry_points(group="pytest11"))
+PLUGIN = () if _INSTALLED else ("-p", "manual_backprop_pytest")
 
 WRONG = DENSE_PAIR.replace("dout.sum(axis=0)", "dout.mean(axis=0)")
 TESTS = """
@@ -29,7 +34,7 @@ def test_wrong(check_gradient):
 @pytest.mark.backprop(problems=4)
 def test_right(check_gradient):
     result = check_gradient(slopes.sigmoid)
-    assert result.problems == EXPECTED
+    assert result.parts[0].problems == EXPECTED
 """
 
 
@@ -52,10 +57,11 @@ def test_the_message_carries_the_finding(session: pytest.Pytester) -> None:
     ran.assert_outcomes(passed=1, failed=1)
     ran.stdout.fnmatch_lines(
         [
-            "*affine_forward with affine_backward*",
-            "*WRONG in * of 40 problems*",
-            "*bias_mean_over_batch, in db*",
-            "*again: manual-backprop check layers --seed 0 --problems 40*",
+            "*affine_backward: the gradient of affine_forward*",
+            "*WRONG in 20 of 20 problems*",
+            "*wrong: db; right: dx, dw*",
+            "*smallest that fails: N = 2*",
+            "*again: manual-backprop check layers --seed 0*",
         ]
     )
 
@@ -67,20 +73,24 @@ def test_the_options_go_over_the_marker_and_the_page_is_written(session: pytest.
     )
     ran.assert_outcomes(passed=1, failed=1)
     ran.stdout.fnmatch_lines(["*--seed 7 --problems 3*", "gradient report: *index.html"])
-    assert "bias averages over the batch" in (session.path / "page" / "index.html").read_text()
-    targets = {one["target"] for one in json.loads((session.path / "page/check.json").read_text())}
-    assert targets == {"layers", "sigmoid"}
+    page = (session.path / "page" / "index.html").read_text()
+    assert "2 targets: 1 not right, 1 right" in page and "affine_backward" in page
+    found = json.loads((session.path / "page/check.json").read_text())
+    assert {one["what"]: one["exit_code"] for one in found} == {"layers": 1, "sigmoid": 0}
+    assert all((session.path / "page" / name).is_file() for one in found for name in one["pages"])
 
 
 HAND_OVER = """
-from reference.pytest_plugin import RESULTS
-from reference.checks.result import Part, Result
+from manual_backprop_pytest import RESULTS
+from reference.checks.records import Part, Worst
+from reference.checks.result import Result
 import pytest
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_one(request, n):
-    part = Part("form", f"part {n}", "by name", n, n, 0, {})
-    request.config.stash[RESULTS].append(Result(f"target {n}", 0, n, (part,)))
+    worst = Worst("0:0", "dx", (), float("nan"), 1.0)
+    part = Part(f"part {n}", "wrong", "form", "judge", n, 0, n, worst=worst)
+    request.config.stash[RESULTS].append(Result(f"target {n}", 0, (part,)))
 """
 
 
@@ -90,7 +100,8 @@ def test_workers_of_xdist_hand_their_results_over(session: pytest.Pytester) -> N
     ran = session.runpytest_subprocess(*PLUGIN, "-n2", "--backprop-report=page")
     ran.assert_outcomes(passed=3)
     found = json.loads((session.path / "page" / "check.json").read_text())
-    assert {one["target"] for one in found} == {"target 1", "target 2", "target 3"}
+    assert {one["what"] for one in found} == {"target 1", "target 2", "target 3"}
+    assert {one["parts"][0]["worst"]["given"] for one in found} == {"nan"}
 
 
 def test_bad_options_are_a_usage_error(session: pytest.Pytester) -> None:
@@ -154,7 +165,7 @@ def test_settings_are_heeded_or_refused(
     session.makepyfile(SETTINGS.replace("SEED", str(seed)))
     ran = session.runpytest(*PLUGIN, *options)
     ran.assert_outcomes(passed=3, errors=2)
-    said = "expected keywords among problems, seed, like"
+    said = "expected keywords among problems, seed, like, allow_unchecked, strict"
     ran.stdout.fnmatch_lines(
         [
             f"@pytest.mark.backprop(problem=3): {said}",
@@ -176,14 +187,82 @@ def test_an_object_has_no_command(session: pytest.Pytester) -> None:
 
 def test_loading_it_loads_no_framework() -> None:
     code = (
-        "import sys, reference.pytest_plugin; "
-        "sys.exit(any(m in sys.modules for m in ('torch', 'jax', 'numpy', 'hypothesis')))"
+        "import sys, manual_backprop_pytest; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'jax', 'numpy', 'reference', 'reports')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path.cwd()).returncode == 0
 
 
+UNCHECKED = """
+import numpy as np, pytest
+
+def double(x):
+    return 2 * x
+
+def double_backward(dout, x):
+    return 2 * dout
+
+class Half:
+    def forward(self, x):
+        return x / 2
+
+    def backward(self, dout, nowhere):
+        return dout @ nowhere.weights
+
+def test_strictly(check_gradient):
+    check_gradient({"double": double, "double_backward": double_backward, "Half": Half})
+
+@pytest.mark.backprop(allow_unchecked=True)
+def test_allowed(check_gradient):
+    result = check_gradient({"double": double, "double_backward": double_backward, "Half": Half})
+    assert [p.verdict for p in result.parts] == ["right", "unchecked"]
+"""
+
+
+def test_what_was_not_checked_fails_unless_it_is_allowed(session: pytest.Pytester) -> None:
+    session.makepyfile(UNCHECKED)
+    ran = session.runpytest(*PLUGIN)
+    ran.assert_outcomes(passed=1, failed=1)
+    ran.stdout.fnmatch_lines(["*Half.backward: NOT CHECKED*", "*gradient is right; 1 not checked*"])
+
+
 def test_a_message_is_never_longer_than_its_screen() -> None:
     part = Part(
-        "form", "what", "by name", 9, 0, 9, {}, remarks=tuple(f"number {n}" for n in range(60))
+        "what", "wrong", wrong=9, problems=9, remarks=tuple(f"number {n}" for n in range(60))
     )
-    assert len(message(Result("t", 0, 9, (part,))).splitlines()) <= 25
+    assert len(message(Result("t", 0, (part,))).splitlines()) <= 25
+
+
+@pytest.mark.parametrize("name", ["reference.py", "reports/__init__.py", "manual_backprop.py"])
+def test_a_project_with_a_module_of_our_name_keeps_it(tmp_path: Path, name: str) -> None:
+    """As `python -m pytest` runs it: the project's folder is searched first."""
+    taken = name.partition("/")[0].removesuffix(".py")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("theirs = True")
+    (tmp_path / "slopes.py").write_text(SLOPE)
+    (tmp_path / "test_theirs.py").write_text(
+        f"import {taken}, slopes\n"
+        f"def test_theirs():\n    assert {taken}.theirs\n"
+        "def test_ours(check_gradient):\n    check_gradient(slopes.sigmoid)\n"
+    )
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    command = [sys.executable, "-m", "pytest", "-p", entry["pytest11"]["backprop"]]
+    # Only this plugin, by its entry point: what is installed here may be an older one.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    ran = subprocess.run(
+        [*command, "--rootdir", str(tmp_path), "test_theirs.py"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "1 failed, 1 passed" in ran.stdout, ran.stdout + ran.stderr
+    said = f"check_gradient: the name {taken!r} is {(tmp_path / name).resolve()}, which is not"
+    assert said in ran.stdout
+    refused = subprocess.run(
+        [*command, "--backprop-report=page"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"--backprop-report=page: the name {taken!r} is" in refused.stderr

@@ -24,7 +24,7 @@ from reference.oracles import load
 from reference.problems import Selection
 from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
-from reports.folder import WRITING
+from reports.folder import TIMING, WRITING
 from reports.records import ReportError
 
 SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pages(folder: Path) -> dict[str, bytes]:
     """Everything but the times."""
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != "summary.json"}
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != TIMING}
 
 
 def test_the_same_seed_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:

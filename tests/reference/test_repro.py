@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from patience import PATIENCE
 from targetsources import ACTIVATION_PAIR, DENSE_PAIR, LOSS, inside
 
 from manual_backprop.activations import ACTIVATIONS
@@ -44,7 +45,7 @@ def run(*paths: Path) -> dict[str, str]:
         [sys.executable, "-c", _ALONE, *map(str, paths)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stderr
     parts = ran.stdout.split("== ")[1:]

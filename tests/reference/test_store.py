@@ -1,6 +1,7 @@
 """The store loses no finished block, and leaves nothing behind that is not finished."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from manual_backprop.spec import InvalidInput
 from reference.campaign import BlockResult, Outcome, Plan
-from reference.running.store import NAME, Store
+from reference.running.store import NAME, Store, _sealed
 
 KILLED = """
 import os
@@ -117,7 +118,8 @@ def test_a_block_that_is_not_whole_is_damage(damaged: BlockResult, tmp_path: Pat
     store = Store(tmp_path)
     store.begin(Plan(problems=30), {})
     packed = zlib.compress(msgspec.msgpack.encode(damaged))
-    store._base.execute("INSERT INTO blocks VALUES (0, ?)", (packed,))
+    sealed = _sealed(store._of + b"0", packed)
+    store._base.execute("INSERT INTO blocks VALUES (0, ?)", (sealed,))
     with pytest.raises(InvalidInput, match="damaged, or not a campaign"):
         list(store.results())
     store.close()
@@ -149,3 +151,86 @@ def test_what_is_said_of_an_error_does_not_depend_on_the_folder_s_name(tmp_path:
     for name in ("locked", "full"):
         with pytest.raises(InvalidInput, match="cannot be read or written"):
             Store(tmp_path / name / "nowhere")
+
+
+def kept(folder: Path) -> list[object]:
+    """What a run would go on from."""
+    store = Store(folder)
+    try:
+        return [store.plan(), [msgspec.msgpack.encode(result) for result in store.results()]]
+    finally:
+        store.close()
+
+
+def filled(folder: Path) -> bytes:
+    store = Store(folder)
+    store.begin(Plan(problems=4000), {"numpy": "2.4"})
+    for start in range(0, 4000, 200):
+        outcomes = [Outcome(start + i, "AGREE", i / 7, f"tensor {i}", "") for i in range(200)]
+        store.add(BlockResult(start, start + 200, outcomes, [], 0, 0, {}))
+    store.close()
+    return (folder / NAME).read_bytes()
+
+
+def test_an_altered_store_is_damage_and_never_another_run(tmp_path: Path) -> None:
+    whole = filled(tmp_path)
+    undamaged = kept(tmp_path)
+    chance, refused = random.Random(1), 0
+    for trial in range(300):
+        altered = bytearray(whole)
+        at = chance.randrange(len(altered))
+        match trial % 3:
+            case 0:
+                altered[at] ^= 1 << chance.randrange(8)
+            case 1:
+                altered[at : at + 64] = chance.randbytes(64)
+            case _:
+                page = at // 4096 * 4096
+                other = chance.randrange(len(altered) // 4096) * 4096
+                altered[page : page + 4096] = whole[other : other + 4096]
+        (tmp_path / NAME).write_bytes(altered)
+        (tmp_path / f"{NAME}-journal").unlink(missing_ok=True)
+        try:
+            found = kept(tmp_path)
+        except InvalidInput:
+            refused += 1
+            continue
+        # What is not there any more is done again; what is there is as it was.
+        assert found[0] in (undamaged[0], None)
+        assert set(found[1]) <= set(undamaged[1])  # type: ignore[call-overload]
+    assert refused > 200
+
+
+def test_a_block_of_another_place_or_plan_is_damage(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for change in (
+        "UPDATE blocks SET start = 4000 WHERE start = 200",
+        "UPDATE blocks SET result = (SELECT result FROM blocks WHERE start = 400) WHERE start = 0",
+    ):
+        store = Store(tmp_path)
+        store._base.execute(change)
+        store.close()
+        with pytest.raises(InvalidInput, match="a checksum is wrong"):
+            kept(tmp_path)
+    store = Store(tmp_path)
+    plan = store._kept_plan(Plan(problems=4001))
+    store._base.execute("UPDATE plan SET plan = ?", (plan,))
+    store.close()
+    with pytest.raises(InvalidInput, match="a checksum is wrong"):
+        kept(tmp_path)
+
+
+def test_fresh_begins_anew_whatever_stands_there(tmp_path: Path) -> None:
+    whole = filled(tmp_path)
+    for damaged in (b"no database" * 1000, whole[:9000], whole[:100] + b"\xff" * 9000):
+        (tmp_path / NAME).write_bytes(damaged)
+        store = Store(tmp_path, fresh=True)
+        assert store.plan() is None and store.finished() == set()
+        store.begin(Plan(problems=30), {})
+        with pytest.raises(InvalidInput, match="another run is writing this folder"):
+            Store(tmp_path, fresh=True)
+        store.add(whole_block(0))
+        store.close()
+        store = Store(tmp_path)
+        assert store.finished() == {0}
+        store.close()

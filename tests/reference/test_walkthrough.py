@@ -3,6 +3,7 @@
 import ast
 import html
 import re
+from dataclasses import replace
 from operator import add, mul, sub, truediv
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from manual_backprop.articles import ARTICLES, article
 from manual_backprop.spec import InvalidInput
 from reference.articles.plain import plain
-from reference.articles.walkthrough import COLUMNS, Walk, formula_of, walk
+from reference.articles.problem_article import article_of
+from reference.articles.walkthrough import COLUMNS, Walk, formula_of, walk, walk_article
 from reference.articles.written import Notes, Written, WrittenArithmetic
+from reference.problems import draw
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,17 @@ def test_bad_targets_are_named(target: str) -> None:
 @pytest.mark.parametrize("target", ["2-2-3:tanh:cross_entropy", "2-3-1:softplus:hinge"])
 def test_networks_of_every_kind_of_target(target: str) -> None:
     assert len(walk(target).steps) > 8
+
+
+def test_everything_that_the_loss_reads_is_among_the_inputs(walks: dict[str, Walk]) -> None:
+    shown = walks["2-3-1:relu:mse"]
+    assert shown.inputs["t"] == "[[1.0], [0.0]]"
+    (loss,) = (step for step in shown.steps if step.name == "L")
+    assert loss.sources == ("a2", "t")
+    problem = next(p for p in (draw(0, i).problem for i in range(10**4)) if p.arrays)
+    problem = replace(problem, weights=np.arange(1.0, problem.batch + 1).astype(problem.dtype))
+    inputs = walk_article(article_of(problem, "with class weights")).inputs
+    assert {"x", "t", "weights", *problem.arrays} <= inputs.keys()
 
 
 def test_a_missing_framework_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What brings a worker down costs its own problem, is named, and changes nothing else."""
+"""A worker process: what it is sent and sends, what it may not see, and that it ends as a tree."""
 
 import os
 import signal
@@ -6,267 +6,298 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import hostile_oracles
-import msgspec
+import numpy as np
 import pytest
+from patience import PATIENCE, wait_until
+from workertasks import Said, Task
 
-from manual_backprop.spec import InvalidInput
-from reference.campaign import BlockResult, Plan, Work
-from reference.problems import cell
-from reference.running import isolation, pace
-from reference.running.isolation import Worker
-from reference.running.workers import LocalPool, finish
+import reference
+from reference.workers import Died, Finished, Hung, Limits, Raised, Stopped, Worker, timeouts
+from reference.workers.imports import DEPENDENCIES, search_folder, shadows
+from reference.workers.messages import End
 
-PLAN = Plan(
-    problems=4,
-    activations=("tanh",),
-    losses=("mse", "hinge", "l1", "huber"),
-    regimes=("ordinary",),
-    dtypes=("float64",),
-)
-"""Four problems, one of them poisoned."""
+TESTS = Path(__file__).parents[1]
+ROOT = Path(reference.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let worker processes import the hostile oracles."""
-    tests = str(Path(__file__).parent.parent)
-    path = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", f"{tests}{os.pathsep}{path}" if path else tests)
+    """Let workers import what they serve."""
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}relative{os.pathsep}{ROOT}")
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a hang cost seconds: these oracles compile nothing."""
-    monkeypatch.setattr(pace, "LEAST_FIRST", 2.0)
-    monkeypatch.setattr(pace, "LEAST", 1.0)
-    monkeypatch.setattr(pace, "TIMES_FIRST", 20.0)
-    monkeypatch.setattr(pace, "TIMES_START", 1.0)
+def worker() -> Iterator[Worker]:
+    running = Worker("workertasks:serve")
+    yield running
+    running.close()
 
 
-def encoded(result: BlockResult) -> bytes:
-    return msgspec.msgpack.encode(result)  # as the store keeps it; NaN is NaN
+def ask(worker: Worker, task: Task, **limits: float) -> tuple[list[Said], End]:
+    """Return the events and the end."""
+    *events, end = worker.run(task, Said, **limits)  # type: ignore[arg-type]
+    assert isinstance(end, End)
+    return [event for event in events if isinstance(event, Said)], end
 
 
-def run(oracle: str) -> BlockResult:
-    plan = msgspec.structs.replace(PLAN, oracles=("manual", oracle))
-    with LocalPool(1, memory=1 << 30) as pool:
-        (result,) = finish(plan, plan.work(), pool.submit)
-    return result
+def test_arrays_go_and_come_with_their_type(worker: Worker) -> None:
+    for array in (np.arange(6.0).reshape(2, 3).T, np.zeros((0, 2), np.float32), np.array(True)):
+        (said,), end = ask(worker, Task("array", array))
+        assert isinstance(end, Finished) and end.memory > 1 << 20
+        assert said.array is not None and said.array.shape == array.shape
+        np.testing.assert_array_equal(said.array, array * 2)
+    with pytest.raises(TypeError, match="ndarray cannot be sent"):
+        ask(worker, Task("array", np.array([object()])))
+
+
+def test_it_works_in_an_empty_folder_of_its_own(worker: Worker) -> None:
+    said, _ = ask(worker, Task("where"))
+    folder, path, held = (one.text for one in said)
+    assert folder != os.getcwd() and held == "[]"
+    assert path == os.environ["PYTHONPATH"], "what the process begins is not as it was"
+    worker.end()
+    assert not Path(folder).exists()
+
+
+def test_the_protocol_is_out_of_reach(worker: Worker) -> None:
+    _, end = ask(worker, Task("chatter"))
+    assert isinstance(end, Finished)
+    _, end = ask(worker, Task("chatter"))  # now without any of the three
+    assert isinstance(end, Raised) and end.kind == "OSError"
+
+
+def test_an_exception_is_sent_and_the_process_lives_on(worker: Worker) -> None:
+    said, end = ask(worker, Task("raise"))
+    assert [one.text for one in said] == ["before"]
+    assert isinstance(end, Raised)
+    assert (end.kind, end.message) == ("ValueError", "\\ud800 of an emoji")
+    before = worker.pid
+    assert isinstance(ask(worker, Task("where"))[1], Finished)
+    assert worker.pid == before
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("Raises", "RuntimeError: planted"),
-        ("Panics", "RuntimeError: Panic: planted"),
-        ("CannotSay", "Silent"),
-        ("HalfACharacter", r"RuntimeError: \ud800 of an emoji"),
-        ("Verbose", "<script>" * 9),
-        ("GivesNothing", "answer: a NoneType, expected an Answer"),
-        ("GivesLists", "a list, expected a NumPy array of numbers"),
-        ("GivesObjects", "an array of object, expected a NumPy array of numbers"),
-        ("WritesIntoTheProblem", "read-only"),
-        ("LeavesAChild", "exited with 9"),
-        ("Hangs", "no answer within the time limit"),
-        ("Spins", "no answer within the time limit"),
-        ("Segfaults", "SIGSEGV"),
-        ("Exits", "exited with 7"),
-        ("LeavesQuietly", "exited with 0"),
-        ("CallsExit", "exited with 1"),
-        ("IsKilled", "SIGKILL"),
-        ("ExhaustsMemory", "MemoryError"),
-    ],
+    ("do", "reason"),
+    [("segfault", "killed by SIGSEGV"), ("exit", "exited with 7"), ("garble", "no message")],
 )
-def test_a_hostile_oracle_is_named_and_survived(
-    name: str, reason: str, request: pytest.FixtureRequest
+def test_a_death_is_named_and_the_next_run_begins_anew(
+    worker: Worker, do: str, reason: str
 ) -> None:
-    if "limit" in reason:
-        request.getfixturevalue("impatient")
-    oracle = f"{hostile_oracles.__name__}:{name}"
-    result = run(oracle)
-    selection = PLAN.selection()
-    assert [o.index for o in result.outcomes] == [selection.index(i) for i in range(4)]
-    poisoned = {o.index for o in result.outcomes if cell(o.index).loss == hostile_oracles.POISON}
-    assert len(poisoned) == 1
-    named = {o.index: o.verdict for o in result.outcomes if o.verdict != "AGREE"}
-    assert named == dict.fromkeys(poisoned, f"CRASHED({oracle})")
-    assert result.findings and all(reason in finding.sentence for finding in result.findings)
-    assert all(len(finding.sentence) < 2000 for finding in result.findings)
+    _, end = ask(worker, Task(do))
+    assert isinstance(end, Died) and reason in end.reason
+    assert worker.pid is None
+    assert isinstance(ask(worker, Task("where"))[1], Finished)
 
 
-@pytest.mark.parametrize("name", ["GivesTooFew", "GivesAGenerator"])
-def test_a_block_that_is_answered_badly_is_asked_one_by_one(name: str) -> None:
-    result = run(f"{hostile_oracles.__name__}:{name}")
-    assert {o.verdict for o in result.outcomes} == {"AGREE"}
+def test_what_is_no_event_of_the_kind_ends_the_process(worker: Worker) -> None:
+    _, end = ask(worker, Task("give"))
+    assert isinstance(end, Died) and "it sent what is no message" in end.reason
 
 
-def test_an_oracle_that_cannot_tell_whether_it_can_answer_is_skipped() -> None:
-    result = run(f"{hostile_oracles.__name__}:CannotTell")
-    assert {o.verdict for o in result.outcomes} == {"AGREE"}, "the others are judged by proof"
+def test_memory_is_limited() -> None:
+    worker = Worker("workertasks:serve", memory=1 << 30)
+    _, end = ask(worker, Task("exhaust"))
+    assert isinstance(end, Raised) and end.kind == "MemoryError"
+    worker.close()
 
 
-def test_an_oracle_that_hangs_before_it_is_asked_is_named(
-    impatient: None, monkeypatch: pytest.MonkeyPatch
+def test_what_emits_faster_than_it_is_read_waits(worker: Worker) -> None:
+    numbers = []
+    for event in worker.run(Task("flood"), Said, cpu_seconds=PATIENCE):
+        if isinstance(event, Said):
+            numbers.append(event.number)
+            if event.number == 1000:
+                time.sleep(0.5)
+                assert worker._process is not None
+                assert worker._process._received.qsize() <= 64
+    assert numbers == list(range(20_000))
+
+
+def test_processor_time_and_the_clock_are_limited(worker: Worker) -> None:
+    _, end = ask(worker, Task("spin"), cpu_seconds=1.0)
+    assert isinstance(end, Hung) and end.cpu_seconds is not None and end.cpu_seconds > 1.0
+    assert "of processor time" in end.reason
+    said, end = ask(worker, Task("sleep"), cpu_seconds=1.0, wall_seconds=1.0)
+    assert isinstance(end, Hung) and end.wall_seconds > 1.0
+    assert end.reason == f"no answer after {end.wall_seconds:.0f} s"
+    assert worker.pid is None and gone(said[0].number)
+
+
+def test_a_process_without_a_processor_does_not_hang(worker: Worker) -> None:
+    """It is stopped for longer than its limit of processor time, and then goes on."""
+    ask(worker, Task("where"))
+    assert worker._process is not None
+    stopped = worker._process.worker
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    going_on = threading.Timer(3.0, os.kill, [stopped, signal.SIGCONT])
+    going_on.start()
+    _, end = ask(worker, Task("flood"), cpu_seconds=1.0)
+    going_on.join()
+    assert isinstance(end, Finished)
+
+
+def test_limits_may_follow_the_events(worker: Worker) -> None:
+    seen: list[Said | None] = []
+
+    def limits(last: Said | None) -> Limits:
+        seen.append(last)
+        return Limits(None, PATIENCE if last is None else 1.0)
+
+    *_, end = worker.run(Task("sleep"), Said, limits=limits)
+    assert isinstance(end, Hung)
+    assert isinstance(seen[-1], Said)
+
+
+def test_the_first_import_of_a_framework_has_its_own_patience(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        pace, "LEAST_FIRST", 3.0
-    )  # what comes before takes a while when all is busy
-    worker = Worker()
-    try:
-        with pytest.raises(InvalidInput, match=r"loading oracle='hostile_oracles:HangsWhenAsked'"):
-            worker.setting(("manual", f"{hostile_oracles.__name__}:HangsWhenAsked"))
-    finally:
-        worker.close()
+    slow = "import time\ntime.sleep(2.5)\n"
+    (tmp_path / "theano.py").write_text(slow)
+    (tmp_path / "plain.py").write_text(slow)
+    monkeypatch.syspath_prepend(tmp_path)
+    said, end = ask(worker, Task("load", text="theano"), wall_seconds=1.0)
+    assert isinstance(end, Finished) and said[0].text == "loaded"
+    assert worker.pace.patient("import theano") >= timeouts.MIN_FIRST
+    assert isinstance(ask(worker, Task("load", text="plain"), wall_seconds=1.0)[1], Hung)
 
 
-def test_what_a_dead_oracle_began_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+SHADOWS = ("json.py", "struct.py", "numpy.py", "reference.py", "msgspec.py", "reports/__init__.py")
+
+
+def test_files_in_the_working_folder_shadow_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SHADOWS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{TESTS}")
+    worker = Worker("workertasks:serve")
+    said, end = ask(worker, Task("modules"))
+    assert isinstance(end, Finished), end
+    assert len(said) == 5 and not any(str(tmp_path) in one.text for one in said)
+    worker.close()
+
+
+def test_what_shadows_is_named_and_the_rest_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*SHADOWS, "backproputils.py", "plainfolder/x.py", "colorsys.py", "yaml.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine = True")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path[:])
+    expected = ("colorsys", "json", "msgspec", "numpy", "reference", "reports", "struct")
+    assert shadows(tmp_path) == search_folder(tmp_path) == expected
+    assert shadows(tmp_path / "nowhere") == ()
+    for name, mine in (("backproputils", True), ("yaml", True), ("colorsys", False)):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        assert hasattr(__import__(name), "mine") is mine
+        del sys.modules[name]  # the real one comes back at the end, if it was there
+
+
+def test_the_protected_names_are_those_of_the_project() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {d.partition(">")[0].partition("=")[0].strip() for d in project["dependencies"]}
+    imported = {name.replace("-", "_").replace("python_", "") for name in named}
+    assert imported <= DEPENDENCIES
+
+
+PARENT = """
+import os, sys
+from workertasks import Said, Task
+from reference.workers import Worker
+for event in Worker("workertasks:serve").run(Task({do!r}, text="stay"), Said):
+    print(event.number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("do", ["fork", "hold"])
+def test_the_tree_ends_whatever_ends_its_parent(
+    do: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BEGUN_BY", mark := f"test {os.getpid()} {time.monotonic_ns()}")
-    worker = Worker()
-    plan = msgspec.structs.replace(
-        PLAN, oracles=("manual", f"{hostile_oracles.__name__}:LeavesAChild")
-    )
-    try:
-        worker.block(plan, Work(0, 4))
-    finally:
+    code = PARENT.format(do=do)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None and parent.stdout.readline()
+        assert len(marked(mark)) >= (3 if do == "hold" else 8)
+        parent.send_signal(number)
+    assert none_left(mark)
+
+
+@pytest.mark.parametrize("text", ["", "stay"])
+def test_what_it_began_ends_with_it(
+    text: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEGUN_BY", mark := f"test {os.getpid()} {time.monotonic_ns()}")
+    for event in worker.run(Task("fork", text=text), Said):
+        assert isinstance(event, Said | Finished)
+        if text:
+            break  # who stops listening ends it
+    worker.end()
+    assert none_left(mark)
+
+
+def test_a_supervisor_that_is_killed_takes_its_tree_along(worker: Worker) -> None:
+    run = worker.run(Task("hold"), Said)
+    said = next(run)
+    assert isinstance(said, Said) and worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    *_, end = run
+    assert isinstance(end, Died) and end.signal == "SIGKILL"
+    assert gone(said.number)
+
+
+def test_a_child_that_returns_does_not_answer(worker: Worker) -> None:
+    for _ in range(3):
+        assert isinstance(ask(worker, Task("return_twice"))[1], Finished)
+    assert ask(worker, Task("array", np.ones(1)))[0][0].array == 2.0
+
+
+def test_an_entry_that_is_not_there_is_said() -> None:
+    for entry, kind in (("nowhere:f", "ModuleNotFoundError"), ("workertasks:f", "AttributeError")):
+        worker = Worker(entry)
+        _, end = ask(worker, Task("where"))
+        assert isinstance(end, Raised) and end.kind == kind
+        assert worker.pid is None
         worker.close()
-    assert not orphans(mark), "a child of the oracle lives on"
 
 
-def orphans(mark: str) -> list[int]:
-    """The processes with this mark in their environment whose parent is gone."""
+def test_a_closed_worker_is_not_asked(worker: Worker) -> None:
+    worker.close()
+    with pytest.raises(Stopped):
+        ask(worker, Task("where"))
+
+
+def marked(mark: str) -> list[int]:
+    """The processes with this mark in their environment that are not the test's own."""
     found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
         try:
-            marked = mark.encode() in (entry / "environ").read_bytes()
-            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
         except OSError:
             continue
-        if marked and parent == 1:
-            found.append(int(entry.name))
-    return found
+    return [pid for pid in found if pid != os.getpid()]
 
 
-def test_what_an_oracle_prints_and_reads_does_not_meet_the_wire() -> None:
-    result = run(f"{hostile_oracles.__name__}:Chatters")
-    assert {o.verdict for o in result.outcomes} == {"AGREE"}
+def none_left(mark: str) -> bool:
+    return wait_until(lambda: not marked(mark))
 
 
-def test_a_worker_killed_from_outside_changes_nothing() -> None:
-    worker = Worker()
-    plan = Plan(problems=40, oracles=("manual", "torch"))
-    undisturbed = encoded(worker.block(plan, Work(0, 40)))
+def gone(pid: int) -> bool:
+    def ended() -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
 
-    def kill(pid: int) -> None:
-        time.sleep(0.02)
-        os.kill(pid, signal.SIGKILL)
-
-    before = worker.pid
-    assert before is not None
-    killer = threading.Thread(target=kill, args=[before])
-    killer.start()
-    assert encoded(worker.block(plan, Work(0, 40))) == undisturbed
-    killer.join()
-    # Where it was killed between two blocks:
-    assert encoded(worker.block(plan, Work(0, 40))) == undisturbed
-    assert worker.pid != before
-    worker.close()
-
-
-def test_a_problem_at_a_time_gives_what_the_block_gives() -> None:
-    worker = Worker()
-    plan = Plan(problems=40, oracles=("manual", "torch", "jax"))
-    block = worker.block(plan, Work(0, 40))
-    assert {outcome.verdict for outcome in block.outcomes} > {"AGREE"}
-    assert encoded(worker._one_by_one(plan, Work(0, 40))) == encoded(block)
-    worker.close()
-
-
-def test_a_worker_is_renewed_after_so_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "ASKED_AT_MOST", 2)
-    worker, pids = Worker(), []
-    plan = msgspec.structs.replace(PLAN, oracles=("manual",))
-    for _ in range(4):
-        worker.block(plan, Work(0, 1))
-        pids.append(worker.pid)
-    assert pids[0] == pids[1] != pids[2] == pids[3]
-    worker.close()
-    assert worker.pid is None
-
-
-def test_a_worker_that_holds_too_much_memory_is_renewed() -> None:
-    worker = Worker(memory=1 << 30)
-    plan = msgspec.structs.replace(PLAN, oracles=("manual",))
-    worker.block(plan, Work(0, 1))
-    first = worker.pid
-    worker.block(plan, Work(0, 1))
-    assert worker.pid == first
-    worker._held = (1 << 29) + 1  # what its last reply might have said
-    worker.block(plan, Work(0, 1))
-    assert worker.pid != first
-    assert 1 << 24 < worker._held < 1 << 29
-    worker.close()
-
-
-def test_a_process_ends_when_its_parent_is_gone() -> None:
-    worker = Worker()
-    worker.setting(("manual",))
-    process = worker._process
-    assert process and process.stdin
-    process.stdin.close()  # as the system does with what a killed process held
-    assert process.wait(10) == 0
-    worker.close()
-
-
-def test_an_error_of_our_own_is_raised_and_not_recorded() -> None:
-    worker = Worker()
-    with pytest.raises(InvalidInput, match=r"oracle='nowhere:Nothing' cannot be loaded"):
-        worker.setting(("nowhere:Nothing",))
-    with pytest.raises(RuntimeError, match="KeyError in a worker: 'no such section'"):
-        worker.section("no such section")
-    worker.close()
-
-
-def test_a_worker_that_holds_python_ends_with_its_parent() -> None:
-    """It hangs in C and hears nothing: the system has to end it."""
-    oracles = ("manual", f"{hostile_oracles.__name__}:Spins")
-    plan = msgspec.json.encode(msgspec.structs.replace(PLAN, oracles=oracles))
-    code = (
-        "import msgspec\n"
-        "from reference.campaign import Plan, Work\n"
-        "from reference.running.isolation import Worker\n"
-        "worker = Worker()\n"
-        "worker.setting(('manual',))\n"
-        "print(worker.pid, flush=True)\n"
-        f"worker.block(msgspec.json.decode({plan!r}, type=Plan), Work(0, 4))\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        time.sleep(1.0)  # it is in C by now
-        parent.kill()
-    until = time.monotonic() + 10
-    while running(pid) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not running(pid)
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_a_pool_that_closes_begins_no_worker() -> None:
-    """Between Ctrl-C and its end a thread may still want one: nobody would stop it."""
-    pool = LocalPool(2)
-    assert pool.ahead >= 6
-    pool._close()
-    with pytest.raises(isolation.Stopped):
-        pool.submit(PLAN, Work(0, 4)).result(10)
-    assert LocalPool(40).ahead >= 80
+    return wait_until(ended)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from examplecheck import EVERY, example_checks
 from examplereport import example_records, million_records
 from hostilerecords import HOSTILE, hostile_records
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from reports.check_folder import write_checks
 from reports.folder import diff_folders, write_diff, write_report
 from reports.records import Finding, Record
 
@@ -44,6 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_report(root / "later", [r for r in records if not _is_gelu(r)])
     write_diff(root / "diff", diff_folders(root / "later", root / "report"))
     write_report(root / "empty", records[:1])
+    for name, one in EVERY.items():
+        write_checks(root / "check" / name, [one])
+    write_checks(root / "checks", example_checks())
     return root
 
 
@@ -51,7 +56,10 @@ def _is_gelu(record: Record) -> bool:
     return isinstance(record, Finding) and record.operation == "gelu_tanh"
 
 
-PAGES = ("report/index.html", "empty/index.html", "diff/diff.html")
+PAGES = (
+    "report/index.html", "empty/index.html", "diff/diff.html", "check/mixed/index.html",
+    "check/right/index.html", "checks/index.html", "checks/check_2_wrong.html",
+)  # fmt: skip
 
 
 ANSWERED = """() => {
@@ -219,6 +227,27 @@ def test_filters(page: Page) -> None:
     tools.locator("[data-only=differ]").uncheck()
     tools.locator("[data-only=bad]").check()
     assert shown.count() == 4 and "nan" in shown.first.inner_text()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_check_says_on_its_page_what_it_said_on_the_terminal(
+    browser: Browser, folder: Path, name: str
+) -> None:
+    with Visit(browser, folder / "check" / name / "index.html") as page:
+        assert page.locator("h1").inner_text() == EVERY[name].headline
+        badge = {0: "✓", 1: "✕"}.get(EVERY[name].exit_code, "?")
+        assert page.locator(".state").inner_text() == badge
+        assert page.locator("section.part").count() == len(EVERY[name].parts)
+
+
+def test_a_list_of_checks_leads_to_each_page_and_back(browser: Browser, folder: Path) -> None:
+    with Visit(browser, folder / "checks" / "index.html") as page:
+        page.locator("tbody a").nth(1).click()
+        page.wait_for_url("**/check_2_wrong.html")
+        assert page.locator("math").count() >= 3
+        assert page.locator(".line.marked").first.is_visible()
+        page.get_by_text("All files").click()
+        page.wait_for_url("**/index.html")
 
 
 def test_findings_by_verdict_and_all_open(page: Page) -> None:

@@ -143,8 +143,19 @@ def test_sections_without_records_say_so() -> None:
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1."),
         ({"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open", "them 2 in which JAX crashed"),
-        ({"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, "wrong",
-         "2 in which the hand-written gradient crashed"),
+        (
+            {"verdicts": {"AGREE": 6, "CRASHED(jax)": 2, "CRASHED(jax, torch)": 2}}, "open",
+            "2 in which PyTorch crashed and 4 in which JAX crashed",
+        ),
+        ({"verdicts": {"CRASHED(torch)": 9}}, "open", "(9 in which PyTorch crashed)"),
+        (
+            {"verdicts": {"DEVIATES(manual)": 8, "CRASHED(jax)": 2}}, "wrong",
+            "Without a verdict are 2 in which JAX crashed.",
+        ),
+        (
+            {"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, "wrong",
+            "2 in which the hand-written gradient crashed",
+        ),
         ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is at fault in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
         ({"verdicts": {"SKIPPED": 10}}, "open", "No network has been checked"),
@@ -163,6 +174,23 @@ def test_the_headline_says_how_it_stands(fields: dict[str, Any], state: str, wor
     assert summary.exit_code == (state == "wrong")
     for render in (render_html, render_text, render_markdown, summary_json):
         assert words.partition("(")[0].strip() in render(summary).replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "strict"),
+    [
+        ({}, 0, 0),
+        ({"verdicts": {"AGREE": 8, "DEVIATES(torch)": 2}}, 0, 0),
+        ({"verdicts": {"AGREE": 8, "CRASHED(torch)": 2}}, 0, 1),
+        ({"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, 1, 1),
+        ({"verdicts": {"AGREE": 8, "DEVIATES(manual)": 2}}, 1, 1),
+        ({"oracles": (OracleStatus(name="torch", status="crashed"),)}, 0, 1),
+        ({"oracles": (OracleStatus(name="torch", status="skipped"),)}, 0, 0),
+    ],
+)
+def test_a_crash_is_an_error_to_the_strict(fields: dict[str, Any], code: int, strict: int) -> None:
+    summary = Summary([run(**fields)])
+    assert (summary.exit_code, summary.strict_exit_code) == (code, strict)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

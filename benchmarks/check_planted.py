@@ -1,0 +1,74 @@
+"""Checks random right targets and planted mistakes: false accusations, misses, names.
+
+    python benchmarks/check_planted.py --targets 1000 --mistakes 500
+    python benchmarks/check_planted.py --show 12        # the source of one, and what is said of it
+    python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def main() -> int:
+    """Return 1 where a right target is accused."""
+    from randomcheck import Counts, run
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--targets", type=int, default=100)
+    parser.add_argument("--mistakes", type=int, default=50)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--show", default="", help="SEED or SEED:MISTAKE")
+    options = parser.parse_args()
+    if options.show:
+        return show(options.show)
+    began = time.monotonic()
+    first = options.first
+    counts: Counts = run(
+        range(first, first + options.targets), range(first, first + options.mistakes), options.processes
+    )
+    report(counts, options.targets)
+    print(f"{time.monotonic() - began:.0f} s")
+    return int(bool(counts.accused))
+
+
+def show(which: str) -> int:
+    """Print a source and what is said of it."""
+    from randomcheck import PROBLEMS, PROBLEMS_TO_EXPLAIN, checked, source_of, target
+
+    seed, _, mistake = which.partition(":")
+    made = target(int(seed))
+    source = source_of(made, int(mistake) if mistake else None)
+    said = checked(source, PROBLEMS_TO_EXPLAIN if mistake else PROBLEMS)
+    print(source, f"# {made.family}: {said.verdict}. {said.text}", sep="\n")
+    return 0
+
+
+def report(counts: object, targets: int) -> None:
+    """Print the counts, and every target that was not right."""
+    from randomcheck import Counts
+
+    assert isinstance(counts, Counts)
+    right = sum(counts.right.values())
+    print(f"right targets: {right} of {targets} right, {len(counts.accused)} accused, {len(counts.unchecked)} not checked")
+    for title, rows in (("ACCUSED", counts.accused), ("not checked", counts.unchecked)):
+        for seed, family, said in rows:
+            print(f"  {title} {seed} ({family}): {said.verdict}: {said.text[:300]}")
+    planted, found, named = (sum(c.values()) for c in (counts.planted, counts.found, counts.named))
+    if not planted:
+        return
+    print(f"mistakes: {found} of {planted} found ({found / planted:.1%}), {named} named ({named / planted:.1%})")
+    for kind, count in counts.planted.most_common():
+        print(f"  {kind:32} {count:4} planted {counts.found[kind]:4} found {counts.named[kind]:4} named")
+    for title, rows in (("MISSED", counts.missed), ("not named", counts.unnamed)):
+        for seed, which, kind, said in rows:
+            print(f"  {title} {seed}:{which} ({kind}): {said.verdict}: {said.text[:300]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The table of NumPy's functions on object arrays, and what its entries are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._number import Number, value_of
+from ._reductions import Row, reduce_rows
+
+NO_VALUE = np._NoValue
+TABLE: dict[Callable[..., Any], Callable[..., Any]] = {}
+_SKIPPED = object()
+
+
+def objects(x: Any) -> Any:
+    """A plain object array of anything: arrays, lists, Numbers, floats."""
+    if type(x) is Number:
+        array = np.empty((), dtype=object)
+        array[()] = x
+        return array
+    if isinstance(x, np.generic | np.ndarray) and x.dtype.char == "g":
+        x = np.float64(x)  # long double scalars would stay what they are
+    if isinstance(x, np.generic):
+        x = x.item()  # as an object it would come back here for ever
+    return np.asarray(x, dtype=object)
+
+
+def floats(x: Any) -> Any:
+    """The midpoints, as a float64 array."""
+    return doubles(lambda ball: float(ball), x)
+
+
+def doubles(function: Callable[[Any], float], x: Any) -> Any:
+    """The function of each ball, as a float64 array."""
+    array = objects(x)
+    result = np.array([function(value_of(v)) for v in array.ravel().tolist()], dtype=np.float64)
+    return result.reshape(array.shape)
+
+
+def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter the function below under NumPy's names ("linalg.norm")."""
+
+    def enter(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        for name in functions:
+            found: Any = np
+            for part in name.split("."):
+                found = getattr(found, part, None)
+            if found is not None:
+                TABLE[found] = implementation
+        return implementation
+
+    return enter
+
+
+def reduced(
+    row_function: Callable[[Row], Any],
+    a: Any,
+    axis: Any = None,
+    keepdims: Any = False,
+    initial: Any = NO_VALUE,
+    where: Any = NO_VALUE,
+) -> Any:
+    """A reduction with NumPy's options."""
+    array = objects(a)
+    if where is not NO_VALUE and where is not True:
+        array = array.copy()
+        array[~np.broadcast_to(np.asarray(where, dtype=bool), array.shape)] = _SKIPPED
+
+    def of_row(row: Row) -> Any:
+        kept = [x for x in row if x is not _SKIPPED]
+        return row_function(kept if initial is NO_VALUE else [initial, *kept])
+
+    function = row_function if where is NO_VALUE and initial is NO_VALUE else of_row
+    return reduce_rows(array, function, axis, keepdims is not NO_VALUE and bool(keepdims))
+
+
+def elementwise(function: Callable[..., Any], *arrays: Any, dtype: Any = object) -> Any:
+    """The function of the scalars of broadcast arrays."""
+    return (
+        np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))
+        if dtype is object
+        else (
+            np.asarray(np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))).astype(dtype)
+        )
+    )

@@ -1,0 +1,60 @@
+"""Runs a check in a process of its own, and survives whatever the target does there."""
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from reference.checks.records import Event, Request
+from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
+
+SECONDS = 10.0
+"""Processor time that a target may take for one problem of a few numbers."""
+SLEEP = 30.0
+"""Seconds of the clock, for what waits and uses no processor."""
+MAX_RESTARTS = 20
+
+
+class Gathers(Protocol):
+    """What takes in the events of a run."""
+
+    def take(self, event: Event) -> None:
+        """Take in one event."""
+
+    def fail(self, kind: str, said: str) -> int | None:
+        """Note that the part that was running hung or crashed; return its number."""
+
+
+def run(request: Request, gathered: Gathers, seconds: float | None) -> None:
+    """Check a target apart; what hangs or crashes is noted, and the rest is checked anew."""
+    limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
+    path, colon, name = request.target.partition(":")
+    if Path(path).is_file():  # the process works in an empty folder
+        request = msgspec.structs.replace(request, target=f"{Path(path).resolve()}{colon}{name}")
+    skip: list[int] = []
+    worker = Worker("reference.checks.session:serve")
+    try:
+        for _ in range(MAX_RESTARTS):
+            message = msgspec.structs.replace(request, skip=tuple(skip))
+            failed = _once(worker, message, gathered, limits)
+            if failed is None:
+                return
+            skip.append(failed)
+    finally:
+        worker.close()
+
+
+def _once(worker: Worker, request: Request, gathered: Gathers, limits: Limits) -> int | None:
+    """Ask once; return the number of the part that hung or crashed, None where it is over."""
+    for event in worker.run(request, Event, limits=lambda last: limits):  # type: ignore[arg-type]
+        match event:
+            case Hung():
+                return gathered.fail("hung", event.reason)
+            case Died() | Raised():
+                said = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
+                return gathered.fail("crashed", said)
+            case Finished():
+                return None
+            case _:
+                gathered.take(event)
+    return None

@@ -1,0 +1,178 @@
+"""What a backward's arguments may be: the cotangent, the cache, an input, the output, a target."""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from reference.checks import vocabulary as words
+from reference.checks.routine import NameTree, Routine
+
+MAX_BINDINGS = 24
+
+
+def bindings(forward: Routine, backward: Routine, extras: list[str]) -> Iterator[dict[str, str]]:
+    """Yield the sources of a backward's arguments, the likely ones first.
+
+    forward: whose arguments, variables and outputs may be handed over.
+    extras: arguments that are drawn like inputs: targets, rates, masks.
+    """
+    choices: list[list[str]] = []
+    taken: list[str] = []
+    names = backward.arguments
+    for position, name in enumerate(names):
+        found = _sources(name, position, forward, backward, extras)
+        optional = backward.default(name) is not _required(backward, name)
+        if optional and (not found or found == ["extra"] or _left_at_default(name, forward)):
+            continue
+        choices.append(found or ["rest", "input:" + (forward.arguments or [""])[0], "output:"])
+        taken.append(name)
+    seen = 0
+    for picked in itertools.product(*choices):
+        if _sensible(picked):
+            yield dict(zip(taken, picked, strict=True))
+            seen += 1
+            if seen >= MAX_BINDINGS:
+                return
+
+
+def _left_at_default(name: str, forward: Routine) -> bool:
+    """Whether the forward has a default for it too, and nothing was drawn in its place."""
+    default = forward.default(name)
+    return (
+        name in forward.arguments
+        and default is not _required(forward, name)
+        and not _drawn(default)
+    )
+
+
+def _drawn(default: object) -> bool:
+    return isinstance(default, float) and not isinstance(default, bool)
+
+
+def _required(backward: Routine, name: str) -> object:
+    from reference.checks.routine import EMPTY
+
+    return EMPTY
+
+
+def _sensible(picked: tuple[str, ...]) -> bool:
+    """Whether no cotangent of one output is given twice."""
+    cotangents = [p for p in picked if p.startswith("cotangent")]
+    return len(set(cotangents)) == len(cotangents)
+
+
+def _sources(
+    name: str, position: int, forward: Routine, backward: Routine, extras: list[str]
+) -> list[str]:
+    low = name.lower().rstrip("_")
+    inputs = {words.plain(a): a for a in forward.arguments}
+    outputs = _output_names(forward.returned)
+    only = len(backward.required) == 1 or len(backward.arguments) == 1
+    if low in words.RATES or low in words.REGULARISATION:
+        if words.plain(name) in inputs:
+            return [f"input:{inputs[words.plain(name)]}"]
+        return ["extra", "cotangent:"] if position == 0 else ["extra"]
+    if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
+        return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
+    if _is_cotangent(name, position, forward, backward, outputs):
+        found = [f"cotangent:{o}" for o in _named_output(name, outputs)]
+        found += ["cotangent:"] if not found else []
+        if low in ("dvalues", "grad", "error", "err", "delta", "d", "y", "top"):
+            found.append("input:" + (forward.arguments or [""])[0])
+        if re.search(r"^d[hy]s$|^dhs|grad_over|^d_hs|_over_time", low):
+            found += ["cotangent:each:-1", *(f"cotangent:each:{k}" for k in range(8))]
+        if low.startswith(("grad_out", "output_grad", "grad")):
+            found += ["cotangent:last:", "cotangent:last"]
+        if only and low in ("y", "z", "a", "s", "h", "top", "d"):
+            found += ["input:" + (forward.arguments or [""])[0], "output:"]
+        return found
+    if words.plain(name) in inputs:
+        found = [f"input:{inputs[words.plain(name)]}"]
+        if only and low in (
+            "x",
+            "z",
+            "a",
+            "y",
+            "s",
+            "h",
+            "o",
+            "out",
+            "output",
+            "activation",
+            "sx",
+            "fx",
+        ):
+            found.append("output:")
+        if low in ("a", "y", "output", "out") and not only:
+            found.append("output:")
+        return found
+    for variable in _variables(forward):
+        if words.plain(variable) == words.plain(name):
+            return [f"variable:{variable}"]
+    for i, output in enumerate(outputs):
+        if output and words.same_thing(output, name):
+            return [f"output:{i}" if len(outputs) > 1 else "output:"]
+    if name in extras:
+        return ["extra"]
+    first = "input:" + (forward.arguments or [""])[0]
+    if low in words.PREDICTION_NAMES or re.search(r"activat|output|^y|^s$|^out|^fx|sig", low):
+        found = ["output:", first]
+        if outputs and len(outputs) > 1:
+            found = [*(f"output:{i}" for i in range(len(outputs))), first]
+        return found
+    if low in words.DATA_NAMES or only:
+        return [first, "output:", "rest"]
+    return ["rest", "output:", first, *(f"output:{i}" for i in range(1, len(outputs)))]
+
+
+def _is_cotangent(
+    name: str, position: int, forward: Routine, backward: Routine, outputs: list[str | None]
+) -> bool:
+    low = name.lower().rstrip("_")
+    if name in forward.arguments:
+        return False
+    if low in words.COTANGENT_NAMES:
+        return True
+    bases = [words.plain(b) for b in words.gradient_of(name)]
+    if any(b in {words.plain(o) for o in outputs if o} for b in bases):
+        return True
+    return bool(bases) and position <= 2
+
+
+def _named_output(name: str, outputs: list[str | None]) -> list[str]:
+    if len(outputs) < 2:
+        return []
+    bases = [words.plain(b) for b in words.gradient_of(name)]
+    return [str(i) for i, o in enumerate(outputs) if o and words.plain(o) in bases]
+
+
+def _output_names(tree: NameTree) -> list[str | None]:
+    if isinstance(tree, tuple):
+        return [t if isinstance(t, str) else None for t in tree]
+    return [tree] if isinstance(tree, str) else []
+
+
+def _variables(forward: Routine) -> list[str]:
+    code = getattr(forward.function, "__code__", None)
+    return [] if code is None else list(code.co_varnames[code.co_argcount :])
+
+
+def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
+    """Return the backward's arguments that must be drawn: targets, masks and numbers of its own."""
+    if forward is None:
+        return []
+    known = {words.plain(a) for a in forward.arguments} | {
+        words.plain(v) for v in _variables(forward)
+    }
+    found = []
+    for name in backward.required:
+        low = name.lower().rstrip("_")
+        if words.plain(name) in known:
+            continue
+        if words.is_target(low) and len(backward.required) == 1:
+            continue  # tanh_derivative(y): y is the output
+        if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
+            found.append(name)
+        elif re.search(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr", low):
+            found.append(name)
+    return found

@@ -1,0 +1,70 @@
+"""The command `manual-backprop check`: one target or several, as text or JSON."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from manual_backprop.spec import InvalidInput
+from reference.checks.checker import check
+from reference.checks.pages import INDEX, refuse_folder, write_index
+from reference.checks.result import Result
+from reference.checks.source import files_of
+from reports.checked import headline_of, worst_of
+
+
+def run(
+    targets: list[str],
+    report: Path | None,
+    frameworks: str | None,
+    timeout: float | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Check every target, print what was found and return the exit code: the worst of all."""
+    files = [f for t in targets for f in files_of(t)]
+    asked = tuple(f.strip() for f in frameworks.split(",")) if frameworks else ()
+    several = len(files) > 1
+    if report is not None and several:
+        refuse_folder(report)
+    results: list[Result] = []
+    for file in files:
+        try:
+            result = check(
+                file,
+                report=None if several else report,
+                seconds=timeout,
+                frameworks=asked,
+                progress=_progress(),
+                **options,
+            )
+        except InvalidInput as error:
+            if not several:
+                raise
+            result = Result(file, options.get("seed", 0), (), remarks=(str(error),))
+        results.append(result)
+        if not as_json:
+            print(result, end="\n\n" if several else "\n", flush=True)
+    _clear()
+    if report is not None and several:
+        write_index(results, report)
+    if as_json:
+        plain = [r.plain() for r in results]
+        print(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
+    elif several:
+        print(headline_of([r.checked_record() for r in results]))
+    if report is not None and not as_json:
+        print(f"the page: {report / INDEX}")
+    return worst_of(r.exit_code for r in results)
+
+
+def _progress() -> Any:
+    """Return what shows the part that is being checked, where a person watches."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda name: print(f"\r\033[Kchecking {name} …", end="", file=sys.stderr, flush=True)
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)

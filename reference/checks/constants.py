@@ -1,0 +1,67 @@
+"""Reads a target with its tiny constants dropped: ε in a logarithm, bounds of a clip.
+
+log(p + 1e-7) with the gradient of log p is right but for 1e-7; this is how it is told from a
+mistake of that size.
+"""
+
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from reference.checks.source import Target
+
+TINY = 1e-4
+
+
+@contextmanager
+def tiny_ones_dropped(target: Target) -> Iterator[list[str]]:
+    """Replace constants in (0, 1e-4] by 0, and those as near to 1 by 1, in all code of a target.
+
+    Yields them as they are spelled; the code is as before afterwards.
+    """
+    found: list[str] = []
+    kept: list[tuple[types.FunctionType, types.CodeType, Any]] = []
+    for function in _functions(target):
+        kept.append((function, function.__code__, function.__defaults__))
+        function.__code__ = _replaced(function.__code__, found)
+        if function.__defaults__:
+            function.__defaults__ = tuple(_dropped(d, found) for d in function.__defaults__)
+    try:
+        yield list(dict.fromkeys(found))
+    finally:
+        for function, code, defaults in kept:
+            function.__code__, function.__defaults__ = code, defaults
+
+
+def _functions(target: Target) -> Iterator[types.FunctionType]:
+    for thing in vars(target.module).values():
+        if isinstance(thing, types.FunctionType) and thing.__module__ == target.module.__name__:
+            yield thing
+        if isinstance(thing, type) and thing.__module__ == target.module.__name__:
+            for method in vars(thing).values():
+                inner = (
+                    method.__func__ if isinstance(method, staticmethod | classmethod) else method
+                )
+                if isinstance(inner, types.FunctionType):
+                    yield inner
+
+
+def _replaced(code: types.CodeType, found: list[str]) -> types.CodeType:
+    constants = tuple(
+        _replaced(c, found) if isinstance(c, types.CodeType) else _dropped(c, found)
+        for c in code.co_consts
+    )
+    return code.replace(co_consts=constants)
+
+
+def _dropped(value: Any, found: list[str]) -> Any:
+    if not isinstance(value, float):
+        return value
+    if 0 < abs(value) <= TINY:
+        found.append(f"{value:g}")
+        return 0.0
+    if 0 < abs(value - 1) <= TINY:
+        found.append(f"{value!r}")
+        return 1.0
+    return value

@@ -1,0 +1,118 @@
+"""What is found out about a wrong gradient, and the bookkeeping of how often it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.checks.explain.graph import Array
+from reference.checks.explain.hypothesis import Words
+from reference.checks.explain.problem import Claim, Problem, close
+from reference.checks.routine import Path
+
+ENOUGH = 3
+"""A name is given when it reproduces the claim in at least so many problems that can tell."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A mistake that reproduces the wrong gradient.
+
+    name: in snake_case. sentence: in plain English, with the target's own variable names.
+    yours, right: the two formulas. tensors: the claims that it explains. matched, of: in how
+    many of the problems tried it reproduces them to rounding. distance: the worst relative
+    distance over these.
+    """
+
+    name: str
+    sentence: str
+    yours: str
+    right: str
+    tensors: tuple[str, ...]
+    matched: int
+    of: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which mistakes make a wrong gradient, and where.
+
+    first: the claim or variable where it goes wrong first, going back from the loss; "" where
+    that is not known. described: (tensor, words) where no name fits.
+    """
+
+    first: str = ""
+    named: tuple[Named, ...] = ()
+    described: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One claim in one problem, with what it would be so far (the truth, or after a mistake)."""
+
+    problem: Problem
+    claim: Claim
+    base: Array
+
+    @property
+    def off(self) -> bool:
+        """Whether it differs from what it would be so far."""
+        return not close(self.claim.got, self.base)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """In how many problems something holds."""
+
+    matched: int
+    of: int
+    distance: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether it holds in 3 problems, or in all where fewer can tell, and in most."""
+        return self.matched >= min(ENOUGH, self.of) > 0 and self.matched >= 0.7 * self.of
+
+
+def evidence(cases: Sequence[Case], predicted: Sequence[Array | None]) -> Evidence:
+    """Count the problems in which a prediction is the claim; those count where it could fail."""
+    matched, of, worst = 0, 0, 0.0
+    for case, value in zip(cases, predicted, strict=True):
+        if (
+            value is None
+            or not case.off
+            or value.shape != case.base.shape
+            or close(value, case.base)
+        ):
+            continue
+        of += 1
+        if close(case.claim.got, value):
+            matched += 1
+            worst = max(worst, distance(case.claim.got, value))
+    return Evidence(matched, of, worst)
+
+
+def distance(got: Array, other: Array) -> float:
+    """Return the largest difference, relative to the largest entry."""
+    size = float(np.max(np.abs(other), initial=0.0))
+    return float(np.max(np.abs(got - other), initial=0.0)) / size if size else 0.0
+
+
+def named(words: Words, tensors: Sequence[str], found: Evidence) -> Named:
+    """Return a mistake with the evidence for it."""
+    return Named(
+        words.name,
+        words.sentence,
+        words.yours,
+        words.right,
+        tuple(dict.fromkeys(tensors)),
+        found.matched,
+        found.of,
+        found.distance,
+    )
+
+
+Predictions = Mapping[Path, Array]

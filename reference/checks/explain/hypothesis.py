@@ -1,0 +1,64 @@
+"""What a mistake is, for the search: how it changes the sweep, and how it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reference.checks.explain.graph import Edit
+from reference.checks.explain.problem import Claim, Problem
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a mistake is said."""
+
+    name: str
+    sentence: str
+    yours: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a hypothesis explains: the claims it reproduces, and whether the rest stays right."""
+
+    claims: Sequence[Claim]
+    alone: bool
+    """Whether claims that it would change as well are right: it is in these claims only."""
+    part: str = ""
+    """Which entries it explains, where the others are right: "rows 2 and 3"."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One mistake in the sweep.
+
+    key: what it is, the same in every problem. edit: the sweep's change in a problem, None where
+    it does not apply there. words: how it is said of what it explains. cost: the simpler of two
+    that explain the same is taken. depth: where in the sweep; the later in the forward, the
+    larger (of the first problem).
+    """
+
+    key: tuple[str, ...]
+    edit: Callable[[Problem], Edit | None]
+    words: Callable[[Match], Words]
+    cost: float = 1.0
+    depth: int = 0
+    scalar: bool = True
+    """Whether it may be told from one number for each problem."""
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return names as people list them: dW1, db1 and dx."""
+    found = list(dict.fromkeys(texts))
+    return " and ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else "".join(found)
+
+
+_WORDS = frozenset("the a an nothing there only it one some in an".split())
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital letter, unless it begins with a name."""
+    first = text.split(" ", 1)[0]
+    return text[0].upper() + text[1:] if first in _WORDS else text

@@ -1,0 +1,362 @@
+"""One problem, ready to be explained: its tape, its named values, its claims with their truths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from reference.balls import is_tracked, values
+from reference.checks import vocabulary
+from reference.checks.assess import assess, nice_factors
+from reference.checks.experiment import Outcome
+from reference.checks.explain.graph import Array, Edit, Graph, Places, read
+from reference.checks.matching import matched
+from reference.checks.objective import Objective, scalar_of
+from reference.checks.routine import Path, is_numeric
+
+NEAR = 1e-8
+"""Two numbers of 60 digits, rounded to double, that say the same."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A named array of the forward: where it stands on the tape, and its numbers."""
+
+    path: Path
+    places: Places
+    value: Array
+    text: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.places.shape
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What came back (or what the backward named on its way), and what it should be."""
+
+    path: Path
+    leaf: Path
+    text: str
+    """What it is called: dW1."""
+    of: str
+    """What it is the gradient of: W1."""
+    got: Array
+    truth: Array
+    places: Places
+    right: bool
+    inner: bool = False
+    """A local variable of the backward, not what it returns."""
+
+
+@dataclass
+class Problem:
+    """One run of a reading under an objective, as floats."""
+
+    outcome: Outcome
+    objective: Objective
+    scale: float
+    graph: Graph
+    claims: dict[Path, Claim]
+    named: dict[Path, Named]
+    factors: dict[str, float]
+    """Sizes and numbers that a factor may be made of: N, keep_prob …"""
+    free: tuple[float, ...] = ()
+    """The factors that a loss which nobody wrote may have, where no right claim tells."""
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> list[Claim]:
+        """The claims that are wrong."""
+        return [c for c in self.claims.values() if not c.right and not c.inner]
+
+    @cached_property
+    def true(self) -> list[float]:
+        """The cotangent of every place, from a sweep without a mistake."""
+        return self.graph.sweep()
+
+    def cotangent(self, array: Named) -> Array:
+        """Return the true cotangent of a named value, on the claims' scale."""
+        return self.scale * read(self.true, array.places)
+
+    def predicted(self, edit: Edit) -> dict[Path, Array]:
+        """Return what every claim would be if the sweep were made with an edit."""
+        adjoints = self.graph.sweep(edit)
+        return {k: self.scale * read(adjoints, c.places) for k, c in self.claims.items()}
+
+
+def rescaled(problem: Problem, times: float) -> Problem:
+    """Return a problem whose loss is a multiple: a mean in place of a sum."""
+    claims = {}
+    for path, claim in problem.claims.items():
+        truth = times * claim.truth
+        right = claim.right if claim.inner else close(claim.got, truth)
+        claims[path] = replace(claim, truth=truth, right=right)
+    keep = {k: v for k, v in problem.cache.items() if k != "symbols"}
+    return replace(problem, scale=times * problem.scale, claims=claims, free=(), cache=keep)
+
+
+def close(got: Array, other: Array) -> bool:
+    """Whether two arrays say the same, entry by entry."""
+    return got.shape == other.shape and bool(close_entries(got, other).all())
+
+
+def close_entries(got: Array, other: Array) -> Any:
+    """Return where two arrays say the same."""
+    size = max(_largest(got), _largest(other))
+    with np.errstate(invalid="ignore"):
+        return np.abs(got - other) <= NEAR * (np.abs(other) + 1e-3 * size) + 1e-300
+
+
+def _largest(x: Array) -> float:
+    finite = x[np.isfinite(x)] if x.size else x
+    return float(np.max(np.abs(finite), initial=0.0))
+
+
+def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
+    """Return a problem of a run on the tape (its session alive), or None where it has no value."""
+    found = scalar_of(objective, outcome)
+    judged = assess(objective, outcome) if found is not None else None
+    if found is None or judged is None:
+        return None
+    arrays = _forward_values(outcome)
+    graph = Graph(*found, _of_forward(found[0], arrays, outcome))
+    named = _named(arrays, graph)
+    named |= _hidden(graph, named, _end(objective, outcome, graph))
+    claims: dict[Path, Claim] = {}
+    for row in judged.rows:
+        leaf = outcome.inputs[row.leaf]
+        if row.jacobian or np.shape(row.got) != np.shape(row.truth.value):
+            continue
+        right = row.right or close(row.got, judged.scale * row.truth.value)
+        claims[row.claim] = Claim(
+            row.claim,
+            row.leaf,
+            claim_text(row.claim, row.leaf),
+            text_of(row.leaf),
+            row.got,
+            judged.scale * row.truth.value,
+            graph.places(leaf),
+            right,
+        )
+    unknown = objective.kind == "implicit" and not any(c.right for c in claims.values())
+    free = tuple({f for f in nice_factors(outcome).values() if f > 0}) if unknown else ()
+    made = Problem(outcome, objective, judged.scale, graph, claims, named, _numbers(outcome), free)
+    _add_inner(made, arrays)
+    return made
+
+
+def _forward_values(outcome: Outcome) -> dict[Path, Any]:
+    """Return the forward's named values, inputs first, each array once."""
+    found: dict[Path, Any] = {}
+    seen: set[tuple[int, ...]] = set()
+    kept = {("self", *p): v for p, v in outcome.kept.items()}
+    own = {
+        **outcome.inputs,
+        **outcome.values,
+        **{p: v for p, v in kept.items() if p not in outcome.inputs},
+    }
+    for path, value in own.items():
+        if path not in outcome.inputs:
+            if any(vocabulary.is_gradient_name(p) for p in path[-1:]) and not outcome.paired:
+                continue
+        if not is_numeric(value) or not is_tracked(value):
+            continue
+        key = tuple(getattr(x, "order", 0) for x in _flat(value))
+        if (key, np.shape(value)) in seen:  # type: ignore[comparison-overlap]
+            continue
+        seen.add((key, np.shape(value)))  # type: ignore[arg-type]
+        found[path] = value
+    return found
+
+
+def _flat(value: Any) -> Any:
+    return value.flat if isinstance(value, np.ndarray) else [value]
+
+
+def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: Outcome) -> list[Any]:
+    """Return the arrays that lead to the outputs: not what a backward made of them."""
+    inside = Graph(outputs, [np.ones(np.shape(o)) for o in outputs], [])
+    for path in [p for p, v in arrays.items() if p not in outcome.inputs]:
+        if not (inside.places(arrays[path]) >= 0).any():
+            arrays.pop(path)
+    return list(arrays.values())
+
+
+def _named(arrays: Mapping[Path, Any], graph: Graph) -> dict[Path, Named]:
+    found = {}
+    for path, value in arrays.items():
+        places = graph.places(value)
+        if (places >= 0).any():
+            found[path] = Named(path, places, np.asarray(values(value), dtype=float), text_of(path))
+    return found
+
+
+def _end(objective: Objective, outcome: Outcome, graph: Graph) -> int:
+    """Return where the forward ends on the tape: a loss that nobody wrote is not explained."""
+    if objective.kind != "implicit":
+        return graph.size
+    outputs = [
+        v for p, v in outcome.values.items() if p[: len(objective.output)] == objective.output
+    ]
+    outputs = outputs or [v for p, v in outcome.values.items() if p[0] == objective.output[0]]
+    return max((int(graph.places(v).max(initial=-1)) for v in outputs), default=graph.size) + 1
+
+
+def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, Named]:
+    """Return what a forward computes without a name and goes into a sum of products.
+
+    Numbers that NumPy made in one call stand side by side on the tape.
+    """
+    known = {p for n in named.values() for p in n.places.ravel().tolist()}
+    found: list[list[int]] = []
+    run: list[int] = []
+    for place, edges in enumerate(graph.edges[:end]):
+        joins = (
+            bool(run)
+            and len(edges) == len(graph.edges[run[-1]])
+            and all(p < run[0] for p, _ in edges)
+        )
+        if not joins:
+            found.append(run)
+            run = []
+        run.append(place)
+    found.append(run)
+    made: dict[Path, Named] = {}
+    for run in found:
+        if (
+            len(run) < 2
+            or not graph.edges[run[0]]
+            or known & set(run)
+            or not _feeds_a_product(graph, run)
+        ):
+            continue
+        places = np.array(run, dtype=np.int64)
+        text = f"hidden[{len(made)}]"
+        made["hidden", str(len(made))] = Named(
+            ("hidden", str(len(made))), places, np.array([graph.values[p] for p in run]), text
+        )
+    return (made if len(made) <= 8 else {}) | (_terms(graph, known) if end == graph.size else {})
+
+
+def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
+    """Return what is summed up into one number without a name of its own: the loss's terms."""
+    found: dict[Path, Named] = {}
+    for edges in graph.edges:
+        places = [p for p, _ in edges]
+        alike = (
+            len(places) >= 2 and len({s for _, s in edges}) == 1 and len(set(places)) == len(places)
+        )
+        if (
+            alike
+            and not known & set(places)
+            and all(graph.edges[p] for p in places)
+            and len(found) < 4
+        ):
+            values = np.array([graph.values[p] for p in places])
+            found["terms", str(len(found))] = Named(
+                ("terms", str(len(found))),
+                np.array(places, dtype=np.int64),
+                values,
+                "the sum's terms",
+            )
+    return found if len(found) < 4 else {}
+
+
+def _feeds_a_product(graph: Graph, run: list[int]) -> bool:
+    """Whether each number of a run is used in sums of several products, and is not made by one."""
+    few = all(len(graph.edges[p]) <= 2 for p in run)
+    return few and all(any(len(graph.edges[c]) >= 3 for c in graph.uses[p]) for p in run)
+
+
+def _numbers(outcome: Outcome) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for shape in [np.shape(v) for v in {**outcome.inputs, **outcome.outputs}.values()]:
+        for n in shape:
+            if n > 1:
+                found.setdefault(str(n), float(n))
+    for path, value in {
+        **outcome.others,
+        **outcome.inputs,
+        **outcome.values,
+        **outcome.kept,
+    }.items():
+        plain = values(value) if is_numeric(value) else None
+        if plain is not None and np.size(plain) == 1 and path[0] != "before":
+            number = float(np.ravel(plain)[0])
+            if number not in (0.0, 1.0, -1.0) and np.isfinite(number):
+                found.setdefault(text_of(path), number)
+    if outcome.rate:
+        found.setdefault("the rate", outcome.rate)
+    return found
+
+
+def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
+    """Add the backward's own variables that are named after values of the forward."""
+    outcome = problem.outcome
+    taken = {id(v) for v in outcome.claims.values()}
+    for path, value in outcome.middle.items():
+        if (
+            path in problem.claims
+            or id(value) in taken
+            or not any(map(vocabulary.gradient_of, path))
+        ):
+            continue
+        _, pairs, _ = matched({path: value}, {}, arrays)
+        for _, leaf in pairs:
+            if leaf not in problem.named or leaf in {c.leaf for c in problem.claims.values()}:
+                continue
+            named = problem.named[leaf]
+            got = np.asarray(values(value), dtype=float)
+            if got.shape != named.shape or (named.places < 0).any():
+                continue
+            truth = problem.cotangent(named)
+            problem.claims[path] = Claim(
+                path,
+                leaf,
+                text_of(path),
+                named.text,
+                got,
+                truth,
+                named.places,
+                _multiple(got, truth),
+                True,
+            )
+
+
+def _multiple(got: Array, truth: Array) -> bool:
+    """Whether a variable is its cotangent, or a constant multiple of it (1/N comes later)."""
+    norm = float(np.sum(truth * truth))
+    if not norm or not np.isfinite(got).all():
+        return close(got, truth)
+    c = float(np.sum(got * truth)) / norm
+    return bool(c) and close(got, c * truth)
+
+
+def text_of(path: Path) -> str:
+    """Return a path as people write it: ("self", "W", "0") -> W[0]."""
+    parts = [p for p in path if p not in ("self", "step", "")]
+    end = len(parts)
+    while end and parts[end - 1].lstrip("-").isdigit():
+        end -= 1
+    base = parts[end - 1] if end else "output" if not parts else "output "
+    return (
+        base + "".join(f"[{p}]" for p in parts[end:]) if end else (base + " ".join(parts)).strip()
+    )
+
+
+def claim_text(claim: Path, leaf: Path) -> str:
+    """Return what a claim is called: by its own name, or d and the name of what it is of."""
+    name = claim[-1]
+    if claim[0] == "step":
+        return f"the step of {text_of(leaf)}"
+    if not name or (name.isdigit() and len([p for p in claim if not p.isdigit()]) == 0):
+        return f"d{text_of(leaf)}"
+    text = text_of(claim)
+    return text if vocabulary.is_gradient_name(text.split("[")[0]) else f"d{text_of(leaf)}"

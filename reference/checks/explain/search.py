@@ -1,0 +1,169 @@
+"""Searches for the mistakes that make a wrong gradient: from the loss back, the simplest first.
+
+A mistake is a change of the certified reverse sweep, or of one claim. The one that explains most
+is taken; what it leaves unexplained is searched with it in place, so that two mistakes in one
+file are both found and what follows from the first is not accused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reference.checks.experiment import Reading
+from reference.checks.explain import finding, general, locally
+from reference.checks.explain.finding import Explanation
+from reference.checks.explain.problem import Problem, rescaled
+from reference.checks.explain.readings import Met, objectives_of, problems_of
+from reference.checks.explain.scales import scales_of
+from reference.checks.explain.sources import all_hypotheses
+from reference.checks.explain.state import State, cases_of, depth_of
+from reference.checks.explain.telling import explanation_of
+from reference.checks.explain.trial import Trial, best_link, tried
+from reference.checks.objective import Objective
+
+
+def explain(
+    reading: Reading,
+    objective: Objective,
+    seed: int,
+    indices: Sequence[int],
+    scale: float = 1.0,
+    limit: float = 3.0,
+) -> Explanation:
+    """Return which mistakes reproduce the wrong gradients of a reading, and where it goes wrong.
+
+    reading, objective: what is run, and which scalar its claims are held to be the gradient of.
+    seed, indices: the problems to try, those with a wrong claim first. scale: unused where the
+    problems settle it. limit: seconds after which what was found is returned.
+    """
+    deadline = time.monotonic() + limit
+    best: State | None = None
+    met = Met()
+    for read, one in objectives_of(reading, objective, seed, indices):
+        elsewhere = one.output != objective.output and one.kind != "loss"
+        if (best is not None and not best.left and elsewhere) or met.right:
+            break
+        problems = problems_of(read, one, seed, indices, deadline, met)
+        if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
+            continue
+        state = _searched(problems, deadline)
+        if best is None or _better(state, best):
+            best = state
+        if state.late or (
+            not best.left
+            and (one.kind in ("loss", "cotangents") or best.cost <= _PLAIN * len(best.named))
+        ):
+            break
+    found = explanation_of(best) if best is not None else Explanation()
+    return _with_general(found, reading, objective, seed, indices, met)
+
+
+def _searched(problems: list[Problem], deadline: float) -> State:
+    """Search; where no right claim tells the loss's factor, under those that explain something."""
+    best: State | None = None
+    if problems[0].free:
+        for factors in scales_of(problems, deadline):
+            scaled_ones = [rescaled(p, x) for p, x in zip(problems, factors, strict=True)]
+            other = State([p for p in scaled_ones if p.wrong], deadline)
+            if other.problems:
+                _search(other)
+                best = other if best is None or _better(other, best) else best
+            if best is not None and not best.left:
+                return best
+    state = State(problems, deadline)
+    _search(state)
+    return state if best is None or _better(state, best) else best
+
+
+_PLAIN = 1.65
+"""An explanation of that cost is the common mistake; no other loss is tried for another one."""
+
+
+def _more_wrong(problems: list[Problem], best: State) -> bool:
+    return len(problems[0].wrong) > len(best.problems[0].wrong)
+
+
+def _with_general(
+    found: Explanation,
+    reading: Reading,
+    objective: Objective,
+    seed: int,
+    indices: Sequence[int],
+    met: Met,
+) -> Explanation:
+    named = [*found.named, *general.changed_in_place(met.mutated)]
+    described = dict(found.described)
+    if described:
+        other = general.another_loss(reading, objective, seed, indices)
+        if other is not None:
+            return Explanation(found.first, (other,), ())
+    explained = {t for n in named for t in n.tensors}
+    described |= {k: v for k, v in met.described.items() if k not in explained} | met.misshapen
+    return Explanation(found.first, tuple(named), tuple(described.items()))
+
+
+def _better(state: State, best: State) -> bool:
+    return (len(state.left), state.cost) < (len(best.left), best.cost)
+
+
+def _search(state: State) -> None:
+    while state.left and not state.late:
+        before = len(state.explained)
+        _locally(state, sure=True)
+        if state.left:
+            _best_edit(state)
+        if len(state.explained) == before:
+            _locally(state, sure=False)
+        if len(state.explained) == before:
+            return
+
+
+def _locally(state: State, sure: bool) -> None:
+    """Explain single claims by what they are of the truth: twice, transposed, another's."""
+    for claim in state.left:
+        result = locally.analyse(cases_of(state, claim.path), sure)
+        if result is not None:
+            words, found = result
+            state.named.append((finding.named(words, [claim.text], found), depth_of(claim)))
+            state.explained.add(claim.path)
+            state.cost += 1.2
+
+
+def _best_edit(state: State) -> None:
+    problem = state.problems[0]
+    base = state.base(problem)
+    now = problem.predicted(base) if base else {k: c.truth for k, c in problem.claims.items()}
+    best: Trial | None = None
+    for hypothesis in all_hypotheses(problem):
+        if state.late:
+            break
+        trial = tried(state, hypothesis, problem, base, now, best)
+        if trial is not None and (best is None or trial.rank < best.rank):
+            best = trial
+    fitted = best_link(state, problem, base, now)
+    if fitted is not None and (best is None or fitted.rank < best.rank):
+        best = fitted
+    if best is None:
+        return
+    tensors = [c.text for c in best.match.claims]
+    words = best.hypothesis.words(best.match)
+    if best.match.part:
+        words = replace(
+            words, sentence=f"{words.sentence[:-1]} (in {best.match.part}; the others are right)."
+        )
+    state.cost += best.hypothesis.cost
+    state.named.append((finding.named(words, tensors, best.found), best.hypothesis.depth))
+    state.explained |= {c.path for c in best.match.claims}
+    if best.clean:
+        state.accepted.append(best.hypothesis)
+        _explain_what_follows(state)
+
+
+def _explain_what_follows(state: State) -> None:
+    """Count claims as explained that are as the accepted mistakes together make them."""
+    for claim in state.left:
+        cases = cases_of(state, claim.path)
+        if cases and all(not c.off for c in cases):
+            state.explained.add(claim.path)

@@ -1,0 +1,163 @@
+"""One hypothesis held against the claims: in the first problem, then in all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.checks.explain import finding, paths, regions
+from reference.checks.explain.factors import spelled
+from reference.checks.explain.finding import Evidence
+from reference.checks.explain.graph import Array, Edit, read
+from reference.checks.explain.hypothesis import Hypothesis, Match
+from reference.checks.explain.problem import Claim, Problem, close, close_entries
+from reference.checks.explain.sources import edit_of
+from reference.checks.explain.state import State, cases_of
+from reference.checks.routine import Path
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A hypothesis that reproduces claims, and how well."""
+
+    hypothesis: Hypothesis
+    match: Match
+    found: Evidence
+    clean: bool
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """More claims first, then those that leave the right ones right, then the simpler one."""
+        fit = -len(self.match.claims) + 0.5 * (not self.clean) + 0.4 * bool(self.match.part)
+        return (fit, self.hypothesis.cost, -self.hypothesis.depth)
+
+
+def tried(
+    state: State,
+    hypothesis: Hypothesis,
+    problem: Problem,
+    base: Edit,
+    now: finding.Predictions,
+    best: Trial | None,
+) -> Trial | None:
+    """Return what a hypothesis explains beyond the best so far; None where nothing."""
+    edit = edit_of(hypothesis, problem)
+    if edit is None:
+        return None
+    adjoints = problem.graph.sweep(base | edit)
+    if not any(_fits(problem, c, now[c.path], adjoints) for c in state.left):
+        return None
+    made = {k: problem.scale * read(adjoints, c.places) for k, c in problem.claims.items()}
+    changed = [c for k, c in problem.claims.items() if not close(made[k], now[k])]
+    left = [c for c in changed if c.path not in state.explained and not c.right and not c.inner]
+    hit = [c for c in left if close(c.got, made[c.path])]
+    part = ""
+    if not hit:
+        hit = [c for c in left if _in_part(c.got, now[c.path], made[c.path])]
+        if not hit:
+            return None
+        part = regions.region(~close_entries(hit[0].got, now[hit[0].path]))
+    broken = [
+        c
+        for c in changed
+        if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])
+    ]
+    if (
+        best is not None
+        and Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank
+        >= best.rank
+    ):
+        return None
+    found = _confirmed(state, hypothesis, hit, bool(part))
+    if found is None:
+        return None
+    return Trial(hypothesis, Match(hit, bool(broken), part), found, not (broken or part))
+
+
+def _fits(problem: Problem, claim: Claim, now: Array, adjoints: list[float]) -> bool:
+    """Whether the entry that is furthest off is as a sweep makes it: a quick first test."""
+    off = np.abs(claim.got - now)
+    worst = int(np.argmax(np.where(np.isfinite(off), off, -1)))
+    place, got = int(claim.places.flat[worst]), float(claim.got.flat[worst])
+    value = problem.scale * adjoints[place] if place >= 0 else math.nan
+    return abs(value - got) <= 1e-7 * abs(got) + 1e-12 * float(off.flat[worst])
+
+
+def _in_part(got: Array, now: Array, made: Array) -> bool:
+    """Whether every wrong entry is as made, and some are right: a mistake in some rows only."""
+    right = close_entries(got, now)
+    wrong = ~right
+    if not right.any() or wrong.sum() < 2 or not np.isfinite(made).all():
+        return False
+    size = np.max(np.abs(made))
+    different = np.abs(made - now)[wrong] > 1e-6 * size
+    return bool(close_entries(got, made)[wrong].all() and different.all())
+
+
+def _as_made(claim: Claim, value: Array) -> bool:
+    return close(claim.got, value) if not claim.inner else False
+
+
+def _confirmed(
+    state: State, hypothesis: Hypothesis, hit: list[Claim], part: bool = False
+) -> Evidence | None:
+    """Return the evidence for a hypothesis over all problems; None where it is not enough."""
+    total: Evidence | None = None
+    for claim in hit:
+        cases = cases_of(state, claim.path)
+        values: list[Array | None] = []
+        for case in cases:
+            edit = edit_of(hypothesis, case.problem)
+            if edit is None:
+                values.append(None)
+                continue
+            value = case.problem.predicted(state.base(case.problem) | edit)[claim.path]
+            if part:
+                value = np.where(close_entries(case.claim.got, case.base), case.base, value)
+            values.append(value)
+        found = finding.evidence(cases, values)
+        if not found.enough:
+            return None
+        if total is None or found.matched < total.matched:
+            total = found
+    return total
+
+
+def best_link(state: State, problem: Problem, base: Edit, now: finding.Predictions) -> Trial | None:
+    """Return a path whose term is a constant multiple of what it should be, the multiple fitted."""
+    best: Trial | None = None
+    for link in paths.fitted_links(problem):
+        if state.late:
+            break
+        made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
+        wrong = [
+            c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None
+        ]
+        if not wrong:
+            continue
+        times = [_times_in(state, link, wrong[0].path, p) for p in state.problems]
+        plain = [(p, t) for p, t in zip(state.problems, times, strict=True) if t is not None]
+        text = (
+            spelled([p for p, _ in plain], [t for _, t in plain])
+            if len(plain) >= min(3, len(times))
+            else None
+        )
+        if text is None or abs(plain[0][1] - 1) < 1e-6:
+            continue
+        hypothesis = paths.multiplied(problem, link, text, plain)
+        trial = tried(state, hypothesis, problem, base, now, best)
+        if trial is not None and (best is None or trial.rank < best.rank):
+            best = trial
+    return best
+
+
+def _times_in(state: State, link: paths.Link, path: Path, problem: Problem) -> float | None:
+    base = state.base(problem)
+    claim = problem.claims.get(path)
+    if claim is None:
+        return None
+    now = problem.predicted(base) if base else {path: claim.truth}
+    made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
+    return paths.times_of(claim.got, now[path], made[path])

@@ -1,0 +1,161 @@
+"""Says which operation a forward is: what it is called, compared with what it computes.
+
+A name explains; it never decides whether a gradient is right.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.spec import InvalidInput
+from reference.checks.experiment import Reading, perform
+from reference.checks.vocabulary import stem_of
+
+ALIASES = {
+    "affine": "dense",
+    "linear": "dense",
+    "fc": "dense",
+    "fully_connected": "dense",
+    "logistic": "sigmoid",
+    "sigm": "sigmoid",
+    "sig": "sigmoid",
+    "swish": "silu",
+    "lrelu": "leaky_relu",
+    "gelu_new": "gelu_tanh",
+    "gelu_approx": "gelu_tanh",
+    "hard_tanh": "hardtanh",
+    "hardswish": "hard_swish",
+    "hardsigmoid": "hard_sigmoid",
+    "leakyrelu": "leaky_relu",
+    "leaky_re_lu": "leaky_relu",
+    "re_lu": "relu",
+    "soft_plus": "softplus",
+    "softmax": "softmax",
+    "tan_h": "tanh",
+    "log_soft_max": "log_softmax",
+    "logsoftmax": "log_softmax",
+}
+"""What people call the operations that we know."""
+
+SAME = 1e-9
+"""Two forwards with values nearer than this, of numbers near 1, are one function."""
+
+
+def known_like(like: str) -> str:
+    """Return the operation that `like` names; raises InvalidInput for one that is unknown."""
+    name = ALIASES.get(like, like)
+    from manual_backprop.losses import LOSSES
+
+    if name in ACTIVATIONS or name in LOSSES or name in ("dense", "network"):
+        return name
+    known = ", ".join(["dense", *ACTIVATIONS, *LOSSES, "network"])
+    raise InvalidInput(f"like={like!r} is unknown; expected one of {known}")
+
+
+def named_operation(reading: Reading, like: str | None) -> str | None:
+    """Return the operation that a forward is called like, or None."""
+    if like is not None:
+        return known_like(like)
+    forward = reading.forward
+    if forward is None:
+        return None
+    owner = forward.owner.__name__ if forward.owner is not None else ""
+    for source in (forward.short, owner):
+        stem = "_".join(w for w in stem_of(source) if w not in ("activation", "layer", "class"))
+        for name in (
+            stem,
+            stem.replace("_", ""),
+            ALIASES.get(stem, ""),
+            ALIASES.get(stem.replace("_", ""), ""),
+        ):
+            if name in ACTIVATIONS:
+                return name
+    return None
+
+
+def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[str]]:
+    """Return the operation that a forward computes ("" where none is known), and remarks.
+
+    Raises InvalidInput for a `like` that is unknown.
+    """
+    wanted = named_operation(reading, like)
+    values = _values(reading, seed)
+    if values is None:
+        return "", []
+    x, y = values
+    if wanted is not None and wanted in ACTIVATIONS and _is(wanted, x, y):
+        return wanted, []
+    found = next((name for name in ACTIVATIONS if _is(name, x, y)), "")
+    if wanted is None or wanted not in ACTIVATIONS:
+        return found, []
+    called = like or wanted
+    assert reading.forward is not None
+    if found:
+        return found, [
+            f"{reading.forward.name} is another function than {called}: it is {found}; "
+            "the gradient is judged by its own forward"
+        ]
+    parameters = ACTIVATIONS[wanted].defaults()
+    if _fits_with_parameters(wanted, x, y):
+        return wanted, []
+    settings = (
+        f" with its defaults ({', '.join(f'{k}={v:g}' for k, v in parameters.items())})"
+        if parameters
+        else ""
+    )
+    ours = _ours(wanted, x)
+    at = np.unravel_index(int(np.argmax(np.abs(ours - y))), y.shape)
+    return "", [
+        f"{reading.forward.name} is another function than {called}{settings}: at x = {x[at]:.4g} "
+        f"it gives {y[at]:.6g}, {called} {ours[at]:.6g}; the gradient is judged by its own forward"
+    ]
+
+
+def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
+    """Return the one input and the output of a forward, where it has one of each, of one shape."""
+    if reading.forward is None:
+        return None
+    outcome = perform(reading, seed, 0)
+    inputs = [np.asarray(v) for v in outcome.inputs.values()]
+    outputs = [np.asarray(v) for v in outcome.outputs.values() if np.ndim(v)]
+    if (
+        len(inputs) != 1
+        or not outputs
+        or outputs[0].shape != inputs[0].shape
+        or inputs[0].ndim != 2
+    ):
+        return None
+    return inputs[0], outputs[0]
+
+
+def _ours(name: str, x: Any, **parameters: float) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        operation = ACTIVATIONS[name]
+        return operation.forward(x, **{**operation.defaults(), **parameters})
+
+
+def _is(name: str, x: Any, y: Any) -> bool:
+    return bool(np.allclose(_ours(name, x), y, rtol=SAME, atol=SAME))
+
+
+def _fits_with_parameters(name: str, x: Any, y: Any) -> bool:
+    """Whether other numbers of an operation (a slope of 0.2) make it the forward."""
+    return any(
+        np.allclose(_ours(name, x, **p), y, rtol=SAME, atol=SAME) for p in _settings(name, x, y)
+    )
+
+
+def _settings(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:
+    names = list(ACTIVATIONS[name].defaults())
+    if len(names) != 1:
+        return
+    below = x < 0
+    ratios = [float(v) for v in (y[below] / x[below])[:1]] if below.any() else []
+    for value in (*ratios, 0.01, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 1.702):
+        parameter = ACTIVATIONS[name].parameters[names[0]]
+        if parameter.admits(value):
+            yield {names[0]: value}

@@ -1,0 +1,528 @@
+"""Lists what a file holds that computes or looks like a gradient, with what it may belong to."""
+
+import ast
+import inspect
+import re
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reference.checks import vocabulary as words
+from reference.checks.routine import NameTree, Routine, routine_of
+from reference.checks.source import Target
+
+Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
+
+
+@dataclass
+class Unit:
+    """One thing to be checked: a backward, and the forwards it may belong to."""
+
+    name: str
+    kind: Kind
+    backward: Routine
+    partners: list[Routine] = field(default_factory=list)
+    """Forwards to try, the likely ones first."""
+    alone: bool = False
+    """Whether it may compute its forward itself: a loss with its gradients, a whole backprop."""
+    owner: type | None = None
+    expected: bool = True
+    """Whether it is said when it stays unchecked."""
+    losses: list[Routine] = field(default_factory=list)
+    """Functions of the file that compute a loss from outputs and targets."""
+    thing: Any = field(default=None, repr=False)
+    """The object itself, where it is no plain function."""
+
+
+def units_of(target: Target) -> list[Unit]:
+    """Return everything in a target that is, or looks like, a gradient."""
+    names = target.names
+    own = {k: v for k, v in names.items() if _is_own(k, v, target)}
+    functions = {k: v for k, v in own.items() if _is_function(v)}
+    classes = {k: v for k, v in own.items() if inspect.isclass(v) and v.__name__ == k}
+    found = _whole_units(own, target)
+    taken = {id(u.backward.function) for u in found}
+    if any(u.kind == "general" for u in found):
+        taken.add(id(own["forward"]))
+    for name, thing in own.items():
+        if type(thing).__name__ == "custom_vjp":
+            backward = getattr(thing, "bwd", None)
+            found.append(_framework_unit(name, "jax", thing, target, backward))
+            taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
+    found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
+    for name, cls in classes.items():
+        found += _class_units(name, cls, target)
+    if target.wanted is not None:
+        found = [
+            u
+            for u in found
+            if target.wanted
+            in (u.name.split(".")[0], u.backward.short, *(p.short for p in u.partners))
+        ]
+    return found
+
+
+def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
+    """Return the general form and the functions of a whole network."""
+    found = []
+    forward, backward = own.get("forward"), own.get("backward")
+    if _arguments(forward)[:1] == ["xp"] and _arguments(backward):
+        found.append(_framework_unit("backward", "general", backward, target))
+    for name, thing in own.items():
+        if _arguments(thing)[:1] in (["network"], ["net"]) and len(_arguments(thing)) >= 4:
+            if words.names_a_gradient(name) or vars(target.module).get("like") == "network":
+                found.append(_framework_unit(name, "network", thing, target))
+    return found
+
+
+def _arguments(thing: Any) -> list[str]:
+    """Return the arguments of a function, [] of anything else."""
+    code = getattr(thing, "__code__", None)
+    return list(code.co_varnames[: code.co_argcount]) if code is not None else []
+
+
+def _is_own(name: str, thing: Any, target: Target) -> bool:
+    home = getattr(thing, "__module__", None)
+    if target.module.__name__ == "objects_at_hand":
+        return not isinstance(thing, str | int | float)
+    return home == target.module.__name__ or type(thing).__name__ == "custom_vjp"
+
+
+def _is_function(thing: Any) -> bool:
+    return isinstance(thing, types.FunctionType) or (
+        callable(thing)
+        and hasattr(thing, "__wrapped__")
+        and not inspect.isclass(thing)
+        and type(thing).__name__ != "custom_vjp"
+    )
+
+
+def _framework_unit(
+    name: str, kind: Kind, thing: Any, target: Target, backward: Any = None
+) -> Unit:
+    """Return a unit of a kind of its own; `backward` is the function by hand inside of it."""
+    routine = routine_of(name, backward or thing, target) or Routine(name, thing)
+    return Unit(name, kind, routine, thing=thing)
+
+
+# -- functions ---------------------------------------------------------------------------------
+
+
+def _function_units(functions: dict[str, Callable[..., Any]], target: Target) -> list[Unit]:
+    routines = {k: r for k, f in functions.items() if (r := routine_of(k, f, target))}
+    return _units(routines, None)
+
+
+def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
+    known = frozenset(words.plain(r.short) for r in routines.values())
+    gradients = {
+        k: r
+        for k, r in routines.items()
+        if words.names_a_gradient(r.short, frozenset(x.short for x in routines.values()))
+        and _takes_something(r, owner)
+    }
+    forwards = [r for k, r in routines.items() if k not in gradients]
+    found = []
+    for routine in gradients.values():
+        if _is_no_backward(routine):
+            continue
+        partners = _partners(routine, forwards, known)
+        alone = bool(_gradient_names(routine.returned)) or _has_target(routine) or not partners
+        alone = alone or _updates(routine)
+        expected = words.strongly_a_gradient(routine.short) or bool(
+            _gradient_names(routine.returned)
+        )
+        expected = expected and not _is_optimiser(routine)
+        if routine.required or owner is not None or partners:
+            kind: Kind = "method" if owner is not None else "pair"
+            losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
+            found.append(
+                Unit(routine.name, kind, routine, partners, alone, owner, expected, losses)
+            )
+    for routine in forwards:
+        if _is_optimiser(routine) or routine.short.startswith("__") or _is_no_backward(routine):
+            continue
+        # unbroadcast(grad, shape), clip(grads): what it was given first is none of its own.
+        returned = _gradient_names(routine.returned) or _gradient_variables(routine)
+        named = [n for n in returned if n not in routine.arguments[:1]]
+        by_branch = next((p for p in routine.arguments[1:] if is_switch(p)), None)
+        if by_branch is not None:
+            found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
+        elif named or (_updates(routine) and owner is not None and _has_target(routine)):
+            losses = [f for f in forwards if _is_loss(f) and f is not routine]
+            trains = {"train", "fit", "learn", "optimize"} & set(words.words(routine.short))
+            expected = bool(named) and not trains
+            found.append(Unit(routine.name, "alone", routine, [], True, owner, expected, losses))
+    return [u for u in found if _is_its_own(u, found)]
+
+
+def _is_its_own(unit: Unit, found: list[Unit]) -> bool:
+    """Whether a unit computes gradients, and does not only use those of another: fit, train."""
+    if unit.expected and (
+        words.strongly_a_gradient(unit.backward.short) or _gradient_names(unit.backward.returned)
+    ):
+        return True
+    return not _consumes(unit.backward, found)
+
+
+def _consumes(routine: Routine, units: list[Unit]) -> bool:
+    """Whether it only uses gradients that another function of the file returns: fit, train."""
+    text = routine.text()
+    return any(
+        re.search(rf"\b{re.escape(u.backward.short)}\(", text)
+        and u.expected
+        and u.backward is not routine
+        and re.search(r"grad|backprop|propagate|backward|loss|cost", u.backward.short, re.I)
+        for u in units
+    )
+
+
+def _is_loss(routine: Routine) -> bool:
+    return (
+        bool(
+            {"loss", "cost", "error", "objective", "mse", "entropy", "nll"}
+            & set(words.words(routine.short))
+        )
+        and 1 < len(routine.required) < 6
+    )
+
+
+def _takes_something(routine: Routine, owner: type | None) -> bool:
+    return bool(routine.arguments) or owner is not None
+
+
+def is_switch(name: str) -> bool:
+    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
+    return words.plain(name) in (
+        "deriv",
+        "derivative",
+        "derivate",
+        "prime",
+        "grad",
+        "backward",
+        "derive",
+        "isderivative",
+        "der",
+        "gradient",
+        "diff",
+        "isderiv",
+        "usederivative",
+    )
+
+
+def _with_its_slope(unit: Unit, target: Target) -> Unit:
+    """Give delta(z, a, y) its forward: the cost fn(a, y) of a = sigmoid(z)."""
+    names = [a.lower() for a in unit.backward.required]
+    if len(names) != 3 or {"z", "a", "y"} != set(names):
+        return unit
+    cost = next((p for p in unit.partners if [a.lower() for a in p.required] == ["a", "y"]), None)
+    if cost is None:
+        return unit
+    sigmoid = target.names.get("sigmoid", _sigmoid)
+
+    def forward(z: Any, y: Any) -> Any:
+        a = sigmoid(z)
+        return cost.function(a, y) if not cost.bound else cost.function(None, a, y)
+
+    made = routine_of(f"{cost.name} of a = sigmoid(z)", forward, target)
+    if made is not None:
+        unit.partners, unit.alone = [made], False
+    return unit
+
+
+def _sigmoid(z: Any) -> Any:
+    import numpy as np
+
+    return 1 / (1 + np.exp(-z))
+
+
+def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
+    """Return the forwards that a gradient may belong to: of its stem, of its arguments."""
+    rest = "".join(
+        w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER
+    )
+    exact = [f for f in forwards if rest and words.plain(f.short) == rest]
+    if exact:
+        return exact
+    stem = words.stem_of(routine.short)
+    same = [f for f in forwards if words.stem_of(f.short) == stem and stem]
+    bare = words.plain(routine.short)
+    same += [
+        f
+        for f in forwards
+        if f not in same
+        and (
+            bare
+            in (
+                "d" + words.plain(f.short),
+                words.plain(f.short) + "prime",
+                words.plain(f.short) + "d",
+                "df" if words.plain(f.short) == "f" else "",
+            )
+        )
+    ]
+    wants_cache = any("cache" in a.lower() for a in routine.arguments)
+    if same and (not wants_cache or any(isinstance(f.returned, tuple) for f in same)):
+        return sorted(same, key=lambda f: _distance(f, routine))
+    close = [f for f in forwards if stem and set(words.stem_of(f.short)) & set(stem)]
+    arguments = [f for f in forwards if f.arguments and f.required == routine.required]
+    generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
+    ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
+    ordered.sort(
+        key=lambda f: (
+            f not in arguments,
+            wants_cache and not isinstance(f.returned, tuple),
+            -_overlap(f, routine),
+        )
+    )
+    related = [f for f in ordered if f in arguments or _overlap(f, routine)]
+    return (related or ordered)[:4]
+
+
+def _overlap(forward: Routine, backward: Routine) -> int:
+    """Count what a backward takes that a forward takes, keeps or returns under the same name."""
+    code = getattr(forward.function, "__code__", None)
+    made = {*forward.arguments, *(code.co_varnames if code else ()), *names_in(forward.returned)}
+    return len({words.plain(m) for m in made} & {words.plain(a) for a in backward.arguments})
+
+
+def names_in(tree: NameTree) -> list[str]:
+    """Return all names in a return statement."""
+    if isinstance(tree, str):
+        return [tree]
+    parts = tree if isinstance(tree, tuple) else (tree.values() if isinstance(tree, dict) else ())
+    return [n for t in parts for n in names_in(t)]
+
+
+def _is_forward(name: str) -> bool:
+    return any(
+        w in ("forward", "feedforward", "fwd", "call", "fprop", "predict")
+        for w in words.words(name)
+    )
+
+
+def _distance(forward: Routine, backward: Routine) -> int:
+    """Count the words that differ: conv_forward_naive comes before conv_forward_fast."""
+    a, b = set(words.words(forward.short)), set(words.words(backward.short))
+    return len(a ^ b)
+
+
+def _gradient_names(tree: NameTree) -> list[str]:
+    """Return the names in a return statement that are gradients' (not `data`, `delta_t`)."""
+    if isinstance(tree, str):
+        return [tree] if _returned_gradient(tree) else []
+    if isinstance(tree, tuple):
+        found = [n for t in tree for n in _gradient_names(t)]
+        a_loss = any(isinstance(t, str) and t.lower() in ("loss", "cost", "j") for t in tree)
+        # (loss, {"W1": …}): gradients by the names of what they are of
+        return found or [str(k) for t in tree if a_loss and isinstance(t, dict) for k in t]
+    if isinstance(tree, dict):
+        inner = [n for t in tree.values() for n in _gradient_names(t)]
+        return inner + [str(k) for k in tree if words.is_gradient_name(str(k)) and not inner]
+    return []
+
+
+def _gradient_variables(routine: Routine) -> list[str]:
+    """Return a function's variables that are gradients of other variables of it: dW beside W."""
+    code = getattr(routine.function, "__code__", None)
+    if code is None:
+        return []
+    known = {words.plain(n) for n in (*code.co_varnames, *code.co_names)}
+    found = [
+        n
+        for n in code.co_varnames[code.co_argcount :]
+        if n not in ("dt", "ds", "di")
+        and any(words.plain(b) in known for b in words.gradient_of(n))
+    ]
+    a_loss = (
+        isinstance(routine.returned, tuple)
+        and any(
+            isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll")
+            for t in routine.returned
+        )
+        and any(t is None for t in routine.returned)
+    )
+    return found or (["loss"] if a_loss else []) or _turned_into_gradients(routine)
+
+
+def _turned_into_gradients(routine: Routine) -> list[str]:
+    """Return the returned variables that a step of backward is written into: p[rows, y] -= 1."""
+    if routine.node is None or not isinstance(routine.returned, tuple):
+        return []
+    written = {
+        ast.unparse(n.target.value)
+        for n in ast.walk(routine.node)
+        if isinstance(n, ast.AugAssign)
+        and isinstance(n.op, ast.Sub)
+        and isinstance(n.target, ast.Subscript)
+    }
+    return [n for n in names_in(routine.returned) if n in written]
+
+
+def _returned_gradient(name: str) -> bool:
+    if words.plain(name) in ("grads", "grad", "gradients", "gradient", "dx", "dout", "nabla"):
+        return True
+    return words.is_gradient_name(name)
+
+
+def _has_target(routine: Routine) -> bool:
+    return any(words.is_target(a) for a in routine.required)
+
+
+def _updates(routine: Routine) -> bool:
+    """Whether its source writes a step into the weights: self.W -= lr * dW."""
+    if routine.node is None:
+        return False
+    return any(
+        isinstance(n, ast.AugAssign)
+        and isinstance(n.op, ast.Sub | ast.Add)
+        and isinstance(n.target, ast.Attribute | ast.Subscript)
+        and ast.unparse(n.target).startswith("self.")
+        for n in ast.walk(routine.node)
+    )
+
+
+def _is_no_backward(routine: Routine) -> bool:
+    """Whether it handles gradients that others made: zero_grad, clip_grads, params_and_grads."""
+    found = set(words.words(routine.short))
+    if "save" in found:
+        return True
+    if found & {"backward", "backprop", "back", "bwd", "prime", "derivative"}:
+        return False
+    return bool(
+        found
+        & {
+            "zero",
+            "clip",
+            "reset",
+            "params",
+            "parameters",
+            "get",
+            "set",
+            "check",
+            "numerical",
+            "numeric",
+            "apply",
+            "save",
+            "print",
+            "plot",
+            "accumulate",
+            "optimize",
+            "optimise",
+            "minimize",
+            "descent",
+            "norm",
+        }
+    )
+
+
+_OPTIMISER = frozenset(
+    "adam sgd rmsprop adagrad optimizer optimiser momentum nesterov update "
+    "zero clip check numerical numeric approx finite optimize optimise minimize descent "
+    "model params".split()
+)
+
+
+def _is_optimiser(routine: Routine) -> bool:
+    """Whether it steps, clips, zeroes or checks gradients, and is none itself."""
+    found = set(words.words(routine.short))
+    if found & _OPTIMISER or {"gradient", "descent"} <= found or {"grad", "descent"} <= found:
+        return True
+    return "gradcheck" in routine.short.lower().replace("_", "")
+
+
+# -- classes -----------------------------------------------------------------------------------
+
+_FORWARDS = (
+    "forward __call__ call forward_prop forward_pass forward_propagation forward_propagate fprop "
+    "feed_forward feedforward predict compute calculate function func fn f activation activate "
+    "apply evaluate value loss cost fire run transform output get_output step".split()
+)
+
+
+def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
+    bases = {b.__module__.split(".")[0] + "." + b.__name__ for b in cls.__mro__}
+    if "torch.Function" in bases and "torch._SingleLevelFunction" in {
+        f"torch.{b.__name__}" for b in cls.__mro__
+    }:
+        backward = routine_of(f"{name}.backward", vars(cls).get("backward"), target, cls)
+        return [Unit(name, "torch", backward or Routine(name, cls), thing=cls)]
+    methods = _methods(cls)
+    routines: dict[str, Routine] = {}
+    for key, value in methods.items():
+        routine = routine_of(f"{name}.{key}", value, target, cls)
+        if routine is not None and not _is_abstract(routine):
+            routines[key] = routine
+    if _is_engine(routines):
+        return [Unit(name, "engine", routines["backward"], owner=cls, thing=cls)]
+    if any(b.__name__ == "Module" and b.__module__.startswith("torch") for b in cls.__mro__):
+        return _module_units(name, cls, routines)
+    plain = {k: r for k, r in routines.items() if not k.startswith("__") or k == "__call__"}
+    found = _units(plain, cls)
+    order = {m: i for i, m in enumerate(_FORWARDS)}
+    for unit in found:
+        unit.kind = "method" if unit.partners else "alone"
+        unit = _with_its_slope(unit, target)
+        if unit.partners and unit.partners[0].owner is None:
+            continue
+        generic = [r for k, r in plain.items() if k in order and r is not unit.backward]
+        generic.sort(key=lambda r: order[r.short])
+        rest = "".join(
+            w
+            for w in words.words(unit.backward.short)
+            if w not in words.GRADIENT and w not in words.FILLER
+        )
+        if rest and [words.plain(p.short) for p in unit.partners] == [rest]:
+            continue
+        stem = words.stem_of(unit.backward.short)
+        by_stem = [p for p in unit.partners if stem and words.stem_of(p.short) == stem]
+        if not by_stem:
+            ordered = [*generic, *unit.partners]
+            unit.partners = list({id(p): p for p in ordered}.values())[:4]
+    return found
+
+
+def _module_units(name: str, cls: type, routines: dict[str, Routine]) -> list[Unit]:
+    """Return a torch module whose backward is written by hand."""
+    forward, backward = routines.get("forward"), routines.get("backward")
+    if forward is None or backward is None:
+        return []
+    return [Unit(name, "torch", backward, [forward], owner=cls, thing=cls)]
+
+
+def _methods(cls: type) -> dict[str, Any]:
+    """Return a class's methods, those of its bases in the same code as well."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is object or base.__module__ in ("builtins", "abc", "typing"):
+            continue
+        if base.__module__.split(".")[0] in ("torch", "jax", "numpy", "flax", "sklearn"):
+            continue
+        for key, value in vars(base).items():
+            if isinstance(value, types.FunctionType | staticmethod | classmethod):
+                found[key] = value
+    return found
+
+
+def _is_abstract(routine: Routine) -> bool:
+    """Whether its body says that it is not written: pass, ..., raise NotImplementedError."""
+    node = routine.node
+    if node is None:
+        return False
+    body = [
+        n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+    ]
+    return not body or all(
+        isinstance(n, ast.Pass) or (isinstance(n, ast.Raise) and "NotImplemented" in ast.unparse(n))
+        for n in body
+    )
+
+
+def _is_engine(routines: dict[str, Routine]) -> bool:
+    backward = routines.get("backward")
+    return (
+        backward is not None
+        and not backward.required
+        and any(o in routines for o in ("__add__", "__mul__"))
+    )

@@ -1,0 +1,128 @@
+"""Which operator of an engine is wrong: its slope, its sum over several uses, or the order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reference.checks.assess import Row
+from reference.checks.kinds._programs import Program
+from reference.diagnose import Diagnosis, Location
+from reference.diagnosis.describe import Pair, describe
+
+
+class Told(NamedTuple):
+    """One gradient of one program."""
+
+    program: Program
+    leaf: str
+    row: Row
+    given: Mapping[str, Any]
+    """The values of the program's leaves."""
+
+
+def diagnosis_of(small: Sequence[Program], found: Sequence[Told]) -> Diagnosis:
+    """Return the operators that are wrong, each with a sentence.
+
+    small: the programs of one operator each, the simplest ones first.
+    """
+    told: dict[str, list[Told]] = {}
+    for one in found:
+        told.setdefault(one.program.text, []).append(one)
+    wrong = [p for p in small if any(not t.row.right for t in told.get(p.text, ()))]
+    said: dict[str, str] = {}
+    for use in ("once", "twice"):
+        for program in wrong:
+            # In `tanh(a) + a` the operator in question is the first one, if the other is right.
+            first, *others = program.operators
+            if program.use == use and first not in said and not said.keys() & set(others):
+                said[program.operators[0]] = _sentence(program, told[program.text])
+    if not said and wrong:
+        said["backward"] = _order(wrong, told)
+    if not said:
+        mixed = next((t.program for t in found if not t.row.right), None)
+        if mixed is not None:
+            said["backward"] = f"each operator is right by itself, but not together: {mixed.text}"
+    names = tuple(said)
+    return Diagnosis(Location(names[0], names) if names else None, (), tuple(said.items()))
+
+
+def _sentence(program: Program, told: Sequence[Told]) -> str:
+    if program.use == "twice":
+        return _twice(program, told)
+    if _exchanged(told):
+        return f"the gradients of its two operands are exchanged, in {program.text}"
+    by_leaf: dict[str, list[Told]] = {}
+    for one in told:
+        if not one.row.right:
+            by_leaf.setdefault(one.leaf, []).append(one)
+    parts = []
+    for leaf, some in by_leaf.items():
+        text = _of_the_input(program, some) or describe([_pair(t) for t in some])
+        how = f": {text}" if text else ""
+        parts.append(f"the gradient of {leaf} in {program.text} is wrong{how}")
+    return "; ".join(parts)
+
+
+def _pair(told: Told) -> Pair:
+    known = {f"the value of {k}": np.atleast_1d(v) for k, v in told.given.items()}
+    return Pair(np.atleast_1d(told.row.got), np.atleast_1d(told.row.truth.value), known)
+
+
+def _twice(program: Program, told: Sequence[Told]) -> str:
+    if any(t.row.factor == 2 for t in told if not t.row.right):
+        return f"it is wrong where a value is used twice, as a in {program.text}"
+    return (
+        "it overwrites: a value that is used twice keeps the gradient of one use only, as a in "
+        f"{program.text} (= for +=)"
+    )
+
+
+def _exchanged(told: Sequence[Told]) -> bool:
+    """Whether a got b's gradient and b got a's."""
+    pairs = list(zip(told[::2], told[1::2], strict=False))
+    if len(told) % 2 or any(a.leaf == b.leaf for a, b in pairs):
+        return False
+    return all(_same(a.row, b.row) and _same(b.row, a.row) for a, b in pairs)
+
+
+def _same(one: Row, other: Row) -> bool:
+    """Whether one row's claim is the other's truth."""
+    right = other.truth.value
+    return one.got.shape == right.shape and bool(np.allclose(one.got, right, rtol=1e-9))
+
+
+_OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "tanh": ("1 − y²", lambda y: 1 - y * y),
+    "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
+    "logistic": ("y (1 − y)", lambda y: y * (1 - y)),
+    "exp": ("y", lambda y: y),
+    "sqrt": ("1 / (2 y)", lambda y: 1 / (2 * y)),
+}
+
+
+def _of_the_input(program: Program, told: Sequence[Told]) -> str:
+    """Say so where a slope that is a formula of the output was given the input."""
+    name = program.operators[0]
+    if name not in _OUTPUT_FORMULAS:
+        return ""
+    formula, slope = _OUTPUT_FORMULAS[name]
+    if not all(np.allclose(t.row.got, slope(t.given[t.leaf]), rtol=1e-9) for t in told):
+        return ""
+    return f"{formula} is a formula of the output y, and it was given the input"
+
+
+def _order(wrong: Sequence[Program], told: Mapping[str, Sequence[Told]]) -> str:
+    """Say what a backward does that goes through a graph in no topological order."""
+    rows = [t.row for p in wrong for t in told[p.text] if not t.row.right]
+    more = sum(bool(np.all(np.abs(r.got) > np.abs(r.truth.value))) for r in rows)
+    value = f"a value in the middle that is used twice, as c in {wrong[0].text},"
+    if 2 * more >= len(rows):
+        return (
+            f"{value} sends on its gradient more than once: every value has to be visited once, in "
+            "reverse topological order"
+        )
+    return (
+        f"{value} sends on its gradient before all of its uses have added theirs: go in reverse "
+        "topological order"
+    )

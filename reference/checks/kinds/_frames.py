@@ -1,0 +1,255 @@
+"""PyTorch and JAX behind one face: tensors, their plain values, the pullback of a function.
+
+Everything runs in float64: what a file makes without saying a dtype is float64 as well.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Path = tuple[str, ...]
+Tensors = Mapping[Path, Any]
+Function = Callable[[Tensors], Sequence[Any]]
+"""From leaves to outputs: tensors, or None for an output that has no derivative."""
+
+
+class FrameworkMissing(ImportError):
+    """A target needs a framework that is not installed."""
+
+
+@dataclass
+class Pulled:
+    """The outputs of one run, and its pullback."""
+
+    outputs: list[Array | None]
+    """Plain values; None for an output that has no derivative."""
+    pull: Callable[[Sequence[Array | None]], dict[Path, Array | None]]
+    """From a cotangent for each output to a gradient for each leaf; None where none came back."""
+
+
+class Frame(Protocol):
+    """A framework."""
+
+    name: str
+    module: str
+
+    def running(self, seed: int) -> contextlib.AbstractContextManager[None]:
+        """Return a context for everything that runs: float64, and random numbers from a seed."""
+
+    def tensor(self, array: Any) -> Any:
+        """Return a tensor of an array."""
+
+    def plain(self, tensor: Any) -> Array:
+        """Return a tensor's values."""
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether a value is a tensor of this framework."""
+
+    def is_float(self, value: Any) -> bool:
+        """Whether a value is a tensor of floats."""
+
+    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
+        """Run a function on leaves and return its outputs with its pullback."""
+
+    def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which nothing is recorded."""
+
+    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
+        """Run a function as far as shapes tell; raises what it raises."""
+
+
+def frame_of(name: str) -> Frame:
+    """Return a framework by its module's name; raises FrameworkMissing where there is none."""
+    try:
+        return _Torch() if name == "torch" else _Jax()
+    except ImportError as error:
+        raise FrameworkMissing(f"it needs {name}, which is not installed ({error})") from None
+
+
+class _Torch:
+    name, module = "PyTorch", "torch"
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch = torch
+
+    @contextlib.contextmanager
+    def running(self, seed: int) -> Iterator[None]:
+        """Make float64 the default, and seed; both are as before afterwards."""
+        torch = self.torch
+        before = torch.get_default_dtype()
+        with torch.random.fork_rng(devices=[]), _numpy_seeded(seed):
+            torch.manual_seed(seed)
+            torch.set_default_dtype(torch.float64)
+            try:
+                yield
+            finally:
+                torch.set_default_dtype(before)
+
+    def tensor(self, array: Any) -> Any:
+        """Return a tensor that shares nothing with the array."""
+        return self.torch.tensor(np.asarray(array))
+
+    def plain(self, tensor: Any) -> Array:
+        """Return a tensor's values."""
+        return np.array(tensor.detach().cpu().numpy())
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether a value is a tensor."""
+        return isinstance(value, self.torch.Tensor)
+
+    def is_float(self, value: Any) -> bool:
+        """Whether a value is a tensor of floats."""
+        return self.is_tensor(value) and bool(value.is_floating_point())
+
+    def without_gradient(self) -> Any:
+        """Return a context in which nothing is recorded."""
+        return self.torch.no_grad()
+
+    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
+        """Run it: small tensors cost nothing."""
+        with self.torch.no_grad():
+            function({p: self.tensor(a) for p, a in leaves.items()})
+
+    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
+        """Run a function under autograd."""
+        torch = self.torch
+        made = {p: torch.tensor(a, requires_grad=True) for p, a in leaves.items()}
+        # Of each a copy: code may write into its inputs, which a leaf does not allow.
+        with torch.enable_grad():
+            outputs = list(function({p: leaf.clone() for p, leaf in made.items()}))
+        tied = [self.is_float(o) and o.requires_grad for o in outputs]
+
+        def pull(cotangents: Sequence[Array | None]) -> dict[Path, Array | None]:
+            pairs = [
+                (o, torch.tensor(np.asarray(c), dtype=o.dtype))
+                for o, c, t in zip(outputs, cotangents, tied, strict=True)
+                if t and c is not None
+            ]
+            if not pairs:
+                return dict.fromkeys(made)
+            found = torch.autograd.grad(
+                [o for o, _ in pairs],
+                list(made.values()),
+                [c for _, c in pairs],
+                allow_unused=True,
+                retain_graph=True,
+            )
+            return {
+                p: None if g is None else self.plain(g) for p, g in zip(made, found, strict=True)
+            }
+
+        return Pulled(
+            [self.plain(o) if t else None for o, t in zip(outputs, tied, strict=True)], pull
+        )
+
+
+class _Jax:
+    name, module = "JAX", "jax"
+
+    def __init__(self) -> None:
+        import jax
+
+        self.jax = jax
+
+    @contextlib.contextmanager
+    def running(self, seed: int) -> Iterator[None]:
+        """Keep float64; JAX's own random numbers come from the keys that code makes."""
+        from reference.oracles.jax_x64 import double_precision
+
+        with double_precision(), _numpy_seeded(seed):
+            yield
+
+    def tensor(self, array: Any) -> Any:
+        """Return an array of JAX."""
+        return self.jax.numpy.asarray(array)
+
+    def plain(self, tensor: Any) -> Array:
+        """Return an array's values."""
+        return np.array(tensor)
+
+    def is_tensor(self, value: Any) -> bool:
+        """Whether a value is an array of JAX."""
+        return isinstance(value, self.jax.Array)
+
+    def is_float(self, value: Any) -> bool:
+        """Whether a value is an array of floats."""
+        return self.is_tensor(value) and bool(self.jax.numpy.issubdtype(value.dtype, np.floating))
+
+    def without_gradient(self) -> Any:
+        """Return a context that changes nothing: JAX records only what is asked for."""
+        return contextlib.nullcontext()
+
+    def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
+        """Evaluate the shapes alone, which compiles nothing, unless the code asks for values."""
+        given = {p: self.tensor(a) for p, a in leaves.items()}
+
+        def run(tensors: Tensors) -> list[Any]:
+            return [o for o in function(tensors) if self.is_tensor(o)]
+
+        try:
+            self.jax.eval_shape(lambda *t: run(dict(zip(given, t, strict=True))), *given.values())
+        except self.jax.errors.JAXTypeError:
+            run(given)
+
+    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
+        """Run a function under jax.vjp."""
+        paths = list(leaves)
+        floats: list[bool] = []
+
+        def run(*given: Any) -> tuple[Any, ...]:
+            outputs = list(function(dict(zip(paths, given, strict=True))))
+            floats[:] = [o is not None and self.is_float(o) for o in outputs]
+            return tuple(o for o, f in zip(outputs, floats, strict=True) if f)
+
+        values, back = self.jax.vjp(run, *(self.tensor(a) for a in leaves.values()))
+
+        def pull(cotangents: Sequence[Array | None]) -> dict[Path, Array | None]:
+            asked = [c for c, f in zip(cotangents, floats, strict=True) if f]
+            given = tuple(
+                self.jax.numpy.asarray(0 * v if c is None else c, dtype=v.dtype)
+                for v, c in zip(values, asked, strict=True)
+            )
+            found = back(given)
+            return {p: np.array(g) for p, g in zip(paths, found, strict=True)}
+
+        rest = iter(values)
+        return Pulled([np.array(next(rest)) if f else None for f in floats], pull)
+
+
+@contextlib.contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    import random
+
+    mine = random.getstate()
+    state = np.random.get_state()  # noqa: NPY002 - what the target's own code draws from
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(mine)
+
+
+def shape_index(frame: Frame, index: int) -> int:
+    """Return which sizes a problem has: JAX compiles every operation anew for every shape."""
+    return index % 2 if frame.module == "jax" else index
+
+
+def flat_tensors(value: Any) -> list[Any]:
+    """Return what stands in nested tuples, lists and dicts, in order."""
+    if isinstance(value, Mapping):
+        return [t for part in value.values() for t in flat_tensors(part)]
+    if isinstance(value, tuple | list):
+        return [t for part in value for t in flat_tensors(part)]
+    return [value]

@@ -1,0 +1,265 @@
+"""Finds how a framework's own function is called: what it takes, in which shapes."""
+
+import inspect
+import itertools
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.checks.assess import Assessment, close
+from reference.checks.inputs import Layout, Mode, Request, Spec, layouts, modes, weight_names
+from reference.checks.inventory import Unit
+from reference.checks.kinds._catalogue import Seen
+from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._torch_context import Context
+from reference.checks.kinds.functions import FunctionSubject, Written
+from reference.checks.search import Failure
+
+MAX_SECONDS = 3.0  # of the processor: a busy machine finds what a quiet one finds
+_FAR = 1e-6  # what autograd and differences may be apart where autograd sees all of the forward
+NUMBERS = (0.7, 2, 1)
+"""What is tried for an argument that has no gradient: a rate, a size."""
+_TRIED = 4  # layouts that run and are judged, where the first ones are not right
+_LOSING = re.compile(r"detach|\.data\b|no_grad|item\(\)|numpy\(\)|stop_gradient|(?<![.\w])float\(")
+"""What autograd does not see through."""
+
+
+def torch_subject(
+    unit: Unit, frame: Frame, seed: int, shapes: Mapping[str, Spec]
+) -> FunctionSubject | Failure:
+    """Return the subject of a torch.autograd.Function."""
+    cls = unit.thing
+    import torch
+
+    apart = cls.setup_context is not torch.autograd.Function.setup_context
+    try:
+        parameters = list(inspect.signature(cls.forward).parameters.values())
+    except (TypeError, ValueError):
+        return Failure("its forward has no readable arguments")
+    parameters = parameters if apart else parameters[1:]
+
+    def primal(given: Sequence[Any]) -> Any:
+        context = Context(len(given))
+        outputs = cls.forward(*given) if apart else cls.forward(context, *given)
+        if apart:
+            cls.setup_context(context, tuple(given), outputs)
+        return context.differentiable(outputs)
+
+    written = Written(
+        unit.name,
+        "a torch.autograd.Function",
+        *_named(parameters),
+        primal,
+        lambda given: cls.apply(*given),
+        _source(cls),
+    )
+    return _found(written, frame, seed, shapes)
+
+
+def jax_subject(
+    unit: Unit, frame: Frame, seed: int, shapes: Mapping[str, Spec]
+) -> FunctionSubject | Failure:
+    """Return the subject of a jax.custom_vjp function."""
+    thing = unit.thing
+    primal = getattr(thing, "fun", None) or thing.__wrapped__
+    try:
+        parameters = list(inspect.signature(primal).parameters.values())
+    except (TypeError, ValueError):
+        return Failure("its function has no readable arguments")
+    names, defaults = _named(parameters)
+    positions = getattr(thing, "nondiff_argnums", ())
+    fixed = frozenset(
+        n for i, n in enumerate(names) if i in positions or i - len(names) in positions
+    )
+    text = _source(primal) + "".join(_source(getattr(thing, a, None)) for a in ("fwd", "bwd"))
+    written = Written(
+        unit.name,
+        "a jax.custom_vjp",
+        names,
+        defaults,
+        lambda given: primal(*given),
+        lambda given: thing(*given),
+        text,
+        fixed,
+    )
+    return _found(written, frame, seed, shapes)
+
+
+def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    ones = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return (
+        tuple(p.name for p in ones),
+        {p.name: p.default for p in ones if p.default is not p.empty},
+    )
+
+
+def _source(thing: Any) -> str:
+    try:
+        return inspect.getsource(inspect.unwrap(thing)) if thing is not None else ""
+    except (OSError, TypeError):
+        return getattr(thing, "__name__", "")
+
+
+# -- which arguments ---------------------------------------------------------------------------
+
+
+def _found(
+    written: Written, frame: Frame, seed: int, shapes: Mapping[str, Spec]
+) -> FunctionSubject | Failure:
+    failure = Failure("no arguments were found that its forward runs with")
+    best: tuple[float, FunctionSubject] | None = None
+    judged = 0
+    for subject in _runnable(written, frame, seed, shapes, failure):
+        try:
+            rows = subject.case(seed, 0).assessment
+        except Exception as error:
+            if not failure.errors or failure.reason != "its backward raised":
+                failure.reason, failure.raised = "its backward raised", error
+                failure.errors = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+            continue
+        judged += 1
+        right = sum(r.right for r in rows.rows) / (len(rows.rows) or 1)
+        if rows.rows and (best is None or right > best[0]):
+            best = right, subject
+        if (best is not None and best[0] == 1) or judged >= _TRIED:
+            break
+    if best is None:
+        return failure
+    return _checked(_numbers_for_none(best[1], seed), seed)
+
+
+def _runnable(
+    written: Written, frame: Frame, seed: int, shapes: Mapping[str, Spec], failure: Failure
+) -> Iterator[FunctionSubject]:
+    """Yield subjects under the layouts that the forward runs with, likely ones first."""
+    drawn = [
+        n for n in written.names if n not in written.defaults or _stands_for_an_array(n, written)
+    ]
+    request = Request(
+        [n for n in drawn if n not in shapes],
+        written.text,
+        {k: v for k, v in shapes.items() if k in drawn},
+    )
+    began = time.process_time()
+    alike = _all_alike(request)
+    for mode, layout in itertools.chain(
+        alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))
+    ):
+        if time.process_time() - began > MAX_SECONDS:
+            return
+        subject = FunctionSubject(written, frame, mode, layout)
+        inputs = subject.inputs(seed, 0)
+        failure.tried += 1
+        try:
+            with frame.running(seed):
+                leaves = subject.leaves(inputs)
+                frame.try_shapes(subject.function(written.primal, inputs), leaves)
+        except Exception as error:
+            if failure.raised is None:
+                failure.errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            continue
+        if leaves:
+            yield subject
+
+
+def _all_alike(request: Request) -> list[tuple[Mode, Layout]]:
+    """Return the layout of a function of several arrays that are all alike: f(a, b) by entry."""
+    if len(request.names) < 2 or weight_names(request.names):
+        return []
+    mode = next(modes(request.text))
+    rows = Spec("normal", ("N", "D"))
+    return [
+        (
+            Mode(rows, mode.turned, mode.bias),
+            {**request.fixed, **dict.fromkeys(request.names, rows)},
+        )
+    ]
+
+
+def sorted_by_shape(found: Iterable[tuple[Mode, Layout]]) -> list[tuple[Mode, Layout]]:
+    """Return layouts in their order, those with a square array last: it hides a transpose."""
+
+    def square(pair: tuple[Mode, Layout]) -> bool:
+        mode, layout = pair
+        return mode.style == "two" or any(
+            s.kind == "normal" and len(set(s.dims)) < len(s.dims) and "K" not in s.dims
+            for s in layout.values()
+        )
+
+    return sorted(found, key=square)
+
+
+def _stands_for_an_array(name: str, written: Written) -> bool:
+    low = name.lower()
+    return written.defaults[name] is None and low in ("b", "bias", "weight", "w", "beta", "gamma")
+
+
+def _numbers_for_none(subject: FunctionSubject, seed: int) -> FunctionSubject:
+    """Draw a plain number for what the backward has no gradient of, where it runs with one."""
+    subject.case(seed, 0)
+    for path, got in subject.seen[0].got.items():
+        if got is not None:
+            continue
+        for value in NUMBERS:
+            layout = {**subject.layout, path[0]: Spec("value", value=value)}
+            other = FunctionSubject(subject.written, subject.frame, subject.mode, layout)
+            try:
+                found = other.case(seed, 0).assessment
+            except Exception:
+                continue
+            if found.rows:
+                subject = other
+                break
+    return subject
+
+
+_FLAT = (
+    "its forward is flat, so that its gradient is 0 nearly everywhere: a straight-through estimate "
+    "has no gradient to be compared with"
+)
+
+
+_HANDED_ON = (
+    "its forward hands its input on as it is, and its backward changes the gradient: if that is "
+    "meant (to clip, scale or reverse it), there is no gradient to be compared with"
+)
+
+
+def _hands_on(seen: Seen) -> bool:
+    """Whether the only output is one of the inputs, unchanged."""
+    outputs = [o for o in seen.outputs if o is not None]
+    return len(outputs) == 1 and any(np.array_equal(outputs[0], a) for a in seen.leaves.values())
+
+
+def _checked(subject: FunctionSubject, seed: int) -> FunctionSubject | Failure:
+    """Judge by differences where autograd does not see all of the forward; refuse a flat one."""
+    first = subject.case(seed, 0).assessment
+    flat = all(not r.truth.value.any() for r in first.rows) and any(r.got.any() for r in first.rows)
+    if not flat and first.all_right:
+        return subject
+    if not first.all_right and _hands_on(subject.seen[0]):
+        return Failure(_HANDED_ON)
+    if flat or (_LOSING.search(subject.written.text) and not subject.coarse):
+        other = FunctionSubject(subject.written, subject.frame, subject.mode, subject.layout)
+        other.by_differences = True
+        try:
+            again = other.case(seed, 0).assessment
+        except Exception:
+            again = first
+        if flat and all(not r.truth.value.any() for r in again.rows):
+            return Failure(_FLAT)
+        if again.rows and not _same_truth(first, again):
+            return other
+    return subject
+
+
+def _same_truth(one: Assessment, other: Assessment) -> bool:
+    if len(one.rows) != len(other.rows):
+        return False
+    return all(
+        close(a.truth.value, b.truth, 1.0, _FAR).all()
+        for a, b in zip(one.rows, other.rows, strict=True)
+    )

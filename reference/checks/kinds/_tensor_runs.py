@@ -1,0 +1,265 @@
+"""Runs somebody's forward and backward on tensors: what goes in, what the backward claims.
+
+As `experiment.perform`, for code that wants tensors: PyTorch's or JAX's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reference.checks import vocabulary as words
+from reference.checks.experiment import Unreadable
+from reference.checks.kinds._frames import Array, Frame, Path, Tensors
+from reference.checks.kinds._tensor_plan import (
+    Plan,
+    Problem,
+    arguments,
+    held,
+    is_parameter,
+    make,
+)
+from reference.checks.routine import Routine, Trace, call, leaves_of
+
+_LOSSES = ("loss", "cost", "l", "j", "e", "error", "total_loss", "nll")
+_HANGERS = ("g", "grad_", "gradient", "d", "dx")
+"""Attributes under which some hang a gradient on its tensor: inp.g."""
+
+
+@dataclass
+class Claimed:
+    """What one run gave: claims by path, and the output that each cotangent belongs to."""
+
+    claims: dict[Path, Array]
+    cotangents: dict[str, Array]
+    """By the part of the output: "" the whole of it, "1" its second, "loss" a variable."""
+    target: Array | None = None
+    """What the backward was told of, where the loss is not written."""
+    unwritten: dict[str, Array] = field(default_factory=dict)
+    """The outputs that such a loss may be of, by part."""
+    mutated: list[str] = field(default_factory=list)
+
+
+def outputs(plan: Plan, frame: Frame, problem: Problem, parts: Sequence[str]) -> Any:
+    """Return the forward as a function of its leaves, to the parts of its output."""
+
+    def function(tensors: Tensors) -> list[Any]:
+        instance = make(plan, frame, problem, tensors)
+        trace = call(
+            plan.first, _only(plan.first, arguments(plan, frame, problem, tensors)), instance
+        )
+        return [part_of(trace, part) for part in parts]
+
+    return function
+
+
+def part_of(trace: Trace, part: str) -> Any:
+    """Return a part of what came back: the output, one of several, or a variable by name."""
+    value = trace.value
+    if part == "":
+        return value[0] if isinstance(value, tuple | list) else value
+    if part.isdigit():
+        return value[int(part)]
+    if part in trace.variables:
+        return trace.variables[part]
+    raise Unreadable(f"the output has no part {part}")
+
+
+def claimed(plan: Plan, frame: Frame, problem: Problem) -> Claimed:
+    """Run forward and backward as they are written, and return what the backward claims."""
+    rng = np.random.default_rng([problem.seed, 5])
+    with frame.running(problem.seed), frame.without_gradient():
+        tensors = {p: frame.tensor(a) for p, a in problem.leaves.items()}
+        instance = make(plan, frame, problem, tensors)
+        given = arguments(plan, frame, problem, tensors)
+        trace = call(plan.first, _only(plan.first, given), instance)
+        back = plan.unit.backward
+        found = Claimed({}, {})
+        before = (
+            {k: (t, frame.plain(t)) for k, t in held(instance, frame).items()} if instance else {}
+        )
+        if plan.forward is None:
+            before = {p[1:]: (None, a) for p, a in problem.leaves.items() if p[0] == "self"}
+            _own_loss(found, plan, problem, trace, frame)
+            value: Any = trace.value
+        else:
+            bound = {
+                name: _source(source, name, given, trace, found, frame, rng)
+                for name, source in plan.binding.items()
+            }
+            _hang(plan, frame, trace, bound, found, rng)
+            if not found.cotangents:
+                _without_cotangent(found, plan, problem, trace, frame)
+            kept = {p[-1]: (t, frame.plain(t)) for p, t in tensors.items() if p[0] != "self"}
+            value = call(back, bound, instance).value
+            found.mutated = [n for n, (t, was) in kept.items() if not _same(frame.plain(t), was)]
+        found.claims |= _kept(instance, frame, before)
+        found.claims |= leaves_of(plain(value, frame), back.returned)
+        found.claims |= _hanging(given, tensors, frame)
+    return found
+
+
+def _same(now: Array, was: Array) -> bool:
+    return bool(np.array_equal(now, was, equal_nan=True))
+
+
+def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in given.items() if k in routine.arguments}
+
+
+def plain(value: Any, frame: Frame) -> Any:
+    """Return nested values with arrays in the place of tensors."""
+    if frame.is_tensor(value):
+        return frame.plain(value)
+    if isinstance(value, Mapping):
+        return {k: plain(v, frame) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return (
+            type(value)(plain(v, frame) for v in value)
+            if type(value) in (tuple, list)
+            else [plain(v, frame) for v in value]
+        )
+    return value
+
+
+def _own_loss(found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame) -> None:
+    """Find the loss that a backward computes itself; else the outputs that one may be of."""
+    value = trace.value
+    several = value if isinstance(value, tuple | list) else (value,)
+    for i, one in enumerate(several):
+        if frame.is_float(one) and np.size(frame.plain(one)) == 1:
+            found.cotangents = {str(i) if isinstance(value, tuple | list) else "": np.ones(())}
+            return
+    for name, one in trace.variables.items():
+        if name.lower() in _LOSSES and frame.is_float(one) and np.size(frame.plain(one)) == 1:
+            found.cotangents = {name: np.ones(())}
+            return
+    found.target = _target(plan, problem)
+    if found.target is None:
+        raise Unreadable("it computes no loss")
+    found.unwritten = {
+        n: frame.plain(t)
+        for n, t in reversed(trace.variables.items())
+        if frame.is_float(t) and n not in problem.drawn and not words.is_gradient_name(n)
+    }
+
+
+def _target(plan: Plan, problem: Problem) -> Array | None:
+    """Return the target among what was drawn that the forward does not know."""
+    known = plan.forward.arguments if plan.forward is not None else ()
+    for name, value in problem.drawn.items():
+        if (
+            name.lower() in words.TARGET_NAMES
+            and name not in known
+            and isinstance(value, np.ndarray)
+        ):
+            return value
+    return None
+
+
+def _source(
+    source: str,
+    name: str,
+    given: Mapping[str, Any],
+    trace: Trace,
+    found: Claimed,
+    frame: Frame,
+    rng: np.random.Generator,
+) -> Any:
+    kind, _, which = source.partition(":")
+    match kind:
+        case "input" | "extra":
+            return given[which or name]
+        case "variable" if which in trace.variables:
+            return trace.variables[which]
+        case "output":
+            return part_of(trace, which)
+        case "rest" if isinstance(trace.value, tuple | list) and len(trace.value) > 1:
+            rest = tuple(trace.value[1:])
+            return rest[0] if len(rest) == 1 else rest
+        case "all":
+            return trace.value
+        case "cotangent":
+            output = part_of(trace, which)
+            if frame.is_float(output):
+                drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
+                found.cotangents[which] = drawn
+                return frame.tensor(drawn)
+    raise Unreadable(f"nothing to give for {source}")
+
+
+def _without_cotangent(
+    found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame
+) -> None:
+    """A backward that was told no cotangent is of a loss, or the slope of each entry."""
+    output = part_of(trace, "")
+    if not frame.is_float(output):
+        raise Unreadable("its output is no tensor")
+    found.target = _target(plan, problem)
+    if found.target is not None:
+        found.unwritten = {"": frame.plain(output)}
+    else:
+        found.cotangents[""] = np.ones(frame.plain(output).shape)
+
+
+def _hang(
+    plan: Plan,
+    frame: Frame,
+    trace: Trace,
+    bound: Mapping[str, Any],
+    found: Claimed,
+    rng: np.random.Generator,
+) -> None:
+    """Hang a cotangent on the output, where the backward reads it there: out.g."""
+    output = part_of(trace, "")
+    if not plan.hung or found.cotangents or not frame.is_float(output):
+        return
+    if not any(v is output for v in bound.values()) or not re.search(
+        rf"\b\w+\.{plan.hung}\b(?!\s*=[^=])", plan.unit.backward.text()
+    ):
+        return
+    drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
+    setattr(output, plan.hung, frame.tensor(drawn))
+    found.cotangents[""] = drawn
+
+
+def _hanging(given: Mapping[str, Any], tensors: Tensors, frame: Frame) -> dict[Path, Array]:
+    """Return the gradients that hang on what went in: inp.g, w.grad."""
+    found: dict[Path, Array] = {}
+    for path, tensor in tensors.items():
+        name = next(
+            (a for a in (*_HANGERS, "grad") if frame.is_tensor(_attribute(tensor, a))), None
+        )
+        if name is not None and path[0] != "self":
+            found[(*path[:-1], f"{path[-1]}_grad")] = frame.plain(_attribute(tensor, name))
+    return found
+
+
+def _attribute(tensor: Any, name: str) -> Any:
+    try:
+        return vars(tensor).get(name) if name != "grad" else getattr(tensor, "grad", None)
+    except TypeError:
+        return None
+
+
+def _kept(
+    instance: Any, frame: Frame, before: Mapping[Path, tuple[Any, Array]]
+) -> dict[Path, Array]:
+    """Return what an object keeps after its backward that looks like a gradient, or a step."""
+    found: dict[Path, Array] = {}
+    for path, tensor in held(instance, frame).items() if instance is not None else ():
+        was, value = before.get(path, (None, None))
+        now = frame.plain(tensor)
+        changed = value is None or was is not tensor or not np.array_equal(now, value)
+        named = any(words.gradient_of(p) or p in ("grads", "grad", "gradients") for p in path)
+        if changed and named:
+            found[("self", *path)] = now
+        elif value is not None and is_parameter(path) and value.shape == now.shape:
+            if not np.array_equal(now, value):
+                found[("step", "self", *path)] = value - now
+        own = _attribute(tensor, "grad")
+        if frame.is_tensor(own):
+            found[("self", *path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
+    return found

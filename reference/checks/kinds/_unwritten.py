@@ -1,0 +1,69 @@
+"""Losses that nobody wrote down, for code on tensors: what y − o in a backward is the slope of.
+
+The table is that of `reference.checks.losses`; the slope of a loss comes from its balls, and the
+framework takes it on from there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference.balls import Session, gradient, lift
+from reference.checks.assess import Row
+from reference.checks.kinds._frames import Array
+from reference.checks.losses import LOSSES, Loss, evaluate, matching_targets
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """A loss, the output that it is of, and the way in which the target fits it."""
+
+    part: str
+    loss: Loss
+    fit: int
+
+
+def candidates(outputs: Mapping[str, Array], target: Array) -> Iterator[tuple[Unwritten, Array]]:
+    """Yield the losses that outputs and a target may have, each with its slope by the output."""
+    for part, output in outputs.items():
+        for fit, fitting in enumerate(matching_targets(output, target)):
+            for loss in LOSSES:
+                slope = _slope(loss, output, fitting)
+                if slope is not None:
+                    yield Unwritten(part, loss, fit), slope
+
+
+def _slope(loss: Loss, output: Array, target: Array) -> Array | None:
+    with Session(), np.errstate(all="ignore"):
+        lifted = lift(output)
+        value = evaluate(loss, lifted, target)
+        if value is None:
+            return None
+        slope = gradient([value], [1.0], [lifted])[0].midpoint
+    return slope if np.isfinite(slope).all() else None
+
+
+def settle(rows: Sequence[Row], output: Array) -> float:
+    """Decide what all gradients may be multiplied with: a mean, a half, the rate of a step.
+
+    Returns the factor, 1 where there is none; the rows are right where they carry it.
+    """
+    sizes = {1, output.size, *output.shape}
+    allowed = [s * k / n for s in (1, -1) for k in (1.0, 2.0, 0.5) for n in sizes]
+    # A truth of zeros is any multiple of itself: it has no voice.
+    telling = [r for r in rows if r.truth.value.any()]
+    factors = [r.factor for r in telling if r.factor is not None]
+    counts = {a: sum(_near(f, a) for f in factors) for a in allowed}
+    best = max(counts.values(), default=0)
+    scale = next((a for a, n in counts.items() if n == best and n), 1.0)
+    if len(factors) == len(telling) > 1 and all(_near(f, factors[0]) for f in factors):
+        if all(r.claim[0] == "step" for r in rows) and factors[0] > 0:
+            scale = factors[0]  # the rate is not known
+    for row in telling:
+        row.right = row.factor is not None and _near(row.factor, scale)
+    return scale
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= 1e-8 * abs(other)

@@ -1,0 +1,91 @@
+"""Says in words how wrong gradients differ from the right ones, for kinds without a catalogue."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.checks.records import Mistake
+from reference.checks.routine import Path
+from reference.checks.subject import Case
+from reference.diagnose import Diagnosis, Location
+from reference.diagnosis.describe import Pair, describe
+
+
+class Explained:
+    """A subject that says what is wrong in words, as the fields of a part."""
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Say what is wrong of the cases."""
+        raise NotImplementedError
+
+    def explanation(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """Return the first wrong gradient, the mistakes by name, and what is said of others."""
+        found = self.diagnosis(cases)
+        mistakes = tuple(
+            Mistake(
+                n.mistake.name,
+                n.mistake.sentence,
+                n.mistake.wrong,
+                n.mistake.right,
+                n.places,
+                n.explained,
+                n.of,
+                n.remaining,
+            )
+            for n in found.named
+        )
+        return {
+            "first_wrong": found.location.tensor if found.location is not None else "",
+            "mistakes": mistakes,
+            "described": tuple(found.described),
+        }
+
+
+Known = Callable[[Case], Mapping[str, Any]]
+
+
+def spelled(path: Path) -> str:
+    """Return a leaf's name as people write it: weights[0]."""
+    head, *rest = path
+    return head + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in rest)
+
+
+def described(cases: Sequence[Case], known: Known) -> Diagnosis:
+    """Return which gradients are wrong, each with what its problems have in common.
+
+    known: arrays that may have slipped in, of one problem: its inputs, its steps.
+    """
+    pairs: dict[Path, list[Pair]] = {}
+    for case in cases:
+        if case.assessment.all_right:
+            continue
+        scale = case.assessment.scale
+        beside = {
+            k: np.asarray(v)
+            for k, v in known(case).items()
+            if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+        }
+        right = {f"the gradient of {spelled(r.leaf)}": r.truth.value for r in case.assessment.rows}
+        for r in case.assessment.rows:
+            if r.right:
+                continue
+            own = f"the gradient of {spelled(r.leaf)}"
+            others = {k: v for k, v in right.items() if k != own}
+            pairs.setdefault(r.leaf, []).append(
+                Pair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
+            )
+    texts = tuple((spelled(leaf), describe(found)) for leaf, found in pairs.items())
+    wrong = tuple(spelled(leaf) for leaf in pairs)
+    location = Location(wrong[0], wrong) if wrong else None
+    return Diagnosis(location, (), tuple((n, t) for n, t in texts if t))
+
+
+def sizes_of(leaf: Path, arrays: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes that a factor may stem from: N of the first array, each axis by name."""
+    found: dict[str, int] = {}
+    for name, array in arrays.items():
+        for axis, size in enumerate(array.shape):
+            found.setdefault(f"size {axis} of {name}", int(size))
+    first = next((a for a in arrays.values() if a.ndim), None)
+    return ({"N": int(first.shape[0])} if first is not None else {}) | found

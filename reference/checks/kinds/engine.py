@@ -1,0 +1,364 @@
+"""An engine of values, as micrograd: operators that record, `backward()`, `.grad` of every value.
+
+Random expression programs run on it; the truth is the certified gradient of the engine's own
+forward, with numbers on balls as its data.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
+from reference.checks.assess import DIGITS, Assessment, Row
+from reference.checks.inventory import Unit
+from reference.checks.kinds import _programs as programs
+from reference.checks.kinds._engine_words import Told, diagnosis_of
+from reference.checks.kinds._programs import Operator, Program
+from reference.checks.kinds._rows import DIFFERENCES, differences, float_truth, row
+from reference.checks.kinds._words import Explained
+from reference.checks.objective import Objective, Truth
+from reference.checks.routine import Path, is_numeric
+from reference.checks.search import Failure, modules_of
+from reference.checks.source import Target
+from reference.checks.subject import Case
+from reference.diagnose import Diagnosis
+
+_DATA = ("data", "value", "val", "v", "x", "item", "_data", "_value", "array", "num")
+_RANDOM = 4  # mixed programs in each problem
+_MOST = 1e6  # a larger gradient (nan as well) is not judged: exp(exp(x)) and the like
+
+
+class NoEngine(Exception):
+    """It does not behave like one; the message says how."""
+
+
+class Engine:
+    """How an engine's values are made and read."""
+
+    def __init__(self, cls: type, modules: tuple[types.ModuleType, ...]) -> None:
+        self.cls, self.modules = cls, modules
+        self.options = _options(cls)
+        probe = self._probe()
+        self.data, self.grad = self._data_name(probe), self._grad_name(probe)
+        self.seeded = False
+        """Whether the output's gradient has to be set to 1 before backward()."""
+
+    def _probe(self) -> Any:
+        try:
+            return self.cls(1.625, **self.options)
+        except Exception as error:
+            raise NoEngine(
+                f"{self.cls.__name__}(1.625) raised {type(error).__name__}: {error}"
+            ) from error
+
+    def _data_name(self, probe: Any) -> str:
+        held = {n: v for n in _names(probe) if is_numeric(v := _get(probe, n)) and np.size(v) == 1}
+        same = [n for n, v in held.items() if float(np.asarray(v, dtype=float).ravel()[0]) == 1.625]
+        same.sort(key=lambda n: _DATA.index(n.lower()) if n.lower() in _DATA else len(_DATA))
+        if not same:
+            raise NoEngine(f"no attribute of {self.cls.__name__}(1.625) holds 1.625")
+        return same[0]
+
+    def _grad_name(self, probe: Any) -> str:
+        names = [n for n in _names(probe) if _like_gradient(n) and not callable(_get(probe, n))]
+        if not names:
+            raise NoEngine(f"{self.cls.__name__} has no attribute that is called like a gradient")
+        return min(names, key=len)
+
+    def leaf(self, value: Any) -> Any:
+        """Return a value of the engine."""
+        return self.cls(value, **self.options)
+
+    def forward(self, program: Program, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Run a program; return its output's data and the leaves."""
+        leaves = {k: self.leaf(v) for k, v in given.items()}
+        return program.run(*leaves.values()), leaves
+
+    def gradients(self, program: Program, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a program and its backward; return the leaves' gradients."""
+        out, leaves = self.forward(program, given)
+        if self.seeded:
+            setattr(
+                out,
+                self.grad,
+                np.ones(np.shape(_get(out, self.data))) if np.shape(_get(out, self.data)) else 1.0,
+            )
+        out.backward()
+        return {k: _plain(_get(v, self.grad), self.data) for k, v in leaves.items()}
+
+
+def _options(cls: type) -> dict[str, Any]:
+    """Return what its constructor wants beside the data: requires_grad=True, no children."""
+    found: dict[str, Any] = {}
+    try:
+        parameters = list(inspect.signature(cls).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return found
+    for p in parameters:
+        low = p.name.lower()
+        if low in ("requires_grad", "require_grad", "autograd", "requires_gradient", "trainable"):
+            found[p.name] = True
+        elif p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            empty = any(w in low for w in ("child", "parent", "prev", "depend", "input"))
+            found[p.name] = () if empty else ""
+    return found
+
+
+def _names(thing: Any) -> list[str]:
+    held = list(vars(thing)) if hasattr(thing, "__dict__") else []
+    for base in type(thing).__mro__:
+        held += [n for n in getattr(base, "__slots__", ()) if n not in held]
+    properties = [
+        n for n in dir(type(thing)) if isinstance(getattr(type(thing), n, None), property)
+    ]
+    return [n for n in (*held, *properties) if not n.startswith("__")]
+
+
+def _get(thing: Any, name: str) -> Any:
+    try:
+        return getattr(thing, name)
+    except Exception:
+        return None
+
+
+def _like_gradient(name: str) -> bool:
+    low = name.lower().strip("_")
+    if any(w in low for w in ("fn", "func", "require", "need", "zero", "graph")):
+        return False
+    return "grad" in low or "deriv" in low or low in ("g", "adjoint", "bar", "dv", "delta", "d")
+
+
+def _plain(value: Any, data: str) -> Any:
+    """Return a gradient as an array; an engine may keep it as a value of its own, or None."""
+    if value is not None and not is_numeric(value) and hasattr(value, data):
+        value = getattr(value, data)
+    return None if value is None else values(value)
+
+
+class EngineSubject(Explained):
+    """An engine with the operators that it has."""
+
+    def __init__(
+        self, unit: Unit, engine: Engine, found: Sequence[Operator], arrays: Sequence[Program]
+    ) -> None:
+        self.name = unit.name
+        self.engine, self.operators = engine, list(found)
+        self.small = [*programs.small(self.operators), *arrays]
+        self.by_differences = False
+        self.told: dict[int, list[Told]] = {}
+        """Of each problem its rows, with their program and leaf."""
+        self._nodes = 0
+
+    def sentence(self) -> str:
+        """Return what it is, with its operators."""
+        names = list(
+            dict.fromkeys(
+                [*(o.name for o in self.operators), *(n for p in self.small for n in p.operators)]
+            )
+        )
+        return f"an engine of values with {', '.join(names)}"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        how = "by differences, float64" if self.by_differences else "certified"
+        return f"its own forward, {how}"
+
+    def programs(self, seed: int, index: int) -> list[Program]:
+        """Return the programs of one problem: each operator by itself, then random ones."""
+        rng = np.random.default_rng([seed, index, 3])
+        usable = [o for o in self.operators if not o.constant or o.name != "__pow__"]
+        mixed = [programs.random(usable, rng) for _ in range(_RANDOM)] if usable else []
+        return [*self.small, *mixed]
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the leaves of every program of one problem, by its text."""
+        return {p.text: v for p, v in self._drawn(seed, index)}
+
+    def _drawn(self, seed: int, index: int) -> list[tuple[Program, dict[str, Any]]]:
+        rng = np.random.default_rng([seed, index])
+        return [(p, p.draw(rng)) for p in self.programs(seed, index)]
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run every program of one problem and hold its leaves' gradients to the truth."""
+        told: list[Told] = []
+        self._nodes = 0
+        missing: list[Path] = []
+        faults: list[tuple[str, str]] = []
+        for program, given in self._drawn(seed, index):
+            if program.use == "mixed" and any(not t.row.right for t in told):
+                break  # what an operator does wrong by itself, it does wrong in these
+            with np.errstate(all="ignore"):
+                truth = self._tame(program, given)
+                if truth is None:
+                    continue
+                try:
+                    got = self.engine.gradients(program, given)
+                except Exception as error:
+                    text = f"backward() of {program.text}: {type(error).__name__}: {error}"
+                    faults.append(("raised", text))
+                    continue
+            missing += [
+                _path(program, n) for n, t in truth.items() if got[n] is None and t.value.any()
+            ]
+            some = self._rows(program, given, got, truth)
+            told += [Told(program, n, r, given) for n, r in some.items()]
+        self.told[index] = told
+        rows = [t.row for t in told]
+        found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
+        return Case(index, found, faults=faults, nodes=self._nodes)
+
+    def _rows(
+        self,
+        program: Program,
+        given: Mapping[str, Any],
+        got: Mapping[str, Any],
+        truth: Mapping[str, Truth],
+    ) -> dict[str, Row]:
+        """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
+        digits = DIFFERENCES if self.by_differences else DIGITS
+
+        def rows_of(found: Mapping[str, Any]) -> dict[str, Row]:
+            paths = {n: _path(program, n) for n in truth if found[n] is not None}
+            return {n: row(p, p, found[n], truth[n], digits) for n, p in paths.items()}
+
+        rows = rows_of(got)
+        if self.by_differences or all(r.right for r in rows.values()):
+            return rows
+        try:
+            with Session() as session, numpy_on_balls(self.engine.modules), session.paused():
+                again = self.engine.gradients(program, {k: lift(v) for k, v in given.items()})
+            exact = rows_of(again)
+        except Exception:
+            return rows
+        return {n: exact[n] if n in exact and exact[n].right else r for n, r in rows.items()}
+
+    def _tame(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth] | None:
+        """Return the truth, None where a mixed program overflows or leaves an operator's domain."""
+        try:
+            truth = self.truth(program, given)
+        except (ArithmeticError, ValueError):
+            if program.use != "mixed":
+                raise
+            return None
+        sizes = [float(np.max(np.abs(t.value), initial=0.0)) for t in truth.values()]
+        return truth if all(s <= _MOST for s in sizes) else None
+
+    def truth(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth]:
+        """Return the certified gradient of a program's output by its leaves."""
+        if self.by_differences:
+            return self._by_differences(program, given)
+        with Session() as session, numpy_on_balls(self.engine.modules):
+            lifted = {k: lift(v) for k, v in given.items()}
+            out, _ = self.engine.forward(program, lifted)
+            value = _get(out, self.engine.data)
+            if not is_tracked(value):  # a branch that depends on no leaf, as relu's below 0
+                return self._by_differences(program, given)
+            found = gradient([value], [np.ones(np.shape(value))], list(lifted.values()))
+        self._nodes += session.nodes
+        return {k: Truth(*d) for k, d in zip(lifted, found, strict=True)}
+
+    def _by_differences(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth]:
+        def value(at: Mapping[tuple[str, ...], Any]) -> float:
+            plain = {k[0]: float(v) if not np.shape(v) else v for k, v in at.items()}
+            out, _ = self.engine.forward(program, plain)
+            return float(np.sum(np.asarray(_get(out, self.engine.data), dtype=float)))
+
+        found = differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
+        return {k[0]: float_truth(v, DIFFERENCES) for k, v in found.items()}
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Name the operator that is wrong, and whether it is when a value is used twice."""
+        return diagnosis_of(self.small, [t for c in cases for t in self.told[c.index]])
+
+
+def _path(program: Program, leaf: str) -> Path:
+    """Return what a gradient is called: "a in a * b"; programs that mix operators share a name."""
+    return (f"{leaf} in mixed programs" if program.use == "mixed" else f"{leaf} in {program.text}",)
+
+
+# -- what it can do ----------------------------------------------------------------------------
+
+
+def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
+    """Return the subject of an engine, or why it cannot be asked."""
+    cls: Any = unit.thing
+    try:
+        engine = Engine(cls, modules_of(unit, target))
+    except NoEngine as error:
+        return Failure(str(error), error.__cause__)
+    failure = Failure("none of its operators runs")
+
+    def has(name: str) -> bool:
+        return callable(getattr(cls, name, None))
+
+    functions = {k: v for k, v in target.names.items() if _own(v, target)}
+    named = programs.named_operators(cls, functions)
+    found = [op for op in (*programs.operators(has), *named) if _runs(engine, _alone(op), failure)]
+    arrays = []
+    if any(has(n) for n in ("__matmul__", "dot", "matmul", "mm", "sum", "reshape")):
+        every = programs.of_arrays(has, named, _finish(engine, has))
+        arrays = [p for p in every if _runs(engine, p, failure)]
+    if not found and not arrays:
+        return failure
+    made = EngineSubject(unit, engine, found, arrays)
+    made.engine.seeded = _wants_a_seed(made)
+    try:
+        for program in made.small:
+            made.truth(program, program.draw(np.random.default_rng(seed)))
+    except Exception:
+        made.by_differences = True
+    return made
+
+
+def _alone(op: Operator) -> Program:
+    leaves = ("a", "b")[: op.count]
+    return Program(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
+
+
+def _own(thing: Any, target: Target) -> bool:
+    return getattr(thing, "__module__", None) == target.module.__name__
+
+
+def _finish(engine: Engine, has: Callable[[str], bool]) -> programs.Finish:
+    """Return what makes one number of an array: its sum, weighed where that is asked for."""
+
+    def finish(out: Any, weigh: bool) -> Any:
+        shape = np.shape(_get(out, engine.data))
+        if weigh and shape:
+            weights = 1 + np.cos(np.arange(1.0, 1 + np.prod(shape))).reshape(shape) / 2
+            out = out * engine.leaf(weights)
+        if not shape:
+            return out
+        return out.sum() if has("sum") else out.mean() if has("mean") else out
+
+    return finish
+
+
+def _runs(engine: Engine, program: Program, failure: Failure) -> bool:
+    """Whether an operator gives a value of the engine; its backward is not asked yet."""
+    try:
+        with np.errstate(all="ignore"):
+            out, leaves = engine.forward(program, program.draw(np.random.default_rng(1)))
+    except Exception as error:
+        failure.errors.append(f"{program.text}: {type(error).__name__}: {error}")
+        return False
+    held = _get(out, engine.data)
+    if any(out is leaf for leaf in leaves.values()):
+        return False
+    return (
+        isinstance(out, engine.cls) and held is not None and np.asarray(held).dtype.kind in "fiuO"
+    )
+
+
+def _wants_a_seed(made: EngineSubject) -> bool:
+    """Whether backward() leaves everything at 0 unless the output's gradient was set before."""
+    program = made.small[0]
+    given = program.draw(np.random.default_rng(1))
+    try:
+        found = made.engine.gradients(program, given)
+    except Exception:
+        return False
+    return all(g is None or not g.any() for g in found.values())

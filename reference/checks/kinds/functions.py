@@ -1,0 +1,179 @@
+"""A framework's own function with a gradient by hand: torch.autograd.Function, jax.custom_vjp.
+
+The truth is the framework's gradient of the operations of its own forward, run outside of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reference.checks.assess import Assessment
+from reference.checks.inputs import (
+    Layout,
+    Mode,
+    sizes_for,
+)
+from reference.checks.kinds._catalogue import Seen, by_catalogue
+from reference.checks.kinds._frames import (
+    Array,
+    Frame,
+    Function,
+    Path,
+    Tensors,
+    flat_tensors,
+    shape_index,
+)
+from reference.checks.kinds._rows import COARSE, DIFFERENCES, FLOAT32, differences, float_truth, row
+from reference.checks.kinds._words import Explained, described, spelled
+from reference.checks.objective import Objective
+from reference.checks.subject import Case
+from reference.checks.vocabulary import TARGET_NAMES
+from reference.diagnose import Diagnosis
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: how it is called, outside of the framework's machinery and in it."""
+
+    name: str
+    form: str
+    names: tuple[str, ...]
+    """Its arguments, in order."""
+    defaults: Mapping[str, Any]
+    primal: Callable[[Sequence[Any]], Any]
+    custom: Callable[[Sequence[Any]], Any]
+    text: str
+    fixed: frozenset[str] = frozenset()
+    """Arguments that have no gradient: nondiff_argnums."""
+
+
+class FunctionSubject(Explained):
+    """One of them, under a layout of its arguments."""
+
+    def __init__(self, written: Written, frame: Frame, mode: Mode, layout: Layout) -> None:
+        self.written, self.frame, self.mode, self.layout = written, frame, mode, layout
+        self.name = written.name
+        self.by_differences = False
+        self.seen: dict[int, Seen] = {}
+        """Of each problem: leaves, outputs, cotangents, gradients."""
+        self.coarse = bool(FLOAT32.search(written.text))
+
+    def sentence(self) -> str:
+        """Return what it is."""
+        return f"{self.written.form}, the gradient of its own forward"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        if self.by_differences:
+            return "differences of its own forward, float64"
+        if self.frame.module == "torch":
+            return "PyTorch autograd through its own operations, float64"
+        return "JAX's gradient of its own operations, float64"
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the plain inputs of one problem."""
+        return self._drawn(seed, index)
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem and hold every gradient to the framework's own."""
+        drawn = self._drawn(seed, index)
+        leaves = self.leaves(drawn)
+        rng = np.random.default_rng([seed, index, 1])
+        kept = {p: a.copy() for p, a in leaves.items()}
+        with self.frame.running(seed + index):
+            mine = self.frame.pullback(self.function(self.written.custom, drawn), leaves)
+            cotangents = [
+                None if o is None else np.asarray(rng.standard_normal(o.shape))
+                for o in mine.outputs
+            ]
+            got = mine.pull(cotangents)
+            truth = self._truth(drawn, kept, cotangents, seed + index)
+        self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
+        digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else 1e-9
+        rows, missing = [], []
+        for path, right in truth.items():
+            if got.get(path) is None:
+                told = path[0].lower() not in TARGET_NAMES and right.any()
+                missing += [path] if told else []
+                continue
+            rows.append(row(path, path, got[path], float_truth(right, digits), digits))
+        return Case(index, Assessment(Objective("cotangents"), rows, missing=missing))
+
+    def _truth(
+        self,
+        drawn: dict[str, Any],
+        leaves: dict[Path, Array],
+        cotangents: Sequence[Array | None],
+        seed: int,
+    ) -> dict[Path, Array]:
+        primal = self.function(self.written.primal, drawn)
+        if not self.by_differences:
+            with self.frame.running(seed):
+                found = self.frame.pullback(primal, leaves).pull(cotangents)
+            return {p: np.zeros_like(leaves[p]) if g is None else g for p, g in found.items()}
+
+        def value(given: Mapping[Path, Array]) -> float:
+            with self.frame.running(seed), self.frame.without_gradient():
+                outputs = primal({p: self.frame.tensor(a) for p, a in given.items()})
+                plain = [None if o is None else self.frame.plain(o) for o in outputs]
+            pairs = zip(plain, cotangents, strict=True)
+            return float(sum(np.sum(o * c) for o, c in pairs if o is not None and c is not None))
+
+        return differences(value, leaves)
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Name the mistake where its forward is an operation of ours, else say how they differ."""
+        wrong = [c for c in cases if not c.assessment.all_right]
+        found = by_catalogue([self.seen[c.index] for c in wrong])
+        return found or described(
+            wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}
+        )
+
+    # -- arguments ---------------------------------------------------------------------------
+
+    def _drawn(self, seed: int, index: int) -> dict[str, Any]:
+        rng = np.random.default_rng([seed, index])
+        sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style)
+        made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
+        return {k: np.asarray(v) if self.layout[k].kind == "normal" else v for k, v in made.items()}
+
+    def leaves(self, drawn: Mapping[str, Any]) -> dict[Path, Array]:
+        """Return the float arrays among what was drawn: what gradients are taken of."""
+        found: dict[Path, Array] = {}
+        for name, value in drawn.items():
+            if name in self.written.fixed or self.layout[name].kind in _PLAIN:
+                continue
+            parts = enumerate(value) if isinstance(value, list) else ()
+            members: dict[Path, Any] = {(name, str(i)): v for i, v in parts} or {(name,): value}
+            found |= {
+                p: np.asarray(v)
+                for p, v in members.items()
+                if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+            }
+        return found
+
+    def function(self, run: Callable[[Sequence[Any]], Any], drawn: Mapping[str, Any]) -> Function:
+        """Return a way to call it as a function of its leaves, the rest as drawn."""
+
+        def function(tensors: Tensors) -> Sequence[Any]:
+            given = []
+            for name in self.written.names:
+                if name not in drawn:
+                    given.append(self.written.defaults.get(name))
+                    continue
+                value = drawn[name]
+                if (name,) in tensors:
+                    value = tensors[(name,)]
+                elif (name, "0") in tensors:
+                    value = [tensors[(name, str(i))] for i in range(len(value))]
+                elif isinstance(value, np.ndarray) and name not in self.written.fixed:
+                    value = self.frame.tensor(value)
+                given.append(value)
+            return flat_tensors(run(given))
+
+        return function
+
+
+_PLAIN = ("value", "size", "sizes", "number", "label", "onehot", "binary", "mask")

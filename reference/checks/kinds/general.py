@@ -1,0 +1,336 @@
+"""The general form: a forward with named steps, written once, and a backward by hand.
+
+    shapes = {"x": "N D", "W": "D H", "y": "N int(H)"}
+
+    def forward(xp, step, x, W, y):
+        h = step("h", xp.tanh(x @ W))
+        ...
+        return loss
+
+    def backward(inputs, steps):  # and dout, where the output is an array
+        return {"h": dh, "W": dW}
+
+The forward runs on balls. Every step whose cotangent the author gives cuts the tape: what comes
+before it is judged given that cotangent, so that an error shows where it was made and only there.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.spec import InvalidInput
+from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
+from reference.checks.assess import Assessment, Row, close
+from reference.checks.inventory import Unit
+from reference.checks.kinds._rows import row
+from reference.checks.kinds._words import Explained, sizes_of
+from reference.checks.objective import Objective, Truth
+from reference.checks.routine import EMPTY, Path, Routine, routine_of
+from reference.checks.search import Failure, modules_of
+from reference.checks.source import Target
+from reference.checks.subject import Case
+from reference.diagnose import Diagnosis, Location
+from reference.diagnosis.describe import Pair, describe
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class Run:
+    """One problem: what the author gave, what is right given it, and the shares of each sum."""
+
+    inputs: Arrays
+    steps: Arrays
+    given: dict[str, Any]
+    cotangents: list[Any]
+    """Of the outputs."""
+    truth: dict[str, Truth] = field(default_factory=dict)
+    shares: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """name -> {"through h": the share of its gradient that comes through the step h}"""
+    mutated: list[str] = field(default_factory=list)
+    nodes: int = 0
+    """How many numbers its tape held."""
+
+
+class GeneralSubject(Explained):
+    """A computation with named steps and its backward."""
+
+    def __init__(self, unit: Unit, target: Target, forward: Routine) -> None:
+        self.name = unit.name
+        self.forward, self.backward = forward, unit.backward
+        self.modules = modules_of(unit, target)
+        self.draw = _drawer(target, forward)
+        self._runs: dict[int, Run] = {}
+
+    def sentence(self) -> str:
+        """Return what it is."""
+        return "forward(xp, step, …) with backward(inputs, steps): every step, given yours after it"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        return "its own forward, certified"
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the inputs of one problem."""
+        return dict(self.draw(np.random.default_rng([seed, index])))
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem; hold each cotangent to the certified one, given those after it."""
+        run = self._run(seed, index)
+        self._runs[index] = run
+        names = [*reversed(run.steps), *run.inputs]
+        rows = [
+            row((n,), (n,), run.given[n], run.truth[n])
+            for n in names
+            if n in run.given and n in run.truth
+        ]
+        if not all(r.right for r in rows):
+            rows = self._exactly(run, rows, seed)
+        missing: list[Path] = [
+            (n,) for n, v in run.inputs.items() if v.dtype.kind == "f" and n not in run.given
+        ]
+        faults = []
+        if run.mutated:
+            faults.append(("mutated", f"its inputs were changed: {', '.join(run.mutated)}"))
+        found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
+        return Case(index, found, faults=faults, nodes=run.nodes)
+
+    def _run(self, seed: int, index: int) -> Run:
+        inputs = self.inputs(seed, index)
+        kept = {k: v.copy() for k, v in inputs.items()}
+        with np.errstate(all="ignore"):
+            outputs, steps = self._on_floats({k: v.copy() for k, v in kept.items()})
+            cotangents = self._cotangents(outputs, seed, index)
+            passed = {k: v.copy() for k, v in steps.items()}
+            given = self._backward(inputs, passed, cotangents, {*kept, *steps})
+        run = Run(kept, steps, given, cotangents)
+        run.mutated = [
+            k for k, v in kept.items() if not np.array_equal(v, inputs[k], equal_nan=True)
+        ]
+        self._certify(run, seed)
+        return run
+
+    def _on_floats(self, inputs: Arrays) -> tuple[list[Any], Arrays]:
+        steps: Arrays = {}
+
+        def step(name: str, value: Any) -> Any:
+            if name in steps or name in inputs:
+                raise InvalidInput(f"step {name!r} is named twice")
+            steps[name] = np.array(value)
+            return value
+
+        out = self.forward.function(np, step, **inputs)
+        return _several(out), steps
+
+    def _cotangents(self, outputs: Sequence[Any], seed: int, index: int) -> list[Any]:
+        """Return 1 for a loss; for arrays random ones, where the backward asks for them."""
+        rng = np.random.default_rng([seed, index, 1])
+        told = len(self.backward.arguments) > 2
+        return [
+            rng.standard_normal(np.shape(o)) if told and np.ndim(o) else np.ones(np.shape(o))
+            for o in outputs
+        ]
+
+    def _backward(
+        self,
+        inputs: Mapping[str, Any],
+        steps: Mapping[str, Any],
+        cotangents: Sequence[Any],
+        names: set[str],
+    ) -> dict[str, Any]:
+        arguments: list[Any] = [inputs, steps]
+        if len(self.backward.arguments) > 2:
+            arguments.append(cotangents[0] if len(cotangents) == 1 else tuple(cotangents))
+        found = self.backward.function(*arguments)
+        if not isinstance(found, Mapping):
+            raise InvalidInput(
+                f"backward returned {type(found).__name__}, expected a dict from names to gradients"
+            )
+        plain = {str(k): v for k, v in found.items() if v is not None}
+        given = {k if k in names else k.removeprefix("d"): v for k, v in plain.items()}
+        unknown = sorted(set(given) - names)
+        if unknown:
+            raise InvalidInput(
+                f"backward returned {unknown[0]!r}; named are: {', '.join(sorted(names))}"
+            )
+        return given
+
+    def _certify(self, run: Run, seed: int) -> None:
+        """Differentiate the forward, cut at each step whose cotangent the author gave."""
+        with self._on_balls(seed) as (xp, session):
+            lifted = {k: lift(v) if v.dtype.kind == "f" else v for k, v in run.inputs.items()}
+            nodes = {k: v for k, v in lifted.items() if is_tracked(v)}
+            made: dict[str, Any] = {}
+
+            def step(name: str, value: Any) -> Any:
+                if not is_tracked(value):
+                    return value
+                cut = name in run.given and _fits(run.given[name], value)
+                made[name] = value
+                nodes[name] = lift(values(value)) if cut else value
+                return nodes[name]
+
+            outputs = _several(self.forward.function(xp, step, **lifted))
+            sources = {"the output": (outputs, run.cotangents)}
+            sources |= {
+                k: ([made[k]], [np.asarray(run.given[k], dtype=float)])
+                for k in made
+                if nodes[k] is not made[k]
+            }
+            wanted = {k: v for k, v in nodes.items() if k in run.given}
+            all_outputs = [o for outs, _ in sources.values() for o in outs]
+            all_given = [c for _, given in sources.values() for c in given]
+            run.nodes = session.nodes
+            found = gradient(all_outputs, all_given, list(wanted.values()))
+            run.truth = {k: Truth(*d) for k, d in zip(wanted, found, strict=True)}
+            if not all(np.isfinite(t.value).all() for t in run.truth.values()):
+                raise ArithmeticError("the gradient of the forward has no value here")
+            wrong = {k: v for k, v in wanted.items() if not _agrees(run.given[k], run.truth[k])}
+            for name, (outs, given) in sources.items() if wrong else ():
+                flows = gradient(outs, given, list(wrong.values()))
+                for node, flow in zip(wrong, flows, strict=True):
+                    if flow.scale.any() and name != node:
+                        run.shares.setdefault(node, {})[f"through {name}"] = flow.midpoint
+
+    def _exactly(self, run: Run, rows: list[Row], seed: int) -> list[Row]:
+        """Run the backward on numbers of 60 digits, so that lost digits are no wrong formula."""
+        try:
+            with self._on_balls(seed) as (_, session), session.paused():
+                both = {**run.inputs, **run.steps}
+                lifted = {k: lift(v) if v.dtype.kind == "f" else v.copy() for k, v in both.items()}
+                inputs = {k: lifted[k] for k in run.inputs}
+                steps = {k: lifted[k] for k in run.steps}
+                again = self._backward(inputs, steps, run.cotangents, {*lifted})
+        except Exception:
+            return rows
+        better = []
+        for r in rows:
+            name = r.leaf[0]
+            exact = (
+                row(r.claim, r.leaf, values(again[name]), run.truth[name]) if name in again else r
+            )
+            better.append(exact if exact.right and not r.right else r)
+        return better
+
+    @contextlib.contextmanager
+    def _on_balls(self, seed: int) -> Iterator[tuple[Any, Session]]:
+        with Session() as session, np.errstate(all="ignore"):
+            with numpy_on_balls(self.modules, seed=seed) as stand_ins:
+                yield stand_ins.of(np), session
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Say what is wrong of each cotangent, given the author's own after it."""
+        pairs: dict[str, list[Pair]] = {}
+        for case in cases:
+            run = self._runs[case.index]
+            for r in case.assessment.rows:
+                if not r.right:
+                    pairs.setdefault(r.leaf[0], []).append(_pair(run, r))
+        texts = []
+        for name, found in list(pairs.items())[:4]:
+            text = describe(found) or _clipped(found)
+            text = text or "it is wrong given your own cotangents after it; no simple relation fits"
+            texts.append((name, text))
+        location = Location(texts[0][0], tuple(pairs)) if texts else None
+        return Diagnosis(location, (), tuple(texts))
+
+
+def _pair(run: Run, r: Row) -> Pair:
+    name = r.leaf[0]
+    known: Arrays = {k: v for k, v in {**run.inputs, **run.steps}.items() if v.dtype.kind == "f"}
+    known |= {f"the gradient of {k}": t.value for k, t in run.truth.items() if k != name}
+    own = run.shares.get(name, {})
+    sizes = {f"size {n} of {name}": int(s) for n, s in enumerate(r.truth.value.shape)}
+    sizes |= {k: v for k, v in sizes_of(r.leaf, run.inputs).items() if k == "N"}
+    return Pair(r.got, r.truth.value, known, sizes, own if len(own) > 1 else {})
+
+
+def _clipped(pairs: Sequence[Pair]) -> str:
+    """Say that a gradient is right up to a bound at which it is cut off."""
+    bound = max(float(np.max(np.abs(p.given), initial=0)) for p in pairs)
+    if not bound or any(p.given.shape != p.right.shape for p in pairs):
+        return ""
+    inside = [np.allclose(p.given, np.clip(p.right, -bound, bound), rtol=1e-9) for p in pairs]
+    return (
+        f"every entry that differs is clipped to ±{bound:g}; right up to the clip"
+        if all(inside)
+        else ""
+    )
+
+
+def _agrees(given: Any, truth: Truth) -> bool:
+    plain = np.asarray(given, dtype=float)
+    return plain.shape == truth.value.shape and bool(close(plain, truth).all())
+
+
+def _fits(given: Any, value: Any) -> bool:
+    """Whether a cotangent can be handed on: of the step's shape, and finite."""
+    return np.shape(given) == np.shape(value) and bool(np.isfinite(np.asarray(given, float)).all())
+
+
+def _several(out: Any) -> list[Any]:
+    return list(out) if isinstance(out, tuple | list) else [out]
+
+
+# -- inputs ------------------------------------------------------------------------------------
+
+
+def subject(unit: Unit, target: Target, seed: int) -> GeneralSubject | Failure:
+    """Return the subject of a general form, or why it cannot be run."""
+    function = vars(target.module).get("forward")
+    forward = routine_of("forward", function, target) if callable(function) else None
+    if forward is None or forward.arguments[:1] != ["xp"]:
+        return Failure("no forward(xp, step, …) stands beside its backward")
+    made = GeneralSubject(unit, target, forward)
+    made.inputs(seed, 0)  # shapes that mean nothing are refused here
+    return made
+
+
+def is_general(names: Mapping[str, Any]) -> bool:
+    """Whether a module holds the general form."""
+    forward, backward = names.get("forward"), names.get("backward")
+    code = getattr(forward, "__code__", None)
+    return callable(backward) and code is not None and code.co_varnames[:1] == ("xp",)
+
+
+def _drawer(target: Target, forward: Routine) -> Callable[[np.random.Generator], Arrays]:
+    names = vars(target.module)
+    own = names.get("inputs")
+    if callable(own):
+        return lambda rng: {k: np.asarray(v) for k, v in own(rng).items()}
+    shapes = names.get("shapes")
+    if shapes is None:
+        rest = [
+            p for p in forward.parameters if p.name not in ("xp", "step") and p.default is EMPTY
+        ]
+        shapes = {p.name: "N D" for p in rest}
+    if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
+        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
+    return lambda rng: drawn(shapes, rng)
+
+
+def drawn(shapes: Mapping[str, str], rng: np.random.Generator) -> Arrays:
+    """Draw inputs by their shapes: every letter its own size, floats normal, int(H) below H."""
+    letters = sorted({w for s in shapes.values() for w in re.findall(r"[A-Za-z_]\w*", s)} - {"int"})
+    sizes = dict(zip(letters, 2 + rng.permutation(max(6, len(letters))), strict=False))
+    inputs: Arrays = {}
+    for name, spelled in shapes.items():
+        words = spelled.replace(",", " ").split()
+        limits = [w[4:-1] for w in words if w.startswith("int(")]
+        try:
+            dims = [sizes[w] if w in sizes else int(w) for w in words if not w.startswith("int(")]
+        except ValueError:
+            dims = [0]
+        if any(d < 1 for d in dims):
+            raise InvalidInput(f"shapes: {name!r}: {spelled!r}; expected letters and numbers > 0")
+        if limits:
+            high = sizes[limits[0]] if limits[0] in sizes else int(limits[0])
+            inputs[name] = rng.integers(0, high, dims)
+        else:
+            inputs[name] = np.asarray(rng.standard_normal(dims))
+    return inputs

@@ -1,0 +1,316 @@
+"""Plain functions and classes on tensors: forward and backward by hand, judged by the framework.
+
+    class Linear:                                # also functions, an nn.Module, arrays of JAX
+        @staticmethod
+        def forward(x, w, b): ...; return out, cache
+        @staticmethod
+        def backward(dout, cache): ...; return dx, dw, db
+
+The truth is the framework's gradient of the operations of the forward.
+"""
+
+import itertools
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from reference.checks.assess import DIGITS, Assessment
+from reference.checks.binding import bindings, extras_of
+from reference.checks.experiment import Unreadable
+from reference.checks.inputs import Request, Spec, layouts, number_specs, weight_names
+from reference.checks.inventory import Unit
+from reference.checks.kinds._catalogue import Seen, by_catalogue
+from reference.checks.kinds._frames import Frame
+from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
+from reference.checks.kinds._rows import COARSE, FLOAT32, float_truth, row
+from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
+from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
+from reference.checks.kinds._unwritten import Unwritten, candidates, settle
+from reference.checks.kinds._words import Explained, described, spelled
+from reference.checks.matching import matched
+from reference.checks.objective import Objective
+from reference.checks.requests import Fixed, requests, switches
+from reference.checks.routine import Path, Routine
+from reference.checks.search import Failure
+from reference.checks.source import Target
+from reference.checks.subject import Case
+from reference.checks.vocabulary import TARGET_NAMES
+from reference.diagnose import Diagnosis
+
+MAX_SECONDS = 5.0  # of the processor
+_JUDGED = 4  # readings whose gradients have the shapes of what they are of, where none is right
+
+
+class TensorSubject(Explained):
+    """One forward with its backward, on tensors, under the reading that was found."""
+
+    def __init__(self, plan: Plan, frame: Frame) -> None:
+        self.plan, self.frame = plan, frame
+        self.name = plan.unit.name
+        text = plan.unit.backward.text() + plan.first.text()
+        self.digits = COARSE if FLOAT32.search(text) else DIGITS
+        self.unwritten: Unwritten | None = None
+        """The loss that was settled on, where the code computes none."""
+        self._seen: dict[int, Seen] = {}
+
+    def sentence(self) -> str:
+        """Return what it is and how it is read."""
+        if self.plan.forward is None:
+            return f"on tensors of {self.frame.name}; it computes its forward itself"
+        return f"on tensors of {self.frame.name}, the gradient of {self.plan.forward.name}"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        how = "autograd" if self.frame.module == "torch" else "grad"
+        text = f"{self.frame.name} {how} through its own operations, float64"
+        if self.unwritten is None:
+            return text
+        return f"{self.unwritten.loss.name}, {self.unwritten.loss.formula}; {text}"
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the plain inputs of one problem; an object's parameters with them."""
+        problem = draw(self.plan, self.frame, seed, index)
+        own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
+        return {**problem.drawn, **own}
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem and hold every claim to the framework's gradient."""
+        with self.frame.running(seed + index):
+            problem = draw(self.plan, self.frame, seed, index)
+        found = claimed(self.plan, self.frame, problem)
+        if found.unwritten:
+            case = self._of_unwritten(problem, found, index)
+        else:
+            case = self._held_to(problem, found, found.cotangents, index)
+        if found.mutated:
+            text = f"the backward changes {', '.join(found.mutated)} in place"
+            case.faults.append(("mutated", text))
+        return case
+
+    def _held_to(
+        self, problem: Problem, found: Claimed, cotangents: Mapping[str, Any], index: int
+    ) -> Case:
+        """Hold the claims to the gradient of the outputs, weighed with their cotangents."""
+        parts = list(cotangents)
+        with self.frame.running(problem.seed):
+            run = outputs(self.plan, self.frame, problem, parts)
+            pulled = self.frame.pullback(run, problem.leaves)
+            given = [
+                None if o is None else cotangents[p]
+                for o, p in zip(pulled.outputs, parts, strict=True)
+            ]
+            truth = pulled.pull(given)
+        pairs, _, left = matched(found.claims, problem.leaves, {})
+        rows = []
+        for claim, leaf in pairs:
+            right = truth[leaf]
+            right = np.zeros_like(problem.leaves[leaf]) if right is None else right
+            true = float_truth(right, self.digits)
+            rows.append(row(claim, leaf, found.claims[claim], true, self.digits))
+        got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
+        self._seen[index] = Seen(problem.leaves, pulled.outputs, given, got)
+        kept = {leaf for _, leaf in pairs}
+        missing = [
+            p
+            for p in problem.leaves
+            if p not in kept
+            and p[-1].lower() not in TARGET_NAMES
+            and truth[p] is not None
+            and np.any(truth[p])
+        ]
+        if any(r.claim[0] == "step" for r in rows):
+            settle(rows, np.zeros(()))
+        assessment = Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
+        return Case(index, assessment)
+
+    def _of_unwritten(self, problem: Problem, found: Claimed, index: int) -> Case:
+        """Hold the claims to the loss under which most is right; the first problem decides."""
+        best: tuple[int, Unwritten, Case] | None = None
+        assert found.target is not None
+        for loss, slope in candidates(found.unwritten, found.target):
+            if self.unwritten not in (None, loss):
+                continue
+            case = self._held_to(problem, found, {loss.part: slope}, index)
+            case.assessment.scale = settle(case.assessment.rows, found.unwritten[loss.part])
+            right = sum(r.right for r in case.assessment.rows)
+            if best is None or right > best[0]:
+                best = right, loss, case
+            if right and right == len(case.assessment.rows):
+                break
+        if best is None:
+            raise Unreadable("no loss fits its output and its target")
+        self.unwritten = best[1]
+        return best[2]
+
+    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+        """Name the mistake where its forward is an operation of ours, else say how they differ."""
+        wrong = [c for c in cases if not c.assessment.all_right]
+        seen = [self._seen[c.index] for c in wrong]
+        found = by_catalogue(seen) if self.unwritten is None else None
+        return found or described(
+            wrong, lambda c: {spelled(p): a for p, a in self._seen[c.index].leaves.items()}
+        )
+
+
+def subject(
+    unit: Unit, target: Target, frame: Frame, seed: int, shapes: dict[str, Spec]
+) -> TensorSubject | Failure:
+    """Return the subject of a unit on tensors, or why no reading of it runs."""
+    failure = Failure("no arguments were found that it runs with")
+    routes: list[Routine | None] = [*unit.partners, *([None] if unit.alone else [])]
+    best: tuple[_Rank, TensorSubject] | None = None
+    for forward in routes:
+        fitting = 0
+        for made in _readings(unit, forward, target, frame, shapes, failure):
+            rank = _rank(made, seed, failure)
+            if rank is None:
+                continue
+            if best is None or rank > best[0]:
+                best = rank, made
+            fitting += rank.fit == 1
+            if best[0].right == 1 or fitting >= _JUDGED:
+                break
+        if best is not None and best[0].right == 1:
+            break
+    if best is None:
+        return failure
+    return _one_choice(_numbers_for_missing(best[1], seed), seed)
+
+
+def _one_choice(made: TensorSubject, seed: int) -> TensorSubject:
+    """Settle a word that is drawn where the backward runs under one of them only: mode="train"."""
+    choices = {n: s for n, s in made.plan.layout.items() if s.kind == "choice"}
+    if not choices or _runs(made, seed):
+        return made
+    for name, spec in choices.items():
+        for value in spec.value:
+            layout = {**made.plan.layout, name: Spec("value", value=value)}
+            other = TensorSubject(replace(made.plan, layout=layout), made.frame)
+            if _runs(other, seed):
+                return other
+    return made
+
+
+def _runs(made: TensorSubject, seed: int) -> bool:
+    try:
+        return all(made.case(seed, i).assessment.rows for i in range(6))
+    except Exception:
+        return False
+
+
+def _numbers_for_missing(made: TensorSubject, seed: int) -> TensorSubject:
+    """Draw a number for what no gradient came back of, where it runs with one: a dropout's p."""
+    for path in made.case(seed, 0).assessment.missing:
+        name = path[0] + "".join(f"[{p}]" for p in path[1:])
+        if name not in made.plan.layout or weight_names([name]):
+            continue
+        numbers = [*number_specs(name), *(Spec("value", value=v) for v in NUMBERS)]
+        for spec in numbers:
+            plan = replace(made.plan, layout={**made.plan.layout, name: spec})
+            other = TensorSubject(plan, made.frame)
+            try:
+                found = other.case(seed, 0).assessment
+            except Exception:
+                continue
+            if found.rows and path not in found.missing:
+                made = other
+                break
+    return made
+
+
+class _Rank(NamedTuple):
+    """How well a reading does: the share that is right, the share whose shape fits, how many."""
+
+    right: float
+    fit: float
+    rows: int
+
+
+def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
+    """Return how well a reading does, None where it does not run."""
+    try:
+        rows = made.case(seed, 0).assessment.rows
+    except Exception as error:
+        failure.raised = error
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        failure.errors += [text] if text not in failure.errors else []
+        return None
+    count = len(rows)
+    if not count:
+        return None
+    return _Rank(sum(r.right for r in rows) / count, sum(r.same for r in rows) / count, count)
+
+
+def _readings(
+    unit: Unit,
+    forward: Routine | None,
+    target: Target,
+    frame: Frame,
+    shapes: dict[str, Spec],
+    failure: Failure,
+) -> Iterator[TensorSubject]:
+    """Yield the readings whose forward runs, likely ones first."""
+    began = time.process_time()
+    hung = next(iter(re.findall(r"\b\w+\.(g)\b", unit.backward.text())), "")
+    for request, constructor, fixed in _requests(unit, forward, target, frame, shapes):
+        for mode, layout in sorted_by_shape(itertools.islice(layouts(request), 400)):
+            if time.process_time() - began > MAX_SECONDS:
+                return
+            failure.tried += 1
+            first = Plan(unit, forward, mode, layout, {}, constructor, fixed, hung)
+            if not _forward_runs(first, frame, failure):
+                continue
+            for binding in _bindings(forward, unit.backward):
+                yield TensorSubject(replace(first, binding=binding), frame)
+
+
+def _requests(
+    unit: Unit, forward: Routine | None, target: Target, frame: Frame, shapes: dict[str, Spec]
+) -> Iterator[tuple[Request, Routine | None, Fixed]]:
+    """Yield what is drawn; a class without sizes settles them by the tensors that it makes."""
+    for request, constructor, fixed in requests(unit, forward, target, shapes):
+        if not fixed and not any(n.startswith("init.") for n in request.names):
+            for settled in _settled(unit, frame):
+                yield request, constructor, settled
+        yield request, constructor, fixed
+
+
+def _settled(unit: Unit, frame: Frame) -> list[Fixed]:
+    try:
+        instance = unit.owner() if unit.owner is not None else None
+    except Exception:
+        return []
+    every = [t.shape for t in state(instance, frame).values() if len(t.shape) == 2]
+    if instance is None or not every:
+        return []
+    (d, h), (g, c) = every[0], every[-1]
+    return [(("D", d), ("H", h), ("C", c)), (("D", h), ("H", d), ("C", g))]
+
+
+def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
+    if forward is None:
+        yield {}
+    elif forward is backward:  # one function with a switch
+        switch = next(p.name for p in forward.parameters if switches(p.name))
+        for source in (f"input:{forward.arguments[0]}", "output:"):
+            others = {a: f"input:{a}" for a in forward.required[1:]}
+            yield {forward.arguments[0]: source, **others, switch: "extra:__true__"}
+    else:
+        yield from bindings(forward, backward, extras_of(forward, backward))
+
+
+def _forward_runs(plan: Plan, frame: Frame, failure: Failure) -> bool:
+    try:
+        with frame.running(0):
+            problem = draw(plan, frame, 0, 0)
+            parts = [""] if plan.forward is not None else []
+            frame.try_shapes(outputs(plan, frame, problem, parts), problem.leaves)
+    except Exception as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        failure.errors += [text] if text not in failure.errors else []
+        return False
+    return bool(problem.leaves)

@@ -1,0 +1,97 @@
+"""The losses that nobody writes down: the first line of a backward gives them away (a − y).
+
+Every objective is a scalar made of tracked numbers, so that one sweep differentiates it.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss that nobody wrote down: its name, its formula, its value for outputs and targets."""
+
+    name: str
+    formula: str
+    value: Callable[[Any, Any], Any]
+    inside: bool = False
+    """Whether the outputs have to lie strictly between 0 and 1."""
+
+
+def _half_square(a: Any, y: Any) -> Any:
+    d = a - y
+    return (d * d).sum() * 0.5
+
+
+def _cross_entropy(a: Any, y: Any) -> Any:
+    return -(np.log(a) * y).sum()
+
+
+def _binary(a: Any, y: Any) -> Any:
+    return -(np.log(a) * y + np.log(1 - a) * (1 - y)).sum()
+
+
+def _softmax(a: Any, y: Any, axis: int = -1) -> Any:
+    top = np.max(np.asarray(values_of(a)), axis=axis, keepdims=True)
+    return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
+
+
+def _softmax_columns(a: Any, y: Any) -> Any:
+    return _softmax(a, y, 0)
+
+
+def values_of(a: Any) -> Any:
+    """Return the plain float values of an array, tracked or not."""
+    from reference.balls import values
+
+    return values(a)
+
+
+LOSSES = (
+    Loss("half the squared error", "½ Σ (a − y)²", _half_square),
+    Loss("binary cross-entropy", "−Σ (y log a + (1 − y) log(1 − a))", _binary, inside=True),
+    Loss("cross-entropy", "−Σ y log a", _cross_entropy, inside=True),
+    Loss("softmax cross-entropy", "Σ (log Σ exp(a) − y·a)", _softmax),
+    Loss("softmax cross-entropy over columns", "Σ (log Σ exp(a) − y·a)", _softmax_columns),
+)
+
+
+def matching_targets(output: Any, target: Any) -> Iterator[Any]:
+    """Yield the ways in which a target fits an output: as it is, turned, or one-hot of labels."""
+    shape = np.shape(output)
+    t = np.asarray(target)
+    if t.shape == shape:
+        yield t
+    elif t.shape[::-1] == shape and t.ndim == 2:
+        yield t.T
+    elif t.size == int(np.prod(shape, dtype=int)) and t.dtype.kind == "f":
+        yield t.reshape(shape)
+    if t.dtype.kind in "iu" and len(shape) == t.ndim + 1:
+        if shape[:-1] == t.shape and t.max(initial=0) < shape[-1]:
+            yield np.eye(shape[-1])[t]
+        elif shape[1:] == t.shape and t.max(initial=0) < shape[0]:
+            yield np.moveaxis(np.eye(shape[0])[t], -1, 0)
+    if t.dtype.kind in "iu" and t.ndim == 0 and len(shape) == 2 and 1 in shape:
+        flat = np.eye(max(shape))[int(t)] if int(t) < max(shape) else None
+        if flat is not None:
+            yield flat.reshape(shape)
+
+
+def evaluate(loss: Loss, output: Any, target: Any) -> Any:
+    """Return the loss of an output, or None where it has no value there."""
+    from reference.balls import BallArray
+
+    plain = values_of(output)
+    if loss.inside and not ((plain > 0).all() and (plain < 1).all()):
+        return None
+    array = output
+    if not isinstance(output, np.ndarray):
+        array = np.array([output], dtype=object).view(BallArray)
+        target = np.reshape(target, (1,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return loss.value(array, target)

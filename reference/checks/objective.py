@@ -1,0 +1,274 @@
+"""What a backward is held to: which scalar its claims are the gradient of, and the certified truth.
+
+An `Objective` says which scalar: the outputs weighed with the cotangents that the backward was
+given, a loss that the code computes, the sum of what it returns, or a loss that nobody wrote
+down. `candidates` proposes them, `truths` differentiates one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.balls import gradient, is_tracked, values
+from reference.checks import losses, vocabulary
+from reference.checks.experiment import Outcome
+from reference.checks.routine import Path, is_numeric
+
+Array = npt.NDArray[np.float64]
+Kind = Literal["cotangents", "loss", "sum", "mean", "implicit", "jacobian"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which scalar is differentiated."""
+
+    kind: Kind
+    output: Path = ()
+    loss: losses.Loss | None = None
+    target: Path = ()
+    fit: int = 0
+    """Which of the ways in which the target fits the output."""
+
+    @property
+    def written(self) -> bool:
+        """Whether the code itself computes it, in the forward or beside it."""
+        return self.kind != "implicit" and not self.beside
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is a loss function of the same file, called on the forward's output."""
+        return bool(self.output) and self.output[-1].endswith("()")
+
+    def sentence(self) -> str:
+        """Return what it is, for people."""
+        match self.kind:
+            case "loss":
+                named = self.output[-1] and not self.output[-1].isdigit()
+                return f"its own loss, {self.output[-1] if named else 'what it returns'}"
+            case "implicit":
+                assert self.loss is not None
+                return f"{self.loss.name}, {self.loss.formula}"
+            case "sum":
+                return "the sum of what its forward returns"
+            case "mean":
+                return "the mean of what its forward returns"
+            case "jacobian":
+                return "the Jacobian of its forward"
+        return "its own forward"
+
+
+class Truth(NamedTuple):
+    """A certified gradient: midpoints, proven errors, the natural unit of rounding."""
+
+    value: Array
+    radius: Array
+    scale: Array
+
+
+_LOSS_NAMES = frozenset(
+    "loss cost l j e error err total data_loss nll objective total_loss mse "
+    "total_cost losses ce obj train_loss lossval cost_value smooth_loss".split()
+)
+
+
+def candidates(outcome: Outcome) -> Iterator[Objective]:
+    """Yield the scalars that the claims of an outcome may be the gradient of, likely ones first."""
+    if outcome.cotangents:
+        yield Objective("cotangents")
+        return
+    yield from _written(outcome)
+    yield from _implicit(outcome)
+
+
+def _written(outcome: Outcome) -> Iterator[Objective]:
+    alone = not outcome.paired
+    returned = {
+        p: v
+        for p, v in outcome.outputs.items()
+        if is_tracked(v) and not (alone and p in outcome.claims and _is_claim(p, outcome))
+    }
+    scalars = [p for p, v in returned.items() if np.size(v) == 1]
+    scalars.sort(key=lambda p: p[-1].lower() not in _LOSS_NAMES)
+    named = [
+        p
+        for p, v in outcome.values.items()
+        if p[-1].lower() in _LOSS_NAMES and np.size(v) == 1 and is_tracked(v) and p not in scalars
+    ]
+    told = outcome.told_targets or any(
+        vocabulary.is_target(p[-1]) for p in (*outcome.inputs, *outcome.others)
+    )
+    for path in outcome.values:
+        if path[-1].endswith("()") and is_tracked(outcome.values[path]):
+            named.append(path)
+    for path in [*scalars, *named]:
+        unnamed = path in scalars and path[-1].lower() not in _LOSS_NAMES
+        if alone and unnamed and (named or (told and path[-1] and not path[-1].isdigit())):
+            continue
+        yield Objective("loss", path)
+    if outcome.paired and not outcome.told_targets:
+        arrays = [p for p, v in returned.items() if np.size(v) > 1]
+        for path in arrays[:1]:
+            yield Objective("sum", path)
+            yield Objective("mean", path)
+
+
+def _is_claim(path: Path, outcome: Outcome) -> bool:
+    """Whether what a backward returned is a gradient of something that went in, not a loss."""
+    from reference.checks.matching import matched
+
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, {})
+    return any(claim == path for claim, _ in pairs) and path[-1].lower() not in _LOSS_NAMES
+
+
+def _implicit(outcome: Outcome) -> Iterator[Objective]:
+    targets = {
+        p: v
+        for p, v in {**outcome.others, **outcome.inputs}.items()
+        if vocabulary.is_target(p[-1]) or (p in outcome.others and p[0] not in ("before",))
+    }
+    for target, t in targets.items():
+        plain = values(t)
+        outputs = [
+            p
+            for p, v in reversed(outcome.values.items())
+            if is_tracked(v)
+            and not vocabulary.is_gradient_name(p[-1])
+            and is_numeric(v)
+            and not (p in outcome.claims and not outcome.paired and p[0] == "")
+        ]
+        fitting = [
+            p
+            for p in outputs
+            if any(True for _ in losses.matching_targets(_as_array(outcome.values[p]), plain))
+        ]
+        fitting = [p for p in fitting if p != target]
+        fitting.sort(
+            key=lambda p: (
+                p in outcome.inputs,
+                p not in outcome.outputs or (p in outcome.claims and outcome.paired),
+                not any(w in vocabulary.PREDICTION_NAMES for w in (p[-1].lower(), p[0].lower())),
+            )
+        )
+        for path in fitting[:3]:
+            for loss in losses.LOSSES:
+                yield Objective("implicit", path, loss, target)
+    grouped = _lists_of(outcome, targets)
+    yield from grouped
+
+
+def _lists_of(outcome: Outcome, targets: Mapping[Path, Any]) -> Iterator[Objective]:
+    """Yield losses over a list of outputs, one for each step in time: output[t] with y[:, t]."""
+    heads: dict[str, list[Path]] = {}
+    for path, value in outcome.values.items():
+        if len(path) > 1 and path[-1].lstrip("-").isdigit() and is_tracked(value):
+            heads.setdefault(path[0], []).append(path)
+    for head, paths in heads.items():
+        first = np.shape(outcome.values[paths[0]])
+        for target, t in targets.items():
+            shape = np.shape(t)
+            if len(shape) == len(first) + 1 and len(paths) in shape:
+                for loss in losses.LOSSES:
+                    yield Objective("implicit", (head, "*"), loss, target)
+
+
+def _as_array(value: Any) -> Any:
+    return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+
+
+def scalar_of(objective: Objective, outcome: Outcome) -> tuple[list[Any], list[Any]] | None:
+    """Return outputs and their weights on the tape, or None where it has no value here."""
+    match objective.kind:
+        case "cotangents":
+            return ([v for v, _ in outcome.cotangents], [c for _, c in outcome.cotangents])
+        case "loss":
+            value = _find(outcome, objective.output)
+            return None if value is None else ([value], [np.ones(np.shape(value))])
+        case "sum" | "mean":
+            value = _find(outcome, objective.output)
+            if value is None:
+                return None
+            weight = 1.0 if objective.kind == "sum" else 1.0 / (np.size(value) or 1)
+            return ([value], [np.full(np.shape(value), weight)])
+    return _implicit_scalar(objective, outcome)
+
+
+def _implicit_scalar(objective: Objective, outcome: Outcome) -> tuple[list[Any], list[Any]] | None:
+    assert objective.loss is not None
+    target = values(outcome.others.get(objective.target, outcome.inputs.get(objective.target)))
+    raw = outcome.others.get(objective.target)
+    if raw is not None and np.asarray(raw).dtype.kind in "iu":
+        target = np.asarray(raw)
+    if objective.output[-1] == "*":
+        return _over_time(objective, outcome, target)
+    output = _find(outcome, objective.output)
+    if output is None:
+        return None
+    fits = list(losses.matching_targets(_as_array(output), target))
+    if len(fits) <= objective.fit:
+        return None
+    value = losses.evaluate(objective.loss, output, fits[objective.fit])
+    return None if value is None else ([value], [1.0])
+
+
+def _over_time(
+    objective: Objective, outcome: Outcome, target: Any
+) -> tuple[list[Any], list[Any]] | None:
+    assert objective.loss is not None
+    head = objective.output[0]
+    steps = {
+        p: v
+        for p, v in outcome.values.items()
+        if p[0] == head and len(p) > 1 and p[-1].isdigit() and is_tracked(v)
+    }
+    axis = next((a for a in (0, target.ndim - 1) if target.shape[a] == len(steps)), None)
+    if axis is None:
+        return None
+    found = []
+    for path, value in steps.items():
+        t = np.take(target, int(path[-1]), axis=axis)
+        fits = list(losses.matching_targets(_as_array(value), t))
+        one = losses.evaluate(objective.loss, value, fits[0]) if fits else None
+        if one is None:
+            return None
+        found.append(one)
+    return found, [1.0] * len(found)
+
+
+def _find(outcome: Outcome, path: Path) -> Any:
+    return outcome.outputs.get(path, outcome.values.get(path))
+
+
+def truths(
+    objective: Objective, outcome: Outcome, wanted: Mapping[Path, Any]
+) -> dict[Path, Truth] | None:
+    """Return the certified gradient with respect to each of `wanted`, or None without a value."""
+    found = scalar_of(objective, outcome)
+    if found is None:
+        return None
+    outputs, weights = found
+    rows = gradient(outputs, weights, list(wanted.values()))
+    return {p: Truth(*row) for p, row in zip(wanted, rows, strict=True)}
+
+
+def jacobian(output: Any, leaf: Any) -> Truth:
+    """Return ∂output/∂leaf, of shape output.shape + leaf.shape, by one sweep for each entry."""
+    flat = list(output.flat) if isinstance(output, np.ndarray) else [output]
+    rows = [gradient([o], [1.0], [leaf])[0] for o in flat]
+    shape = (*np.shape(output), *np.shape(leaf))
+    return Truth(*(np.stack([np.asarray(r[i]) for r in rows]).reshape(shape) for i in range(3)))
+
+
+def is_elementwise(outcome: Outcome, output: Path, leaf: Path) -> bool:
+    """Whether each output entry depends on the input entry of its place alone."""
+    y, x = _find(outcome, output), outcome.inputs[leaf]
+    if np.shape(y) != np.shape(x):
+        return False
+    if np.size(y) <= 1:
+        return True
+    weights = np.random.default_rng(5).uniform(1, 2, np.shape(y))
+    plain = gradient([y], [np.ones(np.shape(y))], [x])[0][0]
+    weighed = gradient([y], [weights], [x])[0][0]
+    return bool(np.allclose(weighed, weights * plain, rtol=1e-12, atol=1e-300))

@@ -1,0 +1,427 @@
+"""Checks one part of a target: reads it, judges it on many problems, explains what is wrong."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from reference.balls import LeftTheTape, TooManyNodes
+from reference.checks import constants, fragile, text
+from reference.checks.assess import Row, wrong_entry
+from reference.checks.explain import explain
+from reference.checks.experiment import ForwardFailed
+from reference.checks.identify import identify
+from reference.checks.inputs import Spec
+from reference.checks.inventory import Unit
+from reference.checks.kinds import subject_of, wants_tensors
+from reference.checks.names import claim_name, path_name
+from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
+from reference.checks.routine import Path
+from reference.checks.search import Chosen, Failure, search
+from reference.checks.showing import own_lines, shown
+from reference.checks.source import Target
+from reference.checks.subject import Case, ReadingSubject, Subject
+
+PROBLEMS = 20
+MIN_PROBLEMS = 4
+_NODES = 60_000  # numbers that a part's problems may make together, where no count was asked for
+
+SPECIAL = ("torch", "jax", "engine", "network", "general")
+
+
+def check_unit(
+    unit: Unit, target: Target, request: Request, shapes: Mapping[str, Spec], like: str | None
+) -> Part | None:
+    """Return what was found of one unit; None for what only looked like a gradient."""
+    began = time.monotonic()
+    found = _subject(unit, target, request.seed, dict(shapes))
+    if isinstance(found, Failure):
+        if not unit.expected or _is_not_written(found):
+            return None
+        return _unchecked(unit, target, found, request, time.monotonic() - began)
+    tally = _Tally(found, unit)
+    _judge(found, tally, request)
+    if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
+        tally = _without_tiny_constants(found, unit, target, request) or tally
+    part = _part(tally, unit, found, request, target, like)
+    return msgspec.structs.replace(part, seconds=time.monotonic() - began)
+
+
+def _nearly(tally: "_Tally") -> bool:
+    """Whether what is wrong is off by less than 1e-4 of its tensor: an ε that one side forgets."""
+    return all(_distance(r) < 1e-4 for rows in tally.tensors.values() for r in rows if not r.right)
+
+
+def _without_tiny_constants(
+    subject: ReadingSubject, unit: Unit, target: Target, request: Request
+) -> "_Tally | None":
+    """Judge again with every constant below 1e-4 taken for 0: log(p + 1e-7) for log p."""
+    again = _Tally(subject, unit)
+    with constants.tiny_ones_dropped(target) as dropped:
+        if not dropped:
+            return None
+        _judge(subject, again, request)
+    if again.wrong or not again.cases:
+        return None
+    again.remarks[
+        f"its gradient is that without the tiny constant {', '.join(dropped)} in "
+        f"the forward, which "
+        "is meant to keep it from a division by zero"
+    ] += 1
+    return again
+
+
+def _is_not_written(failure: Failure) -> bool:
+    """Whether it is a base class that leaves its formulas to others."""
+    said = f"{failure.raised!r} {failure.errors}"
+    return "NotImplementedError" in said and not isinstance(failure.raised, TypeError | ValueError)
+
+
+def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
+    if unit.kind in SPECIAL or wants_tensors(unit, target):
+        return _special(unit, target, seed, shapes)
+    chosen = search(unit, target, seed, shapes)
+    if isinstance(chosen, Chosen):
+        return ReadingSubject(chosen)
+    other = _special(unit, target, seed, shapes)  # written for torch tensors or jax arrays
+    return chosen if isinstance(other, Failure) else other
+
+
+def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
+    return subject_of(unit, target, seed, shapes)
+
+
+# -- many problems -----------------------------------------------------------------------------
+
+
+@dataclass
+class _Tally:
+    """What the problems of one part add up to."""
+
+    subject: Subject
+    unit: Unit
+    cases: list[Case] = field(default_factory=list)
+    raised: list[tuple[int, BaseException]] = field(default_factory=list)
+    tensors: dict[tuple[Path, Path], list[Row]] = field(default_factory=dict)
+    middle: dict[tuple[Path, Path], list[Row]] = field(default_factory=dict)
+    missing: Counter[Path] = field(default_factory=Counter)
+    unmatched: Counter[Path] = field(default_factory=Counter)
+    faults: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
+    wrong: list[int] = field(default_factory=list)
+    unfit: list[tuple[int, BaseException]] = field(default_factory=list)
+    """Problems whose sizes its forward refused: a kernel longer than its input."""
+
+    def add(self, case: Case) -> None:
+        """Count one problem."""
+        found = case.assessment
+        self.cases.append(case)
+        for row in found.rows:
+            self.tensors.setdefault((row.claim, row.leaf), []).append(row)
+        for row in found.middle:
+            self.middle.setdefault((row.claim, row.leaf), []).append(row)
+        self.missing.update(found.missing)
+        self.unmatched.update(found.unmatched)
+        self.remarks.update(found.remarks)
+        for kind, said in case.faults:
+            self.faults.setdefault((kind, said), []).append(case.index)
+        if not found.all_right:
+            self.wrong.append(case.index)
+
+    @property
+    def problems(self) -> int:
+        """How many were tried."""
+        return len(self.cases) + len(self.raised)
+
+
+def _judge(subject: Subject, tally: _Tally, request: Request) -> None:
+    wanted = request.problems or PROBLEMS
+    nodes = 0
+    for index in range(wanted):
+        try:
+            case = subject.case(request.seed, index)
+        except (LeftTheTape, TooManyNodes):
+            continue
+        except ForwardFailed as error:
+            tally.unfit.append((index, error))
+            continue
+        except Exception as error:
+            tally.raised.append((index, error))
+            if len(tally.raised) >= 6 and not tally.cases:
+                break
+            continue
+        tally.add(case)
+        nodes += case.nodes
+        if request.problems is None and nodes > _NODES and index + 1 >= MIN_PROBLEMS:
+            break
+    if not tally.cases:
+        tally.raised += tally.unfit
+    _settle_scale(subject, tally)
+
+
+def _settle_scale(subject: Subject, tally: _Tally) -> None:
+    """A loss that nobody wrote may be a mean or a sum, in all problems the same."""
+    if not isinstance(subject, ReadingSubject) or subject.objective.written or not tally.cases:
+        return
+    spelled: Counter[str] = Counter()
+    for case in tally.cases:
+        spelled.update(case.assessment.spellings)
+    best = max(spelled.values(), default=0)
+    subject.spelling = next((s for s, n in spelled.items() if n == best), "1")
+
+
+# -- what it comes to --------------------------------------------------------------------------
+
+
+def _part(
+    tally: _Tally, unit: Unit, subject: Subject, request: Request, target: Target, like: str | None
+) -> Part:
+    right = len(tally.cases) - len(tally.wrong)
+    faults = _faults(tally, request)
+    tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
+    fatal = any(f.fatal for f in faults)
+    verdict = "wrong" if tally.wrong else "failed" if fatal or not right else "right"
+    line, source = own_lines(unit.backward, target)
+    part = Part(
+        unit.name,
+        verdict,  # type: ignore[arg-type]
+        subject.sentence(),
+        subject.judged_by(),
+        tally.problems,
+        right,
+        len(tally.wrong),
+        tensors,
+        tuple(path_name(p) for p, n in tally.missing.items() if n == len(tally.cases)),
+        faults=faults,
+        remarks=_remarks(tally, subject),
+        line=line,
+        source=source,
+    )
+    part = _about_the_forward(part, subject, request, like)
+    unplaced = {p for c in tally.cases for p in c.assessment.unplaced}
+    if verdict == "right" and unplaced:
+        names = ", ".join(sorted(path_name(p) or "what it returns" for p in unplaced))
+        part = msgspec.structs.replace(
+            part,
+            verdict="unchecked",
+            wrapper=text.wrapper(unit),
+            why=f"of {names} nothing was found that it is the gradient of; the rest is right",
+        )
+    if tally.wrong:
+        part = _explained(part, tally, subject, request, target)
+    return part
+
+
+def _about_the_forward(part: Part, subject: Subject, request: Request, like: str | None) -> Part:
+    """Say which operation the forward is, and where it breaks."""
+    if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
+        return part
+    operation, remarks = identify(subject.reading, request.seed, like)
+    plain = part.ok and not part.remarks
+    broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
+    return msgspec.structs.replace(
+        part, operation=operation, remarks=(*part.remarks, *remarks), fragile=tuple(broken)
+    )
+
+
+def _tensor(key: tuple[Path, Path], rows: list[Row]) -> Tensor:
+    claim, leaf = key
+    off = [_distance(r) for r in rows]
+    note = ""
+    if any(r.same == 0.5 for r in rows):
+        note = f"came back as {rows[0].got.shape}" if rows[0].same == 0.5 else ""
+    return Tensor(
+        claim_name(claim, leaf),
+        path_name(leaf),
+        sum(r.right for r in rows),
+        len(rows),
+        max(off, default=0.0),
+        note,
+    )
+
+
+def _distance(row: Row) -> float:
+    if row.got.shape != row.truth.value.shape:
+        return float("inf")
+    scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
+    with np.errstate(invalid="ignore"):
+        off = np.abs(row.got - (row.factor if row.right and row.factor else 1.0) * row.truth.value)
+    worst = float(np.max(off, initial=0.0))
+    return worst / scale if np.isfinite(worst) else float("inf")
+
+
+def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
+    found = [
+        Fault(
+            kind,
+            said,
+            f"{request.seed}:{at[0]}",
+            len(at),
+            kind in ("mutated", "dtype", "value", "stale"),
+        )
+        for (kind, said), at in tally.faults.items()
+    ]
+    raised: dict[str, list[int]] = {}
+    for index, error in tally.raised:
+        raised.setdefault(text.error_line(error), []).append(index)
+    found += [
+        Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
+    ]
+    return tuple(found)
+
+
+def _remarks(tally: _Tally, subject: Subject) -> tuple[str, ...]:
+    found = list(tally.remarks)
+    for (claim, leaf), rows in tally.middle.items():
+        wrong = [r for r in rows if not r.right]
+        if wrong and not tally.wrong:
+            factor = wrong[0].factor
+            how = f"{factor:.6g} times" if factor is not None else "not"
+            found.append(
+                f"{path_name(claim)} is {how} the gradient with respect to "
+                f"{path_name(leaf)}; the gradients of "
+                "the weights are right, so by its author's convention a factor such as "
+                "1/N stands there"
+            )
+    names = [
+        path_name(p) for p, n in tally.unmatched.items() if n == len(tally.cases) and _telling(p)
+    ]
+    if names:
+        found.append(f"not compared with anything: {', '.join(names[:6])}")
+    found += getattr(subject, "remarks", lambda: [])()
+    return tuple(dict.fromkeys(found))
+
+
+def _telling(path: Path) -> bool:
+    from reference.checks.vocabulary import is_gradient_name
+
+    return any(is_gradient_name(p) for p in path)
+
+
+# -- what is wrong with it ---------------------------------------------------------------------
+
+
+def _explained(
+    part: Part, tally: _Tally, subject: Subject, request: Request, target: Target
+) -> Part:
+    wrong = [c for c in tally.cases if c.index in tally.wrong]
+    worst = _worst(wrong, request)
+    explained: dict[str, Any] = {}
+    if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
+        explained = _by_tape(subject, tally, request)
+    elif hasattr(subject, "explanation"):
+        explained = subject.explanation(tally.cases)
+    explained = shown(subject, target, wrong, request.seed) | explained
+    return msgspec.structs.replace(part, worst=worst, **explained)
+
+
+def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[str, Any]:
+    scale = tally.cases[0].assessment.scale
+    indices = tally.wrong[:6]
+    found = explain(subject.reading, subject.objective, request.seed, indices, scale)
+    mistakes = tuple(
+        Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
+        for n in found.named
+    )
+    noted = {
+        claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
+        for case in tally.cases[:1]
+        for r in case.assessment.rows
+        if r.claim in case.assessment.notes
+    }
+    described = {**dict(found.described), **noted}
+    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
+
+
+def _worst(cases: list[Case], request: Request) -> Worst | None:
+    best: tuple[float, Worst] | None = None
+    for case in cases:
+        for row in case.assessment.rows:
+            if row.right or row.got.shape != row.truth.value.shape or not row.got.size:
+                continue
+            entry = wrong_entry(row, case.assessment.scale)
+            given = float(row.got[entry])
+            truth = float(row.truth.value[entry]) * case.assessment.scale
+            scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
+            size = abs(given - truth) / scale if np.isfinite(given) else np.inf
+            one = Worst(
+                f"{request.seed}:{case.index}",
+                claim_name(row.claim, row.leaf),
+                entry,
+                given,
+                truth,
+                float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0,
+            )
+            if best is None or size > best[0]:
+                best = (size, one)
+    return best[1] if best is not None else None
+
+
+def _unchecked(
+    unit: Unit, target: Target, failure: Failure, request: Request, seconds: float
+) -> Part:
+    why = failure.reason
+    line, source = own_lines(unit.backward, target)
+    if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
+        fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
+        return Part(
+            unit.name,
+            "failed",
+            f"the gradient of {unit.partners[0].name}",
+            faults=(fault,),
+            source=unit.backward.text(),
+            seconds=seconds,
+        )
+    if failure.raised is not None and failure.reading is not None:
+        why = (
+            f"its backward raised {text.error_line(failure.raised)} under every "
+            f"reading that was tried"
+        )
+    elif failure.errors:
+        why = f"{failure.reason}; the last of {failure.tried} tries raised {failure.errors[-1]}"
+    return Part(
+        unit.name,
+        "unchecked",
+        why=why,
+        wrapper=text.wrapper(unit),
+        seconds=seconds,
+        line=line,
+        source=source,
+    )
+
+
+def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
+    """Return parts whose verdict changes beside the others.
+
+    A gradient of a mean loss without its 1/N is right where the layers of the same file take the
+    mean themselves.
+    """
+    takes_mean = any(
+        "the mean is taken in the layer" in r for p in parts.values() for r in p.remarks
+    )
+    if not takes_mean:
+        return {}
+    changed = {}
+    for index, part in parts.items():
+        too_often = part.mistakes and all(
+            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+        )
+        if part.verdict == "wrong" and too_often and not part.described:
+            changed[index] = msgspec.structs.replace(
+                part,
+                verdict="right",
+                right=part.problems,
+                wrong=0,
+                mistakes=(),
+                described=(),
+                worst=None,
+                remarks=(
+                    *part.remarks,
+                    "it lacks the 1/N of its mean, which the layers of this file put in themselves",
+                ),
+            )
+    return changed

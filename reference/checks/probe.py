@@ -1,0 +1,177 @@
+"""Finds which keys a function looks up in a dict, and which arguments are lists, before it is run.
+
+The keys are found by running it on values that absorb every operation and note what is looked up.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from reference.checks.inputs import bias_names, weight_names
+from reference.checks.inventory import Unit
+from reference.checks.routine import Routine, call
+
+_DICTS = re.compile(
+    r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"
+)
+
+
+class Sponge:
+    """A value that takes part in anything and stays a value."""
+
+    shape = (2, 2, 2, 2)
+    ndim, size = 2, 4
+    T = property(lambda self: self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def _same(self, *args: Any, **kwargs: Any) -> "Sponge":
+        return self
+
+    __call__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _same
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _same
+    __neg__ = __getitem__ = __floordiv__ = __rfloordiv__ = __mod__ = __and__ = __or__ = _same
+    __gt__ = __lt__ = __ge__ = __le__ = __abs__ = __iadd__ = __isub__ = __imul__ = _same
+    __array_function__ = __array_ufunc__ = _same
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        return None
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __index__(self) -> int:
+        return 2
+
+    def __float__(self) -> float:
+        return 2.0
+
+    def __int__(self) -> int:
+        return 2
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator["Sponge"]:
+        return iter((self, self))
+
+
+class _Spy(dict[Any, Any]):
+    """A dict that has every key, and notes which were asked for."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+        self.length = length
+
+    def __missing__(self, key: Any) -> Any:
+        if key not in self.asked:
+            self.asked.append(key)
+        return Sponge()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return default if default is not None else self[key]
+
+    def __contains__(self, key: Any) -> bool:
+        return True
+
+    def values(self) -> Any:
+        return [Sponge()] * self.length
+
+    def copy(self) -> Any:
+        return self
+
+
+def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[str, list[str]]:
+    """Return the dict arguments of a function, each with the keys that it looks up."""
+    found = {}
+    for name in names:
+        if name.startswith("init."):
+            continue
+        if not (_DICTS.search(name.lower()) or _is_looked_up(name, text)):
+            continue
+        if not (_is_looked_up(name, text) or name in ("parameters", "params")):
+            continue
+        every = dict.fromkeys([*_asked(first, name), *_constants(name, text)])
+        # what the code puts there itself is no input: layer["A"] = A
+        written = rf"\b{re.escape(name)}\[['\"]{{}}['\"]\] = "
+        keys = [k for k in every if not re.search(written.format(re.escape(k)), text)]
+        if keys or _is_looked_up(name, text):
+            found[name] = keys
+    return found
+
+
+def _is_looked_up(name: str, text: str) -> bool:
+    quoted = rf"\b{re.escape(name)}\s*(\[\s*f?['\"]|\.get\(|\.items\(|\.keys\()"
+    return bool(re.search(quoted, text) or re.search(rf"\b{re.escape(name)}\[k\]", text))
+
+
+def _asked(first: Routine, name: str) -> list[str]:
+    for length in (6, 4):
+        spy = _Spy(length)
+        given: dict[str, Any] = {p: Sponge() for p in first.required}
+        given[name] = spy
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                call(first, given, Sponge())
+            except Exception:
+                pass
+        keys = [str(k) for k in spy.asked if isinstance(k, str)]
+        if keys:
+            return [k for k in keys if _plausible(k)]
+    return []
+
+
+def _plausible(key: str) -> bool:
+    return "Sponge" not in key and len(key) < 40
+
+
+def _constants(name: str, text: str) -> list[str]:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return []
+    found = []
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id == name)
+            and isinstance(node.slice, ast.Constant)
+        ):
+            found.append(str(node.slice.value))
+    return list(dict.fromkeys(found))
+
+
+def is_listed(name: str, text: str) -> bool:
+    """Whether an argument looks like a list of arrays: zip(weights, …), len(w), weights[i]."""
+    if re.search(r"idx|ind(ex|ices)|(^|_)ids?$|token", name.lower()):
+        return False  # one array of indices, walked through
+    bare = re.escape(name.removeprefix("init."))
+    bare = rf"(self\.)?_?{bare}"
+    patterns = (
+        rf"(zip|enumerate|reversed)\([^)]*\b{bare}\b",
+        rf"\bin {bare}\b(?!\.)",
+        rf"range\(len\({bare}\)",
+        rf"= len\({bare}\)",
+        rf"\[None\] \+ {bare}\b",
+        rf"\b{bare}\[[a-z]( ?[-+] ?1)?\](?!\[)",
+        rf"{bare}\[-1\]",
+        rf"{bare}\[1:\]",
+    )
+    plural = re.search(r"s$|^w$|^b$|list", name) is not None
+    weights = bool(weight_names([name]) or bias_names([name]))
+    if weights and all(re.search(rf"\b{bare}\[{i}\](?!\s*\[)", text) for i in (0, 1)):
+        return True  # weights[0] and weights[1]
+    return plural and any(re.search(p, text) for p in patterns)

@@ -1,0 +1,224 @@
+"""What a function asks for: which arguments are drawn, what a dict or a list of them holds.
+
+Several requests are made of one function, the likely one first: a list of weights may have two
+or three members, a class may settle its sizes itself, a name that tells nothing may be anything.
+"""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reference.checks import instances
+from reference.checks.binding import extras_of
+from reference.checks.inputs import Request, Spec
+from reference.checks.inventory import Unit, is_switch, names_in
+from reference.checks.probe import dict_keys, is_listed
+from reference.checks.routine import EMPTY, Routine, routine_of
+from reference.checks.source import Target
+from reference.checks.vocabulary import gradient_of, plain
+
+Fixed = tuple[tuple[str, int], ...]
+
+
+def requests(
+    unit: Unit, forward: Routine | None, target: Target, shapes: dict[str, Spec]
+) -> Iterator[tuple[Request, Routine | None, Fixed]]:
+    """Yield what is to be drawn, the constructor if there is one, and the sizes it settles."""
+    first = forward or unit.backward
+    constructor = _constructor(unit, first, target)
+    names = _names(unit, forward, constructor)
+    fixed = {k: v for k, v in shapes.items() if k in names}
+    if forward is unit.backward and forward is not None:
+        switch = next(p.name for p in forward.parameters if switches(p.name))
+        names = [n for n in names if n != switch]
+        fixed["__true__"] = Spec("value", value=True)
+        if forward.default(switch) is EMPTY:
+            fixed[switch] = Spec("value", value=False)
+    text = _text(unit, first, target)
+    for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
+        base = Request(
+            [], text, fixed, _builders(unit, target), _held_shapes(unit, first), _claimed(unit)
+        )
+        for variant in _variants(names, first, unit, text):
+            spread = {k: Spec(v[0]) for k, v in variant.items()}
+            inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
+            asked = [n for n in names if n not in variant and n not in fixed] + inner
+            yield replace(base, names=asked, fixed={**fixed, **spread}), constructor, settled
+        if _of_one_shape(names, fixed, first):
+            yield replace(base, names=names, alike=True), constructor, settled
+        plain = [n for n in names if n not in fixed]
+        layers = tuple(n for n in names if n.startswith("init.") and _like_a_layer(n))
+        if layers:
+            yield replace(base, names=plain, arrays=layers), constructor, settled
+        if len(plain) <= 5:
+            yield replace(base, names=plain, free=True), constructor, settled
+
+
+def _claimed(unit: Unit) -> frozenset[str]:
+    """Return the arguments whose gradients a backward returns under their names."""
+    named = names_in(unit.backward.returned)
+    return frozenset(plain(base) for n in named for base in gradient_of(n))
+
+
+def _of_one_shape(names: list[str], fixed: dict[str, Spec], first: Routine) -> bool:
+    """Whether all arguments may be arrays of one shape: several, and no product of matrices."""
+    if len(names) < 2 or fixed or any(n.startswith("init.") for n in names):
+        return False
+    return not re.search(r"@|dot\(|matmul|einsum|tensordot", first.text())
+
+
+def _like_a_layer(name: str) -> bool:
+    return "layer" in name.lower() or "theta" in name.lower()
+
+
+def _maker(owner: type) -> Any:
+    """Return the constructor that a class has or inherits."""
+    return next(vars(c)["__init__"] for c in owner.__mro__ if "__init__" in vars(c))
+
+
+def _constructor(unit: Unit, first: Routine, target: Target) -> Routine | None:
+    if unit.owner is None or not (first.bound or unit.backward.bound):
+        return None
+    made = routine_of(
+        f"{unit.owner.__name__}.__init__",
+        _maker(unit.owner),
+        target,
+        unit.owner,
+    )
+    return None if made is None or made.function is object.__init__ else made
+
+
+def _names(unit: Unit, forward: Routine | None, constructor: Routine | None) -> list[str]:
+    first = forward or unit.backward
+    shared = {a for a in unit.backward.arguments if forward not in (None, unit.backward)}
+    names = [
+        p.name
+        for p in first.parameters
+        if _needed(p.name, p.default) or (p.name in shared and isinstance(p.default, float))
+    ]
+    made = []
+    if constructor is not None:
+        made = [f"init.{p.name}" for p in constructor.parameters if _built(p.name, p.default)]
+    return [*made, *names, *(e for e in extras_of(forward, unit.backward) if e not in names)]
+
+
+def _needed(name: str, default: Any) -> bool:
+    """Whether an argument is drawn: it has no default, or a None that stands for an array."""
+    if default is EMPTY:
+        return True
+    low = name.lower()
+    if default is None:
+        return low in ("b", "bias", "y", "weights", "w", "target", "targets", "labels", "t")
+    return not isinstance(default, bool) and low in ("reg", "lam", "lambd", "reg_strength", "lmbda")
+
+
+def _built(name: str, default: Any) -> bool:
+    """Whether a constructor's argument is given: sizes, so that they fit the data."""
+    if default is EMPTY:
+        return True
+    low = name.lower()
+    if default is None:
+        return "input_shape" in low
+    return (
+        isinstance(default, int)
+        and not isinstance(default, bool)
+        and bool(
+            re.search(
+                r"(input|output|hidden|num_classes|n_in|n_out|in_|out_).*(dim|size|features)?", low
+            )
+        )
+        and not re.search(r"iter|epoch|batch|channel|kernel|stride|pad", low)
+    )
+
+
+def _settled(
+    unit: Unit, constructor: Routine | None, names: list[str], held: tuple[tuple[int, ...], ...]
+) -> Iterator[Fixed]:
+    """Yield the sizes that a class settles itself, read off the weights it makes."""
+    given = [n for n in names if n.startswith("init.")]
+    shapes: list[tuple[int, ...]] = list(held)
+    if unit.owner is not None and constructor is not None and not given:
+        try:
+            instance: Any = unit.owner()
+            found = instances.parameters(instance, unit.owner.__module__)
+            shapes = [np.shape(v) for v, _ in found.values()]
+        except Exception:
+            shapes = []
+    every = [s for s in shapes if len(s) == 2]
+    matrices = [s for s in every if 1 not in s] or every
+    if not matrices:
+        yield ()
+        return
+    first, last = matrices[0], matrices[-1]
+    if not held and len(matrices) == 1 and every[-1] != first:
+        last = every[-1]  # the last layer has one unit
+    yield (("D", first[0]), ("H", first[1]), ("C", last[1]))
+    yield (("D", first[1]), ("H", first[0]), ("C", last[0]))
+    yield ()
+
+
+def _held_shapes(unit: Unit, first: Routine) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the float arrays of the module that a function reads."""
+    code = getattr(first.function, "__code__", None)
+    space = getattr(first.function, "__globals__", {})
+    if unit.owner is not None or code is None:
+        return ()
+    arrays = [space[n] for n in code.co_names if isinstance(space.get(n), np.ndarray)]
+    return tuple(dict.fromkeys(a.shape for a in arrays if a.dtype.kind == "f" and a.ndim))
+
+
+def _builders(unit: Unit, target: Target) -> dict[str, Any]:
+    """Return makers of a list of layers, from the file's own classes with two sizes."""
+    found: list[tuple[Any, int]] = []
+    for thing in target.names.values():
+        if not inspect.isclass(thing) or thing is unit.owner or not hasattr(thing, "backward"):
+            continue
+        try:
+            needed = [p for p in inspect.signature(thing).parameters.values() if p.default is EMPTY]
+        except (TypeError, ValueError):
+            continue
+        found.append((thing, len(needed)))
+    dense = next((c for c, n in found if n == 2), None)
+    between = next((c for c, n in found if n == 0 and hasattr(c, "forward")), None)
+    if dense is None:
+        return {}
+
+    def layers(sizes: dict[str, int]) -> list[Any]:
+        middle = [between()] if between is not None else []
+        return [dense(sizes["D"], sizes["H"]), *middle, dense(sizes["H"], sizes["C"])]
+
+    return {"layers": layers, "modules": layers}
+
+
+def switches(name: str) -> bool:
+    """Whether an argument chooses between value and derivative."""
+    return is_switch(name)
+
+
+def _variants(
+    names: list[str], first: Routine, unit: Unit, text: str
+) -> Iterator[dict[str, tuple[str, list[str]]]]:
+    keys = dict_keys(first, unit, text, names)
+    base = {k: ("dict", v) for k, v in keys.items()}
+    listed = [n for n in names if n not in base and is_listed(n, text)]
+    if listed:
+        yield base | {n: ("listed", ["0", "1"]) for n in listed}
+        yield base | {n: ("listed", ["0", "1", "2"]) for n in listed}
+    yield base
+
+
+def _text(unit: Unit, first: Routine, target: Target) -> str:
+    if unit.owner is not None:
+        try:
+            return inspect.getsource(unit.owner)
+        except (OSError, TypeError):
+            pass
+        for node in ast.walk(target.tree) if target.tree is not None else ():
+            if isinstance(node, ast.ClassDef) and node.name == unit.owner.__name__:
+                return ast.unparse(node)
+    return f"{first.name}\n{first.text()}\n{unit.backward.text()}"

@@ -1,0 +1,267 @@
+"""A function of the target: its arguments, the names of what it returns, one call of it traced."""
+
+import ast
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from reference.checks.source import Target
+
+NameTree = str | None | tuple[Any, ...] | dict[Any, Any]
+"""The names in a return statement: "dW", None, a tuple of them, or a dict by constant keys."""
+
+EMPTY = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A function or method: what it is called, what it takes, what its source says it returns."""
+
+    name: str
+    function: Callable[..., Any] = field(repr=False)
+    owner: type | None = None
+    bound: bool = False
+    """Whether it takes an instance (or a class) first."""
+    parameters: tuple[inspect.Parameter, ...] = ()
+    node: ast.FunctionDef | None = field(default=None, repr=False)
+    returned: NameTree = None
+
+    @property
+    def short(self) -> str:
+        """The name without its class."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The names of its arguments, without self."""
+        return [p.name for p in self.parameters]
+
+    @property
+    def required(self) -> list[str]:
+        """The names of the arguments that have no default."""
+        return [p.name for p in self.parameters if p.default is EMPTY]
+
+    def default(self, name: str) -> Any:
+        """Return an argument's default, EMPTY where it has none."""
+        return next((p.default for p in self.parameters if p.name == name), EMPTY)
+
+    def text(self) -> str:
+        """Return its source as the tree spells it, "" where it is not known."""
+        return ast.unparse(self.node) if self.node is not None else ""
+
+
+@dataclass
+class Trace:
+    """One call: what it returned, and its local variables when it did."""
+
+    value: Any
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> Trace:
+    """Call a routine with arguments by name; what is not given keeps its default.
+
+    Whatever it raises is raised.
+    """
+    positional: list[Any] = [] if not routine.bound else [instance]
+    named: dict[str, Any] = {}
+    for p in routine.parameters:
+        if p.name not in given:
+            if p.default is EMPTY and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                raise TypeError(f"{routine.name}: nothing to give for {p.name!r}")
+            continue
+        if p.kind is p.POSITIONAL_ONLY or (
+            p.kind is p.POSITIONAL_OR_KEYWORD and p.default is EMPTY
+        ):
+            positional.append(given[p.name])
+        else:
+            named[p.name] = given[p.name]
+    return _traced(routine.function, positional, named)
+
+
+def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Trace:
+    inner = inspect.unwrap(function) if callable(function) else function
+    code = getattr(inner, "__code__", None)
+    seen: dict[str, Any] = {}
+
+    def profile(frame: types.FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            seen.clear()
+            seen.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        value = function(*positional, **named)
+    except SystemExit as error:
+        raise RuntimeError(f"it called exit({error.code})") from error
+    finally:
+        sys.setprofile(before)
+    seen.pop("self", None)
+    return Trace(value, seen)
+
+
+# -- what the source says ----------------------------------------------------------------------
+
+
+def routine_of(
+    name: str, function: Any, target: Target, owner: type | None = None
+) -> Routine | None:
+    """Return a routine for a function, a static or class method, or a callable object."""
+    static = isinstance(function, staticmethod)
+    plain = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    try:
+        parameters = list(inspect.signature(plain).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    first = parameters[0].name if parameters else ""
+    bound = owner is not None and not static and first in ("self", "cls", "this", "s", "_self")
+    if owner is not None and not static and not bound and parameters:
+        bound = first not in ("x", "z", "X", "Z")  # a function kept in a class, never bound
+    if bound:
+        parameters = parameters[1:]
+    plain_ones = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    node = _node(plain, target)
+    returned = _returned(node) if node is not None else None
+    short = name.rpartition(".")[2]
+    return Routine(name, plain, owner, bound, tuple(plain_ones), node, returned if short else None)
+
+
+def _node(function: Any, target: Target) -> ast.FunctionDef | None:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return None
+    tree: ast.AST | None = target.tree
+    if tree is None or code.co_filename != getattr(target.module, "__file__", None):
+        try:
+            source = inspect.getsource(function)
+            tree = ast.parse(inspect.cleandoc("\n" + source) if source[:1].isspace() else source)
+        except (OSError, TypeError, SyntaxError, IndentationError):
+            return None
+        candidates = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+        return next((n for n in candidates if n.name == code.co_name), None)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+            lines = {node.lineno, *(d.lineno for d in node.decorator_list)}
+            if code.co_firstlineno in lines:
+                return node
+    return None
+
+
+def _returned(node: ast.FunctionDef) -> NameTree:
+    found: list[NameTree] = [
+        _tree(n.value) for n in _own_nodes(node) if isinstance(n, ast.Return) and n.value
+    ]
+    found = [f for f in found if f is not None]
+    return max(found, key=_size) if found else None
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a function without the functions inside it."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            yield child
+            yield from _own_nodes(child)
+
+
+def _tree(value: ast.expr) -> NameTree:
+    match value:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(attr=name):
+            return name
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return tuple(_tree(p) for p in parts)
+        case ast.Dict(keys=keys, values=parts):
+            return {
+                k.value: _tree(v)
+                for k, v in zip(keys, parts, strict=True)
+                if isinstance(k, ast.Constant)
+            }
+        case ast.Call(func=ast.Name(id="dict"), keywords=parts):
+            return {k.arg: _tree(k.value) for k in parts if k.arg}
+        case ast.Call(args=[inner, *_], func=ast.Attribute(attr="array" | "asarray" | "copy")):
+            return _tree(inner)
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))):
+            return key or name
+        case ast.Subscript(value=ast.Name(id=name), slice=index) if not isinstance(
+            index, ast.Slice | ast.Tuple
+        ):
+            return name
+    return None
+
+
+def _size(tree: NameTree) -> int:
+    if isinstance(tree, tuple):
+        return sum(_size(t) for t in tree)
+    if isinstance(tree, dict):
+        return len(tree)
+    return int(tree is not None)
+
+
+# -- nested values -----------------------------------------------------------------------------
+
+Path = tuple[str, ...]
+
+
+def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
+    """Return the numbers and arrays in nested lists, tuples and dicts, by path.
+
+    A part whose name the source tells is found under that name: `return out, (x, w)` has
+    ("out",), ("1", "x"), …; what has no name is found by its place.
+    """
+    if isinstance(names, str):
+        path = (*path[:-1], names) if path and path[-1].lstrip("-").isdigit() else (*path, names)
+        names = None
+    if isinstance(value, Mapping):
+        found: dict[Path, Any] = {}
+        for key, part in value.items():
+            inner = names.get(key) if isinstance(names, dict) else None
+            inner = inner if isinstance(inner, tuple | dict) else None
+            found.update(leaves_of(part, inner, (*path, str(key))))
+        return found
+    if isinstance(value, tuple | list) and not _is_numbers(value):
+        found = {}
+        for i, part in enumerate(value):
+            named = isinstance(names, tuple) and len(names) == len(value)
+            inner = names[i] if named else None  # type: ignore[index]
+            for key, leaf in leaves_of(part, inner, (*path, str(i))).items():
+                found[key if key not in found else (*path, str(i))] = leaf
+        return found
+    if is_numeric(value):
+        return {path or ("",): value}
+    if isinstance(value, list | tuple):
+        return {path or ("",): np.asarray(value, dtype=object if _has_objects(value) else None)}
+    return {}
+
+
+def is_numeric(value: Any) -> bool:
+    """Whether a value is a number or an array of numbers, plain or on the tape."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "fiuO"
+    return isinstance(value, int | float | np.number) or type(value).__name__ == "Number"
+
+
+def _is_numbers(value: tuple[Any, ...] | list[Any]) -> bool:
+    """Whether a list is a row of numbers (a vector), not a collection of arrays."""
+    if not value or len(value) < 1 or isinstance(value, tuple):
+        return False
+    first = value[0]
+    if isinstance(first, list):
+        return all(isinstance(v, list) and _is_numbers(v) and len(v) == len(first) for v in value)
+    return all(
+        isinstance(v, int | float | np.number) or type(v).__name__ == "Number" for v in value
+    ) and not any(isinstance(v, bool) for v in value)
+
+
+def _has_objects(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_has_objects(v) for v in value)
+    return type(value).__name__ == "Number"

@@ -1,0 +1,435 @@
+"""Writes a script that shows a wrong gradient with NumPy and the user's file alone.
+
+It holds the numbers of the smallest failing problem, calls the forward and the backward as the
+check read them, and prints three gradients: theirs, the certified one, central differences. It is
+run before it is handed out; one that does not show what the check found is not handed out.
+"""
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+
+from reference.checks import losses
+from reference.checks.deadline import TooSlow, within
+from reference.checks.experiment import _SET_UP
+from reference.checks.inputs import generator, sizes_for
+from reference.checks.loading import lines_of, module_of
+from reference.checks.names import claim_name
+from reference.checks.routine import Path, Routine
+from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
+from reference.checks.smallest import Smallest
+from reference.checks.source import Target
+from reference.checks.spelling import (
+    Unspeakable,
+    call_text,
+    inner_path,
+    literal,
+    part_of,
+    resolves,
+)
+from reference.checks.subject import ReadingSubject
+
+_SECONDS = 2.0  # that the script may take
+_MODULES = ("ast", "contextlib", "importlib", "importlib.util", "json", "random", "types")
+
+
+def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
+    """Return the script, "" where there is none that runs and shows it."""
+    for lazy, differences in ((False, True), (True, True), (False, False), (True, False)):
+        try:
+            text = _Writer(small, subject, target, lazy, differences).text()
+            if _shows(text, small):
+                return text
+        except Unspeakable:
+            continue
+    return ""
+
+
+def _shows(text: str, small: Smallest) -> bool:
+    """Whether a script runs and comes to the gradients that the check found."""
+    space: dict[str, Any] = {"__name__": "shown"}
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+            np.errstate(all="ignore"),
+        ):
+            warnings.simplefilter("ignore")
+            with within(_SECONDS):
+                exec(compile(text, "repro.py", "exec"), space)  # the user's own code, as before
+    except (Exception, SystemExit, TooSlow):
+        return False
+    for row in small.rows:
+        name, truth = claim_name(row.claim, row.leaf), small.right(row)
+        size = float(np.max(np.abs(truth), initial=1e-12))
+        if not np.allclose(
+            np.ravel(space["yours"][name]),
+            row.got.ravel(),
+            rtol=1e-9,
+            atol=1e-12 * size,
+            equal_nan=True,
+        ):
+            return False
+        witness = space["differences"].get(name)
+        if witness is not None and not np.allclose(witness, truth, rtol=1e-4, atol=1e-4 * size):
+            return False
+    return True
+
+
+class _Writer:
+    """One script. lazy: the layer makes its weights at its first input."""
+
+    def __init__(
+        self,
+        small: Smallest,
+        subject: ReadingSubject,
+        target: Target,
+        lazy: bool,
+        differences: bool,
+    ) -> None:
+        self.small, self.subject, self.target = small, subject, target
+        self.lazy, self.differences = lazy, differences
+        self.reading, self.outcome = small.reading, small.outcome
+        self.forward, self.back = small.reading.forward, small.reading.unit.backward
+        self.module = module_of(target, self.back.function)
+        self.given: dict[str, str] = {}
+        self.inputs = self._inputs()
+        self.tracing = False
+
+    def text(self) -> str:
+        """Return the script; raises Unspeakable."""
+        for routine in (self.forward, self.back):
+            if routine is not None and not resolves(self.module, routine):
+                raise Unspeakable(f"{routine.name} is not reached by its name")
+        loading = lines_of(self.target, self.module)
+        run, loss = self._run(), self._loss() if self.differences else ""
+        text = f"{loading}{run}{loss}"
+        imports = ["copy", "sys", *(m for m in _MODULES if f"{m}." in text)]
+        if "importlib.util" in imports:
+            imports.remove("importlib")
+        head = HEAD.format(
+            name=self.reading.unit.name,
+            imports="\nimport ".join(sorted(imports)),
+            load=loading,
+            given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),
+        )
+        helpers = (TRACED if self.tracing else "") + (SLOPES if loss else "")
+        return f"{head}{helpers}{run}{loss}{self._end(bool(loss))}"
+
+    # -- what goes in --------------------------------------------------------------------------
+
+    def _inputs(self) -> dict[str, str]:
+        """Spell the drawn arguments and the parameters; return how each argument is reached."""
+        reading = self.reading
+        rng = generator(self.small.seed, self.small.index, reading.mode.style)
+        sizes = sizes_for(self.small.seed, self.small.index, reading.mode.style)
+        sizes |= dict(reading.fixed)
+        drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
+        whole: dict[str, Any] = {}
+        for name, value in drawn.items():
+            kind = reading.layout[name].kind
+            if kind in ("dict", "listed"):
+                whole[name] = {} if kind == "dict" else []
+            elif "[" not in name:
+                whole[name] = value
+        for name, value in drawn.items():
+            if "[" in name:
+                head, key = name[:-1].split("[", 1)
+                if isinstance(whole[head], list):
+                    whole[head].append(value)
+                else:
+                    whole[head][key] = value
+        reached = {}
+        for name, value in whole.items():
+            self.given[name] = literal(value)
+            reached[name] = f"v[{name!r}]"
+        for path, value in self.outcome.inputs.items():
+            if path[0] in ("self", "global"):
+                self.given[".".join(path)] = literal(np.asarray(value, dtype=_dtype(value)))
+        return reached
+
+    def _cotangents(self) -> dict[str, str]:
+        """Return how each incoming gradient is reached, by the argument that gets it."""
+        reached, rest = {}, [given for _, given in self.outcome.cotangents]
+        for name, source in self.reading.binding:
+            if source.partition(":")[0] != "cotangent":
+                continue
+            several = self._several(source)
+            value = rest[:several] if several else rest[0]
+            rest = rest[several or 1 :]
+            self.given[name] = literal(value)
+            reached[name] = f"v[{name!r}]"
+        return reached
+
+    def _several(self, source: str) -> int:
+        which = source.partition(":")[2]
+        value = self._value(which)
+        if which.startswith("each:"):
+            return len(value)
+        listed = isinstance(value, list) and not all(np.ndim(x) == 0 for x in value)
+        return len(value) if listed else 0
+
+    def _value(self, which: str) -> Any:
+        """Return the output that a source names, as the forward returned it."""
+        made = self.outcome.made
+        if which.startswith("each:"):
+            return made if isinstance(made, list) else made[1]
+        if made is None:
+            return next(iter(self.outcome.outputs.values()))
+        if which == "":
+            return made[0] if isinstance(made, tuple) else made
+        if isinstance(made, dict):
+            return made.get(which)
+        if which.lstrip("-").isdigit() and isinstance(made, tuple | list):
+            return made[int(which)]
+        raise Unspeakable(which)
+
+    def _output(self, which: str) -> str:
+        """Return how the output that a source names is reached."""
+        made = self.outcome.made
+        if made is None:
+            path = next(iter(self.outcome.outputs))
+            return inner_path(self.outcome.instance, path, "layer")
+        if which.startswith("each:"):
+            return f"[s[{which[5:]}] for s in {'out' if isinstance(made, list) else 'out[1]'}]"
+        if which == "":
+            return "out[0]" if isinstance(made, tuple) else "out"
+        self._value(which)
+        return f"out[{which!r}]" if isinstance(made, dict) else f"out[{which}]"
+
+    # -- what is called ------------------------------------------------------------------------
+
+    def _start(self) -> list[str]:
+        """Return the lines that both functions begin with: fresh copies, seeds, the layer."""
+        lines = ["v = copy.deepcopy(given)"]
+        text = "\n".join(self.target.lines)
+        seed = (self.small.seed + self.small.index) % 2**32
+        if "random" in text or not self.target.lines:
+            lines += [
+                f"random.seed({self.small.seed + self.small.index})",
+                f"np.random.seed({seed})",
+            ]
+        for path in self.outcome.inputs:
+            if path[0] == "global":
+                lines.append(f"theirs.{path[1]} = v[{'.'.join(path)!r}]")
+        if self._is_method():
+            lines += self._layer()
+        return lines
+
+    def _is_method(self) -> bool:
+        owner = self.reading.unit.owner
+        return owner is not None and bool(self.reading.first.bound or self.back.bound)
+
+    def _layer(self) -> list[str]:
+        unit, maker = self.reading.unit, self.reading.constructor
+        assert unit.owner is not None
+        name = unit.owner.__name__
+        if getattr(self.module, name, None) is not unit.owner:
+            raise Unspeakable("its class is not reached by its name")
+        if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
+            raise Unspeakable("its class is set up by a call of its own")
+        given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
+        arguments = maker.arguments if maker is not None else []
+        named = ", ".join(f"{k}={given[k]}" for k in arguments if k in given)
+        lines = [f"layer = theirs.{name}({named})"]
+        if self.lazy and self.forward is not None:
+            lines.append(self._forward_call() + "  # it makes its weights at its first input")
+        for path in self.outcome.inputs:
+            if path[0] == "self":
+                place = inner_path(self.outcome.instance, path[1:], "layer")
+                lines.append(f"{place}[...] = v[{'.'.join(path)!r}]")
+        return lines
+
+    def _callee(self, routine: Routine) -> str:
+        return f"layer.{routine.short}" if routine.bound else f"theirs.{routine.name}"
+
+    def _forward_call(self, routine: Routine | None = None) -> str:
+        routine = routine or self.forward
+        assert routine is not None
+        given = {k: t for k, t in self.inputs.items() if k in routine.arguments}
+        return call_text(self._callee(routine), routine, given)
+
+    def _backward_call(self) -> str:
+        told = self._cotangents()
+        given = {n: self._source(n, s, told) for n, s in self.reading.binding}
+        return call_text(self._callee(self.back), self.back, given)
+
+    def _source(self, name: str, source: str, told: dict[str, str]) -> str:
+        kind, _, which = source.partition(":")
+        made = self.outcome.made
+        match kind:
+            case "cotangent":
+                return told[name]
+            case "input" | "extra":
+                return self.inputs[which or name]
+            case "output":
+                return self._output(which)
+            case "rest":
+                return "out[1]" if len(made) == 2 else "tuple(out[1:])"
+            case "last":
+                return "out[-1]"
+            case "all":
+                return "out"
+            case "one":
+                return "1.0"
+            case "variable":
+                self.tracing = True
+                return f"inside[{which!r}]"
+        raise Unspeakable(source)
+
+    def _run(self) -> str:
+        lines = self._start()
+        if self.forward is None:
+            lines.append(f"returned = {self._forward_call(self.back)}")
+        else:
+            call, back = self._forward_call(), self._backward_call()
+            lines += [
+                self._traced(call) if "inside[" in back else f"out = {call}",
+                f"returned = {back}",
+            ]
+        claims = [
+            f"    {claim_name(r.claim, r.leaf)!r}: {self._claim(r.claim)}," for r in self.small.rows
+        ]
+        lines += ["return {", *claims, "}"]
+        return function_text("run", "Return the gradients of your code.", lines)
+
+    def _traced(self, call: str, result: str = "out") -> str:
+        self.tracing = True
+        callee, _, rest = call.partition("(")
+        arguments = "" if rest == ")" else ", " + rest[:-1]
+        return f"{result}, inside = traced({callee}{arguments})"
+
+    def _claim(self, claim: Path) -> str:
+        if claim[0] == "self":
+            return inner_path(self.outcome.instance, claim[1:], "layer")
+        if claim[0] == "step":
+            rate = self.outcome.rate or 1.0
+            if claim[1] == "self":
+                place = inner_path(self.outcome.instance, claim[2:], "layer")
+                return f"(given[{'.'.join(claim[1:])!r}] - {place}) / {rate!r}"
+            place = "".join(f"[{p!r}]" for p in claim[1:])
+            return f"(given{place} - v{place}) / {rate!r}"
+        found = part_of(self.outcome.returned, self.back.returned, claim, "returned")
+        if found is None:
+            raise Unspeakable(f"{claim} is not found in what came back")
+        return found
+
+    # -- what is differentiated ----------------------------------------------------------------
+
+    def _loss(self) -> str:
+        try:
+            value = self._objective()
+        except (Unspeakable, StopIteration, IndexError, KeyError, TypeError):
+            raise Unspeakable("its loss has no short spelling") from None
+        lines = self._start()
+        result = "out" if self.forward is not None else "returned"
+        call = self._forward_call(self.forward or self.back)
+        lines.append(self._traced(call, result) if "inside[" in value else f"{result} = {call}")
+        lines.append(f"return {value}")
+        said = self.subject.objective.sentence()
+        return function_text("loss", f"Return what is differentiated: {said}.", lines)
+
+    def _objective(self) -> str:
+        objective = self.subject.objective
+        match objective.kind:
+            case "cotangents":
+                return " + ".join(
+                    self._weighed(n, s)
+                    for n, s in self.reading.binding
+                    if s.partition(":")[0] in ("cotangent", "one")
+                )
+            case "sum" | "mean":
+                return f"np.{objective.kind}({self._named(objective.output)})"
+            case "loss":
+                return f"np.sum({self._named(objective.output)})"
+            case "implicit" if objective.loss is not None:
+                over_time = objective.output[-1] == "*"
+                code = (self._over_time if over_time else self._implicit)(objective.loss)
+                return code if self.small.scale == 1.0 else f"{self.small.scale!r} * ({code})"
+        raise Unspeakable(objective.kind)
+
+    def _weighed(self, name: str, source: str) -> str:
+        kind, _, which = source.partition(":")
+        if kind == "one":
+            return f"np.sum({self._output(which)})"
+        if self._several(source):
+            return f"sum(np.sum(d * o) for d, o in zip(v[{name!r}], {self._output(which)}))"
+        return f"np.sum(v[{name!r}] * {self._output(which)})"
+
+    def _implicit(self, loss: losses.Loss) -> str:
+        objective = self.subject.objective
+        raw = self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
+        output = self.outcome.outputs.get(
+            objective.output, self.outcome.values.get(objective.output)
+        )
+        fits = list(losses.matching_targets(np.asarray(output), raw))
+        fitting = np.asarray(fits[objective.fit], dtype=float)
+        target = f"v[{objective.target[0]!r}]"
+        if len(objective.target) > 1 or not np.array_equal(fitting, np.asarray(raw)):
+            self.given["target"], target = literal(fitting), "v['target']"
+        return LOSS_CODE[loss.name].format(a=self._named(objective.output), t=target)
+
+    def _over_time(self, loss: losses.Loss) -> str:
+        """Return a loss over a list of outputs, one for each step in time."""
+        objective, head = self.subject.objective, self.subject.objective.output[0]
+        raw = np.asarray(
+            self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
+        )
+        steps = {
+            p: v
+            for p, v in self.outcome.values.items()
+            if p[0] == head and len(p) == 2 and p[1].isdigit()
+        }
+        axis = 0 if raw.shape[0] == len(steps) else raw.ndim - 1
+        targets = [
+            next(losses.matching_targets(np.asarray(v), np.take(raw, int(p[1]), axis=axis)))
+            for p, v in steps.items()
+        ]
+        self.given["target"] = literal([np.asarray(t, dtype=float) for t in targets])
+        outputs = ", ".join(self._named(p) for p in steps)
+        code = LOSS_CODE[loss.name].format(a="a", t="t")
+        return f"sum({code} for a, t in zip([{outputs}], v['target']))"
+
+    def _named(self, path: Path) -> str:
+        """Return how a value of the forward is reached: returned, kept, or a local variable."""
+        routine = self.forward or self.back
+        result = "out" if self.forward is not None else "returned"
+        value = self.outcome.made if self.forward is not None else self.outcome.returned
+        found = part_of(value, routine.returned, path, result) if value is not None else None
+        if found is not None:
+            return found
+        if path[0] in routine.function.__code__.co_varnames:
+            self.tracing = True
+            inner = "".join(f"[{p}]" if p.lstrip("-").isdigit() else f"[{p!r}]" for p in path[1:])
+            return f"inside[{path[0]!r}]{inner}"
+        if self.outcome.instance is not None:
+            return inner_path(self.outcome.instance, path, "layer")
+        raise Unspeakable(f"{path} is reached by no name")
+
+    # -- what is printed -----------------------------------------------------------------------
+
+    def _end(self, witness: bool) -> str:
+        right = "\n".join(
+            f"    {claim_name(r.claim, r.leaf)!r}: {literal(np.asarray(self.small.right(r)))},"
+            for r in self.small.rows
+        )
+        leaves = "\n".join(
+            f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
+            for r in self.small.rows
+        )
+        differences = f"differences = {{\n{leaves}\n}}\n" if witness else "differences = {}\n"
+        return f"\nright = {{  # certified\n{right}\n}}\nyours = run()\n{differences}{SHOW}"
+
+    def _leaf(self, leaf: Path) -> str:
+        """Return the holder of an input and its key there, as two arguments."""
+        if leaf[0] in ("self", "global"):
+            return f"given, {'.'.join(leaf)!r}"
+        keys = [p if p.isdigit() else repr(p) for p in leaf]
+        return "given" + "".join(f"[{k}]" for k in keys[:-1]) + f", {keys[-1]}"
+
+
+def _dtype(value: Any) -> Any:
+    return value.dtype if isinstance(value, np.ndarray) and value.dtype.kind == "f" else float

@@ -1,0 +1,416 @@
+"""Finds how a target is meant to be read: by trying layouts and bindings until the shapes fit.
+
+A reading counts when the forward runs, the backward runs, and what comes back has the shapes of
+what went in. Among readings that differ the one under which most is right is taken.
+"""
+
+import itertools
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from reference.balls import LeftTheTape, Session, TooManyNodes
+from reference.checks import assess
+from reference.checks.binding import bindings, extras_of
+from reference.checks.experiment import ForwardFailed, Outcome, Reading, Unreadable, perform
+from reference.checks.inputs import Request, Spec, bias_names, layouts, weight_names
+from reference.checks.inventory import Unit
+from reference.checks.matching import matched, same_shape
+from reference.checks.objective import Objective, candidates
+from reference.checks.requests import requests, switches
+from reference.checks.routine import Routine
+from reference.checks.source import Target
+from reference.checks.vocabulary import REGULARISATION
+
+MAX_LAYOUTS = 3_000  # of one request
+MAX_TRIES = (
+    8_000  # runs of one forward and its backward; a count, so that a busy machine changes nothing
+)
+_FITS = 0.9  # a score from which on every claim has the shape of what it is of
+_KEPT = 5  # readings of one request that are judged
+_ALL_KEPT = 8
+
+
+@dataclass
+class Candidate:
+    """A reading that runs, and how well what comes back fits what went in."""
+
+    score: float
+    reading: Reading
+    outcome: Outcome
+
+
+@dataclass
+class Chosen:
+    """The reading and the objective that a unit is judged by."""
+
+    reading: Reading
+    objective: Objective
+    first: "assess.Assessment"
+    other: "assess.Assessment | None" = None
+    """Under a loss that is not written, where all is right and its own loss disagrees."""
+
+    why: str = ""
+    """Why the tape was left."""
+    differences: bool = False
+
+
+@dataclass
+class Failure:
+    """Why no reading was found."""
+
+    reason: str
+    raised: BaseException | None = None
+    reading: Reading | None = None
+    """The likeliest one, where only the backward failed."""
+    tried: int = 0
+    errors: list[str] = field(default_factory=list)
+    raised_texts: set[str] = field(default_factory=set)
+    """What the backward raised, under all readings whose forward ran."""
+
+
+def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
+    """Return the reading of a unit under which most is right, or why there is none.
+
+    Layouts are tried in their order; a reading that fits is judged at once, and the first under
+    which all is right ends the search. Where none is, the best of the first few is taken.
+    """
+    failure = Failure("no arguments were found that it runs with")
+    routes: list[Routine | None] = [*unit.partners]
+    if unit.alone:
+        first = not unit.partners or _computes_itself(unit)
+        routes = [None, *routes] if first else [*routes, None]
+    chosen: list[Chosen] = []
+    poor: list[Candidate] = []
+    judged: set[_Shape] = set()
+    general = 0  # how many inputs have an axis of samples, in what was judged wrong
+    for forward in routes:
+        if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
+            break  # its forward is written: no loss has to be guessed
+        fitting = 0
+        for candidate in _runnable(unit, forward, target, seed, shapes, failure):
+            if _with_samples(candidate) < general:
+                continue  # one sample hides what several have shown
+            if candidate.score < _FITS:
+                poor.append(candidate)
+                if _misshapen(candidate):
+                    general = max(general, _with_samples(candidate))
+                continue
+            if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
+                continue  # numbers inside (0, 1), or twos everywhere, hide what others have shown
+            if any(_leaves_out(candidate.reading, c) for c in chosen):
+                continue  # indices have no gradient that could be wrong
+            one = _judged(candidate.reading, seed)
+            if one is None:
+                continue
+            judged.add(_shape(candidate.reading))
+            chosen.append(one)
+            complete = one.first.all_right and one.first.influence and not one.first.unplaced
+            if complete and _fits_other_sizes(one.reading, seed):
+                return one
+            if not one.first.all_right:
+                general = max(general, _with_samples(candidate))
+            fitting += 1
+            if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
+                fitting = max(fitting, 3)
+            if fitting >= _ALL_KEPT:
+                break
+    poor.sort(key=lambda c: -c.score)
+    for candidate in poor[:_KEPT] if not chosen else []:
+        one = _judged(candidate.reading, seed)
+        if one is not None:
+            chosen.append(one)
+    if not chosen:
+        if poor and not failure.errors:
+            failure.reason = "nothing that came back could be compared with a gradient"
+        return failure
+    general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
+    return max(general_ones or chosen, key=_preference)
+
+
+def _preference(one: Chosen) -> tuple[Any, ...]:
+    """Sort readings under which something is wrong: of equals, arrays before single numbers."""
+    axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
+    share, *rest = one.first.rank
+    return (one.other is not None, one.first.influence, share, axes > 0, rest)
+
+
+_Shape = tuple[Any, ...]
+_NARROW = {"unit": "normal"}
+_OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
+
+
+def _shape(reading: Reading) -> _Shape:
+    """Return what a reading is, apart from how wide its numbers and sizes are drawn."""
+    drawn = tuple((n, _NARROW.get(s.kind, s.kind), s.dims, s.high) for n, s in reading.layout.items())
+    return (drawn, reading.binding, reading.constructor)
+
+
+def _narrowed(reading: Reading) -> bool:
+    return reading.mode.style == "two" or any(s.kind in _NARROW for s in reading.layout.values())
+
+
+def _leaves_out(reading: Reading, seen: Chosen) -> bool:
+    """Whether it draws indices for an input whose gradient is wrong where numbers are drawn."""
+    if seen.reading.binding != reading.binding or seen.first.all_right:
+        return False
+    labels = {n for n, s in reading.layout.items() if s.kind == "label"}
+    return any(r.leaf[0] in labels and len(r.leaf) == 1 for r in seen.first.rows)
+
+
+def _fits_other_sizes(reading: Reading, seed: int) -> bool:
+    """Whether the forward runs in other problems too: two sizes may be equal in the first one."""
+    for index in _OTHER_SIZES:
+        try:
+            perform(reading, seed, index)
+        except ForwardFailed:
+            return False
+        except Exception:
+            continue
+    return True
+
+
+def _with_samples(candidate: Candidate) -> int:
+    """Count the inputs that have an axis of samples or of time."""
+    heads = {
+        n.partition("[")[0]
+        for n, s in candidate.reading.layout.items()
+        if {"N", "T"} & set(s.dims) and not n.startswith("init.")
+    }
+    return len(heads)
+
+
+def _misshapen(candidate: Candidate) -> bool:
+    """Whether a layer's gradient has more axes than what it is of, or is turned."""
+    outcome = candidate.outcome
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    return bool(outcome.cotangents) and any(
+        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
+        or (
+            np.shape(outcome.claims[c]) != np.shape(outcome.inputs[p])
+            and np.shape(outcome.claims[c]) == np.shape(outcome.inputs[p])[::-1]
+        )
+        for c, p in pairs
+    )
+
+
+def _computes_itself(unit: Unit) -> bool:
+    """Whether a backward needs nothing of a forward: its arguments are inputs, targets, weights."""
+    names = set(unit.backward.required)
+    if any(set(p.required) == names for p in unit.partners):
+        return False
+    text = unit.backward.text()
+    calls_forward = bool(re.search(r"forward|predict|feed", text.split("\n", 1)[-1]))
+    if calls_forward:
+        return True
+    for partner in unit.partners:
+        outs = set(re.findall(r"\w+", str(partner.returned)))
+        if names & outs - set(partner.arguments):
+            return False
+    return not any("cache" in n.lower() for n in names)
+
+
+def _judged(reading: Reading, seed: int) -> Chosen | None:
+    """Return the best objective of a reading, on its first problem."""
+    try:
+        with Session() as session:
+            outcome = perform(reading, seed, 0, session)
+            best: tuple[Objective, assess.Assessment] | None = None
+            written: tuple[Objective, assess.Assessment] | None = None
+            for objective in itertools.islice(candidates(outcome), 40):
+                found = assess.assess(objective, outcome)
+                if found is None:
+                    continue
+                if (objective.written or _binding_loss(objective, reading)) and (
+                    written is None or found.rank > written[1].rank
+                ):
+                    written = (objective, found)
+                if best is None or found.rank > best[1].rank:
+                    best = (objective, found)
+                if best[1].all_right:
+                    break
+    except (LeftTheTape, TooManyNodes) as error:
+        return _judged_by_differences(reading, seed, error)
+    except Exception as error:
+        return _judged_by_differences(reading, seed, error)
+    if best is None:
+        return None
+    if written is not None and not best[0].written and not _outranks(best[0], written[0]):
+        if best[1].all_right:
+            return Chosen(reading, written[0], written[1], best[1])
+        return Chosen(reading, written[0], written[1])
+    return Chosen(reading, *best)
+
+
+def _binding_loss(objective: Objective, reading: Reading) -> bool:
+    """Whether a loss beside the backward is what it is held to: both take the regularisation."""
+    if not objective.beside:
+        return False
+    loss = next((f for f in reading.unit.losses if f"{f.short}()" == objective.output[-1]), None)
+    strengths = {a.lower() for a in loss.arguments} & REGULARISATION if loss else set()
+    return bool(strengths & {a.lower() for a in reading.unit.backward.arguments})
+
+
+def _outranks(one: Objective, other: Objective) -> bool:
+    return one.beside and other.beside
+
+
+def _judged_by_differences(
+    reading: Reading, seed: int, error: BaseException | None
+) -> Chosen | None:
+    from reference.checks import differences
+
+    found = differences.judged(reading, seed)
+    return (
+        None if found is None else Chosen(reading, *found, why=str(error or ""), differences=True)
+    )
+
+
+# -- readings that run -------------------------------------------------------------------------
+
+
+def _runnable(
+    unit: Unit,
+    forward: Routine | None,
+    target: Target,
+    seed: int,
+    shapes: dict[str, Spec],
+    failure: Failure,
+) -> Iterator[Candidate]:
+    """Yield the readings that run, one layout after another, all bindings of each."""
+    before = failure.tried
+    modules = modules_of(unit, target)
+    for request, constructor, fixed in requests(unit, forward, target, shapes):
+        good = 0
+        for mode, layout in itertools.islice(layouts(request), MAX_LAYOUTS):
+            if failure.tried - before > MAX_TRIES:
+                return
+            best = -1.0
+            for binding in _bindings(unit, forward, request):
+                reading = Reading(
+                    unit, forward, mode, layout, tuple(binding.items()), constructor, fixed, modules
+                )
+                failure.tried += 1
+                one = _tried(reading, seed, failure)
+                if one is None:
+                    continue
+                if isinstance(one, ForwardFailed):
+                    break
+                if one.score < _FITS:
+                    one = _repaired(one, seed, failure) or one
+                best = max(best, one.score)
+                yield one
+            good += best >= _FITS
+            if good >= _KEPT:
+                break
+
+
+def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | None:
+    """Draw an input in the shape that its gradient came back in: s of (D,), not of (N, D)."""
+    outcome, reading = candidate.outcome, candidate.reading
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    letters = {n: k for k, n in reversed(outcome.sizes.items())}
+    layout = dict(reading.layout)
+    for claim, leaf in pairs:
+        name = leaf[0] if len(leaf) == 1 else f"{leaf[0]}[{leaf[1]}]"
+        shape = np.shape(outcome.claims[claim])
+        known = weight_names([name]) or bias_names([name]) or leaf == next(iter(outcome.inputs))
+        smaller = len(shape) < np.ndim(outcome.inputs[leaf])
+        if name not in layout or known or not smaller:
+            continue
+        layout[name] = replace(layout[name], dims=tuple(letters.get(n, str(n)) for n in shape))
+    if layout == reading.layout:
+        return None
+    again = _tried(replace(reading, layout=layout), seed, failure)
+    fits = isinstance(again, Candidate) and again.score > candidate.score
+    return again if fits else None  # type: ignore[return-value]
+
+
+def _bindings(unit: Unit, forward: Routine | None, request: Request) -> Iterator[dict[str, str]]:
+    if forward is None:
+        yield {}
+        return
+    if forward is unit.backward:  # one function with a switch
+        switch = next(p.name for p in forward.parameters if switches(p.name))
+        first = forward.arguments[0]
+        for source in (f"input:{first}", "output:"):
+            others = {a: f"input:{a}" for a in forward.required[1:]}
+            yield {first: source, **others, switch: "extra:__true__"}
+        return
+    yield from bindings(forward, unit.backward, extras_of(forward, unit.backward))
+
+
+def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | ForwardFailed | None:
+    try:
+        outcome = perform(reading, seed, 0)
+    except ForwardFailed as error:
+        _note(failure, error.__cause__ or error)
+        return error
+    except Unreadable:
+        return None
+    except Exception as error:
+        failure.raised_texts.add(f"{type(error).__name__}: {error}")
+        if failure.raised is None or isinstance(failure.raised, TypeError):
+            failure.raised, failure.reading = error, reading
+            failure.reason = "its backward raised"
+        return None
+    return Candidate(_fit(outcome), reading, outcome)
+
+
+def _note(failure: Failure, error: BaseException) -> None:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if text not in failure.errors:
+        failure.errors.append(text)
+
+
+def _fit(outcome: Outcome) -> float:
+    """Return how well the claims fit: 1 or more where each has the shape of what it is of."""
+    pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    if not pairs:
+        return 0.2 if middle else -1.0
+    score = 0.0
+    for claim, leaf in pairs:
+        same = same_shape(outcome.claims[claim], outcome.inputs[leaf])
+        score += same if same else (-0.2 if _is_jacobian(outcome, claim, leaf) else -1.0)
+        plain = np.asarray(outcome.claims[claim])
+        if plain.dtype.kind == "f" and not np.isfinite(plain).all():
+            score -= 0.6
+    fit = score / len(pairs)
+    return fit + 0.01 * len(pairs) - 0.02 * len(left) if fit > 0.99 else fit - 0.02 * len(left)
+
+
+def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
+    a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
+    return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
+
+
+def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
+    """Return the modules whose NumPy is replaced: the target's, and those of its own folder."""
+    import sys
+
+    found = [target.module]
+    file = getattr(target.module, "__file__", None) or ""
+    folder = file.rpartition("/")[0]
+    for thing in [unit.owner, *vars(target.module).values()]:
+        home = sys.modules.get(getattr(thing, "__module__", "") or "")
+        if isinstance(thing, types.ModuleType):
+            home = thing
+        where = getattr(home, "__file__", None) or ""
+        mine = folder and where.startswith(folder) and "site-packages" not in where
+        at_hand = target.module.__name__ == "objects_at_hand" and home is not None
+        library = (getattr(home, "__name__", "") or "").split(".")[0] in (
+            "numpy",
+            "reference",
+            "manual_backprop",
+            "builtins",
+            "scipy",
+            "torch",
+            "jax",
+        )
+        if home is not None and home not in found and (mine or at_hand) and not library:
+            found.append(home)
+    return tuple(found)

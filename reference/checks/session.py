@@ -1,0 +1,98 @@
+"""What runs beside the target, in its process: loads it, reads it, judges it, part by part.
+
+Every part is announced before it runs, so that whoever watches knows what hung.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from manual_backprop.spec import InvalidInput
+from reference.checks import experiment, source
+from reference.checks.inputs import Spec, spelled
+from reference.checks.inventory import Unit, units_of
+from reference.checks.parts import check_unit, compensate
+from reference.checks.records import (
+    Event,
+    Finished,
+    Loaded,
+    OurFault,
+    Part,
+    Refused,
+    Request,
+    Started,
+    Tried,
+)
+from reference.checks.source import Target
+
+Emit = Callable[[Event], None]
+
+
+def serve(request: Request, emit: Emit) -> None:
+    """Load a target and check it part by part; every finding is emitted at once."""
+    try:
+        target = source.load(request.target)
+    except InvalidInput as error:
+        emit(Refused(str(error)))
+        return
+    run(target, request, emit)
+
+
+def run(target: Target, request: Request, emit: Emit) -> None:
+    """Check a loaded target part by part."""
+    try:
+        shapes = _shapes(target.names)
+        like = request.like if request.like is not None else target.names.get("like")
+        if like is not None and not isinstance(like, str):
+            raise InvalidInput(f"like={like!r}: expected the name of an operation")
+        units = units_of(target)
+    except InvalidInput as error:
+        emit(Refused(str(error)))
+        return
+    experiment.watch(lambda problem: emit(Tried(problem)))
+    emit(Loaded(tuple(u.name for u in units), tuple(target.remarks)))
+    parts: dict[int, Part] = {}
+    for index, unit in enumerate(units):
+        if index in request.skip:
+            continue
+        emit(Started(index, unit.name, len(units)))
+        try:
+            part = check_unit(unit, target, request, shapes, like)
+        except InvalidInput as error:
+            emit(Refused(str(error)))
+            return
+        except Exception as error:
+            if os.environ.get("MANUAL_BACKPROP_DEBUG"):
+                traceback.print_exc()
+            emit(OurFault(index, unit.name, _place(error)))
+            continue
+        if part is None:
+            continue
+        parts[index] = part
+        emit(Finished(index, part))
+    for index, part in compensate(parts).items():
+        emit(Finished(index, part))
+
+
+def _place(error: BaseException) -> str:
+    """Return an error of ours with the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    where = f"{os.path.basename(last.filename)}, line {last.lineno}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} ({where})"
+
+
+def _shapes(names: Mapping[str, Any]) -> dict[str, Spec]:
+    shapes = names.get("shapes")
+    if shapes is None:
+        return {}
+    if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
+        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
+    return {str(k): spelled(v) for k, v in shapes.items()}
+
+
+def main_module_of(unit: Unit) -> str:
+    """Return the name of the module that a unit stands in."""
+    return getattr(sys.modules.get(unit.backward.function.__module__), "__name__", "")

@@ -1,0 +1,90 @@
+"""What a page shows of a wrong part: its own lines, the smallest problem, numbers, a script."""
+
+import inspect
+import textwrap
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.checks.assess import Assessment, Row
+from reference.checks.names import claim_name
+from reference.checks.records import Numbers
+from reference.checks.routine import Routine
+from reference.checks.script import script_of
+from reference.checks.smallest import Key, smallest
+from reference.checks.source import Target
+from reference.checks.subject import Case, ReadingSubject, Subject
+
+_MAX_ENTRIES = 512  # of one gradient in the picture
+_MAX_TENSORS = 6
+
+
+def shown(subject: Subject, target: Target, cases: Sequence[Case], seed: int) -> dict[str, Any]:
+    """Return the fields of a wrong part that a page shows: smallest, numbers, picture, script.
+
+    cases: the problems in which something is wrong.
+    """
+    found: dict[str, Any] = {"picture": numbers_of(_furthest(cases).assessment)}
+    if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
+        fewest = min(cases, key=lambda c: sum(r.got.size for r in c.assessment.rows))
+        return found | {"numbers": numbers_of(fewest.assessment)}
+    small = smallest(subject, seed, cases[0].index, _wrong_keys(cases))
+    if small is None:
+        return found | {"numbers": numbers_of(cases[0].assessment)}
+    script = script_of(small, subject, target)
+    return found | {"smallest": small.sentence(), "numbers": small.numbers(), "script": script}
+
+
+def _wrong_keys(cases: Collection[Case]) -> set[Key]:
+    return {(r.claim, r.leaf) for c in cases for r in c.assessment.rows if not r.right}
+
+
+def _furthest(cases: Sequence[Case]) -> Case:
+    return max(
+        cases,
+        key=lambda c: max((_distance(r, c.assessment) for r in _off(c.assessment)), default=0.0),
+    )
+
+
+def _distance(row: Row, assessment: Assessment) -> float:
+    truth = row.truth.value * assessment.scale
+    with np.errstate(invalid="ignore"):
+        off = float(np.max(np.abs(row.got - truth), initial=0.0))
+    return off / (float(np.max(np.abs(truth), initial=0.0)) or 1.0) if np.isfinite(off) else np.inf
+
+
+def _off(assessment: Assessment) -> list[Row]:
+    rows = [r for r in assessment.rows if not r.right and r.got.shape == r.truth.value.shape]
+    return [r for r in rows if 0 < r.got.size <= _MAX_ENTRIES][:_MAX_TENSORS]
+
+
+def numbers_of(assessment: Assessment) -> tuple[Numbers, ...]:
+    """Return the wrong gradients of one problem, entry by entry."""
+    return tuple(
+        Numbers(
+            claim_name(r.claim, r.leaf),
+            tuple(r.got.shape),
+            tuple(map(float, r.got.flat)),
+            tuple(float(v) * assessment.scale for v in r.truth.value.flat),
+        )
+        for r in _off(assessment)
+    )
+
+
+def own_lines(routine: Routine, target: Target) -> tuple[int, str]:
+    """Return the first line's number and the lines of a function as they stand in the file."""
+    node, code = routine.node, getattr(inspect.unwrap(routine.function), "__code__", None)
+    if (
+        node is not None
+        and code is not None
+        and target.lines
+        and (code.co_filename == getattr(target.module, "__file__", None))
+    ):
+        lines = target.lines[node.lineno - 1 : node.end_lineno]
+        return node.lineno, textwrap.dedent("\n".join(lines))
+    try:
+        found, first = inspect.getsourcelines(routine.function)
+        return first, textwrap.dedent("".join(found)).rstrip()
+    except (OSError, TypeError):
+        return (node.lineno if node is not None else 0), routine.text()

@@ -1,0 +1,142 @@
+"""What can be asked of anything that is checked: its claims held to the truth, problem by problem.
+
+`ReadingSubject` is somebody's NumPy code under one reading; the kinds beside it (torch, jax, an
+engine of values, a general form, a whole network) answer the same questions in their own way.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from reference.balls import Session
+from reference.checks import differences
+from reference.checks.assess import Assessment, assess
+from reference.checks.experiment import Outcome, perform
+from reference.checks.search import Chosen
+
+
+@dataclass
+class Case:
+    """One problem: what was claimed and what is true, and what else happened."""
+
+    index: int
+    assessment: Assessment
+    outcome: Outcome | None = None
+    """The run on the tape, while its session lives; None for kinds without one."""
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    """(kind, text): mutated, dtype, shape, printed …"""
+    nodes: int = 0
+    """How many numbers the tape held: what it cost."""
+
+
+class Subject(Protocol):
+    """Something that is checked."""
+
+    name: str
+    """What it is called in its file."""
+
+    def sentence(self) -> str:
+        """Return what it is and how it is read, in one line."""
+
+    def judged_by(self) -> str:
+        """Return what the truth is, and to how many digits: "its own forward, certified"."""
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem and hold every claim to the truth; raises what the target raises."""
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the inputs of one problem, plain, by name: for messages and scripts."""
+
+
+class ReadingSubject:
+    """Somebody's NumPy code, under the reading that was found for it."""
+
+    def __init__(self, chosen: Chosen) -> None:
+        self.chosen = chosen
+        self.reading, self.objective = chosen.reading, chosen.objective
+        self.name = chosen.reading.unit.name
+        self.spelling = "1"
+
+    def sentence(self) -> str:
+        """Return what it is and how it is read."""
+        forward = self.reading.forward
+        if forward is None:
+            return "it computes its forward itself"
+        return f"the gradient of {forward.name}"
+
+    def judged_by(self) -> str:
+        """Return what the truth is."""
+        if self.chosen.differences:
+            return (
+                f"{self.objective.sentence()}, by differences, to {differences.DIGITS} digits "
+                "(its forward cannot run on numbers with a proof)"
+            )
+        if self.objective.kind == "implicit" and self.spelling != "1":
+            return f"{self.objective.sentence()}, times {self.spelling}, certified"
+        return f"{self.objective.sentence()}, certified"
+
+    def case(self, seed: int, index: int) -> Case:
+        """Run one problem on the tape and hold every claim to the certified gradient."""
+        if self.chosen.differences:
+            return self._by_differences(seed, index)
+        with Session() as session:
+            outcome = perform(self.reading, seed, index, session)
+            found = assess(self.objective, outcome)
+        if found is None:
+            raise ArithmeticError("the loss has no value here")
+        case = Case(index, found, outcome, nodes=session.nodes)
+        self._with_floats(seed, case)
+        return case
+
+    def _by_differences(self, seed: int, index: int) -> Case:
+        found = differences.assessed(self.reading, seed, index, self.objective)
+        if found is None:
+            raise ArithmeticError("the loss has no value here")
+        case = Case(index, found, None, nodes=3_000)
+        self._with_floats(seed, case)
+        return case
+
+    def _with_floats(self, seed: int, case: Case) -> None:
+        """Run the same problem on plain floats, as its author does: what changes, what is lost."""
+        plain = perform(self.reading, seed, case.index)
+        for name in dict.fromkeys(plain.mutated):
+            kind = "overwrites" if name == "the incoming gradient" else "mutated"
+            case.faults.append((kind, f"the backward changes {name} in place"))
+        for row in case.assessment.rows:
+            value = plain.claims.get(row.claim)
+            if getattr(value, "dtype", None) == np.float32:
+                case.faults.append(
+                    ("dtype", f"{'.'.join(row.claim)} is float32, its input float64")
+                )
+        if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
+            self._after_another(seed, case, plain)
+
+    def _after_another(self, seed: int, case: Case, plain: Outcome) -> None:
+        """Ask again after a forward on other numbers: what the first one left must not count."""
+        again = perform(self.reading, seed, case.index, warm=True)
+        for row in case.assessment.rows:
+            one, other = plain.claims.get(row.claim), again.claims.get(row.claim)
+            if (
+                row.right
+                and one is not None
+                and other is not None
+                and not np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
+                and not np.allclose(one, other, rtol=1e-6, atol=1e-9)
+            ):
+                case.faults.append(
+                    (
+                        "stale",
+                        f"{'.'.join(row.claim)} is right after the first forward and wrong after "
+                        "another one: the backward uses what the first forward kept",
+                    )
+                )
+
+    def inputs(self, seed: int, index: int) -> dict[str, Any]:
+        """Return the plain inputs of one problem."""
+        outcome = perform(self.reading, seed, index)
+        return {
+            ".".join(k): v
+            for k, v in {**outcome.inputs, **outcome.others}.items()
+            if k[0] != "before"
+        }

@@ -1,1 +1,0 @@
-"""Targets: gradients that somebody else wrote, recognised by their form and run apart from us."""

@@ -1,0 +1,188 @@
+"""A worker that does a campaign's tasks, and recovers when its process hangs or dies.
+
+A block whose process dies or falls silent is done again one problem at a time, in a new process.
+The problem at which that one fails is asked once more on its own, patiently; if it fails again, the
+oracle that was being asked is recorded as CRASHED on it, and everything else goes on.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import msgspec
+
+from manual_backprop.spec import InvalidInput
+from reference.campaign import BlockResult, Plan, Work, merge_results
+from reference.running.tasks import (
+    ENTRY,
+    TASK_EVENT,
+    Block,
+    Environment,
+    EnvironmentReport,
+    Mark,
+    Part,
+    Section,
+    Task,
+)
+from reference.workers import Died, Finished, Hung, Limits, Pace, Raised, Worker
+from reference.workers.worker import MEMORY
+from reports.records import Record, decode
+
+SECTION_SECONDS = 3600.0
+"""A section of the report has no marks; what takes longer hangs."""
+
+HANGS = "no answer within the time limit"
+
+OFTEN_FROM_OUTSIDE = ("SIGKILL", "SIGTERM")
+"""Ends that are more often a person's or the system's doing than an oracle's."""
+
+
+class WorkerFailed(Exception):
+    """A process died or hung: why, while asking which oracle ("" where none), and where."""
+
+    def __init__(self, end: Died | Hung | str, mark: Mark) -> None:
+        match end:
+            case Hung():
+                self.reason = HANGS  # without its seconds: two runs of one seed say the same
+            case Died():
+                self.reason = end.reason
+            case _:
+                self.reason = end
+        self.from_outside = isinstance(end, Died) and end.signal in OFTEN_FROM_OUTSIDE
+        self.oracle, self.position = mark.oracle, mark.position
+        super().__init__(self.reason, self.oracle, self.position)
+
+
+class CampaignWorker:
+    """One process at a time, begun when it is needed; used by one thread at a time."""
+
+    def __init__(self, memory: int = MEMORY, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace()
+        # It works where we do, and prints where we do: an oracle may be the user's own.
+        self.worker = Worker(ENTRY, memory=memory, pace=self.pace, folder=".", quiet=False)
+
+    def environment(self, oracles: tuple[str, ...]) -> EnvironmentReport:
+        """Ask what the numbers are computed with; this process loads no framework.
+
+        Raises InvalidInput where an oracle cannot be loaded.
+        """
+        (content,) = self._twice(Environment(oracles))
+        found: EnvironmentReport = msgspec.msgpack.decode(content, type=EnvironmentReport)
+        return found
+
+    def section(self, name: str) -> list[Record]:
+        """Make a section of the report."""
+        (content,) = self._twice(Section(name))
+        return [decode(line) for line in msgspec.msgpack.decode(content, type=list[bytes])]
+
+    def block(self, plan: Plan, work: Work) -> BlockResult:
+        """Do a piece of work, whatever becomes of the process.
+
+        Raises InvalidInput for a problem at which it fails without any oracle.
+        """
+        for _ in range(2):
+            try:
+                return _only(self._results(Block(plan, work)))
+            except WorkerFailed as failed:
+                if not failed.from_outside:
+                    break
+        return self._one_by_one(plan, work)
+
+    def close(self) -> None:
+        """End the process at once, and for good."""
+        self.worker.close()
+
+    def _one_by_one(self, plan: Plan, work: Work) -> BlockResult:
+        parts: list[BlockResult] = []
+        while len(parts) < work.size:
+            rest = work.part(len(parts), work.size)
+            try:  # what came before a failure stays in the list
+                parts += self._results(Block(plan, rest, one_by_one=True))
+            except WorkerFailed:
+                parts.append(self._alone(plan, work.part(len(parts), len(parts) + 1)))
+        return merge_results(parts)
+
+    def _alone(self, plan: Plan, work: Work) -> BlockResult:
+        """Ask about one problem with more and more of the oracles that fail on it left out."""
+        absent: dict[str, str] = {}
+        while True:
+            block = Block(plan, work, dict(absent), one_by_one=True)
+            try:
+                return _only(self._results(block, patient=True))
+            except WorkerFailed as failed:
+                if not failed.oracle or failed.oracle in absent:
+                    reason = f"{failed.reason}, in no oracle"
+                    break
+                absent[failed.oracle] = failed.reason
+        absent = dict.fromkeys(plan.oracles, reason) | absent
+        try:
+            return _only(self._results(Block(plan, work, absent), patient=True))
+        except WorkerFailed as failed:
+            index = work.proofs[0] if work.proofs else plan.selection().index(work.start)
+            where = f"{plan.seed}:{index}"
+            raise InvalidInput(f"{where} cannot be drawn or judged: {failed.reason}") from None
+
+    def _results(self, block: Block, patient: bool = False) -> Iterator[BlockResult]:
+        for content in self._ask(block, patient):
+            yield msgspec.msgpack.decode(content, type=BlockResult)
+
+    def _twice(self, task: Environment | Section) -> list[bytes]:
+        with suppress(WorkerFailed):
+            return list(self._ask(task))
+        try:
+            return list(self._ask(task))
+        except WorkerFailed as failed:
+            what = "the environment" if isinstance(task, Environment) else task.name
+            if failed.oracle:
+                what = f"loading oracle={failed.oracle!r}"
+            raise InvalidInput(f"a worker failed twice at {what}: {failed.reason}") from None
+
+    def _ask(self, task: Task, patient: bool = False) -> Iterator[bytes]:
+        """Yield the parts of the answer; `WorkerFailed` where the process dies or falls silent."""
+        problems = task.work.size if isinstance(task, Block) and not task.one_by_one else 1
+        mark, longest = Mark(), 0.0
+
+        def limits(_: object) -> Limits:
+            return Limits(None, self._allowed(task, problems, mark, patient))
+
+        for event in self.worker.run(task, TASK_EVENT, limits=limits):
+            if isinstance(event, Died | Hung):
+                raise WorkerFailed(event, mark)
+            if mark.first:
+                self.pace.first(mark.first, self.worker.silent)
+            else:
+                longest = max(longest, self.worker.silent)
+            match event:
+                case Mark():
+                    mark = event
+                case Part():
+                    yield event.content
+                case Raised():
+                    self._raise(event, mark)
+                case Finished():
+                    pass
+        if isinstance(task, Block) and not task.one_by_one:
+            self.pace.block(problems, longest)
+
+    def _allowed(self, task: Task, problems: int, mark: Mark, patient: bool) -> float:
+        match task:
+            case Section():
+                return SECTION_SECONDS
+            case Environment():
+                return self.pace.allowed(problems, mark.first or mark.oracle or "environment")
+        if patient:
+            return self.pace.patient(mark.first or mark.oracle)
+        return self.pace.allowed(problems, mark.first)
+
+    def _raise(self, raised: Raised, mark: Mark) -> None:
+        if raised.kind == "InvalidInput":
+            raise InvalidInput(raised.message)
+        self.worker.end()
+        if raised.kind == "MemoryError":
+            raise WorkerFailed("out of memory", mark)
+        # Neither the input's nor an oracle's: ours. It is to be seen, not to be recorded.
+        raise RuntimeError(f"{raised.kind} in a worker: {raised.message}")
+
+
+def _only(results: Iterator[BlockResult]) -> BlockResult:
+    (result,) = results
+    return result

@@ -1,0 +1,106 @@
+"""How long may it take? A limit that follows from what was measured on this machine, in this run.
+
+A process is silent between two events. It hangs when it is silent many times longer than such
+silences have been. What a process does for the first time imports and compiles, so first times are
+compared with first times.
+"""
+
+import statistics
+import threading
+from collections import deque
+from typing import NamedTuple
+
+MAX_FIRST = 300.0
+"""Seconds for a first time while nothing is known of this machine: compilation takes 5 to 20."""
+
+MIN_FIRST = 60.0
+"""Seconds that a first time is always allowed, and a problem on its own, asked again."""
+
+MIN_SILENCE = 15.0
+"""Seconds of silence that are always allowed; one problem takes some milliseconds."""
+
+TIMES = 10.0
+"""How many times the usual silence is a hang, not a busy machine."""
+
+TIMES_FIRST = 4.0
+"""The same of first times, which vary less: how many times the longest one."""
+
+TIMES_START = 40.0
+"""The longest compilation beside the start of a process, with a factor of four."""
+
+START = "start"
+"""What the start of a process is noted as."""
+
+MAX_KEPT = 64
+"""Blocks that the usual silence is the median of."""
+
+MAX_SLOWDOWN = 20.0
+"""The clock beside the processor time of a start, at most: what is slower is a slow disk."""
+
+
+class Limits(NamedTuple):
+    """How long a function may emit nothing: of processor time, and by the clock.
+
+    None is no limit. The clock's limit is a ceiling for what sleeps or waits: it leaves out the
+    time that the process waited for a processor, or where the system does not tell that, it is
+    multiplied by how much slower than its processor time the process began.
+    """
+
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+
+
+class Pace:
+    """What was measured, shared by the workers of one machine."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, float] = {}
+        self._silences: deque[float] = deque(maxlen=MAX_KEPT)
+        self._slowdown = 1.0
+        self._lock = threading.Lock()
+
+    def first(self, what: str, seconds: float) -> None:
+        """Note how long a first time took."""
+        with self._lock:
+            self._first[what] = max(seconds, self._first.get(what, 0.0))
+
+    def start(self, wall_seconds: float, cpu_seconds: float | None) -> None:
+        """Note how long a process took to begin, by the clock and of processor time."""
+        self.first(START, wall_seconds)
+        if cpu_seconds and cpu_seconds > 0.05:  # shorter ones are not measured well enough
+            slower = min(MAX_SLOWDOWN, wall_seconds / cpu_seconds)
+            with self._lock:
+                self._slowdown = max(self._slowdown, slower)
+
+    def block(self, problems: int, seconds: float) -> None:
+        """Note the longest silence within a finished block."""
+        with self._lock:
+            self._silences.append(seconds / problems)
+
+    @property
+    def slowdown(self) -> float:
+        """How many seconds of the clock a second of processor time took, at the worst start."""
+        return self._slowdown
+
+    def allowed(self, problems: int, first: str = "") -> float:
+        """Return how long a process may be silent about so many problems, or at a first time."""
+        with self._lock:
+            if first or not self._silences:
+                return self._allowed_first(first)
+            usual = statistics.median(self._silences)
+            return max(MIN_SILENCE, TIMES * problems * usual)
+
+    def patient(self, what: str) -> float:
+        """Return how long before a problem, asked again on its own, is said to hang."""
+        with self._lock:
+            return self._allowed_first(what)
+
+    def _allowed_first(self, what: str) -> float:
+        known = self._first.get(what)
+        if known is not None:
+            return max(MIN_FIRST, TIMES_FIRST * known)
+        if START not in self._first:
+            return MAX_FIRST
+        # What never came to its end yet is compared with the start of a process, which did: where
+        # that takes long, all takes long.
+        return max(2 * MIN_FIRST, TIMES_START * self._first[START])

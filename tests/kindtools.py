@@ -1,0 +1,67 @@
+"""Checks a source of one of the kinds that have a way of their own, in this process."""
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reference.checks.inventory import units_of
+from reference.checks.kinds import subject_of
+from reference.checks.search import Failure
+from reference.checks.source import load
+from reference.checks.subject import Case, Subject
+
+_numbers = itertools.count()
+
+
+@dataclass
+class Checked:
+    """What was found of one unit."""
+
+    name: str
+    kind: str
+    subject: Subject | Failure
+    cases: list[Case] = field(default_factory=list)
+    explained: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def right(self) -> bool:
+        """Whether every gradient of every problem is right."""
+        return bool(self.cases) and all(c.assessment.all_right for c in self.cases)
+
+    @property
+    def wrong_leaves(self) -> set[str]:
+        """What the wrong gradients are of."""
+        rows = [r for c in self.cases for r in c.assessment.rows]
+        return {".".join(r.leaf) for r in rows if not r.right}
+
+    @property
+    def said(self) -> str:
+        """The names of the mistakes and what else is said."""
+        mistakes = [m.name for m in self.explained["mistakes"]]
+        return "; ".join([*mistakes, *(f"{a}: {b}" for a, b in self.explained["described"])])
+
+
+def checked(folder: Path, source: str, problems: int = 4, seed: int = 0) -> list[Checked]:
+    """Return what was found of every unit of a source that is of a kind of its own.
+
+    Pairs and methods are asked as code on tensors.
+    """
+    path = folder / f"kind{next(_numbers)}.py"
+    path.write_text(source)
+    target = load(str(path))
+    found = []
+    for unit in units_of(target):
+        one = Checked(unit.name, unit.kind, subject_of(unit, target, seed, {}))
+        if not isinstance(one.subject, Failure):
+            one.cases = [one.subject.case(seed, i) for i in range(problems)]
+            one.explained = one.subject.explanation(one.cases)  # type: ignore[attr-defined]
+        found.append(one)
+    return found
+
+
+def only(folder: Path, source: str, problems: int = 4) -> Checked:
+    """Return what was found of a source with one unit."""
+    (found,) = checked(folder, source, problems)
+    assert not isinstance(found.subject, Failure), found.subject
+    return found

@@ -1,0 +1,136 @@
+"""Checks random targets in this process and counts what was said of them."""
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from randomplans import Planted, RandomTarget
+from randomtargets import target
+from reference.checks.records import Event, Finished, OurFault, Part, Refused, Request
+from reference.checks.session import serve
+
+PROBLEMS = 4
+PROBLEMS_TO_EXPLAIN = 8
+"""A name needs three problems that can tell it apart; a person's check tries twenty."""
+
+
+@dataclass
+class Said:
+    """What a check said of one source."""
+
+    verdict: str
+    """right, wrong, failed, unchecked"""
+    text: str
+    """Why, or how the mistake is named."""
+
+
+@dataclass
+class Counts:
+    """What came of many targets."""
+
+    right: Counter[str] = field(default_factory=Counter)
+    accused: list[tuple[int, str, Said]] = field(default_factory=list)
+    unchecked: list[tuple[int, str, Said]] = field(default_factory=list)
+    planted: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    named: Counter[str] = field(default_factory=Counter)
+    missed: list[tuple[int, int, str, Said]] = field(default_factory=list)
+    unnamed: list[tuple[int, int, str, Said]] = field(default_factory=list)
+
+    def add(self, other: "Counts") -> None:
+        """Add the counts of other targets."""
+        for counter in ("right", "planted", "found", "named"):
+            getattr(self, counter).update(getattr(other, counter))
+        for rows in ("accused", "unchecked", "missed", "unnamed"):
+            getattr(self, rows).extend(getattr(other, rows))
+
+
+def checked(source: str, problems: int = PROBLEMS, name: str = "target") -> Said:
+    """Return what a check says of a source."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.py"
+        file.write_text(source, encoding="utf-8")
+        events: list[Event] = []
+        serve(Request(str(file), problems=problems), events.append)
+    for event in events:
+        if isinstance(event, Refused | OurFault):
+            return Said("failed", f"{type(event).__name__}: {event.text}")
+    parts = {e.index: e.part for e in events if isinstance(e, Finished)}
+    for verdict in ("wrong", "failed", "unchecked"):
+        found = [p for p in parts.values() if p.verdict == verdict]
+        if found:
+            return Said(verdict, " | ".join(map(_text, found)))
+    return Said("right" if parts else "unchecked", "" if parts else "nothing was found")
+
+
+def _text(part: Part) -> str:
+    named = [f"{m.name}: {m.sentence}" for m in part.mistakes] + [f"(described) {t}: {d}" for t, d in part.described]
+    faults = [f.text for f in part.faults]
+    return "; ".join([*named, *faults, *([part.why] if part.why else [])])
+
+
+def names_it(planted: Planted, said: Said) -> bool:
+    """Whether an explanation says what the mistake is."""
+    if said.verdict == "failed":
+        return bool(said.text)
+    return bool(re.search(planted.pattern, said.text, re.I))
+
+
+def check_right(seed: int) -> Counts:
+    """Check one right target."""
+    made = target(seed)
+    counts = Counts()
+    said = checked(made.source)
+    if said.verdict == "right":
+        counts.right[made.family] += 1
+    elif said.verdict == "unchecked":
+        counts.unchecked.append((seed, made.family, said))
+    else:
+        counts.accused.append((seed, made.family, said))
+    return counts
+
+
+def check_planted(seed: int) -> Counts:
+    """Check one target with one of its mistakes; which one follows from the seed."""
+    made = target(seed)
+    counts = Counts()
+    if not made.mistakes:
+        return counts
+    which = seed % len(made.mistakes)
+    planted = made.mistakes[which]
+    said = checked(planted.source, PROBLEMS_TO_EXPLAIN)
+    counts.planted[planted.kind] += 1
+    if said.verdict in ("wrong", "failed"):
+        counts.found[planted.kind] += 1
+        if names_it(planted, said):
+            counts.named[planted.kind] += 1
+        else:
+            counts.unnamed.append((seed, which, planted.kind, said))
+    else:
+        counts.missed.append((seed, which, planted.kind, said))
+    return counts
+
+
+def run(right: Iterable[int], planted: Iterable[int], processes: int = 1) -> Counts:
+    """Check right targets and mistakes by seed, on several processes."""
+    total = Counts()
+    if processes == 1:
+        for counts in (*map(check_right, right), *map(check_planted, planted)):
+            total.add(counts)
+        return total
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for counts in pool.map(check_right, right, chunksize=4):
+            total.add(counts)
+        for counts in pool.map(check_planted, planted, chunksize=4):
+            total.add(counts)
+    return total
+
+
+def source_of(made: RandomTarget, which: int | None = None) -> str:
+    """Return a target's source, or that of one of its mistakes."""
+    return made.source if which is None else made.mistakes[which].source

@@ -1,0 +1,7 @@
+class Layer:
+    def __init__(self):
+        self.cache = {}
+        self.grads = {}
+
+    def backward(self, grad):
+        raise NotImplementedError

@@ -1,0 +1,125 @@
+"""Each mistake planted into a right network is named; a right network is not explained."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from reference.checks.explain import Explanation, explain
+from reference.checks.inventory import units_of
+from reference.checks.search import Chosen, search
+from reference.checks.source import load
+
+NETWORK = """
+import numpy as np
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+def forward(X, W1, b1, W2, b2):
+    z1 = X @ W1 + b1
+    a1 = np.tanh(z1)
+    z2 = a1 @ W2 + b2
+    a2 = sigmoid(z2)
+    return a2, (X, z1, a1, z2, a2, W1, W2)
+
+def backward(da2, cache):
+    X, z1, a1, z2, a2, W1, W2 = cache
+    dz2 = da2 * a2 * (1 - a2)
+    dW2 = a1.T @ dz2
+    db2 = dz2.sum(axis=0)
+    da1 = dz2 @ W2.T
+    dz1 = da1 * (1 - a1 ** 2)
+    dW1 = X.T @ dz1
+    db1 = dz1.sum(axis=0)
+    dX = dz1 @ W1.T
+    return dX, dW1, db1, dW2, db2
+"""
+
+PLANTED = [
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1", "activation_skipped"),
+    ("dz2 = da2 * a2 * (1 - a2)", "dz2 = da2", "activation_skipped"),
+    ("dW2 = a1.T @ dz2", "dW2 = a1.T @ da2", "weight_skips_activation"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * (1 - a1)", "slope_square_left_out"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * (1 - z1 ** 2)", "slope_of_the_input"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * (1 - np.tanh(a1) ** 2)", "slope_of_the_activation"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * a1 * (1 - a1)", "slope_of_another_function"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * (z1 > 0)", "slope_of_another_function"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * a1", "value_in_place_of_slope"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1 * (1 - a1 ** 2) ** 2", "activation_slope_twice"),
+    ("dz2 = da2 * a2 * (1 - a2)", "dz2 = da2 * (1 - a2)", "slope_factor_left_out"),
+    ("dz2 = da2 * a2 * (1 - a2)", "dz2 = da2 * (1 - da2)", "slope_of_the_error"),
+    ("dz2 = da2 * a2 * (1 - a2)", "dz2 = a2 * (1 - a2)", "cotangent_left_out"),
+    ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = -da1 * (1 - a1 ** 2)", "wrong_sign"),
+    ("dW1 = X.T @ dz1", "dW1 = 2 * X.T @ dz1", "constant_factor"),
+    ("dW1 = X.T @ dz1", "dW1 = X.T @ dz1 / len(X)", "constant_factor"),
+    ("dW1 = X.T @ dz1", "dW1 = -X.T @ dz1", "wrong_sign"),
+    ("dW1 = X.T @ dz1", "dW1 = np.zeros_like(W1)", "zero"),
+    ("dW1 = X.T @ dz1", "dW1 = X.T @ dz1 + 0.5 * W1", "regularisation_factor"),
+    ("dW1 = X.T @ dz1", "dW1 = np.clip(X.T @ dz1, -0.1, 0.1)", "clipped"),
+    ("dW2 = a1.T @ dz2", "dW2 = z1.T @ dz2", "pre_activation_as_input"),
+    ("dW2 = a1.T @ dz2", "dW2 = (a1.T @ dz2)[::-1]", "flipped"),
+    ("db2 = dz2.sum(axis=0)", "db2 = dz2.mean(axis=0)", "constant_factor"),
+    ("db1 = dz1.sum(axis=0)", "db1 = np.full(W1.shape[1], dz1.sum())", "summed_over_everything"),
+    ("db1 = dz1.sum(axis=0)", "db1 = da1.sum(axis=0)", "weight_skips_activation"),
+    ("db1 = dz1.sum(axis=0)", "db1 = dz1[0]", "overwritten"),
+    ("dX = dz1 @ W1.T", "dX = da1 @ W1.T", "weight_skips_activation"),
+    ("dX = dz1 @ W1.T", "dX = dz1 @ W1.T; dX[1:] = 0", "left_at_zero"),
+]
+
+
+def explained(folder: Path, source: str, name: str = "backward") -> Explanation:
+    """Return the explanation of the one unit of a source."""
+    file = folder / "net.py"
+    file.write_text(textwrap.dedent(source))
+    target = load(str(file))
+    unit = next(u for u in units_of(target) if u.backward.short == name)
+    chosen = search(unit, target, 0, {})
+    assert isinstance(chosen, Chosen)
+    return explain(chosen.reading, chosen.objective, 0, range(12), limit=20)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "name"), PLANTED, ids=[f"{i}-{p[2]}" for i, p in enumerate(PLANTED)]
+)
+def test_a_planted_mistake_is_named(tmp_path: Path, right: str, wrong: str, name: str) -> None:
+    assert right in NETWORK
+    found = explained(tmp_path, NETWORK.replace(right, wrong))
+    assert [n.name for n in found.named] == [name]
+    assert found.described == ()
+    assert all(n.matched >= 3 and n.distance < 1e-9 for n in found.named)
+
+
+def test_a_right_network_is_not_explained(tmp_path: Path) -> None:
+    assert explained(tmp_path, NETWORK) == Explanation()
+
+
+def test_two_mistakes_are_both_named(tmp_path: Path) -> None:
+    wrong = NETWORK.replace("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1").replace(
+        "dW2 = a1.T @ dz2", "dW2 = a1.T @ da2"
+    )
+    found = explained(tmp_path, wrong)
+    assert {n.name for n in found.named} == {"activation_skipped", "weight_skips_activation"}
+
+
+def test_what_follows_from_a_mistake_is_not_accused(tmp_path: Path) -> None:
+    found = explained(tmp_path, NETWORK.replace("dz2 = da2 * a2 * (1 - a2)", "dz2 = da2"))
+    assert found.first == "dz2"
+    assert set(found.named[0].tensors) == {"dX", "dW1", "db1", "dW2", "db2"}
+
+
+def test_what_no_name_fits_is_described(tmp_path: Path) -> None:
+    strange = NETWORK.replace("dW1 = X.T @ dz1", "dW1 = X.T @ dz1; dW1[0] = np.cos(dW1[0]) ** 3")
+    found = explained(tmp_path, strange)
+    assert found.named == ()
+    assert [t for t, _ in found.described] == ["dW1"]
+    assert "row 0" in found.described[0][1]
+
+
+def test_a_rounded_constant_is_told_by_its_digits(tmp_path: Path) -> None:
+    rounded = NETWORK.replace(
+        "dW1 = X.T @ dz1", "dW1 = X.T @ dz1 * (1 + 1e-6 * np.abs(X).sum() * W1)"
+    )
+    found = explained(tmp_path, rounded)
+    assert found.named == ()
+    assert "digits only" in found.described[0][1]
