@@ -38,8 +38,6 @@ def plan(out: Path, problems: int = PROBLEMS) -> list[str]:
         "--problems",
         str(problems),
         "--networks-only",
-        "--arbiter-share",
-        "0",
         *narrow,
         "--out",
         str(out),
