@@ -261,7 +261,7 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
 def _sign_is_known(rows: list[Row], outcome: Outcome) -> bool:
     """Whether the negative of a gradient is wrong.
 
-    It is of a step that was taken, and beside a loss of the same file, unless that file adds its
+    It is, of a step that was taken, and beside a loss of the same file, unless that file adds its
     steps (y − a, then W += rate · …).
     """
     if any(r.claim[0] == "step" for r in rows):

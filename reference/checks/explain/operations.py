@@ -37,7 +37,12 @@ def _runs(problem: Problem) -> Runs:
     sizes = {c.places.size for c in problem.claims.values() if not c.inner}
     found: Runs = []
     size = sizes.pop() if len(sizes) == 1 else 0
-    if size > 1 and graph.size <= _MAX_NODES and graph.size % size == 0 and graph.size // size <= _MAX_RUNS:
+    if (
+        size > 1
+        and graph.size <= _MAX_NODES
+        and graph.size % size == 0
+        and graph.size // size <= _MAX_RUNS
+    ):
         blocks = [list(range(at, at + size)) for at in range(0, graph.size, size)]
         if all(_alike(graph, b) for b in blocks):
             found = [b for b in blocks if graph.edges[b[0]]]
@@ -78,7 +83,9 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
 def _is_ratio(graph: Graph, place: int) -> bool:
     (above, slope), (below, _) = graph.edges[place]
     u, v = graph.values[above], graph.values[below]
-    return bool(v) and abs(slope * v - 1) < 1e-9 and abs(graph.values[place] * v - u) <= 1e-9 * abs(u)
+    return (
+        bool(v) and abs(slope * v - 1) < 1e-9 and abs(graph.values[place] * v - u) <= 1e-9 * abs(u)
+    )
 
 
 _FUNCTIONS = {
