@@ -12,7 +12,7 @@ from string import Template
 
 @dataclass(frozen=True)
 class Planted:
-    """A mistake in a target: its kind, the whole source with it, what a good explanation matches."""
+    """A mistake in a target: its kind, the source with it, what a good explanation matches."""
 
     kind: str
     source: str

@@ -7,6 +7,7 @@ is a step of the sweep, though none has a name in the code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -62,22 +63,48 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         slopes = np.array([e[0][1] for e in edges])
         if np.ptp(slopes) > 1e-12 * np.max(np.abs(slopes)):
             what = _function(graph, run, slopes)
-            yield ("inner_slope_left_out", f"the slope of {what} is left out: the chain rule multiplies by it",
-                   lambda g, p: [(q, 1.0) for q, _ in g.edges[p]])  # fmt: skip
-            yield ("inner_slope_sign", f"the slope of {what} has the wrong sign",
-                   lambda g, p: [(q, -s) for q, s in g.edges[p]])  # fmt: skip
+            yield (
+                "inner_slope_left_out",
+                f"the slope of {what} is left out: the chain rule multiplies by it",
+                lambda g, p: [(q, 1.0) for q, _ in g.edges[p]],
+            )
+            yield (
+                "inner_slope_sign",
+                f"the slope of {what} has the wrong sign",
+                lambda g, p: [(q, -s) for q, s in g.edges[p]],
+            )
         return
     if len(edges[0]) != 2:
         return
     for kept in (0, 1):
         which = "second" if kept == 0 else "first"
-        yield ("term_left_out", f"the term of the {which} operand is left out: both depend on it",
-               lambda g, p, kept=kept: [g.edges[p][kept]])  # fmt: skip
-        yield ("term_sign", f"the term of the {which} operand has the wrong sign (a + stands where − belongs, or the reverse)",
-               lambda g, p, kept=kept: [(q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])])  # fmt: skip
+        yield (
+            "term_left_out",
+            f"the term of the {which} operand is left out: both depend on it",
+            partial(_kept, kept),
+        )
+        yield (
+            "term_sign",
+            f"the term of the {which} operand has the wrong sign "
+            "(a + stands where − belongs, or the reverse)",
+            partial(_turned, kept),
+        )
     if all(_is_ratio(graph, p) for p in run):
-        yield ("denominator_square_left_out", "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
-               lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]])  # fmt: skip
+        yield (
+            "denominator_square_left_out",
+            "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
+            lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]],
+        )
+
+
+def _kept(kept: int, graph: Graph, place: int) -> Edges:
+    """Return the edges with one operand's left out."""
+    return [graph.edges[place][kept]]
+
+
+def _turned(kept: int, graph: Graph, place: int) -> Edges:
+    """Return the edges with the sign of one operand's turned."""
+    return [(q, s if i == kept else -s) for i, (q, s) in enumerate(graph.edges[place])]
 
 
 def _is_ratio(graph: Graph, place: int) -> bool:
@@ -88,11 +115,18 @@ def _is_ratio(graph: Graph, place: int) -> bool:
     )
 
 
-_FUNCTIONS = {
-    "exp": lambda z, a: a, "log": lambda z, a: 1 / z, "tanh": lambda z, a: 1 - a * a, "√": lambda z, a: 0.5 / a,
-    "a square": lambda z, a: 2 * z, "sin": lambda z, a: np.cos(z), "cos": lambda z, a: -np.sin(z),
-    "arctan": lambda z, a: 1 / (1 + z * z), "sinh": lambda z, a: np.cosh(z), "cosh": lambda z, a: np.sinh(z),
-}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "exp": lambda z, a: a,
+    "log": lambda z, a: 1 / z,
+    "tanh": lambda z, a: 1 - a * a,
+    "√": lambda z, a: 0.5 / a,
+    "a square": lambda z, a: 2 * z,
+    "sin": lambda z, a: np.cos(z),
+    "cos": lambda z, a: -np.sin(z),
+    "arctan": lambda z, a: 1 / (1 + z * z),
+    "sinh": lambda z, a: np.cosh(z),
+    "cosh": lambda z, a: np.sinh(z),
+}
 
 
 def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
