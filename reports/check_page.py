@@ -52,7 +52,8 @@ class Line:
 
     number: int
     text: str
-    marked: bool
+    mark: str
+    """first: makes the first wrong gradient; follows: makes another wrong one; or empty."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,27 @@ def own_lines(part: Part) -> list[Line]:
     """Return the lines of a backward; those that make a wrong gradient are marked."""
     lines = part.source.splitlines()
     names = _wrong_names(part)
-    marked = {i for i, text in enumerate(lines) if any(_assigns(text, name) for name in names)}
-    if names and not marked:
-        marked = {i for i, text in enumerate(lines) if re.match(r"\s*return\b", text)}
-    first = part.line or 1
-    return [Line(first + i, text, i in marked) for i, text in enumerate(lines[:MAX_LINES])]
+    marks = {i: "follows" for i, text in enumerate(lines) if any(_assigns(text, n) for n in names)}
+    if names and not marks:
+        marks = {i: "first" for i, text in enumerate(lines) if re.match(r"\s*return\b", text)}
+    firsts = [i for i in marks if _assigns(lines[i], _bare(part.first_wrong))]
+    marks |= dict.fromkeys(firsts or marks, "first")
+    number = part.line or 1
+    return [Line(number + i, text, marks.get(i, "")) for i, text in enumerate(lines[:MAX_LINES])]
 
 
 def _wrong_names(part: Part) -> list[str]:
     found = [part.first_wrong, *(t for m in part.mistakes for t in m.tensors), *part.wrong_tensors]
-    bare = [re.sub(r"^the step of ", "", name) for name in found if name]
-    return list(dict.fromkeys(re.split(r"\[", name)[0] for name in bare))
+    return list(dict.fromkeys(_bare(name) for name in found if name))
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("the step of ").partition("[")[0]
 
 
 def _assigns(line: str, name: str) -> bool:
+    if not name:
+        return False
     match = re.match(r"\s*([^=#]*?[^=!<>#])\s*[-+*/@]?=(?!=)", line.split("#")[0])
     return bool(match and re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", match[1]))
 

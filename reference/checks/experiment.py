@@ -158,6 +158,7 @@ def perform(
             raise ForwardFailed(str(error)) from error
         if warm and instance is not None:
             _warm_up(reading, instance, seed, index, sizes)
+            np.random.seed((seed + index) % 2**32)  # noqa: NPY002
         arguments = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")}, keep)
         if reading.forward is None:
             _run_alone(reading, arguments, instance, outcome, session)

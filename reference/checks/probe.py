@@ -102,7 +102,10 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
             continue
         if not (_is_looked_up(name, text) or name in ("parameters", "params")):
             continue
-        keys = list(dict.fromkeys([*_asked(first, name), *_constants(name, text)]))
+        every = dict.fromkeys([*_asked(first, name), *_constants(name, text)])
+        # what the code puts there itself is no input: layer["A"] = A
+        written = rf"\b{re.escape(name)}\[['\"]{{}}['\"]\] = "
+        keys = [k for k in every if not re.search(written.format(re.escape(k)), text)]
         if keys or _is_looked_up(name, text):
             found[name] = keys
     return found

@@ -116,7 +116,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 general = max(general, _with_samples(candidate))
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
-                fitting = max(fitting, _ALL_KEPT - 2)
+                fitting = max(fitting, 3)
             if fitting >= _ALL_KEPT:
                 break
     poor.sort(key=lambda c: -c.score)
