@@ -39,12 +39,12 @@ def main() -> int:
 
 def show(which: str) -> int:
     """Print a source and what is said of it."""
-    from randomcheck import checked, source_of, target
+    from randomcheck import PROBLEMS, PROBLEMS_TO_EXPLAIN, checked, source_of, target
 
     seed, _, mistake = which.partition(":")
     made = target(int(seed))
     source = source_of(made, int(mistake) if mistake else None)
-    said = checked(source)
+    said = checked(source, PROBLEMS_TO_EXPLAIN if mistake else PROBLEMS)
     print(source, f"# {made.family}: {said.verdict}. {said.text}", sep="\n")
     return 0
 

@@ -1,16 +1,24 @@
 """The commands. Each is a thin function that imports what it needs when it is called.
 
 Exit 0: nothing deviates on the manual side; 1: a manual gradient is wrong; 2: bad input or usage,
-said in one line without a traceback.
+said in one line without a traceback; 70: an error of our own, with one.
 """
 
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+EXIT_OUR_FAULT = 70
+"""An error of our own, as sysexits.h numbers it: 1 would say that a gradient is wrong."""
+
+OUR_FAULT = """
+manual-backprop failed here, and no gradient is judged by that. Please report the lines above.
+"""
 
 LONGEST_ERROR = 1000
 """Characters of an error line."""
@@ -225,7 +233,7 @@ def explain(
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="[steps|throughput|oracles|judge]", help="What is timed.")
+        str, typer.Argument(metavar="[steps|throughput|oracles|judge|check]", help="What is timed.")
     ] = "steps",
     as_json: Json = False,
     picture: Annotated[
@@ -438,7 +446,9 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename is not None:
             _fail(f"{error.filename}: {error.strerror}")
         if not isinstance(error, (InvalidInput, ReportError)):
-            raise
+            traceback.print_exc()
+            sys.stderr.write(OUR_FAULT)
+            sys.exit(EXIT_OUR_FAULT)
         _fail(str(error))
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -135,9 +135,8 @@ def two_functions(plan: NetworkPlan, rng: random.Random) -> str:
     cache = "{" + ", ".join(f'"{k}": {k}' for k in plan.kept) + "}"
     unpack = [f'{k} = cache["{k}"]' for k in plan.kept]
     forward, backward = rng.choice([("forward_propagation", "backward_propagation"), ("forward", "backward"), ("forward_pass", "backward_pass")])
-    cost = ""
-    if not any("+=" in line for line in plan.loss):
-        cost = f"def compute_cost(out, Y):\n{filled(plan.loss, names | {'X': 'Y'})}    return loss\n\n\n"
+    more = ", params" if any("+=" in line for line in plan.loss) else ""
+    cost = f"def compute_cost(out, Y{more}):\n{filled(plan.loss, names | {'X': 'Y'})}    return loss\n\n\n"
     return (f"def {forward}(X, params):\n" + filled(plan.forward, names) + f"    return out, {cache}\n\n\n" + cost
             + f"def {backward}(params, cache, X, Y):\n" + filled([*unpack, "grads = {}"], {}) + filled(plan.backward, names)
             + "    return grads\n")  # fmt: skip
@@ -183,8 +182,10 @@ def network(seed: int, rng: random.Random) -> RandomTarget:
     source = NUMPY + writer(plan, random.Random(seed))
     mistakes = []
     text = "\n".join(plan.backward)
+    apart = writer in (two_functions, keeping_class)
     for edit in plan.mistakes:
-        if edit.old not in text:
+        # A loss that is only printed may be a mean where the gradient is that of a sum.
+        if edit.old not in text or (apart and edit.kind == "factor"):
             continue
         changed = NetworkPlan(**(vars(plan) | {"backward": tuple(text.replace(edit.old, edit.new, 1).split("\n"))}))
         wrong = NUMPY + writer(changed, random.Random(seed))

@@ -107,7 +107,7 @@ def lstm_step(rng: random.Random) -> Plan:
                 "$d_x = da @ $Wx.T", "$d_h_prev = da @ $Wh.T", "$d_Wx = $x.T @ da", "$d_Wh = $h_prev.T @ da", "$d_b = da.sum(axis=0)")  # fmt: skip
     edits = (Edit("gate", "$i * (1 - $i)", "$i"), Edit("gate", "do * $o * (1 - $o)", "do * $o"), Edit("square left out", "(1 - $g ** 2)", "(1 - $g)"),
              Edit("slope left out", " * (1 - np.tanh($c) ** 2)", ""), Edit("time", "dc * $f\n", "dc\n"), Edit("mean", "da.sum", "da.mean"),
-             Edit("transposed", "$d_c_prev = dc * $f", "$d_c_prev = dc * $i", r"gate|factor|place|path|value|another"))  # fmt: skip
+             Edit("transposed", "$d_c_prev = dc * $f", "$d_c_prev = dc * $i", r"gate|factor|place|path|value|another|made with i"))  # fmt: skip
     return Plan("lstm step", ("lstm_step", "lstm_cell", "LSTMCell"), ("x", "h_prev", "c_prev"), forward, backward, edits,
                 (("Wx", "(input_size, 4 * hidden_size)"), ("Wh", "(hidden_size, 4 * hidden_size)"), ("b", "(4 * hidden_size,)")),
                 ("input_size", "hidden_size"), spelled={"x": ("x", "xt", "x_t")}, kept=("i", "f", "o", "g", "c"))  # fmt: skip

@@ -108,6 +108,22 @@ def test_the_working_folder_shadows_nothing_of_ours(tmp_path: Path) -> None:
     assert json.loads(done.stdout)
 
 
+def test_an_error_of_our_own_is_not_a_wrong_gradient() -> None:
+    """As of a dependency that is too old: with exit 1 it would accuse somebody's gradient."""
+    code = (
+        "import sys, reference.listing\n"
+        "def operations(): raise AttributeError('a method of a later version')\n"
+        "reference.listing.operations = operations\n"
+        "sys.argv = ['manual-backprop', 'ops', '--json']\n"
+        "from reference.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 70
+    assert "AttributeError: a method of a later version" in done.stderr
+    assert "no gradient is judged by that" in done.stderr
+
+
 def test_no_arguments_are_a_call_for_help() -> None:
     bare, asked = run(), run("--help")
     assert bare.returncode == asked.returncode == 0

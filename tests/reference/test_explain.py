@@ -79,7 +79,9 @@ def explained(folder: Path, source: str, name: str = "backward") -> Explanation:
     return explain(chosen.reading, chosen.objective, 0, range(12), limit=20)
 
 
-@pytest.mark.parametrize(("right", "wrong", "name"), PLANTED, ids=[f"{i}-{p[2]}" for i, p in enumerate(PLANTED)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("right", "wrong", "name"), PLANTED, ids=[f"{i}-{p[2]}" for i, p in enumerate(PLANTED)]
+)
 def test_a_planted_mistake_is_named(tmp_path: Path, right: str, wrong: str, name: str) -> None:
     assert right in NETWORK
     found = explained(tmp_path, NETWORK.replace(right, wrong))
@@ -115,7 +117,9 @@ def test_what_no_name_fits_is_described(tmp_path: Path) -> None:
 
 
 def test_a_rounded_constant_is_told_by_its_digits(tmp_path: Path) -> None:
-    rounded = NETWORK.replace("dW1 = X.T @ dz1", "dW1 = X.T @ dz1 * (1 + 1e-6 * np.abs(X).sum() * W1)")
+    rounded = NETWORK.replace(
+        "dW1 = X.T @ dz1", "dW1 = X.T @ dz1 * (1 + 1e-6 * np.abs(X).sum() * W1)"
+    )
     found = explained(tmp_path, rounded)
     assert found.named == ()
     assert "digits only" in found.described[0][1]

@@ -15,8 +15,8 @@ from reference.checks.explain.problem import Problem
 from reference.checks.explain.slopes import slope_text
 from reference.checks.routine import Path
 
-Jump = tuple[tuple[str, ...], Path]
-"""A pair (by its key), and the value that gets δa in place of δz from it."""
+Jump = tuple[tuple[str, ...], Path, Path]
+"""A pair (by its key), the piece of its result that is meant, the value that gets δa for δz."""
 
 
 def before_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
@@ -24,45 +24,49 @@ def before_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     inputs = problem.outcome.inputs
     pairs = pairs_of(problem)
     for pair in pairs:
-        for v in _before(problem, pair):
+        for _, u, v in _jumps(problem, pair):
             if v not in inputs:
-                yield _hypothesis(problem, [(pair.key, v)], pair, pieces(problem)[v].text)
+                yield _hypothesis([(pair.key, u, v)], pair, pieces(problem)[v].text)
     for key, members in families(problem).items():
-        mine = [p for p in pairs if _path_of(problem, p) in members]
-        jumps = [(p.key, v) for p in mine for v in _before(problem, p) if v in members]
-        if len(mine) > 1 and jumps:
+        mine = [p for p in pairs if any(u in members for u in _parts(problem, p))]
+        inside = [j for p in mine for j in _jumps(problem, p) if j[2] in members]
+        if inside:
             head = pieces(problem)[members[0]].text.split("[")[0]
             yield _family(key, mine[0], head)
 
 
-def _path_of(problem: Problem, pair: Pair) -> Path:
-    """Return the piece that a pair's result is: h[2], or the value itself."""
-    if pair.a.path in pieces(problem):
-        return pair.a.path
-    places = set(pair.a.places.ravel().tolist())
-    found = (p for p, n in pieces(problem).items() if places & set(n.places.ravel().tolist()))
-    return next(found, pair.a.path)
+def _parts(problem: Problem, pair: Pair) -> list[Path]:
+    """Return the pieces that a pair's result is: itself, or h[0], h[1] of an array of steps."""
+    known = pieces(problem)
+    if pair.a.path in known:
+        return [pair.a.path]
+    return [p for p in known if p[:-1] == pair.a.path]
 
 
-def _before(problem: Problem, pair: Pair) -> list[Path]:
-    mine = _path_of(problem, pair)
-    ends = {mine, pair.z.path}
-    return [x.v for x in links(problem) if x.u in ends and x.v not in ends]
+def _jumps(problem: Problem, pair: Pair) -> list[Jump]:
+    """Return the direct ways from a step's result (or the argument of it) to what is before."""
+    found = []
+    for u in _parts(problem, pair):
+        ends = {u, pair.z.path}
+        found += [(pair.key, u, x.v) for x in links(problem) if x.u in ends and x.v not in ends]
+    return found
 
 
 def _edit(problem: Problem, jumps: Sequence[Jump]) -> Edit | None:
     known = {p.key: p for p in pairs_of(problem)}
     hooks: dict[int, list[Hook]] = {}
-    for key, v in jumps:
+    for key, u, v in jumps:
         top = top_of(problem, v)
-        if key not in known or top < 0:
+        if key not in known or top < 0 or u not in pieces(problem):
             return None
-        hooks.setdefault(top, []).append(_hook(problem, known[key], v))
-    return Edit(hooks=hooks)
+        hooks.setdefault(top, []).append(_hook(problem, known[key], u, v))
+    return Edit(hooks=hooks) if hooks else None
 
 
-def _hook(problem: Problem, pair: Pair, v: Path) -> Hook:
-    places = list(zip(pair.a.places.ravel().tolist(), pair.z.places.ravel().tolist(), strict=True))
+def _hook(problem: Problem, pair: Pair, u: Path, v: Path) -> Hook:
+    mine = set(pieces(problem)[u].places.ravel().tolist())
+    both = zip(pair.a.places.ravel().tolist(), pair.z.places.ravel().tolist(), strict=True)
+    places = [(a, z) for a, z in both if a in mine]
 
     def hook(adjoints: list[float]) -> None:
         more = {z: adjoints[a] - adjoints[z] for a, z in places if a >= 0 and z >= 0}
@@ -85,9 +89,9 @@ def _said(pair: Pair, v: str, match: Match) -> Words:
     )
 
 
-def _hypothesis(problem: Problem, jumps: list[Jump], pair: Pair, v: str) -> Hypothesis:
+def _hypothesis(jumps: list[Jump], pair: Pair, v: str) -> Hypothesis:
     return Hypothesis(
-        ("before", *pair.key, *jumps[0][1]),
+        ("before", *pair.key, *jumps[0][1], *jumps[0][2]),
         lambda other: _edit(other, jumps),
         lambda match: _said(pair, v, match),
         1.6,
@@ -98,11 +102,8 @@ def _hypothesis(problem: Problem, jumps: list[Jump], pair: Pair, v: str) -> Hypo
 def _family(key: Path, pair: Pair, head: str) -> Hypothesis:
     def edit(problem: Problem) -> Edit | None:
         members = families(problem).get(key, [])
-        mine = [p for p in pairs_of(problem) if _path_of(problem, p) in members]
-        return (
-            _edit(problem, [(p.key, v) for p in mine for v in _before(problem, p) if v in members])
-            or None
-        )
+        found = [j for p in pairs_of(problem) for j in _jumps(problem, p)]
+        return _edit(problem, [j for j in found if j[1] in members and j[2] in members])
 
     return Hypothesis(
         ("before", *key),

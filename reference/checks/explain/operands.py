@@ -272,23 +272,30 @@ def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every product and everything else that may stand in it."""
     found = products(problem)
     known = pieces(problem)
+    for a_path in dict.fromkeys(a for _, a in found):
+        if sum(a == a_path for _, a in found) > 1:
+            for swap in _SWAPS:
+                yield _swapped(known[a_path], known[a_path], swap, everywhere=True)
     for b_path, a_path in found:
         b, a = known[b_path], known[a_path]
         for swap in _SWAPS:
-            yield _swapped(problem, b, a, swap)
+            yield _swapped(b, a, swap)
         if a.value.size < 2 and a.value.ndim:
             continue
         for other in known.values():
             if other.path not in (a_path, b_path) and other.shape == a.shape:
-                yield _swapped(problem, b, a, _other_value(problem, b, a, other))
+                yield _swapped(b, a, _other_value(problem, b, a, other))
 
 
-def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
+def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypothesis:
+    """Return that something stands in a's place on the way back to b, or everywhere."""
     key = (b.path, a.path)
 
     def edit(other: Problem) -> Edit | None:
         known, uses = pieces(other), products(other).get(key)
-        if not uses:
+        if everywhere:
+            uses = [u for (_, x), us in products(other).items() if x == a.path for u in us]
+        if not uses or b.path not in known or a.path not in known:
             return None
         with np.errstate(all="ignore"):
             value = swap.value(other, known[b.path], known[a.path])
@@ -299,7 +306,7 @@ def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
-        parts = {"a": a.text, "b": b.text, "db": claims}
+        parts = {"a": a.text, "b": "what it multiplies" if everywhere else b.text, "db": claims}
         said = swap.said.format(**parts)
         return Words(
             swap.name,
@@ -309,8 +316,10 @@ def _swapped(problem: Problem, b: Named, a: Named, swap: _Swap) -> Hypothesis:
         )
 
     name = f"{swap.name} {swap.text}"
+    where = ("everywhere",) if everywhere else b.path
+    cost = swap.cost + 0.1 * everywhere
     return Hypothesis(
-        ("operand", *b.path, "with", *a.path, name), edit, words, swap.cost, int(b.places.max())
+        ("operand", *where, "with", *a.path, name), edit, words, cost, int(b.places.max())
     )
 
 

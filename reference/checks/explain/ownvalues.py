@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array, Edges, Edit, Graph
+from reference.checks.explain.graph import Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.operands import Use, Uses, products, replaced
 from reference.checks.explain.paths import families, pieces
@@ -82,47 +83,62 @@ def _own_output(problem: Problem, b_path: Path) -> Hypothesis:
     return Hypothesis(("own output", *b_path), edit, words, 1.6, int(b.places.max()))
 
 
-def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
+@dataclass(frozen=True)
+class _Entry:
+    """One use of W[row, column]: the sum, which of its edges, and where its result stands."""
+
+    child: int
+    edge: int
+    row: int
+    column: int
+    result: Named
+    place: tuple[int, ...]
+
+
+def _entries(problem: Problem, b: Named) -> list[_Entry] | None:
     graph, known = problem.graph, pieces(problem)
     flat = {p: i for i, p in enumerate(b.places.ravel().tolist()) if p >= 0}
     where: dict[int, tuple[Path, int]] = {}
     for path, named in known.items():
         if path not in problem.outcome.inputs:
             where |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
-    edges: dict[int, Edges] = {}
+    found = []
     for child in dict.fromkeys(c for p in flat for c in graph.uses[p]):
-        if len(graph.edges[child]) < 2:
-            return None
         reached = _reached(graph, where, child)
-        if reached is None:
+        if reached is None or len(graph.edges[child]) < 2:
             return None
-        value = known[reached[0]].value
-        made = []
-        for parent, slope in graph.edges[child]:
-            i = flat.get(parent)
-            if i is not None:
-                row, column = divmod(i, b.shape[1])
-                at = _own_entry(value, reached[1], row, column)
-                if at is None:
-                    return None
-                slope = at
-            made.append((parent, slope))
-        edges[child] = made
+        result = known[reached[0]]
+        place = tuple(int(i) for i in np.unravel_index(reached[1], result.shape))
+        for k, (parent, _) in enumerate(graph.edges[child]):
+            if parent in flat:
+                row, column = divmod(flat[parent], b.shape[1])
+                found.append(_Entry(child, k, row, column, result, place))
+    return found
+
+
+def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
+    """Put the step's own result in the place of what W was multiplied with: W @ h or h @ W."""
+    entries = _entries(problem, b)
+    if not entries or any(not e.place for e in entries):
+        return None
+    for axis in (-1, 0):
+        for by_row in (True, False):
+            if all(e.place[axis] == (e.row if by_row else e.column) for e in entries):
+                return _with_own(problem, entries, axis, by_row)
+    return None
+
+
+def _with_own(problem: Problem, entries: list[_Entry], axis: int, by_row: bool) -> Edit | None:
+    edges: dict[int, Edges] = {}
+    for e in entries:
+        j = e.column if by_row else e.row
+        if j >= e.result.shape[axis]:
+            return None
+        index = list(e.place)
+        index[axis] = j
+        mine = edges.setdefault(e.child, list(problem.graph.edges[e.child]))
+        mine[e.edge] = (mine[e.edge][0], float(e.result.value[tuple(index)]))
     return Edit(edges)
-
-
-def _own_entry(value: Array, index: int, row: int, column: int) -> float | None:
-    """Return the entry of a step's own output that would stand beside W[row, column]."""
-    place = np.unravel_index(index, value.shape)
-    if not place:
-        return None
-    j = column if place[-1] == row or (len(place) > 1 and place[0] == row) else row
-    if len(place) == 1:
-        return float(value[j]) if j < value.shape[0] else None
-    axis = -1 if place[-1] in (row, column) else 0
-    if not j < value.shape[axis]:
-        return None
-    return float(np.take(value[place[0]] if axis == -1 else value[:, place[-1]], j))
 
 
 def _reached(

@@ -50,7 +50,7 @@ def _steps(named: Named, graph: Graph) -> dict[Path, Named] | None:
     """Take an array apart along the axis along which its entries are made from each other."""
     if named.places.ndim < 1 or named.places.size < 3 or not _feeds_itself(named, graph):
         return None
-    for axis in (named.places.ndim - 1, 0):
+    for axis in (named.places.ndim - 1, *range(named.places.ndim - 1)):
         slices = [np.take(named.places, i, axis=axis) for i in range(named.places.shape[axis])]
         tops = [int(s.max()) for s in slices]
         lows = [int(s[s >= 0].min()) if (s >= 0).any() else -1 for s in slices]

@@ -181,6 +181,43 @@ def _applied(
     return made if made.shape == case.base.shape and np.isfinite(made).all() else None
 
 
+def _every_entry_of_a_window(cases: Sequence[Case]) -> Result:
+    """Entries whose gradient is zero get that of another one: the maximum's, over the window."""
+    for case in cases:
+        got, base = case.claim.got, case.base
+        wrong = ~close_entries(got, base)
+        right = np.unique(base[~wrong & (base != 0)])
+        if base[wrong].any() or not right.size or not wrong.any() or wrong.sum() < 2:
+            return None
+        near = np.abs(got[wrong][:, None] - right[None, :]).min(axis=1)
+        if (near > 1e-9 * np.abs(right).max()).any():
+            return None
+    text = cases[0].claim.text
+    return Words(
+        "mask_ignored",
+        f"In {text} entries that should get nothing get the gradient of another one: every entry "
+        "of a window gets it, where only the maximum does (the mask of the maximum is ignored).",
+        f"{text} = δ everywhere",
+        f"{text} = δ · [x is the maximum]",
+    ), Evidence(len(cases), len(cases), 0.0)
+
+
+def _bare_mask(cases: Sequence[Case]) -> Result:
+    """The claim is 1 where its truth is not zero: the incoming gradient is left out."""
+    for case in cases:
+        got, base = case.claim.got, case.base
+        if got.size < 2 or not close(got, (base != 0) * 1.0) or not (base == 0).any():
+            return None
+    text = cases[0].claim.text
+    return Words(
+        "cotangent_left_out",
+        f"{text} is 1 where a gradient belongs and 0 elsewhere: the incoming gradient (the "
+        "cotangent) is left out, the mask alone is returned.",
+        f"{text} = mask",
+        f"{text} = mask · δ",
+    ), Evidence(len(cases), len(cases), 0.0)
+
+
 def _some_signs(cases: Sequence[Case]) -> Result:
     if any(not close(np.abs(c.claim.got), np.abs(c.base)) for c in cases) or cases[0].base.size < 2:
         return None
@@ -195,7 +232,12 @@ def _some_signs(cases: Sequence[Case]) -> Result:
 
 
 SURE: tuple[Callable[[Sequence[Case]], Result], ...] = (_left_at_zero, _shifted)
-ANALYSERS: tuple[Callable[[Sequence[Case]], Result], ...] = (_missing_factor, _some_signs)
+ANALYSERS: tuple[Callable[[Sequence[Case]], Result], ...] = (
+    _bare_mask,
+    _every_entry_of_a_window,
+    _missing_factor,
+    _some_signs,
+)
 
 
 # -- in words ----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def row_steps(problem: Problem) -> list[RowStep]:
 
 
 def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
-    if a.path in problem.outcome.inputs or a.places.ndim < 1 or not 2 <= a.places.size <= 120:
+    if a.path in problem.outcome.inputs or a.places.ndim < 1 or not 2 <= a.places.size <= 300:
         return
     if (a.places < 0).any():
         return
@@ -88,7 +88,7 @@ def _fronts(graph: Graph, row: list[int]) -> list[list[int]]:
     """Return the sets of n places that every path back from a row leads through."""
     front = [-p for p in row]
     heapq.heapify(front)
-    inside = set(row)
+    inside, before = set(row), set(row)
     found: list[list[int]] = []
     for _ in range(_MAX_STEPS):
         if not front:
@@ -103,8 +103,11 @@ def _fronts(graph: Graph, row: list[int]) -> list[list[int]]:
                 heapq.heappush(front, -parent)
         if len(inside) > 3 * len(row) + 8:
             break
-        if len(inside) == len(row) and not inside & set(row):
+        if len(inside) == len(row) and not inside & before:
             found.append(sorted(inside))
+            before = set(inside)
+            if all(len(graph.edges[p]) >= 3 for p in inside):
+                break  # what comes before is a product, no function of this row
     return found
 
 

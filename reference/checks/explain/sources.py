@@ -8,6 +8,7 @@ from reference.checks.explain import (
     before,
     inner,
     operands,
+    operations,
     ownvalues,
     paths,
     rowwise,
@@ -15,6 +16,7 @@ from reference.checks.explain import (
     slopes,
     turned,
     uses,
+    windows,
 )
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis
@@ -29,8 +31,10 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     operands.operand_hypotheses,
     turned.turned_hypotheses,
     uses.use_hypotheses,
+    windows.window_hypotheses,
     inner.inner_hypotheses,
     scaled.scaled_hypotheses,
+    operations.operation_hypotheses,
 )
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
+from reference.checks.explain.graph import Edges, Edit, Graph, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.operands import products
 from reference.checks.explain.paths import families, links, pieces, scaled_links
 from reference.checks.explain.problem import Problem
 from reference.checks.routine import Path
@@ -33,7 +31,6 @@ def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         if len(named.shape) >= 3 and path not in problem.outcome.inputs:
             for axes in _swaps(len(named.shape)):
                 yield _reordered(path, named.text, axes, int(named.places.max()))
-    yield from _windows(problem)
 
 
 # -- = in place of += ------------------------------------------------------------------------------
@@ -295,194 +292,3 @@ def _reordered(path: Path, text: str, axes: tuple[int, ...], depth: int) -> Hypo
         )
 
     return Hypothesis(("order", *path, str(axes)), edit, words, 1.9, depth)
-
-
-# -- windows ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One spatial axis: x's index is stride · z's index + w's index − pad."""
-
-    x: int
-    z: int
-    w: int
-    stride: int
-    pad: int
-
-
-@dataclass(frozen=True)
-class _Geometry:
-    x: Path
-    w: Path
-    z: Path
-    axes: tuple[_Axis, ...]
-    triples: Array
-    """(child, flat index in x, in w, in z) for every product."""
-
-
-def geometries(problem: Problem) -> list[_Geometry]:
-    """Return the convolutions of a forward: sums of products whose indices move by windows."""
-    if "windows" not in problem.cache:
-        found = []
-        for (b, a), uses in products(problem).items():
-            x, w = pieces(problem)[b], pieces(problem)[a]
-            if (
-                len(uses) < 8
-                or not 1 <= x.value.ndim <= 4
-                or not w.value.ndim
-                or a not in problem.outcome.inputs
-            ):
-                continue
-            made = _geometry(problem, b, a)
-            if made is not None:
-                found.append(made)
-        problem.cache["windows"] = found
-    known: list[_Geometry] = problem.cache["windows"]
-    return known
-
-
-def _geometry(problem: Problem, b: Path, a: Path) -> _Geometry | None:
-    uses = products(problem)[b, a]
-    outs = _outputs(problem, [u.child for u in uses], {b, a})
-    if outs is None:
-        return None
-    z, place = outs
-    known = pieces(problem)
-    x_index = np.stack(np.unravel_index([u.parent for u in uses], known[b].shape))
-    w_index = np.stack(np.unravel_index([u.partner for u in uses], known[a].shape))
-    z_index = np.stack(np.unravel_index([place[u.child] for u in uses], known[z].shape))
-    axes = []
-    for p, q, r in itertools.product(range(len(x_index)), range(len(z_index)), range(len(w_index))):
-        if z_index[q].max() == z_index[q].min() or w_index[r].max() == w_index[r].min():
-            continue
-        matrix = np.stack([z_index[q], np.ones(len(uses))], axis=1)
-        solved, *_ = np.linalg.lstsq(matrix, x_index[p] - w_index[r], rcond=None)
-        stride, pad = round(float(solved[0])), round(-float(solved[1]))
-        if stride >= 1 and (x_index[p] == stride * z_index[q] + w_index[r] - pad).all():
-            axes.append(_Axis(p, q, r, stride, pad))
-    if not axes:
-        return None
-    triples = np.array(
-        [[u.child, u.parent, u.partner, place[u.child]] for u in uses], dtype=np.int64
-    )
-    return _Geometry(b, a, z, tuple(axes), triples)  # type: ignore[arg-type]
-
-
-def _outputs(
-    problem: Problem, children: list[int], not_these: set[Path]
-) -> tuple[Path, dict[int, int]] | None:
-    """Return the named value that the products are summed into, and each child's index in it."""
-    graph = problem.graph
-    index: dict[int, tuple[Path, int]] = {}
-    for path, named in pieces(problem).items():
-        if path not in not_these and path not in problem.outcome.inputs:
-            index |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
-    found: dict[int, int] = {}
-    target: Path | None = None
-    for child in dict.fromkeys(children):
-        place = child
-        for _ in range(400):
-            if place in index:
-                break
-            following = graph.uses[place]
-            if len(following) != 1:
-                return None
-            place = following[0]
-        if place not in index:
-            return None
-        path, i = index[place]
-        if target not in (None, path):
-            return None
-        target, found[child] = path, i
-    return (target, found) if target is not None else None
-
-
-def _windows(problem: Problem) -> Iterator[Hypothesis]:
-    for geometry in geometries(problem):
-        strides = any(a.stride > 1 for a in geometry.axes)
-        if strides:
-            yield _moved(problem, geometry, "stride")
-        if any(a.pad for a in geometry.axes):
-            yield _moved(problem, geometry, "pad")
-            yield _moved(problem, geometry, "pad twice")
-        yield _moved(problem, geometry, "one later")
-        yield _moved(problem, geometry, "flipped")
-
-
-def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
-    key = (geometry.x, geometry.w)
-    x, w = pieces(problem)[geometry.x].text, pieces(problem)[geometry.w].text
-
-    def edit(other: Problem) -> Edit | None:
-        mine = next((g for g in geometries(other) if (g.x, g.w) == key), None)
-        return None if mine is None else _moved_edit(other, mine, how)
-
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        said = {
-            "stride": (
-                "stride_ignored",
-                f"The stride is ignored: the windows of {x} start at i, where i · stride belongs "
-                "(shifted windows)",
-            ),
-            "pad": (
-                "padding_ignored",
-                f"The padding is ignored: the windows of {x} are shifted by it",
-            ),
-            "pad twice": (
-                "padding_twice",
-                f"The padding is counted twice: the windows of {x} are shifted",
-            ),
-            "one later": ("windows_shifted", f"The windows of {x} are shifted by one index"),
-            "flipped": (
-                "kernel_not_flipped",
-                f"{w} is flipped (in reversed order) inside of its window; the gradient of a "
-                "correlation is a convolution",
-            ),
-        }[how]
-        return Words(
-            said[0],
-            f"{said[1]}, in {claims}.",
-            f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
-            f"{claims} with {x}[stride·i + k − pad]",
-        )
-
-    return Hypothesis(
-        ("windows", *geometry.x, *geometry.w, how),
-        edit,
-        words,
-        1.6,
-        int(geometry.triples[:, 0].max()),
-    )
-
-
-def _moved_edit(problem: Problem, geometry: _Geometry, how: str) -> Edit:
-    known = pieces(problem)
-    x, w, z = known[geometry.x], known[geometry.w], known[geometry.z]
-    child, xs, ws, zs = geometry.triples.T
-    x_index = list(np.unravel_index(xs, x.shape))
-    w_index, z_index = np.unravel_index(ws, w.shape), np.unravel_index(zs, z.shape)
-    inside = np.ones(len(child), dtype=bool)
-    for axis in geometry.axes:
-        stride = 1 if how == "stride" else axis.stride
-        pad = {"pad": 0, "pad twice": 2 * axis.pad, "one later": axis.pad - 1}.get(how, axis.pad)
-        k = w.shape[axis.w] - 1 - w_index[axis.w] if how == "flipped" else w_index[axis.w]
-        moved = stride * z_index[axis.z] + k - pad
-        inside &= (moved >= 0) & (moved < x.shape[axis.x])
-        x_index[axis.x] = np.clip(moved, 0, x.shape[axis.x] - 1)
-    flat = np.ravel_multi_index(tuple(x_index), x.shape)
-    x_places, w_places = x.places.ravel(), w.places.ravel()
-    edges: dict[int, Edges] = {int(c): [] for c in child}
-    values_x, values_w = x.value.ravel(), w.value.ravel()
-    for c, i, j, ok in zip(
-        child.tolist(), flat.tolist(), ws.tolist(), inside.tolist(), strict=True
-    ):
-        if ok:
-            if x_places[i] >= 0:
-                edges[c].append((int(x_places[i]), float(values_w[j])))
-            edges[c].append((int(w_places[j]), float(values_x[i])))
-    for c, mine in edges.items():
-        kept = set(x_places.tolist()) | set(w_places.tolist())
-        mine.extend((p, s) for p, s in problem.graph.edges[c] if p not in kept)
-    return Edit(edges)
