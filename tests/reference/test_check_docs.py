@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("docs/check.md", "README.md")
@@ -32,7 +33,7 @@ def stable(text: str) -> list[str]:
 def test_a_quoted_output_is_what_is_printed(document: str, target: str, output: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "reference", "check", target],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert not ran.stderr
     printed, at = stable(ran.stdout), 0
@@ -75,7 +76,7 @@ def test_every_example_has_its_exit_code() -> None:
 @pytest.mark.parametrize("name", EXITS)
 def test_an_example_ends_with_its_code(name: str) -> None:
     command = [sys.executable, "-m", "reference", "check", f"examples/check/{name}.py"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert ran.returncode == EXITS[name], ran.stdout + ran.stderr
 
 

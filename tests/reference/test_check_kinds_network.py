@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kindtools import checked, only
+from patience import PATIENCE
 from targetsources import NETWORK
 
 from manual_backprop.spec import InvalidInput
@@ -179,6 +180,6 @@ def test_numpy_code_imports_no_framework(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from targetsources import CLASS_DENSE, DENSE_PAIR, SLOPE, inside
 
 import reference
@@ -150,7 +151,11 @@ def test_the_script_runs_alone_and_shows_it(
     assert part.script, part
     (tmp_path / "repro.py").write_text(part.script + AS_JSON)
     ran = subprocess.run(
-        [sys.executable, "-I", "repro.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-I", "repro.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stderr
     assert "yours:" in ran.stdout and "right:" in ran.stdout
@@ -298,7 +303,7 @@ def test_the_command_takes_a_folder_of_files(tmp_path: Path) -> None:
     page = tmp_path / "page"
     command = [sys.executable, "-m", "reference", "check", str(class_), "--problems", "3"]
     ran = subprocess.run(
-        [*command, "--report", str(page)], capture_output=True, text=True, timeout=120
+        [*command, "--report", str(page)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert ran.returncode == 1, ran.stderr
     assert "3 targets: 1 not right, 1 not fully checked, 1 right" in ran.stdout
