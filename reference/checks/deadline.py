@@ -6,6 +6,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+SLEEP = 20.0
+"""Seconds of the clock, for what waits and uses no processor; shorter than `apart.SLEEP`."""
+
 
 class TooSlow(BaseException):
     """The time is over. No `except Exception` of the target stops it."""
@@ -13,23 +16,32 @@ class TooSlow(BaseException):
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Run a block for so long at most, then raise TooSlow in it.
+    """Run a block for so long at most, in processor time, then raise TooSlow in it.
 
     Only the main thread of a POSIX process has such a timer. Where there is none, or somebody
     else's is running, the block runs on; the process is watched from outside.
     """
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not usable or any(signal.getitimer(signal.ITIMER_REAL)):
+    timers = {}
+    if usable:
+        timers = {  # a busy machine takes no processor time, and a sleeping block none either
+            signal.SIGPROF: (signal.ITIMER_PROF, max(seconds, 0.05)),
+            signal.SIGALRM: (signal.ITIMER_REAL, max(seconds, SLEEP)),
+        }
+    if not timers or any(any(signal.getitimer(which)) for which, _ in timers.values()):
         yield
         return
 
     def ring(*_: Any) -> None:
         raise TooSlow
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.05))
+    before = {number: signal.signal(number, ring) for number in timers}
+    for which, limit in timers.values():
+        signal.setitimer(which, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for which, _ in timers.values():
+            signal.setitimer(which, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -88,7 +88,7 @@ def smallest(
     index: a problem that fails as it was drawn. wrong: the claims (and what they are of) that
     the check called wrong.
     """
-    shrink = _Shrinker(subject, seed, frozenset(wrong), time.monotonic() + seconds)
+    shrink = _Shrinker(subject, seed, frozenset(wrong), time.process_time() + seconds)
     letters = _letters(subject.reading)
     for style in ("whole", subject.reading.mode.style):
         for sizes in _ladder(subject.reading, letters, seed, index):
@@ -110,7 +110,7 @@ class _Shrinker:
 
     @property
     def over(self) -> bool:
-        return self.failures >= _MAX_FAILURES or time.monotonic() > self.until
+        return self.failures >= _MAX_FAILURES or time.process_time() > self.until
 
     def best(self, style: str, sizes: Sizes) -> Smallest | None:
         """Return, of a few failing problems of these sizes, one whose numbers are of one size."""
