@@ -100,8 +100,10 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 if _misshapen(candidate):
                     general = max(general, _with_samples(candidate))
                 continue
-            if candidate.reading.mode.style == "two" and any(
-                said.startswith("IndexError") for said in failure.raised_texts
+            if (
+                forward is not None
+                and candidate.reading.mode.style == "two"
+                and any(said.startswith("IndexError") for said in failure.raised_texts)
             ):
                 continue  # it leaves its arrays where the sizes differ from one another
             if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
