@@ -233,7 +233,7 @@ def explain(
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="[steps|throughput|oracles|judge]", help="What is timed.")
+        str, typer.Argument(metavar="[steps|throughput|oracles|judge|check]", help="What is timed.")
     ] = "steps",
     as_json: Json = False,
     picture: Annotated[

@@ -52,7 +52,8 @@ class Line:
 
     number: int
     text: str
-    marked: bool
+    mark: str
+    """first: makes the first wrong gradient; follows: makes another wrong one; or empty."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,32 @@ def own_lines(part: Part) -> list[Line]:
     """Return the lines of a backward; those that make a wrong gradient are marked."""
     lines = part.source.splitlines()
     names = _wrong_names(part)
-    marked = {i for i, text in enumerate(lines) if any(_assigns(text, name) for name in names)}
-    if names and not marked:
-        marked = {i for i, text in enumerate(lines) if re.match(r"\s*return\b", text)}
-    first = part.line or 1
-    return [Line(first + i, text, i in marked) for i, text in enumerate(lines[:MAX_LINES])]
+    marks = {i: "follows" for i, text in enumerate(lines) if any(_assigns(text, n) for n in names)}
+    if names and not marks:
+        marks = {i: "first" for i, text in enumerate(lines) if re.match(r"\s*return\b", text)}
+    first = _bare(part.first_wrong)
+    firsts = [
+        i for i in marks if any(_assigns(lines[i], d + first) for d in ("", "d", "d_")) and first
+    ]
+    marks |= dict.fromkeys(firsts or marks, "first")
+    number = part.line or 1
+    return [Line(number + i, text, marks.get(i, "")) for i, text in enumerate(lines[:MAX_LINES])]
 
 
 def _wrong_names(part: Part) -> list[str]:
     found = [part.first_wrong, *(t for m in part.mistakes for t in m.tensors), *part.wrong_tensors]
-    bare = [re.sub(r"^the step of ", "", name) for name in found if name]
-    return list(dict.fromkeys(re.split(r"\[", name)[0] for name in bare))
+    bare = list(dict.fromkeys(_bare(name) for name in found if name))
+    # What is returned as {"h": dh} is called h.
+    return [*bare, *(f"{d}{name}" for name in bare for d in ("d", "d_", "grad_"))]
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("the step of ").partition("[")[0]
 
 
 def _assigns(line: str, name: str) -> bool:
+    if not name:
+        return False
     match = re.match(r"\s*([^=#]*?[^=!<>#])\s*[-+*/@]?=(?!=)", line.split("#")[0])
     return bool(match and re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", match[1]))
 
@@ -184,6 +197,11 @@ def derivation(text: str) -> list[tuple[bool, Markup]]:
     return pieces
 
 
+def capital(text: str) -> str:
+    """Return a sentence with its first letter large, unless it begins with code."""
+    return text if "(" in text.partition(" ")[0] else text[:1].upper() + text[1:]
+
+
 def _has_words(text: str) -> bool:
     return any(w not in FUNCTION_NAMES for w in re.findall(r"[a-z]{3,}", text))
 
@@ -208,7 +226,7 @@ _FUNCTIONS: dict[str, Any] = {
     "own_lines": own_lines, "entries": entries, "bars": bars, "heat": heat, "levels": LEVELS,
     "verdict_of": verdict_of, "what_was_found": what_was_found, "formula": formula,
     "marks": MARKS, "derivation": derivation, "joined": joined,
-    "capital": lambda text: text[:1].upper() + text[1:],
+    "capital": capital,
 }  # fmt: skip
 
 

@@ -183,6 +183,9 @@ def verdict_of(part: Part) -> str:
         return f"right on {problems_text(part.right)}: {_compared(part)}"
     if part.wrong:
         return f"WRONG in {part.wrong} of {problems_text(part.problems)}"
+    if not part.problems:
+        fault = next((f.kind for f in part.faults if f.fatal), "")
+        return f"FAILED: it {fault}" if fault else "FAILED"
     how = "though right" if part.right == part.problems else "right"
     return f"FAILED: {how} on {part.right} of {problems_text(part.problems)}"
 

@@ -15,6 +15,8 @@ from reference.checks.records import Event, Finished, OurFault, Part, Refused, R
 from reference.checks.session import serve
 
 PROBLEMS = 4
+PROBLEMS_TO_EXPLAIN = 8
+"""A name needs three problems that can tell it apart; a person's check tries twenty."""
 
 
 @dataclass
@@ -48,13 +50,13 @@ class Counts:
             getattr(self, rows).extend(getattr(other, rows))
 
 
-def checked(source: str, name: str = "target") -> Said:
+def checked(source: str, problems: int = PROBLEMS, name: str = "target") -> Said:
     """Return what a check says of a source."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.py"
         file.write_text(source, encoding="utf-8")
         events: list[Event] = []
-        serve(Request(str(file), problems=PROBLEMS), events.append)
+        serve(Request(str(file), problems=problems), events.append)
     for event in events:
         if isinstance(event, Refused | OurFault):
             return Said("failed", f"{type(event).__name__}: {event.text}")
@@ -67,7 +69,9 @@ def checked(source: str, name: str = "target") -> Said:
 
 
 def _text(part: Part) -> str:
-    named = [f"{m.name}: {m.sentence}" for m in part.mistakes] + [f"(described) {t}: {d}" for t, d in part.described]
+    named = [f"{m.name}: {m.sentence}" for m in part.mistakes] + [
+        f"(described) {t}: {d}" for t, d in part.described
+    ]
     faults = [f.text for f in part.faults]
     return "; ".join([*named, *faults, *([part.why] if part.why else [])])
 
@@ -101,7 +105,7 @@ def check_planted(seed: int) -> Counts:
         return counts
     which = seed % len(made.mistakes)
     planted = made.mistakes[which]
-    said = checked(planted.source)
+    said = checked(planted.source, PROBLEMS_TO_EXPLAIN)
     counts.planted[planted.kind] += 1
     if said.verdict in ("wrong", "failed"):
         counts.found[planted.kind] += 1

@@ -14,7 +14,9 @@ def write(plan: Plan, seed: int) -> str:
     """Return the source of a plan in the dialect of a seed; the same seed gives the same dialect."""
     rng = random.Random(seed)
     choices: list[Dialect] = [pair_with_cache, pair_with_cache, pair_with_inputs, static_methods]
-    choices += [layer_class, layer_class, layer_class] if plan.parameters else [kept_class, kept_class]
+    choices += (
+        [layer_class, layer_class, layer_class] if plan.parameters else [kept_class, kept_class]
+    )
     if plan.family in ("elementwise", "activation") and len(plan.data) == 1:
         choices += [slope_pair] * 4 + [switch] * 2
     if plan.family == "activation" and _by_output(plan):
@@ -145,7 +147,16 @@ def slope_pair(plan: Plan, rng: random.Random) -> str:
     names = _names(plan, rng) | {"dout": "1.0"}
     x = names[plan.data[0]]
     f = rng.choice([n for n in plan.names if n[0].islower()])
-    prime = pick(rng, f"{f}_prime", f"d_{f}", f"{f}_derivative", f"d{f}", f"{f}_grad", f"{f}Prime", f"{f}_deriv")
+    prime = pick(
+        rng,
+        f"{f}_prime",
+        f"d_{f}",
+        f"{f}_derivative",
+        f"d{f}",
+        f"{f}_grad",
+        f"{f}Prime",
+        f"{f}_deriv",
+    )
     again = filled([ln for ln in plan.forward], names) if "out" in plan.kept else ""
     slope = f"d_{plan.data[0]}"
     body = filled(plan.backward, names | {slope: "slope"}).replace("1.0 * ", "")
@@ -225,9 +236,11 @@ def layer_class(plan: Plan, rng: random.Random) -> str:
     saved = [f"self.{names[n]} = {names[n]}" for n in _needed(plan) if n in plan.data]
     sizes = [*plan.sizes, *(["lr=0.1"] if update else [])]
     held = [f"self.{names[n]} = rng.standard_normal({s}) * 0.1" for n, s in plan.parameters]
-    held += [f'self.{keep[5:].partition("[")[0]} = {{}}'] if "[" in keep else []
+    held += [f"self.{keep[5:].partition('[')[0]} = {{}}"] if "[" in keep else []
     held += ["self.lr = lr"] if update else []
-    steps = [f"self.{names[n]} -= self.lr * {names['d_' + n]}" for n in parameters] if update else []
+    steps = (
+        [f"self.{names[n]} -= self.lr * {names['d_' + n]}" for n in parameters] if update else []
+    )
     data = [n for n in plan.data if n not in plan.without]
     returned = f"        return {_tuple([names[f'd_{n}'] for n in data])}\n" if data else ""
     return (

@@ -99,7 +99,10 @@ def activation(rng: random.Random) -> Plan:
     name = rng.choice(sorted(_ACTIVATIONS))
     value, slope, wrong = _ACTIVATIONS[name]
     edits = [Edit(kind, slope, new) for kind, new in wrong]
-    edits += [Edit(SIGN, f"$dout * {slope}", f"-$dout * {slope}"), Edit("slope left out", f"$dout * {slope}", "$dout * 1.0")]
+    edits += [
+        Edit(SIGN, f"$dout * {slope}", f"-$dout * {slope}"),
+        Edit("slope left out", f"$dout * {slope}", "$dout * 1.0"),
+    ]
     kept = ("out",) if "$out" in "".join([slope, *(n for _, n in wrong)]) else ()
     return Plan("activation", (name, name.title().replace("_", "")), ("x",), (f"$out = {value}",),
                 (f"$d_x = $dout * {slope}",), tuple(edits), kept=kept,
@@ -109,7 +112,10 @@ def activation(rng: random.Random) -> Plan:
 def softmax(rng: random.Random) -> Plan:
     """Return a softmax over rows or columns, by sums or by the Jacobian of each row."""
     axis = rng.choice([1, 0, -1])
-    forward = (f"e = np.exp($x - $x.max(axis={axis}, keepdims=True))", f"$out = e / e.sum(axis={axis}, keepdims=True)")
+    forward = (
+        f"e = np.exp($x - $x.max(axis={axis}, keepdims=True))",
+        f"$out = e / e.sum(axis={axis}, keepdims=True)",
+    )
     total = f"($dout * $out).sum(axis={axis}, keepdims=True)"
     if rng.random() < 0.4:
         return Plan("softmax", ("softmax", "Softmax"), ("x",), (
@@ -151,14 +157,23 @@ def layer_norm(rng: random.Random) -> Plan:
             Edit("left out", f" - {means[0]} - $xhat * {means[1]}", ""), Edit("left out", f" - $xhat * {means[1]}", ""),
             Edit("left out", f" - {means[0]}", ""), Edit("left out", "$inv * (dxhat", "(dxhat", r"factor|left out|inv|scale|divi|slope"),
         ]  # fmt: skip
-    backward = ("dxhat = $dout * $gamma", *middle, "$d_gamma = ($dout * $xhat).sum(axis=0)", "$d_beta = $dout.sum(axis=0)")
+    backward = (
+        "dxhat = $dout * $gamma",
+        *middle,
+        "$d_gamma = ($dout * $xhat).sum(axis=0)",
+        "$d_beta = $dout.sum(axis=0)",
+    )
     edits += [
         Edit("swapped", "\n".join(backward[-2:]), "$d_beta = ($dout * $xhat).sum(axis=0)\n$d_gamma = $dout.sum(axis=0)"),
         Edit("wrong variable", "($dout * $xhat).sum", "($dout * $x).sum", r"place|input|value|variable|normal|left|factor|raw"),
         Edit(MEAN, "$d_beta = $dout.sum", "$d_beta = $dout.mean"),
         Edit("left out", "dxhat = $dout * $gamma", "dxhat = $dout", r"gamma|factor|left out|scale"),
     ]  # fmt: skip
-    names = ("batchnorm", "batch_norm", "BatchNorm") if batch else ("layernorm", "layer_norm", "LayerNorm")
+    names = (
+        ("batchnorm", "batch_norm", "BatchNorm")
+        if batch
+        else ("layernorm", "layer_norm", "LayerNorm")
+    )
     return Plan("batch norm" if batch else "layer norm", names, ("x",), forward, backward, tuple(edits),
                 (("gamma", "(n_features,)"), ("beta", "(n_features,)")), ("n_features",),
                 kept=("inv", "xhat"), options=(("eps", rng.choice([1e-5, 1e-3, 1e-8])),))  # fmt: skip
@@ -166,7 +181,9 @@ def layer_norm(rng: random.Random) -> Plan:
 
 def embedding(rng: random.Random) -> Plan:
     """Return rows of a table by index."""
-    add = pick(rng, "np.add.at($d_W, $idx, $dout)", "for i, k in enumerate($idx): $d_W[k] += $dout[i]")
+    add = pick(
+        rng, "np.add.at($d_W, $idx, $dout)", "for i, k in enumerate($idx): $d_W[k] += $dout[i]"
+    )
     wrong = "$d_W[$idx] = $dout" if "add" in add else add.replace("+=", "=")
     return Plan("embedding", ("embedding", "embed", "Embedding", "lookup"), ("idx",), ("$out = $W[$idx]",), (
         "$d_W = np.zeros_like($W)", add), (

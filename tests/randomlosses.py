@@ -27,19 +27,40 @@ class LossPlan:
 
 def _squared(rng: random.Random) -> LossPlan:
     half, mean = rng.random() < 0.5, rng.choice(["size", "rows", "sum"])
-    value = {"size": "np.mean(($p - $t) ** 2)", "rows": "np.sum(($p - $t) ** 2) / len($p)", "sum": "np.sum(($p - $t) ** 2)"}[mean]
+    value = {
+        "size": "np.mean(($p - $t) ** 2)",
+        "rows": "np.sum(($p - $t) ** 2) / len($p)",
+        "sum": "np.sum(($p - $t) ** 2)",
+    }[mean]
     by = {"size": " / $p.size", "rows": " / len($p)", "sum": ""}[mean]
     slope = f"{'' if half else '2 * '}($p - $t){by}"
-    wrong = [("sign", slope, slope.replace("($p - $t)", "($t - $p)")), ("factor", slope, "2 * " + slope if half else slope[4:])]
-    wrong += [("factor", by, ""), ("factor", by, " / len($p)" if mean == "size" else " / $p.size")] if by else [("mean", slope, slope + " / len($p)")]
+    wrong = [
+        ("sign", slope, slope.replace("($p - $t)", "($t - $p)")),
+        ("factor", slope, "2 * " + slope if half else slope[4:]),
+    ]
+    wrong += (
+        [("factor", by, ""), ("factor", by, " / len($p)" if mean == "size" else " / $p.size")]
+        if by
+        else [("mean", slope, slope + " / len($p)")]
+    )
     names = ("mse", "mse_loss", "squared_error", "mean_squared_error", "quadratic_cost")
-    return LossPlan("half mse" if half else "mse", names, (f"$loss = {'0.5 * ' * half}{value}",), (f"$d = {slope}",), tuple(wrong))
+    return LossPlan(
+        "half mse" if half else "mse",
+        names,
+        (f"$loss = {'0.5 * ' * half}{value}",),
+        (f"$d = {slope}",),
+        tuple(wrong),
+    )
 
 
 def _bce(rng: random.Random) -> LossPlan:
     mean = rng.choice(["np.mean", "np.sum"])
     by = " / $p.size" if mean == "np.mean" else ""
-    slope = f"($p - $t) / ($p * (1 - $p)){by}" if rng.random() < 0.5 else f"(-$t / $p + (1 - $t) / (1 - $p)){by}"
+    slope = (
+        f"($p - $t) / ($p * (1 - $p)){by}"
+        if rng.random() < 0.5
+        else f"(-$t / $p + (1 - $t) / (1 - $p)){by}"
+    )
     wrong = [("sign", slope, f"-{slope}" if slope.startswith("($p") else slope.replace("+", "-")),
              ("left out", slope, f"($p - $t){by}" if "$p - $t" in slope else f"(-$t / $p){by}")]  # fmt: skip
     wrong += [("factor", by, "")] if by else [("mean", slope, slope + " / len($p)")]
@@ -49,7 +70,10 @@ def _bce(rng: random.Random) -> LossPlan:
 
 def _cross_entropy(rng: random.Random) -> LossPlan:
     labels = rng.random() < 0.5
-    shifted = ("z = $p - np.max($p, axis=1, keepdims=True)", "$prob = np.exp(z) / np.sum(np.exp(z), axis=1, keepdims=True)")
+    shifted = (
+        "z = $p - np.max($p, axis=1, keepdims=True)",
+        "$prob = np.exp(z) / np.sum(np.exp(z), axis=1, keepdims=True)",
+    )
     n = "$p.shape[0]"
     if labels:
         value = f"$loss = -np.sum(np.log($prob[np.arange({n}), $t])) / {n}"
@@ -93,7 +117,15 @@ Made = Callable[[LossPlan, dict[str, str], random.Random], str]
 
 def _pair(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
     name = rng.choice(plan.names)
-    back = pick(rng, f"{name}_grad", f"{name}_backward", f"{name}_prime", f"{name}_derivative", f"{name}_gradient", f"d_{name}")
+    back = pick(
+        rng,
+        f"{name}_grad",
+        f"{name}_backward",
+        f"{name}_prime",
+        f"{name}_derivative",
+        f"{name}_gradient",
+        f"d_{name}",
+    )
     args = _arguments(plan, names, rng)
     again = filled(plan.forward[:2], names) if "$prob" in "".join(plan.backward) else ""
     return (f"def {name}({args}):\n{filled(plan.forward, names)}    return {names['loss']}\n\n\n"
@@ -123,7 +155,9 @@ def _class(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
     kept = {k: f"self.{names[k]}" for k in (("p", "t", "prob") if not no_state else ())}
     inside = names | ({"prob": kept["prob"]} if kept else {})
     saved = [f"{v} = {names[k]}" for k, v in kept.items() if k != "prob"]
-    again = filled(plan.forward[:2], names, 8) if no_state and "$prob" in "".join(plan.backward) else ""
+    again = (
+        filled(plan.forward[:2], names, 8) if no_state and "$prob" in "".join(plan.backward) else ""
+    )
     return (f"class {title}:\n    def {forward}(self, {both}):\n{filled(saved, {}, 8)}{filled(plan.forward, inside, 8)}"
             f"        return {names['loss']}\n\n"
             f"    def {backward}(self{', ' + both if no_state else ''}):\n{again}{filled(plan.backward, names | kept, 8)}"
@@ -136,7 +170,13 @@ def loss(seed: int, rng: random.Random) -> RandomTarget:
     made: Made = rng.choice([_pair, _pair, _fused, _class])
     p = rng.choice(plan.predictions)
     t = rng.choice(plan.targets)
-    names = {"p": p, "t": t, "loss": "loss", "d": rng.choice([f"d{p}", "grad", "dx", f"grad_{p}"]), "prob": "probs"}
+    names = {
+        "p": p,
+        "t": t,
+        "loss": "loss",
+        "d": rng.choice([f"d{p}", "grad", "dx", f"grad_{p}"]),
+        "prob": "probs",
+    }
 
     def written(plan: LossPlan) -> str:
         return NUMPY + made(plan, names, random.Random(seed))
@@ -145,7 +185,9 @@ def loss(seed: int, rng: random.Random) -> RandomTarget:
     text = "\n".join(plan.backward)
     for kind, old, new in plan.mistakes:
         if old in text:
-            wrong = LossPlan(**(vars(plan) | {"backward": tuple(text.replace(old, new, 1).split("\n"))}))
+            wrong = LossPlan(
+                **(vars(plan) | {"backward": tuple(text.replace(old, new, 1).split("\n"))})
+            )
             mistakes.append(Planted(kind, written(wrong), NAMED[kind]))
     assert Template(text)
     return RandomTarget(seed, plan.family, written(plan), tuple(mistakes))

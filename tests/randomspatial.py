@@ -13,10 +13,21 @@ def conv2d(rng: random.Random) -> Plan:
     """Return a convolution by loops over places, NCHW, with stride and padding."""
     stride, pad = rng.choice([1, 1, 2]), rng.choice([0, 1])
     padded = f"xp = np.pad($x, ((0, 0), (0, 0), ({pad}, {pad}), ({pad}, {pad})))"
-    places = (f"HO = (H + {2 * pad} - KH) // {stride} + 1", f"WO = (W_in + {2 * pad} - KW) // {stride} + 1")
+    places = (
+        f"HO = (H + {2 * pad} - KH) // {stride} + 1",
+        f"WO = (W_in + {2 * pad} - KW) // {stride} + 1",
+    )
     window = f"[:, :, i * {stride}:i * {stride} + KH, j * {stride}:j * {stride} + KW]"
-    forward = (*_BATCH, padded, *places, "$out = np.zeros((N, F, HO, WO))", "for i in range(HO):", "    for j in range(WO):",
-               f"        patch = xp{window}", "        $out[:, :, i, j] = np.tensordot(patch, $W, axes=([1, 2, 3], [1, 2, 3])) + $b")
+    forward = (
+        *_BATCH,
+        padded,
+        *places,
+        "$out = np.zeros((N, F, HO, WO))",
+        "for i in range(HO):",
+        "    for j in range(WO):",
+        f"        patch = xp{window}",
+        "        $out[:, :, i, j] = np.tensordot(patch, $W, axes=([1, 2, 3], [1, 2, 3])) + $b",
+    )
     inner = f"dxp[:, :, {pad}:{pad} + H, {pad}:{pad} + W_in]" if pad else "dxp"
     backward = (*_BATCH, padded, "HO, WO = $dout.shape[2:]", "dxp = np.zeros_like(xp)", "$d_W = np.zeros_like($W)",
                 "for i in range(HO):", "    for j in range(WO):", f"        patch = xp{window}", "        g = $dout[:, :, i, j]",
@@ -39,7 +50,10 @@ def conv2d(rng: random.Random) -> Plan:
 
 def conv1d(rng: random.Random) -> Plan:
     """Return a convolution of one sequence with one kernel."""
-    forward = ("n = len($x) - len($W) + 1", "$out = np.array([np.sum($x[i:i + len($W)] * $W) for i in range(n)])")
+    forward = (
+        "n = len($x) - len($W) + 1",
+        "$out = np.array([np.sum($x[i:i + len($W)] * $W) for i in range(n)])",
+    )
     backward = ("$d_x = np.zeros_like($x)", "$d_W = np.zeros_like($W)", "for i in range(len($dout)):",
                 "    $d_x[i:i + len($W)] += $dout[i] * $W", "    $d_W += $dout[i] * $x[i:i + len($W)]")  # fmt: skip
     edits = (Edit("scatter", "$d_x[i:i + len($W)] +=", "$d_x[i:i + len($W)] ="), Edit("flipped", "$dout[i] * $W", "$dout[i] * $W[::-1]"),
@@ -92,7 +106,11 @@ def gru_step(rng: random.Random) -> Plan:
     edits = (Edit("gate", "$z * (1 - $z)", "$z"), Edit("time", "$dout * $z + drh", "drh"), Edit("left out", "drh * $r + ", ""),
              Edit("square left out", "(1 - $n ** 2)", "(1 - $n)"), Edit(SIGN, "($h_prev - $n)", "($n - $h_prev)"),
              Edit("wrong variable", "($r * $h_prev).T", "$h_prev.T", r"factor|gate|place|left out|value|operand|input"))  # fmt: skip
-    parameters = tuple((f"{m}{g}", f"({'input_size' if m == 'W' else 'hidden_size'}, hidden_size)") for g in "zrn" for m in "WU")
+    parameters = tuple(
+        (f"{m}{g}", f"({'input_size' if m == 'W' else 'hidden_size'}, hidden_size)")
+        for g in "zrn"
+        for m in "WU"
+    )
     return Plan("gru step", ("gru_step", "gru_cell", "GRUCell"), ("x", "h_prev"), forward, backward, edits, parameters,
                 ("input_size", "hidden_size"), spelled={"x": ("x", "xt", "x_t")}, kept=("z", "r", "n"))  # fmt: skip
 
@@ -107,7 +125,7 @@ def lstm_step(rng: random.Random) -> Plan:
                 "$d_x = da @ $Wx.T", "$d_h_prev = da @ $Wh.T", "$d_Wx = $x.T @ da", "$d_Wh = $h_prev.T @ da", "$d_b = da.sum(axis=0)")  # fmt: skip
     edits = (Edit("gate", "$i * (1 - $i)", "$i"), Edit("gate", "do * $o * (1 - $o)", "do * $o"), Edit("square left out", "(1 - $g ** 2)", "(1 - $g)"),
              Edit("slope left out", " * (1 - np.tanh($c) ** 2)", ""), Edit("time", "dc * $f\n", "dc\n"), Edit("mean", "da.sum", "da.mean"),
-             Edit("transposed", "$d_c_prev = dc * $f", "$d_c_prev = dc * $i", r"gate|factor|place|path|value|another"))  # fmt: skip
+             Edit("transposed", "$d_c_prev = dc * $f", "$d_c_prev = dc * $i", r"gate|factor|place|path|value|another|made with i"))  # fmt: skip
     return Plan("lstm step", ("lstm_step", "lstm_cell", "LSTMCell"), ("x", "h_prev", "c_prev"), forward, backward, edits,
                 (("Wx", "(input_size, 4 * hidden_size)"), ("Wh", "(hidden_size, 4 * hidden_size)"), ("b", "(4 * hidden_size,)")),
                 ("input_size", "hidden_size"), spelled={"x": ("x", "xt", "x_t")}, kept=("i", "f", "o", "g", "c"))  # fmt: skip

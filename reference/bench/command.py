@@ -9,7 +9,7 @@ import msgspec
 from manual_backprop.spec import InvalidInput
 from reference.oracles.environment import environment
 
-WHAT = ("steps", "throughput", "oracles", "judge")
+WHAT = ("steps", "throughput", "oracles", "judge", "check")
 CLOCKS = ("wall", "cpu")
 
 
@@ -32,6 +32,12 @@ def bench(
         if not as_json:
             return render(found)
         return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
+    if what == "check":
+        from reference.bench.check_file import check_timings
+        from reference.bench.check_file import render as rendered
+
+        timings = check_timings(progress)
+        return _json(timings) if as_json else rendered(timings)
     from reference.bench import harness
 
     run = {

@@ -81,8 +81,8 @@ class Assessment:
 
     @property
     def influence(self) -> bool:
-        """Whether every input that has a claim moves the objective at all."""
-        return all(bool(np.any(r.truth.scale)) for r in self.rows)
+        """Whether every input with a claim moves the objective: softmax of one class does not."""
+        return all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
 
     @property
     def rank(self) -> tuple[float, float, float, float]:
@@ -243,6 +243,7 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
         return
     if objective.kind == "implicit":
         nice = nice_factors(outcome)
+        nice = {k: v for k, v in nice.items() if v > 0 or not _sign_is_known(rows, outcome)}
         allowed = sorted(set(nice.values()), key=lambda f: (f < 0, abs(f - 1)))
         result.scale = _common(rows, allowed)
         result.spellings = tuple(k for k, v in nice.items() if _near(v, result.scale))
@@ -255,6 +256,17 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
     if any(c[0] == "step" for c in (r.claim for r in rows)) and outcome.rate is None:
         _free_step(rows)
     _mean_in_the_layer(result, outcome)
+
+
+def _sign_is_known(rows: list[Row], outcome: Outcome) -> bool:
+    """Whether the negative of a gradient is wrong.
+
+    It is, of a step that was taken, and beside a loss of the same file, unless that file adds its
+    steps (y − a, then W += rate · …).
+    """
+    if any(r.claim[0] == "step" for r in rows):
+        return True
+    return not outcome.adds_steps and any(p[-1].endswith("()") for p in outcome.values)
 
 
 def _data_rows(result: Assessment, outcome: Outcome) -> None:

@@ -169,6 +169,8 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         low = name.lower().rstrip("_")
         if words.plain(name) in known:
             continue
+        if words.is_target(low) and len(backward.required) == 1:
+            continue  # tanh_derivative(y): y is the output
         if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
             found.append(name)
         elif re.search(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr", low):

@@ -71,22 +71,17 @@ def check(
 
         refuse_folder(report)
     began = time.monotonic()
-    gathered = _Gathered(progress or (lambda name: None))
+    gathered = gather(progress)
     if isinstance(target, str | Path):
         _run_apart(request, gathered, seconds)
     else:
         _run_here(target, request, gathered)
     if gathered.refused:
         raise InvalidInput(gathered.refused)
-    result = Result(
-        request.target,
-        request.seed,
-        tuple(part for _, part in sorted(gathered.parts.items())),
-        time.monotonic() - began,
-        tuple(gathered.remarks),
-        _again(target, request),
-        our_faults=tuple(gathered.our_faults),
-        ended=gathered.ended,
+    result = gathered.result(
+        request,
+        seconds=time.monotonic() - began,
+        again=_again(target, request),
         allow_unchecked=allow_unchecked,
         strict=strict,
     )
@@ -167,6 +162,19 @@ class _Gathered:
                 self.our_faults.append(f"{name}: {said}")
                 self.running = None
 
+    def result(self, request: Request, **more: Any) -> Result:
+        """Return what was found; `more` are further fields of the result."""
+        parts = tuple(part for _, part in sorted(self.parts.items()))
+        return Result(
+            request.target,
+            request.seed,
+            parts,
+            remarks=tuple(self.remarks),
+            our_faults=tuple(self.our_faults),
+            ended=self.ended,
+            **more,
+        )
+
     def fail(self, kind: str, said: str) -> int | None:
         """Note that the running part hung or crashed; return its number, None where none ran."""
         if self.running is None:
@@ -179,6 +187,11 @@ class _Gathered:
         self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
         self.running = None
         return index
+
+
+def gather(progress: Progress | None = None) -> _Gathered:
+    """Return what takes in the events of a session, and makes them a result."""
+    return _Gathered(progress or (lambda name: None))
 
 
 def _run_here(target: Any, request: Request, gathered: _Gathered) -> None:

@@ -5,6 +5,9 @@ inputs (all named values), what the backward claims, and where each claim came f
 """
 
 import contextlib
+import functools
+import linecache
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -83,6 +86,8 @@ class Outcome:
     numbers: dict[str, float] = field(default_factory=dict)
     """Plain numbers that went in by name: a rate, a strength of regularisation."""
     rate: float | None = None
+    adds_steps: bool = False
+    """Whether its file adds what its backward returns to the weights: a gradient's negative."""
     told_targets: bool = False
     """Whether the backward was given targets that the forward does not know."""
     paired: bool = False
@@ -139,7 +144,8 @@ def perform(
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= override or {}
-    outcome = Outcome(sizes, far=far)
+    code = getattr(reading.first.function, "__code__", None)
+    outcome = Outcome(sizes, far=far, adds_steps=_adds_steps(code.co_filename if code else ""))
     keep = _Keeper(outcome, reading, session is not None, moved or {})
     with (
         _quiet(),
@@ -152,12 +158,25 @@ def perform(
             raise ForwardFailed(str(error)) from error
         if warm and instance is not None:
             _warm_up(reading, instance, seed, index, sizes)
+            np.random.seed((seed + index) % 2**32)  # noqa: NPY002
         arguments = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")}, keep)
         if reading.forward is None:
             _run_alone(reading, arguments, instance, outcome, session)
         else:
             _run_pair(reading, arguments, instance, outcome, rng, session)
     return outcome
+
+
+_ADDED = re.compile(
+    r"\+=\s*[\w.\[\]'\"]*(lr|rate|eta|alpha|step)|=[^=\n]+\+\s*(self\.)?(lr|learning_rate|eta|alpha|rate|step_size)\s*\*"
+)
+
+
+@functools.cache
+def _adds_steps(file: str) -> bool:
+    """Whether a file adds steps to weights: W += rate · …; yes where it cannot be read."""
+    text = "".join(linecache.getlines(file))
+    return not text or bool(_ADDED.search(text))
 
 
 def _warm_up(

@@ -132,11 +132,11 @@ def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
 
 
 class WholeNumbers(np.random.Generator):
-    """Draws what is easily read in place of normal numbers: 1, 2, −1, 3, −2."""
+    """Draws what is easily read in place of normal numbers: 1, 2, −1, ½, −2."""
 
     def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
-        """Return small whole numbers, none of them zero."""
-        drawn = self.choice(np.array([1.0, 2.0, -1.0, 3.0, -2.0]), size)
+        """Return small whole numbers and halves, none of them zero."""
+        drawn = self.choice(np.array([1.0, 2.0, -1.0, 0.5, -2.0]), size)
         return float(drawn) if size is None else np.asarray(drawn)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
@@ -450,7 +450,8 @@ _SIZES = (
     (r"in_?channels?|^c_?in$|n_?c_?prev|channels_in|input_channels", "I"),
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
     (r"vocab|num_?emb|n_?words|dictionary", "V"),
-    (r"hid|(^|_)h$|^h_?(dim|size)|^n_h|^n_a$", "H"),
+    (r"embd|d_model|model_dim|embed_?(dim|size)|emb_?(dim|size)", "D"),
+    (r"hid|(^|_)h$|^h_?(dim|size)|^n_h(?!ead)|^n_a$", "H"),
     (
         r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
         r"^d$|dim$|num_features|^n_prev",
@@ -535,6 +536,8 @@ class Request:
     """Whether every weight is tried in every shape by itself."""
     arrays: tuple[str, ...] = ()
     """A constructor's arguments that are taken for weights, whatever they are called."""
+    alike: bool = False
+    """Whether all arguments have the shape of the data, whatever they are called: f(u, v)."""
 
 
 def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
@@ -544,6 +547,9 @@ def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
     weights = weight_names(open_names) or [n for n in open_names if n in request.arrays]
     biases = bias_names(open_names)
     for mode in modes(request.text):
+        if request.alike:
+            yield mode, {**request.fixed, **dict.fromkeys(open_names, mode.data)}
+            continue
         image = "Y" in mode.data.dims
         if mode.data.kind == "label" and not weights:
             continue
@@ -621,7 +627,10 @@ def _choices(
     request: Request,
 ) -> list[Spec]:
     bare = _bare(name).lower()
-    targeted = _bare(name) in words.targets_among(_bare(n) for n in request.names)
+    built = name.startswith("init.")
+    beside = [_bare(n) for n in request.names if n.startswith("init.") == built]
+    targeted = _bare(name) in words.targets_among(beside)
+    targeted = targeted and (not name.startswith("init.") or bare in ("y", "t"))
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
     if name in chain:
@@ -679,10 +688,10 @@ def _choices(
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
-        built = any(n.startswith("init.") for n in request.names)
-        if built and mode.data.dims == ("T", "D"):
+        is_built = any(n.startswith("init.") for n in request.names)
+        if is_built and mode.data.dims == ("T", "D"):
             return [Spec("label", ("T",), "V"), *_targets(mode, "C")]
-        widths = ["C", feature] if built else [feature]
+        widths = ["C", feature] if is_built else [feature]
         return [t for w in widths for t in _targets(mode, w)]
     if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
         return [Spec("mask", mode.data.dims[:-1]), Spec("mask", mode.data.dims)]

@@ -151,8 +151,19 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
         elif named or (_updates(routine) and owner is not None and _has_target(routine)):
             losses = [f for f in forwards if _is_loss(f) and f is not routine]
-            found.append(Unit(routine.name, "alone", routine, [], True, owner, bool(named), losses))
-    return [u for u in found if u.expected or not _consumes(u.backward, found)]
+            trains = {"train", "fit", "learn", "optimize"} & set(words.words(routine.short))
+            expected = bool(named) and not trains
+            found.append(Unit(routine.name, "alone", routine, [], True, owner, expected, losses))
+    return [u for u in found if _is_its_own(u, found)]
+
+
+def _is_its_own(unit: Unit, found: list[Unit]) -> bool:
+    """Whether a unit computes gradients, and does not only use those of another: fit, train."""
+    if unit.expected and (
+        words.strongly_a_gradient(unit.backward.short) or _gradient_names(unit.backward.returned)
+    ):
+        return True
+    return not _consumes(unit.backward, found)
 
 
 def _consumes(routine: Routine, units: list[Unit]) -> bool:

@@ -13,6 +13,7 @@ from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.assess import Row, wrong_entry
 from reference.checks.explain import explain
+from reference.checks.experiment import ForwardFailed
 from reference.checks.identify import identify
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
@@ -112,6 +113,8 @@ class _Tally:
     faults: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     remarks: Counter[str] = field(default_factory=Counter)
     wrong: list[int] = field(default_factory=list)
+    unfit: list[tuple[int, BaseException]] = field(default_factory=list)
+    """Problems whose sizes its forward refused: a kernel longer than its input."""
 
     def add(self, case: Case) -> None:
         """Count one problem."""
@@ -143,6 +146,9 @@ def _judge(subject: Subject, tally: _Tally, request: Request) -> None:
             case = subject.case(request.seed, index)
         except (LeftTheTape, TooManyNodes):
             continue
+        except ForwardFailed as error:
+            tally.unfit.append((index, error))
+            continue
         except Exception as error:
             tally.raised.append((index, error))
             if len(tally.raised) >= 6 and not tally.cases:
@@ -152,6 +158,8 @@ def _judge(subject: Subject, tally: _Tally, request: Request) -> None:
         nodes += case.nodes
         if request.problems is None and nodes > _NODES and index + 1 >= MIN_PROBLEMS:
             break
+    if not tally.cases:
+        tally.raised += tally.unfit
     _settle_scale(subject, tally)
 
 
@@ -213,6 +221,15 @@ def _about_the_forward(part: Part, subject: Subject, request: Request, like: str
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
+    if request.frameworks:
+        from reference.checks.witnesses import answers  # they import torch and jax
+
+        remarks = [
+            *remarks,
+            *answers(
+                subject.reading, subject.objective, operation, request.frameworks, request.seed
+            ),
+        ]
     plain = part.ok and not part.remarks
     broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
     return msgspec.structs.replace(

@@ -102,7 +102,10 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
             continue
         if not (_is_looked_up(name, text) or name in ("parameters", "params")):
             continue
-        keys = list(dict.fromkeys([*_asked(first, name), *_constants(name, text)]))
+        every = dict.fromkeys([*_asked(first, name), *_constants(name, text)])
+        # what the code puts there itself is no input: layer["A"] = A
+        written = rf"\b{re.escape(name)}\[['\"]{{}}['\"]\] = "
+        keys = [k for k in every if not re.search(written.format(re.escape(k)), text)]
         if keys or _is_looked_up(name, text):
             found[name] = keys
     return found
@@ -153,6 +156,8 @@ def _constants(name: str, text: str) -> list[str]:
 
 def is_listed(name: str, text: str) -> bool:
     """Whether an argument looks like a list of arrays: zip(weights, …), len(w), weights[i]."""
+    if re.search(r"idx|ind(ex|ices)|(^|_)ids?$|token", name.lower()):
+        return False  # one array of indices, walked through
     bare = re.escape(name.removeprefix("init."))
     bare = rf"(self\.)?_?{bare}"
     patterns = (

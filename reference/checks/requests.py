@@ -49,6 +49,8 @@ def requests(
             inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
             asked = [n for n in names if n not in variant and n not in fixed] + inner
             yield replace(base, names=asked, fixed={**fixed, **spread}), constructor, settled
+        if _of_one_shape(names, fixed, first):
+            yield replace(base, names=names, alike=True), constructor, settled
         plain = [n for n in names if n not in fixed]
         layers = tuple(n for n in names if n.startswith("init.") and _like_a_layer(n))
         if layers:
@@ -61,6 +63,13 @@ def _claimed(unit: Unit) -> frozenset[str]:
     """Return the arguments whose gradients a backward returns under their names."""
     named = names_in(unit.backward.returned)
     return frozenset(plain(base) for n in named for base in gradient_of(n))
+
+
+def _of_one_shape(names: list[str], fixed: dict[str, Spec], first: Routine) -> bool:
+    """Whether all arguments may be arrays of one shape: several, and no product of matrices."""
+    if len(names) < 2 or fixed or any(n.startswith("init.") for n in names):
+        return False
+    return not re.search(r"@|dot\(|matmul|einsum|tensordot", first.text())
 
 
 def _like_a_layer(name: str) -> bool:

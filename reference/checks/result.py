@@ -41,8 +41,7 @@ class Result:
     @property
     def exit_code(self) -> int:
         """0 all is right; 1 wrong; 2 not or not all checked; 3 it hung; 4 it crashed."""
-        judged = [p for p in self.parts if not any(f.kind in ("hung", "crashed") for f in p.faults)]
-        if any(p.verdict in ("wrong", "failed") for p in judged):
+        if any(p.verdict in ("wrong", "failed") and not _ended(p) for p in self.parts):
             return 1
         if self.ended:
             return 3 if self.ended == "hung" else 4
@@ -66,9 +65,12 @@ class Result:
         return "; ".join([self._verdict(), *self._beside()])
 
     def _verdict(self) -> str:
-        wrong = [p for p in self.parts if p.verdict in ("wrong", "failed")]
-        if wrong:
-            return f"{listed(p.name for p in wrong)}: not right"
+        ended = [p for p in self.parts if _ended(p)]
+        wrong = [p for p in self.parts if p.verdict in ("wrong", "failed") and not _ended(p)]
+        said = [f"{listed(p.name for p in wrong)}: not right"] if wrong else []
+        said += [f"{p.name} {_ended(p)}" for p in ended]
+        if said:
+            return "; ".join(said)
         if self.ended:
             return f"the target {self.ended}"
         if not self.checked:
@@ -150,6 +152,11 @@ class Result:
         return replace(self, folder=folder)
 
 
+def _ended(part: Part) -> str:
+    """Return "hung" or "crashed" of a part that ended its process."""
+    return next((f.kind for f in part.faults if f.kind in ("hung", "crashed")), "")
+
+
 def summary(part: Part) -> list[str]:
     """Return what was found of a part, in a few sentences."""
     if part.verdict == "unchecked":
@@ -167,7 +174,7 @@ def summary(part: Part) -> list[str]:
 
 def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
-    lines = wrap(f"{part.name}: {part.form}", 0)
+    lines = wrap(f"{part.name}: {part.form}" if part.form else part.name, 0)
     if part.verdict == "right":
         lines += wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks import losses
+from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import _SET_UP
 from reference.checks.inputs import generator, sizes_for
 from reference.checks.loading import lines_of, module_of
@@ -31,6 +32,7 @@ from reference.checks.spelling import (
 )
 from reference.checks.subject import ReadingSubject
 
+_SECONDS = 2.0  # that the script may take
 _MODULES = ("ast", "contextlib", "importlib", "importlib.util", "json", "random", "types")
 
 
@@ -56,8 +58,9 @@ def _shows(text: str, small: Smallest) -> bool:
             np.errstate(all="ignore"),
         ):
             warnings.simplefilter("ignore")
-            exec(compile(text, "repro.py", "exec"), space)  # the user's own code, as before
-    except (Exception, SystemExit):
+            with within(_SECONDS):
+                exec(compile(text, "repro.py", "exec"), space)  # the user's own code, as before
+    except (Exception, SystemExit, TooSlow):
         return False
     for row in small.rows:
         name, truth = claim_name(row.claim, row.leaf), small.right(row)

@@ -86,6 +86,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         routes = [None, *routes] if first else [*routes, None]
     chosen: list[Chosen] = []
     poor: list[Candidate] = []
+    judged: set[_Shape] = set()
     general = 0  # how many inputs have an axis of samples, in what was judged wrong
     for forward in routes:
         if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
@@ -99,17 +100,23 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 if _misshapen(candidate):
                     general = max(general, _with_samples(candidate))
                 continue
+            if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
+                continue  # numbers inside (0, 1), or twos everywhere, hide what others have shown
+            if any(_leaves_out(candidate.reading, c) for c in chosen):
+                continue  # indices have no gradient that could be wrong
             one = _judged(candidate.reading, seed)
             if one is None:
                 continue
+            judged.add(_shape(candidate.reading))
             chosen.append(one)
-            if one.first.all_right and one.first.influence and not one.first.unplaced:
+            complete = one.first.all_right and one.first.influence and not one.first.unplaced
+            if complete and _fits_other_sizes(one.reading, seed):
                 return one
             if not one.first.all_right:
                 general = max(general, _with_samples(candidate))
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
-                fitting = max(fitting, _ALL_KEPT - 2)
+                fitting = max(fitting, 3)
             if fitting >= _ALL_KEPT:
                 break
     poor.sort(key=lambda c: -c.score)
@@ -121,7 +128,52 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         if poor and not failure.errors:
             failure.reason = "nothing that came back could be compared with a gradient"
         return failure
-    return max(chosen, key=lambda c: (c.other is not None, c.first.influence, c.first.rank))
+    general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
+    return max(general_ones or chosen, key=_preference)
+
+
+def _preference(one: Chosen) -> tuple[Any, ...]:
+    """Sort readings under which something is wrong: of equals, arrays before single numbers."""
+    axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
+    share, *rest = one.first.rank
+    return (one.other is not None, one.first.influence, share, axes > 0, rest)
+
+
+_Shape = tuple[Any, ...]
+_NARROW = {"unit": "normal"}
+_OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
+
+
+def _shape(reading: Reading) -> _Shape:
+    """Return what a reading is, apart from how wide its numbers and sizes are drawn."""
+    drawn = tuple(
+        (n, _NARROW.get(s.kind, s.kind), s.dims, s.high) for n, s in reading.layout.items()
+    )
+    return (drawn, reading.binding, reading.constructor)
+
+
+def _narrowed(reading: Reading) -> bool:
+    return reading.mode.style == "two" or any(s.kind in _NARROW for s in reading.layout.values())
+
+
+def _leaves_out(reading: Reading, seen: Chosen) -> bool:
+    """Whether it draws indices for an input whose gradient is wrong where numbers are drawn."""
+    if seen.reading.binding != reading.binding or seen.first.all_right:
+        return False
+    labels = {n for n, s in reading.layout.items() if s.kind == "label"}
+    return any(r.leaf[0] in labels and len(r.leaf) == 1 for r in seen.first.rows)
+
+
+def _fits_other_sizes(reading: Reading, seed: int) -> bool:
+    """Whether the forward runs in other problems too: two sizes may be equal in the first one."""
+    for index in _OTHER_SIZES:
+        try:
+            perform(reading, seed, index)
+        except ForwardFailed:
+            return False
+        except Exception:
+            continue
+    return True
 
 
 def _with_samples(candidate: Candidate) -> int:

@@ -26,7 +26,7 @@ def shown(subject: Subject, target: Target, cases: Sequence[Case], seed: int) ->
     cases: the problems in which something is wrong.
     """
     found: dict[str, Any] = {"picture": numbers_of(_furthest(cases).assessment)}
-    if not isinstance(subject, ReadingSubject):
+    if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         fewest = min(cases, key=lambda c: sum(r.got.size for r in c.assessment.rows))
         return found | {"numbers": numbers_of(fewest.assessment)}
     small = smallest(subject, seed, cases[0].index, _wrong_keys(cases))

@@ -15,6 +15,7 @@ import numpy as np
 
 from reference.balls import Session, values
 from reference.checks.assess import Assessment, Row, assess, nice_factors
+from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import Outcome, Reading, perform
 from reference.checks.inputs import Spec, sizes_for
 from reference.checks.names import claim_name, path_name
@@ -24,7 +25,7 @@ from reference.checks.subject import ReadingSubject
 
 MAX_SECONDS = 0.5
 _MAX_FAILURES = 12  # runs that raise or have no value, one after another
-_DRAWS = 3  # problems of each set of sizes
+_DRAWS = 5  # problems of each set of sizes
 _MAX_SHOWN = 12  # entries of an array in the sentence
 _MAX_SENTENCE = 420
 
@@ -91,9 +92,7 @@ def smallest(
     letters = _letters(subject.reading)
     for style in ("whole", subject.reading.mode.style):
         for sizes in _ladder(subject.reading, letters, seed, index):
-            found = next(
-                (f for draw in range(_DRAWS) if (f := shrink.attempt(style, sizes, draw))), None
-            )
+            found = shrink.best(style, sizes)
             if found is not None:
                 return shrink.narrowed(found, style)
             if shrink.over:
@@ -112,6 +111,11 @@ class _Shrinker:
     @property
     def over(self) -> bool:
         return self.failures >= _MAX_FAILURES or time.monotonic() > self.until
+
+    def best(self, style: str, sizes: Sizes) -> Smallest | None:
+        """Return, of a few failing problems of these sizes, one whose numbers are of one size."""
+        tries = [self.attempt(style, sizes, draw) for draw in range(_DRAWS)]
+        return max((t for t in tries if t is not None), key=_balance, default=None)
 
     def attempt(self, style: str, sizes: Sizes, index: int) -> Smallest | None:
         """Return the problem of these sizes if it fails."""
@@ -133,8 +137,7 @@ class _Shrinker:
         for letter in list(found.sizes):
             for size in range(1, found.sizes[letter]):
                 sizes = {**found.sizes, letter: size}
-                tries = (self.attempt(style, sizes, draw) for draw in range(_DRAWS))
-                smaller = next((t for t in tries if t is not None), None)
+                smaller = self.best(style, sizes)
                 if smaller is not None:
                     found = smaller
                     break
@@ -142,10 +145,14 @@ class _Shrinker:
 
     def _run(self, reading: Reading, index: int, sizes: Sizes) -> Smallest | None:
         try:
-            with Session() as session:
-                tracked = perform(reading, self.seed, index, session)
-                found = assess(self.subject.objective, tracked)
-            plain = perform(reading, self.seed, index)
+            with within(2 * MAX_SECONDS):
+                with Session() as session:
+                    tracked = perform(reading, self.seed, index, session)
+                    found = assess(self.subject.objective, tracked)
+                plain = perform(reading, self.seed, index)
+        except TooSlow:
+            self.failures = _MAX_FAILURES
+            return None
         except Exception:
             self.failures += 1
             return None
@@ -185,6 +192,15 @@ def _visible(row: Row, scale: float) -> bool:
     with np.errstate(invalid="ignore"):
         off = np.abs(row.got - truth) > 1e-4 * np.max(np.abs(truth), initial=1e-12)
     return bool(np.any(off | ~np.isfinite(row.got))) and bool(np.isfinite(truth).all())
+
+
+def _balance(found: Smallest) -> float:
+    """Return how alike in size the given and the right gradients are: 1, or less."""
+    shares = []
+    for row in found.rows:
+        sizes = sorted(float(np.max(np.abs(a), initial=0.0)) for a in (row.got, found.right(row)))
+        shares.append(sizes[0] / sizes[1] if np.isfinite(sizes[1]) and sizes[1] else 0.0)
+    return min(1.0, 2 * min(shares))
 
 
 # -- sizes -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reference.checks.inventory import Unit
-from reference.checks.vocabulary import is_target
+from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
 WIDTH = 98  # columns: one screen
 
@@ -34,14 +34,25 @@ def wrapper(unit: Unit) -> str:
             "def backward(dout, layer):\n"
             f"    return layer.{unit.backward.short}(dout)  # it takes ({arguments})"
         )
-    names = [a for a in unit.backward.required if not is_target(a)]
-    shapes = ", ".join(f'"{n}": "N D"' for n in unit.backward.required) or '"x": "N D"'
+    asked = unit.backward.required
+    cache = next((a for a in asked if a.lower() in CACHES), None)
+    told = next((a for a in asked if a.lower() in COTANGENT_NAMES), "dout")
+    names = [a for a in asked if a not in (cache, told)]
+    shapes = ", ".join(f'"{n}": "N D"' for n in names) or '"x": "N D"'
     first = ", ".join(names) or "x"
+    if cache is not None:
+        return (
+            f'shapes = {{{shapes}}}  # letters are sizes; "N int(C)" are labels below C\n\n\n'
+            f"def forward({first}):\n    ...  # what it is the gradient of\n"
+            f"    return out, {cache}\n\n\n"
+            f"def backward({told}, {cache}):\n"
+            f"    return {unit.backward.short}({', '.join(asked)})"
+        )
     return (
         f'shapes = {{{shapes}}}  # letters are sizes; "N int(C)" are labels below C\n\n\n'
         f"def forward({first}):\n    ...  # what it is the gradient of\n\n\n"
-        f"def backward(dout, {first}):\n"
-        f"    return {unit.backward.short}({', '.join(unit.backward.required)})"
+        f"def backward({told}, {first}):\n"
+        f"    return {unit.backward.short}({', '.join(asked)})"
     )
 
 

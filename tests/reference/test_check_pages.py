@@ -203,6 +203,25 @@ def picky_backward(dout, x):
     assert len(calls.read_text()) < 200
 
 
+def test_a_target_that_hangs_on_what_it_is_shrunk_to_is_wrong_still(tmp_path: Path) -> None:
+    file = tmp_path / "spinning.py"
+    file.write_text("""
+import numpy as np
+def spinning_forward(x):
+    while x.shape[0] < 2:
+        try:
+            x.sum()
+        except Exception:
+            pass
+    return x ** 2, x
+def spinning_backward(dout, x):
+    return dout * x
+""")
+    result = reference.check(file, problems=4, seconds=8)
+    assert result.exit_code == 1 and result.parts[0].wrong == 4
+    assert result.parts[0].numbers
+
+
 def test_a_slow_target_is_given_half_a_second() -> None:
     source = """
 import time

@@ -80,7 +80,7 @@ def test_a_wrong_part_shows_lines_formulas_numbers_picture_and_script() -> None:
     page = render_check(EVERY["wrong"])
     assert "The square is missing" in page
     assert page.count("<math") >= 3 and "<msup>" in page
-    assert '<span class="line marked"><span class="no">16</span>    dz = dh * (1 - h)' in page
+    assert '<span class="line marked first"><span class="no">16</span>    dz = dh * (1 - h)' in page
     assert "0.123<mark>45</mark>" in page and "0.123<mark>78</mark>" in page
     assert 'class="heat"' in page and 'class="pairs"' in page
     assert "print(&#39;it differs&#39;)" in page
@@ -138,14 +138,15 @@ def _poisoned(value: object, text: str) -> object:
 
 
 def test_lines_that_make_a_wrong_gradient_are_marked() -> None:
-    assert [line.number for line in own_lines(WRONG) if line.marked] == [16, 17, 18]
+    marks = {line.number: line.mark for line in own_lines(WRONG) if line.mark}
+    assert marks == {16: "first", 17: "follows", 18: "follows"}
     kept = msgspec.structs.replace(
         WRONG, mistakes=(), first_wrong="", source="self.dW = 1\nself.dWx = 2\nif self.dW == 1:\n",
         tensors=(msgspec.structs.replace(WRONG.tensors[0], name="self.dW"),),
     )  # fmt: skip
-    assert [line.marked for line in own_lines(kept)] == [True, False, False]
+    assert [line.mark for line in own_lines(kept)] == ["first", "", ""]
     unnamed = msgspec.structs.replace(kept, source="def f(x):\n    return x\n")
-    assert [line.marked for line in own_lines(unnamed)] == [False, True]
+    assert [line.mark for line in own_lines(unnamed)] == ["", "first"]
     assert not own_lines(Part("f", "wrong"))
 
 

@@ -236,6 +236,14 @@ _SWAPS = (
         1.5,
     ),
     _Swap(
+        "kernel_not_flipped",
+        "{a} is flipped along its first axis on the way back to {b}: the gradient of a "
+        "correlation is a convolution",
+        "{a}[::-1]",
+        _flip(lambda n: (0,), 2),
+        1.5,
+    ),
+    _Swap(
         "weights_updated_first",
         "{a} is updated before it is used: the gradient of {b} is taken with the new {a}, after "
         "the step",

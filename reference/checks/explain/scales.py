@@ -16,7 +16,7 @@ def scales_of(problems: list[Problem], deadline: float) -> Iterator[list[float]]
     counts: dict[str, tuple[int, Hypothesis]] = {}
     problem = problems[0]
     for hypothesis in all_hypotheses(problem):
-        if time.monotonic() > deadline:
+        if time.process_time() > deadline:
             break
         edit = edit_of(hypothesis, problem)
         if edit is None:

@@ -38,7 +38,7 @@ def explain(
     seed, indices: the problems to try, those with a wrong claim first. scale: unused where the
     problems settle it. limit: seconds after which what was found is returned.
     """
-    deadline = time.monotonic() + limit
+    deadline = time.process_time() + limit
     best: State | None = None
     met = Met()
     given = problems_of(reading, objective, seed, indices, deadline, met)

@@ -8,6 +8,7 @@ from reference.checks.explain import (
     before,
     inner,
     operands,
+    operations,
     ownvalues,
     paths,
     rowwise,
@@ -35,6 +36,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     windows.window_hypotheses,
     inner.inner_hypotheses,
     scaled.scaled_hypotheses,
+    operations.operation_hypotheses,
 )
 
 

@@ -1,0 +1,146 @@
+"""Times `manual-backprop check` as a person meets it: fresh processes on a file of forty lines."""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+RUNS = 5
+
+SOURCE = '''"""A layer, an activation and a loss, with their gradients."""
+import numpy as np
+
+
+def affine_forward(x, w, b):
+    out = x @ w + b
+    cache = (x, w)
+    return out, cache
+
+
+def affine_backward(dout, cache):
+    x, w = cache
+    dx = dout @ w.T
+    dw = x.T @ dout
+    db = dout.sum(axis=0)
+    return dx, dw, db
+
+
+def relu_forward(x):
+    return np.maximum(0, x), x
+
+
+def relu_backward(dout, cache):
+    return dout * (cache > 0)
+
+
+def softmax_loss(scores, y):
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    probs = np.exp(shifted)
+    probs /= probs.sum(axis=1, keepdims=True)
+    n = scores.shape[0]
+    loss = -np.log(probs[np.arange(n), y]).mean()
+    dscores = probs.copy()
+    dscores[np.arange(n), y] -= 1
+    dscores /= n
+    return loss, dscores
+'''
+"""Forty lines with what a first course asks for; all of it is right."""
+
+MISTAKE = ("dw = x.T @ dout", "dw = x.T @ dout / len(x)")
+
+
+class CheckTiming(msgspec.Struct, frozen=True):
+    """One file, checked in several fresh processes: medians, and the largest memory."""
+
+    file: Literal["right", "wrong"]
+    runs: int
+    first_seconds: float
+    """Until the first line of the answer."""
+    seconds: float
+    """Until the command ends."""
+    cpu_seconds: float
+    """Processor time of the command and its worker, user and system."""
+    memory_megabytes: float
+    """Of the larger of the two processes."""
+
+
+TARGETS = {"first_seconds": 1.5, "seconds": 3.0, "memory_megabytes": 300.0}
+"""What is promised on two quiet cores."""
+
+
+def check_timings(
+    progress: Callable[[str], None] = lambda line: None, runs: int = RUNS
+) -> list[CheckTiming]:
+    """Return what a check of the right file takes, and of the same with a mistake."""
+    found: list[CheckTiming] = []
+    cases: tuple[tuple[Literal["right", "wrong"], str], ...] = (
+        ("right", SOURCE), ("wrong", SOURCE.replace(*MISTAKE)),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        for name, source in cases:
+            file = Path(folder) / f"{name}.py"
+            file.write_text(source, encoding="utf-8")
+            _once(file)  # compiled modules and the disk's cache are there, as on any second day
+            rows = []
+            for number in range(runs):
+                progress(f"check of a {name} file, run {number + 1} of {runs}")
+                rows.append(_once(file))
+            first, whole, cpu, memory = zip(*rows, strict=True)
+            middle = [float(statistics.median(times)) for times in (first, whole, cpu)]
+            found.append(CheckTiming(name, runs, middle[0], middle[1], middle[2], max(memory)))
+    return found
+
+
+def _once(file: Path) -> tuple[float, float, float, float]:
+    """Return the seconds to the first line and to the end, processor time, and megabytes."""
+    command = [sys.executable, "-m", "reference", "check", str(file)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    before = _children()
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        first = time.perf_counter() - began
+        process.stdout.read()
+        process.wait()
+    whole = time.perf_counter() - began
+    cpu, memory = _children()
+    return first, whole, cpu - before[0], memory
+
+
+def _children() -> tuple[float, float]:
+    """Return the processor time of all processes that have ended, and the largest one's memory."""
+    if sys.platform == "win32":
+        return 0.0, 0.0
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    unit = 1e6 if platform.system() == "Darwin" else 1e3
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / unit
+
+
+def render(rows: Sequence[CheckTiming]) -> str:
+    """Return the timings beside what is promised, as text."""
+    lines = [
+        f"manual-backprop check, a file of {len(SOURCE.splitlines())} lines, {rows[0].runs} fresh processes each"
+    ]
+    promised = TARGETS["first_seconds"], TARGETS["seconds"], TARGETS["memory_megabytes"]
+    lines.append(f"  {'':10}{'first line':>12}{'whole':>10}{'processor':>12}{'memory':>10}")
+    for row in rows:
+        lines.append(
+            f"  {row.file:10}{row.first_seconds:>10.2f} s{row.seconds:>8.2f} s{row.cpu_seconds:>10.2f} s{row.memory_megabytes:>7.0f} MB"
+        )
+    lines.append(
+        f"  {'promised':10}{promised[0]:>10.2f} s{promised[1]:>8.2f} s{'':>12}{promised[2]:>7.0f} MB"
+    )
+    load = f"; load average now {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    lines.append(f"  medians; promised on two quiet cores, here {os.cpu_count()}{load}")
+    return "\n".join(lines)

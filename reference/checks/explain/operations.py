@@ -1,0 +1,122 @@
+"""Mistakes in one operation inside an expression: its slope, one of its terms, its denominator.
+
+For functions that work entry by entry, f(x) = tanh(x) / (1 + x²): every operation of the formula
+is a step of the sweep, though none has a name in the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from reference.checks.explain.graph import Edges, Edit, Graph
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.problem import Problem
+
+Runs = list[list[int]]
+Slopes = Callable[[Graph, int], Edges]
+_MAX_RUNS = 40
+_MAX_NODES = 4_000
+
+
+def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+    """Yield the mistakes of every operation, where the forward works entry by entry."""
+    for number, run in enumerate(_runs(problem)):
+        edges = problem.graph.edges[run[0]]
+        for name, said, slopes in _mistakes(problem.graph, run):
+            yield _hypothesis(number, len(edges), name, said, slopes, run[0])
+
+
+def _runs(problem: Problem) -> Runs:
+    """Return the operations: the numbers that NumPy made in one call, side by side on the tape."""
+    if "operations" in problem.cache:
+        known: Runs = problem.cache["operations"]
+        return known
+    graph = problem.graph
+    sizes = {c.places.size for c in problem.claims.values() if not c.inner}
+    found: Runs = []
+    size = sizes.pop() if len(sizes) == 1 else 0
+    if (
+        size > 1
+        and graph.size <= _MAX_NODES
+        and graph.size % size == 0
+        and graph.size // size <= _MAX_RUNS
+    ):
+        blocks = [list(range(at, at + size)) for at in range(0, graph.size, size)]
+        if all(_alike(graph, b) for b in blocks):
+            found = [b for b in blocks if graph.edges[b[0]]]
+    problem.cache["operations"] = found
+    return found
+
+
+def _alike(graph: Graph, block: Sequence[int]) -> bool:
+    """Whether a block is one call: each number made from the numbers of its own place."""
+    shifts = [[p - place for p, _ in graph.edges[place]] for place in block]
+    return all(s == shifts[0] for s in shifts)
+
+
+def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slopes]]:
+    edges = [graph.edges[p] for p in run]
+    if len(edges[0]) == 1:
+        slopes = np.array([e[0][1] for e in edges])
+        if np.ptp(slopes) > 1e-12 * np.max(np.abs(slopes)):
+            what = _function(graph, run, slopes)
+            yield ("inner_slope_left_out", f"the slope of {what} is left out: the chain rule multiplies by it",
+                   lambda g, p: [(q, 1.0) for q, _ in g.edges[p]])  # fmt: skip
+            yield ("inner_slope_sign", f"the slope of {what} has the wrong sign",
+                   lambda g, p: [(q, -s) for q, s in g.edges[p]])  # fmt: skip
+        return
+    if len(edges[0]) != 2:
+        return
+    for kept in (0, 1):
+        which = "second" if kept == 0 else "first"
+        yield ("term_left_out", f"the term of the {which} operand is left out: both depend on it",
+               lambda g, p, kept=kept: [g.edges[p][kept]])  # fmt: skip
+        yield ("term_sign", f"the term of the {which} operand has the wrong sign (a + stands where − belongs, or the reverse)",
+               lambda g, p, kept=kept: [(q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])])  # fmt: skip
+    if all(_is_ratio(graph, p) for p in run):
+        yield ("denominator_square_left_out", "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
+               lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]])  # fmt: skip
+
+
+def _is_ratio(graph: Graph, place: int) -> bool:
+    (above, slope), (below, _) = graph.edges[place]
+    u, v = graph.values[above], graph.values[below]
+    return (
+        bool(v) and abs(slope * v - 1) < 1e-9 and abs(graph.values[place] * v - u) <= 1e-9 * abs(u)
+    )
+
+
+_FUNCTIONS = {
+    "exp": lambda z, a: a, "log": lambda z, a: 1 / z, "tanh": lambda z, a: 1 - a * a, "√": lambda z, a: 0.5 / a,
+    "a square": lambda z, a: 2 * z, "sin": lambda z, a: np.cos(z), "cos": lambda z, a: -np.sin(z),
+    "arctan": lambda z, a: 1 / (1 + z * z), "sinh": lambda z, a: np.cosh(z), "cosh": lambda z, a: np.sinh(z),
+}  # fmt: skip
+
+
+def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
+    """Return the function whose slope this is, as far as it is known."""
+    z = np.array([graph.values[graph.edges[p][0][0]] for p in run])
+    a = np.array([graph.values[p] for p in run])
+    with np.errstate(all="ignore"):
+        for name, slope in _FUNCTIONS.items():
+            if np.allclose(slope(z, a), slopes, rtol=1e-9, atol=1e-12):
+                return name
+    return "one operation inside"
+
+
+def _hypothesis(
+    number: int, arity: int, name: str, said: str, slopes: Slopes, depth: int
+) -> Hypothesis:
+    def edit(problem: Problem) -> Edit | None:
+        runs = _runs(problem)
+        if number >= len(runs) or len(problem.graph.edges[runs[number][0]]) != arity:
+            return None
+        return Edit({p: slopes(problem.graph, p) for p in runs[number]})
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        return Words(name, f"Inside {claims}, {said}.", f"{claims} without it", f"{claims} with it")
+
+    return Hypothesis(("operation", str(number), name, said), edit, words, 3.0, depth)

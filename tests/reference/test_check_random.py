@@ -1,0 +1,80 @@
+"""A check of random code: no right gradient is accused, planted mistakes are found and named.
+
+A small share of `benchmarks/check_planted.py`; the seeds are fixed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from randomcheck import Counts, check_planted, check_right, run
+from randomtargets import target
+
+from reference.checks import assess
+
+RIGHT, PLANTED = range(1_000, 1_024), range(1_000, 1_024)
+
+
+@pytest.fixture(scope="module")
+def counts() -> Counts:
+    """What is said of a few dozen random sources."""
+    return run(RIGHT, PLANTED)
+
+
+def test_no_right_gradient_is_accused(counts: Counts) -> None:
+    assert counts.accused == []
+
+
+def test_nearly_every_right_gradient_is_checked(counts: Counts) -> None:
+    assert len(counts.unchecked) <= 0.05 * len(RIGHT), counts.unchecked
+
+
+def test_mistakes_are_found(counts: Counts) -> None:
+    planted, found = sum(counts.planted.values()), sum(counts.found.values())
+    assert planted > 0.8 * len(PLANTED)
+    assert found >= 0.98 * planted, counts.missed
+
+
+def test_mistakes_are_named(counts: Counts) -> None:
+    assert sum(counts.named.values()) >= 0.9 * sum(counts.planted.values()), counts.unnamed
+
+
+def test_a_target_is_a_function_of_its_seed() -> None:
+    assert [target(s) for s in range(20)] == [target(s) for s in range(20)]
+
+
+def test_every_mistake_changes_the_source() -> None:
+    for seed in range(60):
+        made = target(seed)
+        sources = {made.source, *(m.source for m in made.mistakes)}
+        assert len(sources) > len(made.mistakes) * 0.8 + 0.2
+        for mistake in made.mistakes:
+            compile(mistake.source, made.family, "exec")
+            assert mistake.pattern
+
+
+def test_a_checker_that_always_says_yes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def yes(got: Any, *args: Any, **options: Any) -> Any:
+        return got == got  # noqa: PLR0124
+
+    monkeypatch.setattr(assess, "close", yes)
+    counts = _some(check_planted)
+    assert sum(counts.found.values()) < 0.98 * sum(counts.planted.values())
+
+
+def test_a_checker_that_doubles_the_truth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    truths = assess.truths
+
+    def doubled(*args: Any) -> Any:
+        found = truths(*args)
+        return found and {k: t._replace(value=2 * t.value) for k, t in found.items()}
+
+    monkeypatch.setattr(assess.assess, "__defaults__", (doubled,))
+    assert _some(check_right).accused
+
+
+def _some(check: Callable[[int], Counts]) -> Counts:
+    total = Counts()
+    for seed in range(2_000, 2_004):
+        total.add(check(seed))
+    return total
