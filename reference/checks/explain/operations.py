@@ -13,6 +13,7 @@ import numpy as np
 from reference.checks.explain.graph import Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Problem
+from reference.checks.routine import Path
 
 Runs = list[list[int]]
 Slopes = Callable[[Graph, int], Edges]
@@ -26,6 +27,10 @@ def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         edges = problem.graph.edges[run[0]]
         for name, said, slopes in _mistakes(problem.graph, run):
             yield _hypothesis(number, len(edges), name, said, slopes, run[0])
+        if len(edges) == 1 and problem.graph.edges[edges[0][0]]:
+            for claim in problem.claims.values():
+                if not claim.inner:
+                    yield _straight(number, claim.path, claim.of, run[0])
 
 
 def _runs(problem: Problem) -> Runs:
@@ -97,6 +102,25 @@ def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
             if np.allclose(slope(z, a), slopes, rtol=1e-9, atol=1e-12):
                 return name
     return "one operation inside"
+
+
+def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
+    """The inner derivative is left out: what comes back goes to the input as it is."""
+
+    def edit(problem: Problem) -> Edit | None:
+        runs, claim = _runs(problem), problem.claims.get(path)
+        if number >= len(runs) or claim is None:
+            return None
+        leaves = claim.places.ravel().tolist()
+        slopes = [problem.graph.edges[p][0][1] for p in runs[number]]
+        return Edit({p: [(q, s)] for p, q, s in zip(runs[number], leaves, slopes, strict=True)})
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        return Words("inner_derivative_left_out", f"Inside {claims}, an inner derivative is left out: f(u)′ = f′(u) · u′, "
+                     f"and u′ with respect to {of} is missing.", "f′(u)", "f′(u) · u′")  # fmt: skip
+
+    return Hypothesis(("operation", str(number), "straight", *path), edit, words, 3.1, depth)
 
 
 def _hypothesis(
