@@ -1,8 +1,8 @@
 """Checks random right targets and planted mistakes: false accusations, misses, names.
 
-    python benchmarks/check_planted.py --targets 1000 --mistakes 500
-    python benchmarks/check_planted.py --show 12        # the source of one, and what is said of it
-    python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
+python benchmarks/check_planted.py --targets 1000 --mistakes 500
+python benchmarks/check_planted.py --show 12        # the source of one, and what is said of it
+python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
 """
 
 import argparse
@@ -30,7 +30,9 @@ def main() -> int:
     began = time.monotonic()
     first = options.first
     counts: Counts = run(
-        range(first, first + options.targets), range(first, first + options.mistakes), options.processes
+        range(first, first + options.targets),
+        range(first, first + options.mistakes),
+        options.processes,
     )
     report(counts, options.targets)
     print(f"{time.monotonic() - began:.0f} s")
@@ -55,16 +57,22 @@ def report(counts: object, targets: int) -> None:
 
     assert isinstance(counts, Counts)
     right = sum(counts.right.values())
-    print(f"right targets: {right} of {targets} right, {len(counts.accused)} accused, {len(counts.unchecked)} not checked")
+    print(
+        f"right targets: {right} of {targets} right, {len(counts.accused)} accused, {len(counts.unchecked)} not checked"
+    )
     for title, rows in (("ACCUSED", counts.accused), ("not checked", counts.unchecked)):
         for seed, family, said in rows:
             print(f"  {title} {seed} ({family}): {said.verdict}: {said.text[:300]}")
     planted, found, named = (sum(c.values()) for c in (counts.planted, counts.found, counts.named))
     if not planted:
         return
-    print(f"mistakes: {found} of {planted} found ({found / planted:.1%}), {named} named ({named / planted:.1%})")
+    print(
+        f"mistakes: {found} of {planted} found ({found / planted:.1%}), {named} named ({named / planted:.1%})"
+    )
     for kind, count in counts.planted.most_common():
-        print(f"  {kind:32} {count:4} planted {counts.found[kind]:4} found {counts.named[kind]:4} named")
+        print(
+            f"  {kind:32} {count:4} planted {counts.found[kind]:4} found {counts.named[kind]:4} named"
+        )
     for title, rows in (("MISSED", counts.missed), ("not named", counts.unnamed)):
         for seed, which, kind, said in rows:
             print(f"  {title} {seed}:{which} ({kind}): {said.verdict}: {said.text[:300]}")

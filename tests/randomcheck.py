@@ -11,6 +11,7 @@ from pathlib import Path
 
 from randomplans import Planted, RandomTarget
 from randomtargets import target
+
 from reference.checks.records import Event, Finished, OurFault, Part, Refused, Request
 from reference.checks.session import serve
 
@@ -69,7 +70,9 @@ def checked(source: str, problems: int = PROBLEMS, name: str = "target") -> Said
 
 
 def _text(part: Part) -> str:
-    named = [f"{m.name}: {m.sentence}" for m in part.mistakes] + [f"(described) {t}: {d}" for t, d in part.described]
+    named = [f"{m.name}: {m.sentence}" for m in part.mistakes] + [
+        f"(described) {t}: {d}" for t, d in part.described
+    ]
     faults = [f.text for f in part.faults]
     return "; ".join([*named, *faults, *([part.why] if part.why else [])])
 

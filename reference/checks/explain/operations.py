@@ -42,7 +42,12 @@ def _runs(problem: Problem) -> Runs:
     sizes = {c.places.size for c in problem.claims.values() if not c.inner}
     found: Runs = []
     size = sizes.pop() if len(sizes) == 1 else 0
-    if size > 1 and graph.size <= _MAX_NODES and graph.size % size == 0 and graph.size // size <= _MAX_RUNS:
+    if (
+        size > 1
+        and graph.size <= _MAX_NODES
+        and graph.size % size == 0
+        and graph.size // size <= _MAX_RUNS
+    ):
         blocks = [list(range(at, at + size)) for at in range(0, graph.size, size)]
         if all(_alike(graph, b) for b in blocks):
             found = [b for b in blocks if graph.edges[b[0]]]
@@ -62,35 +67,61 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         slopes = np.array([e[0][1] for e in edges])
         if np.ptp(slopes) > 1e-12 * np.max(np.abs(slopes)):
             what = _function(graph, run, slopes)
-            yield ("inner_slope_left_out", f"the slope of {what} is left out: the chain rule multiplies by it",
-                   lambda g, p: [(q, 1.0) for q, _ in g.edges[p]])  # fmt: skip
-            yield ("inner_slope_sign", f"the slope of {what} has the wrong sign",
-                   lambda g, p: [(q, -s) for q, s in g.edges[p]])  # fmt: skip
+            yield (
+                "inner_slope_left_out",
+                f"the slope of {what} is left out: the chain rule multiplies by it",
+                lambda g, p: [(q, 1.0) for q, _ in g.edges[p]],
+            )
+            yield (
+                "inner_slope_sign",
+                f"the slope of {what} has the wrong sign",
+                lambda g, p: [(q, -s) for q, s in g.edges[p]],
+            )
         return
     if len(edges[0]) != 2:
         return
     for kept in (0, 1):
         which = "second" if kept == 0 else "first"
-        yield ("term_left_out", f"the term of the {which} operand is left out: both depend on it",
-               lambda g, p, kept=kept: [g.edges[p][kept]])  # fmt: skip
-        yield ("term_sign", f"the term of the {which} operand has the wrong sign (a + stands where − belongs, or the reverse)",
-               lambda g, p, kept=kept: [(q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])])  # fmt: skip
+        yield (
+            "term_left_out",
+            f"the term of the {which} operand is left out: both depend on it",
+            lambda g, p, kept=kept: [g.edges[p][kept]],
+        )
+        yield (
+            "term_sign",
+            f"the term of the {which} operand has the wrong sign (a + stands where − belongs, or the reverse)",
+            lambda g, p, kept=kept: [
+                (q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])
+            ],
+        )
     if all(_is_ratio(graph, p) for p in run):
-        yield ("denominator_square_left_out", "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
-               lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]])  # fmt: skip
+        yield (
+            "denominator_square_left_out",
+            "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
+            lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]],
+        )
 
 
 def _is_ratio(graph: Graph, place: int) -> bool:
     (above, slope), (below, _) = graph.edges[place]
     u, v = graph.values[above], graph.values[below]
-    return bool(v) and abs(slope * v - 1) < 1e-9 and abs(graph.values[place] * v - u) <= 1e-9 * abs(u)
+    return (
+        bool(v) and abs(slope * v - 1) < 1e-9 and abs(graph.values[place] * v - u) <= 1e-9 * abs(u)
+    )
 
 
 _FUNCTIONS = {
-    "exp": lambda z, a: a, "log": lambda z, a: 1 / z, "tanh": lambda z, a: 1 - a * a, "√": lambda z, a: 0.5 / a,
-    "a square": lambda z, a: 2 * z, "sin": lambda z, a: np.cos(z), "cos": lambda z, a: -np.sin(z),
-    "arctan": lambda z, a: 1 / (1 + z * z), "sinh": lambda z, a: np.cosh(z), "cosh": lambda z, a: np.sinh(z),
-}  # fmt: skip
+    "exp": lambda z, a: a,
+    "log": lambda z, a: 1 / z,
+    "tanh": lambda z, a: 1 - a * a,
+    "√": lambda z, a: 0.5 / a,
+    "a square": lambda z, a: 2 * z,
+    "sin": lambda z, a: np.cos(z),
+    "cos": lambda z, a: -np.sin(z),
+    "arctan": lambda z, a: 1 / (1 + z * z),
+    "sinh": lambda z, a: np.cosh(z),
+    "cosh": lambda z, a: np.sinh(z),
+}
 
 
 def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
@@ -117,8 +148,13 @@ def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
-        return Words("inner_derivative_left_out", f"Inside {claims}, an inner derivative is left out: f(u)′ = f′(u) · u′, "
-                     f"and u′ with respect to {of} is missing.", "f′(u)", "f′(u) · u′")  # fmt: skip
+        return Words(
+            "inner_derivative_left_out",
+            f"Inside {claims}, an inner derivative is left out: f(u)′ = f′(u) · u′, "
+            f"and u′ with respect to {of} is missing.",
+            "f′(u)",
+            "f′(u) · u′",
+        )
 
     return Hypothesis(("operation", str(number), "straight", *path), edit, words, 3.1, depth)
 
