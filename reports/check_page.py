@@ -95,7 +95,10 @@ def own_lines(part: Part) -> list[Line]:
     marks = {i: "follows" for i, text in enumerate(lines) if any(_assigns(text, n) for n in names)}
     if names and not marks:
         marks = {i: "first" for i, text in enumerate(lines) if re.match(r"\s*return\b", text)}
-    firsts = [i for i in marks if _assigns(lines[i], _bare(part.first_wrong))]
+    first = _bare(part.first_wrong)
+    firsts = [
+        i for i in marks if any(_assigns(lines[i], d + first) for d in ("", "d", "d_")) and first
+    ]
     marks |= dict.fromkeys(firsts or marks, "first")
     number = part.line or 1
     return [Line(number + i, text, marks.get(i, "")) for i, text in enumerate(lines[:MAX_LINES])]
@@ -103,7 +106,9 @@ def own_lines(part: Part) -> list[Line]:
 
 def _wrong_names(part: Part) -> list[str]:
     found = [part.first_wrong, *(t for m in part.mistakes for t in m.tensors), *part.wrong_tensors]
-    return list(dict.fromkeys(_bare(name) for name in found if name))
+    bare = list(dict.fromkeys(_bare(name) for name in found if name))
+    # What is returned as {"h": dh} is called h.
+    return [*bare, *(f"{d}{name}" for name in bare for d in ("d", "d_", "grad_"))]
 
 
 def _bare(name: str) -> str:
@@ -192,6 +197,11 @@ def derivation(text: str) -> list[tuple[bool, Markup]]:
     return pieces
 
 
+def capital(text: str) -> str:
+    """Return a sentence with its first letter large, unless it begins with code."""
+    return text if "(" in text.partition(" ")[0] else text[:1].upper() + text[1:]
+
+
 def _has_words(text: str) -> bool:
     return any(w not in FUNCTION_NAMES for w in re.findall(r"[a-z]{3,}", text))
 
@@ -216,7 +226,7 @@ _FUNCTIONS: dict[str, Any] = {
     "own_lines": own_lines, "entries": entries, "bars": bars, "heat": heat, "levels": LEVELS,
     "verdict_of": verdict_of, "what_was_found": what_was_found, "formula": formula,
     "marks": MARKS, "derivation": derivation, "joined": joined,
-    "capital": lambda text: text[:1].upper() + text[1:],
+    "capital": capital,
 }  # fmt: skip
 
 

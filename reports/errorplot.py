@@ -9,7 +9,7 @@ from reports.checked import Numbers
 MAX_BARS = 24
 MAX_ROWS, MAX_COLUMNS = 32, 48
 CELL = 18
-BAR, GAP, HEIGHT, TOP, LEFT = 9, 9, 120, 8, 34
+BAR, GAP, HEIGHT, TOP, LEFT = 9, 9, 120, 8, 50
 LEVELS = (1e-9, 1e-4, 1e-2, 1e-1, 0.5, 1.0)
 """From which share of the gradient's largest entry on a square is one shade darker."""
 

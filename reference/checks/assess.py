@@ -81,7 +81,7 @@ class Assessment:
 
     @property
     def influence(self) -> bool:
-        """Whether every input that has a claim moves the objective: softmax of one class does not."""
+        """Whether every input with a claim moves the objective: softmax of one class does not."""
         return all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
 
     @property
@@ -259,8 +259,11 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
 
 
 def _sign_is_known(rows: list[Row], outcome: Outcome) -> bool:
-    """Whether the negative of a gradient is wrong: of a step that was taken, and beside a loss of
-    the same file, unless that file adds its steps (y − a, then W += rate · …)."""
+    """Whether the negative of a gradient is wrong.
+
+    It is, of a step that was taken, and beside a loss of the same file, unless that file adds its
+    steps (y − a, then W += rate · …).
+    """
     if any(r.claim[0] == "step" for r in rows):
         return True
     return not outcome.adds_steps and any(p[-1].endswith("()") for p in outcome.values)

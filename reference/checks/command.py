@@ -23,25 +23,14 @@ def run(
 ) -> int:
     """Check every target, print what was found and return the exit code: the worst of all."""
     files = [f for t in targets for f in files_of(t)]
-    asked = tuple(f.strip() for f in frameworks.split(",")) if frameworks else ()
+    options["frameworks"] = tuple(f.strip() for f in (frameworks or "").split(",") if f.strip())
+    options["seconds"] = timeout
     several = len(files) > 1
     if report is not None and several:
         refuse_folder(report)
     results: list[Result] = []
     for file in files:
-        try:
-            result = check(
-                file,
-                report=None if several else report,
-                seconds=timeout,
-                frameworks=asked,
-                progress=_progress(),
-                **options,
-            )
-        except InvalidInput as error:
-            if not several:
-                raise
-            result = Result(file, options.get("seed", 0), (), remarks=(str(error),))
+        result = _one_of_several(file, options) if several else _one(file, report, options)
         results.append(result)
         if not as_json:
             print(result, end="\n\n" if several else "\n", flush=True)
@@ -50,12 +39,25 @@ def run(
         write_index(results, report)
     if as_json:
         plain = [r.plain() for r in results]
-        print(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
-    elif several:
+        print(json.dumps(plain if several else plain[0], indent=1))
+        return worst_of(r.exit_code for r in results)
+    if several:
         print(headline_of([r.checked_record() for r in results]))
-    if report is not None and not as_json:
+    if report is not None:
         print(f"the page: {report / INDEX}")
     return worst_of(r.exit_code for r in results)
+
+
+def _one(file: str, report: Path | None, options: dict[str, Any]) -> Result:
+    return check(file, report=report, progress=_progress(), **options)
+
+
+def _one_of_several(file: str, options: dict[str, Any]) -> Result:
+    """Check a file; one that cannot be loaded does not keep the others from being checked."""
+    try:
+        return _one(file, None, options)
+    except InvalidInput as error:
+        return Result(file, options.get("seed", 0), (), remarks=(str(error),))
 
 
 def _progress() -> Any:

@@ -688,10 +688,10 @@ def _choices(
         if weights:
             return _targets(mode, outs[-1])
         feature = mode.data.dims[0] if mode.samples == "columns" else (mode.data.dims or ("",))[-1]
-        made = any(n.startswith("init.") for n in request.names)
-        if made and mode.data.dims == ("T", "D"):
+        is_built = any(n.startswith("init.") for n in request.names)
+        if is_built and mode.data.dims == ("T", "D"):
             return [Spec("label", ("T",), "V"), *_targets(mode, "C")]
-        widths = ["C", feature] if made else [feature]
+        widths = ["C", feature] if is_built else [feature]
         return [t for w in widths for t in _targets(mode, w)]
     if "mask" in bare and len(mode.data.dims) == 3 and "Y" not in mode.data.dims:
         return [Spec("mask", mode.data.dims[:-1]), Spec("mask", mode.data.dims)]

@@ -221,6 +221,15 @@ def _about_the_forward(part: Part, subject: Subject, request: Request, like: str
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
+    if request.frameworks:
+        from reference.checks.witnesses import answers  # they import torch and jax
+
+        remarks = [
+            *remarks,
+            *answers(
+                subject.reading, subject.objective, operation, request.frameworks, request.seed
+            ),
+        ]
     plain = part.ok and not part.remarks
     broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
     return msgspec.structs.replace(

@@ -146,7 +146,9 @@ _OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
 
 def _shape(reading: Reading) -> _Shape:
     """Return what a reading is, apart from how wide its numbers and sizes are drawn."""
-    drawn = tuple((n, _NARROW.get(s.kind, s.kind), s.dims, s.high) for n, s in reading.layout.items())
+    drawn = tuple(
+        (n, _NARROW.get(s.kind, s.kind), s.dims, s.high) for n, s in reading.layout.items()
+    )
     return (drawn, reading.binding, reading.constructor)
 
 

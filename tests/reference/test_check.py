@@ -239,3 +239,14 @@ def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
     result = check(folder / f"{name}.py", problems=12)
     assert set(said_of(result)) == EXAMPLES[name], str(result)
     assert result.ok is (not EXAMPLES[name]), str(result)
+
+
+def test_the_frameworks_are_asked_where_that_is_wanted() -> None:
+    source = dict((name, source) for name, source, *_ in SOURCES)
+    result = inside(source["slope"], frameworks=("torch", "jax"))
+    said = " ".join(result.parts[0].remarks)
+    assert "PyTorch's gradient of sigmoid is within" in said
+    assert "JAX's gradient of sigmoid is within" in said
+    result = inside(source["slope"].replace("sigmoid(x) * (1 - ", "(1 - "), frameworks=("torch",))
+    assert result.exit_code == 1
+    assert "is within" in " ".join(result.parts[0].remarks), "they are held to the same truth"

@@ -1,7 +1,7 @@
 """Code as people write it: each file says in its head what a good answer is.
 
-    # exit: 0 | 1 | 2 | !0      the exit status (!0: anything but 0)
-    # expect: REGEX             of a wrong question: what the explanation has to say
+# exit: 0 | 1 | 2 | !0      the exit status (!0: anything but 0)
+# expect: REGEX             of a wrong question: what the explanation has to say
 """
 
 import re

@@ -89,7 +89,7 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         )
         yield (
             "term_sign",
-            f"the term of the {which} operand has the wrong sign (a + stands where − belongs, or the reverse)",
+            f"the term of the {which} operand has the wrong sign (+ stands for −, or the reverse)",
             lambda g, p, kept=kept: [
                 (q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])
             ],
