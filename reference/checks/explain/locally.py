@@ -295,9 +295,14 @@ def _constant_added(cases: Sequence[Case]) -> Result:
     if text is None:
         return None
     if "2" in text and all(w.ndim > 1 and _one_of_each_row(w) for w in wheres):
-        return Words("wrong_sign", f"{claim.text} is {text} too large at one entry of each row, that of its label: the 1 of "
-                     "the label is added where it has to be subtracted (p − y; += stands where −= belongs).",
-                     f"{claim.text} = p + y", f"{claim.text} = p − y"), Evidence(len(cases), len(cases), 0.0)  # fmt: skip
+        return Words(
+            "wrong_sign",
+            f"{claim.text} is {text} too large at one entry of each row, that of its label: the 1 "
+            "of the label is added where it has to be subtracted (p − y; += stands where −= "
+            "belongs).",
+            f"{claim.text} = p + y",
+            f"{claim.text} = p − y",
+        ), Evidence(len(cases), len(cases), 0.0)
     return Words(
         "constant_added",
         f"The constant {text} is added to {where} of {claim.text} (the column of the bias takes "
