@@ -58,7 +58,8 @@ def report(counts: object, targets: int) -> None:
     assert isinstance(counts, Counts)
     right = sum(counts.right.values())
     print(
-        f"right targets: {right} of {targets} right, {len(counts.accused)} accused, {len(counts.unchecked)} not checked"
+        f"right targets: {right} of {targets} right, {len(counts.accused)} accused, "
+        f"{len(counts.unchecked)} not checked"
     )
     for title, rows in (("ACCUSED", counts.accused), ("not checked", counts.unchecked)):
         for seed, family, said in rows:
@@ -67,11 +68,13 @@ def report(counts: object, targets: int) -> None:
     if not planted:
         return
     print(
-        f"mistakes: {found} of {planted} found ({found / planted:.1%}), {named} named ({named / planted:.1%})"
+        f"mistakes: {found} of {planted} found ({found / planted:.1%}), "
+        f"{named} named ({named / planted:.1%})"
     )
     for kind, count in counts.planted.most_common():
         print(
-            f"  {kind:32} {count:4} planted {counts.found[kind]:4} found {counts.named[kind]:4} named"
+            f"  {kind:32} {count:4} planted {counts.found[kind]:4} found "
+            f"{counts.named[kind]:4} named"
         )
     for title, rows in (("MISSED", counts.missed), ("not named", counts.unnamed)):
         for seed, which, kind, said in rows:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from randomplans import Planted, RandomTarget
 from randomtargets import target
+
 from reference.checks.records import Event, Finished, OurFault, Part, Refused, Request
 from reference.checks.session import serve
 

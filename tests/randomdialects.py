@@ -44,8 +44,16 @@ def _names(plan: Plan, rng: random.Random) -> dict[str, str]:
 
 
 _STYLES = ("d{}", "d{}", "d{}", "grad_{}", "{}_grad", "d_{}", "dL_d{}", "dLd{}")
-_WEIGHTS = (("W", "b"), ("W", "b"), ("w", "b"), ("weights", "bias"), ("weights", "biases"), ("kernel", "bias"),
-            ("theta", "b"), ("weight", "bias"))  # fmt: skip
+_WEIGHTS = (
+    ("W", "b"),
+    ("W", "b"),
+    ("w", "b"),
+    ("weights", "bias"),
+    ("weights", "biases"),
+    ("kernel", "bias"),
+    ("theta", "b"),
+    ("weight", "bias"),
+)
 
 
 def _parameter_names(plan: Plan, rng: random.Random) -> dict[str, str]:
@@ -85,11 +93,17 @@ def _options(plan: Plan) -> list[str]:
 def _titles(plan: Plan, rng: random.Random) -> tuple[str, str]:
     """Return the names of a forward and of its backward."""
     name = rng.choice([n for n in plan.names if n[0].islower()])
-    return rng.choice([
-        (f"{name}_forward", f"{name}_backward"), (f"{name}_forward", f"{name}_backward"),
-        (f"{name}Forward", f"{name}Backward"), (name, f"{name}_backward"), (name, f"{name}_grad"),
-        (f"forward_{name}", f"backward_{name}"), (f"{name}_fwd", f"{name}_bwd"),
-    ])  # fmt: skip
+    return rng.choice(
+        [
+            (f"{name}_forward", f"{name}_backward"),
+            (f"{name}_forward", f"{name}_backward"),
+            (f"{name}Forward", f"{name}Backward"),
+            (name, f"{name}_backward"),
+            (name, f"{name}_grad"),
+            (f"forward_{name}", f"backward_{name}"),
+            (f"{name}_fwd", f"{name}_bwd"),
+        ]
+    )
 
 
 def pair_with_cache(plan: Plan, rng: random.Random) -> str:
@@ -106,12 +120,13 @@ def pair_with_cache(plan: Plan, rng: random.Random) -> str:
     order = [names["dout"], "cache"] if rng.random() < 0.8 else ["cache", names["dout"]]
     back = [Template(line).substitute(names) for line in plan.backward]
     return (
-        f"def {forward}({_tuple([*given, *_options(plan)])}):\n" + filled(plan.forward, names)
+        f"def {forward}({_tuple([*given, *_options(plan)])}):\n"
+        + filled(plan.forward, names)
         + f"    cache = {pack}\n    return {names['out']}, cache\n\n\n"
         + f"def {backward}({_tuple(order)}):\n"
         + filled([u.replace("$", "$$") for u in [*unpack, *back]], {})
         + f"    return {_returned(plan, names, rng)}\n"
-    )  # fmt: skip
+    )
 
 
 def pair_with_inputs(plan: Plan, rng: random.Random) -> str:
@@ -122,11 +137,14 @@ def pair_with_inputs(plan: Plan, rng: random.Random) -> str:
     args = [names["dout"], *given] if rng.random() < 0.7 else [*given, names["dout"]]
     again = filled(plan.forward, names) if plan.kept else ""
     return (
-        f"def {forward}({_tuple([*given, *_options(plan)])}):\n" + filled(plan.forward, names)
+        f"def {forward}({_tuple([*given, *_options(plan)])}):\n"
+        + filled(plan.forward, names)
         + f"    return {names['out']}\n\n\n"
-        + f"def {backward}({_tuple([*args, *_options(plan)])}):\n" + again + filled(plan.backward, names)
+        + f"def {backward}({_tuple([*args, *_options(plan)])}):\n"
+        + again
+        + filled(plan.backward, names)
         + f"    return {_returned(plan, names, rng)}\n"
-    )  # fmt: skip
+    )
 
 
 def static_methods(plan: Plan, rng: random.Random) -> str:
@@ -136,7 +154,7 @@ def static_methods(plan: Plan, rng: random.Random) -> str:
     title = plan.names[-1].title().replace("_", "")
     made = [f"class {title}:"]
     for half, name in zip(halves, ("forward", "backward"), strict=True):
-        head, _, rest = half.partition("(")
+        _, _, rest = half.partition("(")
         lines = f"def {name}({rest}".rstrip("\n").split("\n")
         made += ["    @staticmethod", *(f"    {line}" for line in lines), ""]
     return "\n".join(made)
@@ -160,8 +178,10 @@ def slope_pair(plan: Plan, rng: random.Random) -> str:
     again = filled([ln for ln in plan.forward], names) if "out" in plan.kept else ""
     slope = f"d_{plan.data[0]}"
     body = filled(plan.backward, names | {slope: "slope"}).replace("1.0 * ", "")
-    return (f"def {f}({x}):\n" + filled(plan.forward, names) + f"    return {names['out']}\n\n\n"
-            f"def {prime}({x}):\n{again}{body}    return slope\n")  # fmt: skip
+    return (
+        f"def {f}({x}):\n" + filled(plan.forward, names) + f"    return {names['out']}\n\n\n"
+        f"def {prime}({x}):\n{again}{body}    return slope\n"
+    )
 
 
 def switch(plan: Plan, rng: random.Random) -> str:
@@ -171,8 +191,11 @@ def switch(plan: Plan, rng: random.Random) -> str:
     f = rng.choice([n for n in plan.names if n[0].islower()])
     flag = pick(rng, "derivative", "deriv", "prime", "derivative")
     body = filled(plan.backward, names | {f"d_{plan.data[0]}": "slope"}, 8).replace("1.0 * ", "")
-    return (f"def {f}({x}, {flag}=False):\n" + filled(plan.forward, names)
-            + f"    if {flag}:\n{body}        return slope\n    return {names['out']}\n")  # fmt: skip
+    return (
+        f"def {f}({x}, {flag}=False):\n"
+        + filled(plan.forward, names)
+        + f"    if {flag}:\n{body}        return slope\n    return {names['out']}\n"
+    )
 
 
 def _by_output(plan: Plan) -> bool:
@@ -185,8 +208,10 @@ def slope_of_output(plan: Plan, rng: random.Random) -> str:
     x, f = names[plan.data[0]], plan.names[0]
     a = pick(rng, "a", "y", "output", "s")
     body = filled(plan.backward, names | {"d_x": "slope", "out": a, "x": a}).replace("1.0 * ", "")
-    return (f"def {f}({x}):\n" + filled(plan.forward, names) + f"    return {names['out']}\n\n\n"
-            f"def {f}_derivative({a}):\n{body}    return slope\n")  # fmt: skip
+    return (
+        f"def {f}({x}):\n" + filled(plan.forward, names) + f"    return {names['out']}\n\n\n"
+        f"def {f}_derivative({a}):\n{body}    return slope\n"
+    )
 
 
 def _on_self(plan: Plan, names: dict[str, str], which: tuple[str, ...]) -> dict[str, str]:
@@ -211,15 +236,30 @@ def kept_class(plan: Plan, rng: random.Random) -> str:
     dout = "dvalues" if no_return else names["dout"]
     return (
         f"class {title}:\n    def {first}(self, {_tuple([*given, *_options(plan)])}):\n"
-        + filled(saved, {}, 8) + filled(plan.forward, inside, 8)
+        + filled(saved, {}, 8)
+        + filled(plan.forward, inside, 8)
         + ("" if no_return else f"        return {inside['out']}\n")
-        + f"\n    def backward(self, {dout}):\n" + filled(plan.backward, back | {"dout": dout}, 8)
-        + ("" if no_return else f"        return {_tuple([names[f'd_{n}'] for n in plan.wanted])}\n")
-    )  # fmt: skip
+        + f"\n    def backward(self, {dout}):\n"
+        + filled(plan.backward, back | {"dout": dout}, 8)
+        + (
+            ""
+            if no_return
+            else f"        return {_tuple([names[f'd_{n}'] for n in plan.wanted])}\n"
+        )
+    )
 
 
-_KEEPING = ("self.d{}", "self.d{}", 'self.grads["{}"]', "self.dLd{}", "self.{}_grad", "self.grad_{}", "update",
-            'self.gradients["d{}"]', "self.d_{}")  # fmt: skip
+_KEEPING = (
+    "self.d{}",
+    "self.d{}",
+    'self.grads["{}"]',
+    "self.dLd{}",
+    "self.{}_grad",
+    "self.grad_{}",
+    "update",
+    'self.gradients["d{}"]',
+    "self.d_{}",
+)
 
 
 def layer_class(plan: Plan, rng: random.Random) -> str:
@@ -247,7 +287,11 @@ def layer_class(plan: Plan, rng: random.Random) -> str:
         f"class {title}:\n    def __init__(self, {_tuple(sizes)}):\n        rng = np.random.default_rng(0)\n"
         + filled(held, {}, 8)
         + f"\n    def forward(self, {_tuple([names[n] for n in plan.data] + _options(plan))}):\n"
-        + filled(saved, {}, 8) + filled(plan.forward, inside, 8) + f"        return {inside['out']}\n"
-        + f"\n    def backward(self, {names['dout']}):\n" + filled(plan.backward, back, 8)
-        + filled(steps, {}, 8) + returned
-    )  # fmt: skip
+        + filled(saved, {}, 8)
+        + filled(plan.forward, inside, 8)
+        + f"        return {inside['out']}\n"
+        + f"\n    def backward(self, {names['dout']}):\n"
+        + filled(plan.backward, back, 8)
+        + filled(steps, {}, 8)
+        + returned
+    )

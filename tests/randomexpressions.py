@@ -30,8 +30,17 @@ def leaf(text: str) -> Node:
 
 ZERO, ONE, TWO = leaf("0"), leaf("1"), leaf("2")
 _LEVEL = {"+": 1, "-": 1, "*": 2, "/": 2, "neg": 2, "**": 4}
-_CALLS = {"exp": "np.exp", "log": "np.log", "tanh": "np.tanh", "sqrt": "np.sqrt", "sin": "np.sin",
-          "cos": "np.cos", "arctan": "np.arctan", "sinh": "np.sinh", "cosh": "np.cosh"}  # fmt: skip
+_CALLS = {
+    "exp": "np.exp",
+    "log": "np.log",
+    "tanh": "np.tanh",
+    "sqrt": "np.sqrt",
+    "sin": "np.sin",
+    "cos": "np.cos",
+    "arctan": "np.arctan",
+    "sinh": "np.sinh",
+    "cosh": "np.cosh",
+}
 
 
 def _written(node: Node) -> str:
@@ -201,8 +210,14 @@ def _unary(rng: random.Random, inner: Node) -> Node:
     return call(name, bounded if name in ("sinh", "cosh") else inner)
 
 
-_KINDS = {"inner": "slope left out", "slope": "slope left out", "sign": "sign", "term": "left out",
-          "square": "square left out", "two": "factor"}  # fmt: skip
+_KINDS = {
+    "inner": "slope left out",
+    "slope": "slope left out",
+    "sign": "sign",
+    "term": "left out",
+    "square": "square left out",
+    "two": "factor",
+}
 
 
 def mistakes(node: Node, name: str) -> list[Mistake]:

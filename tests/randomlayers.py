@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from randomexpressions import derivative, expression, leaf, mistakes
+from randomexpressions import derivative, expression, mistakes
 from randomplans import Edit, Plan, pick
 
 SIGN, FACTOR, AXIS, MEAN = "sign", "factor", "axis", "mean"
@@ -24,8 +24,15 @@ def elementwise(rng: random.Random) -> Plan:
         for kind, wrong, pattern in mistakes(node, n)
     )
     stem = pick(rng, "f", "act", "activation", "squash", "mix", "my_func", "phi")
-    return Plan("elementwise", (stem,), tuple(names), (f"$out = {_dollars(str(node), names)}",), lines,
-                edits, spelled={n: (n,) for n in names})  # fmt: skip
+    return Plan(
+        "elementwise",
+        (stem,),
+        tuple(names),
+        (f"$out = {_dollars(str(node), names)}",),
+        lines,
+        edits,
+        spelled={n: (n,) for n in names},
+    )
 
 
 def _dollars(text: str, names: list[str]) -> str:
@@ -39,11 +46,31 @@ def dense(rng: random.Random) -> Plan:
     layout = pick(rng, "rows", "turned", "columns")
     bias = rng.random() < 0.75
     product, dx, dw, db, shape, bias_shape = {
-        "rows": ("$x @ $W", "$dout @ $W.T", "$x.T @ $dout", "$dout.sum(axis=0)", "(n_in, n_out)", "(n_out,)"),
-        "turned": ("$x @ $W.T", "$dout @ $W", "$dout.T @ $x", "np.sum($dout, axis=0)", "(n_out, n_in)", "(n_out,)"),
-        "columns": ("$W @ $x", "$W.T @ $dout", "$dout @ $x.T", "$dout.sum(axis=1, keepdims=True)",
-                    "(n_out, n_in)", "(n_out, 1)"),
-    }[layout]  # fmt: skip
+        "rows": (
+            "$x @ $W",
+            "$dout @ $W.T",
+            "$x.T @ $dout",
+            "$dout.sum(axis=0)",
+            "(n_in, n_out)",
+            "(n_out,)",
+        ),
+        "turned": (
+            "$x @ $W.T",
+            "$dout @ $W",
+            "$dout.T @ $x",
+            "np.sum($dout, axis=0)",
+            "(n_out, n_in)",
+            "(n_out,)",
+        ),
+        "columns": (
+            "$W @ $x",
+            "$W.T @ $dout",
+            "$dout @ $x.T",
+            "$dout.sum(axis=1, keepdims=True)",
+            "(n_out, n_in)",
+            "(n_out, 1)",
+        ),
+    }[layout]
     if rng.random() < 0.3:
         product = product.replace(" @ ", ".dot(", 1) + ")"
     parameters = [("W", shape)] + [("b", bias_shape)] * bias
@@ -60,38 +87,93 @@ def dense(rng: random.Random) -> Plan:
         axis = 1 if layout == "columns" else 0
         edits += [
             Edit(MEAN, f"$d_b = {db}", f"$d_b = {db.replace('sum', 'mean')}"),
-            Edit(AXIS, f"$d_b = {db}", f"$d_b = {'$dout[:, :1]' if axis else '$dout[0]'}",
-                 r"first|only|sum|row|column|overwrit|sample|axis|left"),
-            Edit(AXIS, f"$d_b = {db}", "$d_b = np.full($b.shape, $dout.sum())",
-                 r"everything|axis|axes|sum"),
-        ]  # fmt: skip
+            Edit(
+                AXIS,
+                f"$d_b = {db}",
+                f"$d_b = {'$dout[:, :1]' if axis else '$dout[0]'}",
+                r"first|only|sum|row|column|overwrit|sample|axis|left",
+            ),
+            Edit(
+                AXIS,
+                f"$d_b = {db}",
+                "$d_b = np.full($b.shape, $dout.sum())",
+                r"everything|axis|axes|sum",
+            ),
+        ]
     forward = f"$out = {product}" + " + $b" * bias
     name = ("linear", "affine", "dense", "fc", "Linear", "fully_connected")
-    return Plan("dense" if bias else "dense without bias", name, ("x",), (forward,), tuple(lines), tuple(edits),
-                tuple(parameters), ("n_in", "n_out"))  # fmt: skip
+    return Plan(
+        "dense" if bias else "dense without bias",
+        name,
+        ("x",),
+        (forward,),
+        tuple(lines),
+        tuple(edits),
+        tuple(parameters),
+        ("n_in", "n_out"),
+    )
 
 
 _ACTIVATIONS: dict[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
-    "sigmoid": ("1 / (1 + np.exp(-$x))", "$out * (1 - $out)",
-                (("slope left out", "$out"), ("wrong variable", "$x * (1 - $x)"), ("slope left out", "(1 - $out)"))),
-    "tanh": ("np.tanh($x)", "(1 - $out ** 2)",
-             (("square left out", "(1 - $out)"), ("wrong variable", "(1 - $x ** 2)"), (SIGN, "(1 + $out ** 2)"))),
+    "sigmoid": (
+        "1 / (1 + np.exp(-$x))",
+        "$out * (1 - $out)",
+        (
+            ("slope left out", "$out"),
+            ("wrong variable", "$x * (1 - $x)"),
+            ("slope left out", "(1 - $out)"),
+        ),
+    ),
+    "tanh": (
+        "np.tanh($x)",
+        "(1 - $out ** 2)",
+        (
+            ("square left out", "(1 - $out)"),
+            ("wrong variable", "(1 - $x ** 2)"),
+            (SIGN, "(1 + $out ** 2)"),
+        ),
+    ),
     "relu": ("np.maximum(0, $x)", "($x > 0)", (("wrong variable", "$x"), ("mask", "($x < 0)"))),
-    "leaky_relu": ("np.where($x > 0, $x, 0.2 * $x)", "np.where($x > 0, 1, 0.2)",
-                   (("constant", "np.where($x > 0, 1, 0.1)"), ("constant", "np.where($x > 0, 1, 0)"))),
-    "elu": ("np.where($x > 0, $x, np.exp($x) - 1)", "np.where($x > 0, 1, np.exp($x))",
-            (("constant", "np.where($x > 0, 1, np.exp($x) - 1)"), ("constant", "np.where($x > 0, 1, $x)"))),
-    "softplus": ("np.log(1 + np.exp($x))", "1 / (1 + np.exp(-$x))",
-                 ((SIGN, "1 / (1 + np.exp($x))"), ("constant", "1 / (2 + np.exp(-$x))"))),
-    "swish": ("$x / (1 + np.exp(-$x))", "($out + (1 - $out) / (1 + np.exp(-$x)))",
-              (("left out", "(1 / (1 + np.exp(-$x)))"), ("left out", "$out"))),
-    "gelu": ("0.5 * $x * (1 + np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3)))",
-             "(0.5 * (1 + np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3))) + 0.5 * $x * (1 - "
-             "np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3)) ** 2) * 0.7978845608 * (1 + 3 * 0.044715 * $x ** 2))",
-             (("left out", "(0.5 * (1 + np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3))))"),)),
-    "softsign": ("$x / (1 + np.abs($x))", "1 / (1 + np.abs($x)) ** 2", (("square left out", "1 / (1 + np.abs($x))"),)),
-    "gaussian": ("np.exp(-$x ** 2)", "(-2 * $x * $out)", (("factor", "(-$x * $out)"), (SIGN, "(2 * $x * $out)"))),
-}  # fmt: skip
+    "leaky_relu": (
+        "np.where($x > 0, $x, 0.2 * $x)",
+        "np.where($x > 0, 1, 0.2)",
+        (("constant", "np.where($x > 0, 1, 0.1)"), ("constant", "np.where($x > 0, 1, 0)")),
+    ),
+    "elu": (
+        "np.where($x > 0, $x, np.exp($x) - 1)",
+        "np.where($x > 0, 1, np.exp($x))",
+        (
+            ("constant", "np.where($x > 0, 1, np.exp($x) - 1)"),
+            ("constant", "np.where($x > 0, 1, $x)"),
+        ),
+    ),
+    "softplus": (
+        "np.log(1 + np.exp($x))",
+        "1 / (1 + np.exp(-$x))",
+        ((SIGN, "1 / (1 + np.exp($x))"), ("constant", "1 / (2 + np.exp(-$x))")),
+    ),
+    "swish": (
+        "$x / (1 + np.exp(-$x))",
+        "($out + (1 - $out) / (1 + np.exp(-$x)))",
+        (("left out", "(1 / (1 + np.exp(-$x)))"), ("left out", "$out")),
+    ),
+    "gelu": (
+        "0.5 * $x * (1 + np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3)))",
+        "(0.5 * (1 + np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3))) + 0.5 * $x * (1 - "
+        "np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3)) ** 2) * 0.7978845608 * (1 + 3 * 0.044715 * $x ** 2))",
+        (("left out", "(0.5 * (1 + np.tanh(0.7978845608 * ($x + 0.044715 * $x ** 3))))"),),
+    ),
+    "softsign": (
+        "$x / (1 + np.abs($x))",
+        "1 / (1 + np.abs($x)) ** 2",
+        (("square left out", "1 / (1 + np.abs($x))"),),
+    ),
+    "gaussian": (
+        "np.exp(-$x ** 2)",
+        "(-2 * $x * $out)",
+        (("factor", "(-$x * $out)"), (SIGN, "(2 * $x * $out)")),
+    ),
+}
 
 
 def activation(rng: random.Random) -> Plan:
@@ -104,9 +186,16 @@ def activation(rng: random.Random) -> Plan:
         Edit("slope left out", f"$dout * {slope}", "$dout * 1.0"),
     ]
     kept = ("out",) if "$out" in "".join([slope, *(n for _, n in wrong)]) else ()
-    return Plan("activation", (name, name.title().replace("_", "")), ("x",), (f"$out = {value}",),
-                (f"$d_x = $dout * {slope}",), tuple(edits), kept=kept,
-                spelled={"x": ("x", "z", "Z", "inputs")})  # fmt: skip
+    return Plan(
+        "activation",
+        (name, name.title().replace("_", "")),
+        ("x",),
+        (f"$out = {value}",),
+        (f"$d_x = $dout * {slope}",),
+        tuple(edits),
+        kept=kept,
+        spelled={"x": ("x", "z", "Z", "inputs")},
+    )
 
 
 def softmax(rng: random.Random) -> Plan:
@@ -118,20 +207,55 @@ def softmax(rng: random.Random) -> Plan:
     )
     total = f"($dout * $out).sum(axis={axis}, keepdims=True)"
     if rng.random() < 0.4:
-        return Plan("softmax", ("softmax", "Softmax"), ("x",), (
-            "e = np.exp($x - np.max($x, axis=1, keepdims=True))", "$out = e / np.sum(e, axis=1, keepdims=True)"), (
-            "$d_x = np.zeros_like($dout)", "for i in range(len($dout)):", "    p = $out[i].reshape(-1, 1)",
-            "    J = np.diagflat(p) - p @ p.T", "    $d_x[i] = J @ $dout[i]"), (
-            Edit("softmax", "np.diagflat(p) - p @ p.T", "np.diagflat(p * (1 - p))"),
-            Edit("left out", "np.diagflat(p) - p @ p.T", "np.diagflat(p)", r"left out|softmax|sum|term|path"),
-            Edit(SIGN, "np.diagflat(p) - p @ p.T", "np.diagflat(p) + p @ p.T"),
-            Edit("scatter", "    $d_x[i] = J @ $dout[i]", "    $d_x[0] = J @ $dout[i]", r"row|overwrit|zero|only|left")),
-            kept=("out",))  # fmt: skip
-    return Plan("softmax", ("softmax", "Softmax", "row_softmax"), ("x",), forward, (f"$d_x = $out * ($dout - {total})",), (
-        Edit("softmax", f"$out * ($dout - {total})", "$dout * $out * (1 - $out)"),
-        Edit("left out", f"($dout - {total})", "$dout", r"left out|softmax|sum|term|path|value"),
-        Edit(SIGN, f"$dout - {total}", f"$dout + {total}"),
-        Edit(AXIS, total, "($dout * $out).sum()", r"axis|everything|sum|whole|softmax")), kept=("out",))  # fmt: skip
+        return Plan(
+            "softmax",
+            ("softmax", "Softmax"),
+            ("x",),
+            (
+                "e = np.exp($x - np.max($x, axis=1, keepdims=True))",
+                "$out = e / np.sum(e, axis=1, keepdims=True)",
+            ),
+            (
+                "$d_x = np.zeros_like($dout)",
+                "for i in range(len($dout)):",
+                "    p = $out[i].reshape(-1, 1)",
+                "    J = np.diagflat(p) - p @ p.T",
+                "    $d_x[i] = J @ $dout[i]",
+            ),
+            (
+                Edit("softmax", "np.diagflat(p) - p @ p.T", "np.diagflat(p * (1 - p))"),
+                Edit(
+                    "left out",
+                    "np.diagflat(p) - p @ p.T",
+                    "np.diagflat(p)",
+                    r"left out|softmax|sum|term|path",
+                ),
+                Edit(SIGN, "np.diagflat(p) - p @ p.T", "np.diagflat(p) + p @ p.T"),
+                Edit(
+                    "scatter",
+                    "    $d_x[i] = J @ $dout[i]",
+                    "    $d_x[0] = J @ $dout[i]",
+                    r"row|overwrit|zero|only|left",
+                ),
+            ),
+            kept=("out",),
+        )
+    return Plan(
+        "softmax",
+        ("softmax", "Softmax", "row_softmax"),
+        ("x",),
+        forward,
+        (f"$d_x = $out * ($dout - {total})",),
+        (
+            Edit("softmax", f"$out * ($dout - {total})", "$dout * $out * (1 - $out)"),
+            Edit(
+                "left out", f"($dout - {total})", "$dout", r"left out|softmax|sum|term|path|value"
+            ),
+            Edit(SIGN, f"$dout - {total}", f"$dout + {total}"),
+            Edit(AXIS, total, "($dout * $out).sum()", r"axis|everything|sum|whole|softmax"),
+        ),
+        kept=("out",),
+    )
 
 
 def layer_norm(rng: random.Random) -> Plan:
@@ -139,8 +263,13 @@ def layer_norm(rng: random.Random) -> Plan:
     batch = rng.random() < 0.5
     axis = 0 if batch else -1
     keep = "" if batch else ", keepdims=True"
-    forward = (f"mu = $x.mean(axis={axis}{keep})", f"var = $x.var(axis={axis}{keep})",
-               "$inv = 1 / np.sqrt(var + $eps)", "$xhat = ($x - mu) * $inv", "$out = $gamma * $xhat + $beta")  # fmt: skip
+    forward = (
+        f"mu = $x.mean(axis={axis}{keep})",
+        f"var = $x.var(axis={axis}{keep})",
+        "$inv = 1 / np.sqrt(var + $eps)",
+        "$xhat = ($x - mu) * $inv",
+        "$out = $gamma * $xhat + $beta",
+    )
     means = f"dxhat.mean(axis={axis}{keep})", f"(dxhat * $xhat).mean(axis={axis}{keep})"
     if rng.random() < 0.5 and batch:
         middle: tuple[str, ...] = (
@@ -148,15 +277,19 @@ def layer_norm(rng: random.Random) -> Plan:
             "$d_x = $inv / n * (n * dxhat - dxhat.sum(axis=0) - $xhat * (dxhat * $xhat).sum(axis=0))",
         )
         edits = [
-            Edit("left out", " - $xhat * (dxhat * $xhat).sum(axis=0)", ""), Edit("left out", " - dxhat.sum(axis=0)", ""),
-            Edit(FACTOR, "$inv / n", "$inv"), Edit(FACTOR, "n * dxhat", "dxhat", r"factor|missing|times|term|sum|mean|left"),
-        ]  # fmt: skip
+            Edit("left out", " - $xhat * (dxhat * $xhat).sum(axis=0)", ""),
+            Edit("left out", " - dxhat.sum(axis=0)", ""),
+            Edit(FACTOR, "$inv / n", "$inv"),
+            Edit(FACTOR, "n * dxhat", "dxhat", r"factor|missing|times|term|sum|mean|left"),
+        ]
     else:
         middle = (f"$d_x = $inv * (dxhat - {means[0]} - $xhat * {means[1]})",)
         edits = [
-            Edit("left out", f" - {means[0]} - $xhat * {means[1]}", ""), Edit("left out", f" - $xhat * {means[1]}", ""),
-            Edit("left out", f" - {means[0]}", ""), Edit("left out", "$inv * (dxhat", "(dxhat", r"factor|left out|inv|scale|divi|slope"),
-        ]  # fmt: skip
+            Edit("left out", f" - {means[0]} - $xhat * {means[1]}", ""),
+            Edit("left out", f" - $xhat * {means[1]}", ""),
+            Edit("left out", f" - {means[0]}", ""),
+            Edit("left out", "$inv * (dxhat", "(dxhat", r"factor|left out|inv|scale|divi|slope"),
+        ]
     backward = (
         "dxhat = $dout * $gamma",
         *middle,
@@ -164,19 +297,37 @@ def layer_norm(rng: random.Random) -> Plan:
         "$d_beta = $dout.sum(axis=0)",
     )
     edits += [
-        Edit("swapped", "\n".join(backward[-2:]), "$d_beta = ($dout * $xhat).sum(axis=0)\n$d_gamma = $dout.sum(axis=0)"),
-        Edit("wrong variable", "($dout * $xhat).sum", "($dout * $x).sum", r"place|input|value|variable|normal|left|factor|raw"),
+        Edit(
+            "swapped",
+            "\n".join(backward[-2:]),
+            "$d_beta = ($dout * $xhat).sum(axis=0)\n$d_gamma = $dout.sum(axis=0)",
+        ),
+        Edit(
+            "wrong variable",
+            "($dout * $xhat).sum",
+            "($dout * $x).sum",
+            r"place|input|value|variable|normal|left|factor|raw",
+        ),
         Edit(MEAN, "$d_beta = $dout.sum", "$d_beta = $dout.mean"),
         Edit("left out", "dxhat = $dout * $gamma", "dxhat = $dout", r"gamma|factor|left out|scale"),
-    ]  # fmt: skip
+    ]
     names = (
         ("batchnorm", "batch_norm", "BatchNorm")
         if batch
         else ("layernorm", "layer_norm", "LayerNorm")
     )
-    return Plan("batch norm" if batch else "layer norm", names, ("x",), forward, backward, tuple(edits),
-                (("gamma", "(n_features,)"), ("beta", "(n_features,)")), ("n_features",),
-                kept=("inv", "xhat"), options=(("eps", rng.choice([1e-5, 1e-3, 1e-8])),))  # fmt: skip
+    return Plan(
+        "batch norm" if batch else "layer norm",
+        names,
+        ("x",),
+        forward,
+        backward,
+        tuple(edits),
+        (("gamma", "(n_features,)"), ("beta", "(n_features,)")),
+        ("n_features",),
+        kept=("inv", "xhat"),
+        options=(("eps", rng.choice([1e-5, 1e-3, 1e-8])),),
+    )
 
 
 def embedding(rng: random.Random) -> Plan:
@@ -185,31 +336,78 @@ def embedding(rng: random.Random) -> Plan:
         rng, "np.add.at($d_W, $idx, $dout)", "for i, k in enumerate($idx): $d_W[k] += $dout[i]"
     )
     wrong = "$d_W[$idx] = $dout" if "add" in add else add.replace("+=", "=")
-    return Plan("embedding", ("embedding", "embed", "Embedding", "lookup"), ("idx",), ("$out = $W[$idx]",), (
-        "$d_W = np.zeros_like($W)", add), (
-        Edit("scatter", add, wrong), Edit(SIGN, add, add.replace("$dout", "-$dout")),
-        Edit(FACTOR, add, add.replace("$dout", "2 * $dout"))),
-        (("W", "(vocab_size, dim)"),), ("vocab_size", "dim"), without=("idx",),
-        spelled={"idx": ("idx", "ids", "indices", "token_ids")})  # fmt: skip
+    return Plan(
+        "embedding",
+        ("embedding", "embed", "Embedding", "lookup"),
+        ("idx",),
+        ("$out = $W[$idx]",),
+        ("$d_W = np.zeros_like($W)", add),
+        (
+            Edit("scatter", add, wrong),
+            Edit(SIGN, add, add.replace("$dout", "-$dout")),
+            Edit(FACTOR, add, add.replace("$dout", "2 * $dout")),
+        ),
+        (("W", "(vocab_size, dim)"),),
+        ("vocab_size", "dim"),
+        without=("idx",),
+        spelled={"idx": ("idx", "ids", "indices", "token_ids")},
+    )
 
 
 def attention(rng: random.Random) -> Plan:
     """Return scaled dot-product attention of a batch or of one sequence."""
     t, last = ("transpose(0, 2, 1)", -1) if rng.random() < 0.5 else ("T", -1)
-    forward = (f"scores = $q @ $k.{t} / np.sqrt($q.shape[-1])", "e = np.exp(scores - scores.max(axis=-1, keepdims=True))",
-               "$p = e / e.sum(axis=-1, keepdims=True)", "$out = $p @ $v")  # fmt: skip
-    backward = (f"$d_v = $p.{t} @ $dout", f"dp = $dout @ $v.{t}", f"ds = $p * (dp - (dp * $p).sum(axis={last}, keepdims=True))",
-                "ds = ds / np.sqrt($q.shape[-1])", "$d_q = ds @ $k", f"$d_k = ds.{t} @ $q")  # fmt: skip
-    return Plan("attention", ("attention", "scaled_dot_product_attention", "Attention"), ("q", "k", "v"), forward, backward, (
-        Edit("factor", "ds = ds / np.sqrt($q.shape[-1])", "ds = ds * 1.0", r"factor|sqrt|times|scale|√"),
-        Edit("softmax", "(dp - (dp * $p).sum(axis=-1, keepdims=True))", "dp"),
-        Edit("softmax", "$p * (dp - (dp * $p).sum(axis=-1, keepdims=True))", "dp * $p * (1 - $p)"),
-        Edit(SIGN, "$d_q = ds @ $k", "$d_q = -ds @ $k"),
-        Edit("transposed", f"ds.{t} @ $q", "ds @ $q"),
-        Edit("transposed", f"$p.{t} @ $dout", "$p @ $dout")), kept=("p",),
-        spelled={n: (n, n.upper()) for n in "qkv"})  # fmt: skip
+    forward = (
+        f"scores = $q @ $k.{t} / np.sqrt($q.shape[-1])",
+        "e = np.exp(scores - scores.max(axis=-1, keepdims=True))",
+        "$p = e / e.sum(axis=-1, keepdims=True)",
+        "$out = $p @ $v",
+    )
+    backward = (
+        f"$d_v = $p.{t} @ $dout",
+        f"dp = $dout @ $v.{t}",
+        f"ds = $p * (dp - (dp * $p).sum(axis={last}, keepdims=True))",
+        "ds = ds / np.sqrt($q.shape[-1])",
+        "$d_q = ds @ $k",
+        f"$d_k = ds.{t} @ $q",
+    )
+    return Plan(
+        "attention",
+        ("attention", "scaled_dot_product_attention", "Attention"),
+        ("q", "k", "v"),
+        forward,
+        backward,
+        (
+            Edit(
+                "factor",
+                "ds = ds / np.sqrt($q.shape[-1])",
+                "ds = ds * 1.0",
+                r"factor|sqrt|times|scale|√",
+            ),
+            Edit("softmax", "(dp - (dp * $p).sum(axis=-1, keepdims=True))", "dp"),
+            Edit(
+                "softmax", "$p * (dp - (dp * $p).sum(axis=-1, keepdims=True))", "dp * $p * (1 - $p)"
+            ),
+            Edit(SIGN, "$d_q = ds @ $k", "$d_q = -ds @ $k"),
+            Edit("transposed", f"ds.{t} @ $q", "ds @ $q"),
+            Edit("transposed", f"$p.{t} @ $dout", "$p @ $dout"),
+        ),
+        kept=("p",),
+        spelled={n: (n, n.upper()) for n in "qkv"},
+    )
 
 
 Maker = Callable[[random.Random], Plan]
-LAYERS: tuple[Maker, ...] = (elementwise, elementwise, elementwise, dense, dense, activation, activation,
-                             softmax, layer_norm, embedding, attention)  # fmt: skip
+LAYERS: tuple[Maker, ...] = (
+    elementwise,
+    elementwise,
+    elementwise,
+    dense,
+    dense,
+    activation,
+    activation,
+    softmax,
+    layer_norm,
+    embedding,
+    attention,
+)

@@ -61,15 +61,23 @@ def _bce(rng: random.Random) -> LossPlan:
         if rng.random() < 0.5
         else f"(-$t / $p + (1 - $t) / (1 - $p)){by}"
     )
-    wrong = [("sign", slope, f"-{slope}" if slope.startswith("($p") else slope.replace("+", "-")),
-             ("left out", slope, f"($p - $t){by}" if "$p - $t" in slope else f"(-$t / $p){by}")]  # fmt: skip
+    wrong = [
+        ("sign", slope, f"-{slope}" if slope.startswith("($p") else slope.replace("+", "-")),
+        ("left out", slope, f"($p - $t){by}" if "$p - $t" in slope else f"(-$t / $p){by}"),
+    ]
     wrong += [("factor", by, "")] if by else [("mean", slope, slope + " / len($p)")]
-    return LossPlan("bce", ("bce", "binary_cross_entropy", "bce_loss", "log_loss"),
-                    (f"$loss = -{mean}($t * np.log($p) + (1 - $t) * np.log(1 - $p))",), (f"$d = {slope}",), tuple(wrong))  # fmt: skip
+    return LossPlan(
+        "bce",
+        ("bce", "binary_cross_entropy", "bce_loss", "log_loss"),
+        (f"$loss = -{mean}($t * np.log($p) + (1 - $t) * np.log(1 - $p))",),
+        (f"$d = {slope}",),
+        tuple(wrong),
+    )
 
 
 def _cross_entropy(rng: random.Random) -> LossPlan:
     labels = rng.random() < 0.5
+    back: tuple[str, ...]
     shifted = (
         "z = $p - np.max($p, axis=1, keepdims=True)",
         "$prob = np.exp(z) / np.sum(np.exp(z), axis=1, keepdims=True)",
@@ -78,38 +86,89 @@ def _cross_entropy(rng: random.Random) -> LossPlan:
     if labels:
         value = f"$loss = -np.sum(np.log($prob[np.arange({n}), $t])) / {n}"
         back = ("$d = $prob.copy()", f"$d[np.arange({n}), $t] -= 1", f"$d /= {n}")
-        wrong = [("factor", f"$d /= {n}", "$d = $d * 1.0"), ("left out", "-= 1", "-= 0"), ("sign", "-= 1", "+= 1"),
-                 ("factor", "-= 1", "-= 2"), ("scatter", f"[np.arange({n}), $t] -= 1", "[:, $t] -= 1"), ("factor", f"$d /= {n}", "$d /= $p.size")]  # fmt: skip
+        wrong = [
+            ("factor", f"$d /= {n}", "$d = $d * 1.0"),
+            ("left out", "-= 1", "-= 0"),
+            ("sign", "-= 1", "+= 1"),
+            ("factor", "-= 1", "-= 2"),
+            ("scatter", f"[np.arange({n}), $t] -= 1", "[:, $t] -= 1"),
+            ("factor", f"$d /= {n}", "$d /= $p.size"),
+        ]
     else:
         value = f"$loss = -np.sum($t * np.log($prob)) / {n}"
         back = (f"$d = ($prob - $t) / {n}",)
-        wrong = [("sign", "($prob - $t)", "($t - $prob)"), ("factor", f" / {n}", ""), ("factor", f" / {n}", " / $p.size"),
-                 ("left out", "($prob - $t)", "$prob"), ("softmax", "($prob - $t)", "($prob - $t) * $prob * (1 - $prob)"),
-                 ("factor", f"/ {n}", "* 2")]  # fmt: skip
-    return LossPlan("cross entropy", ("softmax_loss", "softmax_cross_entropy", "cross_entropy_loss", "softmax_with_loss"),
-                    (*shifted, value), back, tuple(wrong), ("scores", "logits", "x"),
-                    ("y", "labels", "targets") if labels else ("y", "t", "y_true", "onehot"), False)  # fmt: skip
+        wrong = [
+            ("sign", "($prob - $t)", "($t - $prob)"),
+            ("factor", f" / {n}", ""),
+            ("factor", f" / {n}", " / $p.size"),
+            ("left out", "($prob - $t)", "$prob"),
+            ("softmax", "($prob - $t)", "($prob - $t) * $prob * (1 - $prob)"),
+            ("factor", f"/ {n}", "* 2"),
+        ]
+    return LossPlan(
+        "cross entropy",
+        ("softmax_loss", "softmax_cross_entropy", "cross_entropy_loss", "softmax_with_loss"),
+        (*shifted, value),
+        back,
+        tuple(wrong),
+        ("scores", "logits", "x"),
+        ("y", "labels", "targets") if labels else ("y", "t", "y_true", "onehot"),
+        False,
+    )
 
 
 def _huber(rng: random.Random) -> LossPlan:
     d = rng.choice(["1.0", "0.5"])
     value = f"$loss = np.mean(np.where(np.abs($p - $t) <= {d}, 0.5 * ($p - $t) ** 2, {d} * (np.abs($p - $t) - 0.5 * {d})))"
     slope = f"np.where(np.abs($p - $t) <= {d}, $p - $t, {d} * np.sign($p - $t)) / $p.size"
-    return LossPlan("huber", ("huber", "huber_loss", "smooth_l1"), (value,), (f"$d = {slope}",), (
-        ("factor", " / $p.size", ""), ("sign", f"{d} * np.sign", f"-{d} * np.sign"), ("constant", f", {d} * np.sign", f", 2 * {d} * np.sign"),
-        ("constant", f"{d}, $p - $t,", f"{d}, 2 * ($p - $t),")))  # fmt: skip
+    return LossPlan(
+        "huber",
+        ("huber", "huber_loss", "smooth_l1"),
+        (value,),
+        (f"$d = {slope}",),
+        (
+            ("factor", " / $p.size", ""),
+            ("sign", f"{d} * np.sign", f"-{d} * np.sign"),
+            ("constant", f", {d} * np.sign", f", 2 * {d} * np.sign"),
+            ("constant", f"{d}, $p - $t,", f"{d}, 2 * ($p - $t),"),
+        ),
+    )
 
 
 def _svm(rng: random.Random) -> LossPlan:
     n = "$p.shape[0]"
-    forward = (f"n = {n}", "right = $p[np.arange(n), $t][:, None]", "margins = np.maximum(0, $p - right + 1)",
-               "margins[np.arange(n), $t] = 0", "$loss = np.sum(margins) / n")  # fmt: skip
-    back = (f"n = {n}", "right = $p[np.arange(n), $t][:, None]", "margins = np.maximum(0, $p - right + 1)",
-            "margins[np.arange(n), $t] = 0", "$d = np.zeros_like($p)", "$d[margins > 0] = 1",
-            "$d[np.arange(n), $t] -= (margins > 0).sum(axis=1)", "$d /= n")  # fmt: skip
-    return LossPlan("svm", ("svm_loss", "hinge_loss", "multiclass_hinge"), forward, back, (
-        ("factor", "$d /= n", "$d /= 1"), ("left out", "-= (margins > 0).sum(axis=1)", "-= 0"), ("constant", "-= (margins > 0).sum(axis=1)", "-= 1"),
-        ("sign", "-= (margins > 0)", "+= (margins > 0)")), ("scores", "x", "logits"), ("y", "labels"), False)  # fmt: skip
+    forward = (
+        f"n = {n}",
+        "right = $p[np.arange(n), $t][:, None]",
+        "margins = np.maximum(0, $p - right + 1)",
+        "margins[np.arange(n), $t] = 0",
+        "$loss = np.sum(margins) / n",
+    )
+    back = (
+        f"n = {n}",
+        "right = $p[np.arange(n), $t][:, None]",
+        "margins = np.maximum(0, $p - right + 1)",
+        "margins[np.arange(n), $t] = 0",
+        "$d = np.zeros_like($p)",
+        "$d[margins > 0] = 1",
+        "$d[np.arange(n), $t] -= (margins > 0).sum(axis=1)",
+        "$d /= n",
+    )
+    return LossPlan(
+        "svm",
+        ("svm_loss", "hinge_loss", "multiclass_hinge"),
+        forward,
+        back,
+        (
+            ("factor", "$d /= n", "$d /= 1"),
+            ("left out", "-= (margins > 0).sum(axis=1)", "-= 0"),
+            ("constant", "-= (margins > 0).sum(axis=1)", "-= 1"),
+            ("sign", "-= (margins > 0)", "+= (margins > 0)"),
+        ),
+        ("scores", "x", "logits"),
+        ("y", "labels"),
+        False,
+    )
 
 
 Made = Callable[[LossPlan, dict[str, str], random.Random], str]
@@ -128,8 +187,10 @@ def _pair(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
     )
     args = _arguments(plan, names, rng)
     again = filled(plan.forward[:2], names) if "$prob" in "".join(plan.backward) else ""
-    return (f"def {name}({args}):\n{filled(plan.forward, names)}    return {names['loss']}\n\n\n"
-            f"def {back}({args}):\n{again}{filled(plan.backward, names)}    return {names['d']}\n")  # fmt: skip
+    return (
+        f"def {name}({args}):\n{filled(plan.forward, names)}    return {names['loss']}\n\n\n"
+        f"def {back}({args}):\n{again}{filled(plan.backward, names)}    return {names['d']}\n"
+    )
 
 
 def _arguments(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
@@ -142,14 +203,23 @@ def _fused(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
     body = [*plan.forward, *(line for line in plan.backward if line not in plan.forward)]
     if plan.family == "svm":
         body = [*plan.forward, *plan.backward[4:]]
-    return (f"def {name}({_arguments(plan, names, rng)}):\n{filled(body, names)}"
-            f"    return {names['loss']}, {names['d']}\n")  # fmt: skip
+    return (
+        f"def {name}({_arguments(plan, names, rng)}):\n{filled(body, names)}"
+        f"    return {names['loss']}, {names['d']}\n"
+    )
 
 
 def _class(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
     title = plan.names[0].title().replace("_", "")
-    forward, backward = rng.choice([("forward", "backward"), ("__call__", "backward"), ("loss", "gradient"),
-                                    ("forward", "gradient"), ("calculate", "backward")])  # fmt: skip
+    forward, backward = rng.choice(
+        [
+            ("forward", "backward"),
+            ("__call__", "backward"),
+            ("loss", "gradient"),
+            ("forward", "gradient"),
+            ("calculate", "backward"),
+        ]
+    )
     both = f"{names['p']}, {names['t']}"
     no_state = forward == "loss"
     kept = {k: f"self.{names[k]}" for k in (("p", "t", "prob") if not no_state else ())}
@@ -158,10 +228,12 @@ def _class(plan: LossPlan, names: dict[str, str], rng: random.Random) -> str:
     again = (
         filled(plan.forward[:2], names, 8) if no_state and "$prob" in "".join(plan.backward) else ""
     )
-    return (f"class {title}:\n    def {forward}(self, {both}):\n{filled(saved, {}, 8)}{filled(plan.forward, inside, 8)}"
-            f"        return {names['loss']}\n\n"
-            f"    def {backward}(self{', ' + both if no_state else ''}):\n{again}{filled(plan.backward, names | kept, 8)}"
-            f"        return {names['d']}\n")  # fmt: skip
+    return (
+        f"class {title}:\n    def {forward}(self, {both}):\n{filled(saved, {}, 8)}{filled(plan.forward, inside, 8)}"
+        f"        return {names['loss']}\n\n"
+        f"    def {backward}(self{', ' + both if no_state else ''}):\n{again}{filled(plan.backward, names | kept, 8)}"
+        f"        return {names['d']}\n"
+    )
 
 
 def loss(seed: int, rng: random.Random) -> RandomTarget:

@@ -70,14 +70,20 @@ def _plan(rng: random.Random) -> NetworkPlan:
     n, axis = ("$X.shape[1]", 0) if columns else ("$X.shape[0]", 1)
     forward += _heads(head, layers, axis)
     reg = rng.random() < 0.2
-    loss = {"softmax": f"loss = -np.sum($y * np.log(out)) / {n}", "linear": f"loss = np.sum((out - $y) ** 2) / (2 * {n})",
-            "sigmoid": f"loss = -np.sum($y * np.log(out) + (1 - $y) * np.log(1 - out)) / {n}"}[head]  # fmt: skip
+    loss = {
+        "softmax": f"loss = -np.sum($y * np.log(out)) / {n}",
+        "linear": f"loss = np.sum((out - $y) ** 2) / (2 * {n})",
+        "sigmoid": f"loss = -np.sum($y * np.log(out) + (1 - $y) * np.log(1 - out)) / {n}",
+    }[head]
     losses = [loss] + [
         "loss += 0.05 * (" + " + ".join(f"np.sum($W{i} ** 2)" for i in range(1, layers + 1)) + ")"
     ] * reg
     back = [f"dz{layers} = (out - $y) / {n}"]
-    edits = [Edit("sign", "(out - $y)", "($y - out)"), Edit("factor", f"(out - $y) / {n}", "(out - $y)"),
-             Edit("factor", f"(out - $y) / {n}", f"2 * (out - $y) / {n}")]  # fmt: skip
+    edits = [
+        Edit("sign", "(out - $y)", "($y - out)"),
+        Edit("factor", f"(out - $y) / {n}", "(out - $y)"),
+        Edit("factor", f"(out - $y) / {n}", f"2 * (out - $y) / {n}"),
+    ]
     for i in range(layers, 0, -1):
         below = f"a{i - 1}" if i > 1 else "$X"
         dw = f"dz{i} @ {below}.T" if columns else f"{below}.T @ dz{i}"
@@ -100,8 +106,12 @@ def _plan(rng: random.Random) -> NetworkPlan:
                 Edit(k, f"da{i - 1} * {s}", f"da{i - 1} * {w.format(a=f'a{i - 1}', z=f'z{i - 1}')}")
                 for k, w in wrong
             ]
-            edits += [Edit("slope left out", f"dz{i - 1} = da{i - 1} * {s}", f"dz{i - 1} = da{i - 1} * 1.0"),
-                      Edit("wrong variable", dw, dw.replace(f"a{i - 1}", f"z{i - 1}"))]  # fmt: skip
+            edits += [
+                Edit(
+                    "slope left out", f"dz{i - 1} = da{i - 1} * {s}", f"dz{i - 1} = da{i - 1} * 1.0"
+                ),
+                Edit("wrong variable", dw, dw.replace(f"a{i - 1}", f"z{i - 1}")),
+            ]
     return NetworkPlan(
         layers, tuple(forward), tuple(losses), tuple(back), tuple(edits), head, columns
     )
@@ -110,9 +120,13 @@ def _plan(rng: random.Random) -> NetworkPlan:
 def _heads(head: str, layers: int, axis: int) -> list[str]:
     z = f"z{layers}"
     return {
-        "softmax": [f"e = np.exp({z} - np.max({z}, axis={axis}, keepdims=True))", f"out = e / np.sum(e, axis={axis}, keepdims=True)"],
-        "linear": [f"out = {z}"], "sigmoid": [f"out = 1 / (1 + np.exp(-{z}))"],
-    }[head]  # fmt: skip
+        "softmax": [
+            f"e = np.exp({z} - np.max({z}, axis={axis}, keepdims=True))",
+            f"out = e / np.sum(e, axis={axis}, keepdims=True)",
+        ],
+        "linear": [f"out = {z}"],
+        "sigmoid": [f"out = 1 / (1 + np.exp(-{z}))"],
+    }[head]
 
 
 def _plain(plan: NetworkPlan) -> dict[str, str]:
@@ -132,8 +146,13 @@ def with_params(plan: NetworkPlan, rng: random.Random) -> str:
     title = rng.choice(
         ["loss_and_grads", "loss_and_gradients", "compute_loss_and_grad", "backprop"]
     )
-    return (f"def {title}({held}, X, {names['y']}):\n" + filled([*plan.forward, *plan.loss], names)
-            + "    grads = {}\n" + filled(plan.backward, names) + "    return loss, grads\n")  # fmt: skip
+    return (
+        f"def {title}({held}, X, {names['y']}):\n"
+        + filled([*plan.forward, *plan.loss], names)
+        + "    grads = {}\n"
+        + filled(plan.backward, names)
+        + "    return loss, grads\n"
+    )
 
 
 def params_class(plan: NetworkPlan, rng: random.Random) -> str:
@@ -142,9 +161,15 @@ def params_class(plan: NetworkPlan, rng: random.Random) -> str:
         f"d{p}": f'grads["{p}"]' for p in plan.parameters
     }
     names |= {"X": "X", "y": "y"}
-    return ("class Network:\n" + _constructor(plan, names, "self.params = {}")
-            + "    def loss(self, X, y):\n" + filled([*plan.forward, *plan.loss], names, 8) + "        grads = {}\n"
-            + filled(plan.backward, names, 8) + "        return loss, grads\n")  # fmt: skip
+    return (
+        "class Network:\n"
+        + _constructor(plan, names, "self.params = {}")
+        + "    def loss(self, X, y):\n"
+        + filled([*plan.forward, *plan.loss], names, 8)
+        + "        grads = {}\n"
+        + filled(plan.backward, names, 8)
+        + "        return loss, grads\n"
+    )
 
 
 def _constructor(plan: NetworkPlan, names: dict[str, str], first: str = "") -> str:
@@ -167,8 +192,11 @@ def separate(plan: NetworkPlan, rng: random.Random) -> str:
     names = _plain(plan)
     order = plan.parameters
     title = rng.choice(["loss_and_grads", "forward_backward", "network_gradients"])
-    return (f"def {title}(X, y, {', '.join(order)}):\n" + filled([*plan.forward, *plan.loss, *plan.backward], names)
-            + f"    return loss, {', '.join('d' + p for p in order)}\n")  # fmt: skip
+    return (
+        f"def {title}(X, y, {', '.join(order)}):\n"
+        + filled([*plan.forward, *plan.loss, *plan.backward], names)
+        + f"    return loss, {', '.join('d' + p for p in order)}\n"
+    )
 
 
 def two_functions(plan: NetworkPlan, rng: random.Random) -> str:
@@ -186,9 +214,16 @@ def two_functions(plan: NetworkPlan, rng: random.Random) -> str:
     )
     more = ", params" if any("+=" in line for line in plan.loss) else ""
     cost = f"def compute_cost(out, Y{more}):\n{filled(plan.loss, names | {'X': 'Y'})}    return loss\n\n\n"
-    return (f"def {forward}(X, params):\n" + filled(plan.forward, names) + f"    return out, {cache}\n\n\n" + cost
-            + f"def {backward}(params, cache, X, Y):\n" + filled([*unpack, "grads = {}"], {}) + filled(plan.backward, names)
-            + "    return grads\n")  # fmt: skip
+    return (
+        f"def {forward}(X, params):\n"
+        + filled(plan.forward, names)
+        + f"    return out, {cache}\n\n\n"
+        + cost
+        + f"def {backward}(params, cache, X, Y):\n"
+        + filled([*unpack, "grads = {}"], {})
+        + filled(plan.backward, names)
+        + "    return grads\n"
+    )
 
 
 def keeping_class(plan: NetworkPlan, rng: random.Random) -> str:
@@ -203,11 +238,19 @@ def keeping_class(plan: NetworkPlan, rng: random.Random) -> str:
 
     names |= {f"d{p}": f"d{p}" if update else f"self.d{p}" for p in plan.parameters}
     steps = [f"self.{p} -= lr * d{p}" for p in plan.parameters] if update else []
-    return ("class NeuralNetwork:\n" + _constructor(plan, names)
-            + "    def forward(self, X):\n" + filled(own(plan.forward), names, 8) + "        return self.out\n\n"
-            + "    def loss(self, X, y):\n        out = self.forward(X)\n" + filled(plan.loss, names, 8) + "        return loss\n\n"
-            + f"    def backward(self, X, y{', lr=0.1' if update else ''}):\n" + filled(own(plan.backward), names, 8)
-            + filled(steps, {}, 8))  # fmt: skip
+    return (
+        "class NeuralNetwork:\n"
+        + _constructor(plan, names)
+        + "    def forward(self, X):\n"
+        + filled(own(plan.forward), names, 8)
+        + "        return self.out\n\n"
+        + "    def loss(self, X, y):\n        out = self.forward(X)\n"
+        + filled(plan.loss, names, 8)
+        + "        return loss\n\n"
+        + f"    def backward(self, X, y{', lr=0.1' if update else ''}):\n"
+        + filled(own(plan.backward), names, 8)
+        + filled(steps, {}, 8)
+    )
 
 
 def lists(plan: NetworkPlan, rng: random.Random) -> str:
@@ -221,8 +264,11 @@ def lists(plan: NetworkPlan, rng: random.Random) -> str:
             f"db{i}": f"db{i}",
         }
     dws, dbs = (", ".join(f"{k}{i}" for i in range(1, plan.layers + 1)) for k in ("dW", "db"))
-    return ("def backprop(X, y, weights, biases):\n" + filled([*plan.forward, *plan.loss, *plan.backward], names)
-            + f"    return loss, [{dws}], [{dbs}]\n")  # fmt: skip
+    return (
+        "def backprop(X, y, weights, biases):\n"
+        + filled([*plan.forward, *plan.loss, *plan.backward], names)
+        + f"    return loss, [{dws}], [{dbs}]\n"
+    )
 
 
 Writer = Callable[[NetworkPlan, random.Random], str]

@@ -12,8 +12,8 @@ import numpy as np
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.assess import Row, wrong_entry
-from reference.checks.explain import explain
 from reference.checks.experiment import ForwardFailed
+from reference.checks.explain import explain
 from reference.checks.identify import identify
 from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit

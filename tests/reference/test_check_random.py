@@ -55,7 +55,7 @@ def test_every_mistake_changes_the_source() -> None:
 
 def test_a_checker_that_always_says_yes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def yes(got: Any, *args: Any, **options: Any) -> Any:
-        return got == got  # noqa: PLR0124
+        return got == got
 
     monkeypatch.setattr(assess, "close", yes)
     counts = _some(check_planted)
