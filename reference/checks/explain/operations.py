@@ -7,6 +7,8 @@ is a step of the sweep, though none has a name in the code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -85,14 +87,12 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         yield (
             "term_left_out",
             f"the term of the {which} operand is left out: both depend on it",
-            lambda g, p, kept=kept: [g.edges[p][kept]],
+            partial(_one_edge, kept),
         )
         yield (
             "term_sign",
             f"the term of the {which} operand has the wrong sign (+ stands for −, or the reverse)",
-            lambda g, p, kept=kept: [
-                (q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])
-            ],
+            partial(_one_turned, kept),
         )
     if all(_is_ratio(graph, p) for p in run):
         yield (
@@ -100,6 +100,14 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
             "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
             lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]],
         )
+
+
+def _one_edge(kept: int, graph: Graph, place: int) -> Edges:
+    return [graph.edges[place][kept]]
+
+
+def _one_turned(kept: int, graph: Graph, place: int) -> Edges:
+    return [(q, s if i == kept else -s) for i, (q, s) in enumerate(graph.edges[place])]
 
 
 def _is_ratio(graph: Graph, place: int) -> bool:
@@ -110,7 +118,7 @@ def _is_ratio(graph: Graph, place: int) -> bool:
     )
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "exp": lambda z, a: a,
     "log": lambda z, a: 1 / z,
     "tanh": lambda z, a: 1 - a * a,
