@@ -77,6 +77,7 @@ def _bce(rng: random.Random) -> LossPlan:
 
 def _cross_entropy(rng: random.Random) -> LossPlan:
     labels = rng.random() < 0.5
+    back: tuple[str, ...]
     shifted = (
         "z = $p - np.max($p, axis=1, keepdims=True)",
         "$prob = np.exp(z) / np.sum(np.exp(z), axis=1, keepdims=True)",

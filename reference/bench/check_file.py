@@ -94,9 +94,8 @@ def check_timings(
             for number in range(runs):
                 progress(f"check of a {name} file, run {number + 1} of {runs}")
                 rows.append(_once(file))
-            first, whole, cpu, memory = zip(*rows, strict=True)
-            middle = [float(statistics.median(times)) for times in (first, whole, cpu)]
-            found.append(CheckTiming(name, runs, middle[0], middle[1], middle[2], max(memory)))
+            first, whole, cpu = (statistics.median(r[i] for r in rows) for i in range(3))
+            found.append(CheckTiming(name, runs, first, whole, cpu, max(r[3] for r in rows)))
     return found
 
 
@@ -132,19 +131,16 @@ def render(rows: Sequence[CheckTiming]) -> str:
     """Return the timings beside what is promised, as text."""
     lines = [
         f"manual-backprop check, a file of {len(SOURCE.splitlines())} lines, "
-        f"{rows[0].runs} fresh processes each"
+        f"{rows[0].runs} fresh processes each",
+        f"  {'':10}{'first line':>12}{'whole':>10}{'processor':>12}{'memory':>10}",
     ]
-    promised = TARGETS["first_seconds"], TARGETS["seconds"], TARGETS["memory_megabytes"]
-    lines.append(f"  {'':10}{'first line':>12}{'whole':>10}{'processor':>12}{'memory':>10}")
     for row in rows:
         lines.append(
             f"  {row.file:10}{row.first_seconds:>10.2f} s{row.seconds:>8.2f} s"
             f"{row.cpu_seconds:>10.2f} s{row.memory_megabytes:>7.0f} MB"
         )
-    lines.append(
-        f"  {'promised':10}{promised[0]:>10.2f} s{promised[1]:>8.2f} s"
-        f"{'':>12}{promised[2]:>7.0f} MB"
-    )
+    first, whole, memory = TARGETS.values()
+    lines.append(f"  {'promised':10}{first:>10.2f} s{whole:>8.2f} s{'':>12}{memory:>7.0f} MB")
     load = f"; load average now {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     lines.append(f"  medians; promised on two quiet cores, here {os.cpu_count()}{load}")
     return "\n".join(lines)

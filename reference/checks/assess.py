@@ -54,6 +54,8 @@ class Assessment:
     unmatched: list[Path] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
     """Inputs of which no gradient came back."""
+    dead: list[Path] = field(default_factory=list)
+    """Inputs without a claim that do not move the objective at all."""
     scale: float = 1.0
     """What all claims are multiplied with: a loss that nobody wrote may be a mean or a sum."""
     spellings: tuple[str, ...] = ("1",)
@@ -82,7 +84,8 @@ class Assessment:
     @property
     def influence(self) -> bool:
         """Whether every input with a claim moves the objective: softmax of one class does not."""
-        return all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
+        moved = all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
+        return moved and not self.dead
 
     @property
     def rank(self) -> tuple[float, float, float, float]:
@@ -120,7 +123,12 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
     wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
     inner = {p: outcome.values[p] for _, p in middle if np.shape(outcome.values[p]) or True}
     inner = {p: v for p, v in inner.items() if _tracked(v)}
-    found = find(objective, outcome, wanted | inner)
+    unclaimed = {
+        p: v
+        for p, v in outcome.inputs.items()
+        if p not in wanted and np.size(v) > 1 and _tracked(v)
+    }
+    found = find(objective, outcome, {**unclaimed, **wanted, **inner})
     if found is None:
         return None
     rows = [_row(c, p, outcome, found[p], objective) for c, p in pairs]
@@ -128,6 +136,7 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
     kept_leaves = {leaf for _, leaf in pairs}
     missing = [p for p in outcome.inputs if p not in kept_leaves and _asked_for(p, outcome)]
     result = Assessment(objective, rows, inner_rows, left, missing)
+    result.dead = [p for p in unclaimed if not np.any(np.abs(found[p].value) > found[p].radius)]
     _settle(result, objective, outcome)
     return result
 

@@ -169,7 +169,8 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         low = name.lower().rstrip("_")
         if words.plain(name) in known:
             continue
-        if words.is_target(low) and len(backward.required) == 1:
+        alone = len(backward.required) == 1 and backward.owner is None
+        if words.is_target(low) and alone:
             continue  # tanh_derivative(y): y is the output
         if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
             found.append(name)

@@ -7,7 +7,6 @@ from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks.checker import check
-from reference.checks.pages import INDEX, refuse_folder, write_index
 from reference.checks.result import Result
 from reference.checks.source import files_of
 from reports.checked import headline_of, worst_of
@@ -27,6 +26,8 @@ def run(
     options["seconds"] = timeout
     several = len(files) > 1
     if report is not None and several:
+        from reference.checks.pages import refuse_folder
+
         refuse_folder(report)
     results: list[Result] = []
     for file in files:
@@ -36,6 +37,8 @@ def run(
             print(result, end="\n\n" if several else "\n", flush=True)
     _clear()
     if report is not None and several:
+        from reference.checks.pages import write_index
+
         write_index(results, report)
     if as_json:
         plain = [r.plain() for r in results]
@@ -44,7 +47,7 @@ def run(
     if several:
         print(headline_of([r.checked_record() for r in results]))
     if report is not None:
-        print(f"the page: {report / INDEX}")
+        print(f"the page: {report / 'index.html'}")
     return worst_of(r.exit_code for r in results)
 
 

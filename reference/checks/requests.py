@@ -15,7 +15,7 @@ import numpy as np
 
 from reference.checks import instances
 from reference.checks.binding import extras_of
-from reference.checks.inputs import Request, Spec
+from reference.checks.inputs import Request, Spec, bias_names
 from reference.checks.inventory import Unit, is_switch, names_in
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of
@@ -68,6 +68,8 @@ def _claimed(unit: Unit) -> frozenset[str]:
 def _of_one_shape(names: list[str], fixed: dict[str, Spec], first: Routine) -> bool:
     """Whether all arguments may be arrays of one shape: several, and no product of matrices."""
     if len(names) < 2 or fixed or any(n.startswith("init.") for n in names):
+        return False
+    if bias_names(names) and not {"a", "u"} & {n.lower() for n in names}:
         return False
     return not re.search(r"@|dot\(|matmul|einsum|tensordot", first.text())
 

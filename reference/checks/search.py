@@ -100,6 +100,12 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 if _misshapen(candidate):
                     general = max(general, _with_samples(candidate))
                 continue
+            if (
+                forward is not None
+                and candidate.reading.mode.style == "two"
+                and any(said.startswith("IndexError") for said in failure.raised_texts)
+            ):
+                continue  # it leaves its arrays where the sizes differ from one another
             if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
                 continue  # numbers inside (0, 1), or twos everywhere, hide what others have shown
             if any(_leaves_out(candidate.reading, c) for c in chosen):
@@ -112,7 +118,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
                 return one
-            if not one.first.all_right:
+            if not one.first.all_right and one.objective.written:
                 general = max(general, _with_samples(candidate))
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
@@ -181,7 +187,7 @@ def _with_samples(candidate: Candidate) -> int:
     heads = {
         n.partition("[")[0]
         for n, s in candidate.reading.layout.items()
-        if {"N", "T"} & set(s.dims) and not n.startswith("init.")
+        if {"N", "T", "V"} & set(s.dims) and not n.startswith("init.")
     }
     return len(heads)
 

@@ -224,7 +224,7 @@ import numpy as np
 def loss(W, b, X, y, lam):
     p = 1 / (1 + np.exp(-(X @ W + b)))
     J = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)) + lam / 2 * np.sum(W ** 2)
-    dW = X.T @ (p - y) / len(y) + lam * W
+    dW = X.T @ (p - y) / p.size + lam * W
     db = np.mean(p - y)
     return J, dW, db
 """,
@@ -391,7 +391,6 @@ PLANTED = [
     ("gelu", "(1 - t ** 2) * du", "(1 - t) * du", "square|factor"),
     ("elu", "self.y + self.alpha", "self.y", "value itself|alpha"),
     ("elu", "self.y + self.alpha", "self.alpha", "constant|slope"),
-    ("train", "(final - targets) * final * (1 - final)", "(final - targets)", "left out"),
     (
         "train",
         "self.who -= self.lr * np.outer(out_delta, hidden)\n",

@@ -12,7 +12,7 @@ from reference.checks.experiment import Outcome, Reading, perform
 from reference.checks.explain.finding import Named
 from reference.checks.explain.problem import claim_text, close, text_of
 from reference.checks.matching import matched, same_shape
-from reference.checks.objective import Objective, candidates, is_elementwise, truths
+from reference.checks.objective import Objective, candidates, is_elementwise
 
 
 def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:
@@ -73,21 +73,15 @@ def another_loss(
 
 def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
     """Return the claims that have another shape than what they are the gradient of."""
+    judged = assess(objective, outcome)
     found = []
-    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
-    wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
-    true = truths(objective, outcome, wanted)
-    for claim, leaf in pairs:
-        got, shape = np.asarray(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
-        if same_shape(got, outcome.inputs[leaf]):
+    for row in judged.rows if judged is not None else ():
+        shape = row.truth.value.shape
+        if row.right or row.jacobian or same_shape(row.got, row.truth.value):
             continue
-        more = _summed(got, true[leaf].value) if true is not None else ""
-        found.append(
-            (
-                claim_text(claim, leaf),
-                f"it has the shape {got.shape}, but {text_of(leaf)} has the shape {shape}{more}",
-            )
-        )
+        text = f"it has the shape {row.got.shape}, but {text_of(row.leaf)} has the shape {shape}"
+        more = _summed(row.got, row.truth.value)
+        found.append((claim_text(row.claim, row.leaf), text + more))
     return found
 
 

@@ -294,6 +294,15 @@ def _constant_added(cases: Sequence[Case]) -> Result:
     text = spelled([c.problem for c in cases], values, pairs=True)
     if text is None:
         return None
+    if "2" in text and all(w.ndim > 1 and _one_of_each_row(w) for w in wheres):
+        return Words(
+            "wrong_sign",
+            f"{claim.text} is {text} too large at one entry of each row, that of its label: the 1 "
+            "of the label is added where it has to be subtracted (p − y; += stands where −= "
+            "belongs).",
+            f"{claim.text} = p + y",
+            f"{claim.text} = p − y",
+        ), Evidence(len(cases), len(cases), 0.0)
     return Words(
         "constant_added",
         f"The constant {text} is added to {where} of {claim.text} (the column of the bias takes "
@@ -302,6 +311,11 @@ def _constant_added(cases: Sequence[Case]) -> Result:
         f"{claim.text} = right + {text}",
         f"{claim.text} = right",
     ), Evidence(len(cases), len(cases), 0.0)
+
+
+def _one_of_each_row(wrong: Array) -> bool:
+    """Whether there is one entry in each row, or in each column."""
+    return any(bool((wrong.sum(axis=a) == 1).all()) for a in range(wrong.ndim))
 
 
 def _ones_regularised(cases: Sequence[Case]) -> Result:

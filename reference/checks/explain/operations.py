@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from reference.checks.explain.graph import Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Problem
+from reference.checks.routine import Path
 
 Runs = list[list[int]]
 Slopes = Callable[[Graph, int], Edges]
@@ -27,6 +29,10 @@ def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         edges = problem.graph.edges[run[0]]
         for name, said, slopes in _mistakes(problem.graph, run):
             yield _hypothesis(number, len(edges), name, said, slopes, run[0])
+        if len(edges) == 1 and problem.graph.edges[edges[0][0]]:
+            for claim in problem.claims.values():
+                if not claim.inner:
+                    yield _straight(number, claim.path, claim.of, run[0])
 
 
 def _runs(problem: Problem) -> Runs:
@@ -81,13 +87,12 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         yield (
             "term_left_out",
             f"the term of the {which} operand is left out: both depend on it",
-            partial(_kept, kept),
+            partial(_one_edge, kept),
         )
         yield (
             "term_sign",
-            f"the term of the {which} operand has the wrong sign "
-            "(a + stands where − belongs, or the reverse)",
-            partial(_turned, kept),
+            f"the term of the {which} operand has the wrong sign (+ stands for −, or the reverse)",
+            partial(_one_turned, kept),
         )
     if all(_is_ratio(graph, p) for p in run):
         yield (
@@ -97,13 +102,11 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         )
 
 
-def _kept(kept: int, graph: Graph, place: int) -> Edges:
-    """Return the edges with one operand's left out."""
+def _one_edge(kept: int, graph: Graph, place: int) -> Edges:
     return [graph.edges[place][kept]]
 
 
-def _turned(kept: int, graph: Graph, place: int) -> Edges:
-    """Return the edges with the sign of one operand's turned."""
+def _one_turned(kept: int, graph: Graph, place: int) -> Edges:
     return [(q, s if i == kept else -s) for i, (q, s) in enumerate(graph.edges[place])]
 
 
@@ -115,7 +118,7 @@ def _is_ratio(graph: Graph, place: int) -> bool:
     )
 
 
-_FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "exp": lambda z, a: a,
     "log": lambda z, a: 1 / z,
     "tanh": lambda z, a: 1 - a * a,
@@ -138,6 +141,30 @@ def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
             if np.allclose(slope(z, a), slopes, rtol=1e-9, atol=1e-12):
                 return name
     return "one operation inside"
+
+
+def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
+    """The inner derivative is left out: what comes back goes to the input as it is."""
+
+    def edit(problem: Problem) -> Edit | None:
+        runs, claim = _runs(problem), problem.claims.get(path)
+        if number >= len(runs) or claim is None:
+            return None
+        leaves = claim.places.ravel().tolist()
+        slopes = [problem.graph.edges[p][0][1] for p in runs[number]]
+        return Edit({p: [(q, s)] for p, q, s in zip(runs[number], leaves, slopes, strict=True)})
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        return Words(
+            "inner_derivative_left_out",
+            f"Inside {claims}, an inner derivative is left out: f(u)′ = f′(u) · u′, "
+            f"and u′ with respect to {of} is missing.",
+            "f′(u)",
+            "f′(u) · u′",
+        )
+
+    return Hypothesis(("operation", str(number), "straight", *path), edit, words, 3.1, depth)
 
 
 def _hypothesis(

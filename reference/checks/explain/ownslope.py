@@ -47,10 +47,16 @@ def is_own_step(case: Case) -> bool:
 
 
 def step_of(case: Case) -> Pair | None:
-    """Return the elementwise step whose δz a claim is."""
-    return next(
-        (p for p in pairs_of(case.problem) if np.array_equal(p.z.places, case.claim.places)), None
-    )
+    """Return the elementwise step whose δz a claim is: all of its gradient comes through it."""
+    problem = case.problem
+    for pair in pairs_of(problem):
+        if not np.array_equal(pair.z.places, case.claim.places):
+            continue
+        with np.errstate(invalid="ignore"):
+            whole = problem.scale * read(problem.true, pair.a.places) * pair.slope
+        if close(np.where(pair.slope == 0, 0.0, whole), case.claim.truth):
+            return pair
+    return None
 
 
 def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Mask] | None:

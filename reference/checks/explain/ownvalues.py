@@ -10,8 +10,9 @@ import numpy as np
 from reference.checks.explain.graph import Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.operands import Use, Uses, products, replaced
-from reference.checks.explain.paths import families, pieces
+from reference.checks.explain.paths import pieces
 from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.steps import families
 from reference.checks.routine import Path
 
 

@@ -325,12 +325,12 @@ def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
                 got,
                 truth,
                 named.places,
-                _multiple(got, truth),
+                is_multiple(got, truth),
                 True,
             )
 
 
-def _multiple(got: Array, truth: Array) -> bool:
+def is_multiple(got: Array, truth: Array) -> bool:
     """Whether a variable is its cotangent, or a constant multiple of it (1/N comes later)."""
     norm = float(np.sum(truth * truth))
     if not norm or not np.isfinite(got).all():

@@ -24,8 +24,6 @@ class Met:
     mutated: list[Outcome] = field(default_factory=list)
     described: dict[str, str] = field(default_factory=dict)
     misshapen: dict[str, str] = field(default_factory=dict)
-    right: bool = False
-    """Whether everything is right as the derivative of the sum (its mean is not asked then)."""
 
 
 def objectives_of(
@@ -110,8 +108,6 @@ def problems_of(
             met.mutated.append(outcome)
         if one is not None and one.wrong:
             found.append(one)
-        elif one is not None and objective.kind == "sum" and one.claims and not found:
-            met.right = True
     # the first one is searched: the more entries are wrong, the fewer chances
     found.sort(key=lambda p: -sum(min(c.got.size, 12) for c in p.wrong))
     return found

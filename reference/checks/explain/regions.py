@@ -249,6 +249,8 @@ def described(cases: Sequence[Case]) -> str:
     got, base = case.claim.got, case.base
     if not np.isfinite(got).all():
         return "it is not finite"
+    if not base.any():
+        return "the right one is zero: as it is read, the loss does not depend on it"
     right = close_entries(got, base)
     off = float(np.max(np.abs(got - base), initial=0.0)) / (
         float(np.max(np.abs(base), initial=0.0)) or 1.0

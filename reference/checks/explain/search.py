@@ -41,11 +41,14 @@ def explain(
     deadline = time.process_time() + limit
     best: State | None = None
     met = Met()
-    for read, one in objectives_of(reading, objective, seed, indices):
+    given = problems_of(reading, objective, seed, indices, deadline, met)
+    others = objectives_of(reading, objective, seed, indices) if given else ()
+    for read, one in others:
         elsewhere = one.output != objective.output and one.kind != "loss"
-        if (best is not None and not best.left and elsewhere) or met.right:
+        if best is not None and not best.left and elsewhere:
             break
-        problems = problems_of(read, one, seed, indices, deadline, met)
+        as_given = read is reading and one == objective
+        problems = given if as_given else problems_of(read, one, seed, indices, deadline, met)
         if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
             continue
         state = _searched(problems, deadline)
@@ -95,13 +98,17 @@ def _with_general(
 ) -> Explanation:
     named = [*found.named, *general.changed_in_place(met.mutated)]
     described = dict(found.described)
-    if described:
+    if described or any(n.name not in _OF_ANY_LOSS for n in found.named):
         other = general.another_loss(reading, objective, seed, indices)
         if other is not None:
-            return Explanation(found.first, (other,), ())
+            return Explanation(found.first, (other, *(found.named if not described else ())), ())
     explained = {t for n in named for t in n.tensors}
     described |= {k: v for k, v in met.described.items() if k not in explained} | met.misshapen
     return Explanation(found.first, tuple(named), tuple(described.items()))
+
+
+_OF_ANY_LOSS = frozenset(["constant_factor", "wrong_sign"])
+"""What is said of a gradient that is right for its loss up to a factor: no other loss is asked."""
 
 
 def _better(state: State, best: State) -> bool:

@@ -14,6 +14,7 @@ from reference.checks.explain import (
     rowwise,
     scaled,
     slopes,
+    steps,
     turned,
     uses,
     windows,
@@ -24,6 +25,7 @@ from reference.checks.explain.problem import Problem
 
 SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
     slopes.slope_hypotheses,
+    steps.step_hypotheses,
     paths.path_hypotheses,
     rowwise.row_hypotheses,
     before.before_hypotheses,

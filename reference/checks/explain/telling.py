@@ -7,6 +7,7 @@ from dataclasses import replace
 from reference.checks.explain import locally
 from reference.checks.explain.finding import Explanation, Named
 from reference.checks.explain.hypothesis import listed
+from reference.checks.explain.problem import is_multiple
 from reference.checks.explain.state import State, cases_of, depth_of
 
 
@@ -51,6 +52,16 @@ def _together(group: list[Named]) -> Named:
 
 
 def _first(state: State) -> str:
-    """Return what goes wrong first, going back from the loss: the latest of all that is wrong."""
-    wrong = [c for c in state.problems[0].claims.values() if not c.right]
+    """Return what goes wrong first, going back from the loss: the latest of all that is wrong.
+
+    A variable of the backward counts where the mistakes that were found make it what it is; one
+    that a loop has overwritten since is not accused.
+    """
+    problem = state.problems[0]
+    wrong = [c for c in problem.claims.values() if not c.right]
+    if state.accepted:
+        made = problem.predicted(state.base(problem))
+        wrong = [c for c in wrong if not c.inner or is_multiple(c.got, made[c.path])]
+    else:
+        wrong = [c for c in wrong if not c.inner]
     return max(wrong, key=depth_of).text if wrong else ""

@@ -13,8 +13,9 @@ import numpy as np
 
 from reference.checks.explain.graph import Edges, Edit, Graph, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.paths import families, links, pieces, scaled_links
+from reference.checks.explain.paths import links, pieces, scaled_links
 from reference.checks.explain.problem import Problem
+from reference.checks.explain.steps import families
 from reference.checks.routine import Path
 
 
