@@ -7,12 +7,15 @@ is a step of the sweep, though none has a name in the code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from reference.checks.explain.graph import Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Problem
+from reference.checks.routine import Path
 
 Runs = list[list[int]]
 Slopes = Callable[[Graph, int], Edges]
@@ -26,6 +29,10 @@ def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         edges = problem.graph.edges[run[0]]
         for name, said, slopes in _mistakes(problem.graph, run):
             yield _hypothesis(number, len(edges), name, said, slopes, run[0])
+        if len(edges) == 1 and problem.graph.edges[edges[0][0]]:
+            for claim in problem.claims.values():
+                if not claim.inner:
+                    yield _straight(number, claim.path, claim.of, run[0])
 
 
 def _runs(problem: Problem) -> Runs:
@@ -62,22 +69,45 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         slopes = np.array([e[0][1] for e in edges])
         if np.ptp(slopes) > 1e-12 * np.max(np.abs(slopes)):
             what = _function(graph, run, slopes)
-            yield ("inner_slope_left_out", f"the slope of {what} is left out: the chain rule multiplies by it",
-                   lambda g, p: [(q, 1.0) for q, _ in g.edges[p]])  # fmt: skip
-            yield ("inner_slope_sign", f"the slope of {what} has the wrong sign",
-                   lambda g, p: [(q, -s) for q, s in g.edges[p]])  # fmt: skip
+            yield (
+                "inner_slope_left_out",
+                f"the slope of {what} is left out: the chain rule multiplies by it",
+                lambda g, p: [(q, 1.0) for q, _ in g.edges[p]],
+            )
+            yield (
+                "inner_slope_sign",
+                f"the slope of {what} has the wrong sign",
+                lambda g, p: [(q, -s) for q, s in g.edges[p]],
+            )
         return
     if len(edges[0]) != 2:
         return
     for kept in (0, 1):
         which = "second" if kept == 0 else "first"
-        yield ("term_left_out", f"the term of the {which} operand is left out: both depend on it",
-               lambda g, p, kept=kept: [g.edges[p][kept]])  # fmt: skip
-        yield ("term_sign", f"the term of the {which} operand has the wrong sign (a + stands where − belongs, or the reverse)",
-               lambda g, p, kept=kept: [(q, s if i == kept else -s) for i, (q, s) in enumerate(g.edges[p])])  # fmt: skip
+        yield (
+            "term_left_out",
+            f"the term of the {which} operand is left out: both depend on it",
+            partial(_one_edge, kept),
+        )
+        yield (
+            "term_sign",
+            f"the term of the {which} operand has the wrong sign (+ stands for −, or the reverse)",
+            partial(_one_turned, kept),
+        )
     if all(_is_ratio(graph, p) for p in run):
-        yield ("denominator_square_left_out", "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
-               lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]])  # fmt: skip
+        yield (
+            "denominator_square_left_out",
+            "the denominator is not squared: (u/v)′ = (u′v − uv′)/v²",
+            lambda g, p: [(q, s * g.values[g.edges[p][1][0]]) for q, s in g.edges[p]],
+        )
+
+
+def _one_edge(kept: int, graph: Graph, place: int) -> Edges:
+    return [graph.edges[place][kept]]
+
+
+def _one_turned(kept: int, graph: Graph, place: int) -> Edges:
+    return [(q, s if i == kept else -s) for i, (q, s) in enumerate(graph.edges[place])]
 
 
 def _is_ratio(graph: Graph, place: int) -> bool:
@@ -88,11 +118,18 @@ def _is_ratio(graph: Graph, place: int) -> bool:
     )
 
 
-_FUNCTIONS = {
-    "exp": lambda z, a: a, "log": lambda z, a: 1 / z, "tanh": lambda z, a: 1 - a * a, "√": lambda z, a: 0.5 / a,
-    "a square": lambda z, a: 2 * z, "sin": lambda z, a: np.cos(z), "cos": lambda z, a: -np.sin(z),
-    "arctan": lambda z, a: 1 / (1 + z * z), "sinh": lambda z, a: np.cosh(z), "cosh": lambda z, a: np.sinh(z),
-}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "exp": lambda z, a: a,
+    "log": lambda z, a: 1 / z,
+    "tanh": lambda z, a: 1 - a * a,
+    "√": lambda z, a: 0.5 / a,
+    "a square": lambda z, a: 2 * z,
+    "sin": lambda z, a: np.cos(z),
+    "cos": lambda z, a: -np.sin(z),
+    "arctan": lambda z, a: 1 / (1 + z * z),
+    "sinh": lambda z, a: np.cosh(z),
+    "cosh": lambda z, a: np.sinh(z),
+}
 
 
 def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
@@ -104,6 +141,30 @@ def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
             if np.allclose(slope(z, a), slopes, rtol=1e-9, atol=1e-12):
                 return name
     return "one operation inside"
+
+
+def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
+    """The inner derivative is left out: what comes back goes to the input as it is."""
+
+    def edit(problem: Problem) -> Edit | None:
+        runs, claim = _runs(problem), problem.claims.get(path)
+        if number >= len(runs) or claim is None:
+            return None
+        leaves = claim.places.ravel().tolist()
+        slopes = [problem.graph.edges[p][0][1] for p in runs[number]]
+        return Edit({p: [(q, s)] for p, q, s in zip(runs[number], leaves, slopes, strict=True)})
+
+    def words(match: Match) -> Words:
+        claims = listed([c.text for c in match.claims])
+        return Words(
+            "inner_derivative_left_out",
+            f"Inside {claims}, an inner derivative is left out: f(u)′ = f′(u) · u′, "
+            f"and u′ with respect to {of} is missing.",
+            "f′(u)",
+            "f′(u) · u′",
+        )
+
+    return Hypothesis(("operation", str(number), "straight", *path), edit, words, 3.1, depth)
 
 
 def _hypothesis(
