@@ -84,6 +84,16 @@ class ReadingSubject:
             return f"{self.objective.sentence()}, times {self.spelling}, certified"
         return f"{self.objective.sentence()}, certified"
 
+    def remarks(self) -> list[str]:
+        """Return what the reading itself tells."""
+        other = self.chosen.other
+        if other is None:
+            return []
+        return [
+            f"its gradients are those of {other.objective.sentence()}: the value of the loss that "
+            "the code computes is another function's; one of the two is meant otherwise"
+        ]
+
     def case(self, seed: int, index: int) -> Case:
         """Run one problem on the tape and hold every claim to the certified gradient."""
         if self.chosen.differences:

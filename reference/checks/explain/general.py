@@ -107,7 +107,7 @@ def a_vector_of_slopes(objective: Objective, outcome: Outcome) -> list[tuple[str
     value = outcome.outputs.get(objective.output)
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
     found: list[tuple[str, str]] = []
-    if value is None:
+    if value is None or len(pairs) != 1 or pairs[0][1][0] == "self":
         return found
     for claim, leaf in pairs:
         if np.shape(outcome.claims[claim]) != np.shape(value) or np.size(value) < 2:

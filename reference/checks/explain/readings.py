@@ -38,9 +38,9 @@ def objectives_of(
         for one in _other_bindings(reading):
             yield one, replace(objective, kind="sum")
             yield one, replace(objective, kind="mean")
-        return
-    yield reading, objective
-    if objective.kind != "implicit" or not indices:
+    else:
+        yield reading, objective
+    if objective.kind not in ("implicit", "sum", "mean") or not indices:
         return
     yield from ((reading, o) for o in _other_losses(reading, objective, seed, indices[0])[:12])
 

@@ -44,7 +44,8 @@ def explain(
     given = problems_of(reading, objective, seed, indices, deadline, met)
     others = objectives_of(reading, objective, seed, indices) if given else ()
     for read, one in others:
-        elsewhere = one.output != objective.output and one.kind != "loss"
+        plain = objective.kind in ("sum", "mean") and one.kind not in ("sum", "mean")
+        elsewhere = (one.output != objective.output and one.kind != "loss") or plain
         if best is not None and not best.left and elsewhere:
             break
         as_given = read is reading and one == objective
