@@ -27,6 +27,7 @@ from stress_kills import (
     report_of,
     resume_of,
     run,
+    told,
 )
 
 from reference.campaign import Plan
@@ -95,7 +96,7 @@ def full_disk(problems: int, say: Say, sizes: Sequence[str] = DISKS) -> None:
                 before = run(report_of(problems, out))
                 if before.returncode == 0:
                     raise Lost(f"{size} was enough: nothing is shown")
-                line = before.stderr.strip()
+                line = told(before.stderr)
                 if before.returncode != 2 or "\n" in line:
                     raise Lost(f"{size}: exit {before.returncode}: {line}")
                 say(f"{size}: {line.replace(str(here), '')}")
@@ -130,9 +131,9 @@ def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> No
                 resource.RLIMIT_FSIZE, (size, size)
             ),
         )
-        if done.returncode != 2 or done.stderr.count("\n") != 1:
+        if done.returncode != 2 or "\n" in told(done.stderr):
             raise Lost(f"files of {size} bytes at most: exit {done.returncode}: {done.stderr}")
-        say(f"files of {size} bytes at most: {done.stderr.strip()}")
+        say(f"files of {size} bytes at most: {told(done.stderr)}")
         _goes_on(out, problems, undisturbed)
 
 

@@ -130,7 +130,9 @@ def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
 
 def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
     """Break a store in the middle of a run; read it as --resume does."""
-    from reference.campaign import RunStatistics
+    from stress_kills import told
+
+from reference.campaign import RunStatistics
     from reference.running.store import Store
 
     source = folder / "store"
@@ -307,7 +309,7 @@ def fuzz_processes(folder: Path, count: int, chance: random.Random) -> Tried:
             cwd=ROOT,
         )
         what = f"process {i}: {[a[:80] for a in arguments]}"
-        _judged(what, done.returncode, done.stderr)
+        _judged(what, done.returncode, f"{told(done.stderr)}\n")
         none += done.returncode == 2
         shutil.rmtree(out)
     return count, none

@@ -18,6 +18,7 @@ from typing import Any
 from manual_backprop.spec import InvalidInput
 
 _SUFFIXES = (".py", ".ipynb")
+_EXPECTED = "FILE.py, FILE.ipynb, a folder or module:name"
 
 
 @dataclass
@@ -48,7 +49,7 @@ def files_of(target: str) -> list[str]:
     Raises InvalidInput for a folder without Python files.
     """
     path = Path(target)
-    if not path.is_dir():
+    if not target or not path.is_dir():
         return [target]
     found = sorted(
         p for p in path.rglob("*") if p.suffix in _SUFFIXES and not _hidden(p.relative_to(path))
@@ -69,6 +70,8 @@ def load(target: str) -> Target:
     Raises InvalidInput where it does not exist or cannot be loaded.
     """
     path, _, wanted = target.partition(":") if not Path(target).is_file() else (target, "", "")
+    if not path:
+        raise InvalidInput(f"TARGET={target!r}: expected {_EXPECTED}")
     if path.endswith(_SUFFIXES):
         if not Path(path).is_file():
             raise InvalidInput(f"TARGET={target!r}: no such file")
@@ -91,7 +94,7 @@ def _load_module(name: str, target: str) -> Target:
     except BaseException as error:
         hint = ""
         if isinstance(error, ImportError):
-            hint = "; expected FILE.py, FILE.ipynb, a folder or module:name"
+            hint = f"; expected {_EXPECTED}"
         raise InvalidInput(
             f"TARGET={target!r} could not be loaded; raised: {_line(error)}{hint}"
         ) from None

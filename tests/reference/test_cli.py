@@ -65,8 +65,8 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (("show", "0:" + "9" * 5000), "SEED:INDEX"),
         (("explain", "2-3000000000-1"), "expected widths of at most 64"),
         (("train", "moons", "--steps", "9" * 14), "expected 1 to 1,000,000"),
-        (("check", ":x"), "expected FILE.py, FILE.py:name or module:name"),
-        (("check", ""), "expected FILE.py, FILE.py:name or module:name"),
+        (("check", ":x"), "expected FILE.py, FILE.ipynb, a folder or module:name"),
+        (("check", ""), "expected FILE.py, FILE.ipynb, a folder or module:name"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: tuple[str, ...], expected: str) -> None:
