@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from stress_kills import told
+
 from manual_backprop.spec import InvalidInput
 from reports.folder import write_report
 from reports.records import Case, Cell, Finding, NetworkShape, ReportError, Run
@@ -130,9 +132,7 @@ def fuzz_records(folder: Path, count: int, chance: random.Random) -> Tried:
 
 def fuzz_databases(folder: Path, count: int, chance: random.Random) -> Tried:
     """Break a store in the middle of a run; read it as --resume does."""
-    from stress_kills import told
-
-from reference.campaign import RunStatistics
+    from reference.campaign import RunStatistics
     from reference.running.store import Store
 
     source = folder / "store"
