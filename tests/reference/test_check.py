@@ -227,6 +227,9 @@ EXAMPLES = {
     "batchnorm_exercise": {"the term through var is missing from the sum"},
     "cs231n_layers": set(),
     "sklearn_mlp": set(),
+    "homework": {"slope_square_left_out"},
+    "fragile_softplus": set(),
+    "unfinished": set(),
 }
 
 
@@ -238,7 +241,8 @@ def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
         pytest.importorskip("sklearn")
     result = check(folder / f"{name}.py", problems=12)
     assert set(said_of(result)) == EXAMPLES[name], str(result)
-    assert result.ok is (not EXAMPLES[name]), str(result)
+    status = 2 if name == "unfinished" else int(bool(EXAMPLES[name]))
+    assert result.exit_code == status, str(result)
 
 
 def test_the_frameworks_are_asked_where_that_is_wanted() -> None:
