@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reference.balls import values
-from reference.checks.experiment import Outcome
 from reference.checks.matching import is_inner, matched, same_shape
 from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
+from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
 from reference.checks.vocabulary import REGULARISATION, is_gradient_name
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from reference.checks.assess import Assessment, assess
-from reference.checks.experiment import Outcome, Reading, perform
+from reference.checks.experiment import perform
 from reference.checks.objective import Objective, Truth, scalar_of
+from reference.checks.outcome import Outcome, Reading
 from reference.checks.routine import Path, is_numeric
 
 STEP = 2.0**-6

@@ -9,95 +9,29 @@ import functools
 import linecache
 import re
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from reference.balls import Session, lift, numpy_on_balls, values
+from reference.balls import Session, lift
 from reference.checks import instances
-from reference.checks.inputs import Layout, Mode, generator, sizes_for
-from reference.checks.inventory import Unit
+from reference.checks.collected import (
+    collect,
+    inputs_copied,
+    kept_now,
+    note_mutation,
+    same,
+    steps_in_arguments,
+    steps_of_the_module,
+)
+from reference.checks.outcome import ForwardFailed, Outcome, Reading, Unreadable
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
+from reference.checks.sources import rate_of, source_of
+from reference.checks.specs import generator, sizes_for
+from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
 from reference.checks.vocabulary import DATA_NAMES, is_target
-
-
-class Unreadable(Exception):
-    """A reading does not fit: an argument has nothing to be given, a shape does not match."""
-
-
-class ForwardFailed(Exception):
-    """The forward raised: with these arguments it does not run."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What is called, and what each argument gets."""
-
-    unit: Unit
-    forward: Routine | None
-    """None where the backward computes its forward itself."""
-    mode: Mode
-    layout: Layout
-    binding: tuple[tuple[str, str], ...]
-    """The backward's arguments and their sources: ("dout", "cotangent"), ("cache", "rest") …"""
-    constructor: Routine | None = None
-    fixed: tuple[tuple[str, int], ...] = ()
-    """Sizes that the code itself settles: letters and numbers."""
-    modules: tuple[ModuleType, ...] = field(default=(), repr=False)
-
-    @property
-    def first(self) -> Routine:
-        """What the drawn inputs go to."""
-        return self.forward or self.unit.backward
-
-    def bound(self, **sources: str) -> "Reading":
-        """Return it with other sources for some arguments."""
-        return replace(self, binding=tuple({**dict(self.binding), **sources}.items()))
-
-
-@dataclass
-class Outcome:
-    """What one run made: inputs, named values, outputs, cotangents, claims."""
-
-    sizes: dict[str, int]
-    far: bool = False
-    inputs: dict[Path, Any] = field(default_factory=dict)
-    """Every float array that went in, by path: arguments, and the object's parameters."""
-    others: dict[Path, Any] = field(default_factory=dict)
-    """What else went in: targets, labels, masks, numbers."""
-    values: dict[Path, Any] = field(default_factory=dict)
-    """The forward's named values: its local variables and what it returned."""
-    outputs: dict[Path, Any] = field(default_factory=dict)
-    cotangents: list[tuple[Any, Any]] = field(default_factory=list)
-    """(output, cotangent): what the backward was told of what comes after."""
-    claims: dict[Path, Any] = field(default_factory=dict)
-    middle: dict[Path, Any] = field(default_factory=dict)
-    """The backward's local variables."""
-    kept: dict[Path, Any] = field(default_factory=dict)
-    """What the object held after its backward."""
-    mutated: list[str] = field(default_factory=list)
-    steps: dict[Path, Any] = field(default_factory=dict)
-    stepped: set[Path] = field(default_factory=set)
-    """What the backward moved on purpose: its claims are the steps."""
-    numbers: dict[str, float] = field(default_factory=dict)
-    """Plain numbers that went in by name: a rate, a strength of regularisation."""
-    rate: float | None = None
-    adds_steps: bool = False
-    """Whether its file adds what its backward returns to the weights: a gradient's negative."""
-    told_targets: bool = False
-    """Whether the backward was given targets that the forward does not know."""
-    paired: bool = False
-    """Whether a forward ran before the backward."""
-    instance: Any = None
-    made: Any = None
-    """What the forward returned, as it did."""
-    returned: Any = None
-    """What the backward returned, as it did."""
-
 
 _TARGET_KINDS = ("onehot", "label", "binary", "mask")
 _FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
@@ -148,9 +82,9 @@ def perform(
     outcome = Outcome(sizes, far=far, adds_steps=_adds_steps(code.co_filename if code else ""))
     keep = _Keeper(outcome, reading, session is not None, moved or {})
     with (
-        _quiet(),
-        _on_tape(reading, session, seed + index),
-        _weights_of_the_module(reading, rng, keep),
+        quiet(),
+        on_tape(reading, session, seed + index),
+        weights_of_the_module(reading, rng, keep.put),
     ):
         try:
             instance = _build(reading, drawn, rng, keep)
@@ -350,18 +284,18 @@ def _run_alone(
     session: Session | None,
 ) -> None:
     back = reading.unit.backward
-    before = _inputs_copied(outcome)
-    at_start = _kept(reading, instance)
+    before = inputs_copied(outcome)
+    at_start = kept_now(reading, instance)
     trace = call(back, _only(back, arguments), instance)
     outcome.values = _named(trace, back)
     outcome.instance, outcome.returned = instance, trace.value
     outcome.outputs = leaves_of(trace.value, back.returned)
     outcome.middle = {p: v for p, v in outcome.values.items() if is_numeric(v)}
-    outcome.rate = _rate(reading, arguments, instance)
+    outcome.rate = rate_of(reading, arguments, instance)
     _add_losses(reading, arguments, instance, trace, outcome)
-    _steps_of_the_module(reading, before, outcome)
-    _collect(reading, trace, instance, at_start, outcome)
-    _note_mutation(outcome, before)
+    steps_of_the_module(reading, before, outcome)
+    collect(reading, trace, instance, at_start, outcome)
+    note_mutation(outcome, before)
 
 
 def _run_pair(
@@ -386,7 +320,7 @@ def _run_pair(
     outcome.values = _named(trace, forward)
     outcome.instance, outcome.made = instance, trace.value
     outcome.outputs = leaves_of(trace.value, forward.returned)
-    kept = _kept(reading, instance)
+    kept = kept_now(reading, instance)
     if trace.value is None:
         trace.value = _kept_output(kept, outcome)
     for path, value in kept.items():
@@ -394,7 +328,7 @@ def _run_pair(
             outcome.values.setdefault(path, value)
     _add_losses(reading, arguments, instance, trace, outcome)
     given = {
-        name: _source(source, name, reading, arguments, trace, outcome, rng)
+        name: source_of(source, name, reading, arguments, trace, outcome, rng)
         for name, source in reading.binding
     }
     outcome.paired = True
@@ -402,18 +336,18 @@ def _run_pair(
     outcome.told_targets = any(
         is_target(p[-1]) and p[0] not in known for p in (*outcome.others, *outcome.inputs)
     )
-    before = _inputs_copied(outcome)
+    before = inputs_copied(outcome)
     cotangents = [(np.array(c, copy=True)) for _, c in outcome.cotangents]
     with session.paused() if session is not None else contextlib.nullcontext():
         back_trace = call(back, given, instance)
     outcome.returned = back_trace.value
     outcome.middle = {p: v for p, v in _named(back_trace, back).items() if is_numeric(v)}
-    outcome.rate = _rate(reading, {**arguments, **given}, instance)
-    _collect(reading, back_trace, instance, kept, outcome)
-    _steps_in_arguments(arguments, before, outcome)
-    _note_mutation(outcome, before)
+    outcome.rate = rate_of(reading, {**arguments, **given}, instance)
+    collect(reading, back_trace, instance, kept, outcome)
+    steps_in_arguments(arguments, before, outcome)
+    note_mutation(outcome, before)
     for (_, now), then in zip(outcome.cotangents, cotangents, strict=True):
-        if isinstance(now, np.ndarray) and not _same(now, then):
+        if isinstance(now, np.ndarray) and not same(now, then):
             outcome.mutated.append("the incoming gradient")
 
 
@@ -481,316 +415,3 @@ def _named(trace: Trace, routine: Routine) -> dict[Path, Any]:
             for path, part in leaves_of(value, None, (name,)).items():
                 found.setdefault(path, part)
     return found
-
-
-def _kept(reading: Reading, instance: Any) -> dict[Path, Any]:
-    if instance is None or reading.unit.owner is None:
-        return {}
-    return instances.kept_arrays(instance, reading.unit.owner.__module__)
-
-
-# -- what the backward's arguments get ---------------------------------------------------------
-
-
-def _source(
-    source: str,
-    name: str,
-    reading: Reading,
-    arguments: dict[str, Any],
-    trace: Trace,
-    outcome: Outcome,
-    rng: np.random.Generator,
-) -> Any:
-    kind, _, which = source.partition(":")
-    match kind:
-        case "input":
-            return arguments[which]
-        case "variable":
-            if which in trace.variables:
-                return trace.variables[which]
-            found = {p: v for p, v in outcome.values.items() if p[-1] == which or p[0] == which}
-            if not found:
-                raise Unreadable(f"{name}: forward has no {which}")
-            return next(iter(found.values()))
-        case "output":
-            return _part(trace.value, which)
-        case "rest":
-            rest = trace.value[1:] if isinstance(trace.value, tuple | list) else ()
-            if not rest:
-                raise Unreadable(f"{name}: forward keeps nothing beside its output")
-            return rest[0] if len(rest) == 1 else tuple(rest)
-        case "last":
-            if not isinstance(trace.value, tuple | list) or len(trace.value) < 2:
-                raise Unreadable(f"{name}: forward keeps nothing beside its output")
-            return trace.value[-1]
-        case "all":
-            return trace.value
-        case "cotangent":
-            return _cotangent(which, trace, outcome, rng)
-        case "extra":
-            return arguments[which or name]
-        case "one":
-            scalar = _part(trace.value, which)
-            outcome.cotangents.append((scalar, np.asarray(1.0)))
-            return 1.0
-    raise Unreadable(f"{name}: {source}")
-
-
-def _part(value: Any, which: str) -> Any:
-    """Return an output: the whole, or one of several by number, name or the last of them."""
-    if which == "":
-        return value[0] if isinstance(value, tuple) else value
-    if isinstance(value, dict):
-        return value[which] if which in value else list(value.values())[int(which)]
-    if isinstance(value, tuple | list):
-        return value[int(which)]
-    raise Unreadable(f"the output has no part {which}")
-
-
-def _cotangent(which: str, trace: Trace, outcome: Outcome, rng: np.random.Generator) -> Any:
-    """Draw a cotangent for an output: of its shape, or one for each member of a list.
-
-    which: "" the output, a number, a name, "last:…" its last column, "each:K" the K-th of
-    what is kept for each step.
-    """
-    if which.startswith("each:"):
-        steps = trace.value if isinstance(trace.value, list) else trace.value[1]
-        parts = [s[int(which[5:])] for s in steps]
-        return _each(parts, outcome, rng)
-    if which.startswith("last"):
-        value = _part(trace.value, which[5:])
-        array = np.asarray(value, dtype=object) if not isinstance(value, np.ndarray) else value
-        if array.ndim < 2:
-            raise Unreadable("the output has no last column")
-        return _drawn(array[..., -1] if which.startswith("last:") else array[-1], outcome, rng)
-    if which and not which.lstrip("-").isdigit():
-        found = {p: v for p, v in outcome.values.items() if p[-1] == which}
-        if not found:
-            raise Unreadable(f"forward has no {which}")
-        return _drawn(next(iter(found.values())), outcome, rng)
-    value = _part(trace.value, which)
-    if isinstance(value, list | tuple) and value and all(is_numeric(v) for v in value):
-        if isinstance(value, list) and not all(np.ndim(v) == 0 for v in value):
-            return _each(value, outcome, rng)
-    return _drawn(value, outcome, rng)
-
-
-def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
-    return [_drawn(p, outcome, rng) for p in parts]
-
-
-def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator) -> Any:
-    if not is_numeric(value):
-        raise Unreadable("the output is no array")
-    shape = np.shape(value) if isinstance(value, np.ndarray) else ()
-    cotangent = rng.standard_normal(shape)
-    given = cotangent if shape else float(cotangent)
-    outcome.cotangents.append((value, given))
-    return given.copy() if isinstance(given, np.ndarray) else given
-
-
-def _rate(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> float | None:
-    from reference.checks.vocabulary import RATES
-
-    for name, value in arguments.items():
-        if name.lower() in RATES and isinstance(value, int | float):
-            return float(value)
-    default = next(
-        (
-            p.default
-            for p in reading.unit.backward.parameters
-            if p.name.lower() in RATES and isinstance(p.default, int | float)
-        ),
-        None,
-    )
-    if default is not None:
-        return float(default)
-    held = vars(instance) if hasattr(instance, "__dict__") else {}
-    if any(type(v).__name__ == "Steps" for v in held.values()):
-        return 0.5
-    for name, value in held.items():
-        if name.lower().lstrip("_") in {*RATES, "alpha"} and isinstance(value, int | float):
-            return float(value)
-    return None
-
-
-# -- what came back ----------------------------------------------------------------------------
-
-
-def _collect(
-    reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
-) -> None:
-    back = reading.unit.backward
-    claims = {**leaves_of(_as_slope(trace.value), back.returned), **outcome.steps}
-    if instance is not None and trace.value is not instance:
-        after = _kept(reading, instance)
-        outcome.kept = after
-        for path, value in after.items():
-            changed = path not in before or not _same(value, before[path])
-            if changed and _looks_kept(path):
-                claims[("self", *path)] = value
-        outcome.claims = claims
-        _steps_taken(reading, outcome, after)
-        return
-    outcome.claims = claims
-
-
-def _as_slope(value: Any) -> Any:
-    """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "b":
-        return value.astype(float)
-    return float(value) if isinstance(value, bool | np.bool_) else value
-
-
-def _steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:
-    """The module's own weights, where the function moves them: W = W - rate * dW."""
-    space = getattr(reading.first.function, "__globals__", {})
-    for path in list(outcome.inputs):
-        if path[0] != "global":
-            continue
-        now, then = space[path[1]], _view_like(outcome.inputs[path], before[path])
-        if np.shape(now) == np.shape(then) and not _same(now, then):
-            outcome.steps[("step", *path)] = (then - now) * (1 / (outcome.rate or 1.0))
-            outcome.inputs[path] = then
-            outcome.stepped.add(path)
-
-
-def _steps_in_arguments(
-    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: Outcome
-) -> None:
-    """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
-    for path in list(outcome.inputs):
-        if len(path) != 2 or path[0] not in arguments or outcome.rate is None:
-            continue
-        holder = arguments[path[0]]
-        now = holder.get(path[1]) if isinstance(holder, dict) else None
-        then = _view_like(outcome.inputs[path], before[path])
-        if now is not None and np.shape(now) == np.shape(then) and not _same(now, then):
-            outcome.claims[("step", *path)] = (then - now) * (1 / outcome.rate)
-            outcome.inputs[path] = then
-            outcome.stepped.add(path)
-
-
-def _looks_kept(path: Path) -> bool:
-    from reference.checks.vocabulary import gradient_of, plain
-
-    containers = ("grads", "grad", "gradients", "gradient", "g", "delta", "deltas")
-    return any(gradient_of(p) or plain(p) in containers for p in path)
-
-
-def _steps_taken(reading: Reading, outcome: Outcome, after: Mapping[Path, Any]) -> None:
-    """Where the backward moved the weights itself, the step it took is its claim."""
-    given = {p for p, _ in _claimed_parameters(outcome)}
-    for path, then in list(outcome.inputs.items()):
-        if path[0] != "self" or path[1:] not in after or path in given:
-            continue
-        now = after[path[1:]]
-        was = outcome.others.get(("before", *path), then)
-        if is_numeric(now) and np.shape(now) == np.shape(was) and not _same(now, was):
-            rate = outcome.rate or 1.0
-            outcome.claims[("step", *path)] = (was - now) * (1 / rate)
-
-
-def _claimed_parameters(outcome: Outcome) -> Iterator[tuple[Path, Path]]:
-    from reference.checks.matching import matched
-
-    yield from ((leaf, claim) for claim, leaf in matched(outcome.claims, outcome.inputs, {})[0])
-
-
-def _inputs_copied(outcome: Outcome) -> dict[Path, Any]:
-    """Copy what went in, so that what is written into shows; steps are taken from it."""
-    copies = {
-        k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
-        for k, v in {**outcome.inputs, **outcome.others}.items()
-        if k[0] != "before"
-    }
-    for path in outcome.inputs:
-        if path[0] == "self":
-            outcome.others[("before", *path)] = _view_like(outcome.inputs[path], copies[path])
-    return copies
-
-
-def _view_like(original: Any, copied: Any) -> Any:
-    return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
-
-
-def _note_mutation(outcome: Outcome, before: Mapping[Path, Any]) -> None:
-    for path, then in before.items():
-        now = outcome.inputs.get(path, outcome.others.get(path))
-        if isinstance(now, np.ndarray) and not _same(now, then):
-            if path[0] != "self" and path not in outcome.stepped:
-                outcome.mutated.append(path[-1])
-            # What is judged is what went in.
-            if path in outcome.inputs:
-                outcome.inputs[path] = _view_like(now, then)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if one is other:
-        return not isinstance(one, np.ndarray)
-    if np.shape(one) != np.shape(other):
-        return False
-    if isinstance(one, np.ndarray) and one.dtype == object:
-        return all(
-            a is b or (not hasattr(a, "parents") and not hasattr(b, "parents") and a == b)
-            for a, b in zip(one.flat, np.asarray(other).flat, strict=True)
-        )
-    if type(one).__name__ == "Number" or type(other).__name__ == "Number":
-        return one is other
-    return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))
-
-
-# -- surroundings ------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def _on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[None]:
-    import random
-
-    random.seed(seed)
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        if session is None:
-            yield
-        else:
-            with numpy_on_balls(reading.modules, seed=seed):
-                yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-@contextlib.contextmanager
-def _weights_of_the_module(
-    reading: Reading, rng: np.random.Generator, keep: _Keeper
-) -> Iterator[None]:
-    """Draw the module's own arrays that the code reads: Wxh = …, used inside lossFun."""
-    function = reading.first.function
-    code = getattr(function, "__code__", None)
-    space = getattr(function, "__globals__", {})
-    names = [
-        n
-        for n in (code.co_names if code else ())
-        if isinstance(space.get(n), np.ndarray) and space[n].dtype.kind == "f" and space[n].size
-    ]
-    kept = {n: space[n] for n in names}
-    try:
-        for name, value in kept.items():
-            scale = 0.7 if type(rng) is np.random.Generator else 1.0
-            drawn = rng.standard_normal(value.shape) * scale
-            space[name] = keep.put(("global", name), drawn, "normal")
-        yield
-    finally:
-        space.update(kept)
-
-
-def floats(outcome_values: Mapping[Path, Any]) -> dict[Path, Any]:
-    """Return the plain values of tracked or plain arrays."""
-    return {k: values(v) for k, v in outcome_values.items()}

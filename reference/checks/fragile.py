@@ -10,9 +10,11 @@ import numpy as np
 
 from reference.balls import LeftTheTape, Session, TooManyNodes, values
 from reference.checks.assess import assess
-from reference.checks.experiment import Reading, perform
-from reference.checks.inputs import bias_names, sizes_for, weight_names
+from reference.checks.experiment import perform
 from reference.checks.objective import Objective
+from reference.checks.outcome import Reading
+from reference.checks.shapes import bias_names, weight_names
+from reference.checks.specs import sizes_for
 
 FAR = (40.0, 400.0, 1e4)
 LOST = 1e-3

@@ -11,7 +11,8 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.spec import InvalidInput
-from reference.checks.experiment import Reading, perform
+from reference.checks.experiment import perform
+from reference.checks.outcome import Reading
 from reference.checks.vocabulary import stem_of
 
 ALIASES = {

@@ -1,521 +1,35 @@
-"""Draws what a function is called with: shapes are proposed by name and settled by trying.
+"""Proposes what a function is called with: a layout has one spec for each of its arguments.
 
-A `Spec` says how one argument is drawn, its sizes as letters (N samples, D inputs, H hidden,
-C outputs or classes, T time, K kernel …); the letters get other numbers in every problem. A
-`Layout` has one spec for each argument. `layouts` proposes them, the likely ones first.
+Names propose shapes (`shapes.py`), trying settles them (`search.py`). `layouts` gives the likely
+ones first.
 """
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import InvalidInput
 from reference.checks import vocabulary as words
-
-Dims = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """How one argument is drawn."""
-
-    kind: str
-    """normal, positive, label, onehot, probability, binary, mask, number, value, list, dict"""
-    dims: Dims = ()
-    high: str = ""
-    """Of labels: the letter of the number of classes."""
-    value: Any = None
-    parts: tuple["Spec", ...] = ()
-
-    def draw(self, rng: np.random.Generator, sizes: Mapping[str, int]) -> Any:
-        """Return a value; float arrays are fresh ones."""
-        shape = tuple(size_of(d, sizes) for d in self.dims)
-        match self.kind:
-            case "normal":
-                return _plain(rng.standard_normal(shape))
-            case "positive":
-                return rng.uniform(0.4, 1.6, shape)
-            case "unit":  # strictly inside (0, 1): a probability, an activation
-                return _plain(rng.uniform(0.1, 0.9, shape))
-            case "probability":
-                drawn = rng.uniform(0.2, 1.0, shape)
-                axis = 0 if self.high == "columns" else -1
-                return drawn / drawn.sum(axis=axis, keepdims=True)
-            case "label":
-                labels = rng.integers(0, size_of(self.high, sizes), shape)
-                return int(labels) if not shape else labels
-            case "onehot":
-                axis = 0 if self.high == "columns" else -1
-                rows = np.moveaxis(np.zeros(shape), axis, -1)
-                hot = rng.integers(0, rows.shape[-1], rows.shape[:-1])
-                np.put_along_axis(rows, hot[..., None], 1.0, axis=-1)
-                return np.ascontiguousarray(np.moveaxis(rows, -1, axis))
-            case "binary" | "mask":
-                return _plain(rng.integers(0, 2, shape).astype(float))
-            case "sign":
-                return np.where(rng.random(shape) < 0.5, -1.0, 1.0)
-            case "size":
-                return size_of(self.dims[0], sizes)
-            case "sizes":
-                return list(shape)
-            case "number":
-                low, high = self.value
-                return round(float(rng.uniform(low, high)), 3)
-            case "list":
-                return [p.draw(rng, sizes) for p in self.parts]
-            case "choice":
-                return self.value[int(rng.integers(0, len(self.value)))]
-            case "shape":
-                return shape
-            case "made":
-                return self.value(sizes)
-        return self.value
-
-
-def _plain(drawn: Any) -> Any:
-    """Return a number without axes as a Python float, as people pass it."""
-    return float(drawn) if np.ndim(drawn) == 0 else drawn
-
-
-def size_of(letter: str, sizes: Mapping[str, int]) -> int:
-    """Return a size: a letter's, a number's, or a sum or product of two (H+1, 4*H)."""
-    if letter in sizes:
-        return sizes[letter]
-    total = 0
-    for term in letter.split("+"):
-        product = 1
-        for factor in term.split("*"):
-            factor = factor.strip()
-            product *= sizes[factor] if factor in sizes else int(factor)
-        total += product
-    return total
-
-
-Layout = dict[str, Spec]
-
-_POOLS = {
-    "N": (5, 4, 3, 2),
-    "D": (4, 3, 2, 5),
-    "H": (6, 5, 4, 7),
-    "G": (7, 6, 5, 4),
-    "C": (3, 4, 2, 5),
-    "T": (8, 7, 5, 4),
-    "S": (7, 6, 5, 3),
-    "V": (9, 8, 7, 6),
-    "F": (4, 3, 5, 6),
-    "I": (2, 4, 2, 4),
-}
-
-
-def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
-    """Return the letters' numbers for one problem.
-
-    `style` says which: "distinct" (they differ from one another, so that a transposed weight
-    shows), "two" (2 everywhere: for code that names each entry), "image" sizes always fit a
-    3 x 3 kernel with stride 2 and padding 1, "pool" ones a 2 x 2 window.
-    """
-    if style == "two":
-        return dict.fromkeys([*_POOLS, "K", "Y", "X"], 2)
-    rng = np.random.default_rng([seed, index, 77])
-    while True:
-        sizes = {k: int(v[0] if index == 0 else rng.choice(v)) for k, v in _POOLS.items()}
-        if len({sizes[k] for k in "NDHC"}) == 4:
-            break
-        if index == 0:
-            break
-    image = {"K": 2, "Y": 4, "X": 6} if style == "pool" else {"K": 3, "Y": 5, "X": 7}
-    return sizes | image
-
-
-class WholeNumbers(np.random.Generator):
-    """Draws what is easily read in place of normal numbers: 1, 2, −1, ½, −2."""
-
-    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
-        """Return small whole numbers and halves, none of them zero."""
-        drawn = self.choice(np.array([1.0, 2.0, -1.0, 0.5, -2.0]), size)
-        return float(drawn) if size is None else np.asarray(drawn)
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        """Return numbers with at most two digits behind the point."""
-        return np.round(super().uniform(low, high, size), 1 if high - low > 0.5 else 2)
-
-
-def generator(seed: int, index: int, style: str) -> np.random.Generator:
-    """Return what the numbers of a problem are drawn from; style "whole" draws whole numbers."""
-    if style == "whole":
-        return WholeNumbers(np.random.PCG64([seed, index]))
-    return np.random.default_rng([seed, index])
-
-
-def spelled(shape: str) -> Spec:
-    """Return the spec that a user wrote: "N D" floats, "N int(H)" labels below H.
-
-    Raises InvalidInput for what is neither a letter nor a number above 0.
-    """
-    parts = shape.replace(",", " ").split()
-    limits = [p[4:-1] for p in parts if p.startswith("int(") and p.endswith(")")]
-    dims = tuple(p for p in parts if not p.startswith("int("))
-    if not all(re.fullmatch(r"[A-Za-z_]\w*|[1-9]\d*", d) for d in (*dims, *limits)):
-        raise InvalidInput(f"shapes: {shape!r}; expected letters and numbers > 0")
-    return Spec("label", dims, limits[0]) if limits else Spec("normal", dims)
-
-
-# -- what a name proposes ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mode:
-    """One way to lay out samples, weights and biases: the flags of a whole file."""
-
-    data: Spec
-    """What X is like."""
-    turned: bool
-    """Weights as (D_out, D_in)."""
-    bias: str
-    """row (M,), flat (1, M), column (M, 1), scalar (), column one: the weights hold a column."""
-    style: str = "distinct"
-
-    @property
-    def general(self) -> bool:
-        """Whether there are several samples: with one, a mistake in their axis hides."""
-        return len(self.data.dims) > 1 and "1" not in self.data.dims and self.style != "two"
-
-    @property
-    def samples(self) -> str:
-        """rows, columns, vector, column, scalar, image: where the samples are."""
-        dims = self.data.dims
-        if len(dims) >= 3:
-            return "rows"
-        if len(dims) == 2:
-            return "columns" if dims[-1] in ("N", "1") or dims == ("D", "T") else "rows"
-        return "vector" if dims else "scalar"
-
-
-_ROWS, _COLUMNS = Spec("normal", ("N", "D")), Spec("normal", ("D", "N"))
-_DATA = (
-    _ROWS,
-    _COLUMNS,
-    Spec("normal", ("D",)),
-    Spec("normal", ("D", "1")),
-    Spec("normal", ()),
-    Spec("normal", ("N", "T", "D")),
-    Spec("normal", ("T", "D")),
-    Spec("normal", ("D", "T")),
+from reference.checks.shapes import (
+    ROWS,
+    SIZES,
+    Chain,
+    Mode,
+    bare_name,
+    bias_names,
+    bias_spec,
+    chains,
+    modes,
+    number_specs,
+    size_specs,
+    target_specs,
+    weight_names,
+    weight_spec,
 )
-_IMAGES = (
-    Spec("normal", ("N", "I", "Y", "X")),
-    Spec("normal", ("N", "Y", "X", "I")),
-    Spec("normal", ("Y", "X", "I")),
-    Spec("normal", ("Y", "X")),
-    Spec("normal", ("I", "Y", "X")),
-)
-_INDICES = (Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V"))
-_IMAGE_WORDS = re.compile(
-    r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|"
-    r"H, W|H, Wd|axis=\(0, 2, 3\)"
-)
-_INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
-
-
-def modes(text: str) -> Iterator[Mode]:
-    """Yield the ways a file may lay things out, the likely ones first; `text` is its source."""
-    data: list[Spec] = list(_DATA)
-    if _IMAGE_WORDS.search(text):
-        data = (
-            [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
-        )
-    if _INDEX_WORDS.search(text):
-        data = [*_INDICES, *data]
-    for spec in data:
-        columns = spec.dims[-1:] in (("N",), ("1",)) or spec.dims == ("D", "T")
-        if len(spec.dims) >= 3 and "Y" in spec.dims:
-            for style in (
-                ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct")
-            ):
-                for bias in ("row", "image"):
-                    yield Mode(spec, False, bias, style)
-            continue
-        if spec.dims == ("Y", "X"):
-            yield Mode(spec, False, "scalar", "distinct")
-            yield Mode(spec, False, "scalar", "pool")
-            continue
-        for turned in (True, False) if columns or len(spec.dims) == 1 else (False, True):
-            forms = (
-                ("row", "flat", "scalar", "column") if not columns else ("column", "scalar", "row")
-            )
-            for bias in forms:
-                yield Mode(spec, turned, bias)
-        yield Mode(spec, True, "inside")
-        yield Mode(spec, False, "inside")
-    for bias in ("row", "inside"):
-        yield Mode(Spec("normal", ("D",)), False, bias, "two")
-        yield Mode(Spec("normal", ("D",)), True, bias, "two")
-    yield Mode(_ROWS, False, "row", "two")
-
-
-def weight_names(names: Sequence[str]) -> list[str]:
-    """Return the arguments that are called like weights, in the order of the layers."""
-    found = [n for n in names if _is_weight(n)]
-    bare = {_bare(n).lower() for n in names}
-    if {"q", "k"} <= bare:  # attention: v is a value, not a weight
-        found = [n for n in found if _bare(n).lower() not in ("q", "k", "v")]
-    numbered = [n for n in found if re.search(r"\d", n)]
-    return sorted(found, key=_number) if len(numbered) == len(found) else found
-
-
-def bias_names(names: Sequence[str]) -> list[str]:
-    """Return the arguments that are called like biases."""
-    found = [n for n in names if _is_bias(n)]
-    numbered = [n for n in found if re.search(r"\d", n)]
-    return sorted(found, key=_number) if len(numbered) == len(found) else found
-
-
-def _bare(name: str) -> str:
-    """Return the last part of a path: parameters[W1] -> W1, weights[0] -> weights0."""
-    match = re.fullmatch(r"(.*)\[(.*)\]", name)
-    if not match:
-        return name.rpartition(".")[2]
-    head = match[1].rpartition(".")[2]
-    return head + match[2] if match[2].lstrip("-").isdigit() else match[2]
-
-
-def _is_weight(name: str) -> bool:
-    bare = _bare(name)
-    short = bare.rstrip("0123456789") or bare
-    if bare.lower() in ("words", "word", "width", "window", "width_in") or (
-        name.startswith("init.") and bare in _POOLS
-    ):
-        return False
-    return (
-        bool(words.WEIGHTS.match(bare) or words.WEIGHTS.match(short))
-        and not _is_bias(name)
-        and not words.is_gradient_name(bare)
-    )
-
-
-def _is_bias(name: str) -> bool:
-    bare = _bare(name).rstrip("0123456789") or _bare(name)
-    return bool(words.BIASES.match(bare)) and bare.lower() not in ("batch", "bn_param", "bs_")
-
-
-def _number(name: str) -> int:
-    digits = re.findall(r"\d+", _bare(name))
-    return int(digits[-1]) if digits else 0
-
-
-_CHAIN = {1: ("D", "C"), 2: ("D", "H", "C"), 3: ("D", "H", "G", "C"), 4: ("D", "H", "G", "F", "C")}
-_LETTERS = {"x": "D", "i": "D", "h": "H", "a": "H", "s": "H", "y": "C", "o": "C", "z": "H"}
-
-Chain = dict[str, tuple[str, str]]
-
-
-def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
-    """Yield (in, out) letters of every weight: a feed-forward chain, then recurrent ones."""
-    count = len(weights)
-    if not count:
-        yield {}
-        return
-    classic = {_bare(w).lower(): w for w in weights}
-    if set(classic) == {"u", "v", "w"}:  # the recurrent network of many tutorials
-        yield {classic["u"]: ("D", "H"), classic["w"]: ("H", "H"), classic["v"]: ("H", "C")}
-    recurrent = bool(re.search(r"rnn|lstm|gru|hidden|h_?prev|prev_?h|recurren|time", text, re.I))
-    letters = [_by_letters(w) for w in weights]
-    by_letters = {w: x for w, x in zip(weights, letters, strict=True) if x}
-    gates = {w: ("D+H", "H") for w in weights}
-    outs = {w: ("H", "C") for w in weights if re.search(r"_?(y|hy|ho|out)$", _bare(w), re.I)}
-    feed = None
-    if count in _CHAIN:
-        feed = {w: (_CHAIN[count][i], _CHAIN[count][i + 1]) for i, w in enumerate(weights)}
-    if feed and not recurrent:
-        yield feed
-    if len(by_letters) == count:
-        yield by_letters
-    plain_cell = {w: ("H", "H") if _hidden(w) else ("D", "H") for w in weights}
-    if recurrent and not re.search(r"lstm|gru", text, re.I):
-        yield plain_cell | outs
-        yield plain_cell
-    if recurrent:
-        yield {
-            w: ("D" if re.search(r"x|^w|^u", _bare(w), re.I) and not _hidden(w) else "H", "4*H")
-            for w in weights
-        }
-        yield gates | outs
-        yield {w: ("H+D", "H") for w in weights} | outs
-        yield {w: ("H" if _hidden(w) else "D", "H") for w in weights} | outs
-        yield {w: ("H" if _hidden(w) else "D", "3*H") for w in weights} | outs
-        yield plain_cell | outs
-    if feed and recurrent:
-        yield feed
-    yield {w: ("D", "H") for w in weights}
-    yield {w: ("D", "D") for w in weights}
-    if count == 1:
-        yield {weights[0]: ("D", "1")}
-    if count == 2:
-        yield {weights[0]: ("D", "H"), weights[1]: ("H", "1")}
-        yield {weights[0]: ("D", "C"), weights[1]: ("C", "D")}
-
-
-def _hidden(name: str) -> bool:
-    bare = _bare(name).lower()
-    return bool(re.search(r"hh$|aa$|_h$|wh$|whh|u_?[a-z]?$|ss$|rec", bare))
-
-
-def _by_letters(name: str) -> tuple[str, str] | None:
-    match = re.fullmatch(r"[wu]_?([a-z])_?([a-z])", _bare(name).lower())
-    if match and match[1] in _LETTERS and match[2] in _LETTERS:
-        one, two = _LETTERS[match[1]], _LETTERS[match[2]]
-        # Waa, Wya (to, from) or Wxh, Why (from, to): the order in which data flows.
-        order = "DHC"
-        return (one, two) if order.index(one) <= order.index(two) else (two, one)
-    return None
-
-
-def weight_spec(ends: tuple[str, str], mode: Mode, image: bool = False) -> Spec:
-    """Return a weight's spec from its (in, out) and the file's layout."""
-    before, after = ends
-    if image:
-        by_layout = {
-            ("N", "I", "Y", "X"): ("F", "I", "K", "K"),
-            ("N", "Y", "X", "I"): ("K", "K", "I", "F"),
-            ("Y", "X", "I"): ("K", "K", "I", "F"),
-            ("Y", "X"): ("K", "K"),
-            ("I", "Y", "X"): ("F", "I", "K", "K"),
-        }
-        return Spec("normal", by_layout.get(mode.data.dims, ("K", "K")))
-    if mode.data.dims == ():
-        return Spec("normal", ())
-    if mode.data.kind == "label":
-        return Spec("normal", ("V", "D"))
-    if mode.bias == "inside":
-        return Spec("normal", (after, before + "+1") if mode.turned else (before + "+1", after))
-    if mode.turned:
-        return Spec("normal", (after, before))
-    return Spec("normal", (before, after))
-
-
-def bias_spec(after: str, mode: Mode) -> Spec:
-    """Return a bias's spec from the width it is added to."""
-    if mode.data.dims == ():
-        return Spec("normal", ())
-    shapes: dict[str, Dims] = {
-        "row": (after,),
-        "flat": ("1", after),
-        "column": (after, "1"),
-        "scalar": (),
-        "inside": (after,),
-        "image": ("1", "1", "1", after),
-    }
-    return Spec("normal", shapes[mode.bias])
-
-
-def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
-    """Return the ways targets may be given for this layout of samples."""
-    dims = mode.data.dims
-    if mode.samples == "columns":
-        last = dims[-1]
-        return [
-            Spec("onehot", (width, last), "columns"),
-            Spec("binary", ("1", last)),
-            Spec("label", (last,), width),
-            Spec("normal", (width, last)),
-        ]
-    if mode.samples == "vector":
-        return [
-            Spec("onehot", (width,)),
-            Spec("normal", ()),
-            Spec("label", (), width),
-            Spec("onehot", (width, "1"), "columns"),
-        ]
-    if mode.samples == "scalar":
-        return [Spec("unit", ()), Spec("binary", ())]
-    first = dims[0] if mode.data.kind != "label" else "N"
-    found = [
-        Spec("onehot", (first, width)),
-        Spec("label", (first,), width),
-        Spec("binary", (first, "1")),
-        Spec("normal", (first,)),
-        Spec("normal", (first, width)),
-    ]
-    if "T" in dims:
-        found += [Spec("label", ("N", "T"), width), Spec("onehot", ("N", "T", width))]
-    return found
-
-
-_SIZES = (
-    (r"kernel|filter_?size|^k$|^f$|^ks$|pool_?(h|w|size|height|width)|window|^hh$|^ww$|field", "K"),
-    (r"in_?channels?|^c_?in$|n_?c_?prev|channels_in|input_channels", "I"),
-    (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
-    (r"vocab|num_?emb|n_?words|dictionary", "V"),
-    (r"embd|d_model|model_dim|embed_?(dim|size)|emb_?(dim|size)", "D"),
-    (r"hid|(^|_)h$|^h_?(dim|size)|^n_h(?!ead)|^n_a$", "H"),
-    (
-        r"(^|_)(in|input|inputs|fan_?in|n_?in)(_|$)|input|in_?(dim|size|features?)|n_x|^n_?f|features|"
-        r"^d$|dim$|num_features|^n_prev",
-        "D",
-    ),
-    (
-        r"(^|_)(out|output|outputs)(_|$)|output|out_?(dim|size|features?)|class|label|n_y|units|neurons|nodes|"
-        r"^m$|width|^n$|size",
-        "C",
-    ),
-)
-
-_NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    (r"^stride|strides?$|^s$", (2, 1)),
-    (r"^g$|groups?$", (2, 1)),
-    (r"pad", (1, 0)),
-    (r"dilat|groups", (1,)),
-    (r"keep_?prob|keep_rate|^keep", (0.6,)),
-    (r"drop|^p$|^prob$", (0.4,)),
-    (r"eps", (1e-3, 1e-5)),
-    (r"momentum|^beta\d|decay_rate|^rho", (0.9,)),
-    (r"seed|random_state", (7,)),
-    (r"std|scale|weight_scale|sigma|init", (0.5,)),
-    (r"head", (1, 2)),
-    (
-        r"alpha|slope|leak|negative|lambda|^lam|margin|delta|gamma|beta|threshold|temperature|^tau|"
-        r"^c$|coef|weight_?decay|^reg|l2",
-        (0.3, 0.7),
-    ),
-    (r"lr|rate|eta", (0.5,)),
-    (r"epoch|iter|n_?steps", (1,)),
-    (r"axis|dim", (-1, 1)),
-    (r"^t$|^time|seq|length|steps", (3,)),
-)
-
-
-def number_specs(name: str) -> list[Spec]:
-    """Return the numbers that an argument of this name may be: a rate, a stride, an ε."""
-    bare = _bare(name).lower()
-    if bare in words.RATES:
-        return [Spec("value", value=0.5)]
-    if bare in words.REGULARISATION:
-        return [Spec("value", value=0.3), Spec("value", value=0.0)]
-    for pattern, values in _NUMBERS:
-        if re.search(pattern, bare):
-            return [Spec("value", value=v) for v in values]
-    return []
-
-
-def size_specs(name: str) -> list[Spec]:
-    """Return the sizes that a constructor's argument of this name may be."""
-    bare = _bare(name).lower()
-    if re.search(
-        r"^(sizes|dims|layers?_?(dims|sizes)?|layer_?sizes|architecture|shape|topology|"
-        r"structure|layers|nodes_per_layer|hidden_?(sizes|layers|dims)|units_list|arch)$",
-        bare,
-    ):
-        if "hidden" in bare:
-            return [Spec("sizes", ("H",)), Spec("sizes", ("H", "G")), Spec("size", ("H",))]
-        return [Spec("sizes", ("D", "H", "C"))]
-    for pattern, letter in _SIZES:
-        if re.search(pattern, bare):
-            return [Spec("size", (letter,))]
-    return []
+from reference.checks.specs import POOLS, Dims, Layout, Spec
 
 
 @dataclass(frozen=True)
@@ -626,10 +140,10 @@ def _choices(
     image: bool,
     request: Request,
 ) -> list[Spec]:
-    bare = _bare(name).lower()
+    bare = bare_name(name).lower()
     built = name.startswith("init.")
-    beside = [_bare(n) for n in request.names if n.startswith("init.") == built]
-    targeted = _bare(name) in words.targets_among(beside)
+    beside = [bare_name(n) for n in request.names if n.startswith("init.") == built]
+    targeted = bare_name(name) in words.targets_among(beside)
     targeted = targeted and (not name.startswith("init.") or bare in ("y", "t"))
     if request.free and (name in weights or name in biases):
         return _free_choices(mode, name in biases)
@@ -652,7 +166,7 @@ def _choices(
         return made
     if bare in ("mode",):
         return [Spec("value", value="train")]
-    if bare in ("gamma", "scale", "shift") or _bare(name) == "g":
+    if bare in ("gamma", "scale", "shift") or bare_name(name) == "g":
         width = "I" if image else (mode.data.dims[-1] if mode.data.dims else "")
         if not width:
             return [Spec("positive", ())]
@@ -664,10 +178,10 @@ def _choices(
         ]
     if bare in ("xp", "device", "np", "backend", "lib", "numpy"):
         return [Spec("value", value=np)]
-    if "Y" in mode.data.dims and re.search(_SIZES[0][0], bare) and name not in weights:
+    if "Y" in mode.data.dims and re.search(SIZES[0][0], bare) and name not in weights:
         return [Spec("size", ("K",))]
     numbers = number_specs(name)
-    if words.plain(_bare(name)) in request.claimed and numbers:
+    if words.plain(bare_name(name)) in request.claimed and numbers:
         return [
             mode.data,
             Spec("positive", mode.data.dims),
@@ -678,8 +192,8 @@ def _choices(
         bare in ("x", "y", "data", "x_train", "y_train", "train_x") and ".shape" in request.text
     )
     if name.startswith("init.") and name not in request.arrays and not data_like:
-        letter = _bare(name)
-        sizes = [Spec("size", (letter,))] if letter in _POOLS else size_specs(name)
+        letter = bare_name(name)
+        sizes = [Spec("size", (letter,))] if letter in POOLS else size_specs(name)
         return sizes or numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
     if targeted and request.shapes:
         columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
@@ -720,7 +234,7 @@ def _choices(
             "idx",
             "indices",
         ):
-            return [_ROWS]
+            return [ROWS]
         found = [mode.data]
         if bare in words.PREDICTION_NAMES or bare == "y":
             inside = Spec("unit", mode.data.dims)
@@ -748,7 +262,7 @@ def _choices(
         columns = [Spec("normal", tuple(map(str, s))) for s in request.shapes if 1 in s]
         return [mode.data, *columns]
     if "[" in name:
-        sizes = size_specs(name) if re.search(_SIZES[0][0], bare) else []
+        sizes = size_specs(name) if re.search(SIZES[0][0], bare) else []
         return [*(sizes or numbers[:1]), mode.data]
     if "T" in mode.data.dims and len(mode.data.dims) == 3:
         return [mode.data, Spec("label", mode.data.dims[:-1], mode.data.dims[-1])]
@@ -843,8 +357,8 @@ def _bias_choices(
     image: bool,
     request: Request,
 ) -> list[Spec]:
-    bare = _bare(name)
-    others = {_bare(n).lower() for n in request.names}
+    bare = bare_name(name)
+    others = {bare_name(n).lower() for n in request.names}
     if not weights and bare.lower() in ("b", "b1", "b2") and others & {"a", "a1"}:
         return [mode.data, Spec("normal", mode.data.dims[-1:])]
     if image:
@@ -854,7 +368,7 @@ def _bias_choices(
         return [Spec("normal", ("1", "1", "1", "F"))] if mode.bias == "image" else found
     tail = re.sub(r"^(bias|b)_?", "", bare, flags=re.I).lower()
     for weight, (_, out) in chain.items():
-        head = re.sub(r"^(weights?|w|theta|u|kernel)_?", "", _bare(weight), flags=re.I).lower()
+        head = re.sub(r"^(weights?|w|theta|u|kernel)_?", "", bare_name(weight), flags=re.I).lower()
         if tail and (head == tail or head.endswith(tail)):
             return [bias_spec(out, mode)]
     if biases and len(biases) == len(weights):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from reference.balls import gradient, is_tracked, values
 from reference.checks import losses, vocabulary
-from reference.checks.experiment import Outcome
+from reference.checks.outcome import Outcome
 from reference.checks.routine import Path, is_numeric
 
 Array = npt.NDArray[np.float64]

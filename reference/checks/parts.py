@@ -12,18 +12,18 @@ import numpy as np
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.assess import Row, wrong_entry
-from reference.checks.experiment import ForwardFailed
 from reference.checks.explain import explain
 from reference.checks.identify import identify
-from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.names import claim_name, path_name
+from reference.checks.outcome import ForwardFailed
 from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
 from reference.checks.routine import Path
 from reference.checks.search import Chosen, Failure, search
 from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.subject import Case, ReadingSubject, Subject
 
 PROBLEMS = 20

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.inputs import bias_names, weight_names
 from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
+from reference.checks.shapes import bias_names, weight_names
 
 _DICTS = re.compile(
     r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"

@@ -15,11 +15,13 @@ import numpy as np
 
 from reference.checks import instances
 from reference.checks.binding import extras_of
-from reference.checks.inputs import Request, Spec, bias_names
+from reference.checks.inputs import Request
 from reference.checks.inventory import Unit, is_switch, names_in
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of
+from reference.checks.shapes import bias_names
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.vocabulary import gradient_of, plain
 
 Fixed = tuple[tuple[str, int], ...]

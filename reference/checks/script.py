@@ -15,13 +15,13 @@ import numpy as np
 from reference.checks import losses
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import _SET_UP
-from reference.checks.inputs import generator, sizes_for
 from reference.checks.loading import lines_of, module_of
 from reference.checks.names import claim_name
 from reference.checks.routine import Path, Routine
 from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
 from reference.checks.smallest import Smallest
 from reference.checks.source import Target
+from reference.checks.specs import generator, sizes_for
 from reference.checks.spelling import (
     Unspeakable,
     call_text,

@@ -16,14 +16,17 @@ import numpy as np
 from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
 from reference.checks.binding import bindings, extras_of
-from reference.checks.experiment import ForwardFailed, Outcome, Reading, Unreadable, perform
-from reference.checks.inputs import Request, Spec, bias_names, layouts, weight_names
+from reference.checks.experiment import perform
+from reference.checks.inputs import Request, layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
+from reference.checks.outcome import ForwardFailed, Outcome, Reading, Unreadable
 from reference.checks.requests import requests, switches
 from reference.checks.routine import Routine
+from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.vocabulary import REGULARISATION
 
 MAX_LAYOUTS = 3_000  # of one request

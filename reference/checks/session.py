@@ -11,7 +11,6 @@ from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks import experiment, source
-from reference.checks.inputs import Spec, spelled
 from reference.checks.inventory import Unit, units_of
 from reference.checks.parts import check_unit, compensate
 from reference.checks.records import (
@@ -26,6 +25,7 @@ from reference.checks.records import (
     Tried,
 )
 from reference.checks.source import Target
+from reference.checks.specs import Spec, spelled
 
 Emit = Callable[[Event], None]
 

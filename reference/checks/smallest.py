@@ -16,11 +16,12 @@ import numpy as np
 from reference.balls import Session, values
 from reference.checks.assess import Assessment, Row, assess, nice_factors
 from reference.checks.deadline import TooSlow, within
-from reference.checks.experiment import Outcome, Reading, perform
-from reference.checks.inputs import Spec, sizes_for
+from reference.checks.experiment import perform
 from reference.checks.names import claim_name, path_name
+from reference.checks.outcome import Outcome, Reading
 from reference.checks.records import Numbers
 from reference.checks.routine import Path
+from reference.checks.specs import Spec, sizes_for
 from reference.checks.subject import ReadingSubject
 
 MAX_SECONDS = 0.5

@@ -12,7 +12,8 @@ import numpy as np
 from reference.balls import Session
 from reference.checks import differences
 from reference.checks.assess import Assessment, assess
-from reference.checks.experiment import Outcome, perform
+from reference.checks.experiment import perform
+from reference.checks.outcome import Outcome
 from reference.checks.search import Chosen
 
 

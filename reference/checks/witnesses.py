@@ -10,8 +10,9 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from reference.balls import Session, values
 from reference.checks.assess import assess
-from reference.checks.experiment import Reading, perform
+from reference.checks.experiment import perform
 from reference.checks.objective import Objective
+from reference.checks.outcome import Reading
 from reference.oracles.counterparts import Framework, resolve
 from reference.oracles.jax_x64 import double_precision
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks.assess import assess
-from reference.checks.experiment import Outcome, Reading, perform
+from reference.checks.experiment import perform
 from reference.checks.explain.finding import Named
 from reference.checks.explain.problem import claim_text, close, text_of
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates, is_elementwise
+from reference.checks.outcome import Outcome, Reading
 
 
 def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:

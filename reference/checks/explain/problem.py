@@ -12,10 +12,10 @@ import numpy as np
 from reference.balls import is_tracked, values
 from reference.checks import vocabulary
 from reference.checks.assess import assess, nice_factors
-from reference.checks.experiment import Outcome
 from reference.checks.explain.graph import Array, Edit, Graph, Places, read
 from reference.checks.matching import matched
 from reference.checks.objective import Objective, scalar_of
+from reference.checks.outcome import Outcome
 from reference.checks.routine import Path, is_numeric
 
 NEAR = 1e-8

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.experiment import Outcome, Reading, perform
+from reference.checks.experiment import perform
 from reference.checks.explain import general
 from reference.checks.explain.problem import Problem, problem_of
 from reference.checks.objective import Objective, candidates
+from reference.checks.outcome import Outcome, Reading
 
 PROBLEMS = 6
 

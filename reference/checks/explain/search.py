@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reference.checks.experiment import Reading
 from reference.checks.explain import finding, general, locally
 from reference.checks.explain.finding import Explanation
 from reference.checks.explain.problem import Problem, rescaled
@@ -22,6 +21,7 @@ from reference.checks.explain.state import State, cases_of, depth_of
 from reference.checks.explain.telling import explanation_of
 from reference.checks.explain.trial import Trial, best_link, tried
 from reference.checks.objective import Objective
+from reference.checks.outcome import Reading
 
 
 def explain(

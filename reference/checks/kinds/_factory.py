@@ -4,11 +4,11 @@ import re
 import types
 from collections.abc import Mapping
 
-from reference.checks.inputs import Spec
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
 from reference.checks.search import Failure
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.subject import Subject
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from reference.checks.assess import Assessment, close
-from reference.checks.inputs import Layout, Mode, Request, Spec, layouts, modes, weight_names
+from reference.checks.inputs import Request, layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._torch_context import Context
 from reference.checks.kinds.functions import FunctionSubject, Written
 from reference.checks.search import Failure
+from reference.checks.shapes import Mode, modes, weight_names
+from reference.checks.specs import Layout, Spec
 
 MAX_SECONDS = 3.0  # of the processor: a busy machine finds what a quiet one finds
 _FAR = 1e-6  # what autograd and differences may be apart where autograd sees all of the forward

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
-from reference.checks.inputs import Layout, Mode, sizes_for
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
 from reference.checks.requests import Fixed
 from reference.checks.routine import Routine
+from reference.checks.shapes import Mode
+from reference.checks.specs import Layout, sizes_for
 
 _LEAVES = ("normal", "positive", "unit", "probability", "sign", "list")
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
-from reference.checks.experiment import Unreadable
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors
 from reference.checks.kinds._tensor_plan import (
     Plan,
@@ -21,6 +20,7 @@ from reference.checks.kinds._tensor_plan import (
     is_parameter,
     make,
 )
+from reference.checks.outcome import Unreadable
 from reference.checks.routine import Routine, Trace, call, leaves_of
 
 _LOSSES = ("loss", "cost", "l", "j", "e", "error", "total_loss", "nll")

@@ -10,11 +10,6 @@ from typing import Any
 import numpy as np
 
 from reference.checks.assess import Assessment
-from reference.checks.inputs import (
-    Layout,
-    Mode,
-    sizes_for,
-)
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import (
     Array,
@@ -28,6 +23,8 @@ from reference.checks.kinds._frames import (
 from reference.checks.kinds._rows import COARSE, DIFFERENCES, FLOAT32, differences, float_truth, row
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.objective import Objective
+from reference.checks.shapes import Mode
+from reference.checks.specs import Layout, sizes_for
 from reference.checks.subject import Case
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis

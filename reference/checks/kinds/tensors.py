@@ -20,8 +20,7 @@ import numpy as np
 
 from reference.checks.assess import DIGITS, Assessment
 from reference.checks.binding import bindings, extras_of
-from reference.checks.experiment import Unreadable
-from reference.checks.inputs import Request, Spec, layouts, number_specs, weight_names
+from reference.checks.inputs import Request, layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
@@ -33,10 +32,13 @@ from reference.checks.kinds._unwritten import Unwritten, candidates, settle
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
+from reference.checks.outcome import Unreadable
 from reference.checks.requests import Fixed, requests, switches
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
+from reference.checks.shapes import number_specs, weight_names
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.subject import Case
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis

@@ -1,0 +1,143 @@
+"""What a backward claims: what it returned, what its object keeps, the steps that it took."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from reference.checks import instances
+from reference.checks.outcome import Outcome, Reading
+from reference.checks.routine import Path, Trace, is_numeric, leaves_of
+
+
+def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
+    """Return all numbers and arrays that an object holds now."""
+    if instance is None or reading.unit.owner is None:
+        return {}
+    return instances.kept_arrays(instance, reading.unit.owner.__module__)
+
+
+def collect(
+    reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
+) -> None:
+    """Write what came back into an outcome: returned, kept by the object, or steps that it took."""
+    back = reading.unit.backward
+    claims = {**leaves_of(_as_slope(trace.value), back.returned), **outcome.steps}
+    if instance is not None and trace.value is not instance:
+        after = kept_now(reading, instance)
+        outcome.kept = after
+        for path, value in after.items():
+            changed = path not in before or not same(value, before[path])
+            if changed and _looks_kept(path):
+                claims[("self", *path)] = value
+        outcome.claims = claims
+        _steps_taken(reading, outcome, after)
+        return
+    outcome.claims = claims
+
+
+def _as_slope(value: Any) -> Any:
+    """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b":
+        return value.astype(float)
+    return float(value) if isinstance(value, bool | np.bool_) else value
+
+
+def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:
+    """The module's own weights, where the function moves them: W = W - rate * dW."""
+    space = getattr(reading.first.function, "__globals__", {})
+    for path in list(outcome.inputs):
+        if path[0] != "global":
+            continue
+        now, then = space[path[1]], _view_like(outcome.inputs[path], before[path])
+        if np.shape(now) == np.shape(then) and not same(now, then):
+            outcome.steps[("step", *path)] = (then - now) * (1 / (outcome.rate or 1.0))
+            outcome.inputs[path] = then
+            outcome.stepped.add(path)
+
+
+def steps_in_arguments(
+    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: Outcome
+) -> None:
+    """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
+    for path in list(outcome.inputs):
+        if len(path) != 2 or path[0] not in arguments or outcome.rate is None:
+            continue
+        holder = arguments[path[0]]
+        now = holder.get(path[1]) if isinstance(holder, dict) else None
+        then = _view_like(outcome.inputs[path], before[path])
+        if now is not None and np.shape(now) == np.shape(then) and not same(now, then):
+            outcome.claims[("step", *path)] = (then - now) * (1 / outcome.rate)
+            outcome.inputs[path] = then
+            outcome.stepped.add(path)
+
+
+def _looks_kept(path: Path) -> bool:
+    from reference.checks.vocabulary import gradient_of, plain
+
+    containers = ("grads", "grad", "gradients", "gradient", "g", "delta", "deltas")
+    return any(gradient_of(p) or plain(p) in containers for p in path)
+
+
+def _steps_taken(reading: Reading, outcome: Outcome, after: Mapping[Path, Any]) -> None:
+    """Where the backward moved the weights itself, the step it took is its claim."""
+    given = {p for p, _ in _claimed_parameters(outcome)}
+    for path, then in list(outcome.inputs.items()):
+        if path[0] != "self" or path[1:] not in after or path in given:
+            continue
+        now = after[path[1:]]
+        was = outcome.others.get(("before", *path), then)
+        if is_numeric(now) and np.shape(now) == np.shape(was) and not same(now, was):
+            rate = outcome.rate or 1.0
+            outcome.claims[("step", *path)] = (was - now) * (1 / rate)
+
+
+def _claimed_parameters(outcome: Outcome) -> Iterator[tuple[Path, Path]]:
+    from reference.checks.matching import matched
+
+    yield from ((leaf, claim) for claim, leaf in matched(outcome.claims, outcome.inputs, {})[0])
+
+
+def inputs_copied(outcome: Outcome) -> dict[Path, Any]:
+    """Copy what went in, so that what is written into shows; steps are taken from it."""
+    copies = {
+        k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
+        for k, v in {**outcome.inputs, **outcome.others}.items()
+        if k[0] != "before"
+    }
+    for path in outcome.inputs:
+        if path[0] == "self":
+            outcome.others[("before", *path)] = _view_like(outcome.inputs[path], copies[path])
+    return copies
+
+
+def _view_like(original: Any, copied: Any) -> Any:
+    return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
+
+
+def note_mutation(outcome: Outcome, before: Mapping[Path, Any]) -> None:
+    """Note which inputs were written into; what is judged is what went in."""
+    for path, then in before.items():
+        now = outcome.inputs.get(path, outcome.others.get(path))
+        if isinstance(now, np.ndarray) and not same(now, then):
+            if path[0] != "self" and path not in outcome.stepped:
+                outcome.mutated.append(path[-1])
+            # What is judged is what went in.
+            if path in outcome.inputs:
+                outcome.inputs[path] = _view_like(now, then)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same, tracked numbers by identity."""
+    if one is other:
+        return not isinstance(one, np.ndarray)
+    if np.shape(one) != np.shape(other):
+        return False
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return all(
+            a is b or (not hasattr(a, "parents") and not hasattr(b, "parents") and a == b)
+            for a, b in zip(one.flat, np.asarray(other).flat, strict=True)
+        )
+    if type(one).__name__ == "Number" or type(other).__name__ == "Number":
+        return one is other
+    return bool(np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f"))

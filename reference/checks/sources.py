@@ -1,0 +1,133 @@
+"""What the arguments of a backward are given: an input, the cache, a cotangent, a rate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from reference.checks.outcome import Outcome, Reading, Unreadable
+from reference.checks.routine import Trace, is_numeric
+
+
+def source_of(
+    source: str,
+    name: str,
+    reading: Reading,
+    arguments: dict[str, Any],
+    trace: Trace,
+    outcome: Outcome,
+    rng: np.random.Generator,
+) -> Any:
+    """Return what a source stands for: "input:x", "cotangent:", "rest" or "output:0"."""
+    kind, _, which = source.partition(":")
+    match kind:
+        case "input":
+            return arguments[which]
+        case "variable":
+            if which in trace.variables:
+                return trace.variables[which]
+            found = {p: v for p, v in outcome.values.items() if p[-1] == which or p[0] == which}
+            if not found:
+                raise Unreadable(f"{name}: forward has no {which}")
+            return next(iter(found.values()))
+        case "output":
+            return _part(trace.value, which)
+        case "rest":
+            rest = trace.value[1:] if isinstance(trace.value, tuple | list) else ()
+            if not rest:
+                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+            return rest[0] if len(rest) == 1 else tuple(rest)
+        case "last":
+            if not isinstance(trace.value, tuple | list) or len(trace.value) < 2:
+                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+            return trace.value[-1]
+        case "all":
+            return trace.value
+        case "cotangent":
+            return _cotangent(which, trace, outcome, rng)
+        case "extra":
+            return arguments[which or name]
+        case "one":
+            scalar = _part(trace.value, which)
+            outcome.cotangents.append((scalar, np.asarray(1.0)))
+            return 1.0
+    raise Unreadable(f"{name}: {source}")
+
+
+def _part(value: Any, which: str) -> Any:
+    """Return an output: the whole, or one of several by number, name or the last of them."""
+    if which == "":
+        return value[0] if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return value[which] if which in value else list(value.values())[int(which)]
+    if isinstance(value, tuple | list):
+        return value[int(which)]
+    raise Unreadable(f"the output has no part {which}")
+
+
+def _cotangent(which: str, trace: Trace, outcome: Outcome, rng: np.random.Generator) -> Any:
+    """Draw a cotangent for an output: of its shape, or one for each member of a list.
+
+    which: "" the output, a number, a name, "last:…" its last column, "each:K" the K-th of
+    what is kept for each step.
+    """
+    if which.startswith("each:"):
+        steps = trace.value if isinstance(trace.value, list) else trace.value[1]
+        parts = [s[int(which[5:])] for s in steps]
+        return _each(parts, outcome, rng)
+    if which.startswith("last"):
+        value = _part(trace.value, which[5:])
+        array = np.asarray(value, dtype=object) if not isinstance(value, np.ndarray) else value
+        if array.ndim < 2:
+            raise Unreadable("the output has no last column")
+        return _drawn(array[..., -1] if which.startswith("last:") else array[-1], outcome, rng)
+    if which and not which.lstrip("-").isdigit():
+        found = {p: v for p, v in outcome.values.items() if p[-1] == which}
+        if not found:
+            raise Unreadable(f"forward has no {which}")
+        return _drawn(next(iter(found.values())), outcome, rng)
+    value = _part(trace.value, which)
+    if isinstance(value, list | tuple) and value and all(is_numeric(v) for v in value):
+        if isinstance(value, list) and not all(np.ndim(v) == 0 for v in value):
+            return _each(value, outcome, rng)
+    return _drawn(value, outcome, rng)
+
+
+def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
+    return [_drawn(p, outcome, rng) for p in parts]
+
+
+def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator) -> Any:
+    if not is_numeric(value):
+        raise Unreadable("the output is no array")
+    shape = np.shape(value) if isinstance(value, np.ndarray) else ()
+    cotangent = rng.standard_normal(shape)
+    given = cotangent if shape else float(cotangent)
+    outcome.cotangents.append((value, given))
+    return given.copy() if isinstance(given, np.ndarray) else given
+
+
+def rate_of(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> float | None:
+    """Return the rate that a backward steps with, None where none is known."""
+    from reference.checks.vocabulary import RATES
+
+    for name, value in arguments.items():
+        if name.lower() in RATES and isinstance(value, int | float):
+            return float(value)
+    default = next(
+        (
+            p.default
+            for p in reading.unit.backward.parameters
+            if p.name.lower() in RATES and isinstance(p.default, int | float)
+        ),
+        None,
+    )
+    if default is not None:
+        return float(default)
+    held = vars(instance) if hasattr(instance, "__dict__") else {}
+    if any(type(v).__name__ == "Steps" for v in held.values()):
+        return 0.5
+    for name, value in held.items():
+        if name.lower().lstrip("_") in {*RATES, "alpha"} and isinstance(value, int | float):
+            return float(value)
+    return None
