@@ -25,7 +25,7 @@ def wanted(path: Path) -> tuple[str, str]:
 
 
 NOT_READ = {"a14_maxout_of_pieces"}
-"""Right files that are said not to be checked: three axes of a weight, settled by an einsum alone."""
+"""Right files that are not checked: three axes of a weight, settled by an einsum alone."""
 
 CASES = sorted(p for p in HERE.rglob("*.py") if wanted(p)[0])
 QUESTIONS = [p for p in CASES if "questions" in p.parent.name and wanted(p)[0] == "1"]
