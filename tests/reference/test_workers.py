@@ -211,7 +211,8 @@ def test_the_protected_names_are_those_of_the_project() -> None:
 
 
 PARENT = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored below nohup
 from workertasks import Said, Task
 from reference.workers import Worker
 for event in Worker("workertasks:serve").run(Task({do!r}, text="stay"), Said):
