@@ -121,7 +121,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
                 return one
-            if not one.first.all_right and one.objective.written:
+            if not one.first.all_right and (one.objective.written or _of_weights(one)):
                 general = max(general, _with_samples(candidate))
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
@@ -193,6 +193,12 @@ def _with_samples(candidate: Candidate) -> int:
         if {"N", "T", "V"} & set(s.dims) and not n.startswith("init.")
     }
     return len(heads)
+
+
+def _of_weights(one: Chosen) -> bool:
+    """Whether a backward beside its forward gives the gradients of an object's own weights."""
+    kept = any(row.leaf[0] == "self" for row in one.first.rows)
+    return one.reading.forward is not None and kept
 
 
 def _misshapen(candidate: Candidate) -> bool:
