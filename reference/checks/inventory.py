@@ -276,8 +276,15 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
             -_overlap(f, routine),
         )
     )
+    if _is_slope_of_a_cost(routine):
+        ordered = [f for f in ordered if _has_target(f)]
     related = [f for f in ordered if f in arguments or _overlap(f, routine)]
     return (related or ordered)[:4]
+
+
+def _is_slope_of_a_cost(routine: Routine) -> bool:
+    """Whether this is like cost_derivative(a, y): no forward without a target is that cost."""
+    return _has_target(routine) and bool({"cost", "loss"} & set(words.words(routine.short)))
 
 
 def _overlap(forward: Routine, backward: Routine) -> int:
@@ -467,6 +474,8 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
         if unit.partners and unit.partners[0].owner is None:
             continue
         generic = [r for k, r in plain.items() if k in order and r is not unit.backward]
+        if _is_slope_of_a_cost(unit.backward):
+            generic = [r for r in generic if _has_target(r)]
         generic.sort(key=lambda r: order[r.short])
         rest = "".join(
             w
