@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from targetsources import RELU, SOURCES, inside, said_of
 
 import reference
@@ -216,7 +217,10 @@ def test_of_several_files_the_worst_counts(codes: list[int], worst: int) -> None
 
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reference", *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "reference", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
 
