@@ -44,7 +44,7 @@ class Shadowed(Exception):
 def ours(name: str) -> Any:
     """Import and return a module of ours.
 
-    Raises Shadowed where the name of one of our packages means something else in this session.
+    Raises Shadowed where the name of one of our packages means something else in this interpreter.
     """
     for package in _PACKAGES:
         try:

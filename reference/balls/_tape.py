@@ -107,7 +107,7 @@ class Session:
 
     @property
     def nodes(self) -> int:
-        """How many numbers this session has made."""
+        """How many numbers were made on this tape."""
         return (STATE.count if self._end is None else self._end) - self._start
 
     def __enter__(self) -> Session:
