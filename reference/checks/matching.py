@@ -197,6 +197,11 @@ def _by_place(
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]
+    over = [c for c in unnamed if c in left and c[-1].isdigit()]
+    rest = [p for p in free if p[-1] not in targets]
+    if pairs and len(over) == len(left) == len(rest):  # a turned one, where the others fit
+        pairs += zip(over, rest, strict=True)
+        return []
     return left
 
 
