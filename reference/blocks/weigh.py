@@ -99,7 +99,7 @@ class _Weighing:
         for number, tensor, reason in self.gathered.malformed:
             self._keep(number, tensor, None, (), np.inf, 0.0, reason)
         chunks = self.gathered.chunks or [(0, 0)]
-        self.answer_of, self.layer_of = (np.array(side) for side in zip(*chunks, strict=True))
+        self.answer_of = np.array([answer for answer, _ in chunks])
         self.batches = np.array([problems[p].batch for p, _ in answers])
         self._sums()
         self._operations()

@@ -17,16 +17,10 @@ from reference.checks.matching import is_inner, matched, same_shape
 from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
+from reference.checks.tolerances import DIGITS, EXPLAINED, SUMMED
 from reference.checks.vocabulary import REGULARISATION, is_gradient_name
 
 Array = npt.NDArray[np.float64]
-
-DIGITS = 1e-9
-"""A formula's constants have at least nine digits (√(2/π) = 0.7978845608), and no mistake that
-people make comes nearer: the smallest one of the catalogue changes a tensor by 1e-5."""
-
-FLOAT_DIGITS = 1e-7
-"""For code that runs on floats alone, on numbers near 1: its rounding stays far below."""
 
 
 @dataclass
@@ -206,7 +200,7 @@ def _as_jacobian(got: Array, leaf: Path, outcome: Outcome, objective: Objective)
 
 def close(got: Array, truth: Truth, factor: float = 1.0, digits: float = DIGITS) -> Array:
     """Return where a claim is factor · truth, to `digits` of the natural unit of its rounding."""
-    unit = truth.scale + 1e-6 * float(np.max(truth.scale, initial=0.0))
+    unit = truth.scale + SUMMED * float(np.max(truth.scale, initial=0.0))
     with np.errstate(invalid="ignore"):
         inside = np.abs(got - factor * truth.value) <= digits * abs(factor) * unit + truth.radius
     return np.asarray(inside & np.isfinite(got))
@@ -311,7 +305,7 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
             columns = np.stack([row.truth.value.ravel(), (weight * mask).ravel()], axis=1)
             found, *_ = np.linalg.lstsq(columns, row.got.ravel(), rcond=None)
             off = np.abs(columns @ found - row.got.ravel())
-            if np.max(off) <= 1e-9 * max(1.0, float(np.max(np.abs(row.got)))):
+            if np.max(off) <= DIGITS * max(1.0, float(np.max(np.abs(row.got)))):
                 fitted.append((row, float(found[0]), float(found[1])))
                 break
     allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
@@ -345,17 +339,17 @@ def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) 
             inside, outside = mask.astype(bool), ~mask.astype(bool)
             columns = np.stack([row.truth.value[inside], weight[inside]], axis=1)
             found, *_ = np.linalg.lstsq(columns, row.got[inside], rcond=None)
-            fits = np.max(np.abs(columns @ found - row.got[inside]), initial=0.0) <= 1e-9
+            fits = np.max(np.abs(columns @ found - row.got[inside]), initial=0.0) <= DIGITS
             if not fits or not any(_near8(float(found[0]), v) for v in nice.values()):
                 continue
             rest = row.got[outside] - found[0] * row.truth.value[outside]
-            if np.ptp(rest) <= 1e-9 and abs(rest[0]) > 1e-9:
+            if np.ptp(rest) <= DIGITS and abs(rest[0]) > DIGITS:
                 result.notes[row.claim] = (
                     f"all but its {where} is right; there, where the biases stand, a "
                     f"constant {rest[0]:.4g} is "
                     "added: the regularisation puts ones for the bias where zeros belong"
                 )
-            elif np.allclose(rest, found[1] * weight[outside], atol=1e-9):
+            elif np.allclose(rest, found[1] * weight[outside], atol=DIGITS):
                 result.notes[row.claim] = f"its {where}, the biases, is regularised as well"
             break
 
@@ -372,7 +366,7 @@ def _masks(weight: Array) -> list[Array]:
 
 
 def _near8(one: float, other: float) -> bool:
-    return abs(one - other) <= 1e-8 * max(abs(other), 1e-3)
+    return abs(one - other) <= EXPLAINED * max(abs(other), 1e-3)
 
 
 def _common(rows: list[Row], allowed: list[float]) -> float:
@@ -383,7 +377,7 @@ def _common(rows: list[Row], allowed: list[float]) -> float:
 
 
 def _near(one: float, other: float) -> bool:
-    return abs(one - other) <= 1e-9 * abs(other)
+    return abs(one - other) <= DIGITS * abs(other)
 
 
 def _free_step(rows: list[Row]) -> None:
@@ -440,8 +434,3 @@ def wrong_entry(row: Row, scale: float = 1.0) -> tuple[int, ...]:
     return (
         tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
     )
-
-
-def rows_by_leaf(result: Assessment) -> Mapping[Path, Row]:
-    """Return the rows by what they are the gradient of."""
-    return {r.leaf: r for r in result.rows}

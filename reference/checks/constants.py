@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from reference.checks.source import Target
-
-TINY = 1e-4
+from reference.checks.tolerances import STABILISER
 
 
 @contextmanager
@@ -58,10 +57,10 @@ def _replaced(code: types.CodeType, found: list[str]) -> types.CodeType:
 def _dropped(value: Any, found: list[str]) -> Any:
     if not isinstance(value, float):
         return value
-    if 0 < abs(value) <= TINY:
+    if 0 < abs(value) <= STABILISER:
         found.append(f"{value:g}")
         return 0.0
-    if 0 < abs(value - 1) <= TINY:
+    if 0 < abs(value - 1) <= STABILISER:
         found.append(f"{value!r}")
         return 1.0
     return value

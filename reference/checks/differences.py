@@ -13,12 +13,10 @@ from reference.checks.experiment import perform
 from reference.checks.objective import Objective, Truth, scalar_of
 from reference.checks.outcome import Outcome, Reading
 from reference.checks.routine import Path, is_numeric
+from reference.checks.tolerances import EXTRAPOLATED
 
 STEP = 2.0**-6
 """h of numbers near 1: the three differences leave about ten digits of a smooth function."""
-
-DIGITS = 8
-"""Digits that the extrapolated difference keeps of a tensor's scale."""
 
 MAX_ENTRIES = 400
 
@@ -71,7 +69,7 @@ def _truths(
         scale = np.full(plain.shape, float(np.max(np.abs(values), initial=0.0)))
         found[path] = Truth(
             values,
-            10.0**-DIGITS * scale + np.array([r[1] for r in rows]).reshape(plain.shape),
+            10.0**-EXTRAPOLATED * scale + np.array([r[1] for r in rows]).reshape(plain.shape),
             scale,
         )
     return found

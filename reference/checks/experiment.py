@@ -26,7 +26,7 @@ from reference.checks.collected import (
     steps_in_arguments,
     steps_of_the_module,
 )
-from reference.checks.outcome import ForwardFailed, Outcome, Reading, Unreadable
+from reference.checks.outcome import ForwardFailed, NotFinite, Outcome, Reading, Unreadable
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
 from reference.checks.sources import rate_of, source_of
 from reference.checks.specs import generator, sizes_for
@@ -316,7 +316,7 @@ def _run_pair(
     if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
         raise ForwardFailed("its output is empty")
     if session is None and not outcome.far and not _finite(first):
-        raise ForwardFailed("its output is not finite for these inputs")
+        raise NotFinite("its output is not finite for these inputs")
     outcome.values = _named(trace, forward)
     outcome.instance, outcome.made = instance, trace.value
     outcome.outputs = leaves_of(trace.value, forward.returned)

@@ -15,12 +15,9 @@ from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.specs import sizes_for
+from reference.checks.tolerances import LOST, UNDERFLOW
 
 FAR = (40.0, 400.0, 1e4)
-LOST = 1e-3
-"""A share of the true value: beyond it no digit is worth reading."""
-TINY = 1e-300
-"""Below this a lost number is an underflow."""
 
 
 class Probe(NamedTuple):
@@ -135,7 +132,7 @@ def _breaks(got: Any, right: Any, what: str) -> tuple[str, str] | None:
         return (verb if what == "the value" else kind), f"it is {right[at]:.3g}"
     scale = float(np.max(np.abs(right[finite]), initial=0.0))
     with np.errstate(invalid="ignore"):
-        lost = finite & (np.abs(got - right) > LOST * np.abs(right)) & (np.abs(right) > TINY)
+        lost = finite & (np.abs(got - right) > LOST * np.abs(right)) & (np.abs(right) > UNDERFLOW)
         lost &= np.abs(right) > 1e-18 * scale
     if lost.any() and what == "the gradient" and scale:
         at = np.unravel_index(int(np.argmax(lost)), lost.shape) if lost.shape else ()

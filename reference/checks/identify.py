@@ -13,6 +13,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.spec import InvalidInput
 from reference.checks.experiment import perform
 from reference.checks.outcome import Reading
+from reference.checks.tolerances import DIGITS
 from reference.checks.vocabulary import stem_of
 
 ALIASES = {
@@ -40,9 +41,6 @@ ALIASES = {
     "logsoftmax": "log_softmax",
 }
 """What people call the operations that we know."""
-
-SAME = 1e-9
-"""Two forwards with values nearer than this, of numbers near 1, are one function."""
 
 
 def known_like(like: str) -> str:
@@ -140,13 +138,13 @@ def _ours(name: str, x: Any, **parameters: float) -> Any:
 
 
 def _is(name: str, x: Any, y: Any) -> bool:
-    return bool(np.allclose(_ours(name, x), y, rtol=SAME, atol=SAME))
+    return bool(np.allclose(_ours(name, x), y, rtol=DIGITS, atol=DIGITS))
 
 
 def _fits_with_parameters(name: str, x: Any, y: Any) -> bool:
     """Whether other numbers of an operation (a slope of 0.2) make it the forward."""
     return any(
-        np.allclose(_ours(name, x, **p), y, rtol=SAME, atol=SAME) for p in _settings(name, x, y)
+        np.allclose(_ours(name, x, **p), y, rtol=DIGITS, atol=DIGITS) for p in _settings(name, x, y)
     )
 
 

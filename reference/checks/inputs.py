@@ -7,7 +7,7 @@ ones first.
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -290,7 +290,7 @@ class Context:
 
     def save_for_backward(self, *values: Any) -> None:
         """Keep values."""
-        self.saved_tensors = self.saved_values = values
+        self.saved_tensors = values
 
     save = store = save_for_backward
     needs_input_grad = (True,) * 8
@@ -378,8 +378,3 @@ def _bias_choices(
     else:
         out = mode.data.dims[-1] if mode.data.dims and mode.data.dims[-1] != "N" else "D"
     return [bias_spec(out, mode)] if out else [Spec("normal", ())]
-
-
-def resized(layout: Layout, name: str, spec: Spec) -> Layout:
-    """Return a layout with another spec for one argument."""
-    return {**layout, name: replace(spec)}

@@ -3,7 +3,6 @@
 A path is the way to them: ("W",), ("params", "W1"), ("layers", "0", "weights").
 """
 
-import copy
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -144,11 +143,3 @@ def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:
 def kept_arrays(instance: Any, module: str) -> dict[Path, Any]:
     """Return all numbers and arrays that an object holds now."""
     return {path: value for path, value, _ in walk(instance, module)}
-
-
-def snapshot(values: dict[Path, Any]) -> dict[Path, Any]:
-    """Return copies of arrays."""
-    return {
-        k: np.array(v, copy=True) if isinstance(v, np.ndarray) else copy.copy(v)
-        for k, v in values.items()
-    }

@@ -16,6 +16,7 @@ from reference.balls import gradient, is_tracked, values
 from reference.checks import losses, vocabulary
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path, is_numeric
+from reference.checks.tolerances import SAME, UNDERFLOW
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["cotangents", "loss", "sum", "mean", "implicit", "jacobian"]
@@ -271,4 +272,4 @@ def is_elementwise(outcome: Outcome, output: Path, leaf: Path) -> bool:
     weights = np.random.default_rng(5).uniform(1, 2, np.shape(y))
     plain = gradient([y], [np.ones(np.shape(y))], [x])[0][0]
     weighed = gradient([y], [weights], [x])[0][0]
-    return bool(np.allclose(weighed, weights * plain, rtol=1e-12, atol=1e-300))
+    return bool(np.allclose(weighed, weights * plain, rtol=SAME, atol=UNDERFLOW))

@@ -18,6 +18,10 @@ class ForwardFailed(Exception):
     """The forward raised: with these arguments it does not run."""
 
 
+class NotFinite(ForwardFailed):
+    """The forward gave nan."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What is called, and what each argument gets."""

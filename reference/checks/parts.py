@@ -17,7 +17,7 @@ from reference.checks.identify import identify
 from reference.checks.inventory import Unit
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.names import claim_name, path_name
-from reference.checks.outcome import ForwardFailed
+from reference.checks.outcome import ForwardFailed, NotFinite
 from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
 from reference.checks.routine import Path
 from reference.checks.search import Chosen, Failure, search
@@ -25,6 +25,7 @@ from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.subject import Case, ReadingSubject, Subject
+from reference.checks.tolerances import STABILISER
 
 PROBLEMS = 20
 MIN_PROBLEMS = 4
@@ -53,7 +54,9 @@ def check_unit(
 
 def _nearly(tally: "_Tally") -> bool:
     """Whether what is wrong is off by less than 1e-4 of its tensor: an ε that one side forgets."""
-    return all(_distance(r) < 1e-4 for rows in tally.tensors.values() for r in rows if not r.right)
+    return all(
+        _distance(r) < STABILISER for rows in tally.tensors.values() for r in rows if not r.right
+    )
 
 
 def _without_tiny_constants(
@@ -280,6 +283,11 @@ def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
     found += [
         Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
     ]
+    lost = [index for index, error in tally.unfit if isinstance(error, NotFinite)]
+    if lost and tally.cases:
+        tried = tally.problems + len(tally.unfit)
+        said = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
+        found.append(Fault("forward", said, f"{request.seed}:{lost[0]}", 1, fatal=False))
     return tuple(found)
 
 

@@ -31,6 +31,7 @@ from reference.checks.spelling import (
     resolves,
 )
 from reference.checks.subject import ReadingSubject
+from reference.checks.tolerances import DIGITS, SAME, VISIBLE
 
 _SECONDS = 2.0  # that the script may take
 _MODULES = ("ast", "contextlib", "importlib", "importlib.util", "json", "random", "types")
@@ -64,17 +65,19 @@ def _shows(text: str, small: Smallest) -> bool:
         return False
     for row in small.rows:
         name, truth = claim_name(row.claim, row.leaf), small.right(row)
-        size = float(np.max(np.abs(truth), initial=1e-12))
+        size = float(np.max(np.abs(truth), initial=SAME))
         if not np.allclose(
             np.ravel(space["yours"][name]),
             row.got.ravel(),
-            rtol=1e-9,
-            atol=1e-12 * size,
+            rtol=DIGITS,
+            atol=SAME * size,
             equal_nan=True,
         ):
             return False
         witness = space["differences"].get(name)
-        if witness is not None and not np.allclose(witness, truth, rtol=1e-4, atol=1e-4 * size):
+        if witness is not None and not np.allclose(
+            witness, truth, rtol=VISIBLE, atol=VISIBLE * size
+        ):
             return False
     return True
 

@@ -4,14 +4,13 @@ Every part is announced before it runs, so that whoever watches knows what hung.
 """
 
 import os
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks import experiment, source
-from reference.checks.inventory import Unit, units_of
+from reference.checks.inventory import units_of
 from reference.checks.parts import check_unit, compensate
 from reference.checks.records import (
     Event,
@@ -91,8 +90,3 @@ def _shapes(names: Mapping[str, Any]) -> dict[str, Spec]:
     if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
         raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
     return {str(k): spelled(v) for k, v in shapes.items()}
-
-
-def main_module_of(unit: Unit) -> str:
-    """Return the name of the module that a unit stands in."""
-    return getattr(sys.modules.get(unit.backward.function.__module__), "__name__", "")

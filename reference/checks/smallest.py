@@ -23,6 +23,7 @@ from reference.checks.records import Numbers
 from reference.checks.routine import Path
 from reference.checks.specs import Spec, sizes_for
 from reference.checks.subject import ReadingSubject
+from reference.checks.tolerances import DIGITS, SAME, VISIBLE
 
 MAX_SECONDS = 0.5
 _MAX_FAILURES = 12  # runs that raise or have no value, one after another
@@ -173,7 +174,7 @@ class _Shrinker:
         if found.objective.kind == "implicit":
             factors = nice_factors(outcome)
             settled = factors.get(self.subject.spelling)
-            if settled is not None and abs(settled - found.scale) > 1e-9 * abs(settled):
+            if settled is not None and abs(settled - found.scale) > DIGITS * abs(settled):
                 return []
         return [r for r in off if r.got.shape == r.truth.value.shape and r.got.size]
 
@@ -191,7 +192,7 @@ def _visible(row: Row, scale: float) -> bool:
     """Whether the difference is one that a reader sees, and both sides are what they are."""
     truth = row.truth.value * scale
     with np.errstate(invalid="ignore"):
-        off = np.abs(row.got - truth) > 1e-4 * np.max(np.abs(truth), initial=1e-12)
+        off = np.abs(row.got - truth) > VISIBLE * np.max(np.abs(truth), initial=SAME)
     return bool(np.any(off | ~np.isfinite(row.got))) and bool(np.isfinite(truth).all())
 
 

@@ -15,6 +15,7 @@ from reference.checks.assess import Assessment, assess
 from reference.checks.experiment import perform
 from reference.checks.outcome import Outcome
 from reference.checks.search import Chosen
+from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
 
 
 @dataclass
@@ -78,7 +79,7 @@ class ReadingSubject:
         """Return what the truth is."""
         if self.chosen.differences:
             return (
-                f"{self.objective.sentence()}, by differences, to {differences.DIGITS} digits "
+                f"{self.objective.sentence()}, by differences, to {EXTRAPOLATED} digits "
                 "(its forward cannot run on numbers with a proof)"
             )
         if self.objective.kind == "implicit" and self.spelling != "1":
@@ -143,7 +144,7 @@ class ReadingSubject:
                 and one is not None
                 and other is not None
                 and not np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
-                and not np.allclose(one, other, rtol=1e-6, atol=1e-9)
+                and not np.allclose(one, other, rtol=SUMMED, atol=DIGITS)
             ):
                 case.faults.append(
                     (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from patience import PATIENCE
-from targetsources import RELU, SOURCES, inside, said_of
+from targetsources import DENSE_PAIR, RELU, SOURCES, inside, said_of
 
 import reference
 from manual_backprop.spec import InvalidInput
@@ -108,6 +108,24 @@ def test_a_wrong_shape_is_wrong() -> None:
     assert result.exit_code == 1, str(result)
     result = inside(RELU.replace("return dout * (cache > 0)", "return (dout * (cache > 0)).T"))
     assert result.exit_code == 1, str(result)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("x.T @ dout", "dout.T @ x"), ("dout @ w.T", "dout @ w"), ("axis=0", "axis=1")],
+)
+def test_an_array_of_the_wrong_shape_is_wrong_also_without_a_name(right: str, wrong: str) -> None:
+    assert inside(DENSE_PAIR).exit_code == 0
+    result = inside(DENSE_PAIR.replace(right, wrong))
+    assert result.exit_code == 1, str(result)
+
+
+def test_where_a_forward_gives_nan_is_said() -> None:
+    result = inside(RELU.replace("np.maximum(x, 0)", "np.where(x > 0, x, np.nan)"), problems=20)
+    (fault,) = result.parts[0].faults
+    judged = result.parts[0].problems
+    assert 0 < judged < 20
+    assert fault.text == f"it gives nan in {20 - judged} of 20 problems, which were not judged"
 
 
 def test_the_library_is_used_where_a_file_beside_the_target_has_its_name(tmp_path: Path) -> None:

@@ -27,8 +27,17 @@ def wanted(path: Path) -> tuple[str, str]:
 NOT_READ = {"a14_maxout_of_pieces"}
 """Right files that are not checked: three axes of a weight, settled by an einsum alone."""
 
+NOT_NAMED = {
+    "q12_mish_torch",
+    "q23_digits_forward_prop",
+    "q37_softmax_naive_loops",
+    "q45_softplus_custom_vjp",
+    "q47_cosine_loss",
+    "q61_softmax_classifier",
+}
+"""Wrong files that are seen to be wrong, and not explained in the words that people use."""
+
 CASES = sorted(p for p in HERE.rglob("*.py") if wanted(p)[0])
-QUESTIONS = [p for p in CASES if "questions" in p.parent.name and wanted(p)[0] == "1"]
 
 
 def checked(path: Path) -> Result:
@@ -38,29 +47,19 @@ def checked(path: Path) -> Result:
     return gathered.result(Request(str(path)))
 
 
-@pytest.fixture(scope="module")
-def answers() -> dict[Path, tuple[int, str]]:
-    """Keep what was answered: the share that is explained is counted over all."""
-    return {}
-
-
 @pytest.mark.parametrize("path", CASES, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_the_exit_status_is_right(path: Path, answers: dict[Path, tuple[int, str]]) -> None:
+def test_a_file_of_people_is_answered_rightly(path: Path) -> None:
     result = checked(path)
-    answers[path] = (result.exit_code, " ".join(str(result).split()))
-    status, _ = wanted(path)
+    status, expected = wanted(path)
     if path.stem in NOT_READ:
         assert result.exit_code == 2, "it is read now: take it off the list"
         return
     fits = result.exit_code != 0 if status == "!0" else str(result.exit_code) == status
     assert fits, f"exit {result.exit_code}, wanted {status}\n{result}"
+    if "questions" in path.parent.name and status == "1":
+        named = re.search(expected, " ".join(str(result).split()), re.I) is not None
+        assert named != (path.stem in NOT_NAMED), f"expected {expected!r}\n{result}"
 
 
-def test_what_is_wrong_is_said(answers: dict[Path, tuple[int, str]]) -> None:
-    """Of the questions that this process answered, most are explained as people would."""
-    asked = [p for p in QUESTIONS if p in answers]
-    if len(asked) < 20:  # the others are with another worker
-        return
-    named = [p for p in asked if re.search(wanted(p)[1], answers[p][1], re.I)]
-    missed = sorted(p.stem for p in set(asked) - set(named))
-    assert len(named) >= 0.85 * len(asked), missed
+def test_the_lists_of_what_falls_short_name_files() -> None:
+    assert {p.stem for p in CASES} >= NOT_READ | NOT_NAMED

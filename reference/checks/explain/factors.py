@@ -10,6 +10,7 @@ import numpy as np
 
 from reference.checks.explain.graph import Array
 from reference.checks.explain.problem import Problem, close, text_of
+from reference.checks.tolerances import DIGITS
 
 _PLAIN = {"1": 1.0, "2": 2.0, "1/2": 0.5, "4": 4.0, "1/4": 0.25, "3": 3.0, "1/3": 1 / 3}
 
@@ -92,12 +93,12 @@ def spelled(
         found = []
         for name, x in _spelled(problem, pairs):
             for sign, text in ((1.0, name), (-1.0, f"−{name}")):
-                if abs(value - sign * x) <= 1e-9 * abs(x):
+                if abs(value - sign * x) <= DIGITS * abs(x):
                     found.append(text)
         left = found if left is None else [f for f in left if f in found]
     if left:
         return left[0]
     first = values[0]
-    if len(values) > 1 and all(abs(v - first) <= 1e-9 * abs(first) for v in values):
+    if len(values) > 1 and all(abs(v - first) <= DIGITS * abs(first) for v in values):
         return f"{first:.7g}"
     return None

@@ -20,6 +20,7 @@ from reference.checks.explain.graph import Array, Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.pairs import Pair, function_name, pairs_of
 from reference.checks.explain.problem import Problem, text_of
+from reference.checks.tolerances import SAME
 
 _MAX_INSIDE = 16
 Result = tuple[Words, Evidence] | None
@@ -208,7 +209,7 @@ def _mask_name(problem: Problem, pair: Pair, branch: Branch, slopes: Array) -> s
     """Return the name of the given array whose entries these slopes are: a mask."""
     for name, value in _masks(problem):
         if value.size == pair.a.places.size and np.allclose(
-            value.ravel()[list(branch.entries)], slopes, rtol=1e-12
+            value.ravel()[list(branch.entries)], slopes, rtol=SAME
         ):
             return name
     return ""
@@ -222,11 +223,11 @@ def _value_name(z: Array, u: Array, pair: Pair) -> str:
     if name:
         return f"{name}({text})"
     with np.errstate(all="ignore"):
-        if np.allclose(1 + np.exp(-z), u, rtol=1e-12):
+        if np.allclose(1 + np.exp(-z), u, rtol=SAME):
             return f"1 + exp(−{text})"
-        if np.allclose(np.log1p(np.exp(z)), u, rtol=1e-12):
+        if np.allclose(np.log1p(np.exp(z)), u, rtol=SAME):
             return f"softplus({text})"
-        if np.allclose(np.exp(-z), u, rtol=1e-12):
+        if np.allclose(np.exp(-z), u, rtol=SAME):
             return f"exp(−{text})"
     return "u"
 
@@ -237,7 +238,7 @@ def _words(facts: _Facts, match: Match) -> Words:
     f = f"{pair.a.text} = f({z})"
     claims = listed([c.text for c in match.claims])
     right = f"δ{z} = δ{pair.a.text} · f′({z})"
-    constant = facts.slopes.size and np.allclose(facts.slopes, facts.slopes.flat[0], rtol=1e-12)
+    constant = facts.slopes.size and np.allclose(facts.slopes, facts.slopes.flat[0], rtol=SAME)
     c = f"{float(facts.slopes.flat[0]):.6g}" if constant else ""
     if facts.mask and how == "one":
         return Words(

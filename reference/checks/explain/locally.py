@@ -12,6 +12,7 @@ from reference.checks.explain.finding import ENOUGH, Case, Evidence, distance, e
 from reference.checks.explain.graph import Array
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, close_entries
+from reference.checks.tolerances import DIGITS, SAME
 from reference.checks.vocabulary import REGULARISATION
 
 Result = tuple[Words, Evidence] | None
@@ -354,7 +355,7 @@ def _with_ones(got: Array, base: Array, w: Array) -> float | None:
             continue
         (s, c), *_ = np.linalg.lstsq(np.stack(rest[1:], axis=1), rest[0], rcond=None)
         inside = close(s * rest[1] + c * rest[2], rest[0])
-        if inside and abs(c) > 1e-9 and close(line[0], s * line[1] + c):
+        if inside and abs(c) > DIGITS and close(line[0], s * line[1] + c):
             return float(c)
     return None
 
@@ -369,7 +370,7 @@ def _clipped(cases: Sequence[Case]) -> Result:
         bounds.append(bound)
         if not wrong.any():
             return None
-    if any(abs(b - bounds[0]) > 1e-12 * b for b in bounds) or len(bounds) < 2:
+    if any(abs(b - bounds[0]) > SAME * b for b in bounds) or len(bounds) < 2:
         return None
     text = cases[0].claim.text
     return Words(

@@ -319,8 +319,8 @@ def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypot
         return Words(
             swap.name,
             f"{sentence(said)}.",
-            f"{claims} with {swap.text.format(**parts)}",
-            f"{claims} with {a.text}",
+            f"{claims} of a forward with {swap.text.format(**parts)}",
+            f"{claims} of a forward with {a.text}",
         )
 
     name = f"{swap.name} {swap.text}"

@@ -16,6 +16,7 @@ from reference.checks.explain.graph import Edges, Edit, Graph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.problem import Problem
 from reference.checks.routine import Path
+from reference.checks.tolerances import DIGITS, SAME
 
 Runs = list[list[int]]
 Slopes = Callable[[Graph, int], Edges]
@@ -67,7 +68,7 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
     edges = [graph.edges[p] for p in run]
     if len(edges[0]) == 1:
         slopes = np.array([e[0][1] for e in edges])
-        if np.ptp(slopes) > 1e-12 * np.max(np.abs(slopes)):
+        if np.ptp(slopes) > SAME * np.max(np.abs(slopes)):
             what = _function(graph, run, slopes)
             yield (
                 "inner_slope_left_out",
@@ -114,7 +115,9 @@ def _is_ratio(graph: Graph, place: int) -> bool:
     (above, slope), (below, _) = graph.edges[place]
     u, v = graph.values[above], graph.values[below]
     return (
-        bool(v) and abs(slope * v - 1) < 1e-9 and abs(graph.values[place] * v - u) <= 1e-9 * abs(u)
+        bool(v)
+        and abs(slope * v - 1) < DIGITS
+        and abs(graph.values[place] * v - u) <= DIGITS * abs(u)
     )
 
 
@@ -138,7 +141,7 @@ def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
     a = np.array([graph.values[p] for p in run])
     with np.errstate(all="ignore"):
         for name, slope in _FUNCTIONS.items():
-            if np.allclose(slope(z, a), slopes, rtol=1e-9, atol=1e-12):
+            if np.allclose(slope(z, a), slopes, rtol=DIGITS, atol=SAME):
                 return name
     return "one operation inside"
 

@@ -15,6 +15,7 @@ import numpy as np
 from reference.balls import is_tracked
 from reference.checks.explain.graph import Array, Graph
 from reference.checks.explain.problem import Named, Problem, text_of
+from reference.checks.tolerances import SAME
 
 _MAX_FRONT, _MAX_STEPS = 10, 80
 
@@ -171,8 +172,8 @@ def _mask(problem: Problem, slope: Array) -> str:
         plain = np.asarray(value).astype(float).reshape(slope.shape)
         if plain.any() and np.isfinite(plain).all() and (plain == 0).any():
             c = float(np.sum(plain * slope)) / float(np.sum(plain * plain))
-            if c and np.allclose(c * plain, slope, rtol=1e-12, atol=0):
-                return text_of(path) if abs(c - 1) < 1e-12 else f"{text_of(path)} · {c:.6g}"
+            if c and np.allclose(c * plain, slope, rtol=SAME, atol=0):
+                return text_of(path) if abs(c - 1) < SAME else f"{text_of(path)} · {c:.6g}"
     return ""
 
 
@@ -190,7 +191,7 @@ def function_name(z: Array, a: Array) -> str:
             "exp": np.exp(z),
         }
     for name, value in known.items():
-        if np.allclose(value, a, rtol=1e-12, atol=1e-14):
+        if np.allclose(value, a, rtol=SAME, atol=1e-14):
             return name
     return ""
 

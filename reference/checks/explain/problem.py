@@ -17,9 +17,7 @@ from reference.checks.matching import matched
 from reference.checks.objective import Objective, scalar_of
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path, is_numeric
-
-NEAR = 1e-8
-"""Two numbers of 60 digits, rounded to double, that say the same."""
+from reference.checks.tolerances import EXPLAINED, UNDERFLOW
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def close_entries(got: Array, other: Array) -> Any:
     """Return where two arrays say the same."""
     size = max(_largest(got), _largest(other))
     with np.errstate(invalid="ignore"):
-        return np.abs(got - other) <= NEAR * (np.abs(other) + 1e-3 * size) + 1e-300
+        return np.abs(got - other) <= EXPLAINED * (np.abs(other) + 1e-3 * size) + UNDERFLOW
 
 
 def _largest(x: Array) -> float:

@@ -13,6 +13,7 @@ from reference.checks.explain.finding import Case, Evidence, evidence
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, close_entries
+from reference.checks.tolerances import DIGITS
 
 Result = tuple[Words, Evidence] | None
 
@@ -190,7 +191,7 @@ def _every_entry_of_a_window(cases: Sequence[Case]) -> Result:
         if base[wrong].any() or not right.size or not wrong.any() or wrong.sum() < 2:
             return None
         near = np.abs(got[wrong][:, None] - right[None, :]).min(axis=1)
-        if (near > 1e-9 * np.abs(right).max()).any():
+        if (near > DIGITS * np.abs(right).max()).any():
             return None
     text = cases[0].claim.text
     return Words(

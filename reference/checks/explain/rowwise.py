@@ -17,6 +17,7 @@ from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Plac
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.problem import Named, Problem, close
 from reference.checks.losses import matching_targets
+from reference.checks.tolerances import SAME
 
 _MAX_STEPS = 900
 
@@ -39,9 +40,9 @@ class RowStep:
     def softmax(self) -> str:
         """Whether it is a softmax or its logarithm, by its values."""
         value = self.rows(self.a.value)
-        if (value > 0).all() and np.allclose(value.sum(axis=1), 1, rtol=1e-12):
+        if (value > 0).all() and np.allclose(value.sum(axis=1), 1, rtol=SAME):
             return "softmax"
-        return "log-softmax" if np.allclose(np.exp(value).sum(axis=1), 1, rtol=1e-12) else ""
+        return "log-softmax" if np.allclose(np.exp(value).sum(axis=1), 1, rtol=SAME) else ""
 
     def rows(self, x: Array) -> Array:
         """Return an array of a's shape as (rows, n)."""
@@ -121,7 +122,7 @@ def _step(
     off = full.copy()
     for i in range(off.shape[1]):
         off[:, i, i] = 0
-    if not np.abs(off).max(initial=0.0) > 1e-12:
+    if not np.abs(off).max(initial=0.0) > SAME:
         return None  # entry by entry
     name = next(
         (

@@ -9,6 +9,7 @@ from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import Claim, Problem, close
 from reference.checks.explain.sources import all_hypotheses, edit_of
+from reference.checks.tolerances import EXPLAINED
 
 
 def scales_of(problems: list[Problem], deadline: float) -> Iterator[list[float]]:
@@ -40,7 +41,7 @@ def _free_factor(problem: Problem, claim: Claim, adjoints: list[float]) -> float
         return None
     first = adjoints[places[0]] * problem.scale
     c = float(claim.got.flat[0]) / first if first else 0.0
-    factor = next((f for f in problem.free if abs(c - f) < 1e-8 * f), None)
+    factor = next((f for f in problem.free if abs(c - f) < EXPLAINED * f), None)
     if factor is None or not close(
         claim.got, factor * problem.scale * read(adjoints, claim.places)
     ):

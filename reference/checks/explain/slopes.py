@@ -243,18 +243,6 @@ FORMS = (
 )
 
 
-def _at(form_name: str, argument: str) -> Callable[[Pair], Slope | None]:
-    def made(pair: Pair) -> Slope | None:
-        function = pair.function
-        if slope_at(function, np.zeros(1)) is None:
-            return None
-        if argument == "a":
-            return lambda d, z, a, s: d * slope_at(function, a)  # type: ignore[operator]
-        return lambda d, z, a, s: d * slope_at(function, s)  # type: ignore[operator]
-
-    return made
-
-
 def slope_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every elementwise step and every wrong slope."""
     for pair in pairs_of(problem):
@@ -264,7 +252,7 @@ def slope_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
             if form.name == "slope_factor_left_out" and pair.function == "tanh":
                 continue
             yield _hypothesis(pair, form, form.value)
-        value = _at("slope_of_the_activation", "a")(pair)
+        value = _at_the_activation(pair.function)
         if value is not None:
             form = Form(
                 "slope_of_the_activation",
@@ -274,6 +262,12 @@ def slope_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
                 value,
             )
             yield _hypothesis(pair, form, value)
+
+
+def _at_the_activation(function: str) -> Slope | None:
+    if slope_at(function, np.zeros(1)) is None:
+        return None
+    return lambda d, z, a, s: d * np.asarray(slope_at(function, a))
 
 
 def _hypothesis(pair: Pair, form: Form, value: Slope) -> Hypothesis:

@@ -16,6 +16,7 @@ from reference.checks.explain.problem import Claim, Problem, close, close_entrie
 from reference.checks.explain.sources import edit_of
 from reference.checks.explain.state import State, cases_of
 from reference.checks.routine import Path
+from reference.checks.tolerances import SAME
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _fits(problem: Problem, claim: Claim, now: Array, adjoints: list[float]) -> 
     worst = int(np.argmax(np.where(np.isfinite(off), off, -1)))
     place, got = int(claim.places.flat[worst]), float(claim.got.flat[worst])
     value = problem.scale * adjoints[place] if place >= 0 else math.nan
-    return abs(value - got) <= 1e-7 * abs(got) + 1e-12 * float(off.flat[worst])
+    return abs(value - got) <= 1e-7 * abs(got) + SAME * float(off.flat[worst])
 
 
 def _in_part(got: Array, now: Array, made: Array) -> bool:

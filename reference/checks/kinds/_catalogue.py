@@ -14,10 +14,9 @@ from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import Activation
 from reference.checks.kinds._frames import Array, Path
 from reference.checks.kinds._words import spelled
+from reference.checks.tolerances import SAME
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import Evidence
-
-_SAME = 1e-12
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,7 @@ def _parameters(operation: Activation) -> Iterator[dict[str, float]]:
 
 
 def _same(ours: Any, theirs: Array) -> bool:
-    return np.shape(ours) == theirs.shape and bool(
-        np.allclose(ours, theirs, rtol=_SAME, atol=_SAME)
-    )
+    return np.shape(ours) == theirs.shape and bool(np.allclose(ours, theirs, rtol=SAME, atol=SAME))
 
 
 def _dense(seen: Seen, output: Array, cotangent: Array) -> _Found | None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from reference.checks.assess import Row
 from reference.checks.kinds._programs import Program
+from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import Pair, describe
 
@@ -89,7 +90,7 @@ def _exchanged(told: Sequence[Told]) -> bool:
 def _same(one: Row, other: Row) -> bool:
     """Whether one row's claim is the other's truth."""
     right = other.truth.value
-    return one.got.shape == right.shape and bool(np.allclose(one.got, right, rtol=1e-9))
+    return one.got.shape == right.shape and bool(np.allclose(one.got, right, rtol=DIGITS))
 
 
 _OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -107,7 +108,7 @@ def _of_the_input(program: Program, told: Sequence[Told]) -> str:
     if name not in _OUTPUT_FORMULAS:
         return ""
     formula, slope = _OUTPUT_FORMULAS[name]
-    if not all(np.allclose(t.row.got, slope(t.given[t.leaf]), rtol=1e-9) for t in told):
+    if not all(np.allclose(t.row.got, slope(t.given[t.leaf]), rtol=DIGITS) for t in told):
         return ""
     return f"{formula} is a formula of the output y, and it was given the input"
 

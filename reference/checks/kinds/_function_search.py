@@ -19,9 +19,9 @@ from reference.checks.kinds.functions import FunctionSubject, Written
 from reference.checks.search import Failure
 from reference.checks.shapes import Mode, modes, weight_names
 from reference.checks.specs import Layout, Spec
+from reference.checks.tolerances import AUTOGRAD
 
 MAX_SECONDS = 3.0  # of the processor: a busy machine finds what a quiet one finds
-_FAR = 1e-6  # what autograd and differences may be apart where autograd sees all of the forward
 NUMBERS = (0.7, 2, 1)
 """What is tried for an argument that has no gradient: a rate, a size."""
 _TRIED = 4  # layouts that run and are judged, where the first ones are not right
@@ -262,6 +262,6 @@ def _same_truth(one: Assessment, other: Assessment) -> bool:
     if len(one.rows) != len(other.rows):
         return False
     return all(
-        close(a.truth.value, b.truth, 1.0, _FAR).all()
+        close(a.truth.value, b.truth, 1.0, AUTOGRAD).all()
         for a, b in zip(one.rows, other.rows, strict=True)
     )

@@ -7,17 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.assess import DIGITS, Array, Row, close
+from reference.checks.assess import Array, Row, close
 from reference.checks.matching import same_shape
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
-
-DIFFERENCES = 1e-7
-"""Differences of order four on numbers near 1: their own error stays below 1e-9."""
-
-COARSE = 2e-6
-"""For code that names float32 itself: seven digits, less what a sum loses. The smallest mistake
-of the catalogue changes a tensor by 1e-5."""
+from reference.checks.tolerances import DIGITS
 
 FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 """What code says that computes in fewer digits than its inputs have."""
@@ -65,16 +59,6 @@ def differences(
         ).reshape(array.shape)
         for path, array in leaves.items()
     }
-
-
-def directional(
-    value: Callable[[Mapping[Path, npt.NDArray[Any]]], float],
-    leaves: Mapping[Path, npt.NDArray[Any]],
-    path: Path,
-    along: npt.NDArray[Any],
-) -> float:
-    """Return the derivative of a scalar along one direction of one leaf."""
-    return _slope(value, leaves, path, along)
 
 
 _STEP = 2e-3

@@ -13,6 +13,7 @@ from reference.balls import Session, gradient, lift
 from reference.checks.assess import Row
 from reference.checks.kinds._frames import Array
 from reference.checks.losses import LOSSES, Loss, evaluate, matching_targets
+from reference.checks.tolerances import EXPLAINED
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,4 @@ def settle(rows: Sequence[Row], output: Array) -> float:
 
 
 def _near(one: float, other: float) -> bool:
-    return abs(one - other) <= 1e-8 * abs(other)
+    return abs(one - other) <= EXPLAINED * abs(other)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
+from reference.checks.tolerances import DIGITS
 from reference.diagnosis.describe import Pair, describe
 from reference.oracles.counterparts import find
-
-_SAME = 1e-9
 
 
 def counterparts_of(names: Mapping[str, Any]) -> dict[str, str]:
@@ -63,7 +62,7 @@ def _difference(
                 return f"it does not take its arguments ({type(error).__name__}: {error})"
         if ours.shape != theirs.shape:
             return f"its value has the shape {theirs.shape}, yours {ours.shape}"
-        if not np.allclose(ours, theirs, rtol=_SAME, atol=_SAME, equal_nan=True):
+        if not np.allclose(ours, theirs, rtol=DIGITS, atol=DIGITS, equal_nan=True):
             pairs.append(Pair(np.atleast_1d(ours), np.atleast_1d(theirs)))
     return _told(pairs) if pairs else ""
 

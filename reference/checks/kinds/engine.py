@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.assess import DIGITS, Assessment, Row
+from reference.checks.assess import Assessment, Row
 from reference.checks.inventory import Unit
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import Told, diagnosis_of
 from reference.checks.kinds._programs import Operator, Program
-from reference.checks.kinds._rows import DIFFERENCES, differences, float_truth, row
+from reference.checks.kinds._rows import differences, float_truth, row
 from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
 from reference.checks.subject import Case
+from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
 
 _DATA = ("data", "value", "val", "v", "x", "item", "_data", "_value", "array", "num")

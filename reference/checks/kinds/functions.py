@@ -20,12 +20,13 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
-from reference.checks.kinds._rows import COARSE, DIFFERENCES, FLOAT32, differences, float_truth, row
+from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.objective import Objective
 from reference.checks.shapes import Mode
 from reference.checks.specs import Layout, sizes_for
 from reference.checks.subject import Case
+from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
@@ -88,7 +89,7 @@ class FunctionSubject(Explained):
             got = mine.pull(cotangents)
             truth = self._truth(drawn, kept, cotangents, seed + index)
         self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
-        digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else 1e-9
+        digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else DIGITS
         rows, missing = [], []
         for path, right in truth.items():
             if got.get(path) is None:

@@ -34,6 +34,7 @@ from reference.checks.routine import EMPTY, Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
 from reference.checks.subject import Case
+from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import Pair, describe
 
@@ -255,7 +256,7 @@ def _clipped(pairs: Sequence[Pair]) -> str:
     bound = max(float(np.max(np.abs(p.given), initial=0)) for p in pairs)
     if not bound or any(p.given.shape != p.right.shape for p in pairs):
         return ""
-    inside = [np.allclose(p.given, np.clip(p.right, -bound, bound), rtol=1e-9) for p in pairs]
+    inside = [np.allclose(p.given, np.clip(p.right, -bound, bound), rtol=DIGITS) for p in pairs]
     return (
         f"every entry that differs is clipped to ±{bound:g}; right up to the clip"
         if all(inside)
@@ -289,13 +290,6 @@ def subject(unit: Unit, target: Target, seed: int) -> GeneralSubject | Failure:
     made = GeneralSubject(unit, target, forward)
     made.inputs(seed, 0)  # shapes that mean nothing are refused here
     return made
-
-
-def is_general(names: Mapping[str, Any]) -> bool:
-    """Whether a module holds the general form."""
-    forward, backward = names.get("forward"), names.get("backward")
-    code = getattr(forward, "__code__", None)
-    return callable(backward) and code is not None and code.co_varnames[:1] == ("xp",)
 
 
 def _drawer(target: Target, forward: Routine) -> Callable[[np.random.Generator], Arrays]:

@@ -18,18 +18,16 @@ from reference.checks.assess import Assessment, Row
 from reference.checks.inventory import Unit
 from reference.checks.kinds._accepts import Accepts
 from reference.checks.kinds._problems import draw
-from reference.checks.kinds._rows import COARSE, row
+from reference.checks.kinds._rows import row
 from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
 from reference.checks.subject import Case
+from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import Evidence
-
-_SAME_LOSS = 1e-9
-_COARSE_LOSS = 1e-4  # in float32
 
 
 @dataclass
@@ -103,11 +101,11 @@ class NetworkSubject(Explained):
         order = {n: i for i, n in enumerate(_backward_order(run.problem.network))}
         names = sorted((n for n in run.given if n in run.truth), key=lambda n: order.get(n, 99))
         coarse = run.by != "own" and run.problem.dtype == np.float32
-        digits = 10 * COARSE if coarse else 1e-9
+        digits = 10 * COARSE if coarse else DIGITS
         return [row((n,), (n,), run.given[n], run.truth[n], digits) for n in names]
 
     def _remarks(self, run: Run) -> list[str]:
-        if run.factor is not None and abs(run.factor - 1) < _COARSE_LOSS:
+        if run.factor is not None and abs(run.factor - 1) < COARSE_LOSS:
             return []
         name = run.problem.network.loss
         if run.factor is not None and run.by == "own" and _simple(run.factor):
@@ -153,7 +151,7 @@ class NetworkSubject(Explained):
         """Return its loss over ours, None where ours is 0 or not finite."""
         with np.errstate(all="ignore"):
             ours = float(np.sum(np.asarray(forward(run.problem, "textbook").loss, dtype=float)))
-            if abs(ours) < 1e-12 and abs(run.loss) < 1e-12:  # one class: any multiple of 0
+            if abs(ours) < SAME and abs(run.loss) < SAME:  # one class: any multiple of 0
                 return 1.0
             ratio = run.loss / ours if ours else np.nan
         return float(ratio) if np.isfinite(ratio) else None
@@ -213,7 +211,7 @@ class NetworkSubject(Explained):
 
 def _simple(factor: float) -> bool:
     """Whether a loss is a plain multiple of ours: ½, 2 …, as people write them."""
-    return any(abs(factor - f) < _COARSE_LOSS * f for f in (0.5, 1.0, 2.0))
+    return any(abs(factor - f) < COARSE_LOSS * f for f in (0.5, 1.0, 2.0))
 
 
 def _certified(problem: Problem) -> dict[str, Truth]:
@@ -228,7 +226,7 @@ def _certified(problem: Problem) -> dict[str, Truth]:
 
 
 def _scaled(truth: Truth, factor: float) -> Truth:
-    if abs(factor - 1) < _COARSE_LOSS:
+    if abs(factor - 1) < COARSE_LOSS:
         return truth
     return Truth(truth.value * factor, truth.radius * abs(factor), truth.scale * abs(factor))
 

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reference.checks.assess import DIGITS, Assessment
+from reference.checks.assess import Assessment
 from reference.checks.binding import bindings, extras_of
 from reference.checks.inputs import Request, layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
-from reference.checks.kinds._rows import COARSE, FLOAT32, float_truth, row
+from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
 from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
 from reference.checks.kinds._unwritten import Unwritten, candidates, settle
@@ -40,6 +40,7 @@ from reference.checks.shapes import number_specs, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.subject import Case
+from reference.checks.tolerances import COARSE, DIGITS
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 

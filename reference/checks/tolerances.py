@@ -1,0 +1,46 @@
+"""Every tolerance of check, and what its size comes from.
+
+All are relative to the true number unless they say otherwise. What is compared with a ball is
+compared with its midpoint: its radius is far below each of these.
+"""
+
+DIGITS = 1e-9
+"""A formula's constants have at least nine digits (√(2/π) = 0.7978845608), and no mistake that
+people make comes nearer: the smallest one of the catalogue changes a tensor by 1e-5."""
+
+SUMMED = 1e-6
+"""Of the size of a tensor: what an entry that cancels may be off by, times the digits."""
+
+EXTRAPOLATED = 8
+"""Decimal digits that extrapolated differences of a forward have at the least."""
+
+DIFFERENCES = 1e-7
+"""Differences of order four on numbers near 1: their own error stays below 1e-9."""
+
+COARSE = 2e-6
+"""For code that names float32 itself: seven digits, less what a sum loses. The smallest mistake
+of the catalogue changes a tensor by 1e-5."""
+
+COARSE_LOSS = 1e-4
+"""For a loss in float32, and for the factor between two of them."""
+
+AUTOGRAD = 1e-6
+"""What autograd and differences may be apart where autograd sees all of the forward."""
+
+SAME = 1e-12
+"""One number, computed in two ways in float64: thousands of ulps, and far below DIGITS."""
+
+EXPLAINED = 1e-8
+"""How near the gradient of an edited sweep comes to the wrong one that it explains."""
+
+STABILISER = 1e-4
+"""Constants up to this size keep a logarithm or a quotient finite: log(p + 1e-7)."""
+
+VISIBLE = 1e-4
+"""Of a tensor: a difference that a reader sees in the printed digits."""
+
+LOST = 1e-3
+"""A share of the true value: beyond it no digit is worth reading."""
+
+UNDERFLOW = 1e-300
+"""Absolute: below this a lost number is an underflow."""
