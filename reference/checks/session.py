@@ -25,23 +25,27 @@ from reference.checks.records import (
 )
 from reference.checks.source import Target
 from reference.checks.specs import Spec, spelled
+from reference.checks.surroundings import Library
 
 Emit = Callable[[Event], None]
 
 
 def serve(request: Request, emit: Emit) -> None:
     """Load a target and check it part by part; every finding is emitted at once."""
+    library = Library()
     try:
         target = source.load(request.target)
     except InvalidInput as error:
         emit(Refused(str(error)))
         return
-    run(target, request, emit)
+    run(target, request, emit, library)
 
 
-def run(target: Target, request: Request, emit: Emit) -> None:
-    """Check a loaded target part by part."""
+def run(target: Target, request: Request, emit: Emit, library: Library | None = None) -> None:
+    """Check a loaded target part by part; library: what NumPy was before it was loaded."""
+    library = library or Library()
     try:
+        _refuse_another_library(library, target)
         shapes = _shapes(target.names)
         like = request.like if request.like is not None else target.names.get("like")
         if like is not None and not isinstance(like, str):
@@ -59,6 +63,7 @@ def run(target: Target, request: Request, emit: Emit) -> None:
         emit(Started(index, unit.name, len(units)))
         try:
             part = check_unit(unit, target, request, shapes, like)
+            _refuse_another_library(library, target)
         except InvalidInput as error:
             emit(Refused(str(error)))
             return
@@ -73,6 +78,16 @@ def run(target: Target, request: Request, emit: Emit) -> None:
         emit(Finished(index, part))
     for index, part in compensate(parts).items():
         emit(Finished(index, part))
+
+
+def _refuse_another_library(library: Library, target: Target) -> None:
+    """Raise InvalidInput where a target has replaced functions that its judge needs too."""
+    if replaced := library.replaced():
+        names = ", ".join(replaced[:3])
+        raise InvalidInput(
+            f"TARGET={target.what!r}: it puts a function of its own in the place of {names}; the "
+            "gradient is judged with NumPy too: expected a function with a name of its own"
+        )
 
 
 def _place(error: BaseException) -> str:

@@ -1,6 +1,9 @@
-"""What is around a run: warnings, the stand-in for NumPy, the arrays of the module."""
+"""What is around a run: warnings, NumPy and the stand-in for it, the arrays of the module."""
 
+import builtins
 import contextlib
+import math
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,6 +21,31 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
+
+
+class Library:
+    """The functions that a target shares with its judge, as they were before it ran.
+
+    Both are in one process: a target that puts its own function in the place of numpy.abs would
+    be judged with that function.
+    """
+
+    MODULES = (np, np.linalg, np.random, np.fft, math, builtins)
+
+    def __init__(self) -> None:
+        self._before = [(m, name, f) for m in self.MODULES for name, f in _functions(m).items()]
+
+    def replaced(self) -> list[str]:
+        """Return the names of the functions that are others now: "numpy.abs"."""
+        return [
+            f"{module.__name__}.{name}"
+            for module, name, function in self._before
+            if getattr(module, name, None) is not function
+        ]
+
+
+def _functions(module: types.ModuleType) -> dict[str, Any]:
+    return {n: f for n, f in vars(module).items() if callable(f) and not n.startswith("_")}
 
 
 @contextlib.contextmanager

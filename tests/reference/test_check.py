@@ -93,6 +93,17 @@ def test_a_target_that_misbehaves_is_survived_and_named(
     assert faults[kind].problem == "0:0"
 
 
+@pytest.mark.parametrize("where", ["as it is loaded", "as it runs"])
+def test_a_target_that_replaces_the_judges_numpy_is_refused(tmp_path: Path, where: str) -> None:
+    patch = "np.abs = np.max = lambda *a, **k: 0.0"
+    body = "return 3 * dout * (cache > 0)"  # wrong, and right for a judge that sees no distance
+    file = _target(tmp_path, f"{patch}; {body}" if where == "as it runs" else body)
+    if where == "as it is loaded":
+        file.write_text(f"{file.read_text()}{patch}\n")
+    with pytest.raises(InvalidInput, match=r"in the place of numpy\.max, numpy\.abs|numpy\.abs, "):
+        check(file, problems=3)
+
+
 def test_what_hangs_hides_nothing_else(tmp_path: Path) -> None:
     file = _target(tmp_path, "while True: pass")
     file.write_text(file.read_text() + "def cube(x):\n    return x**3\n"
