@@ -244,7 +244,7 @@ def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
     """Call what some classes want before their first forward: layer.initialize(optimizer)."""
     import inspect
 
-    from reference.checks.inputs import Steps
+    from reference.checks.choices import Steps
 
     for name in _SET_UP:
         method = getattr(instance, name, None)

@@ -15,7 +15,7 @@ import numpy as np
 
 from reference.checks import instances
 from reference.checks.binding import extras_of
-from reference.checks.inputs import Request
+from reference.checks.choices import Request
 from reference.checks.inventory import Unit, is_switch, names_in
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of

@@ -16,8 +16,9 @@ import numpy as np
 from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
 from reference.checks.binding import bindings, extras_of
+from reference.checks.choices import Request
 from reference.checks.experiment import perform
-from reference.checks.inputs import Request, layouts
+from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates

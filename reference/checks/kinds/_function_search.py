@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from reference.checks.assess import Assessment, close
-from reference.checks.inputs import Request, layouts
+from reference.checks.choices import Request
+from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen
 from reference.checks.kinds._frames import Frame

@@ -20,7 +20,8 @@ import numpy as np
 
 from reference.checks.assess import Assessment
 from reference.checks.binding import bindings, extras_of
-from reference.checks.inputs import Request, layouts
+from reference.checks.choices import Request
+from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame

@@ -1,0 +1,469 @@
+"""What each argument may stand for: rules that read its name, the likeliest meaning first.
+
+A rule answers with specs, or with None where the argument is none of its kind.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from reference.checks import vocabulary as words
+from reference.checks.shapes import (
+    ROWS,
+    SIZES,
+    Chain,
+    Mode,
+    bare_name,
+    bias_spec,
+    number_specs,
+    size_specs,
+    target_specs,
+    weight_spec,
+)
+from reference.checks.specs import POOLS, Dims, Spec
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments for which a layout is looked for."""
+
+    names: list[str]
+    text: str
+    fixed: Mapping[str, Spec] = field(default_factory=dict)
+    """What is known already: the user's `shapes`, dicts and lists whose parts are asked for."""
+    builders: Mapping[str, Any] = field(default_factory=dict)
+    """Makers of what a name stands for: a list of layers."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Shapes of arrays that the module holds."""
+    claimed: frozenset[str] = frozenset()
+    """Arguments whose gradient is returned by name: they are no settings."""
+    free: bool = False
+    """Whether every weight is tried in every shape by itself."""
+    arrays: tuple[str, ...] = ()
+    """A constructor's arguments that are taken for weights, whatever they are called."""
+    alike: bool = False
+    """Whether all arguments have the shape of the data, whatever they are called: f(u, v)."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument, and what stands beside it."""
+
+    full: str
+    """Its name as it is asked for: "x", "init.n_hidden", "params[W1]"."""
+    mode: Mode
+    chain: Chain
+    weights: list[str]
+    biases: list[str]
+    request: Request
+
+    @cached_property
+    def name(self) -> str:
+        """The name alone."""
+        return bare_name(self.full)
+
+    @cached_property
+    def bare(self) -> str:
+        """The name alone, in small letters."""
+        return self.name.lower()
+
+    @property
+    def of_constructor(self) -> bool:
+        """Whether the constructor takes it."""
+        return self.full.startswith("init.")
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a member of a list or a dict."""
+        return "[" in self.full
+
+    @cached_property
+    def text(self) -> str:
+        """The code that it is used in."""
+        return self.request.text
+
+    @cached_property
+    def dims(self) -> Dims:
+        """The axes of the data."""
+        return self.mode.data.dims
+
+    @property
+    def image(self) -> bool:
+        """Whether the data are images."""
+        return "Y" in self.dims
+
+    @cached_property
+    def outs(self) -> list[str]:
+        """The width that each layer gives."""
+        return [out for _, out in self.chain.values()] or [self.dims[-1] if self.dims else ""]
+
+    @cached_property
+    def any_built(self) -> bool:
+        """Whether an object is built for it."""
+        return any(n.startswith("init.") for n in self.request.names)
+
+    @cached_property
+    def is_target(self) -> bool:
+        """Whether it is what the output is compared with."""
+        beside = [
+            bare_name(n) for n in self.request.names if n.startswith("init.") == self.of_constructor
+        ]
+        known = self.name in words.targets_among(beside)
+        return known and (not self.of_constructor or self.bare in ("y", "t"))
+
+    @cached_property
+    def numbers(self) -> list[Spec]:
+        """The plain numbers that its name stands for."""
+        return number_specs(self.full)
+
+    @cached_property
+    def columns(self) -> list[Spec]:
+        """The arrays of the module that are one column or row."""
+        return [Spec("normal", tuple(map(str, s))) for s in self.request.shapes if 1 in s]
+
+
+Rule = Callable[[Argument], list[Spec] | None]
+
+
+def choices_of(one: Argument) -> list[Spec]:
+    """Return what an argument may be drawn as, the likely ones first."""
+    return _of_two_axes(one, next(found for rule in RULES if (found := rule(one))))
+
+
+def _of_two_axes(one: Argument, found: list[Spec]) -> list[Spec]:
+    """Keep what has two axes, of an argument that is transposed or asked for its second axis."""
+    bare = re.escape(one.full.partition("[")[0].removeprefix("init."))
+    if not re.search(rf"\b{bare}\.(T\b|transpose|shape\[1\])", one.text):
+        return found
+    return [s for s in found if len(s.dims) > 1 or s.kind in ("list", "value", "made")] or found
+
+
+_ALL_SHAPES: tuple[Dims, ...] = (
+    ("D", "H"),
+    ("D",),
+    (),
+    ("D", "D"),
+    ("H", "D"),
+    ("H", "C"),
+    ("H",),
+    ("C", "H"),
+    ("D", "C"),
+    ("D", "1"),
+)
+
+
+def _free(one: Argument) -> list[Spec] | None:
+    if not one.request.free or one.full not in (*one.weights, *one.biases):
+        return None
+    biases = [(), ("H",), ("D",), ("C",)]
+    return [Spec("normal", s) for s in (biases if one.full in one.biases else _ALL_SHAPES)]
+
+
+def _weight(one: Argument) -> list[Spec] | None:
+    if one.full not in one.chain:
+        return None
+    layer = one.chain[one.full]
+    found = [weight_spec(layer, one.mode, one.image)]
+    last = one.full == one.weights[-1]
+    if last and one.mode.samples in ("rows", "vector") and not one.image:
+        found.append(Spec("normal", (layer[0],)))
+    if one.mode.bias == "scalar" and not one.image and found[0].dims:
+        found.append(Spec("normal", ()))
+    return found
+
+
+def _bias(one: Argument) -> list[Spec] | None:
+    if one.full not in one.biases:
+        return None
+    others = {bare_name(n).lower() for n in one.request.names}
+    if not one.weights and one.bare in ("b", "b1", "b2") and others & {"a", "a1"}:
+        return [one.mode.data, Spec("normal", one.dims[-1:])]
+    if one.image:
+        if not one.weights:  # a normalisation's shift
+            return [Spec("normal", ("I",)), Spec("normal", ("1", "I", "1", "1"))]
+        found = [Spec("normal", ("F",)), Spec("normal", ("F", "1")), Spec("normal", ())]
+        return [Spec("normal", ("1", "1", "1", "F"))] if one.mode.bias == "image" else found
+    tail = re.sub(r"^(bias|b)_?", "", one.name, flags=re.I).lower()
+    for weight, (_, out) in one.chain.items():
+        head = re.sub(r"^(weights?|w|theta|u|kernel)_?", "", bare_name(weight), flags=re.I).lower()
+        if tail and (head == tail or head.endswith(tail)):
+            return [bias_spec(out, one.mode)]
+    return _bias_by_place(one)
+
+
+def _bias_by_place(one: Argument) -> list[Spec]:
+    place = one.biases.index(one.full)
+    if len(one.biases) == len(one.weights):
+        out = list(one.chain.values())[place][1]
+    elif one.weights:
+        out = one.outs[-1] if place == len(one.biases) - 1 else one.outs[0]
+    else:
+        out = one.dims[-1] if one.dims and one.dims[-1] != "N" else "D"
+    return [bias_spec(out, one.mode)] if out else [Spec("normal", ())]
+
+
+def _setting(one: Argument) -> list[Spec] | None:
+    """A flag, one of the strings it is compared with, a function, an object, a module."""
+    if one.bare in words.FLAGS:
+        return [Spec("value", value=True)]
+    strings = strings_for(one.bare, one.text)
+    if strings:
+        return [Spec("choice", value=strings), *(Spec("value", value=v) for v in strings)]
+    made = _objects(one)
+    if made:
+        return made
+    return [Spec("value", value="train")] if one.bare == "mode" else None
+
+
+def _scale(one: Argument) -> list[Spec] | None:
+    if one.bare not in ("gamma", "scale", "shift") and one.name != "g":
+        return None
+    width = "I" if one.image else (one.dims[-1] if one.dims else "")
+    shapes: tuple[Dims, ...] = ((width,), ("1", width), (width, "1"), ("1", width, "1", "1"))
+    return [Spec("positive", s) for s in (shapes if width else ((),))]
+
+
+def _module(one: Argument) -> list[Spec] | None:
+    known = one.bare in ("xp", "device", "np", "backend", "lib", "numpy")
+    return [Spec("value", value=np)] if known else None
+
+
+def _kernel_size(one: Argument) -> list[Spec] | None:
+    known = one.image and re.search(SIZES[0][0], one.bare) and one.full not in one.weights
+    return [Spec("size", ("K",))] if known else None
+
+
+def _claimed_number(one: Argument) -> list[Spec] | None:
+    """A number whose gradient is returned by name is no setting."""
+    if words.plain(one.name) not in one.request.claimed or not one.numbers:
+        return None
+    return [one.mode.data, *(Spec("positive", d) for d in (one.dims, one.dims[-1:], ()))]
+
+
+_DATA_OF_CONSTRUCTORS = ("x", "y", "data", "x_train", "y_train", "train_x")
+
+
+def _size_of_constructor(one: Argument) -> list[Spec] | None:
+    data_like = one.bare in _DATA_OF_CONSTRUCTORS and ".shape" in one.text
+    if not one.of_constructor or one.full in one.request.arrays or data_like:
+        return None
+    sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
+    return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
+
+
+def _target(one: Argument) -> list[Spec] | None:
+    if not one.is_target:
+        return None
+    if one.request.shapes:
+        return [*_targets(one.mode, "C"), *one.columns]
+    if one.weights:
+        return _targets(one.mode, one.outs[-1])
+    if one.any_built and one.dims == ("T", "D"):
+        return [Spec("label", ("T",), "V"), *_targets(one.mode, "C")]
+    feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
+    widths = ["C", feature] if one.any_built else [feature]
+    return [t for w in widths for t in _targets(one.mode, w)]
+
+
+def _mask(one: Argument) -> list[Spec] | None:
+    if "mask" in one.bare and len(one.dims) == 3 and not one.image:
+        return [Spec("mask", one.dims[:-1]), Spec("mask", one.dims)]
+    if not re.search(r"mask|^d\d$|dropout", one.bare):
+        return None
+    width = "H" if len(one.weights) > 1 else "D"
+    if one.mode.samples == "columns":
+        return [Spec("mask", (width, one.dims[-1])), one.mode.data]
+    return [Spec("mask", one.dims), Spec("mask", (*one.dims[:-1], width))]
+
+
+def _of_the_module(one: Argument) -> list[Spec] | None:
+    """A state or a sequence, where the module holds the weights."""
+    if one.request.shapes and re.search(r"h_?prev|prev|^h0?$|state|memory", one.bare):
+        return [Spec("normal", tuple(map(str, shape))) for shape in one.request.shapes]
+    sequences = ("inputs", "x", "xs", "targets", "y", "input", "target")
+    if one.request.shapes and one.bare in sequences:
+        return [Spec("label", ("T",), "C"), one.mode.data]
+    return None
+
+
+_STATE = re.compile(r"h_?prev|prev_?h|^h0?$|^a_?prev$|hidden|^c0?$|c_?prev|prev_?c|^s0?$|state")
+
+
+def _state(one: Argument) -> list[Spec] | None:
+    if not _STATE.search(one.bare) or one.bare == "a_prev" or not (one.weights or one.any_built):
+        return None
+    if one.mode.samples == "columns" and one.dims[-1] != "T":
+        return [Spec("normal", ("H", one.dims[-1]))]
+    if one.mode.samples == "vector" or one.dims in (("D", "T"), ("T", "D")):
+        return [Spec("normal", ("H",)), Spec("normal", ("H", "1"))]
+    return [Spec("normal", ("N", "H"))]
+
+
+def _keys(one: Argument) -> list[Spec] | None:
+    known = one.bare in ("k", "v", "key", "value", "keys", "values")
+    if not known or one.mode.samples != "rows":
+        return None
+    return [one.mode.data, Spec("normal", (*one.dims[:-2], "S", one.dims[-1]))]
+
+
+_INDEXED = ("x", "xs", "inputs", "input", "idx", "indices")
+
+
+def _data(one: Argument) -> list[Spec] | None:
+    bare = _unnumbered(one)
+    if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES:
+        return None
+    if one.mode.data.kind == "label" and bare not in _INDEXED:
+        return [ROWS]
+    found = [one.mode.data]
+    if bare in words.PREDICTION_NAMES or bare == "y":
+        inside = Spec("unit", one.dims)
+        sure = re.search(r"clip\(|entropy|1e-\d|log\(", one.text) and not re.search(
+            r"exp\(|sigmoid\(|softmax\(", one.text
+        )
+        found = [inside, one.mode.data] if sure else [one.mode.data, inside]
+    if one.dims == ("T", "D") and bare in ("inputs", "x", "xs"):
+        found.append(Spec("label", ("T",), "V"))
+    if bare.startswith("x") and re.search(r"lstm|rnn|gru", one.text, re.I):
+        found += [Spec("list", parts=(Spec("normal", d),) * 3) for d in (("D",), ("D", "1"))]
+    return found
+
+
+def _unnumbered(one: Argument) -> str:
+    return re.sub(r"\d+$", "", one.bare) if one.is_part else one.bare
+
+
+def _indices(one: Argument) -> list[Spec] | None:
+    known = re.search(r"idx|index|indices|ids|token", _unnumbered(one))
+    return [Spec("label", d, "V") for d in (("N",), (), ("N", "T"))] if known else None
+
+
+def _embedding(one: Argument) -> list[Spec] | None:
+    bare = _unnumbered(one)
+    if re.search(r"vec(tor)?s$|table|matrix|embeddings?$", bare):
+        return [Spec("normal", ("V", "D")), one.mode.data]
+    if re.search(r"vec(tor)?$", bare):
+        return [Spec("normal", ("D",)), one.mode.data]
+    return None
+
+
+def _unrolled(one: Argument) -> list[Spec] | None:
+    """All weights in one vector."""
+    if not re.search(r"nn_params|unrolled|flat|^params$|initial_nn", _unnumbered(one)):
+        return None
+    return [Spec("normal", ("H*D+H+C*H+C",)), Spec("normal", ("H*D+C*H",))]
+
+
+def _size(one: Argument) -> list[Spec] | None:
+    known = re.search(r"_size$|^num_|^n_(in|out|hid|lab|cla|feat)", _unnumbered(one))
+    return size_specs(one.full) if known else None
+
+
+def _unknown(one: Argument) -> list[Spec]:
+    """What has a name that says nothing."""
+    if one.request.shapes and not one.is_part:
+        return [one.mode.data, *one.columns]
+    if one.is_part:
+        sizes = size_specs(one.full) if re.search(SIZES[0][0], _unnumbered(one)) else []
+        return [*(sizes or one.numbers[:1]), one.mode.data]
+    if "T" in one.dims and len(one.dims) == 3:
+        return [one.mode.data, Spec("label", one.dims[:-1], one.dims[-1])]
+    if one.numbers:
+        return [one.numbers[0], one.mode.data]
+    return [one.mode.data, Spec("value", value=0.3)]
+
+
+RULES: tuple[Rule, ...] = (
+    _free,
+    _weight,
+    _bias,
+    _setting,
+    _scale,
+    _module,
+    _kernel_size,
+    _claimed_number,
+    _size_of_constructor,
+    _target,
+    _mask,
+    _of_the_module,
+    _state,
+    _keys,
+    _data,
+    _indices,
+    _embedding,
+    _unrolled,
+    _size,
+    _unknown,
+)
+"""In this order: a rule is asked where all before it had no answer."""
+
+
+def strings_for(name: str, text: str) -> tuple[str, ...]:
+    """Return the strings that an argument is compared with: activation == "relu"."""
+    quoted = rf"\b_?{re.escape(name)}\b\s*==\s*['\"]([^'\"]+)['\"]"
+    return tuple(dict.fromkeys(re.findall(quoted, text)))
+
+
+def _tanh(x: Any) -> Any:
+    return np.tanh(x)
+
+
+def _tanh_slope(x: Any) -> Any:
+    return 1 - np.tanh(x) ** 2
+
+
+class Context:
+    """What a framework hands to a function: it keeps what is saved."""
+
+    saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *values: Any) -> None:
+        """Keep values."""
+        self.saved_tensors = values
+
+    save = store = save_for_backward
+    needs_input_grad = (True,) * 8
+
+
+class Steps:
+    """An optimiser that takes the plain step, so that the step tells the gradient."""
+
+    learning_rate = lr = 0.5
+
+    def update(self, w: Any, grad: Any) -> Any:
+        """Return w − rate · grad."""
+        return w - self.learning_rate * grad
+
+    step = get_update = __call__ = update
+
+
+def _objects(one: Argument) -> list[Spec]:
+    """Return functions and objects that an argument of this name may stand for."""
+    bare = one.bare
+    if bare in ("ctx", "context"):
+        return [Spec("made", value=lambda sizes: Context())]
+    if re.search(r"optimi[sz]er|^optim$|^opt$", bare):
+        return [Spec("made", value=lambda sizes: Steps())]
+    called = re.search(rf"\b{re.escape(bare)}\(", one.text)
+    if called and re.search(r"prime|deriv|grad|slope|^df$|^d_", bare):
+        return [Spec("value", value=_tanh_slope)]
+    if called and re.search(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
+        return [Spec("value", value=_tanh)]
+    if bare in one.request.builders:
+        return [Spec("made", value=one.request.builders[bare])]
+    if re.search(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
+        of_batch = len(one.dims) > 1 and one.dims[0] == "N"
+        return [Spec("shape", one.dims[of_batch:]), Spec("shape", one.dims)]
+    if re.search(r"^depth$", bare) and one.image:
+        return [Spec("size", ("F",))]
+    return []
+
+
+def _targets(mode: Mode, width: str) -> list[Spec]:
+    if mode.samples == "scalar":
+        return target_specs(mode)
+    return target_specs(mode, width or "C")
