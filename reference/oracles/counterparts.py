@@ -2,7 +2,8 @@
 
 Names are resolved by import and attribute access, never evaluated. Every function that comes out
 is called as our own operations are: `f(x, **parameters)` for an activation, `f(y, t, **arguments)`
-for a loss; renaming and fixed keywords are done inside. torch losses also take `reduction`.
+for a loss, `f(*arrays, **options)` for a layer; renaming and fixed keywords are done inside.
+torch losses also take `reduction`.
 """
 
 import importlib
@@ -11,7 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
-from manual_backprop.spec import InvalidInput, Operation
+from manual_backprop.spec import InvalidInput, LayerOperation, Operation
 
 Framework = Literal["torch", "jax"]
 
@@ -62,6 +63,9 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
         function: Callable[..., Any] = find(counterpart.name)
     except InvalidInput as error:
         raise InvalidInput(f"{operation.name}: {error}") from None
+    if isinstance(operation, LayerOperation):
+        adapted = operation.with_torch if framework == "torch" else operation.with_jax
+        function = function if adapted is None else partial(adapted, function)
     if counterpart.renamed:
         function = _renaming(function, dict(counterpart.renamed))
     if counterpart.keywords:
