@@ -39,7 +39,8 @@ class RoundingUnit:
     """The numbers of a dtype under a model."""
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
-        info = np.finfo(np.dtype(dtype))
+        self.dtype = np.dtype(dtype)
+        info = np.finfo(self.dtype)
         self.u = float(info.eps) / 2
         self.largest = float(info.max)
         self.tiny = float(info.tiny)

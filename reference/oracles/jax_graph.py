@@ -1,0 +1,100 @@
+"""A graph of operations, differentiated by JAX with JAX's own functions.
+
+Problems of one structure go through one compiled program, together: `vmap` over the problems.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.graph import Graph, GraphProblem
+from reference.oracles import Answer
+from reference.oracles.torch_graph import call
+
+_KEPT = 128  # compiled structures
+BLOCK = 32
+"""Problems in one call; fewer are filled up by repeating the last, so that one program serves."""
+
+
+class GraphPrograms:
+    """The compiled programs of graphs, one for each structure, shapes and dtype."""
+
+    def __init__(self) -> None:
+        self._programs: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
+
+    def answers(self, name: str, problems: Sequence[GraphProblem]) -> list[Answer]:
+        """Answer a block of problems, in order."""
+        groups: defaultdict[Any, list[int]] = defaultdict(list)
+        for place, problem in enumerate(problems):
+            groups[_key(problem)].append(place)
+        answers: dict[int, Answer] = {}
+        for key, places in groups.items():
+            program = self._program(key, problems[places[0]])
+            for start in range(0, len(places), BLOCK):
+                part = places[start : start + BLOCK]
+                answers |= zip(part, _run(name, program, [problems[p] for p in part]), strict=True)
+        return [answers[place] for place in range(len(problems))]
+
+    def _program(self, key: Any, problem: GraphProblem) -> Callable[..., Any]:
+        import jax
+
+        if key not in self._programs:
+            function = jax.jit(jax.vmap(gradient_function(problem.graph)))
+            self._programs[key] = problem.graph, function  # the graph is kept: its id stays its own
+            if len(self._programs) > _KEPT:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return self._programs[key][1]
+
+
+def _key(problem: GraphProblem) -> Any:
+    """Return what one program serves: the operations by identity, as one may be registered anew."""
+    arrays = tuple((name, a.shape, a.dtype) for name, a in problem.arrays.items())
+    return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
+
+
+def _run(name: str, program: Callable[..., Any], problems: Sequence[GraphProblem]) -> list[Answer]:
+    import jax
+
+    filled = [*problems, *[problems[-1]] * (BLOCK - len(problems))]
+    first = problems[0]
+    floats = {n: np.stack([p.arrays[n] for p in filled]) for n in first.floats}
+    others = {n: np.stack([p.arrays[n] for p in filled]) for n in first.arrays if n not in floats}
+    cotangents = {n: np.stack([p.cotangents[n] for p in filled]) for n in first.cotangents}
+    found = jax.device_get(program(floats, others, cotangents))
+    answers = []
+    for k in range(len(problems)):
+        loss, gradients, values = jax.tree.map(lambda a, k=k: np.asarray(a[k]), found)
+        answers.append(Answer(name, loss, gradients, values=values))
+    return answers
+
+
+def gradient_function(graph: Graph) -> Callable[..., Any]:
+    """Return f(floats, others, cotangents) -> (loss, every cotangent, every step's value).
+
+    A probe is a zero added at a step: the derivative by it is the cotangent of the step.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def function(
+        floats: Mapping[str, Any], probes: Mapping[str, Any], others: Any, cotangents: Any
+    ) -> tuple[Any, Mapping[str, Any]]:
+        values = {**floats, **others}
+        for step in graph.steps:
+            values[step.name] = call(step, values, "jax")
+            if step.name in probes:
+                values[step.name] = values[step.name] + probes[step.name]
+        made = {step.name: values[step.name] for step in graph.steps}
+        return sum((cotangents[n] * made[n]).sum() for n in graph.outputs), made
+
+    def gradients(floats: Any, others: Any, cotangents: Any) -> Any:
+        shapes = jax.eval_shape(lambda f: function(f, {}, others, cotangents), floats)[1]
+        probes = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
+        differentiate = jax.value_and_grad(function, argnums=(0, 1), has_aux=True)
+        (loss, made), found = differentiate(floats, probes, others, cotangents)
+        return loss, {**found[1], **found[0]}, made
+
+    return gradients
