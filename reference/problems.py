@@ -90,6 +90,11 @@ class Selection:
         }
         for argument, (given, valid) in known.items():
             check_names(argument, given, valid)
+        if (self.activations or self.losses) and set(self.architectures) - {"dense"}:
+            raise InvalidInput(
+                f"architecture={self.architectures!r}: with an activation or a loss chosen, "
+                "expected dense"
+            )
 
     def index(self, position: int) -> int:
         """Return the index of the problem at `position` (0, 1, 2…) within this selection.
@@ -136,13 +141,13 @@ class Selection:
 
     def _graph(self, position: int) -> int:
         """Return which graph stands at a position among those that are asked for."""
-        wanted = (self.activations, self.regimes, self.dtypes, self.architectures)
+        wanted = (self.regimes, self.dtypes, self._graphs if self.architectures else ())
         if not any(wanted):
             return position
         found, k = self._chosen, self._chosen[-1] + 1 if self._chosen else 0
         while len(found) <= position:
             own = cell_of_graph(k, tuple(REGIMES))
-            parts = (own.activation, own.regime, own.dtype, own.architecture)
+            parts = (own.regime, own.dtype, own.architecture)
             if all(not n or part in n for part, n in zip(parts, wanted, strict=True)):
                 found.append(k)
             k += 1

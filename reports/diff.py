@@ -27,7 +27,16 @@ NOTABLE = 10.0
 """A network's worst error counts as changed when it grew or shrank tenfold: less is luck."""
 NOTABLE_ULP = 2.0
 """An operation's worst error is measured at the same points each time: twice is no luck."""
-SELECTION = ("seed", "problems", "unfinished", "dtypes", "activations", "losses", "regimes")
+SELECTION = (
+    "seed",
+    "problems",
+    "unfinished",
+    "dtypes",
+    "activations",
+    "losses",
+    "regimes",
+    "architectures",
+)
 """Runs that agree in these drew the same problems."""
 GONE = "–"
 DIGITS = "Same verdict, other digits"

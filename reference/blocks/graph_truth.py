@@ -281,7 +281,7 @@ class _Slack:
         if moved:
             self.slope = self.slope + terms / 2 * self._moved()
         if unit.model.conventional and structure == "rows":
-            lost = unit.k * formula_errors(self.row.tape, r.inputs, unit)
+            lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
     def _moved(self) -> Array:

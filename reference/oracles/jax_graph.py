@@ -24,7 +24,7 @@ class GraphPrograms:
     def __init__(self) -> None:
         self._programs: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
-    def answers(self, name: str, problems: Sequence[GraphProblem]) -> list[Answer]:
+    def answers(self, problems: Sequence[GraphProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
         groups: defaultdict[Any, list[int]] = defaultdict(list)
         for place, problem in enumerate(problems):
@@ -34,7 +34,7 @@ class GraphPrograms:
             program = self._program(key, problems[places[0]])
             for start in range(0, len(places), BLOCK):
                 part = places[start : start + BLOCK]
-                answers |= zip(part, _run(name, program, [problems[p] for p in part]), strict=True)
+                answers |= zip(part, _run(program, [problems[p] for p in part]), strict=True)
         return [answers[place] for place in range(len(problems))]
 
     def _program(self, key: Any, problem: GraphProblem) -> Callable[..., Any]:
@@ -55,7 +55,7 @@ def _key(problem: GraphProblem) -> Any:
     return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
 
 
-def _run(name: str, program: Callable[..., Any], problems: Sequence[GraphProblem]) -> list[Answer]:
+def _run(program: Callable[..., Any], problems: Sequence[GraphProblem]) -> list[Answer]:
     import jax
 
     filled = [*problems, *[problems[-1]] * (BLOCK - len(problems))]
@@ -67,7 +67,7 @@ def _run(name: str, program: Callable[..., Any], problems: Sequence[GraphProblem
     answers = []
     for k in range(len(problems)):
         loss, gradients, values = jax.tree.map(lambda a, k=k: np.asarray(a[k]), found)
-        answers.append(Answer(name, loss, gradients, values=values))
+        answers.append(Answer("jax", loss, gradients, values=values))
     return answers
 
 

@@ -10,7 +10,7 @@ from reference.oracles import Answer
 from reference.oracles.counterparts import resolve
 
 
-def torch_answer(name: str, problem: GraphProblem) -> Answer:
+def torch_answer(problem: GraphProblem) -> Answer:
     """Return the loss Σ cotangent · output, every step's value and every cotangent."""
     import torch
 
@@ -24,7 +24,6 @@ def torch_answer(name: str, problem: GraphProblem) -> Answer:
         values[step.name] = call(step, values, "torch")
     outputs = [values[key] for key in problem.graph.outputs]
     cotangents = [tensor(problem.cotangents[key]) for key in problem.graph.outputs]
-    # Every step asks for its cotangent, so each is a leaf of what is differentiated.
     wanted = [*(step.name for step in problem.graph.steps), *problem.floats]
     loss = sum((c * y).sum() for c, y in zip(cotangents, outputs, strict=True))
     found = torch.autograd.grad(
@@ -35,7 +34,7 @@ def torch_answer(name: str, problem: GraphProblem) -> Answer:
         for key, g in zip(wanted, found, strict=True)
     }
     made = {step.name: values[step.name].detach().numpy() for step in problem.graph.steps}
-    return Answer(name, np.asarray(loss.detach().numpy()), gradients, values=made)
+    return Answer("torch", np.asarray(loss.detach().numpy()), gradients, values=made)
 
 
 def call(step: Any, values: Any, framework: Any) -> Any:

@@ -14,6 +14,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, RunStatistics, Work
+from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.regimes import REGIMES
 from reference.oracles.environment import difference
 from reference.problems import DTYPES, parse_address
@@ -184,6 +185,7 @@ def records_of(
         activations=plan.activations or tuple(ACTIVATIONS),
         losses=plan.losses or tuple(LOSSES),
         regimes=plan.regimes or tuple(REGIMES),
+        architectures=plan.architectures or ARCHITECTURES,
         oracles=tuple(_named(oracles, environment)),
         verdicts=statistics.verdicts,
         entries=statistics.entries,
@@ -202,7 +204,7 @@ def command_of(plan: Plan) -> str:
     default = Plan()
     words = ["manual-backprop", "report", "--problems", str(plan.problems)]
     words += ["--seed", str(plan.seed)]
-    for option in ("activations", "losses", "regimes", "dtypes", "oracles"):
+    for option in ("activations", "losses", "regimes", "dtypes", "architectures", "oracles"):
         names = getattr(plan, option)
         if names != getattr(default, option):
             flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
