@@ -352,10 +352,11 @@ def _keyed(records: Iterable[R], key: Callable[[R], tuple[str, ...]]) -> dict[tu
     return found
 
 
-def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, str, str], Cell]:
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
+def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, ...], Cell]:
+    groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.activation, cell.loss, cell.dtype), []).append(cell)
+        second = cell.loss if cell.architecture == "dense" else cell.architecture
+        groups.setdefault((cell.activation, second, cell.dtype), []).append(cell)
     return {key: total for key, group in groups.items() if (total := merged(group))}
 
 
