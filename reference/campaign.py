@@ -12,6 +12,7 @@ import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.compare import Farthest, farthest
+from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
@@ -74,9 +75,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def selection(self) -> Selection:
         """Return the cells that the plan is restricted to."""
-        return Selection(
-            self.activations, self.losses, self.regimes, self.dtypes, self.architectures
-        )
+        chosen = self.activations or self.losses
+        architectures = self.architectures or (("dense",) if chosen else ARCHITECTURES)
+        return Selection(self.activations, self.losses, self.regimes, self.dtypes, architectures)
 
     def blocks(self) -> list[tuple[int, int]]:
         """Return the ranges of positions that make up the run."""

@@ -1,7 +1,7 @@
 """Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
-Indices below `GRAPHS` are dense chains, those from there on are graphs (`drawing.graphs`), and an
-address says so: 0:17 and 0:g17. What follows is of the chains.
+From `GRAPHS` to twice that they are graphs (`drawing.graphs`), all others are chains of dense
+layers, and an address says so: 0:17 and 0:g17. What follows is of the chains.
 
 The index decides the cell (activation, loss, regime, dtype), so that a run of whatever length
 meets the cells evenly; a counter-based stream keyed by (seed, index) decides everything else.
@@ -29,6 +29,11 @@ DTYPES = ("float64", "float32")
 
 GRAPHS = 10**15
 """The index of the first graph: beyond what any run of dense chains reaches."""
+
+
+def is_graph(index: int) -> bool:
+    """Say whether an index is that of a graph."""
+    return GRAPHS <= index < 2 * GRAPHS
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,18 @@ AnyProblem = Problem | GraphProblem
 
 def address(seed: int, index: int) -> str:
     """Return the address of a problem: SEED:INDEX, of a graph SEED:gINDEX."""
-    return f"{seed}:{index}" if index < GRAPHS else f"{seed}:g{index - GRAPHS}"
+    return f"{seed}:g{index - GRAPHS}" if is_graph(index) else f"{seed}:{index}"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells a run is restricted to; an empty tuple means all."""
+    """The cells a run is restricted to; an empty tuple means all, but for the architectures."""
 
     activations: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
-    architectures: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ("dense",)
 
     def __post_init__(self) -> None:
         known = {
@@ -99,12 +104,12 @@ class Selection:
     def index(self, position: int) -> int:
         """Return the index of the problem at `position` (0, 1, 2…) within this selection.
 
-        Chains and graphs take turns, unless one kind is chosen; a name of an activation or a loss
-        chooses chains.
+        Chains and graphs take turns where both are chosen.
         """
-        if not self._graphs:
+        graphs = [a for a in self.architectures if a != "dense"]
+        if not graphs:
             return self._chain(position)
-        if self._only_graphs:
+        if len(graphs) == len(self.architectures):
             return GRAPHS + self._graph(position)
         half, odd = divmod(position, 2)
         return GRAPHS + self._graph(half) if odd else self._chain(half)
@@ -112,17 +117,6 @@ class Selection:
     def indices(self, count: int) -> Iterator[int]:
         """Return the first `count` indices of this selection."""
         return (self.index(position) for position in range(count))
-
-    @cached_property
-    def _graphs(self) -> tuple[str, ...]:
-        """The architectures of graphs that are asked for."""
-        if not self.architectures and (self.activations or self.losses):
-            return ()
-        return tuple(a for a in self.architectures or ARCHITECTURES if a != "dense")
-
-    @cached_property
-    def _only_graphs(self) -> bool:
-        return bool(self.architectures) and "dense" not in self.architectures
 
     def _chain(self, position: int) -> int:
         turns, rest = divmod(position, len(self._cells))
@@ -141,8 +135,8 @@ class Selection:
 
     def _graph(self, position: int) -> int:
         """Return which graph stands at a position among those that are asked for."""
-        wanted = (self.regimes, self.dtypes, self._graphs if self.architectures else ())
-        if not any(wanted):
+        wanted = (self.regimes, self.dtypes, self.architectures)
+        if not any(wanted[:2]) and set(ARCHITECTURES) - {"dense"} <= set(self.architectures):
             return position
         found, k = self._chosen, self._chosen[-1] + 1 if self._chosen else 0
         while len(found) <= position:
@@ -175,7 +169,7 @@ def number_of_cells() -> int:
 
 def cell(index: int) -> Cell:
     """Return the cell of an index. Neighbours differ; a whole turn meets each cell once."""
-    if index >= GRAPHS:
+    if is_graph(index):
         return cell_of_graph(index - GRAPHS, tuple(REGIMES))
     activations, losses, regimes = list(ACTIVATIONS), list(LOSSES), list(REGIMES)
     block, pair = divmod(index % number_of_cells(), len(activations) * len(losses))
@@ -209,7 +203,7 @@ def draw_any(seed: int, index: int) -> AnyDrawn:
     check_seed(seed)
     check_seed(index, "index")
     where = cell(index)
-    if index >= GRAPHS:
+    if is_graph(index):
         return DrawnGraph(draw_graph(seed, index, index - GRAPHS, where), seed, index, where)
     stream = Stream(seed, index)
     draft = Draft(stream, where, large=sampled(seed, index, LARGE, salt=2))
@@ -235,6 +229,8 @@ def parse_address(address: str) -> tuple[int, int]:
             f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17, "
             "or 0:g17 for a graph"
         )
+    if first and int(index) >= GRAPHS:
+        raise InvalidInput(f"address={address!r}: expected a graph below g{GRAPHS}")
     return int(seed), first + int(index)
 
 

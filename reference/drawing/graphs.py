@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 SHARED = 256
 """Problems among which a few structures are shared in turn; a block of a run has so many."""
-STRUCTURES = 8
+STRUCTURES = 4
 """Structures in so many problems."""
 FIRST_STRUCTURE = 2**63
 """Keys of the random streams of structures: far from the indices of problems."""
@@ -129,7 +129,9 @@ class _Builder:
     def _next(self, x: str, takes: Takes, aim: LayerOperation | None) -> str:
         for _ in range(TRIES):
             operation = aim or self._chosen(takes)
-            made = None if operation is None else self.layer(operation, x)
+            if operation is None:
+                break
+            made = self.layer(operation, x)
             if made is not None:
                 return made
         return self.activation(self.stream.choice(list(ACTIVATIONS)), x)
@@ -228,7 +230,7 @@ def cell_of_graph(k: int, regimes: tuple[str, ...]) -> Cell:
     fitting = [a for a, (_, takes) in _GRAMMARS.items() if aim.takes in ("any", *takes)]
     regime = regimes[(k // STRUCTURES + number) % len(regimes)]
     dtype = ("float64", "float32")[(turn + place) % 2]
-    return Cell(aim.name, "", regime, dtype, fitting[(turn + place) % len(fitting)])
+    return Cell(aim.name, "", regime, dtype, fitting[(turn // 2 + place) % len(fitting)])
 
 
 @lru_cache(maxsize=512)

@@ -1,10 +1,11 @@
 """A graph of operations, differentiated by JAX with JAX's own functions.
 
-Problems of one structure go through one compiled program, together: `vmap` over the problems.
+Problems of one structure go through one compiled program, one by one: in a `vmap` over several the
+last bits of a sum depend on the place among them.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from reference.oracles import Answer
 from reference.oracles.torch_graph import call
 
 _KEPT = 128  # compiled structures
-BLOCK = 32
-"""Problems in one call; fewer are filled up by repeating the last, so that one program serves."""
 
 
 class GraphPrograms:
@@ -32,16 +31,14 @@ class GraphPrograms:
         answers: dict[int, Answer] = {}
         for key, places in groups.items():
             program = self._program(key, problems[places[0]])
-            for start in range(0, len(places), BLOCK):
-                part = places[start : start + BLOCK]
-                answers |= zip(part, _run(program, [problems[p] for p in part]), strict=True)
+            answers |= zip(places, _run(program, [problems[p] for p in places]), strict=True)
         return [answers[place] for place in range(len(problems))]
 
     def _program(self, key: Any, problem: GraphProblem) -> Callable[..., Any]:
         import jax
 
         if key not in self._programs:
-            function = jax.jit(jax.vmap(gradient_function(problem.graph)))
+            function = jax.jit(gradient_function(problem.graph))
             self._programs[key] = problem.graph, function  # the graph is kept: its id stays its own
             if len(self._programs) > _KEPT:
                 self._programs.popitem(last=False)
@@ -55,20 +52,16 @@ def _key(problem: GraphProblem) -> Any:
     return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
 
 
-def _run(program: Callable[..., Any], problems: Sequence[GraphProblem]) -> list[Answer]:
+def _run(program: Callable[..., Any], problems: Sequence[GraphProblem]) -> Iterator[Answer]:
     import jax
 
-    filled = [*problems, *[problems[-1]] * (BLOCK - len(problems))]
-    first = problems[0]
-    floats = {n: np.stack([p.arrays[n] for p in filled]) for n in first.floats}
-    others = {n: np.stack([p.arrays[n] for p in filled]) for n in first.arrays if n not in floats}
-    cotangents = {n: np.stack([p.cotangents[n] for p in filled]) for n in first.cotangents}
-    found = jax.device_get(program(floats, others, cotangents))
-    answers = []
-    for k in range(len(problems)):
-        loss, gradients, values = jax.tree.map(lambda a, k=k: np.asarray(a[k]), found)
-        answers.append(Answer("jax", loss, gradients, values=values))
-    return answers
+    found = []
+    for problem in problems:
+        floats = {name: problem.arrays[name] for name in problem.floats}
+        others = {name: a for name, a in problem.arrays.items() if name not in floats}
+        found.append(program(floats, others, dict(problem.cotangents)))
+    for loss, gradients, values in jax.device_get(found):
+        yield Answer("jax", np.asarray(loss), gradients, values=values)
 
 
 def gradient_function(graph: Graph) -> Callable[..., Any]:

@@ -14,7 +14,6 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, RunStatistics, Work
-from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.regimes import REGIMES
 from reference.oracles.environment import difference
 from reference.problems import DTYPES, parse_address
@@ -185,7 +184,7 @@ def records_of(
         activations=plan.activations or tuple(ACTIVATIONS),
         losses=plan.losses or tuple(LOSSES),
         regimes=plan.regimes or tuple(REGIMES),
-        architectures=plan.architectures or ARCHITECTURES,
+        architectures=plan.selection().architectures,
         oracles=tuple(_named(oracles, environment)),
         verdicts=statistics.verdicts,
         entries=statistics.entries,
