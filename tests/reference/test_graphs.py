@@ -279,8 +279,8 @@ def test_the_truth_of_an_entry_is_that_of_the_stack() -> None:
                 if not tensor.judged[0, e] or tensor.hull[0, e]:
                     continue
                 entry = tuple(map(int, np.unravel_index(e, shape)))
-                ball = truth_in_graph(problem, answer, tensor.name, entry)
                 with precision(256):
+                    ball = truth_in_graph(problem, answer, tensor.name, entry)
                     off = abs(float(ball - arb(float(tensor.truth[0, e]))))
                 left = float(abs(tensor.truth[0, e] - np.longdouble(float(tensor.truth[0, e]))))
                 assert off <= float(tensor.radius[0, e]) + left + 1e-300
