@@ -70,7 +70,9 @@ def report(
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit 1 also when an oracle crashed.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Exit 1 also when an oracle crashed or computes another value.")
+    ] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
     from reference.campaign import Plan
