@@ -8,6 +8,7 @@ from reports.check_folder import rebuild_check
 from reports.check_page import render_check_markdown
 from reports.folder import is_check, read_timing, rebuild
 from reports.records import ReportError
+from reports.streams import usable_streams
 from reports.text import one_line, render_text
 
 
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Make the pages of a report or a check again from its records.",
     )
     parser.add_argument("folder", help="the folder of a report or a check")
+    usable_streams()
     folder: str = parser.parse_args(arguments).folder
     try:
         if is_check(folder):
