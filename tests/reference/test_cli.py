@@ -127,10 +127,13 @@ def test_an_error_of_our_own_is_not_a_wrong_gradient() -> None:
     assert "no gradient is judged by that" in done.stderr
 
 
-def test_a_terminal_without_unicode_gets_every_line() -> None:
-    done = run("explain", "002", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
-    assert done.returncode == 0, done.stderr
-    assert "\\u2212" in done.stdout  # the minus sign
+def test_a_terminal_without_unicode_gets_every_line(tmp_path: Path) -> None:
+    file = tmp_path / "target.py"
+    file.write_text("import numpy as np\ndef tanh(x):\n    return np.tanh(x)\n"
+                    "def tanh_prime(x):\n    return 1 - np.tanh(x)\n")  # fmt: skip
+    done = run("check", str(file), env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 1, done.stderr
+    assert "\\xb1" in done.stdout  # ±
 
 
 @pytest.mark.parametrize(
