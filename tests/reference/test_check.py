@@ -185,6 +185,23 @@ def test_an_exception_says_what_can_be_printed(tmp_path: Path, head: str, text: 
     assert text in said and said.isprintable() and len(said) < 300
 
 
+def test_files_beside_a_target_are_found_and_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It imports from its own folder, and what it writes and removes is in another."""
+    body = (
+        "import os; from helpers import slope; open('data.txt', 'w').write('gone')\n"
+        "    os.remove('data.txt'); return dout * slope(cache)"
+    )
+    (tmp_path / "helpers.py").write_text("def slope(x):\n    return x > 0\n")
+    (tmp_path / "data.txt").write_text("kept")
+    file = _target(tmp_path, body)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    assert check(file, problems=3).exit_code == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
 def test_an_object_that_cannot_be_looked_at_hides_nothing_else(tmp_path: Path) -> None:
     file = _target(tmp_path, "return dout * (cache > 0)")
     file.write_text(
