@@ -206,3 +206,18 @@ def slope_at(function: str, x: Array) -> Array | None:
     if function == "relu":
         return np.asarray((x > 0).astype(float))
     return np.asarray(np.exp(x)) if function == "exp" else None
+
+
+def slope_text(pair: Pair) -> str:
+    """Return the formula of the true slope."""
+    a = pair.a.text
+    match pair.function:
+        case "sigmoid":
+            return f"{a}·(1 − {a})"
+        case "tanh":
+            return f"(1 − {a}²)"
+        case "relu":
+            return f"[{pair.z.text} > 0]"
+        case "exp":
+            return a
+    return f"∂{a}/∂{f'z({a})' if pair.unnamed else pair.z.text}"
