@@ -61,14 +61,14 @@ class PlantedFile:
     operation: str
     wrong: str
     right: str
+    seed: int = 0
 
 
-def planted_files(seed: int = 0, dialects: int = 1) -> Iterator[PlantedFile]:
-    """Yield every mistake in every operation that it is about, each in so many dialects."""
+def planted_files(seed: int = 0) -> Iterator[PlantedFile]:
+    """Yield every mistake in every operation that it is about, in the dialects of a seed."""
     for name in CATALOGUE:
         if name not in NO_OWN_FORM:
-            for k in range(dialects):
-                yield from planted(name, seed + k)
+            yield from planted(name, seed)
 
 
 def planted(name: str, seed: int) -> Iterator[PlantedFile]:
@@ -80,7 +80,7 @@ def planted(name: str, seed: int) -> Iterator[PlantedFile]:
     for operation in own or (fitting[(seed + len(name)) % len(fitting)],):
         right, wrong = _pair(mistake, operation, seed)
         if right != wrong:
-            yield PlantedFile(name, operation, wrong, right)
+            yield PlantedFile(name, operation, wrong, right, seed)
 
 
 def _suits(mistake: Mistake, operation: str) -> bool:

@@ -13,8 +13,9 @@ import numpy as np
 
 from reference.checks.explain.graph import Edit, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.lines import Spot, cotangents_of, spot_at, spots_of
+from reference.checks.explain.lines import spot_at, spots_of
 from reference.checks.explain.problem import Problem
+from reference.checks.explain.spots import Spot, cotangents_of
 from reference.checks.tolerances import SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
 from reference.diagnosis.mistakes.catalogue import right_of

@@ -196,18 +196,6 @@ def function_name(z: Array, a: Array) -> str:
     return ""
 
 
-def slope_at(function: str, x: Array) -> Array | None:
-    """Return f'(x) of a function of `function_name`."""
-    if function == "sigmoid":
-        s = _sigmoid(x)
-        return np.asarray(s * (1 - s))
-    if function == "tanh":
-        return np.asarray(1 - np.tanh(x) ** 2)
-    if function == "relu":
-        return np.asarray((x > 0).astype(float))
-    return np.asarray(np.exp(x)) if function == "exp" else None
-
-
 def slope_text(pair: Pair) -> str:
     """Return the formula of the true slope."""
     a = pair.a.text

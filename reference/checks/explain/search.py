@@ -140,9 +140,16 @@ def _search(state: State) -> None:
 
 def _from_catalogue(state: State) -> None:
     """Accept a mistake of the catalogue that explains whole claims and leaves the others right."""
-    best = _best_of(state, catalogue_hypotheses, whole=True)
+    best = _best_of(state, _of_named_steps, whole=True)
     if best is not None and not _shared_factor(state, best.match.claims):
         _accept(state, best)
+
+
+def _of_named_steps(problem: Problem) -> Iterator[Hypothesis]:
+    """Yield the catalogue's mistakes in steps whose result has a name in the code."""
+    for hypothesis in catalogue_hypotheses(problem):
+        if hypothesis.key[3] not in ("hidden", "terms"):
+            yield hypothesis
 
 
 def _shared_factor(state: State, claims: Sequence[Claim]) -> bool:
