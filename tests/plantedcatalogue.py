@@ -146,13 +146,13 @@ class _Rewriting(ast.NodeTransformer):
         if isinstance(owner, ast.Attribute) and isinstance(owner.value, ast.Name):
             keyed = owner.value.id == "c" and owner.attr in ("right", "arguments")
             if keyed and isinstance(node.slice, ast.Constant):
-                return _parsed(self.symbols[f"{owner.attr}.{node.slice.value}"])
+                return _parsed(self.symbols[f"{owner.attr}.{ast.unparse(node.slice)[1:-1]}"])
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = ast.unparse(node.func).removeprefix("c.")
         if name == "arguments.get":
-            return _parsed(self.symbols[f"arguments.{ast.literal_eval(node.args[0])}"])
+            return _parsed(self.symbols[f"arguments.{ast.unparse(node.args[0])[1:-1]}"])
         if name not in self.calls:
             return self.generic_visit(node)
         given = [ast.unparse(self.visit(a)) for a in node.args]
@@ -332,7 +332,7 @@ def _with(formula: str, masses: str) -> str:
 def _variant(mistake: Mistake, form: LossForm, rng: random.Random) -> _Variant:
     code = ast.parse(textwrap.dedent(inspect.getsource(mistake.transform))).body[0]
     assert isinstance(code, ast.FunctionDef)
-    source = f"{mistake.name} {ast.unparse(code.body[1:])}"  # without its docstring
+    source = f"{mistake.name} {ast.unparse(ast.Module(code.body[1:], []))}"  # without its docstring
     for word, (kind, masses) in _VARIANTS.items():
         if word in source:
             hot = _HOT if "eye" in masses else _PLAIN

@@ -74,7 +74,7 @@ def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, 
 def _activations(problem: Problem) -> Iterator[Spot]:
     for pair in pairs_of(problem):
         spot = _activation(problem, pair)
-        if pair.a.places.size > 1 or pair.a.path[0] not in ("hidden", "terms"):
+        if pair.a.places.size > 1 or not spot.unnamed:
             yield spot
 
 
