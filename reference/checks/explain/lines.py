@@ -74,7 +74,9 @@ def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, 
 def _activations(problem: Problem) -> Iterator[Spot]:
     for pair in pairs_of(problem):
         spot = _activation(problem, pair)
-        if pair.a.places.size > 1 or not spot.unnamed:
+        is_loss = pair.a.path == problem.objective.output and problem.objective.kind == "loss"
+        single = is_loss or pair.a.path[0] in ("hidden", "terms")
+        if pair.a.places.size > 1 or not single:
             yield spot
 
 
