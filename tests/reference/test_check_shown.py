@@ -70,7 +70,7 @@ def test_a_wrong_gradient_comes_with_a_small_problem_and_a_script(
     assert right in source
     part = part_of(tmp_path, source.replace(right, wrong, 1))
     assert 0 < len(part.smallest) < 120 and " = " in part.smallest
-    assert max(n.shape and len(n.yours) for n in part.numbers) <= 4
+    assert max(len(n.yours) for n in part.numbers) <= 4
     assert part.script
     (tmp_path / "repro.py").write_text(part.script)
     run = subprocess.run(

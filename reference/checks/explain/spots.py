@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from reference.checks.explain.graph import Array, Places, read
 from reference.checks.explain.problem import Problem
 from reference.diagnosis.mistakes.catalogue import Line, LineName
@@ -37,5 +39,5 @@ class Spot:
 
 
 def cotangents_of(problem: Problem, adjoints: list[float]) -> Cotangents:
-    """Return how a line reads the cotangents of a sweep."""
-    return lambda places: problem.scale * read(adjoints, places)
+    """Return how a line reads the cotangents of a sweep: 0 where an entry is a constant."""
+    return lambda places: np.where(places < 0, 0.0, problem.scale * read(adjoints, places))

@@ -63,7 +63,9 @@ def tried(
     broken = [
         c
         for c in changed
-        if (c.right or c.path in state.explained) and not _as_made(c, made[c.path], now[c.path])
+        if (c.right or c.path in state.explained)
+        and not _as_made(c, made[c.path], now[c.path])
+        and not (c.inner and any(_share(c, h) for h in hit))
     ]
     if (
         best is not None
@@ -95,6 +97,11 @@ def _in_part(got: Array, now: Array, made: Array) -> bool:
     size = np.max(np.abs(made))
     different = np.abs(made - now)[wrong] > 1e-6 * size
     return bool(close_entries(got, made)[wrong].all() and different.all())
+
+
+def _share(one: Claim, other: Claim) -> bool:
+    """Whether two claims are of the same numbers: relu(x) is x above 0."""
+    return bool(set(one.places.ravel().tolist()) & set(other.places.ravel().tolist()))
 
 
 def _as_made(claim: Claim, value: Array, now: Array) -> bool:
