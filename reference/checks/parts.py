@@ -425,7 +425,8 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     changed = {}
     for index, part in parts.items():
         too_often = part.mistakes and all(
-            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+            m.name == "mean_left_out" or (m.name == "constant_factor" and "too many" in m.sentence)
+            for m in part.mistakes
         )
         if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(

@@ -367,7 +367,7 @@ EXAMPLES = {
     "batchnorm_exercise": {"the term through var is missing from the sum"},
     "cs231n_layers": set(),
     "sklearn_mlp": set(),
-    "homework": {"slope_square_left_out"},
+    "homework": {"tanh_square_left_out"},
     "fragile_softplus": set(),
     "unfinished": set(),
 }
