@@ -211,12 +211,23 @@ def _setting(one: Argument) -> list[Spec] | None:
     if one.bare in words.FLAGS:
         return [Spec("value", value=True)]
     strings = strings_for(one.bare, one.text)
+    training = [s for s in strings if s.startswith("train")]
+    if training and len(strings) > 1:  # "test" keeps nothing for a backward
+        return [Spec("value", value=training[0])]
     if strings:
         return [Spec("choice", value=strings), *(Spec("value", value=v) for v in strings)]
     made = _objects(one)
     if made:
         return made
     return [Spec("value", value="train")] if one.bare == "mode" else None
+
+
+def _noise(one: Argument) -> list[Spec] | None:
+    """An eps that is multiplied, and added to nothing: the noise of mu + std * eps."""
+    if one.bare not in ("eps", "epsilon", "noise", "xi") or one.of_constructor or one.is_part:
+        return None
+    factor = re.search(rf"\* {one.name}\b|\b{one.name} \*", one.text)
+    return [one.mode.data] if factor and not re.search(rf"[+-] {one.name}\b", one.text) else None
 
 
 def _scale(one: Argument) -> list[Spec] | None:
@@ -267,6 +278,16 @@ def _target(one: Argument) -> list[Spec] | None:
     feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
     widths = ["C", feature] if one.any_built else [feature]
     return [t for w in widths for t in _targets(one.mode, w)]
+
+
+def _picks(one: Argument) -> list[Spec] | None:
+    """An argument that picks a column of each row: scores[np.arange(n), answers]."""
+    rows = r"\[(np\.arange|torch\.arange|range|list)\([^\[\]]*\), "
+    if one.of_constructor or not re.search(rf"{rows}{re.escape(one.name)}\]", one.text):
+        return None
+    feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
+    samples = one.dims[-1] if one.mode.samples == "columns" else (one.dims or ("N",))[0]
+    return [Spec("label", (samples,), (one.outs[-1] if one.weights else feature) or "C")]
 
 
 def _mask(one: Argument) -> list[Spec] | None:
@@ -382,12 +403,14 @@ RULES: tuple[Rule, ...] = (
     _weight,
     _bias,
     _setting,
+    _noise,
     _scale,
     _module,
     _kernel_size,
     _claimed_number,
     _size_of_constructor,
     _target,
+    _picks,
     _mask,
     _of_the_module,
     _state,

@@ -1,5 +1,7 @@
 """What a backward claims: what it returned, what its object keeps, the steps that it took."""
 
+import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,12 +30,34 @@ def collect(
         outcome.kept = after
         for path, value in after.items():
             changed = path not in before or not same(value, before[path])
-            if changed and _looks_kept(path):
+            if changed and _looks_kept(path) and (path not in before or _touched(path, reading)):
                 claims[("self", *path)] = value
         outcome.claims = claims
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _touched(path: Path, reading: Reading) -> bool:
+    """Whether the backward, or a method that it calls, names what the object keeps at a path."""
+    owner, seen, text = reading.unit.owner, set(), reading.unit.backward.text()
+    if not text or owner is None:
+        return True
+    while called := set(re.findall(r"\.(\w+)\(", text)) - seen:
+        seen |= called
+        for name in called:
+            method = getattr(owner, name, None)
+            if method is not None:
+                text += "\n" + "".join(_source(method))
+    head = re.escape(path[0])
+    return re.search(rf"\b{head}\b|setattr|vars\(|__dict__|\bsuper\(|self\[", text) is not None
+
+
+def _source(method: Any) -> list[str]:
+    try:
+        return inspect.getsourcelines(method)[0]
+    except (OSError, TypeError):
+        return []
 
 
 def _as_slope(value: Any) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from reference.checks import vocabulary as words
 from reference.checks.routine import NameTree, Routine, routine_of
 from reference.checks.source import Target
@@ -52,7 +54,11 @@ def units_of(target: Target) -> list[Unit]:
             taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
     found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
     for name, cls in classes.items():
-        found += _class_units(name, cls, target)
+        found += [
+            u
+            for u in _class_units(name, cls, target)
+            if not _leaves_formulas_open(u, cls, list(classes.values()))
+        ]
     if target.wanted is not None:
         found = [
             u
@@ -231,10 +237,25 @@ def _with_its_slope(unit: Unit, target: Target) -> Unit:
     return unit
 
 
-def _sigmoid(z: Any) -> Any:
-    import numpy as np
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
 
-    return 1 / (1 + np.exp(-z))
+
+def _relu(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
+def _tanh(x: Any) -> Any:
+    return np.tanh(x)
+
+
+def _meant(name: str, function: Callable[[Any], Any]) -> Routine:
+    parameters = tuple(inspect.signature(function).parameters.values())
+    return Routine(f"{name}, which is not in the file", function, parameters=parameters)
+
+
+_MEANT = {n: _meant(n, f) for n, f in (("sigmoid", _sigmoid), ("relu", _relu), ("tanh", _tanh))}
+"""What a slope is of where its file holds no such function: tanh_derivative alone."""
 
 
 def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
@@ -279,6 +300,8 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
     if _is_slope_of_a_cost(routine):
         ordered = [f for f in ordered if _has_target(f)]
     related = [f for f in ordered if f in arguments or _overlap(f, routine)]
+    if not related and len(routine.required) == 1 and "".join(stem) in _MEANT:
+        return [_MEANT["".join(stem)]]
     return (related or ordered)[:4]
 
 
@@ -526,6 +549,27 @@ def _is_abstract(routine: Routine) -> bool:
         isinstance(n, ast.Pass) or (isinstance(n, ast.Raise) and "NotImplemented" in ast.unparse(n))
         for n in body
     )
+
+
+def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type]) -> bool:
+    """Whether a base class leaves what its forward or backward needs to the classes below it."""
+    below = [c for c in classes if issubclass(c, cls) and c is not cls]
+    for routine in (unit.backward, *unit.partners[:1]):
+        for used, name in re.findall(r"(return |= |)self\.(\w+)\(", routine.text()):
+            method = getattr(cls, name, None)
+            if method is None and any(hasattr(c, name) for c in below):
+                return True
+            empty = getattr(getattr(method, "__code__", None), "co_code", None) == _PASS
+            if used and empty and getattr(method, "__code__", None) is not None:
+                return True
+    return False
+
+
+def _nothing(self: Any) -> None:
+    pass
+
+
+_PASS = _nothing.__code__.co_code
 
 
 def _is_engine(routines: dict[str, Routine]) -> bool:

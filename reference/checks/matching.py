@@ -174,6 +174,8 @@ def _by_place(
 ) -> list[Path]:
     """Give what has no name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
+    if not pairs and any(c[0].isdigit() for c in left):  # return dz, dz * eps: both by their place
+        unnamed = [c for c in left if c[0] not in ("self", "step")]
     if pairs:  # an output that is returned beside its gradients has a name of its own
         unnamed = [c for c in unnamed if c[-1] == "" or c[-1].isdigit()]
     named_rest = [c for c in left if c not in unnamed]

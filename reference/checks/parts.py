@@ -383,7 +383,8 @@ def _unchecked(
 ) -> Part:
     why = failure.reason
     line, source = own_lines(unit.backward, target)
-    if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
+    ran = failure.reading is not None and failure.reading.forward is not None
+    if ran and len(failure.raised_texts) == 1 and failure.raised is not None:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,
@@ -393,7 +394,10 @@ def _unchecked(
             source=unit.backward.text(),
             seconds=seconds,
         )
-    if failure.raised is not None and failure.reading is not None:
+    missing = next((e for e in failure.errors if "is not installed" in e), None)
+    if missing is not None:
+        why = f"its forward raised {missing}"
+    elif failure.raised is not None and failure.reading is not None:
         why = (
             f"its backward raised {text.error_line(failure.raised)} under every "
             f"reading that was tried"

@@ -7,6 +7,7 @@ reads data when it is imported is loaded without that part, and this is said.
 import ast
 import importlib
 import json
+import re
 import sys
 import traceback
 import types
@@ -15,7 +16,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from manual_backprop.spec import InvalidInput
+
+_OLD_NAMES = {
+    "int": int,
+    "float": float,
+    "object": object,
+    "complex": complex,
+    "str": str,
+    "float_": np.float64,
+    "product": np.prod,
+    "Inf": np.inf,
+    "infty": np.inf,
+    "NaN": np.nan,
+    "alltrue": np.all,
+    "sometrue": np.any,
+    "row_stack": np.vstack,
+}
+"""What NumPy dropped in 1.24 and 2.0; older code runs as it was written."""
 
 _SUFFIXES = (".py", ".ipynb")
 _EXPECTED = "FILE.py, FILE.ipynb, a folder or module:name"
@@ -125,6 +145,7 @@ def _load_file(path: Path, target: str) -> Target:
     module.__file__ = str(path)
     module.__package__ = package
     loaded = Target(target, module, tree, tuple(text.splitlines()))
+    _with_old_names(loaded, text)
     shadowing = _shadowing(root)
     if shadowing:
         loaded.remarks.append(
@@ -134,12 +155,31 @@ def _load_file(path: Path, target: str) -> Target:
         try:
             importlib.import_module(package)
         except BaseException as error:
-            raise InvalidInput(
-                f"TARGET={target!r} could not be loaded; its package raised: {_line(error)}"
-            ) from None
+            loaded.remarks.append(f"its package could not be imported: {_line(error)}")
+            _forget(package)
+            module.__name__, module.__package__ = path.stem, ""
+            name = path.stem
     sys.modules.setdefault(name, module)
     _execute(loaded, str(path))
     return loaded
+
+
+def _forget(package: str) -> None:
+    """Put an empty package in the place of one that raised, so that its other files load."""
+    parts = package.split(".")
+    for i in range(len(parts)):
+        name = ".".join(parts[: i + 1])
+        if name not in sys.modules:
+            sys.modules[name] = types.ModuleType(name)
+
+
+def _with_old_names(loaded: Target, text: str) -> None:
+    """Put back what NumPy had when a file was written, where the file uses it."""
+    used = set(re.findall(r"\b(?:np|numpy)\.(\w+)", text))
+    for name in sorted(used & set(_OLD_NAMES)):
+        if name not in vars(np):
+            setattr(np, name, _OLD_NAMES[name])
+            loaded.remarks.append(f"np.{name} is gone from NumPy; here it is what it used to be")
 
 
 def _home(path: Path) -> tuple[str, str, Path]:
@@ -267,15 +307,38 @@ class _Missing(types.ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise ImportError(f"{self.__name__} is not installed")
 
+    def __mro_entries__(self, bases: Any) -> tuple[()]:
+        return ()  # class Dense(Layer): its own methods can be checked without the base
+
 
 def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded: Target) -> None:
     """Let a file load without a library that it only plots or reads data with."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
         raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}")
+    if _found_above(node, space, Path(loaded.module.__file__ or "")):
+        return
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         space[bound] = _Missing(alias.name)
     loaded.remarks.append(f"could not import: {ast.unparse(node)} ({error})")
+
+
+def _found_above(node: ast.Import | ast.ImportFrom, space: dict[str, Any], file: Path) -> bool:
+    """Import from the folder that a project is run in: one above the file that holds the package.
+
+    Returns whether it was found there.
+    """
+    named = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+    root = (named or "").partition(".")[0]
+    above = [p for p in file.parents[:4] if (p / root).is_dir() or (p / f"{root}.py").is_file()]
+    if not root or not above or getattr(node, "level", 0):
+        return False
+    sys.path.append(str(above[0]))
+    try:
+        exec(compile(ast.Module([node], []), str(file), "exec", dont_inherit=True), space)
+    except Exception:
+        return False
+    return True
 
 
 def _spell(node: ast.stmt) -> str:

@@ -124,7 +124,9 @@ def rate_of(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> fl
     )
     if default is not None:
         return float(default)
-    held = vars(instance) if hasattr(instance, "__dict__") else {}
+    held: dict[str, Any] = {}
+    for part in (*reversed(type(instance).__mro__), instance):
+        held |= vars(part) if hasattr(part, "__dict__") else {}
     if any(type(v).__name__ == "Steps" for v in held.values()):
         return 0.5
     for name, value in held.items():

@@ -45,7 +45,8 @@ TARGET_NAMES = frozenset(
     "one_hot y_onehot t_onehot yhot y_hot classes gt ground_truth desired ytrain y_train y_batch "
     "yb d_true outputs_true real answer answers yt tt target_output desired_output y_one_hot "
     "targ targs targets_onehot label_onehot correct y_actual true_y true_labels training_output "
-    "training_outputs output_true wanted want next_tokens".split()
+    "training_outputs output_true wanted want next_tokens reference reference_answers ref "
+    "references true_class targets_true y_target y_targets labels_true".split()
 )
 
 PREDICTION_NAMES = frozenset(
