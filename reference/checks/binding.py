@@ -8,6 +8,7 @@ from reference.checks import vocabulary as words
 from reference.checks.routine import NameTree, Routine
 
 MAX_BINDINGS = 24
+_SKIPS_ZEROS = re.compile(r"if \w+ == 0(\.0)?:\s+continue")
 _LEFT = "default"  # an argument that is not given: backward(dout=1) of a loss
 
 
@@ -86,6 +87,8 @@ def _sources(
                 found.append("variable:output")  # the probabilities that the object keeps
         if re.search(r"^d[hy]s$|^dhs|grad_over|^d_hs|_over_time", low):
             found += ["cotangent:each:-1", *(f"cotangent:each:{k}" for k in range(8))]
+        if _SKIPS_ZEROS.search(backward.text()):
+            found.append("cotangent:single:")
         if low.startswith(("grad_out", "output_grad", "grad")):
             found += ["cotangent:last:", "cotangent:last"]
         if only and low in ("y", "z", "a", "s", "h", "top", "d"):

@@ -10,6 +10,7 @@ import numpy as np
 from reference.checks import instances
 from reference.checks.outcome import Outcome, Reading
 from reference.checks.routine import Path, Trace, is_numeric, leaves_of
+from reference.checks.vocabulary import gradient_of, plain
 
 
 def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
@@ -30,6 +31,8 @@ def collect(
         outcome.kept = after
         for path, value in after.items():
             changed = path not in before or not same(value, before[path])
+            if ("self", *path) in outcome.inputs and not any(map(gradient_of, path)):
+                continue  # a weight that is called g or delta
             if changed and _looks_kept(path) and (path not in before or _touched(path, reading)):
                 claims[("self", *path)] = value
         outcome.claims = claims
@@ -97,8 +100,6 @@ def steps_in_arguments(
 
 
 def _looks_kept(path: Path) -> bool:
-    from reference.checks.vocabulary import gradient_of, plain
-
     containers = ("grads", "grad", "gradients", "gradient", "g", "delta", "deltas")
     return any(gradient_of(p) or plain(p) in containers for p in path)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from reference.checks import vocabulary as words
-from reference.checks.routine import NameTree, Routine, routine_of
+from reference.checks.routine import NameTree, Routine, returned_by, routine_of
 from reference.checks.source import Target
 
 Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
@@ -160,7 +160,33 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
             trains = {"train", "fit", "learn", "optimize"} & set(words.words(routine.short))
             expected = bool(named) and not trains
             found.append(Unit(routine.name, "alone", routine, [], True, owner, expected, losses))
-    return [u for u in found if _is_its_own(u, found)]
+    closures = [u for r in forwards if (u := _closure(r)) is not None]
+    return [*closures, *(u for u in found if _is_its_own(u, found))]
+
+
+def _closure(routine: Routine) -> Unit | None:
+    """Return the backward that a forward makes and returns: return y, backprop."""
+    inner = next(
+        (
+            n
+            for n in (routine.node.body if routine.node is not None else ())
+            if isinstance(n, ast.FunctionDef)
+            and len(n.args.args) == 1
+            and words.names_a_gradient(n.name)
+            and n.name in names_in(routine.returned)[-1:]
+        ),
+        None,
+    )
+    if inner is None or not isinstance(routine.returned, tuple) or routine.owner is not None:
+        return None
+
+    def backward(dout: Any, cache: Any) -> Any:
+        return cache(dout)
+
+    parameters = tuple(inspect.signature(backward).parameters.values())
+    name = f"{routine.name}.{inner.name}"
+    made = Routine(name, backward, parameters=parameters, node=inner, returned=returned_by(inner))
+    return Unit(name, "pair", made, [routine])
 
 
 def _is_its_own(unit: Unit, found: list[Unit]) -> bool:

@@ -305,7 +305,10 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
 
 
 SIZES = (
-    (r"kernel|filter_?(size|h|w)$|^k$|^f$|^ks$|pool_?(h|w|size|height|width)|window|^hh$|^ww$|field", "K"),
+    (
+        r"kernel|filter_?(size|h|w)$|^k$|^f$|^ks$|pool_?(h|w|size|height|width)|window|^hh$|^ww$|field",
+        "K",
+    ),
     (r"in_?channels?|^c_?in$|n_?c_?prev|channels_in|input_channels", "I"),
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
     (r"vocab|^word_dim|num_?emb|n_?words|dictionary", "V"),

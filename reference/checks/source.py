@@ -235,7 +235,13 @@ def _execute(loaded: Target, file: str) -> None:
     space = vars(loaded.module)
     left: list[str] = []
     for node in loaded.tree.body:
-        if not _is_definition(node, own):
+        if _reads_a_text(node):
+            node = _with_value(node, _TEXT)
+            loaded.remarks.append(f"line {node.lineno}: a short text stands for the file")
+        elif (small := _smaller(node, loaded.tree)) is not None:
+            loaded.remarks.append(f"{_spell(node)}: {_HIDDEN} in its place, to be quick")
+            node = small
+        elif not _is_definition(node, own):
             left.append(_spell(node))
             continue
         try:
@@ -278,6 +284,37 @@ def _is_definition(node: ast.stmt, own: set[str]) -> bool:
         case ast.Pass() | ast.Assert():
             return True
     return False
+
+
+_TEXT = "abcde" * 6
+_HIDDEN = 6
+
+
+def _reads_a_text(node: ast.stmt) -> bool:
+    """Whether a statement reads a text from a file into a name: data = open(path).read()."""
+    if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
+        return False
+    return (
+        re.fullmatch(r"open\(.*\)\.read\(\)(\.(lower|strip)\(\))?", ast.unparse(node.value))
+        is not None
+    )
+
+
+def _with_value(node: ast.stmt, value: Any) -> ast.stmt:
+    assert isinstance(node, ast.Assign)
+    made = ast.Assign(node.targets, ast.copy_location(ast.Constant(value), node.value))
+    return ast.copy_location(made, node)
+
+
+def _smaller(node: ast.stmt, tree: ast.Module) -> ast.stmt | None:
+    """Return hidden_size = 100 with a small number, where no other line has the number."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=int(size))) if (
+            size >= 32 and re.search(r"hidden|^n_?h$", name, re.I)
+        ):
+            found = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value == size]
+            return _with_value(node, _HIDDEN) if len(found) == 1 else None
+    return None
 
 
 _READS = frozenset("open input load loadtxt genfromtxt read_csv load_data fetch urlopen".split())
