@@ -43,7 +43,8 @@ def collect(
 
 def _touched(path: Path, reading: Reading) -> bool:
     """Whether the backward, or a method that it calls, names what the object keeps at a path."""
-    owner, seen, text = reading.unit.owner, set(), reading.unit.backward.text()
+    owner, text = reading.unit.owner, reading.unit.backward.text()
+    seen: set[str] = set()
     if not text or owner is None:
         return True
     while called := set(re.findall(r"\.(\w+)\(", text)) - seen:

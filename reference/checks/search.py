@@ -203,9 +203,11 @@ def _of_weights(one: Chosen) -> bool:
 
 
 def _misshapen(candidate: Candidate) -> bool:
-    """Whether a layer's gradient has more axes than what it is of, or is turned."""
+    """Whether a layer's gradient has more axes than what it is of, or none, or is turned."""
     outcome = candidate.outcome
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    if any(np.ndim(outcome.claims[c]) == 0 and np.size(outcome.inputs[p]) > 1 for c, p in pairs):
+        return True  # a bias that was summed over all units
     return bool(outcome.cotangents) and any(
         np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
         or (

@@ -368,11 +368,12 @@ def _found_above(node: ast.Import | ast.ImportFrom, space: dict[str, Any], file:
     named = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
     root = (named or "").partition(".")[0]
     above = [p for p in file.parents[:4] if (p / root).is_dir() or (p / f"{root}.py").is_file()]
-    if not root or not above or getattr(node, "level", 0):
+    if not root or not above or (isinstance(node, ast.ImportFrom) and node.level):
         return False
     sys.path.append(str(above[0]))
     try:
-        exec(compile(ast.Module([node], []), str(file), "exec", dont_inherit=True), space)
+        code = compile(ast.Module([node], []), str(file), "exec", dont_inherit=True)
+        exec(code, space)  # what the user asked for: their own file
     except Exception:
         return False
     return True

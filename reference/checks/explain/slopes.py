@@ -111,6 +111,13 @@ FORMS = (
         lambda d, z, a, s: d * (1 + a * a),
     ),
     Form(
+        "slope_factor_left_out",
+        "{d} · (σ({z}) + {z} · σ({z}))",
+        "the factor 1 − σ({z}) is left out of the second term of the product rule: the sigmoid "
+        "itself stands in place of its slope σ({z}) · (1 − σ({z}))",
+        lambda d, z, a, s: d * (1 + z) / (1 + np.exp(-z)),
+    ),
+    Form(
         "slope_complement",
         "{d} · (1 − {s})",
         "the complement, 1 − slope, stands in place of the slope of {f} (a sign in an exponent, "
