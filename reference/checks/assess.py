@@ -207,7 +207,7 @@ def _as_jacobian(got: Array, leaf: Path, outcome: Outcome, objective: Objective)
         return None
     full = jacobian(y, x)
     flat = Truth(*(np.asarray(v).reshape(y.size, x.size) for v in full))
-    if got.shape == (y.size, x.size) and 1 in (x.ndim, *x.shape):
+    if got.shape == (y.size, x.size):
         return flat
     if got.shape == (*y.shape, *x.shape):
         return full

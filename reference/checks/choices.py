@@ -266,6 +266,27 @@ def _size_of_constructor(one: Argument) -> list[Spec] | None:
     return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
 
 
+def _unpacked(one: Argument) -> list[Spec] | None:
+    """A shape that a constructor takes apart: d, h, w = X_dim."""
+    name = re.escape(one.name)
+    found = re.search(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
+    count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
+    by_index = [int(i) + 1 for i in re.findall(rf"\b{name}\[(\d)\]", one.text)]
+    count = count or max(by_index, default=0)
+    if not one.of_constructor or not count:
+        return None
+    window = re.search(r"kernel|filter|pool|stride|pad|size", one.bare)
+    shapes: dict[int, tuple[Dims, ...]] = {
+        1: (("D",),),
+        2: (("K", "K"),) if window else (("D", "H"), ("Y", "X")),
+        3: (("I", "Y", "X"), ("Y", "X", "I")),
+        4: (("K", "K", "I", "F"), ("F", "I", "K", "K")),
+    }
+    if re.search(r"stride", one.bare):
+        return [Spec("value", value=(1,) * count)]
+    return [Spec("shape", dims) for dims in shapes.get(count, ())] or None
+
+
 def _target(one: Argument) -> list[Spec] | None:
     if not one.is_target:
         return None
@@ -406,6 +427,7 @@ RULES: tuple[Rule, ...] = (
     _noise,
     _scale,
     _module,
+    _unpacked,
     _kernel_size,
     _claimed_number,
     _size_of_constructor,

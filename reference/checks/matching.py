@@ -189,7 +189,8 @@ def _by_place(
             rest = rest or ([] if others else list(free))
             fits = [p for p in rest if same_shape(claims[claim], inputs[p]) == 1.0]
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
-            if not fits and group is unnamed and len(left) == 1:
+            a_loss = bool(pairs) and claim[-1] == "0" and np.ndim(claims[claim]) == 0
+            if not fits and group is unnamed and len(left) == 1 and not a_loss:
                 fits = rest[:1]
             if fits and (
                 group is unnamed
@@ -199,6 +200,8 @@ def _by_place(
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]
+    if pairs:  # (loss.flat[0], dtheta): the first number is no gradient
+        left = [c for c in left if c != ("0",) or np.ndim(claims[c])]
     over = [c for c in unnamed if c in left and c[-1].isdigit()]
     rest = [p for p in free if p[-1] not in targets]
     if pairs and len(over) == len(left) == len(rest):  # a turned one, where the others fit

@@ -394,9 +394,9 @@ def _unchecked(
             source=unit.backward.text(),
             seconds=seconds,
         )
-    missing = next((e for e in failure.errors if "is not installed" in e), None)
-    if missing is not None:
-        why = f"its forward raised {missing}"
+    broken = next((e for e in failure.errors if _is_broken(e)), None)
+    if broken is not None and not ran:
+        why = f"its forward raised {broken}"
     elif failure.raised is not None and failure.reading is not None:
         why = (
             f"its backward raised {text.error_line(failure.raised)} under every "
@@ -413,6 +413,11 @@ def _unchecked(
         line=line,
         source=source,
     )
+
+
+def _is_broken(error: str) -> bool:
+    """Whether an error tells that code cannot run, whatever it is given."""
+    return error.startswith("NameError") or "is not installed" in error
 
 
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:

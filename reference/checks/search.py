@@ -28,7 +28,7 @@ from reference.checks.routine import Routine
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
-from reference.checks.vocabulary import REGULARISATION
+from reference.checks.vocabulary import REGULARISATION, stem_of
 
 MAX_LAYOUTS = 3_000  # of one request
 MAX_TRIES = (
@@ -95,6 +95,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     for forward in routes:
         if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
             break  # its forward is written: no loss has to be guessed
+        if forward is None and any("is not installed" in e for e in failure.errors):
+            break  # its forward is written as well
         fitting = 0
         for candidate in _runnable(unit, forward, target, seed, shapes, failure):
             if _with_samples(candidate) < general:
@@ -132,14 +134,34 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     poor.sort(key=lambda c: -c.score)
     for candidate in poor[:_KEPT] if not chosen else []:
         one = _judged(candidate.reading, seed)
-        if one is not None:
+        if one is not None and (one.first.rows or one.first.middle):
             chosen.append(one)
     if not chosen:
-        if poor and not failure.errors:
+        if poor:
             failure.reason = "nothing that came back could be compared with a gradient"
+            failure.raised, failure.errors = None, []
+        return failure
+    if all(_of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
+        failure.reason, failure.raised, failure.errors = _NO_FORWARD, None, []
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
     return max(general_ones or chosen, key=_preference)
+
+
+_NO_FORWARD = (
+    "the function that it is the gradient of was not found: none of the file has its name, and "
+    "it is not the gradient of those with its arguments"
+)
+
+
+def _of_another_name(one: Chosen) -> bool:
+    """Whether a forward is called after something else: softmax_layer, of dense_gradient."""
+    unit, forward = one.reading.unit, one.reading.forward
+    if forward is None or unit.owner is not None or forward is unit.backward:
+        return False
+    mine, other = stem_of(unit.backward.short), stem_of(forward.short)
+    inside = "".join(mine) in "".join(other) or "".join(other) in "".join(mine)
+    return bool(mine and other) and not inside and not set(mine) & set(other)
 
 
 def _preference(one: Chosen) -> tuple[Any, ...]:

@@ -235,8 +235,8 @@ def _execute(loaded: Target, file: str) -> None:
     space = vars(loaded.module)
     left: list[str] = []
     for node in loaded.tree.body:
-        if _reads_a_text(node):
-            node = _with_value(node, _TEXT)
+        if (read := _text_read(node)) is not None:
+            node = _with_value(read, _TEXT)
             loaded.remarks.append(f"line {node.lineno}: a short text stands for the file")
         elif (small := _smaller(node, loaded.tree)) is not None:
             loaded.remarks.append(f"{_spell(node)}: {_HIDDEN} in its place, to be quick")
@@ -250,7 +250,9 @@ def _execute(loaded: Target, file: str) -> None:
         except ImportError as error:
             _stand_in(node, space, error, loaded)
         except BaseException as error:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not isinstance(
+                error, NameError
+            ):
                 raise InvalidInput(
                     f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}"
                 ) from None
@@ -290,8 +292,19 @@ _TEXT = "abcde" * 6
 _HIDDEN = 6
 
 
+def _text_read(node: ast.stmt) -> ast.stmt | None:
+    """Return the statement that reads a text from a file into a name, alone or inside a `with`.
+
+    data = open(path).read()    with open(path) as f: data = f.read()
+    """
+    if isinstance(node, ast.With) and "open(" in ast.unparse(node.items[0].context_expr):
+        inner = node.body[0]
+        reads = isinstance(inner, ast.Assign) and ast.unparse(inner.value).endswith(".read()")
+        return inner if reads and len(node.body) == 1 else None
+    return node if _reads_a_text(node) else None
+
+
 def _reads_a_text(node: ast.stmt) -> bool:
-    """Whether a statement reads a text from a file into a name: data = open(path).read()."""
     if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
         return False
     return (

@@ -143,9 +143,9 @@ def gradient_of(name: str) -> tuple[str, ...]:
     match = _PREFIX.match(bare)
     if match:
         rest = bare[match.end() :].strip("_")
-        # `data`, `dim`, `dot`, `done` begin with a d as well.
+        # `data`, `dim`, `dot`, `data_loss` begin with a d as well.
         single = match.group(0) in ("d", "D")
-        if rest and not (single and bare.lower() in _NO_GRADIENTS):
+        if rest and not (single and {bare.lower(), *words(bare)[:1]} & _NO_GRADIENTS):
             found.append(rest)
     match = _SUFFIX.search(bare)
     if match and match.start() > 0:
