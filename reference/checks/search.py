@@ -165,10 +165,14 @@ def _of_another_name(one: Chosen) -> bool:
 
 
 def _preference(one: Chosen) -> tuple[Any, ...]:
-    """Sort readings under which something is wrong: of equals, arrays before single numbers."""
+    """Sort readings under which something is wrong: those that place all gradients first.
+
+    Of equals, arrays come before single numbers.
+    """
     axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
     share, *rest = one.first.rank
-    return (one.other is not None, one.first.influence, share, axes > 0, rest)
+    placed = not one.first.unplaced
+    return (one.other is not None, one.first.influence, placed, share, axes > 0, rest)
 
 
 _Shape = tuple[Any, ...]

@@ -146,7 +146,7 @@ def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
         if row.right or row.jacobian or same_shape(row.got, row.truth.value):
             continue
         text = f"it has the shape {row.got.shape}, but {text_of(row.leaf)} has the shape {shape}"
-        more = _summed(row.got, row.truth.value)
+        more = _summed(row.got, judged.scale * row.truth.value) if judged is not None else ""
         found.append((claim_text(row.claim, row.leaf), text + more))
     return found
 
