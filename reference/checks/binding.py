@@ -76,6 +76,10 @@ def _sources(
         if words.plain(name) in inputs:
             return [f"input:{inputs[words.plain(name)]}"]
         return ["extra", "cotangent:"] if position == 0 else ["extra"]
+    if low in words.CACHES or "cache" in low:
+        given = [f"output:{i}" for i, o in enumerate(outputs) if o == name and len(outputs) > 1]
+        if given:
+            return given
     if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
         return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):

@@ -183,6 +183,8 @@ def _bias(one: Argument) -> list[Spec] | None:
     if not one.weights and one.bare in ("b", "b1", "b2") and others & {"a", "a1"}:
         return [one.mode.data, Spec("normal", one.dims[-1:])]
     if one.image:
+        if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):
+            return [Spec("normal", ("N", "I"))]
         if not one.weights:  # a normalisation's shift
             return [Spec("normal", ("I",)), Spec("normal", ("1", "I", "1", "1"))]
         found = [Spec("normal", ("F",)), Spec("normal", ("F", "1")), Spec("normal", ())]
@@ -235,6 +237,8 @@ def _scale(one: Argument) -> list[Spec] | None:
         return None
     width = "I" if one.image else (one.dims[-1] if one.dims else "")
     shapes: tuple[Dims, ...] = ((width,), ("1", width), (width, "1"), ("1", width, "1", "1"))
+    if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):  # one for each sample
+        shapes = (("N", width),)
     return [Spec("positive", s) for s in (shapes if width else ((),))]
 
 
@@ -258,11 +262,18 @@ def _claimed_number(one: Argument) -> list[Spec] | None:
 _DATA_OF_CONSTRUCTORS = ("x", "y", "data", "x_train", "y_train", "train_x")
 
 
+_SIZE_LETTERS = {"d": "D", "n": "D", "i": "D", "h": "H", "m": "H", "c": "C", "o": "C", "k": "C"}
+"""Sizes of one letter: TwoLayers(d, h, c)."""
+
+
 def _size_of_constructor(one: Argument) -> list[Spec] | None:
     data_like = one.bare in _DATA_OF_CONSTRUCTORS and ".shape" in one.text
     if not one.of_constructor or one.full in one.request.arrays or data_like:
         return None
-    sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
+    letter = one.name if one.name in POOLS else _SIZE_LETTERS.get(one.name, "")
+    maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{one.name}\b"
+    known = letter and (one.name in POOLS or re.search(maker, one.text))
+    sizes = [Spec("size", (letter,))] if known else size_specs(one.full)
     return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
 
 

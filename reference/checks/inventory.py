@@ -66,7 +66,22 @@ def units_of(target: Target) -> list[Unit]:
             if target.wanted
             in (u.name.split(".")[0], u.backward.short, *(p.short for p in u.partners))
         ]
+    for unit in found:
+        unit.expected = unit.expected and not _is_part_of_another(unit, found)
     return found
+
+
+def _is_part_of_another(unit: Unit, found: list[Unit]) -> bool:
+    """Whether another gradient of the file calls it: judging that one judges it as well."""
+    call = rf"\b{re.escape(unit.backward.short)}\("
+    return any(
+        other.expected
+        and other.backward.function is not unit.backward.function
+        and other.owner is unit.owner
+        and re.search(call, other.backward.text().partition("\n")[2]) is not None
+        and not re.search(rf"\b{re.escape(other.backward.short)}\(", unit.backward.text())
+        for other in found
+    )
 
 
 def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:

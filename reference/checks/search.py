@@ -28,7 +28,7 @@ from reference.checks.routine import Routine
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
-from reference.checks.vocabulary import REGULARISATION, stem_of
+from reference.checks.vocabulary import REGULARISATION, plain, stem_of
 
 MAX_LAYOUTS = 3_000  # of one request
 MAX_TRIES = (
@@ -141,6 +141,9 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             failure.reason = "nothing that came back could be compared with a gradient"
             failure.raised, failure.errors = None, []
         return failure
+    if not any(c.first.all_right for c in chosen) and (why := _cannot_run(unit, chosen, failure)):
+        failure.reason, failure.raised, failure.errors = why, None, []
+        return failure
     if all(_of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
         failure.reason, failure.raised, failure.errors = _NO_FORWARD, None, []
         return failure
@@ -152,6 +155,25 @@ _NO_FORWARD = (
     "the function that it is the gradient of was not found: none of the file has its name, and "
     "it is not the gradient of those with its arguments"
 )
+
+
+def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
+    """Return why a loss that is guessed accuses nobody: the loss that is written did not run."""
+    back = unit.backward.short
+    stem = stem_of(back)
+    named = next(
+        (
+            p
+            for p in unit.partners
+            if (stem and stem_of(p.short) == stem) or plain(back) == "d" + plain(p.short)
+        ),
+        None,
+    )
+    guessed = all(c.reading.forward is None and not c.objective.written for c in chosen)
+    if named is None or not guessed:
+        return ""
+    last = f"; the last of its errors was {failure.errors[-1]}" if failure.errors else ""
+    return f"{named.name} could not be run with what its gradient takes{last}"
 
 
 def _of_another_name(one: Chosen) -> bool:
@@ -302,7 +324,8 @@ def _binding_loss(objective: Objective, reading: Reading) -> bool:
 
 
 def _outranks(one: Objective, other: Objective) -> bool:
-    return one.beside and other.beside
+    """Whether a loss beside the backward goes before another one, or before a plain sum."""
+    return one.beside and (other.beside or other.kind in ("sum", "mean"))
 
 
 def _judged_by_differences(

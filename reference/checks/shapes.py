@@ -67,7 +67,8 @@ _SIGNAL_WORDS = re.compile(r"conv_?1d|conv\w*1d|1d_?conv|dilat|temporal_?conv", 
 _INDICES = (Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V"))
 _IMAGE_WORDS = re.compile(
     r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|"
-    r"H, W|H, Wd|axis=\(0, 2, 3\)"
+    r"H, W|H, Wd|axis=\((0, )?[12], [23]\)",
+    re.I,
 )
 _INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
 
