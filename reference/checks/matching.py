@@ -191,7 +191,8 @@ def _by_place(
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
             a_loss = bool(pairs) and claim[-1] == "0" and np.ndim(claims[claim]) == 0
             if not fits and group is unnamed and len(left) == 1 and not a_loss:
-                fits = rest[:1]
+                whole = [p for p in rest if np.shape(claims[claim])[-1:] == (np.size(inputs[p]),)]
+                fits = (whole or rest)[:1]  # a Jacobian ends with what it is of, in one row
             if fits and (
                 group is unnamed
                 or alone

@@ -224,14 +224,15 @@ def _leaves_out(reading: Reading, seen: Chosen) -> bool:
 
 def _fits_other_sizes(reading: Reading, seed: int) -> bool:
     """Whether the forward runs in other problems too: two sizes may be equal in the first one."""
+    raised = 0
     for index in _OTHER_SIZES:
         try:
             perform(reading, seed, index)
         except ForwardFailed:
             return False
         except Exception:
-            continue
-    return True
+            raised += 1
+    return reading.forward is not None or raised < len(_OTHER_SIZES)
 
 
 def _with_samples(candidate: Candidate) -> int:
@@ -454,7 +455,8 @@ def _fit(outcome: Outcome) -> float:
 
 def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
     a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
-    return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
+    flat = len(a) == 2 and a[-1] == np.size(outcome.inputs[leaf])
+    return flat or (len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b))
 
 
 def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
