@@ -262,18 +262,18 @@ def _claimed_number(one: Argument) -> list[Spec] | None:
 _DATA_OF_CONSTRUCTORS = ("x", "y", "data", "x_train", "y_train", "train_x")
 
 
-_SIZE_LETTERS = {"d": "D", "n": "D", "i": "D", "h": "H", "m": "H", "c": "C", "o": "C", "k": "C"}
-"""Sizes of one letter: TwoLayers(d, h, c)."""
+_SIZE_LETTERS = {"i": "D", "c": "C", "o": "C"}
+"""Sizes of one letter that no other rule knows: TwoLayers(d, h, c)."""
 
 
 def _size_of_constructor(one: Argument) -> list[Spec] | None:
     data_like = one.bare in _DATA_OF_CONSTRUCTORS and ".shape" in one.text
     if not one.of_constructor or one.full in one.request.arrays or data_like:
         return None
-    letter = one.name if one.name in POOLS else _SIZE_LETTERS.get(one.name, "")
+    sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
     maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{one.name}\b"
-    known = letter and (one.name in POOLS or re.search(maker, one.text))
-    sizes = [Spec("size", (letter,))] if known else size_specs(one.full)
+    if not sizes and one.name in _SIZE_LETTERS and re.search(maker, one.text):
+        sizes = [Spec("size", (_SIZE_LETTERS[one.name],))]
     return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
 
 
