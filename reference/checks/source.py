@@ -7,7 +7,6 @@ reads data when it is imported is loaded without that part, and this is said.
 import ast
 import importlib
 import json
-import re
 import sys
 import traceback
 import types
@@ -16,26 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from manual_backprop.spec import InvalidInput
-
-_OLD_NAMES = {
-    "int": int,
-    "float": float,
-    "object": object,
-    "complex": complex,
-    "str": str,
-    "float_": np.float64,
-    "product": np.prod,
-    "Inf": np.inf,
-    "infty": np.inf,
-    "NaN": np.nan,
-    "alltrue": np.all,
-    "sometrue": np.any,
-    "row_stack": np.vstack,
-}
-"""What NumPy dropped in 1.24 and 2.0; older code runs as it was written."""
+from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
 
 _SUFFIXES = (".py", ".ipynb")
 _EXPECTED = "FILE.py, FILE.ipynb, a folder or module:name"
@@ -145,7 +126,7 @@ def _load_file(path: Path, target: str) -> Target:
     module.__file__ = str(path)
     module.__package__ = package
     loaded = Target(target, module, tree, tuple(text.splitlines()))
-    _with_old_names(loaded, text)
+    loaded.remarks += with_old_names(text)
     shadowing = _shadowing(root)
     if shadowing:
         loaded.remarks.append(
@@ -171,15 +152,6 @@ def _forget(package: str) -> None:
         name = ".".join(parts[: i + 1])
         if name not in sys.modules:
             sys.modules[name] = types.ModuleType(name)
-
-
-def _with_old_names(loaded: Target, text: str) -> None:
-    """Put back what NumPy had when a file was written, where the file uses it."""
-    used = set(re.findall(r"\b(?:np|numpy)\.(\w+)", text))
-    for name in sorted(used & set(_OLD_NAMES)):
-        if name not in vars(np):
-            setattr(np, name, _OLD_NAMES[name])
-            loaded.remarks.append(f"np.{name} is gone from NumPy; here it is what it used to be")
 
 
 def _home(path: Path) -> tuple[str, str, Path]:
@@ -235,11 +207,11 @@ def _execute(loaded: Target, file: str) -> None:
     space = vars(loaded.module)
     left: list[str] = []
     for node in loaded.tree.body:
-        if (read := _text_read(node)) is not None:
-            node = _with_value(read, _TEXT)
+        if (read := text_read(node)) is not None:
+            node = read
             loaded.remarks.append(f"line {node.lineno}: a short text stands for the file")
-        elif (small := _smaller(node, loaded.tree)) is not None:
-            loaded.remarks.append(f"{_spell(node)}: {_HIDDEN} in its place, to be quick")
+        elif (small := smaller(node, loaded.tree)) is not None:
+            loaded.remarks.append(f"{_spell(node)}: {HIDDEN} in its place, to be quick")
             node = small
         elif not _is_definition(node, own):
             left.append(_spell(node))
@@ -286,48 +258,6 @@ def _is_definition(node: ast.stmt, own: set[str]) -> bool:
         case ast.Pass() | ast.Assert():
             return True
     return False
-
-
-_TEXT = "abcde" * 6
-_HIDDEN = 6
-
-
-def _text_read(node: ast.stmt) -> ast.stmt | None:
-    """Return the statement that reads a text from a file into a name, alone or inside a `with`.
-
-    data = open(path).read()    with open(path) as f: data = f.read()
-    """
-    if isinstance(node, ast.With) and "open(" in ast.unparse(node.items[0].context_expr):
-        inner = node.body[0]
-        reads = isinstance(inner, ast.Assign) and ast.unparse(inner.value).endswith(".read()")
-        return inner if reads and len(node.body) == 1 else None
-    return node if _reads_a_text(node) else None
-
-
-def _reads_a_text(node: ast.stmt) -> bool:
-    if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
-        return False
-    return (
-        re.fullmatch(r"open\(.*\)\.read\(\)(\.(lower|strip)\(\))?", ast.unparse(node.value))
-        is not None
-    )
-
-
-def _with_value(node: ast.stmt, value: Any) -> ast.stmt:
-    assert isinstance(node, ast.Assign)
-    made = ast.Assign(node.targets, ast.copy_location(ast.Constant(value), node.value))
-    return ast.copy_location(made, node)
-
-
-def _smaller(node: ast.stmt, tree: ast.Module) -> ast.stmt | None:
-    """Return hidden_size = 100 with a small number, where no other line has the number."""
-    match node:
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=int(size))) if (
-            size >= 32 and re.search(r"hidden|^n_?h$", name, re.I)
-        ):
-            found = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value == size]
-            return _with_value(node, _HIDDEN) if len(found) == 1 else None
-    return None
 
 
 _READS = frozenset("open input load loadtxt genfromtxt read_csv load_data fetch urlopen".split())
