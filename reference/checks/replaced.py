@@ -1,4 +1,4 @@
-"""What stands for what a file does not have here: its text, an older NumPy, a small hidden layer."""
+"""What stands for what a file does not have here: a text, an older NumPy, a small hidden layer."""
 
 import ast
 import re
