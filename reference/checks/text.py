@@ -32,15 +32,7 @@ def wrapper(unit: Unit) -> str:
     What each argument is drawn as follows from its name, as where a layout is looked for.
     """
     if unit.owner is not None:
-        arguments = ", ".join(unit.backward.arguments)
-        return (
-            'shapes = {"x": "N D"}\n\n\n'
-            "def forward(x):\n"
-            f"    layer = {unit.owner.__name__}(...)  # with its sizes\n"
-            "    return layer.forward(x), layer\n\n\n"
-            "def backward(dout, layer):\n"
-            f"    return layer.{unit.backward.short}(dout)  # it takes ({arguments})"
-        )
+        return _wrapper_of_class(unit)
     asked = unit.backward.required
     cache = next((a for a in asked if a.lower() in CACHES), None)
     cotangent = next((a for a in asked if a.lower() in COTANGENT_NAMES), "dout")
@@ -57,6 +49,28 @@ def wrapper(unit: Unit) -> str:
         f"def forward({', '.join(drawn)}):\n    ...  # what it is the gradient of\n{kept}\n\n"
         f"def backward({', '.join(takes)}):\n"
         f"    return {unit.backward.short}({given})"
+    )
+
+
+def _wrapper_of_class(unit: Unit) -> str:
+    assert unit.owner is not None
+    forward = unit.partners[0] if unit.partners else None
+    names = list(forward.required) if forward is not None else ["x"]
+    body = f"{unit.name} {unit.backward.text()} {forward.text() if forward is not None else ''}"
+    layout = _likely_layout(names, body)
+    numbers = {n: s.value for n, s in layout.items() if s.kind == "value"}
+    drawn = {n: _letters(s) for n, s in layout.items() if n not in numbers}
+    shapes = ", ".join(f'"{name}": "{letters}"' for name, letters in drawn.items())
+    given = ", ".join(repr(numbers[n]) if n in numbers else n for n in names)
+    method = forward.short if forward is not None else "forward"
+    return (
+        f"shapes = {{{shapes}}}\n\n\n"
+        f"def forward({', '.join(drawn)}):\n"
+        f"    layer = {unit.owner.__name__}(...)  # with its sizes\n"
+        f"    return layer.{method}({given}), layer\n\n\n"
+        "def backward(dout, layer):\n"
+        f"    return layer.{unit.backward.short}(dout)  # it takes "
+        f"({', '.join(unit.backward.arguments)})"
     )
 
 
