@@ -600,8 +600,8 @@ def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type]) -> bool:
             method = getattr(cls, name, None)
             if method is None and any(hasattr(c, name) for c in below):
                 return True
-            empty = getattr(getattr(method, "__code__", None), "co_code", None) == _PASS
-            if used and empty and getattr(method, "__code__", None) is not None:
+            code = getattr(method, "__code__", None)
+            if used and below and code is not None and code.co_code == _PASS:
                 return True
     return False
 

@@ -34,7 +34,9 @@ def with_old_names(text: str) -> list[str]:
 
 
 _TEXT = "abcde" * 6
+"""What a file reads, where it is not there: enough for a vocabulary of five characters."""
 HIDDEN = 6
+"""How many hidden units stand for a hundred: the tape holds every number."""
 
 
 def text_read(node: ast.stmt) -> ast.stmt | None:
