@@ -384,7 +384,8 @@ def _unchecked(
     why = failure.reason
     line, source = own_lines(unit.backward, target)
     ran = failure.reading is not None and failure.reading.forward is not None
-    if ran and len(failure.raised_texts) == 1 and failure.raised is not None:
+    always = ran and not failure.returned and len(failure.raised_texts) == 1
+    if always and failure.raised is not None:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,

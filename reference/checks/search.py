@@ -75,6 +75,8 @@ class Failure:
     errors: list[str] = field(default_factory=list)
     raised_texts: set[str] = field(default_factory=set)
     """What the backward raised, under all readings whose forward ran."""
+    returned: bool = False
+    """Whether the backward ran under one of them, and gave nothing to compare."""
 
 
 def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
@@ -137,9 +139,10 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         if one is not None and (one.first.rows or one.first.middle):
             chosen.append(one)
     if not chosen:
-        if poor:
+        failure.returned = bool(poor)
+        if poor and failure.raised is None:
             failure.reason = "nothing that came back could be compared with a gradient"
-            failure.raised, failure.errors = None, []
+            failure.errors = []
         return failure
     if not any(c.first.all_right for c in chosen) and (why := _cannot_run(unit, chosen, failure)):
         failure.reason, failure.raised, failure.errors = why, None, []
