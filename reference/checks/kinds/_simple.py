@@ -46,7 +46,6 @@ def simple_mistakes(problems: Sequence[Pulled]) -> dict[Path, str]:
 _SENTENCES = {
     "one": "the incoming gradient (the cotangent) is left out: the slope alone is passed on",
     "square": "the incoming gradient (the cotangent) is multiplied in twice",
-    "negative": "the sign is wrong: it is the right one, negated",
     "kept": "the derivative is left out: the incoming gradient is passed on as it is",
     "value": "the output itself stands in place of the derivative",
     "input": "the input itself stands in place of the derivative",
@@ -59,11 +58,7 @@ def _candidates(problem: Pulled) -> Iterator[tuple[tuple[Path, str], _Made]]:
     """Yield what each mistake would make of each leaf's gradient."""
     seen = problem.seen
     cotangents = [None if c is None else np.asarray(c, dtype=float) for c in seen.cotangents]
-    for key, change in (
-        ("one", np.ones_like),
-        ("square", np.square),
-        ("negative", np.negative),
-    ):
+    for key, change in (("one", np.ones_like), ("square", np.square)):
         made = problem.truth([None if c is None else change(c) for c in cotangents])
         for leaf, gradient in made.items():
             yield (leaf, key), (leaf, gradient)
