@@ -221,7 +221,8 @@ def _hang(
     output = part_of(trace, "")
     if not plan.hung or found.cotangents or not frame.is_float(output):
         return
-    if not any(v is output for v in bound.values()) or not re.search(
+    kept = not bound  # self.out.g: the object keeps its output
+    if not (kept or any(v is output for v in bound.values())) or not re.search(
         rf"\b\w+\.{plan.hung}\b(?!\s*=[^=])", plan.unit.backward.text()
     ):
         return
@@ -264,7 +265,8 @@ def _kept(
         elif value is not None and is_parameter(path) and value.shape == now.shape:
             if not np.array_equal(now, value):
                 found[("step", "self", *path)] = value - now
-        own = _attribute(tensor, "grad")
-        if frame.is_tensor(own):
+        hung = (_attribute(tensor, a) for a in (*_HANGERS, "grad"))
+        own = next((g for g in hung if frame.is_tensor(g)), None) if is_parameter(path) else None
+        if own is not None:
             found[("self", *path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
     return found

@@ -22,6 +22,7 @@ from reference.checks.kinds._frames import (
 )
 from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
+from reference.checks.kinds._simple import Cotangents, Pulled, simple_mistakes
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.objective import Objective
 from reference.checks.shapes import Mode
@@ -62,6 +63,8 @@ class FunctionSubject(Explained):
         self.seen: dict[int, Seen] = {}
         """Of each problem: leaves, outputs, cotangents, gradients."""
         self.drawn: dict[int, dict[str, Any]] = {}
+        self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
+        """Of each problem: the right gradients for any cotangents."""
         self.coarse = bool(FLOAT32.search(written.text))
 
     def sentence(self) -> str:
@@ -96,6 +99,7 @@ class FunctionSubject(Explained):
             truth = self._truth(drawn, kept, cotangents, seed + index)
         self.drawn[index] = drawn
         self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
+        self.truths[index] = lambda given: self._truth(drawn, kept, given, seed + index)
         digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else DIGITS
         rows, missing = [], []
         for path, right in truth.items():
@@ -132,8 +136,13 @@ class FunctionSubject(Explained):
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
         found = by_catalogue([self.seen[c.index] for c in wrong])
-        return found or described(
-            wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}
+        if found is not None:
+            return found
+        mistakes = simple_mistakes(
+            [Pulled(self.seen[c.index], self.truths[c.index]) for c in wrong[:_EXPLAINED]]
+        )
+        return described(
+            wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}, mistakes
         )
 
     # -- a small problem ---------------------------------------------------------------------
@@ -246,4 +255,5 @@ _ASKED = {
 }
 """How a framework is asked for the gradients of a function of its own."""
 
+_EXPLAINED = 4  # problems from which a mistake is told
 _PLAIN = ("value", "size", "sizes", "number", "label", "onehot", "binary", "mask")
