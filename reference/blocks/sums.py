@@ -6,7 +6,7 @@ that type times Σ|terms|, in whatever order it is added up.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -118,22 +118,28 @@ class SumCheck:
             lost = lost + np.where(plus < tiny, plus, 0)[:, None, :]
         return lost
 
-    def one(self, m: int) -> "SumCheck":
-        """Return the check of one layer."""
-        one = slice(m, m + 1)
-        return SumCheck(
-            self.kind, self.dtype, self.layers[one], self.left[one], self.right[one],
-            None if self.plus is None else self.plus[one], self.given[one], self.inside[one],
-            self.terms[one], self._units,
+    def take(self, which: npt.NDArray[np.intp]) -> "SumCheck":
+        """Return the check of some layers."""
+        return replace(
+            self, layers=[self.layers[m] for m in which.tolist()], left=self.left[which],
+            right=self.right[which], plus=None if self.plus is None else self.plus[which],
+            given=self.given[which], inside=self.inside[which], terms=self.terms[which],
         )  # fmt: skip
 
-    def level(self, entry: tuple[int, int, int], bounds: list[float]) -> int:
-        """Return the first of some bounds that holds one number, their count if none does."""
-        error, radius = float(self.error[entry]), float(self.radius[entry])
-        doubt = 2 * radius + 2.0**-30 * max(bounds)
-        if any(abs(error - bound) <= doubt for bound in bounds) and np.isfinite(error):
-            error = self.exact_error(entry)
-        return next((k for k, bound in enumerate(bounds) if error <= bound), len(bounds))
+    def levels(self, at: tuple[Array, ...], bounds: Array) -> tuple[Array, Array]:
+        """Return how far some numbers are off, and the first of their bounds that holds each.
+
+        `bounds` is (models, numbers); what none holds has the number of the models.
+        """
+        error = self.error[at].astype(np.float64)
+        with np.errstate(all="ignore"):
+            doubt = 2 * self.radius[at] + 2.0**-30 * bounds.max(axis=0)
+            open_ = (np.abs(error - bounds) <= doubt).any(axis=0) & np.isfinite(error)
+        for entry in np.flatnonzero(open_).tolist():
+            m, i, j = (int(axis[entry]) for axis in at)
+            error[entry] = self.exact_error((m, i, j))
+        holds = np.vstack([error <= bounds, np.ones(len(error), bool)])
+        return error, holds.argmax(axis=0)
 
     def exact_error(self, entry: tuple[int, int, int]) -> float:
         """Return the distance of one number from its sum, both without rounding."""

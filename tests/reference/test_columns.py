@@ -9,7 +9,7 @@ from flint import arb
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from reference.arithmetic.columns import EXTENDED, Column, Extended, _Primitives, evaluate
+from reference.arithmetic.columns import EXTENDED, Column, Extended, Job, _Primitives, evaluate
 from reference.arithmetic.tape import Tape
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
 
@@ -36,7 +36,7 @@ def numbers(column: Column, made: Any, m: int) -> Iterator[tuple[Any, Any, Any]]
 
 def violations(tape: Tape, x: Any, wide: Any) -> tuple[int, int]:
     """How many numbers lie outside their claimed error, and how many claims there are."""
-    (column,) = evaluate([(tape, x.astype(wide))], np.dtype(wide))
+    (column,) = evaluate([Job.of(tape, x.astype(wide))], np.dtype(wide))
     outside = claims = 0
     for m in range(x.shape[1]):
         made = tape.prove([arb(float(v)) for v in x[:, m]], NOTHING)
@@ -95,7 +95,7 @@ def test_an_error_in_the_evaluation_is_found(broken: str, monkeypatch: pytest.Mo
 
 def test_a_tie_is_all_that_lies_between() -> None:
     tape = activation_tape(ACTIVATIONS["relu"], {}, None)
-    (column,) = evaluate([(tape, np.array([[0.0, 1.0, -0.0, 5e-324]]))], np.dtype(np.float64))
+    (column,) = evaluate([Job.of(tape, np.array([[0.0, 1.0, -0.0, 5e-324]]))], np.dtype(np.float64))
     assert column.tied.tolist() == [True, False, True, False]
     assert column.slope[0, 0].tolist() == [0.5, 1.0, 0.5, 1.0]
     assert column.slope_radius[0, 0, 0] >= 0.5
@@ -105,14 +105,14 @@ def test_a_tie_is_all_that_lies_between() -> None:
 
 def test_branches_that_meet_smoothly_are_no_tie() -> None:
     tape = activation_tape(ACTIVATIONS["sigmoid"], {}, None)
-    (column,) = evaluate([(tape, np.zeros((1, 1)))], np.dtype(np.float64))
+    (column,) = evaluate([Job.of(tape, np.zeros((1, 1)))], np.dtype(np.float64))
     assert not column.tied.any() and column.slope_radius[0, 0, 0] < 1e-14
 
 
 def test_a_column_does_not_depend_on_its_neighbours() -> None:
     tapes = [activation_tape(ACTIVATIONS[name], {}, None) for name in ("tanh", "mish", "relu6")]
     x = points(1, 8, np.float64)
-    jobs = [(tape, x.astype(Extended)) for tape in tapes]
+    jobs = [Job.of(tape, x.astype(Extended)) for tape in tapes]
     together = evaluate(jobs, np.dtype(Extended))
     for job, column in zip(jobs, together, strict=True):
         (alone,) = evaluate([job], np.dtype(Extended))
