@@ -34,14 +34,19 @@ UNITS = {
 
 OTHER_UNITS = 16.0
 
+_NEAR = 2.0**-10
+"""A decision variable below this share of the largest input is near: no ulp of an input turns the
+others."""
+
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """Values (outputs, M) and slopes (outputs, variables, M), each with its radius; `tied` (M,).
+    """Values (outputs, M) and slopes (outputs, variables, M), each with its radius.
 
-    A column is tied where its numbers met a kink exactly: its slope is all that lies between.
+    A column is `tied` (M,) where its numbers met a kink exactly: its slope is all that lies
+    between. It is `near` a decision where that is small beside the inputs.
     """
 
     value: Array
@@ -49,6 +54,7 @@ class Column:
     slope: Array
     slope_radius: Array
     tied: npt.NDArray[np.bool_]
+    near: npt.NDArray[np.bool_]
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -101,7 +107,8 @@ class _Run:
         self.radius = np.zeros(len(self.mid), dtype)
         self.places = np.arange(len(self.mid))  # a slice of it counts from 0
         self.column = (np.cumsum(counts) - counts)[own]
-        self.tied = np.zeros(int(counts.sum()), bool)
+        self.tied, self.near = (np.zeros(int(counts.sum()), bool) for _ in range(2))
+        self.reach = _NEAR * np.concatenate([np.abs(job.inputs).max(axis=0) for job in jobs])
         self._leaves(tables, counts, order[(level[order] == 0) & (code[order] == CODE["CONST"])])
         kinds = level * len(OPCODES) + code
         inner = order[level[order] > 0]
@@ -138,8 +145,9 @@ class _Run:
         out = slice(begin, begin + total)
         if name in ("WHERE", "PICK"):
             mid, radius, tied = self._primitives.choose(name, *given)
+            column = np.repeat(self.column[group] - ends + sizes, sizes) + offset
+            self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
             if tied is not None:
-                column = np.repeat(self.column[group] - ends + sizes, sizes) + offset
                 self.tied[column[tied]] = True
         else:
             mid, radius = getattr(self._primitives, name)(*given)
@@ -165,6 +173,7 @@ class _Run:
                     mid[outputs:].reshape(shape),
                     radius[outputs:].reshape(shape),
                     self.tied[column : column + m],
+                    self.near[column : column + m],
                 )
             )
             tape, column = tape + len(job.tapes), column + m

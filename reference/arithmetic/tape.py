@@ -24,7 +24,6 @@ OPCODES = (
     *("INPUT", "CONST", "PI", "ADD", "SUB", "MUL", "DIV", "NEG", "EXP", "LOG", "LOG1P", "EXPM1"),
     *("SQRT", "TANH", "SECH", "ERF", "ERFC", "SIN", "COS", "WHERE", "PICK", "MAX", "MIN", "ABS"),
 )
-DECISIONS = ("WHERE", "PICK", "MAX", "MIN", "ABS")
 CODE = {name: code for code, name in enumerate(OPCODES)}
 _CONSTANT_BITS = 256
 FIRST_BITS, MAX_BITS = 128, 8192
@@ -359,11 +358,6 @@ class Tape:
             bits *= 4
 
     # -- for columns --------------------------------------------------------------------------
-
-    @cached_property
-    def smooth(self) -> bool:
-        """Whether nothing is decided on the way: no kink, no jump."""
-        return not {CODE[name] for name in DECISIONS}.intersection(self.code)
 
     @cached_property
     def table(self) -> "Table":

@@ -56,11 +56,6 @@ class Columns:
         sizes: Array = np.abs(self.inputs[: self.width]).max(axis=0, keepdims=True)
         return sizes
 
-    @cached_property
-    def smooth(self) -> Mask:
-        """Where the tape decides nothing, (M,): value and slope change smoothly."""
-        return np.array([tape.smooth for tape in self.tapes])[self.tape]
-
     def job(self, columns: npt.NDArray[np.intp]) -> Job:
         """Return some columns, in their order, for evaluation."""
         counts = np.bincount(self.tape[columns], minlength=len(self.tapes))
@@ -139,7 +134,8 @@ def certify_columns(jobs: Sequence[Columns]) -> None:
 def _taken(column: Column, which: npt.NDArray[np.intp]) -> Column:
     return Column(
         column.value[:, which], column.value_radius[:, which],
-        column.slope[..., which], column.slope_radius[..., which], column.tied[which],
+        column.slope[..., which], column.slope_radius[..., which],
+        column.tied[which], column.near[which],
     )  # fmt: skip
 
 
@@ -243,7 +239,7 @@ class ValueCheck(Check):
         with np.errstate(all="ignore"):
             ulps = np.spacing(np.abs(columns.inputs[: columns.width]).astype(columns.dtype))
             each = np.nan_to_num(np.abs(columns.found.slope) * ulps, nan=0.0, posinf=0.0)
-        moved: Array = np.where(columns.smooth, each.sum(axis=1), np.nan)
+        moved: Array = np.where(columns.found.near, np.nan, each.sum(axis=1))
         return moved
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ValueCheck":
@@ -317,7 +313,7 @@ class SlopeCheck(Check):
 def conditioning(checks: Sequence[Check]) -> list[Array]:
     """Return how far one ulp of each input moves each truth, added up: a compiler may fuse.
 
-    A value moves by its slope where nothing is decided; the rest is evaluated there and looked at.
+    A value moves by its slope where no decision is near; the rest is evaluated an ulp away.
     """
     moved = [check.by_slope() for check in checks]
     near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)))
@@ -335,8 +331,9 @@ class _Nudged:
         self.which = which
         self.check = check.of(check.columns.take(which), which)
         columns = self.check.columns
-        kinked = np.flatnonzero(~columns.smooth)
-        # Where it is smooth the larger ulp is enough: away from zero.
+        assert columns.found is not None
+        kinked = np.flatnonzero(columns.found.near)
+        # Where nothing is decided the larger ulp is enough: away from zero.
         self.back = self.check.of(columns.take(kinked), kinked), kinked
         self.pairs = [
             (columns.nudged(k, 1), self.back[0].columns.nudged(k, -1)) for k in range(columns.width)
@@ -371,7 +368,7 @@ def _distinct(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first of each kind of column, and of which kind each is: sides often agree."""
     bits = np.ascontiguousarray(inputs, np.float64).view(np.uint64)
-    mixed = tape.astype(np.uint64)
+    mixed = tape.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
     for row in bits:
         mixed = (mixed ^ row) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
