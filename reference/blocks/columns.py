@@ -67,7 +67,7 @@ class Columns:
         nothing = arb(float(np.finfo(self.dtype).smallest_subnormal)) / 2**30
         found, number = self.found, wide(self.dtype)
         assert found is not None
-        first, same = _distinct(self.inputs[:, columns], self.tape[columns])
+        first, same = distinct(self.inputs[:, columns], self.tape[columns])
         for here, m in enumerate(columns[first].tolist()):
             tape = self.tapes[int(self.tape[m])]
             made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], nothing)
@@ -121,11 +121,11 @@ def certify_columns(jobs: Sequence[Columns]) -> None:
     """Evaluate all columns at once, those of one dtype together."""
     for dtype in dict.fromkeys(job.dtype for job in jobs):
         those = [job for job in jobs if job.dtype == dtype and len(job.tape)]
-        distinct = [_distinct(job.inputs, job.tape) for job in those]
+        kinds = [distinct(job.inputs, job.tape) for job in those]
         found = evaluate(
-            [job.job(first) for job, (first, _) in zip(those, distinct, strict=True)], wide(dtype)
+            [job.job(first) for job, (first, _) in zip(those, kinds, strict=True)], wide(dtype)
         )
-        for job, column, (_, same) in zip(those, found, distinct, strict=True):
+        for job, column, (_, same) in zip(those, found, kinds, strict=True):
             job.found = _taken(column, same)
             if dtype == np.float64 and not EXTENDED:
                 job.prove(np.flatnonzero(job.finite))
@@ -363,7 +363,7 @@ class _Nudged:
             return np.maximum(np.abs(there.truth - check.truth) + reach - admitted, 0)
 
 
-def _distinct(
+def distinct(
     inputs: Array, tape: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first of each kind of column, and of which kind each is: sides often agree."""

@@ -133,10 +133,9 @@ class Gathered:
             size = (dtype, *map(padded, (problem.batch, d_in, layer.width)))
             parts = _collected(self._activations, dtype, width).parts(tape)
             columns = problem.batch if width else problem.batch * layer.width
-            weight, bias = (problem.parameters.get(f"layers.{i}.{p}") for p in ("weight", "bias"))
-            layers.append(
-                _Place(self.dense[size], parts, columns, weight, bias if layer.bias else None)
-            )
+            weight = problem.parameters[f"layers.{i}.weight"]
+            bias = problem.parameters[f"layers.{i}.bias"] if layer.bias else None
+            layers.append(_Place(self.dense[size], parts, columns, weight, bias))
             d_in = layer.width
         loss = LossPlan(problem)
         width = None if loss.elementwise else d_in
@@ -146,7 +145,7 @@ class Gathered:
             [(kind.parts(tape), *rest) for tape, *rest in loss.groups],
             layers,
             loss,
-            list(expected_tensors(problem)),
+            expected_tensors(problem),
         )
 
     def _add(self, number: int, plan: "_Plan", tensors: list[Any]) -> None:
@@ -238,10 +237,9 @@ class LossPlan:
         scale = np.repeat(self.scale, width)
         arrays = {k: np.broadcast_to(v, problem.targets.shape).ravel()
                   for k, v in problem.arrays.items()}  # fmt: skip
-        apart = np.isin(t, GIVEN_APART)
-        kinds: list[tuple[float | None, Array]] = [(None, np.flatnonzero(~apart))]
-        if apart.any():
-            kinds += [(value, np.flatnonzero(t == value)) for value in GIVEN_APART]
+        given_apart = [(value, t == value) for value in GIVEN_APART]
+        rest = ~np.logical_or.reduce([alike for _, alike in given_apart])
+        kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *given_apart]]
         for value, entries in kinds:
             if not len(entries):
                 continue
@@ -272,15 +270,16 @@ class LossPlan:
             self.groups.append((tape, at, self.scale[at], together))
 
 
-def expected_tensors(problem: Problem) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield every tensor of a whole answer: what it is, its name, its shape."""
+def expected_tensors(problem: Problem) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return every tensor of a whole answer, the loss first: what it is, its name, its shape."""
     network, n = problem.network, problem.batch
     each = (n, network.widths[-1]) if network.loss_operation.elementwise else (n,)
-    yield "loss", "loss", each if network.reduction == "none" else ()
-    for i, width in enumerate(network.widths[1:]):
-        for step in "za":
-            yield "forward", f"layers.{i}.{step}", (n, width)
-            yield "gradient", f"layers.{i}.{step}", (n, width)
-    for name, shape in network.parameter_shapes().items():
-        yield "gradient", name, shape
-    yield "gradient", "x", problem.x.shape
+    found: list[tuple[str, str, tuple[int, ...]]] = [
+        ("loss", "loss", each if network.reduction == "none" else ())
+    ]
+    for i, layer in enumerate(network.layers):
+        z, a, shape = f"layers.{i}.z", f"layers.{i}.a", (n, layer.width)
+        found += (("forward", z, shape), ("gradient", z, shape))
+        found += (("forward", a, shape), ("gradient", a, shape))
+    found += [("gradient", name, shape) for name, shape in network.parameter_shapes().items()]
+    return [*found, ("gradient", "x", problem.x.shape)]

@@ -63,30 +63,22 @@ class SumCheck:
     _units: int
 
     @cached_property
-    def truth(self) -> Array:
-        """The sums, in the wider type."""
-        with np.errstate(all="ignore"):
-            made: Array = self.left @ self.right
-            return made if self.plus is None else made + self.plus[:, None, :]
-
-    @cached_property
     def magnitude(self) -> Array:
-        """Σ|terms| of each sum, rounded up; doubles do, and are ten times faster."""
+        """Σ|terms| of each sum, rounded up."""
         with np.errstate(all="ignore"):
-            left, right = (np.abs(v).astype(np.float64) for v in (self.left, self.right))
-            made: Array = left @ right
+            made: Array = np.abs(self.left) @ np.abs(self.right)
             if self.plus is not None:
-                made = made + np.abs(self.plus).astype(np.float64)[:, None, :]
-            tiny = float(np.finfo(np.float64).smallest_subnormal)
-            up = 1 + (self._units + 2) * float(np.finfo(np.float64).eps)
-            return np.where(made == 0, 0, made * up + self._units * tiny)
+                made += np.abs(self.plus)[:, None, :]
+            made *= 1 + (self._units + 2) * float(np.finfo(np.float64).eps)
+            made += self._units * float(np.finfo(np.float64).smallest_subnormal)
+            return made
 
     @cached_property
     def radius(self) -> Array:
-        """The error of the sums as computed here."""
-        info = np.finfo(self.truth.dtype)
+        """How far `error` may be off."""
+        info = np.finfo(wide(self.dtype))
         with np.errstate(all="ignore"):
-            return np.asarray((self._units + 2) * (info.eps * self.magnitude + info.tiny))
+            return (self._units + 4) * (float(info.eps) * self.magnitude + float(info.tiny))
 
     @cached_property
     def judged(self) -> npt.NDArray[np.bool_]:
@@ -95,10 +87,24 @@ class SumCheck:
 
     @cached_property
     def error(self) -> Array:
-        """The distance from the truth, infinite where there is none."""
+        """The distance from the sum in the wider type, infinite where there is none."""
+        number = wide(self.dtype)
         with np.errstate(all="ignore"):
-            error = np.abs(self.given - self.truth)
-        return np.where(np.isnan(error), np.inf, error)
+            truth = self.left.astype(number) @ self.right.astype(number)
+            if self.plus is not None:
+                truth += self.plus[:, None, :]
+            truth -= self.given
+            error = np.abs(truth.astype(np.float64))
+        error[np.isnan(error)] = np.inf
+        return error
+
+    def suspects(self, unit: RoundingUnit) -> npt.NDArray[np.intp]:
+        """Return the layers in which a sum may be further off than is allowed, at one glance."""
+        eps = float(np.finfo(wide(self.dtype)).eps)
+        share = (self.terms * unit.u - (self._units + 4) * eps) * (1 - 2.0**-40)
+        with np.errstate(all="ignore"):
+            sure = self.error <= share[:, None, None] * self.magnitude
+        return np.flatnonzero(~sure.all(axis=(1, 2)))
 
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each sum may be off."""
@@ -131,7 +137,7 @@ class SumCheck:
 
         `bounds` is (models, numbers); what none holds has the number of the models.
         """
-        error = self.error[at].astype(np.float64)
+        error = self.error[at]
         with np.errstate(all="ignore"):
             doubt = 2 * self.radius[at] + 2.0**-30 * bounds.max(axis=0)
             open_ = (np.abs(error - bounds) <= doubt).any(axis=0) & np.isfinite(error)
@@ -163,41 +169,38 @@ class SumCheck:
 
 def sum_checks(dtype: np.dtype[Any], layers: list[DenseTensors]) -> Iterator[SumCheck]:
     """Yield the checks of z, the weights, the biases and of what went in, of layers of one size."""
-    number = wide(dtype)
-    n, d_in, d_out = (
-        padded(max(size))
-        for size in zip(*((*t.a.shape, t.z.shape[1]) for t in layers), strict=True)
-    )
-    m = len(layers)
-    a, da = (np.zeros((m, n, d_in), number) for _ in range(2))
-    z, dz = (np.zeros((m, n, d_out), number) for _ in range(2))
-    weight, dweight = (np.zeros((m, d_in, d_out), number) for _ in range(2))
-    bias, dbias = np.zeros((m, d_out), number), np.zeros((m, 1, d_out), number)
-    sizes = np.empty((3, m), np.int64)
-    with_bias = np.zeros(m, bool)
-    for k, t in enumerate(layers):
-        rows, width = t.a.shape
-        out = t.z.shape[1]
-        sizes[:, k] = rows, width, out
-        a[k, :rows, :width], da[k, :rows, :width] = t.a, t.da
-        z[k, :rows, :out], dz[k, :rows, :out] = t.z, t.dz
-        weight[k, :width, :out], dweight[k, :width, :out] = t.weight, t.dweight
-        if t.bias is not None:
-            with_bias[k] = True
-            bias[k, :out], dbias[k, 0, :out] = t.bias, t.dbias
-    rows, width, out = sizes
-    of_n, of_in, of_out = (
-        np.arange(p)[None] < size[:, None] for p, size in ((n, rows), (d_in, width), (d_out, out))
-    )
+    sizes = np.array([(*t.a.shape, t.z.shape[1]) for t in layers])
+    within = [
+        np.arange(padded(int(axis.max())))[None] < axis[:, None] for axis in sizes.T
+    ]  # (M, n), (M, d_in), (M, d_out)
+    of_n, of_in, of_out = within
+    rows, width, out = sizes.T
+    n, d_in, d_out = (mask.shape[1] for mask in within)
+    of_x = of_n[:, :, None] & of_in[:, None]
+    of_z = of_n[:, :, None] & of_out[:, None]
+    of_weight = of_in[:, :, None] & of_out[:, None]
+    of_bias = of_out & np.array([t.bias is not None for t in layers])[:, None]
+    a, da, z, dz, weight, dweight, bias, dbias = (
+        _stacked([getattr(t, name) for t in layers], mask)
+        for names, mask in (
+            (("a", "da"), of_x), (("z", "dz"), of_z), (("weight", "dweight"), of_weight),
+            (("bias", "dbias"), of_bias),
+        )
+        for name in names
+    )  # fmt: skip
     common = dtype, layers
-    yield SumCheck(
-        "z", *common, a, weight, bias, z, of_n[:, :, None] & of_out[:, None], width + 1, d_in + 1
-    )
-    back, ones = a.transpose(0, 2, 1), of_n[:, None, :].astype(number)
-    inside = of_in[:, :, None] & of_out[:, None]
-    yield SumCheck("weight", *common, back, dz, None, dweight, inside, rows + 1, n)
-    inside = (of_out & with_bias[:, None])[:, None]
-    yield SumCheck("bias", *common, ones, dz, None, dbias, inside, rows, n)
-    across = weight.transpose(0, 2, 1)
-    inside = of_n[:, :, None] & of_in[:, None]
-    yield SumCheck("a", *common, dz, across, None, da, inside, out, d_out)
+    yield SumCheck("z", *common, a, weight, bias, z, of_z, width + 1, d_in + 1)
+    back, across = a.transpose(0, 2, 1), weight.transpose(0, 2, 1)
+    yield SumCheck("weight", *common, back, dz, None, dweight, of_weight, rows + 1, n)
+    ones = of_n[:, None, :].astype(np.float64)
+    yield SumCheck("bias", *common, ones, dz, None, dbias[:, None], of_bias[:, None], rows, n)
+    yield SumCheck("a", *common, dz, across, None, da, of_x, out, d_out)
+
+
+def _stacked(tensors: list[Any], within: npt.NDArray[np.bool_]) -> Array:
+    """Return tensors padded with zeros: where each stands is `within`, None stands nowhere."""
+    stack = np.zeros(within.shape)
+    there = [tensor for tensor in tensors if tensor is not None]
+    if there:
+        stack[within] = np.concatenate(there, axis=None)
+    return stack
