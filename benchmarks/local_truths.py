@@ -61,8 +61,8 @@ def of_columns(problems: list[Problem], answers: list[tuple[int, Answer]]) -> tu
                     undecided += 1
                     continue
                 claims += 1
-                high = float(middle)
-                claimed = arb(high) + arb(float(middle - high)) + arb(0, float(radius) * 1.001)
+                with precision(BITS):
+                    claimed = exactly(middle) + arb(0, 1) * exactly(radius)
                 violations += not claimed.overlaps(ball)
     return claims, violations, undecided
 
@@ -77,6 +77,12 @@ def numbers(columns: Columns, m: int) -> Any:
         yield found.value[k, m], found.value_radius[k, m], balls[node]
         for j, slope in enumerate(tape.slopes[k]):
             yield found.slope[k, j, m], found.slope_radius[k, j, m], balls[slope]
+
+
+def exactly(number: Any) -> Any:
+    """Return a float or a long double as it is: their range is wider than that of float()."""
+    mantissa, exponent = np.frexp(number)
+    return arb(int(mantissa * 2.0**64)) * arb(2) ** (int(exponent) - 64)
 
 
 def of_sums(

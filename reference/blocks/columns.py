@@ -360,7 +360,8 @@ class _Nudged:
         there = check.of(columns, np.arange(len(columns.tape)))
         reach, admitted = (np.where(one.tied, one.radius, 0) for one in (there, check))
         with np.errstate(all="ignore"):
-            return np.maximum(np.abs(there.truth - check.truth) + reach - admitted, 0)
+            moved: Array = np.abs(there.truth - check.truth) + reach - admitted
+            return np.maximum(moved, 0)
 
 
 def distinct(

@@ -94,7 +94,7 @@ class SumCheck:
             if self.plus is not None:
                 truth += self.plus[:, None, :]
             truth -= self.given
-            error = np.abs(truth.astype(np.float64))
+            error: Array = np.abs(truth.astype(np.float64))
         error[np.isnan(error)] = np.inf
         return error
 
