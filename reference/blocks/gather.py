@@ -142,7 +142,7 @@ class Gathered:
         kind = _collected(self._losses, dtype, width)
         return _Plan(
             problem,
-            [(kind.parts(tape), *rest) for tape, *rest in loss.groups],
+            [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
             layers,
             loss,
             expected_tensors(problem),
