@@ -15,7 +15,7 @@ import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph
-from reference.arithmetic.columns import EXTENDED, Column, evaluate, wide
+from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import StepPlan, plan_of
@@ -119,7 +119,7 @@ class StepRows:
         number = wide(dtype)
         if not len(columns):
             return
-        first, same = distinct(self.inputs[:, columns])
+        first, same = distinct(self.inputs[:, columns], np.zeros(len(columns), np.intp))
         for here, m in enumerate(columns[first].tolist()):
             made = self.plan.row.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
             all_of_it = columns[same == here]
@@ -145,7 +145,7 @@ def rows_of_stack(stack: Stack) -> list[StepRows]:
 
 def certify_rows(rows: Sequence[StepRows], dtype: np.dtype[Any]) -> None:
     """Evaluate the rows of all steps at once."""
-    found = evaluate([(r.plan.row.tape, r.inputs) for r in rows], wide(dtype))
+    found = evaluate([Job.of(r.plan.row.tape, r.inputs) for r in rows], wide(dtype))
     for r, column in zip(rows, found, strict=True):
         r.found = column
         finite = np.isfinite(r.inputs).all(axis=0)
@@ -298,7 +298,7 @@ class _Slack:
             for towards in (-np.inf, np.inf):
                 inputs = r.inputs.copy()
                 inputs[k] = np.nextafter(inputs[k].astype(dtype), np.asarray(towards, dtype))
-                jobs.append((self.row.tape, inputs))
+                jobs.append(Job.of(self.row.tape, inputs))
         made = evaluate(jobs, r.inputs.dtype)
         radius = np.where(r.found.tied, r.radii[j:], 0)  # type: ignore[union-attr]
         for down, up in zip(made[::2], made[1::2], strict=True):

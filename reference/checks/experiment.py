@@ -78,7 +78,7 @@ def perform(
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
-    drawn |= override or {}
+    drawn |= _widened(reading, drawn, index) | dict(override or {})
     code = getattr(reading.first.function, "__code__", None)
     outcome = Outcome(sizes, far=far, adds_steps=_adds_steps(code.co_filename if code else ""))
     keep = _Keeper(outcome, reading, session is not None, moved or {})
@@ -100,6 +100,17 @@ def perform(
         else:
             _run_pair(reading, arguments, instance, outcome, rng, session)
     return outcome
+
+
+def _widened(reading: Reading, drawn: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return an input that goes in alone, four times as wide in every third problem.
+
+    Normal numbers do not reach the upper edge of relu6 or of a hard sigmoid.
+    """
+    normal = [k for k, s in reading.layout.items() if s.kind == "normal" and s.dims]
+    if index % 3 != 2 or len(normal) != 1 or reading.mode.style == "whole":
+        return {}
+    return {normal[0]: 4.0 * drawn[normal[0]]}
 
 
 _ADDED = re.compile(

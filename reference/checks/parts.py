@@ -383,7 +383,9 @@ def _unchecked(
 ) -> Part:
     why = failure.reason
     line, source = own_lines(unit.backward, target)
-    if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
+    ran = failure.reading is not None and failure.reading.forward is not None
+    always = ran and not failure.returned and len(failure.raised_texts) == 1
+    if always and failure.raised is not None:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,
@@ -393,7 +395,10 @@ def _unchecked(
             source=unit.backward.text(),
             seconds=seconds,
         )
-    if failure.raised is not None and failure.reading is not None:
+    broken = next((e for e in failure.errors if _is_broken(e)), None)
+    if broken is not None and not ran:
+        why = f"its forward raised {broken}"
+    elif failure.raised is not None and failure.reading is not None:
         why = (
             f"its backward raised {text.error_line(failure.raised)} under every "
             f"reading that was tried"
@@ -411,6 +416,11 @@ def _unchecked(
     )
 
 
+def _is_broken(error: str) -> bool:
+    """Whether an error tells that code cannot run, whatever it is given."""
+    return error.startswith("NameError") or "is not installed" in error
+
+
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     """Return parts whose verdict changes beside the others.
 
@@ -425,7 +435,8 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     changed = {}
     for index, part in parts.items():
         too_often = part.mistakes and all(
-            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+            m.name == "mean_left_out" or (m.name == "constant_factor" and "too many" in m.sentence)
+            for m in part.mistakes
         )
         if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(
