@@ -208,7 +208,10 @@ class Truths:
             term = np.where(live, dy * slope, 0)
             spread = np.where(live, np.abs(dy) * radius, 0)
             hull = np.where(tied, spread, 0)
-            own = np.where(live, np.abs(dy) * self._spread(r, slack.slope), 0)
+            own = np.abs(dy) * self._spread(r, slack.slope)
+            if plan.structure == "rows":  # what is lost below the range, before the slope is large
+                own = own + unit.k * unit.floor * np.abs(slope)
+            own = np.where(live, own, 0)
             inputs = np.isfinite(r.inputs).all(axis=0).reshape(self.b, plan.rows, 1)
             known = inputs & np.isfinite(dy) & ~np.isnan(term)
             parts = term, spread, hull, own, np.abs(term), (~known).astype(term.dtype)
