@@ -5,7 +5,7 @@ import contextlib
 import math
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ class Library:
 
     MODULES = (np, np.linalg, np.random, np.fft, math, builtins)
 
-    def __init__(self) -> None:
-        self._before = [(m, name, f) for m in self.MODULES for name, f in _functions(m).items()]
+    def __init__(self, modules: Iterable[types.ModuleType] = MODULES) -> None:
+        self._before = [(m, name, f) for m in modules for name, f in _functions(m).items()]
 
     def replaced(self) -> list[str]:
         """Return the names of the functions that are others now: "numpy.abs"."""

@@ -44,3 +44,9 @@ LOST = 1e-3
 
 UNDERFLOW = 1e-300
 """Absolute: below this a lost number is an underflow."""
+
+MOVED = 1e-5
+"""How far a grade moves inputs near 1: differences of order two are then right to nine digits."""
+
+OWN_SLOPE = 1e-6
+"""Of the sum of the parts: what those differences may be off by."""

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO, TypeVar, get_origin
 
 import msgspec
 
+from reference.workers.confinement import Confinement
+
 MAX_BYTES = 1 << 31
 """Bytes of one message. What claims more was not written by us."""
 
@@ -23,13 +25,15 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker: which function it serves, and where it finds modules.
 
     `entry` is "package.module:function". `path` is searched after everything of our own.
-    `pythonpath` is what PYTHONPATH was, for the processes that the worker begins.
+    `pythonpath` is what PYTHONPATH was, for the processes that the worker begins. `confinement` is
+    what else holds it.
     """
 
     entry: str
     memory: int
     path: list[str]
     pythonpath: str | None
+    confinement: Confinement | None = None
 
 
 class Request(msgspec.Struct, frozen=True, tag=True):

@@ -17,6 +17,7 @@ from typing import BinaryIO, TypeVar, cast
 import msgspec
 
 from reference.workers import messages
+from reference.workers.confinement import Confinement
 from reference.workers.messages import (
     Died,
     End,
@@ -52,6 +53,15 @@ ONE_THREAD: Mapping[str, str] = MappingProxyType(
 """An environment with one thread a worker (NPROC is XLA's): small matrices gain nothing from more,
 and no result depends on it."""
 
+CLEAN: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ},
+        **{"PATH": os.defpath, "HOME": ".", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+)
+"""The environment of a confined process: no key, no token, no path of ours."""
+
 NO_MESSAGE = b"\xff"
 """What cannot be decoded, in place of what cannot even be read."""
 
@@ -78,6 +88,7 @@ class Worker:
         folder: str | Path | None = None,
         environment: Mapping[str, str] = ONE_THREAD,
         quiet: bool = True,
+        confinement: Confinement | None = None,
     ) -> None:
         """Begin nothing yet.
 
@@ -85,10 +96,13 @@ class Worker:
         the type that its first parameter is annotated with, and with `emit`. `memory` is in bytes.
         `pace` is shared by the workers of a machine. `folder` is what the process works in: a
         temporary folder, deleted with it, unless one is given. `environment` is added to ours.
-        What the process prints goes nowhere if `quiet`, else to standard error.
+        What the process prints goes nowhere if `quiet`, else to standard error. `confinement` also
+        holds it to limits and closes network and files, as far as the system can, and gives it
+        nothing of our environment.
         """
         self.entry, self.memory, self.pace = entry, memory, pace or Pace()
         self._folder, self._environment, self._quiet = folder, dict(environment), quiet
+        self._confinement = confinement
         self.silent = 0.0
         """Seconds of the clock before the last event, as the limits count them."""
         self._asked = self._held = 0
@@ -236,11 +250,21 @@ class Worker:
                 self.end()
             if self._process is None:
                 self._asked = self._held = 0
-                self._process = _Process(self._folder, self._environment, self._quiet)
-                path = [os.path.abspath(place) for place in sys.path]
-                known = os.environ.get("PYTHONPATH")
-                self._process.send(Start(self.entry, self.memory, path, known))
+                self._process = self._begun()
             return self._process
+
+    def _begun(self) -> "_Process":
+        """Start a process and tell it what to serve."""
+        if self._confinement is not None:
+            environment = {**CLEAN, **self._environment}
+            process = _Process(self._folder, environment, self._quiet)
+            process.send(Start(self.entry, self.memory, [], None, self._confinement))
+            return process
+        process = _Process(self._folder, {**os.environ, **self._environment}, self._quiet)
+        path = [os.path.abspath(place) for place in sys.path]
+        known = os.environ.get("PYTHONPATH")
+        process.send(Start(self.entry, self.memory, path, known))
+        return process
 
 
 class _Process:
@@ -260,7 +284,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
-            env={**os.environ, **environment, "PYTHONPATH": _search_path()},
+            env={**environment, "PYTHONPATH": _search_path()},
             cwd=folder,
             start_new_session=True,  # Ctrl-C does not reach it
         )
