@@ -9,9 +9,10 @@ import msgspec
 
 from reference.grading.submissions import Submission
 from reports.checked import plain
+from reports.class_folder import KEPT
 from reports.graded import Graded
 
-FOLDER = "graded"
+
 
 
 class Store:
@@ -22,7 +23,7 @@ class Store:
 
         folder: the run's; None keeps nothing. fingerprint: what all results depend on.
         """
-        self._folder = folder / FOLDER if folder is not None else None
+        self._folder = folder / KEPT if folder is not None else None
         self._fingerprint = fingerprint
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
