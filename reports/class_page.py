@@ -67,9 +67,7 @@ def common(graded: Class) -> list[Common]:
     for name, seen in found.items():
         first, sentence, yours, right = seen[0]
         students = tuple(dict.fromkeys(g.student for g, *_ in seen))
-        rows.append(
-            Common(name, len(students), sentence, yours, right, first.student, students)
-        )
+        rows.append(Common(name, len(students), sentence, yours, right, first.student, students))
     return sorted(rows, key=lambda row: (-row.count, row.name))
 
 

@@ -97,12 +97,12 @@ class Graded(msgspec.Struct, frozen=True):
     @property
     def state(self) -> str:
         """What it comes to in a word."""
-        if self.refused:
-            return "not read"
         if any(n.kind == "attempt" for n in self.notices):
             return "tampering"
+        if self.refused and not self.ended:
+            return "not read"
         if self.ended:
-            return self.ended.split()[0]
+            return self.ended.partition(":")[0]
         marks = [m for i in self.items for m in i.marks]
         if all(m.state in ("empty", "missing") for m in marks):
             return "not attempted"

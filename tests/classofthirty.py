@@ -102,7 +102,7 @@ def two_layer(X, y, W1, b1, W2, b2):
     return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 '''
 
-_NETWORK = '''\
+_NETWORK = """\
 
 def network(X, y, W1, b1, W2, b2):
     z = X @ W1 + b1
@@ -122,7 +122,7 @@ def network(X, y, W1, b1, W2, b2):
     dW1 = X.T @ dz
     db1 = dz.sum(axis=0)
     return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
-'''
+"""
 
 CMU = (
     '''\
@@ -565,7 +565,13 @@ class Student:
         parts = self.text().split("\n\n\n")
         cells = [{"cell_type": "markdown", "metadata": {}, "source": "# Homework"}]
         cells += [
-            {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": p}
+            {
+                "cell_type": "code",
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+                "source": p,
+            }
             for p in ["%matplotlib inline", *parts]
         ]
         book = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -608,19 +614,19 @@ STUDENTS = (
     ),
     Student(
         "label", "nnfs", (("dx[rows, y] -= 1", "dx[rows, y] += 1"),),
-        "wrong", ("softmax loss: x",), ("label_added",),
+        "wrong", ("softmax loss: x",), ("wrong_sign",),
     ),
     Student(
         "inner", "slopes", (("dz = dh * h * (1 - h)", "dz = dh * h"),),
-        "wrong", ("network: W1",), ("slope_factor_left_out",),
+        "wrong", ("network: W1",), ("value_in_place_of_slope",),
     ),
     Student(
         "no_slope", "grads", (("dz = dh * h * (1 - h)", "dz = dh"),),
-        "wrong", ("network: W1",), ("slope_left_out",),
+        "wrong", ("network: W1",), ("activation_skipped",),
     ),
     Student(
         "wrong_input", "calls", (("dW2 = h.T @ ds", "dW2 = z.T @ ds"),),
-        "wrong", ("network: W2",), ("wrong_operand",),
+        "wrong", ("network: W2",), ("pre_activation_as_input",),
     ),
     Student(
         "other_forward", "typed",

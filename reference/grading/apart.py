@@ -2,7 +2,9 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from reference.checks.checker import Gathered, gather
 from reference.checks.records import Part
@@ -35,18 +37,31 @@ class Ran:
     remarks: tuple[str, ...] = ()
 
 
-def run_apart(submission: Submission, assignment: Assignment) -> Ran:
-    """Run a submission as far as it goes; whatever it does ends in this record."""
+def run_apart(
+    submission: Submission,
+    assignment: Assignment,
+    only: str = "",
+    shapes: Mapping[str, str] = MappingProxyType({}),
+) -> Ran:
+    """Run a submission as far as it goes; whatever it does ends in this record.
+
+    only, shapes: see `Asked`.
+    """
     ran, gathered = Ran(), gather()
     limits = assignment.limits
     deadline = time.monotonic() + SLOWER * limits.seconds
     skip: list[int] = []
     for _ in range(1 + MAX_RESTARTS):
-        ended = _once(submission, assignment, tuple(skip), ran, gathered, deadline)
+        problems = assignment.problems
+        asked = Asked(
+            submission.file, submission.files, problems.hidden_seed, problems.public_seed,
+            problems.count, tuple(skip), only, dict(shapes),
+        )  # fmt: skip
+        ended = _once(asked, limits, ran, gathered, deadline)
         if not ended:
             break
         ran.ended = ran.ended or ended
-        index = gathered.fail(ended.split()[0], ended)
+        index = gathered.fail(ended.partition(":")[0], ended.partition(": ")[2])
         if index is None or time.monotonic() > deadline:
             break
         skip.append(index)
@@ -55,20 +70,8 @@ def run_apart(submission: Submission, assignment: Assignment) -> Ran:
     return ran
 
 
-def _once(
-    submission: Submission,
-    assignment: Assignment,
-    skip: tuple[int, ...],
-    ran: Ran,
-    gathered: Gathered,
-    deadline: float,
-) -> str:
+def _once(asked: Asked, limits: Allowance, ran: Ran, gathered: Gathered, deadline: float) -> str:
     """Ask once; return how the process ended, "" where by itself."""
-    limits, problems = assignment.limits, assignment.problems
-    asked = Asked(
-        submission.file, submission.files, problems.hidden_seed, problems.public_seed,
-        problems.count, skip,
-    )  # fmt: skip
     silence = Limits(limits.hang_seconds, SLOWER * limits.hang_seconds)
     worker = _worker(limits)
     ran.runs.clear()  # they come again, but those of what is skipped

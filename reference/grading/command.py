@@ -34,9 +34,7 @@ SINGLE: dict[str, Callable[[View], str]] = {
 FORMATS = (*WHOLE, *SINGLE)
 
 
-def run(
-    assignment: Path, places: list[str], out: Path | None, form: str, workers: int
-) -> int:
+def run(assignment: Path, places: list[str], out: Path | None, form: str, workers: int) -> int:
     """Grade and print; return 0 when every submission was graded, whatever its points."""
     if form not in FORMATS:
         raise InvalidInput(f"--format={form!r}: expected one of {', '.join(FORMATS)}")

@@ -1,9 +1,11 @@
 """Grades a class: each submission apart, held to the reference solution."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -30,13 +32,21 @@ Progress = Callable[[str], None]
 class Judge:
     """Holds runs to the reference solution, in a process that never loads a submission."""
 
-    def __init__(self, assignment: Assignment) -> None:
-        self._assignment = assignment
+    def __init__(
+        self, assignment: Assignment, shapes: Mapping[str, dict[str, str]] = MappingProxyType({})
+    ) -> None:
+        """Begin nothing yet.
+
+        shapes: how the reference solution's arguments are drawn, by function; `describe` finds out.
+        """
+        self._assignment, self.shapes = assignment, dict(shapes)
         self._worker = Worker("reference.grading.holding:serve")
 
     def describe(self) -> list[Described]:
         """Return the functions of the reference solution; raises InvalidInput where it fails."""
-        return [e for e in self._ask("", ()) if isinstance(e, Described)]
+        found = [e for e in self._ask("", ()) if isinstance(e, Described)]
+        self.shapes = {d.unit: d.shapes for d in found}
+        return found
 
     def hold(self, function: str, runs: Sequence[Run]) -> list[Judged]:
         """Return every run, held to one function; none where they bring the judge down."""
@@ -85,13 +95,13 @@ def grade(
 
     Raises InvalidInput where the reference solution does not fit the assignment.
     """
-    judge = Judge(assignment)
+    first = Judge(assignment)
     try:
-        _refuse_unfit(assignment, judge.describe())
+        _refuse_unfit(assignment, first.describe())
     finally:
-        judge.close()
+        first.close()
     store = Store(folder, _fingerprint(assignment))
-    pool = Pool(workers, lambda: Judge(assignment))
+    pool = Pool(workers, lambda: Judge(assignment, first.shapes))
     try:
         waiting: list[Future[Graded]] = [
             pool.submit(lambda judge, one=one: _graded(one, assignment, judge, store, progress))  # type: ignore[misc]
@@ -160,7 +170,7 @@ def grade_one(one: Submission, assignment: Assignment, judge: Judge) -> Graded:
         return _nothing(one, assignment, f"it is no Python: {type(error).__name__}: {error}")
     ran = run_apart(one, assignment)
     noted = [*notices, *(Notice("attempt", a.detail, grave=True) for a in ran.attempts)]
-    items = _items(assignment, ran, screened, judge)
+    items = _items(one, assignment, ran, screened, judge)
     if ran.attempts:
         items = tuple(_taken_back(item, ran) for item in items)
     return Graded(one.student, one.file, items, ran.ended, ran.refused, tuple(noted), ran.lacks)
@@ -182,40 +192,77 @@ def _taken_back(item: Item, ran: Ran) -> Item:
     return msgspec.structs.replace(item, marks=marks)
 
 
-def _items(assignment: Assignment, ran: Ran, screened: Screened, judge: Judge) -> tuple[Item, ...]:
-    taken: dict[str, tuple[int, tuple[Judged, ...]]] = {}
+@dataclass(frozen=True)
+class _Found:
+    """The part of a submission that is one of the functions asked for."""
+
+    unit: int
+    part: Part | None
+    judged: tuple[Judged, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether its forward computes what the reference solution does."""
+        return any(j.forward_right for j in self.judged)
+
+
+def _items(
+    one: Submission, assignment: Assignment, ran: Ran, screened: Screened, judge: Judge
+) -> tuple[Item, ...]:
+    taken: dict[str, _Found] = {}
     for function in assignment.function:
-        best = _best(function, ran, judge, {u for u, _ in taken.values()})
-        if best is not None:
-            taken[function.name] = best
+        found = _best(function, ran, judge, {f.unit for f in taken.values()})
+        if found is None or not found.fits:
+            found = _read_again(function, found, one, assignment, ran, judge) or found
+        if found is not None:
+            taken[function.name] = found
     return tuple(
         _item(f, *_evidence(f, taken.get(f.name), ran, screened), assignment)
         for f in assignment.function
     )
 
 
-def _best(
-    function: Function, ran: Ran, judge: Judge, taken: set[int]
-) -> tuple[int, tuple[Judged, ...]] | None:
-    """Return the part of a submission that is this function, with its judgements.
+def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Found | None:
+    """Return the part of a submission that is this function.
 
     The part whose forward computes what the reference solution does; where none does, the one
     that has the function's name.
     """
     units = [u for u in ran.runs if u not in taken]
     units.sort(key=lambda u: not _is_called(function, ran.parts.get(u)))
-    by_name: tuple[int, tuple[Judged, ...]] | None = None
+    by_name: _Found | None = None
     for unit in units:
-        runs = ran.runs[unit]
-        named = _is_called(function, ran.parts.get(unit))
+        runs, part = ran.runs[unit], ran.parts.get(unit)
+        named = _is_called(function, part)
         if not named and not any(j.forward_right for j in judge.hold(function.name, runs[:1])):
             continue
-        judged = tuple(judge.hold(function.name, runs))
-        if any(j.forward_right for j in judged):
-            return unit, judged
-        if named and by_name is None:
-            by_name = unit, judged
+        found = _Found(unit, part, tuple(judge.hold(function.name, runs)))
+        if found.fits:
+            return found
+        by_name = by_name or (found if named else None)
     return by_name
+
+
+def _read_again(
+    function: Function,
+    found: _Found | None,
+    one: Submission,
+    assignment: Assignment,
+    ran: Ran,
+    judge: Judge,
+) -> _Found | None:
+    """Run a part again with the reference solution's shapes: a wrong gradient may hide them."""
+    part = found.part if found is not None else None
+    part = part or next((p for p in ran.parts.values() if _is_called(function, p)), None)
+    shapes = judge.shapes.get(function.name, {})
+    if part is None or not shapes or part.verdict == "failed":
+        return None
+    again = run_apart(one, assignment, part.name.partition(".")[0], shapes)
+    second = _best(function, again, judge, set())
+    if second is None or not second.fits:
+        return None
+    unit = next((u for u, p in ran.parts.items() if p is part), -1)
+    return replace(second, unit=unit)
 
 
 def _is_called(function: Function, part: Part | None) -> bool:
@@ -230,7 +277,7 @@ def _is_called(function: Function, part: Part | None) -> bool:
 
 def _evidence(
     function: Function,
-    best: tuple[int, tuple[Judged, ...]] | None,
+    best: _Found | None,
     ran: Ran,
     screened: Screened,
 ) -> tuple[str, Evidence]:
@@ -243,8 +290,7 @@ def _evidence(
             why = ran.ended or "it was not read as a gradient"
         notices = tuple(screened.of(part.name if part else function.name))
         return part.name if part else "", Evidence((), part, notices, attempted, why)
-    unit, judged = best
-    part = ran.parts.get(unit)
+    part, judged = best.part, best.judged
     name = part.name if part is not None else function.name
     answers = copied(judged)
     found = (*screened.of(name), *([answers] if answers is not None else []))

@@ -33,6 +33,7 @@ from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
 from reference.checks.search import Chosen, search
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.tolerances import DIGITS, OWN_SLOPE
 from reference.grading.correspondence import Correspondence, Place, found_in, proposals
 from reference.grading.records import (
@@ -120,7 +121,16 @@ def _described(unit: Unit, target: Target, reference: Reference) -> JudgeEvent:
         return Described(unit.name, (), "", str(error))
     operation, _ = identify(chosen.reading, reference.seed, None)
     gradients = tuple(leaf_name(r.leaf) for r in chosen.first.rows)
-    return Described(unit.name, gradients, operation, "right")
+    shapes = {n: w for n, s in chosen.reading.layout.items() if (w := _word(s))}
+    return Described(unit.name, gradients, operation, "right", shapes)
+
+
+def _word(spec: Spec) -> str:
+    """Return how an array is drawn, as a file may say it itself; "" where it cannot."""
+    if not spec.dims or spec.kind not in ("normal", "label"):
+        return ""
+    high = [f"int({spec.high})"] if spec.kind == "label" else []
+    return " ".join([*spec.dims, *high])
 
 
 def leaf_name(path: Path) -> str:

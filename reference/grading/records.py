@@ -101,6 +101,10 @@ class Asked(msgspec.Struct, frozen=True):
     public_seed: int
     problems: int
     skip: tuple[int, ...] = ()
+    only: str = ""
+    """The one function or class to run; "" runs all."""
+    shapes: dict[str, str] = {}
+    """How arguments are drawn, as `check` has it: {"x": "N D"}."""
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -151,6 +155,8 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     gradients: tuple[str, ...]
     operation: str
     verdict: str
+    shapes: dict[str, str] = {}
+    """How its arguments are drawn, where that can be said in a word."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -54,12 +54,14 @@ def serve(asked: Asked, emit: Emit) -> None:
     emit(Confined(confinement.taken.holds, confinement.taken.lacks))
     Guard(emit).watch()
     try:
-        target = source.load(asked.file)
+        target = source.load(f"{asked.file}:{asked.only}" if asked.only else asked.file)
     except InvalidInput as error:
         emit(Refused(str(error)))
         return
     finally:
         _report_replaced(library, ours, emit)
+    if asked.shapes and "shapes" not in target.names:
+        vars(target.module)["shapes"] = asked.shapes  # as its author could have written
     request = Request(asked.file, None, asked.problems, asked.seed, (), asked.skip)
 
     def watch(index: int, subject: Subject) -> None:

@@ -13,8 +13,6 @@ from reports.class_folder import KEPT
 from reports.graded import Graded
 
 
-
-
 class Store:
     """A folder with one file for each graded submission, or none."""
 

@@ -45,7 +45,7 @@ class Confinement(msgspec.Struct, frozen=True):
     processes: int
     """Processes and threads, itself among them."""
     readable: tuple[str, ...] = ()
-    """Folders that it may read besides Python's and ours."""
+    """Folders that it may read and import from, besides Python's and ours."""
 
 
 class Measures(msgspec.Struct, frozen=True):

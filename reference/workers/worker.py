@@ -258,7 +258,8 @@ class Worker:
         if self._confinement is not None:
             environment = {**CLEAN, **self._environment}
             process = _Process(self._folder, environment, self._quiet)
-            process.send(Start(self.entry, self.memory, [], None, self._confinement))
+            path = list(self._confinement.readable)
+            process.send(Start(self.entry, self.memory, path, None, self._confinement))
             return process
         process = _Process(self._folder, {**os.environ, **self._environment}, self._quiet)
         path = [os.path.abspath(place) for place in sys.path]
