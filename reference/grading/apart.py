@@ -19,6 +19,12 @@ MAX_RESTARTS = 4
 MAX_EVENTS = 20_000
 """Events of one submission: more are a flood, not a check."""
 
+MAX_RUN_BYTES = 4 << 20
+"""Bytes of the numbers of one run; a problem has a few hundred numbers."""
+
+MAX_PARTS = 200
+"""Parts of one submission that are held to the reference solution."""
+
 SLOWER = 3.0
 """Seconds of the clock for each of processor time: a machine that grades does other things."""
 
@@ -91,7 +97,7 @@ def _once(asked: Asked, limits: Allowance, ran: Ran, gathered: Gathered, deadlin
                 return f"crashed: it sent more than {MAX_EVENTS} messages"
             if time.monotonic() > deadline:
                 return f"hung: it took longer than {SLOWER * limits.seconds:g} s"
-            _take(event, ran, gathered)
+            _take(event, ran, gathered, 2 * asked.problems)
     finally:
         worker.close()
     return ""
@@ -111,10 +117,19 @@ def _died(event: Died, limits: Allowance) -> str:
     return f"crashed: {event.reason}"
 
 
-def _take(event: SubmissionEvent, ran: Ran, gathered: Gathered) -> None:
+def _bytes(run: Run) -> int:
+    named = (*run.inputs, *run.others, *run.values, *run.outputs, *run.claims, *run.inner)
+    given = sum(a.nbytes for pair in run.cotangents for a in pair)
+    return given + sum(n.value.nbytes for n in (*named, *run.moved))
+
+
+def _take(event: SubmissionEvent, ran: Ran, gathered: Gathered, runs: int) -> None:
+    """Take in one event; runs: how many of each part are kept."""
     match event:
         case Run():
-            ran.runs[event.unit].append(event)
+            kept = ran.runs[event.unit] if len(ran.runs) <= MAX_PARTS else []
+            if len(kept) < runs and _bytes(event) <= MAX_RUN_BYTES:
+                kept.append(event)
         case Unrun():
             ran.unrun[event.unit] = event.why
         case Attempt():

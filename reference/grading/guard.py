@@ -7,7 +7,7 @@ holds a submission that gets past it are the measures of `reference.workers.conf
 import os
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -91,15 +91,15 @@ class Guard:
             return "", ""
         place = os.path.realpath(os.fsdecode(path))
         writes = any(c in (mode or "") for c in "wax+") if isinstance(mode, str) else False
-        if writes and not place.startswith((self._own, "/dev/null")):
+        if writes and place != os.devnull and not _within(place, (self._own,)):
             return "files", "writes a file outside its folder"
-        if place.startswith(self._places) or place.startswith(f"/proc/{os.getpid()}/stat"):
+        if _within(place, self._places) or place.startswith(f"/proc/{os.getpid()}/stat"):
             return "", ""
         return ("files", "reads a file outside its folder") if self._by_submission() else ("", "")
 
     def _inside_own(self, path: Any) -> bool:
         try:
-            return os.path.realpath(os.fsdecode(path)).startswith(self._own)
+            return _within(os.path.realpath(os.fsdecode(path)), (self._own,))
         except TypeError:
             return True
 
@@ -108,9 +108,9 @@ class Guard:
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             file = os.path.realpath(frame.f_code.co_filename)
-            if file.startswith(self._own):
+            if _within(file, (self._own,)):
                 return True
-            inside = file.startswith(_STDLIB) and "site-packages" not in file
+            inside = _within(file, (_STDLIB,)) and "site-packages" not in file
             if not (
                 inside or file == os.path.realpath(__file__) or frame.f_code.co_filename[0] == "<"
             ):
@@ -126,3 +126,8 @@ class Guard:
                 self._report(Attempt(kind, detail))
             finally:
                 self._inside = False
+
+
+def _within(place: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of these or lies in one of them."""
+    return any(place == f or place.startswith(f + os.sep) for f in folders)

@@ -167,7 +167,7 @@ def write(file: BinaryIO, message: ToWorker | FromWorker) -> None:
     file.flush()
 
 
-def read(file: BinaryIO) -> bytes | None:
+def read(file: BinaryIO, at_most: int = MAX_BYTES) -> bytes | None:
     """Read one message's bytes; None where the other side has ended, in the middle or not.
 
     Raises ValueError for a length that no message of ours has.
@@ -176,8 +176,8 @@ def read(file: BinaryIO) -> bytes | None:
     if head is None:
         return None
     (length,) = _LENGTH.unpack(head)
-    if length > MAX_BYTES:
-        raise ValueError(f"a message of {length} bytes; expected at most {MAX_BYTES}")
+    if length > at_most:
+        raise ValueError(f"a message of {length} bytes; expected at most {at_most}")
     return _exactly(file, length)
 
 

@@ -41,6 +41,9 @@ MEMORY = 8 << 30
 MAX_REQUESTS = 1000
 """A process is renewed after so many requests, so that a slow leak cannot grow."""
 
+MAX_CONFINED = 16 << 20
+"""Bytes of one message of a confined process: it may claim what it likes."""
+
 MAX_UNREAD = 64
 """Events that are kept unread; with more, what emits them waits."""
 
@@ -257,7 +260,7 @@ class Worker:
         """Start a process and tell it what to serve."""
         if self._confinement is not None:
             environment = {**CLEAN, **self._environment}
-            process = _Process(self._folder, environment, self._quiet)
+            process = _Process(self._folder, environment, self._quiet, MAX_CONFINED)
             path = list(self._confinement.readable)
             process.send(Start(self.entry, self.memory, path, None, self._confinement))
             return process
@@ -272,9 +275,14 @@ class _Process:
     """A process tree, with a thread that listens to it."""
 
     def __init__(
-        self, folder: str | Path | None, environment: Mapping[str, str], quiet: bool
+        self,
+        folder: str | Path | None,
+        environment: Mapping[str, str],
+        quiet: bool,
+        max_bytes: int = messages.MAX_BYTES,
     ) -> None:
         self.worker: int | None = None
+        self._max_bytes = max_bytes
         self._temporary = "" if folder else tempfile.mkdtemp(prefix="manual-backprop-")
         self._sent: queue.SimpleQueue[Start | Request | None] = queue.SimpleQueue()
         self._received: queue.Queue[bytes | None] = queue.Queue(MAX_UNREAD)
@@ -351,7 +359,7 @@ class _Process:
         """Hand on what the process sends, and that it sends no more."""
         with cast(BinaryIO, self._popen.stdout) as pipe:
             try:
-                while (content := messages.read(pipe)) is not None:
+                while (content := messages.read(pipe, self._max_bytes)) is not None:
                     self._hand_on(content)
             except ValueError:
                 self._hand_on(NO_MESSAGE)
