@@ -156,6 +156,8 @@ def _places(
     path: Path, array: Any, theirs: Mapping[Path, Any], same_layout: bool
 ) -> Iterator[Place]:
     order = sorted(theirs, key=lambda p: -likeness(p, path))
+    if same_layout and order and likeness(order[0], path) >= 2:
+        order = order[:1]  # a product may be read with its factors exchanged: x @ w as W @ A
     for other in order:
         for way in ways(theirs[other], np.ndim(array), same_layout):
             yield Place(other, path, way)

@@ -362,9 +362,13 @@ def _wrong_inner(assessed: _Assessed, run: Run) -> Iterator[_Inner]:
     """Yield the wrong gradients of the forward's own values, that no other one makes wrong."""
     outcome, scale = assessed.outcome, assessed.found.scale
     claims = _by_path(run.inner)
+    final = [np.asarray(n.value) for n in run.claims]
+    claims = {p: v for p, v in claims.items() if not any(np.array_equal(v, f) for f in final)}
+    leaves = {*outcome.inputs, *assessed.ours.inputs}
     known = {**assessed.ours.values, **outcome.values}
+    known = {p: v for p, v in known.items() if p not in leaves}
     _, pairs, left = matched(claims, {}, known)
-    pairs += [(r.claim, r.leaf) for r in assessed.found.middle]
+    pairs += [(r.claim, r.leaf) for r in assessed.found.middle if r.leaf in known]
     for claim in left:  # named after nothing that the forward names: it may be any of its shape
         shape = np.shape(claims[claim])
         pairs += [(claim, p) for p, v in known.items() if shape and np.shape(v) == shape]

@@ -65,7 +65,7 @@ def serve(asked: Asked, emit: Emit) -> None:
     request = Request(asked.file, None, asked.problems, asked.seed, (), asked.skip)
 
     def watch(index: int, subject: Subject) -> None:
-        _send_runs(index, subject, asked, emit)
+        send_runs(index, subject, asked, emit)
 
     session.run(target, request, emit, library, watch)
     _report_replaced(library, ours, emit)
@@ -84,7 +84,8 @@ def _report_replaced(library: Library, ours: Library, emit: Emit) -> None:
             )
 
 
-def _send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
+def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
+    """Run a part on plain floats, on the public and the hidden problems; send what came of it."""
     if not isinstance(subject, ReadingSubject):
         emit(Unrun(unit, subject.sentence()))
         return
