@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.check_page import derivation
+from reports.check_page import capital, derivation
 from reports.graded import Class, Graded, points
 from reports.html import render_page
 from reports.plainmath import formula
@@ -84,5 +84,5 @@ def render_student(view: View) -> str:
     """Return the page of one student."""
     return render_page(
         "student.html", styles=("page.css", "check.css"), view=view, points=points,
-        formula=formula, derivation=derivation,
+        formula=formula, derivation=derivation, capital=capital,
     )  # fmt: skip

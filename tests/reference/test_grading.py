@@ -539,3 +539,36 @@ def test_files_folders_and_zip_files_of_a_class_are_found(tmp_path: Path) -> Non
     assert find_submissions([tmp_path / "all.zip"]) == found
     flat = find_submissions([tmp_path / "anna" / "hw.py", tmp_path / "anna" / "hw.py"])
     assert [s.student for s in flat] == ["hw", "hw (2)"]
+
+
+# -- the documentation -------------------------------------------------------------------------
+
+
+def test_the_assignment_of_the_docs_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "grading.md").read_text()
+    found = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    (tmp_path / "solution.py").write_text(PAIRS)
+    (tmp_path / "hw.toml").write_text(found[1])
+    assignment = read_assignment(tmp_path / "hw.toml")
+    assert assignment.function[0].gradients == {"x": 2, "w": 2, "b": 1}
+
+
+def test_the_forms_in_the_docs_have_the_fields_that_are_written(small: tuple[Path, Class]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "grading.md").read_text()
+    test, case, autolab_line = map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL))
+    seen = view(small[1].graded[0], "hint", "")
+    assert set(test) == set(gradescope(seen)["tests"][0])
+    ours = otter(seen)["test_file_results"][0]["test_case_results"][0]
+    assert set(case) == set(ours) and set(case["test_case"]) == set(ours["test_case"])
+    assert set(autolab_line) == set(json.loads(autolab(seen).splitlines()[-1]))
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "reference", "grade", "none.toml", "hw.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "manual-backprop: ASSIGNMENT='none.toml': no such file\n"
