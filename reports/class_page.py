@@ -17,7 +17,7 @@ _BADGES = {"right": "right", "wrong": "wrong manual", "tampering": "wrong manual
 
 
 @dataclass(frozen=True)
-class Bar:
+class PointsBar:
     """One bar of the distribution of points."""
 
     x: float
@@ -41,7 +41,7 @@ class Common:
     students: tuple[str, ...]
 
 
-def bars(graded: Class) -> list[Bar]:
+def bars(graded: Class) -> list[PointsBar]:
     """Return the distribution of points: how many students have how many."""
     possible = graded.possible or 1.0
     counts = Counter(min(int(g.earned / possible * BINS), BINS - 1) for g in graded.graded)
@@ -52,7 +52,7 @@ def bars(graded: Class) -> list[Bar]:
         height = counts[place] / most * HEIGHT
         low, high = (points(possible * p / BINS) for p in (place, place + 1))
         x, y = place * width + 2, HEIGHT - height + 18
-        found.append(Bar(x, y, width - 4, height, counts[place], f"{low}–{high}"))
+        found.append(PointsBar(x, y, width - 4, height, counts[place], f"{low}–{high}"))
     return found
 
 

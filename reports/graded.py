@@ -17,7 +17,7 @@ missing: nothing of it came back; empty: not attempted; refused: not written by 
 with; unreadable: it could not be judged."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class GradeMark(msgspec.Struct, frozen=True):
     """One thing that gives points: a forward, or the gradient of one input."""
 
     what: str
@@ -45,7 +45,7 @@ class Item(msgspec.Struct, frozen=True):
 
     name: str
     heading: str
-    marks: tuple[Mark, ...]
+    marks: tuple[GradeMark, ...]
     unit: str = ""
     """What the submission calls it."""
     part: Part | None = None

@@ -9,7 +9,7 @@ formula  and the formulas, the numbers of one problem, the derivation
 import msgspec
 
 from reports.checked import Part
-from reports.graded import Graded, Item, Mark, State
+from reports.graded import Graded, GradeMark, Item, State
 
 
 class SeenMark(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class SeenItem(msgspec.Struct, frozen=True):
         return sum(m.possible for m in self.marks)
 
     def lines(self) -> list[str]:
-        """Return what is said beside the marks, as lines of text."""
+        """Return what stands beside the marks, as lines of text."""
         found = list(self.hints)
         for mistake in self.mistakes:
             where = f", in {', '.join(mistake.tensors)}" if mistake.tensors else ""
@@ -123,7 +123,7 @@ _PLAIN: dict[State, str] = {
 }
 
 
-def _mark(mark: Mark, level: str) -> SeenMark:
+def _mark(mark: GradeMark, level: str) -> SeenMark:
     text = _PLAIN.get(mark.state, mark.text) if level == "tensor" else mark.text
     return SeenMark(mark.what, mark.earned, mark.possible, text, mark.earned == mark.possible)
 

@@ -46,6 +46,8 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Samples as rows or columns, weights as (in, out) or (out, in)."""
     mean: Literal["any", "reference"] = "any"
     """Where 1/N stands: in the loss or in the layers."""
+    forward: Literal["any", "reference"] = "any"
+    """Whether a right gradient of another forward than the one asked for is paid."""
 
 
 class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,6 +32,7 @@ hidden_seed = {hidden}  # keep it to yourself
 [dialect]
 layout = "any"  # or "reference": samples and weights lie as in the reference solution
 mean = "any"  # or "reference": 1/N stands where the reference solution has it
+forward = "any"  # or "reference": a right gradient of another forward is not paid
 """
 
 _FUNCTION = """

@@ -89,7 +89,7 @@ def _labels(array: Any, like: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """One array of the submission, and what it is of the reference solution."""
 
     theirs: Path
@@ -101,7 +101,7 @@ class Place:
 class Correspondence:
     """Which array goes where."""
 
-    places: tuple[Place, ...]
+    places: tuple[Placement, ...]
     others: tuple[tuple[Path, Path, int], ...]
     """(theirs, ours, which of the spellings)."""
 
@@ -154,13 +154,13 @@ def proposals(
 
 def _places(
     path: Path, array: Any, theirs: Mapping[Path, Any], same_layout: bool
-) -> Iterator[Place]:
+) -> Iterator[Placement]:
     order = sorted(theirs, key=lambda p: -likeness(p, path))
     if same_layout and order and likeness(order[0], path) >= 2:
         order = order[:1]  # a product may be read with its factors exchanged: x @ w as W @ A
     for other in order:
         for way in ways(theirs[other], np.ndim(array), same_layout):
-            yield Place(other, path, way)
+            yield Placement(other, path, way)
 
 
 def _targets(path: Path, array: Any, among: Mapping[Path, Any]) -> Iterator[tuple[Path, Path, int]]:

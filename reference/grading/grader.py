@@ -13,10 +13,17 @@ from manual_backprop.spec import InvalidInput
 from reference.checks.vocabulary import stem_of
 from reference.grading.apart import Ran, run_apart
 from reference.grading.assignment import Assignment, Function
-from reference.grading.marking import Evidence, copied, marks_of
-from reference.grading.records import Described, Failed, Judged, JudgeEvent, Reference, Run
+from reference.grading.marking import FunctionEvidence, copied, marks_of
+from reference.grading.records import (
+    Described,
+    Failed,
+    Judged,
+    JudgeEvent,
+    ProblemRun,
+    Reference,
+)
 from reference.grading.screening import Screened, screen_text
-from reference.grading.store import Store
+from reference.grading.store import GradeStore
 from reference.grading.submissions import Submission
 from reference.listing import derivation
 from reference.workers import Died, Finished, Hung, Limits, Pool, Raised, Worker
@@ -48,11 +55,11 @@ class Judge:
         self.shapes = {d.unit: d.shapes for d in found}
         return found
 
-    def hold(self, function: str, runs: Sequence[Run]) -> list[Judged]:
+    def hold(self, function: str, runs: Sequence[ProblemRun]) -> list[Judged]:
         """Return every run, held to one function; none where they bring the judge down."""
         return [e for e in self._ask(function, tuple(runs)) if isinstance(e, Judged)]
 
-    def _ask(self, function: str, runs: tuple[Run, ...]) -> Iterator[JudgeEvent]:
+    def _ask(self, function: str, runs: tuple[ProblemRun, ...]) -> Iterator[JudgeEvent]:
         one = self._assignment
         reference = Reference(
             one.reference, function, one.problems.hidden_seed, runs,
@@ -100,7 +107,7 @@ def grade(
         _refuse_unfit(assignment, first.describe())
     finally:
         first.close()
-    store = Store(folder, _fingerprint(assignment))
+    store = GradeStore(folder, _fingerprint(assignment))
     pool = Pool(workers, lambda: Judge(assignment, first.shapes))
     try:
         waiting: list[Future[Graded]] = [
@@ -150,7 +157,7 @@ def _fingerprint(assignment: Assignment) -> bytes:
 
 
 def _graded(
-    one: Submission, assignment: Assignment, judge: Judge, store: Store, progress: Progress
+    one: Submission, assignment: Assignment, judge: Judge, store: GradeStore, progress: Progress
 ) -> Graded:
     key = store.key(one)
     known = store.read(key)
@@ -177,7 +184,7 @@ def grade_one(one: Submission, assignment: Assignment, judge: Judge) -> Graded:
 
 
 def _nothing(one: Submission, assignment: Assignment, why: str) -> Graded:
-    found = Evidence(attempted=True, why=why)
+    found = FunctionEvidence(attempted=True, why=why)
     items = tuple(_item(f, "", found, assignment) for f in assignment.function)
     return Graded(one.student, one.file, items, refused=why)
 
@@ -193,7 +200,7 @@ def _taken_back(item: Item, ran: Ran) -> Item:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Matched:
     """The part of a submission that is one of the functions asked for."""
 
     unit: int
@@ -209,7 +216,7 @@ class _Found:
 def _items(
     one: Submission, assignment: Assignment, ran: Ran, screened: Screened, judge: Judge
 ) -> tuple[Item, ...]:
-    taken: dict[str, _Found] = {}
+    taken: dict[str, _Matched] = {}
     for function in assignment.function:
         found = _best(function, ran, judge, {f.unit for f in taken.values()})
         if found is None or not found.fits:
@@ -222,7 +229,7 @@ def _items(
     )
 
 
-def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Found | None:
+def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Matched | None:
     """Return the part of a submission that is this function.
 
     The part whose forward computes what the reference solution does; where none does, the one
@@ -230,13 +237,13 @@ def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Found
     """
     units = [u for u in ran.runs if u not in taken]
     units.sort(key=lambda u: not _is_called(function, ran.parts.get(u)))
-    by_name: _Found | None = None
+    by_name: _Matched | None = None
     for unit in units:
         runs, part = ran.runs[unit], ran.parts.get(unit)
         named = _is_called(function, part)
         if not named and not any(j.forward_right for j in judge.hold(function.name, runs[:1])):
             continue
-        found = _Found(unit, part, tuple(judge.hold(function.name, runs)))
+        found = _Matched(unit, part, tuple(judge.hold(function.name, runs)))
         if found.fits:
             return found
         by_name = by_name or (found if named else None)
@@ -245,12 +252,12 @@ def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Found
 
 def _read_again(
     function: Function,
-    found: _Found | None,
+    found: _Matched | None,
     one: Submission,
     assignment: Assignment,
     ran: Ran,
     judge: Judge,
-) -> _Found | None:
+) -> _Matched | None:
     """Run a part again with the reference solution's shapes: a wrong gradient may hide them."""
     part = found.part if found is not None else None
     part = part or next((p for p in ran.parts.values() if _is_called(function, p)), None)
@@ -277,10 +284,10 @@ def _is_called(function: Function, part: Part | None) -> bool:
 
 def _evidence(
     function: Function,
-    best: _Found | None,
+    best: _Matched | None,
     ran: Ran,
     screened: Screened,
-) -> tuple[str, Evidence]:
+) -> tuple[str, FunctionEvidence]:
     names = (function.name, *function.names)
     attempted = screened.attempted(names)
     if best is None:
@@ -289,19 +296,20 @@ def _evidence(
         if attempted and not why:
             why = ran.ended or "it was not read as a gradient"
         notices = tuple(screened.of(part.name if part else function.name))
-        return part.name if part else "", Evidence((), part, notices, attempted, why)
+        return part.name if part else "", FunctionEvidence((), part, notices, attempted, why)
     part, judged = best.part, best.judged
     name = part.name if part is not None else function.name
     answers = copied(judged)
     found = (*screened.of(name), *([answers] if answers is not None else []))
-    return name, Evidence(judged, part, found, True if attempted is None else attempted)
+    return name, FunctionEvidence(judged, part, found, True if attempted is None else attempted)
 
 
 def _why(part: Part) -> str:
     return part.why or next((f"it {f.kind}: {f.text}" for f in part.faults if f.fatal), "")
 
 
-def _item(function: Function, unit: str, found: Evidence, assignment: Assignment) -> Item:
+def _item(function: Function, unit: str, found: FunctionEvidence, assignment: Assignment) -> Item:
+    found = replace(found, own_counts=assignment.dialect.forward == "any")
     marks = marks_of(function, found, assignment.problems.count)
     part = found.part
     if part is not None:  # what differs from run to run, or names a folder that is gone

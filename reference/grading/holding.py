@@ -35,16 +35,16 @@ from reference.checks.search import Chosen, search
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.tolerances import DIGITS, OWN_SLOPE
-from reference.grading.correspondence import Correspondence, Place, found_in, proposals
+from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
 from reference.grading.records import (
     Described,
     Failed,
     Held,
     Judged,
     JudgeEvent,
-    Named,
+    NamedArray,
+    ProblemRun,
     Reference,
-    Run,
 )
 
 Emit = Callable[[JudgeEvent], None]
@@ -143,7 +143,7 @@ def leaf_name(path: Path) -> str:
 # -- one run -----------------------------------------------------------------------------------
 
 
-def hold(run: Run, solution: Solution, reference: Reference) -> Judged:
+def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
     """Return what of one run is right."""
     public = run.seed != reference.seed
     theirs, others = _by_path(run.inputs), _by_path(run.others)
@@ -166,7 +166,7 @@ def hold(run: Run, solution: Solution, reference: Reference) -> Judged:
 
 
 def _of_another_forward(
-    run: Run,
+    run: ProblemRun,
     theirs: Mapping[Path, Any],
     others: Mapping[Path, Any],
     solution: Solution,
@@ -184,7 +184,7 @@ def _of_another_forward(
     return Judged(public, False, False)
 
 
-def own_slope(run: Run) -> bool:
+def own_slope(run: ProblemRun) -> bool:
     """Whether what was claimed is the slope of the submission's own forward, by differences.
 
     Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that
@@ -206,12 +206,12 @@ def own_slope(run: Run) -> bool:
     return size > 0 and all(parts) and abs(sum(parts) - change) <= OWN_SLOPE * size
 
 
-def _by_path(named: tuple[Named, ...]) -> dict[Path, Any]:
+def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:
     return {n.path: n.value if n.value.shape else n.value[()] for n in named}
 
 
 def _tries(
-    run: Run,
+    run: ProblemRun,
     theirs: Mapping[Path, Any],
     others: Mapping[Path, Any],
     solution: Solution,
@@ -251,11 +251,11 @@ def _others_than(
     yield from (c for c in fresh if c not in known)
 
 
-def _numbers(run: Run, layout: Mapping[str, Any]) -> dict[Path, Any]:
+def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:
     return {(k,): v for k, v in run.numbers.items() if k in layout}
 
 
-def _judged_output(run: Run) -> Any:
+def _judged_output(run: ProblemRun) -> Any:
     """Return what the submission's gradient is the gradient of: an output, a loss."""
     if run.cotangents:
         return run.cotangents[0][0]
@@ -271,7 +271,7 @@ class _Assessed:
 
 
 def _assessed(
-    run: Run, correspondence: Correspondence, ours: Outcome, by_name: bool = False
+    run: ProblemRun, correspondence: Correspondence, ours: Outcome, by_name: bool = False
 ) -> _Assessed | None:
     """Hold the submission's claims to the reference solution's forward; None without a value."""
     theirs = _as_theirs(run, correspondence, ours, by_name)
@@ -285,7 +285,7 @@ def _assessed(
 
 
 def _as_theirs(
-    run: Run, correspondence: Correspondence, ours: Outcome, by_name: bool
+    run: ProblemRun, correspondence: Correspondence, ours: Outcome, by_name: bool
 ) -> Outcome | None:
     """Return the reference solution's tracked numbers under the submission's names and shapes."""
     known = {**ours.values, **ours.outputs}
@@ -317,7 +317,7 @@ def _as_theirs(
     return outcome
 
 
-def _returned(place: Place, ours: Outcome, shape: tuple[int, ...]) -> Any:
+def _returned(place: Placement, ours: Outcome, shape: tuple[int, ...]) -> Any:
     value = ours.inputs[place.ours]
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     back = place.way.back(array, shape)
@@ -328,7 +328,7 @@ def _returned(place: Place, ours: Outcome, shape: tuple[int, ...]) -> Any:
 
 
 def _held(
-    assessed: _Assessed, run: Run, correspondence: Correspondence, reference: Reference
+    assessed: _Assessed, run: ProblemRun, correspondence: Correspondence, reference: Reference
 ) -> Iterator[Held]:
     ours = {p.theirs: p.ours for p in correspondence.places}
     found = assessed.found
@@ -358,7 +358,7 @@ class _Inner:
     """What was claimed, less the truth."""
 
 
-def _wrong_inner(assessed: _Assessed, run: Run) -> Iterator[_Inner]:
+def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
     """Yield the wrong gradients of the forward's own values, that no other one makes wrong."""
     outcome, scale = assessed.outcome, assessed.found.scale
     claims = _by_path(run.inner)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from reference.grading.assignment import Function
 from reference.grading.records import Held, Judged
 from reports.checked import Part
-from reports.graded import Mark, Notice, State
+from reports.graded import GradeMark, Notice, State
 
 
 @dataclass(frozen=True)
-class Evidence:
+class FunctionEvidence:
     """What is known of one function of a submission."""
 
     judged: tuple[Judged, ...] = ()
@@ -21,6 +21,8 @@ class Evidence:
     """None: there is no function of this name."""
     why: str = ""
     """Why it could not be judged."""
+    own_counts: bool = True
+    """Whether a right gradient of another forward is paid."""
 
     @property
     def hidden(self) -> tuple[Judged, ...]:
@@ -28,7 +30,7 @@ class Evidence:
         return tuple(j for j in self.judged if not j.public)
 
 
-def marks_of(function: Function, found: Evidence, problems: int) -> tuple[Mark, ...]:
+def marks_of(function: Function, found: FunctionEvidence, problems: int) -> tuple[GradeMark, ...]:
     """Return the marks of one function: its forward, then each of its gradients.
 
     problems: how many hidden problems there are; of half of them at least there must be a run.
@@ -37,7 +39,7 @@ def marks_of(function: Function, found: Evidence, problems: int) -> tuple[Mark, 
     wanted += list(function.gradients.items())
     state, text = _as_a_whole(found, problems)
     if state is not None:
-        return tuple(Mark(what, 0.0, points, state, text) for what, points in wanted)
+        return tuple(GradeMark(what, 0.0, points, state, text) for what, points in wanted)
     marks = []
     if function.forward:
         marks.append(_forward(function.forward, found))
@@ -45,7 +47,7 @@ def marks_of(function: Function, found: Evidence, problems: int) -> tuple[Mark, 
     return (*marks, *_charged_once(gradients, found))
 
 
-def _as_a_whole(found: Evidence, problems: int) -> tuple[State | None, str]:
+def _as_a_whole(found: FunctionEvidence, problems: int) -> tuple[State | None, str]:
     """Return the state of all marks, where one thing decides them all."""
     grave = next((n for n in found.notices if n.grave), None)
     if grave is not None:
@@ -59,35 +61,36 @@ def _as_a_whole(found: Evidence, problems: int) -> tuple[State | None, str]:
     return "unreadable", found.why or "it could not be run"
 
 
-def _forward(points: float, found: Evidence) -> Mark:
+def _forward(points: float, found: FunctionEvidence) -> GradeMark:
     if all(j.forward_right for j in found.hidden):
-        return Mark("forward", points, points, "right", "computes what is asked for")
+        return GradeMark("forward", points, points, "right", "computes what is asked for")
     text = "computes another function than the one asked for"
-    return Mark("forward", 0.0, points, "wrong", text)
+    return GradeMark("forward", 0.0, points, "wrong", text)
 
 
-def _gradient(of: str, points: float, found: Evidence) -> Mark:
+def _gradient(of: str, points: float, found: FunctionEvidence) -> GradeMark:
     """Return the mark of one gradient, as if no other existed."""
     rows = [[h for h in j.held if h.of == of] for j in found.hidden]
     claim = next((h.claim for held in rows for h in held), "")
     if all(held and held[0].right for held in rows) and _one_scale(found):
-        return Mark(of, points, points, "right", "right on every problem", claim)
+        return GradeMark(of, points, points, "right", "right on every problem", claim)
     if any(j.own for j in found.hidden) and all(j.own or j.forward_right for j in found.hidden):
         text = "right for your own forward, which is another function than the one asked for"
-        return Mark(of, points, points, "follows", text, claim)
+        paid = points if found.own_counts else 0.0
+        return GradeMark(of, paid, points, "follows" if paid else "wrong", text, claim)
     if not any(rows):
-        return Mark(of, 0.0, points, "missing", f"no gradient of {of} came back")
+        return GradeMark(of, 0.0, points, "missing", f"no gradient of {of} came back")
     wrong = sum(not (held and held[0].right) for held in rows)
-    return Mark(of, 0.0, points, "wrong", f"wrong on {wrong} of {len(rows)} problems", claim)
+    return GradeMark(of, 0.0, points, "wrong", f"wrong on {wrong} of {len(rows)} problems", claim)
 
 
-def _one_scale(found: Evidence) -> bool:
+def _one_scale(found: FunctionEvidence) -> bool:
     """Whether a loss that nobody wrote may carry the same factor in all problems."""
     scales = [set(j.scale) for j in found.hidden if j.held]
     return not scales or bool(set.intersection(*scales))
 
 
-def _charged_once(marks: Sequence[Mark], found: Evidence) -> list[Mark]:
+def _charged_once(marks: Sequence[GradeMark], found: FunctionEvidence) -> list[GradeMark]:
     """Give back the points of what is wrong only by an inner mistake that is charged already.
 
     Of the gradients that one inner mistake makes wrong, the one with the most points is charged.
@@ -101,20 +104,20 @@ def _charged_once(marks: Sequence[Mark], found: Evidence) -> list[Mark]:
     return [_given_back(m, causes.get(m.what, ""), charged) for m in marks]
 
 
-def _given_back(mark: Mark, cause: str, charged: dict[str, str]) -> Mark:
+def _given_back(mark: GradeMark, cause: str, charged: dict[str, str]) -> GradeMark:
     if not cause:
         return mark
     if charged[cause] == mark.what:
-        return Mark(
+        return GradeMark(
             mark.what, 0.0, mark.possible, "wrong",
             f"{mark.text}; the mistake is made before it, on the way back from the loss",
             mark.claim,
         )  # fmt: skip
     text = f"wrong only by the mistake that is charged at {charged[cause]}"
-    return Mark(mark.what, mark.possible, mark.possible, "follows", text, mark.claim)
+    return GradeMark(mark.what, mark.possible, mark.possible, "follows", text, mark.claim)
 
 
-def _cause(of: str, found: Evidence) -> str:
+def _cause(of: str, found: FunctionEvidence) -> str:
     """Return the inner gradient that makes this one wrong in every problem, "" where none does."""
     wrong: list[Held] = [h for j in found.hidden for h in j.held if h.of == of and not h.right]
     causes = {h.follows_from for h in wrong}

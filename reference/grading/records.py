@@ -14,7 +14,7 @@ Path = tuple[str, ...]
 Array = npt.NDArray[np.generic]
 
 
-class Named(msgspec.Struct, frozen=True):
+class NamedArray(msgspec.Struct, frozen=True):
     """A number or an array, by the path under which the code names it."""
 
     path: Path
@@ -31,7 +31,7 @@ class Scalar(msgspec.Struct, frozen=True):
     fit: int = 0
 
 
-class Run(msgspec.Struct, frozen=True, tag="run"):
+class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
     """One problem as a submission computed it, on plain floats."""
 
     unit: int
@@ -40,22 +40,22 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     index: int
     scalar: Scalar
     sizes: dict[str, int]
-    inputs: tuple[Named, ...]
-    others: tuple[Named, ...]
+    inputs: tuple[NamedArray, ...]
+    others: tuple[NamedArray, ...]
     numbers: dict[str, float]
-    values: tuple[Named, ...]
+    values: tuple[NamedArray, ...]
     """The forward's named values."""
-    outputs: tuple[Named, ...]
+    outputs: tuple[NamedArray, ...]
     cotangents: tuple[tuple[Array, Array], ...]
     """(output, the cotangent that the backward was given)."""
-    claims: tuple[Named, ...]
-    inner: tuple[Named, ...]
+    claims: tuple[NamedArray, ...]
+    inner: tuple[NamedArray, ...]
     """The backward's own variables that are called after a gradient."""
     paired: bool
     told_targets: bool
     adds_steps: bool
     rate: float | None = None
-    moved: tuple[Named, ...] = ()
+    moved: tuple[NamedArray, ...] = ()
     """A direction for each input: by how much the inputs were moved, forward and back."""
     up: Array | None = None
     """The judged output where the inputs were moved forward."""
@@ -85,7 +85,16 @@ class Attempt(msgspec.Struct, frozen=True, tag="attempt"):
 
 
 SubmissionEvent = (
-    Run | Unrun | Confined | Attempt | Tried | Started | Loaded | Finished | Refused | OurFault
+    ProblemRun
+    | Unrun
+    | Confined
+    | Attempt
+    | Tried
+    | Started
+    | Loaded
+    | Finished
+    | Refused
+    | OurFault
 )
 
 
@@ -113,7 +122,7 @@ class Reference(msgspec.Struct, frozen=True):
     file: str
     unit: str
     seed: int
-    runs: tuple[Run, ...] = ()
+    runs: tuple[ProblemRun, ...] = ()
     same_layout: bool = False
     """Whether samples and weights have to lie as in the reference solution."""
     mean_in_loss: bool = False
@@ -156,7 +165,7 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     operation: str
     verdict: str
     shapes: dict[str, str] = {}
-    """How its arguments are drawn, where that can be said in a word."""
+    """How its arguments are drawn, where `shapes` of a file can say it."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -28,9 +28,9 @@ from reference.grading.records import (
     Asked,
     Attempt,
     Confined,
-    Named,
+    NamedArray,
     Path,
-    Run,
+    ProblemRun,
     Scalar,
     SubmissionEvent,
     Unrun,
@@ -97,16 +97,16 @@ def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
                 outcome = perform(subject.reading, seed, index)
                 emit(_run(unit, seed, index, subject, outcome))
                 sent += 1
-            except Exception as error:  # whatever it raises, the check tells
+            except Exception as error:  # the check reports what it raises
                 problem = type(error).__name__
     if not sent:
         emit(Unrun(unit, problem))
 
 
-def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Outcome) -> Run:
+def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Outcome) -> ProblemRun:
     objective = subject.objective
     moved, up, down = _moved(subject, seed, index, outcome)
-    return Run(
+    return ProblemRun(
         unit,
         seed,
         index,
@@ -138,7 +138,7 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
 
 def _moved(
     subject: ReadingSubject, seed: int, index: int, outcome: Outcome
-) -> tuple[tuple[Named, ...], Any, Any]:
+) -> tuple[tuple[NamedArray, ...], Any, Any]:
     """Run the forward a little before and behind the inputs, along a random direction."""
     if subject.objective.kind not in ("cotangents", "loss"):
         return (), None, None
@@ -168,9 +168,9 @@ def _inner(outcome: Outcome) -> dict[Path, Any]:
     }
 
 
-def _named(values: Mapping[Path, Any]) -> tuple[Named, ...]:
+def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:
     return tuple(
-        Named(tuple(map(str, path)), _plain(value))
+        NamedArray(tuple(map(str, path)), _plain(value))
         for path, value in values.items()
         if is_numeric(value) and np.size(value) <= MAX_ENTRIES and _is_plain(value)
     )

@@ -37,7 +37,7 @@ MAX_LITERAL = 24
 
 
 @dataclass
-class Routine:
+class SourceFunction:
     """A function or method of the file."""
 
     name: str
@@ -62,7 +62,7 @@ class Routine:
 class Screened:
     """A file's functions by name, and the names that stand for frameworks in it."""
 
-    routines: dict[str, list[Routine]]
+    routines: dict[str, list[SourceFunction]]
     frameworks: dict[str, str]
     """The name in the file -> the package."""
 
@@ -78,14 +78,14 @@ class Screened:
         yield from _differences(reached)
         yield from _tables(reached)
 
-    def _named(self, name: str) -> list[Routine]:
+    def _named(self, name: str) -> list[SourceFunction]:
         wanted = {plain(name), plain(name.rpartition(".")[2])}
         exact = [r for rs in self.routines.values() for r in rs if plain(r.name) == plain(name)]
         short = [r for n, rs in self.routines.items() for r in rs if plain(n) in wanted]
         return exact or short
 
-    def _reached(self, name: str) -> list[Routine]:
-        todo, seen = self._named(name), dict[str, Routine]()
+    def _reached(self, name: str) -> list[SourceFunction]:
+        todo, seen = self._named(name), dict[str, SourceFunction]()
         while todo:
             one = todo.pop()
             if one.name not in seen:
@@ -93,7 +93,7 @@ class Screened:
                 todo += [r for call in sorted(one.calls) for r in self.routines.get(call, [])]
         return list(seen.values())
 
-    def _frameworks(self, reached: list[Routine]) -> Iterator[Notice]:
+    def _frameworks(self, reached: list[SourceFunction]) -> Iterator[Notice]:
         for routine in reached:
             imported = dict(_imports(routine.node))
             for node in ast.walk(routine.node):
@@ -117,9 +117,9 @@ def screen_text(file: str, content: bytes) -> tuple[Screened, list[Notice]]:
     """
     text = text_of(file, content)
     tree = ast.parse(text)
-    routines: dict[str, list[Routine]] = {}
+    routines: dict[str, list[SourceFunction]] = {}
     for owner, node in _functions(tree):
-        routine = Routine(f"{owner}.{node.name}" if owner else node.name, node)
+        routine = SourceFunction(f"{owner}.{node.name}" if owner else node.name, node)
         routine.calls = {c for c in _called(node)}
         routines.setdefault(node.name, []).append(routine)
     known = {n: p for n, p in _imports(tree)}
@@ -179,7 +179,7 @@ def _is_none(value: ast.expr | None) -> bool:
 # -- differences in place of a backward --------------------------------------------------------
 
 
-def _differences(reached: list[Routine]) -> Iterator[Notice]:
+def _differences(reached: list[SourceFunction]) -> Iterator[Notice]:
     for routine in reached:
         how = _differs(routine.node)
         if how:
@@ -275,7 +275,7 @@ def _comes_from_a_call(value: ast.AST, node: ast.FunctionDef) -> bool:
     return False
 
 
-def _tables(reached: list[Routine]) -> Iterator[Notice]:
+def _tables(reached: list[SourceFunction]) -> Iterator[Notice]:
     for routine in reached:
         numbers = sum(
             isinstance(n, ast.Constant) and isinstance(n.value, float)
@@ -298,10 +298,10 @@ def _evasions(tree: ast.AST) -> Iterator[Notice]:
     """Yield what a teacher should look at, since it could reach around the judge."""
     seen: set[str] = set()
     for node in ast.walk(tree):
-        said = _evasion(node)
-        if said and said not in seen:
-            seen.add(said)
-            yield Notice("look", f"line {getattr(node, 'lineno', 0)} {said}")
+        text = _evasion(node)
+        if text and text not in seen:
+            seen.add(text)
+            yield Notice("look", f"line {getattr(node, 'lineno', 0)} {text}")
 
 
 def _evasion(node: ast.AST) -> str:

@@ -13,7 +13,7 @@ from reports.class_folder import KEPT
 from reports.graded import Graded
 
 
-class Store:
+class GradeStore:
     """A folder with one file for each graded submission, or none."""
 
     def __init__(self, folder: Path | None, fingerprint: bytes) -> None:

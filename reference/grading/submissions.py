@@ -1,5 +1,6 @@
 """Finds the submissions of a class: files, notebooks, folders of them, zip files; runs nothing."""
 
+import io
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -83,17 +84,31 @@ def _of_zip(place: Path) -> Iterator[Submission]:
     """Yield the submissions of a zip file; nothing is unpacked to the disk."""
     try:
         with zipfile.ZipFile(place) as archive:
-            files = dict(_members(archive, place))
+            files = dict(_members(archive, str(place)))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise InvalidInput(f"SUBMISSIONS={str(place)!r} is no zip file: {error}") from None
     yield from _of_files(files)
 
 
-def _members(archive: zipfile.ZipFile, place: Path) -> Iterator[tuple[str, bytes]]:
+def _unpacked(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield files, with a zip file among them as the folder that it holds."""
+    for path, content in files.items():
+        if not path.endswith(".zip"):
+            yield path, content
+            continue
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                inside = _without_wrapper(dict(_members(archive, path)))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError):
+            inside = {"unreadable": b""}
+        yield from ((f"{path.removesuffix('.zip')}/{name}", c) for name, c in inside.items())
+
+
+def _members(archive: zipfile.ZipFile, place: str) -> Iterator[tuple[str, bytes]]:
     members = [m for m in archive.infolist() if not m.is_dir()]
     if len(members) > MAX_MEMBERS:
         raise InvalidInput(
-            f"SUBMISSIONS={str(place)!r} holds {len(members)} files; expected at most {MAX_MEMBERS}"
+            f"SUBMISSIONS={place!r} holds {len(members)} files; expected at most {MAX_MEMBERS}"
         )
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
@@ -108,7 +123,7 @@ def _members(archive: zipfile.ZipFile, place: Path) -> Iterator[tuple[str, bytes
 
 def _of_files(files: dict[str, bytes]) -> Iterator[Submission]:
     """Yield the submissions of a folder's files."""
-    files = _without_wrapper(files)
+    files = _without_wrapper(dict(_unpacked(files)))
     groups: dict[str, dict[str, bytes]] = {}
     for path, content in files.items():
         head, _, rest = path.partition("/")

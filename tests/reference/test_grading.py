@@ -23,7 +23,7 @@ from patience import PATIENCE
 from manual_backprop.spec import InvalidInput
 from reference.grading.assignment import LEVELS, read_assignment
 from reference.grading.command import init, run
-from reference.grading.marking import Evidence, copied, marks_of
+from reference.grading.marking import FunctionEvidence, copied, marks_of
 from reference.grading.records import Held, Judged
 from reference.grading.screening import screen_text
 from reference.grading.submissions import find_submissions
@@ -332,31 +332,31 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "said"), BAD, ids=[b[2][:30] for b in BAD])
+@pytest.mark.parametrize(("old", "new", "message"), BAD, ids=[b[2][:30] for b in BAD])
 def test_every_bad_field_is_named_with_its_value(
-    tmp_path: Path, old: str, new: str, said: str
+    tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     assert old in ASSIGNMENT
     (tmp_path / "solution.py").write_text(PAIRS)
     path = tmp_path / "hw.toml"
     path.write_text(ASSIGNMENT.replace(old, new, 1))
-    with pytest.raises(InvalidInput, match=re.escape(said)):
+    with pytest.raises(InvalidInput, match=re.escape(message)):
         read_assignment(path)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('name = "affine_backward"', 'name = "affine"', "function.name = 'affine': the reference"),
         ("x = 2, w = 2, b = 1", "x = 2, W = 2, b = 1", "'W': the reference solution gives"),
     ],
 )
 def test_an_assignment_that_its_solution_does_not_fit_is_refused(
-    tmp_path: Path, old: str, new: str, said: str
+    tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     path = write_class(tmp_path, STUDENTS[:1])
     path.write_text(ASSIGNMENT.replace(old, new, 1))
-    with pytest.raises(InvalidInput, match=re.escape(said)):
+    with pytest.raises(InvalidInput, match=re.escape(message)):
         run(path, [str(tmp_path / "subs")], None, "table", 1)
 
 
@@ -368,7 +368,7 @@ def test_a_wrong_solution_is_no_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("places", "form", "said"),
+    ("places", "form", "message"),
     [
         (["none"], "table", "SUBMISSIONS='none': expected"),
         ([], "table", "SUBMISSIONS: expected"),
@@ -377,11 +377,11 @@ def test_a_wrong_solution_is_no_reference(tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_are_one_sentence(
-    tmp_path: Path, places: list[str], form: str, said: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, places: list[str], form: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_class(tmp_path, STUDENTS[:2])
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInput, match=re.escape(said)):
+    with pytest.raises(InvalidInput, match=re.escape(message)):
         run(path, places, None, form, 1)
 
 
@@ -410,7 +410,10 @@ def function(tmp_path: Path):
 
 
 def earned(function, *runs: Judged) -> dict[str, float]:
-    return {m.what: m.earned for m in marks_of(function, Evidence(runs, attempted=True), len(runs))}
+    return {
+        m.what: m.earned
+        for m in marks_of(function, FunctionEvidence(runs, attempted=True), len(runs))
+    }
 
 
 def test_one_cause_is_charged_once_and_two_causes_twice(function) -> None:
@@ -429,9 +432,18 @@ def test_a_gradient_that_is_wrong_once_is_wrong(function) -> None:
     assert earned(function, right, right)["b2"] == 1
 
 
+def test_a_gradient_of_another_forward_is_paid_unless_it_is_not_to_be(function) -> None:
+    own = msgspec.structs.replace(
+        judged(W1=False, b1=False, W2=False, b2=False), forward_right=False, own=True
+    )
+    assert earned(function, own) == {"forward": 0, "W1": 2, "b1": 1, "W2": 2, "b2": 1}
+    strict = marks_of(function, FunctionEvidence((own,), attempted=True, own_counts=False), 1)
+    assert sum(m.earned for m in strict) == 0
+
+
 def test_too_few_runs_are_no_proof(function) -> None:
     right = judged(W1=True, b1=True, W2=True, b2=True)
-    marks = marks_of(function, Evidence((right,), attempted=True), 4)
+    marks = marks_of(function, FunctionEvidence((right,), attempted=True), 4)
     assert {m.state for m in marks} == {"unreadable"}
 
 
@@ -537,6 +549,12 @@ def test_files_folders_and_zip_files_of_a_class_are_found(tmp_path: Path) -> Non
             if path.suffix != ".zip":
                 archive.write(path, f"class/{path.relative_to(tmp_path)}")
     assert find_submissions([tmp_path / "all.zip"]) == found
+    nested = tmp_path / "nested.zip"
+    with zipfile.ZipFile(nested, "w") as archive:
+        archive.write(tmp_path / "all.zip", "everyone.zip")
+        archive.writestr("broken.zip", "none")
+    broken, everyone = find_submissions([nested])
+    assert broken.refused and everyone.student == "everyone" and len(everyone.files) == 4
     flat = find_submissions([tmp_path / "anna" / "hw.py", tmp_path / "anna" / "hw.py"])
     assert [s.student for s in flat] == ["hw", "hw (2)"]
 

@@ -11,7 +11,7 @@ from reference.checks.inventory import units_of
 from reference.checks.search import Chosen, search
 from reference.checks.subject import ReadingSubject
 from reference.grading import holding, running
-from reference.grading.records import Asked, Described, Judged, Reference, Run
+from reference.grading.records import Asked, Described, Judged, ProblemRun, Reference
 
 Hold = Callable[..., list[Judged]]
 
@@ -57,7 +57,7 @@ def hold(tmp_path: Path) -> Hold:
         running.send_runs(0, ReadingSubject(chosen), Asked("", {}, seed, 0, 2), runs.append)
         reference = Reference(
             str(tmp_path / "ours.py"), function, seed,
-            tuple(r for r in runs if isinstance(r, Run)), **dialect,
+            tuple(r for r in runs if isinstance(r, ProblemRun)), **dialect,
         )  # fmt: skip
         found: list[object] = []
         holding.serve(reference, found.append)
