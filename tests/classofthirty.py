@@ -584,6 +584,7 @@ EVERYTHING = (
     *("network: W1", "network: b1", "network: W2", "network: b2"),
 )
 
+RENAMED = "def softmax_loss(logits, labels):\n    x, y = logits, labels\n"
 NETWORK = ("network: forward", "network: W1", "network: b1", "network: W2", "network: b2")
 AFFINE = ("affine: forward", "affine: x", "affine: w", "affine: b")
 TABLE = ", ".join(f"{0.125 * k:.3f}" for k in range(1, 31))
@@ -613,7 +614,8 @@ STUDENTS = (
         "wrong", ("affine: x",), ("wrong_sign",),
     ),
     Student(
-        "label", "nnfs", (("dx[rows, y] -= 1", "dx[rows, y] += 1"),),
+        "label", "nnfs",
+        (("dx[rows, y] -= 1", "dx[rows, y] += 1"), ("def softmax_loss(x, y):\n", RENAMED)),
         "wrong", ("softmax loss: x",), ("wrong_sign",),
     ),
     Student(

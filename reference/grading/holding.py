@@ -121,7 +121,8 @@ def _described(unit: Unit, target: Target, reference: Reference) -> JudgeEvent:
         return Described(unit.name, (), "", str(error))
     operation, _ = identify(chosen.reading, reference.seed, None)
     gradients = tuple(leaf_name(r.leaf) for r in chosen.first.rows)
-    shapes = {n: w for n, s in chosen.reading.layout.items() if (w := _word(s))}
+    shapes = {n: _word(s) for n, s in chosen.reading.layout.items()}
+    shapes = shapes if all(shapes.values()) else {}
     return Described(unit.name, gradients, operation, "right", shapes)
 
 

@@ -58,7 +58,13 @@ def _as_a_whole(found: FunctionEvidence, problems: int) -> tuple[State | None, s
         return "missing", "there is no function of this name in the file"
     if found.attempted is False:
         return "empty", "not attempted"
-    return "unreadable", found.why or "it could not be run"
+    return "unreadable", found.why or _unfit(found)
+
+
+def _unfit(found: FunctionEvidence) -> str:
+    if found.judged:
+        return "its numbers could not be compared with those of the function asked for"
+    return "it could not be run"
 
 
 def _forward(points: float, found: FunctionEvidence) -> GradeMark:

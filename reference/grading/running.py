@@ -16,9 +16,11 @@ import numpy as np
 from manual_backprop.spec import InvalidInput
 from reference.checks import session, source
 from reference.checks.experiment import perform
+from reference.checks.inventory import units_of
 from reference.checks.outcome import Outcome
 from reference.checks.records import Refused, Request
 from reference.checks.routine import is_numeric
+from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject, Subject
 from reference.checks.surroundings import Library
 from reference.checks.tolerances import MOVED
@@ -61,7 +63,7 @@ def serve(asked: Asked, emit: Emit) -> None:
     finally:
         _report_replaced(library, ours, emit)
     if asked.shapes and "shapes" not in target.names:
-        vars(target.module)["shapes"] = asked.shapes  # as its author could have written
+        vars(target.module)["shapes"] = _shapes(asked.shapes, target)  # as its author could have
     request = Request(asked.file, None, asked.problems, asked.seed, (), asked.skip)
 
     def watch(index: int, subject: Subject) -> None:
@@ -69,6 +71,17 @@ def serve(asked: Asked, emit: Emit) -> None:
 
     session.run(target, request, emit, library, watch)
     _report_replaced(library, ours, emit)
+
+
+def _shapes(shapes: Mapping[str, str], target: Target) -> dict[str, str]:
+    """Return how arguments are drawn, also under the names that a submission gives them."""
+    found = dict(shapes)
+    for unit in units_of(target):
+        for routine in (*unit.partners, unit.backward):
+            names = routine.required
+            if len(names) == len(shapes) and not set(names) & set(shapes):
+                found |= zip(names, shapes.values(), strict=True)
+    return found
 
 
 def _our_modules() -> list[types.ModuleType]:
