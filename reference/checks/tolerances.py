@@ -50,3 +50,7 @@ MOVED = 1e-5
 
 OWN_SLOPE = 1e-6
 """Of the sum of the parts: what those differences may be off by."""
+
+FORWARD = 1e-12
+"""Of the largest entry: what two ways to compute one forward in float64 may differ by, where
+entries cancel. Forwards that are not the same differ by much more on random numbers."""

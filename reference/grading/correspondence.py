@@ -15,7 +15,7 @@ import numpy as np
 from reference.balls import values
 from reference.checks.matching import same_shape
 from reference.checks.routine import Path
-from reference.checks.tolerances import DIGITS, SUMMED
+from reference.checks.tolerances import DIGITS, FORWARD
 from reference.checks.vocabulary import is_target, plain, same_thing
 
 MAX_TRIES = 400
@@ -207,7 +207,5 @@ def agree(one: Any, other: Any) -> bool:
     """Whether two arrays of numbers are the same to rounding."""
     scale = float(np.max(np.abs(other), initial=0.0))
     with np.errstate(invalid="ignore"):
-        off = (
-            np.abs(one - other) <= DIGITS * (np.abs(other) + SUMMED * scale) + DIGITS * scale * 1e-3
-        )
-    return bool(np.all(off))
+        near = np.abs(one - other) <= DIGITS * np.abs(other) + FORWARD * scale
+    return bool(np.all(near))
