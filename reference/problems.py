@@ -120,9 +120,14 @@ def draw(seed: int, index: int) -> Drawn:
     check_seed(index, "index")
     where = cell(index)
     stream = Stream(seed, index)
-    draft = Draft(stream, where, large=sampled(seed, index, LARGE, salt=2))
+    draft = Draft(stream, where, large=is_large(seed, index))
     REGIMES[where.regime](draft)
     return Drawn(draft.problem(), seed, index, where)
+
+
+def is_large(seed: int, index: int) -> bool:
+    """Say whether the network at (seed, index) is one of those drawn larger."""
+    return sampled(seed, index, LARGE, salt=2)
 
 
 _MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front

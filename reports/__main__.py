@@ -11,6 +11,7 @@ from reports.class_folder import GRADES, rebuild_class
 from reports.folder import is_check, read_timing, rebuild
 from reports.grade_formats import class_text
 from reports.records import ReportError
+from reports.streams import NO_ROOM, flushed_streams, reader_gone, usable_streams
 from reports.text import one_line, render_text
 
 
@@ -21,17 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Make the pages of a report, a check or a class again from its records.",
     )
     parser.add_argument("folder", help="the folder of a report, a check or a class")
+    usable_streams()
     folder: str = parser.parse_args(arguments).folder
     try:
         if (Path(folder) / GRADES).is_file():
             print("\n".join(class_text(rebuild_class(Path(folder)))))
-            return 0
-        if is_check(folder):
+        elif is_check(folder):
             print(render_check_markdown(rebuild_check(folder)), end="")
-            return 0
-        summary = rebuild(folder)
-        print(render_text(summary, read_timing(folder)), end="")
-    except ReportError as error:
+        else:
+            print(render_text(rebuild(folder), read_timing(folder)), end="")
+        flushed_streams()
+    except BrokenPipeError:
+        reader_gone()
+    except (ReportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
         print(f"error: {one_line(str(error), 600)}", file=sys.stderr)
         return 2
     return 0

@@ -73,6 +73,8 @@ def _sources(
             return [f"input:{inputs[words.plain(name)]}"]
         return ["extra", "cotangent:"] if position == 0 else ["extra"]
     if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
+        if len(outputs) > 1 and words.plain(outputs[-1] or "") == words.plain(name):
+            return ["last"]  # the forward returns it under this name
         return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):
         found = [f"cotangent:{o}" for o in _named_output(name, outputs)]

@@ -110,7 +110,8 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
             continue  # a number with another name: an accuracy
         yield Objective("loss", path)
     if outcome.paired and not outcome.told_targets:
-        arrays = [p for p, v in returned.items() if np.size(v) > 1]
+        given = {id(v) for v in outcome.inputs.values()}  # handed on in a cache
+        arrays = [p for p, v in returned.items() if np.size(v) > 1 and id(v) not in given]
         for path in arrays[:1]:
             yield Objective("sum", path)
             yield Objective("mean", path)

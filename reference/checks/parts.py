@@ -89,7 +89,7 @@ def _without_tiny_constants(
 
 def _is_not_written(failure: Failure) -> bool:
     """Whether it is a base class that leaves its formulas to others."""
-    said = f"{failure.raised!r} {failure.errors}"
+    said = f"{type(failure.raised).__name__} {failure.errors}"
     return "NotImplementedError" in said and not isinstance(failure.raised, TypeError | ValueError)
 
 
@@ -434,7 +434,8 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     changed = {}
     for index, part in parts.items():
         too_often = part.mistakes and all(
-            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+            m.name == "mean_left_out" or (m.name == "constant_factor" and "too many" in m.sentence)
+            for m in part.mistakes
         )
         if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(

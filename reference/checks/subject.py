@@ -125,9 +125,10 @@ class ReadingSubject:
             case.faults.append((kind, f"the backward changes {name} in place"))
         for row in case.assessment.rows:
             value = plain.claims.get(row.claim)
-            if getattr(value, "dtype", None) == np.float32:
+            dtype = getattr(value, "dtype", np.dtype(np.float64))
+            if dtype in (np.float32, np.float16):
                 case.faults.append(
-                    ("dtype", f"{'.'.join(row.claim)} is float32, its input float64")
+                    ("dtype", f"{'.'.join(row.claim)} is {dtype}, its input float64")
                 )
         if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
             self._after_another(seed, case, plain)

@@ -4,8 +4,6 @@ Nothing that is decided here gives points. The check finds out how the file is r
 mistakes; the runs carry the numbers that the judging process holds to the reference solution.
 """
 
-import sys
-import types
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
@@ -52,7 +50,7 @@ def serve(asked: Asked, emit: Emit) -> None:
         path = FilePath(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    library, ours = Library(), Library(_our_modules())
+    library = Library()
     emit(Confined(confinement.taken.holds, confinement.taken.lacks))
     Guard(emit).watch()
     try:
@@ -61,7 +59,7 @@ def serve(asked: Asked, emit: Emit) -> None:
         emit(Refused(str(error)))
         return
     finally:
-        _report_replaced(library, ours, emit)
+        _report_replaced(library, emit)
     if asked.shapes and "shapes" not in target.names:
         vars(target.module)["shapes"] = _shapes(asked.shapes, target)  # as its author could have
     request = Request(asked.file, None, asked.problems, asked.seed, (), asked.skip)
@@ -70,7 +68,7 @@ def serve(asked: Asked, emit: Emit) -> None:
         send_runs(index, subject, asked, emit)
 
     session.run(target, request, emit, library, watch)
-    _report_replaced(library, ours, emit)
+    _report_replaced(library, emit)
 
 
 def _shapes(shapes: Mapping[str, str], target: Target) -> dict[str, str]:
@@ -84,17 +82,13 @@ def _shapes(shapes: Mapping[str, str], target: Target) -> dict[str, str]:
     return found
 
 
-def _our_modules() -> list[types.ModuleType]:
-    return [m for n, m in list(sys.modules.items()) if n.startswith(("reference.", "manual_"))]
-
-
-def _report_replaced(library: Library, ours: Library, emit: Emit) -> None:
+def _report_replaced(library: Library, emit: Emit) -> None:
     """Report functions of NumPy or of the judge that the submission has replaced."""
-    for kind, found in (("NumPy", library.replaced()), ("judge", ours.replaced())):
-        if found:
-            emit(
-                Attempt(kind, f"puts a function of its own in the place of {', '.join(found[:3])}")
-            )
+    found = library.replaced()
+    if found:
+        judge = found[0].startswith(("reference.", "manual_backprop"))
+        detail = f"puts something of its own in the place of {', '.join(found[:3])}"
+        emit(Attempt("judge" if judge else "NumPy", detail))
 
 
 def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:

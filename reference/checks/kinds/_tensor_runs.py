@@ -40,6 +40,8 @@ class Claimed:
     unwritten: dict[str, Array] = field(default_factory=dict)
     """The outputs that such a loss may be of, by part."""
     mutated: list[str] = field(default_factory=list)
+    returned: Any = None
+    """What the backward returned, with arrays in the place of tensors."""
 
 
 def outputs(plan: Plan, frame: Frame, problem: Problem, parts: Sequence[str]) -> Any:
@@ -96,7 +98,8 @@ def claimed(plan: Plan, frame: Frame, problem: Problem) -> Claimed:
             value = call(back, bound, instance).value
             found.mutated = [n for n, (t, was) in kept.items() if not _same(frame.plain(t), was)]
         found.claims |= _kept(instance, frame, before)
-        found.claims |= leaves_of(plain(value, frame), back.returned)
+        found.returned = plain(value, frame)
+        found.claims |= leaves_of(found.returned, back.returned)
         found.claims |= _hanging(given, tensors, frame)
     return found
 
@@ -179,6 +182,8 @@ def _source(
         case "rest" if isinstance(trace.value, tuple | list) and len(trace.value) > 1:
             rest = tuple(trace.value[1:])
             return rest[0] if len(rest) == 1 else rest
+        case "last" if isinstance(trace.value, tuple | list):
+            return trace.value[-1]
         case "all":
             return trace.value
         case "cotangent":
