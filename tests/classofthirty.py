@@ -595,23 +595,23 @@ STUDENTS = (
     Student("right_keepdims", "steps", (("db = np.sum(dout, axis=0)", "db = dout.sum(axis=0)"),)),
     Student(
         "slope", "steps", (("dout * y * (1 - y)", "dout * (1 - y)"),),
-        "wrong", ("sigmoid: x",), ("slope_factor_left_out",),
+        "wrong", ("sigmoid: x",), ("sigmoid_first_factor_left_out",),
     ),
     Student(
         "divided", "typed", (("dw = x.T @ dout", "dw = x.T @ dout / len(x)"),),
-        "wrong", ("affine: w",), ("constant_factor",),
+        "wrong", ("affine: w",), ("weight_mean_taken_again",),
     ),
     Student(
         "averaged", "einsum", (('"db": np.einsum("nm->m", dout)', '"db": np.mean(dout, axis=0)'),),
-        "wrong", ("affine: b",), ("constant_factor",),
+        "wrong", ("affine: b",),
     ),
     Student(
         "not_averaged", "steps", (("    dx /= N\n", ""),),
-        "wrong", ("softmax loss: x",), ("constant_factor",),
+        "wrong", ("softmax loss: x",), ("mean_left_out",),
     ),
     Student(
         "sign", "cmu", (("dLdA = dLdZ @ self.W", "dLdA = -dLdZ @ self.W"),),
-        "wrong", ("affine: x",), ("wrong_sign",),
+        "wrong", ("affine: x",), ("below_sign",),
     ),
     Student(
         "label", "nnfs",
@@ -620,7 +620,7 @@ STUDENTS = (
     ),
     Student(
         "inner", "slopes", (("dz = dh * h * (1 - h)", "dz = dh * h"),),
-        "wrong", ("network: W1",), ("value_in_place_of_slope",),
+        "wrong", ("network: W1",), ("activation_value_for_slope",),
     ),
     Student(
         "no_slope", "grads", (("dz = dh * h * (1 - h)", "dz = dh"),),
@@ -628,7 +628,7 @@ STUDENTS = (
     ),
     Student(
         "wrong_input", "calls", (("dW2 = h.T @ ds", "dW2 = z.T @ ds"),),
-        "wrong", ("network: W2",), ("pre_activation_as_input",),
+        "wrong", ("network: W2",), ("weight_from_pre_activation",),
     ),
     Student(
         "other_forward", "typed",
