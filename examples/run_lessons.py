@@ -1,12 +1,14 @@
-"""Run the five lessons from the top and grade their exercises, as CI does.
+"""Run the lessons from the top and grade their exercises, as CI does.
+
+Each lesson has a minute of processor time: a busy machine makes none of them fail.
 
 python examples/run_lessons.py             # all of them
 python examples/run_lessons.py 003         # one
 """
 
 import os
+import resource
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -22,6 +24,7 @@ HERE = Path(__file__).parent
 LESSONS = HERE / "lessons"
 EXERCISES = HERE / "exercises"
 SECONDS = 60
+PATIENCE = 10  # how much longer a cell may take on a busy machine
 
 
 def main(wanted: list[str]) -> int:
@@ -41,17 +44,23 @@ def run_lesson(path: Path) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     failed = 0
     notebook = nbformat.read(path, as_version=4)
-    began = time.monotonic()
+    before = _processor_time()
     try:
-        NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
+        NotebookClient(notebook, timeout=PATIENCE * SECONDS, kernel_name="python3").execute()
         text = "ran"
     except (CellExecutionError, TimeoutError) as error:
         text, failed = f"failed\n{error}", 1
-    taken = time.monotonic() - began
-    if taken > SECONDS:
-        text, failed = f"took longer than {SECONDS} s", 1
+    taken = _processor_time() - before
+    if not 0 < taken <= SECONDS:
+        text, failed = f"took more than {SECONDS} s of processor time", 1
     print(f"{path.name}: {text} ({taken:.0f} s)", flush=True)
     return failed
+
+
+def _processor_time() -> float:
+    """Return the processor time of the kernels that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def grade_exercise(folder: Path) -> int:
