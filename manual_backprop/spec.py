@@ -223,10 +223,13 @@ class Rows(NamedTuple):
     `inputs` has for each argument an array of R rows of indices into the flattened argument, of
     whatever shape the definition takes (R, …); −1 is a zero that belongs to no array (padding).
     `output` are the indices of the flattened output, (R, J): each index exactly once.
+    `numbers` are what the definition takes besides, by name and (R, …): a count, which places of
+    a window are inside. They are of the shapes and masks alone, and have no slope.
     """
 
     inputs: Mapping[str, npt.NDArray[np.integer[Any]]]
     output: npt.NDArray[np.integer[Any]]
+    numbers: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
 class Sample(NamedTuple):

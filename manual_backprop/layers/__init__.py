@@ -1,14 +1,40 @@
 """Layers: operations of several arrays, most of them with parameters. One class is one layer.
 
 - `dense`: x W + b;
-- `norms`: normalisation over the features of a sample;
-- `convolution`: sums over windows of an image.
+- `norms`, `channel_norms`: normalisation over the features of a row, over channels;
+- `convolution`, `transposed`: sums over windows of an image or a sequence;
+- `pooling`: one number for each window; zeros around an image;
+- `embedding`: tables, products of two values, rotations of positions;
+- `elementwise`: sums, products, gates and masks;
+- `movements`: concatenation, slices, shapes, sums over axes.
 
 Importing this package fills the registry `LAYERS`.
 """
 
-from manual_backprop.layers import convolution, dense, norms
+from manual_backprop.layers import (
+    channel_norms,
+    convolution,
+    dense,
+    elementwise,
+    embedding,
+    movements,
+    norms,
+    pooling,
+    transposed,
+)
 from manual_backprop.layers.dense import Dense
 from manual_backprop.spec import LAYERS
 
-__all__ = ["LAYERS", "Dense", "convolution", "dense", "norms"]
+__all__ = [
+    "LAYERS",
+    "Dense",
+    "channel_norms",
+    "convolution",
+    "dense",
+    "elementwise",
+    "embedding",
+    "movements",
+    "norms",
+    "pooling",
+    "transposed",
+]
