@@ -6,12 +6,15 @@
 - `pooling`: one number for each window; zeros around an image;
 - `embedding`: tables, products of two values, rotations of positions;
 - `elementwise`: sums, products, gates and masks;
+- `attention`, `cells`: attention, and one step of a recurrent network;
 - `movements`: concatenation, slices, shapes, sums over axes.
 
 Importing this package fills the registry `LAYERS`.
 """
 
 from manual_backprop.layers import (
+    attention,
+    cells,
     channel_norms,
     convolution,
     dense,
@@ -28,6 +31,8 @@ from manual_backprop.spec import LAYERS
 __all__ = [
     "LAYERS",
     "Dense",
+    "attention",
+    "cells",
     "channel_norms",
     "convolution",
     "dense",

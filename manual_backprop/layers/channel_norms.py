@@ -8,7 +8,7 @@ with g = γ dy and the means over the group; γ and β belong to a channel, so t
 sums over the batch and the positions.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from manual_backprop.layers.norms import (
     standardised_definition,
 )
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+
+A = TypeVar("A", bound=Any)  # an array, of NumPy or of a framework
 
 
 @layer(
@@ -369,9 +371,10 @@ def _all_but_channels(x: Any) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-def _channels(parameter: Any, x: Any) -> Any:
+def _channels(parameter: A, x: A) -> A:
     """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
-    return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
+    found: A = parameter.reshape((-1,) + (1,) * (x.ndim - 2))
+    return found
 
 
 def _grouped(x: Any, groups: int) -> Any:

@@ -211,7 +211,7 @@ class Conv1d:
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, the weight and, where there is one, the bias."""
         options = _of_one_row(stride, padding, dilation, groups)
-        images = (a[:, :, None] for a in (x, dy, weight))
+        images = x[:, :, None], dy[:, :, None], weight[:, :, None]
         found = Conv2d.backward(*images, bias, **options)
         return {name: a if name == "bias" else a[:, :, 0] for name, a in found.items()}
 

@@ -25,7 +25,7 @@ class Add:
     @staticmethod
     def backward(x: FloatArray, other: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return dy for both, summed where they were repeated."""
-        return {"x": _over_repeated(dy, x), "other": _over_repeated(dy, other)}
+        return {"x": over_repeated(dy, x), "other": over_repeated(dy, other)}
 
     @staticmethod
     def definition(m: Any, x: Any, other: Any) -> Any:
@@ -54,7 +54,7 @@ class Multiply:
     @staticmethod
     def backward(x: FloatArray, other: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return dy times the other factor, summed where a factor was repeated."""
-        return {"x": _over_repeated(dy * other, x), "other": _over_repeated(dy * x, other)}
+        return {"x": over_repeated(dy * other, x), "other": over_repeated(dy * x, other)}
 
     @staticmethod
     def definition(m: Any, x: Any, other: Any) -> Any:
@@ -134,7 +134,7 @@ class Prelu:
     def backward(x: FloatArray, weight: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return the cotangents of x and the slopes."""
         below = np.where(x > 0, x.dtype.type(0), dy * x)
-        return {"x": np.where(x > 0, dy, weight * dy), "weight": _over_repeated(below, weight)}
+        return {"x": np.where(x > 0, dy, weight * dy), "weight": over_repeated(below, weight)}
 
     @staticmethod
     def definition(m: Any, x: Any, weight: Any) -> Any:
@@ -233,8 +233,8 @@ class SwiGlu:
         open_, closed = _gates(gate)
         dgate = dy * x * (open_ * (1.0 + gate * closed))
         return {
-            "x": _over_repeated(dy * (gate * open_), x),
-            "gate": _over_repeated(dgate, gate),
+            "x": over_repeated(dy * (gate * open_), x),
+            "gate": over_repeated(dgate, gate),
         }
 
     @staticmethod
@@ -250,8 +250,21 @@ class SwiGlu:
 
     @staticmethod
     def composition(xp: Any, x: Any, gate: Any) -> Any:
-        """Return x g e^-log(1 + e^-g), which does not overflow."""
-        return x * gate * xp.exp(-xp.logaddexp(xp.zeros_like(gate), -gate))
+        """Return x g σ(g)."""
+        return x * gate * composed_sigmoid(xp, gate)
+
+
+def over_repeated(dy: FloatArray, array: FloatArray) -> FloatArray:
+    """Return dy summed over the axes along which an array was repeated to have dy's shape."""
+    more = dy.ndim - array.ndim
+    repeated = [k for k in range(more, dy.ndim) if array.shape[k - more] != dy.shape[k]]
+    total: FloatArray = dy.sum(axis=(*range(more), *repeated), keepdims=True)
+    return total.reshape(array.shape)
+
+
+def composed_sigmoid(xp: Any, x: Any) -> Any:
+    """Return σ(x) as e^-log(1 + e^-x), which does not overflow, by a framework's primitives."""
+    return xp.exp(-xp.logaddexp(xp.zeros_like(x), -x))
 
 
 def _gates(x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -259,14 +272,6 @@ def _gates(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     e = np.exp(-np.abs(x))
     large, small = 1.0 / (1.0 + e), e / (1.0 + e)
     return np.where(x > 0, large, small), np.where(x > 0, small, large)
-
-
-def _over_repeated(dy: FloatArray, array: FloatArray) -> FloatArray:
-    """Return dy summed over the axes along which an array was repeated to have dy's shape."""
-    more = dy.ndim - array.ndim
-    repeated = [k for k in range(more, dy.ndim) if array.shape[k - more] != dy.shape[k]]
-    total: FloatArray = dy.sum(axis=(*range(more), *repeated), keepdims=True)
-    return total.reshape(array.shape)
 
 
 def _pair(draw: Any, shape: tuple[int, ...] | None) -> Sample:

@@ -56,7 +56,7 @@ class Concatenate:
         """Return two arrays of 2 to 4 axes that differ along one of them."""
         shape = shape or _any_shape(draw)
         axis = draw.below(len(shape))
-        other = shape[:axis] + (1 + draw.below(3),) + shape[axis + 1 :]
+        other = (*shape[:axis], 1 + draw.below(3), *shape[axis + 1 :])
         return Sample({"x": shape, "other": other}, options={"axis": axis})
 
     @staticmethod
