@@ -400,8 +400,10 @@ def layer(
             "layer", cls, torch, jax, None, needed[: 4 if structure == "elementwise" else 5]
         )
         arrays, options = _signature(common["forward"])
+        name = common["name"]
+        if {"y", "dy"} & set(arrays):
+            raise InvalidInput(f"layer {name!r}: arrays {tuple(arrays)}: y and dy are the value's")
         if not set(trainable) <= set(arrays):
-            name = common["name"]
             raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
         given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
         return registry.register(

@@ -44,7 +44,7 @@ class Truth(NamedTuple):
     """Value and cotangents with the ends of what is admitted, and the size of their terms.
 
     `low` and `high` differ only where a number sits on a kink. `size` is Σ |dy ∂y/∂x| of each
-    entry, and |y| of a value. Keyed by "y" and the arrays' names.
+    entry, and |y| or Σ |x ∂y/∂x| of a value. Keyed by "y" and the arrays' names.
     """
 
     low: dict[str, Array]
@@ -183,7 +183,9 @@ def _add_row(
     for place, entry in zip(outputs, found, strict=True):
         entry = entry if type(entry) is Dual else Dual(exact(entry), Slopes({}))
         total["y"][place] = entry.value
-        size["y"][place] = abs(float(entry.value.mid()))
+        terms = (places[i] + (slope,) for i, slope in entry.slope.by.items())
+        parts = (abs(float(s.mid()) * float(given.arrays[n].flat[at])) for n, at, s in terms)
+        size["y"][place] = max(abs(float(entry.value.mid())), sum(parts))
         dy = exact(float(given.dy.flat[place]))
         for i, slope in entry.slope.by.items():
             name, at = places[i]

@@ -7,6 +7,8 @@
 - `embedding`: tables, products of two values, rotations of positions;
 - `elementwise`: sums, products, gates and masks;
 - `attention`, `cells`: attention, and one step of a recurrent network;
+- `distances`: losses of two and three values, the penalty of a weight;
+- `label_losses`: losses beside labels, as operations of a graph;
 - `movements`: concatenation, slices, shapes, sums over axes.
 
 Importing this package fills the registry `LAYERS`.
@@ -18,8 +20,10 @@ from manual_backprop.layers import (
     channel_norms,
     convolution,
     dense,
+    distances,
     elementwise,
     embedding,
+    label_losses,
     movements,
     norms,
     pooling,
@@ -36,8 +40,10 @@ __all__ = [
     "channel_norms",
     "convolution",
     "dense",
+    "distances",
     "elementwise",
     "embedding",
+    "label_losses",
     "movements",
     "norms",
     "pooling",

@@ -61,7 +61,7 @@ class Attention:
         scores, p = _weights(q, k, bias, mask, causal)
         dscores = Softmax.backward(scores, p, dy @ v.swapaxes(-1, -2))
         scale = 1.0 / math.sqrt(q.shape[-1])
-        found = {
+        found: dict[str, FloatArray] = {
             "q": dscores @ k * scale,
             "k": dscores.swapaxes(-1, -2) @ q * scale,
             "v": p.swapaxes(-1, -2) @ dy,
@@ -185,8 +185,10 @@ def _weights(
     if bias is not None:
         scores = scores + bias
     visible = _visible(q.shape[-2], k.shape[-2], mask, causal)
-    some = visible.any(axis=-1, keepdims=True)
-    scores = np.where(visible, scores, np.where(some, -np.inf, 0.0).astype(scores.dtype))
-    e = exponentials(scores)
-    p: FloatArray = np.where(some, e / e.sum(axis=-1, keepdims=True), e.dtype.type(0))
+    # What is not seen is set to the row's largest score, so that no difference is infinite.
+    top = np.where(visible, scores, np.finfo(scores.dtype).min).max(axis=-1, keepdims=True)
+    scores = np.where(visible, scores, top)
+    e = exponentials(scores) * visible
+    total = e.sum(axis=-1, keepdims=True)
+    p: FloatArray = e / np.where(total > 0, total, total.dtype.type(1))
     return scores, p

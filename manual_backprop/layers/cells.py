@@ -325,7 +325,8 @@ class LstmCell:
         do = Sigmoid.backward(a[3], o, dy[0] * c)
         da = np.concatenate([di, df, dg, do], axis=1)
         found = _of_gates(x, state[0], weight_x, weight_h, da, da)
-        return {**found, "state": np.stack([found.pop("h"), dc * f])}
+        state_before = np.stack([found.pop("h"), dc * f])
+        return {**found, "state": state_before}
 
     @staticmethod
     def definition(

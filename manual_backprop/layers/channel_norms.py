@@ -8,7 +8,7 @@ with g = γ dy and the means over the group; γ and β belong to a channel, so t
 sums over the batch and the positions.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from manual_backprop.layers.norms import (
     standardised_definition,
 )
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
-
-A = TypeVar("A", bound=Any)  # an array, of NumPy or of a framework
 
 
 @layer(
@@ -51,7 +49,8 @@ class BatchNorm:
     ) -> FloatArray:
         """Return γ (x - μ)/σ + β, shape (N, C, …)."""
         normalised, _ = standardised(x, _all_but_channels(x), eps)
-        return normalised * _channels(weight, x) + _channels(bias, x)
+        y: FloatArray = normalised * _channels(weight, x) + _channels(bias, x)
+        return y
 
     @staticmethod
     def backward(
@@ -136,7 +135,8 @@ class BatchNormEvaluation:
         """Return γ (x - μ)/√(v + ε) + β, shape (N, C, …)."""
         deviation = np.sqrt(_channels(variance, x) + eps)
         normalised: FloatArray = (x - _channels(mean, x)) / deviation
-        return normalised * _channels(weight, x) + _channels(bias, x)
+        y: FloatArray = normalised * _channels(weight, x) + _channels(bias, x)
+        return y
 
     @staticmethod
     def backward(
@@ -232,7 +232,8 @@ class GroupNorm:
     ) -> FloatArray:
         """Return γ (x - μ)/σ + β, shape (N, C, …)."""
         normalised, _ = standardised(_grouped(x, groups), (2,), eps)
-        return normalised.reshape(x.shape) * _channels(weight, x) + _channels(bias, x)
+        y: FloatArray = normalised.reshape(x.shape) * _channels(weight, x) + _channels(bias, x)
+        return y
 
     @staticmethod
     def backward(
@@ -371,10 +372,9 @@ def _all_but_channels(x: Any) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-def _channels(parameter: A, x: A) -> A:
+def _channels(parameter: Any, x: Any) -> Any:
     """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
-    found: A = parameter.reshape((-1,) + (1,) * (x.ndim - 2))
-    return found
+    return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
 
 
 def _grouped(x: Any, groups: int) -> Any:
