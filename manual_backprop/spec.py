@@ -389,16 +389,16 @@ def layer(
 
     The arrays and the options are read from the signature of `forward`: arrays come first, those
     with the default None may be left out, options are keywords with defaults. Beside `forward`,
-    `backward` and `definition` the class gives `sample(draw, shape)` and, unless it is
-    elementwise, `rows`. `with_torch` and `with_jax` call a counterpart that takes its arguments
-    in another way: they get the framework's function and what forward takes.
+    `backward` and `definition` the class gives `sample(draw, shape)` and `rows`; without `rows`
+    each entry of the value is a row, made of one entry of each array, broadcast. `with_torch` and
+    `with_jax` call a counterpart that takes its arguments in another way: they get the
+    framework's function and what forward takes.
     """
 
     def register(cls: type) -> LayerOperation:
-        needed = ("forward", "backward", "definition", "sample", "rows")
-        common = _common(
-            "layer", cls, torch, jax, None, needed[: 4 if structure == "elementwise" else 5]
-        )
+        needed = ["forward", "backward", "definition", "sample"]
+        needed += ["rows"] * (structure == "rows")
+        common = _common("layer", cls, torch, jax, None, needed)
         arrays, options = _signature(common["forward"])
         name = common["name"]
         if {"y", "dy"} & set(arrays):

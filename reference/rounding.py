@@ -21,12 +21,15 @@ class Rounding:
     strict: `ulps` of the value and of the slope. conventional: value to
     ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)): what is lost
     when a slope is taken from the rounded output (1 - y², p - 1) and, in x σ(x), when that is
-    multiplied by x. flush: numbers below the normal range may become 0, going in and coming out.
+    multiplied by x; of an operation over rows in a graph also `formula` times what its definition
+    loses when each primitive rounds. flush: numbers below the normal range may become 0, going in
+    and coming out.
     """
 
     ulps: float
     conventional: bool = False
     flush: bool = False
+    formula: float = 0.0
 
     @property
     def name(self) -> str:
@@ -39,7 +42,8 @@ class RoundingUnit:
     """The numbers of a dtype under a model."""
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
-        info = np.finfo(np.dtype(dtype))
+        self.dtype = np.dtype(dtype)
+        info = np.finfo(self.dtype)
         self.u = float(info.eps) / 2
         self.largest = float(info.max)
         self.tiny = float(info.tiny)

@@ -172,12 +172,13 @@ def _add_row(
         name: _nested(index[row], given.arrays[name], variables if name in given.floats else None)
         for name, index in sorted(rows.inputs.items(), key=lambda item: _order(given, item[0]))
     }
-    arguments |= {name: _exactly(array[row].tolist()) for name, array in rows.numbers.items()}
+    numbers = {name: _exactly(array[row].tolist()) for name, array in rows.numbers.items()}
     options = {
         name: exact(option) if type(option) is float else option
         for name, option in given.options.items()
     }
-    found = operation.definition(m, **arguments, **options)
+    ordered = [arguments.get(name) for name in operation.arguments]
+    found = operation.definition(m, *ordered, **numbers, **options)
     outputs = np.atleast_1d(rows.output[row]).ravel().tolist()
     found = found if isinstance(found, list) else [found]
     for place, entry in zip(outputs, found, strict=True):

@@ -5,7 +5,7 @@
 - `convolution`, `transposed`: sums over windows of an image or a sequence;
 - `pooling`: one number for each window; zeros around an image;
 - `embedding`: tables, products of two values, rotations of positions;
-- `elementwise`: sums, products, gates and masks;
+- `joins`, `elementwise`: sums and products of two values; gates and masks;
 - `attention`, `cells`: attention, and one step of a recurrent network;
 - `distances`: losses of two and three values, the penalty of a weight;
 - `label_losses`: losses beside labels, as operations of a graph;
@@ -23,6 +23,7 @@ from manual_backprop.layers import (
     distances,
     elementwise,
     embedding,
+    joins,
     label_losses,
     movements,
     norms,
@@ -43,6 +44,7 @@ __all__ = [
     "distances",
     "elementwise",
     "embedding",
+    "joins",
     "label_losses",
     "movements",
     "norms",

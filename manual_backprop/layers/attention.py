@@ -75,6 +75,7 @@ class Attention:
         k: list[list[Any]],
         v: list[list[Any]],
         bias: list[Any] | None = None,
+        mask: None = None,
         *,
         seen: list[Any],
         **_: Any,

@@ -21,12 +21,15 @@ from manual_backprop.layers.norms import (
 )
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
+MOST = 48
+"""Numbers of a group that is drawn of several channels: its Jacobian has the square of it."""
+
 
 @layer(
     structure="rows",
     takes="image",
     trainable=("weight", "bias"),
-    torch="torch.nn.functional.batch_norm",
+    torch="torch.batch_norm",
     jax=COMPOSED,
 )
 class BatchNorm:
@@ -93,8 +96,8 @@ class BatchNorm:
 
     @staticmethod
     def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
-        """Call torch's function without running statistics."""
-        return f(x, None, None, weight, bias, True, 0.0, eps)
+        """Call torch's function without running statistics, and without cuDNN."""
+        return f(x, weight, bias, None, None, True, 0.0, eps, False)
 
     @staticmethod
     def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
@@ -205,7 +208,7 @@ class BatchNormEvaluation:
     structure="rows",
     takes="image",
     trainable=("weight", "bias"),
-    torch="torch.nn.functional.group_norm",
+    torch="torch.group_norm",
     jax=COMPOSED,
 )
 class GroupNorm:
@@ -274,9 +277,11 @@ class GroupNorm:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return images of 1 to 4 channels in 1, 2, 3 or 4 groups."""
+        """Return images of 1 to 4 channels in any number of groups."""
         shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
-        groups = draw.choice([g for g in (1, 2, 3, 4) if shape[1] % g == 0])
+        numbers = int(np.prod(shape[1:]))
+        divisors = [g for g in range(1, shape[1]) if shape[1] % g == 0 and numbers // g <= MOST]
+        groups = draw.choice([*divisors, shape[1]])
         shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
         return Sample(shapes, options={"groups": groups, "eps": draw.choice(EPSILONS)})
 
@@ -289,7 +294,7 @@ class GroupNorm:
     @staticmethod
     def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
         """Call torch's function, which takes the number of groups before the parameters."""
-        return f(x, groups, weight, bias, eps)
+        return f(x, groups, weight, bias, eps, False)
 
     @staticmethod
     def composition(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
@@ -302,7 +307,7 @@ class GroupNorm:
     structure="rows",
     takes="image",
     trainable=("weight", "bias"),
-    torch="torch.nn.functional.instance_norm",
+    torch="torch.instance_norm",
     jax=COMPOSED,
 )
 class InstanceNorm:
@@ -346,7 +351,7 @@ class InstanceNorm:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return images of 1 to 4 channels; torch refuses a channel of one number."""
+        """Return images of 1 to 4 channels."""
         shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
         shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
         return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
@@ -359,8 +364,8 @@ class InstanceNorm:
 
     @staticmethod
     def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
-        """Call torch's function without running statistics."""
-        return f(x, None, None, weight, bias, True, 0.0, eps)
+        """Call torch's function without running statistics, and without cuDNN."""
+        return f(x, weight, bias, None, None, True, 0.0, eps, False)
 
     @staticmethod
     def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:

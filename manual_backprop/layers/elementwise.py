@@ -1,4 +1,4 @@
-"""Element by element, of two arrays and more: sums, products, gates, masks."""
+"""Element by element: gates, masks, slopes that are learned."""
 
 from typing import Any
 
@@ -6,65 +6,6 @@ import numpy as np
 
 from manual_backprop.activations.sigmoid import logistic
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
-
-
-@layer(structure="elementwise", takes="any", torch="torch.add", jax="jax.numpy.add")
-class Add:
-    """y = x + other, as around a residual block.
-
-    Both slopes are 1, so both get dy whole: dx = dy and dother = dy. Where an array was repeated
-    along an axis (broadcast), each of its numbers stands in several y, and their cotangents are
-    summed over that axis. He et al., 2015.
-    """
-
-    @staticmethod
-    def forward(x: FloatArray, other: FloatArray) -> FloatArray:
-        """Return x + other."""
-        return x + other
-
-    @staticmethod
-    def backward(x: FloatArray, other: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
-        """Return dy for both, summed where they were repeated."""
-        return {"x": over_repeated(dy, x), "other": over_repeated(dy, other)}
-
-    @staticmethod
-    def definition(m: Any, x: Any, other: Any) -> Any:
-        """Return x + other."""
-        return x + other
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return arrays of one shape; one in four has an axis of length 1 in the second."""
-        return _pair(draw, shape)
-
-
-@layer(structure="elementwise", takes="any", torch="torch.mul", jax="jax.numpy.multiply")
-class Multiply:
-    """y = x · other, number by number.
-
-    Each is the other's slope: dx = dy other and dother = dy x, summed over the axes along which
-    an array was repeated. Hadamard's product.
-    """
-
-    @staticmethod
-    def forward(x: FloatArray, other: FloatArray) -> FloatArray:
-        """Return the product."""
-        return x * other
-
-    @staticmethod
-    def backward(x: FloatArray, other: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
-        """Return dy times the other factor, summed where a factor was repeated."""
-        return {"x": over_repeated(dy * other, x), "other": over_repeated(dy * x, other)}
-
-    @staticmethod
-    def definition(m: Any, x: Any, other: Any) -> Any:
-        """Return the product."""
-        return x * other
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return arrays of one shape; one in four has an axis of length 1 in the second."""
-        return _pair(draw, shape)
 
 
 @layer(structure="elementwise", takes="any", torch=COMPOSED, jax=COMPOSED)
@@ -272,11 +213,3 @@ def _gates(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     e = np.exp(-np.abs(x))
     large, small = 1.0 / (1.0 + e), e / (1.0 + e)
     return np.where(x > 0, large, small), np.where(x > 0, small, large)
-
-
-def _pair(draw: Any, shape: tuple[int, ...] | None) -> Sample:
-    shape = shape or tuple(1 + draw.below(4) for _ in range(2 + draw.below(3)))
-    other = list(shape)
-    if draw.chance(1, 4):
-        other[draw.below(len(shape))] = 1
-    return Sample({"x": shape, "other": tuple(other)})

@@ -51,8 +51,8 @@ class Embedding:
         return {"weight": dweight}
 
     @staticmethod
-    def definition(m: Any, weight: list[Any], **_: Any) -> list[Any]:
-        """Return the number unchanged."""
+    def definition(m: Any, index: None, weight: list[Any], **_: Any) -> list[Any]:
+        """Return the number unchanged; the index has chosen it."""
         return weight
 
     @staticmethod

@@ -43,7 +43,7 @@ class MultiMargin:
         return {"x": active * (dy[:, None] / x.shape[-1])}
 
     @staticmethod
-    def definition(m: Any, x: list[Any], *, margin: Any) -> list[Any]:
+    def definition(m: Any, x: list[Any], target: None, *, margin: Any) -> list[Any]:
         """Return L of one sample, whose label has the first score."""
         terms = [m.max(margin - x[0] + x_j, m.number(0)) for x_j in x[1:]]
         return [sum(terms, m.number(0)) / m.number(len(x))]
