@@ -269,6 +269,7 @@ class GruCell:
 
 @layer(
     structure="rows",
+    takes="nothing",  # its value is a state, no features
     trainable=("weight_x", "weight_h", "bias_x", "bias_h"),
     torch="torch.lstm_cell",
     jax=COMPOSED,

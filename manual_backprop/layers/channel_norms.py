@@ -62,7 +62,7 @@ class BatchNorm:
         """Return the cotangents of x, γ and β."""
         axes = _all_but_channels(x)
         normalised, deviation = standardised(x, axes, eps)
-        dx = from_standardised(dy * _channels(weight, x), normalised, deviation, axes)
+        dx = from_standardised(dy * _channels(weight, x), normalised, deviation, axes, eps)
         return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
 
     @staticmethod
@@ -252,7 +252,7 @@ class GroupNorm:
         normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
         g = _grouped(dy * _channels(weight, x), groups)
         return {
-            "x": from_standardised(g, normalised, deviation, (2,)).reshape(x.shape),
+            "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
             "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),
             "bias": dy.sum(axis=axes),
         }

@@ -28,7 +28,7 @@ class CosineEmbedding:
     computed from the difference of the directions, whose length has the same information:
 
         1 - cos = Σ (u_i - w_i)²/2 + 10⁻¹² (1/m_x + 1/m_z)/2
-        w_k - u_k cos = (w_k - u_k) + u_k (1 - cos)
+        w_k - u_k cos = (w_k - u_k) + u_k (1 - cos),   and w 10⁻¹²/m_x for vectors of one number
 
     At cos = margin every slope between the two is a subgradient; 0 is taken.
     Hadsell, Chopra and LeCun, 2006.
@@ -48,12 +48,13 @@ class CosineEmbedding:
         both = _Directions(x, z)
         far = np.where(both.cosine > margin, dy, dy.dtype.type(0))
         dcos = np.where(target > 0, -dy, far)[:, None]
-        along = both.distance[:, None]
-        apart = both.w - both.u
-        return {
-            "x": dcos * (apart + both.u * along) / both.length_x,
-            "z": dcos * (both.w * along - apart) / both.length_z,
-        }
+        if x.shape[-1] == 1:
+            of_x = both.w * (SMALLEST_SQUARE / both.length_x) / both.length_x
+            of_z = both.u * (SMALLEST_SQUARE / both.length_z) / both.length_z
+        else:
+            along, apart = both.distance[:, None], both.w - both.u
+            of_x, of_z = apart + both.u * along, both.w * along - apart
+        return {"x": dcos * of_x / both.length_x, "z": dcos * of_z / both.length_z}
 
     @staticmethod
     def definition(

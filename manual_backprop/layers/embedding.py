@@ -87,7 +87,7 @@ class Embedding:
 
 
 @layer(
-    structure="contraction",
+    structure="rows",  # a slope is itself a sum of products, and may cancel
     trainable=("weight", "bias"),
     torch="torch.nn.functional.bilinear",
     jax=COMPOSED,

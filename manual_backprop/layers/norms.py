@@ -25,11 +25,23 @@ def standardised(x: FloatArray, axes: tuple[int, ...], eps: float) -> tuple[Floa
 
 
 def from_standardised(
-    g: FloatArray, normalised: FloatArray, deviation: FloatArray, axes: tuple[int, ...]
+    g: FloatArray,
+    normalised: FloatArray,
+    deviation: FloatArray,
+    axes: tuple[int, ...],
+    eps: float,
 ) -> FloatArray:
-    """Return dx = (g - mean(g) - x̂ mean(g x̂))/σ from g, the cotangent of x̂ (see LayerNorm)."""
+    """Return dx = (g - mean(g) - x̂ mean(g x̂))/σ from g, the cotangent of x̂ (see LayerNorm).
+
+    Of two numbers x̂ is (a, -a) with a² = 1 - ε/σ², and g - mean(g) is (d, -d): the difference is
+    d - d a² = d ε/σ², of which subtracting leaves no digit where ε is small.
+    """
+    centred = g - g.mean(axis=axes, keepdims=True)
+    if normalised.size == 2 * deviation.size:
+        few: FloatArray = centred * (eps / (deviation * deviation)) / deviation
+        return few
     along = (g * normalised).mean(axis=axes, keepdims=True)
-    dx: FloatArray = (g - g.mean(axis=axes, keepdims=True) - normalised * along) / deviation
+    dx: FloatArray = (centred - normalised * along) / deviation
     return dx
 
 
@@ -85,7 +97,7 @@ class LayerNorm:
         """Return the cotangents of x, γ and β."""
         axes = (x.ndim - 1,)
         normalised, deviation = standardised(x, axes, eps)
-        dx = from_standardised(dy * weight, normalised, deviation, axes)
+        dx = from_standardised(dy * weight, normalised, deviation, axes, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised), "bias": _over_rows(dy)}
 
     @staticmethod
@@ -143,7 +155,8 @@ class RmsNorm:
         dx_k = (g_k - x̂_k (1/D) Σ_i g_i x̂_i)/ρ    `(…, D)`
         dγ_i = Σ dy_i x̂_i, over all rows           `(D,)`
 
-    Zhang and Sennrich, 2019.
+    For D = 1 the bracket is g (1 - x̂²) = g ε/ρ², which is computed so: the difference has no
+    digits where ε is small. Zhang and Sennrich, 2019.
     """
 
     @staticmethod
@@ -158,8 +171,11 @@ class RmsNorm:
         """Return the cotangents of x and γ."""
         rho = _root_mean_square(x, eps)
         normalised, g = x / rho, dy * weight
-        along = (g * normalised).mean(axis=-1, keepdims=True)
-        return {"x": (g - normalised * along) / rho, "weight": _over_rows(dy * normalised)}
+        if x.shape[-1] == 1:
+            left = g * (eps / (rho * rho))
+        else:
+            left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
+        return {"x": left / rho, "weight": _over_rows(dy * normalised)}
 
     @staticmethod
     def definition(m: Any, x: list[Any], weight: list[Any], *, eps: Any) -> list[Any]:
@@ -215,28 +231,29 @@ class WeightNorm:
         dv_ok = (g_o/‖v_o‖) (dw_ok - u_ok Σ_i dw_oi u_oi)     `(D_out, D_in)`
 
     Each row is divided by its largest number before it is squared, so that neither huge nor tiny
-    numbers leave the range. Salimans and Kingma, 2016.
+    numbers leave the range. A row of zeros has no direction (0/0): w is 0 there and gives no
+    gradient. Salimans and Kingma, 2016.
     """
 
     @staticmethod
     def forward(v: FloatArray, g: FloatArray) -> FloatArray:
         """Return the weight, shape (D_out, D_in)."""
-        return v / _norm(v) * g
+        return _directions(v)[0] * g
 
     @staticmethod
     def backward(v: FloatArray, g: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return the cotangents of v and g; dy is that of the weight."""
-        norm = _norm(v)
-        u = v / norm
+        u, norm = _directions(v)
         along = (dy * u).sum(axis=-1, keepdims=True)
-        return {"v": (dy - u * along) / norm * g, "g": along}
+        dv = (dy - u * along) / norm * g
+        return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": along}
 
     @staticmethod
     def definition(m: Any, v: list[Any], g: list[Any]) -> list[Any]:
         """Return one row of the weight."""
         squares = [v_i * v_i for v_i in v]
-        norm = m.sqrt(sum(squares[1:], squares[0]))
-        return [v_i / norm * g[0] for v_i in v]
+        square = sum(squares[1:], squares[0])
+        return [m.where(square, v_i / m.sqrt(square) * g[0], m.number(0)) for v_i in v]
 
     @staticmethod
     def rows(v: FloatArray, g: FloatArray) -> Rows:
@@ -246,9 +263,15 @@ class WeightNorm:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return a weight of 1 to 5 outputs and 1 to 6 inputs."""
+        """Return a weight of 1 to 5 outputs and 1 to 6 inputs; at the edge, a row of zeros."""
         d_out, d_in = shape or (1 + draw.below(5), 1 + draw.below(6))
         return Sample({"v": (d_out, d_in), "g": (d_out, 1)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return v with one row of zeros."""
+        x[draw.below(len(x))] = 0
+        return x
 
     @staticmethod
     def composition(xp: Any, v: Any, g: Any) -> Any:
@@ -261,12 +284,14 @@ def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
     return rho
 
 
-def _norm(v: FloatArray) -> FloatArray:
-    """Return the length of each row; a row of zeros has none, and gives NaN as v/‖v‖ does."""
+def _directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return v/‖v‖ and ‖v‖ of each row; of a row of zeros, zeros and 1."""
     top = np.abs(v).max(axis=-1, keepdims=True)
+    top = np.where(top > 0, top, v.dtype.type(1))
     scaled = v / top
-    norm: FloatArray = top * np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
-    return norm
+    length = np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
+    length = np.where(length > 0, length, v.dtype.type(1))
+    return scaled / length, top * length
 
 
 def _over_rows(array: FloatArray) -> FloatArray:

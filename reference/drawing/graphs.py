@@ -258,7 +258,8 @@ def draw_graph(seed: int, index: int, k: int, cell: Cell) -> GraphProblem:
     values = _VALUES[cell.regime](stream, made)
     if cell.regime == "kink":
         _aim(stream, made, values)
-    arrays = {n: values.get(n, made.arrays.get(n)) for n in made.graph.given}
+    known = {**made.arrays, **values}
+    arrays = {name: known[name] for name in made.graph.given}
     arrays = {n: a.astype(cell.dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
     halves = cell.regime == "lattice"
     cotangents = {}

@@ -28,8 +28,12 @@ EXACT_ENOUGH = 8.0
 """Below this many units nobody's error is worse than the other's: sums of another order."""
 
 CANCELS = {
-    name: "g - mean(g) - x̂ mean(g x̂) is 0 but for ε where a group has two numbers; all lose alike"
-    for name in ("layer_norm", "batch_norm", "group_norm", "instance_norm")
+    **dict.fromkeys(
+        ("layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm"),
+        "g - mean(g) - x̂ mean(g x̂) cancels where g lies nearly along x",
+    ),
+    "gru_cell": "h - n, the slope of the update gate, crosses 0",
+    "cosine_embedding": "w - u cos cancels where the vectors are nearly parallel",
 }
 """Layers whose worst error may be up to twice the better framework's, and why."""
 
