@@ -127,8 +127,8 @@ class Attention:
         """Return one or two heads, causal or not, with a bias, with a mask, with both or none."""
         if shape is None:
             heads = (1 + draw.below(2),) if draw.chance(1, 2) else ()
-            shape = (1 + draw.below(2), *heads, 1 + draw.below(3), 1 + draw.below(3))
-        keys, d_v = 1 + draw.below(4), 1 + draw.below(3)
+            shape = (1 + draw.below(2), *heads, 2 + draw.below(2), 1 + draw.below(3))
+        keys, d_v = 2 + draw.below(3), 1 + draw.below(3)  # of one key, p is always 1
         shapes = {
             "q": shape, "k": (*shape[:-2], keys, shape[-1]), "v": (*shape[:-2], keys, d_v)
         }  # fmt: skip

@@ -252,8 +252,9 @@ class WeightNorm:
     def definition(m: Any, v: list[Any], g: list[Any]) -> list[Any]:
         """Return one row of the weight."""
         squares = [v_i * v_i for v_i in v]
-        square = sum(squares[1:], squares[0])
-        return [m.where(square, v_i / m.sqrt(square) * g[0], m.number(0)) for v_i in v]
+        square, zero = sum(squares[1:], squares[0]), m.number(0)
+        norm = m.sqrt(m.where(square, square, m.number(1)))
+        return [m.where(square, v_i / norm * g[0], zero) for v_i in v]
 
     @staticmethod
     def rows(v: FloatArray, g: FloatArray) -> Rows:

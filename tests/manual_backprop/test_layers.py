@@ -109,9 +109,24 @@ def worst(operation: LayerOperation, uses: list[Use]) -> dict[str, float]:
     return found
 
 
+def check_accuracy(name: str, dtype: str, seeds: range) -> None:
+    found = worst(LAYERS[name], [draw(LAYERS[name], seed, dtype) for seed in seeds])
+    share = 2 if name in CANCELS else 1
+    assert found["manual"] <= share * max(found["torch"], EXACT_ENOUGH), found
+
+
 @names
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_no_framework_is_more_accurate(name: str, dtype: str) -> None:
-    found = worst(LAYERS[name], [draw(LAYERS[name], seed, dtype) for seed in range(100, 108)])
-    share = 2 if name in CANCELS else 1
-    assert found["manual"] <= share * max(found["torch"], EXACT_ENOUGH), found
+    check_accuracy(name, dtype, range(100, 108))
+
+
+@pytest.mark.slow
+@names
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_no_framework_is_more_accurate_in_a_thousand_uses(name: str, dtype: str) -> None:
+    check_accuracy(name, dtype, range(1000))
+
+
+def test_what_cancels_is_a_layer() -> None:
+    assert set(CANCELS) <= set(LAYERS)
