@@ -18,6 +18,7 @@ from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
 Array = npt.NDArray[Any]
+CANCELLED = 2.0**-20
 BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
 
 
@@ -44,7 +45,8 @@ class Truth(NamedTuple):
     """Value and cotangents with the ends of what is admitted, and the size of their terms.
 
     `low` and `high` differ only where a number sits on a kink. `size` is Σ |dy ∂y/∂x| of each
-    entry, and |y| or Σ |x ∂y/∂x| of a value. Keyed by "y" and the arrays' names.
+    entry, and |y| or Σ |x ∂y/∂x| of a value; a share of the largest dy at least, since slopes may
+    cancel to an exact 0 that no rounding meets. Keyed by "y" and the arrays' names.
     """
 
     low: dict[str, Array]
@@ -151,6 +153,8 @@ def truth(operation: LayerOperation, given: Use) -> Truth:
             name: np.array([_ends(entry) for entry in entries], np.longdouble).reshape(-1, 2)
             for name, entries in total.items()
         }
+    least = CANCELLED * float(np.abs(given.dy).max(initial=0))
+    size = {name: s if name == "y" else np.maximum(s, least) for name, s in size.items()}
     return Truth(
         {name: end[:, 0].reshape(shapes[name]) for name, end in ends.items()},
         {name: end[:, 1].reshape(shapes[name]) for name, end in ends.items()},
