@@ -206,9 +206,14 @@ def draw_any(seed: int, index: int) -> AnyDrawn:
     if is_graph(index):
         return DrawnGraph(draw_graph(seed, index, index - GRAPHS, where), seed, index, where)
     stream = Stream(seed, index)
-    draft = Draft(stream, where, large=sampled(seed, index, LARGE, salt=2))
+    draft = Draft(stream, where, large=is_large(seed, index))
     REGIMES[where.regime](draft)
     return Drawn(draft.problem(), seed, index, where)
+
+
+def is_large(seed: int, index: int) -> bool:
+    """Say whether the network at (seed, index) is one of those drawn larger."""
+    return sampled(seed, index, LARGE, salt=2)
 
 
 _MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front

@@ -119,4 +119,5 @@ def test_a_crash_of_the_hand_written_side_is_named(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("planted")
 
     monkeypatch.setitem(LAYERS._operations, "dense", replace(Dense, backward=wrong))
-    assert verdicts(Plan(problems=4, oracles=("manual",))) == {"CRASHED(manual)"}
+    plan = Plan(problems=4, architectures=("dense",), oracles=("manual",))
+    assert verdicts(plan) == {"CRASHED(manual)"}
