@@ -64,7 +64,7 @@ class Columns:
         nothing = arb(float(np.finfo(self.dtype).smallest_subnormal)) / 2**30
         found, number = self.found, wide(self.dtype)
         assert found is not None
-        first, same = _distinct(self.inputs[:, columns])
+        first, same = distinct(self.inputs[:, columns])
         for here, m in enumerate(columns[first].tolist()):
             made = self.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
             all_of_it = columns[same == here]
@@ -120,10 +120,10 @@ def certify_columns(jobs: Sequence[Columns]) -> None:
     """Evaluate all columns at once, those of one dtype together."""
     for dtype in dict.fromkeys(job.dtype for job in jobs):
         those = [job for job in jobs if job.dtype == dtype]
-        distinct = [_distinct(job.inputs) for job in those]
-        inputs = [job.inputs[:, first] for job, (first, _) in zip(those, distinct, strict=True)]
+        kinds = [distinct(job.inputs) for job in those]
+        inputs = [job.inputs[:, first] for job, (first, _) in zip(those, kinds, strict=True)]
         found = evaluate([(job.tape, i) for job, i in zip(those, inputs, strict=True)], wide(dtype))
-        for job, c, (_, same) in zip(those, found, distinct, strict=True):
+        for job, c, (_, same) in zip(those, found, kinds, strict=True):
             job.found = Column(
                 c.value[:, same], c.value_radius[:, same],
                 c.slope[..., same], c.slope_radius[..., same], c.tied[same],
@@ -307,7 +307,7 @@ def _moved(check: Check, pairs: Sequence[tuple[Columns, Columns]]) -> Array:
     return total
 
 
-def _distinct(inputs: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def distinct(inputs: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first of each kind of column, and of which kind each is: sides often agree."""
     bits = np.ascontiguousarray(inputs.T, np.float64).view(np.int64)
     if bits.shape[1] > 1:

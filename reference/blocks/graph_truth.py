@@ -16,7 +16,7 @@ from flint import arb
 
 from manual_backprop.graph import Graph
 from reference.arithmetic.columns import EXTENDED, Column, evaluate, wide
-from reference.blocks.columns import as_numbers
+from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import StepPlan, plan_of
 from reference.rounding import RoundingUnit
@@ -117,11 +117,16 @@ class StepRows:
         assert self.found is not None
         nothing = arb(float(np.finfo(dtype).smallest_subnormal)) / 2**30
         number = wide(dtype)
-        for m in columns.tolist():
+        if not len(columns):
+            return
+        first, same = distinct(self.inputs[:, columns])
+        for here, m in enumerate(columns[first].tolist()):
             made = self.plan.row.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
+            all_of_it = columns[same == here]
             for k, ball in enumerate(made.values):
-                self.values[k, m], self.radii[k, m] = as_numbers(ball, number)
-            self.found.tied[m] = made.tied
+                middle, radius = as_numbers(ball, number)
+                self.values[k, all_of_it], self.radii[k, all_of_it] = middle, radius
+            self.found.tied[all_of_it] = made.tied
 
 
 def rows_of_stack(stack: Stack) -> list[StepRows]:
