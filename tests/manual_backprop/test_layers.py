@@ -33,6 +33,7 @@ CANCELS = {
         "g - mean(g) - x̂ mean(g x̂) cancels where g lies nearly along x",
     ),
     "gru_cell": "h - n, the slope of the update gate, crosses 0",
+    "triplet_margin": "u - w cancels where both others lie in nearly one direction",
     "cosine_embedding": "w - u cos cancels where the vectors are nearly parallel",
 }
 """Layers whose worst error may be up to twice the better framework's, and why."""
