@@ -223,10 +223,13 @@ class Rows(NamedTuple):
     `inputs` has for each argument an array of R rows of indices into the flattened argument, of
     whatever shape the definition takes (R, …); −1 is a zero that belongs to no array (padding).
     `output` are the indices of the flattened output, (R, J): each index exactly once.
+    `numbers` are what the definition takes besides, by name and (R, …): a count, which places of
+    a window are inside. They are of the shapes and masks alone, and have no slope.
     """
 
     inputs: Mapping[str, npt.NDArray[np.integer[Any]]]
     output: npt.NDArray[np.integer[Any]]
+    numbers: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
 class Sample(NamedTuple):
@@ -397,8 +400,10 @@ def layer(
         needed += ["rows"] * (structure == "rows")
         common = _common("layer", cls, torch, jax, None, needed)
         arrays, options = _signature(common["forward"])
+        name = common["name"]
+        if {"y", "dy"} & set(arrays):
+            raise InvalidInput(f"layer {name!r}: arrays {tuple(arrays)}: y and dy are the value's")
         if not set(trainable) <= set(arrays):
-            name = common["name"]
             raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
         given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
         return registry.register(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import FloatArray, Rows, Sample, layer
+from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
 Pair = tuple[int, int]
 
@@ -159,6 +159,131 @@ class Conv2d:
             feature_group_count=groups,
         )  # fmt: skip
         return y if bias is None else y + bias[:, None, None]
+
+
+@layer(
+    structure="contraction",
+    takes="sequence",
+    trainable=("weight", "bias"),
+    torch="torch.nn.functional.conv1d",
+    jax=COMPOSED,
+)
+class Conv1d:
+    """y_not = b_o + Σ_c Σ_u x_nc(st+du-p) w_ocu: Conv2d on images of one row.
+
+    Shapes: x (N, C, T), weight (C', C/groups, K), y (N, C', T'). As there, x_nct meets w_ocu in
+    those y whose window has it at u, so for each u
+
+        ∂L/∂w_ocu = Σ_n Σ_t dy_not x_nc(st+du-p)          `(C', C/groups, K)`
+        ∂L/∂x_nc(st+du-p) += Σ_o dy_not w_ocu             `(N, C, T)`
+        ∂L/∂b_o = Σ_n Σ_t dy_not                          `(C',)`
+
+    Waibel et al., 1989.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray | None = None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> FloatArray:
+        """Return y, shape (N, C', T') with T' = ⌊(T + 2p - d(K - 1) - 1)/s⌋ + 1."""
+        options = _of_one_row(stride, padding, dilation, groups)
+        y: FloatArray = Conv2d.forward(x[:, :, None], weight[:, :, None], bias, **options)
+        return y[:, :, 0]
+
+    @staticmethod
+    def backward(
+        x: FloatArray,
+        dy: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray | None = None,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, the weight and, where there is one, the bias."""
+        options = _of_one_row(stride, padding, dilation, groups)
+        images = x[:, :, None], dy[:, :, None], weight[:, :, None]
+        found = Conv2d.backward(*images, bias, **options)
+        return {name: a if name == "bias" else a[:, :, 0] for name, a in found.items()}
+
+    definition = Conv2d.definition
+
+    @staticmethod
+    def rows(
+        x: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray | None = None,
+        *,
+        stride: int,
+        padding: int,
+        dilation: int,
+        groups: int,
+    ) -> Rows:
+        """Return a row for each number of y: its window of x, the weight of its channel."""
+        options = _of_one_row(stride, padding, dilation, groups)
+        return Conv2d.rows(x[:, :, None], weight[:, :, None], bias, **options)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return a small convolution, with stride, padding, dilation and groups."""
+        shape = shape or (1 + draw.below(2), 1 + draw.below(4), 3 + draw.below(5))
+        channels, size = shape[1:]
+        groups = draw.choice([g for g in (1, 2, 3, 4) if channels % g == 0])
+        kernel = 1 + draw.below(min(3, size))
+        options = {
+            "stride": 1 + draw.below(2),
+            "padding": draw.below(2),
+            "dilation": 1 + (kernel * 2 - 1 <= size and draw.below(2)),
+            "groups": groups,
+        }
+        outputs = groups * (1 + draw.below(2))
+        shapes = {"x": shape, "weight": (outputs, channels // groups, kernel)}
+        if not draw.chance(1, 8):
+            shapes["bias"] = (outputs,)
+        return Sample(shapes, options=options)
+
+    @staticmethod
+    def composition(
+        xp: Any,
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        *,
+        stride: int,
+        padding: int,
+        dilation: int,
+        groups: int,
+    ) -> Any:
+        """Return the sum over u of a slice of x times w_u, group by group."""
+        zeros = xp.zeros_like(x[:, :, :1])
+        x = xp.concat([zeros] * padding + [x] + [zeros] * padding, axis=2)
+        size = (x.shape[2] - dilation * (weight.shape[2] - 1) - 1) // stride + 1
+        parts = []
+        for channels, outputs in _groups(weight, groups):
+            windows = [
+                x[:, channels, dilation * u : dilation * u + stride * (size - 1) + 1 : stride]
+                for u in range(weight.shape[2])
+            ]
+            terms = [weight[outputs, :, u] @ window for u, window in enumerate(windows)]
+            parts.append(sum(terms[1:], terms[0]))
+        y = xp.concat(parts, axis=1)
+        return y if bias is None else y + bias[:, None]
+
+
+def _of_one_row(stride: int, padding: int, dilation: int, groups: int) -> dict[str, Any]:
+    """Return Conv2d's options for images that are one row high."""
+    return {
+        "stride": (1, stride), "padding": (0, padding), "dilation": (1, dilation), "groups": groups
+    }  # fmt: skip
 
 
 def _padded(x: FloatArray, padding: Pair) -> FloatArray:

@@ -138,6 +138,7 @@ def rows_of_stack(stack: Stack) -> list[StepRows]:
             array = stack.values[plan.step.inputs[argument]]
             padded = np.concatenate([array, np.zeros((len(array), 1), array.dtype)], axis=1)
             parts.append(padded[:, plan.index[:, plan.owner == k]])
+        parts.append(np.broadcast_to(plan.numbers, (len(array), *plan.numbers.shape)))
         inputs = np.concatenate(parts, axis=2)  # (B, R, K)
         made.append(StepRows(plan, np.ascontiguousarray(inputs.reshape(-1, inputs.shape[2]).T)))
     return made

@@ -21,6 +21,8 @@ from reference.arithmetic.tape import Tape, Tracer
 
 Array = npt.NDArray[Any]
 
+Sizes = Mapping[str, tuple[int, ...]]
+
 _KEPT = 4096  # index plans of steps; a plan is some kilobytes
 
 
@@ -60,6 +62,7 @@ class StepPlan:
     arguments: tuple[str, ...]
     index: npt.NDArray[np.intp]  # (R, K), −1 for a zero
     owner: npt.NDArray[np.intp]  # (K,): which argument an input is of
+    numbers: Array  # (R, …): what the tape takes besides, after the inputs
     output: npt.NDArray[np.intp]  # (R, J)
     floats: frozenset[str]
 
@@ -110,14 +113,17 @@ def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> St
     flat = {n: np.asarray(i).reshape(len(i), -1) for n, i in rows.inputs.items()}
     names = tuple(flat)
     sizes = {n: np.asarray(i).shape[1:] for n, i in rows.inputs.items()}
+    numbers = [np.asarray(a, float).reshape(len(a), -1) for a in rows.numbers.values()]
+    besides = {n: np.asarray(a).shape[1:] for n, a in rows.numbers.items()}
     floats = frozenset(n for n in names if arrays[n].dtype.kind == "f")
     structure = operation.structure if isinstance(operation, LayerOperation) else "elementwise"
     if isinstance(operation, Activation) and operation.rowwise:
         structure = "rows"
     return StepPlan(
-        step, structure, row_tape(step, sizes, floats), names,
+        step, structure, row_tape(step, sizes, besides, floats), names,
         np.concatenate([flat[n] for n in names], axis=1).astype(np.intp),
         np.repeat(np.arange(len(names)), [flat[n].shape[1] for n in names]),
+        np.concatenate([np.empty((len(rows.output), 0)), *numbers], axis=1),
         np.asarray(rows.output).reshape(len(rows.output), -1).astype(np.intp),
         floats,
     )  # fmt: skip
@@ -142,18 +148,18 @@ def rows_of(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> 
     raise InvalidInput(f"{step.name}: a loss is no step of a graph that is judged step by step")
 
 
-def row_tape(step: Step, sizes: Mapping[str, tuple[int, ...]], floats: frozenset[str]) -> RowTape:
-    """Return the tape of a row; `sizes` is the shape of each argument in one row."""
+def row_tape(step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str]) -> RowTape:
+    """Return the tape of a row, from the shapes of its arguments and numbers in one row."""
     operation = step.record
-    key = (id(operation), repr(step.options), tuple(sizes.items()), floats)
+    key = (id(operation), repr(step.options), *sizes.items(), *besides.items(), floats)
     if key not in _tapes:
-        _tapes[key] = operation, _traced(step, sizes, floats)
+        _tapes[key] = operation, _traced(step, sizes, besides, floats)
     return _tapes[key][1]
 
 
-def _traced(step: Step, sizes: Mapping[str, tuple[int, ...]], floats: frozenset[str]) -> RowTape:
+def _traced(step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str]) -> RowTape:
     operation = step.record
-    m = Tracer(sum(prod(size) for size in sizes.values()))
+    m = Tracer(sum(prod(size) for size in (*sizes.values(), *besides.values())))
     symbols = iter(m.inputs)
     given: dict[str, Any] = {}
     variables: list[int] = []
@@ -162,13 +168,15 @@ def _traced(step: Step, sizes: Mapping[str, tuple[int, ...]], floats: frozenset[
         given[name] = _nested(symbols, size)
         variables += range(start, start + prod(size)) if name in floats else ()
         start += prod(size)
+    numbers = {name: _nested(symbols, size) for name, size in besides.items()}
     defaults = operation.options if isinstance(operation, LayerOperation) else {}
     options = {
         name: m.number(value) if isinstance(value, float) else value
         for name, value in {**defaults, **step.options}.items()
     }
     if isinstance(operation, LayerOperation):
-        made = operation.definition(m, *(given.get(n) for n in operation.arguments), **options)
+        ordered = [given.get(n) for n in operation.arguments]
+        made = operation.definition(m, *ordered, **numbers, **options)
     else:
         made = operation.definition(m, given["x"], **options)
     values = [m.node(y) for y in (made if isinstance(made, list) else [made])]

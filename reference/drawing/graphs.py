@@ -258,9 +258,9 @@ def draw_graph(seed: int, index: int, k: int, cell: Cell) -> GraphProblem:
     values = _VALUES[cell.regime](stream, made)
     if cell.regime == "kink":
         _aim(stream, made, values)
-    arrays: dict[str, Array] = {
-        n: values[n].astype(cell.dtype) if n in values else made.arrays[n] for n in made.graph.given
-    }
+    known = {**made.arrays, **values}
+    arrays = {name: known[name] for name in made.graph.given}
+    arrays = {n: a.astype(cell.dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
     halves = cell.regime == "lattice"
     cotangents = {}
     for name, shape in made.cotangents.items():

@@ -65,12 +65,23 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
         raise InvalidInput(f"{operation.name}: {error}") from None
     if isinstance(operation, LayerOperation):
         adapted = operation.with_torch if framework == "torch" else operation.with_jax
-        function = function if adapted is None else partial(adapted, function)
+        if adapted is not None:
+            function = _stacking(partial(adapted, function), namespace(framework))
     if counterpart.renamed:
         function = _renaming(function, dict(counterpart.renamed))
     if counterpart.keywords:
         function = partial(function, **counterpart.keywords)
     return function
+
+
+def _stacking(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:
+    """Return the function with its results stacked, where it has several."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        found = function(*arguments, **keywords)
+        return xp.stack(found) if isinstance(found, tuple) else found
+
+    return call
 
 
 def _renaming(function: Callable[..., Any], renamed: dict[str, str]) -> Callable[..., Any]:

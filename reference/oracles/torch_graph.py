@@ -21,7 +21,10 @@ def torch_answer(problem: GraphProblem) -> Answer:
     for key in problem.floats:
         values[key].requires_grad_()
     for step in problem.graph.steps:
-        values[step.name] = call(step, values, "torch")
+        made = call(step, values, "torch")
+        # A function that returns its argument itself would share the cotangent with it.
+        itself = any(made is value for value in values.values())
+        values[step.name] = made.view_as(made) if itself else made
     outputs = [values[key] for key in problem.graph.outputs]
     cotangents = [tensor(problem.cotangents[key]) for key in problem.graph.outputs]
     wanted = [*(step.name for step in problem.graph.steps), *problem.floats]
@@ -33,8 +36,8 @@ def torch_answer(problem: GraphProblem) -> Answer:
         key: (torch.zeros_like(values[key]) if g is None else g).detach().numpy()
         for key, g in zip(wanted, found, strict=True)
     }
-    made = {step.name: values[step.name].detach().numpy() for step in problem.graph.steps}
-    return Answer("torch", np.asarray(loss.detach().numpy()), gradients, values=made)
+    of_steps = {step.name: values[step.name].detach().numpy() for step in problem.graph.steps}
+    return Answer("torch", np.asarray(loss.detach().numpy()), gradients, values=of_steps)
 
 
 def call(step: Any, values: Any, framework: Any) -> Any:

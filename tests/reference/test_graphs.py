@@ -207,6 +207,20 @@ def test_an_error_in_any_tensor_of_a_layer_is_caught(name: str, dtype: str) -> N
     assert missed == []
 
 
+def test_a_step_that_changes_nothing_has_a_cotangent_of_its_own_in_torch() -> None:
+    """torch's identity returns its argument: what also goes elsewhere is not identity's."""
+    steps = (
+        Step("h", "tanh", {"x": "x"}),
+        Step("same", "identity", {"x": "h"}),
+        Step("y", "multiply", {"a": "same", "b": "h"}),
+    )
+    x, dy = np.array([[0.5, -1.0]]), np.array([[2.0, 3.0]])
+    problem = GraphProblem(Graph(steps, ("y",)), {"x": x}, {"y": dy})
+    (answer,) = load(("torch",))["torch"].answers([problem])
+    assert np.allclose(answer.gradients["same"], dy * np.tanh(x), rtol=1e-14, atol=0)
+    assert np.allclose(answer.gradients["h"], 2 * dy * np.tanh(x), rtol=1e-14, atol=0)
+
+
 def test_a_missing_cotangent_at_a_fan_out_is_caught() -> None:
     """The oldest mistake with graphs: `=` where `+=` belongs."""
     steps = (Step("y", "tanh", {"x": "x"}), Step("z", "multiply", {"a": "y", "b": "x"}))
