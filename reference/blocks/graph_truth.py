@@ -99,6 +99,7 @@ class StepRows:
     plan: StepPlan
     inputs: Array
     found: Column | None = None
+    moved: Array | None = None  # (S, B·R): how far an ulp of each input moves the slopes
 
     @property
     def values(self) -> Array:
@@ -115,6 +116,7 @@ class StepRows:
     def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
         """Give some columns the values that arb proves."""
         assert self.found is not None
+        self.moved = None
         nothing = arb(float(np.finfo(dtype).smallest_subnormal)) / 2**30
         number = wide(dtype)
         if not len(columns):
@@ -210,8 +212,8 @@ class Truths:
             spread = np.where(live, np.abs(dy) * radius, 0)
             hull = np.where(tied, spread, 0)
             own = np.abs(dy) * self._spread(r, slack.slope)
-            if plan.structure == "rows":  # what is lost below the range, before the slope is large
-                own = own + unit.k * unit.floor * np.abs(slope)
+            if plan.structure == "rows":
+                own = own + unit.cotangent(np.abs(slope))
             own = np.where(live, own, 0)
             inputs = np.isfinite(r.inputs).all(axis=0).reshape(self.b, plan.rows, 1)
             known = inputs & np.isfinite(dy) & ~np.isnan(term)
@@ -288,28 +290,29 @@ class _Slack:
         self.value = unit.value(values, sizes) + moved_by
         self.slope = np.asarray(unit.bounded(unit.slope(slopes, across), slopes))
         if moved:
-            self.slope = self.slope + terms / 2 * self._moved()
+            if r.moved is None:
+                r.moved = _moved(r, unit.dtype)
+            self.slope = self.slope + terms / 2 * r.moved
         if unit.model.conventional and structure == "rows":
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
-    def _moved(self) -> Array:
-        """Return how far an ulp of each input moves each slope, added up."""
-        r, j, dtype = self.r, self.row.values, self.unit.dtype
-        total: Array = np.zeros_like(r.values[j:])
+
+def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:
+    """Return how far an ulp of each input moves each slope, added up."""
+    j, row = r.plan.row.values, r.plan.row
+    total: Array = np.zeros_like(r.values[j:])
+    radius = np.where(r.found.tied, r.radii[j:], 0)  # type: ignore[union-attr]
+    for k in np.unique(row.by).tolist():
         jobs = []
-        for k in np.unique(self.row.by).tolist():
-            for towards in (-np.inf, np.inf):
-                inputs = r.inputs.copy()
-                inputs[k] = np.nextafter(inputs[k].astype(dtype), np.asarray(towards, dtype))
-                jobs.append(Job.of(self.row.tape, inputs))
-        made = evaluate(jobs, r.inputs.dtype)
-        radius = np.where(r.found.tied, r.radii[j:], 0)  # type: ignore[union-attr]
-        for down, up in zip(made[::2], made[1::2], strict=True):
-            each = []
-            for there in (down, up):
-                reach = np.where(there.tied, there.value_radius[j:], 0)
-                beyond = np.abs(there.value[j:] - r.values[j:]) + reach - radius
-                each.append(np.maximum(beyond, 0))
-            total = total + np.nan_to_num(np.fmax(*each), nan=0.0, posinf=0.0)
-        return total
+        for towards in (-np.inf, np.inf):
+            inputs = r.inputs.copy()
+            inputs[k] = np.nextafter(inputs[k].astype(dtype), np.asarray(towards, dtype))
+            jobs.append(Job.of(row.tape, inputs))
+        each = []
+        for there in evaluate(jobs, r.inputs.dtype):
+            reach = np.where(there.tied, there.value_radius[j:], 0)
+            beyond = np.abs(there.value[j:] - r.values[j:]) + reach - radius
+            each.append(np.maximum(beyond, 0))
+        total = total + np.nan_to_num(np.fmax(*each), nan=0.0, posinf=0.0)
+    return total

@@ -37,6 +37,7 @@ def weigh_graphs(
     models: Sequence[Rounding],
     subject: str,
     kept: float,
+    doubt: float,
 ) -> Weighed:
     """Judge whole answers to graphs, each beside the index of its problem; see `weigh`."""
     weighed = Weighed()
@@ -50,7 +51,7 @@ def weigh_graphs(
     for numbers in stacks.values():
         for start in range(0, len(numbers), _AT_ONCE):
             part = numbers[start : start + _AT_ONCE]
-            _Group(problems, answers, part, models, subject, kept, weighed).judge()
+            _Group(problems, answers, part, models, subject, kept, doubt, weighed).judge()
     return weighed
 
 
@@ -116,10 +117,11 @@ class _Group:
         models: Sequence[Rounding],
         subject: str,
         kept: float,
+        doubt: float,
         weighed: Weighed,
     ) -> None:
         self.problems, self.answers, self.numbers = problems, answers, numbers
-        self.models, self.kept, self.weighed = models, kept, weighed
+        self.models, self.kept, self.doubt, self.weighed = models, kept, doubt, weighed
         self.pairs = [answers[n] for n in numbers]
         self.excused = np.array([a.oracle != subject for _, a in self.pairs])
         self.stack = stack_of(problems, self.pairs)
@@ -147,7 +149,7 @@ class _Group:
         certify_rows(rows, stack.dtype)
         truths = Truths(stack, rows)
         strict = truths.tensors(self.units[0], moved=True)
-        if any((_outside(t) & (t.radius > 2.0**-10 * t.allowed)).any() for t in strict):
+        if any((_outside(t) & (t.radius > self.doubt * t.allowed)).any() for t in strict):
             for r in rows:
                 r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
             strict = truths.tensors(self.units[0], moved=True)

@@ -15,9 +15,6 @@ from reference.rounding import RoundingUnit
 
 Array = npt.NDArray[Any]
 
-_FUNCTION = 4.0
-"""Units of rounding of a library function, beside 1 of a sum or product."""
-
 
 def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
     """Return the error of each of the tape's values at inputs (K, M), as (values, M).
@@ -42,7 +39,7 @@ class _Run:
     """The values and errors of the nodes, in order."""
 
     def __init__(self, inputs: Array, unit: RoundingUnit) -> None:
-        self.unit = unit
+        self.unit, self.function = unit, unit.model.function
         self.values: list[Array] = []
         self.errors: list[Array] = []
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)
@@ -63,7 +60,7 @@ class _Run:
         value, passed = _VALUES[name](*values), self.zero
         for slope, error in zip(_SLOPES[name](value, *values), errors, strict=True):
             passed = passed + np.where(error == 0, 0, np.abs(slope) * error)
-        own = 1.0 if name in ("ADD", "SUB", "MUL", "DIV", "SQRT") else _FUNCTION
+        own = 1.0 if name in ("ADD", "SUB", "MUL", "DIV", "SQRT") else self.function
         exact = name in ("ADD", "SUB")  # no underflow
         floor = 0.0 if exact else self.unit.floor
         self.add(value, passed + own * (self.unit.u * np.abs(value) + floor))

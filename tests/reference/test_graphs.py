@@ -29,7 +29,7 @@ from reference.drawing.graphs import (
 )
 from reference.drawing.regimes import REGIMES
 from reference.evidence import gather
-from reference.judge import STRICT, judge, judge_all, operation_at
+from reference.judge import CONVENTIONAL, STRICT, judge, judge_all, operation_at
 from reference.oracles import Answer, load
 from reference.oracles.jax_graph import GraphPrograms
 from reference.oracles.jax_x64 import double_precision
@@ -307,7 +307,7 @@ def test_the_error_of_a_formula_covers_its_evaluation_in_float32() -> None:
         arrays = {"x": np.ones((2, d)), "weight": np.ones(d), "bias": np.ones(d)}
         plan = plan_of(step, arrays, (2, d))
         inputs = draw_.standard_normal((plan.index.shape[1], 200)).astype(np.float32)
-        unit = RoundingUnit(np.float32, STRICT)
+        unit = RoundingUnit(np.float32, CONVENTIONAL)
         allowed = formula_errors(plan.row.tape, inputs.astype(np.float64), unit)
         x, w, b = inputs[:d].T, inputs[d : 2 * d].T, inputs[2 * d :].T
         eps = step.options["eps"]
