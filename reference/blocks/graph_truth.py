@@ -193,7 +193,7 @@ class Truths:
         size = np.abs(truth)
         judged = placed(finite) & ~np.isnan(truth)
         allowed = np.asarray(unit.bounded(placed(slack.value), size))
-        kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
+        kept = np.zeros_like(size) if plan.structure == "rows" else size
         radius = placed(r.radii[:j])
         conventions = plan.structure in ("rows", "elementwise")
         return Tensor(f"forward {name}", given, truth, radius, np.zeros_like(radius), allowed,
@@ -258,8 +258,7 @@ class _Sum:
             allowed = allowed + unit.k * unit.floor
         allowed = np.asarray(unit.bounded(allowed, self.magnitude))
         judged = (self.unknown == 0) & ~np.isnan(self.truth) & np.isfinite(self.magnitude)
-        rows = "rows" in self.structures
-        kept = np.full_like(self.magnitude, np.inf) if rows else self.magnitude
+        kept = self.magnitude * ("elementwise" in self.structures)
         conventions = bool(self.structures & {"rows", "elementwise"})
         return Tensor(name, self.given, self.truth, self.radius, self.hull, allowed, judged, kept,
                       conventions)  # fmt: skip
@@ -293,7 +292,7 @@ class _Slack:
             if r.moved is None:
                 r.moved = _moved(r, unit.dtype)
             self.slope = self.slope + terms / 2 * r.moved
-        if unit.model.conventional and structure == "rows":
+        if unit.model.formula and structure == "rows":
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 

@@ -24,8 +24,8 @@ Shape = tuple[int, ...]
 
 SHARED = 256
 """Problems among which a few structures are shared in turn; a block of a run has so many."""
-STRUCTURES = 4
-"""Structures in so many problems."""
+STRUCTURES = 12
+"""Structures in so many problems: the 1,000 graphs of a report by default have every layer."""
 FIRST_STRUCTURE = 2**63
 """Keys of the random streams of structures: far from the indices of problems."""
 MAX_ENTRIES = 96
@@ -102,10 +102,23 @@ class _Builder:
         operation = ACTIVATIONS[name]
         options = {k: self.stream.choice((p.default, *p.choices))
                    for k, p in operation.parameters.items()}  # fmt: skip
-        step = Step(f"{len(self.steps)}.{name}", name, {"x": x}, options)
+        return self.step(name, {"x": x}, self.made[x], **options)
+
+    def step(self, name: str, inputs: Mapping[str, str], shape: Shape, **options: Any) -> str:
+        """Add an operation whose value has the given shape to values that are there."""
+        step = Step(f"{len(self.steps)}.{name}", name, dict(inputs), options)
         self.steps.append(step)
-        self.made[step.name] = self.made[x]
+        self.made[step.name] = shape
         return step.name
+
+    def dense(self, x: str, units: int) -> str:
+        """Add a dense layer."""
+        name, (n, d) = f"{len(self.steps)}.dense", self.made[x]
+        weight, bias = (
+            self.given(f"{name}.weight", (d, units)),
+            self.given(f"{name}.bias", (units,)),
+        )
+        return self.step("dense", {"x": x, "weight": weight, "bias": bias}, (n, units))
 
     def _shape(
         self, step: Step, fresh: Mapping[str, Shape], others: Mapping[str, Array]
@@ -183,10 +196,7 @@ def _residual(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
     for k in range(1 + b.stream.below(2)):
         made = b.grow(x, takes, 1 + b.stream.below(3), aim if k == 0 else None)
         if b.made[made] == b.made[x]:
-            name = f"{len(b.steps)}.add"
-            b.steps.append(Step(name, "add", {"a": x, "b": made}))
-            b.made[name] = b.made[x]
-            made = name
+            made = b.step("add", {"a": x, "b": made}, b.made[x])
         x = made
 
 
@@ -198,9 +208,46 @@ def _branches(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
     right = b.grow(fork, takes, 1 + b.stream.below(2))
     if b.made[left] == b.made[right]:
         joined = b.stream.choice(("add", "multiply"))
-        name = f"{len(b.steps)}.{joined}"
-        b.steps.append(Step(name, joined, {"a": left, "b": right}))
-        b.made[name] = b.made[left]
+        b.step(joined, {"a": left, "b": right}, b.made[left])
+
+
+def _transformer(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+    """A block over a sequence (T, D): x + attention(norm(x)), then x + f(norm(x))."""
+    x = b.given("x", (2 + b.stream.below(2), 2 + b.stream.below(2)))
+    length, d = b.made[x]
+    norm = LAYERS[b.stream.choice(("layer_norm", "rms_norm"))]
+    normed = b.layer(norm, x) or x
+    inputs = {argument: b.dense(normed, d) for argument in ("q", "k", "v")}
+    seen = b.step("attention", inputs, (length, d), causal=b.stream.chance(1, 2))
+    x = b.step("add", {"a": x, "b": b.dense(seen, d)}, (length, d))
+    made = b.grow(b.layer(norm, x) or x, takes, 1 + b.stream.below(2), aim)
+    if len(b.made[made]) == 2 and b.made[made][0] == length:
+        b.step("add", {"a": x, "b": b.dense(made, d)}, (length, d))
+
+
+_CELLS = {"rnn_tanh_cell": 1, "rnn_relu_cell": 1, "gru_cell": 3, "lstm_cell": 4}
+
+
+def _recurrent(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+    """A cell over two or three steps in time with the same weights, and layers on the last h."""
+    cell = aim.name if aim.name in _CELLS else b.stream.choice(list(_CELLS))
+    n, d, units = (1 + b.stream.below(3) for _ in range(3))
+    gates, long = _CELLS[cell], cell == "lstm_cell"
+    shape = (2, n, units) if long else (n, units)
+    state = b.given("state", shape)
+    weights = {
+        "weight_x": b.given("weight_x", (gates * units, d)),
+        "weight_h": b.given("weight_h", (gates * units, units)),
+        "bias_x": b.given("bias_x", (gates * units,)),
+        "bias_h": b.given("bias_h", (gates * units,)),
+    }
+    for time in range(2 + b.stream.below(2)):
+        x = b.given(f"x.{time}", (n, d))
+        state = b.step(cell, {"x": x, "state" if long else "h": state, **weights}, shape)
+    if long:
+        h = b.step("slice", {"x": state}, (1, n, units), axis=0, start=0, stop=1, step=1)
+        state = b.step("reshape", {"x": h}, (n, units), shape=(n, units))
+    b.grow(state, takes, 1 + b.stream.below(2), None if cell == aim.name else aim)
 
 
 _Grammar = Callable[[_Builder, Takes, LayerOperation], None]
@@ -211,6 +258,8 @@ _GRAMMARS: dict[str, tuple[_Grammar, tuple[Takes, ...]]] = {
     "sequence": (_stack, ("sequence",)),
     "residual": (_residual, ("features", "image", "sequence")),
     "branches": (_branches, ("features", "image", "sequence")),
+    "transformer": (_transformer, ("features",)),
+    "recurrent": (_recurrent, ("features",)),
 }
 ARCHITECTURES = ("dense", *_GRAMMARS)
 """What networks are drawn as: dense chains, and the grammars of graphs."""
