@@ -51,10 +51,10 @@ above it every row is proven with arb."""
 
 KEPT = 2.0**-4
 """The hand-written side may lose digits by convention, but must be right to this share of a number
-(an activation over rows in a chain, whose slopes cancel, excepted; in a graph, what is over rows may
-lose FORMULA of the definition and nothing else). Of 12,000 networks the worst is off by
+(an activation over rows, whose slopes cancel, excepted). Of 12,000 networks the worst is off by
 1.3e-3 of it (float32) and 7e-14 (float64): a wrong sign or factor in a saturated tail is no loss of
-digits."""
+digits. A layer over rows in a graph may lose FORMULA of its definition beyond *strict*, and no
+share."""
 
 OUTSIDE_BY_CHANCE = 4
 """Points (of 600) by which a side may be outside *strict* more often than twice the better

@@ -104,20 +104,18 @@ class _Builder:
                    for k, p in operation.parameters.items()}  # fmt: skip
         return self.step(name, {"x": x}, self.made[x], **options)
 
-    def step(self, name: str, inputs: Mapping[str, str], shape: Shape, **options: Any) -> str:
+    def step(self, name: str, inputs: Mapping[str, str], made: Shape, **options: Any) -> str:
         """Add an operation whose value has the given shape to values that are there."""
         step = Step(f"{len(self.steps)}.{name}", name, dict(inputs), options)
         self.steps.append(step)
-        self.made[step.name] = shape
+        self.made[step.name] = made
         return step.name
 
     def dense(self, x: str, units: int) -> str:
         """Add a dense layer."""
         name, (n, d) = f"{len(self.steps)}.dense", self.made[x]
-        weight, bias = (
-            self.given(f"{name}.weight", (d, units)),
-            self.given(f"{name}.bias", (units,)),
-        )
+        weight = self.given(f"{name}.weight", (d, units))
+        bias = self.given(f"{name}.bias", (units,))
         return self.step("dense", {"x": x, "weight": weight, "bias": bias}, (n, units))
 
     def _shape(
