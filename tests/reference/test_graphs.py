@@ -95,6 +95,26 @@ def test_every_layer_architecture_regime_and_dtype_is_drawn() -> None:
     }
 
 
+def test_the_graphs_of_a_report_by_default_have_every_layer() -> None:
+    assert {cell_of_graph(k, NAMES).activation for k in range(1000)} == set(LAYERS)
+
+
+def test_a_cell_over_time_shares_its_weights_and_a_transformer_has_attention() -> None:
+    met = set()
+    for k in range(0, 60 * SHARED, SHARED // STRUCTURES - 1):
+        architecture = cell_of_graph(k, NAMES).architecture
+        if architecture not in ("transformer", "recurrent"):
+            continue
+        steps = graphs(1, start=k)[0].graph.steps
+        met.add(architecture)
+        if architecture == "transformer":
+            assert [s.operation for s in steps].count("attention") == 1
+        else:
+            cells = [s for s in steps if "weight_h" in s.inputs]
+            assert len(cells) >= 2 and len({s.inputs["weight_h"] for s in cells}) == 1
+    assert met == {"transformer", "recurrent"}
+
+
 def test_every_graph_can_be_computed() -> None:
     for k in range(0, 40 * SHARED, SHARED // STRUCTURES - 1):
         check_graph_problem(graphs(1, seed=3, start=k)[0])
@@ -255,6 +275,20 @@ def test_a_tensor_that_is_missing_or_of_another_shape_is_a_deviation(what: str) 
     found = judge(problem, {"manual": replace(answer, gradients=gradients, values=values)})
     assert found.verdict == "DEVIATES(manual)"
     assert found.leading is not None and "expected" in found.leading.reason
+
+
+def test_the_hand_written_side_may_lose_of_a_layer_over_rows_what_its_definition_loses() -> None:
+    x = (1000 * np.random.default_rng(4).standard_normal((3, 4))).astype(np.float32)
+    weight = np.ones(4, np.float32)
+    step = Step("y", "layer_norm", {"x": "x", "weight": "weight"}, {"eps": 2.0**-16})
+    problem = GraphProblem(Graph((step,), ("y",)), {"x": x, "weight": weight}, {"y": x / 1000})
+    answer = Manual().answer(problem)
+    gradient = answer.gradients["x"].copy()
+    gradient[1, 2] += 2.0**-20  # some units of rounding of a slope of 1; these are of 1/1000
+    off = replace(answer, gradients={**answer.gradients, "x": gradient})
+    assert judge(problem, {"manual": off}).verdict == "DEVIATES(manual)"
+    other = {"manual": answer, "torch": replace(off, oracle="torch")}
+    assert judge(problem, other).verdict == "PRECISION(torch)"
 
 
 def test_an_answer_that_is_not_finite_where_the_truth_is_is_a_deviation() -> None:
