@@ -55,8 +55,7 @@ KEPT = 2.0**-4
 """The hand-written side may lose digits by convention, but must be right to this share of a number
 (an activation over rows, whose slopes cancel, excepted). Of 12,000 networks the worst is off by
 1.3e-3 of it (float32) and 7e-14 (float64): a wrong sign or factor in a saturated tail is no loss of
-digits. A layer over rows in a graph may lose FORMULA of its definition beyond *strict*, and no
-share."""
+digits."""
 
 OUTSIDE_BY_CHANCE = 4
 """Points (of 600) by which a side may be outside *strict* more often than twice the better

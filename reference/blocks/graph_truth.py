@@ -15,7 +15,6 @@ import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph
-from manual_backprop.spec import Activation
 from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
@@ -194,7 +193,7 @@ class Truths:
         size = np.abs(truth)
         judged = placed(finite) & ~np.isnan(truth)
         allowed = np.asarray(unit.bounded(placed(slack.value), size))
-        kept = _kept([plan], size)
+        kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
         radius = placed(r.radii[:j])
         conventions = plan.structure in ("rows", "elementwise")
         return Tensor(f"forward {name}", given, truth, radius, np.zeros_like(radius), allowed,
@@ -221,16 +220,8 @@ class Truths:
             parts = term, spread, hull, own, np.abs(term), (~known).astype(term.dtype)
             flat = [np.ascontiguousarray(p).reshape(self.b, -1) for p in parts]
             for scatter in plan.scatters:
-                sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan)
+                sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure)
         return [total.tensor(name, unit) for name, total in sums.items()]
-
-
-def _kept(plans: Sequence[StepPlan], size: Array) -> Array:
-    """Return what the hand-written side keeps a share of: no share over rows alone."""
-    rows = [plan for plan in plans if plan.structure == "rows"]
-    if any(isinstance(plan.step.record, Activation) for plan in rows):
-        return np.full_like(size, np.inf)
-    return np.zeros_like(size) if rows and len(rows) == len(plans) else size
 
 
 class _Sum:
@@ -245,9 +236,9 @@ class _Sum:
         self.radius, self.hull, self.own = (np.zeros(shape, given.dtype) for _ in range(3))
         self.unknown = np.zeros(shape, given.dtype)
         self.count = np.zeros(size) if start is None else np.ones(size)
-        self.plans: list[StepPlan] = []
+        self.structures: set[str] = set()
 
-    def add(self, scatter: Any, parts: Sequence[Array], plan: StepPlan) -> None:
+    def add(self, scatter: Any, parts: Sequence[Array], structure: str) -> None:
         """Add the terms of one step."""
         size = self.given.shape[1]
         term, radius, hull, own, magnitude, unknown = (scatter.sums(p, size) for p in parts)
@@ -258,17 +249,18 @@ class _Sum:
         self.radius = self.radius + radius + (self.count + 1) * unit * self.magnitude
         self.hull, self.own = self.hull + hull, self.own + own
         self.unknown = self.unknown + unknown
-        self.plans.append(plan)
+        self.structures.add(structure)
 
     def tensor(self, name: str, unit: RoundingUnit) -> Tensor:
         """Return the tensor."""
         allowed = self.own + unit.total(self.count + 2, self.magnitude)
-        conventions = any(p.structure in ("rows", "elementwise") for p in self.plans)
-        if conventions:
+        if self.structures & {"rows", "elementwise"}:
             allowed = allowed + unit.k * unit.floor
         allowed = np.asarray(unit.bounded(allowed, self.magnitude))
         judged = (self.unknown == 0) & ~np.isnan(self.truth) & np.isfinite(self.magnitude)
-        kept = _kept(self.plans, self.magnitude)
+        rows = "rows" in self.structures
+        kept = np.full_like(self.magnitude, np.inf) if rows else self.magnitude
+        conventions = bool(self.structures & {"rows", "elementwise"})
         return Tensor(name, self.given, self.truth, self.radius, self.hull, allowed, judged, kept,
                       conventions)  # fmt: skip
 

@@ -6,7 +6,6 @@ their answers. What lies inside the first model is not spoken of again.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -158,13 +157,6 @@ class _Group:
         levels = [np.where(o, len(self.units), 0) for o in outside]
         bounds = [t.allowed for t in strict]
         excused = self.excused[which]
-        first, lossy = self.models[:2]
-        held = truths.tensors(
-            RoundingUnit(
-                stack.dtype, replace(first, formula=lossy.formula, function=lossy.function)
-            ),
-            moved=True,
-        )
         flushed: Truths | None = None
         for k, unit in enumerate(self.units[1:], 1):
             if not any((level == len(self.units)).any() for level in levels):
@@ -179,7 +171,9 @@ class _Group:
                     flushed = Truths(small, small_rows)
                 others = flushed.tensors(unit, moved=True)
             for i, tensor in enumerate(tensors):
-                inside = self._inside(tensor, held[i], others[i] if others else None, unit, excused)
+                inside = self._inside(
+                    tensor, strict[i], others[i] if others else None, unit, excused
+                )
                 levels[i] = np.where((levels[i] == len(self.units)) & inside, k, levels[i])
                 bounds[i] = np.fmax(bounds[i], np.where(excused[:, None] | (not unit.model.flush),
                                                         tensor.allowed, 0))  # fmt: skip
@@ -187,10 +181,10 @@ class _Group:
             self._keep(which, tensor, level, bound)
 
     def _inside(
-        self, tensor: Tensor, held: Tensor, flushed: Tensor | None, unit: RoundingUnit,
+        self, tensor: Tensor, strict: Tensor, flushed: Tensor | None, unit: RoundingUnit,
         excused: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.bool_]:  # fmt: skip
-        """Say which entries a model holds; `held` is what the subject may lose over rows."""
+        """Say which entries a model holds."""
         if unit.model.conventional and not tensor.conventions:
             return np.zeros(tensor.given.shape, bool)
         inside = ~_outside(tensor)
@@ -200,7 +194,7 @@ class _Group:
             return np.asarray(inside & excused[:, None])
         if unit.model.conventional:
             with np.errstate(all="ignore"):
-                keeps = tensor.error <= held.allowed + self.kept * held.size
+                keeps = tensor.error <= strict.allowed + self.kept * strict.size
             inside &= excused[:, None] | keeps
         return np.asarray(inside)
 

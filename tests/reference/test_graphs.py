@@ -277,20 +277,6 @@ def test_a_tensor_that_is_missing_or_of_another_shape_is_a_deviation(what: str) 
     assert found.leading is not None and "expected" in found.leading.reason
 
 
-def test_the_hand_written_side_may_lose_of_a_layer_over_rows_what_its_definition_loses() -> None:
-    x = (1000 * np.random.default_rng(4).standard_normal((3, 4))).astype(np.float32)
-    weight = np.ones(4, np.float32)
-    step = Step("y", "layer_norm", {"x": "x", "weight": "weight"}, {"eps": 2.0**-16})
-    problem = GraphProblem(Graph((step,), ("y",)), {"x": x, "weight": weight}, {"y": x / 1000})
-    answer = Manual().answer(problem)
-    gradient = answer.gradients["x"].copy()
-    gradient[1, 2] += 2.0**-20  # some units of rounding of a slope of 1; these are of 1/1000
-    off = replace(answer, gradients={**answer.gradients, "x": gradient})
-    assert judge(problem, {"manual": off}).verdict == "DEVIATES(manual)"
-    other = {"manual": answer, "torch": replace(off, oracle="torch")}
-    assert judge(problem, other).verdict == "PRECISION(torch)"
-
-
 def test_an_answer_that_is_not_finite_where_the_truth_is_is_a_deviation() -> None:
     problem = aimed("layer_norm", "float64")[0]
     answer = Manual().answer(problem)
