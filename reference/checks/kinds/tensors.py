@@ -202,15 +202,19 @@ def subject(
     failure = Failure("no arguments were found that it runs with")
     routes: list[Routine | None] = [*unit.partners, *([None] if unit.alone else [])]
     best: tuple[_Rank, TensorSubject] | None = None
+    general = False
     for forward in routes:
         fitting = 0
         for made in _readings(unit, forward, target, frame, shapes, failure):
+            if general and not made.plan.mode.general:
+                continue  # one sample hides what several have shown
             rank = _rank(made, seed, failure)
             if rank is None:
                 continue
             if best is None or rank > best[0]:
                 best = rank, made
             fitting += rank.fit == 1
+            general |= rank.fit == 1 and made.plan.mode.general
             if best[0].right == 1 or fitting >= _JUDGED:
                 break
         if best is not None and best[0].right == 1:
