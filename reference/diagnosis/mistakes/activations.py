@@ -75,7 +75,8 @@ def activation_taken_for_relu(c: ActivationLine) -> Spoilt:
     return c.da * (c.z > 0)
 
 
-@mistake("activation", "activations", wrong="δz = δa · f′(δa)", right=_RIGHT, when=_elementwise)
+@mistake("activation", "activations", wrong="δz = δa · f′(δa)", right=_RIGHT,
+         when=lambda c: c.elementwise and c.name != "relu")  # fmt: skip
 def activation_slope_at_cotangent(c: ActivationLine) -> Spoilt:
     """The derivative is taken at the incoming cotangent (the mask is of the wrong array)."""
     return c.backward(c.da, c.forward(c.da), c.da)
@@ -204,6 +205,14 @@ def gate_factor_z_left_out(c: ActivationLine) -> Spoilt:
     safe = np.where(c.z == 0, 1, c.z)
     gate = c.a / safe
     return c.da * (gate + (c.slope - gate) / safe)
+
+
+@mistake("activation", "activations", wrong="δz = δa · (g(z) + z g(z))",
+         right="δz = δa · (g(z) + z g′(z))", operations=_GATES)  # fmt: skip
+def gate_value_for_slope(c: ActivationLine) -> Spoilt:
+    """The gate stands for its slope in the product rule: of σ(z) the factor 1 − σ(z) is missing."""
+    gate = np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
+    return c.da * (gate + c.a)
 
 
 @mistake("activation", "activations", wrong="δz = δa · slope of the tanh approximation",

@@ -60,7 +60,7 @@ def factor_two_added(c: LossLine) -> Spoilt:
 
 @mistake("loss", "losses", wrong="δy = y − t", right=_RIGHT, operations=_DIFFERENCES)
 def plain_difference(c: LossLine) -> Spoilt:
-    """The plain y − t is the gradient of another loss: half a square, or softmax and log-loss."""
+    """The plain y − t is the gradient of half a square, or of a log-loss with respect to logits."""
     return (c.y - c.t) * c.dL_columns
 
 
