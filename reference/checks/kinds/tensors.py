@@ -157,6 +157,10 @@ class TensorSubject(Explained):
         self.unwritten = best[1]
         return best[2]
 
+    def has_weights(self) -> bool:
+        """Whether the problem that ran first has weights: their gradients sum over the samples."""
+        return any(p[0] == "self" or weight_names([p[0]]) for p in self._seen[0].leaves)
+
     def smaller(self, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
         mode = replace(self.plan.mode, style="whole")
@@ -214,7 +218,7 @@ def subject(
             if best is None or rank > best[0]:
                 best = rank, made
             fitting += rank.fit == 1
-            general |= rank.fit == 1 and made.plan.mode.general
+            general |= rank.fit == 1 and made.plan.mode.general and made.has_weights()
             if best[0].right == 1 or fitting >= _JUDGED:
                 break
         if best is not None and best[0].right == 1:
