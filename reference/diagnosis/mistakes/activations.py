@@ -6,7 +6,7 @@ from manual_backprop.spec import FloatArray
 from reference.diagnosis.mistakes.catalogue import ActivationLine, Spoilt, mistake
 
 _RIGHT = "δz = δa · f′(z)"
-_GATES = ("gelu", "gelu_tanh", "silu", "mish", "hard_swish")
+GATES = ("gelu", "gelu_tanh", "silu", "mish", "hard_swish")
 
 
 def _elementwise(c: ActivationLine) -> bool:
@@ -185,34 +185,26 @@ def celu_alpha_left_in(c: ActivationLine) -> Spoilt:
 
 
 @mistake("activation", "activations", wrong="δz = δa · g(z)", right="δz = δa · (g(z) + z g′(z))",
-         operations=_GATES)  # fmt: skip
+         operations=GATES)  # fmt: skip
 def gate_second_term_left_out(c: ActivationLine) -> Spoilt:
     """The function z g(z) needs the product rule; the term z g′(z) is left out."""
     return c.da * np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
 
 
 @mistake("activation", "activations", wrong="δz = δa · z g′(z)",
-         right="δz = δa · (g(z) + z g′(z))", operations=_GATES)  # fmt: skip
+         right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
 def gate_first_term_left_out(c: ActivationLine) -> Spoilt:
     """The function z g(z) needs the product rule; the term g(z) is left out."""
     return c.right - c.da * np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
 
 
 @mistake("activation", "activations", wrong="δz = δa · (g(z) + g′(z))",
-         right="δz = δa · (g(z) + z g′(z))", operations=_GATES)  # fmt: skip
+         right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
 def gate_factor_z_left_out(c: ActivationLine) -> Spoilt:
     """The factor z of the product rule's second term is left out."""
     safe = np.where(c.z == 0, 1, c.z)
     gate = c.a / safe
     return c.da * (gate + (c.slope - gate) / safe)
-
-
-@mistake("activation", "activations", wrong="δz = δa · (g(z) + z g(z))",
-         right="δz = δa · (g(z) + z g′(z))", operations=_GATES)  # fmt: skip
-def gate_value_for_slope(c: ActivationLine) -> Spoilt:
-    """The gate stands for its slope in the product rule: of σ(z) the factor 1 − σ(z) is missing."""
-    gate = np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
-    return c.da * (gate + c.a)
 
 
 @mistake("activation", "activations", wrong="δz = δa · slope of the tanh approximation",
