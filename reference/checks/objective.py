@@ -104,10 +104,10 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
     for path in outcome.values:
         if path[-1].endswith("()") and is_tracked(outcome.values[path]):
             named.append(path)
-    for path in [*scalars, *named]:
-        unnamed = path in scalars and path[-1].lower() not in _LOSS_NAMES
-        if alone and unnamed and (named or (told and path[-1] and not path[-1].isdigit())):
-            continue
+    unnamed = [p for p in scalars if p[-1].lower() not in _LOSS_NAMES]
+    for path in [*(p for p in scalars if p not in unnamed), *named, *unnamed]:
+        if alone and path in unnamed and told and path[-1] and not path[-1].isdigit():
+            continue  # a number with another name: an accuracy
         yield Objective("loss", path)
     if outcome.paired and not outcome.told_targets:
         given = {id(v) for v in outcome.inputs.values()}  # handed on in a cache

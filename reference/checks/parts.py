@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,15 +35,24 @@ SPECIAL = ("torch", "jax", "engine", "network", "general")
 
 
 def check_unit(
-    unit: Unit, target: Target, request: Request, shapes: Mapping[str, Spec], like: str | None
+    unit: Unit,
+    target: Target,
+    request: Request,
+    shapes: Mapping[str, Spec],
+    like: str | None,
+    watch: Callable[[Subject], None] = lambda subject: None,
 ) -> Part | None:
-    """Return what was found of one unit; None for what only looked like a gradient."""
+    """Return what was found of one unit; None for what only looked like a gradient.
+
+    watch: gets what is judged, before it is.
+    """
     began = time.monotonic()
     found = _subject(unit, target, request.seed, dict(shapes))
     if isinstance(found, Failure):
         if not unit.expected or _is_not_written(found):
             return None
         return _unchecked(unit, target, found, request, time.monotonic() - began)
+    watch(found)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):

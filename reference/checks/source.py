@@ -130,7 +130,7 @@ def _read(module: types.ModuleType) -> tuple[ast.Module | None, tuple[str, ...]]
 
 def _load_file(path: Path, target: str) -> Target:
     try:
-        text = _cells(path) if path.suffix == ".ipynb" else path.read_bytes().decode("utf-8-sig")
+        text = text_of(path.name, path.read_bytes())
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"TARGET={target!r} could not be loaded; {raised_text(error)}") from None
@@ -192,9 +192,18 @@ def _shadowing(folder: Path) -> list[str]:
         return []
 
 
-def _cells(path: Path) -> str:
+def text_of(file: str, content: bytes) -> str:
+    """Return the source that a file of this name holds: a notebook's is that of its code cells.
+
+    Raises ValueError, KeyError or TypeError where it is none.
+    """
+    text = content.decode("utf-8-sig")
+    return _cells(text) if file.endswith(".ipynb") else text
+
+
+def _cells(text: str) -> str:
     """Return a notebook's code, without the lines that only a notebook knows (%, !, ?)."""
-    book = json.loads(path.read_text(encoding="utf-8-sig"))
+    book = json.loads(text)
     cells = [c for c in book["cells"] if c.get("cell_type") == "code"]
     sources = [c["source"] if isinstance(c["source"], str) else "".join(c["source"]) for c in cells]
     kept = []
