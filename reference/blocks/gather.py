@@ -58,6 +58,11 @@ class _Collected:
             found = self.tapes[tape] = _Parts()
         return found
 
+    @property
+    def empty(self) -> bool:
+        """Whether no answer came: all that were asked for are malformed."""
+        return not any(parts.chunks for parts in self.tapes.values())
+
     def array(self, name: str) -> Array:
         """Return one array of all columns, (K, M), in the wider type."""
         given = [array for parts in self.tapes.values() for array in parts.arrays[name]]
@@ -114,13 +119,13 @@ class Gathered:
 
     def activations(self) -> Iterator[tuple[Columns, Array, Array, Array]]:
         """Yield the columns of the activations of one kind with their a, da and dz."""
-        for found in self._activations.values():
+        for found in _filled(self._activations):
             a, da, dz = (found.array(name) for name in ("a", "da", "dz"))
             yield found.columns("z"), a, da, dz
 
     def losses(self) -> Iterator[tuple[Columns, Array, Array]]:
         """Yield the columns of the losses of one kind with their scale and da."""
-        for found in self._losses.values():
+        for found in _filled(self._losses):
             yield found.columns("y", "given"), found.array("scale"), found.array("da")
 
     def _plan(self, problem: Problem) -> "_Plan":
@@ -168,6 +173,10 @@ class Gathered:
             more = {} if given is None else {"given": given}
             parts.add(len(chunks), len(rows), y=a[rows], da=da[rows], row=rows, scale=scale, **more)
         chunks.append((number, -1))
+
+
+def _filled(groups: dict[Any, _Collected]) -> list[_Collected]:
+    return [found for found in groups.values() if not found.empty]
 
 
 def _collected(
