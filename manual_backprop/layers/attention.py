@@ -163,13 +163,13 @@ class Attention:
         A product with ones on the diagonal fills the shorter of the two up with zeros.
         """
         d, d_v = q.shape[-1], v.shape[-1]
-        single, longest = q.ndim == 3, max(d, d_v)
+        leading, longest = (*q.shape[:-2], 1, 1)[:2], max(d, d_v)
         filled = [a @ np.eye(a.shape[-1], longest, dtype=a.dtype) for a in (q, k, v)]
-        by_heads = [(a[:, None] if single else a).swapaxes(1, 2) for a in filled]
+        by_heads = [a.reshape(*leading, *a.shape[-2:]).swapaxes(1, 2) for a in filled]
         bias, mask = (a if a is None else a[None, None] for a in (bias, mask))
         scale = 1.0 / math.sqrt(d)
         y = f(*by_heads, bias=bias, mask=mask, is_causal=causal, scale=scale).swapaxes(1, 2)
-        return (y[:, 0] if single else y)[..., :d_v]
+        return y.reshape(*q.shape[:-1], longest)[..., :d_v]
 
 
 def _visible(length: int, keys: int, mask: Any, causal: bool) -> Any:
