@@ -36,12 +36,13 @@ CONVENTIONAL_ULPS = 64.0
 """The same where digits are lost as is the convention. XLA's log1p is 32 ulps off in float64 (at
 -0.393), its gelu_tanh 30 u."""
 
-FORMULA = 1.0
+FORMULA = 4.0
 """The same of an operation over rows in a graph (a normalisation), whose formula may cancel: so
-many times what the definition loses when each of its primitives rounds. Frameworks sum and centre
-in other orders. Beyond *strict* the layers of the hand-written side need 0.09 of it at most
-(triplet_margin; 820 graphs of all layers); beyond the rest of the convention torch needs 0.03
-(layer_norm; 410). benchmarks/graph_constants.py measures it."""
+many times what the definition loses when each of its primitives rounds. Beyond *strict* the layers
+of the hand-written side need 0.09 of it at most (triplet_margin; 820 graphs of all layers); beyond
+the rest of the convention torch needs 0.03 (layer_norm; 410), but our composition of group_norm in
+JAX about 4 (float64, a mean far from 0; 144 graphs): it sums and centres in another order.
+benchmarks/graph_constants.py measures it."""
 
 FUNCTION = 4.0
 """Units of rounding of a library function, beside 1 of a sum or product, in what a definition
