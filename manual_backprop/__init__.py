@@ -13,12 +13,18 @@ from manual_backprop.network import (
     check_problem,
     forward,
 )
+from manual_backprop.second_order import (
+    HessianProduct,
+    gradient_norm_gradient,
+    hessian_vector_product,
+)
 from manual_backprop.spec import InvalidInput
 
 __all__ = [
     "ACTIVATIONS",
     "LOSSES",
     "REDUCTIONS",
+    "HessianProduct",
     "InvalidInput",
     "Layer",
     "Network",
@@ -29,4 +35,6 @@ __all__ = [
     "check_problem",
     "compile_step",
     "forward",
+    "gradient_norm_gradient",
+    "hessian_vector_product",
 ]

@@ -53,6 +53,18 @@ class BinaryCrossEntropy:
         return cast(FloatArray, numerator / denominator * dL)
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return (t/y² + (1 - t)/(1 - y)²) dL ty.
+
+        From the slope -t/y + (1 - t)/(1 - y), by the power rule. Both terms are positive, so
+        nothing cancels; each is divided twice, for y² may vanish where t/y² does not. A term of
+        weight 0 is 0, also at its pole.
+        """
+        inner = np.where(t == 0.0, 1.0, y)
+        rest = np.where(t == 1.0, 1.0, 1.0 - y)
+        return cast(FloatArray, (t / inner / inner + (1.0 - t) / rest / rest) * dL * ty)
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
         """Return -(t log y + (1 - t) log(1 - y)), a term of weight 0 left out."""
         if t == 0:
@@ -87,6 +99,12 @@ class CategoricalCrossEntropy:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy_j = -t_j/y_j dL."""
         return -t / np.where(t == 0.0, 1.0, y) * dL[..., None]
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return t_j/y_j² dL ty_j, from the slope -t_j/y_j; no entry meets another."""
+        inner = np.where(t == 0.0, 1.0, y)
+        return t / inner / inner * dL[..., None] * ty
 
     @staticmethod
     def definition(m: Any, y: list[Any], t: list[float]) -> Any:
@@ -138,6 +156,18 @@ class Nll:
         """Return dy_j = -w_t [j = t] dL."""
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
         return np.where(mass == 0.0, 0.0, -mass * dL[..., None])
+
+    @staticmethod
+    def second(
+        y: FloatArray,
+        t: Labels,
+        dL: FloatArray,
+        ty: FloatArray,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return 0: the loss is linear in y."""
+        return np.zeros_like(y)
 
     @staticmethod
     def definition(
@@ -204,6 +234,11 @@ class KlDiv:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = -t dL."""
         return -t * dL
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 0: the loss is linear in y."""
+        return np.zeros_like(y)
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:

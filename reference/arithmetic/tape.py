@@ -248,6 +248,8 @@ class Tracer:
             case "TANH":
                 sech = f("SECH", x)
                 return f("MUL", sech, sech)
+            case "SECH":
+                return f("NEG", f("MUL", y, f("TANH", x)))
             case "ERF" | "ERFC":
                 bell = f("EXP", f("NEG", f("MUL", x, x)))
                 factor = f(
