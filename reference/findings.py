@@ -32,7 +32,7 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
     crashed = judgement.kind == "CRASHED"
     reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who] if crashed else []
     sentence = " ".join([plain_sentence(judgement), *reasons]) if place is None else ""
-    forward = "forward " if tensor.startswith("forward ") else ""
+    kind = tensor.rpartition(" ")[0]
     return Finding(
         operation=operation_at(network, tensor) if tensor else network.loss,
         verdict=judgement.verdict,
@@ -46,7 +46,7 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
             values=values_of(one.problem) if crashed else {},
         ),
         # The layer's number says where in one network; what is common to a cause is the kind.
-        step=forward + tensor.rsplit(".", 1)[-1],
+        step=f"{kind} {tensor.rpartition(' ')[2].rsplit('.', 1)[-1]}".strip(),
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,

@@ -54,15 +54,16 @@ class BinaryCrossEntropy:
 
     @staticmethod
     def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
-        """Return (t/y² + (1 - t)/(1 - y)²) dL ty.
+        """Return t dL ty/y² + (1 - t) dL ty/(1 - y)².
 
         From the slope -t/y + (1 - t)/(1 - y), by the power rule. Both terms are positive, so
-        nothing cancels; each is divided twice, for y² may vanish where t/y² does not. A term of
-        weight 0 is 0, also at its pole.
+        nothing cancels; each is divided twice, and last, for y² may vanish and 1/y² overflow where
+        the term does not. A term of weight 0 is 0, also at its pole, and so is what does not move.
         """
-        inner = np.where(t == 0.0, 1.0, y)
-        rest = np.where(t == 1.0, 1.0, 1.0 - y)
-        return cast(FloatArray, (t / inner / inner + (1.0 - t) / rest / rest) * dL * ty)
+        moves = dL * ty
+        inner = np.where((t == 0.0) | (moves == 0.0), 1.0, y)
+        rest = np.where((t == 1.0) | (moves == 0.0), 1.0, 1.0 - y)
+        return cast(FloatArray, t * moves / inner / inner + (1.0 - t) * moves / rest / rest)
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
@@ -103,8 +104,9 @@ class CategoricalCrossEntropy:
     @staticmethod
     def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
         """Return t_j/y_j² dL ty_j, from the slope -t_j/y_j; no entry meets another."""
-        inner = np.where(t == 0.0, 1.0, y)
-        return t / inner / inner * dL[..., None] * ty
+        moves = t * dL[..., None] * ty
+        inner = np.where(moves == 0.0, 1.0, y)
+        return moves / inner / inner
 
     @staticmethod
     def definition(m: Any, y: list[Any], t: list[float]) -> Any:

@@ -466,8 +466,12 @@ def trace(
     width: int | None,
     arguments: Callable[[Tracer], Any],
     count: int,
+    order: int = 1,
 ) -> Tape:
     """Trace a function of one number (`width` None), or of a row, with its slopes.
+
+    At order 2 the values are followed by their slopes, ∂y_i/∂x_k at C + i C + k, which so have
+    slopes themselves: the second ones.
 
     `arguments` is given the tracer and returns what follows the variable, positional and named;
     beside the variables there are `count` inputs, by which no slope is taken.
@@ -479,4 +483,13 @@ def trace(
     made = definition(m, x, *positional, **named)
     values = [m.node(y) for y in (made if isinstance(made, list) else [made])]
     slopes = [[m.tangent(value, k) for k in range(variables)] for value in values]
+    if order == 2:
+        both = range(variables)
+        second = [
+            # Symmetric: the later variable's slope of the earlier one's serves both ways.
+            [m.tangent(row[min(j, k)], max(j, k)) for j in both]
+            for row in slopes
+            for k in both
+        ]
+        values, slopes = values + [n for row in slopes for n in row], slopes + second
     return Tape(m, values, slopes)

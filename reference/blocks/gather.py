@@ -29,7 +29,7 @@ class Malformed(NamedTuple):
 
 
 @dataclass
-class _Parts:
+class Parts:
     """The columns of one tape as they are collected, chunk by chunk."""
 
     width: int
@@ -68,21 +68,23 @@ class _Parts:
 class Gathered:
     """Every tensor of every answer to a block of problems."""
 
+    order = 1
+
     def __init__(self, problems: Sequence[Problem], answers: Sequence[tuple[int, Answer]]) -> None:
         """Lay out answers; each stands beside the index of its problem."""
         self.problems, self.answers = problems, answers
         self.malformed: list[Malformed] = []
         self.chunks: list[tuple[int, int]] = []  # (answer, layer)
         self.dense: defaultdict[Any, list[DenseTensors]] = defaultdict(list)
-        self._activations: dict[tuple[Tape, Any], _Parts] = {}
-        self._losses: dict[tuple[Tape, Any], _Parts] = {}
+        self.activation_parts: dict[tuple[Tape, Any], Parts] = {}
+        self.loss_parts: dict[tuple[Tape, Any], Parts] = {}
         self.scales: list[Array] = []  # of every answer: ∂loss/∂(each sample's loss)
         self.divisors: list[float] = []
         plans: dict[int, LossPlan] = {}
         for number, (p, answer) in enumerate(answers):
             problem = problems[p]
             if p not in plans:
-                plans[p] = LossPlan(problem)
+                plans[p] = LossPlan(problem, self.order)
             self.scales.append(plans[p].scale)
             self.divisors.append(plans[p].divisor)
             wrong = list(_malformed(number, plans[p].expected, problem.dtype, answer))
@@ -94,13 +96,13 @@ class Gathered:
 
     def activations(self) -> Iterator[tuple[Columns, Array, Array, Array]]:
         """Yield the columns of each activation with their a, da and dz."""
-        for (tape, _), parts in self._activations.items():
+        for (tape, _), parts in self.activation_parts.items():
             a, da, dz = (parts.array(name) for name in ("a", "da", "dz"))
             yield parts.columns(tape, "z"), a, da, dz
 
     def losses(self) -> Iterator[tuple[Columns, Array, Array]]:
         """Yield the columns of each loss with their scale and da."""
-        for (tape, _), parts in self._losses.items():
+        for (tape, _), parts in self.loss_parts.items():
             columns = parts.columns(tape, "y", "given")
             yield columns, parts.array("scale"), parts.array("da")
 
@@ -127,10 +129,10 @@ class Gathered:
             operation = layer.operation
             width = layer.width if operation.rowwise else None
             tape = activation_tape(operation, layer.parameters, width)
-            parts = self._activations.get((tape, dtype))
+            parts = self.activation_parts.get((tape, dtype))
             if parts is None:
-                parts = _Parts(width or 1, width is None, dtype)
-                self._activations[tape, dtype] = parts
+                parts = Parts(width or 1, width is None, dtype)
+                self.activation_parts[tape, dtype] = parts
             given = {"z": z, "a": a, "da": da, "dz": dz}
             if width is None:
                 given = {key: array.ravel() for key, array in given.items()}
@@ -143,12 +145,12 @@ class Gathered:
         if plan.elementwise:
             y, da = y.ravel(), da.ravel()
         for tape, rows, scale, given in plan.groups:
-            parts = self._losses.get((tape, problem.dtype))
+            parts = self.loss_parts.get((tape, problem.dtype))
             if parts is None:
-                parts = _Parts(
+                parts = Parts(
                     1 if plan.elementwise else y.shape[1], plan.elementwise, problem.dtype
                 )
-                self._losses[tape, problem.dtype] = parts
+                self.loss_parts[tape, problem.dtype] = parts
             arrays = {"y": y[rows], "da": da[rows], "scale": scale}
             if given is not None:
                 arrays["given"] = given
@@ -158,9 +160,10 @@ class Gathered:
 class LossPlan:
     """How the loss of a problem is evaluated: which rows by which tape, and with what scale."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, order: int = 1) -> None:
         network, n = problem.network, problem.batch
         operation = network.loss_operation
+        self.order = order
         self.elementwise = operation.elementwise
         divisor = 1 if network.reduction == "none" else exact_divisor(problem)
         with np.errstate(all="ignore"):
@@ -168,7 +171,7 @@ class LossPlan:
             over = Extended(divisor.denominator) / Extended(divisor.numerator)
             scale = np.broadcast_to(whole * over, (n,)).astype(wide(problem.dtype))
         self.divisor, self.scale = float(divisor), scale
-        self.expected = list(expected_tensors(problem))
+        self.expected = list(expected_tensors(problem, order))
         self.groups: list[tuple[Tape, Array, Array, Array | None]] = []
         (self._by_entries if operation.elementwise else self._by_rows)(problem)
 
@@ -186,7 +189,7 @@ class LossPlan:
         for value, entries in kinds:
             if not len(entries):
                 continue
-            tape = loss_tape(operation, options, None, (value,), tuple(arrays))
+            tape = loss_tape(operation, options, None, (value,), tuple(arrays), self.order)
             free = [t] if value is None else []
             given = [array[entries] for array in (*free, *arrays.values())]
             together = np.stack(given, axis=1) if given else None
@@ -201,7 +204,7 @@ class LossPlan:
         for n, row in enumerate(t.tolist()):
             keys[row if labels else pattern_of(row)].append(n)
         for key, rows in keys.items():
-            tape = loss_tape(operation, options, width, key, tuple(arrays))
+            tape = loss_tape(operation, options, width, key, tuple(arrays), self.order)
             at = np.array(rows)
             given = [array[at] for array in arrays.values()]
             if not labels:
@@ -220,17 +223,32 @@ def _malformed(
     answer: Answer,
 ) -> Iterator[Malformed]:
     """Yield what an answer lacks or has in another shape or dtype."""
+    kinds: dict[str, Mapping[str, Any]] = {
+        "loss": {}, "gradient": answer.gradients, "forward": answer.values,
+        "tangent": answer.tangents, "product": answer.products,
+    }  # fmt: skip
     for kind, name, shape in expected:
-        given: Mapping[str, Any] = answer.values if kind == "forward" else answer.gradients
+        given = kinds[kind]
         value = answer.loss if kind == "loss" else given.get(name)
         if value is None or value.shape != shape or value.dtype != dtype:
             said = "nothing" if value is None else f"{value.dtype} {value.shape}"
             reason = f"{said}, expected {dtype} {shape}"
-            yield Malformed(number, f"forward {name}" if kind == "forward" else name, reason)
+            yield Malformed(
+                number, name if kind in ("loss", "gradient") else f"{kind} {name}", reason
+            )
 
 
-def expected_tensors(problem: Problem) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def expected_tensors(
+    problem: Problem, order: int = 1
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Yield every tensor of a whole answer: what it is, its name, its shape."""
+    if order == 2:
+        for kind, name, shape in list(expected_tensors(problem)):
+            yield kind, name, shape
+            moves = {"forward": "tangent", "gradient": "product"}.get(kind)
+            if moves:
+                yield moves, name, shape
+        return
     network, n = problem.network, problem.batch
     each = (n, network.widths[-1]) if network.loss_operation.elementwise else (n,)
     yield "loss", "loss", each if network.reduction == "none" else ()

@@ -77,11 +77,13 @@ def weigh(
     The subject is excused no flush to zero (NumPy does not flush), and by convention it may lose
     digits, but not more than a share `kept` of a number.
     """
-    return _Weighing(problems, answers, models, subject, kept).weighed
+    return Weighing(problems, answers, models, subject, kept).weighed
 
 
-class _Weighing:
-    """The work of `weigh`."""
+class Weighing:
+    """The work of `weigh`: gather the tensors of all answers, judge sums, then operations."""
+
+    gather: type[Gathered] = Gathered
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class _Weighing:
         self.problems, self.answers, self.models = problems, answers, models
         self.weighed = Weighed()
         self.excused = np.array([answer.oracle != subject for _, answer in answers], bool)
-        self.gathered = Gathered(problems, answers)
+        self.gathered = self.gather(problems, answers)
         for number, tensor, reason in self.gathered.malformed:
             self._keep(number, tensor, None, (), np.inf, 0.0, reason)
         chunks = self.gathered.chunks or [(0, 0)]
@@ -121,8 +123,18 @@ class _Weighing:
         for (dtype, *_, n, d_in, d_out), layers in self.gathered.dense.items():
             many = max(1, _LAYERS_AT_ONCE // (n * d_in + d_in * d_out + n * d_out))
             for start in range(0, len(layers), many):
-                for check in sum_checks(dtype, layers[start : start + many]):
+                for check in self._sum_checks(dtype, layers[start : start + many]):
                     self._sum(check, self._units(dtype))
+
+    def _sum_checks(self, dtype: np.dtype[Any], layers: Any) -> Iterator[SumCheck]:
+        """Yield the checks of the sums of layers of one size."""
+        return sum_checks(dtype, layers)
+
+    def _sum_tensor(self, kind: str, layer: int) -> str:
+        """Return the name of the tensor that a sum makes."""
+        if kind == "a":
+            return f"layers.{layer - 1}.a" if layer else "x"
+        return f"{'forward ' if kind == 'z' else ''}layers.{layer}.{kind}"
 
     def _sum(self, check: SumCheck, units: list[RoundingUnit]) -> None:
         self.weighed.entries += int(check.inside.sum())
@@ -142,10 +154,7 @@ class _Weighing:
             level, error, entry = max(zip(levels, errors, entries, strict=True))
             if level == 0:
                 continue
-            name = f"layers.{layer.layer}"
-            below = f"layers.{layer.layer - 1}.a" if layer.layer else "x"
-            own = f"forward {name}.z" if check.kind == "z" else f"{name}.{check.kind}"
-            tensor = below if check.kind == "a" else own
+            tensor = self._sum_tensor(check.kind, layer.layer)
             allowed_ = float(bounds[min(level, len(bounds) - 1)][entry])
             model = self.models[usable[level]] if level < len(bounds) else None
             place = entry[1:] if check.kind == "bias" else entry
@@ -171,12 +180,16 @@ class _Weighing:
                 columns, da, scale, 4 * unit * np.abs(scale), self.batches[owners] + 4
             )
             rest += self._strict(check, strict, "{}.a")
+        self._weigh_rest(rest)
+        for dtype in dict.fromkeys(job[0].dtype for job in losses):
+            self._losses(dtype, [job for job in losses if job[0].dtype == dtype])
+
+    def _weigh_rest(self, rest: Sequence[tuple[Check, Array, str]]) -> None:
+        """Weigh what is outside *strict*."""
         moved = conditioning([part for part, _, _ in rest])
         flushed = self._flushed([part for part, _, _ in rest])
         for (part, outside, name), by, small in zip(rest, moved, flushed, strict=True):
             self._rest(part, outside, by, small, name)
-        for dtype in dict.fromkeys(job[0].dtype for job in losses):
-            self._losses(dtype, [job for job in losses if job[0].dtype == dtype])
 
     def _strict(
         self, check: Check, unit: RoundingUnit, name: str
@@ -266,7 +279,7 @@ class _Weighing:
         for j, m in np.argwhere(wide_).tolist():
             low, half = check.truth[j, m] - check.radius[j, m], check.radius[j, m]
             given = check.given[j, m]
-            if columns.width == 1:  # by the slope: of another sign of da the order is another
+            if len(check.da) == 1:  # by the slope: of another sign of da the order is another
                 da = check.da[0, m]
                 low = found.slope[0, 0, m] - found.slope_radius[0, 0, m]
                 half, given = found.slope_radius[0, 0, m], given / da
