@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
+from reference.diagnosis.second import name_mistakes
 from reference.evidence import gather, plain_sentence
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
@@ -73,6 +74,10 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
     if judgement.kind == "DEVIATES":
         repro = script_of_deviation(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
+        if "manual" in judgement.who:
+            named = next(name_mistakes(problem, answers["manual"].products), None)
+            diagnosis = None if named is None else f"{named.name}: {named.sentence} ({named.wrong})"
+            case = msgspec.structs.replace(case, diagnosis=diagnosis)
     sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
 

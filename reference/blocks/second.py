@@ -142,6 +142,7 @@ class ProductCheck(SlopeCheck):
         terms: Array | None = None,
     ) -> None:  # fmt: skip
         self.tdy, self.dy, self.tx = tdy, dy, tx
+        poles = _poles(columns, len(dy))
         with np.errstate(all="ignore"):
             pairs = (dy[:, None] * tx[None]).reshape(-1, tx.shape[1])
             # Where one is 0 nothing moves, also where the other is not finite.
@@ -150,6 +151,8 @@ class ProductCheck(SlopeCheck):
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
         super().__init__(columns, given, cotangents, radius, terms)
+        # Where the slope itself is no number nothing can be said of how it moves.
+        self.judged = self.judged & ~poles
 
     @property
     def count(self) -> int:
@@ -174,6 +177,19 @@ class ProductCheck(SlopeCheck):
         terms = None if self.terms is None else self.terms[which]
         tdy, dy, tx = (part[:, which] for part in (self.tdy, self.dy, self.tx))
         return ProductCheck(columns, self.given[:, which], tdy, dy, tx, terms)
+
+
+def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
+    """Return where a first slope is no number, (M,): arb says it of what the arrays leave open."""
+    found = columns.found
+    assert found is not None
+    for _ in range(2):
+        poles = ~np.isfinite(found.slope[:outputs]).all(axis=(0, 1))
+        open_ = poles & ~columns.proven & columns.finite
+        if not open_.any():
+            break
+        columns.prove(np.flatnonzero(open_))
+    return np.asarray(poles)
 
 
 class _SecondWeighing(Weighing):

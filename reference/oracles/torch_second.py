@@ -5,6 +5,7 @@ the derivative of ⟨gradient, direction⟩ by a zero that was added at the step
 is the derivative by a zero that was added to its cotangent.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -138,7 +139,9 @@ class TorchForward(_TorchSecond):
         gradient = torch.func.grad(total, argnums=(0, 1), has_aux=True)
         nowhere = {name: torch.zeros_like(value) for name, value in probes.items()}
         jvp: Any = torch.func.jvp
-        primal, tangent = jvp(gradient, (given, probes), (direction, nowhere))
+        with warnings.catch_warnings():  # its first call imports what torch itself calls deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            primal, tangent = jvp(gradient, (given, probes), (direction, nowhere))
         (first, first_steps), (loss, values) = primal
         (second, second_steps), (_, tangents) = tangent
         return [loss, {**first, **first_steps}, values, tangents, {**second, **second_steps}]
