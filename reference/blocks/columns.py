@@ -98,9 +98,13 @@ class Columns:
         tiny = np.finfo(self.dtype).tiny
         return self._at(np.where(np.abs(self.inputs) < tiny, 0, self.inputs))
 
-    def nudged(self) -> "list[tuple[Columns, Columns]]":
-        """Return the same columns with each variable one ulp further down, and up."""
-        return [(self._nudged(k, -np.inf), self._nudged(k, np.inf)) for k in range(self.width)]
+    def nudged(self, inputs: int | None = None) -> "list[tuple[Columns, Columns]]":
+        """Return the same columns with each variable one ulp further down, and up.
+
+        With `inputs` so many of all that goes in are moved: the targets of a loss, too.
+        """
+        moved = range(self.width if inputs is None else inputs)
+        return [(self._nudged(k, -np.inf), self._nudged(k, np.inf)) for k in moved]
 
     def _nudged(self, k: int, towards: float) -> "Columns":
         inputs = self.inputs.copy()
@@ -180,6 +184,10 @@ class Check:
     def askable(self) -> Mask:
         """Where a proof may say more: the inputs are numbers."""
         return self.columns.finite
+
+    def nudged(self) -> list[tuple[Columns, Columns]]:
+        """Return the columns with each of what is rounded one ulp further down, and up."""
+        return self.columns.nudged()
 
     @cached_property
     def tied(self) -> Mask:
@@ -294,7 +302,7 @@ class SlopeCheck(Check):
 
 def conditioning(checks: Sequence[Check]) -> list[Array]:
     """Return how far one ulp of each input moves each truth, added up: a compiler may fuse."""
-    moved = [check.columns.nudged() for check in checks]
+    moved = [check.nudged() for check in checks]
     certify_columns([columns for pairs in moved for pair in pairs for columns in pair])
     return [_moved(check, pairs) for check, pairs in zip(checks, moved, strict=True)]
 

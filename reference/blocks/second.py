@@ -145,14 +145,13 @@ class ProductCheck(SlopeCheck):
         poles = _poles(columns, len(dy))
         with np.errstate(all="ignore"):
             pairs = (dy[:, None] * tx[None]).reshape(-1, tx.shape[1])
-            # Where one is 0 nothing moves, also where the other is not finite.
-            pairs = np.where(((dy[:, None] == 0) | (tx[None] == 0)).reshape(pairs.shape), 0, pairs)
         unit = np.finfo(pairs.dtype).eps
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
         super().__init__(columns, given, cotangents, radius, terms)
-        # Where the slope itself is no number nothing can be said of how it moves.
-        self.judged = self.judged & ~poles
+        # Of what is no number, a slope or a cotangent, it cannot be said how it moves.
+        numbers = np.isfinite(dy).all(axis=0) & np.isfinite(tx).all(axis=0)
+        self.judged = self.judged & ~poles & numbers
 
     @property
     def count(self) -> int:
@@ -171,6 +170,13 @@ class ProductCheck(SlopeCheck):
             largest = np.where(moves, np.fmax(np.fmax(*pairs[:2]), pairs[2]), 0).max(axis=(0, 1))
             lost = unit.k * unit.floor * np.where(moves, lost, 0).sum(axis=(0, 1))
             return np.asarray(unit.bounded(super().allowed(unit) + lost, largest))
+
+    def nudged(self) -> list[tuple[Columns, Columns]]:
+        """Return the columns with each input one ulp further down, and up.
+
+        Also the targets: y - t is rounded, and where a loss bends (at |y - t| = δ) it jumps.
+        """
+        return self.columns.nudged(len(self.columns.inputs))
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ProductCheck":
         """Return the check of some columns; `columns` are these, evaluated."""
