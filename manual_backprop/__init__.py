@@ -1,7 +1,7 @@
 """A hand-written NumPy backprop: networks, problems, and the two walks over them."""
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.fast import Step, compile_step
+from manual_backprop.fast import ProductStep, Step, compile_product, compile_step
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     REDUCTIONS,
@@ -29,10 +29,12 @@ __all__ = [
     "Layer",
     "Network",
     "Problem",
+    "ProductStep",
     "Step",
     "Trace",
     "backward",
     "check_problem",
+    "compile_product",
     "compile_step",
     "forward",
     "gradient_norm_gradient",

@@ -52,11 +52,15 @@ def hessian_vector_product(problem: Problem, direction: Direction) -> HessianPro
     takes. Raises InvalidInput for a name, shape or dtype that is not the network's, and where an
     operation has no `second`. Like `forward`, it does not check the problem.
     """
-    complete = _complete(problem, direction)
+    return product_along(problem, complete_direction(problem, direction))
+
+
+def product_along(problem: Problem, direction: Direction) -> HessianProduct:
+    """Walk along a direction of x and every parameter, which is not checked and may be traced."""
     trace = forward(problem)
     cotangents = backward(problem, trace)
-    tangents = _forward_tangents(problem, trace, complete)
-    products = _backward_tangents(problem, trace, cotangents, tangents, complete)
+    tangents = _forward_tangents(problem, trace, direction)
+    products = _backward_tangents(problem, trace, cotangents, tangents, direction)
     return HessianProduct(trace, cotangents, tangents, products)
 
 
@@ -141,7 +145,7 @@ def _backward_tangents(
     return products
 
 
-def _complete(problem: Problem, direction: Direction) -> Direction:
+def complete_direction(problem: Problem, direction: Direction) -> Direction:
     """Return the direction with zeros for what it does not name; what does not fit is an error."""
     known = variables(problem)
     if not isinstance(direction, Mapping):

@@ -14,6 +14,7 @@ import pytest
 from highprecision import bend, jacobian, mpf, ulp_error, unit
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.fast import compile_product
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.second_order import gradient_norm_gradient, hessian_vector_product, variables
@@ -403,3 +404,29 @@ def test_every_operation_has_its_second_order() -> None:
     for operation in (*ACTIVATIONS.values(), *LOSSES.values()):
         assert not hasattr(operation.second, "func"), f"{operation.name} has no second"
         assert operation.second.__doc__, f"{operation.name}.second has no derivation"
+
+
+# -- the fast product ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_fast_product_has_the_same_bits(problem: Problem) -> None:
+    names = tuple(variables(problem))
+    fast = compile_product(problem, names)
+    for seed in (1, 2):
+        direction = direction_for(problem, seed)
+        loss, products = fast(direction)
+        plain = hessian_vector_product(problem, direction)
+        np.testing.assert_array_equal(loss, plain.trace.loss)
+        for name in names:
+            np.testing.assert_array_equal(products[name], plain.products[name], err_msg=name)
+
+
+def test_a_bad_direction_of_the_fast_product_is_a_clear_error() -> None:
+    with pytest.raises(InvalidInput, match="by: 'y' is not one of"):
+        compile_product(PROBLEMS[0], ["y"])
+    fast = compile_product(PROBLEMS[0])
+    with pytest.raises(InvalidInput, match="direction: 'x' is unknown"):
+        fast({"x": PROBLEMS[0].x})
+    with pytest.raises(InvalidInput, match="but it takes"):
+        fast({"layers.0.weight": np.ones(3)})
