@@ -77,7 +77,8 @@ class ProductStep:
         known = variables(problem)
         zeros = {n: np.zeros_like(v) for n, v in known.items() if n not in names}
         moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
-        found = product_along(_with_inputs(problem, traced), {**zeros, **moved})
+        direction: dict[str, Any] = {**zeros, **moved}
+        found = product_along(_with_inputs(problem, traced), direction)
         outputs: dict[str, Any] = {
             "loss": found.trace.loss,
             **{n: found.products[n] for n in names},
