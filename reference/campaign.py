@@ -15,10 +15,11 @@ from reference.compare import Farthest, farthest
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
-from reference.judge import ADVISORY, MODELS, Judgement, judge, judge_all
+from reference.judge import ADVISORY, MODELS, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, check_seed, draw
 from reference.rounding import RoundingUnit
+from reference.translation import settle_translation
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
 
 MAX_PROBLEMS = 10**9
@@ -146,6 +147,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
     entries: list[int] = []
     problems = [one.problem for one in drawn]
     judgements = judge_all(problems, answers, again=again, count=entries.append)
+    judgements = settle_translation(drawn, judgements, judged)
     coverage: dict[str, int] = {}
     outcomes, findings = [], []
     unsound: list[str] = []
@@ -171,6 +173,7 @@ def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     drawn = [draw(plan.seed, index, plan.order) for index in work.proofs]
     answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
     judgements = judge_all([one.problem for one in drawn], answers)
+    judgements = settle_translation(drawn, judgements, oracles)
     found = [
         finding_of(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
         for i, (one, judgement) in enumerate(zip(drawn, judgements, strict=True))
@@ -206,7 +209,9 @@ def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> l
     """Return what the walk of the whole network excludes though the judge admits every step."""
     found = []
     for name, answer in answers.items():
-        if answer.status != "ok" or (name in judgement.who and judgement.kind == "DEVIATES"):
+        if answer.status != "ok" or (
+            name in judgement.who and judgement.kind in ("DEVIATES", "VALUE")
+        ):
             continue
         model = MODELS[1] if name == "manual" else MODELS[-1]
         tensor = outside_enclosure(one.problem, answer, RoundingUnit(one.problem.dtype, model))
@@ -234,8 +239,10 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
 
 def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
     """Ask the named oracles about one problem and judge what they say."""
-    answers = {name: _answers(oracle, [one])[0] for name, oracle in load(names).items()}
-    return answers, judge(one.problem, answers)
+    oracles = load(names)
+    answers = {name: _answers(oracle, [one]) for name, oracle in oracles.items()}
+    (judgement,) = settle_translation([one], judge_all([one.problem], answers), oracles)
+    return {name: of_all[0] for name, of_all in answers.items()}, judgement
 
 
 def audited(plan: Plan, index: int) -> bool:

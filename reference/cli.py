@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from reports.streams import NO_ROOM, flushed_streams, reader_gone, usable_streams
+
 EXIT_OUR_FAULT = 70
 """An error of our own, as sysexits.h numbers it: 1 would say that a gradient is wrong."""
 
@@ -73,7 +75,9 @@ def report(
     ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
     fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit 1 also when an oracle crashed.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Exit 1 also when an oracle crashed or computes another value.")
+    ] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
     from reference.campaign import Plan
@@ -431,8 +435,15 @@ def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit 2."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    usable_streams()
     try:
         code = app(standalone_mode=False)
+        flushed_streams()
+    except (BrokenPipeError, SystemExit) as error:
+        # typer makes exit 1 of a broken pipe, and that would accuse a gradient.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        reader_gone()
     except UsageError as error:
         _fail(error.format_message())  # type: ignore[attr-defined]
     except (typer.Abort, KeyboardInterrupt):
@@ -444,6 +455,8 @@ def main() -> None:
 
         if isinstance(error, OSError) and error.filename is not None:
             _fail(f"{error.filename}: {error.strerror}")
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            _fail(f"it could not be written: {error.strerror}")
         if not isinstance(error, (InvalidInput, ReportError)):
             traceback.print_exc()
             sys.stderr.write(OUR_FAULT)

@@ -246,6 +246,11 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     if judgement.kind == "PRECISION":
         how = "flushed to zero" if evidence.mark else "digits are lost that a stable form keeps"
         return f"{off}: {how}."
+    if judgement.kind == "VALUE":
+        return (
+            f"{off}. With ordinary numbers too, the value of {evidence.operation} is not the "
+            "definition's: our translation or the framework. Its gradient accuses nobody."
+        )
     return f"{off}: {finding.allowed:.3g} is allowed to {evidence.operation}."
 
 

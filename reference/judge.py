@@ -8,7 +8,7 @@ certificate's walk with the same rounding at every step (`oracles.enclosure`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -95,9 +95,9 @@ class Judgement:
     @property
     def leading(self) -> TensorFinding | None:
         """What the verdict rests on: the first step back from the loss that fails."""
-        if self.kind not in ("DEVIATES", "PRECISION"):
+        if self.kind not in ("DEVIATES", "VALUE", "PRECISION"):
             return None
-        wanted = [f for f in self.findings if (f.model is None) == (self.kind == "DEVIATES")]
+        wanted = [f for f in self.findings if (f.model is None) == (self.kind != "PRECISION")]
         return next((f for f in wanted if f.oracle in self.who), None)
 
 
@@ -217,6 +217,44 @@ def _judgement(
     if choices:
         return Judgement("CONVENTION", (), found, choices, reasons)
     return Judgement("PRECISION" if lossy else "AGREE", lossy, found, choices, reasons)
+
+
+def differing_values(problem: Problem, answer: Answer, judgement: Judgement) -> frozenset[str]:
+    """Return the operations whose *value* in an answer is another function's, not a rounding."""
+    found = set()
+    for finding in judgement.findings:
+        value = answer.loss
+        if finding.tensor.startswith("forward "):
+            value = answer.values.get(finding.tensor.removeprefix("forward "))
+        elif finding.tensor != "loss":
+            continue
+        if finding.model is None and finding.oracle == answer.oracle and value is not None:
+            with np.errstate(all="ignore"):
+                size = float(np.max(np.abs(value), initial=0.0))
+            if not finding.error <= REPRODUCES[problem.dtype] * size:
+                found.add(operation_at(problem.network, finding.tensor))
+    return frozenset(found)
+
+
+def another_function(
+    problem: Problem, judgement: Judgement, operations: Mapping[str, frozenset[str]]
+) -> Judgement:
+    """Return the verdict without what follows from operations whose values differ, by oracle.
+
+    Who is outside elsewhere still DEVIATES. Where nobody is, the verdict is VALUE.
+    """
+    others = {
+        f
+        for f in judgement.findings
+        if f.model is None
+        and operation_at(problem.network, f.tensor) in operations.get(f.oracle, ())
+    }
+    rest = tuple(f for f in judgement.findings if f not in others)
+    outside = {f.oracle for f in rest if f.model is None}
+    if outside:
+        wrong = tuple(name for name in judgement.who if name in outside)
+        return replace(judgement, who=wrong, findings=rest)
+    return replace(judgement, kind="VALUE")
 
 
 def back_from_the_loss(network: Network) -> list[str]:

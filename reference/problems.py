@@ -129,7 +129,7 @@ def draw(seed: int, index: int, order: int = 1) -> Drawn:
     check_seed(index, "index")
     where = cell(index)
     stream = Stream(seed, index)
-    draft = Draft(stream, where, large=sampled(seed, index, LARGE, salt=2))
+    draft = Draft(stream, where, large=is_large(seed, index))
     REGIMES[where.regime](draft)
     problem = draft.problem()
     if order == 2:
@@ -155,6 +155,11 @@ def _direction(stream: Stream, problem: Problem) -> dict[str, FloatArray]:
         )
         for name, value in given.items()
     }
+
+
+def is_large(seed: int, index: int) -> bool:
+    """Say whether the network at (seed, index) is one of those drawn larger."""
+    return sampled(seed, index, LARGE, salt=2)
 
 
 _MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front

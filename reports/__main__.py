@@ -8,6 +8,7 @@ from reports.check_folder import rebuild_check
 from reports.check_page import render_check_markdown
 from reports.folder import is_check, read_timing, rebuild
 from reports.records import ReportError
+from reports.streams import NO_ROOM, flushed_streams, reader_gone, usable_streams
 from reports.text import one_line, render_text
 
 
@@ -18,14 +19,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Make the pages of a report or a check again from its records.",
     )
     parser.add_argument("folder", help="the folder of a report or a check")
+    usable_streams()
     folder: str = parser.parse_args(arguments).folder
     try:
         if is_check(folder):
             print(render_check_markdown(rebuild_check(folder)), end="")
-            return 0
-        summary = rebuild(folder)
-        print(render_text(summary, read_timing(folder)), end="")
-    except ReportError as error:
+        else:
+            print(render_text(rebuild(folder), read_timing(folder)), end="")
+        flushed_streams()
+    except BrokenPipeError:
+        reader_gone()
+    except (ReportError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
         print(f"error: {one_line(str(error), 600)}", file=sys.stderr)
         return 2
     return 0

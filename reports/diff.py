@@ -150,7 +150,12 @@ class Difference:
     def _side(self, name: str) -> str:
         """Say in how many problems a side deviates, loses digits or fails, and did before."""
         parts = []
-        verbs = {"DEVIATES": "deviates", "PRECISION": "loses digits", "CRASHED": "crashed"}
+        verbs = {
+            "VALUE": "computes another value",
+            "DEVIATES": "deviates",
+            "PRECISION": "loses digits",
+            "CRASHED": "crashed",
+        }
         for kind, verb in verbs.items():
             old, new = (
                 sum(n for v, n in s.verdicts.items() if _is(v, kind) and name in who(v))

@@ -16,7 +16,7 @@ LEVELS = (0.0, 0.02, 0.1, 0.5)
 BY_HAND = 6
 """The colour where the hand-written side is."""
 
-OUTSIDE = ("DEVIATES", "CRASHED")
+OUTSIDE = ("DEVIATES", "VALUE", "CRASHED")
 INITIALS = {
     "manual": "H", "torch": "P", "jax": "J", "complex_step": "C",
     "torch_reverse": "P", "torch_forward": "p", "jax_forward": "j", "jax_reverse": "J",

@@ -53,6 +53,7 @@ KINDS = {
         Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
         Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
+        Kind("VALUE", "≠", 7, "another value than defined: our translation or the framework"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
         Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
         Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
@@ -85,6 +86,8 @@ def meaning(verdict: str) -> str:
     names = f"{', '.join(named[:-1])} and {named[-1]}" if several else named[0]
     said = {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
+        "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
+        "definition: our translation or the framework",
         "PRECISION": f"right by convention, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
@@ -226,9 +229,14 @@ class Summary:
 
     @property
     def strict_exit_code(self) -> int:
-        """1 also when any side crashed: its problems have no verdict."""
+        """1 also when any side crashed or computes another value: its gradient has no verdict."""
         failed = any(oracle.status == "crashed" for oracle in self.run.oracles)
-        return 1 if self.exit_code or self.crashes or failed else 0
+        return 1 if self.exit_code or self.crashes or failed or self.count("VALUE") else 0
+
+    def _named(self, kind: str, name: str) -> int:
+        return sum(
+            n for v, n in self.verdicts.items() if kind_of(v).name == kind and name in who(v)
+        )
 
     @cached_property
     def crashes(self) -> dict[str, int]:
@@ -266,7 +274,12 @@ class Summary:
         """The run in one word: "wrong", "open" (crashed, unfinished) or "right"."""
         if self.exit_code:
             return "wrong"
-        unsettled = self.count("CRASHED") + self.run.unfinished + len(self.run.unsound)
+        unsettled = (
+            self.count("CRASHED")
+            + self.count("VALUE")
+            + self.run.unfinished
+            + len(self.run.unsound)
+        )
         return "open" if unsettled or not self.checked else "right"
 
     @property
@@ -315,14 +328,15 @@ class Summary:
                 f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} "
                 f"audited: {self.run.unsound[0]}."
             )
-        deviating = [
-            (name, sum(n for v, n in self.verdicts.items() if _deviates(v, name)))
-            for name in NAMES
-            if name.startswith(("torch", "jax"))
-        ]
-        parts = [f"{NAMES[name]} deviates in {n:,}" for name, n in deviating if n]
-        if parts:
-            sentences.append(f"{' and '.join(parts)}.")
+        for kind, verb, remark in (
+            ("VALUE", "computes another value than the definition",
+             ": our translation or the framework"),
+            ("DEVIATES", "deviates", ""),
+        ):  # fmt: skip
+            sides = [name for name in NAMES if name.startswith(("torch", "jax"))]
+            met = [(name, self._named(kind, name)) for name in sides]
+            if parts := [f"{NAMES[name]} {verb} in {n:,}" for name, n in met if n]:
+                sentences.append(f"{' and '.join(parts)}{remark}.")
         for oracle in self.absent():
             name = NAMES.get(oracle.name, oracle.name)
             reason = f" ({oracle.reason})" if oracle.reason else ""
@@ -416,7 +430,3 @@ def _versioned(oracle: OracleStatus) -> str:
         return f"{name} (python-flint {oracle.version})"
     version = oracle.version if oracle.version[:1].isdigit() else f"({oracle.version})"
     return f"{name} {version}" if oracle.version else name
-
-
-def _deviates(verdict: str, name: str) -> bool:
-    return kind_of(verdict).name == "DEVIATES" and name in who(verdict)

@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `dev` is fast, `ci` thorough, `nightly` long. All are replayable."""
+"""Hypothesis profiles: `dev` is fast, `ci` thorough, `nightly` long; `fresh` draws anew."""
 
 import os
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ _COMMON = {
 }
 settings.register_profile("dev", max_examples=20, derandomize=True, **_COMMON)
 settings.register_profile("ci", max_examples=100, derandomize=True, **_COMMON)
+settings.register_profile("fresh", max_examples=250, **_COMMON)
 settings.register_profile("nightly", max_examples=2000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 

@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from reference.balls import is_tracked
 from reference.checks import instances
 from reference.checks.outcome import Outcome, Reading
 from reference.checks.routine import Path, Trace, is_numeric, leaves_of
+
+MAX_NUMBERS = 10_000_000
+"""Numbers in one array that comes back: more cannot be the gradient of what went in."""
 
 
 def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
@@ -22,7 +26,8 @@ def collect(
 ) -> None:
     """Write what came back into an outcome: returned, kept by the object, or steps that it took."""
     back = reading.unit.backward
-    claims = {**leaves_of(_as_slope(trace.value), back.returned), **outcome.steps}
+    returned = leaves_of(_as_slope(trace.value), back.returned)
+    claims = {**{path: _plain(value) for path, value in returned.items()}, **outcome.steps}
     if instance is not None and trace.value is not instance:
         after = kept_now(reading, instance)
         outcome.kept = after
@@ -34,6 +39,19 @@ def collect(
         _steps_taken(reading, outcome, after)
         return
     outcome.claims = claims
+
+
+def _plain(value: Any) -> Any:
+    """Return what came back as an array of NumPy's own, or of ours; nothing else is computed with.
+
+    A class of somebody's own may do anything at a subtraction, and so may numbers of its own.
+    """
+    if isinstance(value, np.ndarray) and not is_tracked(value):
+        if value.size > MAX_NUMBERS:
+            raise ValueError(f"it returned {value.size} numbers, of shape {value.shape}")
+        scalars = value.dtype.kind == "O" and all(np.ndim(v) == 0 for v in value.flat)
+        return np.array(value, dtype=float if scalars else None, subok=False)
+    return value
 
 
 def _as_slope(value: Any) -> Any:

@@ -27,6 +27,7 @@ from reference.checks.collected import (
     steps_of_the_module,
 )
 from reference.checks.outcome import ForwardFailed, NotFinite, Outcome, Reading, Unreadable
+from reference.checks.raised import raised_text
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
 from reference.checks.sources import rate_of, source_of
 from reference.checks.specs import generator, sizes_for
@@ -89,7 +90,7 @@ def perform(
         try:
             instance = _build(reading, drawn, rng, keep)
         except Exception as error:
-            raise ForwardFailed(str(error)) from error
+            raise ForwardFailed(raised_text(error)) from error
         if warm and instance is not None:
             _warm_up(reading, instance, seed, index, sizes)
             np.random.seed((seed + index) % 2**32)  # noqa: NPY002
@@ -311,7 +312,7 @@ def _run_pair(
     try:
         trace = call(forward, _only(forward, arguments), instance)
     except Exception as error:
-        raise ForwardFailed(str(error)) from error
+        raise ForwardFailed(raised_text(error)) from error
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
     if first is not None and not any(np.size(v) for v in leaves_of(first).values()):
         raise ForwardFailed("its output is empty")

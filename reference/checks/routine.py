@@ -208,6 +208,9 @@ def _size(tree: NameTree) -> int:
 
 Path = tuple[str, ...]
 
+MAX_DEPTH = 8
+"""How deep lists in lists are read: one may hold itself."""
+
 
 def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
     """Return the numbers and arrays in nested lists, tuples and dicts, by path.
@@ -215,6 +218,8 @@ def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path,
     A part whose name the source tells is found under that name: `return out, (x, w)` has
     ("out",), ("1", "x"), …; what has no name is found by its place.
     """
+    if len(path) > MAX_DEPTH:
+        return {}
     if isinstance(names, str):
         path = (*path[:-1], names) if path and path[-1].lstrip("-").isdigit() else (*path, names)
         names = None
@@ -237,7 +242,19 @@ def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path,
         return {path or ("",): value}
     if isinstance(value, list | tuple):
         return {path or ("",): np.asarray(value, dtype=object if _has_objects(value) else None)}
-    return {}
+    array = _foreign(value)
+    return {} if array is None else {path or ("",): array}
+
+
+def _foreign(value: Any) -> np.ndarray[Any, Any] | None:
+    """Return the array of another library as one of NumPy, None where it is none."""
+    if isinstance(value, np.ndarray | np.generic) or not hasattr(type(value), "__array__"):
+        return None
+    try:
+        plain = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    except Exception:  # what cannot be read has no numbers
+        return None
+    return plain if plain.dtype.kind in "fiuO" else None
 
 
 def is_numeric(value: Any) -> bool:

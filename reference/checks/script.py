@@ -61,13 +61,14 @@ def _shows(text: str, small: Smallest) -> bool:
             warnings.simplefilter("ignore")
             with within(_SECONDS):
                 exec(compile(text, "repro.py", "exec"), space)  # the user's own code, as before
+            yours = {name: np.array(v, float) for name, v in space["yours"].items()}
     except (Exception, SystemExit, TooSlow):
         return False
     for row in small.rows:
         name, truth = claim_name(row.claim, row.leaf), small.right(row)
         size = float(np.max(np.abs(truth), initial=SAME))
         if not np.allclose(
-            np.ravel(space["yours"][name]),
+            yours[name].ravel(),
             row.got.ravel(),
             rtol=DIGITS,
             atol=SAME * size,

@@ -23,6 +23,7 @@ from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
 from reference.checks.outcome import ForwardFailed, Outcome, Reading, Unreadable
+from reference.checks.raised import raised_text
 from reference.checks.requests import requests, switches
 from reference.checks.routine import Routine
 from reference.checks.shapes import bias_names, weight_names
@@ -371,7 +372,7 @@ def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | Forward
     except Unreadable:
         return None
     except Exception as error:
-        failure.raised_texts.add(f"{type(error).__name__}: {error}")
+        failure.raised_texts.add(raised_text(error))
         if failure.raised is None or isinstance(failure.raised, TypeError):
             failure.raised, failure.reading = error, reading
             failure.reason = "its backward raised"
@@ -380,7 +381,7 @@ def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | Forward
 
 
 def _note(failure: Failure, error: BaseException) -> None:
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = raised_text(error)
     if text not in failure.errors:
         failure.errors.append(text)
 

@@ -12,6 +12,7 @@ from manual_backprop.spec import InvalidInput
 from reference.checks import experiment, source
 from reference.checks.inventory import units_of
 from reference.checks.parts import check_unit, compensate
+from reference.checks.raised import raised_text
 from reference.checks.records import (
     Event,
     Finished,
@@ -68,6 +69,9 @@ def run(target: Target, request: Request, emit: Emit, library: Library | None = 
             emit(Refused(str(error)))
             return
         except Exception as error:
+            if library.replaced():  # then it is not ours
+                emit(Refused(_another_library(library, target)))
+                return
             if os.environ.get("MANUAL_BACKPROP_DEBUG"):
                 traceback.print_exc()
             emit(OurFault(index, unit.name, _place(error)))
@@ -82,12 +86,16 @@ def run(target: Target, request: Request, emit: Emit, library: Library | None = 
 
 def _refuse_another_library(library: Library, target: Target) -> None:
     """Raise InvalidInput where a target has replaced functions that its judge needs too."""
-    if replaced := library.replaced():
-        names = ", ".join(replaced[:3])
-        raise InvalidInput(
-            f"TARGET={target.what!r}: it puts a function of its own in the place of {names}; the "
-            "gradient is judged with NumPy too: expected a function with a name of its own"
-        )
+    if library.replaced():
+        raise InvalidInput(_another_library(library, target))
+
+
+def _another_library(library: Library, target: Target) -> str:
+    names = ", ".join(library.replaced()[:3])
+    return (
+        f"TARGET={target.what!r}: it puts something of its own in the place of {names}; the "
+        "gradient is judged with it too: expected a name of its own"
+    )
 
 
 def _place(error: BaseException) -> str:
@@ -95,7 +103,7 @@ def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
     where = f"{os.path.basename(last.filename)}, line {last.lineno}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} ({where})"
+    return f"{raised_text(error)} ({where})"
 
 
 def _shapes(names: Mapping[str, Any]) -> dict[str, Spec]:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from manual_backprop.spec import InvalidInput
+from reference.checks.raised import message_of, raised_text
 
 _SUFFIXES = (".py", ".ipynb")
+_LOOKED_AT = ("__module__", "__wrapped__", "__code__", "bwd")
 _EXPECTED = "FILE.py, FILE.ipynb, a folder or module:name"
 
 
@@ -35,12 +37,26 @@ class Target:
 
     @property
     def names(self) -> dict[str, Any]:
-        """The module's own names: what it defines, without modules and dunders."""
+        """The module's own names: what it defines, without modules and dunders.
+
+        An object that raises when it is looked at is left out: it hides nothing else.
+        """
         return {
             k: v
             for k, v in vars(self.module).items()
-            if not k.startswith("__") and not isinstance(v, types.ModuleType)
+            if not k.startswith("__")
+            and not isinstance(v, types.ModuleType)
+            and _can_be_looked_at(v)
         }
+
+
+def _can_be_looked_at(thing: Any) -> bool:
+    try:
+        for name in _LOOKED_AT:
+            getattr(thing, name, None)
+    except Exception:  # something else than AttributeError
+        return False
+    return True
 
 
 def files_of(target: str) -> list[str]:
@@ -116,9 +132,7 @@ def _load_file(path: Path, target: str) -> Target:
         text = _cells(path) if path.suffix == ".ipynb" else path.read_bytes().decode("utf-8-sig")
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInput(
-            f"TARGET={target!r} could not be loaded; {type(error).__name__}: {error}"
-        ) from None
+        raise InvalidInput(f"TARGET={target!r} could not be loaded; {raised_text(error)}") from None
     name, package, root = _home(path)
     sys.path.append(str(root))  # last: a file called numpy.py or json.py shadows nothing
     module = types.ModuleType(name)
@@ -275,7 +289,7 @@ def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded:
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         space[bound] = _Missing(alias.name)
-    loaded.remarks.append(f"could not import: {ast.unparse(node)} ({error})")
+    loaded.remarks.append(f"could not import: {ast.unparse(node)} ({message_of(error)})")
 
 
 def _spell(node: ast.stmt) -> str:
@@ -286,9 +300,8 @@ def _spell(node: ast.stmt) -> str:
 def _line(error: BaseException) -> str:
     """Return an error in one line, with the line of the target that raised it."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "reference" not in f.filename]
-    text = " ".join(str(error).split())
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+    return f"{raised_text(error)}{where}"
 
 
 def from_objects(names: Mapping[str, Any], what: str) -> Target:

@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import math
+import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,28 +25,71 @@ def quiet() -> Iterator[None]:
 
 
 class Library:
-    """The functions that a target shares with its judge, as they were before it ran.
+    """What a target shares with its judge, as it was before it ran.
 
-    Both are in one process: a target that puts its own function in the place of numpy.abs would
-    be judged with that function.
+    Both are in one process: a target that puts its own function in the place of numpy.abs, or its
+    own tolerance in the place of the judge's, would be judged with it. A module that is imported
+    later is known from then on.
     """
 
     MODULES = (np, np.linalg, np.random, np.fft, math, builtins)
 
     def __init__(self) -> None:
-        self._before = [(m, name, f) for m in self.MODULES for name, f in _functions(m).items()]
+        self._spaces: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+        for module in self.MODULES:
+            self._keep(module.__name__, vars(module))
+        self._keep_ours()
+
+    def _keep(self, name: str, space: Mapping[str, Any]) -> None:
+        self._spaces[name] = space, _constant(space)
+
+    def _keep_ours(self) -> None:
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] in ("manual_backprop", "reference"):
+                known = name in self._spaces
+                if not known and isinstance(module, types.ModuleType):
+                    self._keep(name, vars(module))
+                    for cls in _own_classes(module):
+                        self._keep(f"{name}.{cls.__qualname__}", vars(cls))
 
     def replaced(self) -> list[str]:
-        """Return the names of the functions that are others now: "numpy.abs"."""
-        return [
-            f"{module.__name__}.{name}"
-            for module, name, function in self._before
-            if getattr(module, name, None) is not function
+        """Return the names of what is something else now: "numpy.abs"."""
+        gone = [m.__name__ for m in self.MODULES if sys.modules.get(m.__name__) is not m]
+        found = [
+            f"{place}.{name}"
+            for place, (space, before) in self._spaces.items()
+            for name, value in before.items()
+            if space.get(name) is not value
         ]
+        added = [
+            f"{place}.{name}"
+            for place, (space, before) in self._spaces.items()
+            if isinstance(space, types.MappingProxyType)  # a class: nobody adds to one later
+            for name in _constant(space)
+            if name not in before
+        ]
+        self._keep_ours()
+        return gone + found + added
 
 
-def _functions(module: types.ModuleType) -> dict[str, Any]:
-    return {n: f for n, f in vars(module).items() if callable(f) and not n.startswith("_")}
+def _constant(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what no program changes: functions, classes, descriptors, numbers in capitals."""
+    return {
+        name: value
+        for name, value in space.items()
+        if (callable(value) or isinstance(value, _DESCRIPTORS) or name.isupper())
+        # A private name may hold a function for a while; one that is defined there stays.
+        and (not name.startswith("_") or getattr(value, "__name__", "") == name)
+    }
+
+
+_DESCRIPTORS = (property, staticmethod, classmethod)
+
+
+def _own_classes(module: types.ModuleType) -> list[type]:
+    return [
+        c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__
+    ]
 
 
 @contextlib.contextmanager

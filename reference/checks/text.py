@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reference.checks.inventory import Unit
+from reference.checks.raised import raised_text
 from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
 WIDTH = 98  # columns: one screen
@@ -17,9 +18,8 @@ def error_line(error: BaseException) -> str:
         for f in traceback.extract_tb(error.__traceback__)
         if "/reference/" not in f.filename and "site-packages" not in f.filename
     ]
-    said = " ".join(str(error).split())[:160]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {said}{where}" if said else f"{type(error).__name__}{where}"
+    return f"{raised_text(error)}{where}"
 
 
 def wrapper(unit: Unit) -> str:

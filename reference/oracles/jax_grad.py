@@ -197,6 +197,7 @@ def loss_function(problem: Problem) -> Callable[..., Any]:
         if weights is not None:
             losses = losses * (weights[:, None] if operation.elementwise else weights)
         total = losses.sum() / data["divisor"]
-        return total, (losses if network.reduction == "none" else total, values)
+        # What is differentiated is shown: a wrong divisor shows in losses that are not reduced too.
+        return total, (losses / data["divisor"] if network.reduction == "none" else total, values)
 
     return function

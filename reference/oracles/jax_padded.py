@@ -319,7 +319,8 @@ def _loss_function(
         losses = lose(data["loss"], prediction, rest)
         real = (rows < data["batch"]) & (columns < data["columns"])
         weighted = jnp.where(real, losses, 0) * data["weights"][:, None]
-        return weighted.sum() / data["divisor"], (weighted, *steps)
+        # What is differentiated is shown: a wrong divisor shows in unreduced losses too.
+        return weighted.sum() / data["divisor"], (weighted / data["divisor"], *steps)
 
     return function
 

@@ -1,9 +1,10 @@
 """Validation of the checker: what it catches, whom it accuses falsely, what it cannot see.
 
-Five trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
+Six trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
-diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places
-(structures in which a mistake does not show).
+translation (faults in our own calls of the frameworks), diagnosis (planted mistakes located and
+named), false alarms (correct networks), and hiding places (structures in which a mistake does not
+show).
 """
 
 from collections import Counter, defaultdict
@@ -18,9 +19,11 @@ from reference.diagnosis.same import difference
 from reference.judge import judge_all
 from reference.oracles import load
 from reference.problems import DTYPES, check_seed, draw
+from reference.translation import FRAMEWORKS
 from reference.trials.diagnosis import diagnosis_rows
 from reference.trials.mutation import mutants
 from reference.trials.sensitivity import sensitivity
+from reference.trials.translation import faults, translation_faults
 from reports.records import Limit, Record, TrialRow
 
 
@@ -36,6 +39,9 @@ def trial(
     sections: dict[str, Callable[[], Iterable[Record]]] = {
         "sensitivity": lambda: sensitivity(seed),
         "mutants": lambda: mutants(seed),
+        "translation": lambda: [
+            row for name in FRAMEWORKS for row in translation_faults(list(faults(name)))
+        ],
         "diagnosis": lambda: diagnosis_rows(pairs=100, seed=seed),
         "false alarms": lambda: false_alarms(problems, seed),
         "hiding places": lambda: hiding_places(seed),

@@ -104,6 +104,113 @@ def test_a_target_that_replaces_the_judges_numpy_is_refused(tmp_path: Path, wher
         check(file, problems=3)
 
 
+@pytest.mark.parametrize(
+    ("patch", "named"),
+    [
+        (
+            "import reference.checks.tolerances as t; t.SUMMED = t.DIGITS = 1e300",
+            "tolerances.DIGITS",
+        ),
+        (
+            "import reference.checks.assess as a; a.Row.right = property(lambda s: 1, print)",
+            "reference.checks.assess.Row.right",
+        ),
+        ("import sys; del sys.modules['numpy']", "in the place of numpy"),
+    ],
+)
+def test_a_target_that_replaces_a_part_of_the_judge_is_refused(
+    tmp_path: Path, patch: str, named: str
+) -> None:
+    with pytest.raises(InvalidInput, match=named):
+        check(_target(tmp_path, f"{patch}; return 3 * dout * (cache > 0)"), problems=3)
+
+
+def test_what_the_judge_keeps_for_itself_is_no_replacement() -> None:
+    names = {"cube": lambda x: x**3, "cube_prime": lambda x: 3 * x**2}
+    for _ in range(2):  # in this process, so that the second time something is kept already
+        assert check(names, problems=3).exit_code == 0
+
+
+RETURNED = {
+    "a class of its own": (
+        "class A(np.ndarray):\n    __sub__ = __rsub__ = __abs__ = lambda *a: 0.0\n"
+        "    def __array_ufunc__(self, *a, **k): return 0.0\n",
+        "return np.asarray(3 * dout).view(A)", 1, "WRONG",
+    ),
+    "numbers of its own": (
+        "class F(float):\n    __sub__ = __rsub__ = __abs__ = lambda *a: 0.0\n",
+        "return np.array([[F(3.0)] * dout.shape[1]] * len(dout), object)", 1, "WRONG",
+    ),
+    "another library's array": (
+        "class Lazy:\n    def __init__(self, a): self.a = a\n"
+        "    def __array__(self, dtype=None, copy=None): return np.asarray(self.a)\n",
+        "return Lazy(dout * (cache > 0))", 0, "right",
+    ),
+    "a tensor": ("", "import torch; return torch.tensor(dout * (cache > 0))", 0, "right"),
+    "more than fits": (
+        "", "return np.broadcast_to(1.0, (10**6, 10**6))", 1, "it returned 1000000000000 numbers",
+    ),
+    "a list that holds itself": (
+        "", "a = [dout * (cache > 0)]; a.append(a); return a", 2, "nothing was found",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", RETURNED)
+def test_what_comes_back_is_read_as_plain_numbers(tmp_path: Path, what: str) -> None:
+    head, body, status, said = RETURNED[what]
+    file = _target(tmp_path, body)
+    file.write_text(file.read_text().replace("def relu_forward", f"{head}def relu_forward", 1))
+    result = check(file, problems=3)
+    assert result.exit_code == status, str(result)
+    assert said in str(result) and "our own code" not in str(result)
+
+
+@pytest.mark.parametrize(
+    ("head", "text"),
+    [
+        ("class E(Exception):\n    def __str__(self): raise ValueError\n", "E (layers.py"),
+        (
+            r"def E(_): return ValueError('\x1b[2J\x00\ud800 ' + 'x' * 10**7)",
+            r"\x1b[2J\x00\ud800 x",
+        ),
+    ],
+)
+def test_an_exception_says_what_can_be_printed(tmp_path: Path, head: str, text: str) -> None:
+    file = _target(tmp_path, "raise E(1)")
+    file.write_text(f"{file.read_text()}{head}\n")
+    result = check(file, problems=3)
+    assert result.exit_code == 1, str(result)
+    (said,) = {fault.text for fault in result.parts[0].faults}
+    assert text in said and said.isprintable() and len(said) < 300
+
+
+def test_files_beside_a_target_are_found_and_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It imports from its own folder, and what it writes and removes is in another."""
+    body = (
+        "import os; from helpers import slope; open('data.txt', 'w').write('gone')\n"
+        "    os.remove('data.txt'); return dout * slope(cache)"
+    )
+    (tmp_path / "helpers.py").write_text("def slope(x):\n    return x > 0\n")
+    (tmp_path / "data.txt").write_text("kept")
+    file = _target(tmp_path, body)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    assert check(file, problems=3).exit_code == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_an_object_that_cannot_be_looked_at_hides_nothing_else(tmp_path: Path) -> None:
+    file = _target(tmp_path, "return dout * (cache > 0)")
+    file.write_text(
+        file.read_text() + "class Evil:\n    def __getattr__(self, name): raise KeyError(name)\n"
+        "evil = Evil()\n"
+    )
+    assert check(file, problems=3).exit_code == 0
+
+
 def test_what_hangs_hides_nothing_else(tmp_path: Path) -> None:
     file = _target(tmp_path, "while True: pass")
     file.write_text(file.read_text() + "def cube(x):\n    return x**3\n"

@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -27,10 +28,13 @@ def _folder() -> Iterator[None]:
     shutil.rmtree(FOLDER)
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    *arguments: str, env: Mapping[str, str] = MappingProxyType({})
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-P", "-m", "reference", *arguments],
-        capture_output=True, text=True, cwd=FOLDER, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, cwd=FOLDER,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
     )  # fmt: skip
 
 
@@ -121,6 +125,46 @@ def test_an_error_of_our_own_is_not_a_wrong_gradient() -> None:
     assert done.returncode == 70
     assert "AttributeError: a method of a later version" in done.stderr
     assert "no gradient is judged by that" in done.stderr
+
+
+def test_a_terminal_without_unicode_gets_every_line(tmp_path: Path) -> None:
+    file = tmp_path / "target.py"
+    file.write_text("import numpy as np\ndef tanh(x):\n    return np.tanh(x)\n"
+                    "def tanh_prime(x):\n    return 1 - np.tanh(x)\n")  # fmt: skip
+    done = run("check", str(file), env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 1, done.stderr
+    assert "\\xb1" in done.stdout  # ±
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        ("ops > /dev/full", 2, "could not be written: No space left on device"),
+        ("ops >&-", 0, ""),
+        ("ops --nonsense 2>&-", 2, ""),
+        ("explain 002 | true; exit ${PIPESTATUS[0]}", 141, ""),  # 1 would accuse a gradient
+    ],
+)
+def test_a_stream_that_cannot_be_written_is_no_traceback(
+    redirected: str, status: int, said: str
+) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -P -m reference {redirected}"],
+        capture_output=True, text=True, cwd=FOLDER, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["-O", "-OO"])
+def test_python_without_asserts_and_docstrings_judges_as_ever(tmp_path: Path, flag: str) -> None:
+    file = tmp_path / "target.py"
+    file.write_text("def cube(x):\n    return x**3\ndef cube_prime(x):\n    return x**2\n")
+    done = subprocess.run(
+        [sys.executable, "-P", flag, "-m", "reference", "check", str(file)],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1 and "WRONG in" in done.stdout, done.stderr
 
 
 def test_no_arguments_are_a_call_for_help() -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.spec import FloatArray
+from reference.blocks.weigh import TensorFinding
 from reference.evidence import Evidence, gather
-from reference.judge import Judgement, judge, judge_all, operation_at
+from reference.judge import Judgement, another_function, judge, judge_all, operation_at
 from reference.oracles import Answer, crashed, load, skipped
 from reference.problems import Selection, draw
 from reports.records import encode
@@ -492,3 +493,30 @@ def test_nothing_is_held_where_there_is_no_truth() -> None:
     assert verdict_of(problem, answers).verdict == "AGREE"
     half = changed(answers["torch"], "layers.0.a", lambda g: np.where(g == -1e12, g, g / 2))
     assert verdict_of(problem, {**answers, "torch": half}).verdict == "DEVIATES(torch)"
+
+
+@pytest.mark.parametrize(
+    ("who", "verdict", "leading"),
+    [
+        (("torch",), "VALUE(torch)", "forward layers.0.a"),
+        (("torch", "jax"), "DEVIATES(jax)", "layers.1.weight"),
+        (("manual", "torch"), "DEVIATES(manual)", "layers.1.weight"),
+    ],
+)
+def test_who_computes_another_function_is_not_accused(
+    who: tuple[str, ...], verdict: str, leading: str
+) -> None:
+    network = Network(2, (Layer(3, "elu"), Layer(2)), "mse")
+    parameters = {k: np.ones(s) for k, s in network.parameter_shapes().items()}
+    problem = Problem(network, parameters, np.ones((2, 2)), np.ones((2, 2)))
+    places = {"torch": ("forward layers.0.a", "layers.0.z")}
+    findings = tuple(
+        TensorFinding(name, tensor, None, (0, 0), 1.0, 0.0)
+        for name in who
+        for tensor in places.get(name, ("layers.1.weight",))
+    )
+    found = another_function(
+        problem, Judgement("DEVIATES", who, findings), {"torch": frozenset({"elu"})}
+    )
+    assert found.verdict == verdict
+    assert found.leading is not None and found.leading.tensor == leading

@@ -274,6 +274,8 @@ def test_an_interruption_counts_a_block_whole_or_not_at_all(
         signal.raise_signal(signal.SIGINT)
         add(statistics, result)
 
+    # A shell's background job ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("reference.campaign.BLOCK", 6)
     monkeypatch.setattr(RunStatistics, "add", interrupted)
     with pytest.raises(Interrupted) as caught:

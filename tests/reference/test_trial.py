@@ -1,16 +1,23 @@
 """The trial itself: it catches, it counts, and it can fail."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
 from manual_backprop.spec import ACTIVATIONS
+from reference.judge import judge_all
+from reference.oracles import load
+from reference.oracles.counterparts import Framework
 from reference.problems import draw
+from reference.translation import FRAMEWORKS, settle_translation
+from reference.trials import translation
 from reference.trials import trial as trials
 from reference.trials.mutants import Mutant, backward_by, generated, mutate
 from reference.trials.mutation import Banks, mutants, swept
 from reference.trials.sensitivity import sensitivity
+from reference.trials.translation import TranslationFault, faults, translation_faults
 from reports.records import Limit, TrialRow
 
 pytest.importorskip("torch")
@@ -89,6 +96,48 @@ def test_a_change_of_digits_alone_is_called_equivalent_and_a_real_one_is_caught(
     wrong = Mutant("activation", "relu", "off", lambda x, y, dy: relu.backward(x, y, dy) * 1.001)
     caught, why = swept(wrong)
     assert caught and "sweep" in why
+
+
+CALLS = ("delta not passed on (huber)", "bias added twice (dense)", "wrong divisor of the mean")
+
+
+def some_faults() -> list[TranslationFault]:
+    return [fault for fault in faults("torch") if any(text in fault.name for text in CALLS)]
+
+
+def test_a_wrong_call_of_a_framework_is_not_reported_as_its_gradient() -> None:
+    rows = list(translation_faults(some_faults(), 40))
+    assert [row.columns["planted"] for row in rows] == [1, 1, 1]
+    assert trials.passed(rows), trials.text(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_wrong_call_is_met_and_not_reported_as_a_gradient(framework: Framework) -> None:
+    pytest.importorskip("jax")
+    rows = list(translation_faults(list(faults(framework)), 64))
+    assert sum(int(row.columns["planted"] or 0) for row in rows) > 10
+    assert trials.passed(rows), trials.text(rows)
+
+
+def test_a_wrong_call_that_accuses_the_framework_has_not_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(translation, "settle_translation", lambda _, judgements, __: judgements)
+    rows = list(translation_faults(some_faults()[:1], 40))
+    assert [row.columns["killed"] for row in rows] == [0] and not trials.passed(rows)
+
+
+def test_what_a_framework_gets_wrong_itself_stays_its_own() -> None:
+    found = Counter[str]()
+    oracles = load(("manual", "torch"))
+    for start in range(0, 256, 128):
+        drawn = [draw(0, index) for index in range(start, start + 128)]
+        asked = [one.problem for one in drawn]
+        answers = {name: oracle.answers(asked) for name, oracle in oracles.items()}
+        judgements = settle_translation(drawn, judge_all(asked, answers), oracles)
+        found.update(judgement.verdict for judgement in judgements)
+    assert found["DEVIATES(torch)"] > 5 and not any("VALUE" in verdict for verdict in found)
 
 
 def test_correct_networks_raise_no_alarm() -> None:

@@ -282,6 +282,26 @@ def test_the_command_ends_with_one_line_and_2(
     assert message in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        ("> /dev/full", 2, "error: [Errno 28] No space left"),
+        ("| true; exit ${PIPESTATUS[0]}", 141, ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_no_traceback(
+    tmp_path: Path, records: list[Record], redirected: str, status: int, said: str
+) -> None:
+    write_report(tmp_path / "a", records)
+    command = f"{sys.executable} -P -m reports {tmp_path / 'a'} {redirected}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_command_rebuilds_and_prints(
     tmp_path: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -156,6 +156,11 @@ def test_sections_without_records_say_so() -> None:
             {"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, "wrong",
             "2 in which the hand-written gradient crashed",
         ),
+        (
+            {"verdicts": {"AGREE": 7, "VALUE(torch)": 2, "DEVIATES(torch)": 1}}, "open",
+            "PyTorch computes another value than the definition in 2: our translation or the "
+            "framework. PyTorch deviates in 1.",
+        ),
         ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is at fault in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
         ({"verdicts": {"SKIPPED": 10}}, "open", "No network has been checked"),
@@ -182,6 +187,7 @@ def test_the_headline_says_how_it_stands(fields: dict[str, Any], state: str, wor
         ({}, 0, 0),
         ({"verdicts": {"AGREE": 8, "DEVIATES(torch)": 2}}, 0, 0),
         ({"verdicts": {"AGREE": 8, "CRASHED(torch)": 2}}, 0, 1),
+        ({"verdicts": {"AGREE": 8, "VALUE(torch)": 2}}, 0, 1),
         ({"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, 1, 1),
         ({"verdicts": {"AGREE": 8, "DEVIATES(manual)": 2}}, 1, 1),
         ({"oracles": (OracleStatus(name="torch", status="crashed"),)}, 0, 1),
@@ -339,6 +345,7 @@ def test_where_ours_is_wrong_the_badge_has_its_own_colour(verdict: str) -> None:
         ({"AGREE": 999, "DEVIATES(torch)": 1}, "P &lt;1", 1),
         ({"AGREE": 6, "DEVIATES(torch)": 3, "CRASHED(jax)": 1}, "PJ 40", 3),
         ({"DEVIATES(torch)": 3}, "P 100", 4),
+        ({"AGREE": 9, "VALUE(torch)": 1}, "P 10", 2),
         ({"AGREE": 9, "DEVIATES(manual, torch)": 1}, "HP 10", 6),
     ],
 )

@@ -17,6 +17,7 @@ from reference.checks.kinds._catalogue import Seen
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._torch_context import Context
 from reference.checks.kinds.functions import FunctionSubject, Written
+from reference.checks.raised import raised_text
 from reference.checks.search import Failure
 from reference.checks.shapes import Mode, modes, weight_names
 from reference.checks.specs import Layout, Spec
@@ -121,7 +122,7 @@ def _found(
         except Exception as error:
             if not failure.errors or failure.reason != "its backward raised":
                 failure.reason, failure.raised = "its backward raised", error
-                failure.errors = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+                failure.errors = [raised_text(error)]
             continue
         judged += 1
         right = sum(r.right for r in rows.rows) / (len(rows.rows) or 1)
@@ -162,7 +163,7 @@ def _runnable(
                 frame.try_shapes(subject.function(written.primal, inputs), leaves)
         except Exception as error:
             if failure.raised is None:
-                failure.errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+                failure.errors.append(raised_text(error))
             continue
         if leaves:
             yield subject

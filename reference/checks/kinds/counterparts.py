@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
+from reference.checks.raised import raised_text
 from reference.checks.tolerances import DIGITS
 from reference.diagnosis.describe import Pair, describe
 from reference.oracles.counterparts import find
@@ -59,7 +60,7 @@ def _difference(
                 value = counterpart(*tensors)
                 theirs = frame.plain(value if frame.is_tensor(value) else frame.tensor(value))
             except Exception as error:
-                return f"it does not take its arguments ({type(error).__name__}: {error})"
+                return f"it does not take its arguments ({raised_text(error)})"
         if ours.shape != theirs.shape:
             return f"its value has the shape {theirs.shape}, yours {ours.shape}"
         if not np.allclose(ours, theirs, rtol=DIGITS, atol=DIGITS, equal_nan=True):

@@ -20,6 +20,7 @@ from reference.checks.kinds._programs import Operator, Program
 from reference.checks.kinds._rows import differences, float_truth, row
 from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
+from reference.checks.raised import raised_text
 from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
@@ -51,9 +52,7 @@ class Engine:
         try:
             return self.cls(1.625, **self.options)
         except Exception as error:
-            raise NoEngine(
-                f"{self.cls.__name__}(1.625) raised {type(error).__name__}: {error}"
-            ) from error
+            raise NoEngine(f"{self.cls.__name__}(1.625) raised {raised_text(error)}") from error
 
     def _data_name(self, probe: Any) -> str:
         held = {n: v for n in _names(probe) if is_numeric(v := _get(probe, n)) and np.size(v) == 1}
@@ -198,7 +197,7 @@ class EngineSubject(Explained):
                 try:
                     got = self.engine.gradients(program, given)
                 except Exception as error:
-                    text = f"backward() of {program.text}: {type(error).__name__}: {error}"
+                    text = f"backward() of {program.text}: {raised_text(error)}"
                     faults.append(("raised", text))
                     continue
             missing += [
@@ -344,7 +343,7 @@ def _runs(engine: Engine, program: Program, failure: Failure) -> bool:
         with np.errstate(all="ignore"):
             out, leaves = engine.forward(program, program.draw(np.random.default_rng(1)))
     except Exception as error:
-        failure.errors.append(f"{program.text}: {type(error).__name__}: {error}")
+        failure.errors.append(f"{program.text}: {raised_text(error)}")
         return False
     held = _get(out, engine.data)
     if any(out is leaf for leaf in leaves.values()):

@@ -34,6 +34,7 @@ from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
 from reference.checks.outcome import Unreadable
+from reference.checks.raised import raised_text
 from reference.checks.requests import Fixed, requests, switches
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
@@ -240,7 +241,7 @@ def _rank(made: TensorSubject, seed: int, failure: Failure) -> _Rank | None:
         rows = made.case(seed, 0).assessment.rows
     except Exception as error:
         failure.raised = error
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        text = raised_text(error)
         failure.errors += [text] if text not in failure.errors else []
         return None
     count = len(rows)
@@ -314,7 +315,7 @@ def _forward_runs(plan: Plan, frame: Frame, failure: Failure) -> bool:
             parts = [""] if plan.forward is not None else []
             frame.try_shapes(outputs(plan, frame, problem, parts), problem.leaves)
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        text = raised_text(error)
         failure.errors += [text] if text not in failure.errors else []
         return False
     return bool(problem.leaves)

@@ -1,0 +1,30 @@
+"""What an exception of a target says, in one line that any terminal, file and pipe can hold."""
+
+MAX_TEXT = 160
+"""Characters kept of a message: one of ten million is of no use to anybody."""
+
+
+def raised_text(error: BaseException, most: int = MAX_TEXT) -> str:
+    """Return "ValueError: no such cache".
+
+    error: what was raised; its text may fail, be huge, or hold what moves a cursor.
+    most: the characters kept of the text.
+    """
+    text = message_of(error, most)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def message_of(error: BaseException, most: int = MAX_TEXT) -> str:
+    """Return what an exception says without its type, "" where it cannot say it."""
+    try:
+        text = str(error)[: 8 * most]
+    except Exception:  # the exception is the target's, and so is its __str__
+        return ""
+    return printable(" ".join(text.split()))[:most]
+
+
+def printable(text: str) -> str:
+    """Return a text with every character that is not printed spelled out by its number."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )

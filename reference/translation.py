@@ -1,0 +1,72 @@
+"""Is a framework asked for the function we mean? Its values are compared before it is accused.
+
+An operation's counterpart, with its options, reduction and padding, is our own translation and may
+be wrong. Where an answer of a framework deviates, the framework is asked about the same network
+with ordinary numbers. An operation whose value differs from the definition there is reported as
+"our translation or the framework"; what its gradient deviates by accuses nobody.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from manual_backprop.network import Problem
+from reference.drawing.draft import Draft, Stream
+from reference.drawing.regimes import REGIMES
+from reference.judge import Judgement, another_function, differing_values, judge_all
+from reference.oracles import Answer, Oracle
+from reference.oracles.counterparts import Framework
+from reference.problems import Drawn, is_large
+
+FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
+"""The oracles that call somebody else's functions by our translation."""
+
+DRAWS = 4
+"""Problems of ordinary numbers for one network: one alone may miss the branch that is wrong."""
+
+
+def settle_translation(
+    drawn: Sequence[Drawn], judgements: Sequence[Judgement], oracles: Mapping[str, Oracle]
+) -> list[Judgement]:
+    """Return the judgements, VALUE instead of DEVIATES where a framework computes another value."""
+    settled = list(judgements)
+    differing: dict[int, dict[str, frozenset[str]]] = {}
+    for name in FRAMEWORKS:
+        accused = [
+            k for k, j in enumerate(judgements) if j.kind == "DEVIATES" and name in j.who
+        ]  # fmt: skip
+        found = _differing(oracles[name], [drawn[k] for k in accused]) if accused else []
+        for k, operations in zip(accused, found, strict=True):
+            differing.setdefault(k, {})[name] = operations
+    for k, operations_of in differing.items():
+        settled[k] = another_function(drawn[k].problem, judgements[k], operations_of)
+    return settled
+
+
+def ordinary(one: Drawn) -> list[Problem]:
+    """Return problems of the same network, dtype and reduction, with ordinary numbers."""
+    where = one.cell._replace(regime="ordinary")
+    draft = Draft(Stream(one.seed, one.index), where, large=is_large(one.seed, one.index))
+    problems = []
+    for _ in range(DRAWS):
+        REGIMES["ordinary"](draft)
+        problems.append(draft.problem())
+    return problems
+
+
+def _differing(oracle: Oracle, drawn: Sequence[Drawn]) -> list[frozenset[str]]:
+    """Return for each problem the operations whose values the oracle gets wrong at such numbers."""
+    problems = [problem for one in drawn for problem in ordinary(one)]
+    try:
+        with np.errstate(all="ignore"):
+            answers: Sequence[Answer] = oracle.answers(problems)
+    except Exception:  # what fails here has no values to compare; the problem itself was answered
+        return [frozenset() for _ in drawn]
+    judgements = judge_all(problems, {oracle.name: answers})
+    found = [
+        differing_values(problem, answer, judgement)
+        for problem, answer, judgement in zip(problems, answers, judgements, strict=True)
+    ]
+    return [
+        frozenset().union(*found[start : start + DRAWS]) for start in range(0, len(found), DRAWS)
+    ]
