@@ -64,6 +64,7 @@ def verdict(problem: DirectedProblem, *names: str) -> Judgement:
 # -- the sides --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # JAX compiles each primitive of second order: a minute
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_all_five_sides_agree_away_from_kinks(dtype: Any) -> None:
     problem = directed("tanh", "sigmoid", "softmax", dtype=dtype, loss="squared_error")
@@ -110,7 +111,10 @@ FAR = {
 }
 
 
-@pytest.mark.parametrize("operation", FAR)
+@pytest.mark.parametrize(
+    "operation",
+    [pytest.param(o, marks=pytest.mark.slow if "jax" in FAR[o][1] else ()) for o in FAR],
+)
 def test_digits_lost_far_out_are_found(operation: str) -> None:
     """With a linear loss and only the first layer moved nothing but f'' moves the cotangent."""
     where, who = FAR[operation]
