@@ -1,6 +1,7 @@
 """Checks random right targets and planted mistakes: false accusations, misses, names.
 
 python benchmarks/check_planted.py --targets 1000 --mistakes 500
+python benchmarks/check_planted.py --catalogue      # every mistake of the catalogue, as a file
 python benchmarks/check_planted.py --show 12        # the source of one, and what is said of it
 python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
 """
@@ -16,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 def main() -> int:
     """Return 1 where a right target is accused."""
-    from randomcheck import Counts, run
+    from randomcheck import run, run_catalogue
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", type=int, default=100)
@@ -24,12 +25,18 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--show", default="", help="SEED or SEED:MISTAKE")
+    parser.add_argument("--catalogue", action="store_true", help="plant the whole catalogue")
     options = parser.parse_args()
     if options.show:
         return show(options.show)
     began = time.monotonic()
     first = options.first
-    counts: Counts = run(
+    if options.catalogue:
+        counts = run_catalogue(first, processes=options.processes)
+        report(counts, sum(counts.planted.values()))
+        print(f"{time.monotonic() - began:.0f} s")
+        return int(bool(counts.accused))
+    counts = run(
         range(first, first + options.targets),
         range(first, first + options.mistakes),
         options.processes,

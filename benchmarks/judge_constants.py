@@ -29,13 +29,14 @@ def main() -> None:
     problems = [draw(given.seed, 7919 * i).problem for i in range(given.problems)]
     strict = weighing._Weighing._strict
 
-    def measured(self: Any, check: Any, unit: Any, name: str) -> Any:
+    def measured(self: Any, check: Any, name: str) -> Any:
+        unit = self._units(check.columns.dtype)[0]
         with np.errstate(all="ignore"):
             ratio = ULPS * check.error / check.allowed(unit)
         needed["slope" if name.endswith("z") or "forward" not in name else "value"].append(
             ratio[:, check.judged if check.judged.ndim == 1 else check.judged.all(0)].ravel()
         )
-        return strict(self, check, unit, name)
+        return strict(self, check, name)
 
     weighing._Weighing._strict = measured  # type: ignore[method-assign]
     for side, oracle in load(SIDES).items():

@@ -163,6 +163,38 @@ def check(
 
 
 @app.command()
+def grade(
+    assignment: Annotated[
+        Path, typer.Argument(help="The assignment's TOML file; with --init, the solution.")
+    ],
+    submissions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SUBMISSIONS...", help="Files, notebooks, folders, zip files."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for pages and files; a killed run goes on there.")
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="What is printed: table, json, csv, junit, gradescope, otter or autolab.",
+        ),
+    ] = "table",
+    workers: Annotated[int, typer.Option(help="How many are graded side by side.")] = 2,
+    init: Annotated[
+        Path | None, typer.Option(help="Write this assignment from a reference solution.")
+    ] = None,
+) -> int:
+    """Grade a class: each submission apart, with partial credit, its mistakes named."""
+    from reference.grading import command
+
+    if init is not None:
+        return command.init(init, assignment)
+    return command.run(assignment, submissions or [], out, form, workers)
+
+
+@app.command()
 def show(
     address: Annotated[str, typer.Argument(metavar="SEED:INDEX", help="As a report gives it.")],
     order: Annotated[int, typer.Option(help="2: with its direction and Hessian product.")] = 1,

@@ -66,3 +66,12 @@ def _call(counterpart: dict[str, Any]) -> str:
 
 def _parameters(row: dict[str, Any]) -> str:
     return ", ".join(f"{name}={p['default']:g}" for name, p in row["parameters"].items())
+
+
+def derivation(operation: str) -> str:
+    """Return what the book says of an operation, as plain text; "" for one that it lacks."""
+    for registry in (ACTIVATIONS, LOSSES, LAYERS):
+        found = dict(registry).get(operation)
+        if found is not None:
+            return inspect.cleandoc(found.doc)
+    return ""

@@ -121,15 +121,17 @@ def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
     named, count = outside(total.verdicts, OUTSIDE)
     share = count / total.n if total.n else 0.0
     who_ = ", ".join(label(name) for name in named) or "nobody"
+    text = share_text(share, named)
     return Square(
         activation=activation,
         loss=loss,
         n=total.n,
-        text=share_text(share, named),
+        text=text,
         level=level(share, named),
         verdict=verdict,
         mark=kind_of(verdict).mark if kind_of(verdict).manual else "",
-        label=f"{activation}, {loss}: {total.n:,} problems, outside: {who_} in {count:,}",
+        label=f"{activation}, {loss}: {total.n:,} problems, outside: {who_} in {count:,}"
+        + (f", shown as {text}" if text else ""),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
+from plantedcatalogue import PlantedFile, planted_files
 from randomplans import Planted, RandomTarget
 from randomtargets import target
 
@@ -117,6 +118,46 @@ def check_planted(seed: int) -> Counts:
     else:
         counts.missed.append((seed, which, planted.kind, said))
     return counts
+
+
+def check_file(one: PlantedFile) -> Counts:
+    """Check a mistake of the catalogue in its file, and the same file without it.
+
+    It counts as named when the check gives it the catalogue's own name.
+    """
+    counts = Counts()
+    right, said = checked(one.right), checked(one.wrong, PROBLEMS_TO_EXPLAIN)
+    place = f"{one.name} in {one.operation}"
+    if right.verdict == "right":
+        counts.right[place] += 1
+    elif right.verdict == "unchecked":
+        counts.unchecked.append((one.seed, place, right))
+    else:
+        counts.accused.append((one.seed, place, right))
+    counts.planted[one.name] += 1
+    if said.verdict not in ("wrong", "failed"):
+        counts.missed.append((one.seed, 0, place, said))
+        return counts
+    counts.found[one.name] += 1
+    if re.search(rf"\b{one.name}: ", said.text):
+        counts.named[one.name] += 1
+    else:
+        counts.unnamed.append((one.seed, 0, place, said))
+    return counts
+
+
+def run_catalogue(seed: int, every: int = 1, processes: int = 1) -> Counts:
+    """Check the catalogue's files in the dialects of a seed, or every so-many-th of them."""
+    files = list(planted_files(seed))[seed % every :: every]
+    total = Counts()
+    if processes == 1:
+        for counts in map(check_file, files):
+            total.add(counts)
+        return total
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for counts in pool.map(check_file, files, chunksize=4):
+            total.add(counts)
+    return total
 
 
 def run(right: Iterable[int], planted: Iterable[int], processes: int = 1) -> Counts:

@@ -319,6 +319,85 @@ def backward(inputs, steps):
 """
 )
 
+ENGINE = """
+import math
+
+class Value:
+    def __init__(self, data, _children=()):
+        self.data = data
+        self.grad = 0.0
+        self._prev = _children
+        self._backward = lambda: None
+
+    def __add__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        out = Value(self.data + other.data, (self, other))
+        def _backward():
+            self.grad += out.grad
+            other.grad += out.grad
+        out._backward = _backward
+        return out
+
+    def __mul__(self, other):
+        other = other if isinstance(other, Value) else Value(other)
+        out = Value(self.data * other.data, (self, other))
+        def _backward():
+            self.grad += other.data * out.grad
+            other.grad += self.data * out.grad
+        out._backward = _backward
+        return out
+
+    def __pow__(self, n):
+        assert isinstance(n, (int, float))
+        out = Value(self.data ** n, (self,))
+        def _backward():
+            self.grad += n * self.data ** (n - 1) * out.grad
+        out._backward = _backward
+        return out
+
+    def tanh(self):
+        t = math.tanh(self.data)
+        out = Value(t, (self,))
+        def _backward():
+            self.grad += (1 - t ** 2) * out.grad
+        out._backward = _backward
+        return out
+
+    def relu(self):
+        out = Value(0 if self.data < 0 else self.data, (self,))
+        def _backward():
+            self.grad += (out.data > 0) * out.grad
+        out._backward = _backward
+        return out
+
+    def exp(self):
+        out = Value(math.exp(self.data), (self,))
+        def _backward():
+            self.grad += out.data * out.grad
+        out._backward = _backward
+        return out
+
+    def __neg__(self): return self * -1
+    def __radd__(self, other): return self + other
+    def __sub__(self, other): return self + (-other)
+    def __rmul__(self, other): return self * other
+    def __truediv__(self, other): return self * other ** -1
+
+    def backward(self):
+        topo, seen = [], set()
+        def build(v):
+            if v not in seen:
+                seen.add(v)
+                for child in v._prev:
+                    build(child)
+                topo.append(v)
+        build(self)
+        self.grad = 1.0
+        for v in reversed(topo):
+            v._backward()
+"""
+"""An engine of values, as micrograd."""
+
 INPUTS = (
     NUMPY
     + """
@@ -357,27 +436,33 @@ def backward(dout, cache):
 SOURCES = [
     ("activation pair", ACTIVATION_PAIR, "cache**2", "cache", "square_left_out"),
     ("slope", SLOPE, "sigmoid(x) * (1 - ", "(1 - ", "factor_left_out"),
-    ("dense pair", DENSE_PAIR, "dout.sum(axis=0)", "dout.mean(axis=0)", "constant_factor"),
-    ("dense pair of columns", DENSE_COLUMNS, "dZ.sum", "dZ.mean", "constant_factor"),
-    ("dense pair (out, in)", DENSE_WITHOUT_BIAS, "dout @ w", "-dout @ w", "wrong_sign"),
-    ("targets first", TARGETS_FIRST, "(y_pred - y_true)", "(y_true - y_pred)", "wrong_sign"),
+    ("dense pair", DENSE_PAIR, "dout.sum(axis=0)", "dout.mean(axis=0)", "bias_mean_over_batch"),
+    ("dense pair of columns", DENSE_COLUMNS, "dZ.sum", "dZ.mean", "bias_mean_over_batch"),
+    ("dense pair (out, in)", DENSE_WITHOUT_BIAS, "dout @ w", "-dout @ w", "below_sign"),
+    ("targets first", TARGETS_FIRST, "(y_pred - y_true)", "(y_true - y_pred)", "loss_sign"),
     ("half of a loss", HALF, "(y - t) / y.size", "2 * (y - t) / y.size", "constant_factor"),
-    ("loss", LOSS, "p / len(x)", "p", "constant_factor"),
-    ("loss pair", LOSS_PAIR, "2 * (y - t)", "(y - t)", "constant_factor"),
-    ("parameter", PARAMETER, "dout, alpha * dout)", "dout, 0 * dout)", "constant_slope"),
+    ("loss", LOSS, "p / len(x)", "p", "mean_left_out"),
+    ("loss pair", LOSS_PAIR, "2 * (y - t)", "(y - t)", "factor_two_left_out"),
+    ("parameter", PARAMETER, "dout, alpha * dout)", "dout, 0 * dout)", "activation_taken_for_relu"),
     ("class", CLASS, "self.out * (1 - self.out)", "(1 - self.out)", "factor_left_out"),
-    ("class with grad", CLASS_GRAD, "np.exp(-x)", "np.exp(x)", "slope_complement"),
+    ("class with grad", CLASS_GRAD, "np.exp(-x)", "np.exp(x)", "softplus_reflected"),
     ("class with parameter", CLASS_PARAMETER, "1, self.slope)", "self.slope, 1)", ""),
-    ("class dense", CLASS_DENSE, "dout @ self.W.T", "-dout @ self.W.T", "wrong_sign"),
-    ("class with grads", CLASS_GRADS, "self.x.T @ dout", "2 * self.x.T @ dout", "constant_factor"),
-    ("class loss", CLASS_LOSS, "2 * self.d /", "-2 * self.d /", "wrong_sign"),
+    ("class dense", CLASS_DENSE, "dout @ self.W.T", "-dout @ self.W.T", "below_sign"),
+    (
+        "class with grads",
+        CLASS_GRADS,
+        "self.x.T @ dout",
+        "2 * self.x.T @ dout",
+        "weight_accumulated_twice",
+    ),
+    ("class loss", CLASS_LOSS, "2 * self.d /", "-2 * self.d /", "loss_sign"),
     ("torch function", TORCH, "(1 - y * y)", "(1 - y)", "tanh_square_left_out"),
     ("torch linear", TORCH_LINEAR, "dout.sum(0)", "dout.mean(0)", "bias_mean_over_batch"),
     ("jax custom_vjp", JAX, "(s + x * s * (1 - s))", "s", "gate_second_term_left_out"),
     ("network", NETWORK, "dz @ values", "d @ values", "below_skips_activation"),
     ("general form", GENERAL, "d * v + dgate * 2 * h", "d * v", "through gate is missing"),
     ("general with inputs", INPUTS, "ds.T @ q", "2 * ds.T @ q", "2 times the right one"),
-    ("counterparts", COUNTERPARTS, "* np.cosh", "* -np.cosh", "wrong_sign"),
+    ("counterparts", COUNTERPARTS, "* np.cosh", "* -np.cosh", "activation_sign"),
 ]
 """Each: a name, a source, what is right in it, what makes it wrong, what the diagnosis says."""
 

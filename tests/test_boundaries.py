@@ -35,6 +35,8 @@ def contracts_hold(project: Path) -> bool:
     [
         "import manual_backprop.network",
         "import reports",
+        "import reference.grading.command",
+        "import reference.grading.running, reference.grading.holding",
         "import reference.problems, reference.strategies, reference.compare",
         "from typer.testing import CliRunner; import reference.cli;"
         "assert CliRunner().invoke(reference.cli.app, ['--help']).exit_code == 0",

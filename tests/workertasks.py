@@ -140,3 +140,35 @@ def _give(task: Task, emit: Emit) -> None:
 
 
 DOING = {name[1:]: value for name, value in list(globals().items()) if name[0] == "_" != name[1]}
+
+
+def try_measures(nothing: None, emit: Emit) -> None:
+    """Try from inside a confined worker what its measures forbid; tell which of them held."""
+    import resource
+    import socket
+
+    from reference.workers import confinement
+
+    def fails(act: Callable[[], object]) -> bool:
+        try:
+            act()
+        except OSError:
+            return True
+        return False
+
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in
+              ("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_NPROC")}  # fmt: skip
+    tried = {
+        "no network": fails(lambda: socket.create_connection(("127.0.0.1", 9), 1))
+        and len(socket.if_nameindex()) <= 1,
+        "limits of time, processes, file size and open files": limits
+        == {"RLIMIT_CPU": 20, "RLIMIT_FSIZE": 1 << 20, "RLIMIT_NOFILE": 64, "RLIMIT_NPROC": 16},
+        "a user of its own": os.geteuid() >= confinement.FIRST_USER,
+        "no rights of root": fails(lambda: os.setuid(1))
+        and fails(lambda: socket.sethostname(socket.gethostname())),
+        "files: only Python's and its own folder": fails(lambda: open("/etc/passwd").close())
+        and fails(lambda: os.listdir("/home"))
+        and fails(lambda: open("/tmp/outside", "w").close())
+        and fails(lambda: os.execv("/bin/true", ["true"])),
+    }  # fmt: skip
+    emit({"holds": confinement.taken.holds, "lacks": confinement.taken.lacks, "tried": tried})

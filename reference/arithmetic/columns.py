@@ -12,14 +12,13 @@ rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reference.arithmetic.tape import OPCODES, Tape
+from reference.arithmetic.tape import CODE, OPCODES, Table, Tape
 
 Extended = np.longdouble
 EXTENDED = np.finfo(Extended).nmant >= 63
@@ -35,14 +34,19 @@ UNITS = {
 
 OTHER_UNITS = 16.0
 
+_NEAR = 2.0**-10
+"""A decision variable below this share of the largest input is near: no ulp of an input turns the
+others."""
+
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """Values (outputs, M) and slopes (outputs, variables, M), each with its radius; `tied` (M,).
+    """Values (outputs, M) and slopes (outputs, variables, M), each with its radius.
 
-    A column is tied where its numbers met a kink exactly: its slope is all that lies between.
+    A column is `tied` (M,) where its numbers met a kink exactly: its slope is all that lies
+    between. It is `near` a decision where that is small beside the inputs.
     """
 
     value: Array
@@ -50,6 +54,7 @@ class Column:
     slope: Array
     slope_radius: Array
     tied: npt.NDArray[np.bool_]
+    near: npt.NDArray[np.bool_]
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -57,8 +62,24 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64) if dtype == np.float32 else np.dtype(Extended)
 
 
-def evaluate(jobs: Sequence[tuple[Tape, Array]], dtype: np.dtype[Any]) -> list[Column]:
-    """Evaluate tapes at inputs (inputs, M) each, all at once, in the given floating type."""
+class Job(NamedTuple):
+    """Columns of tapes with equally many outputs and slopes: `counts` of each tape, in order.
+
+    `inputs` is (K, M); a tape that takes fewer than K leaves the last rows alone.
+    """
+
+    tapes: Sequence[Tape]
+    counts: npt.NDArray[np.intp]
+    inputs: Array
+
+    @staticmethod
+    def of(tape: Tape, inputs: Array) -> "Job":
+        """Return the columns of one tape."""
+        return Job([tape], np.array([inputs.shape[1]]), inputs)
+
+
+def evaluate(jobs: Sequence[Job], dtype: np.dtype[Any]) -> list[Column]:
+    """Evaluate all columns of all jobs at once, in the given floating type."""
     if not jobs:
         return []
     with np.errstate(all="ignore"):
@@ -66,66 +87,68 @@ def evaluate(jobs: Sequence[tuple[Tape, Array]], dtype: np.dtype[Any]) -> list[C
 
 
 class _Run:
-    """One evaluation: registers of all nodes of all jobs, those of one call side by side."""
+    """One evaluation: registers of all nodes of all tapes, those of one call side by side."""
 
-    def __init__(self, jobs: Sequence[tuple[Tape, Array]], dtype: np.dtype[Any]) -> None:
+    def __init__(self, jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
         self.jobs, self.dtype = jobs, dtype
-        tables = [tape.table for tape, _ in jobs]
+        tables = [tape.table for job in jobs for tape in job.tapes]
+        counts = np.concatenate([job.counts for job in jobs])
         nodes = np.array([len(table.code) for table in tables])
-        first = np.concatenate(([0], np.cumsum(nodes)[:-1]))
+        self.first = np.cumsum(nodes) - nodes
         code = np.concatenate([table.code for table in tables])
         level = np.concatenate([table.level for table in tables])
-        job = np.repeat(np.arange(len(jobs)), nodes)
-        operands = np.concatenate([table.operands for table in tables]) + first[job][:, None]
-        sizes = np.array([inputs.shape[1] for _, inputs in jobs])[job]
-        sizes = np.where(level < 0, 0, sizes)
+        own = np.repeat(np.arange(len(tables)), nodes)
+        self.operands = np.concatenate([table.operands for table in tables]) + self.first[own, None]
+        self.sizes = np.where(level < 0, 0, counts[own])
         order = np.lexsort((code, level))
-        start = np.empty(len(code), np.int64)
-        start[order] = np.concatenate(([0], np.cumsum(sizes[order])[:-1]))
-        self.first, self.start, self.sizes, self.job = first, start, sizes, job
-        self.mid = np.empty(int(sizes.sum()), dtype)
+        self.start = np.empty(len(code), np.int64)
+        self.start[order] = np.cumsum(self.sizes[order]) - self.sizes[order]
+        self.mid = np.empty(int(self.sizes.sum()), dtype)
         self.radius = np.zeros(len(self.mid), dtype)
-        self.tied = [np.zeros(inputs.shape[1], bool) for _, inputs in jobs]
-        self.column0 = np.concatenate(([0], np.cumsum([i.shape[1] for _, i in jobs])[:-1]))
-        self.all_tied = np.zeros(int(sum(i.shape[1] for _, i in jobs)), bool)
-        self._leaves(tables)
+        self.places = np.arange(len(self.mid))  # a slice of it counts from 0
+        self.column = (np.cumsum(counts) - counts)[own]
+        self.tied, self.near = (np.zeros(int(counts.sum()), bool) for _ in range(2))
+        self.reach = _NEAR * np.concatenate([np.abs(job.inputs).max(axis=0) for job in jobs])
+        self._leaves(tables, counts, order[(level[order] == 0) & (code[order] == CODE["CONST"])])
         kinds = level * len(OPCODES) + code
         inner = order[level[order] > 0]
-        cuts = np.flatnonzero(np.diff(kinds[inner])) + 1
         self._primitives = _Primitives(dtype)
-        for group in np.split(inner, cuts):
+        for group in np.split(inner, np.flatnonzero(np.diff(kinds[inner])) + 1):
             if len(group):
-                self._apply(OPCODES[code[group[0]]], group, operands)
+                self._apply(OPCODES[code[group[0]]], group)
 
-    def _leaves(self, tables: Sequence[Any]) -> None:
-        unit = np.finfo(self.dtype).eps
-        for k, ((_, inputs), table) in enumerate(zip(self.jobs, tables, strict=True)):
-            m = inputs.shape[1]
+    def _leaves(self, tables: Sequence[Table], counts: Array, constants: Array) -> None:
+        inputs = (job.inputs[:, end - n : end] for job in self.jobs
+                  for end, n in zip(np.cumsum(job.counts).tolist(), job.counts.tolist(),
+                                    strict=True))  # fmt: skip
+        for first, table, n, given in zip(self.first, tables, counts.tolist(), inputs, strict=True):
             for number, node in table.node_of_input.items():
-                at = self.start[self.first[k] + node]
-                self.mid[at : at + m] = inputs[number]
-            for node, (value, radius) in zip(table.node_of_constant, table.constants, strict=True):
-                at = self.start[self.first[k] + node]
-                rounded = self.dtype.type(value)
-                left = abs(value - np.longdouble(rounded)) + radius
-                self.mid[at : at + m] = rounded
-                self.radius[at : at + m] = left * (1 + 4 * unit) if left else 0.0
+                at = self.start[first + node]
+                self.mid[at : at + n] = given[number]
+        if len(constants):
+            sizes = self.sizes[constants]
+            held = [table.constants_in(self.dtype) for table in tables]
+            out = slice(begin := self.start[constants[0]], begin + int(sizes.sum()))
+            for register, k in ((self.mid, 0), (self.radius, 1)):
+                register[out] = np.repeat(np.concatenate([pair[k] for pair in held]), sizes)
 
-    def _apply(self, name: str, group: npt.NDArray[Any], operands: npt.NDArray[Any]) -> None:
+    def _apply(self, name: str, group: npt.NDArray[Any]) -> None:
         sizes = self.sizes[group]
-        begin = self.start[group[0]]
-        total = int(sizes.sum())
-        offset = np.arange(total) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        ends = np.cumsum(sizes)
+        total, begin = int(ends[-1]), self.start[group[0]]
+        offset = self.places[:total]
         given: list[Array] = []
         for place in range(ARITY[name]):
-            where = np.repeat(self.start[operands[group, place]], sizes) + offset
-            given += [self.mid[where], self.radius[where]]
+            where = np.repeat(self.start[self.operands[group, place]] - ends + sizes, sizes)
+            where += offset
+            given += [self.mid.take(where), self.radius.take(where)]
         out = slice(begin, begin + total)
         if name in ("WHERE", "PICK"):
             mid, radius, tied = self._primitives.choose(name, *given)
+            column = np.repeat(self.column[group] - ends + sizes, sizes) + offset
+            self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
             if tied is not None:
-                column = np.repeat(self.column0[self.job[group]], sizes) + offset
-                self.all_tied[column[tied]] = True
+                self.tied[column[tied]] = True
         else:
             mid, radius = getattr(self._primitives, name)(*given)
         self.mid[out], self.radius[out] = mid, radius
@@ -133,23 +156,27 @@ class _Run:
     def columns(self) -> list[Column]:
         """Cut the outputs out of the registers."""
         found = []
-        for k, (tape, inputs) in enumerate(self.jobs):
-            m, first = inputs.shape[1], self.first[k]
-            at = [self.start[first + n] for n in (*tape.values, *chain(*tape.slopes))]
-            mid = np.stack([self.mid[a : a + m] for a in at])
-            radius = np.stack([self.radius[a : a + m] for a in at]) * SLACK
-            outputs = len(tape.values)
+        tape = column = 0
+        for job in self.jobs:
+            m = job.inputs.shape[1]
+            outputs = len(job.tapes[0].values)
+            firsts = self.first[tape : tape + len(job.tapes)]
+            nodes = np.array([t.table.outputs for t in job.tapes]) + firsts[:, None]
+            before = np.cumsum(job.counts) - job.counts
+            at = np.repeat(self.start[nodes].T - before, job.counts, axis=1) + np.arange(m)
+            mid, radius = self.mid[at], self.radius[at] * SLACK
             shape = (outputs, -1, m)
-            column = self.column0[k]
             found.append(
                 Column(
                     mid[:outputs],
                     radius[:outputs],
                     mid[outputs:].reshape(shape),
                     radius[outputs:].reshape(shape),
-                    self.all_tied[column : column + m],
+                    self.tied[column : column + m],
+                    self.near[column : column + m],
                 )
             )
+            tape, column = tape + len(job.tapes), column + m
         return found
 
 
@@ -181,7 +208,11 @@ class _Primitives:
         y = a * b
         radius = (np.abs(a) + ra) * rb + np.abs(b) * ra + (self.u * np.abs(y) + self.tiny)
         # Nothing is lost where a factor is 0; a zero stays a zero, as a tie needs it.
-        return y, np.where((a == 0) & (ra == 0) | (b == 0) & (rb == 0), 0, radius)
+        zero = np.flatnonzero(y == 0)
+        if len(zero):
+            exact = (a[zero] == 0) & (ra[zero] == 0) | (b[zero] == 0) & (rb[zero] == 0)
+            radius[zero[exact]] = 0
+        return y, radius
 
     def DIV(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         y = a / b

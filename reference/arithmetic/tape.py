@@ -375,8 +375,20 @@ class Table:
     level: npt.NDArray[np.int64]
     operands: npt.NDArray[np.int64]  # (nodes, 3), 0 where there is none
     node_of_input: dict[int, int]
-    node_of_constant: list[int]
-    constants: list[tuple[Any, Any]] = field(default_factory=list)  # (long double, radius)
+    outputs: list[int]  # the values, then the slopes row by row
+    constants: list[tuple[Any, Any]]  # (long double, radius) of each constant node, in order
+    _constants: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
+
+    def constants_in(self, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+        """Return the constants rounded to a floating type, and the error of each."""
+        if dtype not in self._constants:
+            mid = np.array([value for value, _ in self.constants], np.longdouble)
+            radius = np.array([error for _, error in self.constants], np.longdouble)
+            rounded = mid.astype(dtype)
+            left = np.abs(mid - rounded) + radius
+            grown = np.where(left > 0, left * (1 + 4 * np.finfo(dtype).eps), 0).astype(dtype)
+            self._constants[dtype] = rounded, np.where(left > 0, np.nextafter(grown, np.inf), 0)
+        return self._constants[dtype]
 
     @staticmethod
     def of(tape: "Tape") -> "Table":
@@ -403,7 +415,7 @@ class Table:
             np.array(level),
             np.array(operands).reshape(-1, 3),
             {k: n for n, k in tape.argument.items()},
-            constant,
+            [*tape.values, *(n for row in tape.slopes for n in row)],
             [folded[k] for k in constant],
         )
 

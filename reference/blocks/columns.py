@@ -6,7 +6,7 @@ answer from the truth at the answer's own inputs, and how far may it be.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb
 
-from reference.arithmetic.columns import EXTENDED, Column, evaluate, wide
+from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
 from reference.rounding import RoundingUnit
 
@@ -24,12 +24,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass
 class Columns:
-    """M columns of one tape: `inputs` (K, M), the first C of them the variables.
+    """M columns of tapes of one kind: `inputs` (K, M), the first `width` of them the variables.
 
-    `chunk` says of which answer's tensor a column is, `row` which row (or entry) in it.
+    `tape` says by which of `tapes` a column is evaluated, those of one tape side by side; `chunk`
+    of which answer's tensor it is, `row` which row (or entry) in it.
     """
 
-    tape: Tape
+    tapes: Sequence[Tape]
+    tape: npt.NDArray[np.intp]
     dtype: np.dtype[Any]
     width: int
     inputs: Array
@@ -40,7 +42,8 @@ class Columns:
     proven: Mask = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
-        self.proven = np.zeros(self.inputs.shape[1], bool)
+        if len(self.proven) != self.inputs.shape[1]:
+            self.proven = np.zeros(self.inputs.shape[1], bool)
 
     @cached_property
     def finite(self) -> Mask:
@@ -53,20 +56,21 @@ class Columns:
         sizes: Array = np.abs(self.inputs[: self.width]).max(axis=0, keepdims=True)
         return sizes
 
-    @property
-    def values(self) -> Array:
-        """The certified values, (outputs, M)."""
-        assert self.found is not None
-        return self.found.value
+    def job(self, columns: npt.NDArray[np.intp]) -> Job:
+        """Return some columns, in their order, for evaluation."""
+        counts = np.bincount(self.tape[columns], minlength=len(self.tapes))
+        used = np.flatnonzero(counts)
+        return Job([self.tapes[k] for k in used.tolist()], counts[used], self.inputs[:, columns])
 
     def prove(self, columns: npt.NDArray[np.intp]) -> None:
         """Give some columns the values that arb proves; they are decided from then on."""
         nothing = arb(float(np.finfo(self.dtype).smallest_subnormal)) / 2**30
         found, number = self.found, wide(self.dtype)
         assert found is not None
-        first, same = _distinct(self.inputs[:, columns])
+        first, same = distinct(self.inputs[:, columns], self.tape[columns])
         for here, m in enumerate(columns[first].tolist()):
-            made = self.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
+            tape = self.tapes[int(self.tape[m])]
+            made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], nothing)
             all_of_it = columns[same == here]
             for k, ball in enumerate(made.values):
                 middle, radius = _as_numbers(ball, number)
@@ -80,60 +84,59 @@ class Columns:
         self.proven[columns] = True
 
     def take(self, columns: npt.NDArray[np.intp]) -> "Columns":
-        """Return some of the columns."""
-        found = self.found
-        part = Columns(
-            self.tape, self.dtype, self.width, self.inputs[:, columns], self.chunk[columns],
-            self.row[columns], self.elementwise,
-            None if found is None else Column(
-                found.value[:, columns], found.value_radius[:, columns],
-                found.slope[..., columns], found.slope_radius[..., columns], found.tied[columns],
-            ),
+        """Return some of the columns, in their order."""
+        return Columns(
+            self.tapes, self.tape[columns], self.dtype, self.width, self.inputs[:, columns],
+            self.chunk[columns], self.row[columns], self.elementwise,
+            None if self.found is None else _taken(self.found, columns), self.proven[columns],
         )  # fmt: skip
-        part.proven = self.proven[columns]
-        return part
+
+    def put(self, where: npt.NDArray[np.intp], other: "Columns") -> None:
+        """Give some columns what was found of others."""
+        mine, theirs = self.found, other.found
+        assert mine is not None and theirs is not None
+        for name in Column.__dataclass_fields__:
+            getattr(mine, name)[..., where] = getattr(theirs, name)
 
     def flushed(self) -> "Columns":
         """Return the same columns with every input below the normal range at zero."""
         tiny = np.finfo(self.dtype).tiny
-        return self._at(np.where(np.abs(self.inputs) < tiny, 0, self.inputs))
+        return self.at(np.where(np.abs(self.inputs) < tiny, 0, self.inputs))
 
-    def nudged(self, inputs: int | None = None) -> "list[tuple[Columns, Columns]]":
-        """Return the same columns with each variable one ulp further down, and up.
-
-        With `inputs` so many of all that goes in are moved: the targets of a loss, too.
-        """
-        moved = range(self.width if inputs is None else inputs)
-        return [(self._nudged(k, -np.inf), self._nudged(k, np.inf)) for k in moved]
-
-    def _nudged(self, k: int, towards: float) -> "Columns":
+    def nudged(self, k: int, sign: int) -> "Columns":
+        """Return the same columns with a variable one ulp away from zero, or back (sign -1)."""
         inputs = self.inputs.copy()
         with np.errstate(all="ignore"):
-            inputs[k] = np.nextafter(inputs[k].astype(self.dtype), self.dtype.type(towards))
-        return self._at(inputs)
+            one = inputs[k].astype(self.dtype)
+            inputs[k] = np.nextafter(one, np.copysign(self.dtype.type(np.inf), sign * one))
+        return self.at(inputs)
 
-    def _at(self, inputs: Array) -> "Columns":
+    def at(self, inputs: Array) -> "Columns":
         """Return the same columns at other inputs, not evaluated yet."""
         inputs = inputs.astype(self.inputs.dtype)
-        return Columns(
-            self.tape, self.dtype, self.width, inputs, self.chunk, self.row, self.elementwise
-        )
+        return replace(self, inputs=inputs, found=None, proven=np.zeros(0, bool))
 
 
 def certify_columns(jobs: Sequence[Columns]) -> None:
     """Evaluate all columns at once, those of one dtype together."""
     for dtype in dict.fromkeys(job.dtype for job in jobs):
-        those = [job for job in jobs if job.dtype == dtype]
-        distinct = [_distinct(job.inputs) for job in those]
-        inputs = [job.inputs[:, first] for job, (first, _) in zip(those, distinct, strict=True)]
-        found = evaluate([(job.tape, i) for job, i in zip(those, inputs, strict=True)], wide(dtype))
-        for job, c, (_, same) in zip(those, found, distinct, strict=True):
-            job.found = Column(
-                c.value[:, same], c.value_radius[:, same],
-                c.slope[..., same], c.slope_radius[..., same], c.tied[same],
-            )  # fmt: skip
+        those = [job for job in jobs if job.dtype == dtype and len(job.tape)]
+        kinds = [distinct(job.inputs, job.tape) for job in those]
+        found = evaluate(
+            [job.job(first) for job, (first, _) in zip(those, kinds, strict=True)], wide(dtype)
+        )
+        for job, column, (_, same) in zip(those, found, kinds, strict=True):
+            job.found = _taken(column, same)
             if dtype == np.float64 and not EXTENDED:
                 job.prove(np.flatnonzero(job.finite))
+
+
+def _taken(column: Column, which: npt.NDArray[np.intp]) -> Column:
+    return Column(
+        column.value[:, which], column.value_radius[:, which],
+        column.slope[..., which], column.slope_radius[..., which],
+        column.tied[which], column.near[which],
+    )  # fmt: skip
 
 
 @dataclass
@@ -180,14 +183,24 @@ class Check:
         self.columns.prove(np.flatnonzero(~known))
         return self.of(self.columns, np.arange(len(known)))
 
+    def outside(self, unit: RoundingUnit) -> Mask:
+        """Return where a settled check is not within what is allowed."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.judged & ~(self.error <= self.allowed(unit)))
+
+    @property
+    def rounded(self) -> int:
+        """How many of the inputs an ulp may be lost of: the first so many."""
+        return self.columns.width
+
+    def by_slope(self) -> Array:
+        """Return how far one ulp of each input moves each number, NaN where a slope cannot say."""
+        return np.full(self.truth.shape, np.nan, self.truth.dtype)
+
     @property
     def askable(self) -> Mask:
         """Where a proof may say more: the inputs are numbers."""
         return self.columns.finite
-
-    def nudged(self) -> list[tuple[Columns, Columns]]:
-        """Return the columns with each of what is rounded one ulp further down, and up."""
-        return self.columns.nudged()
 
     @cached_property
     def tied(self) -> Mask:
@@ -195,7 +208,7 @@ class Check:
         assert self.columns.found is not None
         return self.columns.found.tied
 
-    @property
+    @cached_property
     def error(self) -> Array:
         """The distance from the truth, infinite where there is none."""
         with np.errstate(all="ignore"):
@@ -223,6 +236,16 @@ class ValueCheck(Check):
         """Return how far each value may be off."""
         size = np.abs(self.truth)
         return np.asarray(unit.bounded(unit.value(size, self.columns.sizes), size))
+
+    def by_slope(self) -> Array:
+        """Return how far one ulp of each input moves each value, NaN where it may jump."""
+        columns = self.columns
+        assert columns.found is not None
+        with np.errstate(all="ignore"):
+            ulps = np.spacing(np.abs(columns.inputs[: columns.width]).astype(columns.dtype))
+            each = np.nan_to_num(np.abs(columns.found.slope) * ulps, nan=0.0, posinf=0.0)
+        moved: Array = np.where(columns.found.near, np.nan, each.sum(axis=1))
+        return moved
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ValueCheck":
         """Return the check of some columns; `columns` are these, evaluated."""
@@ -301,35 +324,75 @@ class SlopeCheck(Check):
 
 
 def conditioning(checks: Sequence[Check]) -> list[Array]:
-    """Return how far one ulp of each input moves each truth, added up: a compiler may fuse."""
-    moved = [check.nudged() for check in checks]
-    certify_columns([columns for pairs in moved for pair in pairs for columns in pair])
-    return [_moved(check, pairs) for check, pairs in zip(checks, moved, strict=True)]
+    """Return how far one ulp of each input moves each truth, added up: a compiler may fuse.
+
+    A value moves by its slope where no decision is near; the rest is evaluated an ulp away.
+    """
+    moved = [check.by_slope() for check in checks]
+    near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)))
+            for check, m in zip(checks, moved, strict=True)]  # fmt: skip
+    certify_columns([columns for one in near for columns in one.columns])
+    for total, one in zip(moved, near, strict=True):
+        total[:, one.which] = one.moved()
+    return moved
 
 
-def _moved(check: Check, pairs: Sequence[tuple[Columns, Columns]]) -> Array:
-    everything = np.arange(check.given.shape[1])
-    total: Array = np.zeros(check.truth.shape, check.truth.dtype)
-    admitted = np.where(check.tied, check.radius, 0)
-    with np.errstate(all="ignore"):
-        for pair in pairs:
-            each = []
-            for there in (check.of(columns, everything) for columns in pair):
-                # A kink within reach: all that it admits is.
-                reach = np.where(there.tied, there.radius, 0)
-                beyond = np.abs(there.truth - check.truth) + reach - admitted
-                each.append(np.maximum(beyond, 0))
-            total = total + np.nan_to_num(np.fmax(*each), nan=0.0, posinf=0.0)
-    return total
+class _Nudged:
+    """Some columns of a check, each variable in turn one ulp away, up and down."""
+
+    def __init__(self, check: Check, which: npt.NDArray[np.intp]) -> None:
+        self.which = which
+        self.check = check.of(check.columns.take(which), which)
+        columns = self.check.columns
+        assert columns.found is not None
+        kinked = np.flatnonzero(columns.found.near)
+        # Where nothing is decided the larger ulp is enough: away from zero.
+        self.back = self.check.of(columns.take(kinked), kinked), kinked
+        self.pairs = [
+            (columns.nudged(k, 1), self.back[0].columns.nudged(k, -1)) for k in range(check.rounded)
+        ]
+
+    @property
+    def columns(self) -> list[Columns]:
+        """What is to be evaluated."""
+        return [columns for pair in self.pairs for columns in pair if len(self.which)]
+
+    def moved(self) -> Array:
+        total: Array = np.zeros(self.check.truth.shape, self.check.truth.dtype)
+        for away, back in self.pairs if len(self.which) else []:
+            far = self._distance(self.check, away)
+            part, kinked = self.back
+            if len(kinked):
+                far[:, kinked] = np.fmax(far[:, kinked], self._distance(part, back))
+            total = total + np.nan_to_num(far, nan=0.0, posinf=0.0)
+        return total
+
+    @staticmethod
+    def _distance(check: Check, columns: Columns) -> Array:
+        """Return how far the truth is there; of a kink within reach all that it admits is."""
+        there = check.of(columns, np.arange(len(columns.tape)))
+        reach, admitted = (np.where(one.tied, one.radius, 0) for one in (there, check))
+        with np.errstate(all="ignore"):
+            moved: Array = np.abs(there.truth - check.truth) + reach - admitted
+            return np.maximum(moved, 0)
 
 
-def _distinct(inputs: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def distinct(
+    inputs: Array, tape: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first of each kind of column, and of which kind each is: sides often agree."""
-    bits = np.ascontiguousarray(inputs.T, np.float64).view(np.int64)
-    if bits.shape[1] > 1:
-        bits = bits.view([("", np.int64)] * bits.shape[1])
-    _, first, same = np.unique(bits.ravel(), return_index=True, return_inverse=True)
-    return first, same
+    bits = np.ascontiguousarray(inputs, np.float64).view(np.uint64)
+    mixed = tape.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
+    for row in bits:
+        mixed = (mixed ^ row) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    _, first, same = np.unique(mixed, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    first, same = first[order], rank[same]
+    alike = (bits[:, first[same]] == bits).all() and (tape[first[same]] == tape).all()
+    return (first, same) if alike else (every := np.arange(len(tape)), every)
 
 
 def _as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """The tensors of many answers laid side by side: by tape for operations, by size for sums."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -29,40 +29,64 @@ class Malformed(NamedTuple):
 
 
 @dataclass
-class Parts:
-    """The columns of one tape as they are collected, chunk by chunk."""
+class _Parts:
+    """The tensors of one tape as they are collected, chunk by chunk."""
 
-    width: int
-    elementwise: bool
-    dtype: np.dtype[Any]
     chunks: list[int] = field(default_factory=list)
-    rows: list[Array] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     arrays: defaultdict[str, list[Array]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, chunk: int, rows: Array, **arrays: Array) -> None:
-        """Add the rows (or entries) of one tensor; arrays are (rows, …) or flat."""
+    def add(self, chunk: int, columns: int, **arrays: Array) -> None:
+        """Add one tensor's arrays, (columns, …) or flat."""
         self.chunks.append(chunk)
-        self.rows.append(rows)
+        self.sizes.append(columns)
         for name, array in arrays.items():
             self.arrays[name].append(array)
 
-    def columns(self, tape: Tape, *inputs: str) -> Columns:
-        """Return all columns of the tape; `inputs` name the arrays that go in."""
-        rows = np.concatenate(self.rows)
-        sizes = [len(r) for r in self.rows]
-        given = [self.array(name) for name in inputs if self.arrays[name]]
-        return Columns(
-            tape, self.dtype, self.width, np.concatenate(given) if len(given) > 1 else given[0],
-            np.repeat(np.array(self.chunks), sizes), rows, self.elementwise,
-        )  # fmt: skip
+
+class _Collected:
+    """The columns of one type and width, tape by tape."""
+
+    def __init__(self, dtype: np.dtype[Any], width: int, elementwise: bool) -> None:
+        self.dtype, self.width, self.elementwise = dtype, width, elementwise
+        self.tapes: dict[Tape, _Parts] = {}
+
+    def parts(self, tape: Tape) -> _Parts:
+        """Return the place of one tape."""
+        found = self.tapes.get(tape)
+        if found is None:
+            found = self.tapes[tape] = _Parts()
+        return found
 
     def array(self, name: str) -> Array:
         """Return one array of all columns, (K, M), in the wider type."""
-        parts = self.arrays[name]
-        if parts[0].ndim == 1:
-            return np.concatenate(parts)[None].astype(wide(self.dtype))
-        made = np.concatenate(parts).astype(wide(self.dtype))
-        return np.ascontiguousarray(made.T)
+        given = [array for parts in self.tapes.values() for array in parts.arrays[name]]
+        number = wide(self.dtype)
+        if self.elementwise or given[0].ndim == 1:
+            return np.concatenate(given, axis=None)[None].astype(number)
+        return np.ascontiguousarray(np.concatenate(given).T, number)
+
+    def columns(self, variables: str, rest: str = "") -> Columns:
+        """Return the columns; the two name the arrays of the variables and the other inputs."""
+        taken = self.array(variables)
+        inputs = np.zeros((max(tape.inputs for tape in self.tapes), taken.shape[1]), taken.dtype)
+        inputs[: self.width] = taken
+        counts = [sum(parts.sizes) for parts in self.tapes.values()]
+        start = 0
+        for parts, count in zip(self.tapes.values(), counts, strict=True):
+            if parts.arrays[rest]:
+                more = np.concatenate(parts.arrays[rest]).T
+                inputs[self.width : self.width + len(more), start : start + count] = more
+            start += count
+        sizes = np.array([n for parts in self.tapes.values() for n in parts.sizes])
+        chunks = np.array([chunk for parts in self.tapes.values() for chunk in parts.chunks])
+        rows = [row for parts in self.tapes.values() for row in parts.arrays["row"]]
+        within = np.arange(start) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return Columns(
+            list(self.tapes), np.repeat(np.arange(len(counts)), counts), self.dtype, self.width,
+            inputs, np.repeat(chunks, sizes), np.concatenate(rows) if rows else within,
+            self.elementwise,
+        )  # fmt: skip
 
 
 class Gathered:
@@ -72,89 +96,135 @@ class Gathered:
 
     def __init__(self, problems: Sequence[Problem], answers: Sequence[tuple[int, Answer]]) -> None:
         """Lay out answers; each stands beside the index of its problem."""
-        self.problems, self.answers = problems, answers
         self.malformed: list[Malformed] = []
         self.chunks: list[tuple[int, int]] = []  # (answer, layer)
         self.dense: defaultdict[Any, list[DenseTensors]] = defaultdict(list)
-        self.activation_parts: dict[tuple[Tape, Any], Parts] = {}
-        self.loss_parts: dict[tuple[Tape, Any], Parts] = {}
-        self.scales: list[Array] = []  # of every answer: ∂loss/∂(each sample's loss)
-        self.divisors: list[float] = []
-        plans: dict[int, LossPlan] = {}
+        self._activations: dict[Any, _Collected] = {}
+        self._losses: dict[Any, _Collected] = {}
+        self.divisors: list[float] = []  # of every answer
+        plans: dict[int, Plan] = {}
         for number, (p, answer) in enumerate(answers):
-            problem = problems[p]
-            if p not in plans:
-                plans[p] = LossPlan(problem, self.order)
-            self.scales.append(plans[p].scale)
-            self.divisors.append(plans[p].divisor)
-            wrong = list(_malformed(number, plans[p].expected, problem.dtype, answer))
-            if wrong:
-                self.malformed += wrong
-                continue
-            self._layers(number, problem, answer)
-            self._loss(number, problem, answer, plans[p])
+            plan = plans.get(p)
+            if plan is None:
+                plan = plans[p] = self._plan(problems[p])
+            self.divisors.append(plan.loss.divisor)
+            tensors = plan.tensors(answer)
+            wrong = list(plan.malformed(number, tensors))
+            self.malformed += wrong
+            if not wrong:
+                self._add(number, plan, tensors)
 
-    def activations(self) -> Iterator[tuple[Columns, Array, Array, Array]]:
-        """Yield the columns of each activation with their a, da and dz."""
-        for (tape, _), parts in self.activation_parts.items():
-            a, da, dz = (parts.array(name) for name in ("a", "da", "dz"))
-            yield parts.columns(tape, "z"), a, da, dz
+    def activations(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
+        """Yield the columns of the activations of one kind with the tensors of some names."""
+        for found in _filled(self._activations):
+            yield found.columns("z"), [found.array(name) for name in names]
 
-    def losses(self) -> Iterator[tuple[Columns, Array, Array]]:
-        """Yield the columns of each loss with their scale and da."""
-        for (tape, _), parts in self.loss_parts.items():
-            columns = parts.columns(tape, "y", "given")
-            yield columns, parts.array("scale"), parts.array("da")
+    def losses(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
+        """Yield the columns of the losses of one kind with the tensors of some names."""
+        for found in _filled(self._losses):
+            yield found.columns("y", "given"), [found.array(name) for name in names]
 
-    def _chunk(self, number: int, layer: int) -> int:
-        self.chunks.append((number, layer))
-        return len(self.chunks) - 1
-
-    def _layers(self, number: int, problem: Problem, answer: Answer) -> None:
-        values, gradients = answer.values, answer.gradients
-        a, da, dtype = problem.x, gradients["x"], problem.dtype
+    def _plan(self, problem: Problem) -> "Plan":
+        """Find the place of each of a problem's tensors."""
+        dtype, layers, d_in = problem.dtype, [], problem.x.shape[1]
         for i, layer in enumerate(problem.network.layers):
-            name = f"layers.{i}"
-            z, dz = values[f"{name}.z"], gradients[f"{name}.z"]
-            key = (dtype, *map(padded, (*a.shape, layer.width)))
-            self.dense[key].append(
-                DenseTensors(
-                    number, i, a, problem.parameters[f"{name}.weight"],
-                    problem.parameters[f"{name}.bias"] if layer.bias else None, z, dz,
-                    gradients[f"{name}.weight"],
-                    gradients[f"{name}.bias"] if layer.bias else None, da,
-                )
-            )  # fmt: skip
-            a, da = values[f"{name}.a"], gradients[f"{name}.a"]
             operation = layer.operation
             width = layer.width if operation.rowwise else None
-            tape = activation_tape(operation, layer.parameters, width)
-            parts = self.activation_parts.get((tape, dtype))
-            if parts is None:
-                parts = Parts(width or 1, width is None, dtype)
-                self.activation_parts[tape, dtype] = parts
-            given = {"z": z, "a": a, "da": da, "dz": dz}
-            if width is None:
-                given = {key: array.ravel() for key, array in given.items()}
-            parts.add(self._chunk(number, i), np.arange(len(given["z"])), **given)
+            tape = activation_tape(operation, layer.parameters, width, self.order)
+            size = (dtype, *map(padded, (problem.batch, d_in, layer.width)))
+            parts = _collected(self._activations, dtype, width).parts(tape)
+            columns = problem.batch if width else problem.batch * layer.width
+            weight = problem.parameters[f"layers.{i}.weight"]
+            bias = problem.parameters[f"layers.{i}.bias"] if layer.bias else None
+            layers.append(_Place(self.dense[size], parts, columns, weight, bias))
+            d_in = layer.width
+        loss = LossPlan(problem, self.order)
+        width = None if loss.elementwise else d_in
+        kind = _collected(self._losses, dtype, width)
+        return Plan(
+            problem,
+            [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
+            layers,
+            loss,
+            expected_tensors(problem, self.order),
+        )
 
-    def _loss(self, number: int, problem: Problem, answer: Answer, plan: "LossPlan") -> None:
-        last = f"layers.{len(problem.network.layers) - 1}.a"
-        y, da = answer.values[last], answer.gradients[last]
-        chunk = self._chunk(number, -1)
-        if plan.elementwise:
-            y, da = y.ravel(), da.ravel()
-        for tape, rows, scale, given in plan.groups:
-            parts = self.loss_parts.get((tape, problem.dtype))
-            if parts is None:
-                parts = Parts(
-                    1 if plan.elementwise else y.shape[1], plan.elementwise, problem.dtype
-                )
-                self.loss_parts[tape, problem.dtype] = parts
-            arrays = {"y": y[rows], "da": da[rows], "scale": scale}
-            if given is not None:
-                arrays["given"] = given
-            parts.add(chunk, rows, **arrays)
+    def _add(self, number: int, plan: "Plan", tensors: list[Any]) -> None:
+        """Lay out one answer's tensors, in the order of `expected_tensors`."""
+        chunks, of_parameters = self.chunks, iter(tensors[1 + 4 * len(plan.layers) :])
+        a, da = plan.problem.x, tensors[-1]
+        for i, (dense, parts, columns, weight, bias) in enumerate(plan.layers):
+            below, dbelow = a, da
+            z, dz, a, da = tensors[1 + 4 * i : 5 + 4 * i]
+            dweight = next(of_parameters)
+            dbias = None if bias is None else next(of_parameters)
+            dense.append(
+                DenseTensors(number, i, below, weight, bias, z, dz, dweight, dbias, dbelow)
+            )
+            parts.add(len(chunks), columns, z=z, a=a, da=da, dz=dz)
+            chunks.append((number, i))
+        self.add_loss(number, plan, y=a, da=da)
+
+    def add_loss(self, number: int, plan: "Plan", **tensors: Array) -> None:
+        """Lay out the rows of a loss, or its entries."""
+        if plan.loss.elementwise:
+            tensors = {name: tensor.ravel() for name, tensor in tensors.items()}
+        for parts, rows, scale, given in plan.losses:
+            of_rows = {name: tensor[rows] for name, tensor in tensors.items()}
+            more = {} if given is None else {"given": given}
+            parts.add(len(self.chunks), len(rows), row=rows, scale=scale, **of_rows, **more)
+        self.chunks.append((number, -1))
+
+
+def _collected(
+    groups: dict[Any, _Collected], dtype: np.dtype[Any], width: int | None
+) -> _Collected:
+    if (dtype, width) not in groups:
+        groups[dtype, width] = _Collected(dtype, width or 1, width is None)
+    return groups[dtype, width]
+
+
+def _filled(groups: dict[Any, _Collected]) -> list[_Collected]:
+    """Return the groups that have columns: of malformed answers there are none."""
+    return [group for group in groups.values() if any(p.sizes for p in group.tapes.values())]
+
+
+class _Place(NamedTuple):
+    """Where one layer's tensors go, how many columns they are, and its parameters."""
+
+    dense: list[DenseTensors]
+    parts: _Parts
+    columns: int
+    weight: Any
+    bias: Any
+
+
+class Plan(NamedTuple):
+    """Where the tensors of a problem's answers go, and what they must look like."""
+
+    problem: Problem
+    losses: list[tuple[_Parts, Array, Array, Array | None]]
+    layers: list[_Place]
+    loss: "LossPlan"
+    expected: list[tuple[str, str, tuple[int, ...]]]
+
+    def tensors(self, answer: Answer) -> list[Any]:
+        """Return the tensors of an answer as they are expected, None for what it lacks."""
+        kinds = {
+            "forward": answer.values, "gradient": answer.gradients,
+            "tangent": answer.tangents, "product": answer.products,
+        }  # fmt: skip
+        return [answer.loss, *(kinds[kind].get(name) for kind, name, _ in self.expected[1:])]
+
+    def malformed(self, number: int, tensors: list[Any]) -> Iterator[Malformed]:
+        """Yield what an answer lacks or has in another shape or dtype."""
+        dtype = self.problem.dtype
+        for (kind, name, shape), value in zip(self.expected, tensors, strict=True):
+            if value is None or value.shape != shape or value.dtype != dtype:
+                found = "nothing" if value is None else f"{value.dtype} {value.shape}"
+                reason = f"{found}, expected {dtype} {shape}"
+                named = name if kind in ("loss", "gradient") else f"{kind} {name}"
+                yield Malformed(number, named, reason)
 
 
 class LossPlan:
@@ -163,15 +233,13 @@ class LossPlan:
     def __init__(self, problem: Problem, order: int = 1) -> None:
         network, n = problem.network, problem.batch
         operation = network.loss_operation
-        self.order = order
         self.elementwise = operation.elementwise
         divisor = 1 if network.reduction == "none" else exact_divisor(problem)
         with np.errstate(all="ignore"):
             whole = np.asarray(1.0 if problem.weights is None else problem.weights, Extended)
             over = Extended(divisor.denominator) / Extended(divisor.numerator)
             scale = np.broadcast_to(whole * over, (n,)).astype(wide(problem.dtype))
-        self.divisor, self.scale = float(divisor), scale
-        self.expected = list(expected_tensors(problem, order))
+        self.divisor, self.scale, self.order = float(divisor), scale, order
         self.groups: list[tuple[Tape, Array, Array, Array | None]] = []
         (self._by_entries if operation.elementwise else self._by_rows)(problem)
 
@@ -182,10 +250,9 @@ class LossPlan:
         scale = np.repeat(self.scale, width)
         arrays = {k: np.broadcast_to(v, problem.targets.shape).ravel()
                   for k, v in problem.arrays.items()}  # fmt: skip
-        apart = np.isin(t, GIVEN_APART)
-        kinds: list[tuple[float | None, Array]] = [(None, np.flatnonzero(~apart))]
-        if apart.any():
-            kinds += [(value, np.flatnonzero(t == value)) for value in GIVEN_APART]
+        given_apart = [(value, t == value) for value in GIVEN_APART]
+        rest = ~np.logical_or.reduce([alike for _, alike in given_apart])
+        kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *given_apart]]
         for value, entries in kinds:
             if not len(entries):
                 continue
@@ -216,46 +283,23 @@ class LossPlan:
             self.groups.append((tape, at, self.scale[at], together))
 
 
-def _malformed(
-    number: int,
-    expected: Sequence[tuple[str, str, tuple[int, ...]]],
-    dtype: np.dtype[Any],
-    answer: Answer,
-) -> Iterator[Malformed]:
-    """Yield what an answer lacks or has in another shape or dtype."""
-    kinds: dict[str, Mapping[str, Any]] = {
-        "loss": {}, "gradient": answer.gradients, "forward": answer.values,
-        "tangent": answer.tangents, "product": answer.products,
-    }  # fmt: skip
-    for kind, name, shape in expected:
-        given = kinds[kind]
-        value = answer.loss if kind == "loss" else given.get(name)
-        if value is None or value.shape != shape or value.dtype != dtype:
-            said = "nothing" if value is None else f"{value.dtype} {value.shape}"
-            reason = f"{said}, expected {dtype} {shape}"
-            yield Malformed(
-                number, name if kind in ("loss", "gradient") else f"{kind} {name}", reason
-            )
+def expected_tensors(problem: Problem, order: int = 1) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return every tensor of a whole answer, the loss first: what it is, its name, its shape.
 
-
-def expected_tensors(
-    problem: Problem, order: int = 1
-) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield every tensor of a whole answer: what it is, its name, its shape."""
+    At order 2 there follows how each but the loss moves, in the same order.
+    """
     if order == 2:
-        for kind, name, shape in list(expected_tensors(problem)):
-            yield kind, name, shape
-            moves = {"forward": "tangent", "gradient": "product"}.get(kind)
-            if moves:
-                yield moves, name, shape
-        return
+        still = expected_tensors(problem)
+        moves = {"forward": "tangent", "gradient": "product"}
+        return still + [(moves[kind], name, shape) for kind, name, shape in still[1:]]
     network, n = problem.network, problem.batch
     each = (n, network.widths[-1]) if network.loss_operation.elementwise else (n,)
-    yield "loss", "loss", each if network.reduction == "none" else ()
-    for i, width in enumerate(network.widths[1:]):
-        for step in "za":
-            yield "forward", f"layers.{i}.{step}", (n, width)
-            yield "gradient", f"layers.{i}.{step}", (n, width)
-    for name, shape in network.parameter_shapes().items():
-        yield "gradient", name, shape
-    yield "gradient", "x", problem.x.shape
+    found: list[tuple[str, str, tuple[int, ...]]] = [
+        ("loss", "loss", each if network.reduction == "none" else ())
+    ]
+    for i, layer in enumerate(network.layers):
+        z, a, shape = f"layers.{i}.z", f"layers.{i}.a", (n, layer.width)
+        found += (("forward", z, shape), ("gradient", z, shape))
+        found += (("forward", a, shape), ("gradient", a, shape))
+    found += [("gradient", name, shape) for name, shape in network.parameter_shapes().items()]
+    return [*found, ("gradient", "x", problem.x.shape)]

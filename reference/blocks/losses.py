@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,18 @@ class LossCheck:
     extra: Array
     divisor: Array
 
-    @property
+    @cached_property
     def error(self) -> Array:
         """The distance from the truth, infinite where there is none."""
         with np.errstate(all="ignore"):
             error = np.abs(self.given - self.truth)
             same = np.isinf(self.given) & (self.given == self.truth)
         return np.where(same, 0, np.where(np.isnan(error), np.inf, error))
+
+    def outside(self, unit: RoundingUnit) -> Array:
+        """Return where a loss is not within what is allowed."""
+        with np.errstate(all="ignore"):
+            return self.judged & ~(self.error + self.radius <= self.allowed(unit))
 
     @property
     def size(self) -> Array:

@@ -11,17 +11,16 @@ sums of products of twice as many terms.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Problem
-from reference.arithmetic.columns import Column, wide
+from reference.arithmetic.columns import Column
 from reference.blocks.columns import Check, Columns, SlopeCheck, certify_columns
-from reference.blocks.gather import Gathered, LossPlan, Parts
-from reference.blocks.sums import SumCheck, padded
-from reference.blocks.tapes import activation_tape
+from reference.blocks.gather import Gathered, Plan
+from reference.blocks.sums import DenseTensors, Stacks, SumCheck, stacked
 from reference.blocks.weigh import Weighed, Weighing
 from reference.oracles import Answer
 from reference.problems import DirectedProblem
@@ -44,77 +43,32 @@ def weigh_second(
     return _SecondWeighing(problems, answers, models, subject, kept).weighed
 
 
-class DenseMoves(NamedTuple):
-    """One dense layer of one answer: what goes in, and how what comes out moves."""
-
-    chunk: int
-    layer: int
-    a: Array
-    ta: Array
-    weight: Array
-    tweight: Array
-    tbias: Array | None
-    dz: Array
-    tdz: Array
-    tz: Array
-    products: dict[str, Array]
-
-
 class _SecondGathered(Gathered):
     """Every tensor of second order of every answer."""
 
     order = 2
 
-    def _layers(self, number: int, problem: Problem, answer: Answer) -> None:
-        assert isinstance(problem, DirectedProblem)
-        direction, dtype = problem.direction, problem.dtype
-        a, ta, moved_below = problem.x, direction["x"], answer.products["x"]
-        for i, layer in enumerate(problem.network.layers):
-            z, step = f"layers.{i}.z", f"layers.{i}.a"
-            key = (dtype, *map(padded, (*a.shape, layer.width)))
-            made = {"weight": answer.products[f"layers.{i}.weight"], "a": moved_below}
-            if layer.bias:
-                made["bias"] = answer.products[f"layers.{i}.bias"]
-            moves: Any = DenseMoves(
-                number, i, a, ta, problem.parameters[f"layers.{i}.weight"],
-                direction[f"layers.{i}.weight"],
-                direction[f"layers.{i}.bias"] if layer.bias else None,
-                answer.gradients[z], answer.products[z], answer.tangents[z], made,
+    def _add(self, number: int, plan: Plan, tensors: list[Any]) -> None:
+        """Lay out one answer's tensors, in the order of `expected_tensors`."""
+        assert isinstance(plan.problem, DirectedProblem)
+        direction, count = plan.problem.direction, len(tensors) // 2
+        still, moves = tensors[1 : count + 1], tensors[count + 1 :]
+        of_parameters = iter(moves[4 * len(plan.layers) :])
+        a, ta, tda = plan.problem.x, direction["x"], moves[-1]
+        for i, (dense, parts, columns, weight, bias) in enumerate(plan.layers):
+            below, tbelow, tdbelow = a, ta, tda
+            z, dz, a, da = still[4 * i : 4 * i + 4]
+            tz, tdz, ta, tda = moves[4 * i : 4 * i + 4]
+            moved = DenseTensors(
+                number, i, tbelow, direction[f"layers.{i}.weight"],
+                None if bias is None else direction[f"layers.{i}.bias"], tz, tdz,
+                next(of_parameters), None if bias is None else next(of_parameters), tdbelow,
+                (below, weight, dz),
             )  # fmt: skip
-            self.dense[key].append(moves)
-            a, ta, moved_below = answer.values[step], answer.tangents[step], answer.products[step]
-            self._activation(number, problem, answer, i)
-
-    def _activation(self, number: int, problem: Problem, answer: Answer, i: int) -> None:
-        layer = problem.network.layers[i]
-        z, a = f"layers.{i}.z", f"layers.{i}.a"
-        width = layer.width if layer.operation.rowwise else None
-        tape = activation_tape(layer.operation, layer.parameters, width, 2)
-        parts = self.activation_parts.setdefault(
-            (tape, problem.dtype), Parts(width or 1, width is None, problem.dtype)
-        )
-        given = {
-            "z": answer.values[z], "tz": answer.tangents[z], "ta": answer.tangents[a],
-            "da": answer.gradients[a], "tda": answer.products[a], "tdz": answer.products[z],
-        }  # fmt: skip
-        if width is None:
-            given = {key: array.ravel() for key, array in given.items()}
-        parts.add(self._chunk(number, i), np.arange(len(given["z"])), **given)
-
-    def _loss(self, number: int, problem: Problem, answer: Answer, plan: LossPlan) -> None:
-        last = f"layers.{len(problem.network.layers) - 1}.a"
-        y, ty, tda = answer.values[last], answer.tangents[last], answer.products[last]
-        chunk, width = self._chunk(number, -1), y.shape[1]
-        if plan.elementwise:
-            y, ty, tda, width = y.ravel(), ty.ravel(), tda.ravel(), 1
-        for tape, rows, scale, given in plan.groups:
-            parts = self.loss_parts.setdefault(
-                (tape, problem.dtype), Parts(width, plan.elementwise, problem.dtype)
-            )
-            arrays = {"y": y[rows], "ty": ty[rows], "tda": tda[rows], "scale": scale}
-            if given is not None:
-                arrays["given"] = given
-            parts.add(chunk, rows, **arrays)
+            dense.append(moved)
+            parts.add(len(self.chunks), columns, z=z, tz=tz, ta=ta, da=da, tda=tda, tdz=tdz)
+            self.chunks.append((number, i))
+        self.add_loss(number, plan, y=a, ty=ta, tda=tda)
 
 
 class TangentCheck(SlopeCheck):
@@ -144,7 +98,7 @@ class ProductCheck(SlopeCheck):
         self.tdy, self.dy, self.tx = tdy, dy, tx
         poles = _poles(columns, len(dy))
         with np.errstate(all="ignore"):
-            pairs = (dy[:, None] * tx[None]).reshape(-1, tx.shape[1])
+            pairs = (dy[:, None] * tx[None]).reshape(len(dy) * len(tx), -1)
         unit = np.finfo(pairs.dtype).eps
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
@@ -171,12 +125,10 @@ class ProductCheck(SlopeCheck):
             lost = unit.k * unit.floor * np.where(moves, lost, 0).sum(axis=(0, 1))
             return np.asarray(unit.bounded(super().allowed(unit) + lost, largest))
 
-    def nudged(self) -> list[tuple[Columns, Columns]]:
-        """Return the columns with each input one ulp further down, and up.
-
-        Also the targets: y - t is rounded, and where a loss bends (at |y - t| = δ) it jumps.
-        """
-        return self.columns.nudged(len(self.columns.inputs))
+    @property
+    def rounded(self) -> int:
+        """All inputs, also the targets: y - t is rounded, and at |y - t| = δ a loss bends."""
+        return len(self.columns.inputs)
 
     def of(self, columns: Columns, which: npt.NDArray[np.intp]) -> "ProductCheck":
         """Return the check of some columns; `columns` are these, evaluated."""
@@ -198,13 +150,34 @@ def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
     return np.asarray(poles)
 
 
+def second_sums(dtype: np.dtype[Any], layers: list[DenseTensors]) -> Iterator[SumCheck]:
+    """Yield the checks of dense layers of one size, each sum over two products side by side.
+
+    tz = [ta, a] [W; tW] + tb, tdW = [taᵀ, aᵀ] [dz; tdz], tdb = 1ᵀ tdz, tda = [tdz, dz] [Wᵀ; tWᵀ].
+    """
+    at, common = Stacks(layers), (dtype, layers)
+    ta, tda, tz, tdz, tweight, tdweight, tbias, tdbias = at.tensors()
+    still = zip(*(layer.still for layer in layers), strict=True)
+    a, weight, dz = map(stacked, still, (at.of_x, at.of_weight, at.of_z))
+    (rows, width, out), (n, d_in, d_out) = at.sizes, at.padded
+    inputs, weights = np.concatenate([ta, a], 2), np.concatenate([weight, tweight], 1)
+    yield SumCheck("z", *common, inputs, weights, tbias, tz, at.of_z, 2 * width + 1, 2 * d_in + 1)
+    back, cotangents = np.concatenate([ta, a], 1).swapaxes(1, 2), np.concatenate([dz, tdz], 1)
+    yield SumCheck(
+        "weight", *common, back, cotangents, None, tdweight, at.of_weight, 2 * rows, 2 * n
+    )
+    ones = at.of_n[:, None, :].astype(np.float64)
+    yield SumCheck("bias", *common, ones, tdz, None, tdbias[:, None], at.of_bias[:, None], rows, n)
+    moved, across = np.concatenate([tdz, dz], 2), np.concatenate([weight, tweight], 2)
+    yield SumCheck(
+        "a", *common, moved, across.swapaxes(1, 2), None, tda, at.of_x, 2 * out, 2 * d_out
+    )
+
+
 class _SecondWeighing(Weighing):
     """The work of `weigh_second`."""
 
-    gather = _SecondGathered
-
-    def _sum_checks(self, dtype: np.dtype[Any], layers: Any) -> Iterator[SumCheck]:
-        return second_sums(dtype, layers)
+    gather, sum_checks = _SecondGathered, staticmethod(second_sums)
 
     def _sum_tensor(self, kind: str, layer: int) -> str:
         if kind == "z":
@@ -212,78 +185,17 @@ class _SecondWeighing(Weighing):
         return f"product {super()._sum_tensor(kind, layer)}"
 
     def _operations(self) -> None:
-        activations = [(parts, parts.columns(tape, "z"))
-                       for (tape, _), parts in self.gathered.activation_parts.items()]  # fmt: skip
-        losses = [(parts, parts.columns(tape, "y", "given"))
-                  for (tape, _), parts in self.gathered.loss_parts.items()]  # fmt: skip
-        certify_columns([columns for _, columns in (*activations, *losses)])
+        activations = list(self.gathered.activations("ta", "tz", "da", "tda", "tdz"))
+        losses = list(self.gathered.losses("ty", "tda", "scale"))
+        certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
-        for parts, columns in activations:
-            unit = self._units(columns.dtype)[0]
-            ta, tz, da, tda, tdz = map(parts.array, ("ta", "tz", "da", "tda", "tdz"))
-            rest += self._strict(TangentCheck(columns, ta, tz), unit, "tangent {}.a")
-            rest += self._strict(ProductCheck(columns, tdz, tda, da, tz), unit, "product {}.z")
-        for parts, columns in losses:
-            unit = self._units(columns.dtype)[0]
-            ty, tda, scale = map(parts.array, ("ty", "tda", "scale"))
+        for columns, (ta, tz, da, tda, tdz) in activations:
+            rest += self._strict(TangentCheck(columns, ta, tz), "tangent {}.a")
+            rest += self._strict(ProductCheck(columns, tdz, tda, da, tz), "product {}.z")
+        for columns, (ty, tda, scale) in losses:
             # The scale is a quotient, or a sum; a row's tangents are summed, too.
             terms = self.batches[self.answer_of[columns.chunk]] + 4 + columns.width
             still = np.zeros_like(scale)  # what the losses are multiplied by does not move
             check = ProductCheck(columns, tda, still, scale, ty, terms)
-            rest += self._strict(check, unit, "product {}.a")
+            rest += self._strict(check, "product {}.a")
         self._weigh_rest(rest)
-
-
-def second_sums(dtype: np.dtype[Any], layers: Sequence[DenseMoves]) -> Iterator[SumCheck]:
-    """Yield the checks of dense layers of one size, each sum over two products side by side.
-
-    tz = [ta, a] [W; tW] + tb, tdW = [taᵀ, aᵀ] [dz; tdz], tdb = 1ᵀ tdz, tda = [tdz, dz] [Wᵀ; tWᵀ].
-    """
-    number = wide(dtype)
-    n, d_in, d_out = (
-        padded(max(size))
-        for size in zip(*((*t.a.shape, t.dz.shape[1]) for t in layers), strict=True)
-    )
-
-    def stacked(rows: int, columns: int, arrays: Sequence[Array | None]) -> Array:
-        stack = np.zeros((len(layers), rows, columns), number)
-        for k, array in enumerate(arrays):
-            if array is not None:
-                whole = np.atleast_2d(array)
-                stack[k, : whole.shape[0], : whole.shape[1]] = whole
-        return stack
-
-    def each(rows: int, columns: int, name: str) -> Array:
-        return stacked(rows, columns, [getattr(t, name) for t in layers])
-
-    def products(rows: int, columns: int, name: str) -> Array:
-        return stacked(rows, columns, [t.products.get(name) for t in layers])
-
-    a, ta = each(n, d_in, "a"), each(n, d_in, "ta")
-    dz, tdz, tz = (each(n, d_out, name) for name in ("dz", "tdz", "tz"))
-    weight, tweight = each(d_in, d_out, "weight"), each(d_in, d_out, "tweight")
-    tbias = each(1, d_out, "tbias")[:, 0]
-    rows, ins, outs = np.array([(*t.a.shape, t.dz.shape[1]) for t in layers]).T
-    of_n, of_in, of_out = (
-        np.arange(p)[None] < size[:, None] for p, size in ((n, rows), (d_in, ins), (d_out, outs))
-    )
-    with_bias = np.array([t.tbias is not None for t in layers])
-    these: Any = list(layers)
-    yield SumCheck(
-        "z", dtype, these, np.concatenate([ta, a], 2), np.concatenate([weight, tweight], 1),
-        tbias, tz, of_n[:, :, None] & of_out[:, None], 2 * ins + 1, 2 * d_in + 1,
-    )  # fmt: skip
-    yield SumCheck(
-        "weight", dtype, these, np.concatenate([ta, a], 1).swapaxes(1, 2),
-        np.concatenate([dz, tdz], 1), None,
-        products(d_in, d_out, "weight"), of_in[:, :, None] & of_out[:, None], 2 * rows, 2 * n,
-    )  # fmt: skip
-    yield SumCheck(
-        "bias", dtype, these, of_n[:, None, :].astype(number), tdz, None,
-        products(1, d_out, "bias"), (of_out & with_bias[:, None])[:, None], rows, n,
-    )  # fmt: skip
-    back = np.concatenate([weight.swapaxes(1, 2), tweight.swapaxes(1, 2)], 1)
-    yield SumCheck(
-        "a", dtype, these, np.concatenate([tdz, dz], 2), back, None, products(n, d_in, "a"),
-        of_n[:, :, None] & of_in[:, None], 2 * outs, 2 * d_out,
-    )  # fmt: skip

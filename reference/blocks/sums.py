@@ -5,8 +5,8 @@ nor to its error. A sum of n terms computed in the wider type is off by at most 
 that type times Σ|terms|, in whatever order it is added up.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ class DenseTensors(NamedTuple):
     """One dense layer of one answer: what went in, what came out, and the cotangents of both.
 
     `chunk` is the answer, `layer` its number. The bias and its cotangent are None if it has none.
+    At second order they are how a layer's tensors move, and `still` its a, weight and dz.
     """
 
     chunk: int
@@ -40,6 +41,7 @@ class DenseTensors(NamedTuple):
     dweight: Array
     dbias: Array | None
     da: Array
+    still: tuple[Array, ...] = ()
 
 
 def padded(n: int) -> int:
@@ -63,30 +65,22 @@ class SumCheck:
     _units: int
 
     @cached_property
-    def truth(self) -> Array:
-        """The sums, in the wider type."""
-        with np.errstate(all="ignore"):
-            made: Array = self.left @ self.right
-            return made if self.plus is None else made + self.plus[:, None, :]
-
-    @cached_property
     def magnitude(self) -> Array:
-        """Σ|terms| of each sum, rounded up; doubles do, and are ten times faster."""
+        """Σ|terms| of each sum, rounded up."""
         with np.errstate(all="ignore"):
-            left, right = (np.abs(v).astype(np.float64) for v in (self.left, self.right))
-            made: Array = left @ right
+            made: Array = np.abs(self.left) @ np.abs(self.right)
             if self.plus is not None:
-                made = made + np.abs(self.plus).astype(np.float64)[:, None, :]
-            tiny = float(np.finfo(np.float64).smallest_subnormal)
-            up = 1 + (self._units + 2) * float(np.finfo(np.float64).eps)
-            return np.where(made == 0, 0, made * up + self._units * tiny)
+                made += np.abs(self.plus)[:, None, :]
+            made *= 1 + (self._units + 2) * float(np.finfo(np.float64).eps)
+            made += self._units * float(np.finfo(np.float64).smallest_subnormal)
+            return made
 
     @cached_property
     def radius(self) -> Array:
-        """The error of the sums as computed here."""
-        info = np.finfo(self.truth.dtype)
+        """How far `error` may be off."""
+        info = np.finfo(wide(self.dtype))
         with np.errstate(all="ignore"):
-            return np.asarray((self._units + 2) * (info.eps * self.magnitude + info.tiny))
+            return (self._units + 4) * (float(info.eps) * self.magnitude + float(info.tiny))
 
     @cached_property
     def judged(self) -> npt.NDArray[np.bool_]:
@@ -95,10 +89,24 @@ class SumCheck:
 
     @cached_property
     def error(self) -> Array:
-        """The distance from the truth, infinite where there is none."""
+        """The distance from the sum in the wider type, infinite where there is none."""
+        number = wide(self.dtype)
         with np.errstate(all="ignore"):
-            error = np.abs(self.given - self.truth)
-        return np.where(np.isnan(error), np.inf, error)
+            truth = self.left.astype(number) @ self.right.astype(number)
+            if self.plus is not None:
+                truth += self.plus[:, None, :]
+            truth -= self.given
+            error: Array = np.abs(truth.astype(np.float64))
+        error[np.isnan(error)] = np.inf
+        return error
+
+    def suspects(self, unit: RoundingUnit) -> npt.NDArray[np.intp]:
+        """Return the layers in which a sum may be further off than is allowed, at one glance."""
+        eps = float(np.finfo(wide(self.dtype)).eps)
+        share = (self.terms * unit.u - (self._units + 4) * eps) * (1 - 2.0**-40)
+        with np.errstate(all="ignore"):
+            sure = self.error <= share[:, None, None] * self.magnitude
+        return np.flatnonzero(~sure.all(axis=(1, 2)))
 
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each sum may be off."""
@@ -118,22 +126,28 @@ class SumCheck:
             lost = lost + np.where(plus < tiny, plus, 0)[:, None, :]
         return lost
 
-    def one(self, m: int) -> "SumCheck":
-        """Return the check of one layer."""
-        one = slice(m, m + 1)
-        return SumCheck(
-            self.kind, self.dtype, self.layers[one], self.left[one], self.right[one],
-            None if self.plus is None else self.plus[one], self.given[one], self.inside[one],
-            self.terms[one], self._units,
+    def take(self, which: npt.NDArray[np.intp]) -> "SumCheck":
+        """Return the check of some layers."""
+        return replace(
+            self, layers=[self.layers[m] for m in which.tolist()], left=self.left[which],
+            right=self.right[which], plus=None if self.plus is None else self.plus[which],
+            given=self.given[which], inside=self.inside[which], terms=self.terms[which],
         )  # fmt: skip
 
-    def level(self, entry: tuple[int, int, int], bounds: list[float]) -> int:
-        """Return the first of some bounds that holds one number, their count if none does."""
-        error, radius = float(self.error[entry]), float(self.radius[entry])
-        doubt = 2 * radius + 2.0**-30 * max(bounds)
-        if any(abs(error - bound) <= doubt for bound in bounds) and np.isfinite(error):
-            error = self.exact_error(entry)
-        return next((k for k, bound in enumerate(bounds) if error <= bound), len(bounds))
+    def levels(self, at: tuple[Array, ...], bounds: Array) -> tuple[Array, Array]:
+        """Return how far some numbers are off, and the first of their bounds that holds each.
+
+        `bounds` is (models, numbers); what none holds has the number of the models.
+        """
+        error = self.error[at]
+        with np.errstate(all="ignore"):
+            doubt = 2 * self.radius[at] + 2.0**-30 * bounds.max(axis=0)
+            open_ = (np.abs(error - bounds) <= doubt).any(axis=0) & np.isfinite(error)
+        for entry in np.flatnonzero(open_).tolist():
+            m, i, j = (int(axis[entry]) for axis in at)
+            error[entry] = self.exact_error((m, i, j))
+        holds = np.vstack([error <= bounds, np.ones(len(error), bool)])
+        return error, holds.argmax(axis=0)
 
     def exact_error(self, entry: tuple[int, int, int]) -> float:
         """Return the distance of one number from its sum, both without rounding."""
@@ -155,43 +169,49 @@ class SumCheck:
             return sum(terms, start)
 
 
+class Stacks:
+    """Layers of about one size, padded with zeros: where the numbers of each tensor stand."""
+
+    def __init__(self, layers: list[DenseTensors]) -> None:
+        self.layers = layers
+        sizes = np.array([(*t.a.shape, t.z.shape[1]) for t in layers])
+        of_n, of_in, of_out = within = [
+            np.arange(padded(int(axis.max())))[None] < axis[:, None] for axis in sizes.T
+        ]  # (M, n), (M, d_in), (M, d_out)
+        self.sizes, self.padded = sizes.T, [mask.shape[1] for mask in within]
+        self.of_n = of_n
+        self.of_x = of_n[:, :, None] & of_in[:, None]
+        self.of_z = of_n[:, :, None] & of_out[:, None]
+        self.of_weight = of_in[:, :, None] & of_out[:, None]
+        self.of_bias = of_out & np.array([t.bias is not None for t in layers])[:, None]
+
+    def tensors(self) -> Iterator[Array]:
+        """Yield the stacks of a, da, z, dz, weight, dweight, bias and dbias."""
+        for names, within in (
+            (("a", "da"), self.of_x), (("z", "dz"), self.of_z),
+            (("weight", "dweight"), self.of_weight), (("bias", "dbias"), self.of_bias),
+        ):  # fmt: skip
+            for name in names:
+                yield stacked([getattr(t, name) for t in self.layers], within)
+
+
 def sum_checks(dtype: np.dtype[Any], layers: list[DenseTensors]) -> Iterator[SumCheck]:
     """Yield the checks of z, the weights, the biases and of what went in, of layers of one size."""
-    number = wide(dtype)
-    n, d_in, d_out = (
-        padded(max(size))
-        for size in zip(*((*t.a.shape, t.z.shape[1]) for t in layers), strict=True)
-    )
-    m = len(layers)
-    a, da = (np.zeros((m, n, d_in), number) for _ in range(2))
-    z, dz = (np.zeros((m, n, d_out), number) for _ in range(2))
-    weight, dweight = (np.zeros((m, d_in, d_out), number) for _ in range(2))
-    bias, dbias = np.zeros((m, d_out), number), np.zeros((m, 1, d_out), number)
-    sizes = np.empty((3, m), np.int64)
-    with_bias = np.zeros(m, bool)
-    for k, t in enumerate(layers):
-        rows, width = t.a.shape
-        out = t.z.shape[1]
-        sizes[:, k] = rows, width, out
-        a[k, :rows, :width], da[k, :rows, :width] = t.a, t.da
-        z[k, :rows, :out], dz[k, :rows, :out] = t.z, t.dz
-        weight[k, :width, :out], dweight[k, :width, :out] = t.weight, t.dweight
-        if t.bias is not None:
-            with_bias[k] = True
-            bias[k, :out], dbias[k, 0, :out] = t.bias, t.dbias
-    rows, width, out = sizes
-    of_n, of_in, of_out = (
-        np.arange(p)[None] < size[:, None] for p, size in ((n, rows), (d_in, width), (d_out, out))
-    )
-    common = dtype, layers
-    yield SumCheck(
-        "z", *common, a, weight, bias, z, of_n[:, :, None] & of_out[:, None], width + 1, d_in + 1
-    )
-    back, ones = a.transpose(0, 2, 1), of_n[:, None, :].astype(number)
-    inside = of_in[:, :, None] & of_out[:, None]
-    yield SumCheck("weight", *common, back, dz, None, dweight, inside, rows + 1, n)
-    inside = (of_out & with_bias[:, None])[:, None]
-    yield SumCheck("bias", *common, ones, dz, None, dbias, inside, rows, n)
-    across = weight.transpose(0, 2, 1)
-    inside = of_n[:, :, None] & of_in[:, None]
-    yield SumCheck("a", *common, dz, across, None, da, inside, out, d_out)
+    at, common = Stacks(layers), (dtype, layers)
+    a, da, z, dz, weight, dweight, bias, dbias = at.tensors()
+    (rows, width, out), (n, d_in, d_out) = at.sizes, at.padded
+    yield SumCheck("z", *common, a, weight, bias, z, at.of_z, width + 1, d_in + 1)
+    back, across = a.transpose(0, 2, 1), weight.transpose(0, 2, 1)
+    yield SumCheck("weight", *common, back, dz, None, dweight, at.of_weight, rows + 1, n)
+    ones = at.of_n[:, None, :].astype(np.float64)
+    yield SumCheck("bias", *common, ones, dz, None, dbias[:, None], at.of_bias[:, None], rows, n)
+    yield SumCheck("a", *common, dz, across, None, da, at.of_x, out, d_out)
+
+
+def stacked(tensors: Sequence[Any], within: npt.NDArray[np.bool_]) -> Array:
+    """Return tensors padded with zeros: where each stands is `within`, None stands nowhere."""
+    stack = np.zeros(within.shape)
+    there = [tensor for tensor in tensors if tensor is not None]
+    if there:
+        stack[within] = np.concatenate(there, axis=None)
+    return stack

@@ -83,7 +83,7 @@ def weigh(
 class Weighing:
     """The work of `weigh`: gather the tensors of all answers, judge sums, then operations."""
 
-    gather: type[Gathered] = Gathered
+    gather, sum_checks = Gathered, staticmethod(sum_checks)
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class Weighing:
         self.kept = kept
         self.problems, self.answers, self.models = problems, answers, models
         self.weighed = Weighed()
+        self._units_of: dict[Any, list[RoundingUnit]] = {}
         self.excused = np.array([answer.oracle != subject for _, answer in answers], bool)
         self.gathered = self.gather(problems, answers)
         for number, tensor, reason in self.gathered.malformed:
@@ -115,7 +116,10 @@ class Weighing:
         self.weighed.findings.setdefault(number, []).append(found)
 
     def _units(self, dtype: np.dtype[Any]) -> list[RoundingUnit]:
-        return [RoundingUnit(dtype, model) for model in self.models]
+        """Return the units of each model, the same ones whenever they are asked for."""
+        if dtype not in self._units_of:
+            self._units_of[dtype] = [RoundingUnit(dtype, model) for model in self.models]
+        return self._units_of[dtype]
 
     # -- dense layers -------------------------------------------------------------------------
 
@@ -123,12 +127,8 @@ class Weighing:
         for (dtype, *_, n, d_in, d_out), layers in self.gathered.dense.items():
             many = max(1, _LAYERS_AT_ONCE // (n * d_in + d_in * d_out + n * d_out))
             for start in range(0, len(layers), many):
-                for check in self._sum_checks(dtype, layers[start : start + many]):
+                for check in self.sum_checks(dtype, layers[start : start + many]):
                     self._sum(check, self._units(dtype))
-
-    def _sum_checks(self, dtype: np.dtype[Any], layers: Any) -> Iterator[SumCheck]:
-        """Yield the checks of the sums of layers of one size."""
-        return sum_checks(dtype, layers)
 
     def _sum_tensor(self, kind: str, layer: int) -> str:
         """Return the name of the tensor that a sum makes."""
@@ -137,52 +137,55 @@ class Weighing:
         return f"{'forward ' if kind == 'z' else ''}layers.{layer}.{kind}"
 
     def _sum(self, check: SumCheck, units: list[RoundingUnit]) -> None:
-        self.weighed.entries += int(check.inside.sum())
+        """Weigh the sums that are outside *strict*, and keep the worst of each tensor."""
+        self.weighed.entries += int(np.count_nonzero(check.inside))
+        which = check.suspects(units[0])
+        if not len(which):
+            return
+        check = check.take(which)
         with np.errstate(all="ignore"):
-            allowed = check.allowed(units[0])
-            outside = check.judged & ~(check.error + check.radius <= allowed)
-        for m in np.flatnonzero(outside.any(axis=(1, 2))).tolist():
+            outside = check.judged & ~(check.error + check.radius <= check.allowed(units[0]))
+        which = np.flatnonzero(outside.any(axis=(1, 2)))
+        if not len(which):
+            return
+        check, at = check.take(which), np.nonzero(outside[which])
+        owner = np.array([layer.chunk for layer in check.layers])
+        # A sum knows no conventions: only whether small numbers vanish.
+        usable = [k for k, unit in enumerate(units) if not unit.model.conventional]
+        bounds = np.array([check.allowed(units[k])[at] for k in usable], np.float64)
+        bounds[1:, ~self.excused[owner[at[0]]]] = 0
+        error, levels = check.levels(at, bounds)
+        for entry in _worst(levels, error, at[0]):
+            level, (m, i, j) = int(levels[entry]), (int(axis[entry]) for axis in at)
             layer = check.layers[m]
-            part = check.one(m)
-            # A sum knows no conventions: only whether small numbers vanish.
-            plain = [k for k, unit in enumerate(units) if not unit.model.conventional]
-            usable = plain if self.excused[layer.chunk] else plain[:1]
-            bounds = [part.allowed(units[k])[0] for k in usable]
-            entries = [(int(i), int(j)) for i, j in np.argwhere(outside[m])]
-            levels = [part.level((0, *e), [float(b[e]) for b in bounds]) for e in entries]
-            errors = [float(part.error[0][entry]) for entry in entries]
-            level, error, entry = max(zip(levels, errors, entries, strict=True))
-            if level == 0:
-                continue
-            tensor = self._sum_tensor(check.kind, layer.layer)
-            allowed_ = float(bounds[min(level, len(bounds) - 1)][entry])
-            model = self.models[usable[level]] if level < len(bounds) else None
-            place = entry[1:] if check.kind == "bias" else entry
-            self._keep(layer.chunk, tensor, model, place, error, allowed_)
+            model = self.models[usable[level]] if level < len(usable) else None
+            self._keep(
+                layer.chunk, self._sum_tensor(check.kind, layer.layer), model,
+                (j,) if check.kind == "bias" else (i, j), float(error[entry]),
+                float(bounds[: level + 1, entry].max()),
+            )  # fmt: skip
 
     # -- operations ---------------------------------------------------------------------------
 
     def _operations(self) -> None:
-        activations = list(self.gathered.activations())
-        losses = list(self.gathered.losses())
+        activations = list(self.gathered.activations("a", "da", "dz"))
+        losses = list(self.gathered.losses("scale", "da"))
         certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
-        for columns, a, da, dz in activations:
-            unit = self._units(columns.dtype)[0]
-            rest += self._strict(ValueCheck(columns, a), unit, "forward {}.a")
-            rest += self._strict(SlopeCheck(columns, dz, da), unit, "{}.z")
-        for columns, scale, da in losses:
-            strict = self._units(columns.dtype)[0]
-            ValueCheck(columns, columns.values).settled(strict)
+        for columns, (a, da, dz) in activations:
+            rest += self._strict(ValueCheck(columns, a), "forward {}.a")
+            rest += self._strict(SlopeCheck(columns, dz, da), "{}.z")
+        for columns, (scale, da) in losses:
+            assert columns.found is not None
+            ValueCheck(columns, columns.found.value).settled(self._units(columns.dtype)[0])
             unit = np.finfo(columns.inputs.dtype).eps
-            owners = self.answer_of[columns.chunk]
-            check = SlopeCheck(
-                columns, da, scale, 4 * unit * np.abs(scale), self.batches[owners] + 4
-            )
-            rest += self._strict(check, strict, "{}.a")
+            terms = self.batches[self.answer_of[columns.chunk]] + 4
+            check = SlopeCheck(columns, da, scale, 4 * unit * np.abs(scale), terms)
+            rest += self._strict(check, "{}.a")
         self._weigh_rest(rest)
-        for dtype in dict.fromkeys(job[0].dtype for job in losses):
-            self._losses(dtype, [job for job in losses if job[0].dtype == dtype])
+        scaled = [(columns, scale) for columns, (scale, _) in losses]
+        for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
+            self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
 
     def _weigh_rest(self, rest: Sequence[tuple[Check, Array, str]]) -> None:
         """Weigh what is outside *strict*."""
@@ -191,14 +194,12 @@ class Weighing:
         for (part, outside, name), by, small in zip(rest, moved, flushed, strict=True):
             self._rest(part, outside, by, small, name)
 
-    def _strict(
-        self, check: Check, unit: RoundingUnit, name: str
-    ) -> Iterator[tuple[Check, Array, str]]:
-        """Judge one kind of number of one tape; yield what is outside *strict*, to be weighed."""
+    def _strict(self, check: Check, name: str) -> Iterator[tuple[Check, Array, str]]:
+        """Judge one kind of number; yield what is outside *strict*, to be weighed."""
+        unit = self._units(check.columns.dtype)[0]
         check = check.settled(unit)
         self.weighed.entries += check.given.size
-        with np.errstate(all="ignore"):
-            outside = check.judged & ~(check.error <= check.allowed(unit))
+        outside = check.outside(unit)
         if isinstance(check, SlopeCheck) and check.tied.any():
             self._choices(check, unit, name)
         which = np.flatnonzero(outside.any(axis=0))
@@ -210,19 +211,14 @@ class Weighing:
         levels, bound = self._levels(part, outside, moved, flushed)
         with np.errstate(all="ignore"):
             ratio = np.where(outside, np.nan_to_num(part.error / bound, nan=np.inf), -1.0)
-        owner = part.columns.chunk
-        for chunk in np.unique(owner).tolist():
-            mine = np.flatnonzero(owner == chunk)
-            flat = np.lexsort((ratio[:, mine].ravel(), levels[:, mine].ravel()))[-1]
-            j, m = divmod(int(flat), len(mine))
-            m = int(mine[m])
+        owner = np.broadcast_to(part.columns.chunk, levels.shape).ravel()
+        for entry in _worst(levels.ravel(), ratio.ravel(), owner):
+            j, m = divmod(entry, levels.shape[1])
             level = int(levels[j, m])
-            if not level:
-                continue
             model = self.models[level] if level < len(self.models) else None
-            tensor, entry = self._place(part.columns, j, m, name)
+            tensor, place = self._place(part.columns, j, m, name)
             error, allowed = float(part.error[j, m]), float(bound[j, m])
-            self._keep(int(self.answer_of[chunk]), tensor, model, entry, error, allowed)
+            self._keep(int(self.answer_of[owner[entry]]), tensor, model, place, error, allowed)
 
     def _levels(
         self, part: Check, outside: Array, moved: Array, flushed: Check
@@ -256,11 +252,18 @@ class Weighing:
     def _flushed(self, parts: Sequence[Check]) -> list[Check]:
         """Return the same checks with every input below the normal range at zero."""
         columns = [part.columns.flushed() for part in parts]
-        certify_columns(columns)
-        return [
-            part.of(c, np.arange(part.given.shape[1]))
-            for part, c in zip(parts, columns, strict=True)
-        ]
+        small = [np.flatnonzero((part.columns.inputs != one.inputs).any(axis=0))
+                 for part, one in zip(parts, columns, strict=True)]  # fmt: skip
+        again = [one.take(which) for one, which in zip(columns, small, strict=True)]
+        certify_columns(again)
+        checks = []
+        for part, one, which, there in zip(parts, columns, small, again, strict=True):
+            everything = np.arange(len(one.tape))
+            one.found = part.columns.take(everything).found
+            if len(which):
+                one.put(which, there)
+            checks.append(part.of(one, everything))
+        return checks
 
     def _place(self, columns: Columns, j: int, m: int, name: str) -> tuple[str, tuple[int, ...]]:
         """Return the tensor and the entry of one number."""
@@ -291,66 +294,53 @@ class Weighing:
 
     # -- the loss -----------------------------------------------------------------------------
 
-    def _losses(self, dtype: np.dtype[Any], jobs: list[Any]) -> None:
+    def _losses(self, dtype: np.dtype[Any], jobs: list[tuple[Columns, Array]]) -> None:
         units = self._units(dtype)
-        failed: dict[int, list[tuple[int, float, float, tuple[int, ...]]]] = {}
+        failed: list[Array] = []
         for check in self._loss_checks(dtype, jobs):
             self.weighed.entries += check.given.size
-            for row in self._outside(check, units[0]):
-                failed.setdefault(int(check.answer[row]), [])
-        if not failed:
+            failed.append(check.answer[check.outside(units[0])])
+        numbers = np.unique(np.concatenate(failed))
+        if not len(numbers):
             return
-        numbers = np.array(sorted(failed))
         chosen = []
-        for columns, scale, da in jobs:
+        for columns, scale in jobs:
             which = np.flatnonzero(np.isin(self.answer_of[columns.chunk], numbers))
             if len(which):
-                chosen.append((columns.take(which), scale[:, which], da[:, which]))
-        flushed = [(columns.flushed(), scale, da) for columns, scale, da in chosen]
+                chosen.append((columns.take(which), scale[:, which]))
+        flushed = [(columns.flushed(), scale) for columns, scale in chosen]
         certify_columns([job[0] for job in flushed])
         plain, small = (self._loss_checks(dtype, made) for made in (chosen, flushed))
         for check, other in zip(plain, small, strict=True):
             self._loss(check, other, units)
 
-    def _outside(self, check: LossCheck, unit: RoundingUnit) -> Array:
-        with np.errstate(all="ignore"):
-            inside = check.error + check.radius <= check.allowed(unit)
-            return np.flatnonzero(check.judged & ~inside)
-
     def _loss(self, check: LossCheck, flushed: LossCheck, units: list[RoundingUnit]) -> None:
-        bounds = [check.allowed(unit) for unit in units]
-        others = [flushed.allowed(unit) for unit in units]
-        rows = self._outside(check, units[0]).tolist()
-        for number in dict.fromkeys(int(check.answer[row]) for row in rows):
-            worst = (0, -1.0, 0)
-            for row in rows:
-                if check.answer[row] != number:
-                    continue
-                level = len(units)
-                for k, unit in enumerate(units):
-                    if unit.model.flush and not self.excused[number]:
-                        continue
-                    inside = check.error[row] <= bounds[k][row]
-                    if unit.model.conventional and not self.excused[number]:
-                        keeps = bounds[0][row] + self.kept * check.size[row]
-                        inside &= check.error[row] <= keeps
-                    if unit.model.flush:
-                        inside |= not flushed.judged[row]
-                        inside |= flushed.error[row] <= others[k][row]
-                    if inside:
-                        level = k
-                        break
-                worst = max(worst, (level, float(check.error[row]), row))
-            level, error, row = worst
-            if level:
-                model = self.models[level] if level < len(units) else None
-                bound = float(bounds[min(level, len(units) - 1)][row])
-                shape = np.shape(np.asarray(self.answers[number][1].loss))
-                entry = tuple(map(int, np.unravel_index(int(check.place[row]), shape)))
-                self._keep(number, "loss", model, entry if shape else (), error, bound)
+        """Weigh the losses that are outside *strict*, and keep the worst of each answer."""
+        strict = check.allowed(units[0])
+        levels = np.where(check.outside(units[0]), len(units), 0)
+        bound, excused = strict, self.excused[check.answer]
+        for k, unit in enumerate(units[1:], 1):
+            allowed = check.allowed(unit)
+            inside = check.error <= allowed
+            if unit.model.conventional:
+                inside &= excused | (check.error <= strict + self.kept * check.size)
+            if unit.model.flush:
+                inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit))
+                inside &= excused
+            levels = np.where((levels == len(units)) & inside, k, levels)
+            bound = np.fmax(bound, allowed)
+        for row in _worst(levels, check.error, check.answer):
+            level, number = int(levels[row]), int(check.answer[row])
+            model = self.models[level] if level < len(units) else None
+            shape = np.shape(np.asarray(self.answers[number][1].loss))
+            entry = tuple(map(int, np.unravel_index(int(check.place[row]), shape)))
+            error = float(check.error[row])
+            self._keep(number, "loss", model, entry if shape else (), error, float(bound[row]))
 
-    def _loss_checks(self, dtype: np.dtype[Any], jobs: list[Any]) -> list[LossCheck]:
-        terms = LossTerms.of([(columns, scale) for columns, scale, _ in jobs], self.answer_of)
+    def _loss_checks(
+        self, dtype: np.dtype[Any], jobs: list[tuple[Columns, Array]]
+    ) -> list[LossCheck]:
+        terms = LossTerms.of(jobs, self.answer_of)
         given = [answer.loss for _, answer in self.answers]
         problems = [self.problems[p] for p, _ in self.answers]
         return loss_checks(
@@ -361,6 +351,14 @@ class Weighing:
             np.array(self.gathered.divisors),
             given,
         )
+
+
+def _worst(levels: Array, error: Array, owner: Array) -> list[int]:
+    """Return where the worst of each owner's numbers stands, if its level is not 0."""
+    at = np.flatnonzero(levels)
+    at = at[np.lexsort((error[at], levels[at], owner[at]))]
+    last = np.diff(owner[at], append=-1) != 0
+    return at[last].tolist()  # type: ignore[no-any-return]
 
 
 def choices_differ(choices: Sequence[Choice]) -> Iterator[Choice]:

@@ -130,9 +130,28 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
     kept_leaves = {leaf for _, leaf in pairs}
     missing = [p for p in outcome.inputs if p not in kept_leaves and _asked_for(p, outcome)]
     result = Assessment(objective, rows, inner_rows, left, missing)
+    result.remarks += _another_order(pairs, outcome)
     result.dead = [p for p in unclaimed if not np.any(np.abs(found[p].value) > found[p].radius)]
     _settle(result, objective, outcome)
     return result
+
+
+def _another_order(pairs: list[tuple[Path, Path]], outcome: Outcome) -> list[str]:
+    """Return a remark where a tuple of gradients does not follow the order of the arguments.
+
+    Shapes or names told them apart; who unpacks them by place has to know.
+    """
+    if not isinstance(outcome.returned, tuple | list) or not outcome.paired:
+        return []
+    by_claim = {claim: leaf for claim, leaf in pairs if len(claim) == len(leaf) == 1}
+    returned = [by_claim[c][0] for c in outcome.claims if c in by_claim]
+    taken = [p[0] for p in outcome.inputs if p[0] in returned]
+    if len(returned) < len(pairs) or returned == taken:
+        return []
+    return [
+        f"the gradients come back in the order {', '.join(returned)}; its forward takes "
+        f"{', '.join(taken)}"
+    ]
 
 
 def _tracked(value: Any) -> bool:
@@ -188,7 +207,7 @@ def _as_jacobian(got: Array, leaf: Path, outcome: Outcome, objective: Objective)
         return None
     full = jacobian(y, x)
     flat = Truth(*(np.asarray(v).reshape(y.size, x.size) for v in full))
-    if got.shape == (y.size, x.size) and 1 in (x.ndim, *x.shape):
+    if got.shape == (y.size, x.size):
         return flat
     if got.shape == (*y.shape, *x.shape):
         return full

@@ -8,6 +8,8 @@ from reference.checks import vocabulary as words
 from reference.checks.routine import NameTree, Routine
 
 MAX_BINDINGS = 24
+_SKIPS_ZEROS = re.compile(r"if \w+ == 0(\.0)?:\s+continue")
+_LEFT = "default"  # an argument that is not given: backward(dout=1) of a loss
 
 
 def bindings(forward: Routine, backward: Routine, extras: list[str]) -> Iterator[dict[str, str]]:
@@ -24,12 +26,14 @@ def bindings(forward: Routine, backward: Routine, extras: list[str]) -> Iterator
         optional = backward.default(name) is not _required(backward, name)
         if optional and (not found or found == ["extra"] or _left_at_default(name, forward)):
             continue
+        if optional and backward.default(name) in (1, 1.0) and found[:1] == ["cotangent:"]:
+            found.append(_LEFT)
         choices.append(found or ["rest", "input:" + (forward.arguments or [""])[0], "output:"])
         taken.append(name)
     seen = 0
     for picked in itertools.product(*choices):
         if _sensible(picked):
-            yield dict(zip(taken, picked, strict=True))
+            yield {n: p for n, p in zip(taken, picked, strict=True) if p != _LEFT}
             seen += 1
             if seen >= MAX_BINDINGS:
                 return
@@ -72,15 +76,25 @@ def _sources(
         if words.plain(name) in inputs:
             return [f"input:{inputs[words.plain(name)]}"]
         return ["extra", "cotangent:"] if position == 0 else ["extra"]
+    if low in words.CACHES or "cache" in low:
+        given = [f"output:{i}" for i, o in enumerate(outputs) if o == name and len(outputs) > 1]
+        if given:
+            return given
     if (low in words.CACHES or "cache" in low) and words.plain(name) not in inputs:
+        if len(outputs) > 1 and words.plain(outputs[-1] or "") == words.plain(name):
+            return ["last"]  # the forward returns it under this name
         return ["last", "rest", "all", "input:" + (forward.arguments or [""])[0]]
     if _is_cotangent(name, position, forward, backward, outputs):
         found = [f"cotangent:{o}" for o in _named_output(name, outputs)]
         found += ["cotangent:"] if not found else []
         if low in ("dvalues", "grad", "error", "err", "delta", "d", "y", "top"):
             found.append("input:" + (forward.arguments or [""])[0])
+            if forward.bound and words.targets_among(forward.arguments):
+                found.append("variable:output")  # the probabilities that the object keeps
         if re.search(r"^d[hy]s$|^dhs|grad_over|^d_hs|_over_time", low):
             found += ["cotangent:each:-1", *(f"cotangent:each:{k}" for k in range(8))]
+        if _SKIPS_ZEROS.search(backward.text()):
+            found.append("cotangent:single:")
         if low.startswith(("grad_out", "output_grad", "grad")):
             found += ["cotangent:last:", "cotangent:last"]
         if only and low in ("y", "z", "a", "s", "h", "top", "d"):

@@ -130,7 +130,7 @@ def _again(target: Any, request: Request) -> str:
 
 
 @dataclass
-class _Gathered:
+class Gathered:
     """What the events of a run add up to."""
 
     progress: Progress
@@ -189,12 +189,12 @@ class _Gathered:
         return index
 
 
-def gather(progress: Progress | None = None) -> _Gathered:
+def gather(progress: Progress | None = None) -> Gathered:
     """Return what takes in the events of a session, and makes them a result."""
-    return _Gathered(progress or (lambda name: None))
+    return Gathered(progress or (lambda name: None))
 
 
-def _run_here(target: Any, request: Request, gathered: _Gathered) -> None:
+def _run_here(target: Any, request: Request, gathered: Gathered) -> None:
     from reference.checks import session, source
 
     what, names = _names(target)
@@ -204,7 +204,7 @@ def _run_here(target: Any, request: Request, gathered: _Gathered) -> None:
     session.run(loaded, request, gathered.take)
 
 
-def _run_apart(request: Request, gathered: _Gathered, seconds: float | None) -> None:
+def _run_apart(request: Request, gathered: Gathered, seconds: float | None) -> None:
     from reference.checks import apart
 
     apart.run(request, gathered, seconds)

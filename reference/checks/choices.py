@@ -183,6 +183,8 @@ def _bias(one: Argument) -> list[Spec] | None:
     if not one.weights and one.bare in ("b", "b1", "b2") and others & {"a", "a1"}:
         return [one.mode.data, Spec("normal", one.dims[-1:])]
     if one.image:
+        if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):
+            return [Spec("normal", ("N", "I"))]
         if not one.weights:  # a normalisation's shift
             return [Spec("normal", ("I",)), Spec("normal", ("1", "I", "1", "1"))]
         found = [Spec("normal", ("F",)), Spec("normal", ("F", "1")), Spec("normal", ())]
@@ -211,6 +213,9 @@ def _setting(one: Argument) -> list[Spec] | None:
     if one.bare in words.FLAGS:
         return [Spec("value", value=True)]
     strings = strings_for(one.bare, one.text)
+    training = [s for s in strings if s.startswith("train")]
+    if training and len(strings) > 1:  # "test" keeps nothing for a backward
+        return [Spec("value", value=training[0])]
     if strings:
         return [Spec("choice", value=strings), *(Spec("value", value=v) for v in strings)]
     made = _objects(one)
@@ -219,11 +224,21 @@ def _setting(one: Argument) -> list[Spec] | None:
     return [Spec("value", value="train")] if one.bare == "mode" else None
 
 
+def _noise(one: Argument) -> list[Spec] | None:
+    """An eps that is multiplied, and added to nothing: the noise of mu + std * eps."""
+    if one.bare not in ("eps", "epsilon", "noise", "xi") or one.of_constructor or one.is_part:
+        return None
+    factor = re.search(rf"\* {one.name}\b|\b{one.name} \*", one.text)
+    return [one.mode.data] if factor and not re.search(rf"[+-] {one.name}\b", one.text) else None
+
+
 def _scale(one: Argument) -> list[Spec] | None:
     if one.bare not in ("gamma", "scale", "shift") and one.name != "g":
         return None
     width = "I" if one.image else (one.dims[-1] if one.dims else "")
     shapes: tuple[Dims, ...] = ((width,), ("1", width), (width, "1"), ("1", width, "1", "1"))
+    if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):  # one for each sample
+        shapes = (("N", width),)
     return [Spec("positive", s) for s in (shapes if width else ((),))]
 
 
@@ -247,12 +262,40 @@ def _claimed_number(one: Argument) -> list[Spec] | None:
 _DATA_OF_CONSTRUCTORS = ("x", "y", "data", "x_train", "y_train", "train_x")
 
 
+_SIZE_LETTERS = {"i": "D", "c": "C", "o": "C"}
+"""Sizes of one letter that no other rule knows: TwoLayers(d, h, c)."""
+
+
 def _size_of_constructor(one: Argument) -> list[Spec] | None:
     data_like = one.bare in _DATA_OF_CONSTRUCTORS and ".shape" in one.text
     if not one.of_constructor or one.full in one.request.arrays or data_like:
         return None
     sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
+    maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{one.name}\b"
+    if not sizes and one.name in _SIZE_LETTERS and re.search(maker, one.text):
+        sizes = [Spec("size", (_SIZE_LETTERS[one.name],))]
     return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
+
+
+def _unpacked(one: Argument) -> list[Spec] | None:
+    """A shape that a constructor takes apart: d, h, w = X_dim."""
+    name = re.escape(one.name)
+    found = re.search(rf"^\s*([\w., ]+?) = (self\.)?{name}$", one.text, re.M)
+    count = len([n for n in found[1].split(",") if n.strip()]) if found and "," in found[1] else 0
+    by_index = [int(i) + 1 for i in re.findall(rf"\b{name}\[(\d)\]", one.text)]
+    count = count or max(by_index, default=0)
+    if not one.of_constructor or not count:
+        return None
+    window = re.search(r"kernel|filter|pool|stride|pad|size", one.bare)
+    shapes: dict[int, tuple[Dims, ...]] = {
+        1: (("D",),),
+        2: (("K", "K"),) if window else (("D", "H"), ("Y", "X")),
+        3: (("I", "Y", "X"), ("Y", "X", "I")),
+        4: (("K", "K", "I", "F"), ("F", "I", "K", "K")),
+    }
+    if re.search(r"stride", one.bare):
+        return [Spec("value", value=(1,) * count)]
+    return [Spec("shape", dims) for dims in shapes.get(count, ())] or None
 
 
 def _target(one: Argument) -> list[Spec] | None:
@@ -267,6 +310,16 @@ def _target(one: Argument) -> list[Spec] | None:
     feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
     widths = ["C", feature] if one.any_built else [feature]
     return [t for w in widths for t in _targets(one.mode, w)]
+
+
+def _picks(one: Argument) -> list[Spec] | None:
+    """An argument that picks a column of each row: scores[np.arange(n), answers]."""
+    rows = r"\[(np\.arange|torch\.arange|range|list)\([^\[\]]*\), "
+    if one.of_constructor or not re.search(rf"{rows}{re.escape(one.name)}\]", one.text):
+        return None
+    feature = one.dims[0] if one.mode.samples == "columns" else (one.dims or ("",))[-1]
+    samples = one.dims[-1] if one.mode.samples == "columns" else (one.dims or ("N",))[0]
+    return [Spec("label", (samples,), (one.outs[-1] if one.weights else feature) or "C")]
 
 
 def _mask(one: Argument) -> list[Spec] | None:
@@ -382,12 +435,15 @@ RULES: tuple[Rule, ...] = (
     _weight,
     _bias,
     _setting,
+    _noise,
     _scale,
     _module,
+    _unpacked,
     _kernel_size,
     _claimed_number,
     _size_of_constructor,
     _target,
+    _picks,
     _mask,
     _of_the_module,
     _state,

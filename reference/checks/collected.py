@@ -1,5 +1,7 @@
 """What a backward claims: what it returned, what its object keeps, the steps that it took."""
 
+import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +11,7 @@ from reference.balls import is_tracked
 from reference.checks import instances
 from reference.checks.outcome import Outcome, Reading
 from reference.checks.routine import Path, Trace, is_numeric, leaves_of
+from reference.checks.vocabulary import gradient_of, plain
 
 MAX_NUMBERS = 10_000_000
 """Numbers in one array that comes back: more cannot be the gradient of what went in."""
@@ -33,7 +36,9 @@ def collect(
         outcome.kept = after
         for path, value in after.items():
             changed = path not in before or not same(value, before[path])
-            if changed and _looks_kept(path):
+            if ("self", *path) in outcome.inputs and not any(map(gradient_of, path)):
+                continue  # a weight that is called g or delta
+            if changed and _looks_kept(path) and (path not in before or _touched(path, reading)):
                 claims[("self", *path)] = value
         outcome.claims = claims
         _steps_taken(reading, outcome, after)
@@ -52,6 +57,29 @@ def _plain(value: Any) -> Any:
         scalars = value.dtype.kind == "O" and all(np.ndim(v) == 0 for v in value.flat)
         return np.array(value, dtype=float if scalars else None, subok=False)
     return value
+
+
+def _touched(path: Path, reading: Reading) -> bool:
+    """Whether the backward, or a method that it calls, names what the object keeps at a path."""
+    owner, text = reading.unit.owner, reading.unit.backward.text()
+    seen: set[str] = set()
+    if not text or owner is None:
+        return True
+    while called := set(re.findall(r"\.(\w+)\(", text)) - seen:
+        seen |= called
+        for name in called:
+            method = getattr(owner, name, None)
+            if method is not None:
+                text += "\n" + "".join(_source(method))
+    head = re.escape(path[0])
+    return re.search(rf"\b{head}\b|setattr|vars\(|__dict__|\bsuper\(|self\[", text) is not None
+
+
+def _source(method: Any) -> list[str]:
+    try:
+        return inspect.getsourcelines(method)[0]
+    except (OSError, TypeError):
+        return []
 
 
 def _as_slope(value: Any) -> Any:
@@ -91,8 +119,6 @@ def steps_in_arguments(
 
 
 def _looks_kept(path: Path) -> bool:
-    from reference.checks.vocabulary import gradient_of, plain
-
     containers = ("grads", "grad", "gradients", "gradient", "g", "delta", "deltas")
     return any(gradient_of(p) or plain(p) in containers for p in path)
 

@@ -7,6 +7,7 @@ mistake of that size.
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from reference.checks.source import Target
@@ -34,16 +35,25 @@ def tiny_ones_dropped(target: Target) -> Iterator[list[str]]:
 
 
 def _functions(target: Target) -> Iterator[types.FunctionType]:
+    """Return the functions of a target, and those that it imports from its own folder."""
     for thing in vars(target.module).values():
-        if isinstance(thing, types.FunctionType) and thing.__module__ == target.module.__name__:
+        mine = thing.__module__ == target.module.__name__ if hasattr(thing, "__module__") else False
+        if isinstance(thing, types.FunctionType) and (mine or _beside(thing, target)):
             yield thing
-        if isinstance(thing, type) and thing.__module__ == target.module.__name__:
+        if isinstance(thing, type) and mine:
             for method in vars(thing).values():
                 inner = (
                     method.__func__ if isinstance(method, staticmethod | classmethod) else method
                 )
                 if isinstance(inner, types.FunctionType):
                     yield inner
+
+
+def _beside(function: types.FunctionType, target: Target) -> bool:
+    """Whether a function stands in a file under one of the target's two folders above it."""
+    own = Path(getattr(target.module, "__file__", None) or "/").parent
+    file = Path(function.__code__.co_filename)
+    return "site-packages" not in file.parts and own.parent in file.parents and own != Path("/")
 
 
 def _replaced(code: types.CodeType, found: list[str]) -> types.CodeType:

@@ -144,17 +144,36 @@ def _is(name: str, x: Any, y: Any) -> bool:
 def _fits_with_parameters(name: str, x: Any, y: Any) -> bool:
     """Whether other numbers of an operation (a slope of 0.2) make it the forward."""
     return any(
-        np.allclose(_ours(name, x, **p), y, rtol=DIGITS, atol=DIGITS) for p in _settings(name, x, y)
+        np.allclose(_ours(name, x, **p), y, rtol=DIGITS, atol=DIGITS)
+        for p in settings_of(name, x, y)
     )
 
 
-def _settings(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:
+def settings_of(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:
+    """Yield the numbers that an activation may have been written with, by its values."""
     names = list(ACTIVATIONS[name].defaults())
     if len(names) != 1:
         return
     below = x < 0
     ratios = [float(v) for v in (y[below] / x[below])[:1]] if below.any() else []
-    for value in (*ratios, 0.01, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 1.702):
+    for value in (*ratios, 0.01, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 1.702, *_solved(name, x, y)):
         parameter = ACTIVATIONS[name].parameters[names[0]]
-        if parameter.admits(value):
+        if np.isfinite(value) and parameter.admits(value) and value:
             yield {names[0]: value}
+
+
+def _solved(name: str, x: Any, y: Any) -> Iterator[float]:
+    """Yield the number with which an activation gives y where the default is furthest off."""
+    (number,) = ACTIVATIONS[name].defaults()
+    at = np.unravel_index(int(np.argmax(np.abs(_ours(name, x) - y))), x.shape)
+
+    def off(value: float) -> float:
+        return float(_ours(name, x[at].reshape(1, 1), **{number: value})[0, 0] - y[at])
+
+    a, b = 0.5, 1.5
+    for _ in range(30):  # the secant method; one step where y is a multiple of the number
+        fa, fb = off(a), off(b)
+        if not np.isfinite([fa, fb]).all() or fa == fb or fb == 0:
+            break
+        a, b = b, b - fb * (b - a) / (fb - fa)
+    yield b

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from reference.checks import vocabulary as words
-from reference.checks.routine import NameTree, Routine, routine_of
+from reference.checks.routine import NameTree, Routine, returned_by, routine_of
 from reference.checks.source import Target
 
 Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
@@ -52,7 +54,11 @@ def units_of(target: Target) -> list[Unit]:
             taken |= {id(getattr(thing, a, None)) for a in ("fwd", "bwd", "fun", "__wrapped__")}
     found += _function_units({k: v for k, v in functions.items() if id(v) not in taken}, target)
     for name, cls in classes.items():
-        found += _class_units(name, cls, target)
+        found += [
+            u
+            for u in _class_units(name, cls, target)
+            if not _leaves_formulas_open(u, cls, list(classes.values()))
+        ]
     if target.wanted is not None:
         found = [
             u
@@ -60,7 +66,22 @@ def units_of(target: Target) -> list[Unit]:
             if target.wanted
             in (u.name.split(".")[0], u.backward.short, *(p.short for p in u.partners))
         ]
+    for unit in found:
+        unit.expected = unit.expected and not _is_part_of_another(unit, found)
     return found
+
+
+def _is_part_of_another(unit: Unit, found: list[Unit]) -> bool:
+    """Whether another gradient of the file calls it: judging that one judges it as well."""
+    call = rf"\b{re.escape(unit.backward.short)}\("
+    return any(
+        other.expected
+        and other.backward.function is not unit.backward.function
+        and other.owner is unit.owner
+        and re.search(call, other.backward.text().partition("\n")[2]) is not None
+        and not re.search(rf"\b{re.escape(other.backward.short)}\(", unit.backward.text())
+        for other in found
+    )
 
 
 def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
@@ -154,7 +175,33 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
             trains = {"train", "fit", "learn", "optimize"} & set(words.words(routine.short))
             expected = bool(named) and not trains
             found.append(Unit(routine.name, "alone", routine, [], True, owner, expected, losses))
-    return [u for u in found if _is_its_own(u, found)]
+    closures = [u for r in forwards if (u := _closure(r)) is not None]
+    return [*closures, *(u for u in found if _is_its_own(u, found))]
+
+
+def _closure(routine: Routine) -> Unit | None:
+    """Return the backward that a forward makes and returns: return y, backprop."""
+    inner = next(
+        (
+            n
+            for n in (routine.node.body if routine.node is not None else ())
+            if isinstance(n, ast.FunctionDef)
+            and len(n.args.args) == 1
+            and words.names_a_gradient(n.name)
+            and n.name in names_in(routine.returned)[-1:]
+        ),
+        None,
+    )
+    if inner is None or not isinstance(routine.returned, tuple) or routine.owner is not None:
+        return None
+
+    def backward(dout: Any, cache: Any) -> Any:
+        return cache(dout)
+
+    parameters = tuple(inspect.signature(backward).parameters.values())
+    name = f"{routine.name}.{inner.name}"
+    made = Routine(name, backward, parameters=parameters, node=inner, returned=returned_by(inner))
+    return Unit(name, "pair", made, [routine])
 
 
 def _is_its_own(unit: Unit, found: list[Unit]) -> bool:
@@ -231,10 +278,25 @@ def _with_its_slope(unit: Unit, target: Target) -> Unit:
     return unit
 
 
-def _sigmoid(z: Any) -> Any:
-    import numpy as np
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
 
-    return 1 / (1 + np.exp(-z))
+
+def _relu(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
+def _tanh(x: Any) -> Any:
+    return np.tanh(x)
+
+
+def _meant(name: str, function: Callable[[Any], Any]) -> Routine:
+    parameters = tuple(inspect.signature(function).parameters.values())
+    return Routine(f"{name}, which is not in the file", function, parameters=parameters)
+
+
+_MEANT = {n: _meant(n, f) for n, f in (("sigmoid", _sigmoid), ("relu", _relu), ("tanh", _tanh))}
+"""What a slope is of where its file holds no such function: tanh_derivative alone."""
 
 
 def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
@@ -279,6 +341,8 @@ def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) 
     if _is_slope_of_a_cost(routine):
         ordered = [f for f in ordered if _has_target(f)]
     related = [f for f in ordered if f in arguments or _overlap(f, routine)]
+    if not related and len(routine.required) == 1 and "".join(stem) in _MEANT:
+        return [_MEANT["".join(stem)]]
     return (related or ordered)[:4]
 
 
@@ -526,6 +590,27 @@ def _is_abstract(routine: Routine) -> bool:
         isinstance(n, ast.Pass) or (isinstance(n, ast.Raise) and "NotImplemented" in ast.unparse(n))
         for n in body
     )
+
+
+def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type]) -> bool:
+    """Whether a base class leaves what its forward or backward needs to the classes below it."""
+    below = [c for c in classes if issubclass(c, cls) and c is not cls]
+    for routine in (unit.backward, *unit.partners[:1]):
+        for used, name in re.findall(r"(return |= |)self\.(\w+)\(", routine.text()):
+            method = getattr(cls, name, None)
+            if method is None and any(hasattr(c, name) for c in below):
+                return True
+            code = getattr(method, "__code__", None)
+            if used and below and code is not None and code.co_code == _PASS:
+                return True
+    return False
+
+
+def _nothing(self: Any) -> None:
+    pass
+
+
+_PASS = _nothing.__code__.co_code
 
 
 def _is_engine(routines: dict[str, Routine]) -> bool:

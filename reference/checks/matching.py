@@ -174,6 +174,8 @@ def _by_place(
 ) -> list[Path]:
     """Give what has no name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
+    if not pairs and any(c[0].isdigit() for c in left):  # return dz, dz * eps: both by their place
+        unnamed = [c for c in left if c[0] not in ("self", "step")]
     if pairs:  # an output that is returned beside its gradients has a name of its own
         unnamed = [c for c in unnamed if c[-1] == "" or c[-1].isdigit()]
     named_rest = [c for c in left if c not in unnamed]
@@ -187,8 +189,10 @@ def _by_place(
             rest = rest or ([] if others else list(free))
             fits = [p for p in rest if same_shape(claims[claim], inputs[p]) == 1.0]
             fits = fits or [p for p in rest if same_shape(claims[claim], inputs[p]) > 0]
-            if not fits and group is unnamed and len(left) == 1:
-                fits = rest[:1]
+            a_loss = bool(pairs) and claim[-1] == "0" and np.ndim(claims[claim]) == 0
+            if not fits and group is unnamed and len(left) == 1 and not a_loss:
+                whole = [p for p in rest if np.shape(claims[claim])[-1:] == (np.size(inputs[p]),)]
+                fits = (whole or rest)[:1]  # a Jacobian ends with what it is of, in one row
             if fits and (
                 group is unnamed
                 or alone
@@ -197,6 +201,8 @@ def _by_place(
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]
+    if pairs:  # (loss.flat[0], dtheta): the first number is no gradient
+        left = [c for c in left if c != ("0",) or np.ndim(claims[c])]
     over = [c for c in unnamed if c in left and c[-1].isdigit()]
     rest = [p for p in free if p[-1] not in targets]
     if pairs and len(over) == len(left) == len(rest):  # a turned one, where the others fit

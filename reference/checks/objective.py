@@ -104,13 +104,14 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
     for path in outcome.values:
         if path[-1].endswith("()") and is_tracked(outcome.values[path]):
             named.append(path)
-    for path in [*scalars, *named]:
-        unnamed = path in scalars and path[-1].lower() not in _LOSS_NAMES
-        if alone and unnamed and (named or (told and path[-1] and not path[-1].isdigit())):
-            continue
+    unnamed = [p for p in scalars if p[-1].lower() not in _LOSS_NAMES]
+    for path in [*(p for p in scalars if p not in unnamed), *named, *unnamed]:
+        if alone and path in unnamed and told and path[-1] and not path[-1].isdigit():
+            continue  # a number with another name: an accuracy
         yield Objective("loss", path)
     if outcome.paired and not outcome.told_targets:
-        arrays = [p for p, v in returned.items() if np.size(v) > 1]
+        given = {id(v) for v in outcome.inputs.values()}  # handed on in a cache
+        arrays = [p for p, v in returned.items() if np.size(v) > 1 and id(v) not in given]
         for path in arrays[:1]:
             yield Objective("sum", path)
             yield Objective("mean", path)

@@ -1,6 +1,5 @@
 """Writes what checks found into a folder: a page, check.json, and a script for each wrong part."""
 
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.checks.result import Result
+from reference.listing import derivation
 from reports.check_folder import INDEX, write_checks
 from reports.checked import Checked, Part, plain, read_checked
 from reports.folder import refuse_for_check
@@ -64,12 +64,4 @@ def _record(result: Result) -> Checked:
 
 def _derived(part: Part) -> Part:
     """Put what the book says of a part's operation beside it."""
-    from manual_backprop.activations import ACTIVATIONS
-    from manual_backprop.layers import LAYERS
-    from manual_backprop.losses import LOSSES
-
-    for registry in (ACTIVATIONS, LOSSES, LAYERS):
-        operation = dict(registry).get(part.operation)
-        if operation is not None:
-            return msgspec.structs.replace(part, derivation=inspect.cleandoc(operation.doc))
-    return part
+    return msgspec.structs.replace(part, derivation=derivation(part.operation))

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,15 +35,24 @@ SPECIAL = ("torch", "jax", "engine", "network", "general")
 
 
 def check_unit(
-    unit: Unit, target: Target, request: Request, shapes: Mapping[str, Spec], like: str | None
+    unit: Unit,
+    target: Target,
+    request: Request,
+    shapes: Mapping[str, Spec],
+    like: str | None,
+    watch: Callable[[Subject], None] = lambda subject: None,
 ) -> Part | None:
-    """Return what was found of one unit; None for what only looked like a gradient."""
+    """Return what was found of one unit; None for what only looked like a gradient.
+
+    watch: gets what is judged, before it is.
+    """
     began = time.monotonic()
     found = _subject(unit, target, request.seed, dict(shapes))
     if isinstance(found, Failure):
         if not unit.expected or _is_not_written(found):
             return None
         return _unchecked(unit, target, found, request, time.monotonic() - began)
+    watch(found)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
@@ -383,7 +392,9 @@ def _unchecked(
 ) -> Part:
     why = failure.reason
     line, source = own_lines(unit.backward, target)
-    if len(failure.raised_texts) == 1 and failure.raised is not None and unit.partners:
+    ran = failure.reading is not None and failure.reading.forward is not None
+    always = ran and not failure.returned and len(failure.raised_texts) == 1
+    if always and failure.raised is not None:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,
@@ -393,7 +404,10 @@ def _unchecked(
             source=unit.backward.text(),
             seconds=seconds,
         )
-    if failure.raised is not None and failure.reading is not None:
+    broken = next((e for e in failure.errors if _is_broken(e)), None)
+    if broken is not None and not ran:
+        why = f"its forward raised {broken}"
+    elif failure.raised is not None and failure.reading is not None:
         why = (
             f"its backward raised {text.error_line(failure.raised)} under every "
             f"reading that was tried"
@@ -411,6 +425,11 @@ def _unchecked(
     )
 
 
+def _is_broken(error: str) -> bool:
+    """Whether an error tells that code cannot run, whatever it is given."""
+    return error.startswith("NameError") or "is not installed" in error
+
+
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     """Return parts whose verdict changes beside the others.
 
@@ -425,7 +444,8 @@ def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
     changed = {}
     for index, part in parts.items():
         too_often = part.mistakes and all(
-            m.name == "constant_factor" and "too many" in m.sentence for m in part.mistakes
+            m.name == "mean_left_out" or (m.name == "constant_factor" and "too many" in m.sentence)
+            for m in part.mistakes
         )
         if part.verdict == "wrong" and too_often and not part.described:
             changed[index] = msgspec.structs.replace(

@@ -113,7 +113,8 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
 
 def _is_looked_up(name: str, text: str) -> bool:
     quoted = rf"\b{re.escape(name)}\s*(\[\s*f?['\"]|\.get\(|\.items\(|\.keys\()"
-    return bool(re.search(quoted, text) or re.search(rf"\b{re.escape(name)}\[k\]", text))
+    by_key = re.search(rf"\b{re.escape(name)}\[k\]", text) and "for k in range(" not in text
+    return bool(re.search(quoted, text) or by_key)
 
 
 def _asked(first: Routine, name: str) -> list[str]:
@@ -160,6 +161,8 @@ def is_listed(name: str, text: str) -> bool:
         return False  # one array of indices, walked through
     bare = re.escape(name.removeprefix("init."))
     bare = rf"(self\.)?_?{bare}"
+    if re.search(rf"zeros_like\({bare}\)|\b{bare}\.(shape|T|size|ndim|dot|sum)\b", text):
+        return False
     patterns = (
         rf"(zip|enumerate|reversed)\([^)]*\b{bare}\b",
         rf"\bin {bare}\b(?!\.)",

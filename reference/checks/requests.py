@@ -19,7 +19,7 @@ from reference.checks.choices import Request
 from reference.checks.inventory import Unit, is_switch, names_in
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of
-from reference.checks.shapes import bias_names
+from reference.checks.shapes import bias_names, size_specs
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.vocabulary import gradient_of, plain
@@ -128,6 +128,8 @@ def _built(name: str, default: Any) -> bool:
     low = name.lower()
     if default is None:
         return "input_shape" in low
+    if "trunc" in low:  # a gradient cut off in time is another one
+        return True
     return (
         isinstance(default, int)
         and not isinstance(default, bool)
@@ -209,11 +211,16 @@ def _variants(
 ) -> Iterator[dict[str, tuple[str, list[str]]]]:
     keys = dict_keys(first, unit, text, names)
     base = {k: ("dict", v) for k, v in keys.items()}
-    listed = [n for n in names if n not in base and is_listed(n, text)]
+    listed = [n for n in names if n not in base and is_listed(n, text) and not _lists_sizes(n)]
     if listed:
         yield base | {n: ("listed", ["0", "1"]) for n in listed}
         yield base | {n: ("listed", ["0", "1", "2"]) for n in listed}
     yield base
+
+
+def _lists_sizes(name: str) -> bool:
+    """Whether a constructor's argument is a list of layer sizes: layers=[2, 3, 1]."""
+    return name.startswith("init.") and any(s.kind == "sizes" for s in size_specs(name))
 
 
 def _text(unit: Unit, first: Routine, target: Target) -> str:

@@ -127,7 +127,7 @@ def routine_of(
         parameters = parameters[1:]
     plain_ones = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     node = _node(plain, target)
-    returned = _returned(node) if node is not None else None
+    returned = returned_by(node) if node is not None else None
     short = name.rpartition(".")[2]
     return Routine(name, plain, owner, bound, tuple(plain_ones), node, returned if short else None)
 
@@ -153,7 +153,8 @@ def _node(function: Any, target: Target) -> ast.FunctionDef | None:
     return None
 
 
-def _returned(node: ast.FunctionDef) -> NameTree:
+def returned_by(node: ast.FunctionDef) -> NameTree:
+    """Return the names in the return statement of a function that names most."""
     found: list[NameTree] = [
         _tree(n.value) for n in _own_nodes(node) if isinstance(n, ast.Return) and n.value
     ]

@@ -19,7 +19,7 @@ from reference.checks.loading import lines_of, module_of
 from reference.checks.names import claim_name
 from reference.checks.routine import Path, Routine
 from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
-from reference.checks.smallest import Smallest
+from reference.checks.smallest import Failing, Smallest
 from reference.checks.source import Target
 from reference.checks.specs import generator, sizes_for
 from reference.checks.spelling import (
@@ -42,14 +42,14 @@ def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
     for lazy, differences in ((False, True), (True, True), (False, False), (True, False)):
         try:
             text = _Writer(small, subject, target, lazy, differences).text()
-            if _shows(text, small):
+            if shows(text, small):
                 return text
         except Unspeakable:
             continue
     return ""
 
 
-def _shows(text: str, small: Smallest) -> bool:
+def shows(text: str, small: Failing) -> bool:
     """Whether a script runs and comes to the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
@@ -116,6 +116,8 @@ class _Writer:
             imports.remove("importlib")
         head = HEAD.format(
             name=self.reading.unit.name,
+            needs="NumPy",
+            judge="the certified gradient. central differences: a witness",
             imports="\nimport ".join(sorted(imports)),
             load=loading,
             given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),

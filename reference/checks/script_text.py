@@ -1,9 +1,9 @@
 """The fixed pieces of the script that shows a wrong gradient."""
 
 HEAD = '''\
-"""{name}: shows what is wrong with it. It needs NumPy and the file alone.
+"""{name}: shows what is wrong with it. It needs {needs} and the file alone.
 
-yours: what your code returns. right: the certified gradient. central differences: a witness.
+yours: what your code returns. right: {judge}.
 """
 
 import {imports}

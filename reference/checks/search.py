@@ -29,7 +29,7 @@ from reference.checks.routine import Routine
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
-from reference.checks.vocabulary import REGULARISATION
+from reference.checks.vocabulary import REGULARISATION, plain, stem_of
 
 MAX_LAYOUTS = 3_000  # of one request
 MAX_TRIES = (
@@ -76,6 +76,8 @@ class Failure:
     errors: list[str] = field(default_factory=list)
     raised_texts: set[str] = field(default_factory=set)
     """What the backward raised, under all readings whose forward ran."""
+    returned: bool = False
+    """Whether the backward ran under one of them, and gave nothing to compare."""
 
 
 def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Chosen | Failure:
@@ -96,6 +98,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     for forward in routes:
         if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
             break  # its forward is written: no loss has to be guessed
+        if forward is None and any("is not installed" in e for e in failure.errors):
+            break  # its forward is written as well
         fitting = 0
         for candidate in _runnable(unit, forward, target, seed, shapes, failure):
             if _with_samples(candidate) < general:
@@ -133,21 +137,68 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     poor.sort(key=lambda c: -c.score)
     for candidate in poor[:_KEPT] if not chosen else []:
         one = _judged(candidate.reading, seed)
-        if one is not None:
+        if one is not None and (one.first.rows or one.first.middle):
             chosen.append(one)
     if not chosen:
-        if poor and not failure.errors:
+        failure.returned = bool(poor)
+        if poor and failure.raised is None:
             failure.reason = "nothing that came back could be compared with a gradient"
+            failure.errors = []
+        return failure
+    if not any(c.first.all_right for c in chosen) and (why := _cannot_run(unit, chosen, failure)):
+        failure.reason, failure.raised, failure.errors = why, None, []
+        return failure
+    if all(_of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
+        failure.reason, failure.raised, failure.errors = _NO_FORWARD, None, []
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
     return max(general_ones or chosen, key=_preference)
 
 
+_NO_FORWARD = (
+    "the function that it is the gradient of was not found: none of the file has its name, and "
+    "it is not the gradient of those with its arguments"
+)
+
+
+def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
+    """Return why a loss that is guessed accuses nobody: the loss that is written did not run."""
+    back = unit.backward.short
+    stem = stem_of(back)
+    named = next(
+        (
+            p
+            for p in unit.partners
+            if (stem and stem_of(p.short) == stem) or plain(back) == "d" + plain(p.short)
+        ),
+        None,
+    )
+    guessed = all(c.reading.forward is None and not c.objective.written for c in chosen)
+    if named is None or not guessed:
+        return ""
+    last = f"; the last of its errors was {failure.errors[-1]}" if failure.errors else ""
+    return f"{named.name} could not be run with what its gradient takes{last}"
+
+
+def _of_another_name(one: Chosen) -> bool:
+    """Whether a forward is called after something else: softmax_layer, of dense_gradient."""
+    unit, forward = one.reading.unit, one.reading.forward
+    if forward is None or unit.owner is not None or forward is unit.backward:
+        return False
+    mine, other = stem_of(unit.backward.short), stem_of(forward.short)
+    inside = "".join(mine) in "".join(other) or "".join(other) in "".join(mine)
+    return bool(mine and other) and not inside and not set(mine) & set(other)
+
+
 def _preference(one: Chosen) -> tuple[Any, ...]:
-    """Sort readings under which something is wrong: of equals, arrays before single numbers."""
+    """Sort readings under which something is wrong: those that place all gradients first.
+
+    Of equals, arrays come before single numbers.
+    """
     axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
     share, *rest = one.first.rank
-    return (one.other is not None, one.first.influence, share, axes > 0, rest)
+    placed = not one.first.unplaced
+    return (one.other is not None, one.first.influence, placed, share, axes > 0, rest)
 
 
 _Shape = tuple[Any, ...]
@@ -177,14 +228,15 @@ def _leaves_out(reading: Reading, seen: Chosen) -> bool:
 
 def _fits_other_sizes(reading: Reading, seed: int) -> bool:
     """Whether the forward runs in other problems too: two sizes may be equal in the first one."""
+    raised = 0
     for index in _OTHER_SIZES:
         try:
             perform(reading, seed, index)
         except ForwardFailed:
             return False
         except Exception:
-            continue
-    return True
+            raised += 1
+    return reading.forward is not None or raised < len(_OTHER_SIZES)
 
 
 def _with_samples(candidate: Candidate) -> int:
@@ -204,9 +256,11 @@ def _of_weights(one: Chosen) -> bool:
 
 
 def _misshapen(candidate: Candidate) -> bool:
-    """Whether a layer's gradient has more axes than what it is of, or is turned."""
+    """Whether a layer's gradient has more axes than what it is of, or none, or is turned."""
     outcome = candidate.outcome
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    if any(np.ndim(outcome.claims[c]) == 0 and np.size(outcome.inputs[p]) > 1 for c, p in pairs):
+        return True  # a bias that was summed over all units
     return bool(outcome.cotangents) and any(
         np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
         or (
@@ -275,7 +329,8 @@ def _binding_loss(objective: Objective, reading: Reading) -> bool:
 
 
 def _outranks(one: Objective, other: Objective) -> bool:
-    return one.beside and other.beside
+    """Whether a loss beside the backward goes before another one, or before a plain sum."""
+    return one.beside and (other.beside or other.kind in ("sum", "mean"))
 
 
 def _judged_by_differences(
@@ -404,7 +459,8 @@ def _fit(outcome: Outcome) -> float:
 
 def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
     a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
-    return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
+    flat = len(a) == 2 and a[-1] == np.size(outcome.inputs[leaf])
+    return flat or (len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b))
 
 
 def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:

@@ -6,6 +6,7 @@ Every part is announced before it runs, so that whoever watches knows what hung.
 import os
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from manual_backprop.spec import InvalidInput
@@ -26,6 +27,7 @@ from reference.checks.records import (
 )
 from reference.checks.source import Target
 from reference.checks.specs import Spec, spelled
+from reference.checks.subject import Subject
 from reference.checks.surroundings import Library
 
 Emit = Callable[[Event], None]
@@ -42,8 +44,18 @@ def serve(request: Request, emit: Emit) -> None:
     run(target, request, emit, library)
 
 
-def run(target: Target, request: Request, emit: Emit, library: Library | None = None) -> None:
-    """Check a loaded target part by part; library: what NumPy was before it was loaded."""
+def run(
+    target: Target,
+    request: Request,
+    emit: Emit,
+    library: Library | None = None,
+    watch: Callable[[int, Subject], None] = lambda index, subject: None,
+) -> None:
+    """Check a loaded target part by part.
+
+    library: what NumPy was before it was loaded. watch: gets the number of a part and what is
+    judged of it, before it is.
+    """
     library = library or Library()
     try:
         _refuse_another_library(library, target)
@@ -63,7 +75,7 @@ def run(target: Target, request: Request, emit: Emit, library: Library | None = 
             continue
         emit(Started(index, unit.name, len(units)))
         try:
-            part = check_unit(unit, target, request, shapes, like)
+            part = check_unit(unit, target, request, shapes, like, partial(watch, index))
             _refuse_another_library(library, target)
         except InvalidInput as error:
             emit(Refused(str(error)))

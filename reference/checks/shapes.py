@@ -47,6 +47,7 @@ _DATA = (
     Spec("normal", ("N", "T", "D")),
     Spec("normal", ("T", "D")),
     Spec("normal", ("D", "T")),
+    Spec("normal", ("1", "D")),
 )
 _IMAGES = (
     Spec("normal", ("N", "I", "Y", "X")),
@@ -55,10 +56,19 @@ _IMAGES = (
     Spec("normal", ("Y", "X")),
     Spec("normal", ("I", "Y", "X")),
 )
+_SIGNALS: dict[Dims, Dims] = {
+    ("N", "T"): ("K",),
+    ("T",): ("K",),
+    ("N", "I", "T"): ("F", "I", "K"),
+    ("N", "T", "I"): ("K", "I", "F"),
+}
+"""The layouts of signals, and what a kernel that slides over them is like."""
+_SIGNAL_WORDS = re.compile(r"conv_?1d|conv\w*1d|1d_?conv|dilat|temporal_?conv", re.I)
 _INDICES = (Spec("label", ("N",), "V"), Spec("label", ("N", "T"), "V"))
 _IMAGE_WORDS = re.compile(
     r"conv|pool|im2col|image|filter|kernel|stride|n_h|height|spatial|2d|channel|"
-    r"H, W|H, Wd|axis=\(0, 2, 3\)"
+    r"H, W|H, Wd|axis=\((0, )?[12], [23]\)",
+    re.I,
 )
 _INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
 
@@ -72,6 +82,8 @@ def modes(text: str) -> Iterator[Mode]:
         )
     if _INDEX_WORDS.search(text):
         data = [*_INDICES, *data]
+    if _SIGNAL_WORDS.search(text):
+        data = [*(Spec("normal", dims) for dims in _SIGNALS), *data]
     for spec in data:
         columns = spec.dims[-1:] in (("N",), ("1",)) or spec.dims == ("D", "T")
         if len(spec.dims) >= 3 and "Y" in spec.dims:
@@ -128,8 +140,10 @@ def bare_name(name: str) -> str:
 def _is_weight(name: str) -> bool:
     bare = bare_name(name)
     short = bare.rstrip("0123456789") or bare
-    if bare.lower() in ("words", "word", "width", "window", "width_in") or (
-        name.startswith("init.") and bare in POOLS
+    if (
+        bare.lower() in ("words", "word", "width", "window", "width_in")
+        or re.search(r"(pool|filter|kernel|stride|pad)_?[hw]$", bare, re.I)
+        or (name.startswith("init.") and bare in POOLS)
     ):
         return False
     return (
@@ -174,6 +188,8 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
         feed = {w: (_CHAIN[count][i], _CHAIN[count][i + 1]) for i, w in enumerate(weights)}
     if feed and not recurrent:
         yield feed
+    if count == 1 and re.search(r"sigmoid|logistic|binary|theta", text, re.I):
+        yield {weights[0]: ("D", "1")}  # one unit
     if len(by_letters) == count:
         yield by_letters
     plain_cell = {w: ("H", "H") if _hidden(w) else ("D", "H") for w in weights}
@@ -230,6 +246,8 @@ def weight_spec(ends: tuple[str, str], mode: Mode, image: bool = False) -> Spec:
         return Spec("normal", by_layout.get(mode.data.dims, ("K", "K")))
     if mode.data.dims == ():
         return Spec("normal", ())
+    if mode.data.dims in _SIGNALS:
+        return Spec("normal", _SIGNALS[mode.data.dims])
     if mode.data.kind == "label":
         return Spec("normal", ("V", "D"))
     if mode.bias == "inside":
@@ -241,13 +259,15 @@ def weight_spec(ends: tuple[str, str], mode: Mode, image: bool = False) -> Spec:
 
 def bias_spec(after: str, mode: Mode) -> Spec:
     """Return a bias's spec from the width it is added to."""
-    if mode.data.dims == ():
+    if mode.data.dims == () or mode.data.dims in (("N", "T"), ("T",)):
         return Spec("normal", ())
+    if mode.data.dims in _SIGNALS:
+        return Spec("normal", ("F",))
     shapes: dict[str, Dims] = {
         "row": (after,),
         "flat": ("1", after),
         "column": (after, "1"),
-        "scalar": (),
+        "scalar": () if after == "1" else (after,),
         "inside": (after,),
         "image": ("1", "1", "1", after),
     }
@@ -288,10 +308,13 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
 
 
 SIZES = (
-    (r"kernel|filter_?size|^k$|^f$|^ks$|pool_?(h|w|size|height|width)|window|^hh$|^ww$|field", "K"),
+    (
+        r"kernel|filter_?(size|h|w)$|^k$|^f$|^ks$|pool_?(h|w|size|height|width)|window|^hh$|^ww$|field",
+        "K",
+    ),
     (r"in_?channels?|^c_?in$|n_?c_?prev|channels_in|input_channels", "I"),
     (r"out_?channels?|^c_?out$|num_?filters|n_?filters|channels_out|n_?kernels", "F"),
-    (r"vocab|num_?emb|n_?words|dictionary", "V"),
+    (r"vocab|^word_dim|num_?emb|n_?words|dictionary", "V"),
     (r"embd|d_model|model_dim|embed_?(dim|size)|emb_?(dim|size)", "D"),
     (r"hid|(^|_)h$|^h_?(dim|size)|^n_h(?!ead)|^n_a$", "H"),
     (
@@ -323,6 +346,7 @@ _NUMBERS: tuple[tuple[str, tuple[Any, ...]], ...] = (
         r"^c$|coef|weight_?decay|^reg|l2",
         (0.3, 0.7),
     ),
+    (r"trunc", (1_000,)),
     (r"lr|rate|eta", (0.5,)),
     (r"epoch|iter|n_?steps", (1,)),
     (r"axis|dim", (-1, 1)),

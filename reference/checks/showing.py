@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks.assess import Assessment, Row
+from reference.checks.kinds._shown import Shrinkable, smallest_case
 from reference.checks.names import claim_name
 from reference.checks.records import Numbers
 from reference.checks.routine import Routine
@@ -26,6 +27,10 @@ def shown(subject: Subject, target: Target, cases: Sequence[Case], seed: int) ->
     cases: the problems in which something is wrong.
     """
     found: dict[str, Any] = {"picture": numbers_of(_furthest(cases).assessment)}
+    if isinstance(subject, Shrinkable):
+        found_small = smallest_case(subject, seed, _wrong_keys(cases))
+        if found_small is not None:
+            return found | found_small.fields(target)
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         fewest = min(cases, key=lambda c: sum(r.got.size for r in c.assessment.rows))
         return found | {"numbers": numbers_of(fewest.assessment)}

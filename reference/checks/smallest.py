@@ -7,9 +7,9 @@ that the check called wrong is wrong there too.
 
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,31 +51,50 @@ class Smallest:
     def sentence(self) -> str:
         """Return its sizes and numbers: "N = 1, D = 1: x = [[1]], dout = [[2]]"."""
         sizes = ", ".join(f"{k} = {n}" for k, n in self.sizes.items())
-        shown, length = [], len(sizes)
-        for name, value in inputs_of(self.outcome, self.reading).items():
-            text = f"{name} = {spell(value)}"
-            length += len(text) + 2
-            if length > _MAX_SENTENCE:
-                shown.append("…")
-                break
-            shown.append(text)
-        return ": ".join(p for p in (sizes, ", ".join(shown)) if p)
+        return sentence_of(sizes, inputs_of(self.outcome, self.reading))
 
     def numbers(self) -> tuple[Numbers, ...]:
         """Return the wrong gradients, entry by entry: as given, and as they should be."""
-        return tuple(
-            Numbers(
-                claim_name(r.claim, r.leaf),
-                tuple(r.got.shape),
-                tuple(map(float, r.got.flat)),
-                tuple(map(float, self.right(r).flat)),
-            )
-            for r in self.rows
-        )
+        return numbers_of_rows(self)
 
     def right(self, row: Row) -> Any:
         """Return what a gradient should be."""
         return row.truth.value * self.scale
+
+
+class Failing(Protocol):
+    """A failing problem: which gradients are wrong in it, and what they should be."""
+
+    rows: list[Row]
+
+    def right(self, row: Row) -> Any:
+        """Return what a gradient should be."""
+
+
+def numbers_of_rows(found: Failing) -> tuple[Numbers, ...]:
+    """Return the wrong gradients of a problem, entry by entry."""
+    return tuple(
+        Numbers(
+            claim_name(r.claim, r.leaf),
+            tuple(r.got.shape),
+            tuple(map(float, r.got.flat)),
+            tuple(map(float, found.right(r).flat)),
+        )
+        for r in found.rows
+    )
+
+
+def sentence_of(sizes: str, given: Mapping[str, Any]) -> str:
+    """Return sizes and numbers in one line, as many as are read easily."""
+    shown, length = [], len(sizes)
+    for name, value in given.items():
+        text = f"{name} = {spell(value)}"
+        length += len(text) + 2
+        if length > _MAX_SENTENCE:
+            shown.append("…")
+            break
+        shown.append(text)
+    return ": ".join(p for p in (sizes, ", ".join(shown)) if p)
 
 
 def smallest(
@@ -160,7 +179,7 @@ class _Shrinker:
             return None
         rows = [] if found is None else self._wrong(found, tracked)
         rows = [replace(r, got=_plain(r, plain)) for r in rows]
-        rows = [r for r in rows if _visible(r, found.scale if found else 1.0)]
+        rows = [r for r in rows if visible(r, found.scale if found else 1.0)]
         self.failures = 0 if found is not None else self.failures + 1
         if found is None or not rows:
             return None
@@ -188,7 +207,7 @@ def _plain(row: Row, outcome: Outcome) -> Any:
     return value.reshape(row.got.shape) if value.size == row.got.size else row.got
 
 
-def _visible(row: Row, scale: float) -> bool:
+def visible(row: Row, scale: float) -> bool:
     """Whether the difference is one that a reader sees, and both sides are what they are."""
     truth = row.truth.value * scale
     with np.errstate(invalid="ignore"):

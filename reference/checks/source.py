@@ -17,6 +17,7 @@ from typing import Any
 
 from manual_backprop.spec import InvalidInput
 from reference.checks.raised import message_of, raised_text
+from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
 
 _SUFFIXES = (".py", ".ipynb")
 _LOOKED_AT = ("__module__", "__wrapped__", "__code__", "bwd")
@@ -129,7 +130,7 @@ def _read(module: types.ModuleType) -> tuple[ast.Module | None, tuple[str, ...]]
 
 def _load_file(path: Path, target: str) -> Target:
     try:
-        text = _cells(path) if path.suffix == ".ipynb" else path.read_bytes().decode("utf-8-sig")
+        text = text_of(path.name, path.read_bytes())
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"TARGET={target!r} could not be loaded; {raised_text(error)}") from None
@@ -139,6 +140,7 @@ def _load_file(path: Path, target: str) -> Target:
     module.__file__ = str(path)
     module.__package__ = package
     loaded = Target(target, module, tree, tuple(text.splitlines()))
+    loaded.remarks += with_old_names(text)
     shadowing = _shadowing(root)
     if shadowing:
         loaded.remarks.append(
@@ -148,12 +150,22 @@ def _load_file(path: Path, target: str) -> Target:
         try:
             importlib.import_module(package)
         except BaseException as error:
-            raise InvalidInput(
-                f"TARGET={target!r} could not be loaded; its package raised: {_line(error)}"
-            ) from None
+            loaded.remarks.append(f"its package could not be imported: {_line(error)}")
+            _forget(package)
+            module.__name__, module.__package__ = path.stem, ""
+            name = path.stem
     sys.modules.setdefault(name, module)
     _execute(loaded, str(path))
     return loaded
+
+
+def _forget(package: str) -> None:
+    """Put an empty package in the place of one that raised, so that its other files load."""
+    parts = package.split(".")
+    for i in range(len(parts)):
+        name = ".".join(parts[: i + 1])
+        if name not in sys.modules:
+            sys.modules[name] = types.ModuleType(name)
 
 
 def _home(path: Path) -> tuple[str, str, Path]:
@@ -180,9 +192,18 @@ def _shadowing(folder: Path) -> list[str]:
         return []
 
 
-def _cells(path: Path) -> str:
+def text_of(file: str, content: bytes) -> str:
+    """Return the source that a file of this name holds: a notebook's is that of its code cells.
+
+    Raises ValueError, KeyError or TypeError where it is none.
+    """
+    text = content.decode("utf-8-sig")
+    return _cells(text) if file.endswith(".ipynb") else text
+
+
+def _cells(text: str) -> str:
     """Return a notebook's code, without the lines that only a notebook knows (%, !, ?)."""
-    book = json.loads(path.read_text(encoding="utf-8-sig"))
+    book = json.loads(text)
     cells = [c for c in book["cells"] if c.get("cell_type") == "code"]
     sources = [c["source"] if isinstance(c["source"], str) else "".join(c["source"]) for c in cells]
     kept = []
@@ -209,7 +230,13 @@ def _execute(loaded: Target, file: str) -> None:
     space = vars(loaded.module)
     left: list[str] = []
     for node in loaded.tree.body:
-        if not _is_definition(node, own):
+        if (read := text_read(node)) is not None:
+            node = read
+            loaded.remarks.append(f"line {node.lineno}: a short text stands for the file")
+        elif (small := smaller(node, loaded.tree)) is not None:
+            loaded.remarks.append(f"{_spell(node)}: {HIDDEN} in its place, to be quick")
+            node = small
+        elif not _is_definition(node, own):
             left.append(_spell(node))
             continue
         try:
@@ -218,7 +245,9 @@ def _execute(loaded: Target, file: str) -> None:
         except ImportError as error:
             _stand_in(node, space, error, loaded)
         except BaseException as error:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not isinstance(
+                error, NameError
+            ):
                 raise InvalidInput(
                     f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}"
                 ) from None
@@ -281,15 +310,39 @@ class _Missing(types.ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise ImportError(f"{self.__name__} is not installed")
 
+    def __mro_entries__(self, bases: Any) -> tuple[()]:
+        return ()  # class Dense(Layer): its own methods can be checked without the base
+
 
 def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded: Target) -> None:
     """Let a file load without a library that it only plots or reads data with."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
         raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}")
+    if _found_above(node, space, Path(loaded.module.__file__ or "")):
+        return
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         space[bound] = _Missing(alias.name)
     loaded.remarks.append(f"could not import: {ast.unparse(node)} ({message_of(error)})")
+
+
+def _found_above(node: ast.Import | ast.ImportFrom, space: dict[str, Any], file: Path) -> bool:
+    """Import from the folder that a project is run in: one above the file that holds the package.
+
+    Returns whether it was found there.
+    """
+    named = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+    root = (named or "").partition(".")[0]
+    above = [p for p in file.parents[:4] if (p / root).is_dir() or (p / f"{root}.py").is_file()]
+    if not root or not above or (isinstance(node, ast.ImportFrom) and node.level):
+        return False
+    sys.path.append(str(above[0]))
+    try:
+        code = compile(ast.Module([node], []), str(file), "exec", dont_inherit=True)
+        exec(code, space)  # what the user asked for: their own file
+    except Exception:
+        return False
+    return True
 
 
 def _spell(node: ast.stmt) -> str:

@@ -69,8 +69,10 @@ def _cotangent(which: str, trace: Trace, outcome: Outcome, rng: np.random.Genera
     """Draw a cotangent for an output: of its shape, or one for each member of a list.
 
     which: "" the output, a number, a name, "last:…" its last column, "each:K" the K-th of
-    what is kept for each step.
+    what is kept for each step, "single:" the output, with one entry that is not zero.
     """
+    if which == "single:":
+        return _drawn(_part(trace.value, ""), outcome, rng, single=True)
     if which.startswith("each:"):
         steps = trace.value if isinstance(trace.value, list) else trace.value[1]
         parts = [s[int(which[5:])] for s in steps]
@@ -97,11 +99,13 @@ def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
     return [_drawn(p, outcome, rng) for p in parts]
 
 
-def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator) -> Any:
+def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator, single: bool = False) -> Any:
     if not is_numeric(value):
         raise Unreadable("the output is no array")
     shape = np.shape(value) if isinstance(value, np.ndarray) else ()
     cotangent = rng.standard_normal(shape)
+    if single and shape:
+        cotangent *= np.arange(cotangent.size).reshape(shape) == rng.integers(cotangent.size)
     given = cotangent if shape else float(cotangent)
     outcome.cotangents.append((value, given))
     return given.copy() if isinstance(given, np.ndarray) else given
@@ -124,7 +128,9 @@ def rate_of(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> fl
     )
     if default is not None:
         return float(default)
-    held = vars(instance) if hasattr(instance, "__dict__") else {}
+    held: dict[str, Any] = {}
+    for part in (*reversed(type(instance).__mro__), instance):
+        held |= vars(part) if hasattr(part, "__dict__") else {}
     if any(type(v).__name__ == "Steps" for v in held.values()):
         return 0.5
     for name, value in held.items():

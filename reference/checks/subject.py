@@ -16,6 +16,7 @@ from reference.checks.experiment import perform
 from reference.checks.outcome import Outcome
 from reference.checks.search import Chosen
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
+from reference.checks.vocabulary import COTANGENT_NAMES
 
 
 @dataclass
@@ -88,12 +89,30 @@ class ReadingSubject:
 
     def remarks(self) -> list[str]:
         """Return what the reading itself tells."""
+        found = self._of_the_binding()
         other = self.chosen.other
         if other is None:
-            return []
+            return found
         return [
+            *found,
             f"its gradients are those of {other.objective.sentence()}: the value of the loss that "
-            "the code computes is another function's; one of the two is meant otherwise"
+            "the code computes is another function's; one of the two is meant otherwise",
+        ]
+
+    def _of_the_binding(self) -> list[str]:
+        """Return what is special about the gradient that the backward was given."""
+        given, back = dict(self.reading.binding), self.reading.unit.backward
+        if "cotangent:single:" in given.values():
+            return [
+                "it is right where one entry of the incoming gradient is not zero; it skips zeros"
+            ]
+        return [
+            f"read with {p.name} = {p.default}, its default: any other {p.name} is left out"
+            for p in back.parameters
+            if self.reading.forward is not None
+            and p.name.lower() in COTANGENT_NAMES
+            and p.default in (1, 1.0)
+            and p.name not in given
         ]
 
     def case(self, seed: int, index: int) -> Case:
@@ -125,9 +144,10 @@ class ReadingSubject:
             case.faults.append((kind, f"the backward changes {name} in place"))
         for row in case.assessment.rows:
             value = plain.claims.get(row.claim)
-            if getattr(value, "dtype", None) == np.float32:
+            dtype = getattr(value, "dtype", np.dtype(np.float64))
+            if dtype in (np.float32, np.float16):
                 case.faults.append(
-                    ("dtype", f"{'.'.join(row.claim)} is float32, its input float64")
+                    ("dtype", f"{'.'.join(row.claim)} is {dtype}, its input float64")
                 )
         if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
             self._after_another(seed, case, plain)

@@ -44,3 +44,13 @@ LOST = 1e-3
 
 UNDERFLOW = 1e-300
 """Absolute: below this a lost number is an underflow."""
+
+MOVED = 1e-5
+"""How far a grade moves inputs near 1: differences of order two are then right to nine digits."""
+
+OWN_SLOPE = 1e-6
+"""Of the sum of the parts: what those differences may be off by."""
+
+FORWARD = 1e-12
+"""Of the largest entry: what two ways to compute one forward in float64 may differ by, where
+entries cancel. Forwards that are not the same differ by much more on random numbers."""

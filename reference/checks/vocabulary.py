@@ -45,7 +45,8 @@ TARGET_NAMES = frozenset(
     "one_hot y_onehot t_onehot yhot y_hot classes gt ground_truth desired ytrain y_train y_batch "
     "yb d_true outputs_true real answer answers yt tt target_output desired_output y_one_hot "
     "targ targs targets_onehot label_onehot correct y_actual true_y true_labels training_output "
-    "training_outputs output_true wanted want next_tokens".split()
+    "training_outputs output_true wanted want next_tokens reference reference_answers ref "
+    "references true_class targets_true y_target y_targets labels_true".split()
 )
 
 PREDICTION_NAMES = frozenset(
@@ -142,9 +143,9 @@ def gradient_of(name: str) -> tuple[str, ...]:
     match = _PREFIX.match(bare)
     if match:
         rest = bare[match.end() :].strip("_")
-        # `data`, `dim`, `dot`, `done` begin with a d as well.
+        # `data`, `dim`, `dot`, `data_loss` begin with a d as well.
         single = match.group(0) in ("d", "D")
-        if rest and not (single and bare.lower() in _NO_GRADIENTS):
+        if rest and not (single and {bare.lower(), *words(bare)[:1]} & _NO_GRADIENTS):
             found.append(rest)
     match = _SUFFIX.search(bare)
     if match and match.start() > 0:

@@ -10,6 +10,7 @@
 A worker depends on nothing of the project, so that the campaign and `check` can both use it.
 """
 
+from reference.workers.confinement import Confinement, Measures
 from reference.workers.messages import Died, Finished, Hung, Raised
 from reference.workers.pool import Pool
 from reference.workers.timeouts import Limits, Pace
@@ -17,10 +18,12 @@ from reference.workers.worker import ONE_THREAD, Stopped, Worker
 
 __all__ = [
     "ONE_THREAD",
+    "Confinement",
     "Died",
     "Finished",
     "Hung",
     "Limits",
+    "Measures",
     "Pace",
     "Pool",
     "Raised",

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO, TypeVar, get_origin
 
 import msgspec
 
+from reference.workers.confinement import Confinement
+
 MAX_BYTES = 1 << 31
 """Bytes of one message. What claims more was not written by us."""
 
@@ -23,13 +25,15 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker: which function it serves, and where it finds modules.
 
     `entry` is "package.module:function". `path` is searched after everything of our own.
-    `pythonpath` is what PYTHONPATH was, for the processes that the worker begins.
+    `pythonpath` is what PYTHONPATH was, for the processes that the worker begins. `confinement` is
+    what else holds it.
     """
 
     entry: str
     memory: int
     path: list[str]
     pythonpath: str | None
+    confinement: Confinement | None = None
 
 
 class Request(msgspec.Struct, frozen=True, tag=True):
@@ -163,7 +167,7 @@ def write(file: BinaryIO, message: ToWorker | FromWorker) -> None:
     file.flush()
 
 
-def read(file: BinaryIO) -> bytes | None:
+def read(file: BinaryIO, at_most: int = MAX_BYTES) -> bytes | None:
     """Read one message's bytes; None where the other side has ended, in the middle or not.
 
     Raises ValueError for a length that no message of ours has.
@@ -172,8 +176,8 @@ def read(file: BinaryIO) -> bytes | None:
     if head is None:
         return None
     (length,) = _LENGTH.unpack(head)
-    if length > MAX_BYTES:
-        raise ValueError(f"a message of {length} bytes; expected at most {MAX_BYTES}")
+    if length > at_most:
+        raise ValueError(f"a message of {length} bytes; expected at most {at_most}")
     return _exactly(file, length)
 
 

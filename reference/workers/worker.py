@@ -17,6 +17,7 @@ from typing import BinaryIO, TypeVar, cast
 import msgspec
 
 from reference.workers import messages
+from reference.workers.confinement import Confinement
 from reference.workers.messages import (
     Died,
     End,
@@ -40,6 +41,9 @@ MEMORY = 8 << 30
 MAX_REQUESTS = 1000
 """A process is renewed after so many requests, so that a slow leak cannot grow."""
 
+MAX_CONFINED = 16 << 20
+"""Bytes of one message of a confined process: it may claim what it likes."""
+
 MAX_UNREAD = 64
 """Events that are kept unread; with more, what emits them waits."""
 
@@ -51,6 +55,15 @@ ONE_THREAD: Mapping[str, str] = MappingProxyType(
 )
 """An environment with one thread a worker (NPROC is XLA's): small matrices gain nothing from more,
 and no result depends on it."""
+
+CLEAN: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ},
+        **{"PATH": os.defpath, "HOME": ".", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+)
+"""The environment of a confined process: no key, no token, no path of ours."""
 
 NO_MESSAGE = b"\xff"
 """What cannot be decoded, in place of what cannot even be read."""
@@ -78,6 +91,7 @@ class Worker:
         folder: str | Path | None = None,
         environment: Mapping[str, str] = ONE_THREAD,
         quiet: bool = True,
+        confinement: Confinement | None = None,
     ) -> None:
         """Begin nothing yet.
 
@@ -85,10 +99,13 @@ class Worker:
         the type that its first parameter is annotated with, and with `emit`. `memory` is in bytes.
         `pace` is shared by the workers of a machine. `folder` is what the process works in: a
         temporary folder, deleted with it, unless one is given. `environment` is added to ours.
-        What the process prints goes nowhere if `quiet`, else to standard error.
+        What the process prints goes nowhere if `quiet`, else to standard error. `confinement` also
+        holds it to limits and closes network and files, as far as the system can, and gives it
+        nothing of our environment.
         """
         self.entry, self.memory, self.pace = entry, memory, pace or Pace()
         self._folder, self._environment, self._quiet = folder, dict(environment), quiet
+        self._confinement = confinement
         self.silent = 0.0
         """Seconds of the clock before the last event, as the limits count them."""
         self._asked = self._held = 0
@@ -236,20 +253,36 @@ class Worker:
                 self.end()
             if self._process is None:
                 self._asked = self._held = 0
-                self._process = _Process(self._folder, self._environment, self._quiet)
-                path = [os.path.abspath(place) for place in sys.path]
-                known = os.environ.get("PYTHONPATH")
-                self._process.send(Start(self.entry, self.memory, path, known))
+                self._process = self._begun()
             return self._process
+
+    def _begun(self) -> "_Process":
+        """Start a process and tell it what to serve."""
+        if self._confinement is not None:
+            environment = {**CLEAN, **self._environment}
+            process = _Process(self._folder, environment, self._quiet, MAX_CONFINED)
+            path = list(self._confinement.readable)
+            process.send(Start(self.entry, self.memory, path, None, self._confinement))
+            return process
+        process = _Process(self._folder, {**os.environ, **self._environment}, self._quiet)
+        path = [os.path.abspath(place) for place in sys.path]
+        known = os.environ.get("PYTHONPATH")
+        process.send(Start(self.entry, self.memory, path, known))
+        return process
 
 
 class _Process:
     """A process tree, with a thread that listens to it."""
 
     def __init__(
-        self, folder: str | Path | None, environment: Mapping[str, str], quiet: bool
+        self,
+        folder: str | Path | None,
+        environment: Mapping[str, str],
+        quiet: bool,
+        max_bytes: int = messages.MAX_BYTES,
     ) -> None:
         self.worker: int | None = None
+        self._max_bytes = max_bytes
         self._temporary = "" if folder else tempfile.mkdtemp(prefix="manual-backprop-")
         self._sent: queue.SimpleQueue[Start | Request | None] = queue.SimpleQueue()
         self._received: queue.Queue[bytes | None] = queue.Queue(MAX_UNREAD)
@@ -260,7 +293,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
-            env={**os.environ, **environment, "PYTHONPATH": _search_path()},
+            env={**environment, "PYTHONPATH": _search_path()},
             cwd=folder,
             start_new_session=True,  # Ctrl-C does not reach it
         )
@@ -326,7 +359,7 @@ class _Process:
         """Hand on what the process sends, and that it sends no more."""
         with cast(BinaryIO, self._popen.stdout) as pipe:
             try:
-                while (content := messages.read(pipe)) is not None:
+                while (content := messages.read(pipe, self._max_bytes)) is not None:
                     self._hand_on(content)
             except ValueError:
                 self._hand_on(NO_MESSAGE)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, get_type_hints
 
 import msgspec
 
-from reference.workers import messages
+from reference.workers import confinement, messages
 from reference.workers.imports import Announcer
 from reference.workers.messages import (
     Event,
@@ -89,6 +89,8 @@ class _Server:
 
     def _loaded(self) -> tuple[Callable[[Any, Emit], None], Any]:
         """Import the function and everything of ours; only then search other folders."""
+        if self._start.confinement is not None:
+            confinement.separate()
         module, _, name = self._start.entry.partition(":")
         function = getattr(importlib.import_module(module), name)
         request = next(iter(inspect.signature(function).parameters))
@@ -102,6 +104,8 @@ class _Server:
         )
         sys.meta_path.insert(0, announcer)
         _limit_memory(self._start.memory)
+        if self._start.confinement is not None:
+            confinement.close(self._start.confinement)
         return function, kind
 
     def _answer(

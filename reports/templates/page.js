@@ -202,7 +202,8 @@
         square.textContent = found.text;
         const who = found.named.map((name) => labels[name]).join(", ") || "nobody";
         square.setAttribute("aria-label",
-          `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, outside: ${who} in ${count(found.outside)}`);
+          `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, outside: ${who} in ${count(found.outside)}` +
+          (found.text ? `, shown as ${found.text}` : ""));
       } else {
         const said = document.createElement("span");
         said.className = "vh";

@@ -13,6 +13,7 @@ import scipy.signal
 import scipy.special
 import scipy.stats
 from balltruth import check
+from targetsources import ENGINE
 
 from reference.balls import (
     BallArray,
@@ -478,72 +479,8 @@ def test_scale_is_the_sum_of_absolute_paths() -> None:
     assert dx.midpoint == 2e-3 and dx.scale == pytest.approx(12.002)
 
 
-MICROGRAD = """
-import math
-
-class Value:
-    def __init__(self, data, children=(), op=""):
-        self.data, self.grad = data, 0
-        self._backward, self._prev = lambda: None, set(children)
-
-    def __add__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data + other.data, (self, other))
-        def _backward():
-            self.grad += out.grad
-            other.grad += out.grad
-        out._backward = _backward
-        return out
-
-    def __mul__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data * other.data, (self, other))
-        def _backward():
-            self.grad += other.data * out.grad
-            other.grad += self.data * out.grad
-        out._backward = _backward
-        return out
-
-    def __pow__(self, other):
-        assert isinstance(other, (int, float))
-        out = Value(self.data ** other, (self,))
-        def _backward():
-            self.grad += other * self.data ** (other - 1) * out.grad
-        out._backward = _backward
-        return out
-
-    def relu(self):
-        out = Value(0 if self.data < 0 else self.data, (self,))
-        def _backward():
-            self.grad += (out.data > 0) * out.grad
-        out._backward = _backward
-        return out
-
-    def tanh(self):
-        t = (math.exp(2 * self.data) - 1) / (math.exp(2 * self.data) + 1)
-        out = Value(t, (self,))
-        def _backward():
-            self.grad += (1 - t ** 2) * out.grad
-        out._backward = _backward
-        return out
-
-    def backward(self):
-        topo, seen = [], set()
-        def build(v):
-            if v not in seen:
-                seen.add(v)
-                for child in v._prev:
-                    build(child)
-                topo.append(v)
-        build(self)
-        self.grad = 1
-        for v in reversed(topo):
-            v._backward()
-"""
-
-
 def test_a_micrograd_runs_forward_and_backward() -> None:
-    module = load("return x", MICROGRAD)
+    module = load("return x", ENGINE)
     with Session() as session, numpy_on_balls([module]):
         leaves = [lift(v) for v in (2.0, -3.0, 0.75)]
         a, b, c = (module.Value(v) for v in leaves)

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -367,7 +368,7 @@ EXAMPLES = {
     "batchnorm_exercise": {"the term through var is missing from the sum"},
     "cs231n_layers": set(),
     "sklearn_mlp": set(),
-    "homework": {"slope_square_left_out"},
+    "homework": {"tanh_square_left_out"},
     "fragile_softplus": set(),
     "unfinished": set(),
 }
@@ -394,3 +395,46 @@ def test_the_frameworks_are_asked_where_that_is_wanted() -> None:
     result = inside(source["slope"].replace("sigmoid(x) * (1 - ", "(1 - "), frameworks=("torch",))
     assert result.exit_code == 1
     assert "is within" in " ".join(result.parts[0].remarks), "they are held to the same truth"
+
+
+def test_the_lines_to_paste_are_filled_from_the_names_of_the_arguments() -> None:
+    """Each argument has the shape that its name proposes, a rate is a number."""
+    unfinished = """
+        import numpy as np
+
+        def dense_backward(grad, x, W, b, ids, lr):
+            raise ValueError("unfinished")
+
+        class Pool2d:
+            def forward(self, image):
+                raise ValueError("unfinished")
+
+            def backward(self, dout):
+                raise ValueError("unfinished")
+        """
+    found = {part.name: part.wrapper for part in inside(textwrap.dedent(unfinished)).parts}
+    lines = found["dense_backward"].splitlines()
+    assert lines[0].startswith('shapes = {"x": "N D", "W": "D C", "b": "C", "ids": "N int(V)"}')
+    assert "def forward(x, W, b, ids):" in lines
+    assert "    return dense_backward(grad, x, W, b, ids, 0.5)" in lines
+    assert found["Pool2d.backward"].splitlines()[0] == 'shapes = {"image": "N I Y X"}'
+    assert "    return layer.forward(image), layer" in found["Pool2d.backward"]
+
+
+def test_another_order_of_gradients_is_said() -> None:
+    """Shapes tell the gradients apart; the order of the arguments is another one."""
+    swapped = """
+        import numpy as np
+
+        def dense_forward(x, w, b):
+            return x @ w + b, (x, w, b)
+
+        def dense_backward(dout, cache):
+            x, w, b = cache
+            return dout @ w.T, dout.sum(axis=0), x.T @ dout
+        """
+    source = textwrap.dedent(swapped)
+    said = "the gradients come back in the order x, b, w; its forward takes x, w, b"
+    assert said in " ".join(str(inside(source)).split())
+    usual = source.replace("dout.sum(axis=0), x.T @ dout", "x.T @ dout, dout.sum(axis=0)")
+    assert "come back in the order" not in str(inside(usual))

@@ -31,7 +31,6 @@ NOT_NAMED = {
     "q12_mish_torch",
     "q23_digits_forward_prop",
     "q37_softmax_naive_loops",
-    "q45_softplus_custom_vjp",
     "q47_cosine_loss",
     "q61_softmax_classifier",
 }

@@ -4,86 +4,9 @@ from pathlib import Path
 
 import pytest
 from kindtools import checked, only
+from targetsources import ENGINE
 
 from reference.checks.search import Failure
-
-SCALAR = """
-import math
-
-class Value:
-    def __init__(self, data, _children=()):
-        self.data = data
-        self.grad = 0.0
-        self._prev = _children
-        self._backward = lambda: None
-
-    def __add__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data + other.data, (self, other))
-        def _backward():
-            self.grad += out.grad
-            other.grad += out.grad
-        out._backward = _backward
-        return out
-
-    def __mul__(self, other):
-        other = other if isinstance(other, Value) else Value(other)
-        out = Value(self.data * other.data, (self, other))
-        def _backward():
-            self.grad += other.data * out.grad
-            other.grad += self.data * out.grad
-        out._backward = _backward
-        return out
-
-    def __pow__(self, n):
-        assert isinstance(n, (int, float))
-        out = Value(self.data ** n, (self,))
-        def _backward():
-            self.grad += n * self.data ** (n - 1) * out.grad
-        out._backward = _backward
-        return out
-
-    def tanh(self):
-        t = math.tanh(self.data)
-        out = Value(t, (self,))
-        def _backward():
-            self.grad += (1 - t ** 2) * out.grad
-        out._backward = _backward
-        return out
-
-    def relu(self):
-        out = Value(0 if self.data < 0 else self.data, (self,))
-        def _backward():
-            self.grad += (out.data > 0) * out.grad
-        out._backward = _backward
-        return out
-
-    def exp(self):
-        out = Value(math.exp(self.data), (self,))
-        def _backward():
-            self.grad += out.data * out.grad
-        out._backward = _backward
-        return out
-
-    def __neg__(self): return self * -1
-    def __radd__(self, other): return self + other
-    def __sub__(self, other): return self + (-other)
-    def __rmul__(self, other): return self * other
-    def __truediv__(self, other): return self * other ** -1
-
-    def backward(self):
-        topo, seen = [], set()
-        def build(v):
-            if v not in seen:
-                seen.add(v)
-                for child in v._prev:
-                    build(child)
-                topo.append(v)
-        build(self)
-        self.grad = 1.0
-        for v in reversed(topo):
-            v._backward()
-"""
 
 OTHER_NAMES = """
 import numpy as np
@@ -155,7 +78,7 @@ class Tensor:
             tensor.backward(gradient(grad))
 """
 
-SEED_OUTSIDE = SCALAR.replace("        self.grad = 1.0\n", "")
+SEED_OUTSIDE = ENGINE.replace("        self.grad = 1.0\n", "")
 
 WITH_FUNCTIONS = (
     TENSOR
@@ -185,42 +108,42 @@ FORMS = {
         "square_error: the gradient of b in square_error(a, b) is wrong: it is -1 times",
     ),
     "add overwrites": (
-        SCALAR,
+        ENGINE,
         "self.grad += out.grad\n            other.grad += out.grad",
         "self.grad = out.grad\n            other.grad = out.grad",
         "__add__: it overwrites: a value that is used twice keeps the gradient of one use only",
     ),
     "mul overwrites": (
-        SCALAR,
+        ENGINE,
         "self.grad += other.data",
         "self.grad = other.data",
         "__mul__: it overwrites",
     ),
     "exp overwrites": (
-        SCALAR,
+        ENGINE,
         "self.grad += out.data *",
         "self.grad = out.data *",
         "exp: it overwrites",
     ),
     "operands exchanged": (
-        SCALAR,
+        ENGINE,
         "other.data * out.grad\n            other.grad += self.data",
         "self.data * out.grad\n            other.grad += other.data",
         "__mul__: the gradients of its two operands are exchanged",
     ),
     "of the input": (
-        SCALAR,
+        ENGINE,
         "(1 - t ** 2)",
         "(1 - self.data ** 2)",
         "tanh: the gradient of a in a.tanh() is wrong: 1 − y² is a formula",
     ),
     "exponent": (
-        SCALAR,
+        ENGINE,
         "n * self.data ** (n - 1)",
         "self.data ** (n - 1)",
         "__pow__: the gradient of a",
     ),
-    "no order": (SCALAR, "reversed(topo)", "topo", "__add__"),
+    "no order": (ENGINE, "reversed(topo)", "topo", "__add__"),
     "a node by node walk": (
         OTHER_NAMES,
         "node.backward(seed * local)",
@@ -259,7 +182,7 @@ def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
 
 
 def test_the_proof_is_told_from_differences(tmp_path: Path) -> None:
-    assert only(tmp_path, SCALAR).subject.judged_by() == "its own forward, certified"  # type: ignore[union-attr]
+    assert only(tmp_path, ENGINE).subject.judged_by() == "its own forward, certified"  # type: ignore[union-attr]
     source = OTHER_NAMES.replace(
         "float(value)", "array('d', [value])[0]"
     )  # floats alone get through
@@ -269,7 +192,7 @@ def test_the_proof_is_told_from_differences(tmp_path: Path) -> None:
 
 
 def test_its_operators_are_named(tmp_path: Path) -> None:
-    sentence = only(tmp_path, SCALAR).subject.sentence()  # type: ignore[union-attr]
+    sentence = only(tmp_path, ENGINE).subject.sentence()  # type: ignore[union-attr]
     for name in ("__add__", "__pow__", "__truediv__", "tanh", "relu", "exp"):
         assert name in sentence
     assert "__matmul__" in only(tmp_path, TENSOR).subject.sentence()  # type: ignore[union-attr]
@@ -277,11 +200,11 @@ def test_its_operators_are_named(tmp_path: Path) -> None:
 
 def test_gradients_that_add_up_over_two_backwards_are_no_error(tmp_path: Path) -> None:
     """Each program has leaves of its own, and backward() is called once."""
-    assert only(tmp_path, SCALAR, problems=8).right
+    assert only(tmp_path, ENGINE, problems=8).right
 
 
 def test_a_backward_that_raises_is_a_fault_of_its_operator(tmp_path: Path) -> None:
-    source = SCALAR.replace(
+    source = ENGINE.replace(
         "            self.grad += out.data * out.grad", "            self.nothing()"
     )
     found = only(tmp_path, source)

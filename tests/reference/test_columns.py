@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 from flint import arb
+from local_truths import of_columns, of_sums
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from reference.arithmetic.columns import EXTENDED, Column, Extended, _Primitives, evaluate
+from reference.arithmetic.columns import EXTENDED, Column, Extended, Job, _Primitives, evaluate
 from reference.arithmetic.tape import Tape
+from reference.blocks.columns import distinct
+from reference.blocks.sums import SumCheck
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
+from reference.oracles.manual import Manual
+from reference.problems import draw
 
 NOTHING = arb(2) ** -1200
 TYPES = [(np.float32, np.float64)] + [(np.float64, Extended)] * EXTENDED
@@ -36,7 +41,7 @@ def numbers(column: Column, made: Any, m: int) -> Iterator[tuple[Any, Any, Any]]
 
 def violations(tape: Tape, x: Any, wide: Any) -> tuple[int, int]:
     """How many numbers lie outside their claimed error, and how many claims there are."""
-    (column,) = evaluate([(tape, x.astype(wide))], np.dtype(wide))
+    (column,) = evaluate([Job.of(tape, x.astype(wide))], np.dtype(wide))
     outside = claims = 0
     for m in range(x.shape[1]):
         made = tape.prove([arb(float(v)) for v in x[:, m]], NOTHING)
@@ -95,7 +100,7 @@ def test_an_error_in_the_evaluation_is_found(broken: str, monkeypatch: pytest.Mo
 
 def test_a_tie_is_all_that_lies_between() -> None:
     tape = activation_tape(ACTIVATIONS["relu"], {}, None)
-    (column,) = evaluate([(tape, np.array([[0.0, 1.0, -0.0, 5e-324]]))], np.dtype(np.float64))
+    (column,) = evaluate([Job.of(tape, np.array([[0.0, 1.0, -0.0, 5e-324]]))], np.dtype(np.float64))
     assert column.tied.tolist() == [True, False, True, False]
     assert column.slope[0, 0].tolist() == [0.5, 1.0, 0.5, 1.0]
     assert column.slope_radius[0, 0, 0] >= 0.5
@@ -105,16 +110,57 @@ def test_a_tie_is_all_that_lies_between() -> None:
 
 def test_branches_that_meet_smoothly_are_no_tie() -> None:
     tape = activation_tape(ACTIVATIONS["sigmoid"], {}, None)
-    (column,) = evaluate([(tape, np.zeros((1, 1)))], np.dtype(np.float64))
+    (column,) = evaluate([Job.of(tape, np.zeros((1, 1)))], np.dtype(np.float64))
     assert not column.tied.any() and column.slope_radius[0, 0, 0] < 1e-14
 
 
 def test_a_column_does_not_depend_on_its_neighbours() -> None:
     tapes = [activation_tape(ACTIVATIONS[name], {}, None) for name in ("tanh", "mish", "relu6")]
     x = points(1, 8, np.float64)
-    jobs = [(tape, x.astype(Extended)) for tape in tapes]
+    jobs = [Job.of(tape, x.astype(Extended)) for tape in tapes]
     together = evaluate(jobs, np.dtype(Extended))
     for job, column in zip(jobs, together, strict=True):
         (alone,) = evaluate([job], np.dtype(Extended))
         np.testing.assert_array_equal(alone.value, column.value)
         np.testing.assert_array_equal(alone.slope_radius, column.slope_radius)
+
+
+@pytest.mark.parametrize("broken", [None, "EXP", "MUL"])
+def test_networks_are_checked_against_arb(
+    broken: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short run of benchmarks/local_truths.py, which must find an evaluation that is off."""
+    if broken:
+        right = getattr(_Primitives, broken)
+
+        def wrong(self: Any, *given: Any) -> Any:
+            middle, radius = right(self, *given)
+            return middle * (1 + 1e-9), radius
+
+        monkeypatch.setattr(_Primitives, broken, wrong)
+    problems = [draw(3, index).problem for index in range(0, 40, 10)]
+    answers = list(enumerate(Manual().answers(problems)))
+    claims, violations, _ = of_columns(problems, answers)
+    assert claims > 500 and (violations > 0) == (broken is not None)
+    if not broken:
+        claims, violations, _ = of_sums(problems, answers, np.random.default_rng(0))
+        assert claims > 20 and not violations
+
+
+def test_an_error_in_a_sum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = [draw(3, 10).problem]
+    answers = list(enumerate(Manual().answers(problems)))
+    error = SumCheck.error.func  # type: ignore[attr-defined]
+    wrong = property(lambda self: error(self) + 1e-9 * self.magnitude)
+    monkeypatch.setattr(SumCheck, "error", wrong)
+    assert of_sums(problems, answers, np.random.default_rng(0))[1] > 0
+
+
+def test_a_collision_of_hashes_keeps_columns_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, tape = np.array([[1.0, 2.0, 1.0, 2.0]]), np.array([0, 0, 0, 1])
+    first, same = distinct(inputs, tape)
+    assert first.tolist() == [0, 1, 3] and same.tolist() == [0, 1, 0, 2]
+    collide: Any = lambda mixed, **_: (None, np.zeros(1, int), np.zeros(len(mixed), int))  # noqa: E731
+    monkeypatch.setattr(np, "unique", collide)
+    first, same = distinct(inputs, tape)
+    assert first.tolist() == same.tolist() == [0, 1, 2, 3]

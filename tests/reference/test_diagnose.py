@@ -49,7 +49,7 @@ def test_the_walk_with_nothing_planted_is_the_backward() -> None:
 def test_the_catalogue_says_what_a_teacher_would() -> None:
     assert len(CATALOGUE) >= 60
     assert {m.family for m in CATALOGUE.values()} == {
-        "layers", "activations", "losses", "batching", "memory", "dtype",
+        "layers", "activations", "slopes", "losses", "batching", "memory", "dtype",
     }  # fmt: skip
     for entry in CATALOGUE.values():
         assert entry.sentence.endswith("."), entry.name

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from reference.checks.explain.graph import Edit, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.pairs import Pair, pairs_of
+from reference.checks.explain.pairs import Pair, pairs_of, slope_text
 from reference.checks.explain.paths import brought, links, pieces, top_of
 from reference.checks.explain.problem import Problem
-from reference.checks.explain.slopes import slope_text
 from reference.checks.explain.steps import families
 from reference.checks.routine import Path
 

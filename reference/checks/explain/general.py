@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.assess import assess
+from reference.checks.assess import Row, assess
 from reference.checks.experiment import perform
 from reference.checks.explain.finding import Named
 from reference.checks.explain.problem import claim_text, close, text_of
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates, is_elementwise
 from reference.checks.outcome import Outcome, Reading
+from reference.checks.tolerances import STABILISER
 
 
 def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:
@@ -54,6 +55,8 @@ def another_loss(
                 if judged is not None and judged.all_right:
                     counts[other] = counts.get(other, 0) + 1
     best = max(counts, key=lambda o: counts[o], default=None)
+    if best is not None and (factor := _nearly(reading, objective, seed, tried)) is not None:
+        return factor
     if best is None or counts[best] < min(3, len(tried)) or best.loss is None:
         return None
     name = text_of(objective.output)
@@ -62,13 +65,75 @@ def another_loss(
         f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of "
         f"{text_of(best.output)}; the loss "
         f"that is computed, {name}, is another function: its value is wrong (or it is meant to "
-        "be another).",
+        f"be another).{_of_logits(best.loss.name, reading)}",
         f"{name} ≠ {best.loss.formula}",
         f"{name} = {best.loss.formula}",
         (),
         counts[best],
         len(tried),
         0.0,
+    )
+
+
+def _nearly(
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
+) -> Named | None:
+    """Return that the gradients are those of the loss but for a factor, and a tiny constant.
+
+    log(y + 1e-7) keeps the factor from being exact.
+    """
+    fits: set[str] | None = None
+    for index in indices:
+        with Session() as session:
+            try:
+                outcome = perform(reading, seed, index, session)
+                judged = assess(objective, outcome)
+            except Exception:  # a problem on which the target fails says nothing
+                continue
+        rows = judged.rows if judged is not None else []
+        known = _factors(outcome.sizes)
+        near = {k for k, c in known.items() if rows and all(_is_nearly(r, c) for r in rows)}
+        fits = near if fits is None else fits & near
+    text = min(fits or (), key=len, default=None)
+    if text is None:
+        return None
+    upside = f"1/({text})" if "·" in text else text[2:] if text.startswith("1/") else f"1/{text}"
+    return Named(
+        "constant_factor",
+        f"The gradients are {text} times those of the loss that is computed, "
+        f"{text_of(objective.output)}: the factor {upside} is left out.",
+        f"{text} · right",
+        "right",
+        (),
+        len(indices),
+        len(indices),
+        0.0,
+    )
+
+
+def _factors(sizes: Mapping[str, int]) -> dict[str, float]:
+    """Return what a loss is often divided by or multiplied with: N, 1/N, N·D, 2."""
+    letters = [k for k in ("N", "D", "C", "H", "T") if k in sizes]
+    found = {"2": 2.0, "½": 0.5, **{k: float(sizes[k]) for k in letters}}
+    found |= {f"N·{k}": float(sizes["N"] * sizes[k]) for k in letters if k != "N"}
+    return found | {f"1/{k}": 1 / v for k, v in found.items() if k not in ("2", "½")}
+
+
+def _is_nearly(row: Row, factor: float) -> bool:
+    right = factor * row.truth.value
+    if row.got.shape != right.shape or not right.any():
+        return False
+    return bool(np.allclose(row.got, right, rtol=STABILISER, atol=STABILISER * np.abs(right).max()))
+
+
+def _of_logits(name: str, reading: Reading) -> str:
+    """Return what a − y is beside a loss with a logarithm: its gradient before the sigmoid."""
+    text = (reading.forward or reading.unit.backward).text()
+    if "squared error" not in name or "log(" not in text:
+        return ""
+    return (
+        " The difference a − y is the gradient of a cross-entropy with respect to the logits: it "
+        "holds the slope of the sigmoid or softmax, which the loss of probabilities does not have."
     )
 
 
@@ -81,7 +146,7 @@ def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
         if row.right or row.jacobian or same_shape(row.got, row.truth.value):
             continue
         text = f"it has the shape {row.got.shape}, but {text_of(row.leaf)} has the shape {shape}"
-        more = _summed(row.got, row.truth.value)
+        more = _summed(row.got, judged.scale * row.truth.value) if judged is not None else ""
         found.append((claim_text(row.claim, row.leaf), text + more))
     return found
 
@@ -90,6 +155,11 @@ def _summed(got: np.ndarray[tuple[int, ...], np.dtype[np.float64]], truth: objec
     from reference.balls import values
 
     plain, right = np.asarray(values(got), dtype=float), np.asarray(truth, dtype=float)
+    if plain.ndim == 0 and right.size > 1 and close(plain, right.sum()):
+        return (
+            ": it is summed over all axes; each entry has its own gradient, the sum over the axis "
+            "of the samples alone"
+        )
     for axis in range(plain.ndim):
         for keep in (True, False):
             made = plain.sum(axis=axis, keepdims=keep)

@@ -196,13 +196,16 @@ def function_name(z: Array, a: Array) -> str:
     return ""
 
 
-def slope_at(function: str, x: Array) -> Array | None:
-    """Return f'(x) of a function of `function_name`."""
-    if function == "sigmoid":
-        s = _sigmoid(x)
-        return np.asarray(s * (1 - s))
-    if function == "tanh":
-        return np.asarray(1 - np.tanh(x) ** 2)
-    if function == "relu":
-        return np.asarray((x > 0).astype(float))
-    return np.asarray(np.exp(x)) if function == "exp" else None
+def slope_text(pair: Pair) -> str:
+    """Return the formula of the true slope."""
+    a = pair.a.text
+    match pair.function:
+        case "sigmoid":
+            return f"{a}·(1 − {a})"
+        case "tanh":
+            return f"(1 − {a}²)"
+        case "relu":
+            return f"[{pair.z.text} > 0]"
+        case "exp":
+            return a
+    return f"∂{a}/∂{f'z({a})' if pair.unnamed else pair.z.text}"

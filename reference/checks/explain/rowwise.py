@@ -14,8 +14,8 @@ import numpy as np
 
 from reference.balls import values
 from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Places
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
-from reference.checks.explain.problem import Named, Problem, close
+from reference.checks.explain.hypothesis import Hypothesis, Match, Words
+from reference.checks.explain.problem import Named, Problem
 from reference.checks.losses import matching_targets
 from reference.checks.tolerances import SAME
 
@@ -34,7 +34,7 @@ class RowStep:
     jacobian: Array
     """(rows, n of a, n of z)"""
     across: str
-    """Which entries are a row: along the "last" axis, the "first", or "all" of them."""
+    """Which entries are a row: along the "last" axis, the "first", the "middle", or "all"."""
 
     @property
     def softmax(self) -> str:
@@ -53,7 +53,7 @@ def _as_rows(x: Any, across: str) -> Any:
     """Return an array as (rows, n)."""
     if across == "all":
         return x.reshape(1, -1)
-    moved = np.moveaxis(x, 0, -1) if across == "first" else x
+    moved = np.moveaxis(x, {"first": 0, "middle": 1}.get(across, -1), -1)
     return moved.reshape(-1, moved.shape[-1])
 
 
@@ -70,7 +70,8 @@ def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
         return
     if (a.places < 0).any():
         return
-    for across in ("last", "first", "all") if a.places.ndim > 1 else ("last",):
+    axes = ("last", *(("middle",) if a.places.ndim == 3 else ()), "first", "all")
+    for across in axes if a.places.ndim > 1 else ("last",):
         rows = _as_rows(a.places, across)
         if rows.shape[1] < 2 or (across == "all" and a.places.size > 40):
             continue
@@ -159,171 +160,10 @@ Value = Callable[[Array, Array, Array, Array], Array]
 """(δa, a, z, Jacobian) by rows -> δz by rows"""
 
 
-@dataclass(frozen=True)
-class RowForm:
-    """A wrong δz by rows."""
-
-    name: str
-    formula: str
-    said: str
-    value: Value
-    cost: float = 1.6
-
-
-def _diagonal(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.asarray(d * np.diagonal(j, axis1=1, axis2=2))
-
-
-def _skipped(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return d
-
-
-def _full(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.asarray(np.einsum("ri,rij->rj", d, j))
-
-
-def _transposed(d: Array, a: Array, z: Array, j: Array) -> Array:
-    return np.asarray(np.einsum("ri,rji->rj", d, j))
-
-
-_MATRIX = (
-    "the derivative of a row is a matrix (the Jacobian, n × n), which also has entries off "
-    "the diagonal"
-)
-FORMS = (
-    RowForm(
-        "softmax_diagonal_only",
-        "{d} · {a}(1 − {a})",
-        "{f} is taken as if it worked entry by entry: only the diagonal p (1 − p) of its "
-        "Jacobian is used; " + _MATRIX,
-        _diagonal,
-    ),
-    RowForm(
-        "activation_skipped",
-        "{d}",
-        "the Jacobian of {f} is left out: its derivative is left out, {dz} takes {d} as it is",
-        _skipped,
-        1.2,
-    ),
-    RowForm(
-        "sum_left_out",
-        "{d} · {a}",
-        "the sum over the row is left out: {a} · ({d} − Σ {d}·{a}) belongs there, " + _MATRIX,
-        lambda d, a, z, j: d * a,
-    ),
-    RowForm(
-        "softmax_slope_once_more",
-        "({right}) · {a}(1 − {a})",
-        "the slope p (1 − p) of {f} is applied once more: the gradient at its input has it "
-        "already (softmax with cross-entropy gives p − y)",
-        lambda d, a, z, j: _full(d, a, z, j) * a * (1 - a),
-    ),
-    RowForm(
-        "softmax_slope_once_more",
-        "({right}) · {a}",
-        "{a} is multiplied in once more (the gradient at the input of {f} has it already)",
-        lambda d, a, z, j: _full(d, a, z, j) * a,
-        1.9,
-    ),
-    RowForm(
-        "softmax_factor_left_out",
-        "{d} · (1 − {a})",
-        "the factor {a} of the slope is left out, and so are the entries off the diagonal: "
-        + _MATRIX,
-        lambda d, a, z, j: d * (1 - a),
-    ),
-    RowForm(
-        "sum_left_out",
-        "{d} − exp({a})",
-        "{f} = log-softmax: exp({a}) has to be multiplied by the sum of {d} over the row, Σ {d}",
-        lambda d, a, z, j: d - np.exp(a),
-    ),
-    RowForm(
-        "sum_left_out",
-        "{d} − {a}",
-        "{a} has to be multiplied by the sum of {d} over the row, Σ {d}",
-        lambda d, a, z, j: d - a,
-        1.8,
-    ),
-    RowForm(
-        "sum_left_out",
-        "{d} · (1 − exp({a}))",
-        "{f} = log-softmax: only the diagonal is used; exp({a}) has to be multiplied by the sum "
-        "over the row, Σ {d}",
-        lambda d, a, z, j: d * (1 - np.exp(a)),
-    ),
-    RowForm(
-        "mean_in_place_of_sum",
-        "{a} · ({d} − mean({d}·{a}))",
-        "a mean stands where the sum over the row belongs: Σ {d}·{a}",
-        lambda d, a, z, j: a * (d - (d * a).mean(axis=1, keepdims=True)),
-    ),
-    RowForm(
-        "wrong_sum",
-        "{a} · ({d} − Σ {d})",
-        "the sum over the row is of {d} alone, where Σ {d}·{a} belongs",
-        lambda d, a, z, j: a * (d - d.sum(axis=1, keepdims=True)),
-    ),
-    RowForm(
-        "wrong_axis",
-        "{a} · ({d} − Σ over the other axis)",
-        "the sum is taken over the wrong axis: over the other rows, where the sum over its own "
-        "row belongs",
-        lambda d, a, z, j: a * (d - (d * a).sum(axis=0, keepdims=True)),
-    ),
-    RowForm(
-        "wrong_axis",
-        "{a} · ({d} − Σ over everything)",
-        "the sum is taken over everything (axis= is missing), where the sum over its own row "
-        "belongs",
-        lambda d, a, z, j: a * (d - (d * a).sum()),
-    ),
-    RowForm(
-        "factor_left_out",
-        "{d} − Σ {d}·{a}",
-        "the factor {a} is left out in front of ({d} − Σ {d}·{a})",
-        lambda d, a, z, j: d - (d * a).sum(axis=1, keepdims=True),
-    ),
-    RowForm(
-        "wrong_sign",
-        "{a} · ({d} + Σ {d}·{a})",
-        "the sign of the sum over the row is wrong: {a} · ({d} − Σ {d}·{a})",
-        lambda d, a, z, j: a * (d + (d * a).sum(axis=1, keepdims=True)),
-    ),
-    RowForm(
-        "jacobian_transposed",
-        "Jᵀ in place of J",
-        "the Jacobian of {f} is transposed",
-        _transposed,
-        1.9,
-    ),
-    RowForm(
-        "diagonal_of_the_input",
-        "{d} · {z}(1 − {z})",
-        "the slope is made of the input {z}, and is a vector where the Jacobian is a matrix (off "
-        "the diagonal it has entries, too)",
-        lambda d, a, z, j: d * z * (1 - z),
-        1.9,
-    ),
-    RowForm(
-        "path_left_out",
-        "{d} · diagonal, nothing else",
-        "nothing flows back through {f}",
-        lambda d, a, z, j: 0 * d,
-        2.8,
-    ),
-)
-
-
-_ANY = (_diagonal, _skipped)
-
-
 def row_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for every step by rows and every wrong Jacobian."""
-    for step in row_steps(problem):
-        for form in FORMS if step.softmax else (f for f in FORMS if f.value in _ANY):
-            yield _hypothesis(problem, step, form)
-        if problem.objective.kind == "implicit":
+    """Yield for every step by rows that a − y stands for its gradient, of a loss nobody wrote."""
+    if problem.objective.kind == "implicit":
+        for step in row_steps(problem):
             yield _output_minus_target(problem, step)
 
 
@@ -361,21 +201,6 @@ def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
     return Hypothesis((*step.key, "output minus target"), edit, words, 1.7, int(step.behind.max()))
 
 
-def _hypothesis(problem: Problem, step: RowStep, form: RowForm) -> Hypothesis:
-    def edit(other: Problem) -> Edit | None:
-        mine = next((s for s in row_steps(other) if s.key == step.key), None)
-        return None if mine is None else _edit(other, mine, form.value)
-
-    cost = form.cost + (0.0 if step.softmax else 0.3) + 0.05 * int(step.key[-1])
-    return Hypothesis(
-        (*step.key, form.name + form.formula),
-        edit,
-        lambda match: _words(step, form, match),
-        cost,
-        int(step.behind.max()),
-    )
-
-
 def _edit(problem: Problem, step: RowStep, value: Value) -> Edit | None:
     top, low = int(step.behind.max()), int(step.places.min())
     if top >= low:
@@ -394,33 +219,3 @@ def _edit(problem: Problem, step: RowStep, value: Value) -> Edit | None:
 
     hooks: dict[int, list[Hook]] = {top: [hook]}
     return Edit(edges, hooks)
-
-
-def _words(step: RowStep, form: RowForm, match: Match) -> Words:
-    a = step.a.text
-    kind = step.softmax or "a function of whole rows"
-    right = f"{a} · (δ{a} − Σ δ{a}·{a})" if kind == "softmax" else f"δ{a} · ∂{a}/∂{step.text}"
-    if kind == "log-softmax":
-        right = f"δ{a} − exp({a}) · Σ δ{a}"
-    parts = {
-        "a": a,
-        "d": f"δ{a}",
-        "dz": f"δ{step.text}",
-        "z": step.text,
-        "f": f"{a} = {kind}",
-        "right": right,
-    }
-    said = form.said.format(**parts)
-    claims = listed([c.text for c in match.claims])
-    where = f" (in {claims} alone)" if match.alone else ""
-    return Words(
-        form.name,
-        f"{sentence(said)}{where}.",
-        f"δ{step.text} = {form.formula.format(**parts)}",
-        f"δ{step.text} = {right}",
-    )
-
-
-def same(one: Array, other: Array) -> bool:
-    """Whether two arrays say the same."""
-    return close(one, other)

@@ -8,12 +8,15 @@ file are both found and what follows from the first is not accused.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from reference.checks.explain import finding, general, locally
+from reference.checks.explain.catalogued import catalogue_hypotheses
+from reference.checks.explain.factors import ratio
 from reference.checks.explain.finding import Explanation
-from reference.checks.explain.problem import Problem, rescaled
+from reference.checks.explain.hypothesis import Hypothesis
+from reference.checks.explain.problem import Claim, Problem, rescaled
 from reference.checks.explain.readings import Met, objectives_of, problems_of
 from reference.checks.explain.scales import scales_of
 from reference.checks.explain.sources import all_hypotheses
@@ -22,6 +25,8 @@ from reference.checks.explain.telling import explanation_of
 from reference.checks.explain.trial import Trial, best_link, tried
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
+from reference.checks.tolerances import SAME
+from reference.diagnosis.mistakes import CATALOGUE
 
 
 def explain(
@@ -108,7 +113,9 @@ def _with_general(
     return Explanation(found.first, tuple(named), tuple(described.items()))
 
 
-_OF_ANY_LOSS = frozenset(["constant_factor", "wrong_sign"])
+_OF_ANY_LOSS = frozenset(
+    ["constant_factor", "wrong_sign", *(m.name for m in CATALOGUE.values() if m.line == "loss")]
+)
 """What is said of a gradient that is right for its loss up to a factor: no other loss is asked."""
 
 
@@ -119,6 +126,9 @@ def _better(state: State, best: State) -> bool:
 def _search(state: State) -> None:
     while state.left and not state.late:
         before = len(state.explained)
+        _from_catalogue(state)
+        if len(state.explained) > before:
+            continue
         _locally(state, sure=True)
         if state.left:
             _best_edit(state)
@@ -126,6 +136,37 @@ def _search(state: State) -> None:
             _locally(state, sure=False)
         if len(state.explained) == before:
             return
+
+
+def _from_catalogue(state: State) -> None:
+    """Accept a mistake of the catalogue that explains whole claims and leaves the others right."""
+    best = _best_of(state, _of_named_steps, whole=True)
+    if best is not None and not _shared_factor(state, best.match.claims):
+        _accept(state, best)
+
+
+def _of_named_steps(problem: Problem) -> Iterator[Hypothesis]:
+    """Yield the catalogue's mistakes in steps whose result has a name in the code."""
+    for hypothesis in catalogue_hypotheses(problem):
+        if hypothesis.key[3] not in ("hidden", "terms"):
+            yield hypothesis
+
+
+def _shared_factor(state: State, claims: Sequence[Claim]) -> bool:
+    """Whether a claim is a multiple of the right one, and another wrong claim the same multiple.
+
+    Then something that both are made of is off by that factor, not the line of one of them.
+    """
+    if len(claims) > 1:
+        return False
+    factors = [
+        (c, ratio(c.got, cases[0].base)) for c in state.left if (cases := cases_of(state, c.path))
+    ]
+    mine = next((r for c, r in factors if c.path == claims[0].path), None)
+    return mine is not None and any(
+        r is not None and c.path != claims[0].path and abs(r - mine) <= SAME * abs(mine)
+        for c, r in factors
+    )
 
 
 def _locally(state: State, sure: bool) -> None:
@@ -139,22 +180,34 @@ def _locally(state: State, sure: bool) -> None:
             state.cost += 1.2
 
 
-def _best_edit(state: State) -> None:
+def _best_of(
+    state: State, source: Callable[[Problem], Iterator[Hypothesis]], whole: bool = False
+) -> Trial | None:
+    """Return what explains most of a source; whole: only what explains all of some claims."""
     problem = state.problems[0]
     base = state.base(problem)
     now = problem.predicted(base) if base else {k: c.truth for k, c in problem.claims.items()}
     best: Trial | None = None
-    for hypothesis in all_hypotheses(problem):
+    for hypothesis in source(problem):
         if state.late:
             break
         trial = tried(state, hypothesis, problem, base, now, best)
-        if trial is not None and (best is None or trial.rank < best.rank):
-            best = trial
+        if trial is not None and (trial.clean or not whole):
+            best = trial if best is None or trial.rank < best.rank else best
+    if whole:
+        return best
     fitted = best_link(state, problem, base, now)
-    if fitted is not None and (best is None or fitted.rank < best.rank):
-        best = fitted
-    if best is None:
-        return
+    better = fitted is not None and (best is None or fitted.rank < best.rank)
+    return fitted if better else best
+
+
+def _best_edit(state: State) -> None:
+    best = _best_of(state, all_hypotheses)
+    if best is not None:
+        _accept(state, best)
+
+
+def _accept(state: State, best: Trial) -> None:
     tensors = [c.text for c in best.match.claims]
     words = best.hypothesis.words(best.match)
     if best.match.part:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from reference.checks.explain import (
     before,
+    catalogued,
     inner,
     operands,
     operations,
@@ -13,7 +14,6 @@ from reference.checks.explain import (
     paths,
     rowwise,
     scaled,
-    slopes,
     steps,
     turned,
     uses,
@@ -24,7 +24,7 @@ from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import Problem
 
 SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
-    slopes.slope_hypotheses,
+    catalogued.catalogue_hypotheses,
     steps.step_hypotheses,
     paths.path_hypotheses,
     rowwise.row_hypotheses,

@@ -12,7 +12,7 @@ from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Evidence
 from reference.checks.explain.graph import Array, Edit, read
 from reference.checks.explain.hypothesis import Hypothesis, Match
-from reference.checks.explain.problem import Claim, Problem, close, close_entries
+from reference.checks.explain.problem import Claim, Problem, close, close_entries, is_multiple
 from reference.checks.explain.sources import edit_of
 from reference.checks.explain.state import State, cases_of
 from reference.checks.routine import Path
@@ -63,7 +63,9 @@ def tried(
     broken = [
         c
         for c in changed
-        if (c.right or c.path in state.explained) and not _as_made(c, made[c.path])
+        if (c.right or c.path in state.explained)
+        and not _as_made(c, made[c.path], now[c.path])
+        and not (c.inner and any(_share(c, h) for h in hit))
     ]
     if (
         best is not None
@@ -97,8 +99,16 @@ def _in_part(got: Array, now: Array, made: Array) -> bool:
     return bool(close_entries(got, made)[wrong].all() and different.all())
 
 
-def _as_made(claim: Claim, value: Array) -> bool:
-    return close(claim.got, value) if not claim.inner else False
+def _share(one: Claim, other: Claim) -> bool:
+    """Whether two claims are of the same numbers: relu(x) is x above 0."""
+    return bool(set(one.places.ravel().tolist()) & set(other.places.ravel().tolist()))
+
+
+def _as_made(claim: Claim, value: Array, now: Array) -> bool:
+    """Whether a claim is as a sweep makes it; an inner variable up to a factor, or right."""
+    if not claim.inner:
+        return close(claim.got, value)
+    return not close(claim.got, now) and is_multiple(claim.got, value)
 
 
 def _confirmed(

@@ -310,7 +310,3 @@ _ON_ARRAYS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
 
 def _call(name: str) -> Callable[[Any, Any], Any]:
     return lambda a, b: getattr(a, name)(b)
-
-
-def _both(apply: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    return lambda a: apply(a, a)

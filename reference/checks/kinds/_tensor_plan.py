@@ -13,7 +13,7 @@ from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_in
 from reference.checks.requests import Fixed
 from reference.checks.routine import Routine
 from reference.checks.shapes import Mode
-from reference.checks.specs import Layout, sizes_for
+from reference.checks.specs import Layout, generator, sizes_for
 
 _LEAVES = ("normal", "positive", "unit", "probability", "sign", "list")
 
@@ -55,7 +55,7 @@ class Problem:
 
 def draw(plan: Plan, frame: Frame, seed: int, index: int) -> Problem:
     """Draw one problem; parameters of an object are drawn when it was made once."""
-    rng = np.random.default_rng([seed, index])
+    rng = generator(seed, index, plan.mode.style)
     sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style) | dict(plan.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in plan.layout.items()}
     problem = Problem(drawn, seed=seed + index)

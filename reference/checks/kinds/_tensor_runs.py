@@ -40,6 +40,8 @@ class Claimed:
     unwritten: dict[str, Array] = field(default_factory=dict)
     """The outputs that such a loss may be of, by part."""
     mutated: list[str] = field(default_factory=list)
+    returned: Any = None
+    """What the backward returned, with arrays in the place of tensors."""
 
 
 def outputs(plan: Plan, frame: Frame, problem: Problem, parts: Sequence[str]) -> Any:
@@ -96,7 +98,8 @@ def claimed(plan: Plan, frame: Frame, problem: Problem) -> Claimed:
             value = call(back, bound, instance).value
             found.mutated = [n for n, (t, was) in kept.items() if not _same(frame.plain(t), was)]
         found.claims |= _kept(instance, frame, before)
-        found.claims |= leaves_of(plain(value, frame), back.returned)
+        found.returned = plain(value, frame)
+        found.claims |= leaves_of(found.returned, back.returned)
         found.claims |= _hanging(given, tensors, frame)
     return found
 
@@ -179,6 +182,8 @@ def _source(
         case "rest" if isinstance(trace.value, tuple | list) and len(trace.value) > 1:
             rest = tuple(trace.value[1:])
             return rest[0] if len(rest) == 1 else rest
+        case "last" if isinstance(trace.value, tuple | list):
+            return trace.value[-1]
         case "all":
             return trace.value
         case "cotangent":
@@ -216,7 +221,8 @@ def _hang(
     output = part_of(trace, "")
     if not plan.hung or found.cotangents or not frame.is_float(output):
         return
-    if not any(v is output for v in bound.values()) or not re.search(
+    kept = not bound  # self.out.g: the object keeps its output
+    if not (kept or any(v is output for v in bound.values())) or not re.search(
         rf"\b\w+\.{plan.hung}\b(?!\s*=[^=])", plan.unit.backward.text()
     ):
         return
@@ -259,7 +265,8 @@ def _kept(
         elif value is not None and is_parameter(path) and value.shape == now.shape:
             if not np.array_equal(now, value):
                 found[("step", "self", *path)] = value - now
-        own = _attribute(tensor, "grad")
-        if frame.is_tensor(own):
+        hung = (_attribute(tensor, a) for a in (*_HANGERS, "grad"))
+        own = next((g for g in hung if frame.is_tensor(g)), None) if is_parameter(path) else None
+        if own is not None:
             found[("self", *path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
     return found

@@ -1,6 +1,7 @@
 """Says in words how wrong gradients differ from the right ones, for kinds without a catalogue."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,13 @@ def spelled(path: Path) -> str:
     return head + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in rest)
 
 
-def described(cases: Sequence[Case], known: Known) -> Diagnosis:
+def described(
+    cases: Sequence[Case], known: Known, mistakes: Mapping[Path, str] = MappingProxyType({})
+) -> Diagnosis:
     """Return which gradients are wrong, each with what its problems have in common.
 
-    known: arrays that may have slipped in, of one problem: its inputs, its steps.
+    known: arrays that may have slipped in, of one problem: its inputs, its steps. mistakes: what
+    is known of a gradient already.
     """
     pairs: dict[Path, list[Pair]] = {}
     for case in cases:
@@ -75,7 +79,7 @@ def described(cases: Sequence[Case], known: Known) -> Diagnosis:
             pairs.setdefault(r.leaf, []).append(
                 Pair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
             )
-    texts = tuple((spelled(leaf), describe(found)) for leaf, found in pairs.items())
+    texts = tuple((spelled(p), mistakes.get(p) or describe(found)) for p, found in pairs.items())
     wrong = tuple(spelled(leaf) for leaf in pairs)
     location = Location(wrong[0], wrong) if wrong else None
     return Diagnosis(location, (), tuple((n, t) for n, t in texts if t))

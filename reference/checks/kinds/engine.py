@@ -4,9 +4,11 @@ Random expression programs run on it; the truth is the certified gradient of the
 forward, with numbers on balls as its data.
 """
 
+import copy
 import inspect
+import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,15 @@ from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import Told, diagnosis_of
 from reference.checks.kinds._programs import Operator, Program
 from reference.checks.kinds._rows import differences, float_truth, row
+from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.raised import raised_text
 from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
+from reference.checks.smallest import Key
 from reference.checks.source import Target
+from reference.checks.spelling import literal
 from reference.checks.subject import Case
 from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
@@ -148,6 +153,8 @@ class EngineSubject(Explained):
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
         self.by_differences = False
+        self.only: Program | None = None
+        """The one program that is run, in a small problem."""
         self.told: dict[int, list[Told]] = {}
         """Of each problem its rows, with their program and leaf."""
         self._nodes = 0
@@ -166,8 +173,40 @@ class EngineSubject(Explained):
         how = "by differences, float64" if self.by_differences else "certified"
         return f"its own forward, {how}"
 
+    def smaller(self, wrong: Collection[Key]) -> Iterator["EngineSubject"]:
+        """Yield it with one program that is wrong, the simplest first, and numbers easily read."""
+        for program in self.small:
+            if any((_path(program, n),) * 2 in wrong for n in program.leaves):
+                one = copy.copy(self)
+                one.only, one.told = program, {}
+                yield one
+
+    def demonstration(self, index: int, leaves: list[tuple[str, Path]]) -> Demonstration:
+        """Return how its one program is run."""
+        assert self.only is not None
+        program, engine = self.only, self.engine
+        given = dict(self.told[index][0].given)
+        text = program.text
+        used = [n for n in program.operators if re.search(rf"(?<![.\w]){n}\(", text)]
+        for name in used:
+            text = re.sub(rf"(?<![.\w]){name}\(", f"theirs.{name}(", text)
+        cls = engine.cls.__name__
+        options = "".join(f", {k}={literal(v)}" for k, v in engine.options.items())
+        lines = [f"{n} = theirs.{cls}(copy.copy(given[{n!r}]){options})" for n in program.leaves]
+        lines.append(f"out = {text}")
+        lines += [f"out.{engine.grad} = 1.0"] if engine.seeded else []
+        lines.append("out.backward()")
+        parts = []
+        for name, path in leaves:
+            leaf = next(n for n in program.leaves if _path(program, n) == path)
+            value = f"{leaf}.{engine.grad}"
+            parts.append(f"{name!r}: getattr({value}, {engine.data!r}, {value})")
+        return Demonstration(given, [*lines, f"return {{{', '.join(parts)}}}"], (), (cls, *used))
+
     def programs(self, seed: int, index: int) -> list[Program]:
         """Return the programs of one problem: each operator by itself, then random ones."""
+        if self.only is not None:
+            return [self.only]
         rng = np.random.default_rng([seed, index, 3])
         usable = [o for o in self.operators if not o.constant or o.name != "__pow__"]
         mixed = [programs.random(usable, rng) for _ in range(_RANDOM)] if usable else []
@@ -179,7 +218,8 @@ class EngineSubject(Explained):
 
     def _drawn(self, seed: int, index: int) -> list[tuple[Program, dict[str, Any]]]:
         rng = np.random.default_rng([seed, index])
-        return [(p, p.draw(rng)) for p in self.programs(seed, index)]
+        some = [(p, p.draw(rng)) for p in self.programs(seed, index)]
+        return some if self.only is None else [(p, _halves(g)) for p, g in some]
 
     def case(self, seed: int, index: int) -> Case:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
@@ -272,6 +312,16 @@ class EngineSubject(Explained):
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
         return diagnosis_of(self.small, [t for c in cases for t in self.told[c.index]])
+
+
+def _halves(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers that are easily read: multiples of one half, none of them zero."""
+    found = {}
+    for name, value in given.items():
+        near = np.round(2 * np.asarray(value)) / 2
+        near = np.where(near == 0, 0.5, near)
+        found[name] = near if near.shape else float(near)
+    return found
 
 
 def _path(program: Program, leaf: str) -> Path:

@@ -3,8 +3,8 @@
 The truth is the framework's gradient of the operations of its own forward, run outside of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,14 @@ from reference.checks.kinds._frames import (
     shape_index,
 )
 from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
+from reference.checks.kinds._shown import Demonstration
+from reference.checks.kinds._simple import Cotangents, Pulled, simple_mistakes
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.objective import Objective
 from reference.checks.shapes import Mode
-from reference.checks.specs import Layout, sizes_for
+from reference.checks.smallest import Key
+from reference.checks.specs import POOLS, Layout, generator, sizes_for
+from reference.checks.spelling import Unspeakable, literal
 from reference.checks.subject import Case
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.checks.vocabulary import TARGET_NAMES
@@ -54,8 +58,13 @@ class FunctionSubject(Explained):
         self.written, self.frame, self.mode, self.layout = written, frame, mode, layout
         self.name = written.name
         self.by_differences = False
+        self.sizes: dict[str, int] = {}
+        """Sizes that are settled, for a small problem."""
         self.seen: dict[int, Seen] = {}
         """Of each problem: leaves, outputs, cotangents, gradients."""
+        self.drawn: dict[int, dict[str, Any]] = {}
+        self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
+        """Of each problem: the right gradients for any cotangents."""
         self.coarse = bool(FLOAT32.search(written.text))
 
     def sentence(self) -> str:
@@ -78,7 +87,7 @@ class FunctionSubject(Explained):
         """Run one problem and hold every gradient to the framework's own."""
         drawn = self._drawn(seed, index)
         leaves = self.leaves(drawn)
-        rng = np.random.default_rng([seed, index, 1])
+        rng = generator(seed, index + _COTANGENTS, self.mode.style)
         kept = {p: a.copy() for p, a in leaves.items()}
         with self.frame.running(seed + index):
             mine = self.frame.pullback(self.function(self.written.custom, drawn), leaves)
@@ -88,7 +97,9 @@ class FunctionSubject(Explained):
             ]
             got = mine.pull(cotangents)
             truth = self._truth(drawn, kept, cotangents, seed + index)
+        self.drawn[index] = drawn
         self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
+        self.truths[index] = lambda given: self._truth(drawn, kept, given, seed + index)
         digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else DIGITS
         rows, missing = [], []
         for path, right in truth.items():
@@ -125,15 +136,63 @@ class FunctionSubject(Explained):
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
         found = by_catalogue([self.seen[c.index] for c in wrong])
-        return found or described(
-            wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}
+        if found is not None:
+            return found
+        mistakes = simple_mistakes(
+            [Pulled(self.seen[c.index], self.truths[c.index]) for c in wrong[:_EXPLAINED]]
         )
+        return described(
+            wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}, mistakes
+        )
+
+    # -- a small problem ---------------------------------------------------------------------
+
+    def smaller(self, wrong: Collection[Key]) -> Iterator["FunctionSubject"]:
+        """Yield it with every size 1, then 2, and numbers that are easily read."""
+        for sizes in (dict.fromkeys(POOLS, 1), dict.fromkeys(POOLS, 2) | {"D": 3}):
+            one = FunctionSubject(
+                self.written, self.frame, replace(self.mode, style="whole"), self.layout
+            )
+            one.sizes, one.by_differences = sizes, self.by_differences
+            yield one
+
+    def demonstration(self, index: int, leaves: list[tuple[str, Path]]) -> Demonstration:
+        """Return how a framework asks it for its gradients."""
+        drawn, seen = self.drawn[index], self.seen[index]
+        given = {k: v for k, v in drawn.items() if k in self.written.names}
+        cotangents = [c for c in seen.cotangents if c is not None]
+        try:
+            arguments = [self._argument(n, given, seen.leaves) for n in self.written.names]
+        except Unspeakable:
+            return Demonstration(given, [])
+        names = [p[0] for p in seen.leaves]
+        found = ", ".join(f"{text!r}: found[{leaf[0]!r}]" for text, leaf in leaves)
+        asked = _ASKED[self.frame.module]
+        run = [
+            line.format(name=self.name, arguments=", ".join(arguments), names=names)
+            for line in asked
+        ]
+        run.append(f"return {{{found}}}")
+        imports = (self.frame.module, *(("jax.numpy",) if self.frame.module == "jax" else ()))
+        return Demonstration({**given, "dout": cotangents}, run, imports, (self.name,))
+
+    def _argument(self, name: str, given: Mapping[str, Any], leaves: Mapping[Path, Array]) -> str:
+        """Return what an argument gets in a script: a tensor of `v`, or the number itself."""
+        if name not in given:
+            return literal(self.written.defaults.get(name))
+        if (name,) in leaves:
+            return f"v[{name!r}]"
+        if isinstance(given[name], list):
+            raise Unspeakable(name)
+        array = isinstance(given[name], np.ndarray) and name not in self.written.fixed
+        tensor = "torch.tensor" if self.frame.module == "torch" else "jax.numpy.asarray"
+        return f"{tensor}(given[{name!r}])" if array else f"given[{name!r}]"
 
     # -- arguments ---------------------------------------------------------------------------
 
     def _drawn(self, seed: int, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng([seed, index])
-        sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style)
+        rng = generator(seed, index, self.mode.style)
+        sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
         return {k: np.asarray(v) if self.layout[k].kind == "normal" else v for k, v in made.items()}
 
@@ -174,4 +233,27 @@ class FunctionSubject(Explained):
         return function
 
 
+_COTANGENTS = 1_000_000  # they are drawn from a stream of their own
+
+_ASKED = {
+    "torch": (
+        "torch.set_default_dtype(torch.float64)",
+        "leaves = {{k: torch.tensor(given[k], requires_grad=True) for k in {names!r}}}",
+        "v = {{k: leaf.clone() for k, leaf in leaves.items()}}",
+        "out = theirs.{name}.apply({arguments})",
+        "outputs = [o for o in (out if isinstance(out, tuple) else (out,)) if o.requires_grad]",
+        "torch.autograd.backward(outputs, [torch.tensor(d) for d in given['dout']])",
+        "found = {{k: leaf.grad.numpy() for k, leaf in leaves.items() if leaf.grad is not None}}",
+    ),
+    "jax": (
+        "jax.config.update('jax_enable_x64', True)",
+        "leaves = {{k: jax.numpy.asarray(given[k]) for k in {names!r}}}",
+        "out, pull = jax.vjp(lambda v: theirs.{name}({arguments}), leaves)",
+        "dout = [jax.numpy.asarray(d) for d in given['dout']]",
+        "(found,) = pull(tuple(dout) if isinstance(out, tuple) else dout[0])",
+    ),
+}
+"""How a framework is asked for the gradients of a function of its own."""
+
+_EXPLAINED = 4  # problems from which a mistake is told
 _PLAIN = ("value", "size", "sizes", "number", "label", "onehot", "binary", "mask")

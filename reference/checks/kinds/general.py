@@ -15,8 +15,10 @@ before it is judged given that cotangent, so that an error shows where it was ma
 """
 
 import contextlib
+import copy
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +30,14 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.assess import Assessment, Row, close
 from reference.checks.inventory import Unit
 from reference.checks.kinds._rows import row
+from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained, sizes_of
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import EMPTY, Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
+from reference.checks.smallest import Key
 from reference.checks.source import Target
+from reference.checks.specs import WholeNumbers
 from reference.checks.subject import Case
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
@@ -66,6 +71,7 @@ class GeneralSubject(Explained):
         self.forward, self.backward = forward, unit.backward
         self.modules = modules_of(unit, target)
         self.draw = _drawer(target, forward)
+        self.shapes = _shapes_of(target, forward)
         self._runs: dict[int, Run] = {}
 
     def sentence(self) -> str:
@@ -79,6 +85,36 @@ class GeneralSubject(Explained):
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the inputs of one problem."""
         return dict(self.draw(np.random.default_rng([seed, index])))
+
+    def smaller(self, wrong: Collection[Key]) -> Iterator["GeneralSubject"]:
+        """Yield it with every letter 1, then 2, then 3, and numbers that are easily read."""
+        for size in (1, 2, 3) if self.shapes is not None else ():
+            one = copy.copy(self)
+            one.draw = functools.partial(_drawn_small, self.shapes or {}, size)
+            one._runs = {}
+            yield one
+        yield self
+
+    def demonstration(self, index: int, leaves: list[tuple[str, Path]]) -> Demonstration:
+        """Return how its forward and its backward are called, one after the other."""
+        run = self._runs[index]
+        dout = len(self.backward.arguments) > 2
+        given = {**run.inputs, **({"dout": run.cotangents[0]} if dout else {})}
+        lines = [
+            "steps = {}",
+            "def step(name, value):",
+            "    steps[name] = np.array(value)",
+            "    return value",
+            f"inputs = {{k: copy.deepcopy(given[k]) for k in {list(run.inputs)!r}}}",
+            "theirs.forward(np, step, **inputs)",
+            f"found = theirs.backward(inputs, steps{', given[' + repr('dout') + ']' * dout})"
+            if dout
+            else "found = theirs.backward(inputs, steps)",
+        ]
+        texts = (f"{t!r}: found.get({p[0]!r}, found.get({'d' + p[0]!r}))" for t, p in leaves)
+        lines.append(f"return {{{', '.join(texts)}}}")
+        several = dout and len(run.cotangents) > 1
+        return Demonstration(given, [] if several else lines, (), ("forward", "backward"))
 
     def case(self, seed: int, index: int) -> Case:
         """Run one problem; hold each cotangent to the certified one, given those after it."""
@@ -293,10 +329,22 @@ def subject(unit: Unit, target: Target, seed: int) -> GeneralSubject | Failure:
 
 
 def _drawer(target: Target, forward: Routine) -> Callable[[np.random.Generator], Arrays]:
+    own = vars(target.module).get("inputs")
+    shapes = _shapes_of(target, forward)
+    if shapes is None:
+        return lambda rng: {k: np.asarray(v) for k, v in own(rng).items()}  # type: ignore[misc]
+    return lambda rng: drawn(shapes, rng)
+
+
+def _drawn_small(shapes: Mapping[str, str], size: int, rng: np.random.Generator) -> Arrays:
+    return drawn(shapes, WholeNumbers(rng.bit_generator), size)
+
+
+def _shapes_of(target: Target, forward: Routine) -> Mapping[str, str] | None:
+    """Return the shapes of the inputs; None where the author draws them."""
     names = vars(target.module)
-    own = names.get("inputs")
-    if callable(own):
-        return lambda rng: {k: np.asarray(v) for k, v in own(rng).items()}
+    if callable(names.get("inputs")):
+        return None
     shapes = names.get("shapes")
     if shapes is None:
         rest = [
@@ -305,13 +353,17 @@ def _drawer(target: Target, forward: Routine) -> Callable[[np.random.Generator],
         shapes = {p.name: "N D" for p in rest}
     if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
         raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
-    return lambda rng: drawn(shapes, rng)
+    return shapes
 
 
-def drawn(shapes: Mapping[str, str], rng: np.random.Generator) -> Arrays:
-    """Draw inputs by their shapes: every letter its own size, floats normal, int(H) below H."""
+def drawn(shapes: Mapping[str, str], rng: np.random.Generator, size: int = 0) -> Arrays:
+    """Draw inputs by their shapes: every letter its own size, floats normal, int(H) below H.
+
+    size: what every letter is, for a small problem.
+    """
     letters = sorted({w for s in shapes.values() for w in re.findall(r"[A-Za-z_]\w*", s)} - {"int"})
     sizes = dict(zip(letters, 2 + rng.permutation(max(6, len(letters))), strict=False))
+    sizes = dict.fromkeys(letters, size) if size else sizes
     inputs: Arrays = {}
     for name, spelled in shapes.items():
         words = spelled.replace(",", " ").split()

@@ -12,7 +12,7 @@ The truth is the framework's gradient of the operations of the forward.
 import itertools
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -27,8 +27,10 @@ from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
+from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
 from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
+from reference.checks.kinds._tensor_script import script_lines
 from reference.checks.kinds._unwritten import Unwritten, candidates, settle
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.matching import matched
@@ -39,8 +41,10 @@ from reference.checks.requests import Fixed, requests, switches
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
 from reference.checks.shapes import number_specs, weight_names
+from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.specs import Spec
+from reference.checks.specs import POOLS, Spec
+from reference.checks.spelling import Unspeakable
 from reference.checks.subject import Case
 from reference.checks.tolerances import COARSE, DIGITS
 from reference.checks.vocabulary import TARGET_NAMES
@@ -61,6 +65,7 @@ class TensorSubject(Explained):
         self.unwritten: Unwritten | None = None
         """The loss that was settled on, where the code computes none."""
         self._seen: dict[int, Seen] = {}
+        self._last: tuple[Problem, Claimed] | None = None
 
     def sentence(self) -> str:
         """Return what it is and how it is read."""
@@ -87,6 +92,7 @@ class TensorSubject(Explained):
         with self.frame.running(seed + index):
             problem = draw(self.plan, self.frame, seed, index)
         found = claimed(self.plan, self.frame, problem)
+        self._last = problem, found
         if found.unwritten:
             case = self._of_unwritten(problem, found, index)
         else:
@@ -150,6 +156,34 @@ class TensorSubject(Explained):
             raise Unreadable("no loss fits its output and its target")
         self.unwritten = best[1]
         return best[2]
+
+    def smaller(self, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
+        """Yield it with every size 1, then 2, and numbers that are easily read."""
+        mode = replace(self.plan.mode, style="whole")
+        for sizes in (dict.fromkeys(POOLS, 1), dict.fromkeys(POOLS, 2) | {"D": 3}):
+            fixed = tuple({**sizes, **dict(self.plan.fixed)}.items())
+            one = TensorSubject(replace(self.plan, mode=mode, fixed=fixed), self.frame)
+            one.unwritten = self.unwritten
+            yield one
+
+    def demonstration(self, index: int, leaves: list[tuple[str, Path]]) -> Demonstration:
+        """Return how a pair of functions is called; of an object what goes in alone."""
+        assert self._last is not None
+        problem, found = self._last
+        own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
+        given = {**problem.drawn, **own}
+        given |= {f"d_out{k}" if len(found.cotangents) > 1 else "dout": v
+                  for k, v in found.cotangents.items()}  # fmt: skip
+        plan = self.plan
+        if plan.forward is None or plan.of_instance or plan.hung or len(found.cotangents) != 1:
+            return Demonstration(given, [])
+        try:
+            lines = list(script_lines(plan, self.frame, problem, found, leaves))
+        except Unspeakable:
+            lines = []
+        modules = ("jax", "jax.numpy") if self.frame.module == "jax" else ("torch",)
+        names = (plan.forward.name, plan.unit.backward.name)
+        return Demonstration(given, lines, modules, names)
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""

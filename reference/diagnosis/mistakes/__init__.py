@@ -1,6 +1,14 @@
 """The catalogue of mistakes, by family. `CATALOGUE` holds them all, by name."""
 
-from reference.diagnosis.mistakes import activations, batching, layers, losses, memory
+from reference.diagnosis.mistakes import (
+    activations,
+    batching,
+    layers,
+    losses,
+    memory,
+    rowwise,
+    slopes,
+)
 from reference.diagnosis.mistakes.catalogue import (
     CATALOGUE,
     ActivationLine,
@@ -28,7 +36,7 @@ __all__ = [
 ]
 
 # Imported for their entries; of two mistakes that fit equally well, the one entered first is named.
-FAMILIES = (activations, batching, layers, losses, memory)
+FAMILIES = (activations, rowwise, batching, layers, losses, memory, slopes)
 
 
 def about(kind: str, operation: str | None = None) -> list[Mistake]:

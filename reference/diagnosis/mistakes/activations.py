@@ -6,13 +6,11 @@ from manual_backprop.spec import FloatArray
 from reference.diagnosis.mistakes.catalogue import ActivationLine, Spoilt, mistake
 
 _RIGHT = "δz = δa · f′(z)"
-_RECTIFIERS = ("relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu",
-               "mish", "hard_swish")  # fmt: skip
 _GATES = ("gelu", "gelu_tanh", "silu", "mish", "hard_swish")
 
 
 def _elementwise(c: ActivationLine) -> bool:
-    return not c.operation.rowwise
+    return c.elementwise
 
 
 def _parameter(c: ActivationLine, default: float = 1.0) -> float:
@@ -24,28 +22,31 @@ def _logistic(z: FloatArray) -> Spoilt:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
 
-def _rows(values: FloatArray) -> Spoilt:
-    return values.sum(axis=-1, keepdims=True)
-
-
 # -- any activation -----------------------------------------------------------------------------
 
 
-@mistake("activation", "activations", wrong="δz = δa", right=_RIGHT)
+@mistake("activation", "activations", wrong="δz = δa", right=_RIGHT, when=lambda c: not c.masked)
 def activation_skipped(c: ActivationLine) -> Spoilt:
-    """The activation's derivative is left out."""
+    """The activation's derivative is left out: its cotangent is passed on as it was before it."""
+    return c.da
+
+
+@mistake("activation", "activations", wrong="δz = δa", right="δz = δa · mask",
+         when=lambda c: c.masked)  # fmt: skip
+def mask_ignored(c: ActivationLine) -> Spoilt:
+    """The mask, and its factor 1/keep_prob, is ignored: dropped units get a gradient as well."""
     return c.da
 
 
 @mistake("activation", "activations", wrong="δz = f′(z)", right=_RIGHT, when=_elementwise)
 def activation_cotangent_forgotten(c: ActivationLine) -> Spoilt:
-    """Only the derivative is passed on: what came from the layer above is not multiplied in."""
+    """Only the derivative is passed on: the incoming gradient is left out."""
     return c.slope
 
 
 @mistake("activation", "activations", wrong="δz = δa · f(z)", right=_RIGHT)
 def activation_value_for_slope(c: ActivationLine) -> Spoilt:
-    """The activation itself is multiplied in, not its derivative."""
+    """The activation itself is multiplied in, not its slope: a factor of it is left out."""
     return c.da * c.a
 
 
@@ -57,20 +58,20 @@ def activation_added(c: ActivationLine) -> Spoilt:
 
 @mistake("activation", "activations", wrong="δz = δa · f′(z)²", right=_RIGHT, when=_elementwise)
 def activation_slope_twice(c: ActivationLine) -> Spoilt:
-    """The derivative is multiplied in twice."""
+    """The derivative is multiplied in twice (applied once more than it should be)."""
     return c.da * c.slope * c.slope
 
 
 @mistake("activation", "activations", wrong="δz = −δa · f′(z)", right=_RIGHT)
 def activation_sign(c: ActivationLine) -> Spoilt:
-    """The derivative has the wrong sign."""
+    """The derivative has the wrong sign (it is negated)."""
     return -c.right
 
 
 @mistake("activation", "activations", wrong="δz = δa · [z > 0]", right=_RIGHT,
-         operations=tuple(n for n in _RECTIFIERS if n != "relu"))  # fmt: skip
+         when=lambda c: c.elementwise and c.name != "relu")  # fmt: skip
 def activation_taken_for_relu(c: ActivationLine) -> Spoilt:
-    """The mask of a plain ReLU stands in place of this activation's derivative."""
+    """The mask z > 0, the slope of relu, stands in place of this activation's slope."""
     return c.da * (c.z > 0)
 
 
@@ -106,9 +107,9 @@ def relu_mask_inverted(c: ActivationLine) -> Spoilt:
 
 
 @mistake("activation", "activations", wrong="δz = δa · [δa > 0]", right="δz = δa · [z > 0]",
-         operations=("relu", "leaky_relu", "relu6"))  # fmt: skip
+         when=_elementwise)  # fmt: skip
 def relu_mask_of_cotangent(c: ActivationLine) -> Spoilt:
-    """The mask is taken of the cotangent, not of the input."""
+    """The mask is made of the incoming gradient (its sign), not of the input."""
     return c.da * (c.da > 0)
 
 
@@ -242,13 +243,6 @@ def sigmoid_first_factor_left_out(c: ActivationLine) -> Spoilt:
     return c.da * (1 - c.a)
 
 
-@mistake("activation", "activations", wrong="δz = δa · a (1 + a)", right="δz = δa · a (1 − a)",
-         operations=("sigmoid",))  # fmt: skip
-def sigmoid_sign_inside(c: ActivationLine) -> Spoilt:
-    """The sigmoid's slope is a (1 − a); here the sign inside is plus."""
-    return c.da * c.a * (1 + c.a)
-
-
 @mistake("activation", "activations", wrong="δz = δa · (1 − z²)", right="δz = δa · (1 − a²)",
          operations=("tanh",))  # fmt: skip
 def tanh_formula_at_input(c: ActivationLine) -> Spoilt:
@@ -261,20 +255,6 @@ def tanh_formula_at_input(c: ActivationLine) -> Spoilt:
 def tanh_square_left_out(c: ActivationLine) -> Spoilt:
     """The square is missing in 1 − a²."""
     return c.da * (1 - c.a)
-
-
-@mistake("activation", "activations", wrong="δz = δa · a (1 − a)", right="δz = δa · (1 − a²)",
-         operations=("tanh",))  # fmt: skip
-def tanh_taken_for_sigmoid(c: ActivationLine) -> Spoilt:
-    """The sigmoid's slope a (1 − a) stands where that of tanh, 1 − a², belongs."""
-    return c.da * c.a * (1 - c.a)
-
-
-@mistake("activation", "activations", wrong="δz = δa · (1 − a²)", right="δz = δa · a (1 − a)",
-         operations=("sigmoid",))  # fmt: skip
-def sigmoid_taken_for_tanh(c: ActivationLine) -> Spoilt:
-    """The slope of tanh, 1 − a², stands where that of the sigmoid, a (1 − a), belongs."""
-    return c.da * (1 - c.a * c.a)
 
 
 @mistake("activation", "activations", wrong="δz = δa · σ(−z)", right="δz = δa · σ(z)",
@@ -317,63 +297,3 @@ def hard_sigmoid_sixth_left_out(c: ActivationLine) -> Spoilt:
 def shrink_negative_side_forgotten(c: ActivationLine) -> Spoilt:
     """The negative side passes its cotangent too: the test is on |z|."""
     return np.where(c.z > 0, c.right, 0)
-
-
-# -- over rows ----------------------------------------------------------------------------------
-
-
-@mistake("activation", "activations", wrong="δz = p (1 − p) · δa",
-         right="δz = p · (δa − Σⱼ pⱼ δaⱼ)", operations=("softmax",))  # fmt: skip
-def softmax_diagonal_only(c: ActivationLine) -> Spoilt:
-    """The softmax's Jacobian is taken as p (1 − p): the entries off the diagonal are left out."""
-    return c.da * c.a * (1 - c.a)
-
-
-@mistake("activation", "activations", wrong="δz = p · (δa − Σ over the whole batch)",
-         right="δz = p · (δa − Σⱼ pⱼ δaⱼ)", operations=("softmax",),
-         when=lambda c: len(c.a) > 1)  # fmt: skip
-def softmax_sum_over_batch(c: ActivationLine) -> Spoilt:
-    """The sum in the softmax's backward runs over the whole batch, not along each row."""
-    return c.a * (c.da - (c.da * c.a).sum())
-
-
-@mistake("activation", "activations", wrong="δz = p · (δa − Σⱼ δaⱼ)",
-         right="δz = p · (δa − Σⱼ pⱼ δaⱼ)", operations=("softmax",))  # fmt: skip
-def softmax_sum_without_probabilities(c: ActivationLine) -> Spoilt:
-    """The probabilities are missing inside the sum of the softmax's backward."""
-    return c.a * (c.da - _rows(c.da))
-
-
-@mistake("activation", "activations", wrong="δz = p · δa − Σⱼ pⱼ δaⱼ",
-         right="δz = p · (δa − Σⱼ pⱼ δaⱼ)", operations=("softmax",))  # fmt: skip
-def softmax_parentheses(c: ActivationLine) -> Spoilt:
-    """The sum is subtracted outside the parentheses: it has to be multiplied by p as well."""
-    return c.a * c.da - _rows(c.a * c.da)
-
-
-@mistake("activation", "activations", wrong="δz = p · (δa + Σⱼ pⱼ δaⱼ)",
-         right="δz = p · (δa − Σⱼ pⱼ δaⱼ)", operations=("softmax",))  # fmt: skip
-def softmax_sign_of_sum(c: ActivationLine) -> Spoilt:
-    """The sum in the softmax's backward has the wrong sign."""
-    return c.a * (c.da + _rows(c.a * c.da))
-
-
-@mistake("activation", "activations", wrong="δz = δa − Σⱼ δaⱼ", right="δz = δa − p Σⱼ δaⱼ",
-         operations=("log_softmax",))  # fmt: skip
-def log_softmax_probabilities_left_out(c: ActivationLine) -> Spoilt:
-    """The probabilities in front of the sum are left out."""
-    return c.da - _rows(c.da)
-
-
-@mistake("activation", "activations", wrong="δz = δa − log p Σⱼ δaⱼ", right="δz = δa − p Σⱼ δaⱼ",
-         operations=("log_softmax",))  # fmt: skip
-def log_softmax_log_for_probability(c: ActivationLine) -> Spoilt:
-    """The stored log-probabilities were not exponentiated."""
-    return c.da - c.a * _rows(c.da)
-
-
-@mistake("activation", "activations", wrong="δz = δa − p δa", right="δz = δa − p Σⱼ δaⱼ",
-         operations=("log_softmax",))  # fmt: skip
-def log_softmax_diagonal_only(c: ActivationLine) -> Spoilt:
-    """The sum over the row is missing: only the Jacobian's diagonal is used."""
-    return c.da - np.exp(c.a) * c.da

@@ -161,7 +161,8 @@ def mean_of_everything_where_sum(c: LossLine) -> Spoilt:
 
 @mistake(
     "loss", "batching", wrong="δy = w ∂L/∂y / N", right="δy = w ∂L/∂y / Σ class weights",
-    when=lambda c: c.reduction == "mean" and c.divisor not in (1, c.batch, c.batch * c.classes),
+    when=lambda c: c.reduction == "mean" and c.labels
+    and c.divisor not in (1, c.batch, c.batch * c.classes),
 )  # fmt: skip
 def mean_counts_ignored(c: LossLine) -> Spoilt:
     """The gradient divides by all samples; the loss by the class weights of those that count."""

@@ -23,7 +23,7 @@ LineName = Literal["loss", "activation", "weight", "bias", "below"]
 Spoilt = Any
 """What a wrong line computes: an array or a number; `Mistake.make` gives it its shape and dtype."""
 
-Family = Literal["layers", "activations", "losses", "batching", "memory", "dtype"]
+Family = Literal["layers", "activations", "slopes", "losses", "batching", "memory", "dtype"]
 
 
 @dataclass(frozen=True)
@@ -59,33 +59,61 @@ class DenseLine:
 
 @dataclass(frozen=True)
 class ActivationLine:
-    """What stands around δz = δa · f′(z)."""
+    """What stands around δz = δa · f′(z).
 
-    operation: Activation
+    `operation` is None where f is none that we know; then `known` is its slope, entry by entry,
+    or `jacobian` its matrix for each row: ∂aᵢ/∂zⱼ of shape (rows, n, n).
+    """
+
+    operation: Activation | None
     parameters: Mapping[str, float]
     z: FloatArray
     a: FloatArray
     da: FloatArray
     x: FloatArray | None = None
+    known: FloatArray | None = None
+    jacobian: FloatArray | None = None
+    masked: bool = False
+    """Whether f′(z) is a mask that was given: dropout's."""
 
     def backward(self, z: FloatArray, a: FloatArray, da: FloatArray) -> FloatArray:
         """Return the right formula, at whatever it is given."""
+        assert self.operation is not None
         found: FloatArray = self.operation.backward(z, a, da, **self.parameters)
         return found
 
     def forward(self, z: FloatArray) -> FloatArray:
         """Return f(z)."""
+        assert self.operation is not None
         found: FloatArray = self.operation.forward(z, **self.parameters)
         return found
+
+    @property
+    def name(self) -> str:
+        """What f is called, "" where it is none that we know."""
+        return self.operation.name if self.operation is not None else ""
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether f works entry by entry."""
+        if self.operation is None:
+            return self.jacobian is None
+        return not self.operation.rowwise
 
     @cached_property
     def right(self) -> FloatArray:
         """The right δz."""
+        if self.jacobian is not None:
+            return np.asarray(np.einsum("ri,rij->rj", self.da, self.jacobian))
+        if self.known is not None:
+            return self.da * self.known
         return self.backward(self.z, self.a, self.da)
 
     @cached_property
     def slope(self) -> FloatArray:
         """f′(z), of an elementwise activation."""
+        if self.known is not None:
+            return self.known
         return self.backward(self.z, self.a, np.ones_like(self.z))
 
 
@@ -183,8 +211,13 @@ class Mistake:
 
     def applies(self, line: Line) -> bool:
         """Say whether the mistake can be made on this line."""
+        if isinstance(line, ActivationLine) and line.operation is None:
+            if {"backward", "forward"} & set(self.transform.__code__.co_names):
+                return False  # it takes f′ at another place, and the formula is not known
         if self.operations:
-            if isinstance(line, DenseLine) or line.operation.name not in self.operations:
+            if isinstance(line, DenseLine) or line.operation is None:
+                return False
+            if line.operation.name not in self.operations:
                 return False
         return self.applicable is None or bool(self.applicable(line))
 

@@ -91,7 +91,7 @@ def square_not_differentiated(c: LossLine) -> Spoilt:
 @mistake("loss", "losses", wrong="δy = sign(y − t) beyond δ", right="δy = δ sign(y − t) beyond δ",
          operations=("huber",))  # fmt: skip
 def huber_delta_left_out(c: LossLine) -> Spoilt:
-    """Beyond δ the slope is δ, not 1."""
+    """Beyond δ the slope is δ times the sign: the factor δ is left out."""
     d, delta = c.y - c.t, c.arguments["delta"]
     return np.where(np.abs(d) <= delta, d, np.sign(d)) * c.dL_columns
 

@@ -118,7 +118,8 @@ def activation_in_single_precision(c: ActivationLine) -> Spoilt:
 
 
 @mistake("activation", "dtype", wrong="δz = δa · int(f′(z))", right=_ACTIVATION,
-         when=lambda c: not c.operation.rowwise)  # fmt: skip
+         when=lambda c: c.elementwise and len(np.unique(c.slope[c.slope != 0])) > 1
+         and bool(np.trunc(c.slope).any()))  # fmt: skip
 def activation_slope_in_integers(c: ActivationLine) -> Spoilt:
     """The slope is held in an integer array, as a mask: fractions of it are cut to 0."""
     return c.da * np.trunc(c.slope)

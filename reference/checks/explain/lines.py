@@ -1,0 +1,281 @@
+"""Finds the lines of the catalogue on a tape: δz of an activation, dense layers, losses.
+
+A line is found by its values, whatever it is called: a = f(z) entry by entry or by rows,
+z = x W + b in any of four layouts, and a loss by the slope of the objective by its prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.spec import Activation
+from reference.checks.explain.graph import Array, Places
+from reference.checks.explain.losslines import losses
+from reference.checks.explain.pairs import Pair, pairs_of, slope_text
+from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.rowwise import RowStep, row_steps
+from reference.checks.explain.spots import Cotangents, Spot
+from reference.checks.identify import settings_of
+from reference.checks.tolerances import DIGITS
+from reference.diagnosis.mistakes.catalogue import (
+    ActivationLine,
+    DenseLine,
+    Line,
+    LineName,
+)
+
+
+def spots_of(problem: Problem) -> list[Spot]:
+    """Return the lines of a problem's forward, each once."""
+    if "spots" not in problem.cache:
+        with np.errstate(all="ignore"):
+            found = [*_activations(problem), *_rows(problem), *_dense(problem)]
+            if problem.objective.kind != "implicit":  # else the loss itself is a guess
+                found += losses(problem)
+        # Of two with one key the first counts: z2 before what it is the sum of without a bias.
+        problem.cache["spots"] = {s.key: s for s in reversed(found)}
+    known: dict[tuple[str, ...], Spot] = problem.cache["spots"]
+    return list(known.values())
+
+
+def spot_at(problem: Problem, key: tuple[str, ...]) -> Spot | None:
+    """Return a problem's line by its key."""
+    spots_of(problem)
+    found: dict[tuple[str, ...], Spot] = problem.cache["spots"]
+    return found.get(key)
+
+
+# -- activations -------------------------------------------------------------------------------
+
+
+_FEW = 4  # entries that tell an activation with a number of its own from another
+
+
+def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, dict[str, float]]:
+    """Return the activation with a = f(z) and its numbers; None where it is none of ours."""
+    if z.size < 2 or np.allclose(z, a, rtol=DIGITS, atol=0):
+        return None, {}
+    known = {n: op for n, op in ACTIVATIONS.items() if op.rowwise == rowwise and n != "identity"}
+    tries = [(n, op.defaults()) for n, op in known.items()]
+    with np.errstate(all="ignore"):
+        if z.size >= _FEW:
+            tries += [(n, s) for n in known for s in settings_of(n, z, a)]
+        for name, setting in tries:
+            if np.allclose(known[name].forward(z, **setting), a, rtol=DIGITS, atol=DIGITS):
+                return known[name], setting
+    return None, {}
+
+
+def _activations(problem: Problem) -> Iterator[Spot]:
+    for pair in pairs_of(problem):
+        spot = _activation(problem, pair)
+        is_loss = pair.a.path == problem.objective.output and problem.objective.kind == "loss"
+        single = is_loss or pair.a.path[0] in ("hidden", "terms")
+        if pair.a.places.size > 1 or not single:
+            yield spot
+
+
+def _activation(problem: Problem, pair: Pair) -> Spot:
+    z, a, slope = (_matrix(x) for x in (pair.z.value, pair.a.value, pair.slope))
+    operation, setting = (None, {}) if pair.mask else operation_of(z, a, rowwise=False)
+    line = ActivationLine(
+        operation, setting, z, a, a, _input_of(problem, pair),
+        None if operation is not None else slope, masked=bool(pair.mask),
+    )  # fmt: skip
+    z_text = f"z({pair.a.text})" if pair.unnamed else pair.z.text
+    texts = {"δz": f"δ{z_text}", "δa": f"δ{pair.a.text}", "z": z_text, "a": pair.a.text,
+             "f′(z)": slope_text(pair), "f(z)": pair.a.text,
+             "mask": pair.mask or "mask"}  # fmt: skip
+    name = operation.name if operation is not None else "f"
+    what = f"{pair.a.text} = {name}({'…' if pair.unnamed else pair.z.text})"
+    right = f"{texts['δz']} = {texts['δa']} · {texts['f′(z)']}"
+    ends, starts = _matrix(pair.a.places), _matrix(pair.z.places)
+    spot = Spot(
+        pair.key, "activation", starts, _with_cotangent(line, ends), texts, what, right,
+        int(starts.max()), unnamed=pair.unnamed or pair.a.path[0] in ("hidden", "terms"),
+    )  # fmt: skip
+    if int(np.min(ends, where=ends != starts, initial=problem.graph.size)) > int(starts.max()):
+        return spot
+    return replace(spot, entries=tuple(_entries(spot, line, ends, starts)))
+
+
+def _with_cotangent(line: ActivationLine, ends: Places) -> Callable[[Cotangents], Line]:
+    return lambda cotangents: replace(line, da=_matrix(cotangents(ends)))
+
+
+def _entries(spot: Spot, line: ActivationLine, ends: Places, starts: Places) -> Iterator[Spot]:
+    """Yield a line for each entry by itself."""
+    for at in np.ndindex(starts.shape):
+        entry = tuple(slice(i, i + 1) for i in at)
+        known = None if line.known is None else line.known[entry]
+        one = replace(line, z=line.z[entry], a=line.a[entry], known=known, x=None)
+        yield replace(spot, places=starts[entry], made=_with_cotangent(one, ends[entry]))
+
+
+def _matrix(x: Any) -> Any:
+    """Return an array by rows, as the catalogue has them."""
+    return x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
+
+
+def _input_of(problem: Problem, pair: Pair) -> Array | None:
+    """Return what the layer of an activation was fed, where it has the shape of z."""
+    for dense in dense_of(problem):
+        if set(dense.z.places.ravel().tolist()) == set(pair.z.places.ravel().tolist()):
+            return dense.x.value if dense.x.value.shape == _matrix(pair.z.value).shape else None
+    return None
+
+
+def _rows(problem: Problem) -> Iterator[Spot]:
+    for step in row_steps(problem):
+        if int(step.behind.max()) < int(step.places.min()):
+            yield _row_step(problem, step)
+
+
+def _row_step(problem: Problem, step: RowStep) -> Spot:
+    operation = ACTIVATIONS[step.softmax.replace("-", "_")] if step.softmax else None
+    jacobian = None if step.softmax else step.jacobian
+    z = np.array([problem.graph.values[p] for p in step.behind.ravel()]).reshape(step.behind.shape)
+    a = step.rows(step.a.value)
+
+    def made(cotangents: Cotangents) -> ActivationLine:
+        return ActivationLine(operation, {}, z, a, cotangents(step.places), jacobian=jacobian)
+
+    texts = {"δz": f"δ{step.text}", "δa": f"δ{step.a.text}", "z": step.text, "a": step.a.text,
+             "p": step.a.text, "f(z)": step.a.text,
+             "f′(z)": f"∂{step.a.text}/∂{step.text}"}  # fmt: skip
+    what, depth = (
+        f"{step.a.text} = {step.softmax or 'a function of whole rows'}",
+        int(step.behind.max()),
+    )
+    return Spot(step.key, "activation", step.behind, made, texts, what, "", depth)
+
+
+# -- dense layers ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """A named matrix as the catalogue has it: perhaps turned."""
+
+    places: Places
+    value: Array
+    text: str
+    path: tuple[str, ...] = ()
+
+    @property
+    def turned(self) -> View:
+        """The transpose."""
+        return View(self.places.T, self.value.T, f"{self.text}ᵀ", self.path)
+
+
+@dataclass(frozen=True)
+class DenseSpot:
+    """z = x W + b, samples as rows."""
+
+    x: View
+    weight: View
+    bias: View | None
+    z: View
+    columns: bool
+
+
+def dense_of(problem: Problem) -> list[DenseSpot]:
+    """Return the dense layers among the named values of a problem."""
+    if "dense" not in problem.cache:
+        problem.cache["dense"] = list(_found_dense(problem))
+    found: list[DenseSpot] = problem.cache["dense"]
+    return found
+
+
+def _found_dense(problem: Problem) -> Iterator[DenseSpot]:
+    named = [_view(n) for n in problem.named.values() if (n.places >= 0).all()]
+    matrices = [v for v in named if v.value.ndim == 2]
+    others = [_view(p.z) for p in pairs_of(problem) if p.unnamed and p.z.value.ndim == 2]
+    others += [
+        View(s.behind, _values_at(problem, s.behind), s.text)
+        for s in row_steps(problem)
+        if s.across == "last"
+    ]
+    weights = [v for v in matrices if v.path in problem.outcome.inputs]
+    for w in weights:
+        for x in matrices:
+            if x is w:
+                continue
+            for columns in (False, True):
+                xs = x.turned if columns else x
+                for ws in (w, w.turned):
+                    if xs.value.shape[1] == ws.value.shape[0]:
+                        yield from _outputs(xs, ws, [*matrices, *others], named, columns)
+
+
+def _outputs(
+    x: View, w: View, candidates: list[View], named: list[View], columns: bool
+) -> Iterator[DenseSpot]:
+    product = x.value @ w.value
+    for z in candidates:
+        zs = z.turned if columns else z
+        if zs.value.shape != product.shape or int(zs.places.max()) <= int(x.places.max()):
+            continue
+        rest = zs.value - product
+        size = max(1.0, float(np.abs(zs.value).max()))
+        if np.abs(rest).max(initial=0.0) <= DIGITS * size:
+            yield DenseSpot(x, w, None, zs, columns)
+            continue
+        if np.ptp(rest, axis=0).max(initial=0.0) > DIGITS * size:
+            continue
+        for b in named:
+            if b.value.size == rest.shape[1] and np.allclose(b.value.ravel(), rest[0], atol=DIGITS):
+                flat = View(b.places.ravel(), b.value.ravel(), b.text, b.path)
+                yield DenseSpot(x, w, flat, zs, columns)
+                break
+
+
+def _view(named: Named) -> View:
+    return View(named.places, named.value, named.text, named.path)
+
+
+def _values_at(problem: Problem, places: Places) -> Array:
+    found = [problem.graph.values[p] for p in places.ravel().tolist()]
+    return np.array(found).reshape(places.shape)
+
+
+def _dense(problem: Problem) -> Iterator[Spot]:
+    after = {_key(p.z.places): p.a.places for p in pairs_of(problem)}
+    after |= {_key(s.behind): s.places for s in row_steps(problem) if s.across == "last"}
+    before = {_key(p.a.places): p.z.value for p in pairs_of(problem)}
+    for d in dense_of(problem):
+        yield from _dense_lines(d, after.get(_key(d.z.places)), before.get(_key(d.x.places)))
+
+
+def _key(places: Places) -> frozenset[int]:
+    return frozenset(places.ravel().tolist())
+
+
+def _dense_lines(d: DenseSpot, after: Places | None, before: Array | None) -> Iterator[Spot]:
+    turn = d.columns
+
+    def made(cotangents: Cotangents) -> DenseLine:
+        da = None
+        if after is not None and after.size == d.z.places.size:
+            da = cotangents(after)
+            da = da.T if turn else da
+        x_before = (before.T if turn else before) if before is not None else None
+        bias = d.bias.value if d.bias is not None else None
+        return DenseLine(d.x.value, cotangents(d.z.places), d.weight.value, bias, da, x_before)
+
+    x, w, z = (v.text.removesuffix("ᵀ") for v in (d.x, d.weight, d.z))
+    b = d.bias.text if d.bias is not None else "b"
+    texts = {"δz": f"δ{z}", "δx": f"δ{x}", "x": x, "W": w, "b": b, "∂L/∂W": f"∂L/∂{w}",
+             "∂L/∂b": f"∂L/∂{b}", "z": z}  # fmt: skip
+    what = f"{z} = {x} {w}" + (f" + {b}" if d.bias is not None else "")
+    key = ("dense", *d.x.path, "·", *d.weight.path, str(d.weight.text.endswith("ᵀ")), str(turn))
+    depth = int(d.z.places.max())
+    lines: list[tuple[LineName, View]] = [("weight", d.weight), ("below", d.x)]
+    lines += [("bias", d.bias)] if d.bias is not None else []
+    for name, view in lines:
+        yield Spot((*key, name), name, view.places, made, texts, what, "", depth)

@@ -1,0 +1,155 @@
+"""Another factor stands in the place of an activation's slope: δz = δa · f′(z)."""
+
+from collections.abc import Callable
+
+from reference.diagnosis.mistakes.catalogue import ActivationLine, Spoilt, mistake
+
+_RIGHT = "δz = δa · f′(z)"
+
+
+def _elementwise(c: ActivationLine) -> bool:
+    return c.elementwise
+
+
+def _but(*names: str) -> Callable[[ActivationLine], bool]:
+    """Elementwise, and none of those for which it is right or has a name of its own."""
+    return lambda c: c.elementwise and c.name not in names
+
+
+@mistake("activation", "slopes", wrong="δz = δa · a (1 − a)", right=_RIGHT,
+         when=_but("sigmoid"))  # fmt: skip
+def activation_taken_for_sigmoid(c: ActivationLine) -> Spoilt:
+    """The slope of a sigmoid, a (1 − a), stands in place of this activation's slope."""
+    return c.da * c.a * (1 - c.a)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (1 − a²)", right=_RIGHT,
+         when=_but("tanh"))  # fmt: skip
+def activation_taken_for_tanh(c: ActivationLine) -> Spoilt:
+    """The slope of tanh, 1 − a², stands in place of this activation's slope."""
+    return c.da * (1 - c.a * c.a)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · [a > 0]", right=_RIGHT,
+         when=lambda c: c.elementwise and bool(((c.a > 0) != (c.z > 0)).any()))  # fmt: skip
+def activation_taken_for_step_of_output(c: ActivationLine) -> Spoilt:
+    """The mask a > 0, the slope of relu, stands in place of this activation's slope."""
+    return c.da * (c.a > 0)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (1 − a)", right=_RIGHT,
+         when=_but("sigmoid", "tanh"))  # fmt: skip
+def activation_one_minus_value(c: ActivationLine) -> Spoilt:
+    """The slope is taken as 1 − a: a factor or a square of it is left out."""
+    return c.da * (1 - c.a)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (1 + a)", right=_RIGHT, when=_elementwise)
+def activation_one_plus_value(c: ActivationLine) -> Spoilt:
+    """The slope of another function, 1 + a, stands in place of this one's."""
+    return c.da * (1 + c.a)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (1 + a²)", right=_RIGHT, when=_elementwise)
+def activation_one_plus_square(c: ActivationLine) -> Spoilt:
+    """The sign of the square is wrong: 1 + a² stands in place of the slope."""
+    return c.da * (1 + c.a * c.a)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · a²", right=_RIGHT, when=_elementwise)
+def activation_value_squared(c: ActivationLine) -> Spoilt:
+    """The square of the activation stands in place of its slope."""
+    return c.da * c.a * c.a
+
+
+@mistake("activation", "slopes", wrong="δz = δa · a (1 + a)", right=_RIGHT, when=_elementwise)
+def activation_sign_inside(c: ActivationLine) -> Spoilt:
+    """The slope is taken as a (1 + a): the sign inside is that of another function."""
+    return c.da * c.a * (1 + c.a)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (1 − f′(z))", right=_RIGHT,
+         when=_but("relu", "softplus", "tanhshrink", "log_sigmoid"))  # fmt: skip
+def activation_slope_complement(c: ActivationLine) -> Spoilt:
+    """The complement 1 − slope stands in place of the slope (a sign in an exponent)."""
+    return c.da * (1 - c.slope)
+
+
+@mistake("activation", "slopes", wrong="δz = −δa · (1 + f′(z))", right=_RIGHT,
+         when=_elementwise)  # fmt: skip
+def activation_slope_reflected(c: ActivationLine) -> Spoilt:
+    """The slope is reflected, −1 − slope: the sign in the exponent is wrong."""
+    return c.da * (-1 - c.slope)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · z", right=_RIGHT, when=_elementwise)
+def activation_input_for_slope(c: ActivationLine) -> Spoilt:
+    """The input z stands in place of the activation's slope."""
+    return c.da * c.z
+
+
+@mistake("activation", "slopes", wrong="δz = δa · δa (1 − δa)", right=_RIGHT,
+         when=_elementwise)  # fmt: skip
+def sigmoid_formula_at_cotangent(c: ActivationLine) -> Spoilt:
+    """The slope a (1 − a) is taken of the error (the incoming cotangent), not of the activation."""
+    return c.da * c.da * (1 - c.da)
+
+
+@mistake("activation", "slopes", wrong="δz = δa (1 − δa)", right=_RIGHT, when=_elementwise)
+def sigmoid_formula_at_cotangent_alone(c: ActivationLine) -> Spoilt:
+    """The slope a (1 − a) is taken of the error (the incoming cotangent), which is lost."""
+    return c.da * (1 - c.da)
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (1 − δa²)", right=_RIGHT, when=_elementwise)
+def tanh_formula_at_cotangent(c: ActivationLine) -> Spoilt:
+    """The slope 1 − a² is taken of the error (the incoming cotangent), not of the activation."""
+    return c.da * (1 - c.da * c.da)
+
+
+@mistake("activation", "slopes", wrong="δz = 1 − δa²", right=_RIGHT, when=_elementwise)
+def tanh_formula_at_cotangent_alone(c: ActivationLine) -> Spoilt:
+    """The slope 1 − a² is taken of the error (the incoming cotangent), which is lost."""
+    return 1 - c.da * c.da
+
+
+@mistake("activation", "slopes", wrong="δz = [δa > 0]", right=_RIGHT, when=_elementwise)
+def relu_mask_of_cotangent_alone(c: ActivationLine) -> Spoilt:
+    """The mask is made of the incoming gradient's sign, and the gradient itself is left out."""
+    return (c.da > 0) * 1.0
+
+
+@mistake("activation", "slopes", wrong="δz = δa · a · f′(z)", right=_RIGHT, when=_elementwise)
+def activation_value_times_slope(c: ActivationLine) -> Spoilt:
+    """There is a factor a too many beside the slope."""
+    return c.right * c.a
+
+
+@mistake("activation", "slopes", wrong="δz = δa · z · f′(z)", right=_RIGHT, when=_elementwise)
+def activation_input_times_slope(c: ActivationLine) -> Spoilt:
+    """There is a factor z too many beside the slope."""
+    return c.right * c.z
+
+
+@mistake("activation", "slopes", wrong="δz = δa / f′(z)", right=_RIGHT, when=_elementwise)
+def activation_divided_by_slope(c: ActivationLine) -> Spoilt:
+    """It is divided by the slope where it has to be multiplied."""
+    return c.da / c.slope
+
+
+@mistake("activation", "slopes", wrong="δz = 2 δa · f′(z)", right=_RIGHT)
+def activation_factor_two_added(c: ActivationLine) -> Spoilt:
+    """There is a factor 2 too many beside the slope."""
+    return 2 * c.right
+
+
+@mistake("activation", "slopes", wrong="δz = ½ δa · f′(z)", right=_RIGHT)
+def activation_factor_two_left_out(c: ActivationLine) -> Spoilt:
+    """A factor 2 is left out beside the slope."""
+    return 0.5 * c.right
+
+
+@mistake("activation", "slopes", wrong="δz = 0", right=_RIGHT)
+def activation_path_left_out(c: ActivationLine) -> Spoilt:
+    """Nothing is passed on through the activation: the path is left out."""
+    return 0 * c.right

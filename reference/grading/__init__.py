@@ -1,0 +1,1 @@
+"""Grades a class: submissions held to a reference solution, with partial credit, in safety."""

@@ -1,0 +1,414 @@
+"""Holds the runs of a submission to the reference solution, in a process without the submission.
+
+The reference solution's forward runs on the submission's own numbers, in ball arithmetic; what the
+submission returned is compared with that gradient by the rules of `check` (`checks.assess`). So a
+submission cannot reach what gives points: it sends numbers, and they are right or not.
+
+A gradient that is wrong only since an inner one before it is wrong is right *given* that one:
+
+    claim = truth + (∂v/∂leaf)ᵀ (claim of v − truth of v)
+
+which is exact, since the gradient is linear in the cotangent of v, on whatever other paths the
+leaf reaches the loss.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import InvalidInput
+from reference.balls import Session, gradient
+from reference.checks import source
+from reference.checks.assess import Assessment, Row, assess, close
+from reference.checks.experiment import perform
+from reference.checks.identify import identify
+from reference.checks.inventory import Unit, units_of
+from reference.checks.losses import LOSSES
+from reference.checks.matching import matched
+from reference.checks.names import claim_name, path_name
+from reference.checks.objective import Objective, Truth, truths
+from reference.checks.outcome import Outcome
+from reference.checks.routine import Path
+from reference.checks.search import Chosen, search
+from reference.checks.source import Target
+from reference.checks.specs import Spec
+from reference.checks.tolerances import DIGITS, OWN_SLOPE
+from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
+from reference.grading.records import (
+    Described,
+    Failed,
+    Held,
+    Judged,
+    JudgeEvent,
+    NamedArray,
+    ProblemRun,
+    Reference,
+)
+
+Emit = Callable[[JudgeEvent], None]
+
+
+@dataclass
+class Solution:
+    """The reference solution's reading of one function, and the correspondence found last."""
+
+    chosen: Chosen
+    known: list[Correspondence] = field(default_factory=list)
+
+
+_targets: dict[str, Target] = {}
+_solutions: dict[tuple[str, str, int], Solution] = {}
+
+
+def serve(reference: Reference, emit: Emit) -> None:
+    """Describe the functions of the reference solution, or hold runs to one of them."""
+    try:
+        target = _target(reference.file)
+        if not reference.unit:
+            for unit in units_of(target):
+                emit(_described(unit, target, reference))
+            return
+        solution = _solution(reference, target)
+    except InvalidInput as error:
+        emit(Failed(str(error)))
+        return
+    for run in reference.runs:
+        emit(hold(run, solution, reference))
+
+
+def _target(file: str) -> Target:
+    if file not in _targets:
+        _targets[file] = source.load(file)
+    return _targets[file]
+
+
+def _solution(reference: Reference, target: Target) -> Solution:
+    key = (reference.file, reference.unit, reference.seed)
+    if key not in _solutions:
+        unit = next((u for u in units_of(target) if u.name == reference.unit), None)
+        if unit is None:
+            have = ", ".join(u.name for u in units_of(target))
+            raise InvalidInput(
+                f"function={reference.unit!r} is not in the reference; it has {have}"
+            )
+        _solutions[key] = Solution(_chosen(unit, target, reference.seed))
+    return _solutions[key]
+
+
+def _chosen(unit: Unit, target: Target, seed: int) -> Chosen:
+    found = search(unit, target, seed, {})
+    if not isinstance(found, Chosen):
+        raise InvalidInput(
+            f"function={unit.name!r} of the reference cannot be read: {found.reason}"
+        )
+    if found.differences:
+        raise InvalidInput(
+            f"function={unit.name!r} of the reference: its forward cannot run on numbers with a "
+            f"proof ({found.why})"
+        )
+    if not found.first.all_right:
+        wrong = ", ".join(claim_name(r.claim, r.leaf) for r in found.first.rows if not r.right)
+        raise InvalidInput(f"function={unit.name!r} of the reference is wrong itself: {wrong}")
+    return found
+
+
+def _described(unit: Unit, target: Target, reference: Reference) -> JudgeEvent:
+    try:
+        chosen = _chosen(unit, target, reference.seed)
+    except InvalidInput as error:
+        return Described(unit.name, (), "", str(error))
+    operation, _ = identify(chosen.reading, reference.seed, None)
+    gradients = tuple(leaf_name(r.leaf) for r in chosen.first.rows)
+    shapes = {n: _word(s) for n, s in chosen.reading.layout.items()}
+    shapes = shapes if all(shapes.values()) else {}
+    return Described(unit.name, gradients, operation, "right", shapes)
+
+
+def _word(spec: Spec) -> str:
+    """Return how an array is drawn, as a file may say it itself; "" where it cannot."""
+    if not spec.dims or spec.kind not in ("normal", "label"):
+        return ""
+    high = [f"int({spec.high})"] if spec.kind == "label" else []
+    return " ".join([*spec.dims, *high])
+
+
+def leaf_name(path: Path) -> str:
+    """Return what an input is called in an assignment: x, W1, weights[0]."""
+    if path[0] in ("self", "global") or (len(path) == 2 and not path[1].isdigit()):
+        return path_name(path[1:])
+    return path_name(path)
+
+
+# -- one run -----------------------------------------------------------------------------------
+
+
+def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
+    """Return what of one run is right."""
+    public = run.seed != reference.seed
+    theirs, others = _by_path(run.inputs), _by_path(run.others)
+    with Session() as session:
+        for correspondence, outcome in _tries(run, theirs, others, solution, session, reference):
+            assessed = _assessed(run, correspondence, outcome)
+            if assessed is None:
+                continue
+            if correspondence not in solution.known:
+                solution.known.insert(0, correspondence)
+            return Judged(
+                public,
+                True,
+                True,
+                False,
+                tuple(_held(assessed, run, correspondence, reference)),
+                assessed.found.spellings,
+            )
+        return _of_another_forward(run, theirs, others, solution, session, reference)
+
+
+def _of_another_forward(
+    run: ProblemRun,
+    theirs: Mapping[Path, Any],
+    others: Mapping[Path, Any],
+    solution: Solution,
+    session: Session,
+    reference: Reference,
+) -> Judged:
+    """Hold gradients to the reference solution by names alone: the forwards do not agree."""
+    public, own = run.seed != reference.seed, own_slope(run)
+    tries = _tries(run, theirs, others, solution, session, reference, by_name=True)
+    for correspondence, outcome in tries:
+        assessed = _assessed(run, correspondence, outcome, by_name=True)
+        if assessed is not None:
+            held = tuple(_held(assessed, run, correspondence, reference))
+            return Judged(public, True, False, own, held, assessed.found.spellings)
+    return Judged(public, False, False)
+
+
+def own_slope(run: ProblemRun) -> bool:
+    """Whether what was claimed is the slope of the submission's own forward, by differences.
+
+    Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that
+    does not change, or claims of zero, are none.
+    """
+    if run.up is None or run.down is None or not run.moved or run.up.shape != run.down.shape:
+        return False
+    weight: Any = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
+    if np.shape(weight) != run.up.shape:
+        return False
+    change = float(np.sum(weight * np.subtract(run.up, run.down))) / 2
+    claims, inputs = _by_path(run.claims), _by_path(run.inputs)
+    pairs, _, _ = matched(claims, inputs, {}, _by_path(run.others))
+    ways = _by_path(run.moved)
+    if len(pairs) < len(inputs) or any(np.shape(claims[c]) != np.shape(ways[p]) for c, p in pairs):
+        return False
+    parts = [float(np.sum(np.asarray(claims[c]) * ways[p])) for c, p in pairs]
+    size = sum(abs(p) for p in parts)
+    return size > 0 and all(parts) and abs(sum(parts) - change) <= OWN_SLOPE * size
+
+
+def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:
+    return {n.path: n.value if n.value.shape else n.value[()] for n in named}
+
+
+def _tries(
+    run: ProblemRun,
+    theirs: Mapping[Path, Any],
+    others: Mapping[Path, Any],
+    solution: Solution,
+    session: Session,
+    reference: Reference,
+    by_name: bool = False,
+) -> Iterator[tuple[Correspondence, Outcome]]:
+    """Yield the reference solution's outcomes on the submission's numbers that agree with it.
+
+    by_name: where the names alone agree, and what the forwards compute does not.
+    """
+    reading = solution.chosen.reading
+    drawn = perform(reading, run.seed, run.index)
+    like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
+    fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
+    wanted = _judged_output(run)
+    for correspondence in (*solution.known, *_others_than(solution.known, fresh)):
+        if by_name and not correspondence.by_name:
+            continue
+        try:
+            given = correspondence.given(theirs, others, like) | _numbers(run, reading.layout)
+            plain = perform(reading, run.seed, run.index, given=given)
+        except Exception:
+            continue
+        known = {**plain.values, **plain.outputs}
+        if not by_name and wanted is not None and found_in(wanted, known) is None:
+            continue
+        try:
+            yield correspondence, perform(reading, run.seed, run.index, session, given=given)
+        except Exception:
+            continue
+
+
+def _others_than(
+    known: list[Correspondence], fresh: Iterator[Correspondence]
+) -> Iterator[Correspondence]:
+    yield from (c for c in fresh if c not in known)
+
+
+def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:
+    return {(k,): v for k, v in run.numbers.items() if k in layout}
+
+
+def _judged_output(run: ProblemRun) -> Any:
+    """Return what the submission's gradient is the gradient of: an output, a loss."""
+    if run.cotangents:
+        return run.cotangents[0][0]
+    named = {n.path: n.value for n in (*run.values, *run.outputs)}
+    return named.get(run.scalar.output)
+
+
+@dataclass(frozen=True)
+class _Assessed:
+    found: Assessment
+    outcome: Outcome
+    ours: Outcome
+
+
+def _assessed(
+    run: ProblemRun, correspondence: Correspondence, ours: Outcome, by_name: bool = False
+) -> _Assessed | None:
+    """Hold the submission's claims to the reference solution's forward; None without a value."""
+    theirs = _as_theirs(run, correspondence, ours, by_name)
+    if theirs is None:
+        return None
+    scalar = run.scalar
+    loss = next((one for one in LOSSES if one.name == scalar.loss), None)
+    objective = Objective(scalar.kind, scalar.output, loss, scalar.target, scalar.fit)  # type: ignore[arg-type]
+    found = assess(objective, theirs)
+    return None if found is None else _Assessed(found, theirs, ours)
+
+
+def _as_theirs(
+    run: ProblemRun, correspondence: Correspondence, ours: Outcome, by_name: bool
+) -> Outcome | None:
+    """Return the reference solution's tracked numbers under the submission's names and shapes."""
+    known = {**ours.values, **ours.outputs}
+    outcome = Outcome(dict(run.sizes), adds_steps=run.adds_steps)
+    shapes = {n.path: n.value.shape for n in run.inputs}
+    for place in correspondence.places:
+        outcome.inputs[place.theirs] = _returned(place, ours, shapes[place.theirs])
+    outcome.others = _by_path(run.others)
+    outcome.numbers, outcome.rate = dict(run.numbers), run.rate
+    outcome.paired, outcome.told_targets = run.paired, run.told_targets
+    for named, kept in ((run.values, outcome.values), (run.outputs, outcome.outputs)):
+        for n in named:
+            same = found_in(n.value, known)
+            if same is not None:
+                kept[n.path] = same if n.value.shape else same[()]
+    for output, cotangent in run.cotangents:
+        same = found_in(output, known)
+        if same is None and by_name:
+            same = next((v for v in ours.outputs.values() if np.shape(v) == output.shape), None)
+        if same is None:
+            return None
+        outcome.cotangents.append((same, cotangent))
+    if not run.cotangents and run.scalar.output not in {**outcome.values, **outcome.outputs}:
+        same = next((v for v in ours.outputs.values() if not np.shape(v)), None)
+        if not by_name or same is None or run.scalar.kind != "loss":
+            return None
+        outcome.outputs[run.scalar.output] = same
+    outcome.claims = _by_path(run.claims)
+    return outcome
+
+
+def _returned(place: Placement, ours: Outcome, shape: tuple[int, ...]) -> Any:
+    value = ours.inputs[place.ours]
+    array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+    back = place.way.back(array, shape)
+    return back if shape else np.asarray(back, dtype=object)[()]
+
+
+# -- each gradient, and what it follows from ---------------------------------------------------
+
+
+def _held(
+    assessed: _Assessed, run: ProblemRun, correspondence: Correspondence, reference: Reference
+) -> Iterator[Held]:
+    ours = {p.theirs: p.ours for p in correspondence.places}
+    found = assessed.found
+    wrong_inner = list(_wrong_inner(assessed, run))
+    for row in found.rows:
+        right = row.right
+        if reference.mean_in_loss and row.factor is not None:
+            right = right and abs(row.factor - found.scale) <= abs(found.scale) * DIGITS
+        leaf = assessed.outcome.inputs[row.leaf]
+        cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
+        yield Held(
+            leaf_name(ours.get(row.leaf, row.leaf)),
+            claim_name(row.claim, row.leaf),
+            right,
+            cause,
+            _distance(row, found.scale),
+        )
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """A wrong gradient of one of the forward's own values."""
+
+    name: str
+    value: Any
+    off: Any
+    """What was claimed, less the truth."""
+
+
+def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
+    """Yield the wrong gradients of the forward's own values, that no other one makes wrong."""
+    outcome, scale = assessed.outcome, assessed.found.scale
+    claims = _by_path(run.inner)
+    final = [np.asarray(n.value) for n in run.claims]
+    claims = {p: v for p, v in claims.items() if not any(np.array_equal(v, f) for f in final)}
+    leaves = {*outcome.inputs, *assessed.ours.inputs}
+    known = {**assessed.ours.values, **outcome.values}
+    known = {p: v for p, v in known.items() if p not in leaves}
+    _, pairs, left = matched(claims, {}, known)
+    pairs += [(r.claim, r.leaf) for r in assessed.found.middle if r.leaf in known]
+    for claim in left:  # named after nothing that the forward names: it may be any of its shape
+        shape = np.shape(claims[claim])
+        pairs += [(claim, p) for p, v in known.items() if shape and np.shape(v) == shape]
+    tracked = {leaf: known[leaf] for _, leaf in pairs}
+    found = truths(assessed.found.objective, outcome, tracked) or {}
+    rows: list[tuple[_Inner, Row]] = []
+    for claim, leaf in pairs:
+        got = np.asarray({**outcome.claims, **claims}[claim], dtype=float)
+        truth = found.get(leaf)
+        if truth is None or got.shape != truth.value.shape or close(got, truth, scale).all():
+            continue
+        row = Row(claim, leaf, got, truth, None, False, 1.0)
+        rows.append((_Inner(path_name(claim), tracked[leaf], got - scale * truth.value), row))
+    inner = [one for one, _ in rows]
+    for one, row in rows:
+        if not _cause(row, [o for o in inner if o.name != one.name], scale, one.value):
+            yield one
+
+
+def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Any) -> str:
+    """Return the inner gradient whose mistake alone makes this one wrong, "" where none does."""
+    return next((one.name for one in inner if _follows(row, one, scale, leaf)), "")
+
+
+def _follows(row: Row, inner: _Inner, scale: float, leaf: Any) -> bool:
+    moved = gradient([inner.value], [inner.off], [leaf])[0]
+    if row.got.shape != row.truth.value.shape or not np.any(moved.midpoint):
+        return False
+    expected = Truth(
+        scale * row.truth.value + moved.midpoint,
+        abs(scale) * row.truth.radius + moved.radius,
+        abs(scale) * row.truth.scale + moved.scale,
+    )
+    return bool(close(row.got, expected).all())
+
+
+def _distance(row: Row, scale: float) -> float:
+    if row.got.shape != row.truth.value.shape:
+        return float("inf")
+    size = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
+    off = float(np.max(np.abs(row.got - scale * row.truth.value), initial=0.0))
+    return off / size if np.isfinite(off) else float("inf")

@@ -1,0 +1,177 @@
+"""What crosses between the processes of a grading run: requests, runs of a submission, judgements.
+
+The submission's process sends `Run`s: plain numbers that went in and came out. Another process,
+which never loads a submission, holds them to the reference solution and answers with `Judged`.
+"""
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from reference.checks.records import Finished, Loaded, OurFault, Refused, Started, Tried
+
+Path = tuple[str, ...]
+Array = npt.NDArray[np.generic]
+
+
+class NamedArray(msgspec.Struct, frozen=True):
+    """A number or an array, by the path under which the code names it."""
+
+    path: Path
+    value: Array
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """Which scalar the claims are the gradient of (`reference.checks.objective.Objective`)."""
+
+    kind: str
+    output: Path = ()
+    loss: str = ""
+    target: Path = ()
+    fit: int = 0
+
+
+class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
+    """One problem as a submission computed it, on plain floats."""
+
+    unit: int
+    """The number of the part, as the check counts them."""
+    seed: int
+    index: int
+    scalar: Scalar
+    sizes: dict[str, int]
+    inputs: tuple[NamedArray, ...]
+    others: tuple[NamedArray, ...]
+    numbers: dict[str, float]
+    values: tuple[NamedArray, ...]
+    """The forward's named values."""
+    outputs: tuple[NamedArray, ...]
+    cotangents: tuple[tuple[Array, Array], ...]
+    """(output, the cotangent that the backward was given)."""
+    claims: tuple[NamedArray, ...]
+    inner: tuple[NamedArray, ...]
+    """The backward's own variables that are called after a gradient."""
+    paired: bool
+    told_targets: bool
+    adds_steps: bool
+    rate: float | None = None
+    moved: tuple[NamedArray, ...] = ()
+    """A direction for each input: by how much the inputs were moved, forward and back."""
+    up: Array | None = None
+    """The judged output where the inputs were moved forward."""
+    down: Array | None = None
+    """The same where they were moved back."""
+
+
+class Unrun(msgspec.Struct, frozen=True, tag="unrun"):
+    """A part that gave no run on plain floats, and why."""
+
+    unit: int
+    why: str
+
+
+class Confined(msgspec.Struct, frozen=True, tag="confined"):
+    """What holds the submission's process, and which measures this system lacks."""
+
+    holds: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+
+class Attempt(msgspec.Struct, frozen=True, tag="attempt"):
+    """Something that a submission tried and that no gradient needs."""
+
+    kind: str
+    detail: str
+
+
+SubmissionEvent = (
+    ProblemRun
+    | Unrun
+    | Confined
+    | Attempt
+    | Tried
+    | Started
+    | Loaded
+    | Finished
+    | Refused
+    | OurFault
+)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What the submission's process is asked for."""
+
+    file: str
+    """The path of the file to grade, in the working folder."""
+    files: dict[str, bytes]
+    """What the working folder gets: the file and what lies beside it."""
+    seed: int
+    """The hidden seed."""
+    public_seed: int
+    problems: int
+    skip: tuple[int, ...] = ()
+    only: str = ""
+    """The one function or class to run; "" runs all."""
+    shapes: dict[str, str] = {}
+    """How arguments are drawn, as `check` has it: {"x": "N D"}."""
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """What the judging process is asked for: the runs of one part, held to one function."""
+
+    file: str
+    unit: str
+    seed: int
+    runs: tuple[ProblemRun, ...] = ()
+    same_layout: bool = False
+    """Whether samples and weights have to lie as in the reference solution."""
+    mean_in_loss: bool = False
+    """Whether 1/N has to stand where the reference solution has it."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """One gradient of one run, held to the reference solution."""
+
+    of: str
+    """What it is the gradient of, as the reference solution calls it."""
+    claim: str
+    """What the submission calls it."""
+    right: bool
+    follows_from: str = ""
+    """The inner gradient whose mistake alone makes this one wrong; it is right given that one."""
+    distance: float = 0.0
+    """The largest difference, as a share of the tensor's scale."""
+
+
+class Judged(msgspec.Struct, frozen=True, tag="judged"):
+    """One run, held to the reference solution."""
+
+    public: bool
+    fits: bool
+    """Whether the numbers that went in fit the reference solution's arguments at all."""
+    forward_right: bool
+    own: bool = False
+    """Whether all that was claimed is the slope of the submission's own, other forward."""
+    held: tuple[Held, ...] = ()
+    scale: tuple[str, ...] = ("1",)
+    """The factors that a loss which nobody wrote may carry here."""
+
+
+class Described(msgspec.Struct, frozen=True, tag="described"):
+    """The reference solution's own part: what has a gradient, and what its forward is."""
+
+    unit: str
+    gradients: tuple[str, ...]
+    operation: str
+    verdict: str
+    shapes: dict[str, str] = {}
+    """How its arguments are drawn, where `shapes` of a file can say it."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The reference solution cannot be judged with, and why."""
+
+    text: str
+
+
+JudgeEvent = Judged | Described | Failed

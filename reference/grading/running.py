@@ -1,0 +1,192 @@
+"""Runs in the submission's process: the check of its file, and plain runs for the judge.
+
+Nothing that is decided here gives points. The check finds out how the file is read and names
+mistakes; the runs carry the numbers that the judging process holds to the reference solution.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.spec import InvalidInput
+from reference.checks import session, source
+from reference.checks.experiment import perform
+from reference.checks.inventory import units_of
+from reference.checks.outcome import Outcome
+from reference.checks.records import Refused, Request
+from reference.checks.routine import is_numeric
+from reference.checks.source import Target
+from reference.checks.subject import ReadingSubject, Subject
+from reference.checks.surroundings import Library
+from reference.checks.tolerances import MOVED
+from reference.checks.vocabulary import is_gradient_name
+from reference.grading.guard import Guard
+from reference.grading.records import (
+    Asked,
+    Attempt,
+    Confined,
+    NamedArray,
+    Path,
+    ProblemRun,
+    Scalar,
+    SubmissionEvent,
+    Unrun,
+)
+from reference.workers import confinement
+
+MAX_ENTRIES = 50_000
+"""Numbers of one array that are sent; larger ones are of no use to a judge of small problems."""
+
+Emit = Callable[[SubmissionEvent], None]
+
+
+def serve(asked: Asked, emit: Emit) -> None:
+    """Check a submission and send its runs; whatever it does happens in this process alone."""
+    warnings.simplefilter("ignore")
+    for name, content in asked.files.items():
+        path = FilePath(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    library = Library()
+    emit(Confined(confinement.taken.holds, confinement.taken.lacks))
+    Guard(emit).watch()
+    try:
+        target = source.load(f"{asked.file}:{asked.only}" if asked.only else asked.file)
+    except InvalidInput as error:
+        emit(Refused(str(error)))
+        return
+    finally:
+        _report_replaced(library, emit)
+    if asked.shapes and "shapes" not in target.names:
+        vars(target.module)["shapes"] = _shapes(asked.shapes, target)  # as its author could have
+    request = Request(asked.file, None, asked.problems, asked.seed, (), asked.skip)
+
+    def watch(index: int, subject: Subject) -> None:
+        send_runs(index, subject, asked, emit)
+
+    session.run(target, request, emit, library, watch)
+    _report_replaced(library, emit)
+
+
+def _shapes(shapes: Mapping[str, str], target: Target) -> dict[str, str]:
+    """Return how arguments are drawn, also under the names that a submission gives them."""
+    found = dict(shapes)
+    for unit in units_of(target):
+        for routine in (*unit.partners, unit.backward):
+            names = routine.required
+            if len(names) == len(shapes) and not set(names) & set(shapes):
+                found |= zip(names, shapes.values(), strict=True)
+    return found
+
+
+def _report_replaced(library: Library, emit: Emit) -> None:
+    """Report functions of NumPy or of the judge that the submission has replaced."""
+    found = library.replaced()
+    if found:
+        judge = found[0].startswith(("reference.", "manual_backprop"))
+        detail = f"puts something of its own in the place of {', '.join(found[:3])}"
+        emit(Attempt("judge" if judge else "NumPy", detail))
+
+
+def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
+    """Run a part on plain floats, on the public and the hidden problems; send what came of it."""
+    if not isinstance(subject, ReadingSubject):
+        emit(Unrun(unit, subject.sentence()))
+        return
+    problem = "it never ran"
+    sent = 0
+    for seed in (asked.public_seed, asked.seed):
+        for index in range(asked.problems):
+            try:
+                outcome = perform(subject.reading, seed, index)
+                emit(_run(unit, seed, index, subject, outcome))
+                sent += 1
+            except Exception as error:  # the check reports what it raises
+                problem = type(error).__name__
+    if not sent:
+        emit(Unrun(unit, problem))
+
+
+def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Outcome) -> ProblemRun:
+    objective = subject.objective
+    moved, up, down = _moved(subject, seed, index, outcome)
+    return ProblemRun(
+        unit,
+        seed,
+        index,
+        Scalar(
+            objective.kind,
+            objective.output,
+            objective.loss.name if objective.loss is not None else "",
+            objective.target,
+            objective.fit,
+        ),
+        {k: int(n) for k, n in outcome.sizes.items()},
+        _named(outcome.inputs),
+        _named({k: v for k, v in outcome.others.items() if k[0] != "before"}),
+        {k: float(v) for k, v in outcome.numbers.items()},
+        _named(outcome.values),
+        _named(outcome.outputs),
+        tuple((_plain(v), _plain(c)) for v, c in outcome.cotangents),
+        _named(outcome.claims),
+        _named(_inner(outcome)),
+        outcome.paired,
+        outcome.told_targets,
+        outcome.adds_steps,
+        outcome.rate,
+        moved,
+        up,
+        down,
+    )
+
+
+def _moved(
+    subject: ReadingSubject, seed: int, index: int, outcome: Outcome
+) -> tuple[tuple[NamedArray, ...], Any, Any]:
+    """Run the forward a little before and behind the inputs, along a random direction."""
+    if subject.objective.kind not in ("cotangents", "loss"):
+        return (), None, None
+    rng = np.random.default_rng([seed, index, 11])
+    way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in outcome.inputs.items()}
+    found = []
+    for sign in (1.0, -1.0):
+        there = perform(
+            subject.reading, seed, index, moved={p: sign * d for p, d in way.items()}, far=True
+        )
+        if there.cotangents:
+            found.append(there.cotangents[0][0])
+        else:
+            found.append({**there.values, **there.outputs}.get(subject.objective.output))
+    if any(f is None for f in found):
+        return (), None, None
+    return _named(way), _plain(found[0]), _plain(found[1])
+
+
+def _inner(outcome: Outcome) -> dict[Path, Any]:
+    """Return the backward's own variables that are called after a gradient: dZ1, dA0, delta2."""
+    claimed = {p[-1] for p in outcome.claims}
+    return {
+        p: v
+        for p, v in outcome.middle.items()
+        if len(p) == 1 and p[0] not in claimed and is_gradient_name(p[0])
+    }
+
+
+def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:
+    return tuple(
+        NamedArray(tuple(map(str, path)), _plain(value))
+        for path, value in values.items()
+        if is_numeric(value) and np.size(value) <= MAX_ENTRIES and _is_plain(value)
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return np.asarray(value).dtype.kind in "fiub"
+
+
+def _plain(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    array = np.asarray(value)
+    return np.array(array, dtype=float if array.dtype.kind == "f" else array.dtype)
