@@ -65,19 +65,20 @@ def jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     jnp = jax.numpy
     parameters = {n: jnp.asarray(problem.parameters[n]) for n in direction}
     along = {n: jnp.asarray(v) for n, v in direction.items()}
-    x, t = jnp.asarray(problem.x), jnp.asarray(problem.targets)
+    data = jnp.asarray(problem.x), jnp.asarray(problem.targets)
 
-    def loss(given: dict[str, Any]) -> Any:
-        a = x
+    # Everything is an argument: XLA would fold x times a constant direction while it compiles.
+    def loss(given: dict[str, Any], a: Any, t: Any) -> Any:
         for i, layer in enumerate(problem.network.layers):
             a = a @ given[f"layers.{i}.weight"] + given[f"layers.{i}.bias"]
             a = jnp.tanh(a) if layer.activation == "tanh" else a
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(a), t[:, None], axis=1))
 
     gradient = jax.jit(jax.grad(loss))
-    product = jax.jit(lambda p: jax.jvp(jax.grad(loss), (p,), (along,))[1])
+    product = jax.jit(lambda p, v, *d: jax.jvp(lambda q: jax.grad(loss)(q, *d), (p,), (v,))[1])
     wait: Any = jax.block_until_ready
-    pair = (lambda: wait(gradient(parameters)), lambda: wait(product(parameters)))
+    pair = (lambda: wait(gradient(parameters, *data)),
+            lambda: wait(product(parameters, along, *data)))  # fmt: skip
     return {"JAX, forward over reverse": pair}
 
 

@@ -53,6 +53,13 @@ def directed(*activations: str, at: float | None = None, **given: Any) -> Direct
     return replace(problem, direction=direction)
 
 
+def far_out(operation: str, at: float, **given: Any) -> DirectedProblem:
+    """Return a linear loss with only the first layer moved: f'' alone moves its cotangent."""
+    problem = directed(operation, "identity", at=at, loss="l1", **given)
+    still = {n: v * (not n.startswith("layers.1")) for n, v in problem.direction.items()}
+    return replace(problem, direction=still)
+
+
 def asked(problem: DirectedProblem, *names: str) -> dict[str, Answer]:
     return {name: SIDES[name].answer(problem) for name in names}
 
@@ -116,11 +123,8 @@ FAR = {
     [pytest.param(o, marks=pytest.mark.slow if "jax" in FAR[o][1] else ()) for o in FAR],
 )
 def test_digits_lost_far_out_are_found(operation: str) -> None:
-    """With a linear loss and only the first layer moved nothing but f'' moves the cotangent."""
     where, who = FAR[operation]
-    problem = directed(operation, "identity", at=where, loss="l1")
-    still = {n: v * (not n.startswith("layers.1")) for n, v in problem.direction.items()}
-    found = verdict(replace(problem, direction=still), "manual", who)
+    found = verdict(far_out(operation, where), "manual", who)
     assert found.kind in ("PRECISION", "DEVIATES") and found.who == (who,), found
 
 
@@ -186,10 +190,13 @@ def caught(problems: list[Any], answers: list[Answer]) -> bool:
     return any(one.kind == "DEVIATES" for one in found)
 
 
-@pytest.mark.parametrize("name", ["elu", "tanh"])
+@pytest.mark.parametrize("name", ["elu", "tanh", "silu", "log_sigmoid"])
 def test_mutants_of_second_are_killed(name: str) -> None:
+    """Also where e^|x| overflows: until then e/(1 + e)² is the same for e^x and e^-x."""
     registry: Any = ACTIVATIONS if name in ACTIVATIONS else LOSSES
     problems = bank(name)
+    for at, dtype in ((80.0, np.float32), (500.0, np.float64)):
+        problems += [far_out(name, sign * at, dtype=dtype) for sign in (1, -1)]
     rights = MANUAL.answers(problems)
     survivors = []
     for change, function in mutate(registry[name].second):
