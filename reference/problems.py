@@ -124,12 +124,15 @@ def check_seed(seed: int, name: str = "seed") -> None:
 
 
 def draw(seed: int, index: int, order: int = 1) -> Drawn:
-    """Draw the problem at (seed, index); at order 2 with a direction, the problem is the same."""
+    """Draw the problem at (seed, index); at order 2 the same one, with a direction.
+
+    At order 2 none is large: JAX takes seconds to compile for the shapes of each.
+    """
     check_seed(seed)
     check_seed(index, "index")
     where = cell(index)
     stream = Stream(seed, index)
-    draft = Draft(stream, where, large=is_large(seed, index))
+    draft = Draft(stream, where, large=order == 1 and is_large(seed, index))
     REGIMES[where.regime](draft)
     problem = draft.problem()
     if order == 2:
