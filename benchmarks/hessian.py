@@ -16,6 +16,7 @@ from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
 from reference.bench.cases import SHAPES, Case, problem_of
+from reference.bench.measure import limited, on_one_core
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
 """A gradient and a Hessian-vector product, of one side."""
@@ -114,8 +115,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    for widths, batch in SHAPES[:3]:
-        measure(Case(widths, batch), given.seconds, given.rounds)
+    on_one_core()
+    with limited(1):
+        for widths, batch in SHAPES[:3]:
+            measure(Case(widths, batch), given.seconds, given.rounds)
 
 
 if __name__ == "__main__":
