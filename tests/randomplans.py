@@ -41,7 +41,7 @@ class Edit:
 
 NAMED = {
     "sign": r"sign|negative|minus|−1|-1 times",
-    "factor": r"factor|times|half|twice|½|2",
+    "factor": r"factor|times|half|twice|½|2|division",
     "axis": r"axis|axes|row|column|order|transpos|sum",
     "mean": r"mean|factor|1/|times",
     "slope left out": r"skip|left out|slope|missing|derivative|factor",
@@ -52,7 +52,7 @@ NAMED = {
     "swapped": r"swap|another|gradient of|exchanged",
     "regularisation": r"regular|penalty|decay|factor|times|weight",
     "clipped": r"clip|cut|limit|bounded",
-    "constant": r"constant|factor|slope|times|coefficient|exponent",
+    "constant": r"constant|factor|slope|times|coefficient|exponent|inverted",
     "scatter": r"overwrit|=|last|accumul|scatter|add|sum|once|path|left",
     "left out": r"left out|missing|constant|held|term|path|through|ignored|sum|not",
     "error": r"error|slope|delta|skip|activation|left out",

@@ -58,6 +58,11 @@ class _Collected:
             found = self.tapes[tape] = _Parts()
         return found
 
+    @property
+    def empty(self) -> bool:
+        """Whether no answer came: all that were asked for are malformed."""
+        return not any(parts.chunks for parts in self.tapes.values())
+
     def array(self, name: str) -> Array:
         """Return one array of all columns, (K, M), in the wider type."""
         given = [array for parts in self.tapes.values() for array in parts.arrays[name]]
@@ -176,17 +181,16 @@ class Gathered:
         self.chunks.append((number, -1))
 
 
+def _filled(groups: dict[Any, _Collected]) -> list[_Collected]:
+    return [found for found in groups.values() if not found.empty]
+
+
 def _collected(
     groups: dict[Any, _Collected], dtype: np.dtype[Any], width: int | None
 ) -> _Collected:
     if (dtype, width) not in groups:
         groups[dtype, width] = _Collected(dtype, width or 1, width is None)
     return groups[dtype, width]
-
-
-def _filled(groups: dict[Any, _Collected]) -> list[_Collected]:
-    """Return the groups that have columns: of malformed answers there are none."""
-    return [group for group in groups.values() if any(p.sizes for p in group.tapes.values())]
 
 
 class _Place(NamedTuple):

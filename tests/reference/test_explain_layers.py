@@ -389,7 +389,7 @@ PLANTED = [
     ("gelu", "* (1 - t ** 2) * du", "* (1 - t ** 2)", "inner derivative"),
     ("gelu", "0.5 * (1 + t) + 0.5 * x", "0.5 * x", "term|left out|missing"),
     ("gelu", "(1 - t ** 2) * du", "(1 - t) * du", "square|factor"),
-    ("elu", "self.y + self.alpha", "self.y", "value itself|alpha"),
+    ("elu", "self.y + self.alpha", "self.y", r"f\(z\) \+ α"),
     ("elu", "self.y + self.alpha", "self.alpha", "constant|slope"),
     (
         "train",

@@ -49,14 +49,17 @@ def test_a_trial_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     row = TrialRow(section="hiding places", row="r", columns={"unseen": 0, "planted": 1})
     for name in ("sensitivity", "mutants", "false_alarms", "hiding_places"):
         monkeypatch.setattr(trials, name, lambda *_: iter([row]))
+    monkeypatch.setattr(trials, "FRAMEWORKS", ("torch",))
+    monkeypatch.setattr(trials, "faults", lambda _: [])
+    monkeypatch.setattr(trials, "translation_faults", lambda _: iter([row]))
     monkeypatch.setattr(trials, "diagnosis_rows", lambda **_: [row, row])
     said: list[str] = []
     records = trials.trial(10, 0, said.append)
-    assert [type(record) for record in records[:6]] == [TrialRow] * 6
-    assert {type(record) for record in records[6:]} == {Limit}
-    assert said[0] == "part 1 of 5, sensitivity"
-    assert said[-1] == "part 5 of 5, hiding places: 6 rows so far"
-    assert len(said) == 5 + 6
+    assert [type(record) for record in records[:7]] == [TrialRow] * 7
+    assert {type(record) for record in records[7:]} == {Limit}
+    assert said[0] == "part 1 of 6, sensitivity"
+    assert said[-1] == "part 6 of 6, hiding places: 7 rows so far"
+    assert len(said) == 6 + 7
 
 
 def test_only_standard_error_is_written(often: None, capsys: pytest.CaptureFixture[str]) -> None:

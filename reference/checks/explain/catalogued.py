@@ -20,9 +20,9 @@ from reference.checks.tolerances import SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
 from reference.diagnosis.mistakes.catalogue import right_of
 
-_OWN, _DENSE, _ANY, _RARE = 1.0, 1.2, 1.7, 2.0
-"""What a mistake of the operation's own formula costs, one of a dense layer, of any activation,
-and the slope of another function."""
+_OWN, _DENSE, _SIGN, _ANY, _RARE = 1.0, 1.2, 1.5, 1.7, 2.0
+"""What a mistake of the operation's own formula costs, one of a dense layer, a sign, one of any
+activation, and the slope of another function."""
 
 
 def catalogue_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
@@ -55,6 +55,8 @@ def _cost(mistake: Mistake) -> float:
         return _OWN
     if mistake.line != "activation":
         return _DENSE
+    if mistake.name in ("activation_sign", "activation_slope_reflected"):
+        return _SIGN
     return _RARE if mistake.family == "slopes" else _ANY
 
 

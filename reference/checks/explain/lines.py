@@ -21,7 +21,7 @@ from reference.checks.explain.problem import Named, Problem
 from reference.checks.explain.rowwise import RowStep, row_steps
 from reference.checks.explain.spots import Cotangents, Spot
 from reference.checks.identify import settings_of
-from reference.checks.tolerances import DIGITS
+from reference.checks.tolerances import DIGITS, SAME
 from reference.diagnosis.mistakes.catalogue import (
     ActivationLine,
     DenseLine,
@@ -73,11 +73,19 @@ def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, 
 
 def _activations(problem: Problem) -> Iterator[Spot]:
     for pair in pairs_of(problem):
-        spot = _activation(problem, pair)
         is_loss = pair.a.path == problem.objective.output and problem.objective.kind == "loss"
         single = is_loss or pair.a.path[0] in ("hidden", "terms")
-        if pair.a.places.size > 1 or not single:
-            yield spot
+        if (pair.a.places.size > 1 or not single) and not _linear(pair):
+            yield _activation(problem, pair)
+
+
+def _linear(pair: Pair) -> bool:
+    """Whether a step only scales its input, as Q Kᵀ/√d: it is no activation."""
+    constant = pair.slope.size > 1 and np.ptp(pair.slope) <= SAME * np.abs(pair.slope).max()
+    if pair.mask or not constant:
+        return False
+    z, a = _matrix(pair.z.value), _matrix(pair.a.value)
+    return operation_of(z, a, rowwise=False)[0] is None
 
 
 def _activation(problem: Problem, pair: Pair) -> Spot:
@@ -132,7 +140,9 @@ def _input_of(problem: Problem, pair: Pair) -> Array | None:
 
 def _rows(problem: Problem) -> Iterator[Spot]:
     for step in row_steps(problem):
-        if int(step.behind.max()) < int(step.places.min()):
+        # One matrix for all rows: x − mean(x) is no activation.
+        linear = len(step.jacobian) > 1 and np.ptp(step.jacobian, axis=0).max() <= SAME
+        if int(step.behind.max()) < int(step.places.min()) and not linear:
             yield _row_step(problem, step)
 
 

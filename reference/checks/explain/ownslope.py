@@ -13,6 +13,7 @@ from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.inner import Branch, branches
 from reference.checks.explain.pairs import Pair, pairs_of
 from reference.checks.explain.problem import close, close_entries
+from reference.checks.tolerances import DIGITS
 
 Result = tuple[Words, Evidence] | None
 
@@ -211,7 +212,10 @@ def _terms(cases: Sequence[Case], pair: Pair) -> Result:
         plain = [f for f in fits if f is not None]
         if any(not close(np.array(f), np.array(plain[0])) for f in plain):
             continue
-        k = int(np.argmax(np.abs(np.array(plain[0]) - 1)))
+        wrong = np.flatnonzero(np.abs(np.array(plain[0]) - 1) > DIGITS)
+        if len(wrong) != 1 or abs(plain[0][wrong[0]]) <= DIGITS:
+            continue  # an inner derivative, or a term, that is left out
+        k = int(wrong[0])
         z = "z" if pair.unnamed else pair.z.text
         text = spelled([c.problem for c in cases], [f[k] for f in plain]) or f"{plain[0][k]:.7g}"
         return Words(

@@ -157,6 +157,10 @@ class TensorSubject(Explained):
         self.unwritten = best[1]
         return best[2]
 
+    def has_weights(self) -> bool:
+        """Whether the problem that ran first has weights: their gradients sum over the samples."""
+        return any(p[0] == "self" or weight_names([p[0]]) for p in self._seen[0].leaves)
+
     def smaller(self, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
         mode = replace(self.plan.mode, style="whole")
@@ -202,15 +206,19 @@ def subject(
     failure = Failure("no arguments were found that it runs with")
     routes: list[Routine | None] = [*unit.partners, *([None] if unit.alone else [])]
     best: tuple[_Rank, TensorSubject] | None = None
+    general = False
     for forward in routes:
         fitting = 0
         for made in _readings(unit, forward, target, frame, shapes, failure):
+            if general and not made.plan.mode.general:
+                continue  # one sample hides what several have shown
             rank = _rank(made, seed, failure)
             if rank is None:
                 continue
             if best is None or rank > best[0]:
                 best = rank, made
             fitting += rank.fit == 1
+            general |= rank.fit == 1 and made.plan.mode.general and made.has_weights()
             if best[0].right == 1 or fitting >= _JUDGED:
                 break
         if best is not None and best[0].right == 1:

@@ -6,7 +6,7 @@ from manual_backprop.spec import FloatArray
 from reference.diagnosis.mistakes.catalogue import ActivationLine, Spoilt, mistake
 
 _RIGHT = "δz = δa · f′(z)"
-_GATES = ("gelu", "gelu_tanh", "silu", "mish", "hard_swish")
+GATES = ("gelu", "gelu_tanh", "silu", "mish", "hard_swish")
 
 
 def _elementwise(c: ActivationLine) -> bool:
@@ -75,7 +75,8 @@ def activation_taken_for_relu(c: ActivationLine) -> Spoilt:
     return c.da * (c.z > 0)
 
 
-@mistake("activation", "activations", wrong="δz = δa · f′(δa)", right=_RIGHT, when=_elementwise)
+@mistake("activation", "activations", wrong="δz = δa · f′(δa)", right=_RIGHT,
+         when=lambda c: c.elementwise and c.name != "relu")  # fmt: skip
 def activation_slope_at_cotangent(c: ActivationLine) -> Spoilt:
     """The derivative is taken at the incoming cotangent (the mask is of the wrong array)."""
     return c.backward(c.da, c.forward(c.da), c.da)
@@ -184,21 +185,21 @@ def celu_alpha_left_in(c: ActivationLine) -> Spoilt:
 
 
 @mistake("activation", "activations", wrong="δz = δa · g(z)", right="δz = δa · (g(z) + z g′(z))",
-         operations=_GATES)  # fmt: skip
+         operations=GATES)  # fmt: skip
 def gate_second_term_left_out(c: ActivationLine) -> Spoilt:
     """The function z g(z) needs the product rule; the term z g′(z) is left out."""
     return c.da * np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
 
 
 @mistake("activation", "activations", wrong="δz = δa · z g′(z)",
-         right="δz = δa · (g(z) + z g′(z))", operations=_GATES)  # fmt: skip
+         right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
 def gate_first_term_left_out(c: ActivationLine) -> Spoilt:
     """The function z g(z) needs the product rule; the term g(z) is left out."""
     return c.right - c.da * np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
 
 
 @mistake("activation", "activations", wrong="δz = δa · (g(z) + g′(z))",
-         right="δz = δa · (g(z) + z g′(z))", operations=_GATES)  # fmt: skip
+         right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
 def gate_factor_z_left_out(c: ActivationLine) -> Spoilt:
     """The factor z of the product rule's second term is left out."""
     safe = np.where(c.z == 0, 1, c.z)

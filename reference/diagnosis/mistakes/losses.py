@@ -38,7 +38,8 @@ def loss_derivative_skipped(c: LossLine) -> Spoilt:
     return np.broadcast_to(c.dL_columns, c.y.shape)
 
 
-@mistake("loss", "losses", wrong="δy = L · ∂L/∂y", right=_RIGHT)
+@mistake("loss", "losses", wrong="δy = L · ∂L/∂y", right=_RIGHT,
+         when=lambda c: c.operation.name != "l1")  # fmt: skip
 def loss_value_multiplied_in(c: LossLine) -> Spoilt:
     """The value of the loss is multiplied in; its own cotangent is 1."""
     value = c.losses if c.losses.ndim == c.y.ndim else c.losses[:, None]
@@ -60,7 +61,7 @@ def factor_two_added(c: LossLine) -> Spoilt:
 
 @mistake("loss", "losses", wrong="δy = y − t", right=_RIGHT, operations=_DIFFERENCES)
 def plain_difference(c: LossLine) -> Spoilt:
-    """The plain y − t is the gradient of another loss: half a square, or softmax and log-loss."""
+    """The plain y − t is the gradient of half a square, or of a log-loss with respect to logits."""
     return (c.y - c.t) * c.dL_columns
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
+from reference.diagnosis.mistakes.activations import GATES
 from reference.diagnosis.mistakes.catalogue import ActivationLine, Spoilt, mistake
 
 _RIGHT = "δz = δa · f′(z)"
@@ -153,3 +156,11 @@ def activation_factor_two_left_out(c: ActivationLine) -> Spoilt:
 def activation_path_left_out(c: ActivationLine) -> Spoilt:
     """Nothing is passed on through the activation: the path is left out."""
     return 0 * c.right
+
+
+@mistake("activation", "slopes", wrong="δz = δa · (g(z) + z g(z))",
+         right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
+def gate_value_for_slope(c: ActivationLine) -> Spoilt:
+    """The gate stands for its slope in the product rule: of σ(z) the factor 1 − σ(z) is missing."""
+    gate = np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
+    return c.da * (gate + c.a)
