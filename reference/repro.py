@@ -268,7 +268,8 @@ def script_of_second(problem: DirectedProblem, answer: Answer, evidence: Evidenc
     at = (slice(n, n + 1), slice(None) if whole else slice(j, j + 1))
     arrays: dict[str, npt.NDArray[Any]] = {}
     if is_loss:
-        losses = np.asarray(losses_cotangent(problem, forward(problem).losses))
+        with np.errstate(all="ignore"):
+            losses = np.asarray(losses_cotangent(problem, forward(problem).losses))
         dy = np.array(losses[at[: losses.ndim]], problem.dtype)
         t = problem.targets
         arrays = {"targets": t[at[: t.ndim]]}
