@@ -28,8 +28,8 @@ from reference.oracles.torch_autograd import TorchAutograd
 from reference.problems import Selection, cell, draw, number_of_cells, with_arrays
 from reference.strategies import problems
 
-# The other profiles run long: 300 networks compiled one by one take minutes.
-NETWORKS_ALONE = 16 if hypothesis.settings.get_current_profile_name() == "dev" else 320
+# The other profiles run long: each network is compiled by itself.
+NETWORKS_ALONE = 16 if hypothesis.settings.get_current_profile_name() == "dev" else 128
 PADDED = JaxGrad()
 
 
