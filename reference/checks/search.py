@@ -5,6 +5,7 @@ what went in. Among readings that differ the one under which most is right is ta
 """
 
 import itertools
+import math
 import re
 import types
 from collections.abc import Iterator
@@ -261,6 +262,8 @@ def _misshapen(candidate: Candidate) -> bool:
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     if any(np.ndim(outcome.claims[c]) == 0 and np.size(outcome.inputs[p]) > 1 for c, p in pairs):
         return True  # a bias that was summed over all units
+    if any(_cut(outcome, np.shape(outcome.claims[c])) for c, _ in pairs):
+        return True  # one column is given back of several
     return bool(outcome.cotangents) and any(
         np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
         or (
@@ -269,6 +272,18 @@ def _misshapen(candidate: Candidate) -> bool:
         )
         for c, p in pairs
     )
+
+
+def _cut(outcome: Outcome, shape: tuple[int, ...]) -> bool:
+    """Whether the gradient of the one input lacks entries that it and the output both have."""
+    if len(outcome.inputs) != 1 or len(outcome.cotangents) != 1:
+        return False
+    (given,), (_, cotangent) = outcome.inputs.values(), outcome.cotangents[0]
+    full = np.shape(given)
+    fits = len(shape) <= len(full) and all(
+        a in (1, b) for a, b in zip(shape[::-1], full[::-1], strict=False)
+    )
+    return np.shape(cotangent) == full and fits and math.prod(shape) < math.prod(full)
 
 
 def _computes_itself(unit: Unit) -> bool:

@@ -247,6 +247,20 @@ def test_where_a_forward_gives_nan_is_said() -> None:
     assert fault.text == f"it gives nan in {20 - judged} of 20 problems, which were not judged"
 
 
+@pytest.mark.parametrize("left", ["[:, :1]", "[:1]", ".sum(axis=0)", ".sum(axis=1, keepdims=True)"])
+def test_a_gradient_that_lacks_entries_is_not_read_as_one_of_a_column(left: str) -> None:
+    """A reading with one column, or one sample, under which it is right hides nothing."""
+    source = (
+        "import numpy as np\n"
+        "def tanh_forward(x):\n    return np.tanh(x), x\n"
+        "def tanh_backward(dout, x):\n    return dout * (1 - np.tanh(x) ** 2)\n"
+    )
+    assert inside(source).exit_code == 0
+    found = inside(source.replace("dout * (1 - np.tanh(x) ** 2)", f"(dout / np.cosh(x)**2){left}"))
+    assert found.exit_code == 1, str(found)
+    assert "shape" in str(found)
+
+
 def test_the_library_is_used_where_a_file_beside_the_target_has_its_name(tmp_path: Path) -> None:
     file = _target(tmp_path, "return dout * (cache > 0)")
     for name in ("numpy", "json", "struct", "reference", "reports"):
