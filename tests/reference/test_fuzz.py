@@ -13,9 +13,8 @@ COUNT = 150
 @pytest.mark.parametrize("kind", list(stress_fuzz.ALL), ids=lambda kind: kind.__name__)
 def test_nothing_broken_gets_away(kind: Any, tmp_path: Path) -> None:
     count = max(2, round(COUNT * stress_fuzz.ALL[kind]))
-    tried, refused = kind(tmp_path, count, random.Random(7))
+    tried, _ = kind(tmp_path, count, random.Random(7))
     assert tried == count
-    assert 0 <= refused <= tried
 
 
 def test_the_fuzzer_catches_a_traceback_and_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
