@@ -2,6 +2,8 @@
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.fast import Step, compile_step
+from manual_backprop.graph import Graph, GraphProblem, check_graph_problem, gradients
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     REDUCTIONS,
@@ -17,8 +19,11 @@ from manual_backprop.spec import InvalidInput
 
 __all__ = [
     "ACTIVATIONS",
+    "LAYERS",
     "LOSSES",
     "REDUCTIONS",
+    "Graph",
+    "GraphProblem",
     "InvalidInput",
     "Layer",
     "Network",
@@ -26,7 +31,9 @@ __all__ = [
     "Step",
     "Trace",
     "backward",
+    "check_graph_problem",
     "check_problem",
     "compile_step",
     "forward",
+    "gradients",
 ]

@@ -5,13 +5,14 @@ frozen record and enters it in the registry of its kind; everything else in the 
 tests, reports) iterates over the registries and names no operation.
 """
 
+import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,17 @@ Form = Literal["careful", "textbook"]
 """careful: right to the last digits, also where a function saturates; what the checks use.
 textbook: the formula as books and frameworks have it, in fewer calls; each says what it loses."""
 FORMS: tuple[Form, ...] = get_args(Form)
+
+
+Structure = Literal["elementwise", "rows", "contraction", "movement"]
+"""How an operation of several arrays is judged and certified.
+
+elementwise: one number from one of each array, broadcast. rows: a small function of each row,
+window or group. contraction: sums of products. movement: numbers are moved, not changed."""
+
+Takes = Literal["features", "image", "sequence", "any", "nothing"]
+"""The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, unchanged in its
+number of axes; nothing that a layer before could give (it is drawn by itself only)."""
 
 
 class InvalidInput(ValueError):
@@ -132,6 +144,16 @@ class Operation(Formulas):
             raise InvalidInput(f"form={form!r}: expected one of {', '.join(FORMS)}")
         return self.textbook or self
 
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return the operation's value; arrays by the names of its arguments."""
+        raise NotImplementedError
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the cotangents of the arguments from that of the value, by name."""
+        raise NotImplementedError
+
     def defaults(self) -> dict[str, float]:
         """Return the usual value of every parameter."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
@@ -153,6 +175,16 @@ class Activation(Operation):
     rowwise: bool
     range: Domain
 
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return y."""
+        return self.formulas(form).forward(arrays["x"], **options)
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return dx."""
+        return {"x": self.formulas(form).backward(arrays["x"], y, dy, **options)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Operation):
@@ -172,10 +204,83 @@ class Loss(Operation):
     count: Callable[..., Any]
     count_definition: Callable[..., Any] | None
 
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return the losses L of predictions y and targets t."""
+        y, t, rest = _prediction(arrays)
+        return self.formulas(form).forward(y, t, **options, **rest)
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the cotangent of the predictions, from that of the losses."""
+        prediction, t, rest = _prediction(arrays)
+        return {"y": self.formulas(form).backward(prediction, t, dy, **options, **rest)}
+
+
+class Rows(NamedTuple):
+    """Which entries of which arrays make each row of a layer, and where its outputs go.
+
+    `inputs` has for each argument an array of R rows of indices into the flattened argument, of
+    whatever shape the definition takes (R, …); −1 is a zero that belongs to no array (padding).
+    `output` are the indices of the flattened output, (R, J): each index exactly once.
+    `numbers` are what the definition takes besides, by name and (R, …): a count, which places of
+    a window are inside. They are of the shapes and masks alone, and have no slope.
+    """
+
+    inputs: Mapping[str, npt.NDArray[np.integer[Any]]]
+    output: npt.NDArray[np.integer[Any]]
+    numbers: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+
+
+class Sample(NamedTuple):
+    """One use of a layer: the shapes of its arrays of floats, other arrays as they are, options.
+
+    `arrays` holds what is not to be drawn as random numbers: indices, masks, a row of equal
+    numbers. An optional argument that is in neither is left out.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+    options: Mapping[str, Any] = MappingProxyType({})
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOperation(Operation):
-    """`forward(x, **parameters) -> z` and `backward(x, dz, **parameters) -> {name: cotangent}`."""
+    """An operation of several arrays: `forward(*arrays, **options) -> y`.
+
+    `arguments` are the arrays that forward takes, in order; those of `optional` may be left out,
+    those of `trainable` are parameters. `backward` takes by name what it needs of the arguments,
+    `y`, `dy` and the options (`needs`), and returns the cotangents of the arguments of floats by
+    name. `rows` says how the arrays fall into the rows that `definition` is a function of.
+    `edge(draw, x)` returns the first argument with numbers in it that the operation is special at.
+    """
+
+    structure: Structure
+    takes: Takes
+    arguments: tuple[str, ...]
+    optional: tuple[str, ...]
+    trainable: tuple[str, ...]
+    options: Mapping[str, Any]
+    needs: tuple[str, ...]
+    rows: Callable[..., Rows] | None
+    sample: Callable[..., Sample]
+    edge: Callable[..., FloatArray] | None
+    with_torch: Callable[..., Any] | None
+    with_jax: Callable[..., Any] | None
+
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return y."""
+        given = [arrays.get(name) for name in self.arguments]
+        return self.formulas(form).forward(*given, **options)
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the cotangents of the arguments."""
+        known = {**arrays, "y": y, "dy": dy}
+        given = [known.get(name) for name in self.needs]
+        found: Mapping[str, Any] = self.formulas(form).backward(*given, **options)
+        return found
 
 
 O = TypeVar("O", bound=Operation)  # noqa: E741 - the type of one operation
@@ -273,16 +378,69 @@ def loss(
 
 def layer(
     *,
+    structure: Structure,
     torch: str | Counterpart,
     jax: str | Counterpart,
+    takes: Takes = "features",
+    trainable: tuple[str, ...] = (),
     registry: Registry[LayerOperation] = LAYERS,
 ) -> Callable[[type], LayerOperation]:
-    """Register a class as a layer with parameters."""
+    """Register a class as a layer: an operation of one or more arrays.
+
+    The arrays and the options are read from the signature of `forward`: arrays come first, those
+    with the default None may be left out, options are keywords with defaults. Beside `forward`,
+    `backward` and `definition` the class gives `sample(draw, shape)` and `rows`; without `rows`
+    each entry of the value is a row, made of one entry of each array, broadcast. `with_torch` and
+    `with_jax` call a counterpart that takes its arguments in another way: they get the
+    framework's function and what forward takes.
+    """
 
     def register(cls: type) -> LayerOperation:
-        return registry.register(LayerOperation(**_common("layer", cls, torch, jax, None)))
+        needed = ["forward", "backward", "definition", "sample"]
+        needed += ["rows"] * (structure == "rows")
+        common = _common("layer", cls, torch, jax, None, needed)
+        arrays, options = _signature(common["forward"])
+        name = common["name"]
+        if {"y", "dy"} & set(arrays):
+            raise InvalidInput(f"layer {name!r}: arrays {tuple(arrays)}: y and dy are the value's")
+        if not set(trainable) <= set(arrays):
+            raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
+        given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
+        return registry.register(
+            LayerOperation(
+                structure=structure,
+                takes=takes,
+                arguments=tuple(arrays),
+                optional=tuple(name for name, optional in arrays.items() if optional),
+                trainable=trainable,
+                options=MappingProxyType(options),
+                needs=tuple(_signature(common["backward"])[0]),
+                **given,
+                **common,
+            )
+        )
 
     return register
+
+
+_LAYER_PARTS = ("rows", "sample", "edge", "with_torch", "with_jax")
+
+
+def _signature(function: Callable[..., Any]) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Return the arrays that a function takes (True: may be left out), and its options."""
+    arrays: dict[str, bool] = {}
+    options: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            arrays[name] = parameter.default is None
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            options[name] = parameter.default
+    return arrays, options
+
+
+def _prediction(arrays: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    rest = {name: array for name, array in arrays.items() if name not in ("y", "t")}
+    return arrays["y"], arrays["t"], rest
 
 
 def _number_of_terms(losses: FloatArray, t: npt.NDArray[Any], **_: Any) -> int:
@@ -295,10 +453,11 @@ def _common(
     torch: str | Counterpart,
     jax: str | Counterpart,
     parameters: Mapping[str, Parameter] | None,
+    needed: Sequence[str] = ("forward", "backward", "definition"),
 ) -> dict[str, Any]:
     """Read what every kind of operation has from its class; what is missing is an error by name."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-    missing = [part for part in ("forward", "backward", "definition") if not hasattr(cls, part)]
+    missing = [part for part in needed if not hasattr(cls, part)]
     if not cls.__doc__ and sys.flags.optimize < 2:  # `python -OO` has none of any class
         missing.append("a docstring with the derivation")
     counterparts = {

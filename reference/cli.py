@@ -56,6 +56,10 @@ def report(
     activation: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     loss: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     regime: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: dense, alone, stack, residual …; repeatable."),
+    ] = None,
     oracle: Annotated[
         list[str] | None, typer.Option(help="Only these, or MODULE:CLASS of yours; repeatable.")
     ] = None,
@@ -91,6 +95,7 @@ def report(
         activations=tuple(activation or ()),
         losses=tuple(loss or ()),
         regimes=tuple(regime or ()),
+        architectures=tuple(architecture or ()),
         oracles=tuple(oracle or Plan().oracles),
         sections=() if networks_only else tuple(SECTIONS),
     )

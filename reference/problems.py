@@ -1,5 +1,8 @@
 """Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
+From `GRAPHS` to twice that they are graphs (`drawing.graphs`), all others are chains of dense
+layers, and an address says so: 0:17 and 0:g17. What follows is of the chains.
+
 The index decides the cell (activation, loss, regime, dtype), so that a run of whatever length
 meets the cells evenly; a counter-based stream keyed by (seed, index) decides everything else.
 Structure is drawn first, then the values, as their regime says.
@@ -13,19 +16,29 @@ from typing import Any
 import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.graph import GraphProblem
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.spec import InvalidInput
 from reference.drawing.draft import LARGE, Cell, Draft, Stream
+from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
 from reference.drawing.sampling import sampled
 
 DTYPES = ("float64", "float32")
 
+GRAPHS = 10**15
+"""The index of the first graph: beyond what any run of dense chains reaches."""
+
+
+def is_graph(index: int) -> bool:
+    """Say whether an index is that of a graph."""
+    return GRAPHS <= index < 2 * GRAPHS
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """A problem and where it came from."""
+    """A chain of dense layers and where it came from."""
 
     problem: Problem
     seed: int
@@ -35,17 +48,42 @@ class Drawn:
     @property
     def at(self) -> str:
         """The address that draws it again."""
-        return f"{self.seed}:{self.index}"
+        return address(self.seed, self.index)
+
+
+@dataclass(frozen=True)
+class DrawnGraph:
+    """A graph and where it came from."""
+
+    problem: GraphProblem
+    seed: int
+    index: int
+    cell: Cell
+
+    @property
+    def at(self) -> str:
+        """The address that draws it again."""
+        return address(self.seed, self.index)
+
+
+AnyDrawn = Drawn | DrawnGraph
+AnyProblem = Problem | GraphProblem
+
+
+def address(seed: int, index: int) -> str:
+    """Return the address of a problem: SEED:INDEX, of a graph SEED:gINDEX."""
+    return f"{seed}:g{index - GRAPHS}" if is_graph(index) else f"{seed}:{index}"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells a run is restricted to; an empty tuple means all."""
+    """The cells a run is restricted to; an empty tuple means all, but for the architectures."""
 
     activations: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ("dense",)
 
     def __post_init__(self) -> None:
         known = {
@@ -53,18 +91,36 @@ class Selection:
             "loss": (self.losses, tuple(LOSSES)),
             "regime": (self.regimes, tuple(REGIMES)),
             "dtype": (self.dtypes, DTYPES),
+            "architecture": (self.architectures, ARCHITECTURES),
         }
         for argument, (given, valid) in known.items():
             check_names(argument, given, valid)
+        if (self.activations or self.losses) and set(self.architectures) - {"dense"}:
+            raise InvalidInput(
+                f"architecture={self.architectures!r}: with an activation or a loss chosen, "
+                "expected dense"
+            )
 
     def index(self, position: int) -> int:
-        """Return the index of the problem at `position` (0, 1, 2…) within this selection."""
-        turns, rest = divmod(position, len(self._cells))
-        return turns * number_of_cells() + self._cells[rest]
+        """Return the index of the problem at `position` (0, 1, 2…) within this selection.
+
+        Chains and graphs take turns where both are chosen.
+        """
+        graphs = [a for a in self.architectures if a != "dense"]
+        if not graphs:
+            return self._chain(position)
+        if len(graphs) == len(self.architectures):
+            return GRAPHS + self._graph(position)
+        half, odd = divmod(position, 2)
+        return GRAPHS + self._graph(half) if odd else self._chain(half)
 
     def indices(self, count: int) -> Iterator[int]:
         """Return the first `count` indices of this selection."""
         return (self.index(position) for position in range(count))
+
+    def _chain(self, position: int) -> int:
+        turns, rest = divmod(position, len(self._cells))
+        return turns * number_of_cells() + self._cells[rest]
 
     @cached_property
     def _cells(self) -> Sequence[int]:
@@ -74,8 +130,26 @@ class Selection:
         return [
             i
             for i in range(number_of_cells())
-            if all(not names or part in names for part, names in zip(cell(i), wanted, strict=True))
+            if all(not names or part in names for part, names in zip(cell(i), wanted, strict=False))
         ]
+
+    def _graph(self, position: int) -> int:
+        """Return which graph stands at a position among those that are asked for."""
+        wanted = (self.regimes, self.dtypes, self.architectures)
+        if not any(wanted[:2]) and set(ARCHITECTURES) - {"dense"} <= set(self.architectures):
+            return position
+        found, k = self._chosen, self._chosen[-1] + 1 if self._chosen else 0
+        while len(found) <= position:
+            own = cell_of_graph(k, tuple(REGIMES))
+            parts = (own.regime, own.dtype, own.architecture)
+            if all(not n or part in n for part, n in zip(parts, wanted, strict=True)):
+                found.append(k)
+            k += 1
+        return found[position]
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        return []
 
 
 def check_names(argument: str, given: Sequence[str], valid: Sequence[str]) -> None:
@@ -95,6 +169,8 @@ def number_of_cells() -> int:
 
 def cell(index: int) -> Cell:
     """Return the cell of an index. Neighbours differ; a whole turn meets each cell once."""
+    if is_graph(index):
+        return cell_of_graph(index - GRAPHS, tuple(REGIMES))
     activations, losses, regimes = list(ACTIVATIONS), list(LOSSES), list(REGIMES)
     block, pair = divmod(index % number_of_cells(), len(activations) * len(losses))
     turn, a = divmod(pair, len(activations))
@@ -115,10 +191,20 @@ def check_seed(seed: int, name: str = "seed") -> None:
 
 
 def draw(seed: int, index: int) -> Drawn:
-    """Draw the problem at (seed, index)."""
+    """Draw the chain at (seed, index); that of a graph is an error."""
+    one = draw_any(seed, index)
+    if not isinstance(one, Drawn):
+        raise InvalidInput(f"address={one.at!r}: a graph, expected a chain of dense layers")
+    return one
+
+
+def draw_any(seed: int, index: int) -> AnyDrawn:
+    """Draw the chain or the graph at (seed, index)."""
     check_seed(seed)
     check_seed(index, "index")
     where = cell(index)
+    if is_graph(index):
+        return DrawnGraph(draw_graph(seed, index, index - GRAPHS, where), seed, index, where)
     stream = Stream(seed, index)
     draft = Draft(stream, where, large=is_large(seed, index))
     REGIMES[where.regime](draft)
@@ -134,20 +220,30 @@ _MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front
 
 
 def parse_address(address: str) -> tuple[int, int]:
-    """Return (seed, index) from "SEED:INDEX"."""
+    """Return (seed, index) from "SEED:INDEX" or "SEED:gINDEX"."""
     seed, separator, index = address.partition(":")
+    first = GRAPHS if index.startswith("g") else 0
+    index = index.removeprefix("g")
     if (
         not (
             separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
         )
         or max(len(seed), len(index)) > _MOST_DIGITS
     ):
-        raise InvalidInput(f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17")
-    return int(seed), int(index)
+        raise InvalidInput(
+            f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17, "
+            "or 0:g17 for a graph"
+        )
+    if first and int(index) >= GRAPHS:
+        raise InvalidInput(f"address={address!r}: expected a graph below g{GRAPHS}")
+    return int(seed), first + int(index)
 
 
-def arrays_of(problem: Problem) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
     """Return every array that the problem consists of."""
+    if isinstance(problem, GraphProblem):
+        cotangents = {f"cotangent of {n}": array for n, array in problem.cotangents.items()}
+        return {**problem.arrays, **cotangents}
     arrays = {"x": problem.x, **problem.parameters, "targets": problem.targets}
     if problem.weights is not None:
         arrays["weights"] = problem.weights

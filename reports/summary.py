@@ -139,6 +139,7 @@ def merged(cells: Iterable[Cell]) -> Cell | None:
         if worse(cell.worst_scaled, worst.worst_scaled):
             worst = cell
     return Cell(
+        architecture=worst.architecture,
         activation=worst.activation,
         loss=worst.loss,
         dtype=worst.dtype,

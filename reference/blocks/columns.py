@@ -73,11 +73,11 @@ class Columns:
             made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], nothing)
             all_of_it = columns[same == here]
             for k, ball in enumerate(made.values):
-                middle, radius = _as_numbers(ball, number)
+                middle, radius = as_numbers(ball, number)
                 found.value[k, all_of_it], found.value_radius[k, all_of_it] = middle, radius
             for k, row in enumerate(made.slopes):
                 for j, ball in enumerate(row):
-                    middle, radius = _as_numbers(ball, number)
+                    middle, radius = as_numbers(ball, number)
                     found.slope[k, j, all_of_it] = middle
                     found.slope_radius[k, j, all_of_it] = radius
             found.tied[all_of_it] = made.tied
@@ -382,7 +382,7 @@ def distinct(
     return (first, same) if alike else (every := np.arange(len(tape)), every)
 
 
-def _as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return a ball's midpoint and radius in a floating type; NaN for what is no number."""
     if not ball.is_finite():
         return dtype.type(np.nan), dtype.type(np.inf)

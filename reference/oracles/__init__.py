@@ -4,12 +4,14 @@ An oracle that is not installed is skipped with its reason, never silently absen
 """
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
+from reference.problems import AnyProblem
 
 Status = Literal["ok", "skipped", "crashed"]
 
@@ -42,11 +44,28 @@ class Oracle(Protocol):
     def unavailable(self) -> str | None:
         """Return why the oracle cannot answer here, or None when it can."""
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem; raises what the underlying framework raises."""
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
+
+
+def takes_graphs(oracle: Oracle) -> bool:
+    """Say whether an oracle answers graphs: it says so itself, by `graphs = True`."""
+    return bool(getattr(oracle, "graphs", False))
+
+
+def by_kind(
+    problems: Sequence[AnyProblem],
+    chains: Callable[[list[Problem]], list[Answer]],
+    graphs: Callable[[list[GraphProblem]], list[Answer]],
+) -> list[Answer]:
+    """Return the answers in order, where chains and graphs are answered by two functions."""
+    some = chains([p for p in problems if isinstance(p, Problem)])
+    others = graphs([p for p in problems if isinstance(p, GraphProblem)])
+    first, second = iter(some), iter(others)
+    return [next(first if isinstance(p, Problem) else second) for p in problems]
 
 
 # name of the oracle -> (module in this package, class in it); a module is imported when asked for.

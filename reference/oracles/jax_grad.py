@@ -18,9 +18,11 @@ import numpy as np
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES
-from reference.oracles import Answer, skipped
+from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_graph import GraphPrograms
 from reference.oracles.jax_x64 import double_precision
+from reference.problems import AnyProblem
 
 _KEPT = 64  # compiled networks kept for more values of the same structure
 
@@ -34,10 +36,12 @@ class JaxGrad:
     """
 
     name = "jax"
+    graphs = True
 
     def __init__(self, *, padded: bool = True, compiled: bool = True) -> None:
         self.padded = padded
         self.compiled = compiled
+        self._graphs = GraphPrograms()
         self._programs: dict[Any, Any] = {}
         self._networks: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
@@ -50,17 +54,17 @@ class JaxGrad:
             return f"{error.name} is not installed" if missing else f"jax: {error}"
         return None
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem, by the same route and with the same bits as in a block."""
         return self.answers([problem])[0]
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
         reason = self.unavailable()
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
         with double_precision():
-            return self._answers(problems)
+            return by_kind(problems, self._answers, self._graphs.answers)
 
     def _answers(self, problems: Sequence[Problem]) -> list[Answer]:
         if not self.padded:

@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import LAYERS
-from reference.oracles import Answer, skipped
+from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
+from reference.oracles.torch_graph import torch_answer
+from reference.problems import AnyProblem
 
 THREADS = 1
 """torch's threads while it answers: more do not pay below a few million multiplications, and the
@@ -48,6 +50,7 @@ class TorchAutograd:
     """
 
     name = "torch"
+    graphs = True
 
     def unavailable(self) -> str | None:
         """Return why torch cannot answer here, or None."""
@@ -57,21 +60,24 @@ class TorchAutograd:
             return "torch is not installed" if error.name == "torch" else f"torch: {error}"
         return None
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem."""
         return self.answers([problem])[0]
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
-        """Answer a block: a graph each, then one backward pass over all."""
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
+        """Answer a block: of chains a graph each, then one backward pass over a few."""
         reason = self.unavailable()
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
         with _threads(THREADS):
-            return [
-                answer
-                for start in range(0, len(problems), _BLOCK)
-                for answer in _answers(self.name, problems[start : start + _BLOCK])
-            ]
+            return by_kind(problems, self._chains, lambda some: [torch_answer(p) for p in some])
+
+    def _chains(self, problems: Sequence[Problem]) -> list[Answer]:
+        return [
+            answer
+            for start in range(0, len(problems), _BLOCK)
+            for answer in _answers(self.name, problems[start : start + _BLOCK])
+        ]
 
 
 def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:

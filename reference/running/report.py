@@ -184,6 +184,7 @@ def records_of(
         activations=plan.activations or tuple(ACTIVATIONS),
         losses=plan.losses or tuple(LOSSES),
         regimes=plan.regimes or tuple(REGIMES),
+        architectures=plan.selection().architectures,
         oracles=tuple(_named(oracles, environment)),
         verdicts=statistics.verdicts,
         entries=statistics.entries,
@@ -202,7 +203,7 @@ def command_of(plan: Plan) -> str:
     default = Plan()
     words = ["manual-backprop", "report", "--problems", str(plan.problems)]
     words += ["--seed", str(plan.seed)]
-    for option in ("activations", "losses", "regimes", "dtypes", "oracles"):
+    for option in ("activations", "losses", "regimes", "dtypes", "architectures", "oracles"):
         names = getattr(plan, option)
         if names != getattr(default, option):
             flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")

@@ -1,0 +1,390 @@
+"""Normalisation of channels. Shapes: x, y (N, C, …); γ, β, means and variances (C,).
+
+All three are LayerNorm's x̂ = (x - μ)/σ over other groups of numbers, so all three have its slope
+
+    dx = (g - mean(g) - x̂ mean(g x̂))/σ
+
+with g = γ dy and the means over the group; γ and β belong to a channel, so their cotangents are
+sums over the batch and the positions.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.layers.norms import (
+    EPSILONS,
+    from_standardised,
+    standardised,
+    standardised_composition,
+    standardised_definition,
+)
+from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+
+MOST = 48
+"""Numbers of a group that is drawn of several channels: its Jacobian has the square of it."""
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch="torch.batch_norm",
+    jax=COMPOSED,
+)
+class BatchNorm:
+    """y = γ_c (x - μ_c)/σ_c + β_c, as in training: the statistics are those of the batch.
+
+    μ_c and σ_c² = v_c + ε are the mean and the variance of the M numbers of channel c: over the
+    batch and, for images, the positions. Every sample of a channel goes into its μ and σ, so
+    with x̂ = (x - μ)/σ, ∂x̂_i/∂x_k = ([i = k] - 1/M - x̂_i x̂_k/M)/σ and with g = γ dy
+
+        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ
+        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
+
+    The running statistics that training keeps for evaluation go into no value here, so they have
+    no part in the gradient. Ioffe and Szegedy, 2015.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
+        normalised, _ = standardised(x, _all_but_channels(x), eps)
+        y: FloatArray = normalised * _channels(weight, x) + _channels(bias, x)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        axes = _all_but_channels(x)
+        normalised, deviation = standardised(x, axes, eps)
+        dx = from_standardised(dy * _channels(weight, x), normalised, deviation, axes, eps)
+        return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
+    ) -> list[Any]:
+        """Return all numbers of one channel."""
+        return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
+
+    @staticmethod
+    def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
+        """Return a row for each channel: its M numbers, its γ and β."""
+        own = np.moveaxis(np.arange(x.size).reshape(x.shape), 1, 0).reshape(x.shape[1], -1)
+        channel = np.arange(x.shape[1])[:, None]
+        return Rows({"x": own, "weight": channel, "bias": channel}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return a batch of 2 to 4: half of them images, half features."""
+        if shape is None:
+            positions = (1 + draw.below(3), 1 + draw.below(3)) if draw.chance(1, 2) else ()
+            shape = (2 + draw.below(3), 1 + draw.below(4), *positions)
+        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
+        return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one channel whose numbers are all equal."""
+        x[:, draw.below(x.shape[1])] = x.flat[0]
+        return x
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Call torch's function without running statistics, and without cuDNN."""
+        return f(x, weight, bias, None, None, True, 0.0, eps, False)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        normalised = standardised_composition(xp, x, _all_but_channels(x), eps)
+        return normalised * _channels(weight, x) + _channels(bias, x)
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch=COMPOSED,  # torch's batch_norm has no gradient by the statistics that it is given
+    jax=COMPOSED,
+)
+class BatchNormEvaluation:
+    """y = γ_c x̂ + β_c with x̂ = (x - μ_c)/√(v_c + ε), as in evaluation: μ and v are given.
+
+    Nothing ties the samples, so the layer is a line in x with the slope γ/σ, σ = √(v + ε). From
+    ∂x̂/∂μ = -1/σ and ∂x̂/∂v = -x̂/(2σ²), with g = γ dy and sums over batch and positions
+
+        dx = g/σ          `(N, C, …)`        dγ = Σ dy x̂,   dβ = Σ dy       `(C,)`
+        dμ = -Σ g/σ,      dv = -Σ g x̂/(2σ²)                                `(C,)`
+
+    Ioffe and Szegedy, 2015, algorithm 2.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ (x - μ)/√(v + ε) + β, shape (N, C, …)."""
+        deviation = np.sqrt(_channels(variance, x) + eps)
+        normalised: FloatArray = (x - _channels(mean, x)) / deviation
+        y: FloatArray = normalised * _channels(weight, x) + _channels(bias, x)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, the statistics, γ and β."""
+        axes = _all_but_channels(x)
+        deviation = np.sqrt(_channels(variance, x) + eps)
+        normalised = (x - _channels(mean, x)) / deviation
+        dx = dy * _channels(weight, x) / deviation
+        return {
+            "x": dx,
+            "mean": -dx.sum(axis=axes),
+            "variance": -0.5 * (dx * normalised / deviation).sum(axis=axes),
+            "weight": (dy * normalised).sum(axis=axes),
+            "bias": dy.sum(axis=axes),
+        }
+
+    @staticmethod
+    def definition(
+        m: Any,
+        x: list[Any],
+        mean: list[Any],
+        variance: list[Any],
+        weight: list[Any],
+        bias: list[Any],
+        *,
+        eps: Any,
+    ) -> list[Any]:
+        """Return one number."""
+        return [(x[0] - mean[0]) / m.sqrt(variance[0] + eps) * weight[0] + bias[0]]
+
+    @staticmethod
+    def rows(x: FloatArray, *_: FloatArray, eps: float) -> Rows:
+        """Return a row for each number: itself, and what belongs to its channel."""
+        own = np.arange(x.size)[:, None]
+        channel = _channel_of_each(x)
+        names = ("mean", "variance", "weight", "bias")
+        return Rows({"x": own, **dict.fromkeys(names, channel)}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return a batch as for training, with variances of 1/16 and more."""
+        shapes, _, options = BatchNorm.sample(draw, shape)
+        channels = shapes["weight"]
+        variance = draw.normal(*channels) ** 2 + 0.0625
+        return Sample({**shapes, "mean": channels}, {"variance": variance}, options)
+
+    @staticmethod
+    def composition(
+        xp: Any, x: Any, mean: Any, variance: Any, weight: Any, bias: Any, *, eps: float
+    ) -> Any:
+        """Return the same by the framework's own primitives."""
+        deviation = xp.sqrt(_channels(variance, x) + eps)
+        normalised = (x - _channels(mean, x)) / deviation
+        return normalised * _channels(weight, x) + _channels(bias, x)
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch="torch.group_norm",
+    jax=COMPOSED,
+)
+class GroupNorm:
+    """y = γ_c (x - μ)/σ + β_c, with the statistics of a group of channels of one sample.
+
+    The C channels fall into G groups of C/G. μ and σ² = v + ε are those of the M numbers of one
+    group of one sample, all positions included; no sample knows of another. The slope is
+    LayerNorm's, taken over the group; γ may differ inside it, so with g = γ dy
+
+        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ
+        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
+
+    G = 1 normalises the whole sample, G = C each channel by itself. Wu and He, 2018.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
+        normalised, _ = standardised(_grouped(x, groups), (2,), eps)
+        y: FloatArray = normalised.reshape(x.shape) * _channels(weight, x) + _channels(bias, x)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray,
+        weight: FloatArray,
+        dy: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        axes = _all_but_channels(x)
+        normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
+        g = _grouped(dy * _channels(weight, x), groups)
+        return {
+            "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
+            "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),
+            "bias": dy.sum(axis=axes),
+        }
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any, **_: Any
+    ) -> list[Any]:
+        """Return the numbers of one group; its channels have a γ and a β each."""
+        each = len(x) // len(weight)
+        normalised = standardised_definition(m, x, eps)
+        return [n * weight[i // each] + bias[i // each] for i, n in enumerate(normalised)]
+
+    @staticmethod
+    def rows(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, groups: int, eps: float
+    ) -> Rows:
+        """Return a row for each group of each sample: its numbers, the γ and β of its channels."""
+        own = np.arange(x.size).reshape(len(x) * groups, -1)
+        channels = np.tile(np.arange(x.shape[1]).reshape(groups, -1), (len(x), 1))
+        return Rows({"x": own, "weight": channels, "bias": channels}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return images of 1 to 4 channels in any number of groups."""
+        shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
+        numbers = int(np.prod(shape[1:]))
+        divisors = [g for g in range(1, shape[1]) if shape[1] % g == 0 and numbers // g <= MOST]
+        groups = draw.choice([*divisors, shape[1]])
+        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
+        return Sample(shapes, options={"groups": groups, "eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one sample whose numbers are all equal."""
+        x[draw.below(len(x))] = x.flat[0]
+        return x
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+        """Call torch's function, which takes the number of groups before the parameters."""
+        return f(x, groups, weight, bias, eps, False)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        normalised = standardised_composition(xp, _grouped(x, groups), (2,), eps)
+        return xp.reshape(normalised, x.shape) * _channels(weight, x) + _channels(bias, x)
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch="torch.instance_norm",
+    jax=COMPOSED,
+)
+class InstanceNorm:
+    """y = γ_c (x - μ)/σ + β_c, with the statistics of one channel of one sample.
+
+    It is GroupNorm with a group for each channel: μ and σ² = v + ε are over the M positions, and
+
+        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ,   g = γ dy
+        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
+
+    Ulyanov, Vedaldi and Lempitsky, 2016.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
+        y: FloatArray = GroupNorm.forward(x, weight, bias, groups=x.shape[1], eps=eps)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        found: dict[str, FloatArray] = GroupNorm.backward(x, weight, dy, groups=x.shape[1], eps=eps)
+        return found
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
+    ) -> list[Any]:
+        """Return the numbers of one channel of one sample."""
+        return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
+
+    @staticmethod
+    def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
+        """Return a row for each channel of each sample."""
+        return GroupNorm.rows(x, weight, bias, groups=x.shape[1], eps=eps)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return images of 1 to 4 channels."""
+        shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
+        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
+        return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one channel of one sample whose numbers are all equal."""
+        x[draw.below(len(x)), draw.below(x.shape[1])] = x.flat[0]
+        return x
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Call torch's function without running statistics, and without cuDNN."""
+        return f(x, weight, bias, None, None, True, 0.0, eps, False)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        return GroupNorm.composition(xp, x, weight, bias, groups=x.shape[1], eps=eps)
+
+
+def _all_but_channels(x: Any) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim))
+
+
+def _channels(parameter: Any, x: Any) -> Any:
+    """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
+    return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
+
+
+def _grouped(x: Any, groups: int) -> Any:
+    return x.reshape((len(x), groups, -1))
+
+
+def _channel_of_each(x: FloatArray) -> Any:
+    return np.broadcast_to(_channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)
