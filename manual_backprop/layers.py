@@ -44,6 +44,26 @@ class Dense:
         return cotangents
 
     @staticmethod
+    def tangent(
+        x: FloatArray,
+        tx: FloatArray,
+        weight: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return tx W + x tW + tb: by the product rule each factor moves in turn."""
+        tz = tx @ weight + x @ tweight
+        return tz if tbias is None else tz + tbias
+
+    @staticmethod
+    def second(tx: FloatArray, dz: FloatArray, tweight: FloatArray) -> dict[str, FloatArray]:
+        """Return what the cotangents gain as x and W move and dz stays: txᵀ dz and dz tWᵀ.
+
+        From dW = xᵀ dz and dx = dz Wᵀ. db = 1ᵀ dz has neither x nor W in it and gains nothing.
+        """
+        return {"weight": tx.T @ dz, "x": dz @ tweight.T}
+
+    @staticmethod
     def definition(
         m: Any, x: list[Any], weight: list[list[Any]], bias: list[Any] | None
     ) -> list[Any]:

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -111,6 +112,9 @@ class Formulas:
 class Operation(Formulas):
     """What every operation has: its formulas, the textbook definition and the counterparts.
 
+    `second` says how what `backward` returns moves as the arguments move and the cotangent stays;
+    `backward` of the moved cotangent, added to it, is one step of a Hessian-vector product.
+
     Its own formulas are the careful ones. `textbook` has others only where these differ: of
     methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
     """
@@ -120,6 +124,7 @@ class Operation(Formulas):
     textbook: Formulas | None = None
     definition: Callable[..., Any]
     composition: Callable[..., Any] | None
+    second: Callable[..., Any]
     torch: Counterpart
     jax: Counterpart
     parameters: Mapping[str, Parameter]
@@ -147,11 +152,13 @@ class Activation(Operation):
     """`forward(x, **parameters) -> y` and `backward(x, y, dy, **parameters) -> dx`.
 
     Elementwise, or over the last axis where `rowwise`. The definition takes one number, or the
-    list of a row where `rowwise`.
+    list of a row where `rowwise`. `tangent(x, y, tx, **parameters) -> ty` says how y moves as x
+    moves by tx, `second(x, y, dy, tx, **parameters)` how dx does while dy stays.
     """
 
     rowwise: bool
     range: Domain
+    tangent: Callable[..., FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +169,8 @@ class Loss(Operation):
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
-    arbiter; without them it is the number of losses.
+    arbiter; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
+    how dy moves as y moves by ty.
     """
 
     elementwise: bool
@@ -175,7 +183,12 @@ class Loss(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOperation(Operation):
-    """`forward(x, **parameters) -> z` and `backward(x, dz, **parameters) -> {name: cotangent}`."""
+    """`forward(x, **parameters) -> z` and `backward(x, dz, **parameters) -> {name: cotangent}`.
+
+    `tangent` says how z moves, `second` how the cotangents do while dz stays; see the class.
+    """
+
+    tangent: Callable[..., FloatArray]
 
 
 O = TypeVar("O", bound=Operation)  # noqa: E741 - the type of one operation
@@ -232,7 +245,10 @@ def activation(
 
     def register(cls: type) -> Activation:
         common = _common("activation", cls, torch, jax, parameters)
-        return registry.register(Activation(rowwise=rowwise, range=range, **common))
+        # A Jacobian that is symmetric, as a diagonal one is, maps tangents as it maps cotangents.
+        tangent = getattr(cls, "tangent", common["backward"])
+        made = Activation(rowwise=rowwise, range=range, tangent=tangent, **common)
+        return registry.register(made)
 
     return register
 
@@ -280,7 +296,8 @@ def layer(
     """Register a class as a layer with parameters."""
 
     def register(cls: type) -> LayerOperation:
-        return registry.register(LayerOperation(**_common("layer", cls, torch, jax, None)))
+        common = _common("layer", cls, torch, jax, None)
+        return registry.register(LayerOperation(tangent=cls.tangent, **common))  # type: ignore[attr-defined]
 
     return register
 
@@ -318,9 +335,14 @@ def _common(
         "textbook": _textbook(cls),
         "definition": cls.definition,  # type: ignore[attr-defined]
         "composition": getattr(cls, "composition", None),
+        "second": getattr(cls, "second", partial(_no_second, kind, name)),
         "parameters": MappingProxyType(dict(parameters or {})),
         **counterparts,
     }
+
+
+def _no_second(kind: str, name: str, *_: Any, **__: Any) -> Any:
+    raise InvalidInput(f"{kind} {name!r} has no method second: its second order is not known")
 
 
 def _textbook(cls: type) -> Formulas | None:

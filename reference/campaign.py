@@ -16,7 +16,7 @@ from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
 from reference.judge import ADVISORY, MODELS, Judgement, judge_all
-from reference.oracles import Answer, Oracle, crashed, load, skipped
+from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped
 from reference.problems import Drawn, Selection, cell, check_seed, draw
 from reference.rounding import RoundingUnit
 from reference.translation import settle_translation
@@ -50,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     regimes: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax")
+    order: int = 1  # 2: Hessian-vector products
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
@@ -59,6 +60,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 "a larger run is split by its seeds"
             )
         check_seed(self.seed)
+        if self.order not in (1, 2):
+            raise InvalidInput(
+                f"order={self.order!r}: expected 1 (gradients) or 2 (Hessian times v)"
+            )
+        for name in self.oracles if self.order == 2 else ():
+            if name not in SECOND_ORDER:
+                known = ", ".join(SECOND_ORDER)
+                raise InvalidInput(f"oracle={name!r}: at order 2 expected of: {known}")
         if "manual" not in self.oracles:
             raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
         self.selection()
@@ -130,7 +139,8 @@ def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
 def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Draw, answer and judge the problems at positions start to stop − 1."""
     selection = plan.selection()
-    drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
+    indices = map(selection.index, range(start, stop))
+    drawn = [draw(plan.seed, index, plan.order) for index in indices]
     judged = {name: o for name, o in oracles.items() if name not in ADVISORY}
     answers = {name: _answers(oracle, drawn) for name, oracle in judged.items()}
     again = _again(plan, drawn, judged)
@@ -149,7 +159,8 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         outcomes.append(_outcome(one.index, judgement, far))
         if judgement.kind != "AGREE":
             findings.append(sighting_of(one, judgement))
-        if audited(plan, one.index):
+        # The walk of the whole network is one of first order.
+        if plan.order == 1 and audited(plan, one.index):
             audits += 1
             unsound += _audit(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
     merged = merge_findings(findings)
@@ -159,7 +170,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
 
 def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Return findings with all their evidence for the problems whose indices are given."""
-    drawn = [draw(plan.seed, index) for index in work.proofs]
+    drawn = [draw(plan.seed, index, plan.order) for index in work.proofs]
     answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
     judgements = judge_all([one.problem for one in drawn], answers)
     judgements = settle_translation(drawn, judgements, oracles)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
+from reference.diagnosis.second import name_mistakes
 from reference.evidence import gather, plain_sentence
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
@@ -32,7 +33,7 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
     crashed = judgement.kind == "CRASHED"
     reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who] if crashed else []
     sentence = " ".join([plain_sentence(judgement), *reasons]) if place is None else ""
-    forward = "forward " if tensor.startswith("forward ") else ""
+    kind = tensor.rpartition(" ")[0]
     return Finding(
         operation=operation_at(network, tensor) if tensor else network.loss,
         verdict=judgement.verdict,
@@ -46,7 +47,7 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
             values=values_of(one.problem) if crashed else {},
         ),
         # The layer's number says where in one network; what is common to a cause is the kind.
-        step=forward + tensor.rsplit(".", 1)[-1],
+        step=f"{kind} {tensor.rpartition(' ')[2].rsplit('.', 1)[-1]}".strip(),
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,
@@ -73,6 +74,10 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
     if judgement.kind == "DEVIATES":
         repro = script_of_deviation(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
+        if "manual" in judgement.who:
+            named = next(name_mistakes(problem, answers["manual"].products), None)
+            diagnosis = None if named is None else f"{named.name}: {named.sentence} ({named.wrong})"
+            case = msgspec.structs.replace(case, diagnosis=diagnosis)
     sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
 

@@ -17,9 +17,11 @@ import numpy.typing as npt
 from manual_backprop.network import Network, Problem
 from manual_backprop.spec import FloatArray
 from reference.blocks.gather import expected_tensors
+from reference.blocks.second import weigh_second
 from reference.blocks.weigh import Choice, TensorFinding, Weighed, choices_differ, weigh
 from reference.oracles import ORACLES, Answer
 from reference.oracles.enclosure import enclose
+from reference.problems import DirectedProblem
 from reference.rounding import Rounding, RoundingUnit
 
 # -- the constants, each with its measurement (benchmarks/judge_constants.py makes them again) ----
@@ -112,7 +114,10 @@ def judge_all(
     again: Mapping[str, Mapping[int, Answer]] | None = None,
     count: Callable[[int], None] = lambda entries: None,
 ) -> list[Judgement]:
-    """Judge a block. `again` has answers to some of the problems, asked a second time."""
+    """Judge a block. `again` has answers to some of the problems, asked a second time.
+
+    Of directed problems it is judged how everything moves: the second order.
+    """
     whole: list[tuple[int, Answer]] = []
     partial: list[tuple[int, Answer]] = []
     for name, of_all in answers.items():
@@ -123,8 +128,10 @@ def judge_all(
             if answer.status == "ok":
                 # Ours give every step: one that is left out is one that is wrong.
                 steps = bool(answer.values) or answer.oracle in ORACLES
+                steps = steps or isinstance(problems[k], DirectedProblem)
                 (whole if steps else partial).append((k, answer))
-    weighed = weigh(problems, whole, MODELS, subject, KEPT)
+    second = any(isinstance(problem, DirectedProblem) for problem in problems)
+    weighed = (weigh_second if second else weigh)(problems, whole, MODELS, subject, KEPT)
     count(weighed.entries)
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     for number, found in weighed.findings.items():
@@ -189,7 +196,10 @@ def _judgement(
     heard = {name: a for name, a in answers.items() if name not in ADVISORY}
     crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
+    lacking = tuple(name for name, a in heard.items() if a.status == "unsupported")
     if not findings and not crashed and k not in weighed.choices:
+        if lacking:
+            return Judgement("UNSUPPORTED", lacking, reasons=reasons)
         if any(a.status == "ok" for a in heard.values()):
             return Judgement("AGREE", reasons=reasons)
         return Judgement("SKIPPED", tuple(reasons), reasons=reasons)
@@ -248,7 +258,17 @@ def another_function(
 
 
 def back_from_the_loss(network: Network) -> list[str]:
-    """Return the names of all tensors, the loss first; the value of a step is "forward …"."""
+    """Return the names of all tensors, the loss first; the value of a step is "forward …".
+
+    Those of second order follow: "tangent …" of a step's value, "product …" of a cotangent.
+    """
+    names = _names_back(network)
+    moves = [f"tangent {name.removeprefix('forward ')}" if name.startswith("forward ")
+             else f"product {name}" for name in names[1:]]  # fmt: skip
+    return [*names, *moves]
+
+
+def _names_back(network: Network) -> list[str]:
     names = ["loss"]
     for i in reversed(range(len(network.layers))):
         step = f"layers.{i}"
@@ -259,6 +279,7 @@ def back_from_the_loss(network: Network) -> list[str]:
 
 def operation_at(network: Network, tensor: str) -> str:
     """Return the operation that makes a tensor: a value forward, a cotangent backward."""
+    tensor = tensor.removeprefix("product ").replace("tangent ", "forward ")
     if tensor == "loss" or tensor == f"layers.{len(network.layers) - 1}.a":
         return network.loss
     forward, step = tensor.startswith("forward "), tensor.removeprefix("forward ")
