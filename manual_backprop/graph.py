@@ -16,7 +16,7 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import FloatArray, Form, InvalidInput, LayerOperation, Operation
+from manual_backprop.spec import FloatArray, Form, InvalidInput, LayerOperation, Loss, Operation
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -41,6 +41,10 @@ class Step(NamedTuple):
     def arrays(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the operation's arrays by the names of its arguments."""
         return {argument: values[name] for argument, name in self.inputs.items()}
+
+    def moving(self, moves: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the tangents of the arguments that move, by the names of the arguments."""
+        return {a: moves[name] for a, name in self.inputs.items() if name in moves}
 
 
 def operation_named(name: str) -> Operation:
@@ -127,6 +131,79 @@ def backward(
         for argument, cotangent in pulled.items():
             name = step.inputs[argument]
             found[name] = found[name] + cotangent if name in found else cotangent
+    return found
+
+
+def pushed_forward(step: Step, arrays: Mapping[str, Any], y: Any, moving: Mapping[str, Any]) -> Any:
+    """Return the tangent of a step's value, as its arguments move by `moving`."""
+    return step.record.push_forward(arrays, y, moving, step.options)
+
+
+def moved_cotangents(
+    step: Step,
+    arrays: Mapping[str, Any],
+    y: Any,
+    cotangents: tuple[Any, Any],
+    moving: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """Return how the cotangents of a step's arguments move, from dy and what it moves by, or None.
+
+    A step of `backward` is linear in dy, so what it returns moves by two parts, which are added:
+    the step itself at the moved dy, and its own derivative at dy, for the arguments that move.
+    """
+    (dy, tdy), record = cotangents, step.record
+    found: dict[str, Any] = {}
+    if tdy is not None:
+        found |= record.pull_back("careful", arrays, y, tdy, step.options)
+    if moving:
+        gained = record.pull_back_along(arrays, y, dy, moving, step.options)
+        found |= {a: found[a] + gain if a in found else gain for a, gain in gained.items()}
+    return found
+
+
+def tangents(
+    graph: Graph,
+    given: Mapping[str, Any],
+    made: Mapping[str, Any],
+    direction: Mapping[str, Any],
+    push: Callable[..., Any] = pushed_forward,
+) -> dict[str, Any]:
+    """Return how the value of every step moves that moves, the losses at the end left out.
+
+    `direction` has the tangents of the given arrays that move. With y = f(a, b, …),
+    ty = Σ ∂f/∂a ta over the arguments, each of which moves by its own tangent.
+    """
+    values, moves = {**given, **made}, dict(direction)
+    for step in graph.steps:
+        moving = step.moving(moves)
+        if moving and not isinstance(step.record, Loss):
+            moves[step.name] = push(step, step.arrays(values), values[step.name], moving)
+    return {step.name: moves[step.name] for step in graph.steps if step.name in moves}
+
+
+def products(
+    graph: Graph,
+    given: Mapping[str, Any],
+    made: Mapping[str, Any],
+    cotangents: Mapping[str, Any],
+    moves: Mapping[str, Any],
+    move: Callable[..., Mapping[str, Any]] = moved_cotangents,
+) -> dict[str, Any]:
+    """Return how every cotangent moves that does; those of the outputs do not.
+
+    `cotangents` is what `backward` returned, `moves` has the direction and the tangents of the
+    steps. As in `backward`, what several steps give one value adds up.
+    """
+    values = {**given, **made}
+    found: dict[str, Any] = {}
+    for step in reversed(graph.steps):
+        if step.name not in cotangents:
+            continue
+        pair = cotangents[step.name], found.get(step.name)
+        moved = move(step, step.arrays(values), values[step.name], pair, step.moving(moves))
+        for argument, part in moved.items():
+            name = step.inputs[argument]
+            found[name] = found[name] + part if name in found else part
     return found
 
 

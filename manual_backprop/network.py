@@ -165,7 +165,7 @@ def forward(problem: Problem, form: Form = "careful") -> Trace:
     The walk does not check its input, which may be complex or traced; `check_problem` does. What
     that would refuse gives wrong numbers here, or an error of NumPy's.
     """
-    values = graphs.forward(problem.network.graph(tuple(problem.arrays)), _given(problem), form)
+    values = graphs.forward(*network_graph(problem), form)
     losses = values.pop(LOSSES_STEP)
     return Trace(values, losses, reduce_losses(problem, losses), form)
 
@@ -181,8 +181,7 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     `check_problem` does.
     """
     cotangents = graphs.backward(
-        problem.network.graph(tuple(problem.arrays)),
-        _given(problem),
+        *network_graph(problem),
         {**trace.steps, LOSSES_STEP: trace.losses},
         {LOSSES_STEP: losses_cotangent(problem, trace.losses)},
         trace.form,
@@ -191,14 +190,15 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     return cotangents
 
 
-def _given(problem: Problem) -> dict[str, Any]:
-    """Return the arrays that the network's graph takes; a parameter that is missing is an error."""
+def network_graph(problem: Problem) -> tuple[Graph, dict[str, Any]]:
+    """Return the network as a graph, and the arrays it takes; what is missing is an error."""
     shapes = problem.network.parameter_shapes()
     parameters = problem.parameters
     if missing := [name for name in shapes if name not in parameters]:
         raise _missing("parameters", missing[0], shapes[missing[0]])
     given = {name: parameters[name] for name in shapes}
-    return {"x": problem.x, "targets": problem.targets, **given, **problem.arrays}
+    arrays = {"x": problem.x, "targets": problem.targets, **given, **problem.arrays}
+    return problem.network.graph(tuple(problem.arrays)), arrays
 
 
 def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
@@ -123,6 +124,9 @@ class Formulas:
 class Operation(Formulas):
     """What every operation has: its formulas, the textbook definition and the counterparts.
 
+    `second` says how what `backward` returns moves as the arguments move and the cotangent stays;
+    `backward` of the moved cotangent, added to it, is one step of a Hessian-vector product.
+
     Its own formulas are the careful ones. `textbook` has others only where these differ: of
     methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
     """
@@ -132,6 +136,7 @@ class Operation(Formulas):
     textbook: Formulas | None = None
     definition: Callable[..., Any]
     composition: Callable[..., Any] | None
+    second: Callable[..., Any]
     torch: Counterpart
     jax: Counterpart
     parameters: Mapping[str, Parameter]
@@ -154,6 +159,27 @@ class Operation(Formulas):
         """Return the cotangents of the arguments from that of the value, by name."""
         raise NotImplementedError
 
+    def push_forward(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Return the tangent of the value; tangents by the names of the arguments that move."""
+        raise NotImplementedError
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how what `pull_back` returns moves as the arguments move and dy stays."""
+        raise NotImplementedError
+
     def defaults(self) -> dict[str, float]:
         """Return the usual value of every parameter."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
@@ -169,11 +195,13 @@ class Activation(Operation):
     """`forward(x, **parameters) -> y` and `backward(x, y, dy, **parameters) -> dx`.
 
     Elementwise, or over the last axis where `rowwise`. The definition takes one number, or the
-    list of a row where `rowwise`.
+    list of a row where `rowwise`. `tangent(x, y, tx, **parameters) -> ty` says how y moves as x
+    moves by tx, `second(x, y, dy, tx, **parameters)` how dx does while dy stays.
     """
 
     rowwise: bool
     range: Domain
+    tangent: Callable[..., FloatArray]
 
     def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
         """Return y."""
@@ -185,6 +213,27 @@ class Activation(Operation):
         """Return dx."""
         return {"x": self.formulas(form).backward(arrays["x"], y, dy, **options)}
 
+    def push_forward(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Return ty."""
+        return self.tangent(arrays["x"], y, tangents["x"], **options)
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how dx moves."""
+        return {"x": self.second(arrays["x"], y, dy, tangents["x"], **options)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(Operation):
@@ -194,7 +243,8 @@ class Loss(Operation):
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
-    arbiter; without them it is the number of losses.
+    arbiter; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
+    how dy moves as y moves by ty.
     """
 
     elementwise: bool
@@ -215,6 +265,18 @@ class Loss(Operation):
         """Return the cotangent of the predictions, from that of the losses."""
         prediction, t, rest = _prediction(arrays)
         return {"y": self.formulas(form).backward(prediction, t, dy, **options, **rest)}
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how the cotangent of the predictions moves."""
+        prediction, t, rest = _prediction(arrays)
+        return {"y": self.second(prediction, t, dy, tangents["y"], **options, **rest)}
 
 
 class Rows(NamedTuple):
@@ -251,8 +313,11 @@ class LayerOperation(Operation):
     `arguments` are the arrays that forward takes, in order; those of `optional` may be left out,
     those of `trainable` are parameters. `backward` takes by name what it needs of the arguments,
     `y`, `dy` and the options (`needs`), and returns the cotangents of the arguments of floats by
-    name. `rows` says how the arrays fall into the rows that `definition` is a function of.
-    `edge(draw, x)` returns the first argument with numbers in it that the operation is special at.
+    name. `tangent` and `second` take in the same way what they need of these and of tangents, that
+    of x as `tx`: the first returns how y moves, the second how the cotangents do while dy stays;
+    what does not is left out. `rows` says how the arrays fall into the rows that `definition` is a
+    function of. `edge(draw, x)` returns the first argument with numbers in it that the operation
+    is special at.
     """
 
     structure: Structure
@@ -262,6 +327,9 @@ class LayerOperation(Operation):
     trainable: tuple[str, ...]
     options: Mapping[str, Any]
     needs: tuple[str, ...]
+    tangent: Callable[..., FloatArray]
+    tangent_needs: tuple[str, ...]
+    second_needs: tuple[str, ...]
     rows: Callable[..., Rows] | None
     sample: Callable[..., Sample]
     edge: Callable[..., FloatArray] | None
@@ -280,6 +348,30 @@ class LayerOperation(Operation):
         known = {**arrays, "y": y, "dy": dy}
         given = [known.get(name) for name in self.needs]
         found: Mapping[str, Any] = self.formulas(form).backward(*given, **options)
+        return found
+
+    def push_forward(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Return ty."""
+        known = {**arrays, "y": y, **_moving(tangents)}
+        return self.tangent(*map(known.get, self.tangent_needs), **options)
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how the cotangents of the arguments move, of those that do."""
+        known = {**arrays, "y": y, "dy": dy, **_moving(tangents)}
+        found: Mapping[str, Any] = self.second(*map(known.get, self.second_needs), **options)
         return found
 
 
@@ -337,7 +429,10 @@ def activation(
 
     def register(cls: type) -> Activation:
         common = _common("activation", cls, torch, jax, parameters)
-        return registry.register(Activation(rowwise=rowwise, range=range, **common))
+        # A Jacobian that is symmetric, as a diagonal one is, maps tangents as it maps cotangents.
+        tangent = getattr(cls, "tangent", common["backward"])
+        made = Activation(rowwise=rowwise, range=range, tangent=tangent, **common)
+        return registry.register(made)
 
     return register
 
@@ -406,6 +501,7 @@ def layer(
         if not set(trainable) <= set(arrays):
             raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
         given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
+        tangent = getattr(cls, "tangent", partial(_no_second, "layer", name))
         return registry.register(
             LayerOperation(
                 structure=structure,
@@ -415,6 +511,9 @@ def layer(
                 trainable=trainable,
                 options=MappingProxyType(options),
                 needs=tuple(_signature(common["backward"])[0]),
+                tangent=tangent,
+                tangent_needs=tuple(_signature(tangent)[0]),
+                second_needs=tuple(_signature(common["second"])[0]),
                 **given,
                 **common,
             )
@@ -436,6 +535,11 @@ def _signature(function: Callable[..., Any]) -> tuple[dict[str, bool], dict[str,
         elif parameter.kind is parameter.KEYWORD_ONLY:
             options[name] = parameter.default
     return arrays, options
+
+
+def _moving(tangents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tangents under the names by which a layer's methods take them."""
+    return {f"t{name}": tangent for name, tangent in tangents.items()}
 
 
 def _prediction(arrays: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
@@ -477,9 +581,14 @@ def _common(
         "textbook": _textbook(cls),
         "definition": cls.definition,  # type: ignore[attr-defined]
         "composition": getattr(cls, "composition", None),
+        "second": getattr(cls, "second", partial(_no_second, kind, name)),
         "parameters": MappingProxyType(dict(parameters or {})),
         **counterparts,
     }
+
+
+def _no_second(kind: str, name: str, *_: Any, **__: Any) -> Any:
+    raise InvalidInput(f"{kind} {name!r} has no method second: its second order is not known")
 
 
 def _textbook(cls: type) -> Formulas | None:

@@ -17,7 +17,7 @@ from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
 from reference.judge import ADVISORY, MODELS, Judgement, judge_all
-from reference.oracles import Answer, Oracle, crashed, load, skipped, takes_graphs
+from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
 from reference.problems import (
     AnyDrawn,
     Drawn,
@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax")
+    order: int = 1  # 2: Hessian-vector products
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
@@ -70,6 +71,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 "a larger run is split by its seeds"
             )
         check_seed(self.seed)
+        if self.order not in (1, 2):
+            raise InvalidInput(
+                f"order={self.order!r}: expected 1 (gradients) or 2 (Hessian times v)"
+            )
+        for name in self.oracles if self.order == 2 else ():
+            if name not in SECOND_ORDER:
+                known = ", ".join(SECOND_ORDER)
+                raise InvalidInput(f"oracle={name!r}: at order 2 expected of: {known}")
         if "manual" not in self.oracles:
             raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
         self.selection()
@@ -77,7 +86,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def selection(self) -> Selection:
         """Return the cells that the plan is restricted to."""
         chosen = self.activations or self.losses
-        architectures = self.architectures or (("dense",) if chosen else ARCHITECTURES)
+        dense = chosen or self.order == 2
+        architectures = self.architectures or (("dense",) if dense else ARCHITECTURES)
         return Selection(self.activations, self.losses, self.regimes, self.dtypes, architectures)
 
     def blocks(self) -> list[tuple[int, int]]:
@@ -143,7 +153,8 @@ def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
 def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Draw, answer and judge the problems at positions start to stop − 1."""
     selection = plan.selection()
-    drawn = [draw_any(plan.seed, selection.index(position)) for position in range(start, stop)]
+    indices = map(selection.index, range(start, stop))
+    drawn = [draw_any(plan.seed, index, plan.order) for index in indices]
     judged = {name: o for name, o in oracles.items() if name not in ADVISORY}
     answers = {name: _answers(oracle, drawn) for name, oracle in judged.items()}
     again = _again(plan, drawn, judged)
@@ -162,7 +173,8 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         outcomes.append(_outcome(one.index, judgement, far))
         if judgement.kind != "AGREE":
             findings.append(sighting_of(one, judgement))
-        if isinstance(one, Drawn) and audited(plan, one.index):
+        # The walk of the whole network is one of chains, and of first order.
+        if plan.order == 1 and isinstance(one, Drawn) and audited(plan, one.index):
             audits += 1
             unsound += _audit(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
     merged = merge_findings(findings)
@@ -172,7 +184,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
 
 def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Return findings with all their evidence for the problems whose indices are given."""
-    drawn = [draw_any(plan.seed, index) for index in work.proofs]
+    drawn = [draw_any(plan.seed, index, plan.order) for index in work.proofs]
     answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
     judgements = judge_all([one.problem for one in drawn], answers)
     judgements = settle_translation(drawn, judgements, oracles)

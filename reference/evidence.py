@@ -15,13 +15,14 @@ from manual_backprop.network import Problem
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.blocks.gather import LossPlan
 from reference.blocks.graph_entry import truth_in_graph
+from reference.blocks.second_truth import second_truth
 from reference.blocks.tapes import activation_tape
 from reference.blocks.weigh import TensorFinding
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
 from reference.oracles.enclosure import enclose
-from reference.problems import AnyProblem
+from reference.problems import AnyProblem, DirectedProblem
 from reference.rounding import RoundingUnit
 from reports.records import Enclosure
 
@@ -94,12 +95,16 @@ def _with_answers(
 
 
 def tensor_of(answer: Answer, tensor: str) -> Any:
-    """Return one tensor of an answer by its name: "loss", "forward layers.0.z", "layers.0.z"."""
+    """Return one tensor of an answer by its name: "loss", "forward layers.0.z", "layers.0.z".
+
+    Of second order are "tangent layers.0.z" and "product layers.0.z".
+    """
     if tensor == "loss":
         return None if answer.loss is None else np.asarray(answer.loss)
-    if tensor.startswith("forward "):
-        return answer.values.get(tensor.removeprefix("forward "))
-    return answer.gradients.get(tensor)
+    kind, _, name = tensor.rpartition(" ")
+    kinds = {"": answer.gradients, "forward": answer.values, "tangent": answer.tangents,
+             "product": answer.products}  # fmt: skip
+    return kinds[kind].get(name)
 
 
 def local_truth(problem: AnyProblem, answer: Answer, tensor: str, entry: tuple[int, ...]) -> Ball:
@@ -110,6 +115,8 @@ def local_truth(problem: AnyProblem, answer: Answer, tensor: str, entry: tuple[i
     if isinstance(problem, GraphProblem):
         with precision(_BITS):
             return truth_in_graph(problem, answer, tensor, entry)
+    if isinstance(problem, DirectedProblem) and tensor.startswith(("tangent ", "product ")):
+        return second_truth(problem, answer, tensor, entry)
     if not answer.values:
         from reference.oracles.certified import certify
 
@@ -225,6 +232,8 @@ def plain_sentence(judgement: Judgement) -> str:
             return f"{names} failed while answering.{also}"
         case "SKIPPED":
             return f"No side could answer: {names or 'none was asked'}."
+        case "UNSUPPORTED":
+            return " ".join(judgement.reasons[name] for name in judgement.who[:1])
     return "Every step of every answer is inside strict rounding of its certified value."
 
 

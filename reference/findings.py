@@ -10,6 +10,7 @@ import numpy as np
 
 from manual_backprop.network import Network, Problem
 from reference.blocks.graph_weigh import tensor_shapes
+from reference.diagnosis.second import name_mistakes
 from reference.evidence import gather, plain_sentence
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
@@ -40,7 +41,7 @@ def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
     crashed = judgement.kind == "CRASHED"
     reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who] if crashed else []
     sentence = " ".join([plain_sentence(judgement), *reasons]) if place is None else ""
-    forward = "forward " if tensor.startswith("forward ") else ""
+    kind = tensor.rpartition(" ")[0]
     return Finding(
         operation=operation_at(one.problem, tensor or "loss"),
         verdict=judgement.verdict,
@@ -55,7 +56,7 @@ def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
             values=values_of(one.problem) if crashed else {},
         ),
         # The layer's number says where in one network; what is common to a cause is the kind.
-        step=forward + _part_of(one, tensor),
+        step=f"{kind} {_part_of(one, tensor)}".strip(),
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,
@@ -94,6 +95,10 @@ def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgemen
     if judgement.kind == "DEVIATES" and isinstance(problem, Problem):
         repro = script_of_deviation(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
+        if "manual" in judgement.who:
+            named = next(name_mistakes(problem, answers["manual"].products), None)
+            diagnosis = None if named is None else f"{named.name}: {named.sentence} ({named.wrong})"
+            case = msgspec.structs.replace(case, diagnosis=diagnosis)
     sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
 

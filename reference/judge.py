@@ -19,10 +19,11 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.blocks.gather import expected_tensors
 from reference.blocks.graph_weigh import weigh_graphs
+from reference.blocks.second import weigh_second
 from reference.blocks.weigh import Choice, TensorFinding, choices_differ, weigh
 from reference.oracles import ORACLES, Answer
 from reference.oracles.enclosure import enclose
-from reference.problems import AnyProblem
+from reference.problems import AnyProblem, DirectedProblem
 from reference.rounding import Rounding, RoundingUnit
 
 P = TypeVar("P", Problem, GraphProblem)
@@ -135,7 +136,10 @@ def judge_all(
     again: Mapping[str, Mapping[int, Answer]] | None = None,
     count: Callable[[int], None] = lambda entries: None,
 ) -> list[Judgement]:
-    """Judge a block. `again` has answers to some of the problems, asked a second time."""
+    """Judge a block. `again` has answers to some of the problems, asked a second time.
+
+    Of directed problems it is judged how everything moves: the second order.
+    """
     whole: list[tuple[int, Answer]] = []
     partial: list[tuple[int, Answer]] = []
     for name, of_all in answers.items():
@@ -145,14 +149,16 @@ def judge_all(
         for k, answer in given:
             if answer.status == "ok":
                 # Ours give every step: one that is left out is one that is wrong.
-                graph = isinstance(problems[k], GraphProblem)
-                steps = bool(answer.values) or answer.oracle in ORACLES or graph
+                directed = isinstance(problems[k], DirectedProblem | GraphProblem)
+                steps = bool(answer.values) or answer.oracle in ORACLES or directed
                 (whole if steps else partial).append((k, answer))
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     choices: dict[int, list[Choice]] = {}
     chains, graphs = _apart(problems, whole)
+    directed = any(isinstance(problem, DirectedProblem) for problem in chains.problems)
+    weigh_chains = weigh_second if directed else weigh
     for some, weighed in (
-        (chains, weigh(chains.problems, chains.answers, MODELS, subject, KEPT)),
+        (chains, weigh_chains(chains.problems, chains.answers, MODELS, subject, KEPT)),
         (graphs, weigh_graphs(graphs.problems, graphs.answers, MODELS, subject, KEPT, DOUBT)),
     ):
         count(weighed.entries)
@@ -247,7 +253,10 @@ def _judgement(
     heard = {name: a for name, a in answers.items() if name not in ADVISORY}
     crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
+    lacking = tuple(name for name, a in heard.items() if a.status == "unsupported")
     if not findings and not crashed and not met:
+        if lacking:
+            return Judgement("UNSUPPORTED", lacking, reasons=reasons)
         if any(a.status == "ok" for a in heard.values()):
             return Judgement("AGREE", reasons=reasons)
         return Judgement("SKIPPED", tuple(reasons), reasons=reasons)
@@ -305,7 +314,17 @@ def another_function(
 
 
 def back_from_the_loss(problem: AnyProblem) -> list[str]:
-    """Return the names of all tensors, the loss first; the value of a step is "forward …"."""
+    """Return the names of all tensors, the loss first; the value of a step is "forward …".
+
+    Those of second order follow: "tangent …" of a step's value, "product …" of a cotangent.
+    """
+    names = _names_back(problem)
+    moves = [f"tangent {name.removeprefix('forward ')}" if name.startswith("forward ")
+             else f"product {name}" for name in names[1:]]  # fmt: skip
+    return [*names, *moves]
+
+
+def _names_back(problem: AnyProblem) -> list[str]:
     names = ["loss"]
     if isinstance(problem, GraphProblem):
         steps = [step.name for step in reversed(problem.graph.steps)]
@@ -320,6 +339,7 @@ def back_from_the_loss(problem: AnyProblem) -> list[str]:
 
 def operation_at(problem: AnyProblem, tensor: str) -> str:
     """Return the operation that makes a tensor: a value forward, a cotangent backward."""
+    tensor = tensor.removeprefix("product ").replace("tangent ", "forward ")
     if isinstance(problem, GraphProblem):
         return _operation_of_graph(problem, tensor)
     network = problem.network

@@ -8,18 +8,20 @@ meets the cells evenly; a counter-based stream keyed by (seed, index) decides ev
 Structure is drawn first, then the values, as their regime says.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import GraphProblem
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import InvalidInput
+from manual_backprop.second_order import variables
+from manual_backprop.spec import FloatArray, InvalidInput
 from reference.drawing.draft import LARGE, Cell, Draft, Stream
 from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
@@ -34,6 +36,13 @@ GRAPHS = 10**15
 def is_graph(index: int) -> bool:
     """Say whether an index is that of a graph."""
     return GRAPHS <= index < 2 * GRAPHS
+
+
+@dataclass(frozen=True)
+class DirectedProblem(Problem):
+    """A problem with a direction: tangents of x and of every parameter, for second order."""
+
+    direction: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,25 +199,51 @@ def check_seed(seed: int, name: str = "seed") -> None:
         raise InvalidInput(f"{name}={seed!r}: expected an integer from 0 to 2**64 − 1")
 
 
-def draw(seed: int, index: int) -> Drawn:
+def draw(seed: int, index: int, order: int = 1) -> Drawn:
     """Draw the chain at (seed, index); that of a graph is an error."""
-    one = draw_any(seed, index)
+    one = draw_any(seed, index, order)
     if not isinstance(one, Drawn):
         raise InvalidInput(f"address={one.at!r}: a graph, expected a chain of dense layers")
     return one
 
 
-def draw_any(seed: int, index: int) -> AnyDrawn:
-    """Draw the chain or the graph at (seed, index)."""
+def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
+    """Draw the chain or the graph at (seed, index); at order 2 the same one, with a direction.
+
+    At order 2 no chain is large: JAX takes seconds to compile for the shapes of each.
+    """
     check_seed(seed)
     check_seed(index, "index")
     where = cell(index)
     if is_graph(index):
         return DrawnGraph(draw_graph(seed, index, index - GRAPHS, where), seed, index, where)
     stream = Stream(seed, index)
-    draft = Draft(stream, where, large=is_large(seed, index))
+    draft = Draft(stream, where, large=order == 1 and is_large(seed, index))
     REGIMES[where.regime](draft)
-    return Drawn(draft.problem(), seed, index, where)
+    problem = draft.problem()
+    if order == 2:
+        direction = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
+        problem = DirectedProblem(**vars(problem), direction=direction)
+    return Drawn(problem, seed, index, where)
+
+
+_DIRECTIONS = 0x5EC0ED
+"""Sets the stream of the directions apart from that of the problems."""
+
+
+def _direction(stream: Stream, problem: Problem) -> dict[str, FloatArray]:
+    """Draw a direction: normal numbers on a grid of 1/256, in one case of four of one name alone.
+
+    Then what is not named has tangents of zero, as for a column of the Hessian.
+    """
+    given = variables(problem)
+    alone = stream.choice(sorted(given)) if stream.chance(1, 4) else None
+    return {
+        name: (np.rint(stream.normal(*value.shape) * 256) / 256 * (alone in (None, name))).astype(
+            problem.dtype
+        )
+        for name, value in given.items()
+    }
 
 
 def is_large(seed: int, index: int) -> bool:
@@ -247,6 +282,8 @@ def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
     arrays = {"x": problem.x, **problem.parameters, "targets": problem.targets}
     if problem.weights is not None:
         arrays["weights"] = problem.weights
+    if isinstance(problem, DirectedProblem):
+        arrays |= {f"direction of {name}": value for name, value in problem.direction.items()}
     return {**arrays, **problem.arrays}
 
 

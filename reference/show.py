@@ -8,19 +8,19 @@ import numpy as np
 from manual_backprop.graph import GraphProblem
 from reference.campaign import judge_one
 from reference.compare import compare
-from reference.evidence import gather
+from reference.evidence import gather, tensor_of
 from reference.findings import spelled
 from reference.judge import Judgement
-from reference.oracles import ORACLES, Answer
+from reference.oracles import ORACLES, SECOND_ORDER, Answer
 from reference.problems import AnyDrawn, AnyProblem, arrays_of, draw_any, parse_address
 
 _PRECISION = {np.dtype("float32"): 9, np.dtype("float64"): 17}
 
 
-def show(address: str) -> tuple[AnyDrawn, dict[str, Answer], Judgement]:
-    """Draw the problem at an address, ask every oracle and judge what they say."""
-    one = draw_any(*parse_address(address))
-    return one, *judge_one(one, ORACLES)
+def show(address: str, order: int = 1) -> tuple[AnyDrawn, dict[str, Answer], Judgement]:
+    """Draw the problem at an address, ask every oracle of an order and judge what they say."""
+    one = draw_any(*parse_address(address), order)
+    return one, *judge_one(one, SECOND_ORDER if order == 2 else ORACLES)
 
 
 def show_text(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
@@ -33,10 +33,12 @@ def show_text(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement
         if answer.status != "ok":
             lines += [f"{name}: {answer.status}: {answer.reason}", ""]
     ok = {name: answer for name, answer in answers.items() if answer.status == "ok"}
-    for tensor in ("loss", *ok["manual"].gradients):
-        lines.append("loss" if tensor == "loss" else f"∂L/∂{tensor}")
+    moves = [f"{kind} {name}" for kind in ("tangent", "product")
+             for name in getattr(ok["manual"], f"{kind}s")]  # fmt: skip
+    for tensor in ("loss", *ok["manual"].gradients, *moves):
+        lines.append(tensor if tensor in ("loss", *moves) else f"∂L/∂{tensor}")
         for name, answer in ok.items():
-            value = answer.loss if tensor == "loss" else answer.gradients.get(tensor)
+            value = tensor_of(answer, tensor)
             if value is not None:
                 lines.append(_labelled(name, _numbers(np.asarray(value))))
         lines.append("")

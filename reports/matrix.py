@@ -17,8 +17,11 @@ BY_HAND = 6
 """The colour where the hand-written side is."""
 
 OUTSIDE = ("DEVIATES", "VALUE", "CRASHED")
-INITIALS = {"manual": "H", "torch": "P", "jax": "J", "complex_step": "C"}
-"""Who is outside, in a square: by hand, PyTorch, JAX."""
+INITIALS = {
+    "manual": "H", "torch": "P", "jax": "J", "complex_step": "C",
+    "torch_reverse": "P", "torch_forward": "p", "jax_forward": "j", "jax_reverse": "J",
+}  # fmt: skip
+"""Who is outside, in a square: by hand, PyTorch, JAX; small where derived forward."""
 
 LONGEST_AXIS = 64
 LARGEST_DATA = 800_000

@@ -52,6 +52,7 @@ class Run(Record, frozen=True, tag="run"):
     command: str
     seed: int
     problems: int
+    order: int = 1  # 2: what is compared are Hessian-vector products
     schema: int = SCHEMA_VERSION
     version: str = ""
     dtypes: tuple[str, ...] = ()

@@ -47,6 +47,26 @@ class Dense:
         return cotangents
 
     @staticmethod
+    def tangent(
+        x: FloatArray,
+        tx: FloatArray,
+        weight: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return tx W + x tW + tb: by the product rule each factor moves in turn."""
+        ty = tx @ weight + x @ tweight
+        return ty if tbias is None else ty + tbias
+
+    @staticmethod
+    def second(tx: FloatArray, dy: FloatArray, tweight: FloatArray) -> dict[str, FloatArray]:
+        """Return what the cotangents gain as x and W move and dy stays: txᵀ dy and dy tWᵀ.
+
+        From dW = xᵀ dy and dx = dy Wᵀ. db = 1ᵀ dy has neither x nor W in it and gains nothing.
+        """
+        return {"weight": tx.T @ dy, "x": dy @ tweight.T}
+
+    @staticmethod
     def definition(
         m: Any, x: list[Any], weight: list[list[Any]], bias: list[Any] | None = None
     ) -> list[Any]:

@@ -33,6 +33,11 @@ class PoissonNll:
         return np.where(near, np.expm1(y) + (1.0 - t), np.exp(y) - t) * dL
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return e^y ty dL: of the slope e^y - t the rate alone depends on y."""
+        return np.exp(y) * dL * ty
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
         """Return e^y - t y."""
         return m.exp(y) - y * t
@@ -70,6 +75,13 @@ class GaussianNll:
     ) -> FloatArray:
         """Return dy = (y - t)/v dL."""
         return (y - t) / np.maximum(var, eps) * dL
+
+    @staticmethod
+    def second(
+        y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray, var: FloatArray, eps: float
+    ) -> FloatArray:
+        """Return ty dL/v, from the slope (y - t)/v."""
+        return ty / np.maximum(var, eps) * dL
 
     @staticmethod
     def definition(m: Any, y: Any, t: float, var: float, eps: float) -> Any:

@@ -248,6 +248,8 @@ class Tracer:
             case "TANH":
                 sech = f("SECH", x)
                 return f("MUL", sech, sech)
+            case "SECH":
+                return f("NEG", f("MUL", y, f("TANH", x)))
             case "ERF" | "ERFC":
                 bell = f("EXP", f("NEG", f("MUL", x, x)))
                 factor = f(
@@ -476,8 +478,12 @@ def trace(
     width: int | None,
     arguments: Callable[[Tracer], Any],
     count: int,
+    order: int = 1,
 ) -> Tape:
     """Trace a function of one number (`width` None), or of a row, with its slopes.
+
+    At order 2 the values are followed by their slopes, ∂y_i/∂x_k at C + i C + k, which so have
+    slopes themselves: the second ones.
 
     `arguments` is given the tracer and returns what follows the variable, positional and named;
     beside the variables there are `count` inputs, by which no slope is taken.
@@ -489,4 +495,13 @@ def trace(
     made = definition(m, x, *positional, **named)
     values = [m.node(y) for y in (made if isinstance(made, list) else [made])]
     slopes = [[m.tangent(value, k) for k in range(variables)] for value in values]
+    if order == 2:
+        both = range(variables)
+        second = [
+            # Symmetric: the later variable's slope of the earlier one's serves both ways.
+            [m.tangent(row[min(j, k)], max(j, k)) for j in both]
+            for row in slopes
+            for k in both
+        ]
+        values, slopes = values + [n for row in slopes for n in row], slopes + second
     return Tape(m, values, slopes)

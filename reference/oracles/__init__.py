@@ -13,7 +13,8 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
 from reference.problems import AnyProblem
 
-Status = Literal["ok", "skipped", "crashed"]
+Status = Literal["ok", "skipped", "unsupported", "crashed"]
+"""skipped: it is not installed. unsupported: it has no such derivative of this problem."""
 
 LONGEST_REASON = 1000
 """Characters kept of what an oracle says when it fails."""
@@ -34,6 +35,8 @@ class Answer:
     status: Status = "ok"
     reason: str = ""
     values: Mapping[str, FloatArray] = field(default_factory=dict)
+    tangents: Mapping[str, FloatArray] = field(default_factory=dict)
+    products: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class Oracle(Protocol):
@@ -76,6 +79,15 @@ _MODULES = {
     "complex_step": ("complex_step", "ComplexStep"),
 }
 ORACLES: tuple[str, ...] = tuple(_MODULES)
+SECOND_ORDER = ("manual", "torch_reverse", "torch_forward", "jax_forward", "jax_reverse")
+"""Who answers at second order: both frameworks in two ways, which are programs of their own."""
+
+_MODULES |= {
+    "torch_reverse": ("torch_second", "TorchReverse"),
+    "torch_forward": ("torch_second", "TorchForward"),
+    "jax_forward": ("jax_second", "JaxForward"),
+    "jax_reverse": ("jax_second", "JaxReverse"),
+}
 
 
 def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
@@ -93,7 +105,7 @@ def _load(name: str) -> Oracle:
         return ours
     module, separator, cls = name.partition(":")
     if not separator:
-        known = ", ".join(ORACLES)
+        known = ", ".join(_MODULES)
         raise InvalidInput(f"oracle={name!r} is unknown; expected MODULE:CLASS or one of: {known}")
     try:
         theirs = getattr(importlib.import_module(module), cls)()
@@ -110,6 +122,11 @@ def _load(name: str) -> Oracle:
 def skipped(oracle: str, reason: str) -> Answer:
     """Return the answer of an oracle that could not be asked."""
     return Answer(oracle, status="skipped", reason=reason)
+
+
+def unsupported(oracle: str, reason: str) -> Answer:
+    """Return the answer of an oracle that says it has no such derivative."""
+    return Answer(oracle, status="unsupported", reason=readable(reason))
 
 
 def crashed(oracle: str, error: BaseException) -> Answer:

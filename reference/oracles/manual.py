@@ -6,9 +6,10 @@ import numpy as np
 
 from manual_backprop.graph import GraphProblem, gradients
 from manual_backprop.network import backward, forward
+from manual_backprop.second_order import hessian_vector_product
 from manual_backprop.spec import Form
 from reference.oracles import Answer
-from reference.problems import AnyProblem
+from reference.problems import AnyProblem, DirectedProblem
 
 
 class Manual:
@@ -25,13 +26,17 @@ class Manual:
         return None
 
     def answer(self, problem: AnyProblem) -> Answer:
-        """Walk forward and backward once."""
+        """Walk forward and backward once, at second order with their tangents."""
         # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
         with np.errstate(all="ignore"):
             if isinstance(problem, GraphProblem):
                 values, cotangents = gradients(problem, self._form)
                 terms = [(c * values[name]).sum() for name, c in problem.cotangents.items()]
                 return Answer(self.name, np.asarray(sum(terms)), cotangents, values=values)
+            if isinstance(problem, DirectedProblem):
+                found = hessian_vector_product(problem, problem.direction)
+                return Answer(self.name, found.loss, found.cotangents, values=found.values,
+                              tangents=found.tangents, products=found.products)  # fmt: skip
             trace = forward(problem, self._form)
             return Answer(self.name, trace.loss, backward(problem, trace), values=trace.steps)
 

@@ -296,6 +296,8 @@ def test_shape_and_dtype_are_judged() -> None:
         found = verdict_of(problem, wrong)
         assert found.verdict == "DEVIATES(torch)"
         assert "expected float64 (3, 5)" in evidence_of(problem, wrong).sentence
+        del wrong["manual"]  # nor does it need another answer beside it
+        assert verdict_of(problem, wrong).verdict == "DEVIATES(torch)"
 
 
 def test_an_oracle_that_fails_is_named() -> None:
