@@ -46,6 +46,13 @@ class DirectedProblem(Problem):
 
 
 @dataclass(frozen=True)
+class DirectedGraph(GraphProblem):
+    """A graph with a direction: a tangent of every array of floats that is given."""
+
+    direction: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A chain of dense layers and where it came from."""
 
@@ -216,7 +223,11 @@ def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
     check_seed(index, "index")
     where = cell(index)
     if is_graph(index):
-        return DrawnGraph(draw_graph(seed, index, index - GRAPHS, where), seed, index, where)
+        graph = draw_graph(seed, index, index - GRAPHS, where)
+        if order == 2:
+            along = _direction(Stream(seed ^ _DIRECTIONS, index), graph)
+            graph = DirectedGraph(**vars(graph), direction=along)
+        return DrawnGraph(graph, seed, index, where)
     stream = Stream(seed, index)
     draft = Draft(stream, where, large=order == 1 and is_large(seed, index))
     REGIMES[where.regime](draft)
@@ -231,7 +242,7 @@ _DIRECTIONS = 0x5EC0ED
 """Sets the stream of the directions apart from that of the problems."""
 
 
-def _direction(stream: Stream, problem: Problem) -> dict[str, FloatArray]:
+def _direction(stream: Stream, problem: AnyProblem) -> dict[str, FloatArray]:
     """Draw a direction: normal numbers on a grid of 1/256, in one case of four of one name alone.
 
     Then what is not named has tangents of zero, as for a column of the Hessian.
@@ -278,13 +289,17 @@ def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
     """Return every array that the problem consists of."""
     if isinstance(problem, GraphProblem):
         cotangents = {f"cotangent of {n}": array for n, array in problem.cotangents.items()}
-        return {**problem.arrays, **cotangents}
+        return {**problem.arrays, **cotangents, **_directions(problem)}
     arrays = {"x": problem.x, **problem.parameters, "targets": problem.targets}
     if problem.weights is not None:
         arrays["weights"] = problem.weights
-    if isinstance(problem, DirectedProblem):
-        arrays |= {f"direction of {name}": value for name, value in problem.direction.items()}
-    return {**arrays, **problem.arrays}
+    return {**arrays, **_directions(problem), **problem.arrays}
+
+
+def _directions(problem: AnyProblem) -> dict[str, FloatArray]:
+    if not isinstance(problem, DirectedProblem | DirectedGraph):
+        return {}
+    return {f"direction of {name}": value for name, value in problem.direction.items()}
 
 
 def with_arrays(

@@ -6,7 +6,7 @@
 - `pooling`: one number for each window; zeros around an image;
 - `embedding`: tables, products of two values, rotations of positions;
 - `joins`, `elementwise`: sums and products of two values; gates and masks;
-- `attention`, `cells`: attention, and one step of a recurrent network;
+- `attention`, `cells`, `gated_cells`: attention, and one step of a recurrent network;
 - `distances`: losses of two and three values, the penalty of a weight;
 - `label_losses`: losses beside labels, as operations of a graph;
 - `movements`: concatenation, slices, shapes, sums over axes.
@@ -23,6 +23,7 @@ from manual_backprop.layers import (
     distances,
     elementwise,
     embedding,
+    gated_cells,
     joins,
     label_losses,
     movements,
@@ -44,6 +45,7 @@ __all__ = [
     "distances",
     "elementwise",
     "embedding",
+    "gated_cells",
     "joins",
     "label_losses",
     "movements",

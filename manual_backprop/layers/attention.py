@@ -69,6 +69,61 @@ class Attention:
         return found if bias is None else {**found, "bias": over_repeated(dscores, bias)}
 
     @staticmethod
+    def tangent(
+        q: FloatArray,
+        k: FloatArray,
+        v: FloatArray,
+        tq: FloatArray,
+        tk: FloatArray,
+        tv: FloatArray,
+        bias: FloatArray | None = None,
+        tbias: FloatArray | None = None,
+        mask: Any = None,
+        *,
+        causal: bool = False,
+    ) -> FloatArray:
+        """Return tp v + p tv; p moves by softmax's own slope as the scores do."""
+        scores, p = _weights(q, k, bias, mask, causal)
+        tp = Softmax.backward(scores, p, _moved_scores(q, k, tq, tk, tbias))
+        ty: FloatArray = tp @ v + p @ tv
+        return ty
+
+    @staticmethod
+    def second(
+        q: FloatArray,
+        k: FloatArray,
+        v: FloatArray,
+        dy: FloatArray,
+        tq: FloatArray,
+        tk: FloatArray,
+        tv: FloatArray,
+        bias: FloatArray | None = None,
+        tbias: FloatArray | None = None,
+        mask: Any = None,
+        *,
+        causal: bool = False,
+    ) -> dict[str, FloatArray]:
+        """Return how the cotangents of q, k, v and the bias move.
+
+        dp_ts = dy_t · v_s moves by dy_t · tv_s, and the softmax's backward by its own second:
+
+            tds = softmax'(tdp) + softmax''(dp, ts),   ts the tangents of the scores
+            tdq = (tds k + ds tk)/√D,   tdk = (tdsᵀ q + dsᵀ tq)/√D,   tdv = tpᵀ dy,   tdb = tds
+        """
+        scores, p = _weights(q, k, bias, mask, causal)
+        moves = _moved_scores(q, k, tq, tk, tbias)
+        dp, tdp = dy @ v.swapaxes(-1, -2), dy @ tv.swapaxes(-1, -2)
+        ds = Softmax.backward(scores, p, dp)
+        tds = Softmax.backward(scores, p, tdp) + Softmax.second(scores, p, dp, moves)
+        tp, scale = Softmax.backward(scores, p, moves), 1.0 / math.sqrt(q.shape[-1])
+        found: dict[str, FloatArray] = {
+            "q": (tds @ k + ds @ tk) * scale,
+            "k": (tds.swapaxes(-1, -2) @ q + ds.swapaxes(-1, -2) @ tq) * scale,
+            "v": tp.swapaxes(-1, -2) @ dy,
+        }
+        return found if bias is None else {**found, "bias": over_repeated(tds, bias)}
+
+    @staticmethod
     def definition(
         m: Any,
         q: list[Any],
@@ -176,6 +231,15 @@ def _visible(length: int, keys: int, mask: Any, causal: bool) -> Any:
     """Return which keys each query sees."""
     visible = np.tri(length, keys, dtype=bool) if causal else np.ones((length, keys), bool)
     return visible if mask is None else visible & mask
+
+
+def _moved_scores(
+    q: FloatArray, k: FloatArray, tq: FloatArray, tk: FloatArray, tbias: FloatArray | None
+) -> FloatArray:
+    """Return the tangents of the scores."""
+    moves: FloatArray = tq @ k.swapaxes(-1, -2) + q @ tk.swapaxes(-1, -2)
+    moves = moves / math.sqrt(q.shape[-1])
+    return moves if tbias is None else moves + tbias
 
 
 def _weights(

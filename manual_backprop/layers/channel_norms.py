@@ -14,6 +14,7 @@ import numpy as np
 
 from manual_backprop.layers.norms import (
     EPSILONS,
+    Standardised,
     from_standardised,
     standardised,
     standardised_composition,
@@ -64,6 +65,38 @@ class BatchNorm:
         normalised, deviation = standardised(x, axes, eps)
         dx = from_standardised(dy * _channels(weight, x), normalised, deviation, axes, eps)
         return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        moved = Standardised(x, tx, _all_but_channels(x), eps)
+        ty: FloatArray = moved.tangent * _channels(weight, x)
+        ty += moved.normalised * _channels(tweight, x) + _channels(tbias, x)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
+        axes = _all_but_channels(x)
+        moved = Standardised(x, tx, axes, eps)
+        dx = moved.second(dy * _channels(weight, x), dy * _channels(tweight, x))
+        return {"x": dx, "weight": (dy * moved.tangent).sum(axis=axes)}
 
     @staticmethod
     def definition(
@@ -165,6 +198,60 @@ class BatchNormEvaluation:
         }
 
     @staticmethod
+    def tangent(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tmean: FloatArray,
+        tvariance: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        normalised, moved, _, _ = _moved_by_statistics(x, mean, variance, tx, tmean, tvariance, eps)
+        ty: FloatArray = moved * _channels(weight, x) + normalised * _channels(tweight, x)
+        ty += _channels(tbias, x)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tmean: FloatArray,
+        tvariance: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how the cotangents of x, the statistics and γ move; dβ does not.
+
+        With tσ = tv/(2σ) and tx̂ = (tx - tμ - x̂ tσ)/σ, dx = γ dy/σ moves by (tγ dy - dx tσ)/σ,
+        dμ = -Σ dx by less the sum of that, dγ by Σ dy tx̂, and dv = -Σ dx x̂/(2σ) by
+        -Σ (tdx x̂ + dx tx̂ - dx x̂ tσ/σ)/(2σ).
+        """
+        axes = _all_but_channels(x)
+        normalised, moved, deviation, by = _moved_by_statistics(
+            x, mean, variance, tx, tmean, tvariance, eps
+        )
+        dx = dy * _channels(weight, x) / deviation
+        tdx = dy * _channels(tweight, x) / deviation - dx * by
+        of_variance = tdx * normalised + dx * moved - dx * normalised * by
+        return {
+            "x": tdx,
+            "mean": -tdx.sum(axis=axes),
+            "variance": -0.5 * (of_variance / deviation).sum(axis=axes),
+            "weight": (dy * moved).sum(axis=axes),
+        }
+
+    @staticmethod
     def definition(
         m: Any,
         x: list[Any],
@@ -258,6 +345,40 @@ class GroupNorm:
         }
 
     @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
+        ty: FloatArray = moved.tangent.reshape(x.shape) * _channels(weight, x)
+        ty += moved.normalised.reshape(x.shape) * _channels(tweight, x) + _channels(tbias, x)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
+        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
+        g, tg = (_grouped(dy * _channels(part, x), groups) for part in (weight, tweight))
+        over = (dy * moved.tangent.reshape(x.shape)).sum(axis=_all_but_channels(x))
+        return {"x": moved.second(g, tg).reshape(x.shape), "weight": over}
+
+    @staticmethod
     def definition(
         m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any, **_: Any
     ) -> list[Any]:
@@ -338,6 +459,38 @@ class InstanceNorm:
         return found
 
     @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        ty: FloatArray = GroupNorm.tangent(
+            x, weight, tx, tweight, tbias, groups=x.shape[1], eps=eps
+        )
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ move: GroupNorm's, with a group for each channel."""
+        found: dict[str, FloatArray] = GroupNorm.second(
+            x, weight, tx, tweight, dy, groups=x.shape[1], eps=eps
+        )
+        return found
+
+    @staticmethod
     def definition(
         m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
     ) -> list[Any]:
@@ -371,6 +524,23 @@ class InstanceNorm:
     def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
         """Return the same by the framework's own primitives."""
         return GroupNorm.composition(xp, x, weight, bias, groups=x.shape[1], eps=eps)
+
+
+def _moved_by_statistics(
+    x: FloatArray,
+    mean: FloatArray,
+    variance: FloatArray,
+    tx: FloatArray,
+    tmean: FloatArray,
+    tvariance: FloatArray,
+    eps: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return x̂, tx̂, σ and tσ/σ, from given statistics that move."""
+    deviation = np.sqrt(_channels(variance, x) + eps)
+    normalised = (x - _channels(mean, x)) / deviation
+    by = _channels(tvariance, x) / (2.0 * deviation) / deviation
+    moved = (tx - _channels(tmean, x)) / deviation - normalised * by
+    return normalised, moved, deviation, by
 
 
 def _all_but_channels(x: Any) -> tuple[int, ...]:

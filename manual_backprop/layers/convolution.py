@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.layers.linear import bilinear
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
 Pair = tuple[int, int]
@@ -76,6 +77,8 @@ class Conv2d:
         (top, left), (h, w) = padding, x.shape[2:]
         found = {"x": dpadded[:, :, top : top + h, left : left + w], "weight": dweight}
         return found if bias is None else {**found, "bias": dy.sum(axis=(0, 2, 3))}
+
+    tangent, second = bilinear(forward, backward)
 
     @staticmethod
     def definition(
@@ -214,6 +217,8 @@ class Conv1d:
         images = x[:, :, None], dy[:, :, None], weight[:, :, None]
         found = Conv2d.backward(*images, bias, **options)
         return {name: a if name == "bias" else a[:, :, 0] for name, a in found.items()}
+
+    tangent, second = bilinear(forward, backward)
 
     definition = Conv2d.definition
 

@@ -57,6 +57,51 @@ class CosineEmbedding:
         return {"x": dcos * of_x / both.length_x, "z": dcos * of_z / both.length_z}
 
     @staticmethod
+    def tangent(
+        x: FloatArray,
+        z: FloatArray,
+        target: Any,
+        tx: FloatArray,
+        tz: FloatArray,
+        *,
+        margin: float = 0.0,
+    ) -> FloatArray:
+        """Return ∂L/∂x tx + ∂L/∂z tz."""
+        ones = np.ones_like(x[:, 0])
+        slopes = CosineEmbedding.backward(x, z, target, ones, margin=margin)
+        ty: FloatArray = (slopes["x"] * tx + slopes["z"] * tz).sum(axis=-1)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        z: FloatArray,
+        target: Any,
+        dy: FloatArray,
+        tx: FloatArray,
+        tz: FloatArray,
+        *,
+        margin: float = 0.0,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dz move as x and z do.
+
+        With tu = (tx - u Σ_i u_i tx_i)/√m_x, tw likewise, and tcos = Σ (tu_i w_i + u_i tw_i),
+        ∂cos/∂x = (w - u cos)/√m_x moves by
+
+            (tw - tu cos - u tcos)/√m_x - (∂cos/∂x) Σ_i u_i tx_i/√m_x
+
+        since √m_x moves by Σ u tx. tw - tu cos is taken as (tw - tu) + tu (1 - cos). Of vectors of
+        one number u tcos and its like cancel: there ∂cos/∂x = w 10⁻¹²/m_x^(3/2), which is moved.
+        """
+        both = _Directions(x, z)
+        far = np.where(both.cosine > margin, dy, dy.dtype.type(0))
+        dcos = np.where(target > 0, -dy, far)[:, None]
+        return {
+            "x": dcos * _moved_slope(both.w, both.u, both.length_z, both.length_x, tz, tx, both),
+            "z": dcos * _moved_slope(both.u, both.w, both.length_x, both.length_z, tx, tz, both),
+        }
+
+    @staticmethod
     def definition(
         m: Any, x: list[Any], z: list[Any], target: list[Any], *, margin: Any
     ) -> list[Any]:
@@ -103,6 +148,31 @@ class _Directions:
         apart = self.u - self.w
         lost = SMALLEST_SQUARE * (1.0 / square_x + 1.0 / square_z)
         self.distance: FloatArray = 0.5 * ((apart * apart).sum(axis=-1) + lost[:, 0])
+
+
+def _moved_slope(
+    w: FloatArray,
+    u: FloatArray,
+    length_z: FloatArray,
+    length_x: FloatArray,
+    tz: FloatArray,
+    tx: FloatArray,
+    both: _Directions,
+) -> FloatArray:
+    """Return how ∂cos/∂x = (w - u cos)/√m_x moves; see CosineEmbedding.second."""
+    along_x = (u * tx).sum(axis=-1, keepdims=True)
+    if u.shape[-1] == 1:
+        small = SMALLEST_SQUARE / length_x / length_x / length_x
+        tw = tz * (SMALLEST_SQUARE / length_z / length_z / length_z)
+        alone: FloatArray = tw * small - 3.0 * (w * small) * along_x / length_x
+        return alone
+    along_z = (w * tz).sum(axis=-1, keepdims=True)
+    tu, tw = (tx - u * along_x) / length_x, (tz - w * along_z) / length_z
+    distance = both.distance[:, None]
+    tcos = (tu * w + u * tw).sum(axis=-1, keepdims=True)
+    slope = ((w - u) + u * distance) / length_x
+    moved: FloatArray = ((tw - tu) + tu * distance - u * tcos - slope * along_x) / length_x
+    return moved
 
 
 @layer(
@@ -153,6 +223,49 @@ class TripletMargin:
         _, w = _length(anchor - negative + eps)
         counted = np.where(y > 0, dy, dy.dtype.type(0))[:, None]
         return {"anchor": counted * (u - w), "positive": -counted * u, "negative": counted * w}
+
+    @staticmethod
+    def tangent(
+        anchor: FloatArray,
+        positive: FloatArray,
+        negative: FloatArray,
+        y: FloatArray,
+        tanchor: FloatArray,
+        tpositive: FloatArray,
+        tnegative: FloatArray,
+        *,
+        margin: float = 1.0,
+        eps: float = 2.0**-20,
+    ) -> FloatArray:
+        """Return Σ_i u_i (ta_i - tp_i) - Σ_i w_i (ta_i - tn_i) where L > 0, else 0."""
+        _, u = _length(anchor - positive + eps)
+        _, w = _length(anchor - negative + eps)
+        apart = u * (tanchor - tpositive) - w * (tanchor - tnegative)
+        moves: FloatArray = apart.sum(axis=-1)
+        return np.where(y > 0, moves, moves.dtype.type(0))
+
+    @staticmethod
+    def second(
+        anchor: FloatArray,
+        positive: FloatArray,
+        negative: FloatArray,
+        y: FloatArray,
+        dy: FloatArray,
+        tanchor: FloatArray,
+        tpositive: FloatArray,
+        tnegative: FloatArray,
+        *,
+        margin: float = 1.0,
+        eps: float = 2.0**-20,
+    ) -> dict[str, FloatArray]:
+        """Return dy (tu - tw), -dy tu and dy tw where L > 0.
+
+        A direction u = d/‖d‖ moves by tu = (td - u Σ_i u_i td_i)/‖d‖: along itself it cannot.
+        """
+        tu = _moved_direction(anchor - positive + eps, tanchor - tpositive)
+        tw = _moved_direction(anchor - negative + eps, tanchor - tnegative)
+        counted = np.where(y > 0, dy, dy.dtype.type(0))[:, None]
+        return {"anchor": counted * (tu - tw), "positive": -counted * tu, "negative": counted * tw}
 
     @staticmethod
     def definition(
@@ -223,6 +336,18 @@ class L2Penalty:
         return {"weight": weight * (strength * dy[0])}
 
     @staticmethod
+    def tangent(weight: FloatArray, tweight: FloatArray, *, strength: float = 0.5) -> FloatArray:
+        """Return λ Σ w tw, shape (1,)."""
+        return np.sum(weight * tweight).reshape(1) * strength
+
+    @staticmethod
+    def second(
+        tweight: FloatArray, dy: FloatArray, *, strength: float = 0.5
+    ) -> dict[str, FloatArray]:
+        """Return λ tw dy: the Hessian is λ times the identity."""
+        return {"weight": tweight * (strength * dy[0])}
+
+    @staticmethod
     def definition(m: Any, weight: list[Any], *, strength: Any) -> list[Any]:
         """Return (λ/2) Σ w²."""
         return [sum(w * w for w in weight) * strength / 2]
@@ -248,3 +373,11 @@ def _length(difference: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return ‖d‖, shape (N,), and d/‖d‖."""
     length = np.sqrt((difference * difference).sum(axis=-1, keepdims=True))
     return length[:, 0], difference / length
+
+
+def _moved_direction(difference: FloatArray, moves: FloatArray) -> FloatArray:
+    """Return how d/‖d‖ moves as d does."""
+    length, u = _length(difference)
+    along = (u * moves).sum(axis=-1, keepdims=True)
+    moved: FloatArray = (moves - u * along) / length[:, None]
+    return moved

@@ -6,6 +6,7 @@ import numpy as np
 
 from manual_backprop.activations.gated import Silu
 from manual_backprop.activations.sigmoid import logistic
+from manual_backprop.layers.linear import does_not_move
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
 
@@ -30,6 +31,13 @@ class Dropout:
     def backward(mask: Any, dy: FloatArray, *, p: float = 0.5) -> dict[str, FloatArray]:
         """Return the cotangent of x."""
         return {"x": np.where(mask, dy / (1.0 - p), dy.dtype.type(0))}
+
+    @staticmethod
+    def tangent(tx: FloatArray, mask: Any, *, p: float = 0.5) -> FloatArray:
+        """Return tx/(1 - p) where the mask is true, else 0."""
+        return Dropout.forward(tx, mask, p=p)
+
+    second = does_not_move
 
     @staticmethod
     def definition(m: Any, x: Any, mask: Any, *, p: Any) -> Any:
@@ -77,6 +85,22 @@ class Prelu:
         """Return the cotangents of x and the slopes."""
         below = np.where(x > 0, x.dtype.type(0), dy * x)
         return {"x": np.where(x > 0, dy, weight * dy), "weight": over_repeated(below, weight)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray, weight: FloatArray, tx: FloatArray, tweight: FloatArray
+    ) -> FloatArray:
+        """Return tx above 0, and a tx + ta x below."""
+        return np.where(x > 0, tx, weight * tx + tweight * x)
+
+    @staticmethod
+    def second(
+        x: FloatArray, weight: FloatArray, tx: FloatArray, tweight: FloatArray, dy: FloatArray
+    ) -> dict[str, FloatArray]:
+        """Return ta dy for x and Σ dy tx for the slopes, both below 0: there y = a x alone."""
+        zero = x.dtype.type(0)
+        below = np.where(x > 0, zero, dy * tx)
+        return {"x": np.where(x > 0, zero, tweight * dy), "weight": over_repeated(below, weight)}
 
     @staticmethod
     def definition(m: Any, x: Any, weight: Any) -> Any:
@@ -136,6 +160,23 @@ class Glu:
         return {"x": np.concatenate([dy * open_, dy * a * (open_ * closed)], axis=-1)}
 
     @staticmethod
+    def tangent(x: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return ta s + a s' tb."""
+        (a, b), (ta, tb) = np.split(x, 2, axis=-1), np.split(tx, 2, axis=-1)
+        open_, closed = _gates(b)
+        ty: FloatArray = ta * open_ + a * (open_ * closed) * tb
+        return ty
+
+    @staticmethod
+    def second(x: FloatArray, tx: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
+        """Return dy s' tb for a and dy (ta s' + a s'' tb) for b, with s'' = -s' tanh(b/2)."""
+        (a, b), (ta, tb) = np.split(x, 2, axis=-1), np.split(tx, 2, axis=-1)
+        open_, closed = _gates(b)
+        slope = open_ * closed
+        bend = ta * slope - a * (slope * np.tanh(0.5 * b)) * tb
+        return {"x": np.concatenate([dy * slope * tb, dy * bend], axis=-1)}
+
+    @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:
         """Return a/(1 + e^-b) of one pair."""
         return [x[0] * logistic(m, x[1])]
@@ -174,6 +215,25 @@ class SwiGlu:
         """Return the cotangents of x and the gate."""
         silu = Silu.forward(gate)
         return {"x": dy * silu, "gate": Silu.backward(gate, silu, dy * x)}
+
+    @staticmethod
+    def tangent(x: FloatArray, gate: FloatArray, tx: FloatArray, tgate: FloatArray) -> FloatArray:
+        """Return tx s + x s' tg, with s = g σ(g)."""
+        silu = Silu.forward(gate)
+        ty: FloatArray = tx * silu + x * Silu.backward(gate, silu, tgate)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray, gate: FloatArray, tx: FloatArray, tgate: FloatArray, dy: FloatArray
+    ) -> dict[str, FloatArray]:
+        """Return dy s' tg for x, and dy (tx s' + x s'' tg) for the gate."""
+        silu = Silu.forward(gate)
+        bend = Silu.second(gate, silu, dy * x, tgate)
+        return {
+            "x": Silu.backward(gate, silu, dy * tgate),
+            "gate": Silu.backward(gate, silu, dy * tx) + bend,
+        }
 
     @staticmethod
     def definition(m: Any, x: Any, gate: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from manual_backprop.layers.linear import does_not_move
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
 Indices = npt.NDArray[np.integer[Any]]
@@ -49,6 +50,15 @@ class Embedding:
         if padding_idx is not None:
             dweight[padding_idx] = 0
         return {"weight": dweight}
+
+    @staticmethod
+    def tangent(
+        index: Indices, tweight: FloatArray, *, padding_idx: int | None = None
+    ) -> FloatArray:
+        """Return the rows of the table's tangent."""
+        return Embedding.forward(index, tweight, padding_idx=padding_idx)
+
+    second = does_not_move
 
     @staticmethod
     def definition(m: Any, index: None, weight: list[Any], **_: Any) -> list[Any]:
@@ -128,6 +138,43 @@ class Bilinear:
             "weight": np.einsum("no,ni,nj->oij", dy, x, z),
         }
         return found if bias is None else {**found, "bias": dy.sum(axis=0)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        z: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tz: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return the sum of three, in each of which one factor has moved."""
+        ty = Bilinear.forward(tx, z, weight) + Bilinear.forward(x, tz, weight)
+        return ty + Bilinear.forward(x, z, tweight, tbias)
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        z: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tz: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+    ) -> dict[str, FloatArray]:
+        """Return what the cotangents gain: each slope is a product of two, which move in turn.
+
+        tdx_ni = Σ_o Σ_j dy_no (tW_oij z_nj + W_oij tz_nj), tdz likewise with x, and
+        tdW_oij = Σ_n dy_no (tx_ni z_nj + x_ni tz_nj).
+        """
+        one = Bilinear.backward(tx, z, weight, dy), Bilinear.backward(x, tz, weight, dy)
+        third = Bilinear.backward(x, z, tweight, dy)
+        return {
+            "x": one[1]["x"] + third["x"],
+            "z": one[0]["z"] + third["z"],
+            "weight": one[0]["weight"] + one[1]["weight"],
+        }
 
     @staticmethod
     def definition(
@@ -213,6 +260,27 @@ class Rotary:
             "cos": (dy_a * a + dy_b * b).sum(axis=over),
             "sin": (dy_b * a - dy_a * b).sum(axis=over),
         }
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        cos: FloatArray,
+        sin: FloatArray,
+        tx: FloatArray,
+        tcos: FloatArray,
+        tsin: FloatArray,
+    ) -> FloatArray:
+        """Return tx turned by the angle, and x by its tangent: y is linear in x and in (c, s)."""
+        ty: FloatArray = Rotary.forward(tx, cos, sin) + Rotary.forward(x, tcos, tsin)
+        return ty
+
+    @staticmethod
+    def second(
+        tx: FloatArray, tcos: FloatArray, tsin: FloatArray, dy: FloatArray
+    ) -> dict[str, FloatArray]:
+        """Return `backward` at the tangents: dx has no x in it, dc and ds have neither c nor s."""
+        found: dict[str, FloatArray] = Rotary.backward(tx, tcos, tsin, dy)
+        return found
 
     @staticmethod
     def definition(m: Any, x: list[Any], cos: list[Any], sin: list[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.layers.linear import does_not_move
 from manual_backprop.spec import COMPOSED, FloatArray, Sample, layer
 
 
@@ -24,6 +25,13 @@ class Add:
     def backward(dy: FloatArray) -> dict[str, FloatArray]:
         """Return the cotangents of a and b."""
         return {"a": dy, "b": dy}
+
+    @staticmethod
+    def tangent(ta: FloatArray, tb: FloatArray) -> FloatArray:
+        """Return ta + tb."""
+        return np.asarray(ta + tb)
+
+    second = does_not_move
 
     @staticmethod
     def definition(m: Any, a: Any, b: Any) -> Any:
@@ -58,6 +66,16 @@ class Multiply:
     def backward(a: FloatArray, b: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
         """Return the cotangents of a and b."""
         return {"a": dy * b, "b": dy * a}
+
+    @staticmethod
+    def tangent(a: FloatArray, b: FloatArray, ta: FloatArray, tb: FloatArray) -> FloatArray:
+        """Return ta b + a tb."""
+        return np.asarray(ta * b + a * tb)
+
+    @staticmethod
+    def second(ta: FloatArray, tb: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
+        """Return dy tb and dy ta: da = dy b moves with b, db = dy a with a."""
+        return {"a": dy * tb, "b": dy * ta}
 
     @staticmethod
     def definition(m: Any, a: Any, b: Any) -> Any:

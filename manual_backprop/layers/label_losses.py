@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp
+from manual_backprop.layers.linear import does_not_move
 from manual_backprop.losses.logits import BceWithLogits
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
@@ -41,6 +42,17 @@ class MultiMargin:
         active = (_slack(x, target, margin) > 0).astype(x.dtype)
         active[np.arange(len(x)), target] = -active.sum(axis=-1)
         return {"x": active * (dy[:, None] / x.shape[-1])}
+
+    @staticmethod
+    def tangent(x: FloatArray, target: Any, tx: FloatArray, *, margin: float = 1.0) -> FloatArray:
+        """Return Σ_j (∂L/∂x_j) tx_j."""
+        slope: FloatArray = MultiMargin.backward(x, target, np.ones_like(x[:, 0]), margin=margin)[
+            "x"
+        ]
+        ty: FloatArray = (slope * tx).sum(axis=-1)
+        return ty
+
+    second = does_not_move
 
     @staticmethod
     def definition(m: Any, x: list[Any], target: None, *, margin: Any) -> list[Any]:
@@ -109,6 +121,18 @@ class MultilabelSoftMargin:
         return {"x": BceWithLogits.backward(x, target.astype(x.dtype), share)}
 
     @staticmethod
+    def tangent(x: FloatArray, target: Any, tx: FloatArray) -> FloatArray:
+        """Return the mean of (σ(x) - t) tx."""
+        ty: FloatArray = BceWithLogits.backward(x, target.astype(x.dtype), tx).mean(axis=-1)
+        return ty
+
+    @staticmethod
+    def second(x: FloatArray, target: Any, tx: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
+        """Return σ'(x) tx dy/C, as for bce_with_logits."""
+        share = dy[:, None] / x.shape[-1]
+        return {"x": BceWithLogits.second(x, target.astype(x.dtype), share, tx)}
+
+    @staticmethod
     def definition(m: Any, x: list[Any], target: list[Any]) -> list[Any]:
         """Return the mean of log(1 + e^-x) where the target is 1, log(1 + e^x) where it is 0."""
         terms = [
@@ -165,6 +189,25 @@ class Focal:
         """Return the cotangent of the logits; dy is that of L."""
         sign, p, q, cost = _focal_parts(x, target)
         return {"x": -sign * dy * (q**gamma * (q + gamma * (p * cost)))}
+
+    @staticmethod
+    def tangent(x: FloatArray, target: Any, tx: FloatArray, *, gamma: float = 2.0) -> FloatArray:
+        """Return ∂L/∂x tx: L is a function of each x by itself."""
+        return Focal.backward(x, target, tx, gamma=gamma)["x"]
+
+    @staticmethod
+    def second(
+        x: FloatArray, target: Any, tx: FloatArray, dy: FloatArray, *, gamma: float = 2.0
+    ) -> dict[str, FloatArray]:
+        """Return dy L'' tx with L'' = p q^γ (q (1 + 2γ) + γ c (γ p - q)) and c = -log p.
+
+        From L' = -q^γ (q + γ p c) with ∂q/∂a = -p q, ∂p/∂a = p q and ∂c/∂a = -q: the power moves
+        by -γ p q^γ, the bracket by p q (γ c - γ - 1), and q^γ p is common to both. The sign of a
+        counts twice and drops out.
+        """
+        _, p, q, cost = _focal_parts(x, target)
+        bend = q * (1.0 + 2.0 * gamma) + gamma * cost * (gamma * p - q)
+        return {"x": dy * (p * q**gamma * bend) * tx}
 
     @staticmethod
     def definition(m: Any, x: Any, target: Any, *, gamma: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.layers.linear import does_not_move, linear
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
 Axes = tuple[int, ...]
@@ -37,6 +38,13 @@ class Concatenate:
         """Return the cotangents of x and other."""
         dx, dother = np.split(dy, [x.shape[axis]], axis=axis)
         return {"x": dx, "other": dother}
+
+    @staticmethod
+    def tangent(tx: FloatArray, tother: FloatArray, *, axis: int = -1) -> FloatArray:
+        """Return the tangents, one after the other."""
+        return np.concatenate([tx, tother], axis=axis)
+
+    second = does_not_move
 
     @staticmethod
     def definition(m: Any, x: list[Any], other: list[Any], **_: Any) -> list[Any]:
@@ -97,6 +105,8 @@ class Slice:
         dx[_along(x, axis, start, stop, step)] = dy
         return {"x": dx}
 
+    tangent, second = linear(forward)
+
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
         """Return the number unchanged."""
@@ -140,6 +150,8 @@ class Reshape:
         """Return dy in the shape of x."""
         return {"x": dy.reshape(x.shape)}
 
+    tangent, second = linear(forward)
+
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
         """Return the number unchanged."""
@@ -182,6 +194,8 @@ class Transpose:
     def backward(dy: FloatArray, *, axes: Axes = (1, 0)) -> dict[str, FloatArray]:
         """Return dy transposed back."""
         return {"x": dy.transpose(np.argsort(axes))}
+
+    tangent, second = linear(forward)
 
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
@@ -228,6 +242,8 @@ class Sum:
         """Return dy repeated along the axes."""
         return {"x": np.broadcast_to(_kept(x, dy, axis), x.shape)}
 
+    tangent, second = linear(forward)
+
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
         """Return the sum of a row."""
@@ -269,6 +285,8 @@ class Mean:
         """Return dy/K repeated along the axes."""
         share = _kept(x, dy, axis) / (x.size // dy.size)
         return {"x": np.broadcast_to(share, x.shape)}
+
+    tangent, second = linear(forward)
 
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:

@@ -45,6 +45,50 @@ def from_standardised(
     return dx
 
 
+class Standardised:
+    """x̂ and σ of the groups along the axes, and how they move as x does.
+
+    ∂x̂/∂x is symmetric, so x̂ moves by dx's formula with tx for g, and σ by mean(x̂ tx), from
+    ∂σ/∂x_k = x̂_k/D (see LayerNorm).
+    """
+
+    def __init__(self, x: FloatArray, tx: FloatArray, axes: tuple[int, ...], eps: float) -> None:
+        self.normalised, self.deviation = standardised(x, axes, eps)
+        self._axes, self._eps = axes, eps
+        self.tangent = self._pulled(tx)
+        self._moves = (self.normalised * tx).mean(axis=axes, keepdims=True) / self.deviation
+
+    def _pulled(self, g: FloatArray) -> FloatArray:
+        return from_standardised(g, self.normalised, self.deviation, self._axes, self._eps)
+
+    def second(self, g: FloatArray, tg: FloatArray) -> FloatArray:
+        """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as g moves by tg.
+
+        The bracket moves in its three places, and 1/σ by -tσ/σ of itself:
+
+            tdx = (tg - mean(tg) - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/σ - dx tσ/σ
+
+        Of two numbers dx is (g - mean(g)) ε/σ³, which moves by the first part and -3 dx tσ/σ.
+        """
+        dx, moved = self._pulled(g), self._pulled(tg)
+        tdx: FloatArray
+        if self.normalised.size == 2 * self.deviation.size:
+            tdx = moved - 3.0 * dx * self._moves
+            return tdx
+        turned = _projections(g, self.normalised, self.tangent, self._axes)
+        tdx = moved - turned / self.deviation - dx * self._moves
+        return tdx
+
+
+def _projections(
+    g: FloatArray, normalised: FloatArray, moved: FloatArray, axes: tuple[int, ...]
+) -> FloatArray:
+    """Return tx̂ mean(g x̂) + x̂ mean(g tx̂)."""
+    along, turned = ((g * part).mean(axis=axes, keepdims=True) for part in (normalised, moved))
+    both: FloatArray = moved * along + normalised * turned
+    return both
+
+
 def standardised_definition(m: Any, x: Sequence[Any], eps: Any) -> list[Any]:
     """Return (x_i - μ)/√(v + ε) over the arithmetic m."""
     mean = sum(x[1:], x[0]) / m.number(len(x))
@@ -99,6 +143,35 @@ class LayerNorm:
         normalised, deviation = standardised(x, axes, eps)
         dx = from_standardised(dy * weight, normalised, deviation, axes, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised), "bias": _over_rows(dy)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ; tx̂ is dx's formula with tx for g, as ∂x̂/∂x is symmetric."""
+        moved = Standardised(x, tx, (x.ndim - 1,), eps)
+        return moved.tangent * weight + moved.normalised * tweight + tbias
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ = Σ dy x̂ move; see `Standardised.second`. dβ does not."""
+        moved = Standardised(x, tx, (x.ndim - 1,), eps)
+        dx = moved.second(dy * weight, dy * tweight)
+        return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
 
     @staticmethod
     def definition(
@@ -170,12 +243,53 @@ class RmsNorm:
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x and γ."""
         rho = _root_mean_square(x, eps)
+        normalised = x / rho
+        dx = _from_scaled(dy * weight, normalised, rho, eps)
+        return {"x": dx, "weight": _over_rows(dy * normalised)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂; tx̂ is dx's formula with tx for g, as ∂x̂/∂x is symmetric."""
+        rho = _root_mean_square(x, eps)
+        return _from_scaled(tx, x / rho, rho, eps) * weight + x / rho * tweight
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx = (g - x̂ mean(g x̂))/ρ and dγ = Σ dy x̂ move.
+
+        With tρ = mean(x̂ tx) and tg = tγ dy, the bracket moves in its three places and 1/ρ by
+        -tρ/ρ of itself:
+
+            tdx = (tg - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/ρ - dx tρ/ρ
+
+        For D = 1 dx is g ε/ρ³, which moves by tg ε/ρ³ - 3 dx tρ/ρ.
+        """
+        rho = _root_mean_square(x, eps)
         normalised, g = x / rho, dy * weight
+        moved = _from_scaled(tx, normalised, rho, eps)
+        trho = (normalised * tx).mean(axis=-1, keepdims=True)
+        dx = _from_scaled(g, normalised, rho, eps)
+        found = _from_scaled(dy * tweight, normalised, rho, eps)
         if x.shape[-1] == 1:
-            left = g * (eps / (rho * rho))
+            found = found - 3.0 * dx * (trho / rho)
         else:
-            left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
-        return {"x": left / rho, "weight": _over_rows(dy * normalised)}
+            found = found - _projections(g, normalised, moved, (-1,)) / rho - dx * (trho / rho)
+        return {"x": found, "weight": _over_rows(dy * moved)}
 
     @staticmethod
     def definition(m: Any, x: list[Any], weight: list[Any], *, eps: Any) -> list[Any]:
@@ -249,6 +363,29 @@ class WeightNorm:
         return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": along}
 
     @staticmethod
+    def tangent(v: FloatArray, g: FloatArray, tv: FloatArray, tg: FloatArray) -> FloatArray:
+        """Return g tu + tg u."""
+        u, _, tu, _ = _moved_directions(v, tv)
+        return tu * g + u * tg
+
+    @staticmethod
+    def second(
+        v: FloatArray, g: FloatArray, tv: FloatArray, tg: FloatArray, dy: FloatArray
+    ) -> dict[str, FloatArray]:
+        """Return how dv and dg move.
+
+        With tn = Σ u_i tv_i, what ‖v‖ moves by, and tu = (tv - u tn)/‖v‖, dg = Σ dw u moves by
+        Σ dw tu, and dv = (g/‖v‖) P with P = dw - u Σ dw u by
+
+            tdv = (g/‖v‖) (-tu Σ dw u - u Σ dw tu) + P (tg - g tn/‖v‖)/‖v‖
+        """
+        u, norm, tu, tnorm = _moved_directions(v, tv)
+        along, moved = ((dy * part).sum(axis=-1, keepdims=True) for part in (u, tu))
+        dv = -(tu * along + u * moved) / norm * g
+        dv = dv + (dy - u * along) / norm * (tg - g * (tnorm / norm))
+        return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
+
+    @staticmethod
     def definition(m: Any, v: list[Any], g: list[Any]) -> list[Any]:
         """Return one row of the weight."""
         squares = [v_i * v_i for v_i in v]
@@ -283,6 +420,26 @@ class WeightNorm:
 def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
     rho: FloatArray = np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
     return rho
+
+
+def _from_scaled(g: FloatArray, normalised: FloatArray, rho: FloatArray, eps: float) -> FloatArray:
+    """Return dx = (g - x̂ mean(g x̂))/ρ (see RmsNorm)."""
+    if g.shape[-1] == 1:
+        left = g * (eps / (rho * rho))
+    else:
+        left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
+    dx: FloatArray = left / rho
+    return dx
+
+
+def _moved_directions(
+    v: FloatArray, tv: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return u and ‖v‖, and how they move as v does; of a row of zeros u is 0 and stays so."""
+    u, norm = _directions(v)
+    tnorm = (u * tv).sum(axis=-1, keepdims=True)
+    tu = np.where(u.any(axis=-1, keepdims=True), (tv - u * tnorm) / norm, v.dtype.type(0))
+    return u, norm, tu, tnorm
 
 
 def _directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:

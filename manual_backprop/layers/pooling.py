@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.convolution import Pair
+from manual_backprop.layers.linear import does_not_move, linear
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
 
 
@@ -59,6 +60,27 @@ class MaxPool2d:
             left &= ~wins
             place += dy * wins
         return {"x": _inside(dpadded, x, padding)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        y: FloatArray,
+        tx: FloatArray,
+        *,
+        kernel: Pair = (2, 2),
+        stride: Pair = (2, 2),
+        padding: Pair = (0, 0),
+    ) -> FloatArray:
+        """Return the tangent of the x that wins each window; who wins does not change."""
+        padded, moves = _padded(x, padding, -np.inf), _padded(tx, padding, 0.0)
+        ty, left = np.zeros_like(y), np.ones(y.shape, bool)
+        for window, move in _windows(padded, moves, kernel, stride):
+            wins = (window == y) & left
+            left &= ~wins
+            ty += move * wins
+        return ty
+
+    second = does_not_move
 
     @staticmethod
     def definition(m: Any, x: list[Any], inside: list[Any], **_: Any) -> list[Any]:
@@ -142,6 +164,8 @@ class AvgPool2d:
             place += share
         return {"x": _inside(dpadded, x, padding)}
 
+    tangent, second = linear(forward)
+
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
         """Return the mean of a window."""
@@ -200,6 +224,8 @@ class AdaptiveAvgPool2d:
         """Return the cotangent of x."""
         by_rows, by_columns = (_averages(x.shape[2 + k], size[k], x.dtype) for k in range(2))
         return {"x": by_rows.T @ dy @ by_columns}
+
+    tangent, second = linear(forward)
 
     @staticmethod
     def definition(m: Any, x: list[Any], count: Any, **_: Any) -> list[Any]:
@@ -272,6 +298,8 @@ class Pad:
     ) -> dict[str, FloatArray]:
         """Return the cotangent of x: the inner part of dy."""
         return {"x": dy[:, :, top : top + x.shape[2], left : left + x.shape[3]]}
+
+    tangent, second = linear(forward)
 
     @staticmethod
     def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:

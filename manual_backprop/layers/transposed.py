@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.convolution import Conv2d, Pair
+from manual_backprop.layers.linear import bilinear
 from manual_backprop.spec import FloatArray, Rows, Sample, layer
 
 
@@ -75,6 +76,8 @@ class ConvTranspose2d:
             "weight": Conv2d.backward(dy, x, weight, **options)["weight"],
         }
         return found if bias is None else {**found, "bias": dy.sum(axis=(0, 2, 3))}
+
+    tangent, second = bilinear(forward, backward)
 
     definition = Conv2d.definition
 

@@ -42,6 +42,14 @@ class Tensor:
     size: Array
     conventions: bool
 
+    def part(self, name: str, entries: slice) -> "Tensor":
+        """Return some of the entries under a name of their own."""
+        return Tensor(
+            name, self.given[:, entries], self.truth[:, entries], self.radius[:, entries],
+            self.hull[:, entries], self.allowed[:, entries], self.judged[:, entries],
+            self.size[:, entries], self.conventions,
+        )  # fmt: skip
+
     @property
     def error(self) -> Array:
         """The distance from the truth, or from what a tie admits; infinite where there is none."""
@@ -81,13 +89,16 @@ class Stack:
 
 
 def stack_plans(
-    graph: Graph, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
+    graph: Graph,
+    arrays: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]],
+    order: int = 1,
 ) -> list[StepPlan]:
     """Return the plan of each step; `arrays` are the problem's, `shapes` those of the steps."""
     known: dict[str, Array] = dict(arrays)
     plans = []
     for step in graph.steps:
-        plans.append(plan_of(step, step.arrays(known), shapes[step.name]))
+        plans.append(plan_of(step, step.arrays(known), shapes[step.name], order))
         known[step.name] = np.broadcast_to(np.float64(0), shapes[step.name])
     return plans
 
@@ -195,8 +206,11 @@ class Truths:
         allowed = np.asarray(unit.bounded(placed(slack.value), size))
         kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
         radius = placed(r.radii[:j])
+        tied = np.broadcast_to(r.found.tied, (j, r.inputs.shape[1])).copy()  # type: ignore[union-attr]
+        tied[: j // 2 if plan.row.tangents else j] = False  # a value is one number
+        hull = np.where(placed(tied), radius, 0)
         conventions = plan.structure in ("rows", "elementwise")
-        return Tensor(f"forward {name}", given, truth, radius, np.zeros_like(radius), allowed,
+        return Tensor(f"forward {name}", given, truth, radius, hull, allowed,
                       judged, kept, conventions)  # fmt: skip
 
     def _cotangents(self, slacks: Sequence["_Slack"], unit: RoundingUnit) -> list[Tensor]:
@@ -289,6 +303,8 @@ class _Slack:
         across = sizes if structure == "elementwise" else 0.0
         self.value = unit.value(values, sizes) + moved_by
         self.slope = np.asarray(unit.bounded(unit.slope(slopes, across), slopes))
+        if self.row.tangents:
+            self._of_moves(slopes, inputs, across)
         if moved:
             if r.moved is None:
                 r.moved = _moved(r, unit.dtype)
@@ -296,6 +312,22 @@ class _Slack:
         if unit.model.formula and structure == "rows":
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
+
+    def _of_moves(self, slopes: Array, inputs: Array, across: Any) -> None:
+        """Count what a slope is rounded by for the tangents that it is multiplied by.
+
+        ty = Σ J tx has the roundings of each J, and Σ H tx those of each H, of the size of tx.
+        """
+        row, unit = self.row, self.unit
+        by_tangent = np.isin(row.by, row.tangents)
+        second = ~by_tangent & (row.of >= row.values // 2)
+        tx = inputs[row.by[by_tangent]]
+        lost = np.where(tx == 0, 0, tx * self.slope[by_tangent])
+        np.add.at(self.value, row.of[by_tangent], lost)
+        largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
+        scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
+        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor
+        self.slope[second] = unit.bounded(bend, slopes[second])
 
 
 def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:

@@ -24,6 +24,7 @@ from reference.blocks.graph_truth import (
 )
 from reference.blocks.weigh import Choice, TensorFinding, Weighed
 from reference.oracles import Answer
+from reference.problems import DirectedGraph
 from reference.rounding import Rounding, RoundingUnit
 
 Array = npt.NDArray[Any]
@@ -39,7 +40,10 @@ def weigh_graphs(
     kept: float,
     doubt: float,
 ) -> Weighed:
-    """Judge whole answers to graphs, each beside the index of its problem; see `weigh`."""
+    """Judge whole answers to graphs, each beside the index of its problem; see `weigh`.
+
+    Of directed problems it is judged how everything moves, at values and cotangents as they are.
+    """
     weighed = Weighed()
     stacks: defaultdict[Any, list[int]] = defaultdict(list)
     shapes = {p: tensor_shapes(problems[p]) for p in {p for p, _ in answers}}
@@ -64,9 +68,15 @@ def tensor_shapes(problem: GraphProblem) -> dict[str, tuple[int, ...]]:
 
 
 def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer]]) -> Stack:
-    """Return answers to problems of one key in one stack."""
+    """Return answers to problems of one key in one stack.
+
+    Of directed problems each value has its tangent behind it, and so each cotangent: ⟨gradient,
+    direction⟩ is Σ cotangent · tangent of the outputs, and its gradient by a value is what the
+    cotangent of the value moves by, that by a tangent the cotangent itself. So second order is the
+    first-order question for steps of twice as many numbers.
+    """
     first = problems[pairs[0][0]]
-    number = wide(first.dtype)
+    number, directed = wide(first.dtype), isinstance(first, DirectedGraph)
 
     def stacked(arrays: Sequence[Any]) -> Array:
         return np.stack([np.asarray(a, number).ravel() for a in arrays])
@@ -78,8 +88,21 @@ def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer
     wanted = (*steps, *first.floats)
     gradients = {n: stacked([a.gradients[n] for _, a in pairs]) for n in wanted}
     cotangents = {n: stacked([problems[p].cotangents[n] for p, _ in pairs]) for n in graph.outputs}
-    plans = stack_plans(graph, first.arrays, shapes)
+    if directed:
+        moves = {n: stacked([_direction(problems[p])[n] for p, _ in pairs]) for n in first.floats}
+        moves |= {n: stacked([a.tangents[n] for _, a in pairs]) for n in steps}
+        products = {n: stacked([a.products[n] for _, a in pairs]) for n in wanted}
+        still = {n: np.zeros_like(c) for n, c in cotangents.items()}
+        values |= {n: np.concatenate([values[n], t], axis=1) for n, t in moves.items()}
+        gradients = {n: np.concatenate([products[n], g], axis=1) for n, g in gradients.items()}
+        cotangents = {n: np.concatenate([still[n], c], axis=1) for n, c in cotangents.items()}
+    plans = stack_plans(graph, first.arrays, shapes, 2 if directed else 1)
     return Stack(graph, first.dtype, values, gradients, cotangents, plans)
+
+
+def _direction(problem: GraphProblem) -> Mapping[str, Array]:
+    assert isinstance(problem, DirectedGraph)
+    return problem.direction
 
 
 def _key(problem: GraphProblem) -> Any:
@@ -88,7 +111,7 @@ def _key(problem: GraphProblem) -> Any:
         (name, a.shape, b"" if a.dtype.kind == "f" else a.tobytes())
         for name, a in problem.arrays.items()
     )
-    return id(problem.graph), problem.dtype, others
+    return id(problem.graph), problem.dtype, others, isinstance(problem, DirectedGraph)
 
 
 def _malformed(
@@ -98,6 +121,9 @@ def _malformed(
     steps = [step.name for step in problem.graph.steps]
     wanted = [("forward ", name, answer.values) for name in steps]
     wanted += [("", name, answer.gradients) for name in (*steps, *problem.floats)]
+    if isinstance(problem, DirectedGraph):
+        wanted += [("tangent ", name, answer.tangents) for name in steps]
+        wanted += [("product ", name, answer.products) for name in (*steps, *problem.floats)]
     for prefix, name, given in wanted:
         value = given.get(name)
         if value is None or value.shape != shapes[name] or value.dtype != problem.dtype:
@@ -123,6 +149,7 @@ class _Group:
         self.problems, self.answers, self.numbers = problems, answers, numbers
         self.models, self.kept, self.doubt, self.weighed = models, kept, doubt, weighed
         self.pairs = [answers[n] for n in numbers]
+        self.directed = isinstance(problems[self.pairs[0][0]], DirectedGraph)
         self.excused = np.array([a.oracle != subject for _, a in self.pairs])
         self.stack = stack_of(problems, self.pairs)
         self.units = [RoundingUnit(self.stack.dtype, model) for model in models]
@@ -131,7 +158,7 @@ class _Group:
         """Keep what is outside *strict*, and the choices at ties."""
         rows = rows_of_stack(self.stack)
         certify_rows(rows, self.stack.dtype)
-        strict = Truths(self.stack, rows).tensors(self.units[0])
+        strict = self._tensors(Truths(self.stack, rows), self.units[0])
         self.weighed.entries += sum(t.given.size for t in strict)
         for tensor in strict:
             self._choices(tensor)
@@ -140,7 +167,25 @@ class _Group:
             suspects |= _outside(tensor).any(axis=1)
         if suspects.any():
             self._suspects(np.flatnonzero(suspects))
-        self._losses()
+        if not self.directed:
+            self._losses()
+
+    def _tensors(self, truths: Truths, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
+        """Return what is judged: at second order the tangents of values, the moves of cotangents.
+
+        The other half of each tensor is of first order.
+        """
+        tensors = truths.tensors(unit, moved)
+        if not self.directed:
+            return tensors
+        made = []
+        for tensor in tensors:
+            name, half = tensor.name.removeprefix("forward "), tensor.given.shape[1] // 2
+            if name == tensor.name:
+                made.append(tensor.part(f"product {name}", slice(0, half)))
+            else:
+                made.append(tensor.part(f"tangent {name}", slice(half, None)))
+        return made
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
         """Judge some answers by every model, their doubtful rows proven by arb."""
@@ -148,11 +193,11 @@ class _Group:
         rows = rows_of_stack(stack)
         certify_rows(rows, stack.dtype)
         truths = Truths(stack, rows)
-        strict = truths.tensors(self.units[0], moved=True)
+        strict = self._tensors(truths, self.units[0], moved=True)
         if any((_outside(t) & (t.radius > self.doubt * t.allowed)).any() for t in strict):
             for r in rows:
                 r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
-            strict = truths.tensors(self.units[0], moved=True)
+            strict = self._tensors(truths, self.units[0], moved=True)
         outside = [_outside(t) for t in strict]
         levels = [np.where(o, len(self.units), 0) for o in outside]
         bounds = [t.allowed for t in strict]
@@ -161,7 +206,7 @@ class _Group:
         for k, unit in enumerate(self.units[1:], 1):
             if not any((level == len(self.units)).any() for level in levels):
                 break
-            tensors = truths.tensors(unit, moved=True)
+            tensors = self._tensors(truths, unit, moved=True)
             others: list[Tensor] | None = None
             if unit.model.flush:
                 if flushed is None:
@@ -169,7 +214,7 @@ class _Group:
                     small_rows = rows_of_stack(small)
                     certify_rows(small_rows, small.dtype)
                     flushed = Truths(small, small_rows)
-                others = flushed.tensors(unit, moved=True)
+                others = self._tensors(flushed, unit, moved=True)
             for i, tensor in enumerate(tensors):
                 inside = self._inside(
                     tensor, strict[i], others[i] if others else None, unit, excused
@@ -221,10 +266,10 @@ class _Group:
         self.weighed.findings.setdefault(self.numbers[b], []).append(found)
 
     def _entry(self, b: int, tensor: str, e: int) -> tuple[int, ...]:
-        answer = self.pairs[b][1]
-        forward = tensor.startswith("forward ")
-        arrays = answer.values if forward else answer.gradients
-        shape = np.shape(arrays[tensor.removeprefix("forward ")])
+        answer, (kind, _, name) = self.pairs[b][1], tensor.rpartition(" ")
+        arrays = {"": answer.gradients, "forward": answer.values, "tangent": answer.tangents,
+                  "product": answer.products}[kind]  # fmt: skip
+        shape = np.shape(arrays[name])
         return tuple(map(int, np.unravel_index(e, shape)))
 
     def _choices(self, tensor: Tensor) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from manual_backprop.graph import Step
 from manual_backprop.spec import Activation, InvalidInput, LayerOperation, Operation, Rows
-from reference.arithmetic.tape import Tape, Tracer
+from reference.arithmetic.tape import ALONG, Tape, Tracer
 
 Array = npt.NDArray[Any]
 
@@ -28,12 +28,17 @@ _KEPT = 4096  # index plans of steps; a plan is some kilobytes
 
 @dataclass(frozen=True)
 class RowTape:
-    """The tape of a row: J values, then the S slopes ∂(value `of`)/∂(input `by`)."""
+    """The tape of a row: J values, then the S slopes ∂(value `of`)/∂(input `by`).
+
+    At order 2 the tangents follow the values, and those of the variables are inputs, too, from
+    `tangents` on: a tangent's slopes by these are the first ones, by the variables the second.
+    """
 
     tape: Tape
     values: int
     of: npt.NDArray[np.intp]
     by: npt.NDArray[np.intp]
+    tangents: range = range(0)
 
 
 @dataclass(frozen=True)
@@ -91,27 +96,33 @@ _tapes: dict[Any, tuple[Operation, RowTape]] = {}
 _plans: OrderedDict[Any, StepPlan] = OrderedDict()
 
 
-def plan_of(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> StepPlan:
-    """Return the plan of a step for its arrays; those of integers also by their numbers."""
+def plan_of(
+    step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order: int = 1
+) -> StepPlan:
+    """Return the plan of a step for its arrays; those of integers also by their numbers.
+
+    At order 2 every array of floats has its tangent behind it, as twice as many numbers.
+    """
     key = (
-        id(step.record), step.name, tuple(step.inputs.items()), repr(step.options), shape,
+        order, id(step.record), step.name, tuple(step.inputs.items()), repr(step.options), shape,
         tuple((n, a.shape, a.dtype.kind, b"" if a.dtype.kind == "f" else a.tobytes())
               for n, a in arrays.items()),
     )  # fmt: skip
     if key in _plans:
         _plans.move_to_end(key)
         return _plans[key]
-    plan = _plans[key] = _plan(step, arrays, shape)
+    plan = _plans[key] = _plan(step, arrays, shape, order)
     if len(_plans) > _KEPT:
         _plans.popitem(last=False)
     return plan
 
 
-def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> StepPlan:
+def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order: int) -> StepPlan:
     operation = step.record
     rows = rows_of(step, arrays, shape)
     flat = {n: np.asarray(i).reshape(len(i), -1) for n, i in rows.inputs.items()}
     names = tuple(flat)
+    output = np.asarray(rows.output).reshape(len(rows.output), -1).astype(np.intp)
     sizes = {n: np.asarray(i).shape[1:] for n, i in rows.inputs.items()}
     numbers = [np.asarray(a, float).reshape(len(a), -1) for a in rows.numbers.values()]
     besides = {n: np.asarray(a).shape[1:] for n, a in rows.numbers.items()}
@@ -119,13 +130,18 @@ def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> St
     structure = operation.structure if isinstance(operation, LayerOperation) else "elementwise"
     if isinstance(operation, Activation) and operation.rowwise:
         structure = "rows"
+    index = [flat[n] for n in names]
+    if order == 2:
+        moving = tuple(n for n in names if n in floats)
+        index += [np.where(flat[n] < 0, -1, flat[n] + arrays[n].size) for n in moving]
+        names += moving
+        output = np.concatenate([output, output + prod(shape)], axis=1)
     return StepPlan(
-        step, structure, row_tape(step, sizes, besides, floats), names,
-        np.concatenate([flat[n] for n in names], axis=1).astype(np.intp),
-        np.repeat(np.arange(len(names)), [flat[n].shape[1] for n in names]),
+        step, structure, row_tape(step, sizes, besides, floats, order), names,
+        np.concatenate(index, axis=1).astype(np.intp),
+        np.repeat(np.arange(len(names)), [i.shape[1] for i in index]),
         np.concatenate([np.empty((len(rows.output), 0)), *numbers], axis=1),
-        np.asarray(rows.output).reshape(len(rows.output), -1).astype(np.intp),
-        floats,
+        output, floats,
     )  # fmt: skip
 
 
@@ -148,19 +164,25 @@ def rows_of(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> 
     raise InvalidInput(f"{step.name}: a loss is no step of a graph that is judged step by step")
 
 
-def row_tape(step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str]) -> RowTape:
+def row_tape(
+    step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str], order: int = 1
+) -> RowTape:
     """Return the tape of a row, from the shapes of its arguments and numbers in one row."""
     operation = step.record
-    key = (id(operation), repr(step.options), *sizes.items(), *besides.items(), floats)
+    key = (order, id(operation), repr(step.options), *sizes.items(), *besides.items(), floats)
     if key not in _tapes:
-        _tapes[key] = operation, _traced(step, sizes, besides, floats)
+        _tapes[key] = operation, _traced(step, sizes, besides, floats, order)
     return _tapes[key][1]
 
 
-def _traced(step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str]) -> RowTape:
+def _traced(
+    step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str], order: int
+) -> RowTape:
     operation = step.record
-    m = Tracer(sum(prod(size) for size in (*sizes.values(), *besides.values())))
-    symbols = iter(m.inputs)
+    count = sum(map(prod, sizes.values()))
+    tangents = range(count, count + (order == 2) * sum(prod(sizes[name]) for name in floats))
+    m = Tracer(tangents.stop + sum(map(prod, besides.values())))
+    symbols = iter(m.inputs[:count])
     given: dict[str, Any] = {}
     variables: list[int] = []
     start = 0
@@ -168,6 +190,9 @@ def _traced(step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str]) ->
         given[name] = _nested(symbols, size)
         variables += range(start, start + prod(size)) if name in floats else ()
         start += prod(size)
+    m.direction = {m.inputs[i].node: m.inputs[t].node
+                   for i, t in zip(variables, tangents, strict=False)}  # fmt: skip
+    symbols = iter(m.inputs[tangents.stop :])
     numbers = {name: _nested(symbols, size) for name, size in besides.items()}
     defaults = operation.options if isinstance(operation, LayerOperation) else {}
     options = {
@@ -191,8 +216,20 @@ def _traced(step: Step, sizes: Sizes, besides: Sizes, floats: frozenset[str]) ->
                 of.append(j)
                 by.append(i)
                 slopes.append(slope)
-    tape = Tape(m, [*values, *slopes], [[] for _ in (*values, *slopes)])
-    return RowTape(tape, len(values), np.array(of, np.intp), np.array(by, np.intp))
+    if order == 2:
+        # How a slope moves is, as ∂²y/∂x_i∂x_k is symmetric, the tangent's slope by its input.
+        moved = [m.tangent(slope, ALONG) for slope in slopes]
+        place = dict(zip(variables, tangents, strict=True))
+        first = [place[i] for i in by]
+        of += [j + len(values) for j in (*of, *of)]
+        by += [*first, *by]
+        values += [m.tangent(value, ALONG) for value in values]
+        slopes += [*slopes, *moved]
+    kept = [k for k, slope in enumerate(slopes) if m.constants.get(slope) != 0]
+    outputs = [*values, *(slopes[k] for k in kept)]
+    tape = Tape(m, outputs, [[] for _ in outputs])
+    which = np.array(of, np.intp)[kept], np.array(by, np.intp)[kept]
+    return RowTape(tape, len(values), *which, tangents)
 
 
 def _nested(symbols: Any, size: Sequence[int]) -> Any:

@@ -9,7 +9,7 @@ from manual_backprop.network import backward, forward
 from manual_backprop.second_order import hessian_vector_product
 from manual_backprop.spec import Form
 from reference.oracles import Answer
-from reference.problems import AnyProblem, DirectedProblem
+from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
 class Manual:
@@ -29,14 +29,14 @@ class Manual:
         """Walk forward and backward once, at second order with their tangents."""
         # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
         with np.errstate(all="ignore"):
+            if isinstance(problem, DirectedProblem | DirectedGraph):
+                found = hessian_vector_product(problem, problem.direction)
+                return Answer(self.name, found.loss, found.cotangents, values=found.values,
+                              tangents=found.tangents, products=found.products)  # fmt: skip
             if isinstance(problem, GraphProblem):
                 values, cotangents = gradients(problem, self._form)
                 terms = [(c * values[name]).sum() for name, c in problem.cotangents.items()]
                 return Answer(self.name, np.asarray(sum(terms)), cotangents, values=values)
-            if isinstance(problem, DirectedProblem):
-                found = hessian_vector_product(problem, problem.direction)
-                return Answer(self.name, found.loss, found.cotangents, values=found.values,
-                              tangents=found.tangents, products=found.products)  # fmt: skip
             trace = forward(problem, self._form)
             return Answer(self.name, trace.loss, backward(problem, trace), values=trace.steps)
 
