@@ -126,6 +126,18 @@ def variables(problem: Problem | GraphProblem) -> dict[str, FloatArray]:
     return {"x": problem.x, **parameters}
 
 
+def step_shapes(problem: Problem | GraphProblem) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every step's value; of a graph they are found by computing."""
+    if isinstance(problem, GraphProblem):
+        with np.errstate(all="ignore"):
+            made = graphs.forward(problem.graph, problem.arrays)
+        return {name: np.shape(value) for name, value in made.items()}
+    widths = [layer.width for layer in problem.network.layers for _ in "za"]
+    return {
+        n: (problem.batch, w) for n, w in zip(problem.network.step_names(), widths, strict=True)
+    }
+
+
 def complete_direction(problem: Problem | GraphProblem, direction: Direction) -> Direction:
     """Return the direction with zeros for what it does not name; what does not fit is an error."""
     known = variables(problem)

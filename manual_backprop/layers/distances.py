@@ -46,7 +46,7 @@ class CosineEmbedding:
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x and z."""
         both = _Directions(x, z)
-        far = np.where(both.cosine > margin, dy, dy.dtype.type(0))
+        far = np.where(both.beyond(margin), dy, dy.dtype.type(0))
         dcos = np.where(target > 0, -dy, far)[:, None]
         if x.shape[-1] == 1:
             of_x = both.w * (SMALLEST_SQUARE / both.length_x) / both.length_x
@@ -90,11 +90,12 @@ class CosineEmbedding:
 
             (tw - tu cos - u tcos)/√m_x - (∂cos/∂x) Σ_i u_i tx_i/√m_x
 
-        since √m_x moves by Σ u tx. tw - tu cos is taken as (tw - tu) + tu (1 - cos). Of vectors of
-        one number u tcos and its like cancel: there ∂cos/∂x = w 10⁻¹²/m_x^(3/2), which is moved.
+        since √m_x moves by Σ u tx. tw - tu cos is taken as (tw - tu) + tu (1 - cos) where cos is
+        large, as in `backward`. Of vectors of one number u tcos and its like cancel: there
+        ∂cos/∂x = w 10⁻¹²/m_x^(3/2), which is moved.
         """
         both = _Directions(x, z)
-        far = np.where(both.cosine > margin, dy, dy.dtype.type(0))
+        far = np.where(both.beyond(margin), dy, dy.dtype.type(0))
         dcos = np.where(target > 0, -dy, far)[:, None]
         return {
             "x": dcos * _moved_slope(both.w, both.u, both.length_z, both.length_x, tz, tx, both),
@@ -148,6 +149,15 @@ class _Directions:
         apart = self.u - self.w
         lost = SMALLEST_SQUARE * (1.0 / square_x + 1.0 / square_z)
         self.distance: FloatArray = 0.5 * ((apart * apart).sum(axis=-1) + lost[:, 0])
+        self._rows = x, z
+
+    def beyond(self, margin: float) -> Any:
+        """Return where cos > margin; whether it is above 0 also where cos itself underflows."""
+        if margin != 0:
+            return self.cosine > margin
+        tops = (np.abs(a).max(axis=-1, keepdims=True) for a in self._rows)
+        x, z = (a / np.where(top > 0, top, 1) for a, top in zip(self._rows, tops, strict=True))
+        return (x * z).sum(axis=-1) > 0
 
 
 def _moved_slope(
@@ -168,10 +178,13 @@ def _moved_slope(
         return alone
     along_z = (w * tz).sum(axis=-1, keepdims=True)
     tu, tw = (tx - u * along_x) / length_x, (tz - w * along_z) / length_z
-    distance = both.distance[:, None]
+    cosine, distance = both.cosine[:, None], both.distance[:, None]
     tcos = (tu * w + u * tw).sum(axis=-1, keepdims=True)
-    slope = ((w - u) + u * distance) / length_x
-    moved: FloatArray = ((tw - tu) + tu * distance - u * tcos - slope * along_x) / length_x
+    left, moves = (
+        np.where(cosine > 0.5, (b - a) + a * distance, b - a * cosine)
+        for a, b in ((u, w), (tu, tw))
+    )
+    moved: FloatArray = (moves - u * tcos - left / length_x * along_x) / length_x
     return moved
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.graph import Graph
 from manual_backprop.network import Problem
 from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES
 from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
-from reference.oracles.jax_graph import GraphPrograms
+from reference.oracles.jax_graph import GraphPrograms, first_order
 from reference.oracles.jax_x64 import double_precision
 from reference.problems import AnyProblem
 
@@ -41,7 +42,7 @@ class JaxGrad:
     def __init__(self, *, padded: bool = True, compiled: bool = True) -> None:
         self.padded = padded
         self.compiled = compiled
-        self._graphs = GraphPrograms()
+        self._graphs = GraphPrograms(self.name, self._of_graph)
         self._programs: dict[Any, Any] = {}
         self._networks: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
@@ -100,6 +101,10 @@ class JaxGrad:
             if self._programs[key].holds(problem):
                 return self._programs[key]
         return None
+
+    def _of_graph(self, graph: Graph) -> Callable[..., Any]:
+        """Return what is compiled for a graph."""
+        return first_order(graph)
 
     def _padding(self) -> tuple[Any, Sequence[Any]]:
         """Return the class of the padded program, and the sizes to try."""

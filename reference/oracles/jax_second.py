@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.graph import Graph
 from manual_backprop.network import Problem
 from reference.oracles import Answer
 from reference.oracles.jax_grad import JaxGrad, arguments_of, loss_function
+from reference.oracles.jax_graph import graph_loss, zero_probes
 from reference.problems import DirectedProblem
 
 Tree = dict[str, Any]
@@ -28,6 +30,9 @@ class JaxForward(JaxGrad):
         from reference.oracles.jax_padded_second import ForwardProgram
 
         return ForwardProgram, SIZES[:1]
+
+    def _of_graph(self, graph: Graph) -> Callable[..., Any]:
+        return forward_over_reverse(graph)
 
     def _alone(self, problem: Problem) -> Answer:
         assert isinstance(problem, DirectedProblem)
@@ -66,6 +71,9 @@ class JaxReverse(JaxForward):
 
         return ReverseProgram, SIZES[:1]
 
+    def _of_graph(self, graph: Graph) -> Callable[..., Any]:
+        return reverse_over_reverse(graph)
+
     def _second(self, problem: DirectedProblem, inputs: Tree, probes: Tree, data: Tree) -> Any:
         import jax
 
@@ -80,6 +88,47 @@ class JaxReverse(JaxForward):
             inputs, probes, probes
         )
         return loss, {**first[0], **first[1]}, values, second[2], {**second[0], **second[1]}
+
+
+def forward_over_reverse(graph: Graph) -> Callable[..., Any]:
+    """Return f(floats, others, cotangents, direction) -> the parts of an answer, for a graph."""
+    import jax
+    import jax.numpy as jnp
+
+    def answer(floats: Any, others: Any, cotangents: Any, direction: Any) -> Any:
+        probes = zero_probes(graph, floats, others, cotangents)
+        gradient = jax.value_and_grad(graph_loss(graph), argnums=(0, 1), has_aux=True)
+        still = {name: jnp.zeros_like(probe) for name, probe in probes.items()}
+        primal, tangent = jax.jvp(
+            lambda floats, probes: gradient(floats, probes, others, cotangents, {}),
+            (floats, probes),
+            (direction, still),
+        )
+        ((loss, made), first), ((_, tangents), second) = primal, tangent
+        return loss, {**first[1], **first[0]}, made, tangents, {**second[1], **second[0]}
+
+    return answer
+
+
+def reverse_over_reverse(graph: Graph) -> Callable[..., Any]:
+    """Return the same by `jax.grad` of ⟨`jax.grad`, direction⟩."""
+    import jax
+
+    def answer(floats: Any, others: Any, cotangents: Any, direction: Any) -> Any:
+        probes = zero_probes(graph, floats, others, cotangents)
+        gradient = jax.value_and_grad(graph_loss(graph), argnums=(0, 1), has_aux=True)
+        along = along_direction(direction)
+
+        def inner(floats: Any, probes: Any, taps: Any) -> Any:
+            (loss, made), first = gradient(floats, probes, others, cotangents, taps)
+            return along(first[0]), (loss, made, first)
+
+        second, (loss, made, first) = jax.grad(inner, argnums=(0, 1, 2), has_aux=True)(
+            floats, probes, probes
+        )
+        return loss, {**first[1], **first[0]}, made, second[2], {**second[1], **second[0]}
+
+    return answer
 
 
 def along_direction(direction: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:

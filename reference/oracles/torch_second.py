@@ -9,8 +9,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
-from manual_backprop.second_order import variables
+from manual_backprop.second_order import step_shapes, variables
 from manual_backprop.spec import LAYERS
 from reference.oracles import Answer, skipped, unsupported
 from reference.oracles.counterparts import resolve
@@ -21,7 +24,8 @@ from reference.oracles.torch_autograd import (
     reduced_loss,
     threads,
 )
-from reference.problems import AnyProblem, DirectedProblem
+from reference.oracles.torch_graph import graph_function
+from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 Tensors = dict[str, Any]
 
@@ -41,7 +45,7 @@ class _TorchSecond(TorchAutograd):
             return [self._answer(problem) for problem in problems]
 
     def _answer(self, problem: AnyProblem) -> Answer:
-        assert isinstance(problem, DirectedProblem)
+        assert isinstance(problem, DirectedProblem | DirectedGraph)
         given = {name: as_tensor(value) for name, value in variables(problem).items()}
         direction = {name: as_tensor(value) for name, value in problem.direction.items()}
         try:
@@ -58,7 +62,9 @@ class _TorchSecond(TorchAutograd):
             values=values, tangents=tangents, products=products,
         )  # fmt: skip
 
-    def _second(self, problem: DirectedProblem, given: Tensors, direction: Tensors) -> list[Any]:
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
         """Return the loss, gradients, values, tangents and products."""
         raise AssertionError("each way has its own")
 
@@ -68,13 +74,15 @@ class TorchReverse(_TorchSecond):
 
     name = "torch_reverse"
 
-    def _second(self, problem: DirectedProblem, given: Tensors, direction: Tensors) -> list[Any]:
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
         import torch
 
         inputs = {name: tensor.requires_grad_() for name, tensor in given.items()}
         probes, taps = ({n: p.requires_grad_() for n, p in _probes(problem).items()}
                         for _ in range(2))  # fmt: skip
-        loss, values = _network(problem, tapped(taps))(inputs, probes)
+        loss, values = _function(problem, tapped(taps))(inputs, probes)
         names, wanted = [*inputs, *values], [*inputs.values(), *probes.values()]
         found = torch.autograd.grad(loss.sum(), wanted, create_graph=True, allow_unused=True)
         first = _filled(wanted, found)
@@ -126,10 +134,12 @@ class TorchForward(_TorchSecond):
 
     name = "torch_forward"
 
-    def _second(self, problem: DirectedProblem, given: Tensors, direction: Tensors) -> list[Any]:
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
         import torch
 
-        function = _network(problem)
+        function = _function(problem)
         probes = _probes(problem)
 
         def total(inputs: Tensors, probes: Tensors) -> Any:
@@ -147,22 +157,31 @@ class TorchForward(_TorchSecond):
         return [loss, {**first, **first_steps}, values, tangents, {**second, **second_steps}]
 
 
-def _probes(problem: Problem) -> Tensors:
+def _probes(problem: Problem | GraphProblem) -> Tensors:
     """Return a zero for every step."""
-    import torch
+    shapes = step_shapes(problem)
+    return {name: as_tensor(np.zeros(shape, problem.dtype)) for name, shape in shapes.items()}
 
-    kind = as_tensor(problem.x).dtype
-    return {
-        f"layers.{i}.{step}": torch.zeros((problem.batch, layer.width), dtype=kind)
-        for i, layer in enumerate(problem.network.layers)
-        for step in "za"
-    }
+
+def _function(
+    problem: Problem | GraphProblem, tap: Callable[[Any, str], Any] = lambda value, step: value
+) -> Callable[[Tensors, Tensors], tuple[Any, Mapping[str, Any]]]:
+    """Return f(inputs, probes) -> (loss, values), a probe added at each step, then a tap."""
+    if isinstance(problem, Problem):
+        return _network(problem, tap)
+    walk, arrays = graph_function(problem), problem.arrays
+    others = {name: as_tensor(arrays[name]) for name in arrays if name not in problem.floats}
+
+    def function(inputs: Tensors, probes: Tensors) -> tuple[Any, Mapping[str, Any]]:
+        return walk({**others, **inputs}, lambda value, step: tap(value + probes[step], step))
+
+    return function
 
 
 def _network(
-    problem: Problem, tap: Callable[[Any, str], Any] = lambda value, step: value
+    problem: Problem, tap: Callable[[Any, str], Any]
 ) -> Callable[[Tensors, Tensors], tuple[Any, Mapping[str, Any]]]:
-    """Return f(inputs, probes) -> (loss, values), a probe added at each step, then a tap."""
+    """Return the function of a chain."""
     network = problem.network
     dense, loss = resolve(LAYERS["dense"], "torch"), reduced_loss(problem)
 
