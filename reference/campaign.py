@@ -86,8 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def selection(self) -> Selection:
         """Return the cells that the plan is restricted to."""
         chosen = self.activations or self.losses
-        dense = chosen or self.order == 2
-        architectures = self.architectures or (("dense",) if dense else ARCHITECTURES)
+        architectures = self.architectures or (("dense",) if chosen else ARCHITECTURES)
         return Selection(self.activations, self.losses, self.regimes, self.dtypes, architectures)
 
     def blocks(self) -> list[tuple[int, int]]:

@@ -66,14 +66,16 @@ def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
 
 def _part_of(one: AnyDrawn, tensor: str) -> str:
     """Return what a tensor is to its operation: z, weight; in a graph the argument's name."""
-    if isinstance(one, Drawn) or tensor.startswith("forward "):
-        last = tensor.rsplit(".", 1)[-1]
-        return last if isinstance(one, Drawn) else "y"
+    kind, _, place = tensor.rpartition(" ")
+    if isinstance(one, Drawn):
+        return place.rsplit(".", 1)[-1]
+    if kind in ("forward", "tangent"):
+        return "y"
     for step in one.problem.graph.steps:
         for argument, name in step.inputs.items():
-            if name == tensor:
+            if name == place:
                 return argument
-    return tensor
+    return place
 
 
 def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:

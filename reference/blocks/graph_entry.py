@@ -8,6 +8,7 @@ from reference.arithmetic.balls import Ball, exact
 from reference.blocks.graph_truth import StepRows, rows_of_stack
 from reference.blocks.graph_weigh import stack_of
 from reference.oracles import Answer
+from reference.problems import DirectedGraph
 
 
 def truth_in_graph(
@@ -25,17 +26,20 @@ def truth_in_graph(
             arb(0),
         )
     stack = stack_of([problem], [(0, answer)])
-    forward, name = tensor.startswith("forward "), tensor.removeprefix("forward ")
+    kind, _, name = tensor.rpartition(" ")
+    forward = kind in ("forward", "tangent")
     shape = np.shape((answer.values if forward else answer.gradients)[name])
     e = int(np.ravel_multi_index(entry, shape)) if entry else 0
+    if isinstance(problem, DirectedGraph) and kind in ("tangent", ""):
+        e += int(np.prod(shape))  # tangents stand behind values, cotangents behind their products
     total = arb(0)
-    if not forward and name in problem.cotangents:
-        total = arb(float(problem.cotangents[name].flat[e]))
+    if not forward and name in stack.cotangents:
+        total = arb(float(stack.cotangents[name][0, e]))
     for rows in rows_of_stack(stack):
         if forward and rows.plan.step.name == name:
             return _value(rows, e, nothing)
         if not forward and name in rows.plan.step.inputs.values():
-            dy = answer.gradients[rows.plan.step.name].ravel()
+            dy = stack.gradients[rows.plan.step.name][0]
             total = total + _pulled(rows, name, e, dy, nothing)
     return total
 
