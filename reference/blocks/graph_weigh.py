@@ -148,12 +148,14 @@ class _Group:
         rows = rows_of_stack(stack)
         certify_rows(rows, stack.dtype)
         truths = Truths(stack, rows)
+        truths.suspect({t.name: _outside(t) for t in truths.tensors(self.units[0])})
         strict = truths.tensors(self.units[0], moved=True)
         if any((_outside(t) & (t.radius > self.doubt * t.allowed)).any() for t in strict):
             for r in rows:
                 r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
             strict = truths.tensors(self.units[0], moved=True)
         outside = [_outside(t) for t in strict]
+        wanted = {t.name: o for t, o in zip(strict, outside, strict=True)}
         levels = [np.where(o, len(self.units), 0) for o in outside]
         bounds = [t.allowed for t in strict]
         excused = self.excused[which]
@@ -169,6 +171,7 @@ class _Group:
                     small_rows = rows_of_stack(small)
                     certify_rows(small_rows, small.dtype)
                     flushed = Truths(small, small_rows)
+                    flushed.suspect(wanted)
                 others = flushed.tensors(unit, moved=True)
             for i, tensor in enumerate(tensors):
                 inside = self._inside(
