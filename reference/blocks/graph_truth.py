@@ -23,6 +23,9 @@ from reference.rounding import RoundingUnit
 
 Array = npt.NDArray[Any]
 
+AT_ONCE = 512
+"""Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
+
 
 @dataclass
 class Tensor:
@@ -110,6 +113,7 @@ class StepRows:
     plan: StepPlan
     inputs: Array
     found: Column | None = None
+    suspects: npt.NDArray[np.intp] | None = None  # the columns that `moved` is wanted of; None: all
     moved: Array | None = None  # (S, B·R): how far an ulp of each input moves the slopes
 
     @property
@@ -177,6 +181,18 @@ class Truths:
     def __init__(self, stack: Stack, rows: Sequence[StepRows]) -> None:
         self.stack, self.rows = stack, rows
         self.b = len(next(iter(stack.values.values())))
+
+    def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Restrict what `moved` costs to rows that a cotangent outside *strict* is made of."""
+        for r in self.rows:
+            plan = r.plan
+            wanted = np.zeros((self.b, plan.rows), bool)
+            for k, argument in enumerate(plan.arguments):
+                entries = outside.get(plan.step.inputs[argument])
+                if entries is not None:
+                    padded = np.concatenate([entries, np.zeros((self.b, 1), bool)], axis=1)
+                    wanted |= padded[:, plan.index[:, plan.owner == k]].any(axis=2)
+            r.suspects = np.flatnonzero(wanted)
 
     def tensors(self, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
         """Return every tensor; `moved` adds what an ulp of each input moves the slopes by."""
@@ -331,20 +347,32 @@ class _Slack:
 
 
 def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:
-    """Return how far an ulp of each input moves each slope, added up."""
+    """Return how far an ulp of each input moves each slope, added up, where it is wanted."""
     j, row = r.plan.row.values, r.plan.row
     total: Array = np.zeros_like(r.values[j:])
-    radius = np.where(r.found.tied, r.radii[j:], 0)  # type: ignore[union-attr]
-    for k in np.unique(row.by).tolist():
-        jobs = []
-        for towards in (-np.inf, np.inf):
-            inputs = r.inputs.copy()
-            inputs[k] = np.nextafter(inputs[k].astype(dtype), np.asarray(towards, dtype))
-            jobs.append(Job.of(row.tape, inputs))
-        each = []
-        for there in evaluate(jobs, r.inputs.dtype):
-            reach = np.where(there.tied, there.value_radius[j:], 0)
-            beyond = np.abs(there.value[j:] - r.values[j:]) + reach - radius
-            each.append(np.maximum(beyond, 0))
-        total = total + np.nan_to_num(np.fmax(*each), nan=0.0, posinf=0.0)
+    wanted = np.arange(r.inputs.shape[1]) if r.suspects is None else r.suspects
+    by = np.unique(row.by)
+    if not len(wanted) or not len(by):
+        return total
+    first, same = distinct(r.inputs[:, wanted], np.zeros(len(wanted), np.intp))
+    columns = wanted[first]
+    values, tied = r.values[j:, columns], r.found.tied[columns]  # type: ignore[union-attr]
+    radius = np.where(tied, r.radii[j:, columns], 0)
+    found: Array = np.zeros_like(values)
+    m = len(columns)
+    for some in np.array_split(by, min(len(by), 1 + 2 * m * len(by) // AT_ONCE)):
+        inputs = np.tile(r.inputs[:, columns], (2, len(some), 1, 1))
+        for place, k in enumerate(some.tolist()):
+            for way, towards in enumerate((-np.inf, np.inf)):
+                at = inputs[way, place, k].astype(dtype)
+                inputs[way, place, k] = np.nextafter(at, np.asarray(towards, dtype))
+        laid = inputs.transpose(2, 0, 1, 3).reshape(len(r.inputs), -1)
+        (there,) = evaluate([Job.of(row.tape, laid)], r.inputs.dtype)
+        reach = np.where(there.tied, there.value_radius[j:], 0)
+        beyond = np.abs(there.value[j:] - np.tile(values, 2 * len(some))) + reach
+        beyond = np.maximum(beyond - np.tile(radius, 2 * len(some)), 0)
+        each = beyond.reshape(len(values), 2, len(some), m)
+        larger = np.fmax(each[:, 0], each[:, 1])
+        found = found + np.nan_to_num(larger, nan=0.0, posinf=0.0).sum(axis=1)
+    total[:, wanted] = found[:, same]
     return total

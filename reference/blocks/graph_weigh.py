@@ -171,21 +171,33 @@ class _Group:
             self._losses()
 
     def _tensors(self, truths: Truths, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
+        """Return what is judged of the tensors under a model."""
+        return self._judged(truths.tensors(unit, moved))
+
+    def _judged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return what is judged: at second order the tangents of values, the moves of cotangents.
 
         The other half of each tensor is of first order.
         """
-        tensors = truths.tensors(unit, moved)
         if not self.directed:
-            return tensors
+            return list(tensors)
         made = []
         for tensor in tensors:
-            name, half = tensor.name.removeprefix("forward "), tensor.given.shape[1] // 2
-            if name == tensor.name:
-                made.append(tensor.part(f"product {name}", slice(0, half)))
-            else:
-                made.append(tensor.part(f"tangent {name}", slice(half, None)))
+            name = tensor.name.removeprefix("forward ")
+            kind = "product" if name == tensor.name else "tangent"
+            made.append(tensor.part(f"{kind} {name}", _half(tensor)))
         return made
+
+    def _whole(
+        self, tensors: Sequence[Tensor], judged: Sequence[npt.NDArray[np.bool_]]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return what is said of the judged part of each tensor for all of it, by its name."""
+        found = {}
+        for tensor, part in zip(tensors, judged, strict=True):
+            mask = np.zeros(tensor.given.shape, bool)
+            mask[:, _half(tensor) if self.directed else slice(None)] = part
+            found[tensor.name] = mask
+        return found
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
         """Judge some answers by every model, their doubtful rows proven by arb."""
@@ -193,12 +205,16 @@ class _Group:
         rows = rows_of_stack(stack)
         certify_rows(rows, stack.dtype)
         truths = Truths(stack, rows)
+        first = truths.tensors(self.units[0])
+        judged = self._judged(first)
+        truths.suspect(self._whole(first, [_outside(t) for t in judged]))
         strict = self._tensors(truths, self.units[0], moved=True)
         if any((_outside(t) & (t.radius > self.doubt * t.allowed)).any() for t in strict):
             for r in rows:
                 r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
             strict = self._tensors(truths, self.units[0], moved=True)
         outside = [_outside(t) for t in strict]
+        wanted = self._whole(first, outside)
         levels = [np.where(o, len(self.units), 0) for o in outside]
         bounds = [t.allowed for t in strict]
         excused = self.excused[which]
@@ -214,6 +230,7 @@ class _Group:
                     small_rows = rows_of_stack(small)
                     certify_rows(small_rows, small.dtype)
                     flushed = Truths(small, small_rows)
+                    flushed.suspect(wanted)
                 others = self._tensors(flushed, unit, moved=True)
             for i, tensor in enumerate(tensors):
                 inside = self._inside(
@@ -302,6 +319,12 @@ class _Group:
                     answer = self.pairs[b][1]
                     found = TensorFinding(answer.oracle, "loss", None, (), float(error[b]), allowed)
                     self.weighed.findings.setdefault(self.numbers[b], []).append(found)
+
+
+def _half(tensor: Tensor) -> slice:
+    """Return where second order stands: tangents behind values, products before cotangents."""
+    half = tensor.given.shape[1] // 2
+    return slice(half, None) if tensor.name.startswith("forward ") else slice(0, half)
 
 
 def _outside(tensor: Tensor) -> npt.NDArray[np.bool_]:

@@ -66,7 +66,7 @@ class Samples:
                 if "labels" in self.operation.targets:
                     labels = frozenset("t")
             case _:
-                names |= {"x", "W", "b", "z", "dz", "dx", "dW", "db", "L"}
+                names |= {"x", "W", "b", "y", "dy", "dx", "dW", "db", "L"}
         return Vocabulary(frozenset(names), labels)
 
     @property
@@ -78,7 +78,7 @@ class Samples:
             case Loss():
                 return frozenset({"L", "dy"})
             case _:
-                return frozenset({"z", "dx", "dW", "db", "L"})
+                return frozenset({"y", "dx", "dW", "db", "L"})
 
     def __iter__(self) -> Iterator[Sample]:
         match self.operation:
