@@ -149,6 +149,11 @@ class Operation(Formulas):
             raise InvalidInput(f"form={form!r}: expected one of {', '.join(FORMS)}")
         return self.textbook or self
 
+    @property
+    def has_second_order(self) -> bool:
+        """Whether the class gives `second`."""
+        return not isinstance(self.second, partial)
+
     def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
         """Return the operation's value; arrays by the names of its arguments."""
         raise NotImplementedError
@@ -501,7 +506,7 @@ def layer(
         if not set(trainable) <= set(arrays):
             raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
         given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
-        tangent = getattr(cls, "tangent", partial(_no_second, "layer", name))
+        tangent = getattr(cls, "tangent", partial(_lacks, "layer", name, "tangent"))
         return registry.register(
             LayerOperation(
                 structure=structure,
@@ -581,14 +586,14 @@ def _common(
         "textbook": _textbook(cls),
         "definition": cls.definition,  # type: ignore[attr-defined]
         "composition": getattr(cls, "composition", None),
-        "second": getattr(cls, "second", partial(_no_second, kind, name)),
+        "second": getattr(cls, "second", partial(_lacks, kind, name, "second")),
         "parameters": MappingProxyType(dict(parameters or {})),
         **counterparts,
     }
 
 
-def _no_second(kind: str, name: str, *_: Any, **__: Any) -> Any:
-    raise InvalidInput(f"{kind} {name!r} has no method second: its second order is not known")
+def _lacks(kind: str, name: str, method: str, *_: Any, **__: Any) -> Any:
+    raise InvalidInput(f"{kind} {name!r} has no method {method}: second order is not available")
 
 
 def _textbook(cls: type) -> Formulas | None:

@@ -7,8 +7,8 @@ import numpy as np
 from manual_backprop.graph import GraphProblem, gradients
 from manual_backprop.network import backward, forward
 from manual_backprop.second_order import hessian_vector_product
-from manual_backprop.spec import Form
-from reference.oracles import Answer
+from manual_backprop.spec import Form, Operation
+from reference.oracles import Answer, unsupported
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
@@ -30,6 +30,10 @@ class Manual:
         # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
         with np.errstate(all="ignore"):
             if isinstance(problem, DirectedProblem | DirectedGraph):
+                if lacking := _without_second_order(problem):
+                    return unsupported(
+                        self.name, f"second order is not available for {', '.join(lacking)}"
+                    )
                 found = hessian_vector_product(problem, problem.direction)
                 return Answer(self.name, found.loss, found.cotangents, values=found.values,
                               tangents=found.tangents, products=found.products)  # fmt: skip
@@ -43,3 +47,12 @@ class Manual:
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer one problem after another."""
         return [self.answer(problem) for problem in problems]
+
+
+def _without_second_order(problem: DirectedProblem | DirectedGraph) -> list[str]:
+    if isinstance(problem, DirectedGraph):
+        operations: list[Operation] = [step.record for step in problem.graph.steps]
+    else:
+        network = problem.network
+        operations = [network.loss_operation, *(layer.operation for layer in network.layers)]
+    return [operation.name for operation in operations if not operation.has_second_order]

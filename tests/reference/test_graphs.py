@@ -31,7 +31,7 @@ from reference.drawing.regimes import REGIMES
 from reference.evidence import gather
 from reference.judge import CONVENTIONAL, STRICT, judge, judge_all, operation_at
 from reference.oracles import Answer, load
-from reference.oracles.jax_graph import GraphPrograms
+from reference.oracles.jax_graph import GraphPrograms, first_order
 from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
 from reference.problems import (
@@ -173,7 +173,7 @@ def test_chains_and_graphs_of_one_block_keep_their_places() -> None:
 
 def test_what_jax_answers_does_not_depend_on_the_block() -> None:
     problems = graphs(16, start=2 * SHARED)
-    programs = GraphPrograms()
+    programs = GraphPrograms("jax", first_order)
     with double_precision():
         together = programs.answers(problems)
         for k in (0, 7, 15):
