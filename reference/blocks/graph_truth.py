@@ -183,7 +183,7 @@ class Truths:
         self.b = len(next(iter(stack.values.values())))
 
     def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
-        """Restrict what `moved` costs to rows that a cotangent outside *strict* is made of."""
+        """Restrict what `moved` costs to rows that what is outside *strict* is made of."""
         for r in self.rows:
             plan = r.plan
             wanted = np.zeros((self.b, plan.rows), bool)
@@ -192,6 +192,8 @@ class Truths:
                 if entries is not None:
                     padded = np.concatenate([entries, np.zeros((self.b, 1), bool)], axis=1)
                     wanted |= padded[:, plan.index[:, plan.owner == k]].any(axis=2)
+            if plan.row.tangents and (made := outside.get(f"forward {plan.step.name}")) is not None:
+                wanted |= made[:, plan.output].any(axis=2)
             r.suspects = np.flatnonzero(wanted)
 
     def tensors(self, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
@@ -320,30 +322,31 @@ class _Slack:
         self.value = unit.value(values, sizes) + moved_by
         self.slope = np.asarray(unit.bounded(unit.slope(slopes, across), slopes))
         if self.row.tangents:
-            self._of_moves(slopes, inputs, across)
+            self._second_slopes(slopes, inputs, across)
         if moved:
             if r.moved is None:
                 r.moved = _moved(r, unit.dtype)
             self.slope = self.slope + terms / 2 * r.moved
+        self._tangents(inputs)
         if unit.model.formula and structure == "rows":
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
-    def _of_moves(self, slopes: Array, inputs: Array, across: Any) -> None:
-        """Count what a slope is rounded by for the tangents that it is multiplied by.
-
-        ty = Σ J tx has the roundings of each J, and Σ H tx those of each H, of the size of tx.
-        """
+    def _second_slopes(self, slopes: Array, inputs: Array, across: Any) -> None:
+        """Count for Σ H tx what each H may be rounded by, at the size of tx."""
         row, unit = self.row, self.unit
-        by_tangent = np.isin(row.by, row.tangents)
-        second = ~by_tangent & (row.of >= row.values // 2)
-        tx = inputs[row.by[by_tangent]]
-        lost = np.where(tx == 0, 0, tx * self.slope[by_tangent])
-        np.add.at(self.value, row.of[by_tangent], lost)
+        second = ~np.isin(row.by, row.tangents) & (row.of >= row.values // 2)
         largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
         scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
         bend = largest * unit.slope(scaled, across) + unit.k * unit.floor
         self.slope[second] = unit.bounded(bend, slopes[second])
+
+    def _tangents(self, inputs: Array) -> None:
+        """Count for ty = Σ J tx what each J may be rounded by."""
+        first = np.isin(self.row.by, self.row.tangents)
+        tx = inputs[self.row.by[first]]
+        lost = np.where(tx == 0, 0, tx * self.slope[first])
+        np.add.at(self.value, self.row.of[first], lost)
 
 
 def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:
