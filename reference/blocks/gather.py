@@ -254,8 +254,12 @@ class LossPlan:
         scale = np.repeat(self.scale, width)
         arrays = {k: np.broadcast_to(v, problem.targets.shape).ravel()
                   for k, v in problem.arrays.items()}  # fmt: skip
-        given_apart = [(value, t == value) for value in GIVEN_APART]
-        rest = ~np.logical_or.reduce([alike for _, alike in given_apart])
+        # At |y - t| = δ a slope bends, and y - t is rounded: there t must be an input, not 1.
+        bends = self.order == 2 and "real" in operation.targets
+        given_apart = [(value, t == value) for value in GIVEN_APART if not bends]
+        rest = np.ones(len(t), bool)
+        for _, alike in given_apart:
+            rest &= ~alike
         kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *given_apart]]
         for value, entries in kinds:
             if not len(entries):
