@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.layers.norms import (
+from manual_backprop.layers import norms  # noqa: F401 - its layers come first in the registry
+from manual_backprop.layers.standardised import (
     EPSILONS,
     Standardised,
     from_standardised,
@@ -21,9 +22,6 @@ from manual_backprop.layers.norms import (
     standardised_definition,
 )
 from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
-
-MOST = 48
-"""Numbers of a group that is drawn of several channels: its Jacobian has the square of it."""
 
 
 @layer(
@@ -52,8 +50,8 @@ class BatchNorm:
         x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
     ) -> FloatArray:
         """Return γ (x - μ)/σ + β, shape (N, C, …)."""
-        normalised, _ = standardised(x, _all_but_channels(x), eps)
-        y: FloatArray = normalised * _channels(weight, x) + _channels(bias, x)
+        normalised, _ = standardised(x, all_but_channels(x), eps)
+        y: FloatArray = normalised * channels(weight, x) + channels(bias, x)
         return y
 
     @staticmethod
@@ -61,9 +59,9 @@ class BatchNorm:
         x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, γ and β."""
-        axes = _all_but_channels(x)
+        axes = all_but_channels(x)
         normalised, deviation = standardised(x, axes, eps)
-        dx = from_standardised(dy * _channels(weight, x), normalised, deviation, axes, eps)
+        dx = from_standardised(dy * channels(weight, x), normalised, deviation, axes, eps)
         return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
 
     @staticmethod
@@ -77,9 +75,9 @@ class BatchNorm:
         eps: float = 2.0**-16,
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂ + tβ."""
-        moved = Standardised(x, tx, _all_but_channels(x), eps)
-        ty: FloatArray = moved.tangent * _channels(weight, x)
-        ty += moved.normalised * _channels(tweight, x) + _channels(tbias, x)
+        moved = Standardised(x, tx, all_but_channels(x), eps)
+        ty: FloatArray = moved.tangent * channels(weight, x)
+        ty += moved.normalised * channels(tweight, x) + channels(tbias, x)
         return ty
 
     @staticmethod
@@ -93,9 +91,9 @@ class BatchNorm:
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
         """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
-        axes = _all_but_channels(x)
+        axes = all_but_channels(x)
         moved = Standardised(x, tx, axes, eps)
-        dx = moved.second(dy * _channels(weight, x), dy * _channels(tweight, x))
+        dx = moved.second(dy * channels(weight, x), dy * channels(tweight, x))
         return {"x": dx, "weight": (dy * moved.tangent).sum(axis=axes)}
 
     @staticmethod
@@ -135,8 +133,8 @@ class BatchNorm:
     @staticmethod
     def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
         """Return the same by the framework's own primitives."""
-        normalised = standardised_composition(xp, x, _all_but_channels(x), eps)
-        return normalised * _channels(weight, x) + _channels(bias, x)
+        normalised = standardised_composition(xp, x, all_but_channels(x), eps)
+        return normalised * channels(weight, x) + channels(bias, x)
 
 
 @layer(
@@ -169,9 +167,9 @@ class BatchNormEvaluation:
         eps: float = 2.0**-16,
     ) -> FloatArray:
         """Return γ (x - μ)/√(v + ε) + β, shape (N, C, …)."""
-        deviation = np.sqrt(_channels(variance, x) + eps)
-        normalised: FloatArray = (x - _channels(mean, x)) / deviation
-        y: FloatArray = normalised * _channels(weight, x) + _channels(bias, x)
+        deviation = np.sqrt(channels(variance, x) + eps)
+        normalised: FloatArray = (x - channels(mean, x)) / deviation
+        y: FloatArray = normalised * channels(weight, x) + channels(bias, x)
         return y
 
     @staticmethod
@@ -185,10 +183,10 @@ class BatchNormEvaluation:
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
         """Return the cotangents of x, the statistics, γ and β."""
-        axes = _all_but_channels(x)
-        deviation = np.sqrt(_channels(variance, x) + eps)
-        normalised = (x - _channels(mean, x)) / deviation
-        dx = dy * _channels(weight, x) / deviation
+        axes = all_but_channels(x)
+        deviation = np.sqrt(channels(variance, x) + eps)
+        normalised = (x - channels(mean, x)) / deviation
+        dx = dy * channels(weight, x) / deviation
         return {
             "x": dx,
             "mean": -dx.sum(axis=axes),
@@ -213,8 +211,8 @@ class BatchNormEvaluation:
     ) -> FloatArray:
         """Return γ tx̂ + tγ x̂ + tβ."""
         normalised, moved, _, _ = _moved_by_statistics(x, mean, variance, tx, tmean, tvariance, eps)
-        ty: FloatArray = moved * _channels(weight, x) + normalised * _channels(tweight, x)
-        ty += _channels(tbias, x)
+        ty: FloatArray = moved * channels(weight, x) + normalised * channels(tweight, x)
+        ty += channels(tbias, x)
         return ty
 
     @staticmethod
@@ -237,12 +235,12 @@ class BatchNormEvaluation:
         dμ = -Σ dx by less the sum of that, dγ by Σ dy tx̂, and dv = -Σ dx x̂/(2σ) by
         -Σ (tdx x̂ + dx tx̂ - dx x̂ tσ/σ)/(2σ).
         """
-        axes = _all_but_channels(x)
+        axes = all_but_channels(x)
         normalised, moved, deviation, by = _moved_by_statistics(
             x, mean, variance, tx, tmean, tvariance, eps
         )
-        dx = dy * _channels(weight, x) / deviation
-        tdx = dy * _channels(tweight, x) / deviation - dx * by
+        dx = dy * channels(weight, x) / deviation
+        tdx = dy * channels(tweight, x) / deviation - dx * by
         of_variance = tdx * normalised + dx * moved - dx * normalised * by
         return {
             "x": tdx,
@@ -286,244 +284,9 @@ class BatchNormEvaluation:
         xp: Any, x: Any, mean: Any, variance: Any, weight: Any, bias: Any, *, eps: float
     ) -> Any:
         """Return the same by the framework's own primitives."""
-        deviation = xp.sqrt(_channels(variance, x) + eps)
-        normalised = (x - _channels(mean, x)) / deviation
-        return normalised * _channels(weight, x) + _channels(bias, x)
-
-
-@layer(
-    structure="rows",
-    takes="image",
-    trainable=("weight", "bias"),
-    torch="torch.group_norm",
-    jax=COMPOSED,
-)
-class GroupNorm:
-    """y = γ_c (x - μ)/σ + β_c, with the statistics of a group of channels of one sample.
-
-    The C channels fall into G groups of C/G. μ and σ² = v + ε are those of the M numbers of one
-    group of one sample, all positions included; no sample knows of another. The slope is
-    LayerNorm's, taken over the group; γ may differ inside it, so with g = γ dy
-
-        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ
-        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
-
-    G = 1 normalises the whole sample, G = C each channel by itself. Wu and He, 2018.
-    """
-
-    @staticmethod
-    def forward(
-        x: FloatArray,
-        weight: FloatArray,
-        bias: FloatArray,
-        *,
-        groups: int = 1,
-        eps: float = 2.0**-16,
-    ) -> FloatArray:
-        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
-        normalised, _ = standardised(_grouped(x, groups), (2,), eps)
-        y: FloatArray = normalised.reshape(x.shape) * _channels(weight, x) + _channels(bias, x)
-        return y
-
-    @staticmethod
-    def backward(
-        x: FloatArray,
-        weight: FloatArray,
-        dy: FloatArray,
-        *,
-        groups: int = 1,
-        eps: float = 2.0**-16,
-    ) -> dict[str, FloatArray]:
-        """Return the cotangents of x, γ and β."""
-        axes = _all_but_channels(x)
-        normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
-        g = _grouped(dy * _channels(weight, x), groups)
-        return {
-            "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
-            "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),
-            "bias": dy.sum(axis=axes),
-        }
-
-    @staticmethod
-    def tangent(
-        x: FloatArray,
-        weight: FloatArray,
-        tx: FloatArray,
-        tweight: FloatArray,
-        tbias: FloatArray,
-        *,
-        groups: int = 1,
-        eps: float = 2.0**-16,
-    ) -> FloatArray:
-        """Return γ tx̂ + tγ x̂ + tβ."""
-        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
-        ty: FloatArray = moved.tangent.reshape(x.shape) * _channels(weight, x)
-        ty += moved.normalised.reshape(x.shape) * _channels(tweight, x) + _channels(tbias, x)
-        return ty
-
-    @staticmethod
-    def second(
-        x: FloatArray,
-        weight: FloatArray,
-        tx: FloatArray,
-        tweight: FloatArray,
-        dy: FloatArray,
-        *,
-        groups: int = 1,
-        eps: float = 2.0**-16,
-    ) -> dict[str, FloatArray]:
-        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
-        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
-        g, tg = (_grouped(dy * _channels(part, x), groups) for part in (weight, tweight))
-        over = (dy * moved.tangent.reshape(x.shape)).sum(axis=_all_but_channels(x))
-        return {"x": moved.second(g, tg).reshape(x.shape), "weight": over}
-
-    @staticmethod
-    def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any, **_: Any
-    ) -> list[Any]:
-        """Return the numbers of one group; its channels have a γ and a β each."""
-        each = len(x) // len(weight)
-        normalised = standardised_definition(m, x, eps)
-        return [n * weight[i // each] + bias[i // each] for i, n in enumerate(normalised)]
-
-    @staticmethod
-    def rows(
-        x: FloatArray, weight: FloatArray, bias: FloatArray, *, groups: int, eps: float
-    ) -> Rows:
-        """Return a row for each group of each sample: its numbers, the γ and β of its channels."""
-        own = np.arange(x.size).reshape(len(x) * groups, -1)
-        channels = np.tile(np.arange(x.shape[1]).reshape(groups, -1), (len(x), 1))
-        return Rows({"x": own, "weight": channels, "bias": channels}, own)
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return images of 1 to 4 channels in any number of groups."""
-        shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
-        numbers = int(np.prod(shape[1:]))
-        divisors = [g for g in range(1, shape[1]) if shape[1] % g == 0 and numbers // g <= MOST]
-        groups = draw.choice([*divisors, shape[1]])
-        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
-        return Sample(shapes, options={"groups": groups, "eps": draw.choice(EPSILONS)})
-
-    @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
-        """Return x with one sample whose numbers are all equal."""
-        x[draw.below(len(x))] = x.flat[0]
-        return x
-
-    @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
-        """Call torch's function, which takes the number of groups before the parameters."""
-        return f(x, groups, weight, bias, eps, False)
-
-    @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
-        """Return the same by the framework's own primitives."""
-        normalised = standardised_composition(xp, _grouped(x, groups), (2,), eps)
-        return xp.reshape(normalised, x.shape) * _channels(weight, x) + _channels(bias, x)
-
-
-@layer(
-    structure="rows",
-    takes="image",
-    trainable=("weight", "bias"),
-    torch="torch.instance_norm",
-    jax=COMPOSED,
-)
-class InstanceNorm:
-    """y = γ_c (x - μ)/σ + β_c, with the statistics of one channel of one sample.
-
-    It is GroupNorm with a group for each channel: μ and σ² = v + ε are over the M positions, and
-
-        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ,   g = γ dy
-        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
-
-    Ulyanov, Vedaldi and Lempitsky, 2016.
-    """
-
-    @staticmethod
-    def forward(
-        x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
-    ) -> FloatArray:
-        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
-        y: FloatArray = GroupNorm.forward(x, weight, bias, groups=x.shape[1], eps=eps)
-        return y
-
-    @staticmethod
-    def backward(
-        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
-    ) -> dict[str, FloatArray]:
-        """Return the cotangents of x, γ and β."""
-        found: dict[str, FloatArray] = GroupNorm.backward(x, weight, dy, groups=x.shape[1], eps=eps)
-        return found
-
-    @staticmethod
-    def tangent(
-        x: FloatArray,
-        weight: FloatArray,
-        tx: FloatArray,
-        tweight: FloatArray,
-        tbias: FloatArray,
-        *,
-        eps: float = 2.0**-16,
-    ) -> FloatArray:
-        """Return γ tx̂ + tγ x̂ + tβ."""
-        ty: FloatArray = GroupNorm.tangent(
-            x, weight, tx, tweight, tbias, groups=x.shape[1], eps=eps
-        )
-        return ty
-
-    @staticmethod
-    def second(
-        x: FloatArray,
-        weight: FloatArray,
-        tx: FloatArray,
-        tweight: FloatArray,
-        dy: FloatArray,
-        *,
-        eps: float = 2.0**-16,
-    ) -> dict[str, FloatArray]:
-        """Return how dx and dγ move: GroupNorm's, with a group for each channel."""
-        found: dict[str, FloatArray] = GroupNorm.second(
-            x, weight, tx, tweight, dy, groups=x.shape[1], eps=eps
-        )
-        return found
-
-    @staticmethod
-    def definition(
-        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
-    ) -> list[Any]:
-        """Return the numbers of one channel of one sample."""
-        return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
-
-    @staticmethod
-    def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
-        """Return a row for each channel of each sample."""
-        return GroupNorm.rows(x, weight, bias, groups=x.shape[1], eps=eps)
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return images of 1 to 4 channels."""
-        shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
-        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
-        return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
-
-    @staticmethod
-    def edge(draw: Any, x: FloatArray) -> FloatArray:
-        """Return x with one channel of one sample whose numbers are all equal."""
-        x[draw.below(len(x)), draw.below(x.shape[1])] = x.flat[0]
-        return x
-
-    @staticmethod
-    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
-        """Call torch's function without running statistics, and without cuDNN."""
-        return f(x, weight, bias, None, None, True, 0.0, eps, False)
-
-    @staticmethod
-    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
-        """Return the same by the framework's own primitives."""
-        return GroupNorm.composition(xp, x, weight, bias, groups=x.shape[1], eps=eps)
+        deviation = xp.sqrt(channels(variance, x) + eps)
+        normalised = (x - channels(mean, x)) / deviation
+        return normalised * channels(weight, x) + channels(bias, x)
 
 
 def _moved_by_statistics(
@@ -536,25 +299,22 @@ def _moved_by_statistics(
     eps: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return x̂, tx̂, σ and tσ/σ, from given statistics that move."""
-    deviation = np.sqrt(_channels(variance, x) + eps)
-    normalised = (x - _channels(mean, x)) / deviation
-    by = _channels(tvariance, x) / (2.0 * deviation) / deviation
-    moved = (tx - _channels(tmean, x)) / deviation - normalised * by
+    deviation = np.sqrt(channels(variance, x) + eps)
+    normalised = (x - channels(mean, x)) / deviation
+    by = channels(tvariance, x) / (2.0 * deviation) / deviation
+    moved = (tx - channels(tmean, x)) / deviation - normalised * by
     return normalised, moved, deviation, by
 
 
-def _all_but_channels(x: Any) -> tuple[int, ...]:
+def all_but_channels(x: Any) -> tuple[int, ...]:
+    """Return the axes of the batch and the positions."""
     return (0, *range(2, x.ndim))
 
 
-def _channels(parameter: Any, x: Any) -> Any:
+def channels(parameter: Any, x: Any) -> Any:
     """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
     return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
 
 
-def _grouped(x: Any, groups: int) -> Any:
-    return x.reshape((len(x), groups, -1))
-
-
 def _channel_of_each(x: FloatArray) -> Any:
-    return np.broadcast_to(_channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)
+    return np.broadcast_to(channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)
