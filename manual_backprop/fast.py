@@ -9,7 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from manual_backprop.network import Problem, backward, check_problem, forward
+from manual_backprop.second_order import product_along, variables
 from manual_backprop.spec import FloatArray, Form, InvalidInput
 from manual_backprop.tape import Array, Tape, Traced, replay
 
@@ -56,6 +59,64 @@ class Step:
     def __reduce__(self) -> tuple[Any, ...]:
         # Traced anew wherever it is copied or pickled to: a view would become an array of its own.
         return Step, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
+
+
+class ProductStep:
+    """The fast Hessian-vector product of a network, for one batch size and dtype.
+
+    `product(direction)` returns the loss and, for each name of the direction, its part of H v, in
+    arrays that the next call overwrites. `product.inputs` are x, the targets, weights, parameters
+    and, under "direction of …", the tangents: update them in place as those of a `Step`.
+    """
+
+    def __init__(self, problem: Problem, names: tuple[str, ...]) -> None:
+        tape = Tape()
+        given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
+        given |= {**problem.arrays, **problem.parameters}
+        traced: dict[str, Any] = {n: tape.note(n, v) for n, v in given.items() if v is not None}
+        known = variables(problem)
+        zeros = {n: np.zeros_like(v) for n, v in known.items() if n not in names}
+        moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
+        direction: dict[str, Any] = {**zeros, **moved}
+        found = product_along(_with_inputs(problem, traced), direction)
+        outputs: dict[str, Any] = {
+            "loss": found.loss,
+            **{n: found.products[n] for n in names},
+        }
+        for name, value in outputs.items():
+            if not isinstance(value, Traced):  # it depends on no input
+                outputs[name] = tape.note(("constant", name), value)
+        self._calls, places = tape.assemble(list(outputs.values()))
+        traced |= {f"direction of {n}": t for n, t in moved.items()}
+        self.inputs: Mapping[str, Array] = {n: places[t.number] for n, t in traced.items()}
+        self.loss: FloatArray = places[outputs["loss"].number]
+        self.products: Mapping[str, FloatArray] = {n: places[outputs[n].number] for n in names}
+
+    def __call__(
+        self, direction: Mapping[str, FloatArray]
+    ) -> tuple[FloatArray, Mapping[str, FloatArray]]:
+        """Return the loss and H v; what the direction does not name keeps its last tangent."""
+        for name, tangent in direction.items():
+            if name not in self.products:
+                known = ", ".join(self.products)
+                raise InvalidInput(f"direction: {name!r} is unknown; expected of: {known}")
+            _fill(f"direction[{name!r}]", self.inputs[f"direction of {name}"], tangent)
+        replay(self._calls)
+        return self.loss, self.products
+
+
+def compile_product(problem: Problem, by: Iterable[str] | None = None) -> ProductStep:
+    """Return the fast Hessian-vector product of a problem's network, in the careful form.
+
+    `by` names what the direction moves and H v is wanted of; left out, every parameter.
+    """
+    check_problem(problem)
+    known = variables(problem)
+    names = tuple(problem.network.parameter_shapes() if by is None else by)
+    for name in names:
+        if name not in known:
+            raise InvalidInput(f"by: {name!r} is not one of: {', '.join(known)}")
+    return ProductStep(problem, names)
 
 
 def compile_step(

@@ -5,15 +5,16 @@ A step is named as PyTorch names parameters: `layers.0.z` is the first pre-activ
 Shapes: x (N, D_in), z and a (N, D_out); a leading axis in front of N broadcasts through.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from manual_backprop import graph as graphs
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.layers import Dense
+from manual_backprop.graph import Graph, Step
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, Form, InvalidInput, Loss, Operation
 
@@ -53,6 +54,7 @@ class Network:
     loss: str
     loss_parameters: Mapping[str, float] = field(default_factory=dict)
     reduction: Reduction = "mean"
+    _graphs: dict[tuple[str, ...], Graph] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.input_width) is not int or self.input_width < 1:
@@ -68,6 +70,7 @@ class Network:
             raise InvalidInput(f"reduction={self.reduction!r}: expected one of {REDUCTIONS}")
         complete = _complete("loss_parameters", LOSSES[self.loss], self.loss_parameters)
         object.__setattr__(self, "loss_parameters", complete)
+        object.__setattr__(self, "_graphs", {})
 
     @property
     def loss_operation(self) -> Loss:
@@ -87,6 +90,25 @@ class Network:
             if layer.bias:
                 shapes[f"layers.{i}.bias"] = (layer.width,)
         return shapes
+
+    def graph(self, arrays: tuple[str, ...] = ()) -> Graph:
+        """Return the network as a graph; `arrays` are the loss's array arguments that are given."""
+        if arrays not in self._graphs:
+            self._graphs[arrays] = Graph(tuple(self._steps(arrays)), (LOSSES_STEP,))
+        return self._graphs[arrays]
+
+    def _steps(self, arrays: tuple[str, ...]) -> Iterator[Step]:
+        a = "x"
+        for i, layer in enumerate(self.layers):
+            name = f"layers.{i}"
+            inputs = {"x": a, "weight": f"{name}.weight"}
+            if layer.bias:
+                inputs["bias"] = f"{name}.bias"
+            yield Step(f"{name}.z", "dense", inputs)
+            a = f"{name}.a"
+            yield Step(a, layer.activation, {"x": f"{name}.z"}, layer.parameters)
+        inputs = {"y": a, "t": "targets", **{name: name for name in arrays}}
+        yield Step(LOSSES_STEP, self.loss, inputs, self.loss_parameters)
 
     def step_names(self) -> list[str]:
         """Return the names of the intermediate steps in forward order."""
@@ -133,23 +155,19 @@ class Trace:
     form: Form = "careful"
 
 
+LOSSES_STEP = "losses"
+"""The last step of a network's graph: the losses, not reduced yet."""
+
+
 def forward(problem: Problem, form: Form = "careful") -> Trace:
     """Walk from x to the loss, keeping what the backward walk needs; it has the same form.
 
     The walk does not check its input, which may be complex or traced; `check_problem` does. What
     that would refuse gives wrong numbers here, or an error of NumPy's.
     """
-    network = problem.network
-    steps: dict[str, FloatArray] = {}
-    a = problem.x
-    for i, layer in enumerate(network.layers):
-        name = f"layers.{i}"
-        z = Dense.forward(a, *_weight_and_bias(problem, name, layer))
-        a = layer.operation.formulas(form).forward(z, **layer.parameters)
-        steps[f"{name}.z"], steps[f"{name}.a"] = z, a
-    formulas = network.loss_operation.formulas(form)
-    losses = formulas.forward(a, problem.targets, **problem.loss_arguments())
-    return Trace(steps, losses, reduce_losses(problem, losses), form)
+    values = graphs.forward(*network_graph(problem), form)
+    losses = values.pop(LOSSES_STEP)
+    return Trace(values, losses, reduce_losses(problem, losses), form)
 
 
 def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
@@ -162,38 +180,25 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     As `forward`, whose trace of the same problem it takes, the walk does not check its input;
     `check_problem` does.
     """
-    network, steps = problem.network, trace.steps
-    prediction = steps[f"layers.{len(network.layers) - 1}.a"]
-    cotangents: dict[str, FloatArray] = {}
-    da = network.loss_operation.formulas(trace.form).backward(
-        prediction,
-        problem.targets,
-        losses_cotangent(problem, trace.losses),
-        **problem.loss_arguments(),
+    cotangents = graphs.backward(
+        *network_graph(problem),
+        {**trace.steps, LOSSES_STEP: trace.losses},
+        {LOSSES_STEP: losses_cotangent(problem, trace.losses)},
+        trace.form,
     )
-    for i in reversed(range(len(network.layers))):
-        name, layer = f"layers.{i}", network.layers[i]
-        z, a = steps[f"{name}.z"], steps[f"{name}.a"]
-        below = steps[f"layers.{i - 1}.a"] if i else problem.x
-        dz = layer.operation.formulas(trace.form).backward(z, a, da, **layer.parameters)
-        cotangents[f"{name}.a"], cotangents[f"{name}.z"] = da, dz
-        found = Dense.backward(below, dz, *_weight_and_bias(problem, name, layer))
-        da = found.pop("x")
-        cotangents |= {f"{name}.{parameter}": value for parameter, value in found.items()}
-    cotangents["x"] = da
+    del cotangents[LOSSES_STEP]
     return cotangents
 
 
-def _weight_and_bias(
-    problem: Problem, name: str, layer: Layer
-) -> tuple[FloatArray, FloatArray | None]:
-    """Return what the network says that the layer has; a bias it does not have is not added."""
+def network_graph(problem: Problem) -> tuple[Graph, dict[str, Any]]:
+    """Return the network as a graph, and the arrays it takes; what is missing is an error."""
+    shapes = problem.network.parameter_shapes()
     parameters = problem.parameters
-    try:
-        return parameters[f"{name}.weight"], parameters[f"{name}.bias"] if layer.bias else None
-    except KeyError as missing:
-        shape = problem.network.parameter_shapes()[missing.args[0]]
-        raise _missing("parameters", missing.args[0], shape) from None
+    if missing := [name for name in shapes if name not in parameters]:
+        raise _missing("parameters", missing[0], shapes[missing[0]])
+    given = {name: parameters[name] for name in shapes}
+    arrays = {"x": problem.x, "targets": problem.targets, **given, **problem.arrays}
+    return problem.network.graph(tuple(problem.arrays)), arrays
 
 
 def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:

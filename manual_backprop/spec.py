@@ -5,13 +5,15 @@ frozen record and enters it in the registry of its kind; everything else in the 
 tests, reports) iterates over the registries and names no operation.
 """
 
+import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,17 @@ Form = Literal["careful", "textbook"]
 """careful: right to the last digits, also where a function saturates; what the checks use.
 textbook: the formula as books and frameworks have it, in fewer calls; each says what it loses."""
 FORMS: tuple[Form, ...] = get_args(Form)
+
+
+Structure = Literal["elementwise", "rows", "contraction", "movement"]
+"""How an operation of several arrays is judged and certified.
+
+elementwise: one number from one of each array, broadcast. rows: a small function of each row,
+window or group. contraction: sums of products. movement: numbers are moved, not changed."""
+
+Takes = Literal["features", "image", "sequence", "any", "nothing"]
+"""The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, unchanged in its
+number of axes; nothing that a layer before could give (it is drawn by itself only)."""
 
 
 class InvalidInput(ValueError):
@@ -111,6 +124,9 @@ class Formulas:
 class Operation(Formulas):
     """What every operation has: its formulas, the textbook definition and the counterparts.
 
+    `second` says how what `backward` returns moves as the arguments move and the cotangent stays;
+    `backward` of the moved cotangent, added to it, is one step of a Hessian-vector product.
+
     Its own formulas are the careful ones. `textbook` has others only where these differ: of
     methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
     """
@@ -120,6 +136,7 @@ class Operation(Formulas):
     textbook: Formulas | None = None
     definition: Callable[..., Any]
     composition: Callable[..., Any] | None
+    second: Callable[..., Any]
     torch: Counterpart
     jax: Counterpart
     parameters: Mapping[str, Parameter]
@@ -131,6 +148,42 @@ class Operation(Formulas):
         if form != "textbook":
             raise InvalidInput(f"form={form!r}: expected one of {', '.join(FORMS)}")
         return self.textbook or self
+
+    @property
+    def has_second_order(self) -> bool:
+        """Whether the class gives `second`."""
+        return not isinstance(self.second, partial)
+
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return the operation's value; arrays by the names of its arguments."""
+        raise NotImplementedError
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the cotangents of the arguments from that of the value, by name."""
+        raise NotImplementedError
+
+    def push_forward(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Return the tangent of the value; tangents by the names of the arguments that move."""
+        raise NotImplementedError
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how what `pull_back` returns moves as the arguments move and dy stays."""
+        raise NotImplementedError
 
     def defaults(self) -> dict[str, float]:
         """Return the usual value of every parameter."""
@@ -147,11 +200,44 @@ class Activation(Operation):
     """`forward(x, **parameters) -> y` and `backward(x, y, dy, **parameters) -> dx`.
 
     Elementwise, or over the last axis where `rowwise`. The definition takes one number, or the
-    list of a row where `rowwise`.
+    list of a row where `rowwise`. `tangent(x, y, tx, **parameters) -> ty` says how y moves as x
+    moves by tx, `second(x, y, dy, tx, **parameters)` how dx does while dy stays.
     """
 
     rowwise: bool
     range: Domain
+    tangent: Callable[..., FloatArray]
+
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return y."""
+        return self.formulas(form).forward(arrays["x"], **options)
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return dx."""
+        return {"x": self.formulas(form).backward(arrays["x"], y, dy, **options)}
+
+    def push_forward(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Return ty."""
+        return self.tangent(arrays["x"], y, tangents["x"], **options)
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how dx moves."""
+        return {"x": self.second(arrays["x"], y, dy, tangents["x"], **options)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +248,8 @@ class Loss(Operation):
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
-    arbiter; without them it is the number of losses.
+    arbiter; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
+    how dy moves as y moves by ty.
     """
 
     elementwise: bool
@@ -172,10 +259,125 @@ class Loss(Operation):
     count: Callable[..., Any]
     count_definition: Callable[..., Any] | None
 
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return the losses L of predictions y and targets t."""
+        y, t, rest = _prediction(arrays)
+        return self.formulas(form).forward(y, t, **options, **rest)
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the cotangent of the predictions, from that of the losses."""
+        prediction, t, rest = _prediction(arrays)
+        return {"y": self.formulas(form).backward(prediction, t, dy, **options, **rest)}
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how the cotangent of the predictions moves."""
+        prediction, t, rest = _prediction(arrays)
+        return {"y": self.second(prediction, t, dy, tangents["y"], **options, **rest)}
+
+
+class Rows(NamedTuple):
+    """Which entries of which arrays make each row of a layer, and where its outputs go.
+
+    `inputs` has for each argument an array of R rows of indices into the flattened argument, of
+    whatever shape the definition takes (R, …); −1 is a zero that belongs to no array (padding).
+    `output` are the indices of the flattened output, (R, J): each index exactly once.
+    `numbers` are what the definition takes besides, by name and (R, …): a count, which places of
+    a window are inside. They are of the shapes and masks alone, and have no slope.
+    """
+
+    inputs: Mapping[str, npt.NDArray[np.integer[Any]]]
+    output: npt.NDArray[np.integer[Any]]
+    numbers: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+
+
+class Sample(NamedTuple):
+    """One use of a layer: the shapes of its arrays of floats, other arrays as they are, options.
+
+    `arrays` holds what is not to be drawn as random numbers: indices, masks, a row of equal
+    numbers. An optional argument that is in neither is left out.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
+    options: Mapping[str, Any] = MappingProxyType({})
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOperation(Operation):
-    """`forward(x, **parameters) -> z` and `backward(x, dz, **parameters) -> {name: cotangent}`."""
+    """An operation of several arrays: `forward(*arrays, **options) -> y`.
+
+    `arguments` are the arrays that forward takes, in order; those of `optional` may be left out,
+    those of `trainable` are parameters. `backward` takes by name what it needs of the arguments,
+    `y`, `dy` and the options (`needs`), and returns the cotangents of the arguments of floats by
+    name. `tangent` and `second` take in the same way what they need of these and of tangents, that
+    of x as `tx`: the first returns how y moves, the second how the cotangents do while dy stays;
+    what does not is left out. `rows` says how the arrays fall into the rows that `definition` is a
+    function of. `edge(draw, x)` returns the first argument with numbers in it that the operation
+    is special at.
+    """
+
+    structure: Structure
+    takes: Takes
+    arguments: tuple[str, ...]
+    optional: tuple[str, ...]
+    trainable: tuple[str, ...]
+    options: Mapping[str, Any]
+    needs: tuple[str, ...]
+    tangent: Callable[..., FloatArray]
+    tangent_needs: tuple[str, ...]
+    second_needs: tuple[str, ...]
+    rows: Callable[..., Rows] | None
+    sample: Callable[..., Sample]
+    edge: Callable[..., FloatArray] | None
+    with_torch: Callable[..., Any] | None
+    with_jax: Callable[..., Any] | None
+
+    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Return y."""
+        given = [arrays.get(name) for name in self.arguments]
+        return self.formulas(form).forward(*given, **options)
+
+    def pull_back(
+        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the cotangents of the arguments."""
+        known = {**arrays, "y": y, "dy": dy}
+        given = [known.get(name) for name in self.needs]
+        found: Mapping[str, Any] = self.formulas(form).backward(*given, **options)
+        return found
+
+    def push_forward(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        """Return ty."""
+        known = {**arrays, "y": y, **_moving(tangents)}
+        return self.tangent(*map(known.get, self.tangent_needs), **options)
+
+    def pull_back_along(
+        self,
+        arrays: Mapping[str, Any],
+        y: Any,
+        dy: Any,
+        tangents: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return how the cotangents of the arguments move, of those that do."""
+        known = {**arrays, "y": y, "dy": dy, **_moving(tangents)}
+        found: Mapping[str, Any] = self.second(*map(known.get, self.second_needs), **options)
+        return found
 
 
 O = TypeVar("O", bound=Operation)  # noqa: E741 - the type of one operation
@@ -232,7 +434,10 @@ def activation(
 
     def register(cls: type) -> Activation:
         common = _common("activation", cls, torch, jax, parameters)
-        return registry.register(Activation(rowwise=rowwise, range=range, **common))
+        # A Jacobian that is symmetric, as a diagonal one is, maps tangents as it maps cotangents.
+        tangent = getattr(cls, "tangent", common["backward"])
+        made = Activation(rowwise=rowwise, range=range, tangent=tangent, **common)
+        return registry.register(made)
 
     return register
 
@@ -273,16 +478,78 @@ def loss(
 
 def layer(
     *,
+    structure: Structure,
     torch: str | Counterpart,
     jax: str | Counterpart,
+    takes: Takes = "features",
+    trainable: tuple[str, ...] = (),
     registry: Registry[LayerOperation] = LAYERS,
 ) -> Callable[[type], LayerOperation]:
-    """Register a class as a layer with parameters."""
+    """Register a class as a layer: an operation of one or more arrays.
+
+    The arrays and the options are read from the signature of `forward`: arrays come first, those
+    with the default None may be left out, options are keywords with defaults. Beside `forward`,
+    `backward` and `definition` the class gives `sample(draw, shape)` and `rows`; without `rows`
+    each entry of the value is a row, made of one entry of each array, broadcast. `with_torch` and
+    `with_jax` call a counterpart that takes its arguments in another way: they get the
+    framework's function and what forward takes.
+    """
 
     def register(cls: type) -> LayerOperation:
-        return registry.register(LayerOperation(**_common("layer", cls, torch, jax, None)))
+        needed = ["forward", "backward", "definition", "sample"]
+        needed += ["rows"] * (structure == "rows")
+        common = _common("layer", cls, torch, jax, None, needed)
+        arrays, options = _signature(common["forward"])
+        name = common["name"]
+        if {"y", "dy"} & set(arrays):
+            raise InvalidInput(f"layer {name!r}: arrays {tuple(arrays)}: y and dy are the value's")
+        if not set(trainable) <= set(arrays):
+            raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
+        given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
+        tangent = getattr(cls, "tangent", partial(_lacks, "layer", name, "tangent"))
+        return registry.register(
+            LayerOperation(
+                structure=structure,
+                takes=takes,
+                arguments=tuple(arrays),
+                optional=tuple(name for name, optional in arrays.items() if optional),
+                trainable=trainable,
+                options=MappingProxyType(options),
+                needs=tuple(_signature(common["backward"])[0]),
+                tangent=tangent,
+                tangent_needs=tuple(_signature(tangent)[0]),
+                second_needs=tuple(_signature(common["second"])[0]),
+                **given,
+                **common,
+            )
+        )
 
     return register
+
+
+_LAYER_PARTS = ("rows", "sample", "edge", "with_torch", "with_jax")
+
+
+def _signature(function: Callable[..., Any]) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Return the arrays that a function takes (True: may be left out), and its options."""
+    arrays: dict[str, bool] = {}
+    options: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            arrays[name] = parameter.default is None
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            options[name] = parameter.default
+    return arrays, options
+
+
+def _moving(tangents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tangents under the names by which a layer's methods take them."""
+    return {f"t{name}": tangent for name, tangent in tangents.items()}
+
+
+def _prediction(arrays: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    rest = {name: array for name, array in arrays.items() if name not in ("y", "t")}
+    return arrays["y"], arrays["t"], rest
 
 
 def _number_of_terms(losses: FloatArray, t: npt.NDArray[Any], **_: Any) -> int:
@@ -295,10 +562,11 @@ def _common(
     torch: str | Counterpart,
     jax: str | Counterpart,
     parameters: Mapping[str, Parameter] | None,
+    needed: Sequence[str] = ("forward", "backward", "definition"),
 ) -> dict[str, Any]:
     """Read what every kind of operation has from its class; what is missing is an error by name."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-    missing = [part for part in ("forward", "backward", "definition") if not hasattr(cls, part)]
+    missing = [part for part in needed if not hasattr(cls, part)]
     if not cls.__doc__ and sys.flags.optimize < 2:  # `python -OO` has none of any class
         missing.append("a docstring with the derivation")
     counterparts = {
@@ -318,9 +586,14 @@ def _common(
         "textbook": _textbook(cls),
         "definition": cls.definition,  # type: ignore[attr-defined]
         "composition": getattr(cls, "composition", None),
+        "second": getattr(cls, "second", partial(_lacks, kind, name, "second")),
         "parameters": MappingProxyType(dict(parameters or {})),
         **counterparts,
     }
+
+
+def _lacks(kind: str, name: str, method: str, *_: Any, **__: Any) -> Any:
+    raise InvalidInput(f"{kind} {name!r} has no method {method}: second order is not available")
 
 
 def _textbook(cls: type) -> Formulas | None:

@@ -5,19 +5,29 @@ and that range, and results merge in any order: so workers, interruptions and re
 byte.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sys import intern
 
 import msgspec
 
 from manual_backprop.spec import InvalidInput
 from reference.compare import Farthest, farthest
+from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
 from reference.judge import ADVISORY, MODELS, Judgement, judge_all
-from reference.oracles import Answer, Oracle, crashed, load, skipped
-from reference.problems import Drawn, Selection, cell, check_seed, draw
+from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
+from reference.problems import (
+    AnyDrawn,
+    Drawn,
+    DrawnGraph,
+    Selection,
+    address,
+    cell,
+    check_seed,
+    draw_any,
+)
 from reference.rounding import RoundingUnit
 from reference.translation import settle_translation
 from reports.records import Cell, Coverage, Finding, OracleStatus, decade
@@ -49,7 +59,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ("manual", "torch", "jax")
+    order: int = 1  # 2: Hessian-vector products
     sections: tuple[str, ...] = ()  # what the report holds beside the run: `running.sections`
 
     def __post_init__(self) -> None:
@@ -59,13 +71,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 "a larger run is split by its seeds"
             )
         check_seed(self.seed)
+        if self.order not in (1, 2):
+            raise InvalidInput(
+                f"order={self.order!r}: expected 1 (gradients) or 2 (Hessian times v)"
+            )
+        for name in self.oracles if self.order == 2 else ():
+            if name not in SECOND_ORDER:
+                known = ", ".join(SECOND_ORDER)
+                raise InvalidInput(f"oracle={name!r}: at order 2 expected of: {known}")
         if "manual" not in self.oracles:
             raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
         self.selection()
 
     def selection(self) -> Selection:
         """Return the cells that the plan is restricted to."""
-        return Selection(self.activations, self.losses, self.regimes, self.dtypes)
+        chosen = self.activations or self.losses
+        architectures = self.architectures or (("dense",) if chosen else ARCHITECTURES)
+        return Selection(self.activations, self.losses, self.regimes, self.dtypes, architectures)
 
     def blocks(self) -> list[tuple[int, int]]:
         """Return the ranges of positions that make up the run."""
@@ -130,7 +152,8 @@ def run(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
 def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Draw, answer and judge the problems at positions start to stop − 1."""
     selection = plan.selection()
-    drawn = [draw(plan.seed, selection.index(position)) for position in range(start, stop)]
+    indices = map(selection.index, range(start, stop))
+    drawn = [draw_any(plan.seed, index, plan.order) for index in indices]
     judged = {name: o for name, o in oracles.items() if name not in ADVISORY}
     answers = {name: _answers(oracle, drawn) for name, oracle in judged.items()}
     again = _again(plan, drawn, judged)
@@ -149,7 +172,8 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         outcomes.append(_outcome(one.index, judgement, far))
         if judgement.kind != "AGREE":
             findings.append(sighting_of(one, judgement))
-        if audited(plan, one.index):
+        # The walk of the whole network is one of chains, and of first order.
+        if plan.order == 1 and isinstance(one, Drawn) and audited(plan, one.index):
             audits += 1
             unsound += _audit(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
     merged = merge_findings(findings)
@@ -159,7 +183,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
 
 def prove(plan: Plan, work: Work, oracles: Mapping[str, Oracle]) -> BlockResult:
     """Return findings with all their evidence for the problems whose indices are given."""
-    drawn = [draw(plan.seed, index) for index in work.proofs]
+    drawn = [draw_any(plan.seed, index, plan.order) for index in work.proofs]
     answers = {name: _answers(oracle, drawn) for name, oracle in oracles.items()}
     judgements = judge_all([one.problem for one in drawn], answers)
     judgements = settle_translation(drawn, judgements, oracles)
@@ -180,7 +204,7 @@ def _outcome(index: int, judgement: Judgement, far: Farthest) -> Outcome:
 
 
 def _again(
-    plan: Plan, drawn: list[Drawn], oracles: Mapping[str, Oracle]
+    plan: Plan, drawn: list[AnyDrawn], oracles: Mapping[str, Oracle]
 ) -> dict[str, dict[int, Answer]]:
     """Ask a share of the problems once more, in the opposite order."""
     chosen = [k for k, one in enumerate(drawn) if sampled(plan.seed, one.index, AGAIN, salt=1)]
@@ -226,7 +250,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
     )
 
 
-def judge_one(one: Drawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
+def judge_one(one: AnyDrawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
     """Ask the named oracles about one problem and judge what they say."""
     oracles = load(names)
     answers = {name: _answers(oracle, [one]) for name, oracle in oracles.items()}
@@ -306,8 +330,9 @@ class RunStatistics:
         for key in sorted(self._cells):
             counter = self._cells[key]
             worst = counter.worst
-            activation, loss, regime, dtype = key
+            activation, loss, regime, dtype, architecture = key
             yield Cell(
+                architecture=architecture,
                 activation=activation,
                 loss=loss,
                 regime=regime,
@@ -316,7 +341,7 @@ class RunStatistics:
                 verdicts=counter.verdicts,
                 histogram=counter.histogram,
                 worst_scaled=worst.scaled,
-                worst_at=f"{seed}:{worst.index}",
+                worst_at=address(seed, worst.index),
                 worst_tensor=worst.tensor,
                 worst_between=worst.between,
             )
@@ -358,9 +383,12 @@ def _add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
         total[key] = total.get(key, 0) + count
 
 
-def _coverage_keys(one: Drawn) -> list[str]:
+def _coverage_keys(one: AnyDrawn) -> list[str]:
+    if isinstance(one, DrawnGraph):
+        return _graph_keys(one)
     network = one.problem.network
     keys = [
+        "architecture/dense",
         f"depth/{len(network.layers)}",
         f"reduction/{network.reduction}",
         f"regime/{one.cell.regime}",
@@ -373,18 +401,33 @@ def _coverage_keys(one: Drawn) -> list[str]:
     return [*keys, f"loss/{network.loss}"]
 
 
-def _answers(oracle: Oracle, drawn: list[Drawn]) -> list[Answer]:
+def _graph_keys(one: DrawnGraph) -> list[str]:
+    graph = one.problem.graph
+    keys = [
+        f"architecture/{one.cell.architecture}",
+        f"regime/{one.cell.regime}",
+        f"dtype/{one.cell.dtype}",
+        f"steps/{len(graph.steps)}",
+    ]
+    return [*keys, *dict.fromkeys(f"operation/{step.operation}" for step in graph.steps)]
+
+
+def _answers(oracle: Oracle, drawn: Sequence[AnyDrawn]) -> list[Answer]:
     """Ask a block at once; where that fails, one by one, so that one failure costs one answer."""
     reason = oracle.unavailable()
     if reason:
         return [skipped(oracle.name, reason)] * len(drawn)
+    if not takes_graphs(oracle) and any(isinstance(one, DrawnGraph) for one in drawn):
+        chains = iter(_answers(oracle, [one for one in drawn if isinstance(one, Drawn)]))
+        none = skipped(oracle.name, "it answers chains of dense layers only")
+        return [next(chains) if isinstance(one, Drawn) else none for one in drawn]
     try:
         return oracle.answers([one.problem for one in drawn])
     except Exception:  # an oracle may fail in any way; the answers say how
         return [_one_answer(oracle, one) for one in drawn]
 
 
-def _one_answer(oracle: Oracle, one: Drawn) -> Answer:
+def _one_answer(oracle: Oracle, one: AnyDrawn) -> Answer:
     try:
         return oracle.answer(one.problem)
     except Exception as error:

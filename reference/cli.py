@@ -56,9 +56,16 @@ def report(
     activation: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     loss: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     regime: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: dense, alone, stack, residual …; repeatable."),
+    ] = None,
     oracle: Annotated[
         list[str] | None, typer.Option(help="Only these, or MODULE:CLASS of yours; repeatable.")
     ] = None,
+    order: Annotated[
+        int, typer.Option(help="1: gradients. 2: Hessian-vector products, in two ways a framework.")
+    ] = 1,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
     scheduler: Annotated[
         str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")
@@ -78,6 +85,7 @@ def report(
 ) -> int:
     """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
     from reference.campaign import Plan
+    from reference.oracles import SECOND_ORDER
     from reference.running.progress import progress_bar
     from reference.running.report import Interrupted
     from reference.running.report import report as run
@@ -91,8 +99,11 @@ def report(
         activations=tuple(activation or ()),
         losses=tuple(loss or ()),
         regimes=tuple(regime or ()),
-        oracles=tuple(oracle or Plan().oracles),
-        sections=() if networks_only else tuple(SECTIONS),
+        architectures=tuple(architecture or ()),
+        oracles=tuple(oracle or (SECOND_ORDER if order == 2 else Plan().oracles)),
+        order=order,
+        # The sections are about values and first slopes.
+        sections=() if networks_only or order == 2 else tuple(SECTIONS),
     )
     try:
         with progress_bar() as progress:
@@ -191,12 +202,13 @@ def grade(
 @app.command()
 def show(
     address: Annotated[str, typer.Argument(metavar="SEED:INDEX", help="As a report gives it.")],
+    order: Annotated[int, typer.Option(help="2: with its direction and Hessian product.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Draw one problem of a report again and show all its numbers, answers and the verdict."""
     from reference.show import show, show_data, show_text
 
-    shown = show(address)
+    shown = show(address, order)
     typer.echo(json.dumps(show_data(*shown), indent=1) if as_json else show_text(*shown))
 
 

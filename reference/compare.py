@@ -56,8 +56,9 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
     found: dict[int, Distances] = {}
     sweeps: dict[Any, _Sweep] = {}
     for k, (left, right) in enumerate(zip(lefts, rights, strict=True)):
-        ours = [np.asarray(left.loss), *left.gradients.values()]
-        theirs = [np.asarray(right.loss), *map(right.gradients.get, left.gradients)]
+        mine, other = compared(left), compared(right)
+        ours = [np.asarray(left.loss), *mine.values()]
+        theirs = [np.asarray(right.loss), *map(other.get, mine)]
         dtype = ours[0].dtype
         if all(
             b is not None and b.dtype == a.dtype == dtype and b.shape == a.shape
@@ -72,17 +73,24 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
         else:
             each = [
                 distance(name, "", "", a, np.empty(0) if b is None else b)
-                for name, a, b in zip(("loss", *left.gradients), ours, theirs, strict=True)
+                for name, a, b in zip(("loss", *mine), ours, theirs, strict=True)
             ]
             differences = [one.difference for one in each]
             scales = [largest_finite(a) for a in ours]
-            found[k] = Distances(["loss", *left.gradients], differences, scales)
+            found[k] = Distances(["loss", *mine], differences, scales)
     for sweep in sweeps.values():
         differences, scales = sweep.distances()
         for k, (start, end) in zip(sweep.pairs, pairwise([0, *sweep.ends]), strict=True):
-            names = ["loss", *lefts[k].gradients]
+            names = ["loss", *compared(lefts[k])]
             found[k] = Distances(names, differences[start:end], scales[start:end])
     return [found[k] for k in range(len(lefts))]
+
+
+def compared(answer: Answer) -> Mapping[str, FloatArray]:
+    """Return what distances are taken of: the gradients, at second order how these move."""
+    if answer.products:
+        return {f"product {name}": value for name, value in answer.products.items()}
+    return answer.gradients
 
 
 class _Sweep(NamedTuple):
@@ -160,9 +168,9 @@ def compare(left: Answer, right: Answer) -> list[Distance]:
     if left.loss is not None and right.loss is not None:
         tensors.append(("loss", left.loss, right.loss))
     tensors += [
-        (name, value, right.gradients[name])
-        for name, value in left.gradients.items()
-        if name in right.gradients
+        (name, value, compared(right)[name])
+        for name, value in compared(left).items()
+        if name in compared(right)
     ]
     return [distance(name, left.oracle, right.oracle, a, b) for name, a, b in tensors]
 

@@ -10,15 +10,19 @@ from typing import Any
 import numpy as np
 from flint import arb
 
+from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.blocks.gather import LossPlan
+from reference.blocks.graph_entry import truth_in_graph
+from reference.blocks.second_truth import second_truth
 from reference.blocks.tapes import activation_tape
 from reference.blocks.weigh import TensorFinding
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
 from reference.oracles.enclosure import enclose
+from reference.problems import AnyProblem, DirectedProblem
 from reference.rounding import RoundingUnit
 from reports.records import Enclosure
 
@@ -45,7 +49,7 @@ class Evidence:
     sentence: str = ""
 
 
-def gather(problem: Problem, answers: Mapping[str, Answer], judgement: Judgement) -> Evidence:
+def gather(problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgement) -> Evidence:
     """Return the evidence for a verdict."""
     finding, choice = judgement.leading, next(iter(judgement.choices), None)
     if finding is None and (judgement.kind != "CONVENTION" or choice is None):
@@ -53,7 +57,7 @@ def gather(problem: Problem, answers: Mapping[str, Answer], judgement: Judgement
     who = finding.oracle if finding is not None else choice.oracle  # type: ignore[union-attr]
     place: Any = finding if finding is not None else choice
     tensor, entry = place.tensor, place.entry
-    evidence = Evidence(tensor, entry, operation_at(problem.network, tensor))
+    evidence = Evidence(tensor, entry, operation_at(problem, tensor))
     accused = answers[who]
     if finding is None or not finding.reason:
         ball = local_truth(problem, accused, tensor, entry)
@@ -66,7 +70,9 @@ def gather(problem: Problem, answers: Mapping[str, Answer], judgement: Judgement
     return replace(evidence, sentence=_sentence(judgement, evidence, finding))
 
 
-def _with_answers(evidence: Evidence, problem: Problem, answers: Mapping[str, Answer]) -> Evidence:
+def _with_answers(
+    evidence: Evidence, problem: AnyProblem, answers: Mapping[str, Answer]
+) -> Evidence:
     """Add what every side says at the entry, each beside the certified value at its own inputs."""
     values: dict[str, str] = {}
     ulp: dict[str, float] = {}
@@ -89,19 +95,28 @@ def _with_answers(evidence: Evidence, problem: Problem, answers: Mapping[str, An
 
 
 def tensor_of(answer: Answer, tensor: str) -> Any:
-    """Return one tensor of an answer by its name: "loss", "forward layers.0.z", "layers.0.z"."""
+    """Return one tensor of an answer by its name: "loss", "forward layers.0.z", "layers.0.z".
+
+    Of second order are "tangent layers.0.z" and "product layers.0.z".
+    """
     if tensor == "loss":
         return None if answer.loss is None else np.asarray(answer.loss)
-    if tensor.startswith("forward "):
-        return answer.values.get(tensor.removeprefix("forward "))
-    return answer.gradients.get(tensor)
+    kind, _, name = tensor.rpartition(" ")
+    kinds = {"": answer.gradients, "forward": answer.values, "tangent": answer.tangents,
+             "product": answer.products}  # fmt: skip
+    return kinds[kind].get(name)
 
 
-def local_truth(problem: Problem, answer: Answer, tensor: str, entry: tuple[int, ...]) -> Ball:
+def local_truth(problem: AnyProblem, answer: Answer, tensor: str, entry: tuple[int, ...]) -> Ball:
     """Return the certified value of one entry: of its operation at the answer's own inputs.
 
     Of an answer without steps of its own it is that of the whole network.
     """
+    if isinstance(problem, GraphProblem):
+        with precision(_BITS):
+            return truth_in_graph(problem, answer, tensor, entry)
+    if isinstance(problem, DirectedProblem) and tensor.startswith(("tangent ", "product ")):
+        return second_truth(problem, answer, tensor, entry)
     if not answer.values:
         from reference.oracles.certified import certify
 
@@ -217,6 +232,8 @@ def plain_sentence(judgement: Judgement) -> str:
             return f"{names} failed while answering.{also}"
         case "SKIPPED":
             return f"No side could answer: {names or 'none was asked'}."
+        case "UNSUPPORTED":
+            return " ".join(judgement.reasons[name] for name in judgement.who[:1])
     return "Every step of every answer is inside strict rounding of its certified value."
 
 

@@ -2,18 +2,28 @@
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from manual_backprop.network import Network, Problem
+from reference.blocks.graph_weigh import tensor_shapes
+from reference.diagnosis.second import name_mistakes
 from reference.evidence import gather, plain_sentence
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
-from reference.problems import Drawn, arrays_of, parse_address
+from reference.problems import (
+    AnyDrawn,
+    AnyProblem,
+    Drawn,
+    DrawnGraph,
+    arrays_of,
+    parse_address,
+)
 from reference.repro import script_of_deviation
-from reports.records import Case, Finding, LayerShape, NetworkShape
+from reports.records import Case, Finding, GraphShape, LayerShape, NetworkShape, StepShape
 
 OTHERS = 20
 """Further addresses kept with a finding."""
@@ -22,31 +32,31 @@ SMALL = 300
 """Problems with more numbers than this are told by their address alone."""
 
 
-def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
+def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
     """Return what the judge said of one problem as a finding of one, without its evidence."""
     place = judgement.leading or next(iter(judgement.choices), None)
-    network = one.problem.network
     tensor = place.tensor if place is not None else ""
     flushed = judgement.leading is not None and judgement.leading.model is not None
     mark = "flush" if flushed and judgement.leading.model.flush else ""  # type: ignore[union-attr]
     crashed = judgement.kind == "CRASHED"
     reasons = [f"{name}: {judgement.reasons[name]}" for name in judgement.who] if crashed else []
     sentence = " ".join([plain_sentence(judgement), *reasons]) if place is None else ""
-    forward = "forward " if tensor.startswith("forward ") else ""
+    kind = tensor.rpartition(" ")[0]
     return Finding(
-        operation=operation_at(network, tensor) if tensor else network.loss,
+        operation=operation_at(one.problem, tensor or "loss"),
         verdict=judgement.verdict,
         count=1,
         example=Case(
             at=one.at,
-            network=network_shape(network),
-            batch=one.problem.batch,
+            network=network_shape(one.problem.network) if isinstance(one, Drawn) else None,
+            graph=graph_shape(one) if isinstance(one, DrawnGraph) else None,
+            batch=one.problem.batch if isinstance(one, Drawn) else 0,
             dtype=one.cell.dtype,
             regime=one.cell.regime,
             values=values_of(one.problem) if crashed else {},
         ),
         # The layer's number says where in one network; what is common to a cause is the kind.
-        step=forward + tensor.rsplit(".", 1)[-1],
+        step=f"{kind} {_part_of(one, tensor)}".strip(),
         who=", ".join(judgement.who),
         kind=f"{judgement.kind} ({mark})" if mark else judgement.kind,
         dtype=one.cell.dtype,
@@ -54,7 +64,21 @@ def sighting_of(one: Drawn, judgement: Judgement) -> Finding:
     )
 
 
-def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
+def _part_of(one: AnyDrawn, tensor: str) -> str:
+    """Return what a tensor is to its operation: z, weight; in a graph the argument's name."""
+    kind, _, place = tensor.rpartition(" ")
+    if isinstance(one, Drawn):
+        return place.rsplit(".", 1)[-1]
+    if kind in ("forward", "tangent"):
+        return "y"
+    for step in one.problem.graph.steps:
+        for argument, name in step.inputs.items():
+            if name == place:
+                return argument
+    return place
+
+
+def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
     """Return what the judge said of one problem as a finding of one, with all that shows it."""
     bare, problem = sighting_of(one, judgement), one.problem
     evidence = gather(problem, answers, judgement)
@@ -70,9 +94,13 @@ def finding_of(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) 
         bound=evidence.bound,
         first_diverging_step=evidence.tensor or None,
     )
-    if judgement.kind == "DEVIATES":
+    if judgement.kind == "DEVIATES" and isinstance(problem, Problem):
         repro = script_of_deviation(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
+        if "manual" in judgement.who:
+            named = next(name_mistakes(problem, answers["manual"].products), None)
+            diagnosis = None if named is None else f"{named.name}: {named.sentence} ({named.wrong})"
+            case = msgspec.structs.replace(case, diagnosis=diagnosis)
     sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
 
@@ -113,7 +141,25 @@ def network_shape(network: Network) -> NetworkShape:
     )
 
 
-def values_of(problem: Problem) -> dict[str, Any]:
+def graph_shape(one: DrawnGraph) -> GraphShape:
+    """Return the structure of a graph as a record."""
+    problem = one.problem
+    shapes = tensor_shapes(problem)
+    steps = tuple(
+        StepShape(
+            name=step.name,
+            operation=step.operation,
+            inputs=dict(step.inputs),
+            options={name: str(value) for name, value in step.options.items()},
+            shape=shapes[step.name],
+        )
+        for step in problem.graph.steps
+    )
+    given = {name: problem.arrays[name].shape for name in problem.graph.given}
+    return GraphShape(steps=steps, given=given, architecture=one.cell.architecture)
+
+
+def values_of(problem: AnyProblem) -> dict[str, Any]:
     """Return every array of a small problem as nested lists of exact spellings."""
     arrays = arrays_of(problem)
     if sum(array.size for array in arrays.values()) > SMALL:
@@ -138,6 +184,10 @@ def _both(a: Finding, b: Finding) -> Finding:
 def _size(finding: Finding) -> tuple[int, tuple[int, int]]:
     """Return how large the example is: its numbers, then its address, so that no two tie."""
     network, batch = finding.example.network, finding.example.batch
+    if network is None:
+        graph = finding.example.graph
+        shapes = [] if graph is None else [*graph.given.values(), *(s.shape for s in graph.steps)]
+        return sum(map(prod, shapes)), parse_address(finding.example.at)
     widths = [network.input_width, *(layer.width for layer in network.layers)]
     weights = sum(a * b + b for a, b in pairwise(widths))
     return weights + batch * (widths[0] + widths[-1]), parse_address(finding.example.at)

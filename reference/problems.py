@@ -1,31 +1,60 @@
 """Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
+From `GRAPHS` to twice that they are graphs (`drawing.graphs`), all others are chains of dense
+layers, and an address says so: 0:17 and 0:g17. What follows is of the chains.
+
 The index decides the cell (activation, loss, regime, dtype), so that a run of whatever length
 meets the cells evenly; a counter-based stream keyed by (seed, index) decides everything else.
 Structure is drawn first, then the values, as their regime says.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.graph import GraphProblem
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import InvalidInput
+from manual_backprop.second_order import variables
+from manual_backprop.spec import FloatArray, InvalidInput
 from reference.drawing.draft import LARGE, Cell, Draft, Stream
+from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
 from reference.drawing.sampling import sampled
 
 DTYPES = ("float64", "float32")
 
+GRAPHS = 10**15
+"""The index of the first graph: beyond what any run of dense chains reaches."""
+
+
+def is_graph(index: int) -> bool:
+    """Say whether an index is that of a graph."""
+    return GRAPHS <= index < 2 * GRAPHS
+
+
+@dataclass(frozen=True)
+class DirectedProblem(Problem):
+    """A problem with a direction: tangents of x and of every parameter, for second order."""
+
+    direction: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DirectedGraph(GraphProblem):
+    """A graph with a direction: a tangent of every array of floats that is given."""
+
+    direction: Mapping[str, FloatArray] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """A problem and where it came from."""
+    """A chain of dense layers and where it came from."""
 
     problem: Problem
     seed: int
@@ -35,17 +64,42 @@ class Drawn:
     @property
     def at(self) -> str:
         """The address that draws it again."""
-        return f"{self.seed}:{self.index}"
+        return address(self.seed, self.index)
+
+
+@dataclass(frozen=True)
+class DrawnGraph:
+    """A graph and where it came from."""
+
+    problem: GraphProblem
+    seed: int
+    index: int
+    cell: Cell
+
+    @property
+    def at(self) -> str:
+        """The address that draws it again."""
+        return address(self.seed, self.index)
+
+
+AnyDrawn = Drawn | DrawnGraph
+AnyProblem = Problem | GraphProblem
+
+
+def address(seed: int, index: int) -> str:
+    """Return the address of a problem: SEED:INDEX, of a graph SEED:gINDEX."""
+    return f"{seed}:g{index - GRAPHS}" if is_graph(index) else f"{seed}:{index}"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells a run is restricted to; an empty tuple means all."""
+    """The cells a run is restricted to; an empty tuple means all, but for the architectures."""
 
     activations: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ("dense",)
 
     def __post_init__(self) -> None:
         known = {
@@ -53,18 +107,36 @@ class Selection:
             "loss": (self.losses, tuple(LOSSES)),
             "regime": (self.regimes, tuple(REGIMES)),
             "dtype": (self.dtypes, DTYPES),
+            "architecture": (self.architectures, ARCHITECTURES),
         }
         for argument, (given, valid) in known.items():
             check_names(argument, given, valid)
+        if (self.activations or self.losses) and set(self.architectures) - {"dense"}:
+            raise InvalidInput(
+                f"architecture={self.architectures!r}: with an activation or a loss chosen, "
+                "expected dense"
+            )
 
     def index(self, position: int) -> int:
-        """Return the index of the problem at `position` (0, 1, 2…) within this selection."""
-        turns, rest = divmod(position, len(self._cells))
-        return turns * number_of_cells() + self._cells[rest]
+        """Return the index of the problem at `position` (0, 1, 2…) within this selection.
+
+        Chains and graphs take turns where both are chosen.
+        """
+        graphs = [a for a in self.architectures if a != "dense"]
+        if not graphs:
+            return self._chain(position)
+        if len(graphs) == len(self.architectures):
+            return GRAPHS + self._graph(position)
+        half, odd = divmod(position, 2)
+        return GRAPHS + self._graph(half) if odd else self._chain(half)
 
     def indices(self, count: int) -> Iterator[int]:
         """Return the first `count` indices of this selection."""
         return (self.index(position) for position in range(count))
+
+    def _chain(self, position: int) -> int:
+        turns, rest = divmod(position, len(self._cells))
+        return turns * number_of_cells() + self._cells[rest]
 
     @cached_property
     def _cells(self) -> Sequence[int]:
@@ -74,8 +146,26 @@ class Selection:
         return [
             i
             for i in range(number_of_cells())
-            if all(not names or part in names for part, names in zip(cell(i), wanted, strict=True))
+            if all(not names or part in names for part, names in zip(cell(i), wanted, strict=False))
         ]
+
+    def _graph(self, position: int) -> int:
+        """Return which graph stands at a position among those that are asked for."""
+        wanted = (self.regimes, self.dtypes, self.architectures)
+        if not any(wanted[:2]) and set(ARCHITECTURES) - {"dense"} <= set(self.architectures):
+            return position
+        found, k = self._chosen, self._chosen[-1] + 1 if self._chosen else 0
+        while len(found) <= position:
+            own = cell_of_graph(k, tuple(REGIMES))
+            parts = (own.regime, own.dtype, own.architecture)
+            if all(not n or part in n for part, n in zip(parts, wanted, strict=True)):
+                found.append(k)
+            k += 1
+        return found[position]
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        return []
 
 
 def check_names(argument: str, given: Sequence[str], valid: Sequence[str]) -> None:
@@ -95,6 +185,8 @@ def number_of_cells() -> int:
 
 def cell(index: int) -> Cell:
     """Return the cell of an index. Neighbours differ; a whole turn meets each cell once."""
+    if is_graph(index):
+        return cell_of_graph(index - GRAPHS, tuple(REGIMES))
     activations, losses, regimes = list(ACTIVATIONS), list(LOSSES), list(REGIMES)
     block, pair = divmod(index % number_of_cells(), len(activations) * len(losses))
     turn, a = divmod(pair, len(activations))
@@ -114,15 +206,55 @@ def check_seed(seed: int, name: str = "seed") -> None:
         raise InvalidInput(f"{name}={seed!r}: expected an integer from 0 to 2**64 − 1")
 
 
-def draw(seed: int, index: int) -> Drawn:
-    """Draw the problem at (seed, index)."""
+def draw(seed: int, index: int, order: int = 1) -> Drawn:
+    """Draw the chain at (seed, index); that of a graph is an error."""
+    one = draw_any(seed, index, order)
+    if not isinstance(one, Drawn):
+        raise InvalidInput(f"address={one.at!r}: a graph, expected a chain of dense layers")
+    return one
+
+
+def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
+    """Draw the chain or the graph at (seed, index); at order 2 the same one, with a direction.
+
+    At order 2 no chain is large: JAX takes seconds to compile for the shapes of each.
+    """
     check_seed(seed)
     check_seed(index, "index")
     where = cell(index)
+    if is_graph(index):
+        graph = draw_graph(seed, index, index - GRAPHS, where)
+        if order == 2:
+            along = _direction(Stream(seed ^ _DIRECTIONS, index), graph)
+            graph = DirectedGraph(**vars(graph), direction=along)
+        return DrawnGraph(graph, seed, index, where)
     stream = Stream(seed, index)
-    draft = Draft(stream, where, large=is_large(seed, index))
+    draft = Draft(stream, where, large=order == 1 and is_large(seed, index))
     REGIMES[where.regime](draft)
-    return Drawn(draft.problem(), seed, index, where)
+    problem = draft.problem()
+    if order == 2:
+        direction = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
+        problem = DirectedProblem(**vars(problem), direction=direction)
+    return Drawn(problem, seed, index, where)
+
+
+_DIRECTIONS = 0x5EC0ED
+"""Sets the stream of the directions apart from that of the problems."""
+
+
+def _direction(stream: Stream, problem: AnyProblem) -> dict[str, FloatArray]:
+    """Draw a direction: normal numbers on a grid of 1/256, in one case of four of one name alone.
+
+    Then what is not named has tangents of zero, as for a column of the Hessian.
+    """
+    given = variables(problem)
+    alone = stream.choice(sorted(given)) if stream.chance(1, 4) else None
+    return {
+        name: (np.rint(stream.normal(*value.shape) * 256) / 256 * (alone in (None, name))).astype(
+            problem.dtype
+        )
+        for name, value in given.items()
+    }
 
 
 def is_large(seed: int, index: int) -> bool:
@@ -134,24 +266,40 @@ _MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front
 
 
 def parse_address(address: str) -> tuple[int, int]:
-    """Return (seed, index) from "SEED:INDEX"."""
+    """Return (seed, index) from "SEED:INDEX" or "SEED:gINDEX"."""
     seed, separator, index = address.partition(":")
+    first = GRAPHS if index.startswith("g") else 0
+    index = index.removeprefix("g")
     if (
         not (
             separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
         )
         or max(len(seed), len(index)) > _MOST_DIGITS
     ):
-        raise InvalidInput(f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17")
-    return int(seed), int(index)
+        raise InvalidInput(
+            f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17, "
+            "or 0:g17 for a graph"
+        )
+    if first and int(index) >= GRAPHS:
+        raise InvalidInput(f"address={address!r}: expected a graph below g{GRAPHS}")
+    return int(seed), first + int(index)
 
 
-def arrays_of(problem: Problem) -> dict[str, npt.NDArray[Any]]:
+def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
     """Return every array that the problem consists of."""
+    if isinstance(problem, GraphProblem):
+        cotangents = {f"cotangent of {n}": array for n, array in problem.cotangents.items()}
+        return {**problem.arrays, **cotangents, **_directions(problem)}
     arrays = {"x": problem.x, **problem.parameters, "targets": problem.targets}
     if problem.weights is not None:
         arrays["weights"] = problem.weights
-    return {**arrays, **problem.arrays}
+    return {**arrays, **_directions(problem), **problem.arrays}
+
+
+def _directions(problem: AnyProblem) -> dict[str, FloatArray]:
+    if not isinstance(problem, DirectedProblem | DirectedGraph):
+        return {}
+    return {f"direction of {name}": value for name, value in problem.direction.items()}
 
 
 def with_arrays(

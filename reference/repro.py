@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.network import Problem, forward
+from manual_backprop.network import Problem, forward, losses_cotangent
 from manual_backprop.spec import Operation
 from reference.evidence import Evidence
 from reference.judge import Judgement
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
+from reference.problems import DirectedProblem
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _LARGEST = 300  # numbers in a problem; a script with more is no bug report
@@ -38,7 +39,7 @@ import numpy as np
 np.set_printoptions(precision=17, floatmode="maxprec", linewidth=100)
 '''
 
-_TORCH = '''
+_TORCH_NAMES = '''
 
 class TorchNamespace:
     """torch under the names of NumPy."""
@@ -61,7 +62,11 @@ class TorchNamespace:
 
     def astype(self, x, dtype):
         return x.to(dtype)
+'''
 
+_TORCH = (
+    _TORCH_NAMES
+    + """
 
 def torch_gradients():
     xp = TorchNamespace()
@@ -70,7 +75,8 @@ def torch_gradients():
     loss = torch_loss(xp, v, c)
     loss.sum().backward()
     return {"loss": loss.detach().numpy(), **{name: t.grad.numpy() for name, t in v.items()}}
-'''
+"""
+)
 
 _JAX = """
 
@@ -162,6 +168,8 @@ def script_of_deviation(
     answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
     if answer is None or answer.status != "ok":
         return None
+    if isinstance(problem, DirectedProblem):
+        return script_of_second(problem, answer, evidence)
     if sum(a.size for a in (problem.x, *problem.parameters.values())) > _LARGEST:
         return None
     title = evidence.sentence
@@ -178,6 +186,119 @@ def script_of_deviation(
     elif evidence.tensor in given and not evidence.tensor.endswith((".z", ".a")):
         given = {evidence.tensor: given[evidence.tensor]}
     return script_of(problem, given, title, who=f"{answer.oracle}, as judged")
+
+
+_SECOND = """
+
+def torch_reverse():
+    x, dy, tx, tdy = (torch.tensor(n) for n in (X, DY, TX, TDY))
+    x.requires_grad_()
+    pull = lambda x, dy: torch.autograd.grad(
+        (torch_value(TorchNamespace(), x, C) * dy).sum(), x, create_graph=True)[0]
+    moved = (pull(x, dy) * tx).sum()
+    second = torch.autograd.grad(moved, x)[0] if moved.requires_grad else torch.zeros_like(x)
+    return second, pull(x, tdy)
+
+
+def torch_forward():
+    x, dy, tx, tdy = (torch.tensor(n) for n in (X, DY, TX, TDY))
+    pull = lambda dy: torch.func.grad(
+        lambda x: (torch_value(TorchNamespace(), x, C) * dy).sum())
+    return torch.func.jvp(pull(dy), (x,), (tx,))[1], pull(tdy)(x)
+
+
+def jax_forward():
+    pull = lambda dy: jax.grad(lambda x: (jax_value(jnp, x, C) * dy).sum())
+    x, tx = jnp.asarray(X), jnp.asarray(TX)
+    return jax.jvp(pull(DY), (x,), (tx,))[1], pull(TDY)(x)
+
+
+def jax_reverse():
+    pull = lambda dy: jax.grad(lambda x: (jax_value(jnp, x, C) * dy).sum())
+    x = jnp.asarray(X)
+    return jax.grad(lambda x: (pull(DY)(x) * TX).sum())(x), pull(TDY)(x)
+
+
+WAYS = []
+try:
+    import torch
+except ImportError:
+    print("torch is not installed")
+else:
+    C = {{name: torch.tensor(a) for name, a in ARRAYS.items()}}
+    WAYS += [("torch " + torch.__version__, way, C) for way in (torch_reverse, torch_forward)]
+try:
+    import jax
+    import jax.numpy as jnp
+except ImportError:
+    print("jax is not installed")
+else:
+    jax.config.update("jax_enable_x64", True)
+    WAYS += [("jax " + jax.__version__, way, ARRAYS) for way in (jax_forward, jax_reverse)]
+
+print("certified: {low}")
+print("{who}, as judged: {given}")
+for version, way, C in WAYS:
+    try:
+        parts = [np.asarray(part.detach() if hasattr(part, "detach") else part) for part in way()]
+    except Exception as error:
+        print(way.__name__, version, type(error).__name__, str(error).splitlines()[0][:80])
+    else:
+        print(way.__name__, version, "together", (parts[0] + parts[1])[{entry}],
+              "= by what moves", parts[0][{entry}], "+ by its cotangent", parts[1][{entry}])
+"""
+
+
+def script_of_second(problem: DirectedProblem, answer: Answer, evidence: Evidence) -> str | None:
+    """Return the script for one operation at the numbers at which its second order was judged.
+
+    None where the tensor is a sum, or no operation's cotangent.
+    """
+    kind, _, step = evidence.tensor.partition(" ")
+    network, last = problem.network, f"layers.{len(problem.network.layers) - 1}.a"
+    if kind != "product" or evidence.enclosure is None:
+        return None
+    n, j = evidence.entry if len(evidence.entry) == 2 else (0, 0)
+    is_loss = step == last
+    if not is_loss and not step.endswith(".z"):
+        return None
+    layer = network.layers[int(step.split(".")[1])]
+    operation: Operation = network.loss_operation if is_loss else layer.operation
+    whole = not network.loss_operation.elementwise if is_loss else layer.operation.rowwise
+    at = (slice(n, n + 1), slice(None) if whole else slice(j, j + 1))
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    if is_loss:
+        with np.errstate(all="ignore"):
+            losses = np.asarray(losses_cotangent(problem, forward(problem).losses))
+        dy = np.array(losses[at[: losses.ndim]], problem.dtype)
+        t = problem.targets
+        arrays = {"targets": t[at[: t.ndim]]}
+        arrays |= {k: v[at] if v.ndim == 2 else v for k, v in problem.arrays.items()}
+        tdy, options = np.zeros_like(dy), dict(network.loss_parameters)
+    else:
+        a = step[:-1] + "a"
+        dy, tdy = answer.gradients[a][at], answer.products[a][at]
+        options = dict(layer.parameters)
+    numbers = {"X": answer.values[step][at], "DY": dy, "TX": answer.tangents[step][at], "TDY": tdy}
+    text = _HEAD.format(title=f"{operation.name}: {evidence.sentence}", file="repro.py")
+    text += "".join(f"{name} = {_array(np.asarray(v))}\n" for name, v in numbers.items())
+    text += _spelled("ARRAYS", arrays)
+    sources: dict[str, str] = {}
+    for framework in ("torch", "jax"):
+        if operation.counterpart(framework).composed and operation.composition is not None:
+            _collect(operation.composition, operation.name + "_composed", sources)
+    text += "".join("\n\n" + source for source in sources.values()) + _TORCH_NAMES
+    for framework in ("torch", "jax"):
+        extra: dict[str, Any] = dict(options)
+        if is_loss and framework == "torch" and not operation.torch.composed:
+            extra["reduction"] = "none"
+        given = ["x", 'c["targets"]'] if is_loss else ["x"]
+        call = _call(operation, framework, given, extra, tuple(problem.arrays) if is_loss else ())  # type: ignore[arg-type]
+        text += f"\n\ndef {framework}_value(xp, x, c):\n    return {call}\n"
+    return text + _SECOND.format(
+        low=evidence.enclosure.low, who=answer.oracle, entry=(0, j if whole else 0),
+        given=evidence.answers.get(answer.oracle, ""),
+    )  # fmt: skip
 
 
 def _renamed(given: Arrays, kind: str) -> dict[str, npt.NDArray[Any]]:

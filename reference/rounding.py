@@ -21,12 +21,16 @@ class Rounding:
     strict: `ulps` of the value and of the slope. conventional: value to
     ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)): what is lost
     when a slope is taken from the rounded output (1 - y², p - 1) and, in x σ(x), when that is
-    multiplied by x. flush: numbers below the normal range may become 0, going in and coming out.
+    multiplied by x; of an operation over rows in a graph also `formula` times what its definition
+    loses when each primitive rounds, a library function to `function` units. flush: numbers below
+    the normal range may become 0, going in and coming out.
     """
 
     ulps: float
     conventional: bool = False
     flush: bool = False
+    formula: float = 0.0
+    function: float = 0.0
 
     @property
     def name(self) -> str:
@@ -39,7 +43,8 @@ class RoundingUnit:
     """The numbers of a dtype under a model."""
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
-        info = np.finfo(np.dtype(dtype))
+        self.dtype = np.dtype(dtype)
+        info = np.finfo(self.dtype)
         self.u = float(info.eps) / 2
         self.largest = float(info.max)
         self.tiny = float(info.tiny)
@@ -60,6 +65,15 @@ class RoundingUnit:
             reach = np.minimum(inputs, -np.log(self.u))
             slopes = np.maximum(slopes, np.maximum(reach, 1.0))
         return self.k * (self.u * slopes + self.floor)
+
+    def cotangent(self, slopes: Any) -> Any:
+        """Return how far k ulps of a cotangent below the normal range move a product with a slope.
+
+        (dy + e) s, where e is k floors: dy is divided, or multiplied by a parameter, before a large
+        slope (1/σ of a normalisation) makes it large again. Above the normal range the ulps of dy
+        are those of the slope.
+        """
+        return self.k * self.floor * slopes
 
     def total(self, n: Any, magnitude: Any) -> Any:
         """Return how far a sum of n terms, whose magnitudes sum to `magnitude`, may be rounded."""

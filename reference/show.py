@@ -5,25 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.network import Problem
+from manual_backprop.graph import GraphProblem
 from reference.campaign import judge_one
 from reference.compare import compare
-from reference.evidence import gather
+from reference.evidence import gather, tensor_of
 from reference.findings import spelled
 from reference.judge import Judgement
-from reference.oracles import ORACLES, Answer
-from reference.problems import Drawn, arrays_of, draw, parse_address
+from reference.oracles import ORACLES, SECOND_ORDER, Answer
+from reference.problems import AnyDrawn, AnyProblem, arrays_of, draw_any, parse_address
 
 _PRECISION = {np.dtype("float32"): 9, np.dtype("float64"): 17}
 
 
-def show(address: str) -> tuple[Drawn, dict[str, Answer], Judgement]:
-    """Draw the problem at "SEED:INDEX", ask every oracle and judge what they say."""
-    one = draw(*parse_address(address))
-    return one, *judge_one(one, ORACLES)
+def show(address: str, order: int = 1) -> tuple[AnyDrawn, dict[str, Answer], Judgement]:
+    """Draw the problem at an address, ask every oracle of an order and judge what they say."""
+    one = draw_any(*parse_address(address), order)
+    return one, *judge_one(one, SECOND_ORDER if order == 2 else ORACLES)
 
 
-def show_text(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
+def show_text(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
     """Return everything as text: structure, numbers, every answer, distances, verdict."""
     problem = one.problem
     lines = [f"Problem {one.at}: {describe(problem)}", f"Regime: {one.cell.regime}", ""]
@@ -33,10 +33,12 @@ def show_text(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -
         if answer.status != "ok":
             lines += [f"{name}: {answer.status}: {answer.reason}", ""]
     ok = {name: answer for name, answer in answers.items() if answer.status == "ok"}
-    for tensor in ("loss", *ok["manual"].gradients):
-        lines.append("loss" if tensor == "loss" else f"∂L/∂{tensor}")
+    moves = [f"{kind} {name}" for kind in ("tangent", "product")
+             for name in getattr(ok["manual"], f"{kind}s")]  # fmt: skip
+    for tensor in ("loss", *ok["manual"].gradients, *moves):
+        lines.append(tensor if tensor in ("loss", *moves) else f"∂L/∂{tensor}")
         for name, answer in ok.items():
-            value = answer.loss if tensor == "loss" else answer.gradients.get(tensor)
+            value = tensor_of(answer, tensor)
             if value is not None:
                 lines.append(_labelled(name, _numbers(np.asarray(value))))
         lines.append("")
@@ -52,7 +54,7 @@ def show_text(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -
     )
 
 
-def show_data(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> dict[str, Any]:
+def show_data(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> dict[str, Any]:
     """Return the same as plain data, every float in its shortest exact spelling."""
     return {
         "at": one.at,
@@ -73,12 +75,15 @@ def show_data(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -
     }
 
 
-def _sentence(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
+def _sentence(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> str:
     return gather(one.problem, answers, judgement).sentence
 
 
-def describe(problem: Problem) -> str:
+def describe(problem: AnyProblem) -> str:
     """Return the structure in one line: 4-8-3 relu, tanh, mse (mean), batch 5, float64."""
+    if isinstance(problem, GraphProblem):
+        steps = (_step(step.operation, step.inputs, step.options) for step in problem.graph.steps)
+        return f"{'; '.join(steps)}; {problem.dtype}"
     network = problem.network
     activations = ", ".join(
         _with_parameters(layer.activation, layer.parameters) for layer in network.layers
@@ -89,6 +94,11 @@ def describe(problem: Problem) -> str:
         f"{widths}, {activations}; {loss}, reduction {network.reduction}; "
         f"batch {problem.batch}, {problem.dtype}"
     )
+
+
+def _step(operation: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    given = [f"{k}={v}" for k, v in (*inputs.items(), *options.items())]
+    return f"{operation}({', '.join(given)})"
 
 
 def _with_parameters(name: str, parameters: Mapping[str, float]) -> str:

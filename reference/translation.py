@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from manual_backprop.network import Problem
 from reference.drawing.draft import Draft, Stream
+from reference.drawing.graphs import draw_graph
 from reference.drawing.regimes import REGIMES
 from reference.judge import Judgement, another_function, differing_values, judge_all
 from reference.oracles import Answer, Oracle
 from reference.oracles.counterparts import Framework
-from reference.problems import Drawn, is_large
+from reference.problems import GRAPHS, AnyDrawn, AnyProblem, DrawnGraph, is_large
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 """The oracles that call somebody else's functions by our translation."""
@@ -26,7 +26,7 @@ DRAWS = 4
 
 
 def settle_translation(
-    drawn: Sequence[Drawn], judgements: Sequence[Judgement], oracles: Mapping[str, Oracle]
+    drawn: Sequence[AnyDrawn], judgements: Sequence[Judgement], oracles: Mapping[str, Oracle]
 ) -> list[Judgement]:
     """Return the judgements, VALUE instead of DEVIATES where a framework computes another value."""
     settled = list(judgements)
@@ -43,18 +43,21 @@ def settle_translation(
     return settled
 
 
-def ordinary(one: Drawn) -> list[Problem]:
+def ordinary(one: AnyDrawn) -> list[AnyProblem]:
     """Return problems of the same network, dtype and reduction, with ordinary numbers."""
     where = one.cell._replace(regime="ordinary")
+    if isinstance(one, DrawnGraph):
+        graph = one.index - GRAPHS
+        return [draw_graph(one.seed, one.index + k, graph, where) for k in range(DRAWS)]
     draft = Draft(Stream(one.seed, one.index), where, large=is_large(one.seed, one.index))
-    problems = []
+    problems: list[AnyProblem] = []
     for _ in range(DRAWS):
         REGIMES["ordinary"](draft)
         problems.append(draft.problem())
     return problems
 
 
-def _differing(oracle: Oracle, drawn: Sequence[Drawn]) -> list[frozenset[str]]:
+def _differing(oracle: Oracle, drawn: Sequence[AnyDrawn]) -> list[frozenset[str]]:
     """Return for each problem the operations whose values the oracle gets wrong at such numbers."""
     problems = [problem for one in drawn for problem in ordinary(one)]
     try:

@@ -49,6 +49,7 @@ class Diagram:
 def diagram(case: Case) -> Diagram:
     """Lay a case's network out from left to right."""
     network = case.network
+    assert network is not None
     layer, part = _parse(case.first_diverging_step)
     shown = _shown(len(network.layers))
     columns = [_column(0, network.input_width, "x", str(network.input_width), wrong=part == "x")]

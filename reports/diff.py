@@ -27,7 +27,16 @@ NOTABLE = 10.0
 """A network's worst error counts as changed when it grew or shrank tenfold: less is luck."""
 NOTABLE_ULP = 2.0
 """An operation's worst error is measured at the same points each time: twice is no luck."""
-SELECTION = ("seed", "problems", "unfinished", "dtypes", "activations", "losses", "regimes")
+SELECTION = (
+    "seed",
+    "problems",
+    "unfinished",
+    "dtypes",
+    "activations",
+    "losses",
+    "regimes",
+    "architectures",
+)
 """Runs that agree in these drew the same problems."""
 GONE = "–"
 DIGITS = "Same verdict, other digits"
@@ -348,10 +357,11 @@ def _keyed(records: Iterable[R], key: Callable[[R], tuple[str, ...]]) -> dict[tu
     return found
 
 
-def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, str, str], Cell]:
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
+def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, ...], Cell]:
+    groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.activation, cell.loss, cell.dtype), []).append(cell)
+        second = cell.loss if cell.architecture == "dense" else cell.architecture
+        groups.setdefault((cell.activation, second, cell.dtype), []).append(cell)
     return {key: total for key, group in groups.items() if (total := merged(group))}
 
 

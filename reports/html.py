@@ -17,6 +17,8 @@ from reports.clip import clipped, fit, visible
 from reports.diagram import describe, diagram
 from reports.formula import math as set_math
 from reports.formula import prose
+from reports.graph_diagram import describe_graph, graph_diagram
+from reports.graph_matrix import graph_matrix
 from reports.matrix import matrix
 from reports.records import (
     Accuracy,
@@ -85,6 +87,7 @@ def _sections(summary: Summary) -> dict[str, Any]:
     ledger = sorted(of_type(summary.records, Convention), key=_calm)
     return {
         "matrix": matrix(summary.run, cells),
+        "graphs": graph_matrix(summary.run, cells),
         "histograms": histograms(cells),
         "findings": take(Finding, summary.findings),
         "accuracy": accuracy_table(accuracy),
@@ -278,7 +281,13 @@ def _environment() -> Environment:
         count=lambda n: f"{n:,}",
     )
     environment.globals.update(
-        diagram=diagram, describe=describe, sides=sides, differ=differ, is_finite=math.isfinite
+        diagram=diagram,
+        describe=describe,
+        graph_diagram=graph_diagram,
+        describe_graph=describe_graph,
+        sides=sides,
+        differ=differ,
+        is_finite=math.isfinite,
     )
     return environment
 

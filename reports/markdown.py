@@ -1,6 +1,6 @@
 """summary.md: the report as Markdown, fit for a CI job summary or a pull request."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from reports.records import Finding
 from reports.summary import Summary, error_text, kind_of, label, meaning, sides
@@ -18,7 +18,7 @@ def render_markdown(summary: Summary) -> str:
     state = {"right": "✓", "wrong": "✕", "open": "?"}[summary.state]
     parts = [
         f"## {state} {escape(summary.headline)}",
-        f"Compared: the hand-written gradient with {escape(summary.compared())}; "
+        f"Compared: the hand-written {summary.subject} with {escape(summary.compared())}; "
         f"{run.problems:,} random networks, seed {run.seed}.",
         markdown_table(
             ("Verdict", "Problems", "Meaning"),
@@ -42,7 +42,7 @@ def render_markdown(summary: Summary) -> str:
         )
     if summary.findings:
         parts.append(f"### Findings ({len(summary.findings):,})")
-        parts.append(findings_table(summary.findings[:FINDINGS_SHOWN]))
+        parts.append(findings_table(summary.findings[:FINDINGS_SHOWN], summary.show))
         rest = len(summary.findings) - FINDINGS_SHOWN
         if rest > 0:
             parts.append(f"… and {rest:,} more in `index.html` and `records.jsonl`.")
@@ -51,8 +51,8 @@ def render_markdown(summary: Summary) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def findings_table(findings: Iterable[Finding]) -> str:
-    """Return one row for each finding."""
+def findings_table(findings: Iterable[Finding], show: Callable[[str], str]) -> str:
+    """Return one row for each finding; `show` gives the command for its address."""
     rows = []
     for finding in findings:
         case = finding.example
@@ -67,7 +67,7 @@ def findings_table(findings: Iterable[Finding]) -> str:
                 ),
                 f"{finding.count:,}",
                 escape(finding.sentence or "; ".join(values)),
-                code(f"manual-backprop show {case.at}"),
+                code(show(case.at)),
             )
         )
     return markdown_table(("Verdict", "Where", "Problems", "What", "See"), rows, align="llrll")

@@ -17,8 +17,11 @@ BY_HAND = 6
 """The colour where the hand-written side is."""
 
 OUTSIDE = ("DEVIATES", "VALUE", "CRASHED")
-INITIALS = {"manual": "H", "torch": "P", "jax": "J", "complex_step": "C"}
-"""Who is outside, in a square: by hand, PyTorch, JAX."""
+INITIALS = {
+    "manual": "H", "torch": "P", "jax": "J", "complex_step": "C",
+    "torch_reverse": "P", "torch_forward": "p", "jax_forward": "j", "jax_reverse": "J",
+}  # fmt: skip
+"""Who is outside, in a square: by hand, PyTorch, JAX; small where derived forward."""
 
 LONGEST_AXIS = 64
 LARGEST_DATA = 800_000
@@ -53,11 +56,12 @@ class Matrix:
 
 
 def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
-    """Arrange the cells in the run's own order of activations and losses."""
-    activations = _ordered(run.activations, (cell.activation for cell in cells))
-    losses = _ordered(run.losses, (cell.loss for cell in cells))
-    dtypes = _ordered(run.dtypes, (cell.dtype for cell in cells))
-    regimes = _ordered(run.regimes, (cell.regime for cell in cells))
+    """Arrange the cells of dense chains in the run's own order of activations and losses."""
+    cells = [cell for cell in cells if cell.architecture == "dense"]
+    activations = ordered(run.activations, (cell.activation for cell in cells))
+    losses = ordered(run.losses, (cell.loss for cell in cells))
+    dtypes = ordered(run.dtypes, (cell.dtype for cell in cells))
+    regimes = ordered(run.regimes, (cell.regime for cell in cells))
     activations, losses = activations[:LONGEST_AXIS], losses[:LONGEST_AXIS]
     dtypes, regimes = dtypes[:LONGEST_AXIS], regimes[:LONGEST_AXIS]
     known = [set(names) for names in (activations, losses, dtypes, regimes)]
@@ -188,7 +192,7 @@ def _met(verdicts: Iterable[str]) -> list[str]:
     return sides({name: None for verdict in verdicts for name in who(verdict)})
 
 
-def _ordered(first: Iterable[str], met: Iterable[str]) -> tuple[str, ...]:
+def ordered(first: Iterable[str], met: Iterable[str]) -> tuple[str, ...]:
     """Return the names met, in the given order, then those that it lacks."""
     seen = dict.fromkeys(met)
     known = [name for name in dict.fromkeys(first) if name in seen]

@@ -14,8 +14,10 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a record changes so that an older reader would misunderstand it."""
+OLDEST_SCHEMA = 2
+"""The oldest that is understood: it knows no graphs."""
 
 Status = Literal["ok", "skipped", "crashed"]
 Value = float | int | str | None
@@ -50,12 +52,14 @@ class Run(Record, frozen=True, tag="run"):
     command: str
     seed: int
     problems: int
+    order: int = 1  # 2: what is compared are Hessian-vector products
     schema: int = SCHEMA_VERSION
     version: str = ""
     dtypes: tuple[str, ...] = ()
     activations: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
     oracles: tuple[OracleStatus, ...] = ()
     verdicts: dict[str, int] = {}
     entries: int = 0  # gradient entries compared
@@ -68,6 +72,9 @@ class Run(Record, frozen=True, tag="run"):
 class Cell(Record, frozen=True, tag="cell"):
     """Counters for all problems of one activation, loss, dtype and regime; AGREE lives only here.
 
+    Of graphs, `architecture` is not "dense", `activation` is the layer that was aimed at, and there
+    is no loss.
+
     `worst_at` is "seed:index". `histogram` counts problems by the decade of their worst scaled
     error: "-16" for [1e-16, 1e-15), "zero" and "nonfinite" (see `decade`).
     """
@@ -77,6 +84,7 @@ class Cell(Record, frozen=True, tag="cell"):
     dtype: str
     regime: str
     n: int
+    architecture: str = "dense"
     verdicts: dict[str, int] = {}
     worst_scaled: float = 0.0
     worst_at: str = ""
@@ -102,6 +110,24 @@ class NetworkShape(Record, frozen=True):
     loss: str
     loss_parameters: dict[str, float] = {}
     reduction: str = "mean"
+
+
+class StepShape(Record, frozen=True):
+    """One step of a graph: what it applies to which values, and the shape of its value."""
+
+    name: str
+    operation: str
+    inputs: dict[str, str] = {}
+    options: dict[str, str] = {}
+    shape: tuple[int, ...] = ()
+
+
+class GraphShape(Record, frozen=True):
+    """The structure of a graph, without its numbers; `given` has the shapes of what goes in."""
+
+    steps: tuple[StepShape, ...]
+    given: dict[str, tuple[int, ...]] = {}
+    architecture: str = ""
 
 
 class Enclosure(Record, frozen=True):
@@ -134,9 +160,10 @@ class Case(Record, frozen=True):
     """
 
     at: str  # "seed:index"
-    network: NetworkShape
-    batch: int
     dtype: str
+    network: NetworkShape | None = None
+    graph: GraphShape | None = None  # in the place of the network
+    batch: int = 0
     regime: str = ""
     tensor: str = ""
     entry: tuple[int, ...] = ()
@@ -331,7 +358,8 @@ def decode_all(lines: Iterable[bytes], name: str = "records.jsonl") -> list[AnyR
         if isinstance(record, Run) == bool(records):
             expected = "only the first record is a run" if records else "expected the run first"
             raise ReportError(f"{name}, line {number}: {expected}")
-        if isinstance(record, Run) and record.schema != SCHEMA_VERSION:
+        known = range(OLDEST_SCHEMA, SCHEMA_VERSION + 1)
+        if isinstance(record, Run) and record.schema not in known:
             other = _too_new if record.schema > SCHEMA_VERSION else _too_old
             raise ReportError(f"{name}, line {number}: {other(record.schema)}")
         records.append(record)

@@ -24,6 +24,10 @@ NAMES = {
     "torch": "PyTorch",
     "jax": "JAX",
     "complex_step": "the complex step",
+    "torch_reverse": "PyTorch, double backward",
+    "torch_forward": "PyTorch, forward over reverse",
+    "jax_forward": "JAX, forward over reverse",
+    "jax_reverse": "JAX, reverse over reverse",
     "certified": "the certified gradient",
 }
 LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "certified"}
@@ -51,6 +55,7 @@ KINDS = {
         Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
         Kind("VALUE", "≠", 7, "another value than defined: our translation or the framework"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
+        Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
         Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
     )
@@ -85,6 +90,7 @@ def meaning(verdict: str) -> str:
         "definition: our translation or the framework",
         "PRECISION": f"right by convention, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
+        "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
         "CRASHED": f"{names} failed while answering",
     }.get(kind.name, kind.meaning)
     return said
@@ -139,6 +145,7 @@ def merged(cells: Iterable[Cell]) -> Cell | None:
         if worse(cell.worst_scaled, worst.worst_scaled):
             worst = cell
     return Cell(
+        architecture=worst.architecture,
         activation=worst.activation,
         loss=worst.loss,
         dtype=worst.dtype,
@@ -297,7 +304,7 @@ class Summary:
         done = self.checked
         if self.wrong:
             return (
-                f"The hand-written gradient is wrong in {self.wrong:,} "
+                f"The hand-written {self.subject} is wrong in {self.wrong:,} "
                 f"of {count_of(done, 'network')}."
             )
         if not done:
@@ -305,10 +312,10 @@ class Summary:
             return f"No network has been checked against an independent gradient{crashed}."
         if self.crashes:
             return (
-                f"The hand-written gradient is right in {count_of(done, 'network')}; "
+                f"The hand-written {self.subject} is right in {count_of(done, 'network')}; "
                 f"beside them {' and '.join(self._crashed())}."
             )
-        return f"The hand-written gradient is right in all {count_of(done, 'network')}."
+        return f"The hand-written {self.subject} is right in all {count_of(done, 'network')}."
 
     def _crashed(self) -> list[str]:
         return [f"{n:,} in which {NAMES.get(k, k)} crashed" for k, n in self.crashes.items()]
@@ -327,7 +334,8 @@ class Summary:
              ": our translation or the framework"),
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
-            met = [(name, self._named(kind, name)) for name in ("torch", "jax")]
+            sides = [name for name in NAMES if name.startswith(("torch", "jax"))]
+            met = [(name, self._named(kind, name)) for name in sides]
             if parts := [f"{NAMES[name]} {verb} in {n:,}" for name, n in met if n]:
                 sentences.append(f"{' and '.join(parts)}{remark}.")
         for oracle in self.absent():
@@ -339,6 +347,16 @@ class Summary:
                 f"The run was stopped with {self.run.unfinished:,} of {self.run.problems:,} to do."
             )
         return sentences
+
+    @property
+    def subject(self) -> str:
+        """What was written by hand and compared: the gradient, or the product of second order."""
+        return "Hessian-vector product" if self.run.order == 2 else "gradient"
+
+    def show(self, address: str) -> str:
+        """Return the command that draws a problem again."""
+        order = " --order 2" if self.run.order == 2 else ""
+        return f"manual-backprop show {address}{order}"
 
     def compared(self) -> str:
         """Say what was put beside what: "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient"."""

@@ -12,7 +12,9 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     """Return headline, verdict counts, findings and the command that runs it again."""
     run = summary.run
     lines = [one_line(summary.headline), ""]
-    lines.append(f"Compared: the hand-written gradient with {one_line(summary.compared())}")
+    lines.append(
+        f"Compared: the hand-written {summary.subject} with {one_line(summary.compared())}"
+    )
     if timing and "seconds" in timing:
         rate = run.problems / timing["seconds"] if timing["seconds"] > 0 else float("inf")
         lines.append(f"Time: {timing['seconds']:.1f} s, {rate:,.0f} networks/s")
@@ -33,7 +35,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     if summary.findings:
         lines += ["", f"Findings: {len(summary.findings):,}, the heaviest first"]
         for finding in summary.findings[:FINDINGS_SHOWN]:
-            lines += finding_lines(finding)
+            lines += finding_lines(finding, summary.show(finding.example.at))
         rest = len(summary.findings) - FINDINGS_SHOWN
         if rest > 0:
             lines.append(f"  … and {rest:,} more in the page and in records.jsonl")
@@ -41,15 +43,15 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
     return "\n".join(lines) + "\n"
 
 
-def finding_lines(finding: Finding) -> list[str]:
-    """Return the few lines that a finding gets on a terminal."""
+def finding_lines(finding: Finding, show: str) -> list[str]:
+    """Return the few lines that a finding gets on a terminal; `show` is the command for it."""
     mark = kind_of(finding.verdict).mark
     where = " · ".join(part for part in (finding.operation, finding.step, finding.dtype) if part)
     lines = [
         "  " + one_line(f"{mark} {finding.verdict}  {where}  ×{finding.count:,}"),
         *([f"      {one_line(finding.sentence)}"] if finding.sentence else []),
         *(f"      {part}" for part in answers(finding.example)),
-        f"      manual-backprop show {one_line(finding.example.at)}",
+        f"      {one_line(show)}",
     ]
     return lines
 

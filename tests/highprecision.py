@@ -233,6 +233,52 @@ def slope(
     return left, right
 
 
+_STEP = 220  # bits: the difference quotient of a slope is off by the step, 6e-67
+
+
+def bend(
+    definition: Callable[..., Any],
+    x: float | Sequence[float],
+    *args: Any,
+    along: Sequence[float] = (),
+    digits: int = 30,
+    **parameters: Any,
+) -> list[tuple[Any, Any]]:
+    """Return how the slope moves by each x_j, from the left and from the right.
+
+    Of a function of a number that is f''. Of one of a row it is the slope along the direction
+    `along` that moves: one number for a loss, a list for a row, as in `jacobian`.
+    """
+    row = isinstance(x, Sequence)
+    given = x if isinstance(x, Sequence) else [x]
+    directions = along if isinstance(x, Sequence) else [1.0]
+
+    def slopes(j: int, by: Any, side: int) -> Any:
+        at = [Dual(mpf(v) + (by if k == j else 0), t)
+              for k, (v, t) in enumerate(zip(given, directions, strict=True))]  # fmt: skip
+        found = definition(Arithmetic(side), at if row else at[0], *args, **parameters)
+        return _part(found, "slope")
+
+    def compute() -> Any:
+        # Beside the largest number the step still has its digits.
+        largest = max(mp.frexp(mpf(v))[1] if v else 0 for v in given)
+        with mp.workprec(mp.prec + _STEP + max(0, largest)):
+            h = mpf(2) ** -_STEP
+            return [
+                tuple(_quotient(slopes(j, 0, s), slopes(j, s * h, s), s * h) for s in (-1, 1))
+                for j in range(len(given))
+            ]
+
+    found: list[tuple[Any, Any]] = _settled(compute, digits)
+    return found
+
+
+def _quotient(here: Any, there: Any, h: Any) -> Any:
+    if isinstance(here, list):
+        return [_quotient(a, b, h) for a, b in zip(here, there, strict=True)]
+    return (there - here) / h
+
+
 def tied(definition: Callable[..., Any], x: float, *args: Any, **parameters: Any) -> bool:
     """Return whether x is where the slopes from the two sides differ, cheaply: 15 digits."""
     left, right = (

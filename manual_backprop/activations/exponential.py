@@ -39,6 +39,14 @@ class Elu:
         return np.where(x > 0, dy, dy * (alpha * np.exp(np.minimum(x, 0.0))))
 
     @staticmethod
+    def second(
+        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, alpha: float
+    ) -> FloatArray:
+        """Return dy α e^x tx below 0 and 0 above: the slope α e^x is its own derivative."""
+        bend = np.where(x > 0, 0.0, alpha * np.exp(np.minimum(x, 0.0)))
+        return dy * bend * tx
+
+    @staticmethod
     def definition(m: Any, x: Any, alpha: float) -> Any:
         """Return x if x > 0, else α (e^x - 1)."""
         return m.where(x, x, m.number(alpha) * m.expm1(x))
@@ -62,6 +70,12 @@ class Selu:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return λ dy above 0 and λ α e^x dy below."""
         return np.where(x > 0, SCALE * dy, dy * (SCALE_ALPHA * np.exp(np.minimum(x, 0.0))))
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return dy λ α e^x tx below 0 and 0 above: the slope λ α e^x is its own derivative."""
+        bend = np.where(x > 0, 0.0, SCALE_ALPHA * np.exp(np.minimum(x, 0.0)))
+        return dy * bend * tx
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
@@ -92,6 +106,14 @@ class Celu:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray, alpha: float) -> FloatArray:
         """Return dy above 0 and dy e^{x/α} below."""
         return np.where(x > 0, dy, dy * np.exp(np.minimum(x, 0.0) / alpha))
+
+    @staticmethod
+    def second(
+        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, alpha: float
+    ) -> FloatArray:
+        """Return dy e^{x/α}/α tx below 0 and 0 above, from f' = e^{x/α}."""
+        bend = np.where(x > 0, 0.0, np.exp(np.minimum(x, 0.0) / alpha) / alpha)
+        return dy * bend * tx
 
     @staticmethod
     def definition(m: Any, x: Any, alpha: float) -> Any:

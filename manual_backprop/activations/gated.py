@@ -61,6 +61,19 @@ class Silu:
         return dy * (np.where(x > 0, 1.0 + e + x * e, below) / ((1.0 + e) * (1.0 + e)))
 
     @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return dy f'' tx with f'' = σ' (2 - x tanh(x/2)).
+
+        From f' = σ + x σ': f'' = 2 σ' + x σ'', and σ'' = -σ' tanh(x/2). With e = e^{-|x|},
+        σ' = e/(1 + e)²; e is applied in two factors, as in `forward`.
+        """
+        near, far = _decay(np.maximum(x, -x))
+        e = near * far
+        held = np.minimum(np.maximum(x, -1024.0), 1024.0)  # e is 0 long before; ∞ · 0 is not
+        bend = near * (2.0 - held * np.tanh(0.5 * held)) * far
+        return dy * (bend / ((1.0 + e) * (1.0 + e))) * tx
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return x / (1 + e^-x)."""
         return x * logistic(m, x)
@@ -118,12 +131,36 @@ class Mish:
         return dy * np.where(x > 0, above, below)
 
     @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return dy f'' tx with f'' = 2 T' + x T''.
+
+        With w = e^x, D = 2 + 2w + w²: T' = 4 w (1 + w)/D², and its logarithmic derivative
+        T''/T' = 1 + w/(1 + w) - 4 w (1 + w)/D = (2 + 2w - 3w² - 2w³)/((1 + w) D). Together
+
+            f'' = 4 w (2 (1 + w) D + x (2 + 2w - 3w² - 2w³))/D³
+
+        Above 0 numerator and denominator are divided by w⁶: with v = 1/w and E = 1 + 2v + 2v²,
+        f'' = 4 v² (2 (1 + v) E + x (2v³ + 2v² - 3v - 2))/E³.
+        """
+        near, far = _decay(np.maximum(x, -x))
+        e = near * far  # e^-x above 0, e^x below
+        held = np.minimum(np.maximum(x, -1024.0), 1024.0)
+        up = 1.0 + 2.0 * e * (1.0 + e)
+        above = 2.0 * (1.0 + e) * up + held * (e * (e * (2.0 * e + 2.0) - 3.0) - 2.0)
+        above = 4.0 * e * (e * above) / (up * up * up)
+        down = 2.0 + e * (2.0 + e)
+        below = 2.0 * (1.0 + e) * down + held * (2.0 + e * (2.0 - e * (3.0 + 2.0 * e)))
+        below = 4.0 * near * (below / (down * down * down)) * far
+        return dy * np.where(x > 0, above, below) * tx
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return x tanh(log(1 + e^x))."""
         return x * m.tanh(log_one_plus_exp(m, x))
 
 
 SQRT_HALF = 0.70710678118654752440
+SQRT_TWO = (1.4142135381698608, 2.4203234971764687e-08, -7.628067479096231e-16)
 SQRT_HALF_PI = 1.2533141373155002512  # √(π/2)
 DENSITY = 0.39894228040143267794  # 1/√(2π)
 GELU_ZERO = (-0.7517915368080139, 1.211444988769017e-08, -4.291324506730527e-16)
@@ -196,6 +233,18 @@ class Gelu:
         return dy * np.where(x > -0.5, above, below)
 
     @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return dy f'' tx with f'' = φ(x) (2 - x²).
+
+        From f' = Φ + x φ, with Φ' = φ and φ' = -x φ: f'' = 2 φ - x² φ. The bracket is taken as
+        (√2 - x)(√2 + x), with √2 in two parts, so that its zeros at ±√2 are exact to rounding.
+        """
+        size = np.minimum(np.maximum(x, -x), 60.0)
+        near, far = _gaussian(size)
+        bracket = -_distance(size, SQRT_TWO) * (sum(SQRT_TWO) + size)
+        return dy * (bracket * (DENSITY * near) * far) * tx
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return x (1 + erf(x/√2))/2, which is x erfc(-x/√2)/2."""
         return x * m.erfc(-x / m.sqrt(m.number(2))) / 2
@@ -254,6 +303,23 @@ class GeluTanh:
         below = scaled * (1.0 + 3.0 * r) + GELU_TANH_EXP * np.expm1(scaled * (1.0 + r))
         below = near * below * far
         return dy * (np.where(x > 0, above, below) / ((1.0 + e) * (1.0 + e)))
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return dy f'' tx with f'' = σ'(v) c (2 + 12κx² - c x (1 + 3κx²)² tanh(v/2)).
+
+        From f' = σ + x σ' v': f'' = 2 σ' v' + x (σ'' v'² + σ' v''), with σ'' = -σ' tanh(v/2),
+        v' = c (1 + 3κx²) and v'' = 6 c κ x. σ' = e^{-|v|}/(1 + e^{-|v|})², in two factors.
+        """
+        held = np.minimum(np.maximum(x, -30.0), 30.0)
+        square = CUBIC * held * held
+        v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + square)
+        near, far = _decay(np.maximum(v, -v))
+        e = near * far
+        steep = 1.0 + 3.0 * square
+        bracket = TWICE_SQRT_TWO_OVER_PI * held * (steep * steep) * np.tanh(0.5 * v)
+        bend = TWICE_SQRT_TWO_OVER_PI * near * (2.0 + 12.0 * square - bracket) * far
+        return dy * (bend / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:

@@ -29,6 +29,11 @@ class Identity:
         return dy
 
     @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return 0: f'' = 0."""
+        return np.zeros_like(x)
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return x."""
         return x
@@ -51,6 +56,11 @@ class Relu:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy where y > 0, which is where x > 0; the fast step need not keep x for it."""
         return dy * (y > 0)
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
@@ -82,6 +92,13 @@ class LeakyRelu:
         return np.where(x > 0, dy, dy * negative_slope)
 
     @staticmethod
+    def second(
+        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, negative_slope: float
+    ) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
+
+    @staticmethod
     def definition(m: Any, x: Any, negative_slope: float) -> Any:
         """Return x if x > 0, else s x."""
         return m.where(x, x, m.number(negative_slope) * x)
@@ -103,6 +120,11 @@ class Relu6:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy where 0 < x < 6."""
         return dy * ((x > 0) & (x < 6))
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
@@ -128,6 +150,11 @@ class Hardtanh:
         return dy * ((x > -1) & (x < 1))
 
     @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return min(max(x, -1), 1)."""
         return m.min(m.max(x, m.number(-1)), m.number(1))
@@ -151,6 +178,11 @@ class HardSigmoid:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy / 6 where -3 < x < 3."""
         return dy * ((x > -3) & (x < 3)) / 6.0
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
@@ -181,6 +213,11 @@ class HardSwish:
         return np.where(x < 3, inner, dy)
 
     @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return dy tx/3 where -3 < x < 3, from f' = (2x + 3)/6 there; 0 on the straight lines."""
+        return dy * tx * ((x > -3) & (x < 3)) / 3.0
+
+    @staticmethod
     def definition(m: Any, x: Any) -> Any:
         """Return x min(max(x + 3, 0), 6) / 6."""
         return x * m.min(m.max(x + 3, m.number(0)), m.number(6)) / 6
@@ -207,6 +244,13 @@ class Softshrink:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray, lambd: float) -> FloatArray:
         """Return dy outside [-λ, λ]."""
         return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
+
+    @staticmethod
+    def second(
+        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, lambd: float
+    ) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
 
     @staticmethod
     def definition(m: Any, x: Any, lambd: float) -> Any:
@@ -242,6 +286,13 @@ class Hardshrink:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray, lambd: float) -> FloatArray:
         """Return dy outside [-λ, λ]."""
         return dy * ((x > lambd) | (x < -lambd)) if lambd else dy
+
+    @staticmethod
+    def second(
+        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, lambd: float
+    ) -> FloatArray:
+        """Return 0: on each straight line f'' = 0. At a kink there is no f''."""
+        return np.zeros_like(x)
 
     @staticmethod
     def definition(m: Any, x: Any, lambd: float) -> Any:

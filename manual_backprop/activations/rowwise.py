@@ -28,6 +28,23 @@ def exponentials(x: FloatArray) -> FloatArray:
     return corrected
 
 
+def _probabilities(x: FloatArray) -> FloatArray:
+    """Return the softmax of each row."""
+    e = exponentials(x)
+    p: FloatArray = e / e.sum(axis=-1, keepdims=True)
+    return p
+
+
+def _centred(p: FloatArray, v: FloatArray) -> FloatArray:
+    """Return v - Σ p v for rows p that sum to 1, v counted from that of a class with over half.
+
+    Its own term is then exactly 0, and the sum is left to the small ones.
+    """
+    shifted = v - np.sum(v * (p > 0.5), axis=-1, keepdims=True)
+    centred: FloatArray = shifted - np.sum(p * shifted, axis=-1, keepdims=True)
+    return centred
+
+
 def logs_of_others(m: Any, x: list[Any]) -> list[Any]:
     """Return log Σ_{j≠i} e^{x_j} for each i of a row of two or more, over the arithmetic m.
 
@@ -61,9 +78,7 @@ class Softmax:
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return the exponentials of a row over their sum."""
-        e = exponentials(x)
-        y: FloatArray = e / e.sum(axis=-1, keepdims=True)
-        return y
+        return _probabilities(x)
 
     @staticmethod
     def textbook_forward(x: FloatArray) -> FloatArray:
@@ -89,9 +104,19 @@ class Softmax:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return y (dy - Σ y dy), dy counted from that of a class with more than half."""
-        shifted = dy - np.sum(dy * (y > 0.5), axis=-1, keepdims=True)
-        dx: FloatArray = y * (shifted - np.sum(y * shifted, axis=-1, keepdims=True))
-        return dx
+        return y * _centred(y, dy)
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return y (a b - Σ y a b) with a = dy - Σ y dy and b = tx - Σ y tx.
+
+        From `backward` dx = y a. As x moves by tx, y moves by y b, since the Jacobian
+        diag(y) - y yᵀ is its own transpose. So y a moves by (y b) a - y Σ_j (y_j b_j) dy_j, and
+        Σ_j y_j b_j = 0 lets a_j stand for dy_j in that sum. What is left is `backward` with a b for
+        the cotangent; a and b are counted from the class with more than half, as there.
+        """
+        a, b = _centred(y, dy), _centred(y, tx)
+        return y * _centred(y, a * b)
 
     @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:
@@ -140,8 +165,7 @@ class LogSoftmax:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy (1 - p) - p (Σ dy - dy)."""
-        e = exponentials(x)
-        p = e / e.sum(axis=-1, keepdims=True)
+        p = _probabilities(x)
         others = dy.sum(axis=-1, keepdims=True) - dy
         dx: FloatArray = -dy * np.expm1(y) - p * others
         return dx
@@ -155,6 +179,25 @@ class LogSoftmax:
         """
         dx: FloatArray = dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
         return dx
+
+    @staticmethod
+    def tangent(x: FloatArray, y: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return tx - Σ p tx.
+
+        The Jacobian I - 1 pᵀ is not symmetric: `backward` takes its columns, this its rows. tx is
+        counted from that of a class with more than half, so that 1 - p is nowhere taken.
+        """
+        return _centred(_probabilities(x), tx)
+
+    @staticmethod
+    def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
+        """Return -(Σ dy) p (tx - Σ p tx).
+
+        Of dx = dy - p Σ dy only p depends on x, and moves by the softmax's tangent.
+        """
+        p = _probabilities(x)
+        bend: FloatArray = -dy.sum(axis=-1, keepdims=True) * (p * _centred(p, tx))
+        return bend
 
     @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:

@@ -1,5 +1,6 @@
 """Negative log-likelihoods of a count and of a real number, constants left out as PyTorch does."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,17 @@ class PoissonNll:
         """Return dy = (e^y - t) dL."""
         near = np.abs(y) < 0.5
         return np.where(near, np.expm1(y) + (1.0 - t), np.exp(y) - t) * dL
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return e^y ty dL: of the slope e^y - t the rate alone depends on y.
+
+        As e^{y/2} (ty dL) e^{y/2}: a tangent of 0 stays 0 where e^y leaves the range.
+        """
+        largest = math.floor(math.log(np.finfo(y.dtype).max))
+        root = np.exp(np.minimum(0.5 * y, largest))
+        moved: FloatArray = root * (dL * ty) * root
+        return moved
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
@@ -70,6 +82,13 @@ class GaussianNll:
     ) -> FloatArray:
         """Return dy = (y - t)/v dL."""
         return (y - t) / np.maximum(var, eps) * dL
+
+    @staticmethod
+    def second(
+        y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray, var: FloatArray, eps: float
+    ) -> FloatArray:
+        """Return ty dL/v, from the slope (y - t)/v."""
+        return ty / np.maximum(var, eps) * dL
 
     @staticmethod
     def definition(m: Any, y: Any, t: float, var: float, eps: float) -> Any:

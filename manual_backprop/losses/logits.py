@@ -80,6 +80,12 @@ class BceWithLogits:
         return (np.where(y > 0.0, 1.0, e) / (1.0 + e) - t) * dL
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return σ'(y) ty dL, from the slope σ(y) - t, by e/(1 + e)² for both tails."""
+        e = np.exp(-np.abs(y))
+        return e / ((1.0 + e) * (1.0 + e)) * dL * ty
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
         """Return t log(1 + e^-y) + (1 - t) log(1 + e^y)."""
         terms = []
@@ -212,6 +218,30 @@ class CrossEntropy:
         else:
             mass = row_sums(a)
         return (e * (mass / total) - a) * dL[..., None]
+
+    @staticmethod
+    def second(
+        y: FloatArray,
+        t: FloatArray | Labels,
+        dL: FloatArray,
+        ty: FloatArray,
+        label_smoothing: float = 0.0,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return A p_j (ty_j - Σ_k p_k ty_k) dL with A = Σ_k a_k.
+
+        The slope is p_j A - a_j, of which p alone depends on y: the Hessian is A (diag(p) - p pᵀ).
+        ty is counted from that of a class with more than half, whose term is then exactly 0; a row
+        that is ignored has A = 0.
+        """
+        a = class_masses(y, t, label_smoothing, ignore_index, class_weight)
+        odds, others = _odds_of_others(y, np.max(y, axis=-1, keepdims=True))
+        p = odds / (1.0 + others)
+        from_top = ty - np.sum(ty * (p > 0.5), axis=-1, keepdims=True)
+        scale = row_sums(a) * dL[..., None]
+        dy: FloatArray = scale * (p * (from_top - np.sum(p * from_top, axis=-1, keepdims=True)))
+        return dy
 
     @staticmethod
     def definition(

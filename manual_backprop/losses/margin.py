@@ -25,6 +25,11 @@ class Hinge:
         return np.where(t * y < 1.0, -t * dL, 0.0)
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 0: on each side of the margin the slope is constant."""
+        return np.zeros_like(y)
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
         """Return max(0, 1 - t y)."""
         return m.max(m.number(0), 1 - y * t)
@@ -52,6 +57,11 @@ class SquaredHinge:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = -2 t max(0, 1 - t y) dL."""
         return -2.0 * t * np.maximum(1.0 - t * y, 0.0) * dL
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 2 ty dL inside the margin, from the slope -2 t (1 - t y) and t² = 1; 0 outside."""
+        return np.where(t * y < 1.0, 2.0 * ty * dL, 0.0)
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:

@@ -53,6 +53,19 @@ class BinaryCrossEntropy:
         return cast(FloatArray, numerator / denominator * dL)
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return t dL ty/y² + (1 - t) dL ty/(1 - y)².
+
+        From the slope -t/y + (1 - t)/(1 - y), by the power rule. Both terms are positive, so
+        nothing cancels; each is divided twice, and last, for y² may vanish and 1/y² overflow where
+        the term does not. A term of weight 0 is 0, also at its pole, and so is what does not move.
+        """
+        moves = dL * ty
+        inner = np.where((t == 0.0) | (moves == 0.0), 1.0, y)
+        rest = np.where((t == 1.0) | (moves == 0.0), 1.0, 1.0 - y)
+        return cast(FloatArray, t * moves / inner / inner + (1.0 - t) * moves / rest / rest)
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
         """Return -(t log y + (1 - t) log(1 - y)), a term of weight 0 left out."""
         if t == 0:
@@ -87,6 +100,13 @@ class CategoricalCrossEntropy:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy_j = -t_j/y_j dL."""
         return -t / np.where(t == 0.0, 1.0, y) * dL[..., None]
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return t_j/y_j² dL ty_j, from the slope -t_j/y_j; no entry meets another."""
+        moves = t * dL[..., None] * ty
+        inner = np.where(moves == 0.0, 1.0, y)
+        return moves / inner / inner
 
     @staticmethod
     def definition(m: Any, y: list[Any], t: list[float]) -> Any:
@@ -138,6 +158,18 @@ class Nll:
         """Return dy_j = -w_t [j = t] dL."""
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
         return np.where(mass == 0.0, 0.0, -mass * dL[..., None])
+
+    @staticmethod
+    def second(
+        y: FloatArray,
+        t: Labels,
+        dL: FloatArray,
+        ty: FloatArray,
+        ignore_index: float = -100,
+        class_weight: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return 0: the loss is linear in y."""
+        return np.zeros_like(y)
 
     @staticmethod
     def definition(
@@ -204,6 +236,11 @@ class KlDiv:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = -t dL."""
         return -t * dL
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 0: the loss is linear in y."""
+        return np.zeros_like(y)
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:

@@ -30,6 +30,11 @@ class SquaredError:
         return 2.0 * (y - t) * dL[..., None]
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 2 ty dL: the slope 2 (y - t) rises by 2."""
+        return 2.0 * ty * dL[..., None]
+
+    @staticmethod
     def definition(m: Any, y: list[Any], t: list[float]) -> Any:
         """Return Σ (y_j - t_j)²."""
         return sum((y_j - t_j) * (y_j - t_j) for y_j, t_j in zip(y, t, strict=True))
@@ -59,6 +64,11 @@ class Mse:
         return 2.0 * (y - t) * dL
 
     @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 2 ty dL: the slope 2 (y - t) rises by 2."""
+        return 2.0 * ty * dL
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
         """Return (y - t)²."""
         return (y - t) * (y - t)
@@ -86,6 +96,11 @@ class L1:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = sign(y - t) dL."""
         return np.sign(y - t) * dL
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return 0: on each side of t the slope is constant."""
+        return np.zeros_like(y)
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:
@@ -128,6 +143,13 @@ class SmoothL1:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray, beta: float) -> FloatArray:
         """Return dy = max(-β, min(d, β))/β dL."""
         return np.maximum(np.minimum(y - t, beta), -beta) / beta * dL
+
+    @staticmethod
+    def second(
+        y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray, beta: float
+    ) -> FloatArray:
+        """Return ty dL/β where |y - t| < β, from the slope d/β; 0 where it stays at ±1."""
+        return np.where(np.abs(y - t) < beta, ty / beta * dL, 0.0)
 
     @staticmethod
     def definition(m: Any, y: Any, t: float, beta: float) -> Any:
@@ -174,6 +196,13 @@ class Huber:
         return np.maximum(np.minimum(y - t, delta), -delta) * dL
 
     @staticmethod
+    def second(
+        y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray, delta: float
+    ) -> FloatArray:
+        """Return ty dL where |y - t| < δ, from the slope d; 0 where it stays at ±δ."""
+        return np.where(np.abs(y - t) < delta, ty * dL, 0.0)
+
+    @staticmethod
     def definition(m: Any, y: Any, t: float, delta: float) -> Any:
         """Return the quadratic piece inside δ and the linear piece outside."""
         d = y - t
@@ -213,6 +242,13 @@ class LogCosh:
     def backward(y: FloatArray, t: FloatArray, dL: FloatArray) -> FloatArray:
         """Return dy = tanh(y - t) dL."""
         return np.tanh(y - t) * dL
+
+    @staticmethod
+    def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
+        """Return ty dL/cosh² d, from the slope tanh d; two divisions, as cosh² may overflow."""
+        largest = math.floor(math.log(np.finfo(y.dtype).max))
+        c = np.cosh(np.minimum(np.abs(y - t), largest))
+        return (1.0 / c / c) * dL * ty
 
     @staticmethod
     def definition(m: Any, y: Any, t: float) -> Any:

@@ -31,6 +31,10 @@ _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
 _NOT_FINITE_BITS = 2048  # what is no number at so many bits is none
 
 
+ALONG = -1
+"""In the place of an input's number: along the direction."""
+
+
 class Symbol:
     """A number of a definition that is being traced: a node of its tape."""
 
@@ -91,6 +95,7 @@ class Tracer:
         self.fixed: list[bool] = []  # whether a node depends on no input
         self._known: dict[tuple[Any, ...], int] = {}
         self._tangents: dict[tuple[int, int], int] = {}
+        self.direction: dict[int, int] = {}  # input -> the node of what it moves by
         self.inputs = [Symbol(self, self._node("INPUT", (k,))) for k in range(inputs)]
 
     # -- nodes --------------------------------------------------------------------------------
@@ -187,7 +192,10 @@ class Tracer:
     # -- slopes -------------------------------------------------------------------------------
 
     def tangent(self, node: int, by: int) -> int:
-        """Return the node of ∂node/∂(input `by`); operands before what is made of them."""
+        """Return the node of ∂node/∂(input `by`); operands before what is made of them.
+
+        By `ALONG` it is what the node moves by as each input moves by its node in `direction`.
+        """
         found = self._tangents
         waiting = [node]
         while waiting:
@@ -206,6 +214,8 @@ class Tracer:
             return self.constant(0)
         name, operands, f = OPCODES[self.code[node]], self.operands[node], self._apply
         if name == "INPUT":
+            if by == ALONG:
+                return self.direction.get(node, self.constant(0))
             return self.constant(int(self.inputs[by].node == node))
         slopes = [self._tangents[n, by] for n in operands]
         if all(self.constants.get(s) == 0 for s in slopes):
@@ -248,6 +258,8 @@ class Tracer:
             case "TANH":
                 sech = f("SECH", x)
                 return f("MUL", sech, sech)
+            case "SECH":
+                return f("NEG", f("MUL", y, f("TANH", x)))
             case "ERF" | "ERFC":
                 bell = f("EXP", f("NEG", f("MUL", x, x)))
                 factor = f(
@@ -476,8 +488,12 @@ def trace(
     width: int | None,
     arguments: Callable[[Tracer], Any],
     count: int,
+    order: int = 1,
 ) -> Tape:
     """Trace a function of one number (`width` None), or of a row, with its slopes.
+
+    At order 2 the values are followed by their slopes, ∂y_i/∂x_k at C + i C + k, which so have
+    slopes themselves: the second ones.
 
     `arguments` is given the tracer and returns what follows the variable, positional and named;
     beside the variables there are `count` inputs, by which no slope is taken.
@@ -489,4 +505,13 @@ def trace(
     made = definition(m, x, *positional, **named)
     values = [m.node(y) for y in (made if isinstance(made, list) else [made])]
     slopes = [[m.tangent(value, k) for k in range(variables)] for value in values]
+    if order == 2:
+        both = range(variables)
+        second = [
+            # Symmetric: the later variable's slope of the earlier one's serves both ways.
+            [m.tangent(row[min(j, k)], max(j, k)) for j in both]
+            for row in slopes
+            for k in both
+        ]
+        values, slopes = values + [n for row in slopes for n in row], slopes + second
     return Tape(m, values, slopes)

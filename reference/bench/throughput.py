@@ -22,7 +22,7 @@ from reference.judge import ADVISORY, judge, judge_all
 from reference.oracles import Answer, Oracle, load
 from reference.oracles.environment import environment
 from reference.oracles.jax_x64 import double_precision
-from reference.problems import draw
+from reference.problems import AnyProblem, draw
 from reference.running.workers import LocalPool, finish
 
 WINDOWS = 8
@@ -133,11 +133,11 @@ class _Known:
     def unavailable(self) -> None:
         return None
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         raise NotImplementedError("its answers are those of one block")
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
-        return [self._answers[problem.x.tobytes()] for problem in problems]
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
+        return [self._answers[p.x.tobytes()] for p in problems if isinstance(p, Problem)]
 
 
 def one_network(oracles: dict[str, Oracle]) -> dict[str, float]:

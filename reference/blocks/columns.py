@@ -73,11 +73,11 @@ class Columns:
             made = tape.prove([arb(float(v)) for v in self.inputs[: tape.inputs, m]], nothing)
             all_of_it = columns[same == here]
             for k, ball in enumerate(made.values):
-                middle, radius = _as_numbers(ball, number)
+                middle, radius = as_numbers(ball, number)
                 found.value[k, all_of_it], found.value_radius[k, all_of_it] = middle, radius
             for k, row in enumerate(made.slopes):
                 for j, ball in enumerate(row):
-                    middle, radius = _as_numbers(ball, number)
+                    middle, radius = as_numbers(ball, number)
                     found.slope[k, j, all_of_it] = middle
                     found.slope_radius[k, j, all_of_it] = radius
             found.tied[all_of_it] = made.tied
@@ -188,6 +188,11 @@ class Check:
         with np.errstate(all="ignore"):
             return np.asarray(self.judged & ~(self.error <= self.allowed(unit)))
 
+    @property
+    def rounded(self) -> int:
+        """How many of the inputs an ulp may be lost of: the first so many."""
+        return self.columns.width
+
     def by_slope(self) -> Array:
         """Return how far one ulp of each input moves each number, NaN where a slope cannot say."""
         return np.full(self.truth.shape, np.nan, self.truth.dtype)
@@ -260,34 +265,42 @@ class SlopeCheck(Check):
     ) -> None:
         found = columns.found
         assert found is not None
-        self.da, self.da_radius, self.terms = da, da_radius, terms
+        self.columns, self.da, self.da_radius, self.terms = columns, da, da_radius, terms
+        self.slope, slope_radius = self.slopes(found)
         unit = np.finfo(wide(columns.dtype)).eps
         with np.errstate(all="ignore"):
-            size, slope = np.abs(da)[:, None], np.abs(found.slope)
+            size, slope = np.abs(da)[:, None], np.abs(self.slope)
             # 0 · ∞ is left out: where no cotangent comes in, none goes out.
-            terms_ = np.where(da[:, None] == 0, 0, da[:, None] * found.slope)
+            terms_ = np.where(da[:, None] == 0, 0, da[:, None] * self.slope)
             truth = terms_.sum(axis=0)
             self.magnitude = np.abs(terms_).sum(axis=0)
-            own = size * found.slope_radius + np.abs(da_radius) * slope
+            own = size * slope_radius + np.abs(np.atleast_2d(da_radius))[:, None] * slope
             radius = np.where(size == 0, 0, own).sum(axis=0)
             radius = radius + (len(da) + 1) * unit * self.magnitude
         judged = columns.finite & np.isfinite(da).all(axis=0) & ~np.isnan(truth)
         judged &= np.isfinite(self.magnitude)
         super().__init__(columns, given, truth, radius, judged)
 
+    def slopes(self, found: Column) -> tuple[Array, Array]:
+        """Return the slopes that the cotangents are multiplied by, and their radii."""
+        return found.slope, found.slope_radius
+
+    @property
+    def count(self) -> int:
+        """How many roundings the sum of an operation without `terms` may have."""
+        return 1 if self.columns.elementwise else self.columns.width + 2
+
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each cotangent may be off."""
         columns = self.columns
-        assert columns.found is not None
         activation = columns.elementwise and self.terms is None
         across = columns.sizes if activation else 0.0
-        count = 1 if columns.elementwise else columns.width + 2
         with np.errstate(all="ignore"):
-            slopes = np.abs(columns.found.slope)
+            slopes = np.abs(self.slope)
             each = unit.bounded(unit.slope(slopes, across), slopes)
             sizes = np.abs(self.da)[:, None]
             allowed = np.where(sizes == 0, 0, sizes * each).sum(axis=0)
-            terms: Any = count if self.terms is None else self.terms
+            terms: Any = self.count if self.terms is None else self.terms
             allowed = allowed + unit.total(terms, self.magnitude) + unit.k * unit.floor
             return np.asarray(unit.bounded(allowed, self.magnitude))
 
@@ -336,7 +349,7 @@ class _Nudged:
         # Where nothing is decided the larger ulp is enough: away from zero.
         self.back = self.check.of(columns.take(kinked), kinked), kinked
         self.pairs = [
-            (columns.nudged(k, 1), self.back[0].columns.nudged(k, -1)) for k in range(columns.width)
+            (columns.nudged(k, 1), self.back[0].columns.nudged(k, -1)) for k in range(check.rounded)
         ]
 
     @property
@@ -382,7 +395,7 @@ def distinct(
     return (first, same) if alike else (every := np.arange(len(tape)), every)
 
 
-def _as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return a ball's midpoint and radius in a floating type; NaN for what is no number."""
     if not ball.is_finite():
         return dtype.type(np.nan), dtype.type(np.inf)

@@ -97,6 +97,8 @@ class _Collected:
 class Gathered:
     """Every tensor of every answer to a block of problems."""
 
+    order = 1
+
     def __init__(self, problems: Sequence[Problem], answers: Sequence[tuple[int, Answer]]) -> None:
         """Lay out answers; each stands beside the index of its problem."""
         self.malformed: list[Malformed] = []
@@ -105,7 +107,7 @@ class Gathered:
         self._activations: dict[Any, _Collected] = {}
         self._losses: dict[Any, _Collected] = {}
         self.divisors: list[float] = []  # of every answer
-        plans: dict[int, _Plan] = {}
+        plans: dict[int, Plan] = {}
         for number, (p, answer) in enumerate(answers):
             plan = plans.get(p)
             if plan is None:
@@ -117,24 +119,23 @@ class Gathered:
             if not wrong:
                 self._add(number, plan, tensors)
 
-    def activations(self) -> Iterator[tuple[Columns, Array, Array, Array]]:
-        """Yield the columns of the activations of one kind with their a, da and dz."""
+    def activations(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
+        """Yield the columns of the activations of one kind with the tensors of some names."""
         for found in _filled(self._activations):
-            a, da, dz = (found.array(name) for name in ("a", "da", "dz"))
-            yield found.columns("z"), a, da, dz
+            yield found.columns("z"), [found.array(name) for name in names]
 
-    def losses(self) -> Iterator[tuple[Columns, Array, Array]]:
-        """Yield the columns of the losses of one kind with their scale and da."""
+    def losses(self, *names: str) -> Iterator[tuple[Columns, list[Array]]]:
+        """Yield the columns of the losses of one kind with the tensors of some names."""
         for found in _filled(self._losses):
-            yield found.columns("y", "given"), found.array("scale"), found.array("da")
+            yield found.columns("y", "given"), [found.array(name) for name in names]
 
-    def _plan(self, problem: Problem) -> "_Plan":
+    def _plan(self, problem: Problem) -> "Plan":
         """Find the place of each of a problem's tensors."""
         dtype, layers, d_in = problem.dtype, [], problem.x.shape[1]
         for i, layer in enumerate(problem.network.layers):
             operation = layer.operation
             width = layer.width if operation.rowwise else None
-            tape = activation_tape(operation, layer.parameters, width)
+            tape = activation_tape(operation, layer.parameters, width, self.order)
             size = (dtype, *map(padded, (problem.batch, d_in, layer.width)))
             parts = _collected(self._activations, dtype, width).parts(tape)
             columns = problem.batch if width else problem.batch * layer.width
@@ -142,18 +143,18 @@ class Gathered:
             bias = problem.parameters[f"layers.{i}.bias"] if layer.bias else None
             layers.append(_Place(self.dense[size], parts, columns, weight, bias))
             d_in = layer.width
-        loss = LossPlan(problem)
+        loss = LossPlan(problem, self.order)
         width = None if loss.elementwise else d_in
         kind = _collected(self._losses, dtype, width)
-        return _Plan(
+        return Plan(
             problem,
             [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
             layers,
             loss,
-            expected_tensors(problem),
+            expected_tensors(problem, self.order),
         )
 
-    def _add(self, number: int, plan: "_Plan", tensors: list[Any]) -> None:
+    def _add(self, number: int, plan: "Plan", tensors: list[Any]) -> None:
         """Lay out one answer's tensors, in the order of `expected_tensors`."""
         chunks, of_parameters = self.chunks, iter(tensors[1 + 4 * len(plan.layers) :])
         a, da = plan.problem.x, tensors[-1]
@@ -167,12 +168,17 @@ class Gathered:
             )
             parts.add(len(chunks), columns, z=z, a=a, da=da, dz=dz)
             chunks.append((number, i))
+        self.add_loss(number, plan, y=a, da=da)
+
+    def add_loss(self, number: int, plan: "Plan", **tensors: Array) -> None:
+        """Lay out the rows of a loss, or its entries."""
         if plan.loss.elementwise:
-            a, da = a.ravel(), da.ravel()
+            tensors = {name: tensor.ravel() for name, tensor in tensors.items()}
         for parts, rows, scale, given in plan.losses:
+            of_rows = {name: tensor[rows] for name, tensor in tensors.items()}
             more = {} if given is None else {"given": given}
-            parts.add(len(chunks), len(rows), y=a[rows], da=da[rows], row=rows, scale=scale, **more)
-        chunks.append((number, -1))
+            parts.add(len(self.chunks), len(rows), row=rows, scale=scale, **of_rows, **more)
+        self.chunks.append((number, -1))
 
 
 def _filled(groups: dict[Any, _Collected]) -> list[_Collected]:
@@ -197,7 +203,7 @@ class _Place(NamedTuple):
     bias: Any
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """Where the tensors of a problem's answers go, and what they must look like."""
 
     problem: Problem
@@ -208,10 +214,11 @@ class _Plan(NamedTuple):
 
     def tensors(self, answer: Answer) -> list[Any]:
         """Return the tensors of an answer as they are expected, None for what it lacks."""
-        values, gradients = answer.values, answer.gradients
-        rest = [(values if kind == "forward" else gradients).get(name)
-                for kind, name, _ in self.expected[1:]]  # fmt: skip
-        return [answer.loss, *rest]
+        kinds = {
+            "forward": answer.values, "gradient": answer.gradients,
+            "tangent": answer.tangents, "product": answer.products,
+        }  # fmt: skip
+        return [answer.loss, *(kinds[kind].get(name) for kind, name, _ in self.expected[1:])]
 
     def malformed(self, number: int, tensors: list[Any]) -> Iterator[Malformed]:
         """Yield what an answer lacks or has in another shape or dtype."""
@@ -220,13 +227,14 @@ class _Plan(NamedTuple):
             if value is None or value.shape != shape or value.dtype != dtype:
                 found = "nothing" if value is None else f"{value.dtype} {value.shape}"
                 reason = f"{found}, expected {dtype} {shape}"
-                yield Malformed(number, f"forward {name}" if kind == "forward" else name, reason)
+                named = name if kind in ("loss", "gradient") else f"{kind} {name}"
+                yield Malformed(number, named, reason)
 
 
 class LossPlan:
     """How the loss of a problem is evaluated: which rows by which tape, and with what scale."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, order: int = 1) -> None:
         network, n = problem.network, problem.batch
         operation = network.loss_operation
         self.elementwise = operation.elementwise
@@ -235,7 +243,7 @@ class LossPlan:
             whole = np.asarray(1.0 if problem.weights is None else problem.weights, Extended)
             over = Extended(divisor.denominator) / Extended(divisor.numerator)
             scale = np.broadcast_to(whole * over, (n,)).astype(wide(problem.dtype))
-        self.divisor, self.scale = float(divisor), scale
+        self.divisor, self.scale, self.order = float(divisor), scale, order
         self.groups: list[tuple[Tape, Array, Array, Array | None]] = []
         (self._by_entries if operation.elementwise else self._by_rows)(problem)
 
@@ -246,13 +254,17 @@ class LossPlan:
         scale = np.repeat(self.scale, width)
         arrays = {k: np.broadcast_to(v, problem.targets.shape).ravel()
                   for k, v in problem.arrays.items()}  # fmt: skip
-        given_apart = [(value, t == value) for value in GIVEN_APART]
-        rest = ~np.logical_or.reduce([alike for _, alike in given_apart])
+        # At |y - t| = δ a slope bends, and y - t is rounded: there t must be an input, not 1.
+        bends = self.order == 2 and "real" in operation.targets
+        given_apart = [(value, t == value) for value in GIVEN_APART if not bends]
+        rest = np.ones(len(t), bool)
+        for _, alike in given_apart:
+            rest &= ~alike
         kinds = [(value, np.flatnonzero(alike)) for value, alike in [(None, rest), *given_apart]]
         for value, entries in kinds:
             if not len(entries):
                 continue
-            tape = loss_tape(operation, options, None, (value,), tuple(arrays))
+            tape = loss_tape(operation, options, None, (value,), tuple(arrays), self.order)
             free = [t] if value is None else []
             given = [array[entries] for array in (*free, *arrays.values())]
             together = np.stack(given, axis=1) if given else None
@@ -267,7 +279,7 @@ class LossPlan:
         for n, row in enumerate(t.tolist()):
             keys[row if labels else pattern_of(row)].append(n)
         for key, rows in keys.items():
-            tape = loss_tape(operation, options, width, key, tuple(arrays))
+            tape = loss_tape(operation, options, width, key, tuple(arrays), self.order)
             at = np.array(rows)
             given = [array[at] for array in arrays.values()]
             if not labels:
@@ -279,8 +291,15 @@ class LossPlan:
             self.groups.append((tape, at, self.scale[at], together))
 
 
-def expected_tensors(problem: Problem) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return every tensor of a whole answer, the loss first: what it is, its name, its shape."""
+def expected_tensors(problem: Problem, order: int = 1) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return every tensor of a whole answer, the loss first: what it is, its name, its shape.
+
+    At order 2 there follows how each but the loss moves, in the same order.
+    """
+    if order == 2:
+        still = expected_tensors(problem)
+        moves = {"forward": "tangent", "gradient": "product"}
+        return still + [(moves[kind], name, shape) for kind, name, shape in still[1:]]
     network, n = problem.network, problem.batch
     each = (n, network.widths[-1]) if network.loss_operation.elementwise else (n,)
     found: list[tuple[str, str, tuple[int, ...]]] = [

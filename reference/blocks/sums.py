@@ -5,7 +5,7 @@ nor to its error. A sum of n terms computed in the wider type is off by at most 
 that type times Σ|terms|, in whatever order it is added up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ class DenseTensors(NamedTuple):
     """One dense layer of one answer: what went in, what came out, and the cotangents of both.
 
     `chunk` is the answer, `layer` its number. The bias and its cotangent are None if it has none.
+    At second order they are how a layer's tensors move, and `still` its a, weight and dz.
     """
 
     chunk: int
@@ -41,6 +42,7 @@ class DenseTensors(NamedTuple):
     dweight: Array
     dbias: Array | None
     da: Array
+    still: tuple[Array, ...] = ()
 
 
 def padded(n: int) -> int:
@@ -195,37 +197,46 @@ class SumCheck:
             return sum(terms, start)
 
 
+class Stacks:
+    """Layers of about one size, padded with zeros: where the numbers of each tensor stand."""
+
+    def __init__(self, layers: list[DenseTensors]) -> None:
+        self.layers = layers
+        sizes = np.array([(*t.a.shape, t.z.shape[1]) for t in layers])
+        of_n, of_in, of_out = within = [
+            np.arange(padded(int(axis.max())))[None] < axis[:, None] for axis in sizes.T
+        ]  # (M, n), (M, d_in), (M, d_out)
+        self.sizes, self.padded = sizes.T, [mask.shape[1] for mask in within]
+        self.of_n = of_n
+        self.of_x = of_n[:, :, None] & of_in[:, None]
+        self.of_z = of_n[:, :, None] & of_out[:, None]
+        self.of_weight = of_in[:, :, None] & of_out[:, None]
+        self.of_bias = of_out & np.array([t.bias is not None for t in layers])[:, None]
+
+    def tensors(self) -> Iterator[Array]:
+        """Yield the stacks of a, da, z, dz, weight, dweight, bias and dbias."""
+        for names, within in (
+            (("a", "da"), self.of_x), (("z", "dz"), self.of_z),
+            (("weight", "dweight"), self.of_weight), (("bias", "dbias"), self.of_bias),
+        ):  # fmt: skip
+            for name in names:
+                yield stacked([getattr(t, name) for t in self.layers], within)
+
+
 def sum_checks(dtype: np.dtype[Any], layers: list[DenseTensors]) -> Iterator[SumCheck]:
     """Yield the checks of z, the weights, the biases and of what went in, of layers of one size."""
-    sizes = np.array([(*t.a.shape, t.z.shape[1]) for t in layers])
-    within = [
-        np.arange(padded(int(axis.max())))[None] < axis[:, None] for axis in sizes.T
-    ]  # (M, n), (M, d_in), (M, d_out)
-    of_n, of_in, of_out = within
-    rows, width, out = sizes.T
-    n, d_in, d_out = (mask.shape[1] for mask in within)
-    of_x = of_n[:, :, None] & of_in[:, None]
-    of_z = of_n[:, :, None] & of_out[:, None]
-    of_weight = of_in[:, :, None] & of_out[:, None]
-    of_bias = of_out & np.array([t.bias is not None for t in layers])[:, None]
-    a, da, z, dz, weight, dweight, bias, dbias = (
-        _stacked([getattr(t, name) for t in layers], mask)
-        for names, mask in (
-            (("a", "da"), of_x), (("z", "dz"), of_z), (("weight", "dweight"), of_weight),
-            (("bias", "dbias"), of_bias),
-        )
-        for name in names
-    )  # fmt: skip
-    common = dtype, layers
-    yield SumCheck("z", *common, a, weight, bias, z, of_z, width + 1, d_in + 1)
+    at, common = Stacks(layers), (dtype, layers)
+    a, da, z, dz, weight, dweight, bias, dbias = at.tensors()
+    (rows, width, out), (n, d_in, d_out) = at.sizes, at.padded
+    yield SumCheck("z", *common, a, weight, bias, z, at.of_z, width + 1, d_in + 1)
     back, across = a.transpose(0, 2, 1), weight.transpose(0, 2, 1)
-    yield SumCheck("weight", *common, back, dz, None, dweight, of_weight, rows + 1, n)
-    ones = of_n[:, None, :].astype(np.float64)
-    yield SumCheck("bias", *common, ones, dz, None, dbias[:, None], of_bias[:, None], rows, n)
-    yield SumCheck("a", *common, dz, across, None, da, of_x, out, d_out)
+    yield SumCheck("weight", *common, back, dz, None, dweight, at.of_weight, rows + 1, n)
+    ones = at.of_n[:, None, :].astype(np.float64)
+    yield SumCheck("bias", *common, ones, dz, None, dbias[:, None], at.of_bias[:, None], rows, n)
+    yield SumCheck("a", *common, dz, across, None, da, at.of_x, out, d_out)
 
 
-def _stacked(tensors: list[Any], within: npt.NDArray[np.bool_]) -> Array:
+def stacked(tensors: Sequence[Any], within: npt.NDArray[np.bool_]) -> Array:
     """Return tensors padded with zeros: where each stands is `within`, None stands nowhere."""
     stack = np.zeros(within.shape)
     there = [tensor for tensor in tensors if tensor is not None]

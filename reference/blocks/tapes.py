@@ -17,10 +17,12 @@ def pattern_of(targets: list[float]) -> Pattern:
     return tuple(t if t in GIVEN_APART else None for t in targets)
 
 
-def activation_tape(operation: Activation, options: Mapping[str, float], width: int | None) -> Tape:
+def activation_tape(
+    operation: Activation, options: Mapping[str, float], width: int | None, order: int = 1
+) -> Tape:
     """Return the tape of an activation; `width` of a row, None where it is elementwise."""
-    key = (id(operation), tuple(options.items()), width)
-    return _kept(key, operation, lambda: _trace(operation, options, width, None, ()))
+    key = (id(operation), tuple(options.items()), width, order)
+    return _kept(key, operation, lambda: _trace(operation, options, width, None, (), order))
 
 
 def loss_tape(
@@ -29,13 +31,14 @@ def loss_tape(
     width: int | None,
     targets: Pattern | int,
     arrays: tuple[str, ...],
+    order: int = 1,
 ) -> Tape:
     """Return the tape of a loss: for a label, or for a pattern of targets.
 
     Its inputs: the prediction, the targets that are no constants, and the array arguments.
     """
-    key = (id(operation), tuple(options.items()), width, targets, arrays)
-    return _kept(key, operation, lambda: _trace(operation, options, width, targets, arrays))
+    key = (id(operation), tuple(options.items()), width, targets, arrays, order)
+    return _kept(key, operation, lambda: _trace(operation, options, width, targets, arrays, order))
 
 
 def _kept(key: tuple[Any, ...], operation: Operation, make: Callable[[], Tape]) -> Tape:
@@ -50,6 +53,7 @@ def _trace(
     width: int | None,
     targets: Pattern | int | None,
     arrays: tuple[str, ...],
+    order: int,
 ) -> Tape:
     variables = width or 1
     free = targets.count(None) if isinstance(targets, tuple) else 0
@@ -71,4 +75,4 @@ def _trace(
             named[name] = row if width else row[0]
         return positional, named
 
-    return trace(operation.definition, width, arguments, free + len(arrays) * variables)
+    return trace(operation.definition, width, arguments, free + len(arrays) * variables, order)

@@ -77,11 +77,13 @@ def weigh(
     The subject is excused no flush to zero (NumPy does not flush), and by convention it may lose
     digits, but not more than a share `kept` of a number.
     """
-    return _Weighing(problems, answers, models, subject, kept).weighed
+    return Weighing(problems, answers, models, subject, kept).weighed
 
 
-class _Weighing:
-    """The work of `weigh`."""
+class Weighing:
+    """The work of `weigh`: gather the tensors of all answers, judge sums, then operations."""
+
+    gather, sum_checks = Gathered, staticmethod(sum_checks)
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class _Weighing:
         self.weighed = Weighed()
         self._units_of: dict[Any, list[RoundingUnit]] = {}
         self.excused = np.array([answer.oracle != subject for _, answer in answers], bool)
-        self.gathered = Gathered(problems, answers)
+        self.gathered = self.gather(problems, answers)
         for number, tensor, reason in self.gathered.malformed:
             self._keep(number, tensor, None, (), np.inf, 0.0, reason)
         chunks = self.gathered.chunks or [(0, 0)]
@@ -125,8 +127,14 @@ class _Weighing:
         for (dtype, *_, n, d_in, d_out), layers in self.gathered.dense.items():
             many = max(1, _LAYERS_AT_ONCE // (n * d_in + d_in * d_out + n * d_out))
             for start in range(0, len(layers), many):
-                for check in sum_checks(dtype, layers[start : start + many]):
+                for check in self.sum_checks(dtype, layers[start : start + many]):
                     self._sum(check, self._units(dtype))
+
+    def _sum_tensor(self, kind: str, layer: int) -> str:
+        """Return the name of the tensor that a sum makes."""
+        if kind == "a":
+            return f"layers.{layer - 1}.a" if layer else "x"
+        return f"{'forward ' if kind == 'z' else ''}layers.{layer}.{kind}"
 
     def _sum(self, check: SumCheck, units: list[RoundingUnit]) -> None:
         """Weigh the sums that are outside *strict*, and keep the worst of each tensor."""
@@ -150,12 +158,9 @@ class _Weighing:
         for entry in _worst(levels, error, at[0]):
             level, (m, i, j) = int(levels[entry]), (int(axis[entry]) for axis in at)
             layer = check.layers[m]
-            name = f"layers.{layer.layer}"
-            below = f"layers.{layer.layer - 1}.a" if layer.layer else "x"
-            own = f"forward {name}.z" if check.kind == "z" else f"{name}.{check.kind}"
             model = self.models[usable[level]] if level < len(usable) else None
             self._keep(
-                layer.chunk, below if check.kind == "a" else own, model,
+                layer.chunk, self._sum_tensor(check.kind, layer.layer), model,
                 (j,) if check.kind == "bias" else (i, j), float(error[entry]),
                 float(bounds[: level + 1, entry].max()),
             )  # fmt: skip
@@ -163,26 +168,31 @@ class _Weighing:
     # -- operations ---------------------------------------------------------------------------
 
     def _operations(self) -> None:
-        activations = list(self.gathered.activations())
-        losses = list(self.gathered.losses())
+        activations = list(self.gathered.activations("a", "da", "dz"))
+        losses = list(self.gathered.losses("scale", "da"))
         certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
-        for columns, a, da, dz in activations:
+        for columns, (a, da, dz) in activations:
             rest += self._strict(ValueCheck(columns, a), "forward {}.a")
             rest += self._strict(SlopeCheck(columns, dz, da), "{}.z")
-        for columns, scale, da in losses:
+        for columns, (scale, da) in losses:
             assert columns.found is not None
             ValueCheck(columns, columns.found.value).settled(self._units(columns.dtype)[0])
             unit = np.finfo(columns.inputs.dtype).eps
             terms = self.batches[self.answer_of[columns.chunk]] + 4
             check = SlopeCheck(columns, da, scale, 4 * unit * np.abs(scale), terms)
             rest += self._strict(check, "{}.a")
+        self._weigh_rest(rest)
+        scaled = [(columns, scale) for columns, (scale, _) in losses]
+        for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
+            self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
+
+    def _weigh_rest(self, rest: Sequence[tuple[Check, Array, str]]) -> None:
+        """Weigh what is outside *strict*."""
         moved = conditioning([part for part, _, _ in rest])
         flushed = self._flushed([part for part, _, _ in rest])
         for (part, outside, name), by, small in zip(rest, moved, flushed, strict=True):
             self._rest(part, outside, by, small, name)
-        for dtype in dict.fromkeys(job[0].dtype for job in losses):
-            self._losses(dtype, [job for job in losses if job[0].dtype == dtype])
 
     def _strict(self, check: Check, name: str) -> Iterator[tuple[Check, Array, str]]:
         """Judge one kind of number; yield what is outside *strict*, to be weighed."""
@@ -272,7 +282,7 @@ class _Weighing:
         for j, m in np.argwhere(wide_).tolist():
             low, half = check.truth[j, m] - check.radius[j, m], check.radius[j, m]
             given = check.given[j, m]
-            if columns.width == 1:  # by the slope: of another sign of da the order is another
+            if len(check.da) == 1:  # by the slope: of another sign of da the order is another
                 da = check.da[0, m]
                 low = found.slope[0, 0, m] - found.slope_radius[0, 0, m]
                 half, given = found.slope_radius[0, 0, m], given / da
@@ -284,7 +294,7 @@ class _Weighing:
 
     # -- the loss -----------------------------------------------------------------------------
 
-    def _losses(self, dtype: np.dtype[Any], jobs: list[Any]) -> None:
+    def _losses(self, dtype: np.dtype[Any], jobs: list[tuple[Columns, Array]]) -> None:
         units = self._units(dtype)
         failed: list[Array] = []
         for check in self._loss_checks(dtype, jobs):
@@ -294,11 +304,11 @@ class _Weighing:
         if not len(numbers):
             return
         chosen = []
-        for columns, scale, da in jobs:
+        for columns, scale in jobs:
             which = np.flatnonzero(np.isin(self.answer_of[columns.chunk], numbers))
             if len(which):
-                chosen.append((columns.take(which), scale[:, which], da[:, which]))
-        flushed = [(columns.flushed(), scale, da) for columns, scale, da in chosen]
+                chosen.append((columns.take(which), scale[:, which]))
+        flushed = [(columns.flushed(), scale) for columns, scale in chosen]
         certify_columns([job[0] for job in flushed])
         plain, small = (self._loss_checks(dtype, made) for made in (chosen, flushed))
         for check, other in zip(plain, small, strict=True):
@@ -327,8 +337,10 @@ class _Weighing:
             error = float(check.error[row])
             self._keep(number, "loss", model, entry if shape else (), error, float(bound[row]))
 
-    def _loss_checks(self, dtype: np.dtype[Any], jobs: list[Any]) -> list[LossCheck]:
-        terms = LossTerms.of([(columns, scale) for columns, scale, _ in jobs], self.answer_of)
+    def _loss_checks(
+        self, dtype: np.dtype[Any], jobs: list[tuple[Columns, Array]]
+    ) -> list[LossCheck]:
+        terms = LossTerms.of(jobs, self.answer_of)
         given = [answer.loss for _, answer in self.answers]
         problems = [self.problems[p] for p, _ in self.answers]
         return loss_checks(

@@ -239,7 +239,7 @@ class _Checker:
 
     def _states_value(self, node: Node) -> bool:
         return any(
-            isinstance(o, (Symbol, Indexed)) and o.name in {"y", "L", "z"} & self.outputs
+            isinstance(o, (Symbol, Indexed)) and o.name in {"y", "L"} & self.outputs
             for o in _operands(node)
         )
 

@@ -25,16 +25,16 @@ def layer_accuracy(
         draw = np.random.default_rng(11)
         given = {n: draw.standard_normal(s).astype(np.float32) for n, s in _SHAPES.items()}
         given = {n: a.astype(dtype) for n, a in given.items()}
-        dz = draw.standard_normal((8, 5)).astype(np.float32).astype(dtype)
-        truth = _proven(operation, given, dz)
-        said = {name: _ASK[name](operation, given, dz) for name in implementations}
+        dy = draw.standard_normal((8, 5)).astype(np.float32).astype(dtype)
+        truth = _proven(operation, given, dy)
+        said = {name: _ASK[name](operation, given, dy) for name in implementations}
         for quantity, proven in truth.items():
             unit = max(float(np.spacing(np.abs(np.array(float(b.mid()), dtype)))) for b in proven)
             worst = {
                 name: (_worst(answers[quantity], proven, unit), "")
                 for name, answers in said.items()
             }
-            what = "value" if quantity == "z" else f"slope by {quantity}"
+            what = "value" if quantity == "y" else f"slope by {quantity}"
             rows.append(AccuracyRow(what, dtype, worst, len(proven)))
     return tuple(rows)
 
@@ -45,9 +45,9 @@ def _worst(answer: FloatArray, proven: Sequence[Any], unit: float) -> float:
 
 
 def _proven(
-    operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray
+    operation: LayerOperation, given: Mapping[str, FloatArray], dy: FloatArray
 ) -> dict[str, list[Any]]:
-    """Return z and the slopes of L = Σ dz · z, as balls."""
+    """Return y and the slopes of L = Σ dy · y, as balls."""
     with precision(256):
         m = Arithmetic()
         flat = m.variables([exact(v) for a in given.values() for v in a.ravel().tolist()])
@@ -58,16 +58,16 @@ def _proven(
         rows, inside = given["x"].shape
         outside = len(bias)
         matrix = [weight[i * outside : (i + 1) * outside] for i in range(inside)]
-        z = [
+        y = [
             value
             for n in range(rows)
             for value in operation.definition(m, x[n * inside : (n + 1) * inside], matrix, bias)
         ]
         total = sum(
-            (value * exact(d) for value, d in zip(z, dz.ravel().tolist(), strict=True)),
-            Dual(exact(0), z[0].slope * exact(0)),
+            (value * exact(d) for value, d in zip(y, dy.ravel().tolist(), strict=True)),
+            Dual(exact(0), y[0].slope * exact(0)),
         )
-        found = {"z": [value.value for value in z]}
+        found = {"y": [value.value for value in y]}
         start = 0
         for name, array in given.items():
             found[name] = [total.slope.by[k] for k in range(start, start + array.size)]
@@ -75,30 +75,30 @@ def _proven(
     return found
 
 
-def _manual(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
-    z = operation.forward(**given)
+def _manual(operation: LayerOperation, given: Mapping[str, FloatArray], dy: FloatArray) -> Answers:
+    y = operation.forward(**given)
     parameters = {name: array for name, array in given.items() if name != "x"}
-    return {"z": z, **operation.backward(given["x"], dz, **parameters)}
+    return {"y": y, **operation.backward(given["x"], dy, **parameters)}
 
 
-def _torch(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
+def _torch(operation: LayerOperation, given: Mapping[str, FloatArray], dy: FloatArray) -> Answers:
     import torch
 
     tensors = {n: torch.from_numpy(a.copy()).requires_grad_() for n, a in given.items()}
-    z = resolve(operation, "torch")(*tensors.values())
-    z.backward(torch.from_numpy(dz.copy()))
+    y = resolve(operation, "torch")(*tensors.values())
+    y.backward(torch.from_numpy(dy.copy()))
     slopes = {n: np.asarray(t.grad) for n, t in tensors.items()}
-    return {"z": z.detach().numpy(), **slopes}
+    return {"y": y.detach().numpy(), **slopes}
 
 
-def _jax(operation: LayerOperation, given: Mapping[str, FloatArray], dz: FloatArray) -> Answers:
+def _jax(operation: LayerOperation, given: Mapping[str, FloatArray], dy: FloatArray) -> Answers:
     import jax
 
     with double_precision():
         arrays = [jax.numpy.asarray(a) for a in given.values()]
-        z, pull = jax.vjp(resolve(operation, "jax"), *arrays)
-        slopes = pull(jax.numpy.asarray(dz))
-        return {"z": np.asarray(z), **dict(zip(given, map(np.asarray, slopes), strict=True))}
+        y, pull = jax.vjp(resolve(operation, "jax"), *arrays)
+        slopes = pull(jax.numpy.asarray(dy))
+        return {"y": np.asarray(y), **dict(zip(given, map(np.asarray, slopes), strict=True))}
 
 
 _ASK: Mapping[str, Callable[..., Answers]] = {"manual": _manual, "torch": _torch, "jax": _jax}

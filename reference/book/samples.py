@@ -66,7 +66,7 @@ class Samples:
                 if "labels" in self.operation.targets:
                     labels = frozenset("t")
             case _:
-                names |= {"x", "W", "b", "z", "dz", "dx", "dW", "db", "L"}
+                names |= {"x", "W", "b", "y", "dy", "dx", "dW", "db", "L"}
         return Vocabulary(frozenset(names), labels)
 
     @property
@@ -78,7 +78,7 @@ class Samples:
             case Loss():
                 return frozenset({"L", "dy"})
             case _:
-                return frozenset({"z", "dx", "dW", "db", "L"})
+                return frozenset({"y", "dx", "dW", "db", "L"})
 
     def __iter__(self) -> Iterator[Sample]:
         match self.operation:
@@ -203,7 +203,7 @@ def _soft(kind: str, row: list[float]) -> list[float]:
 
 
 def _layer(operation: LayerOperation) -> Iterator[Sample]:
-    """Give the inputs, parameters and cotangents of a dense layer; L = Σ dz · z stands for all."""
+    """Give the inputs, parameters and cotangents of a dense layer; L = Σ dy · y stands for all."""
     draw = np.random.default_rng(5)
     batch, inside, outside = 3, 2, 4
     shapes = {"x": (batch, inside), "W": (inside, outside), "b": (outside,)}
@@ -219,13 +219,13 @@ def _layer(operation: LayerOperation) -> Iterator[Sample]:
             values[name] = _objects(flat)[variables[name]]
             start += variables[name].size
         weight = [list(row) for row in values["W"]]
-        z = [operation.definition(m, list(row), weight, list(values["b"])) for row in values["x"]]
-        values["z"] = _objects([v for row in z for v in row]).reshape(batch, outside)
+        y = [operation.definition(m, list(row), weight, list(values["b"])) for row in values["x"]]
+        values["y"] = _objects([v for row in y for v in row]).reshape(batch, outside)
         cotangent = np.round(draw.standard_normal((batch, outside)), 3)
-        values["dz"] = _objects([exact(v) for v in cotangent.ravel().tolist()]).reshape(
+        values["dy"] = _objects([exact(v) for v in cotangent.ravel().tolist()]).reshape(
             batch, outside
         )
-        values["L"] = (values["z"] * values["dz"]).sum()
+        values["L"] = (values["y"] * values["dy"]).sum()
         for name in shapes:
             slopes = [_of(values["L"], k) for k in variables[name].ravel()]
             values[f"d{name}"] = _objects(slopes).reshape(shapes[name])

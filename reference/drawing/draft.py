@@ -23,12 +23,16 @@ LARGE_ROWS = (9, 10, 12)
 
 
 class Cell(NamedTuple):
-    """What the index alone decides."""
+    """What the index alone decides.
+
+    Of a graph beyond dense chains `activation` is the layer that is aimed at; it has no loss.
+    """
 
     activation: str
     loss: str
     regime: str
     dtype: str
+    architecture: str = "dense"
 
 
 class _Key(np.random.bit_generator.ISeedSequence):

@@ -4,14 +4,17 @@ An oracle that is not installed is skipped with its reason, never silently absen
 """
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
+from reference.problems import AnyProblem
 
-Status = Literal["ok", "skipped", "crashed"]
+Status = Literal["ok", "skipped", "unsupported", "crashed"]
+"""skipped: it is not installed. unsupported: it has no such derivative of this problem."""
 
 LONGEST_REASON = 1000
 """Characters kept of what an oracle says when it fails."""
@@ -32,6 +35,8 @@ class Answer:
     status: Status = "ok"
     reason: str = ""
     values: Mapping[str, FloatArray] = field(default_factory=dict)
+    tangents: Mapping[str, FloatArray] = field(default_factory=dict)
+    products: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class Oracle(Protocol):
@@ -42,11 +47,28 @@ class Oracle(Protocol):
     def unavailable(self) -> str | None:
         """Return why the oracle cannot answer here, or None when it can."""
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem; raises what the underlying framework raises."""
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
+
+
+def takes_graphs(oracle: Oracle) -> bool:
+    """Say whether an oracle answers graphs: it says so itself, by `graphs = True`."""
+    return bool(getattr(oracle, "graphs", False))
+
+
+def by_kind(
+    problems: Sequence[AnyProblem],
+    chains: Callable[[list[Problem]], list[Answer]],
+    graphs: Callable[[list[GraphProblem]], list[Answer]],
+) -> list[Answer]:
+    """Return the answers in order, where chains and graphs are answered by two functions."""
+    some = chains([p for p in problems if isinstance(p, Problem)])
+    others = graphs([p for p in problems if isinstance(p, GraphProblem)])
+    first, second = iter(some), iter(others)
+    return [next(first if isinstance(p, Problem) else second) for p in problems]
 
 
 # name of the oracle -> (module in this package, class in it); a module is imported when asked for.
@@ -57,6 +79,15 @@ _MODULES = {
     "complex_step": ("complex_step", "ComplexStep"),
 }
 ORACLES: tuple[str, ...] = tuple(_MODULES)
+SECOND_ORDER = ("manual", "torch_reverse", "torch_forward", "jax_forward", "jax_reverse")
+"""Who answers at second order: both frameworks in two ways, which are programs of their own."""
+
+_MODULES |= {
+    "torch_reverse": ("torch_second", "TorchReverse"),
+    "torch_forward": ("torch_second", "TorchForward"),
+    "jax_forward": ("jax_second", "JaxForward"),
+    "jax_reverse": ("jax_second", "JaxReverse"),
+}
 
 
 def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
@@ -74,7 +105,7 @@ def _load(name: str) -> Oracle:
         return ours
     module, separator, cls = name.partition(":")
     if not separator:
-        known = ", ".join(ORACLES)
+        known = ", ".join(_MODULES)
         raise InvalidInput(f"oracle={name!r} is unknown; expected MODULE:CLASS or one of: {known}")
     try:
         theirs = getattr(importlib.import_module(module), cls)()
@@ -91,6 +122,11 @@ def _load(name: str) -> Oracle:
 def skipped(oracle: str, reason: str) -> Answer:
     """Return the answer of an oracle that could not be asked."""
     return Answer(oracle, status="skipped", reason=reason)
+
+
+def unsupported(oracle: str, reason: str) -> Answer:
+    """Return the answer of an oracle that says it has no such derivative."""
+    return Answer(oracle, status="unsupported", reason=readable(reason))
 
 
 def crashed(oracle: str, error: BaseException) -> Answer:

@@ -2,7 +2,8 @@
 
 Names are resolved by import and attribute access, never evaluated. Every function that comes out
 is called as our own operations are: `f(x, **parameters)` for an activation, `f(y, t, **arguments)`
-for a loss; renaming and fixed keywords are done inside. torch losses also take `reduction`.
+for a loss, `f(*arrays, **options)` for a layer; renaming and fixed keywords are done inside.
+torch losses also take `reduction`.
 """
 
 import importlib
@@ -11,7 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
-from manual_backprop.spec import InvalidInput, Operation
+from manual_backprop.spec import InvalidInput, LayerOperation, Operation
 
 Framework = Literal["torch", "jax"]
 
@@ -62,11 +63,25 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
         function: Callable[..., Any] = find(counterpart.name)
     except InvalidInput as error:
         raise InvalidInput(f"{operation.name}: {error}") from None
+    if isinstance(operation, LayerOperation):
+        adapted = operation.with_torch if framework == "torch" else operation.with_jax
+        if adapted is not None:
+            function = _stacking(partial(adapted, function), namespace(framework))
     if counterpart.renamed:
         function = _renaming(function, dict(counterpart.renamed))
     if counterpart.keywords:
         function = partial(function, **counterpart.keywords)
     return function
+
+
+def _stacking(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:
+    """Return the function with its results stacked, where it has several."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        found = function(*arguments, **keywords)
+        return xp.stack(found) if isinstance(found, tuple) else found
+
+    return call
 
 
 def _renaming(function: Callable[..., Any], renamed: dict[str, str]) -> Callable[..., Any]:

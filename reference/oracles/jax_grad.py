@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.graph import Graph
 from manual_backprop.network import Problem
 from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES
-from reference.oracles import Answer, skipped
+from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_graph import GraphPrograms, first_order
 from reference.oracles.jax_x64 import double_precision
+from reference.problems import AnyProblem
 
 _KEPT = 64  # compiled networks kept for more values of the same structure
 
@@ -34,10 +37,12 @@ class JaxGrad:
     """
 
     name = "jax"
+    graphs = True
 
     def __init__(self, *, padded: bool = True, compiled: bool = True) -> None:
         self.padded = padded
         self.compiled = compiled
+        self._graphs = GraphPrograms(self.name, self._of_graph)
         self._programs: dict[Any, Any] = {}
         self._networks: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
@@ -50,17 +55,17 @@ class JaxGrad:
             return f"{error.name} is not installed" if missing else f"jax: {error}"
         return None
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem, by the same route and with the same bits as in a block."""
         return self.answers([problem])[0]
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems, in order."""
         reason = self.unavailable()
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
         with double_precision():
-            return self._answers(problems)
+            return by_kind(problems, self._answers, self._graphs.answers)
 
     def _answers(self, problems: Sequence[Problem]) -> list[Answer]:
         if not self.padded:
@@ -82,35 +87,36 @@ class JaxGrad:
                 part = all_of_it[start : start + program.size.block]
                 block = [problems[place] for place in part]
                 found = program.run(block, [divisor(problem) for problem in block])
-                for place, (loss, gradients, values) in zip(part, found, strict=True):
-                    answers[place] = Answer(self.name, loss, gradients, values=values)
+                for place, (loss, numbers) in zip(part, found, strict=True):
+                    answers[place] = Answer(self.name, loss, **numbers)
         return [answer for answer in answers if answer is not None]
 
     def _program(self, problem: Problem, operations: tuple[int, ...]) -> Any:
         """Return the smallest program of these operations that holds the problem, or None."""
-        from reference.oracles.jax_padded import SIZES, Program
-
-        for size in SIZES:
+        program, sizes = self._padding()
+        for size in sizes:
             key = (problem.dtype, size, operations)
             if key not in self._programs:
-                self._programs[key] = Program(problem.dtype, size)
+                self._programs[key] = program(problem.dtype, size)
             if self._programs[key].holds(problem):
                 return self._programs[key]
         return None
+
+    def _of_graph(self, graph: Graph) -> Callable[..., Any]:
+        """Return what is compiled for a graph."""
+        return first_order(graph)
+
+    def _padding(self) -> tuple[Any, Sequence[Any]]:
+        """Return the class of the padded program, and the sizes to try."""
+        from reference.oracles.jax_padded import SIZES, Program
+
+        return Program, SIZES
 
     def _alone(self, problem: Problem) -> Answer:
         """Answer by a function of this network alone."""
         import jax
 
-        inputs = {"x": problem.x, **problem.parameters}
-        widths = dict(zip(problem.network.step_names(), _step_widths(problem), strict=True))
-        probes = {k: np.zeros((problem.batch, w), problem.dtype) for k, w in widths.items()}
-        data = {
-            "targets": problem.targets,
-            "weights": problem.weights,
-            "arrays": dict(problem.arrays),
-            "divisor": divisor(problem),
-        }
+        inputs, probes, data = arguments_of(problem)
         found = self._function(problem)(inputs, probes, data)
         gradients, (loss, values) = jax.device_get(found)
         cotangents = {**gradients[0], **gradients[1]}
@@ -130,6 +136,20 @@ class JaxGrad:
             if len(self._networks) > _KEPT:
                 self._networks.popitem(last=False)
         return self._networks[key][1]
+
+
+def arguments_of(problem: Problem) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return what `loss_function` is called with: inputs, probes of zeros, data."""
+    names, batch = problem.network.step_names(), problem.batch
+    widths = [layer.width for layer in problem.network.layers for _ in "za"]
+    probes = {n: np.zeros((batch, w), problem.dtype) for n, w in zip(names, widths, strict=True)}
+    data = {
+        "targets": problem.targets,
+        "weights": problem.weights,
+        "arrays": dict(problem.arrays),
+        "divisor": divisor(problem),
+    }
+    return {"x": problem.x, **problem.parameters}, probes, data
 
 
 def registered() -> tuple[int, ...]:
@@ -154,28 +174,30 @@ def divisor(problem: Problem) -> Any:
     return problem.dtype.type(count)
 
 
-def _step_widths(problem: Problem) -> list[int]:
-    return [layer.width for layer in problem.network.layers for _ in "za"]
-
-
 def loss_function(problem: Problem) -> Callable[..., Any]:
     """Return f(inputs, probes, data) -> (Σ w L / divisor, (loss, every step's value)).
 
     A probe is a zero added at a step: the derivative by it is the cotangent of the step.
     """
+    from reference.oracles.jax_padded import tap
+
     network, operation = problem.network, problem.network.loss_operation
     dense = resolve(LAYERS["dense"], "jax")
 
     def function(
         inputs: Mapping[str, Any], probes: Mapping[str, Any], data: Mapping[str, Any]
     ) -> tuple[Any, tuple[Any, Mapping[str, Any]]]:
+        def tapped(value: Any, step: str) -> Any:
+            return tap(value, data["taps"][step]) if "taps" in data else value
+
         a = inputs["x"]
         values = {}
         for i, layer in enumerate(network.layers):
             name = f"layers.{i}"
             z = dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias"))
-            z = z + probes[f"{name}.z"]
+            z = tapped(z + probes[f"{name}.z"], f"{name}.z")
             a = resolve(layer.operation, "jax")(z, **layer.parameters) + probes[f"{name}.a"]
+            a = tapped(a, f"{name}.a")
             values[f"{name}.z"], values[f"{name}.a"] = z, a
         losses = resolve(operation, "jax")(
             a, data["targets"], **network.loss_parameters, **data["arrays"]

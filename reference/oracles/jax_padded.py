@@ -53,6 +53,8 @@ _PASS_ON = 0  # the activation branch of the layers that pad the depth
 class Program:
     """The compiled program of one dtype and size, with the tables that say which branch is what."""
 
+    switch_order = 1
+
     def __init__(self, dtype: np.dtype[Any], size: Size) -> None:
         self.dtype, self.size = dtype, size
         self._activations: dict[tuple[str, int | None], int] = {}
@@ -63,11 +65,20 @@ class Program:
         self._arrays = {
             name: extent for op in LOSSES.values() for name, extent in op.arrays.items()
         }
-        activate = _switch(self._activation_branches())
-        lose = _switch(self._loss_branches())
-        one = jax.value_and_grad(_loss_function(size, activate, lose), has_aux=True)
-        self._over_block = jax.jit(_over_block(one))
+        branches = self._activation_branches(), self._loss_branches()
+        activate, lose = (switch_of(some, self.switch_order) for some in branches)
+        self._over_block = jax.jit(_over_block(self._answer(_loss_function(size, activate, lose))))
         self._compiled: Callable[..., Any] | None = None
+
+    def _answer(self, loss: Callable[..., Any]) -> Callable[[Tree, Tree], Tree]:
+        """Return f(differentiated, data) -> the arrays of one answer."""
+        one = jax.value_and_grad(loss, has_aux=True)
+
+        def answer(differentiated: Tree, data: Tree) -> Tree:
+            (total, (losses, z, a)), cotangents = one(differentiated, data)
+            return {"total": total, "losses": losses, "values.z": z, "values.a": a, **cotangents}
+
+        return answer
 
     def holds(self, problem: Problem) -> bool:
         """Say whether the problem fits: its size, its row-wise widths, its operations."""
@@ -85,8 +96,8 @@ class Program:
 
     def run(
         self, problems: Sequence[Problem], divisors: Sequence[Any]
-    ) -> list[tuple[FloatArray, Tree, Tree]]:
-        """Return, for each problem of at most a block, its loss, cotangents and values by name."""
+    ) -> list[tuple[FloatArray, Tree]]:
+        """Return, for each problem of at most a block, its loss and, by name, its other numbers."""
         block = self._packed(problems, divisors)
         if self._compiled is None:
             with jax_cache.persistent():
@@ -233,31 +244,51 @@ def _wide(value: Any, shape: tuple[int, ...]) -> Any:
 # -- the program ------------------------------------------------------------------------------
 
 
-def _switch(branches: list[Callable[..., Any]]) -> Callable[..., Any]:
+def switch_of(branches: list[Callable[..., Any]], order: int = 1) -> Callable[..., Any]:
     """Return f(branch, x, rest) -> branches[branch](x, rest), differentiable by x.
 
     The derivative is JAX's of the branch, taken inside the branch: that of a plain `lax.switch`
-    keeps what each of the other branches would need too, some hundred arrays a layer.
+    keeps what each of the other branches would need too, some hundred arrays a layer. At order 2
+    the same holds of the derivative's own derivative in reverse; at order 1 it may be
+    differentiated forward, which knows no custom rules.
     """
 
     def pullback(branch: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda x, rest, dy: jax.vjp(lambda x: branch(x, rest), x)[1](dy)[0]
+        return lambda given, rest: jax.vjp(lambda x: branch(x, rest), given[0])[1](given[1])[0]
 
     pullbacks = [pullback(branch) for branch in branches]
+
+    def plain(index: Any, given: Any, rest: Tree) -> Any:
+        return lax.switch(index, pullbacks, given, rest)
+
+    pull = switch_of(pullbacks, order - 1) if order > 1 else plain
 
     @jax.custom_vjp
     def switch(index: Any, x: Any, rest: Tree) -> Any:
         return lax.switch(index, branches, x, rest)
 
     def forward(index: Any, x: Any, rest: Tree) -> Any:
-        return switch(index, x, rest), (index, x, rest)
+        value = switch(index, x, rest) if order > 1 else lax.switch(index, branches, x, rest)
+        return value, (index, x, rest)
 
     def backward(saved: Any, dy: Any) -> Any:
         index, x, rest = saved
-        return None, lax.switch(index, pullbacks, x, rest, dy), None
+        return None, pull(index, (x, dy), rest), None
 
     switch.defvjp(forward, backward)
     return switch
+
+
+@jax.custom_vjp
+def tap(value: Any, probe: Any) -> Any:
+    """Return the value; its cotangent has the probe, a zero, added to it.
+
+    So what the cotangent does downstream is the derivative by the probe.
+    """
+    return value
+
+
+tap.defvjp(lambda value, probe: (value, probe), lambda probe, dy: (dy + probe, None))
 
 
 def _loss_function(
@@ -272,11 +303,14 @@ def _loss_function(
             real = (rows < data["batch"]) & (columns < layer["width"])
             z = jnp.where(layer["branch"] == _PASS_ON, a, dense(a, layer["weight"], layer["bias"]))
             z = jnp.where(real, z, 0) + layer["z"]
+            z = tap(z, layer["tap.z"]) if "tap.z" in layer else z
             a = activate(layer["branch"], z, {"parameters": layer["parameters"]})
             a = jnp.where(real, a, 0) + layer["a"]
+            a = tap(a, layer["tap.a"]) if "tap.a" in layer else a
             return a, (z, a)
 
         layers = {name: differentiated[name] for name in ("weight", "bias", "z", "a")}
+        layers |= {name: data[name] for name in ("tap.z", "tap.a") if name in data}
         layers |= {name: data[name] for name in ("width", "branch", "parameters")}
         prediction, steps = lax.scan(walk, differentiated["x"], layers)
         rest = {name: v for name, v in data.items() if name.startswith("array.")}
@@ -291,7 +325,7 @@ def _loss_function(
     return function
 
 
-def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
+def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[..., Any]:
     """Return f(block, count): the first `count` networks one after another, in one loop."""
 
     def answer(block: Tree, k: Any) -> Tree:
@@ -300,8 +334,7 @@ def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
         # Zeros added at every step: the derivative by them is the step's cotangent.
         steps = (data["weight"].shape[0], *data["x"].shape)
         differentiated |= {name: jnp.zeros(steps, data["x"].dtype) for name in "za"}
-        (total, (losses, z, a)), cotangents = one(differentiated, data)
-        return {"total": total, "losses": losses, "values.z": z, "values.a": a, **cotangents}
+        return one(differentiated, data)
 
     def over_block(block: Tree, count: Any) -> Tree:
         shapes = jax.eval_shape(answer, block, 0)
@@ -322,24 +355,30 @@ def _over_block(one: Callable[..., Any]) -> Callable[..., Any]:
 
 def _unpacked(
     problem: Problem, k: int, found: Mapping[str, npt.NDArray[Any]]
-) -> tuple[FloatArray, Tree, Tree]:
-    """Cut one problem's answer out of the padding: the loss, the cotangents, the values."""
+) -> tuple[FloatArray, dict[str, Tree]]:
+    """Cut one problem's answer out of the padding: the loss; cotangents, values and the like."""
     network, batch = problem.network, problem.batch
     widths = network.widths
-    answer: dict[str, FloatArray] = {}
-    values: dict[str, FloatArray] = {}
     loss = found["total"][k].copy()
     if network.reduction == "none":
         columns = slice(widths[-1]) if network.loss_operation.elementwise else 0
         loss = found["losses"][k, :batch, columns].copy()
-    answer["x"] = found["x"][k, :batch, : widths[0]].copy()
-    for i, layer in enumerate(network.layers):
-        d_out = layer.width
-        answer[f"layers.{i}.weight"] = found["weight"][k, i, : widths[i], :d_out].copy()
-        if layer.bias:
-            answer[f"layers.{i}.bias"] = found["bias"][k, i, :d_out].copy()
-        answer[f"layers.{i}.z"] = found["z"][k, i, :batch, :d_out].copy()
-        answer[f"layers.{i}.a"] = found["a"][k, i, :batch, :d_out].copy()
-        for step in "za":
-            values[f"layers.{i}.{step}"] = found[f"values.{step}"][k, i, :batch, :d_out].copy()
-    return loss, answer, values
+    answer: dict[str, Tree] = {"gradients": {}}
+    for key, array in found.items():
+        if key in ("total", "losses"):
+            continue
+        group, _, name = key.rpartition(".")
+        of_group = answer.setdefault(group or "gradients", {})
+        if name == "x":
+            of_group["x"] = array[k, :batch, : widths[0]].copy()
+            continue
+        for i, layer in enumerate(network.layers):
+            out = layer.width
+            match name:
+                case "weight":
+                    of_group[f"layers.{i}.weight"] = array[k, i, : widths[i], :out].copy()
+                case "bias" if layer.bias:
+                    of_group[f"layers.{i}.bias"] = array[k, i, :out].copy()
+                case "z" | "a":
+                    of_group[f"layers.{i}.{name}"] = array[k, i, :batch, :out].copy()
+    return loss, answer

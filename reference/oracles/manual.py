@@ -4,15 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from manual_backprop.network import Problem, backward, forward
-from manual_backprop.spec import Form
-from reference.oracles import Answer
+from manual_backprop.graph import GraphProblem, gradients
+from manual_backprop.network import backward, forward
+from manual_backprop.second_order import hessian_vector_product
+from manual_backprop.spec import Form, Operation
+from reference.oracles import Answer, unsupported
+from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
 class Manual:
     """Asks `manual_backprop` itself, in its careful form or in that of the books."""
 
     name = "manual"
+    graphs = True
 
     def __init__(self, form: Form = "careful") -> None:
         self._form = form
@@ -21,14 +25,34 @@ class Manual:
         """Return None: the subject is always here."""
         return None
 
-    def answer(self, problem: Problem) -> Answer:
-        """Walk forward and backward once."""
+    def answer(self, problem: AnyProblem) -> Answer:
+        """Walk forward and backward once, at second order with their tangents."""
         # Overflow is an answer (inf) that the judge weighs; a warning would say nothing more.
         with np.errstate(all="ignore"):
+            if isinstance(problem, DirectedProblem | DirectedGraph):
+                if lacking := _without_second_order(problem):
+                    return unsupported(
+                        self.name, f"second order is not available for {', '.join(lacking)}"
+                    )
+                found = hessian_vector_product(problem, problem.direction)
+                return Answer(self.name, found.loss, found.cotangents, values=found.values,
+                              tangents=found.tangents, products=found.products)  # fmt: skip
+            if isinstance(problem, GraphProblem):
+                values, cotangents = gradients(problem, self._form)
+                terms = [(c * values[name]).sum() for name, c in problem.cotangents.items()]
+                return Answer(self.name, np.asarray(sum(terms)), cotangents, values=values)
             trace = forward(problem, self._form)
-            gradients = backward(problem, trace)
-            return Answer(self.name, trace.loss, gradients, values=trace.steps)
+            return Answer(self.name, trace.loss, backward(problem, trace), values=trace.steps)
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer one problem after another."""
         return [self.answer(problem) for problem in problems]
+
+
+def _without_second_order(problem: DirectedProblem | DirectedGraph) -> list[str]:
+    if isinstance(problem, DirectedGraph):
+        operations: list[Operation] = [step.record for step in problem.graph.steps]
+    else:
+        network = problem.network
+        operations = [network.loss_operation, *(layer.operation for layer in network.layers)]
+    return [operation.name for operation in operations if not operation.has_second_order]

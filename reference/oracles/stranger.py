@@ -10,9 +10,9 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.network import Problem
-from reference.oracles import Answer, Oracle, Status, readable
-from reference.problems import with_arrays
+from manual_backprop.graph import GraphProblem
+from reference.oracles import Answer, Oracle, Status, readable, takes_graphs
+from reference.problems import AnyProblem, with_arrays
 
 _NUMBERS = "biufc"  # the kinds of dtype that can be compared
 
@@ -23,6 +23,7 @@ class Stranger:
     def __init__(self, oracle: Oracle, name: str) -> None:
         self._oracle = oracle
         self.name = name
+        self.graphs = takes_graphs(oracle)
 
     def unavailable(self) -> str | None:
         """Return why it cannot answer; an error counts as a reason."""
@@ -32,19 +33,19 @@ class Stranger:
             return f"it cannot say whether it can answer: {readable(error)}"
         return None if reason is None else str(reason)
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem."""
-        return self._read(self._oracle.answer(with_arrays(problem, _sealed)), problem)
+        return self._read(self._oracle.answer(_closed(problem)), problem)
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block; what is no list of as many answers is an error."""
-        given: Any = self._oracle.answers([with_arrays(problem, _sealed) for problem in problems])
+        given: Any = self._oracle.answers([_closed(problem) for problem in problems])
         if not isinstance(given, list) or len(given) != len(problems):
             many = f"a list of {len(given)}" if isinstance(given, list) else _kind(given)
             raise TypeError(f"answers: {many}, expected a list of {len(problems)} Answers")
         return [self._read(*pair) for pair in zip(given, problems, strict=True)]
 
-    def _read(self, given: Any, problem: Problem) -> Answer:
+    def _read(self, given: Any, problem: AnyProblem) -> Answer:
         """Return an answer that the judge can compare; a TypeError says what cannot be."""
         if not isinstance(given, Answer):
             raise TypeError(f"answer: {_kind(given)}, expected an Answer")
@@ -62,6 +63,12 @@ class Stranger:
                 raise TypeError(f"{name}: {_kind(array)}, expected a NumPy array of numbers")
         reason = readable(given.reason)
         return dataclasses.replace(given, oracle=self.name, loss=loss, reason=reason)
+
+
+def _closed(problem: AnyProblem) -> AnyProblem:
+    if isinstance(problem, GraphProblem):
+        return problem.change(_sealed)
+    return with_arrays(problem, _sealed)
 
 
 def _sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

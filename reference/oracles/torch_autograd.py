@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from manual_backprop.network import Problem
 from manual_backprop.spec import LAYERS
-from reference.oracles import Answer, skipped
+from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
+from reference.oracles.torch_graph import torch_answer
+from reference.problems import AnyProblem
 
 THREADS = 1
 """torch's threads while it answers: more do not pay below a few million multiplications, and the
@@ -48,6 +50,7 @@ class TorchAutograd:
     """
 
     name = "torch"
+    graphs = True
 
     def unavailable(self) -> str | None:
         """Return why torch cannot answer here, or None."""
@@ -57,21 +60,24 @@ class TorchAutograd:
             return "torch is not installed" if error.name == "torch" else f"torch: {error}"
         return None
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem."""
         return self.answers([problem])[0]
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
-        """Answer a block: a graph each, then one backward pass over all."""
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
+        """Answer a block: of chains a graph each, then one backward pass over a few."""
         reason = self.unavailable()
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
-        with _threads(THREADS):
-            return [
-                answer
-                for start in range(0, len(problems), _BLOCK)
-                for answer in _answers(self.name, problems[start : start + _BLOCK])
-            ]
+        with threads(THREADS):
+            return by_kind(problems, self._chains, lambda some: [torch_answer(p) for p in some])
+
+    def _chains(self, problems: Sequence[Problem]) -> list[Answer]:
+        return [
+            answer
+            for start in range(0, len(problems), _BLOCK)
+            for answer in _answers(self.name, problems[start : start + _BLOCK])
+        ]
 
 
 def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
@@ -121,43 +127,51 @@ def _graph(problem: Problem) -> _Graph:
         a = resolve(layer.operation, "torch")(z, **layer.parameters)
         names += (prefix + "z", prefix + "a")
         tensors += (z, a)
-    return _Graph(_loss(problem, a), names, tensors)
+    return _Graph(reduced_loss(problem)(a), names, tensors)
 
 
-def _loss(problem: Problem, prediction: Any) -> Any:
-    """Return the reduced loss, by torch's own `reduction` where torch has that reduction."""
+def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
+    """Return f(prediction) -> the reduced loss, by torch's own `reduction` where it has that one.
+
+    The data are made into tensors here and not inside: a transform of torch's would wrap them.
+    """
     network, operation = problem.network, problem.network.loss_operation
     function = resolve(operation, "torch")
-    targets = _tensor(problem.targets)
+    targets = as_tensor(problem.targets)
     arguments: dict[str, Any] = {**network.loss_parameters}
     if problem.targets.dtype.kind in "iu":
         targets = targets.long()  # torch takes labels of no other width
     else:
         # Soft labels have none to be ignored; torch refuses an index that is a class beside them.
         arguments.pop("ignore_index", None)
-    arguments |= {name: _tensor(array) for name, array in problem.arrays.items()}
+    arguments |= {name: as_tensor(array) for name, array in problem.arrays.items()}
     own = _own_reduction(problem, function)
     if own is not None and not operation.torch.composed:
-        return function(prediction, targets, reduction=own, **arguments)
+        return lambda prediction: function(prediction, targets, reduction=own, **arguments)
     if not operation.torch.composed:
         arguments["reduction"] = "none"
-    losses = weighted = function(prediction, targets, **arguments)
+    weights = None
     if problem.weights is not None:
-        weights = _tensor(problem.weights)
-        weighted = losses * (weights[:, None] if operation.elementwise else weights)
-    if network.reduction == "none":
-        return weighted
-    total = weighted.sum()
-    if network.reduction == "batch_mean":
-        return total / problem.batch
-    if network.reduction == "mean":
-        # Torch has no mean of its own with sample weights. Without them it has, above; in both
-        # cases the arbiter divides by what the definition counts.
-        count = operation.count(
-            losses.detach().numpy(), problem.targets, **problem.loss_arguments()
-        )
-        return total / float(count)
-    return total
+        weights = as_tensor(problem.weights)
+        weights = weights[:, None] if operation.elementwise else weights
+
+    def reduced(prediction: Any) -> Any:
+        losses = function(prediction, targets, **arguments)
+        weighted = losses if weights is None else losses * weights
+        if network.reduction == "none":
+            return weighted
+        total = weighted.sum()
+        if network.reduction == "batch_mean":
+            return total / problem.batch
+        if network.reduction == "mean":
+            # Torch has no mean of its own with sample weights. Without them it has, above; in both
+            # cases the arbiter divides by what the definition counts.
+            terms = np.empty(tuple(losses.shape), problem.dtype)  # asked for its shape alone
+            count = operation.count(terms, problem.targets, **problem.loss_arguments())
+            return total / float(count)
+        return total
+
+    return reduced
 
 
 def _own_reduction(problem: Problem, function: Callable[..., Any]) -> str | None:
@@ -171,7 +185,7 @@ def _own_reduction(problem: Problem, function: Callable[..., Any]) -> str | None
     return table.get(problem.network.reduction)
 
 
-def _tensor(array: npt.NDArray[Any]) -> Any:
+def as_tensor(array: npt.NDArray[Any]) -> Any:
     """Return a C-contiguous, aligned tensor: the array's own memory if that is so, else a copy.
 
     Every layout of the same numbers so meets the same kernel and gives the same bits.
@@ -188,11 +202,11 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
 
 
 def _leaf(array: npt.NDArray[Any]) -> Any:
-    return _tensor(array).requires_grad_()
+    return as_tensor(array).requires_grad_()
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
     """Give torch so many threads for a while."""
     import torch
 

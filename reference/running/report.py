@@ -15,6 +15,7 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, RunStatistics, Work
 from reference.drawing.regimes import REGIMES
+from reference.oracles import SECOND_ORDER
 from reference.oracles.environment import difference
 from reference.problems import DTYPES, parse_address
 from reference.running.interrupts import ctrl_c_later, ctrl_c_waits
@@ -179,11 +180,13 @@ def records_of(
         command=command_of(plan),
         seed=plan.seed,
         problems=plan.problems,
+        order=plan.order,
         version=environment.get("manual-backprop", ""),
         dtypes=plan.dtypes or DTYPES,
         activations=plan.activations or tuple(ACTIVATIONS),
         losses=plan.losses or tuple(LOSSES),
         regimes=plan.regimes or tuple(REGIMES),
+        architectures=plan.selection().architectures,
         oracles=tuple(_named(oracles, environment)),
         verdicts=statistics.verdicts,
         entries=statistics.entries,
@@ -199,15 +202,16 @@ def records_of(
 
 def command_of(plan: Plan) -> str:
     """Return the command that runs this plan again."""
-    default = Plan()
+    default = Plan(order=plan.order, oracles=SECOND_ORDER if plan.order == 2 else Plan().oracles)
     words = ["manual-backprop", "report", "--problems", str(plan.problems)]
+    words += ["--order", "2"] if plan.order == 2 else []
     words += ["--seed", str(plan.seed)]
-    for option in ("activations", "losses", "regimes", "dtypes", "oracles"):
+    for option in ("activations", "losses", "regimes", "dtypes", "architectures", "oracles"):
         names = getattr(plan, option)
         if names != getattr(default, option):
             flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
             words += [word for name in names for word in (flag, name)]
-    if not plan.sections:
+    if not plan.sections and plan.order == 1:
         words.append("--networks-only")
     return shlex.join(words)
 
@@ -235,6 +239,7 @@ def _begin(
 
 def _named(oracles: list[OracleStatus], environment: dict[str, str]) -> Iterator[OracleStatus]:
     for status in oracles:
-        version = environment.get({"manual": "manual-backprop"}.get(status.name, status.name), "")
+        package = {"manual": "manual-backprop"}.get(status.name, status.name.split("_")[0])
+        version = environment.get(package, "")
         yield msgspec.structs.replace(status, version=version)
     yield OracleStatus(name="certified", version=environment.get("python-flint", ""))

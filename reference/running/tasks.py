@@ -10,10 +10,10 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from manual_backprop.network import Problem
 from reference.campaign import Plan, Work, run, statuses
-from reference.oracles import Answer, Oracle, load, readable
+from reference.oracles import Answer, Oracle, load, readable, takes_graphs
 from reference.oracles.environment import environment
+from reference.problems import AnyProblem
 from reference.running.sections import section
 from reports.records import OracleStatus, encode
 
@@ -81,17 +81,18 @@ class MarkedOracle:
     def __init__(self, oracle: Oracle, name: str, emit: Emit, used: set[str]) -> None:
         self._oracle, self._full_name, self._emit, self._used = oracle, name, emit, used
         self.name = oracle.name
+        self.graphs = takes_graphs(oracle)
         self.position = -1
 
     def unavailable(self) -> str | None:
         """Say whether it can be asked: this may import a framework."""
         return self._marked(lambda: self._oracle.unavailable(), f"import {self._full_name}")
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer one problem."""
         return self._marked(lambda: self._oracle.answer(problem), self._full_name)
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer a block of problems."""
         return self._marked(lambda: self._oracle.answers(problems), self._full_name)
 
@@ -118,6 +119,8 @@ class MarkedOracle:
 class CrashedOracle:
     """Stands for an oracle that brought its process down on this problem."""
 
+    graphs = True
+
     def __init__(self, name: str, reason: str) -> None:
         self.name, self.reason = name, reason
 
@@ -125,11 +128,11 @@ class CrashedOracle:
         """Say that it can be asked."""
         return None
 
-    def answer(self, problem: Problem) -> Answer:
+    def answer(self, problem: AnyProblem) -> Answer:
         """Answer that it crashed."""
         return Answer(self.name, status="crashed", reason=self.reason)
 
-    def answers(self, problems: Sequence[Problem]) -> list[Answer]:
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
         """Answer that it crashed, for each problem."""
         return [self.answer(problem) for problem in problems]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop import network
+from manual_backprop import graph, network
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.layers import Dense
+from manual_backprop.layers import LAYERS, Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, Trace
 from manual_backprop.spec import FloatArray, Registry
@@ -37,6 +37,9 @@ _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
 }
+_WALKS = {"backward": graph, "losses_cotangent": network}
+"""What joins the operations, and the module in which it is called by name."""
+
 _CALLS = {"maximum": "minimum", "minimum": "maximum", "exp": "expm1", "expm1": "exp"}
 
 
@@ -63,9 +66,9 @@ def generated() -> Iterator[Mutant]:
                 yield Mutant(group, name, change, function)
     for change, function in mutate(Dense.backward):
         yield Mutant("layer", "dense", change, function)
-    for part in (network.backward, network.losses_cotangent):
-        for change, function in mutate(part):
-            yield Mutant("network", part.__name__, change, function)
+    for name, module in _WALKS.items():
+        for change, function in mutate(getattr(module, name)):
+            yield Mutant("network", name, change, function)
 
 
 def mutate(function: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -147,15 +150,15 @@ def _compiled(tree: ast.Module, function: Callable[..., Any]) -> Callable[..., A
 def backward_by(mutant: Mutant, problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     """Walk backward with the mutant in place."""
     with planted(mutant), np.errstate(all="ignore"):
-        walk = mutant.function if mutant.operation == "backward" else network.backward
-        cotangents: dict[str, FloatArray] = walk(problem, trace)
-        return cotangents
+        return network.backward(problem, trace)
 
 
 @contextmanager
 def planted(mutant: Mutant) -> Iterator[None]:
     """Let the mutant stand where the right function stands."""
-    registries: dict[str, Registry[Any]] = {"activation": ACTIVATIONS, "loss": LOSSES}
+    registries: dict[str, Registry[Any]] = {
+        "activation": ACTIVATIONS, "layer": LAYERS, "loss": LOSSES
+    }  # fmt: skip
     if mutant.group in registries:
         operations = registries[mutant.group]._operations
         right = operations[mutant.operation]
@@ -165,15 +168,10 @@ def planted(mutant: Mutant) -> Iterator[None]:
         finally:
             operations[mutant.operation] = right
         return
-    dense: Any = Dense
-    name, right, substitute = "losses_cotangent", network.losses_cotangent, mutant.function
-    if mutant.group == "layer":
-        name, right, substitute = "Dense", dense, replace(dense, backward=mutant.function)
-    if mutant.operation == "backward":  # called by name, by `backward_by`
-        yield
-        return
-    setattr(network, name, substitute)
+    name, module = mutant.operation, _WALKS[mutant.operation]
+    right = getattr(module, name)
+    setattr(module, name, mutant.function)
     try:
         yield
     finally:
-        setattr(network, name, right)
+        setattr(module, name, right)

@@ -96,7 +96,7 @@ def named(injected: Sequence[TranslationFault], problems: int) -> list[Counter[s
                 for problem, judgement in zip(asked, judgements, strict=True)
                 if fault.framework in judgement.who
                 and judgement.leading is not None
-                and operation_at(problem.network, judgement.leading.tensor) == fault.operation
+                and operation_at(problem, judgement.leading.tensor) == fault.operation
             )
         )
     return counts

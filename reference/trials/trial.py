@@ -195,6 +195,12 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
         "In other problems it shows.",
     )
     yield Limit(
+        title="In graphs beyond dense chains",
+        text="Every step is judged, but the final gradients are not judged as a whole besides, and "
+        "the shape of a value is that of the hand-written forward. Losses, training and the fast "
+        "step are those of dense chains.",
+    )
+    yield Limit(
         title="Beyond the range",
         text="Once a number on the way leaves the range of its type, or the truth is no number "
         "(log 0), nothing is held against an answer behind it, not even a finite one.",

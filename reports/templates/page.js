@@ -238,7 +238,7 @@
     line("dtype, regime", `${data.dtypes[worst[DTYPE]]}, ${data.regimes[worst[REGIME]]}`);
     if (worst[AT]) line("Worst problem", worst[AT]);
     $("detail-command").hidden = !worst[AT];
-    $("detail-command").querySelector("pre").textContent = `manual-backprop show ${worst[AT]}`;
+    $("detail-command").querySelector("pre").textContent = $("detail-command").dataset.show.replace("ADDRESS", worst[AT]);
     dialog.showModal();
     $("detail-h").focus();
   };

@@ -105,7 +105,7 @@ def test_every_finding_names_its_operation_and_is_confirmed() -> None:
         if finding is None:
             continue
         problem, answer = problems[k], answers[finding.oracle][k]
-        assert operation_at(problem.network, finding.tensor) in {*ACTIVATIONS, *LOSSES, "dense"}
+        assert operation_at(problem, finding.tensor) in {*ACTIVATIONS, *LOSSES, "dense"}
         with mp.workdps(60):
             try:
                 truth = confirmed(problem, answer, finding.tensor, finding.entry)

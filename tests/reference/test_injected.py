@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.layers import Dense
+from manual_backprop.layers import LAYERS, Dense
 from manual_backprop.losses import LOSSES
 from reference.campaign import Plan, run_block
 from reference.oracles import load
@@ -97,7 +97,7 @@ def test_a_fault_of_wide_layers_is_drawn_and_named(monkeypatch: pytest.MonkeyPat
             made["bias"] = made["bias"] * 0
         return made
 
-    monkeypatch.setattr("manual_backprop.network.Dense", replace(Dense, backward=wrong))
+    monkeypatch.setitem(LAYERS._operations, "dense", replace(Dense, backward=wrong))
     assert "DEVIATES(manual)" in verdicts(Plan(problems=512, oracles=("manual",)))
 
 
@@ -110,7 +110,7 @@ def test_a_fault_of_state_between_calls_is_named(monkeypatch: pytest.MonkeyPatch
             made["weight"] = made["weight"] * 2
         return made
 
-    monkeypatch.setattr("manual_backprop.network.Dense", replace(Dense, backward=wrong))
+    monkeypatch.setitem(LAYERS._operations, "dense", replace(Dense, backward=wrong))
     assert "DEVIATES(manual)" in verdicts(Plan(problems=1024, oracles=("manual",)))
 
 
@@ -118,5 +118,6 @@ def test_a_crash_of_the_hand_written_side_is_named(monkeypatch: pytest.MonkeyPat
     def wrong(*_: Any, **__: Any) -> Any:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("manual_backprop.network.Dense", replace(Dense, backward=wrong))
-    assert verdicts(Plan(problems=4, oracles=("manual",))) == {"CRASHED(manual)"}
+    monkeypatch.setitem(LAYERS._operations, "dense", replace(Dense, backward=wrong))
+    plan = Plan(problems=4, architectures=("dense",), oracles=("manual",))
+    assert verdicts(plan) == {"CRASHED(manual)"}

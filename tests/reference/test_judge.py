@@ -129,7 +129,7 @@ def test_a_wrong_value_is_named_where_it_is_made(step: str) -> None:
     found = verdict_of(problem, answers)
     assert found.verdict == "DEVIATES(torch)"
     assert f"forward {step}" in {f.tensor for f in found.findings if f.model is None}
-    operation = operation_at(problem.network, f"forward {step}")
+    operation = operation_at(problem, f"forward {step}")
     assert operation == ("tanh" if step.endswith("a") else "dense")
 
 
@@ -296,6 +296,8 @@ def test_shape_and_dtype_are_judged() -> None:
         found = verdict_of(problem, wrong)
         assert found.verdict == "DEVIATES(torch)"
         assert "expected float64 (3, 5)" in evidence_of(problem, wrong).sentence
+        del wrong["manual"]  # nor does it need another answer beside it
+        assert verdict_of(problem, wrong).verdict == "DEVIATES(torch)"
 
 
 def test_an_oracle_that_fails_is_named() -> None:

@@ -1,0 +1,125 @@
+"""What a Hessian-vector product costs beside a gradient: by hand, in PyTorch, in JAX.
+
+Run: python benchmarks/hessian.py [--seconds 1]. Processor time, one thread, the median of rounds in
+which everybody has a turn. Each row says how many gradients of its own side a product costs.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.fast import compile_product, compile_step
+from manual_backprop.network import Problem
+from manual_backprop.second_order import hessian_vector_product
+from reference.bench.cases import SHAPES, Case, problem_of
+from reference.bench.measure import limited, on_one_core
+
+Pair = tuple[Callable[[], Any], Callable[[], Any]]
+"""A gradient and a Hessian-vector product, of one side."""
+
+
+def by_hand(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+    step, product = compile_step(problem), compile_product(problem)
+    x, targets = step.inputs["x"], step.inputs["targets"]
+    product(direction)
+    return {"by hand, fast": (lambda: step(x, targets), lambda: product({}))}
+
+
+def plain(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+    from manual_backprop.network import backward, forward
+
+    return {"by hand, plain": (lambda: backward(problem, forward(problem)),
+                               lambda: hessian_vector_product(problem, direction))}  # fmt: skip
+
+
+def torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+    import torch
+
+    torch.set_num_threads(1)
+    names = list(direction)
+    leaves = [torch.tensor(problem.parameters[n], requires_grad=True) for n in names]
+    along = [torch.tensor(direction[n]) for n in names]
+    x, t = torch.tensor(problem.x), torch.tensor(problem.targets)
+
+    def loss() -> Any:
+        a, given = x, dict(zip(names, leaves, strict=True))
+        for i, layer in enumerate(problem.network.layers):
+            a = torch.addmm(given[f"layers.{i}.bias"], a, given[f"layers.{i}.weight"])
+            a = torch.tanh(a) if layer.activation == "tanh" else a
+        return torch.nn.functional.cross_entropy(a, t)
+
+    def product() -> Any:
+        first = torch.autograd.grad(loss(), leaves, create_graph=True)
+        return torch.autograd.grad(first, leaves, grad_outputs=along)
+
+    return {"PyTorch, double backward": (lambda: torch.autograd.grad(loss(), leaves), product)}
+
+
+def jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jnp = jax.numpy
+    parameters = {n: jnp.asarray(problem.parameters[n]) for n in direction}
+    along = {n: jnp.asarray(v) for n, v in direction.items()}
+    data = jnp.asarray(problem.x), jnp.asarray(problem.targets)
+
+    # Everything is an argument: XLA would fold x times a constant direction while it compiles.
+    def loss(given: dict[str, Any], a: Any, t: Any) -> Any:
+        for i, layer in enumerate(problem.network.layers):
+            a = a @ given[f"layers.{i}.weight"] + given[f"layers.{i}.bias"]
+            a = jnp.tanh(a) if layer.activation == "tanh" else a
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(a), t[:, None], axis=1))
+
+    gradient = jax.jit(jax.grad(loss))
+    product = jax.jit(lambda p, v, *d: jax.jvp(lambda q: jax.grad(loss)(q, *d), (p,), (v,))[1])
+    wait: Any = jax.block_until_ready
+    pair = (lambda: wait(gradient(parameters, *data)),
+            lambda: wait(product(parameters, along, *data)))  # fmt: skip
+    return {"JAX, forward over reverse": pair}
+
+
+def cost(call: Callable[[], Any], seconds: float) -> float:
+    """Return the processor time of one call, of as many as fit."""
+    start, calls = time.process_time(), 0
+    while time.process_time() - start < seconds or not calls:
+        call()
+        calls += 1
+    return (time.process_time() - start) / calls
+
+
+def measure(case: Case, seconds: float, rounds: int) -> None:
+    problem, rng = problem_of(case), np.random.default_rng(1)
+    direction = {
+        n: rng.standard_normal(v.shape).astype(case.dtype) for n, v in problem.parameters.items()
+    }
+    pairs: dict[str, Pair] = {}
+    for side in (by_hand, plain, torch_side, jax_side):
+        pairs |= side(problem, direction)
+    for calls in pairs.values():
+        for call in calls:
+            call()
+    for name, calls in pairs.items():
+        each = [[cost(call, seconds / rounds) for call in calls] for _ in range(rounds)]
+        first, second = (statistics.median(column) for column in zip(*each, strict=True))
+        print(f"{case.shape:22} {name:28} {first * 1e6:10.1f} us {second * 1e6:10.1f} us "
+              f"{second / first:6.2f} gradients", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    on_one_core()
+    with limited(1):
+        for widths, batch in SHAPES[:3]:
+            measure(Case(widths, batch), given.seconds, given.rounds)
+
+
+if __name__ == "__main__":
+    main()

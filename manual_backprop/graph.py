@@ -1,0 +1,298 @@
+"""Graphs of operations, and the two walks over them: forward in order, backward in reverse.
+
+A graph is a list of steps; each applies one operation to values made earlier. Where a value goes
+to several steps its cotangents add up: with L = L(a, b, …) and each of a, b, … a function of x,
+∂L/∂x = Σ ∂L/∂a ∂a/∂x, one term for each use of x (the chain rule).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import FloatArray, Form, InvalidInput, LayerOperation, Loss, Operation
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Step(NamedTuple):
+    """One application of an operation; its value has the step's name.
+
+    `inputs` maps the operation's arguments to names of values: of earlier steps, or of what is
+    given. `options` are numbers and words: eps, stride, axis.
+    """
+
+    name: str
+    operation: str
+    inputs: Mapping[str, str]
+    options: Mapping[str, Any] = {}
+
+    @property
+    def record(self) -> Operation:
+        """The operation."""
+        return operation_named(self.operation)
+
+    def arrays(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the operation's arrays by the names of its arguments."""
+        return {argument: values[name] for argument, name in self.inputs.items()}
+
+    def moving(self, moves: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the tangents of the arguments that move, by the names of the arguments."""
+        return {a: moves[name] for a, name in self.inputs.items() if name in moves}
+
+
+def operation_named(name: str) -> Operation:
+    """Return the activation, layer or loss of this name."""
+    for registry in (LAYERS, ACTIVATIONS, LOSSES):
+        if name in registry:
+            return registry[name]
+    raise InvalidInput(f"operation={name!r} is unknown; expected a layer, activation or loss")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in an order in which each takes what was made before, and which values come out."""
+
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        made: set[str] = set()
+        names = [step.name for step in self.steps]
+        for step in self.steps:
+            for argument, name in step.inputs.items():
+                if name in names and name not in made:
+                    raise InvalidInput(
+                        f"steps: {step.name!r} takes {argument}={name!r} before it is made"
+                    )
+            if step.name in made:
+                raise InvalidInput(f"steps: {step.name!r} is made twice")
+            made.add(step.name)
+        for name in self.outputs:
+            if name not in made:
+                raise InvalidInput(f"outputs: {name!r} is not made; the steps are {names}")
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """The names of the values that no step makes, in the order in which they are taken."""
+        made = {step.name for step in self.steps}
+        taken = (name for step in self.steps for name in step.inputs.values())
+        return tuple(dict.fromkeys(name for name in taken if name not in made))
+
+    @cached_property
+    def trainable(self) -> tuple[str, ...]:
+        """The names of the parameters: what goes to an argument that its operation trains."""
+        found = [
+            name
+            for step in self.steps
+            if isinstance(step.record, LayerOperation)
+            for argument, name in step.inputs.items()
+            if argument in step.record.trainable and name in self.given
+        ]
+        return tuple(dict.fromkeys(found))
+
+
+def forward(graph: Graph, given: Mapping[str, Any], form: Form = "careful") -> dict[str, Any]:
+    """Return the value of every step, by its name; `given` are the arrays that no step makes."""
+    values = dict(given)
+    made: dict[str, Any] = {}
+    for step in graph.steps:
+        made[step.name] = step.record.apply(form, step.arrays(values), step.options)
+        values[step.name] = made[step.name]
+    return made
+
+
+def backward(
+    graph: Graph,
+    given: Mapping[str, Any],
+    made: Mapping[str, Any],
+    cotangents: Mapping[str, Any],
+    form: Form = "careful",
+) -> dict[str, Any]:
+    """Return the cotangent of every step and of every given array of floats that is reached.
+
+    `made` is what `forward` returned, `cotangents` has that of each output. In reverse order a
+    step's cotangent is complete when its turn comes: all that take its value stand after it.
+    """
+    values = {**given, **made}
+    found: dict[str, Any] = dict(cotangents)
+    for step in reversed(graph.steps):
+        if step.name not in found:
+            continue
+        pulled = step.record.pull_back(
+            form, step.arrays(values), values[step.name], found[step.name], step.options
+        )
+        for argument, cotangent in pulled.items():
+            name = step.inputs[argument]
+            found[name] = found[name] + cotangent if name in found else cotangent
+    return found
+
+
+def pushed_forward(step: Step, arrays: Mapping[str, Any], y: Any, moving: Mapping[str, Any]) -> Any:
+    """Return the tangent of a step's value, as its arguments move by `moving`."""
+    return step.record.push_forward(arrays, y, moving, step.options)
+
+
+def moved_cotangents(
+    step: Step,
+    arrays: Mapping[str, Any],
+    y: Any,
+    cotangents: tuple[Any, Any],
+    moving: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """Return how the cotangents of a step's arguments move, from dy and what it moves by, or None.
+
+    A step of `backward` is linear in dy, so what it returns moves by two parts, which are added:
+    the step itself at the moved dy, and its own derivative at dy, for the arguments that move.
+    """
+    (dy, tdy), record = cotangents, step.record
+    found: dict[str, Any] = {}
+    if tdy is not None:
+        found |= record.pull_back("careful", arrays, y, tdy, step.options)
+    if moving:
+        gained = record.pull_back_along(arrays, y, dy, moving, step.options)
+        found |= {a: found[a] + gain if a in found else gain for a, gain in gained.items()}
+    return found
+
+
+def tangents(
+    graph: Graph,
+    given: Mapping[str, Any],
+    made: Mapping[str, Any],
+    direction: Mapping[str, Any],
+    push: Callable[..., Any] = pushed_forward,
+) -> dict[str, Any]:
+    """Return how the value of every step moves that moves, the losses at the end left out.
+
+    `direction` has the tangents of the given arrays that move. With y = f(a, b, …),
+    ty = Σ ∂f/∂a ta over the arguments, each of which moves by its own tangent.
+    """
+    values, moves = {**given, **made}, dict(direction)
+    for step in graph.steps:
+        moving = step.moving(moves)
+        if moving and not isinstance(step.record, Loss):
+            moves[step.name] = push(step, step.arrays(values), values[step.name], moving)
+    return {step.name: moves[step.name] for step in graph.steps if step.name in moves}
+
+
+def products(
+    graph: Graph,
+    given: Mapping[str, Any],
+    made: Mapping[str, Any],
+    cotangents: Mapping[str, Any],
+    moves: Mapping[str, Any],
+    move: Callable[..., Mapping[str, Any]] = moved_cotangents,
+) -> dict[str, Any]:
+    """Return how every cotangent moves that does; those of the outputs do not.
+
+    `cotangents` is what `backward` returned, `moves` has the direction and the tangents of the
+    steps. As in `backward`, what several steps give one value adds up.
+    """
+    values = {**given, **made}
+    found: dict[str, Any] = {}
+    for step in reversed(graph.steps):
+        if step.name not in cotangents:
+            continue
+        pair = cotangents[step.name], found.get(step.name)
+        moved = move(step, step.arrays(values), values[step.name], pair, step.moving(moves))
+        for argument, part in moved.items():
+            name = step.inputs[argument]
+            found[name] = found[name] + part if name in found else part
+    return found
+
+
+@dataclass(frozen=True)
+class GraphProblem:
+    """A graph, the arrays that go in, and the cotangent of each output.
+
+    It asks for the gradient of Σ cotangent · output by every array of floats and every step.
+    """
+
+    graph: Graph
+    arrays: Arrays
+    cotangents: Mapping[str, FloatArray]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The floating type that everything is computed in."""
+        return next(iter(self.cotangents.values())).dtype
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        """The names of the arrays that a gradient is asked for: those of floats."""
+        return tuple(name for name in self.graph.given if self.arrays[name].dtype.kind == "f")
+
+    def change(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> "GraphProblem":
+        """Return the problem with each of its arrays changed."""
+        arrays, cotangents = (
+            {name: change(array) for name, array in given.items()}
+            for given in (self.arrays, self.cotangents)
+        )
+        return GraphProblem(self.graph, arrays, cotangents)
+
+
+def gradients(problem: GraphProblem, form: Form = "careful") -> tuple[Arrays, Arrays]:
+    """Return the values of the steps, and every cotangent: zeros where nothing depends on it."""
+    values = forward(problem.graph, problem.arrays, form)
+    found = backward(problem.graph, problem.arrays, values, problem.cotangents, form)
+    wanted = {name: problem.arrays[name] for name in problem.floats} | values
+    return values, {
+        name: found[name] if name in found else np.zeros_like(array)
+        for name, array in wanted.items()
+    }
+
+
+def check_graph_problem(problem: GraphProblem) -> None:
+    """Raise InvalidInput, naming the array, unless the graph can be computed on these arrays.
+
+    All floats are finite and of one dtype, float32 or float64; every array that a step takes is
+    there and no other, and each output has a cotangent of its shape. That the shapes fit each
+    other is seen by computing.
+    """
+    graph, dtype = problem.graph, problem.dtype
+    _same_names("arrays", problem.arrays, graph.given)
+    _same_names("cotangents", problem.cotangents, graph.outputs)
+    for name, array in {**problem.arrays, **problem.cotangents}.items():
+        if type(array) is not np.ndarray:
+            raise InvalidInput(f"{name}: a {type(array).__name__}, expected a NumPy array")
+        if array.dtype.kind not in "iub" and array.dtype not in (np.float32, np.float64):
+            raise InvalidInput(f"{name}: dtype {array.dtype}, expected float32 or float64")
+        if array.dtype.kind == "f" and array.dtype != dtype:
+            raise InvalidInput(f"{name}: dtype {array.dtype}, expected {dtype} as the others have")
+        if not np.isfinite(array).all():
+            raise InvalidInput(f"{name}: expected finite numbers")
+    with np.errstate(all="ignore"):
+        values = _computed(problem)
+    for name, cotangent in problem.cotangents.items():
+        if cotangent.shape != values[name].shape:
+            shape = values[name].shape
+            raise InvalidInput(f"cotangents: {name!r} has {cotangent.shape}, expected {shape}")
+
+
+def _computed(problem: GraphProblem) -> dict[str, Any]:
+    values = dict(problem.arrays)
+    for step in problem.graph.steps:
+        try:
+            arrays = step.arrays(values)
+            values[step.name] = step.record.apply("careful", arrays, step.options)
+        except (ValueError, IndexError, TypeError) as error:
+            shapes = {argument: np.shape(a) for argument, a in step.arrays(values).items()}
+            raise InvalidInput(f"{step.name}: {step.operation} of {shapes}: {error}") from None
+    return values
+
+
+def _same_names(argument: str, given: Mapping[str, Any], expected: Sequence[str]) -> None:
+    for name in _first_difference(given, expected):
+        known = ", ".join(expected)
+        how = "missing" if name in expected else "not of this graph"
+        raise InvalidInput(f"{argument}: {name!r} is {how}; expected {known}")
+
+
+def _first_difference(given: Mapping[str, Any], expected: Sequence[str]) -> Iterator[str]:
+    yield from (name for name in (*expected, *given) if (name in expected) != (name in given))

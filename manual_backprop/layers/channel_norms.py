@@ -1,0 +1,320 @@
+"""Normalisation of channels. Shapes: x, y (N, C, …); γ, β, means and variances (C,).
+
+All three are LayerNorm's x̂ = (x - μ)/σ over other groups of numbers, so all three have its slope
+
+    dx = (g - mean(g) - x̂ mean(g x̂))/σ
+
+with g = γ dy and the means over the group; γ and β belong to a channel, so their cotangents are
+sums over the batch and the positions.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.layers import norms  # noqa: F401 - its layers come first in the registry
+from manual_backprop.layers.standardised import (
+    EPSILONS,
+    Standardised,
+    from_standardised,
+    standardised,
+    standardised_composition,
+    standardised_definition,
+)
+from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch="torch.batch_norm",
+    jax=COMPOSED,
+)
+class BatchNorm:
+    """y = γ_c (x - μ_c)/σ_c + β_c, as in training: the statistics are those of the batch.
+
+    μ_c and σ_c² = v_c + ε are the mean and the variance of the M numbers of channel c: over the
+    batch and, for images, the positions. Every sample of a channel goes into its μ and σ, so
+    with x̂ = (x - μ)/σ, ∂x̂_i/∂x_k = ([i = k] - 1/M - x̂_i x̂_k/M)/σ and with g = γ dy
+
+        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ
+        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
+
+    The running statistics that training keeps for evaluation go into no value here, so they have
+    no part in the gradient. Ioffe and Szegedy, 2015.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
+        normalised, _ = standardised(x, all_but_channels(x), eps)
+        y: FloatArray = normalised * channels(weight, x) + channels(bias, x)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        axes = all_but_channels(x)
+        normalised, deviation = standardised(x, axes, eps)
+        dx = from_standardised(dy * channels(weight, x), normalised, deviation, axes, eps)
+        return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        moved = Standardised(x, tx, all_but_channels(x), eps)
+        ty: FloatArray = moved.tangent * channels(weight, x)
+        ty += moved.normalised * channels(tweight, x) + channels(tbias, x)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
+        axes = all_but_channels(x)
+        moved = Standardised(x, tx, axes, eps)
+        dx = moved.second(dy * channels(weight, x), dy * channels(tweight, x))
+        return {"x": dx, "weight": (dy * moved.tangent).sum(axis=axes)}
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
+    ) -> list[Any]:
+        """Return all numbers of one channel."""
+        return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
+
+    @staticmethod
+    def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
+        """Return a row for each channel: its M numbers, its γ and β."""
+        own = np.moveaxis(np.arange(x.size).reshape(x.shape), 1, 0).reshape(x.shape[1], -1)
+        channel = np.arange(x.shape[1])[:, None]
+        return Rows({"x": own, "weight": channel, "bias": channel}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return a batch of 2 to 4: half of them images, half features."""
+        if shape is None:
+            positions = (1 + draw.below(3), 1 + draw.below(3)) if draw.chance(1, 2) else ()
+            shape = (2 + draw.below(3), 1 + draw.below(4), *positions)
+        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
+        return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one channel whose numbers are all equal."""
+        x[:, draw.below(x.shape[1])] = x.flat[0]
+        return x
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Call torch's function without running statistics, and without cuDNN."""
+        return f(x, weight, bias, None, None, True, 0.0, eps, False)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        normalised = standardised_composition(xp, x, all_but_channels(x), eps)
+        return normalised * channels(weight, x) + channels(bias, x)
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch=COMPOSED,  # torch's batch_norm has no gradient by the statistics that it is given
+    jax=COMPOSED,
+)
+class BatchNormEvaluation:
+    """y = γ_c x̂ + β_c with x̂ = (x - μ_c)/√(v_c + ε), as in evaluation: μ and v are given.
+
+    Nothing ties the samples, so the layer is a line in x with the slope γ/σ, σ = √(v + ε). From
+    ∂x̂/∂μ = -1/σ and ∂x̂/∂v = -x̂/(2σ²), with g = γ dy and sums over batch and positions
+
+        dx = g/σ          `(N, C, …)`        dγ = Σ dy x̂,   dβ = Σ dy       `(C,)`
+        dμ = -Σ g/σ,      dv = -Σ g x̂/(2σ²)                                `(C,)`
+
+    Ioffe and Szegedy, 2015, algorithm 2.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ (x - μ)/√(v + ε) + β, shape (N, C, …)."""
+        deviation = np.sqrt(channels(variance, x) + eps)
+        normalised: FloatArray = (x - channels(mean, x)) / deviation
+        y: FloatArray = normalised * channels(weight, x) + channels(bias, x)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, the statistics, γ and β."""
+        axes = all_but_channels(x)
+        deviation = np.sqrt(channels(variance, x) + eps)
+        normalised = (x - channels(mean, x)) / deviation
+        dx = dy * channels(weight, x) / deviation
+        return {
+            "x": dx,
+            "mean": -dx.sum(axis=axes),
+            "variance": -0.5 * (dx * normalised / deviation).sum(axis=axes),
+            "weight": (dy * normalised).sum(axis=axes),
+            "bias": dy.sum(axis=axes),
+        }
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tmean: FloatArray,
+        tvariance: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        normalised, moved, _, _ = _moved_by_statistics(x, mean, variance, tx, tmean, tvariance, eps)
+        ty: FloatArray = moved * channels(weight, x) + normalised * channels(tweight, x)
+        ty += channels(tbias, x)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tmean: FloatArray,
+        tvariance: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how the cotangents of x, the statistics and γ move; dβ does not.
+
+        With tσ = tv/(2σ) and tx̂ = (tx - tμ - x̂ tσ)/σ, dx = γ dy/σ moves by (tγ dy - dx tσ)/σ,
+        dμ = -Σ dx by less the sum of that, dγ by Σ dy tx̂, and dv = -Σ dx x̂/(2σ) by
+        -Σ (tdx x̂ + dx tx̂ - dx x̂ tσ/σ)/(2σ).
+        """
+        axes = all_but_channels(x)
+        normalised, moved, deviation, by = _moved_by_statistics(
+            x, mean, variance, tx, tmean, tvariance, eps
+        )
+        dx = dy * channels(weight, x) / deviation
+        tdx = dy * channels(tweight, x) / deviation - dx * by
+        of_variance = tdx * normalised + dx * moved - dx * normalised * by
+        return {
+            "x": tdx,
+            "mean": -tdx.sum(axis=axes),
+            "variance": -0.5 * (of_variance / deviation).sum(axis=axes),
+            "weight": (dy * moved).sum(axis=axes),
+        }
+
+    @staticmethod
+    def definition(
+        m: Any,
+        x: list[Any],
+        mean: list[Any],
+        variance: list[Any],
+        weight: list[Any],
+        bias: list[Any],
+        *,
+        eps: Any,
+    ) -> list[Any]:
+        """Return one number."""
+        return [(x[0] - mean[0]) / m.sqrt(variance[0] + eps) * weight[0] + bias[0]]
+
+    @staticmethod
+    def rows(x: FloatArray, *_: FloatArray, eps: float) -> Rows:
+        """Return a row for each number: itself, and what belongs to its channel."""
+        own = np.arange(x.size)[:, None]
+        channel = _channel_of_each(x)
+        names = ("mean", "variance", "weight", "bias")
+        return Rows({"x": own, **dict.fromkeys(names, channel)}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return a batch as for training, with variances of 1/16 and more."""
+        shapes, _, options = BatchNorm.sample(draw, shape)
+        channels = shapes["weight"]
+        variance = draw.normal(*channels) ** 2 + 0.0625
+        return Sample({**shapes, "mean": channels}, {"variance": variance}, options)
+
+    @staticmethod
+    def composition(
+        xp: Any, x: Any, mean: Any, variance: Any, weight: Any, bias: Any, *, eps: float
+    ) -> Any:
+        """Return the same by the framework's own primitives."""
+        deviation = xp.sqrt(channels(variance, x) + eps)
+        normalised = (x - channels(mean, x)) / deviation
+        return normalised * channels(weight, x) + channels(bias, x)
+
+
+def _moved_by_statistics(
+    x: FloatArray,
+    mean: FloatArray,
+    variance: FloatArray,
+    tx: FloatArray,
+    tmean: FloatArray,
+    tvariance: FloatArray,
+    eps: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return x̂, tx̂, σ and tσ/σ, from given statistics that move."""
+    deviation = np.sqrt(channels(variance, x) + eps)
+    normalised = (x - channels(mean, x)) / deviation
+    by = channels(tvariance, x) / (2.0 * deviation) / deviation
+    moved = (tx - channels(tmean, x)) / deviation - normalised * by
+    return normalised, moved, deviation, by
+
+
+def all_but_channels(x: Any) -> tuple[int, ...]:
+    """Return the axes of the batch and the positions."""
+    return (0, *range(2, x.ndim))
+
+
+def channels(parameter: Any, x: Any) -> Any:
+    """Return (C,) as (C, 1, …), so that it meets the channels of x (N, C, …)."""
+    return parameter.reshape((-1,) + (1,) * (x.ndim - 2))
+
+
+def _channel_of_each(x: FloatArray) -> Any:
+    return np.broadcast_to(channels(np.arange(x.shape[1]), x), x.shape).reshape(-1, 1)

@@ -1,0 +1,258 @@
+"""Normalisation of groups of channels of one sample. Shapes as in `channel_norms`."""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.layers.channel_norms import all_but_channels, channels
+from manual_backprop.layers.standardised import (
+    EPSILONS,
+    Standardised,
+    from_standardised,
+    standardised,
+    standardised_composition,
+    standardised_definition,
+)
+from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+
+MOST = 48
+"""Numbers of a group that is drawn of several channels: its Jacobian has the square of it."""
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch="torch.group_norm",
+    jax=COMPOSED,
+)
+class GroupNorm:
+    """y = γ_c (x - μ)/σ + β_c, with the statistics of a group of channels of one sample.
+
+    The C channels fall into G groups of C/G. μ and σ² = v + ε are those of the M numbers of one
+    group of one sample, all positions included; no sample knows of another. The slope is
+    LayerNorm's, taken over the group; γ may differ inside it, so with g = γ dy
+
+        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ
+        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
+
+    G = 1 normalises the whole sample, G = C each channel by itself. Wu and He, 2018.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray,
+        weight: FloatArray,
+        bias: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
+        normalised, _ = standardised(_grouped(x, groups), (2,), eps)
+        y: FloatArray = normalised.reshape(x.shape) * channels(weight, x) + channels(bias, x)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray,
+        weight: FloatArray,
+        dy: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        axes = all_but_channels(x)
+        normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
+        g = _grouped(dy * channels(weight, x), groups)
+        return {
+            "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
+            "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),
+            "bias": dy.sum(axis=axes),
+        }
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
+        ty: FloatArray = moved.tangent.reshape(x.shape) * channels(weight, x)
+        ty += moved.normalised.reshape(x.shape) * channels(tweight, x) + channels(tbias, x)
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        groups: int = 1,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ move; see `Standardised.second`. dβ does not."""
+        moved = Standardised(_grouped(x, groups), _grouped(tx, groups), (2,), eps)
+        g, tg = (_grouped(dy * channels(part, x), groups) for part in (weight, tweight))
+        over = (dy * moved.tangent.reshape(x.shape)).sum(axis=all_but_channels(x))
+        return {"x": moved.second(g, tg).reshape(x.shape), "weight": over}
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any, **_: Any
+    ) -> list[Any]:
+        """Return the numbers of one group; its channels have a γ and a β each."""
+        each = len(x) // len(weight)
+        normalised = standardised_definition(m, x, eps)
+        return [n * weight[i // each] + bias[i // each] for i, n in enumerate(normalised)]
+
+    @staticmethod
+    def rows(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, groups: int, eps: float
+    ) -> Rows:
+        """Return a row for each group of each sample: its numbers, the γ and β of its channels."""
+        own = np.arange(x.size).reshape(len(x) * groups, -1)
+        channels = np.tile(np.arange(x.shape[1]).reshape(groups, -1), (len(x), 1))
+        return Rows({"x": own, "weight": channels, "bias": channels}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return images of 1 to 4 channels in any number of groups."""
+        shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
+        numbers = int(np.prod(shape[1:]))
+        divisors = [g for g in range(1, shape[1]) if shape[1] % g == 0 and numbers // g <= MOST]
+        groups = draw.choice([*divisors, shape[1]])
+        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
+        return Sample(shapes, options={"groups": groups, "eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one sample whose numbers are all equal."""
+        x[draw.below(len(x))] = x.flat[0]
+        return x
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+        """Call torch's function, which takes the number of groups before the parameters."""
+        return f(x, groups, weight, bias, eps, False)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        normalised = standardised_composition(xp, _grouped(x, groups), (2,), eps)
+        return xp.reshape(normalised, x.shape) * channels(weight, x) + channels(bias, x)
+
+
+@layer(
+    structure="rows",
+    takes="image",
+    trainable=("weight", "bias"),
+    torch="torch.instance_norm",
+    jax=COMPOSED,
+)
+class InstanceNorm:
+    """y = γ_c (x - μ)/σ + β_c, with the statistics of one channel of one sample.
+
+    It is GroupNorm with a group for each channel: μ and σ² = v + ε are over the M positions, and
+
+        dx_k = (g_k - (1/M) Σ_i g_i - x̂_k (1/M) Σ_i g_i x̂_i)/σ,   g = γ dy
+        dγ_c = Σ dy x̂,   dβ_c = Σ dy, over batch and positions    `(C,)`
+
+    Ulyanov, Vedaldi and Lempitsky, 2016.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (N, C, …)."""
+        y: FloatArray = GroupNorm.forward(x, weight, bias, groups=x.shape[1], eps=eps)
+        return y
+
+    @staticmethod
+    def backward(
+        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        found: dict[str, FloatArray] = GroupNorm.backward(x, weight, dy, groups=x.shape[1], eps=eps)
+        return found
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ."""
+        ty: FloatArray = GroupNorm.tangent(
+            x, weight, tx, tweight, tbias, groups=x.shape[1], eps=eps
+        )
+        return ty
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ move: GroupNorm's, with a group for each channel."""
+        found: dict[str, FloatArray] = GroupNorm.second(
+            x, weight, tx, tweight, dy, groups=x.shape[1], eps=eps
+        )
+        return found
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
+    ) -> list[Any]:
+        """Return the numbers of one channel of one sample."""
+        return [n * weight[0] + bias[0] for n in standardised_definition(m, x, eps)]
+
+    @staticmethod
+    def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
+        """Return a row for each channel of each sample."""
+        return GroupNorm.rows(x, weight, bias, groups=x.shape[1], eps=eps)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return images of 1 to 4 channels."""
+        shape = shape or (1 + draw.below(3), 1 + draw.below(4), 1 + draw.below(3), 2)
+        shapes = {"x": shape, "weight": shape[1:2], "bias": shape[1:2]}
+        return Sample(shapes, options={"eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one channel of one sample whose numbers are all equal."""
+        x[draw.below(len(x)), draw.below(x.shape[1])] = x.flat[0]
+        return x
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Call torch's function without running statistics, and without cuDNN."""
+        return f(x, weight, bias, None, None, True, 0.0, eps, False)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        return GroupNorm.composition(xp, x, weight, bias, groups=x.shape[1], eps=eps)
+
+
+def _grouped(x: Any, groups: int) -> Any:
+    return x.reshape((len(x), groups, -1))

@@ -1,0 +1,54 @@
+"""Second order of what is linear: by the rules of sums and products, for every such layer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from manual_backprop.spec import FloatArray
+
+Method = Callable[..., Any]
+
+
+def linear(forward: Method) -> tuple[Method, Method]:
+    """Return `tangent` and `second` of a layer y = A x, from its forward.
+
+    y moves by A tx, which is forward at the tangent. dx = Aᵀ dy has no x in it and does not move.
+    """
+
+    def tangent(tx: FloatArray, **options: Any) -> FloatArray:
+        """Return A tx."""
+        return forward(tx, **options)  # type: ignore[no-any-return]
+
+    return tangent, does_not_move
+
+
+def bilinear(forward: Method, backward: Method) -> tuple[Method, Method]:
+    """Return `tangent` and `second` of a layer y = B(x, W) + b that is linear in x and in W.
+
+    By the product rule each factor moves in turn: ty = B(tx, W) + B(x, tW) + tb. dx is linear in W
+    and has no x in it, dW is linear in x and has no W: so both move by what backward gives at the
+    tangents in the place of x and W. db is a sum of dy and does not move.
+    """
+
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray | None = None,
+        **options: Any,
+    ) -> FloatArray:
+        """Return B(tx, W) + B(x, tW) + tb."""
+        return forward(tx, weight, tbias, **options) + forward(x, tweight, **options)  # type: ignore[no-any-return]
+
+    def second(
+        tx: FloatArray, dy: FloatArray, tweight: FloatArray, **options: Any
+    ) -> dict[str, FloatArray]:
+        """Return what dx and dW move by as W and x do."""
+        return backward(tx, dy, tweight, **options)  # type: ignore[no-any-return]
+
+    return tangent, second
+
+
+def does_not_move(**options: Any) -> dict[str, FloatArray]:
+    """Return nothing: no cotangent of a linear layer depends on its arguments."""
+    return {}

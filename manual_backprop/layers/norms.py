@@ -1,0 +1,375 @@
+"""Normalisation of rows of features. Shapes: x, y (…, D); each row of D numbers by itself."""
+
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.layers.standardised import (
+    EPSILONS,
+    Standardised,
+    from_standardised,
+    projections,
+    standardised,
+    standardised_composition,
+    standardised_definition,
+)
+from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+
+
+@layer(
+    structure="rows",
+    trainable=("weight", "bias"),
+    torch="torch.nn.functional.layer_norm",
+    jax=COMPOSED,
+)
+class LayerNorm:
+    """y_i = γ_i x̂_i + β_i with x̂_i = (x_i - μ)/σ.
+
+    μ = (1/D) Σ_i x_i is the mean of the row, σ² = (1/D) Σ_i (x_i - μ)² + ε its variance. Write
+    g_i = γ_i dy_i for the cotangent of x̂. x goes into x̂ three times: itself, in μ and in σ.
+    From ∂μ/∂x_k = 1/D and ∂σ/∂x_k = (x_k - μ)/(D σ) = x̂_k/D comes
+    ∂x̂_i/∂x_k = ([i = k] - 1/D - x̂_i x̂_k/D)/σ, so
+
+        dx_k = (g_k - (1/D) Σ_i g_i - x̂_k (1/D) Σ_i g_i x̂_i)/σ    `(…, D)`
+        dγ_i = Σ dy_i x̂_i,   dβ_i = Σ dy_i, over all rows           `(D,)`
+
+    The mean of (x - μ)² is taken, not the mean of x² less μ²: that difference loses all digits
+    where μ is much larger than σ. Ba, Kiros and Hinton, 2016.
+    """
+
+    @staticmethod
+    def forward(
+        x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float = 2.0**-16
+    ) -> FloatArray:
+        """Return γ (x - μ)/σ + β, shape (…, D)."""
+        normalised, _ = standardised(x, (x.ndim - 1,), eps)
+        return normalised * weight + bias
+
+    @staticmethod
+    def backward(
+        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x, γ and β."""
+        axes = (x.ndim - 1,)
+        normalised, deviation = standardised(x, axes, eps)
+        dx = from_standardised(dy * weight, normalised, deviation, axes, eps)
+        return {"x": dx, "weight": _over_rows(dy * normalised), "bias": _over_rows(dy)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        tbias: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂ + tβ; tx̂ is dx's formula with tx for g, as ∂x̂/∂x is symmetric."""
+        moved = Standardised(x, tx, (x.ndim - 1,), eps)
+        return moved.tangent * weight + moved.normalised * tweight + tbias
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx and dγ = Σ dy x̂ move; see `Standardised.second`. dβ does not."""
+        moved = Standardised(x, tx, (x.ndim - 1,), eps)
+        dx = moved.second(dy * weight, dy * tweight)
+        return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
+
+    @staticmethod
+    def definition(
+        m: Any, x: list[Any], weight: list[Any], bias: list[Any], *, eps: Any
+    ) -> list[Any]:
+        """Return one row of y."""
+        normalised = standardised_definition(m, x, eps)
+        return [n * w + b for n, w, b in zip(normalised, weight, bias, strict=True)]
+
+    @staticmethod
+    def rows(x: FloatArray, weight: FloatArray, bias: FloatArray, *, eps: float) -> Rows:
+        """Return the rows: D numbers of x, with all of γ and β."""
+        own, shared = _row_indices(x)
+        return Rows({"x": own, "weight": shared, "bias": shared}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return rows of 1 to 8 numbers; at the edge, a row of equal numbers (σ² = ε)."""
+        shape = shape or (2 + draw.below(3), 1 + draw.below(8))
+        d = shape[-1]
+        options = {"eps": draw.choice(EPSILONS)}
+        return Sample({"x": shape, "weight": (d,), "bias": (d,)}, options=options)
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one row whose numbers are all equal."""
+        rows = x.reshape(-1, x.shape[-1])
+        rows[draw.below(len(rows))] = rows[0, 0]
+        return rows.reshape(x.shape)
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Call torch's function, which is given the shape that it normalises over."""
+        return f(x, weight.shape, weight, bias, eps)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        return standardised_composition(xp, x, (-1,), eps) * weight + bias
+
+
+@layer(
+    structure="rows",
+    trainable=("weight",),
+    torch="torch.nn.functional.rms_norm",
+    jax=COMPOSED,
+)
+class RmsNorm:
+    """y_i = γ_i x_i/ρ with ρ² = (1/D) Σ_j x_j² + ε, the mean of the squares of the row.
+
+    Nothing is subtracted, so x goes in twice: itself and in ρ. From ∂ρ/∂x_k = x_k/(D ρ) comes
+    ∂(x_i/ρ)/∂x_k = ([i = k] - x̂_i x̂_k/D)/ρ with x̂ = x/ρ, and with g_i = γ_i dy_i
+
+        dx_k = (g_k - x̂_k (1/D) Σ_i g_i x̂_i)/ρ    `(…, D)`
+        dγ_i = Σ dy_i x̂_i, over all rows           `(D,)`
+
+    For D = 1 the bracket is g (1 - x̂²) = g ε/ρ², which is computed so: the difference has no
+    digits where ε is small. Zhang and Sennrich, 2019.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray, weight: FloatArray, *, eps: float = 2.0**-16) -> FloatArray:
+        """Return γ x/ρ, shape (…, D)."""
+        return x / _root_mean_square(x, eps) * weight
+
+    @staticmethod
+    def backward(
+        x: FloatArray, weight: FloatArray, dy: FloatArray, *, eps: float = 2.0**-16
+    ) -> dict[str, FloatArray]:
+        """Return the cotangents of x and γ."""
+        rho = _root_mean_square(x, eps)
+        normalised = x / rho
+        dx = _from_scaled(dy * weight, normalised, rho, eps)
+        return {"x": dx, "weight": _over_rows(dy * normalised)}
+
+    @staticmethod
+    def tangent(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> FloatArray:
+        """Return γ tx̂ + tγ x̂; tx̂ is dx's formula with tx for g, as ∂x̂/∂x is symmetric."""
+        rho = _root_mean_square(x, eps)
+        return _from_scaled(tx, x / rho, rho, eps) * weight + x / rho * tweight
+
+    @staticmethod
+    def second(
+        x: FloatArray,
+        weight: FloatArray,
+        tx: FloatArray,
+        tweight: FloatArray,
+        dy: FloatArray,
+        *,
+        eps: float = 2.0**-16,
+    ) -> dict[str, FloatArray]:
+        """Return how dx = (g - x̂ mean(g x̂))/ρ and dγ = Σ dy x̂ move.
+
+        With tρ = mean(x̂ tx) and tg = tγ dy, the bracket moves in its three places and 1/ρ by
+        -tρ/ρ of itself:
+
+            tdx = (tg - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/ρ - dx tρ/ρ
+
+        For D = 1 dx is g ε/ρ³, which moves by tg ε/ρ³ - 3 dx tρ/ρ.
+        """
+        rho = _root_mean_square(x, eps)
+        normalised, g = x / rho, dy * weight
+        moved = _from_scaled(tx, normalised, rho, eps)
+        trho = (normalised * tx).mean(axis=-1, keepdims=True)
+        dx = _from_scaled(g, normalised, rho, eps)
+        found = _from_scaled(dy * tweight, normalised, rho, eps)
+        if x.shape[-1] == 1:
+            found = found - 3.0 * dx * (trho / rho)
+        else:
+            found = found - projections(g, normalised, moved, (-1,)) / rho - dx * (trho / rho)
+        return {"x": found, "weight": _over_rows(dy * moved)}
+
+    @staticmethod
+    def definition(m: Any, x: list[Any], weight: list[Any], *, eps: Any) -> list[Any]:
+        """Return one row of y."""
+        squares = [x_i * x_i for x_i in x]
+        rho = m.sqrt(sum(squares[1:], squares[0]) / m.number(len(x)) + eps)
+        return [x_i / rho * w for x_i, w in zip(x, weight, strict=True)]
+
+    @staticmethod
+    def rows(x: FloatArray, weight: FloatArray, *, eps: float) -> Rows:
+        """Return the rows: D numbers of x, with all of γ."""
+        own, shared = _row_indices(x)
+        return Rows({"x": own, "weight": shared}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return rows of 1 to 8 numbers; at the edge, a row of zeros (ρ² = ε)."""
+        shape = shape or (2 + draw.below(3), 1 + draw.below(8))
+        return Sample({"x": shape, "weight": shape[-1:]}, options={"eps": draw.choice(EPSILONS)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return x with one row of zeros."""
+        rows = x.reshape(-1, x.shape[-1])
+        rows[draw.below(len(rows))] = 0
+        return rows.reshape(x.shape)
+
+    @staticmethod
+    def with_torch(f: Any, x: Any, weight: Any, *, eps: float) -> Any:
+        """Call torch's function, which is given the shape that it normalises over."""
+        return f(x, weight.shape, weight, eps)
+
+    @staticmethod
+    def composition(xp: Any, x: Any, weight: Any, *, eps: float) -> Any:
+        """Return the same by the framework's own primitives."""
+        return x / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps) * weight
+
+
+@layer(
+    structure="rows",
+    takes="nothing",
+    trainable=("v", "g"),
+    torch="torch._weight_norm",
+    jax=COMPOSED,
+)
+class WeightNorm:
+    """w_oi = g_o u_oi with u_oi = v_oi/‖v_o‖: a weight's rows by direction and length.
+
+    From ∂‖v‖/∂v_k = v_k/‖v‖ = u_k comes ∂u_i/∂v_k = ([i = k] - u_i u_k)/‖v‖: what of dw lies
+    along the direction only changes g, and what is left only v. Row by row
+
+        dg_o = Σ_i dw_oi u_oi                                 `(D_out, 1)`
+        dv_ok = (g_o/‖v_o‖) (dw_ok - u_ok Σ_i dw_oi u_oi)     `(D_out, D_in)`
+
+    Each row is divided by its largest number before it is squared, so that neither huge nor tiny
+    numbers leave the range. A row of zeros has no direction (0/0): w is 0 there and gives no
+    gradient. Salimans and Kingma, 2016.
+    """
+
+    @staticmethod
+    def forward(v: FloatArray, g: FloatArray) -> FloatArray:
+        """Return the weight, shape (D_out, D_in)."""
+        return _directions(v)[0] * g
+
+    @staticmethod
+    def backward(v: FloatArray, g: FloatArray, dy: FloatArray) -> dict[str, FloatArray]:
+        """Return the cotangents of v and g; dy is that of the weight."""
+        u, norm = _directions(v)
+        along = (dy * u).sum(axis=-1, keepdims=True)
+        dv = (dy - u * along) / norm * g
+        return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": along}
+
+    @staticmethod
+    def tangent(v: FloatArray, g: FloatArray, tv: FloatArray, tg: FloatArray) -> FloatArray:
+        """Return g tu + tg u."""
+        u, _, tu, _ = _moved_directions(v, tv)
+        return tu * g + u * tg
+
+    @staticmethod
+    def second(
+        v: FloatArray, g: FloatArray, tv: FloatArray, tg: FloatArray, dy: FloatArray
+    ) -> dict[str, FloatArray]:
+        """Return how dv and dg move.
+
+        With tn = Σ u_i tv_i, what ‖v‖ moves by, and tu = (tv - u tn)/‖v‖, dg = Σ dw u moves by
+        Σ dw tu, and dv = (g/‖v‖) P with P = dw - u Σ dw u by
+
+            tdv = (g/‖v‖) (-tu Σ dw u - u Σ dw tu) + P (tg - g tn/‖v‖)/‖v‖
+        """
+        u, norm, tu, tnorm = _moved_directions(v, tv)
+        along, moved = ((dy * part).sum(axis=-1, keepdims=True) for part in (u, tu))
+        dv = -(tu * along + u * moved) / norm * g
+        dv = dv + (dy - u * along) / norm * (tg - g * (tnorm / norm))
+        return {"v": np.where(u.any(axis=-1, keepdims=True), dv, dv.dtype.type(0)), "g": moved}
+
+    @staticmethod
+    def definition(m: Any, v: list[Any], g: list[Any]) -> list[Any]:
+        """Return one row of the weight."""
+        squares = [v_i * v_i for v_i in v]
+        square, zero = sum(squares[1:], squares[0]), m.number(0)
+        norm = m.sqrt(m.where(square, square, m.number(1)))
+        return [m.where(square, v_i / norm * g[0], zero) for v_i in v]
+
+    @staticmethod
+    def rows(v: FloatArray, g: FloatArray) -> Rows:
+        """Return the rows: D_in numbers of v and the length g."""
+        own, _ = _row_indices(v)
+        return Rows({"v": own, "g": np.arange(len(v))[:, None]}, own)
+
+    @staticmethod
+    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
+        """Return a weight of 1 to 5 outputs and 1 to 6 inputs; at the edge, a row of zeros."""
+        d_out, d_in = shape or (1 + draw.below(5), 1 + draw.below(6))
+        return Sample({"v": (d_out, d_in), "g": (d_out, 1)})
+
+    @staticmethod
+    def edge(draw: Any, x: FloatArray) -> FloatArray:
+        """Return v with one row of zeros."""
+        x[draw.below(len(x))] = 0
+        return x
+
+    @staticmethod
+    def composition(xp: Any, v: Any, g: Any) -> Any:
+        """Return the same by the framework's own primitives."""
+        return v / xp.sqrt(xp.sum(v * v, axis=-1, keepdims=True)) * g
+
+
+def _root_mean_square(x: FloatArray, eps: float) -> FloatArray:
+    rho: FloatArray = np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
+    return rho
+
+
+def _from_scaled(g: FloatArray, normalised: FloatArray, rho: FloatArray, eps: float) -> FloatArray:
+    """Return dx = (g - x̂ mean(g x̂))/ρ (see RmsNorm)."""
+    if g.shape[-1] == 1:
+        left = g * (eps / (rho * rho))
+    else:
+        left = g - normalised * (g * normalised).mean(axis=-1, keepdims=True)
+    dx: FloatArray = left / rho
+    return dx
+
+
+def _moved_directions(
+    v: FloatArray, tv: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return u and ‖v‖, and how they move as v does; of a row of zeros u is 0 and stays so."""
+    u, norm = _directions(v)
+    tnorm = (u * tv).sum(axis=-1, keepdims=True)
+    tu = np.where(u.any(axis=-1, keepdims=True), (tv - u * tnorm) / norm, v.dtype.type(0))
+    return u, norm, tu, tnorm
+
+
+def _directions(v: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return v/‖v‖ and ‖v‖ of each row; of a row of zeros, zeros and 1."""
+    top = np.abs(v).max(axis=-1, keepdims=True)
+    top = np.where(top > 0, top, v.dtype.type(1))
+    scaled = v / top
+    length = np.sqrt((scaled * scaled).sum(axis=-1, keepdims=True))
+    length = np.where(length > 0, length, v.dtype.type(1))
+    return scaled / length, top * length
+
+
+def _over_rows(array: FloatArray) -> FloatArray:
+    """Return the sum over all axes but the last."""
+    total: FloatArray = array.reshape(-1, array.shape[-1]).sum(axis=0)
+    return total
+
+
+def _row_indices(x: FloatArray) -> tuple[Any, Any]:
+    """Return the indices of each row of x, and those of an array (D,) that all rows share."""
+    own = np.arange(x.size).reshape(-1, x.shape[-1])
+    return own, np.broadcast_to(np.arange(x.shape[-1]), own.shape)

@@ -1,0 +1,381 @@
+"""What each tensor of some answers to graphs of one structure should be, given the rest.
+
+All answers to the problems of a group lie in one stack: every array has a leading axis B, one for
+each answer. Each step's rows are columns of its tape (`steps`), evaluated with a proven error.
+Of a value the truth is the tape's, of a cotangent the sum over all steps that take the value of
+cotangent · slope.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb
+
+from manual_backprop.graph import Graph
+from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
+from reference.blocks.columns import as_numbers, distinct
+from reference.blocks.rounded import formula_errors
+from reference.blocks.steps import StepPlan, plan_of
+from reference.rounding import RoundingUnit
+
+Array = npt.NDArray[Any]
+
+AT_ONCE = 512
+"""Columns of a tape that are evaluated at once where inputs are moved: a bound on memory."""
+
+
+@dataclass
+class Tensor:
+    """One tensor of B answers beside the truth: (B, size) each.
+
+    `radius` is the error of the truth, `hull` half of what ties admit. `judged` is False where
+    nothing can be said, `size` is what the hand-written side keeps a share of (`judge.KEPT`).
+    """
+
+    name: str
+    given: Array
+    truth: Array
+    radius: Array
+    hull: Array
+    allowed: Array
+    judged: npt.NDArray[np.bool_]
+    size: Array
+    conventions: bool
+
+    def part(self, name: str, entries: slice) -> "Tensor":
+        """Return some of the entries under a name of their own."""
+        return Tensor(
+            name, self.given[:, entries], self.truth[:, entries], self.radius[:, entries],
+            self.hull[:, entries], self.allowed[:, entries], self.judged[:, entries],
+            self.size[:, entries], self.conventions,
+        )  # fmt: skip
+
+    @property
+    def error(self) -> Array:
+        """The distance from the truth, or from what a tie admits; infinite where there is none."""
+        with np.errstate(all="ignore"):
+            error = np.abs(self.given - self.truth)
+            same = np.isinf(self.given) & (self.given == self.truth)
+            error = np.where(same, 0, np.where(np.isnan(error), np.inf, error))
+            return np.asarray(np.maximum(error - self.hull, 0))
+
+
+@dataclass
+class Stack:
+    """B answers to problems of one graph: all arrays in the wider type, by name, (B, size).
+
+    The plans are made of the arrays that are no floats, too: answers to problems with others are in
+    another stack.
+    """
+
+    graph: Graph
+    dtype: np.dtype[Any]
+    values: Mapping[str, Array]
+    gradients: Mapping[str, Array]
+    cotangents: Mapping[str, Array]
+    plans: Sequence[StepPlan]
+
+    def at(self, which: npt.NDArray[np.intp], flush: float = 0.0) -> "Stack":
+        """Return some of the answers, numbers below `flush` taken for zero."""
+
+        def some(arrays: Mapping[str, Array]) -> dict[str, Array]:
+            taken = {name: array[which] for name, array in arrays.items()}
+            if flush:
+                taken = {n: np.where(np.abs(a) < flush, 0, a) for n, a in taken.items()}
+            return taken
+
+        values, gradients, cotangents = map(some, (self.values, self.gradients, self.cotangents))
+        return Stack(self.graph, self.dtype, values, gradients, cotangents, self.plans)
+
+
+def stack_plans(
+    graph: Graph,
+    arrays: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]],
+    order: int = 1,
+) -> list[StepPlan]:
+    """Return the plan of each step; `arrays` are the problem's, `shapes` those of the steps."""
+    known: dict[str, Array] = dict(arrays)
+    plans = []
+    for step in graph.steps:
+        plans.append(plan_of(step, step.arrays(known), shapes[step.name], order))
+        known[step.name] = np.broadcast_to(np.float64(0), shapes[step.name])
+    return plans
+
+
+@dataclass
+class StepRows:
+    """A step's rows: inputs (K, B·R), and what the tape came to."""
+
+    plan: StepPlan
+    inputs: Array
+    found: Column | None = None
+    suspects: npt.NDArray[np.intp] | None = None  # the columns that `moved` is wanted of; None: all
+    moved: Array | None = None  # (S, B·R): how far an ulp of each input moves the slopes
+
+    @property
+    def values(self) -> Array:
+        """(J + S, B·R)."""
+        assert self.found is not None
+        return self.found.value
+
+    @property
+    def radii(self) -> Array:
+        """(J + S, B·R)."""
+        assert self.found is not None
+        return self.found.value_radius
+
+    def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
+        """Give some columns the values that arb proves."""
+        assert self.found is not None
+        self.moved = None
+        nothing = arb(float(np.finfo(dtype).smallest_subnormal)) / 2**30
+        number = wide(dtype)
+        if not len(columns):
+            return
+        first, same = distinct(self.inputs[:, columns], np.zeros(len(columns), np.intp))
+        for here, m in enumerate(columns[first].tolist()):
+            made = self.plan.row.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
+            all_of_it = columns[same == here]
+            for k, ball in enumerate(made.values):
+                middle, radius = as_numbers(ball, number)
+                self.values[k, all_of_it], self.radii[k, all_of_it] = middle, radius
+            self.found.tied[all_of_it] = made.tied
+
+
+def rows_of_stack(stack: Stack) -> list[StepRows]:
+    """Lay out the rows of every step."""
+    made = []
+    for plan in stack.plans:
+        parts = []
+        for k, argument in enumerate(plan.arguments):
+            array = stack.values[plan.step.inputs[argument]]
+            padded = np.concatenate([array, np.zeros((len(array), 1), array.dtype)], axis=1)
+            parts.append(padded[:, plan.index[:, plan.owner == k]])
+        parts.append(np.broadcast_to(plan.numbers, (len(array), *plan.numbers.shape)))
+        inputs = np.concatenate(parts, axis=2)  # (B, R, K)
+        made.append(StepRows(plan, np.ascontiguousarray(inputs.reshape(-1, inputs.shape[2]).T)))
+    return made
+
+
+def certify_rows(rows: Sequence[StepRows], dtype: np.dtype[Any]) -> None:
+    """Evaluate the rows of all steps at once."""
+    found = evaluate([Job.of(r.plan.row.tape, r.inputs) for r in rows], wide(dtype))
+    for r, column in zip(rows, found, strict=True):
+        r.found = column
+        finite = np.isfinite(r.inputs).all(axis=0)
+        loose = ~np.isfinite(column.value_radius).all(axis=0) | np.isnan(column.value).any(axis=0)
+        loose = loose | (dtype == np.float64 and not EXTENDED)
+        r.prove(np.flatnonzero(loose & finite), dtype)
+
+
+class Truths:
+    """The tensors of a stack under a model of rounding.
+
+    `lossy` adds what the formulas of the definitions lose (`conventional`).
+    """
+
+    def __init__(self, stack: Stack, rows: Sequence[StepRows]) -> None:
+        self.stack, self.rows = stack, rows
+        self.b = len(next(iter(stack.values.values())))
+
+    def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Restrict what `moved` costs to rows that what is outside *strict* is made of."""
+        for r in self.rows:
+            plan = r.plan
+            wanted = np.zeros((self.b, plan.rows), bool)
+            for k, argument in enumerate(plan.arguments):
+                entries = outside.get(plan.step.inputs[argument])
+                if entries is not None:
+                    padded = np.concatenate([entries, np.zeros((self.b, 1), bool)], axis=1)
+                    wanted |= padded[:, plan.index[:, plan.owner == k]].any(axis=2)
+            if plan.row.tangents and (made := outside.get(f"forward {plan.step.name}")) is not None:
+                wanted |= made[:, plan.output].any(axis=2)
+            r.suspects = np.flatnonzero(wanted)
+
+    def tensors(self, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
+        """Return every tensor; `moved` adds what an ulp of each input moves the slopes by."""
+        with np.errstate(all="ignore"):
+            slacks = [_Slack(r, unit, moved) for r in self.rows]
+            made = [self._value(r, slack, unit) for r, slack in zip(self.rows, slacks, strict=True)]
+            return [*made, *self._cotangents(slacks, unit)]
+
+    def _spread(self, r: StepRows, columns: Array) -> Array:
+        """Return (J or S, B·R) as (B, R, J or S)."""
+        return columns.reshape(len(columns), self.b, r.plan.rows).transpose(1, 2, 0)
+
+    def _value(self, r: StepRows, slack: "_Slack", unit: RoundingUnit) -> Tensor:
+        plan, j = r.plan, r.plan.row.values
+        name = plan.step.name
+        given = self.stack.values[name]
+
+        def placed(columns: Array) -> Array:
+            out: Array = np.zeros((self.b, given.shape[1]), columns.dtype)
+            out[:, plan.output] = self._spread(r, columns)
+            return out
+
+        finite = np.broadcast_to(np.isfinite(r.inputs).all(axis=0), (j, r.inputs.shape[1]))
+        truth = placed(r.values[:j])
+        size = np.abs(truth)
+        judged = placed(finite) & ~np.isnan(truth)
+        allowed = np.asarray(unit.bounded(placed(slack.value), size))
+        kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
+        radius = placed(r.radii[:j])
+        tied = np.broadcast_to(r.found.tied, (j, r.inputs.shape[1])).copy()  # type: ignore[union-attr]
+        tied[: j // 2 if plan.row.tangents else j] = False  # a value is one number
+        hull = np.where(placed(tied), radius, 0)
+        conventions = plan.structure in ("rows", "elementwise")
+        return Tensor(f"forward {name}", given, truth, radius, hull, allowed,
+                      judged, kept, conventions)  # fmt: skip
+
+    def _cotangents(self, slacks: Sequence["_Slack"], unit: RoundingUnit) -> list[Tensor]:
+        sums = {name: _Sum(array, self.stack.cotangents.get(name))
+                for name, array in self.stack.gradients.items()}  # fmt: skip
+        for r, slack in zip(self.rows, slacks, strict=True):
+            plan, s = r.plan, r.plan.row
+            dy = self.stack.gradients[plan.step.name][:, plan.output][:, :, s.of]  # (B, R, S)
+            slope, radius = (self._spread(r, v[s.values :]) for v in (r.values, r.radii))
+            tied = r.found.tied.reshape(self.b, plan.rows, 1)  # type: ignore[union-attr]
+            live = dy != 0
+            term = np.where(live, dy * slope, 0)
+            spread = np.where(live, np.abs(dy) * radius, 0)
+            hull = np.where(tied, spread, 0)
+            own = np.abs(dy) * self._spread(r, slack.slope)
+            if plan.structure == "rows":
+                own = own + unit.cotangent(np.abs(slope))
+            own = np.where(live, own, 0)
+            inputs = np.isfinite(r.inputs).all(axis=0).reshape(self.b, plan.rows, 1)
+            known = inputs & np.isfinite(dy) & ~np.isnan(term)
+            parts = term, spread, hull, own, np.abs(term), (~known).astype(term.dtype)
+            flat = [np.ascontiguousarray(p).reshape(self.b, -1) for p in parts]
+            for scatter in plan.scatters:
+                sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure)
+        return [total.tensor(name, unit) for name, total in sums.items()]
+
+
+class _Sum:
+    """The cotangent of one value: what is added up of it."""
+
+    def __init__(self, given: Array, start: Array | None) -> None:
+        self.given = given
+        b, size = given.shape
+        shape = (b, size)
+        self.truth = np.zeros(shape, given.dtype) if start is None else start.copy()
+        self.magnitude = np.abs(self.truth)
+        self.radius, self.hull, self.own = (np.zeros(shape, given.dtype) for _ in range(3))
+        self.unknown = np.zeros(shape, given.dtype)
+        self.count = np.zeros(size) if start is None else np.ones(size)
+        self.structures: set[str] = set()
+
+    def add(self, scatter: Any, parts: Sequence[Array], structure: str) -> None:
+        """Add the terms of one step."""
+        size = self.given.shape[1]
+        term, radius, hull, own, magnitude, unknown = (scatter.sums(p, size) for p in parts)
+        unit = np.finfo(self.given.dtype).eps
+        self.truth = self.truth + term
+        self.magnitude = self.magnitude + magnitude
+        self.count[scatter.entries] += np.diff([*scatter.starts, len(scatter.which)])
+        self.radius = self.radius + radius + (self.count + 1) * unit * self.magnitude
+        self.hull, self.own = self.hull + hull, self.own + own
+        self.unknown = self.unknown + unknown
+        self.structures.add(structure)
+
+    def tensor(self, name: str, unit: RoundingUnit) -> Tensor:
+        """Return the tensor."""
+        allowed = self.own + unit.total(self.count + 2, self.magnitude)
+        if self.structures & {"rows", "elementwise"}:
+            allowed = allowed + unit.k * unit.floor
+        allowed = np.asarray(unit.bounded(allowed, self.magnitude))
+        judged = (self.unknown == 0) & ~np.isnan(self.truth) & np.isfinite(self.magnitude)
+        rows = "rows" in self.structures
+        kept = np.full_like(self.magnitude, np.inf) if rows else self.magnitude
+        conventions = bool(self.structures & {"rows", "elementwise"})
+        return Tensor(name, self.given, self.truth, self.radius, self.hull, allowed, judged, kept,
+                      conventions)  # fmt: skip
+
+
+class _Slack:
+    """How far the values and the slopes of a step's rows may be rounded: (J, M) and (S, M)."""
+
+    def __init__(self, r: StepRows, unit: RoundingUnit, moved: bool) -> None:
+        self.r, self.unit, self.row = r, unit, r.plan.row
+        structure, j = r.plan.structure, r.plan.row.values
+        values, slopes = np.abs(r.values[:j]), np.abs(r.values[j:])
+        if structure == "movement":
+            self.value, self.slope = np.zeros_like(values), np.zeros_like(slopes)
+            return
+        inputs = np.abs(r.inputs)
+        # One ulp of each input; of rows and sums, which add up K numbers, K half units of it.
+        terms = 2.0 if structure == "elementwise" else float(len(r.inputs)) / 2 + 3
+        through = np.zeros_like(values)
+        reach = np.where(slopes == 0, 0, slopes * inputs[self.row.by])
+        np.add.at(through, self.row.of, reach)
+        moved_by = terms * unit.u * through
+        if structure == "contraction":
+            self.value, self.slope = moved_by + terms * unit.floor, np.zeros_like(slopes)
+            return
+        sizes = inputs.max(axis=0, keepdims=True)
+        across = sizes if structure == "elementwise" else 0.0
+        self.value = unit.value(values, sizes) + moved_by
+        self.slope = np.asarray(unit.bounded(unit.slope(slopes, across), slopes))
+        if self.row.tangents:
+            self._second_slopes(slopes, inputs, across)
+        if moved:
+            if r.moved is None:
+                r.moved = _moved(r, unit.dtype)
+            self.slope = self.slope + terms / 2 * r.moved
+        self._tangents(inputs)
+        if unit.model.formula and structure == "rows":
+            lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
+            self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
+
+    def _second_slopes(self, slopes: Array, inputs: Array, across: Any) -> None:
+        """Count for Σ H tx what each H may be rounded by, at the size of tx."""
+        row, unit = self.row, self.unit
+        second = ~np.isin(row.by, row.tangents) & (row.of >= row.values // 2)
+        largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
+        scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
+        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor
+        self.slope[second] = unit.bounded(bend, slopes[second])
+
+    def _tangents(self, inputs: Array) -> None:
+        """Count for ty = Σ J tx what each J may be rounded by."""
+        first = np.isin(self.row.by, self.row.tangents)
+        tx = inputs[self.row.by[first]]
+        lost = np.where(tx == 0, 0, tx * self.slope[first])
+        np.add.at(self.value, self.row.of[first], lost)
+
+
+def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:
+    """Return how far an ulp of each input moves each slope, added up, where it is wanted."""
+    j, row = r.plan.row.values, r.plan.row
+    total: Array = np.zeros_like(r.values[j:])
+    wanted = np.arange(r.inputs.shape[1]) if r.suspects is None else r.suspects
+    by = np.unique(row.by)
+    if not len(wanted) or not len(by):
+        return total
+    first, same = distinct(r.inputs[:, wanted], np.zeros(len(wanted), np.intp))
+    columns = wanted[first]
+    values, tied = r.values[j:, columns], r.found.tied[columns]  # type: ignore[union-attr]
+    radius = np.where(tied, r.radii[j:, columns], 0)
+    found: Array = np.zeros_like(values)
+    m = len(columns)
+    for some in np.array_split(by, min(len(by), 1 + 2 * m * len(by) // AT_ONCE)):
+        inputs = np.tile(r.inputs[:, columns], (2, len(some), 1, 1))
+        for place, k in enumerate(some.tolist()):
+            for way, towards in enumerate((-np.inf, np.inf)):
+                at = inputs[way, place, k].astype(dtype)
+                inputs[way, place, k] = np.nextafter(at, np.asarray(towards, dtype))
+        laid = inputs.transpose(2, 0, 1, 3).reshape(len(r.inputs), -1)
+        (there,) = evaluate([Job.of(row.tape, laid)], r.inputs.dtype)
+        reach = np.where(there.tied, there.value_radius[j:], 0)
+        beyond = np.abs(there.value[j:] - np.tile(values, 2 * len(some))) + reach
+        beyond = np.maximum(beyond - np.tile(radius, 2 * len(some)), 0)
+        each = beyond.reshape(len(values), 2, len(some), m)
+        larger = np.fmax(each[:, 0], each[:, 1])
+        found = found + np.nan_to_num(larger, nan=0.0, posinf=0.0).sum(axis=1)
+    total[:, wanted] = found[:, same]
+    return total

@@ -1,0 +1,343 @@
+"""Every tensor of answers to graphs, put under the models of rounding in turn.
+
+Problems of one graph (the same steps, shapes, dtype and arrays of integers) are stacked, with all
+their answers. What lies inside the first model is not spoken of again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.graph import GraphProblem
+from manual_backprop.graph import forward as walk
+from reference.arithmetic.columns import wide
+from reference.blocks.graph_truth import (
+    Stack,
+    Tensor,
+    Truths,
+    certify_rows,
+    rows_of_stack,
+    stack_plans,
+)
+from reference.blocks.weigh import Choice, TensorFinding, Weighed
+from reference.oracles import Answer
+from reference.problems import DirectedGraph
+from reference.rounding import Rounding, RoundingUnit
+
+Array = npt.NDArray[Any]
+
+_AT_ONCE = 256  # answers in a stack
+
+
+def weigh_graphs(
+    problems: Sequence[GraphProblem],
+    answers: Sequence[tuple[int, Answer]],
+    models: Sequence[Rounding],
+    subject: str,
+    kept: float,
+    doubt: float,
+) -> Weighed:
+    """Judge whole answers to graphs, each beside the index of its problem; see `weigh`.
+
+    Of directed problems it is judged how everything moves, at values and cotangents as they are.
+    """
+    weighed = Weighed()
+    stacks: defaultdict[Any, list[int]] = defaultdict(list)
+    shapes = {p: tensor_shapes(problems[p]) for p in {p for p, _ in answers}}
+    for number, (p, answer) in enumerate(answers):
+        wrong = list(_malformed(problems[p], shapes[p], answer))
+        weighed.findings.setdefault(number, []).extend(wrong)
+        if not wrong:
+            stacks[_key(problems[p])].append(number)
+    for numbers in stacks.values():
+        for start in range(0, len(numbers), _AT_ONCE):
+            part = numbers[start : start + _AT_ONCE]
+            _Group(problems, answers, part, models, subject, kept, doubt, weighed).judge()
+    return weighed
+
+
+def tensor_shapes(problem: GraphProblem) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the steps and of the arrays that have a gradient."""
+    with np.errstate(all="ignore"):
+        made = walk(problem.graph, problem.arrays)
+    given = {name: problem.arrays[name].shape for name in problem.floats}
+    return {**{name: np.shape(value) for name, value in made.items()}, **given}
+
+
+def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer]]) -> Stack:
+    """Return answers to problems of one key in one stack.
+
+    Of directed problems each value has its tangent behind it, and so each cotangent: ⟨gradient,
+    direction⟩ is Σ cotangent · tangent of the outputs, and its gradient by a value is what the
+    cotangent of the value moves by, that by a tangent the cotangent itself. So second order is the
+    first-order question for steps of twice as many numbers.
+    """
+    first = problems[pairs[0][0]]
+    number, directed = wide(first.dtype), isinstance(first, DirectedGraph)
+
+    def stacked(arrays: Sequence[Any]) -> Array:
+        return np.stack([np.asarray(a, number).ravel() for a in arrays])
+
+    graph, steps = first.graph, [step.name for step in first.graph.steps]
+    shapes = {name: np.shape(pairs[0][1].values[name]) for name in steps}
+    values = {n: stacked([problems[p].arrays[n] for p, _ in pairs]) for n in graph.given}
+    values |= {n: stacked([a.values[n] for _, a in pairs]) for n in steps}
+    wanted = (*steps, *first.floats)
+    gradients = {n: stacked([a.gradients[n] for _, a in pairs]) for n in wanted}
+    cotangents = {n: stacked([problems[p].cotangents[n] for p, _ in pairs]) for n in graph.outputs}
+    if directed:
+        moves = {n: stacked([_direction(problems[p])[n] for p, _ in pairs]) for n in first.floats}
+        moves |= {n: stacked([a.tangents[n] for _, a in pairs]) for n in steps}
+        products = {n: stacked([a.products[n] for _, a in pairs]) for n in wanted}
+        still = {n: np.zeros_like(c) for n, c in cotangents.items()}
+        values |= {n: np.concatenate([values[n], t], axis=1) for n, t in moves.items()}
+        gradients = {n: np.concatenate([products[n], g], axis=1) for n, g in gradients.items()}
+        cotangents = {n: np.concatenate([still[n], c], axis=1) for n, c in cotangents.items()}
+    plans = stack_plans(graph, first.arrays, shapes, 2 if directed else 1)
+    return Stack(graph, first.dtype, values, gradients, cotangents, plans)
+
+
+def _direction(problem: GraphProblem) -> Mapping[str, Array]:
+    assert isinstance(problem, DirectedGraph)
+    return problem.direction
+
+
+def _key(problem: GraphProblem) -> Any:
+    """Return what problems of one stack share."""
+    others = tuple(
+        (name, a.shape, b"" if a.dtype.kind == "f" else a.tobytes())
+        for name, a in problem.arrays.items()
+    )
+    return id(problem.graph), problem.dtype, others, isinstance(problem, DirectedGraph)
+
+
+def _malformed(
+    problem: GraphProblem, shapes: Mapping[str, tuple[int, ...]], answer: Answer
+) -> Iterator[TensorFinding]:
+    """Yield what an answer lacks or has in another shape or dtype."""
+    steps = [step.name for step in problem.graph.steps]
+    wanted = [("forward ", name, answer.values) for name in steps]
+    wanted += [("", name, answer.gradients) for name in (*steps, *problem.floats)]
+    if isinstance(problem, DirectedGraph):
+        wanted += [("tangent ", name, answer.tangents) for name in steps]
+        wanted += [("product ", name, answer.products) for name in (*steps, *problem.floats)]
+    for prefix, name, given in wanted:
+        value = given.get(name)
+        if value is None or value.shape != shapes[name] or value.dtype != problem.dtype:
+            found = "nothing" if value is None else f"{value.dtype} {value.shape}"
+            reason = f"{found}, expected {problem.dtype} {shapes[name]}"
+            yield TensorFinding(answer.oracle, prefix + name, None, (), np.inf, 0.0, reason)
+
+
+class _Group:
+    """The answers of one stack under the models."""
+
+    def __init__(
+        self,
+        problems: Sequence[GraphProblem],
+        answers: Sequence[tuple[int, Answer]],
+        numbers: Sequence[int],
+        models: Sequence[Rounding],
+        subject: str,
+        kept: float,
+        doubt: float,
+        weighed: Weighed,
+    ) -> None:
+        self.problems, self.answers, self.numbers = problems, answers, numbers
+        self.models, self.kept, self.doubt, self.weighed = models, kept, doubt, weighed
+        self.pairs = [answers[n] for n in numbers]
+        self.directed = isinstance(problems[self.pairs[0][0]], DirectedGraph)
+        self.excused = np.array([a.oracle != subject for _, a in self.pairs])
+        self.stack = stack_of(problems, self.pairs)
+        self.units = [RoundingUnit(self.stack.dtype, model) for model in models]
+
+    def judge(self) -> None:
+        """Keep what is outside *strict*, and the choices at ties."""
+        rows = rows_of_stack(self.stack)
+        certify_rows(rows, self.stack.dtype)
+        strict = self._tensors(Truths(self.stack, rows), self.units[0])
+        self.weighed.entries += sum(t.given.size for t in strict)
+        for tensor in strict:
+            self._choices(tensor)
+        suspects = np.zeros(len(self.pairs), bool)
+        for tensor in strict:
+            suspects |= _outside(tensor).any(axis=1)
+        if suspects.any():
+            self._suspects(np.flatnonzero(suspects))
+        if not self.directed:
+            self._losses()
+
+    def _tensors(self, truths: Truths, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
+        """Return what is judged of the tensors under a model."""
+        return self._judged(truths.tensors(unit, moved))
+
+    def _judged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return what is judged: at second order the tangents of values, the moves of cotangents.
+
+        The other half of each tensor is of first order.
+        """
+        if not self.directed:
+            return list(tensors)
+        made = []
+        for tensor in tensors:
+            name = tensor.name.removeprefix("forward ")
+            kind = "product" if name == tensor.name else "tangent"
+            made.append(tensor.part(f"{kind} {name}", _half(tensor)))
+        return made
+
+    def _whole(
+        self, tensors: Sequence[Tensor], judged: Sequence[npt.NDArray[np.bool_]]
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return what is said of the judged part of each tensor for all of it, by its name."""
+        found = {}
+        for tensor, part in zip(tensors, judged, strict=True):
+            mask = np.zeros(tensor.given.shape, bool)
+            mask[:, _half(tensor) if self.directed else slice(None)] = part
+            found[tensor.name] = mask
+        return found
+
+    def _suspects(self, which: npt.NDArray[np.intp]) -> None:
+        """Judge some answers by every model, their doubtful rows proven by arb."""
+        stack = self.stack.at(which)
+        rows = rows_of_stack(stack)
+        certify_rows(rows, stack.dtype)
+        truths = Truths(stack, rows)
+        first = truths.tensors(self.units[0])
+        judged = self._judged(first)
+        truths.suspect(self._whole(first, [_outside(t) for t in judged]))
+        strict = self._tensors(truths, self.units[0], moved=True)
+        if any((_outside(t) & (t.radius > self.doubt * t.allowed)).any() for t in strict):
+            for r in rows:
+                r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
+            strict = self._tensors(truths, self.units[0], moved=True)
+        outside = [_outside(t) for t in strict]
+        wanted = self._whole(first, outside)
+        levels = [np.where(o, len(self.units), 0) for o in outside]
+        bounds = [t.allowed for t in strict]
+        excused = self.excused[which]
+        flushed: Truths | None = None
+        for k, unit in enumerate(self.units[1:], 1):
+            if not any((level == len(self.units)).any() for level in levels):
+                break
+            tensors = self._tensors(truths, unit, moved=True)
+            others: list[Tensor] | None = None
+            if unit.model.flush:
+                if flushed is None:
+                    small = stack.at(np.arange(len(which)), unit.tiny)
+                    small_rows = rows_of_stack(small)
+                    certify_rows(small_rows, small.dtype)
+                    flushed = Truths(small, small_rows)
+                    flushed.suspect(wanted)
+                others = self._tensors(flushed, unit, moved=True)
+            for i, tensor in enumerate(tensors):
+                inside = self._inside(
+                    tensor, strict[i], others[i] if others else None, unit, excused
+                )
+                levels[i] = np.where((levels[i] == len(self.units)) & inside, k, levels[i])
+                bounds[i] = np.fmax(bounds[i], np.where(excused[:, None] | (not unit.model.flush),
+                                                        tensor.allowed, 0))  # fmt: skip
+        for tensor, level, bound in zip(strict, levels, bounds, strict=True):
+            self._keep(which, tensor, level, bound)
+
+    def _inside(
+        self, tensor: Tensor, strict: Tensor, flushed: Tensor | None, unit: RoundingUnit,
+        excused: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:  # fmt: skip
+        """Say which entries a model holds."""
+        if unit.model.conventional and not tensor.conventions:
+            return np.zeros(tensor.given.shape, bool)
+        inside = ~_outside(tensor)
+        if flushed is not None:
+            # The distance is from the answer's own number, the truth that of flushed inputs.
+            inside |= ~_outside(flushed) | _holds(flushed, tensor.given)
+            return np.asarray(inside & excused[:, None])
+        if unit.model.conventional:
+            with np.errstate(all="ignore"):
+                keeps = tensor.error <= strict.allowed + self.kept * strict.size
+            inside &= excused[:, None] | keeps
+        return np.asarray(inside)
+
+    def _keep(
+        self, which: npt.NDArray[np.intp], tensor: Tensor, level: Array, bound: Array
+    ) -> None:
+        """Keep the worst entry of a tensor of each answer that is outside *strict*."""
+        with np.errstate(all="ignore"):
+            ratio = np.where(level > 0, np.nan_to_num(tensor.error / bound, nan=np.inf), -1.0)
+        for row, b in enumerate(which.tolist()):
+            if not level[row].any():
+                continue
+            e = int(np.lexsort((ratio[row], level[row]))[-1])
+            found = int(level[row, e])
+            model = self.models[found] if found < len(self.models) else None
+            self._note(b, tensor.name, model, e, float(tensor.error[row, e]), float(bound[row, e]))
+
+    def _note(
+        self, b: int, tensor: str, model: Rounding | None, e: int, error: float, allowed: float
+    ) -> None:
+        answer = self.pairs[b][1]
+        entry = self._entry(b, tensor, e)
+        found = TensorFinding(answer.oracle, tensor, model, entry, error, allowed)
+        self.weighed.findings.setdefault(self.numbers[b], []).append(found)
+
+    def _entry(self, b: int, tensor: str, e: int) -> tuple[int, ...]:
+        answer, (kind, _, name) = self.pairs[b][1], tensor.rpartition(" ")
+        arrays = {"": answer.gradients, "forward": answer.values, "tangent": answer.tangents,
+                  "product": answer.products}[kind]  # fmt: skip
+        shape = np.shape(arrays[name])
+        return tuple(map(int, np.unravel_index(e, shape)))
+
+    def _choices(self, tensor: Tensor) -> None:
+        """Keep which slope was taken where a tie leaves the choice."""
+        wide_ = tensor.judged & (tensor.hull > tensor.allowed)
+        for b, e in np.argwhere(wide_).tolist():
+            low, half = tensor.truth[b, e] - tensor.hull[b, e], tensor.hull[b, e]
+            p, answer = self.pairs[b]
+            taken = float((tensor.given[b, e] - low) / (2 * half))
+            choice = Choice(answer.oracle, tensor.name, self._entry(b, tensor.name, e), taken)
+            self.weighed.choices.setdefault(p, []).append(choice)
+
+    def _losses(self) -> None:
+        """Judge Σ cotangent · output, at the answer's own outputs."""
+        with np.errstate(all="ignore"):
+            terms = np.concatenate(
+                [self.stack.cotangents[n] * self.stack.values[n] for n in self.stack.cotangents],
+                axis=1,
+            )
+            truth, size = terms.sum(axis=1), np.abs(terms).sum(axis=1)
+            given = np.array([float(np.asarray(a.loss)) for _, a in self.pairs], truth.dtype)
+            error = np.abs(given - truth)
+            for b in np.flatnonzero(np.isfinite(size)).tolist():
+                for unit in self.units[:: 2 if self.excused[b] else len(self.units)]:
+                    floor = np.count_nonzero(terms[b]) * unit.floor
+                    allowed = float(unit.bounded(unit.total(terms.shape[1] + 2, size[b]), size[b]))
+                    if error[b] <= allowed + floor:
+                        break
+                else:
+                    answer = self.pairs[b][1]
+                    found = TensorFinding(answer.oracle, "loss", None, (), float(error[b]), allowed)
+                    self.weighed.findings.setdefault(self.numbers[b], []).append(found)
+
+
+def _half(tensor: Tensor) -> slice:
+    """Return where second order stands: tangents behind values, products before cotangents."""
+    half = tensor.given.shape[1] // 2
+    return slice(half, None) if tensor.name.startswith("forward ") else slice(0, half)
+
+
+def _outside(tensor: Tensor) -> npt.NDArray[np.bool_]:
+    with np.errstate(all="ignore"):
+        return np.asarray(tensor.judged & ~(tensor.error + _doubt(tensor) <= tensor.allowed))
+
+
+def _doubt(tensor: Tensor) -> Array:
+    """Return the error of the truth itself, where a tie does not make it."""
+    return np.asarray(np.maximum(tensor.radius - tensor.hull, 0))
+
+
+def _holds(flushed: Tensor, given: Array) -> npt.NDArray[np.bool_]:
+    """Say where the answer's own numbers are inside what flushed inputs give."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.abs(given - flushed.truth) <= flushed.allowed + flushed.radius)

@@ -1,0 +1,124 @@
+"""What a formula loses when each of its primitives rounds: the error of a tape, step by step.
+
+Each primitive adds a rounding of its own result, and passes on the errors of its operands by its
+slopes (running error analysis, Wilkinson 1963; first order). It is what may be lost by convention
+in an operation over rows, whose own formula cancels.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.arithmetic.tape import OPCODES, Tape
+from reference.rounding import RoundingUnit
+
+Array = npt.NDArray[Any]
+
+
+def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
+    """Return the error of each of the tape's values at inputs (K, M), as (values, M).
+
+    Infinite where a number on the way leaves the range of the dtype.
+    """
+    run = _Run(inputs, unit)
+    with np.errstate(all="ignore"):
+        for k, (code, operands) in enumerate(zip(tape.code, tape.operands, strict=True)):
+            name = OPCODES[code]
+            if name == "INPUT":
+                run.add(inputs[tape.argument[k]], 2 * unit.u * np.abs(inputs[tape.argument[k]]))
+            elif name in ("CONST", "PI"):
+                value = float(tape.constants[k]) if name == "CONST" else float(np.pi)
+                run.add(np.full(inputs.shape[1], value, inputs.dtype), abs(value) * unit.u)
+            else:
+                run.apply(name, operands)
+        return np.stack([run.errors[k] for k in tape.values])
+
+
+class _Run:
+    """The values and errors of the nodes, in order."""
+
+    def __init__(self, inputs: Array, unit: RoundingUnit) -> None:
+        self.unit, self.function = unit, unit.model.function
+        self.values: list[Array] = []
+        self.errors: list[Array] = []
+        self.zero = np.zeros(inputs.shape[1], inputs.dtype)
+
+    def add(self, value: Array, error: Any) -> None:
+        """Note a node; beyond the range of the dtype nothing is known of it."""
+        beyond = ~(np.abs(value) <= self.unit.largest) | np.isnan(error)
+        self.values.append(value)
+        self.errors.append(np.where(beyond, np.inf, self.zero + error))
+
+    def apply(self, name: str, operands: tuple[int, ...]) -> None:
+        """Note a primitive of earlier nodes."""
+        values = [self.values[n] for n in operands]
+        errors = [self.errors[n] for n in operands]
+        if name in ("WHERE", "PICK", "MAX", "MIN", "ABS", "NEG"):
+            self.add(*_moved(name, values, errors))
+            return
+        value, passed = _VALUES[name](*values), self.zero
+        for slope, error in zip(_SLOPES[name](value, *values), errors, strict=True):
+            passed = passed + np.where(error == 0, 0, np.abs(slope) * error)
+        own = 1.0 if name in ("ADD", "SUB", "MUL", "DIV", "SQRT") else self.function
+        exact = name in ("ADD", "SUB")  # no underflow
+        floor = 0.0 if exact else self.unit.floor
+        self.add(value, passed + own * (self.unit.u * np.abs(value) + floor))
+
+
+def _moved(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, Array]:
+    if name in ("ABS", "NEG"):
+        return (np.abs(values[0]) if name == "ABS" else -values[0]), errors[0]
+    if name in ("MAX", "MIN"):
+        choose = np.maximum if name == "MAX" else np.minimum
+        return choose(*values), np.maximum(*errors)
+    c, a, b = values
+    first = c > 0
+    return np.where(first, a, b), np.where(first, errors[1], errors[2])
+
+
+def _erf(x: Array) -> Array:
+    from scipy import special
+
+    return np.asarray(special.erf(x.astype(np.float64)), x.dtype)
+
+
+def _erfc(x: Array) -> Array:
+    return np.asarray(1 - _erf(x))
+
+
+_BELL = 2 / np.sqrt(np.pi)
+_VALUES: dict[str, Any] = {
+    "ADD": lambda a, b: a + b,
+    "SUB": lambda a, b: a - b,
+    "MUL": lambda a, b: a * b,
+    "DIV": lambda a, b: a / b,
+    "EXP": np.exp,
+    "LOG": np.log,
+    "LOG1P": np.log1p,
+    "EXPM1": np.expm1,
+    "SQRT": np.sqrt,
+    "TANH": np.tanh,
+    "SECH": lambda a: 1 / np.cosh(a),
+    "ERF": _erf,
+    "ERFC": _erfc,
+    "SIN": np.sin,
+    "COS": np.cos,
+}
+_SLOPES: dict[str, Any] = {
+    "ADD": lambda y, a, b: (1.0, 1.0),
+    "SUB": lambda y, a, b: (1.0, 1.0),
+    "MUL": lambda y, a, b: (b, a),
+    "DIV": lambda y, a, b: (1 / b, y / b),
+    "EXP": lambda y, a: (y,),
+    "LOG": lambda y, a: (1 / a,),
+    "LOG1P": lambda y, a: (1 / (1 + a),),
+    "EXPM1": lambda y, a: (y + 1,),
+    "SQRT": lambda y, a: (0.5 / y,),
+    "TANH": lambda y, a: (1 - y * y,),
+    "SECH": lambda y, a: (y,),
+    "ERF": lambda y, a: (_BELL * np.exp(-a * a),),
+    "ERFC": lambda y, a: (_BELL * np.exp(-a * a),),
+    "SIN": lambda y, a: (1.0,),
+    "COS": lambda y, a: (1.0,),
+}

@@ -1,0 +1,199 @@
+"""PyTorch at second order, in two ways: double backward, and forward over reverse (`torch.func`).
+
+Both give every number of both walks and how it moves. How a cotangent moves is, by double backward,
+the derivative of ⟨gradient, direction⟩ by a zero that was added at the step; the tangent of a value
+is the derivative by a zero that was added to its cotangent.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.graph import GraphProblem
+from manual_backprop.network import Problem
+from manual_backprop.second_order import step_shapes, variables
+from manual_backprop.spec import LAYERS
+from reference.oracles import Answer, skipped, unsupported
+from reference.oracles.counterparts import resolve
+from reference.oracles.torch_autograd import (
+    THREADS,
+    TorchAutograd,
+    as_tensor,
+    reduced_loss,
+    threads,
+)
+from reference.oracles.torch_graph import graph_function
+from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
+
+Tensors = dict[str, Any]
+
+_LACKS = ("not implemented", "does not support it", "ZeroTensors are immutable")
+"""What PyTorch says where it has no rule, or where one of its own writes into a zero of its own."""
+
+
+class _TorchSecond(TorchAutograd):
+    """What both ways share: one problem after another."""
+
+    def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
+        """Answer a block of directed problems, in order."""
+        reason = self.unavailable()
+        if reason is not None:
+            return [skipped(self.name, reason) for _ in problems]
+        with threads(THREADS):
+            return [self._answer(problem) for problem in problems]
+
+    def _answer(self, problem: AnyProblem) -> Answer:
+        assert isinstance(problem, DirectedProblem | DirectedGraph)
+        given = {name: as_tensor(value) for name, value in variables(problem).items()}
+        direction = {name: as_tensor(value) for name, value in problem.direction.items()}
+        try:
+            loss, *parts = self._second(problem, given, direction)
+        except (NotImplementedError, RuntimeError) as error:
+            if not any(words in str(error) for words in _LACKS):
+                raise
+            return unsupported(self.name, f"PyTorch has no such derivative: {error}")
+        # Forced: what torch knows to be zero it does not store.
+        numbers = [{k: v.detach().numpy(force=True) for k, v in part.items()} for part in parts]
+        gradients, values, tangents, products = numbers
+        return Answer(
+            self.name, loss.detach().numpy(), gradients,
+            values=values, tangents=tangents, products=products,
+        )  # fmt: skip
+
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
+        """Return the loss, gradients, values, tangents and products."""
+        raise AssertionError("each way has its own")
+
+
+class TorchReverse(_TorchSecond):
+    """Double backward: the gradient's graph, differentiated by `autograd.grad` once more."""
+
+    name = "torch_reverse"
+
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
+        import torch
+
+        inputs = {name: tensor.requires_grad_() for name, tensor in given.items()}
+        probes, taps = ({n: p.requires_grad_() for n, p in _probes(problem).items()}
+                        for _ in range(2))  # fmt: skip
+        loss, values = _function(problem, tapped(taps))(inputs, probes)
+        names, wanted = [*inputs, *values], [*inputs.values(), *probes.values()]
+        found = torch.autograd.grad(loss.sum(), wanted, create_graph=True, allow_unused=True)
+        first = _filled(wanted, found)
+        along: Any = sum(
+            (g * direction[name]).sum() for name, g in zip(inputs, first, strict=False)
+        )
+        sought = [*wanted, *taps.values()]
+        second: Sequence[Any] = [None] * len(sought)
+        if along.requires_grad:
+            second = torch.autograd.grad(along, sought, allow_unused=True)
+        moved = _filled(sought, second)
+        products = dict(zip(names, moved, strict=False))
+        tangents = dict(zip(values, moved[len(names) :], strict=True))
+        return [loss, dict(zip(names, first, strict=True)), values, tangents, products]
+
+
+def _filled(tensors: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+    """Return the gradients, zeros for what nothing depends on."""
+    import torch
+
+    pairs = zip(tensors, gradients, strict=True)
+    return [torch.zeros_like(tensor) if g is None else g for tensor, g in pairs]
+
+
+def tapped(taps: Tensors) -> Callable[[Any, str], Any]:
+    """Return f(value, step) -> the value; its cotangent has the step's tap, a zero, added.
+
+    So what the cotangent does downstream, which is the tangent of the value, is the derivative of
+    ⟨gradient, direction⟩ by the tap.
+    """
+    import torch
+
+    class Tap(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, value: Any, probe: Any) -> Any:
+            ctx.save_for_backward(probe)
+            return value.view_as(value)
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            return dy + ctx.saved_tensors[0], None
+
+    apply: Callable[[Any, Any], Any] = Tap.apply
+    return lambda value, step: apply(value, taps[step])
+
+
+class TorchForward(_TorchSecond):
+    """Forward over reverse: `torch.func.jvp` of `torch.func.grad`."""
+
+    name = "torch_forward"
+
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
+        import torch
+
+        function = _function(problem)
+        probes = _probes(problem)
+
+        def total(inputs: Tensors, probes: Tensors) -> Any:
+            loss, values = function(inputs, probes)
+            return loss.sum(), (loss, values)
+
+        gradient = torch.func.grad(total, argnums=(0, 1), has_aux=True)
+        nowhere = {name: torch.zeros_like(value) for name, value in probes.items()}
+        jvp: Any = torch.func.jvp
+        with warnings.catch_warnings():  # its first call imports what torch itself calls deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            primal, tangent = jvp(gradient, (given, probes), (direction, nowhere))
+        (first, first_steps), (loss, values) = primal
+        (second, second_steps), (_, tangents) = tangent
+        return [loss, {**first, **first_steps}, values, tangents, {**second, **second_steps}]
+
+
+def _probes(problem: Problem | GraphProblem) -> Tensors:
+    """Return a zero for every step."""
+    shapes = step_shapes(problem)
+    return {name: as_tensor(np.zeros(shape, problem.dtype)) for name, shape in shapes.items()}
+
+
+def _function(
+    problem: Problem | GraphProblem, tap: Callable[[Any, str], Any] = lambda value, step: value
+) -> Callable[[Tensors, Tensors], tuple[Any, Mapping[str, Any]]]:
+    """Return f(inputs, probes) -> (loss, values), a probe added at each step, then a tap."""
+    if isinstance(problem, Problem):
+        return _network(problem, tap)
+    walk, arrays = graph_function(problem), problem.arrays
+    others = {name: as_tensor(arrays[name]) for name in arrays if name not in problem.floats}
+
+    def function(inputs: Tensors, probes: Tensors) -> tuple[Any, Mapping[str, Any]]:
+        return walk({**others, **inputs}, lambda value, step: tap(value + probes[step], step))
+
+    return function
+
+
+def _network(
+    problem: Problem, tap: Callable[[Any, str], Any]
+) -> Callable[[Tensors, Tensors], tuple[Any, Mapping[str, Any]]]:
+    """Return the function of a chain."""
+    network = problem.network
+    dense, loss = resolve(LAYERS["dense"], "torch"), reduced_loss(problem)
+
+    def function(inputs: Tensors, probes: Tensors) -> tuple[Any, Mapping[str, Any]]:
+        a, values = inputs["x"], {}
+        for i, layer in enumerate(network.layers):
+            name = f"layers.{i}"
+            z = dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias"))
+            z = tap(z + probes[f"{name}.z"], f"{name}.z")
+            a = resolve(layer.operation, "torch")(z, **layer.parameters) + probes[f"{name}.a"]
+            a = tap(a, f"{name}.a")
+            values[f"{name}.z"], values[f"{name}.a"] = z, a
+        return loss(a), values
+
+    return function

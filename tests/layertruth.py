@@ -1,0 +1,235 @@
+"""What a layer's gradient is: 60 digits through its definition, and what the frameworks say.
+
+`truth` evaluates `definition` over `rows` in ball arithmetic and multiplies the Jacobian of each
+row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from flint import arb
+
+from manual_backprop.spec import LayerOperation, Rows
+from reference.arithmetic.balls import Arithmetic, Dual, Slopes, exact, precision
+from reference.drawing.draft import Stream
+from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
+
+Array = npt.NDArray[Any]
+CANCELLED = 2.0**-20
+BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
+
+
+class Use(NamedTuple):
+    """One use of a layer: its arrays, its options and the cotangent of its value."""
+
+    arrays: dict[str, Array]
+    options: Mapping[str, Any]
+    dy: Array
+
+    @property
+    def floats(self) -> tuple[str, ...]:
+        return tuple(name for name, array in self.arrays.items() if array.dtype.kind == "f")
+
+
+class Answer(NamedTuple):
+    """The value and the cotangent of each array of floats."""
+
+    value: Array
+    gradient: dict[str, Array]
+
+
+class Truth(NamedTuple):
+    """Value and cotangents with the ends of what is admitted, and the size of their terms.
+
+    `low` and `high` differ only where a number sits on a kink. `size` is Σ |dy ∂y/∂x| of each
+    entry, and |y| or Σ |x ∂y/∂x| of a value; a share of the largest dy at least, since slopes may
+    cancel to an exact 0 that no rounding meets. Keyed by "y" and the arrays' names.
+    """
+
+    low: dict[str, Array]
+    high: dict[str, Array]
+    size: dict[str, Array]
+
+    def misses(self, name: str, found: Array) -> Array:
+        """Return how far each entry is outside what is admitted."""
+        found = found.astype(np.longdouble)
+        outside: Array = np.maximum(np.maximum(self.low[name] - found, found - self.high[name]), 0)
+        return outside
+
+    def error(self, name: str, found: Array) -> float:
+        """Return the worst miss in units of rounding of the tensor's largest terms."""
+        if found.shape != self.low[name].shape or not np.isfinite(found).all():
+            return float("inf")
+        miss = float(self.misses(name, found).max(initial=0))
+        unit = float(np.finfo(found.dtype).eps) / 2 * float(self.size[name].max(initial=0))
+        return miss / max(unit, float(np.finfo(found.dtype).smallest_subnormal))
+
+
+def draw(operation: LayerOperation, seed: int, dtype: str = "float64") -> Use:
+    """Return a drawn use; every fourth has the operation's edge in its first argument."""
+    stream = Stream(29, seed)
+    sample = operation.sample(stream)
+    arrays: dict[str, Array] = {n: stream.normal(*s) for n, s in sample.shapes.items()}
+    arrays |= sample.arrays
+    first = operation.arguments[0]
+    if operation.edge is not None and seed % 4 == 3:
+        arrays[first] = operation.edge(stream, arrays[first])
+    return use(operation, arrays, sample.options, stream, dtype)
+
+
+def use(
+    operation: LayerOperation,
+    arrays: Mapping[str, Array],
+    options: Mapping[str, Any],
+    stream: Stream,
+    dtype: str = "float64",
+) -> Use:
+    """Return a use of given arrays, with a random cotangent."""
+    cast = {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
+    with np.errstate(all="ignore"):
+        y = operation.apply("careful", cast, options)
+    return Use(cast, options, stream.normal(*y.shape).astype(dtype))
+
+
+def by_hand(operation: LayerOperation, given: Use) -> Answer:
+    """Return the answer of the layer's own forward and backward."""
+    with np.errstate(all="ignore"):
+        y = operation.apply("careful", given.arrays, given.options)
+        pulled = operation.pull_back("careful", given.arrays, y, given.dy, given.options)
+    return Answer(y, {name: pulled[name] for name in given.floats})
+
+
+def by_torch(operation: LayerOperation, given: Use) -> Answer:
+    """Return the answer of torch's function and its autograd."""
+    import torch
+
+    tensors = {
+        name: torch.tensor(array, requires_grad=array.dtype.kind == "f")
+        for name, array in given.arrays.items()
+    }
+    ordered = [tensors.get(name) for name in operation.arguments]
+    y = resolve(operation, "torch")(*ordered, **given.options)
+    leaves = [tensors[name] for name in given.floats]
+    found = torch.autograd.grad(y, leaves, torch.tensor(given.dy), materialize_grads=True)
+    gradient = {n: g.numpy() for n, g in zip(given.floats, found, strict=True)}
+    return Answer(y.detach().numpy(), gradient)
+
+
+def by_jax(operation: LayerOperation, given: Use) -> Answer:
+    """Return the answer of JAX's function and its vjp."""
+    import jax
+
+    function = resolve(operation, "jax")
+
+    def value(floats: dict[str, Any]) -> Any:
+        known = {**given.arrays, **floats}
+        return function(*[known.get(name) for name in operation.arguments], **given.options)
+
+    def both(floats: dict[str, Any], dy: Any) -> Any:
+        y, pull = jax.vjp(value, floats)
+        return y, *pull(dy)
+
+    with double_precision():
+        floats = {name: jax.numpy.asarray(given.arrays[name]) for name in given.floats}
+        y, found = jax.jit(both)(floats, jax.numpy.asarray(given.dy))
+    return Answer(np.asarray(y), {name: np.asarray(g) for name, g in found.items()})
+
+
+def truth(operation: LayerOperation, given: Use) -> Truth:
+    """Return what the definition says, to 60 digits."""
+    y_shape = given.dy.shape
+    rows = _rows(operation, given, y_shape)
+    total = {"y": [arb(0)] * given.dy.size}
+    total |= {name: [arb(0)] * given.arrays[name].size for name in given.floats}
+    size = {name: np.zeros(len(entries)) for name, entries in total.items()}
+    with precision(BITS):
+        for row in range(len(rows.output)):
+            _add_row(operation, given, rows, row, total, size)
+        shapes = {"y": y_shape, **{name: given.arrays[name].shape for name in given.floats}}
+        ends = {
+            name: np.array([_ends(entry) for entry in entries], np.longdouble).reshape(-1, 2)
+            for name, entries in total.items()
+        }
+    least = CANCELLED * float(np.abs(given.dy).max(initial=0))
+    size = {name: s if name == "y" else np.maximum(s, least) for name, s in size.items()}
+    return Truth(
+        {name: end[:, 0].reshape(shapes[name]) for name, end in ends.items()},
+        {name: end[:, 1].reshape(shapes[name]) for name, end in ends.items()},
+        {name: sizes.reshape(shapes[name]) for name, sizes in size.items()},
+    )
+
+
+def _add_row(
+    operation: LayerOperation, given: Use, rows: Rows, row: int, total: Any, size: Any
+) -> None:
+    """Add one row's part to the totals: its value, and dy times its Jacobian."""
+    m = Arithmetic()
+    places = [
+        (name, int(at)) for name in given.floats if name in rows.inputs
+        for at in rows.inputs[name][row].ravel() if at >= 0
+    ]  # fmt: skip
+    variables = iter(m.variables([exact(float(given.arrays[n].flat[at])) for n, at in places]))
+    arguments = {
+        name: _nested(index[row], given.arrays[name], variables if name in given.floats else None)
+        for name, index in sorted(rows.inputs.items(), key=lambda item: _order(given, item[0]))
+    }
+    numbers = {name: _exactly(array[row].tolist()) for name, array in rows.numbers.items()}
+    options = {
+        name: exact(option) if type(option) is float else option
+        for name, option in given.options.items()
+    }
+    ordered = [arguments.get(name) for name in operation.arguments]
+    found = operation.definition(m, *ordered, **numbers, **options)
+    outputs = np.atleast_1d(rows.output[row]).ravel().tolist()
+    found = found if isinstance(found, list) else [found]
+    for place, entry in zip(outputs, found, strict=True):
+        entry = entry if type(entry) is Dual else Dual(exact(entry), Slopes({}))
+        total["y"][place] = entry.value
+        terms = (places[i] + (slope,) for i, slope in entry.slope.by.items())
+        parts = (abs(float(s.mid()) * float(given.arrays[n].flat[at])) for n, at, s in terms)
+        size["y"][place] = max(abs(float(entry.value.mid())), sum(parts))
+        dy = exact(float(given.dy.flat[place]))
+        for i, slope in entry.slope.by.items():
+            name, at = places[i]
+            total[name][at] = total[name][at] + slope * dy
+            size[name][at] += abs(float(slope.mid()) * float(dy.mid()))
+
+
+def _order(given: Use, name: str) -> int:
+    return given.floats.index(name) if name in given.floats else len(given.floats)
+
+
+def _nested(index: Any, array: Array, variables: Any) -> Any:
+    """Return the row's numbers in the shape of its indices; −1 is a zero."""
+    if np.ndim(index):
+        return [_nested(part, array, variables) for part in index]
+    if index < 0:
+        return Dual(arb(0), Slopes({}))
+    return exact(array.flat[index].item()) if variables is None else next(variables)
+
+
+def _exactly(numbers: Any) -> Any:
+    return [_exactly(n) for n in numbers] if isinstance(numbers, list) else exact(numbers)
+
+
+def _rows(operation: LayerOperation, given: Use, shape: tuple[int, ...]) -> Rows:
+    """Return the layer's rows; of an elementwise one, every array is broadcast to the value."""
+    if operation.rows is not None:
+        ordered = [given.arrays.get(name) for name in operation.arguments]
+        return operation.rows(*ordered, **given.options)
+    inputs = {
+        name: np.broadcast_to(np.arange(array.size).reshape(array.shape), shape).ravel()
+        for name, array in given.arrays.items()
+    }
+    return Rows(inputs, np.arange(given.dy.size)[:, None])
+
+
+def _ends(ball: Any) -> tuple[Any, Any]:
+    """Return the ends of a ball as long doubles: the nearest double, and what is left."""
+    return tuple(  # type: ignore[return-value]  # of two
+        np.longdouble(float(end.mid())) + np.longdouble(float((end - float(end.mid())).mid()))
+        for end in (ball.lower(), ball.upper())
+    )
