@@ -34,8 +34,7 @@ from reference.checks.specs import generator, sizes_for
 from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
 from reference.checks.vocabulary import DATA_NAMES, is_target
 
-_TARGET_KINDS = ("onehot", "label", "binary", "mask")
-_FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
+_FLOATS = ("normal", "positive", "unit", "probability", "list")
 
 
 _watch: Callable[[str], None] | None = None

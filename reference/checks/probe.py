@@ -173,7 +173,7 @@ def is_listed(name: str, text: str) -> bool:
         rf"{bare}\[-1\]",
         rf"{bare}\[1:\]",
     )
-    plural = re.search(r"s$|^w$|^b$|list", name) is not None
+    plural = re.search(r"s$|^w$|^b$|list", name, re.I) is not None
     weights = bool(weight_names([name]) or bias_names([name]))
     if weights and all(re.search(rf"\b{bare}\[{i}\](?!\s*\[)", text) for i in (0, 1)):
         return True  # weights[0] and weights[1]

@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,7 +95,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     chosen: list[Chosen] = []
     poor: list[Candidate] = []
     judged: set[_Shape] = set()
-    general = 0  # how many inputs have an axis of samples, in what was judged wrong
+    wide: list[_Extent] = []  # of what was judged, and is wrong
     for forward in routes:
         if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
             break  # its forward is written: no loss has to be guessed
@@ -103,12 +103,13 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             break  # its forward is written as well
         fitting = 0
         for candidate in _runnable(unit, forward, target, seed, shapes, failure):
-            if _with_samples(candidate) < general:
-                continue  # one sample hides what several have shown
+            extent = _extent(candidate.reading)
+            if any(extent.narrower_than(w) for w in wide):
+                continue  # one sample, or one unit, hides what several have shown
             if candidate.score < _FITS:
                 poor.append(candidate)
                 if _misshapen(candidate):
-                    general = max(general, _with_samples(candidate))
+                    wide.append(replace(extent, features={}))
                 continue
             if (
                 forward is not None
@@ -128,8 +129,11 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
                 return one
-            if not one.first.all_right and (one.objective.written or _of_weights(one)):
-                general = max(general, _with_samples(candidate))
+            if not one.first.all_right:
+                if _partly_right(one):
+                    wide.append(extent)
+                elif one.objective.written or _of_weights(one):
+                    wide.append(replace(extent, features={}))
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
                 fitting = max(fitting, 3)
@@ -194,12 +198,22 @@ def _of_another_name(one: Chosen) -> bool:
 def _preference(one: Chosen) -> tuple[Any, ...]:
     """Sort readings under which something is wrong: those that place all gradients first.
 
-    Of equals, arrays come before single numbers.
+    Of equals, arrays come before single numbers, and sizes that differ before square weights.
     """
     axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
-    share, *rest = one.first.rank
+    share, claims, *rest = one.first.rank
     placed = not one.first.unplaced
-    return (one.other is not None, one.first.influence, placed, share, axes > 0, rest)
+    sizes = len({d for s in one.reading.layout.values() if s.kind != "label" for d in s.dims})
+    return (
+        one.other is not None,
+        one.first.influence,
+        placed,
+        share,
+        axes > 0,
+        claims,
+        sizes,
+        rest,
+    )
 
 
 _Shape = tuple[Any, ...]
@@ -240,14 +254,43 @@ def _fits_other_sizes(reading: Reading, seed: int) -> bool:
     return reading.forward is not None or raised < len(_OTHER_SIZES)
 
 
-def _with_samples(candidate: Candidate) -> int:
-    """Count the inputs that have an axis of samples or of time."""
-    heads = {
-        n.partition("[")[0]
-        for n, s in candidate.reading.layout.items()
-        if {"N", "T", "V"} & set(s.dims) and not n.startswith("init.")
+@dataclass(frozen=True)
+class _Extent:
+    """How many arguments of a reading have samples, and how many other axes each array has."""
+
+    samples: int
+    features: Mapping[str, int]
+    """Empty where the widths of a wrong reading prove nothing: a loss may divide by them."""
+
+    def narrower_than(self, other: "_Extent") -> bool:
+        """Whether it has fewer samples, or is the other one with one unit in place of several."""
+        if self.samples < other.samples:
+            return True
+        both = [(n, other.features[k]) for k, n in self.features.items() if k in other.features]
+        return (
+            self.samples == other.samples
+            and any(a < b for a, b in both)
+            and all(a <= b for a, b in both)
+        )
+
+
+_SAMPLES = frozenset("NTV")
+
+
+def _extent(reading: Reading) -> _Extent:
+    arrays = {n: s for n, s in reading.layout.items() if not n.startswith("init.")}
+    heads = {n.partition("[")[0] for n, s in arrays.items() if _SAMPLES & set(s.dims)}
+    features = {
+        n: sum(d != "1" and d not in _SAMPLES for d in s.dims)
+        for n, s in arrays.items()
+        if s.kind in ("normal", *_NARROW)
     }
-    return len(heads)
+    return _Extent(len(heads), features)
+
+
+def _partly_right(one: Chosen) -> bool:
+    """Whether an array that came back is right, so that the reading is hardly the mistake."""
+    return any(row.right and np.size(row.got) > 1 for row in one.first.rows)
 
 
 def _of_weights(one: Chosen) -> bool:

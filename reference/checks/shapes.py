@@ -188,8 +188,6 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
         feed = {w: (_CHAIN[count][i], _CHAIN[count][i + 1]) for i, w in enumerate(weights)}
     if feed and not recurrent:
         yield feed
-    if count == 1 and re.search(r"sigmoid|logistic|binary|theta", text, re.I):
-        yield {weights[0]: ("D", "1")}  # one unit
     if len(by_letters) == count:
         yield by_letters
     plain_cell = {w: ("H", "H") if _hidden(w) else ("D", "H") for w in weights}
