@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from reference.checks import assess
 from reference.checks.binding import bindings, extras_of
 from reference.checks.choices import Request
 from reference.checks.experiment import perform
+from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
@@ -95,7 +96,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     chosen: list[Chosen] = []
     poor: list[Candidate] = []
     judged: set[_Shape] = set()
-    wide: list[_Extent] = []  # of what was judged, and is wrong
+    wide: list[Extent] = []  # of what was judged, and is wrong
     for forward in routes:
         if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
             break  # its forward is written: no loss has to be guessed
@@ -103,13 +104,13 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             break  # its forward is written as well
         fitting = 0
         for candidate in _runnable(unit, forward, target, seed, shapes, failure):
-            extent = _extent(candidate.reading)
+            extent = extent_of(candidate.reading.layout)
             if any(extent.narrower_than(w) for w in wide):
                 continue  # one sample, or one unit, hides what several have shown
             if candidate.score < _FITS:
                 poor.append(candidate)
                 if _misshapen(candidate):
-                    wide.append(replace(extent, features={}))
+                    wide.append(extent.of_samples())
                 continue
             if (
                 forward is not None
@@ -133,24 +134,27 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 if _partly_right(one):
                     wide.append(extent)
                 elif one.objective.written or _of_weights(one):
-                    wide.append(replace(extent, features={}))
+                    wide.append(extent.of_samples())
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
                 fitting = max(fitting, 3)
             if fitting >= _ALL_KEPT:
                 break
+    chosen = [c for c in chosen if not _says_nothing(c)]
     poor.sort(key=lambda c: -c.score)
-    for candidate in poor[:_KEPT] if not chosen else []:
-        one = _judged(candidate.reading, seed)
-        if one is not None and (one.first.rows or one.first.middle):
-            chosen.append(one)
+    found = [_judged(c.reading, seed) for c in poor[:_KEPT]] if not _any_right(chosen) else []
+    others = [c for c in found if c is not None and (c.first.rows or c.first.middle)]
+    whole = [c for c in others if c.first.rows and all(r.jacobian for r in c.first.rows)]
+    if _any_right(whole) or all(extent_of(c.reading.layout).one_unit for c in chosen):
+        chosen = whole or chosen  # a Jacobian fits; with one unit it has the shape of the weight
+    chosen = chosen or others
     if not chosen:
         failure.returned = bool(poor)
         if poor and failure.raised is None:
             failure.reason = "nothing that came back could be compared with a gradient"
             failure.errors = []
         return failure
-    if not any(c.first.all_right for c in chosen) and (why := _cannot_run(unit, chosen, failure)):
+    if not _any_right(chosen) and (why := _cannot_run(unit, chosen, failure)):
         failure.reason, failure.raised, failure.errors = why, None, []
         return failure
     if all(_of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
@@ -158,6 +162,18 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
     return max(general_ones or chosen, key=_preference)
+
+
+def _any_right(chosen: list[Chosen]) -> bool:
+    return any(c.first.all_right for c in chosen)
+
+
+def _says_nothing(one: Chosen) -> bool:
+    """Whether all is 0 because there is one unit: the softmax of one class is 1."""
+    narrow = any("1" in s.dims for s in one.reading.layout.values())
+    return narrow and not any(
+        np.any(np.abs(r.truth.value) > r.truth.radius) for r in one.first.rows
+    )
 
 
 _NO_FORWARD = (
@@ -252,40 +268,6 @@ def _fits_other_sizes(reading: Reading, seed: int) -> bool:
         except Exception:
             raised += 1
     return reading.forward is not None or raised < len(_OTHER_SIZES)
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """How many arguments of a reading have samples, and how many other axes each array has."""
-
-    samples: int
-    features: Mapping[str, int]
-    """Empty where the widths of a wrong reading prove nothing: a loss may divide by them."""
-
-    def narrower_than(self, other: "_Extent") -> bool:
-        """Whether it has fewer samples, or is the other one with one unit in place of several."""
-        if self.samples < other.samples:
-            return True
-        both = [(n, other.features[k]) for k, n in self.features.items() if k in other.features]
-        return (
-            self.samples == other.samples
-            and any(a < b for a, b in both)
-            and all(a <= b for a, b in both)
-        )
-
-
-_SAMPLES = frozenset("NTV")
-
-
-def _extent(reading: Reading) -> _Extent:
-    arrays = {n: s for n, s in reading.layout.items() if not n.startswith("init.")}
-    heads = {n.partition("[")[0] for n, s in arrays.items() if _SAMPLES & set(s.dims)}
-    features = {
-        n: sum(d != "1" and d not in _SAMPLES for d in s.dims)
-        for n, s in arrays.items()
-        if s.kind in ("normal", *_NARROW)
-    }
-    return _Extent(len(heads), features)
 
 
 def _partly_right(one: Chosen) -> bool:
@@ -516,9 +498,12 @@ def _fit(outcome: Outcome) -> float:
 
 
 def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
+    """Whether a claim has the shape of a Jacobian of the input, whole or by samples."""
     a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
-    flat = len(a) == 2 and a[-1] == np.size(outcome.inputs[leaf])
-    return flat or (len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b))
+    size = np.size(outcome.inputs[leaf])
+    if len(a) == 2 and a[-1] == size:
+        return not outcome.paired or any(np.size(v) == a[0] for v in outcome.outputs.values())
+    return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
 
 
 def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:

@@ -22,11 +22,6 @@ class Mode:
     style: str = "distinct"
 
     @property
-    def general(self) -> bool:
-        """Whether there are several samples: with one, a mistake in their axis hides."""
-        return len(self.data.dims) > 1 and "1" not in self.data.dims and self.style != "two"
-
-    @property
     def samples(self) -> str:
         """rows, columns, vector, column, scalar, image: where the samples are."""
         dims = self.data.dims
