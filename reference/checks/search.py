@@ -31,6 +31,7 @@ from reference.checks.routine import Routine
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
+from reference.checks.tolerances import DIGITS
 from reference.checks.vocabulary import REGULARISATION, plain, stem_of
 
 MAX_LAYOUTS = 3_000  # of one request
@@ -64,6 +65,8 @@ class Chosen:
     why: str = ""
     """Why the tape was left."""
     differences: bool = False
+    narrow: bool = False
+    """Whether it is right with one output, and off by a common factor with several."""
 
 
 @dataclass
@@ -126,10 +129,14 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if one is None:
                 continue
             judged.add(_shape(candidate.reading))
+            if one.objective.kind == "implicit" and _loss_is_written(unit, chosen):
+                continue
             chosen.append(one)
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
                 return one
+            if narrow := _of_one_output(one, seed, failure):
+                return narrow
             if not one.first.all_right:
                 if _partly_right(one):
                     wide.append(extent)
@@ -162,6 +169,42 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
     return max(general_ones or chosen, key=_preference)
+
+
+def _of_one_output(one: Chosen, seed: int, failure: Failure) -> Chosen | None:
+    """Return the reading with one output where all is right there, and off by one factor here.
+
+    mean((a − y)²) with 2 (a − y)/N is right for one output; the code does not say how many.
+    """
+    factors = [r.factor for r in one.first.rows if r.factor is not None]
+    alike = len(factors) == len(one.first.rows) and np.ptp(factors) <= DIGITS
+    if one.objective.kind != "loss" or not alike:
+        return None
+    layout = {
+        n: replace(s, dims=tuple("1" if d == _OUTPUTS else d for d in s.dims))
+        for n, s in one.reading.layout.items()
+    }
+    if layout == one.reading.layout or not weight_names(list(layout)):
+        return None
+    candidate = _tried(replace(one.reading, layout=layout), seed, failure)
+    if not isinstance(candidate, Candidate) or candidate.score < _FITS:
+        return None
+    found = _judged(candidate.reading, seed)
+    if found is None or not found.first.all_right or not found.first.influence:
+        return None
+    found.narrow = True
+    return found
+
+
+def _loss_is_written(unit: Unit, chosen: list[Chosen]) -> bool:
+    """Whether a loss with the backward's own arguments was judged: then none is guessed."""
+    return any(
+        c.objective.kind == "loss"
+        and c.objective.written
+        and c.reading.forward is not None
+        and set(c.reading.forward.required) == set(unit.backward.required)
+        for c in chosen
+    )
 
 
 def _any_right(chosen: list[Chosen]) -> bool:
@@ -219,7 +262,7 @@ def _preference(one: Chosen) -> tuple[Any, ...]:
     axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
     share, claims, *rest = one.first.rank
     placed = not one.first.unplaced
-    sizes = len({d for s in one.reading.layout.values() if s.kind != "label" for d in s.dims})
+    square = any(len(set(s.dims)) < len(s.dims) for s in one.reading.layout.values())
     return (
         one.other is not None,
         one.first.influence,
@@ -227,13 +270,14 @@ def _preference(one: Chosen) -> tuple[Any, ...]:
         share,
         axes > 0,
         claims,
-        sizes,
+        not square,
         rest,
     )
 
 
 _Shape = tuple[Any, ...]
 _NARROW = {"unit": "normal"}
+_OUTPUTS = "C"  # the letter of how many outputs there are
 _OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
 
 

@@ -90,6 +90,11 @@ class ReadingSubject:
     def remarks(self) -> list[str]:
         """Return what the reading itself tells."""
         found = self._of_the_binding()
+        if self.chosen.narrow:
+            found.append(
+                "read with one output; with several, all gradients would be off by one factor: "
+                "the loss and its gradient divide by different numbers"
+            )
         other = self.chosen.other
         if other is None:
             return found
