@@ -12,7 +12,9 @@ import numpy as np
 
 from reference.checks import vocabulary as words
 from reference.checks.routine import NameTree, Routine, returned_by, routine_of
+from reference.checks.scripts import NAME, script_of
 from reference.checks.source import Target
+from reference.checks.specs import Layout
 
 Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
 
@@ -35,6 +37,8 @@ class Unit:
     """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)
     """The object itself, where it is no plain function."""
+    shapes: Layout = field(default_factory=dict)
+    """What is known of its arguments: a script's weights."""
 
 
 def units_of(target: Target) -> list[Unit]:
@@ -59,6 +63,8 @@ def units_of(target: Target) -> list[Unit]:
             for u in _class_units(name, cls, target)
             if not _leaves_formulas_open(u, cls, list(classes.values()), target)
         ]
+    if not found and (script := script_of(target)) is not None:
+        found = [Unit(NAME, "alone", script.routine, alone=True, shapes=script.shapes)]
     if target.wanted is not None:
         found = [
             u

@@ -35,7 +35,7 @@ def requests(
     first = forward or unit.backward
     constructor = _constructor(unit, first, target)
     names = _names(unit, forward, constructor)
-    fixed = {k: v for k, v in shapes.items() if k in names}
+    fixed = {k: v for k, v in {**unit.shapes, **shapes}.items() if k in names}
     if forward is unit.backward and forward is not None:
         switch = next(p.name for p in forward.parameters if switches(p.name))
         names = [n for n in names if n != switch]
