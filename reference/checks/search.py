@@ -18,6 +18,16 @@ from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
 from reference.checks.binding import bindings, extras_of
 from reference.checks.choices import Request
+from reference.checks.chosen import (
+    Chosen,
+    any_right,
+    loss_is_written,
+    of_another_name,
+    of_weights,
+    partly_right,
+    preference,
+    says_nothing,
+)
 from reference.checks.experiment import perform
 from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
@@ -50,23 +60,6 @@ class Candidate:
     score: float
     reading: Reading
     outcome: Outcome
-
-
-@dataclass
-class Chosen:
-    """The reading and the objective that a unit is judged by."""
-
-    reading: Reading
-    objective: Objective
-    first: "assess.Assessment"
-    other: "assess.Assessment | None" = None
-    """Under a loss that is not written, where all is right and its own loss disagrees."""
-
-    why: str = ""
-    """Why the tape was left."""
-    differences: bool = False
-    narrow: bool = False
-    """Whether it is right with one output, and off by a common factor with several."""
 
 
 @dataclass
@@ -129,8 +122,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if one is None:
                 continue
             judged.add(_shape(candidate.reading))
-            if one.objective.kind == "implicit" and _loss_is_written(unit, chosen):
-                continue
+            if one.objective.kind == "implicit" and loss_is_written(unit, chosen):
+                break
             chosen.append(one)
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
@@ -138,21 +131,23 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if narrow := _of_one_output(one, seed, failure):
                 return narrow
             if not one.first.all_right:
-                if _partly_right(one):
+                if partly_right(one):
                     wide.append(extent)
-                elif one.objective.written or _of_weights(one):
+                elif one.objective.written or of_weights(one):
                     wide.append(extent.of_samples())
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
                 fitting = max(fitting, 3)
             if fitting >= _ALL_KEPT:
                 break
-    chosen = [c for c in chosen if not _says_nothing(c)]
+    chosen = [c for c in chosen if not says_nothing(c)]
     poor.sort(key=lambda c: -c.score)
-    found = [_judged(c.reading, seed) for c in poor[:_KEPT]] if not _any_right(chosen) else []
+    if chosen:
+        poor = [c for c in poor if _fits_as_jacobian(c.outcome)] if not any_right(chosen) else []
+    found = [_judged(c.reading, seed) for c in poor[:_KEPT]]
     others = [c for c in found if c is not None and (c.first.rows or c.first.middle)]
     whole = [c for c in others if c.first.rows and all(r.jacobian for r in c.first.rows)]
-    if _any_right(whole) or all(extent_of(c.reading.layout).one_unit for c in chosen):
+    if any_right(whole) or all(extent_of(c.reading.layout).one_unit for c in chosen):
         chosen = whole or chosen  # a Jacobian fits; with one unit it has the shape of the weight
     chosen = chosen or others
     if not chosen:
@@ -161,30 +156,34 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             failure.reason = "nothing that came back could be compared with a gradient"
             failure.errors = []
         return failure
-    if not _any_right(chosen) and (why := _cannot_run(unit, chosen, failure)):
+    if not any_right(chosen) and (why := _cannot_run(unit, chosen, failure)):
         failure.reason, failure.raised, failure.errors = why, None, []
         return failure
-    if all(_of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
+    if all(of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
         failure.reason, failure.raised, failure.errors = _NO_FORWARD, None, []
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
-    return max(general_ones or chosen, key=_preference)
+    return max(general_ones or chosen, key=preference)
 
 
 def _of_one_output(one: Chosen, seed: int, failure: Failure) -> Chosen | None:
     """Return the reading with one output where all is right there, and off by one factor here.
 
-    mean((a − y)²) with 2 (a − y)/N is right for one output; the code does not say how many.
+    mean((a − y)²) with 2 (a − y)/N is right for one output; the code does not say how many, but
+    where its class takes the number of outputs.
     """
     factors = [r.factor for r in one.first.rows if r.factor is not None]
-    alike = len(factors) == len(one.first.rows) and np.ptp(factors) <= DIGITS
-    if one.objective.kind != "loss" or not alike:
+    drawn = one.reading.layout
+    promised = any(n.startswith("init.") and _OUTPUTS in s.dims for n, s in drawn.items())
+    if one.objective.kind != "loss" or not factors or len(factors) < len(one.first.rows):
+        return None
+    if promised or one.first.all_right or np.ptp(factors) > DIGITS * abs(factors[0]):
         return None
     layout = {
         n: replace(s, dims=tuple("1" if d == _OUTPUTS else d for d in s.dims))
-        for n, s in one.reading.layout.items()
+        for n, s in drawn.items()
     }
-    if layout == one.reading.layout or not weight_names(list(layout)):
+    if layout == drawn or not weight_names(list(layout)):
         return None
     candidate = _tried(replace(one.reading, layout=layout), seed, failure)
     if not isinstance(candidate, Candidate) or candidate.score < _FITS:
@@ -194,29 +193,6 @@ def _of_one_output(one: Chosen, seed: int, failure: Failure) -> Chosen | None:
         return None
     found.narrow = True
     return found
-
-
-def _loss_is_written(unit: Unit, chosen: list[Chosen]) -> bool:
-    """Whether a loss with the backward's own arguments was judged: then none is guessed."""
-    return any(
-        c.objective.kind == "loss"
-        and c.objective.written
-        and c.reading.forward is not None
-        and set(c.reading.forward.required) == set(unit.backward.required)
-        for c in chosen
-    )
-
-
-def _any_right(chosen: list[Chosen]) -> bool:
-    return any(c.first.all_right for c in chosen)
-
-
-def _says_nothing(one: Chosen) -> bool:
-    """Whether all is 0 because there is one unit: the softmax of one class is 1."""
-    narrow = any("1" in s.dims for s in one.reading.layout.values())
-    return narrow and not any(
-        np.any(np.abs(r.truth.value) > r.truth.radius) for r in one.first.rows
-    )
 
 
 _NO_FORWARD = (
@@ -242,37 +218,6 @@ def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
         return ""
     last = f"; the last of its errors was {failure.errors[-1]}" if failure.errors else ""
     return f"{named.name} could not be run with what its gradient takes{last}"
-
-
-def _of_another_name(one: Chosen) -> bool:
-    """Whether a forward is called after something else: softmax_layer, of dense_gradient."""
-    unit, forward = one.reading.unit, one.reading.forward
-    if forward is None or unit.owner is not None or forward is unit.backward:
-        return False
-    mine, other = stem_of(unit.backward.short), stem_of(forward.short)
-    inside = "".join(mine) in "".join(other) or "".join(other) in "".join(mine)
-    return bool(mine and other) and not inside and not set(mine) & set(other)
-
-
-def _preference(one: Chosen) -> tuple[Any, ...]:
-    """Sort readings under which something is wrong: those that place all gradients first.
-
-    Of equals, arrays come before single numbers, and sizes that differ before square weights.
-    """
-    axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
-    share, claims, *rest = one.first.rank
-    placed = not one.first.unplaced
-    square = any(len(set(s.dims)) < len(s.dims) for s in one.reading.layout.values())
-    return (
-        one.other is not None,
-        one.first.influence,
-        placed,
-        share,
-        axes > 0,
-        claims,
-        not square,
-        rest,
-    )
 
 
 _Shape = tuple[Any, ...]
@@ -312,17 +257,6 @@ def _fits_other_sizes(reading: Reading, seed: int) -> bool:
         except Exception:
             raised += 1
     return reading.forward is not None or raised < len(_OTHER_SIZES)
-
-
-def _partly_right(one: Chosen) -> bool:
-    """Whether an array that came back is right, so that the reading is hardly the mistake."""
-    return any(row.right and np.size(row.got) > 1 for row in one.first.rows)
-
-
-def _of_weights(one: Chosen) -> bool:
-    """Whether a backward beside its forward gives the gradients of an object's own weights."""
-    kept = any(row.leaf[0] == "self" for row in one.first.rows)
-    return one.reading.forward is not None and kept
 
 
 def _misshapen(candidate: Candidate) -> bool:
@@ -548,6 +482,12 @@ def _fit(outcome: Outcome) -> float:
             score -= 0.6
     fit = score / len(pairs)
     return fit + 0.01 * len(pairs) - 0.02 * len(left) if fit > 0.99 else fit - 0.02 * len(left)
+
+
+def _fits_as_jacobian(outcome: Outcome) -> bool:
+    """Whether every claim has the shape of a Jacobian."""
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    return bool(pairs) and all(_is_jacobian(outcome, c, leaf) for c, leaf in pairs)
 
 
 def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:

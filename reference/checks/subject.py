@@ -12,9 +12,9 @@ import numpy as np
 from reference.balls import Session
 from reference.checks import differences
 from reference.checks.assess import Assessment, assess
+from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.outcome import Outcome
-from reference.checks.search import Chosen
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
 from reference.checks.vocabulary import COTANGENT_NAMES
 
