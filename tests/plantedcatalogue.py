@@ -289,6 +289,7 @@ def _dense_plan(mistake: Mistake, before: bool) -> Plan:
 _PLAIN, _HOT = "t", "np.eye(y.shape[1])[t]"
 _VARIANTS = {
     "c.weights": ("sample weights", _PLAIN),
+    "sample_weights": ("sample weights", _PLAIN),
     "label_smoothing": ("label smoothing", "((1 - eps) * t + eps / y.shape[1])"),
     "class_weight": ("class weights", f"({_HOT} * (1.0 + np.arange(y.shape[1])))"),
     "mean_counts": ("class weights", f"({_HOT} * (1.0 + np.arange(y.shape[1])))"),

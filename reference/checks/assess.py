@@ -146,7 +146,8 @@ def _another_order(pairs: list[tuple[Path, Path]], outcome: Outcome) -> list[str
     by_claim = {claim: leaf for claim, leaf in pairs if len(claim) == len(leaf) == 1}
     returned = [by_claim[c][0] for c in outcome.claims if c in by_claim]
     taken = [p[0] for p in outcome.inputs if p[0] in returned]
-    if len(returned) < len(pairs) or returned == taken:
+    fits = all(same_shape(outcome.claims[c], outcome.inputs[leaf]) == 1.0 for c, leaf in pairs)
+    if len(returned) < len(pairs) or returned == taken or not fits:
         return []
     return [
         f"the gradients come back in the order {', '.join(returned)}; its forward takes "
@@ -171,7 +172,7 @@ def _row(claim: Path, leaf: Path, outcome: Outcome, truth: Truth, objective: Obj
     got = np.asarray(values(raw), dtype=float)
     same = same_shape(got, truth.value)
     if same == 0 or (got.ndim == 2 and got.shape[0] == got.shape[1] and objective.kind == "sum"):
-        turned = _as_jacobian(got, leaf, outcome, objective)
+        turned = _as_jacobian(got, leaf, outcome, objective) or _as_one_row(got, truth, objective)
         if turned is not None:
             return turned_row(claim, leaf, got, turned)
     if same == 0:
@@ -202,19 +203,28 @@ def _as_jacobian(got: Array, leaf: Path, outcome: Outcome, objective: Objective)
     """Return the Jacobian that a claim of this shape would be: (n, n), or (N, n, n) by samples."""
     if objective.kind not in ("sum", "loss"):
         return None
-    x, y = outcome.inputs[leaf], outcome.outputs.get(objective.output)
-    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray) or x.size > 40:
+    x = outcome.inputs[leaf]
+    y: Any = outcome.outputs.get(objective.output, outcome.values.get(objective.output))
+    if not isinstance(x, np.ndarray) or y is None or x.size > 40:
         return None
     full = jacobian(y, x)
-    flat = Truth(*(np.asarray(v).reshape(y.size, x.size) for v in full))
-    if got.shape == (y.size, x.size):
+    flat = Truth(*(np.asarray(v).reshape(np.size(y), x.size) for v in full))
+    if got.shape == (np.size(y), x.size):
         return flat
-    if got.shape == (*y.shape, *x.shape):
+    if got.shape == (*np.shape(y), *x.shape):
         return full
-    if x.ndim == 2 and y.shape[0] == x.shape[0] and got.shape == (*y.shape, x.shape[1]):
+    shape = np.shape(y)
+    if x.ndim == 2 and shape[:1] == x.shape[:1] and got.shape == (*shape, x.shape[1]):
         rows = range(x.shape[0])
         return Truth(*(np.stack([np.asarray(v)[i, :, i, :] for i in rows]) for v in full))
     return None
+
+
+def _as_one_row(got: Array, truth: Truth, objective: Objective) -> Truth | None:
+    """Return the gradient of a loss by a matrix as the Jacobian that it is: one row."""
+    if objective.kind not in ("loss", "implicit") or got.shape != (1, truth.value.size):
+        return None
+    return Truth(*(np.asarray(v).reshape(1, -1) for v in truth))
 
 
 def close(got: Array, truth: Truth, factor: float = 1.0, digits: float = DIGITS) -> Array:

@@ -171,6 +171,11 @@ def _variables(forward: Routine) -> list[str]:
     return [] if code is None else list(code.co_varnames[code.co_argcount :])
 
 
+def _is_called(name: str, backward: Routine) -> bool:
+    """Whether it is a function: backward_prop(data, labels, params, forward_prop_func)."""
+    return re.search(rf"\b{re.escape(name)}\(", backward.text()) is not None
+
+
 def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
     """Return the backward's arguments that must be drawn: targets, masks and numbers of its own."""
     if forward is None:
@@ -189,5 +194,7 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
             found.append(name)
         elif re.search(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr", low):
+            found.append(name)
+        elif _is_called(name, backward):
             found.append(name)
     return found

@@ -163,6 +163,15 @@ def _free(one: Argument) -> list[Spec] | None:
     return [Spec("normal", s) for s in (biases if one.full in one.biases else _ALL_SHAPES)]
 
 
+def _sample_weights(one: Argument) -> list[Spec] | None:
+    """Weights of samples, not of a layer: w[:, None] multiplies the rows."""
+    rows = len(one.dims) > 1 and one.mode.samples == "rows" and not one.image
+    column = rf"\b{re.escape(one.name)}\[:, (None|np\.newaxis)\]"
+    used = rf"{column} \*|\* {column}"
+    found = rows and not one.of_constructor and re.search(used, one.text)
+    return [Spec("positive", one.dims[:1])] if found else None
+
+
 def _weight(one: Argument) -> list[Spec] | None:
     if one.full not in one.chain:
         return None
@@ -301,6 +310,21 @@ def _unpacked(one: Argument) -> list[Spec] | None:
 def _target(one: Argument) -> list[Spec] | None:
     if not one.is_target:
         return None
+    found = _plain_targets(one)
+    if not _is_a_sign(one):
+        return found
+    signs = {s.dims: Spec("sign", s.dims) for s in found if s.kind != "label"}
+    return [*signs.values(), *(s for s in found if s.kind == "label")]
+
+
+def _is_a_sign(one: Argument) -> bool:
+    """Whether it multiplies a margin: max(0, 1 − t y), log(1 + exp(−t y)); it is −1 or 1 then."""
+    name = re.escape(one.name)
+    product = rf"\(?((self\.)?\w+ \* (self\.)?{name}\b|(self\.)?{name} \* )"
+    return bool(re.search(rf"\b1(\.0*)? - {product}|exp\(-{product}", one.text))
+
+
+def _plain_targets(one: Argument) -> list[Spec]:
     if one.request.shapes:
         return [*_targets(one.mode, "C"), *one.columns]
     if one.weights:
@@ -432,6 +456,7 @@ def _unknown(one: Argument) -> list[Spec]:
 
 RULES: tuple[Rule, ...] = (
     _free,
+    _sample_weights,
     _weight,
     _bias,
     _setting,
@@ -500,6 +525,8 @@ class Steps:
 def _objects(one: Argument) -> list[Spec]:
     """Return functions and objects that an argument of this name may stand for."""
     bare = one.bare
+    if bare in one.request.builders:
+        return [Spec("made", value=one.request.builders[bare])]
     if bare in ("ctx", "context"):
         return [Spec("made", value=lambda sizes: Context())]
     if re.search(r"optimi[sz]er|^optim$|^opt$", bare):
@@ -509,8 +536,6 @@ def _objects(one: Argument) -> list[Spec]:
         return [Spec("value", value=_tanh_slope)]
     if called and re.search(r"activ|func|^f$|^g$|nonlin|^act$|sigma", bare):
         return [Spec("value", value=_tanh)]
-    if bare in one.request.builders:
-        return [Spec("made", value=one.request.builders[bare])]
     if re.search(r"(input|in)_?shape$|^shape$|^input_?dims$", bare):
         of_batch = len(one.dims) > 1 and one.dims[0] == "N"
         return [Spec("shape", one.dims[of_batch:]), Spec("shape", one.dims)]

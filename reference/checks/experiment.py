@@ -26,6 +26,7 @@ from reference.checks.collected import (
     steps_in_arguments,
     steps_of_the_module,
 )
+from reference.checks.nested import CONTAINERS, assembled, path_of
 from reference.checks.outcome import ForwardFailed, NotFinite, Outcome, Reading, Unreadable
 from reference.checks.raised import raised_text
 from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
@@ -34,8 +35,7 @@ from reference.checks.specs import generator, sizes_for
 from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
 from reference.checks.vocabulary import DATA_NAMES, is_target
 
-_TARGET_KINDS = ("onehot", "label", "binary", "mask")
-_FLOATS = ("normal", "positive", "unit", "probability", "sign", "list")
+_FLOATS = ("normal", "positive", "unit", "probability", "list")
 
 
 _watch: Callable[[str], None] | None = None
@@ -186,25 +186,12 @@ class _Builder(_Keeper):
 
 
 def _assembled(drawn: dict[str, Any], keep: _Keeper) -> dict[str, Any]:
-    """Put the drawn parts of dicts and lists together: parameters[W1], weights[0]."""
+    """Return the arguments, each registered; whole ones first, then members of dicts and lists."""
     layout = keep.reading.layout
-    made: dict[str, Any] = {}
-    for name, value in drawn.items():
-        if layout[name].kind == "dict":
-            made[name] = {}
-        elif layout[name].kind == "listed":
-            made[name] = []
-        elif "[" not in name:
-            made[name] = keep.put((name,), value, layout[name].kind)
-    for name, value in drawn.items():
-        if "[" in name:
-            head, key = name[:-1].split("[", 1)
-            given = keep.put((head, key), value, layout[name].kind)
-            if isinstance(made[head], list):
-                made[head].append(given)
-            else:
-                made[head][key] = given
-    return made
+    single = [n for n in drawn if layout[n].kind not in CONTAINERS]
+    single.sort(key=lambda n: "[" in n)
+    given = {n: keep.put(path_of(n), drawn[n], layout[n].kind) for n in single}
+    return assembled(given, {n: layout[n] for n in drawn})
 
 
 def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, keep: _Keeper) -> Any:

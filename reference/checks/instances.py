@@ -18,6 +18,7 @@ _BUFFERS = re.compile(
     r"^(x|inputs?|output|outputs?|out|a|z|y|h)$|_prev|activations?$|^zs?$|pos_?enc",
     re.I,
 )
+_NUMBERS = re.compile(r"(b|bias|intercept)\d?_?", re.I)  # trained, and a plain number: self.b = 0.0
 _VARIANCES = re.compile(r"var|std|sigma", re.I)
 
 Setter = Callable[[Any], None]
@@ -79,13 +80,12 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
     """
     found: dict[Path, tuple[Any, Setter]] = {}
     for path, value, setter in walk(instance, module):
-        if (
-            setter is _no_setter
-            or not isinstance(value, np.ndarray)
-            or value.dtype.kind not in "fO"
-        ):
+        number = type(value) is float and _NUMBERS.fullmatch(path[-1])
+        if setter is _no_setter or not (isinstance(value, np.ndarray) or number):
             continue
-        if value.size == 0 or any(
+        if np.asarray(value).dtype.kind not in "fO":
+            continue
+        if np.size(value) == 0 or any(
             words.is_gradient_name(p) or p in ("grads", "gradients", "grad") for p in path
         ):
             continue
@@ -111,20 +111,21 @@ def randomise(
     drawn: dict[Path, Any] = {}
     shared: dict[int, Path] = {}
     for path, (value, setter) in parameters(instance, module, lazily).items():
-        if id(value) in shared:  # one array under two names stays one array
+        if id(value) in shared and np.ndim(value):  # one array under two names stays one array
             setter(drawn[shared[id(value)]])
             continue
-        if value.dtype.kind == "O" and not all(isinstance(v, float | int) for v in value.flat):
+        plain = np.asarray(value)
+        if plain.dtype.kind == "O" and not all(isinstance(v, float | int) for v in plain.flat):
             continue
-        fresh = rng.standard_normal(value.shape) * (
+        fresh = rng.standard_normal(plain.shape) * (
             0.7 if type(rng) is np.random.Generator else 1.0
         )
         if _VARIANCES.search(path[-1]) or path[-1].lower() in ("gamma", "scale"):
-            fresh = rng.uniform(0.5, 1.5, value.shape)
-        if value.dtype == np.float32:
+            fresh = rng.uniform(0.5, 1.5, plain.shape)
+        if plain.dtype == np.float32:
             fresh = fresh.astype(np.float32)
-        setter(fresh)
-        drawn[path] = fresh
+        drawn[path] = fresh if np.ndim(value) else float(fresh)
+        setter(drawn[path])
         shared[id(value)] = path
     return drawn
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from reference.checks import vocabulary as words
 from reference.checks.routine import NameTree, Routine, returned_by, routine_of
+from reference.checks.scripts import NAME, script_of
 from reference.checks.source import Target
+from reference.checks.specs import Layout
 
 Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
 
@@ -35,6 +37,8 @@ class Unit:
     """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)
     """The object itself, where it is no plain function."""
+    shapes: Layout = field(default_factory=dict)
+    """What is known of its arguments: a script's weights."""
 
 
 def units_of(target: Target) -> list[Unit]:
@@ -57,8 +61,10 @@ def units_of(target: Target) -> list[Unit]:
         found += [
             u
             for u in _class_units(name, cls, target)
-            if not _leaves_formulas_open(u, cls, list(classes.values()))
+            if not _leaves_formulas_open(u, cls, list(classes.values()), target)
         ]
+    if not found and (script := script_of(target)) is not None:
+        found = [Unit(NAME, "alone", script.routine, alone=True, shapes=script.shapes)]
     if target.wanted is not None:
         found = [
             u
@@ -66,9 +72,21 @@ def units_of(target: Target) -> list[Unit]:
             if target.wanted
             in (u.name.split(".")[0], u.backward.short, *(p.short for p in u.partners))
         ]
+    found = [u for u in found if not _hands_on(u, found)]
     for unit in found:
         unit.expected = unit.expected and not _is_part_of_another(unit, found)
     return found
+
+
+def _hands_on(unit: Unit, found: list[Unit]) -> bool:
+    """Whether it only calls another gradient of its class with what the object keeps."""
+    node = unit.backward.node
+    only = node.body[-1] if node is not None and unit.owner is not None else None
+    call = only.value if isinstance(only, ast.Expr | ast.Return) else None
+    if node is None or len(node.body) > 1 or unit.backward.required:
+        return False
+    others = {f"self.{u.backward.short}" for u in found if u.owner is unit.owner and u is not unit}
+    return isinstance(call, ast.Call) and ast.unparse(call.func) in others
 
 
 def _is_part_of_another(unit: Unit, found: list[Unit]) -> bool:
@@ -587,12 +605,13 @@ def _is_abstract(routine: Routine) -> bool:
         n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
     ]
     return not body or all(
-        isinstance(n, ast.Pass) or (isinstance(n, ast.Raise) and "NotImplemented" in ast.unparse(n))
+        isinstance(n, ast.Pass)
+        or (isinstance(n, ast.Raise) and re.search(r"not ?implemented", ast.unparse(n), re.I))
         for n in body
     )
 
 
-def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type]) -> bool:
+def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type], target: Target) -> bool:
     """Whether a base class leaves what its forward or backward needs to the classes below it."""
     below = [c for c in classes if issubclass(c, cls) and c is not cls]
     for routine in (unit.backward, *unit.partners[:1]):
@@ -600,10 +619,17 @@ def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type]) -> bool:
             method = getattr(cls, name, None)
             if method is None and any(hasattr(c, name) for c in below):
                 return True
+            if method is not None and below and _only_raises(method, target):
+                return True
             code = getattr(method, "__code__", None)
             if used and below and code is not None and code.co_code == _PASS:
                 return True
     return False
+
+
+def _only_raises(method: Any, target: Target) -> bool:
+    routine = routine_of("", method, target)
+    return routine is not None and _is_abstract(routine) and "raise" in routine.text()
 
 
 def _nothing(self: Any) -> None:

@@ -40,13 +40,15 @@ def matched(
     left: list[Path] = []
     done = {c for c, _ in pairs}
     for claim, value in claims.items():
-        if not np.size(value) or claim in done or claim[-1].lower() in NOT_GRADIENTS:
+        if not np.size(value) or claim in done:
             continue
-        if claim[0] == "step":
+        if claim[0] == "step":  # of a weight that is called as it likes: E, L
             target = claim[1:]
             if target in free:
                 pairs.append((claim, target))
                 free.pop(target)
+            continue
+        if claim[-1].lower() in NOT_GRADIENTS:
             continue
         found = _by_name(claim, value, free)
         if found is not None:

@@ -17,6 +17,7 @@ from reference.checks import losses, vocabulary
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path, is_numeric
 from reference.checks.tolerances import SAME, UNDERFLOW
+from reference.checks.vocabulary import LOSS_NAMES
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["cotangents", "loss", "sum", "mean", "implicit", "jacobian"]
@@ -69,12 +70,6 @@ class Truth(NamedTuple):
     scale: Array
 
 
-_LOSS_NAMES = frozenset(
-    "loss cost l j e error err total data_loss nll objective total_loss mse "
-    "total_cost losses ce obj train_loss lossval cost_value smooth_loss".split()
-)
-
-
 def candidates(outcome: Outcome) -> Iterator[Objective]:
     """Yield the scalars that the claims of an outcome may be the gradient of, likely ones first."""
     if outcome.cotangents:
@@ -92,11 +87,11 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
         if is_tracked(v) and not (alone and p in outcome.claims and _is_claim(p, outcome))
     }
     scalars = [p for p, v in returned.items() if np.size(v) == 1]
-    scalars.sort(key=lambda p: p[-1].lower() not in _LOSS_NAMES)
+    scalars.sort(key=lambda p: p[-1].lower() not in LOSS_NAMES)
     named = [
         p
         for p, v in outcome.values.items()
-        if p[-1].lower() in _LOSS_NAMES and np.size(v) == 1 and is_tracked(v) and p not in scalars
+        if p[-1].lower() in LOSS_NAMES and np.size(v) == 1 and is_tracked(v) and p not in scalars
     ]
     told = outcome.told_targets or any(
         vocabulary.is_target(p[-1]) for p in (*outcome.inputs, *outcome.others)
@@ -104,7 +99,7 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
     for path in outcome.values:
         if path[-1].endswith("()") and is_tracked(outcome.values[path]):
             named.append(path)
-    unnamed = [p for p in scalars if p[-1].lower() not in _LOSS_NAMES]
+    unnamed = [p for p in scalars if p[-1].lower() not in LOSS_NAMES]
     for path in [*(p for p in scalars if p not in unnamed), *named, *unnamed]:
         if alone and path in unnamed and told and path[-1] and not path[-1].isdigit():
             continue  # a number with another name: an accuracy
@@ -122,7 +117,7 @@ def _is_claim(path: Path, outcome: Outcome) -> bool:
     from reference.checks.matching import matched
 
     pairs, _, _ = matched(outcome.claims, outcome.inputs, {})
-    return any(claim == path for claim, _ in pairs) and path[-1].lower() not in _LOSS_NAMES
+    return any(claim == path for claim, _ in pairs) and path[-1].lower() not in LOSS_NAMES
 
 
 def _implicit(outcome: Outcome) -> Iterator[Objective]:

@@ -12,6 +12,7 @@ import numpy as np
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.assess import Row, wrong_entry
+from reference.checks.chosen import Chosen
 from reference.checks.explain import explain
 from reference.checks.identify import identify
 from reference.checks.inventory import Unit
@@ -20,7 +21,7 @@ from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
 from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
 from reference.checks.routine import Path
-from reference.checks.search import Chosen, Failure, search
+from reference.checks.search import Failure, search
 from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
 from reference.checks.specs import Spec

@@ -63,6 +63,19 @@ class Sponge:
         return iter((self, self))
 
 
+class _Member(Sponge):
+    """What a spy holds: a value, or a dict of its own; then its keys are noted: layer0][w."""
+
+    def __init__(self, asked: list[Any], key: Any) -> None:
+        self.asked, self.key = asked, key
+
+    def __getitem__(self, key: Any) -> Sponge:
+        inner = f"{self.key}][{key}"
+        if isinstance(key, str) and inner not in self.asked:
+            self.asked.append(inner)
+        return Sponge()
+
+
 class _Spy(dict[Any, Any]):
     """A dict that has every key, and notes which were asked for."""
 
@@ -74,7 +87,7 @@ class _Spy(dict[Any, Any]):
     def __missing__(self, key: Any) -> Any:
         if key not in self.asked:
             self.asked.append(key)
-        return Sponge()
+        return _Member(self.asked, key)
 
     def __len__(self) -> int:
         return self.length
@@ -103,6 +116,8 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
         if not (_is_looked_up(name, text) or name in ("parameters", "params")):
             continue
         every = dict.fromkeys([*_asked(first, name), *_constants(name, text)])
+        heads = {k.partition("][")[0] for k in every if "][" in k}
+        every = dict.fromkeys(k for k in every if k not in heads)
         # what the code puts there itself is no input: layer["A"] = A
         written = rf"\b{re.escape(name)}\[['\"]{{}}['\"]\] = "
         keys = [k for k in every if not re.search(written.format(re.escape(k)), text)]
@@ -173,7 +188,7 @@ def is_listed(name: str, text: str) -> bool:
         rf"{bare}\[-1\]",
         rf"{bare}\[1:\]",
     )
-    plural = re.search(r"s$|^w$|^b$|list", name) is not None
+    plural = re.search(r"s$|^w$|^b$|list", name, re.I) is not None
     weights = bool(weight_names([name]) or bias_names([name]))
     if weights and all(re.search(rf"\b{bare}\[{i}\](?!\s*\[)", text) for i in (0, 1)):
         return True  # weights[0] and weights[1]

@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def requests(
     first = forward or unit.backward
     constructor = _constructor(unit, first, target)
     names = _names(unit, forward, constructor)
-    fixed = {k: v for k, v in shapes.items() if k in names}
+    fixed = {k: v for k, v in {**unit.shapes, **shapes}.items() if k in names}
     if forward is unit.backward and forward is not None:
         switch = next(p.name for p in forward.parameters if switches(p.name))
         names = [n for n in names if n != switch]
@@ -42,10 +43,9 @@ def requests(
         if forward.default(switch) is EMPTY:
             fixed[switch] = Spec("value", value=False)
     text = _text(unit, first, target)
+    builders = {**_builders(unit, target), **_given_functions(names, target)}
     for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
-        base = Request(
-            [], text, fixed, _builders(unit, target), _held_shapes(unit, first), _claimed(unit)
-        )
+        base = Request([], text, fixed, builders, _held_shapes(unit, first), _claimed(unit))
         for variant in _variants(names, first, unit, text):
             spread = {k: Spec(v[0]) for k, v in variant.items()}
             inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
@@ -199,6 +199,17 @@ def _builders(unit: Unit, target: Target) -> dict[str, Any]:
         return [dense(sizes["D"], sizes["H"]), *middle, dense(sizes["H"], sizes["C"])]
 
     return {"layers": layers, "modules": layers}
+
+
+def _given_functions(names: list[str], target: Target) -> dict[str, Any]:
+    """Return makers of functions of the file that are handed over: forward_prop_func."""
+    own = {plain(k): v for k, v in target.names.items() if isinstance(v, FunctionType)}
+    found = {}
+    for name in names:
+        stem = re.sub(r"(func|function|fn|f)$", "", plain(name))
+        if stem in own:
+            found[name.lower()] = lambda sizes, function=own[stem]: function
+    return found
 
 
 def switches(name: str) -> bool:

@@ -17,6 +17,7 @@ from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import _SET_UP
 from reference.checks.loading import lines_of, module_of
 from reference.checks.names import claim_name
+from reference.checks.nested import CONTAINERS, assembled
 from reference.checks.routine import Path, Routine
 from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
 from reference.checks.smallest import Failing, Smallest
@@ -134,20 +135,8 @@ class _Writer:
         sizes = sizes_for(self.small.seed, self.small.index, reading.mode.style)
         sizes |= dict(reading.fixed)
         drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
-        whole: dict[str, Any] = {}
-        for name, value in drawn.items():
-            kind = reading.layout[name].kind
-            if kind in ("dict", "listed"):
-                whole[name] = {} if kind == "dict" else []
-            elif "[" not in name:
-                whole[name] = value
-        for name, value in drawn.items():
-            if "[" in name:
-                head, key = name[:-1].split("[", 1)
-                if isinstance(whole[head], list):
-                    whole[head].append(value)
-                else:
-                    whole[head][key] = value
+        drawn = {k: v for k, v in drawn.items() if reading.layout[k].kind not in CONTAINERS}
+        whole = assembled(drawn, reading.layout)
         reached = {}
         for name, value in whole.items():
             self.given[name] = literal(value)

@@ -18,7 +18,18 @@ from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
 from reference.checks.binding import bindings, extras_of
 from reference.checks.choices import Request
+from reference.checks.chosen import (
+    Chosen,
+    any_right,
+    loss_is_written,
+    of_another_name,
+    of_weights,
+    partly_right,
+    preference,
+    says_nothing,
+)
 from reference.checks.experiment import perform
+from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
@@ -30,6 +41,7 @@ from reference.checks.routine import Routine
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
+from reference.checks.tolerances import DIGITS
 from reference.checks.vocabulary import REGULARISATION, plain, stem_of
 
 MAX_LAYOUTS = 3_000  # of one request
@@ -48,21 +60,6 @@ class Candidate:
     score: float
     reading: Reading
     outcome: Outcome
-
-
-@dataclass
-class Chosen:
-    """The reading and the objective that a unit is judged by."""
-
-    reading: Reading
-    objective: Objective
-    first: "assess.Assessment"
-    other: "assess.Assessment | None" = None
-    """Under a loss that is not written, where all is right and its own loss disagrees."""
-
-    why: str = ""
-    """Why the tape was left."""
-    differences: bool = False
 
 
 @dataclass
@@ -95,7 +92,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     chosen: list[Chosen] = []
     poor: list[Candidate] = []
     judged: set[_Shape] = set()
-    general = 0  # how many inputs have an axis of samples, in what was judged wrong
+    wide: list[Extent] = []  # of what was judged, and is wrong
     for forward in routes:
         if forward is None and any(c.objective.written and c.reading.forward for c in chosen):
             break  # its forward is written: no loss has to be guessed
@@ -103,12 +100,13 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             break  # its forward is written as well
         fitting = 0
         for candidate in _runnable(unit, forward, target, seed, shapes, failure):
-            if _with_samples(candidate) < general:
-                continue  # one sample hides what several have shown
+            extent = extent_of(candidate.reading.layout)
+            if any(extent.narrower_than(w) for w in wide):
+                continue  # one sample, or one unit, hides what several have shown
             if candidate.score < _FITS:
                 poor.append(candidate)
                 if _misshapen(candidate):
-                    general = max(general, _with_samples(candidate))
+                    wide.append(extent.of_samples())
                 continue
             if (
                 forward is not None
@@ -124,36 +122,77 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if one is None:
                 continue
             judged.add(_shape(candidate.reading))
+            if one.objective.kind == "implicit" and loss_is_written(unit, chosen):
+                break
             chosen.append(one)
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
                 return one
-            if not one.first.all_right and (one.objective.written or _of_weights(one)):
-                general = max(general, _with_samples(candidate))
+            if narrow := _of_one_output(one, seed, failure):
+                return narrow
+            if not one.first.all_right:
+                if partly_right(one):
+                    wide.append(extent)
+                elif one.objective.written or of_weights(one):
+                    wide.append(extent.of_samples())
             fitting += 1
             if any(r.right for r in one.first.rows):  # much is right: the reading is hardly wrong
                 fitting = max(fitting, 3)
             if fitting >= _ALL_KEPT:
                 break
+    chosen = [c for c in chosen if not says_nothing(c)]
     poor.sort(key=lambda c: -c.score)
-    for candidate in poor[:_KEPT] if not chosen else []:
-        one = _judged(candidate.reading, seed)
-        if one is not None and (one.first.rows or one.first.middle):
-            chosen.append(one)
+    if chosen:
+        poor = [c for c in poor if _fits_as_jacobian(c.outcome)] if not any_right(chosen) else []
+    found = [_judged(c.reading, seed) for c in poor[:_KEPT]]
+    others = [c for c in found if c is not None and (c.first.rows or c.first.middle)]
+    whole = [c for c in others if c.first.rows and all(r.jacobian for r in c.first.rows)]
+    if any_right(whole) or all(extent_of(c.reading.layout).one_unit for c in chosen):
+        chosen = whole or chosen  # a Jacobian fits; with one unit it has the shape of the weight
+    chosen = chosen or others
     if not chosen:
         failure.returned = bool(poor)
         if poor and failure.raised is None:
             failure.reason = "nothing that came back could be compared with a gradient"
             failure.errors = []
         return failure
-    if not any(c.first.all_right for c in chosen) and (why := _cannot_run(unit, chosen, failure)):
+    if not any_right(chosen) and (why := _cannot_run(unit, chosen, failure)):
         failure.reason, failure.raised, failure.errors = why, None, []
         return failure
-    if all(_of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
+    if all(of_another_name(c) and not any(r.right for r in c.first.rows) for c in chosen):
         failure.reason, failure.raised, failure.errors = _NO_FORWARD, None, []
         return failure
     general_ones = [c for c in chosen if _fits_other_sizes(c.reading, seed)]
-    return max(general_ones or chosen, key=_preference)
+    return max(general_ones or chosen, key=preference)
+
+
+def _of_one_output(one: Chosen, seed: int, failure: Failure) -> Chosen | None:
+    """Return the reading with one output where all is right there, and off by one factor here.
+
+    mean((a − y)²) with 2 (a − y)/N is right for one output; the code does not say how many, but
+    where its class takes the number of outputs.
+    """
+    factors = [r.factor for r in one.first.rows if r.factor is not None]
+    drawn = one.reading.layout
+    promised = any(n.startswith("init.") and _OUTPUTS in s.dims for n, s in drawn.items())
+    if one.objective.kind != "loss" or not factors or len(factors) < len(one.first.rows):
+        return None
+    if promised or one.first.all_right or np.ptp(factors) > DIGITS * abs(factors[0]):
+        return None
+    layout = {
+        n: replace(s, dims=tuple("1" if d == _OUTPUTS else d for d in s.dims))
+        for n, s in drawn.items()
+    }
+    if layout == drawn or not weight_names(list(layout)):
+        return None
+    candidate = _tried(replace(one.reading, layout=layout), seed, failure)
+    if not isinstance(candidate, Candidate) or candidate.score < _FITS:
+        return None
+    found = _judged(candidate.reading, seed)
+    if found is None or not found.first.all_right or not found.first.influence:
+        return None
+    found.narrow = True
+    return found
 
 
 _NO_FORWARD = (
@@ -181,29 +220,9 @@ def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
     return f"{named.name} could not be run with what its gradient takes{last}"
 
 
-def _of_another_name(one: Chosen) -> bool:
-    """Whether a forward is called after something else: softmax_layer, of dense_gradient."""
-    unit, forward = one.reading.unit, one.reading.forward
-    if forward is None or unit.owner is not None or forward is unit.backward:
-        return False
-    mine, other = stem_of(unit.backward.short), stem_of(forward.short)
-    inside = "".join(mine) in "".join(other) or "".join(other) in "".join(mine)
-    return bool(mine and other) and not inside and not set(mine) & set(other)
-
-
-def _preference(one: Chosen) -> tuple[Any, ...]:
-    """Sort readings under which something is wrong: those that place all gradients first.
-
-    Of equals, arrays come before single numbers.
-    """
-    axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
-    share, *rest = one.first.rank
-    placed = not one.first.unplaced
-    return (one.other is not None, one.first.influence, placed, share, axes > 0, rest)
-
-
 _Shape = tuple[Any, ...]
 _NARROW = {"unit": "normal"}
+_OUTPUTS = "C"  # the letter of how many outputs there are
 _OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
 
 
@@ -238,22 +257,6 @@ def _fits_other_sizes(reading: Reading, seed: int) -> bool:
         except Exception:
             raised += 1
     return reading.forward is not None or raised < len(_OTHER_SIZES)
-
-
-def _with_samples(candidate: Candidate) -> int:
-    """Count the inputs that have an axis of samples or of time."""
-    heads = {
-        n.partition("[")[0]
-        for n, s in candidate.reading.layout.items()
-        if {"N", "T", "V"} & set(s.dims) and not n.startswith("init.")
-    }
-    return len(heads)
-
-
-def _of_weights(one: Chosen) -> bool:
-    """Whether a backward beside its forward gives the gradients of an object's own weights."""
-    kept = any(row.leaf[0] == "self" for row in one.first.rows)
-    return one.reading.forward is not None and kept
 
 
 def _misshapen(candidate: Candidate) -> bool:
@@ -481,10 +484,19 @@ def _fit(outcome: Outcome) -> float:
     return fit + 0.01 * len(pairs) - 0.02 * len(left) if fit > 0.99 else fit - 0.02 * len(left)
 
 
+def _fits_as_jacobian(outcome: Outcome) -> bool:
+    """Whether every claim has the shape of a Jacobian."""
+    pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
+    return bool(pairs) and all(_is_jacobian(outcome, c, leaf) for c, leaf in pairs)
+
+
 def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
+    """Whether a claim has the shape of a Jacobian of the input, whole or by samples."""
     a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
-    flat = len(a) == 2 and a[-1] == np.size(outcome.inputs[leaf])
-    return flat or (len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b))
+    size = np.size(outcome.inputs[leaf])
+    if len(a) == 2 and a[-1] == size:
+        return not outcome.paired or any(np.size(v) == a[0] for v in outcome.outputs.values())
+    return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
 
 
 def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:

@@ -22,11 +22,6 @@ class Mode:
     style: str = "distinct"
 
     @property
-    def general(self) -> bool:
-        """Whether there are several samples: with one, a mistake in their axis hides."""
-        return len(self.data.dims) > 1 and "1" not in self.data.dims and self.style != "two"
-
-    @property
     def samples(self) -> str:
         """rows, columns, vector, column, scalar, image: where the samples are."""
         dims = self.data.dims
@@ -188,8 +183,6 @@ def chains(weights: Sequence[str], text: str) -> Iterator[Chain]:
         feed = {w: (_CHAIN[count][i], _CHAIN[count][i + 1]) for i, w in enumerate(weights)}
     if feed and not recurrent:
         yield feed
-    if count == 1 and re.search(r"sigmoid|logistic|binary|theta", text, re.I):
-        yield {weights[0]: ("D", "1")}  # one unit
     if len(by_letters) == count:
         yield by_letters
     plain_cell = {w: ("H", "H") if _hidden(w) else ("D", "H") for w in weights}

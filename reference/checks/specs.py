@@ -17,7 +17,7 @@ class Spec:
     """How one argument is drawn."""
 
     kind: str
-    """normal, positive, label, onehot, probability, binary, mask, number, value, list, dict"""
+    """normal, positive, label, onehot, probability, binary, sign, mask, value, list, dict …"""
     dims: Dims = ()
     high: str = ""
     """Of labels: the letter of the number of classes."""

@@ -12,9 +12,9 @@ import numpy as np
 from reference.balls import Session
 from reference.checks import differences
 from reference.checks.assess import Assessment, assess
+from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.outcome import Outcome
-from reference.checks.search import Chosen
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
 from reference.checks.vocabulary import COTANGENT_NAMES
 
@@ -90,6 +90,11 @@ class ReadingSubject:
     def remarks(self) -> list[str]:
         """Return what the reading itself tells."""
         found = self._of_the_binding()
+        if self.chosen.narrow:
+            found.append(
+                "read with one output; with several, all gradients would be off by one factor: "
+                "the loss and its gradient divide by different numbers"
+            )
         other = self.chosen.other
         if other is None:
             return found

@@ -49,6 +49,11 @@ TARGET_NAMES = frozenset(
     "references true_class targets_true y_target y_targets labels_true".split()
 )
 
+LOSS_NAMES = frozenset(
+    "loss cost l j e error err total data_loss nll objective total_loss mse "
+    "total_cost losses ce obj train_loss lossval cost_value smooth_loss".split()
+)
+
 PREDICTION_NAMES = frozenset(
     "yhat y_hat y_pred ypred pred preds predicted prediction predictions output outputs out a o p "
     "probs prob probabilities scores logits a_out activation activations al estimate guess "

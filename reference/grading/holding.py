@@ -22,6 +22,7 @@ from manual_backprop.spec import InvalidInput
 from reference.balls import Session, gradient
 from reference.checks import source
 from reference.checks.assess import Assessment, Row, assess, close
+from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.identify import identify
 from reference.checks.inventory import Unit, units_of
@@ -31,7 +32,7 @@ from reference.checks.names import claim_name, path_name
 from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
-from reference.checks.search import Chosen, search
+from reference.checks.search import search
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.tolerances import DIGITS, OWN_SLOPE

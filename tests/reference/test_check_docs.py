@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE
+from plantedcatalogue import planted_files
+
+from reference.diagnosis.mistakes import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
+CASES = Path(__file__).parent / "check_cases"
 DOCUMENTS = ("docs/check.md", "README.md")
 QUOTE = re.compile(r"^```\n\$ manual-backprop check (examples/\S+)\n(.*?)^```", re.M | re.S)
 
@@ -49,6 +53,15 @@ def test_a_quoted_output_is_what_is_printed(document: str, target: str, output: 
         at += 1
         skipping = False
     assert skipping or at == len(printed), f"{document} leaves out {printed[at:]}"
+
+
+def test_the_documents_count_the_catalogue() -> None:
+    """A new mistake changes these sentences."""
+    readme, check = ((ROOT / d).read_text() for d in ("README.md", "docs/check.md"))
+    assert f"the catalogue holds {len(CATALOGUE)} mistakes" in readme
+    assert f"of {len(list(planted_files(0)))})" in check
+    files = [p for p in CASES.rglob("*.py") if re.search("^# exit: ", p.read_text(), re.M)]
+    assert f"| {len(files)} files as people write them" in check
 
 
 def test_every_file_and_picture_that_is_named_exists() -> None:

@@ -13,6 +13,7 @@ from reference.diagnose import SEVERAL, diagnose, locate
 from reference.diagnosis.describe import Pair, describe
 from reference.diagnosis.mistakes import (
     CATALOGUE,
+    ActivationLine,
     Place,
     Planted,
     about,
@@ -20,6 +21,7 @@ from reference.diagnosis.mistakes import (
     mistake,
     places,
 )
+from reference.diagnosis.mistakes.activations import GATES
 from reference.diagnosis.search import Evidence
 from reference.problems import Selection, draw
 from reference.trials.diagnosis import diagnosis_rows, planted, single_mistakes, two_mistakes
@@ -197,3 +199,15 @@ def test_relations_are_put_in_words(spoil: object, said: str) -> None:
 
 def test_what_agrees_is_not_described() -> None:
     assert describe([Pair(a, a) for a in RIGHT]) == ""
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_the_gate_at_zero_is_the_slope_there(name: str) -> None:
+    """z g(z) has the slope g(0) at 0: ½ of most gates, tanh(ln 2) = 0.6 of mish."""
+    z, da = np.array([[0.0, 1e-9]]), np.array([[2.0, 2.0]])
+    operation = ACTIVATIONS[name]
+    line = ActivationLine(operation, {}, z, operation.forward(z), da)
+    gate = operation.forward(np.array([[1e-9]]))[0, 0] / 1e-9
+    for key, right in (("gate_second_term_left_out", gate), ("gate_first_term_left_out", 0.0),
+                           ("gate_value_for_slope", gate)):  # fmt: skip
+        np.testing.assert_allclose(CATALOGUE[key].transform(line), 2 * right, atol=1e-7)

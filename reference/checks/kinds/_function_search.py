@@ -11,6 +11,7 @@ import numpy as np
 
 from reference.checks.assess import Assessment, close
 from reference.checks.choices import Request
+from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen
@@ -116,7 +117,11 @@ def _found(
     failure = Failure("no arguments were found that its forward runs with")
     best: tuple[float, FunctionSubject] | None = None
     judged = 0
+    wide: list[Extent] = []  # of what was judged, and is wrong
     for subject in _runnable(written, frame, seed, shapes, failure):
+        extent = extent_of(subject.layout)
+        if any(extent.narrower_than(w) for w in wide):
+            continue  # one sample, or one unit, hides what several have shown
         try:
             rows = subject.case(seed, 0).assessment
         except Exception as error:
@@ -128,6 +133,8 @@ def _found(
         right = sum(r.right for r in rows.rows) / (len(rows.rows) or 1)
         if rows.rows and (best is None or right > best[0]):
             best = right, subject
+        if right < 1:
+            wide.append(extent if right else extent.of_samples())
         if (best is not None and best[0] == 1) or judged >= _TRIED:
             break
     if best is None:

@@ -10,6 +10,7 @@ import numpy as np
 from reference.checks import vocabulary as words
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
+from reference.checks.nested import CONTAINERS, assembled, path_of
 from reference.checks.requests import Fixed
 from reference.checks.routine import Routine
 from reference.checks.shapes import Mode
@@ -63,7 +64,7 @@ def draw(plan: Plan, frame: Frame, seed: int, index: int) -> Problem:
         kind = plan.layout[name].kind
         if name.startswith("init.") or kind not in _LEAVES:
             continue
-        path = tuple(re.findall(r"[^\[\]]+", name))
+        path = path_of(name)
         if kind == "list":
             problem.leaves |= {(*path, str(i)): np.asarray(v, float) for i, v in enumerate(value)}
         elif np.asarray(value).dtype.kind == "f":
@@ -85,22 +86,14 @@ def _fresh(name: str, like: Array, rng: np.random.Generator) -> Array:
 
 def arguments(plan: Plan, frame: Frame, problem: Problem, tensors: Tensors) -> dict[str, Any]:
     """Return what the first routine is called with: tensors, dicts and lists of them, numbers."""
-    made: dict[str, Any] = {}
-    for name, value in problem.drawn.items():
-        if name.startswith("init."):
-            continue
-        path = tuple(re.findall(r"[^\[\]]+", name))
-        kind = plan.layout[name].kind
-        given = _given(path, value, frame, tensors)
-        if kind in ("dict", "listed"):
-            made[name] = {} if kind == "dict" else []
-        elif len(path) == 1:
-            made[name] = given
-        elif isinstance(made[path[0]], list):
-            made[path[0]].append(given)
-        else:
-            made[path[0]][path[1]] = given
-    return made
+    given = {
+        name: _given(path_of(name), value, frame, tensors)
+        for name, value in problem.drawn.items()
+        if not name.startswith("init.") and plan.layout[name].kind not in CONTAINERS
+    }
+    return assembled(
+        given, {n: s for n, s in plan.layout.items() if n in problem.drawn and "init." not in n}
+    )
 
 
 def _given(path: Path, value: Any, frame: Frame, tensors: Tensors) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 from reference.checks.assess import Assessment
 from reference.checks.binding import bindings, extras_of
 from reference.checks.choices import Request
+from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
@@ -157,10 +158,6 @@ class TensorSubject(Explained):
         self.unwritten = best[1]
         return best[2]
 
-    def has_weights(self) -> bool:
-        """Whether the problem that ran first has weights: their gradients sum over the samples."""
-        return any(p[0] == "self" or weight_names([p[0]]) for p in self._seen[0].leaves)
-
     def smaller(self, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
         mode = replace(self.plan.mode, style="whole")
@@ -206,19 +203,23 @@ def subject(
     failure = Failure("no arguments were found that it runs with")
     routes: list[Routine | None] = [*unit.partners, *([None] if unit.alone else [])]
     best: tuple[_Rank, TensorSubject] | None = None
-    general = False
+    wide: list[Extent] = []  # of what was judged, and is wrong
     for forward in routes:
+        if forward is None and wide:
+            break  # its forward is written: no loss has to be guessed
         fitting = 0
         for made in _readings(unit, forward, target, frame, shapes, failure):
-            if general and not made.plan.mode.general:
-                continue  # one sample hides what several have shown
+            extent = extent_of(made.plan.layout)
+            if any(extent.narrower_than(w) for w in wide):
+                continue  # one sample, or one unit, hides what several have shown
             rank = _rank(made, seed, failure)
             if rank is None:
                 continue
             if best is None or rank > best[0]:
                 best = rank, made
             fitting += rank.fit == 1
-            general |= rank.fit == 1 and made.plan.mode.general and made.has_weights()
+            if rank.fit == 1 and rank.right < 1 and made.unwritten is None:
+                wide.append(extent if rank.right else extent.of_samples())
             if best[0].right == 1 or fitting >= _JUDGED:
                 break
         if best is not None and best[0].right == 1:

@@ -188,14 +188,14 @@ def celu_alpha_left_in(c: ActivationLine) -> Spoilt:
          operations=GATES)  # fmt: skip
 def gate_second_term_left_out(c: ActivationLine) -> Spoilt:
     """The function z g(z) needs the product rule; the term z g′(z) is left out."""
-    return c.da * np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
+    return c.da * np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z))
 
 
 @mistake("activation", "activations", wrong="δz = δa · z g′(z)",
          right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
 def gate_first_term_left_out(c: ActivationLine) -> Spoilt:
     """The function z g(z) needs the product rule; the term g(z) is left out."""
-    return c.right - c.da * np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
+    return c.right - c.da * np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z))
 
 
 @mistake("activation", "activations", wrong="δz = δa · (g(z) + g′(z))",

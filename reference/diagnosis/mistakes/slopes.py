@@ -162,5 +162,5 @@ def activation_path_left_out(c: ActivationLine) -> Spoilt:
          right="δz = δa · (g(z) + z g′(z))", operations=GATES)  # fmt: skip
 def gate_value_for_slope(c: ActivationLine) -> Spoilt:
     """The gate stands for its slope in the product rule: of σ(z) the factor 1 − σ(z) is missing."""
-    gate = np.where(c.z == 0, 0.5, c.a / np.where(c.z == 0, 1, c.z))
+    gate = np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z))
     return c.da * (gate + c.a)

@@ -1,0 +1,98 @@
+"""A reading that was judged, and what it is worth beside others.
+
+Of readings under which something is wrong one is shown; some say nothing, or accuse nobody.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reference.checks.assess import Assessment
+from reference.checks.inventory import Unit
+from reference.checks.objective import Objective
+from reference.checks.outcome import Reading
+from reference.checks.vocabulary import stem_of
+
+
+@dataclass
+class Chosen:
+    """The reading and the objective that a unit is judged by."""
+
+    reading: Reading
+    objective: Objective
+    first: Assessment
+    other: Assessment | None = None
+    """Under a loss that is not written, where all is right and its own loss disagrees."""
+
+    why: str = ""
+    """Why the tape was left."""
+    differences: bool = False
+    narrow: bool = False
+    """Whether it is right with one output, and off by a common factor with several."""
+
+
+def loss_is_written(unit: Unit, chosen: list[Chosen]) -> bool:
+    """Whether a loss with the backward's own arguments was judged: then none is guessed."""
+    return any(
+        c.objective.kind == "loss"
+        and c.objective.written
+        and c.reading.forward is not None
+        and set(c.reading.forward.required) == set(unit.backward.required)
+        for c in chosen
+    )
+
+
+def any_right(chosen: list[Chosen]) -> bool:
+    """Whether all is right under one of them."""
+    return any(c.first.all_right for c in chosen)
+
+
+def says_nothing(one: Chosen) -> bool:
+    """Whether all is 0 because there is one unit: the softmax of one class is 1."""
+    narrow = any("1" in s.dims for s in one.reading.layout.values())
+    return narrow and not any(
+        np.any(np.abs(r.truth.value) > r.truth.radius) for r in one.first.rows
+    )
+
+
+def of_another_name(one: Chosen) -> bool:
+    """Whether a forward is called after something else: softmax_layer, of dense_gradient."""
+    unit, forward = one.reading.unit, one.reading.forward
+    if forward is None or unit.owner is not None or forward is unit.backward:
+        return False
+    mine, other = stem_of(unit.backward.short), stem_of(forward.short)
+    inside = "".join(mine) in "".join(other) or "".join(other) in "".join(mine)
+    return bool(mine and other) and not inside and not set(mine) & set(other)
+
+
+def preference(one: Chosen) -> tuple[Any, ...]:
+    """Sort readings under which something is wrong: those that place all gradients first.
+
+    Of equals, arrays come before single numbers, and sizes that differ before square weights.
+    """
+    axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
+    share, claims, *rest = one.first.rank
+    placed = not one.first.unplaced
+    square = any(len(set(s.dims)) < len(s.dims) for s in one.reading.layout.values())
+    return (
+        one.other is not None,
+        one.first.influence,
+        placed,
+        share,
+        axes > 0,
+        claims,
+        not square,
+        rest,
+    )
+
+
+def partly_right(one: Chosen) -> bool:
+    """Whether an array that came back is right, so that the reading is hardly the mistake."""
+    return any(row.right and np.size(row.got) > 1 for row in one.first.rows)
+
+
+def of_weights(one: Chosen) -> bool:
+    """Whether a backward beside its forward gives the gradients of an object's own weights."""
+    kept = any(row.leaf[0] == "self" for row in one.first.rows)
+    return one.reading.forward is not None and kept
