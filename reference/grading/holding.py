@@ -13,132 +13,64 @@ leaf reaches the loss.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from manual_backprop.spec import InvalidInput
 from reference.balls import Session, gradient
-from reference.checks import source
 from reference.checks.assess import Assessment, Row, assess, close
 from reference.checks.experiment import perform
-from reference.checks.identify import identify
-from reference.checks.inventory import Unit, units_of
+from reference.checks.inventory import units_of
 from reference.checks.losses import LOSSES
 from reference.checks.matching import matched
 from reference.checks.names import claim_name, path_name
 from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
-from reference.checks.search import Chosen, search
-from reference.checks.source import Target
-from reference.checks.specs import Spec
 from reference.checks.tolerances import DIGITS, OWN_SLOPE
 from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
+from reference.grading.kinds import KindSolution, hold_kind, leaf_name
 from reference.grading.records import (
-    Described,
+    AnyRun,
     Failed,
     Held,
     Judged,
     JudgeEvent,
+    KindRun,
     NamedArray,
     ProblemRun,
     Reference,
 )
+from reference.grading.solution import Solution, described, loaded, solution_of
 
 Emit = Callable[[JudgeEvent], None]
-
-
-@dataclass
-class Solution:
-    """The reference solution's reading of one function, and the correspondence found last."""
-
-    chosen: Chosen
-    known: list[Correspondence] = field(default_factory=list)
-
-
-_targets: dict[str, Target] = {}
-_solutions: dict[tuple[str, str, int], Solution] = {}
 
 
 def serve(reference: Reference, emit: Emit) -> None:
     """Describe the functions of the reference solution, or hold runs to one of them."""
     try:
-        target = _target(reference.file)
+        target = loaded(reference.file)
         if not reference.unit:
             for unit in units_of(target):
-                emit(_described(unit, target, reference))
+                emit(described(unit, target, reference))
             return
-        solution = _solution(reference, target)
+        solution = solution_of(reference, target)
     except InvalidInput as error:
         emit(Failed(str(error)))
         return
     for run in reference.runs:
-        emit(hold(run, solution, reference))
+        emit(_held_to(solution, run, reference))
 
 
-def _target(file: str) -> Target:
-    if file not in _targets:
-        _targets[file] = source.load(file)
-    return _targets[file]
-
-
-def _solution(reference: Reference, target: Target) -> Solution:
-    key = (reference.file, reference.unit, reference.seed)
-    if key not in _solutions:
-        unit = next((u for u in units_of(target) if u.name == reference.unit), None)
-        if unit is None:
-            have = ", ".join(u.name for u in units_of(target))
-            raise InvalidInput(
-                f"function={reference.unit!r} is not in the reference; it has {have}"
-            )
-        _solutions[key] = Solution(_chosen(unit, target, reference.seed))
-    return _solutions[key]
-
-
-def _chosen(unit: Unit, target: Target, seed: int) -> Chosen:
-    found = search(unit, target, seed, {})
-    if not isinstance(found, Chosen):
-        raise InvalidInput(
-            f"function={unit.name!r} of the reference cannot be read: {found.reason}"
-        )
-    if found.differences:
-        raise InvalidInput(
-            f"function={unit.name!r} of the reference: its forward cannot run on numbers with a "
-            f"proof ({found.why})"
-        )
-    if not found.first.all_right:
-        wrong = ", ".join(claim_name(r.claim, r.leaf) for r in found.first.rows if not r.right)
-        raise InvalidInput(f"function={unit.name!r} of the reference is wrong itself: {wrong}")
-    return found
-
-
-def _described(unit: Unit, target: Target, reference: Reference) -> JudgeEvent:
-    try:
-        chosen = _chosen(unit, target, reference.seed)
-    except InvalidInput as error:
-        return Described(unit.name, (), "", str(error))
-    operation, _ = identify(chosen.reading, reference.seed, None)
-    gradients = tuple(leaf_name(r.leaf) for r in chosen.first.rows)
-    shapes = {n: _word(s) for n, s in chosen.reading.layout.items()}
-    shapes = shapes if all(shapes.values()) else {}
-    return Described(unit.name, gradients, operation, "right", shapes)
-
-
-def _word(spec: Spec) -> str:
-    """Return how an array is drawn, as a file may say it itself; "" where it cannot."""
-    if not spec.dims or spec.kind not in ("normal", "label"):
-        return ""
-    high = [f"int({spec.high})"] if spec.kind == "label" else []
-    return " ".join([*spec.dims, *high])
-
-
-def leaf_name(path: Path) -> str:
-    """Return what an input is called in an assignment: x, W1, weights[0]."""
-    if path[0] in ("self", "global") or (len(path) == 2 and not path[1].isdigit()):
-        return path_name(path[1:])
-    return path_name(path)
+def _held_to(solution: Solution | KindSolution, run: AnyRun, reference: Reference) -> Judged:
+    match solution, run:
+        case KindSolution(), KindRun():
+            return hold_kind(run, solution, reference)
+        case Solution(), ProblemRun():
+            return hold(run, solution, reference)
+    return Judged(run.seed != reference.seed, False, False)  # of another kind
 
 
 # -- one run -----------------------------------------------------------------------------------

@@ -4,6 +4,9 @@ The submission's process sends `Run`s: plain numbers that went in and came out. 
 which never loads a submission, holds them to the reference solution and answers with `Judged`.
 """
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +64,47 @@ class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
     """The judged output where the inputs were moved forward."""
     down: Array | None = None
     """The same where they were moved back."""
+    kind: ClassVar[str] = "numpy"
+
+    @property
+    def arrays(self) -> Iterator[Array]:
+        """All its numbers."""
+        yield from (a for pair in self.cotangents for a in pair)
+        named = (*self.inputs, *self.others, *self.values, *self.outputs, *self.claims)
+        yield from (n.value for n in (*named, *self.inner, *self.moved))
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One question and its answer (`reference.checks.kinds.Question`)."""
+
+    inputs: tuple[NamedArray, ...]
+    others: tuple[NamedArray, ...]
+    outputs: tuple[Array, ...]
+    cotangents: tuple[Array, ...]
+    claims: tuple[NamedArray, ...]
+    name: str = ""
+    of: str = ""
+    needs: tuple[str, ...] = ()
+
+
+class KindRun(msgspec.Struct, frozen=True, tag="kind_run"):
+    """One problem of code on tensors, of an engine of values, of a general form."""
+
+    unit: int
+    seed: int
+    index: int
+    kind: str
+    questions: tuple[Answered, ...]
+
+    @property
+    def arrays(self) -> Iterator[Array]:
+        """All its numbers."""
+        for one in self.questions:
+            yield from (*one.outputs, *one.cotangents)
+            yield from (n.value for n in (*one.inputs, *one.others, *one.claims))
+
+
+AnyRun = ProblemRun | KindRun
 
 
 class Unrun(msgspec.Struct, frozen=True, tag="unrun"):
@@ -86,6 +130,7 @@ class Attempt(msgspec.Struct, frozen=True, tag="attempt"):
 
 SubmissionEvent = (
     ProblemRun
+    | KindRun
     | Unrun
     | Confined
     | Attempt
@@ -122,7 +167,7 @@ class Reference(msgspec.Struct, frozen=True):
     file: str
     unit: str
     seed: int
-    runs: tuple[ProblemRun, ...] = ()
+    runs: tuple[AnyRun, ...] = ()
     same_layout: bool = False
     """Whether samples and weights have to lie as in the reference solution."""
     mean_in_loss: bool = False
@@ -166,6 +211,8 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     verdict: str
     shapes: dict[str, str] = {}
     """How its arguments are drawn, where `shapes` of a file can say it."""
+    kind: str = "numpy"
+    """What its submissions have to be as well: "numpy", "torch", "jax", "engine", "general"."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -15,6 +15,7 @@ from manual_backprop.spec import InvalidInput
 from reference.checks import session, source
 from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
+from reference.checks.kinds import Questioned
 from reference.checks.outcome import Outcome
 from reference.checks.records import Refused, Request
 from reference.checks.routine import is_numeric
@@ -25,9 +26,11 @@ from reference.checks.tolerances import MOVED
 from reference.checks.vocabulary import is_gradient_name
 from reference.grading.guard import Guard
 from reference.grading.records import (
+    Answered,
     Asked,
     Attempt,
     Confined,
+    KindRun,
     NamedArray,
     Path,
     ProblemRun,
@@ -93,16 +96,19 @@ def _report_replaced(library: Library, emit: Emit) -> None:
 
 def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
     """Run a part on plain floats, on the public and the hidden problems; send what came of it."""
-    if not isinstance(subject, ReadingSubject):
-        emit(Unrun(unit, subject.sentence()))
-        return
     problem = "it never ran"
     sent = 0
     for seed in (asked.public_seed, asked.seed):
         for index in range(asked.problems):
             try:
-                outcome = perform(subject.reading, seed, index)
-                emit(_run(unit, seed, index, subject, outcome))
+                if isinstance(subject, ReadingSubject):
+                    outcome = perform(subject.reading, seed, index)
+                    emit(_run(unit, seed, index, subject, outcome))
+                elif isinstance(subject, Questioned):
+                    emit(_asked(unit, seed, index, subject))
+                else:
+                    emit(Unrun(unit, f"{subject.sentence()}, which is not graded"))
+                    return
                 sent += 1
             except Exception as error:  # the check reports what it raises
                 problem = type(error).__name__
@@ -141,6 +147,17 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
         up,
         down,
     )
+
+
+def _asked(unit: int, seed: int, index: int, subject: Questioned) -> KindRun:
+    answers = tuple(
+        Answered(
+            _named(q.inputs), _named(q.others), tuple(map(_plain, q.outputs)),
+            tuple(map(_plain, q.cotangents)), _named(q.claims), q.name, q.of, q.needs,
+        )
+        for q in subject.questions(seed, index)
+    )  # fmt: skip
+    return KindRun(unit, seed, index, subject.kind, answers)
 
 
 def _moved(
