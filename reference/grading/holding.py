@@ -29,9 +29,9 @@ from reference.checks.names import claim_name, path_name
 from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
-from reference.checks.tolerances import DIGITS, OWN_SLOPE
+from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
-from reference.grading.kinds import KindSolution, hold_kind, leaf_name
+from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
     AnyRun,
     Failed,
@@ -118,11 +118,7 @@ def _of_another_forward(
 
 
 def own_slope(run: ProblemRun) -> bool:
-    """Whether what was claimed is the slope of the submission's own forward, by differences.
-
-    Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that
-    does not change, or claims of zero, are none.
-    """
+    """Whether what was claimed is the slope of the submission's own forward, by differences."""
     if run.up is None or run.down is None or not run.moved or run.up.shape != run.down.shape:
         return False
     weight: Any = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
@@ -132,11 +128,7 @@ def own_slope(run: ProblemRun) -> bool:
     claims, inputs = _by_path(run.claims), _by_path(run.inputs)
     pairs, _, _ = matched(claims, inputs, {}, _by_path(run.others))
     ways = _by_path(run.moved)
-    if len(pairs) < len(inputs) or any(np.shape(claims[c]) != np.shape(ways[p]) for c, p in pairs):
-        return False
-    parts = [float(np.sum(np.asarray(claims[c]) * ways[p])) for c, p in pairs]
-    size = sum(abs(p) for p in parts)
-    return size > 0 and all(parts) and abs(sum(parts) - change) <= OWN_SLOPE * size
+    return is_slope([(claims[c], ways[p]) for c, p in pairs], len(inputs), change)
 
 
 def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:

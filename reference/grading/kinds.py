@@ -5,8 +5,9 @@ forward runs on them, and its gradient, certified or by its framework, is what i
 that follows from a wrong one of a named step is right given that one, as in `holding`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from reference.checks.matching import same_shape
 from reference.checks.names import path_name
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
+from reference.checks.tolerances import OWN_SLOPE
 from reference.grading.correspondence import (
     AS_IT_IS,
     CHANNELS_FIRST,
@@ -69,7 +71,29 @@ def hold_kind(run: KindRun, solution: KindSolution, reference: Reference) -> Jud
     if not found:
         return Judged(public, False, False)
     right = all(one.forward_right for one in found) and set(mine) <= {q.name for q in run.questions}
-    return Judged(public, True, right, held=tuple(_joined(found)))
+    own = not right and all(map(own_slope, run.questions))
+    return Judged(public, True, right, own, tuple(_joined(found)))
+
+
+def own_slope(asked: Answered) -> bool:
+    """Whether what was claimed is the slope of the submission's own forward, by differences."""
+    changes = zip(asked.cotangents, asked.up, asked.down, strict=False)
+    change = sum(float(np.sum(c * np.subtract(u, d, dtype=float))) for c, u, d in changes) / 2
+    claims, ways = ({n.path: n.value for n in some} for some in (asked.claims, asked.moved))
+    return is_slope([(claims[p], w) for p, w in ways.items() if p in claims], len(ways), change)
+
+
+def is_slope(pairs: Sequence[tuple[Any, Any]], inputs: int, change: float) -> bool:
+    """Whether gradients explain how an output changes; each is beside the step of its input.
+
+    Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that
+    does not change, or claims of zero, are none.
+    """
+    if len(pairs) < inputs or any(np.shape(claim) != np.shape(way) for claim, way in pairs):
+        return False
+    parts = [float(np.sum(np.asarray(claim) * way)) for claim, way in pairs]
+    size = sum(abs(part) for part in parts)
+    return size > 0 and all(parts) and abs(sum(parts) - change) <= OWN_SLOPE * size
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,7 @@ def _under(
             mine,
             inputs={p: np.asarray(given[p]) for p in mine.inputs},
             others={p: np.asarray(given[p]) for p in mine.others},
+            cotangents=(),
         )
         solved = solution.subject.solved(put, run.seed, run.index, {})
         ways = [_way(o, w) for o, w in zip(asked.outputs, solved.outputs, strict=True)]

@@ -85,6 +85,10 @@ class Answered(msgspec.Struct, frozen=True):
     name: str = ""
     of: str = ""
     needs: tuple[str, ...] = ()
+    moved: tuple[NamedArray, ...] = ()
+    """A direction for each input, as in `ProblemRun`."""
+    up: tuple[Array, ...] = ()
+    down: tuple[Array, ...] = ()
 
 
 class KindRun(msgspec.Struct, frozen=True, tag="kind_run"):
@@ -100,8 +104,8 @@ class KindRun(msgspec.Struct, frozen=True, tag="kind_run"):
     def arrays(self) -> Iterator[Array]:
         """All its numbers."""
         for one in self.questions:
-            yield from (*one.outputs, *one.cotangents)
-            yield from (n.value for n in (*one.inputs, *one.others, *one.claims))
+            yield from (*one.outputs, *one.cotangents, *one.up, *one.down)
+            yield from (n.value for n in (*one.inputs, *one.others, *one.claims, *one.moved))
 
 
 AnyRun = ProblemRun | KindRun

@@ -6,6 +6,7 @@ mistakes; the runs carry the numbers that the judging process holds to the refer
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -15,7 +16,7 @@ from manual_backprop.spec import InvalidInput
 from reference.checks import session, source
 from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
-from reference.checks.kinds import Questioned
+from reference.checks.kinds import Question, Questioned
 from reference.checks.outcome import Outcome
 from reference.checks.records import Refused, Request
 from reference.checks.routine import is_numeric
@@ -150,14 +151,28 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
 
 
 def _asked(unit: int, seed: int, index: int, subject: Questioned) -> KindRun:
-    answers = tuple(
-        Answered(
-            _named(q.inputs), _named(q.others), tuple(map(_plain, q.outputs)),
-            tuple(map(_plain, q.cotangents)), _named(q.claims), q.name, q.of, q.needs,
-        )
-        for q in subject.questions(seed, index)
-    )  # fmt: skip
+    rng = np.random.default_rng([seed, index, 11])
+    answers = tuple(_answered(q, seed, index, subject, rng) for q in subject.questions(seed, index))
     return KindRun(unit, seed, index, subject.kind, answers)
+
+
+def _answered(
+    asked: Question, seed: int, index: int, subject: Questioned, rng: np.random.Generator
+) -> Answered:
+    way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in asked.inputs.items()}
+    there = [
+        subject.solved(
+            replace(asked, inputs={p: v + sign * way[p] for p, v in asked.inputs.items()}),
+            seed, index, {},
+        ).outputs
+        for sign in (1.0, -1.0)
+    ]  # fmt: skip
+    up, down = (tuple(map(_plain, outputs)) for outputs in there)
+    return Answered(
+        _named(asked.inputs), _named(asked.others), tuple(map(_plain, asked.outputs)),
+        tuple(map(_plain, asked.cotangents)), _named(asked.claims), asked.name, asked.of,
+        asked.needs, _named(way), up, down,
+    )  # fmt: skip
 
 
 def _moved(

@@ -91,7 +91,10 @@ class Screened:
         wanted = {plain(name), plain(name.rpartition(".")[2])}
         exact = [r for rs in self.routines.values() for r in rs if plain(r.name) == plain(name)]
         short = [r for n, rs in self.routines.items() for r in rs if plain(n) in wanted]
-        return exact or short
+        methods = [
+            r for rs in self.routines.values() for r in rs if r.name.partition(".")[0] == name
+        ]
+        return exact or short or methods  # an engine, a torch.autograd.Function: a whole class
 
     def _reached(self, name: str) -> list[SourceFunction]:
         todo, seen = self._named(name), dict[str, SourceFunction]()

@@ -1,6 +1,6 @@
 """Reads the reference solution: which function of it is asked for, and how it is judged with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from manual_backprop.spec import InvalidInput
@@ -111,13 +111,18 @@ def described(unit: Unit, target: Target, reference: Reference) -> Described:
         return Described(unit.name, (), "", str(error))
     if isinstance(solution, KindSolution):
         gradients = solution.gradients(reference.seed)
-        return Described(unit.name, gradients, "", "right", kind=solution.subject.kind)
+        shapes = _words(solution.subject.layout)
+        return Described(unit.name, gradients, "", "right", shapes, solution.subject.kind)
     chosen = solution.chosen
     operation, _ = identify(chosen.reading, reference.seed, None)
     gradients = tuple(leaf_name(r.leaf) for r in chosen.first.rows)
-    shapes = {n: _word(s) for n, s in chosen.reading.layout.items()}
-    shapes = shapes if all(shapes.values()) else {}
-    return Described(unit.name, gradients, operation, "right", shapes)
+    return Described(unit.name, gradients, operation, "right", _words(chosen.reading.layout))
+
+
+def _words(layout: Mapping[str, Spec]) -> dict[str, str]:
+    """Return how arguments are drawn, as a file may say it; none where it cannot of one."""
+    shapes = {n: _word(s) for n, s in layout.items()}
+    return shapes if all(shapes.values()) else {}
 
 
 def _word(spec: Spec) -> str:

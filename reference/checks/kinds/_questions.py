@@ -4,7 +4,7 @@ A question has what went in, what the forward made of it, the cotangents, and th
 came back. The same question, put to another file of the same kind, gives what is right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
+from reference.checks.specs import Spec
 from reference.checks.subject import Subject
 
 Array = npt.NDArray[Any]
@@ -26,7 +27,7 @@ class Question:
     """What gradients are taken of, by path."""
     outputs: tuple[Array, ...]
     cotangents: tuple[Array, ...]
-    """One for each output."""
+    """One for each output; where there is none, all are ones."""
     claims: Mapping[Path, Array]
     """The gradients that came back, by what they are of: an input, or a step of the forward."""
     others: Mapping[Path, Array] = field(default_factory=dict)
@@ -53,6 +54,8 @@ class Questioned(Subject, Protocol):
 
     kind: str
     """What two subjects must share: "general", "engine", "torch", "jax"."""
+    layout: Mapping[str, Spec]
+    """How its arguments are drawn; empty where it settles that itself."""
     digits: float
     """How near a gradient in float64 comes to the right one, as a share of the tensor."""
 
@@ -67,6 +70,11 @@ class Questioned(Subject, Protocol):
         cuts: cotangents of steps of the forward; what comes before such a step follows from its
         cotangent, not from the true one.
         """
+
+
+def cotangents_of(question: Question, outputs: Sequence[Array | None]) -> Sequence[Array]:
+    """Return a cotangent for each output that has a derivative."""
+    return question.cotangents or [np.ones(o.shape) for o in outputs if o is not None]
 
 
 def plain(values: Mapping[Any, Any]) -> dict[Path, Array]:

@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.spelling import literal
 from reference.checks.subject import Case
 from reference.checks.tolerances import DIFFERENCES, DIGITS
@@ -153,6 +154,7 @@ class EngineSubject(Explained):
     """An engine with the operators that it has."""
 
     kind = "engine"
+    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(
         self, unit: Unit, engine: Engine, found: Sequence[Operator], arrays: Sequence[Program]

@@ -20,7 +20,7 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
-from reference.checks.kinds._questions import Question, Solved, plain
+from reference.checks.kinds._questions import Question, Solved, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._simple import Cotangents, Pulled, simple_mistakes
@@ -140,7 +140,7 @@ class FunctionSubject(Explained):
                 drawn[path[0]] = value
         with self.frame.running(seed + index):
             pulled = self.frame.pullback(self.function(self.written.primal, drawn), leaves)
-            rest = iter(question.cotangents)
+            rest = iter(cotangents_of(question, pulled.outputs))
             given = [None if o is None else next(rest) for o in pulled.outputs]
             found = self._truth(drawn, leaves, given, seed + index)
         truth = {p: float_truth(g, self.digits) for p, g in found.items()}

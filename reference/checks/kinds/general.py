@@ -20,7 +20,7 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ from reference.checks.routine import EMPTY, Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.specs import WholeNumbers
+from reference.checks.specs import Spec, WholeNumbers
 from reference.checks.subject import Case
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
@@ -68,6 +68,7 @@ class GeneralSubject(Explained):
     """A computation with named steps and its backward."""
 
     kind, digits = "general", DIGITS
+    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(self, unit: Unit, target: Target, forward: Routine) -> None:
         self.name = unit.name
@@ -240,6 +241,8 @@ class GeneralSubject(Explained):
                 return nodes[name]
 
             outputs = _several(self.forward.function(xp, step, **lifted))
+            if not run.cotangents:
+                run.cotangents = [np.ones(np.shape(o)) for o in outputs]
             sources = {"the output": (outputs, run.cotangents)}
             sources |= {
                 k: ([made[k]], [np.asarray(run.given[k], dtype=float)])

@@ -26,7 +26,7 @@ from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
-from reference.checks.kinds._questions import Question, Solved, plain
+from reference.checks.kinds._questions import Question, Solved, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
@@ -63,7 +63,7 @@ class TensorSubject(Explained):
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
         self.digits = COARSE if FLOAT32.search(text) else DIGITS
-        self.kind = frame.module
+        self.kind, self.layout = frame.module, plan.layout
         self.unwritten: Unwritten | None = None
         """The loss that was settled on, where the code computes none."""
         self._seen: dict[int, Seen] = {}
@@ -130,7 +130,7 @@ class TensorSubject(Explained):
         with self.frame.running(given.seed):
             run = outputs(self.plan, self.frame, given, list(found.cotangents))
             pulled = self.frame.pullback(run, given.leaves)
-            rest = iter(question.cotangents)
+            rest = iter(cotangents_of(question, pulled.outputs))
             back = pulled.pull([None if o is None else next(rest) for o in pulled.outputs])
         truth = {
             p: float_truth(np.zeros_like(given.leaves[p]) if g is None else g, self.digits)
