@@ -70,7 +70,7 @@ def run_apart(
         problems = assignment.problems
         asked = Asked(
             submission.file, submission.files, problems.hidden_seed, problems.public_seed,
-            problems.count, tuple(skip), only, dict(shapes),
+            problems.count, tuple(skip), only, problems.dtypes, dict(shapes),
         )  # fmt: skip
         ended = _once(asked, limits, ran, gathered, deadline)
         if not ended:

@@ -73,6 +73,7 @@ class Judge:
         reference = Reference(
             one.reference, function, one.problems.hidden_seed, runs,
             one.dialect.layout == "reference", one.dialect.mean == "reference",
+            one.dialect.cached == "reference",
         )  # fmt: skip
         limits = Limits(JUDGE_SECONDS, 3 * JUDGE_SECONDS)
         for event in self._worker.run(reference, JudgeEvent, limits=lambda last: limits):  # type: ignore[arg-type]
@@ -144,6 +145,13 @@ def _refuse_unfit(assignment: Assignment, described: Sequence[Described]) -> Non
             )
         if one.verdict != "right":
             raise InvalidInput(one.verdict)
+        if one.kind != "numpy" and (
+            len(assignment.problems.dtypes) > 1 or assignment.dialect.cached == "reference"
+        ):
+            raise InvalidInput(
+                f"function.name = {function.name!r} is written {KINDS[one.kind]}: expected "
+                'problems.dtypes = ["float64"] and dialect.cached = "any"'
+            )
         unknown = [g for g in function.gradients if g not in one.gradients]
         if unknown:
             raise InvalidInput(

@@ -31,6 +31,7 @@ from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
+from reference.grading.dialect import handed_on, lost_in_types
 from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
     AnyRun,
@@ -93,6 +94,7 @@ def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
                 True,
                 False,
                 tuple(_held(assessed, run, correspondence, reference)),
+                handed_on(run.cached, outcome.made) if reference.same_cache else "",
                 assessed.found.spellings,
             )
         return _of_another_forward(run, theirs, others, solution, session, reference)
@@ -113,7 +115,7 @@ def _of_another_forward(
         assessed = _assessed(run, correspondence, outcome, by_name=True)
         if assessed is not None:
             held = tuple(_held(assessed, run, correspondence, reference))
-            return Judged(public, True, False, own, held, assessed.found.spellings)
+            return Judged(public, True, False, own, held, scale=assessed.found.spellings)
     return Judged(public, False, False)
 
 
@@ -262,14 +264,16 @@ def _held(
         right = row.right
         if reference.mean_in_loss and row.factor is not None:
             right = right and abs(row.factor - found.scale) <= abs(found.scale) * DIGITS
+        dtype = lost_in_types(run, row.claim) if right else ""
         leaf = assessed.outcome.inputs[row.leaf]
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
         yield Held(
             leaf_name(ours.get(row.leaf, row.leaf)),
             claim_name(row.claim, row.leaf),
-            right,
+            right and not dtype,
             cause,
             _distance(row, found.scale),
+            dtype,
         )
 
 
@@ -299,11 +303,14 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
         pairs += [(claim, p) for p, v in known.items() if shape and np.shape(v) == shape]
     tracked = {leaf: known[leaf] for _, leaf in pairs}
     found = truths(assessed.found.objective, outcome, tracked) or {}
+    got_of = {**outcome.claims, **claims}
+    fits = {c for c, leaf in pairs if leaf in found and _agrees(got_of[c], found[leaf], scale)}
+    pairs = [(c, leaf) for c, leaf in pairs if c not in fits]  # right for one, it is of that one
     rows: list[tuple[_Inner, Row]] = []
     for claim, leaf in pairs:
-        got = np.asarray({**outcome.claims, **claims}[claim], dtype=float)
+        got = np.asarray(got_of[claim], dtype=float)
         truth = found.get(leaf)
-        if truth is None or got.shape != truth.value.shape or close(got, truth, scale).all():
+        if truth is None or got.shape != truth.value.shape:
             continue
         row = Row(claim, leaf, got, truth, None, False, 1.0)
         rows.append((_Inner(path_name(claim), tracked[leaf], got - scale * truth.value), row))
@@ -311,6 +318,11 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
     for one, row in rows:
         if not _cause(row, [o for o in inner if o.name != one.name], scale, one.value):
             yield one
+
+
+def _agrees(got: Any, truth: Truth, scale: float) -> bool:
+    value = np.asarray(got, dtype=float)
+    return value.shape == truth.value.shape and bool(close(value, truth, scale).all())
 
 
 def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Any) -> str:

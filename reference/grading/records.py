@@ -34,6 +34,14 @@ class Scalar(msgspec.Struct, frozen=True):
     fit: int = 0
 
 
+class Coarse(msgspec.Struct, frozen=True):
+    """The gradients of a problem whose numbers were in another type, as float32."""
+
+    dtype: str
+    claims: tuple[NamedArray, ...] = ()
+    """In the type in which they came back."""
+
+
 class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
     """One problem as a submission computed it, on plain floats."""
 
@@ -64,6 +72,10 @@ class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
     """The judged output where the inputs were moved forward."""
     down: Array | None = None
     """The same where they were moved back."""
+    cached: tuple[Array, ...] = ()
+    """What the forward returned beside its output, in order."""
+    coarse: tuple[Coarse, ...] = ()
+    """What came back for the same numbers in other types."""
     kind: ClassVar[str] = "numpy"
 
     @property
@@ -72,6 +84,7 @@ class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
         yield from (a for pair in self.cotangents for a in pair)
         named = (*self.inputs, *self.others, *self.values, *self.outputs, *self.claims)
         yield from (n.value for n in (*named, *self.inner, *self.moved))
+        yield from (*self.cached, *(n.value for one in self.coarse for n in one.claims))
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -161,6 +174,7 @@ class Asked(msgspec.Struct, frozen=True):
     skip: tuple[int, ...] = ()
     only: str = ""
     """The one function or class to run; "" runs all."""
+    dtypes: tuple[str, ...] = ("float64",)
     shapes: dict[str, str] = {}
     """How arguments are drawn, as `check` has it: {"x": "N D"}."""
 
@@ -176,6 +190,8 @@ class Reference(msgspec.Struct, frozen=True):
     """Whether samples and weights have to lie as in the reference solution."""
     mean_in_loss: bool = False
     """Whether 1/N has to stand where the reference solution has it."""
+    same_cache: bool = False
+    """Whether a forward has to hand on what the reference solution does."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -190,6 +206,8 @@ class Held(msgspec.Struct, frozen=True):
     """The inner gradient whose mistake alone makes this one wrong; it is right given that one."""
     distance: float = 0.0
     """The largest difference, as a share of the tensor's scale."""
+    dtype: str = ""
+    """The type in which it is wrong, where it is right in float64."""
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):
@@ -202,6 +220,8 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
     own: bool = False
     """Whether all that was claimed is the slope of the submission's own, other forward."""
     held: tuple[Held, ...] = ()
+    cached: str = ""
+    """What is wrong with what the forward hands on, "" where it is as in the solution."""
     scale: tuple[str, ...] = ("1",)
     """The factors that a loss which nobody wrote may carry here."""
 

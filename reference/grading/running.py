@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from manual_backprop.spec import InvalidInput
@@ -19,7 +20,7 @@ from reference.checks.inventory import units_of
 from reference.checks.kinds import Question, Questioned
 from reference.checks.outcome import Outcome
 from reference.checks.records import Refused, Request
-from reference.checks.routine import is_numeric
+from reference.checks.routine import is_numeric, leaves_of
 from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject, Subject
 from reference.checks.surroundings import Library
@@ -28,8 +29,10 @@ from reference.checks.vocabulary import is_gradient_name
 from reference.grading.guard import Guard
 from reference.grading.records import (
     Answered,
+    Array,
     Asked,
     Attempt,
+    Coarse,
     Confined,
     KindRun,
     NamedArray,
@@ -39,6 +42,7 @@ from reference.grading.records import (
     SubmissionEvent,
     Unrun,
 )
+from reference.grading.repeated import repeated
 from reference.workers import confinement
 
 MAX_ENTRIES = 50_000
@@ -104,7 +108,8 @@ def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
             try:
                 if isinstance(subject, ReadingSubject):
                     outcome = perform(subject.reading, seed, index)
-                    emit(_run(unit, seed, index, subject, outcome))
+                    made = _run(unit, seed, index, subject, outcome)
+                    emit(msgspec.structs.replace(made, coarse=_coarse(subject, made, asked)))
                 elif isinstance(subject, Questioned):
                     emit(_asked(unit, seed, index, subject))
                 else:
@@ -139,7 +144,7 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
         _named(outcome.outputs),
         tuple((_plain(v), _plain(c)) for v, c in outcome.cotangents),
         _named(outcome.claims),
-        _named(_inner(outcome)),
+        _named(_inner(subject, outcome)),
         outcome.paired,
         outcome.told_targets,
         outcome.adds_steps,
@@ -147,6 +152,7 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
         moved,
         up,
         down,
+        _handed_on(outcome.made),
     )
 
 
@@ -175,6 +181,20 @@ def _answered(
     )  # fmt: skip
 
 
+def _coarse(subject: ReadingSubject, run: ProblemRun, asked: Asked) -> tuple[Coarse, ...]:
+    """Run the same numbers in other types; a run that raises has no gradients in that one."""
+    return tuple(_in_type(subject, run, dtype) for dtype in asked.dtypes if dtype != "float64")
+
+
+def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
+    try:
+        outcome = perform(subject.reading, run.seed, run.index, dtype=dtype)
+    except Exception:
+        return Coarse(dtype)
+    named = ((p, np.asarray(v)) for p, v in outcome.claims.items() if is_numeric(v))
+    return Coarse(dtype, tuple(NamedArray(p, v) for p, v in named if v.dtype.kind == "f"))
+
+
 def _moved(
     subject: ReadingSubject, seed: int, index: int, outcome: Outcome
 ) -> tuple[tuple[NamedArray, ...], Any, Any]:
@@ -197,14 +217,23 @@ def _moved(
     return _named(way), _plain(found[0]), _plain(found[1])
 
 
-def _inner(outcome: Outcome) -> dict[Path, Any]:
-    """Return the backward's own variables that are called after a gradient: dZ1, dA0, delta2."""
+def _inner(subject: ReadingSubject, outcome: Outcome) -> dict[Path, Any]:
+    """Return the backward's own gradients: variables as dZ1 and delta2, what it computes twice."""
     claimed = {p[-1] for p in outcome.claims}
-    return {
+    named = {
         p: v
         for p, v in outcome.middle.items()
         if len(p) == 1 and p[0] not in claimed and is_gradient_name(p[0])
     }
+    return named | repeated(subject.reading.unit.backward, outcome.middle, outcome.instance)
+
+
+def _handed_on(made: Any) -> tuple[Array, ...]:
+    """Return the arrays and numbers that a forward returned beside its output, in order."""
+    if not isinstance(made, tuple | list) or len(made) < 2:
+        return ()
+    items = [v for _, v in leaves_of(tuple(made[1:])).items()]
+    return tuple(_plain(v) for v in items if np.size(v) <= MAX_ENTRIES and _is_plain(v))
 
 
 def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:
