@@ -1,12 +1,14 @@
 """What pyproject.toml promises is what is tested: floors of versions, and entry points."""
 
 import importlib
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +101,29 @@ def test_the_container_has_neither_framework() -> None:
     lines = (ROOT / "containers" / "grade-requirements.txt").read_text().splitlines()
     listed = {Requirement(line).name for line in lines if not line.startswith("#")}
     assert "numpy" in listed and not {"torch", "jax", "jaxlib"} & listed
+
+
+def test_the_container_copies_and_starts_what_there_is() -> None:
+    """No container is built here; what can be read of its file is."""
+    text = (ROOT / "containers" / "grade.Containerfile").read_text().replace("\\\n", " ")
+    steps = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    assert [s[0] for s in steps] == ["FROM", *["COPY", "RUN"], *["COPY"] * 3, "ENV", "WORKDIR",
+                                     "ENTRYPOINT"]  # fmt: skip
+    assert all((ROOT / source).exists() for s in steps if s[0] == "COPY" for source in s[1:-1])
+    version = re.search(r"python:(\d+\.\d+)", text)
+    assert version is not None and Version(version[1]) in SpecifierSet(PROJECT["requires-python"])
+    assert f"python{version[1]}/site-packages" in text
+    files = re.findall(r"-[cr] /opt/(\S+)", text)
+    assert all(any(s[-1] == "/opt/" and f in " ".join(s) for s in steps) for f in files)
+    packages = {s[1] for s in steps if s[0] == "COPY" and s[-1].startswith("/opt/backprop/")}
+    assert packages == {"manual_backprop", "reference", "reports"}
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)
+    assert json.loads(entry) == ["python", "-m", "reference", "grade"]
+
+
+def test_the_container_s_versions_are_pinned() -> None:
+    lines = (ROOT / "containers" / "grade-requirements.txt").read_text().splitlines()
+    assert {x for x in lines if not x.startswith("#")} <= pins("constraints.txt").keys()
 
 
 def test_the_entry_points_are_there() -> None:

@@ -445,7 +445,7 @@ def test_a_gradient_of_another_forward_is_paid_unless_it_is_not_to_be(function) 
     assert sum(m.earned for m in strict) == 0
 
 
-def test_what_is_lost_in_another_type_or_handed_on_otherwise_is_charged_where_it_is(
+def test_other_types_and_other_cached_items_are_charged_where_they_are(
     function,
 ) -> None:
     right = judged(W1=True, b1=True, W2=True, b2=True)
