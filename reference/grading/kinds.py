@@ -7,6 +7,7 @@ that follows from a wrong one of a named step is right given that one, as in `ho
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ from reference.grading.correspondence import (
     proposals,
 )
 from reference.grading.records import Answered, Array, Held, Judged, KindRun, Reference
+
+MAX_TRIES = 60
+"""Ways to give a submission's numbers to the solution: each is a run of the framework."""
 
 
 @dataclass
@@ -62,17 +66,19 @@ def hold_kind(run: KindRun, solution: KindSolution, reference: Reference) -> Jud
     if run.kind != solution.subject.kind:
         return Judged(public, False, False)
     mine = {q.name: q for q in solution.subject.questions(run.seed, run.index)}
+    answered = {a.name: a for a in run.questions if a.name in mine}
     found = [
         one
-        for question in map(_question, run.questions)
-        if question.name in mine
-        and (one := _compared(question, mine[question.name], run, solution, reference))
+        for name, given in answered.items()
+        if (one := _compared(_question(given, mine[name]), mine[name], run, solution, reference))
     ]
     if not found:
         return Judged(public, False, False)
-    right = all(one.forward_right for one in found) and set(mine) <= {q.name for q in run.questions}
-    own = not right and all(map(own_slope, run.questions))
-    return Judged(public, True, right, own, tuple(_joined(found)))
+    complete = len(answered) == len(mine)
+    right = complete and all(one.forward_right for one in found)
+    own = complete and not right and all(map(own_slope, run.questions))
+    missing = [question for name, question in mine.items() if name not in answered]
+    return Judged(public, True, right, own, tuple(_joined(found, missing)))
 
 
 def own_slope(asked: Answered) -> bool:
@@ -105,16 +111,15 @@ class _Compared:
     held: tuple[Held, ...]
 
 
-def _question(answered: Answered) -> Question:
-    return Question(
-        {n.path: n.value for n in answered.inputs},
-        answered.outputs,
-        answered.cotangents,
-        {n.path: n.value for n in answered.claims},
-        {n.path: n.value for n in answered.others},
-        answered.name,
-        answered.of,
-        answered.needs,
+def _question(answered: Answered, mine: Question) -> Question:
+    """Return an answer as a question; what it counts as is ours to say."""
+    return replace(
+        mine,
+        inputs={n.path: n.value for n in answered.inputs},
+        outputs=answered.outputs,
+        cotangents=answered.cotangents,
+        claims={n.path: n.value for n in answered.claims},
+        others={n.path: n.value for n in answered.others},
     )
 
 
@@ -124,9 +129,8 @@ def _compared(
     """Find out which array is which, by what the forwards compute; else by names alone."""
     if len(asked.outputs) != len(mine.outputs):
         return None
-    fresh = list(
-        proposals(asked.inputs, asked.others, mine.inputs, mine.others, reference.same_layout)
-    )
+    every = proposals(asked.inputs, asked.others, mine.inputs, mine.others, reference.same_layout)
+    fresh = list(islice(every, MAX_TRIES))
     if asked.of:  # the leaves of a program have names that are given
         fresh = [c for c in fresh if all(p.theirs == p.ours for p in c.places)]
     tries = [*solution.known, *(c for c in fresh if c not in solution.known)]
@@ -247,16 +251,20 @@ def _distance(got: Array, right: Array) -> float:
     return off / size if np.isfinite(off) else float("inf")
 
 
-def _joined(found: list[_Compared]) -> Iterator[Held]:
+def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[Held]:
     """Yield one judgement for each gradient: all programs of an operator count as one.
 
     A program in which a value is used twice counts where its operators are right by themselves.
+    missing: programs that were not answered; they are wrong where others of the same are answered.
     """
-    every = [(one, held) for one in found for held in one.held]
-    wrong = {h.of for one, h in every if not h.right and not one.question.needs}
+    every = [(one.question, held) for one in found for held in one.held]
+    known = {held.of for _, held in every}
+    every += [(q, Held(q.of, q.name, False, "", float("inf"))) for q in missing if q.of in known]
+    wrong = {h.of for q, h in every if not h.right and not q.needs}
+    wrong |= {q.of for q in missing if not q.needs}
     groups: dict[str, list[Held]] = {}
-    for one, held in every:
-        if not wrong & set(one.question.needs):
+    for question, held in every:
+        if not wrong & set(question.needs):
             groups.setdefault(held.of, []).append(held)
     for some in groups.values():
         yield next((h for h in some if not h.right), some[0])

@@ -96,8 +96,6 @@ class Answered(msgspec.Struct, frozen=True):
     cotangents: tuple[Array, ...]
     claims: tuple[NamedArray, ...]
     name: str = ""
-    of: str = ""
-    needs: tuple[str, ...] = ()
     moved: tuple[NamedArray, ...] = ()
     """A direction for each input, as in `ProblemRun`."""
     up: tuple[Array, ...] = ()

@@ -176,8 +176,8 @@ def _answered(
     up, down = (tuple(map(_plain, outputs)) for outputs in there)
     return Answered(
         _named(asked.inputs), _named(asked.others), tuple(map(_plain, asked.outputs)),
-        tuple(map(_plain, asked.cotangents)), _named(asked.claims), asked.name, asked.of,
-        asked.needs, _named(way), up, down,
+        tuple(map(_plain, asked.cotangents)), _named(asked.claims), asked.name,
+        _named(way), up, down,
     )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from manual_backprop.spec import InvalidInput
@@ -169,8 +171,21 @@ def test_an_engine_has_a_mark_for_each_operator_and_one_for_reuse(hold: Hold) ->
     assert wrong_of(assigned) == {"reuse": ""}
     lacking = ENGINE[: ENGINE.index("    def tanh")] + ENGINE[ENGINE.index("    def backward") :]
     judged = hold(lacking, "Value", ENGINE)
-    assert not any(j.forward_right for j in judged)
-    assert "tanh" not in {h.of for j in judged for h in j.held}
+    assert not any(j.forward_right or j.own for j in judged)
+    assert {h.of: h.right for j in judged for h in j.held} == {"__add__": True, "reuse": True}
+
+
+def test_programs_that_are_left_out_are_wrong(hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission that sends numbers of its own may leave out what it does wrong."""
+    right = running._asked
+
+    def without_reuse(*given: Any) -> KindRun:
+        run = right(*given)
+        kept = tuple(q for q in run.questions if "c = " not in q.name)
+        return msgspec.structs.replace(run, questions=kept)
+
+    monkeypatch.setattr(running, "_asked", without_reuse)
+    assert wrong_of(hold(ENGINE, "Value", ENGINE)) == {"reuse": ""}
 
 
 def test_tensors_are_held_to_the_framework_s_gradient_of_the_solution(hold: Hold) -> None:
