@@ -312,8 +312,10 @@ def _evidence(
     names = (function.name, *function.names)
     attempted = screened.attempted(names)
     if best is None:
-        part = next((p for p in ran.parts.values() if _is_called(function, p)), None)
-        why = ran.refused or (_why(part) if part is not None else "")
+        unit, part = next(
+            ((u, p) for u, p in ran.parts.items() if _is_called(function, p)), (-1, None)
+        )
+        why = ran.refused or (_why(part) if part is not None else "") or ran.unrun.get(unit, "")
         if attempted and not why:
             why = ran.ended or "it was not read as a gradient"
         notices = tuple(screened.of(part.name if part else function.name, kind))

@@ -18,7 +18,7 @@ from reference.checks import session, source
 from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
 from reference.checks.kinds import Question, Questioned
-from reference.checks.outcome import Outcome
+from reference.checks.outcome import Outcome, Unreadable
 from reference.checks.records import Refused, Request
 from reference.checks.routine import is_numeric, leaves_of
 from reference.checks.source import Target
@@ -116,8 +116,10 @@ def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
                     emit(Unrun(unit, f"{subject.sentence()}, which is not graded"))
                     return
                 sent += 1
+            except Unreadable as error:
+                problem = str(error)
             except Exception as error:  # the check reports what it raises
-                problem = type(error).__name__
+                problem = f"it raised {type(error).__name__}"
     if not sent:
         emit(Unrun(unit, problem))
 

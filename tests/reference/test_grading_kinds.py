@@ -241,6 +241,25 @@ def test_another_kind_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert one.earned == 0 and {m.state for m in one.items[0].marks} == {"unreadable"}
 
 
+NETWORK = (
+    "def backward(network, params, x, t):\n    return 0.0, {k: 0 * v for k, v in params.items()}\n"
+)
+
+
+def test_a_whole_network_of_ours_is_refused_with_what_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(NETWORK)
+    found: list[Any] = []
+    holding.serve(Reference(str(tmp_path / "ours.py"), "", 7), found.append)
+    (described,) = found
+    assert "which is not graded; expected functions or classes on arrays" in described.verdict
+    target = source.load(str(tmp_path / "ours.py"))
+    (unit,) = units_of(target)
+    subject = read(unit, target, 7, {})
+    assert not isinstance(subject, Failure)
+    running.send_runs(0, subject, Asked("", {}, 7, 0, 2), found.append)
+    assert found[1].why.endswith("which is not graded")
+
+
 def test_what_only_arrays_have_is_not_asked_of_another_kind() -> None:
     known = [Described("Value", ("tanh",), "", "right", {}, "engine")]
     function = (Function("Value", {"tanh": 1.0}),)
