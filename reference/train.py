@@ -36,6 +36,8 @@ Parameters = Mapping[str, FloatArray]
 MOST_STEPS = 1_000_000
 """Steps of a training, whose losses are kept."""
 
+INSTALL = "python -m pip install -c constraints.txt -e '.[train]'"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -204,7 +206,7 @@ def load(name: str, dtype: str = "float64") -> Task:
         import sklearn.datasets as data
     except ImportError:
         raise InvalidInput(
-            "train needs scikit-learn for its data sets: pip install manual-backprop[train]"
+            f"train needs scikit-learn for its data sets; in the clone: {INSTALL}"
         ) from None
     return TASKS[name](data, dtype)
 
@@ -324,9 +326,7 @@ def picture(done: Training, path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise InvalidInput(
-            "--picture needs matplotlib: pip install manual-backprop[train]"
-        ) from None
+        raise InvalidInput(f"--picture needs matplotlib; in the clone: {INSTALL}") from None
     if path.suffix not in _METADATA:
         raise InvalidInput(
             f"picture={str(path)!r}: expected a name that ends in .svg, .png or .pdf"

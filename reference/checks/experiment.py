@@ -66,12 +66,14 @@ def perform(
     moved: Mapping[Path, Any] | None = None,
     far: bool = False,
     given: Mapping[Path, Any] | None = None,
+    dtype: str = "",
 ) -> Outcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
     moved: what is added to inputs, by path.
     given: what goes in, by path, in place of the drawn values.
+    dtype: the type of all arrays of floats that go in, "" as they are drawn.
     far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
@@ -82,7 +84,9 @@ def perform(
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= _widened(reading, drawn, index) | dict(override or {})
     code = getattr(reading.first.function, "__code__", None)
-    outcome = Outcome(sizes, far=far, adds_steps=_adds_steps(code.co_filename if code else ""))
+    outcome = Outcome(
+        sizes, far=far, dtype=dtype, adds_steps=_adds_steps(code.co_filename if code else "")
+    )
     keep = _Keeper(outcome, reading, session is not None, moved or {}, given or {})
     with (
         quiet(),
@@ -165,6 +169,8 @@ class _Keeper:
                 self.outcome.others[path] = value
             return value
         value = value + self.moved[path] if path in self.moved else value
+        if self.outcome.dtype and np.shape(value):
+            value = np.asarray(value).astype(self.outcome.dtype)
         given = lift(value) if self.tape else value
         self.outcome.inputs[path] = given
         return given

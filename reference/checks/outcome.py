@@ -54,6 +54,8 @@ class Outcome:
 
     sizes: dict[str, int]
     far: bool = False
+    dtype: str = ""
+    """The type of the arrays of floats that went in, "" where it is that of the drawn ones."""
     inputs: dict[Path, Any] = field(default_factory=dict)
     """Every float array that went in, by path: arguments, and the object's parameters."""
     others: dict[Path, Any] = field(default_factory=dict)

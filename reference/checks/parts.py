@@ -48,7 +48,7 @@ def check_unit(
     watch: gets what is judged, before it is.
     """
     began = time.monotonic()
-    found = _subject(unit, target, request.seed, dict(shapes))
+    found = read(unit, target, request.seed, dict(shapes))
     if isinstance(found, Failure):
         if not unit.expected or _is_not_written(found):
             return None
@@ -94,7 +94,8 @@ def _is_not_written(failure: Failure) -> bool:
     return "NotImplementedError" in said and not isinstance(failure.raised, TypeError | ValueError)
 
 
-def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
+def read(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
+    """Return how a unit is read: as NumPy code under one reading, or as a kind of its own."""
     if unit.kind in SPECIAL or wants_tensors(unit, target):
         return _special(unit, target, seed, shapes)
     chosen = search(unit, target, seed, shapes)

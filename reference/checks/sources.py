@@ -106,6 +106,7 @@ def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator, single: bool 
     cotangent = rng.standard_normal(shape)
     if single and shape:
         cotangent *= np.arange(cotangent.size).reshape(shape) == rng.integers(cotangent.size)
+    cotangent = cotangent.astype(outcome.dtype) if outcome.dtype and shape else cotangent
     given = cotangent if shape else float(cotangent)
     outcome.cotangents.append((value, given))
     return given.copy() if isinstance(given, np.ndarray) else given

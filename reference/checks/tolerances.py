@@ -21,6 +21,10 @@ COARSE = 2e-6
 """For code that names float32 itself: seven digits, less what a sum loses. The smallest mistake
 of the catalogue changes a tensor by 1e-5."""
 
+IN_FLOAT32 = 1e-3
+"""What right code may lose in float32 beside its own gradient in float64, as a share of the tensor:
+badly conditioned rows cost four digits; what overflows or is summed in too few digits costs all."""
+
 COARSE_LOSS = 1e-4
 """For a loss in float32, and for the factor between two of them."""
 

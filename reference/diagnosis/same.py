@@ -17,7 +17,7 @@ def difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
         return 0.0
     with np.errstate(all="ignore"):
         apart = np.abs(np.subtract(a, b, dtype=np.float64))
-        scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
+        scale = float(np.maximum(np.abs(a).max(), np.abs(b).max()))  # nan where either has one
     if not np.isfinite(scale):
         infinite = ~(np.isfinite(a) & np.isfinite(b))
         same = (a == b) | (np.isnan(a) & np.isnan(b))

@@ -9,7 +9,16 @@ from types import MappingProxyType
 from reference.checks.checker import Gathered, gather
 from reference.checks.records import Part
 from reference.grading.assignment import Allowance, Assignment
-from reference.grading.records import Asked, Attempt, Confined, ProblemRun, SubmissionEvent, Unrun
+from reference.grading.records import (
+    AnyRun,
+    Asked,
+    Attempt,
+    Confined,
+    KindRun,
+    ProblemRun,
+    SubmissionEvent,
+    Unrun,
+)
 from reference.grading.submissions import Submission
 from reference.workers import Confinement, Died, Finished, Hung, Limits, Raised, Worker
 
@@ -34,7 +43,7 @@ class Ran:
     """What came of one submission."""
 
     parts: dict[int, Part] = field(default_factory=dict)
-    runs: dict[int, list[ProblemRun]] = field(default_factory=lambda: defaultdict(list))
+    runs: dict[int, list[AnyRun]] = field(default_factory=lambda: defaultdict(list))
     unrun: dict[int, str] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     refused: str = ""
@@ -61,7 +70,7 @@ def run_apart(
         problems = assignment.problems
         asked = Asked(
             submission.file, submission.files, problems.hidden_seed, problems.public_seed,
-            problems.count, tuple(skip), only, dict(shapes),
+            problems.count, tuple(skip), only, problems.dtypes, dict(shapes),
         )  # fmt: skip
         ended = _once(asked, limits, ran, gathered, deadline)
         if not ended:
@@ -117,18 +126,12 @@ def _died(event: Died, limits: Allowance) -> str:
     return f"crashed: {event.reason}"
 
 
-def _bytes(run: ProblemRun) -> int:
-    named = (*run.inputs, *run.others, *run.values, *run.outputs, *run.claims, *run.inner)
-    given = sum(a.nbytes for pair in run.cotangents for a in pair)
-    return given + sum(n.value.nbytes for n in (*named, *run.moved))
-
-
 def _take(event: SubmissionEvent, ran: Ran, gathered: Gathered, runs: int) -> None:
     """Take in one event; runs: how many of each part are kept."""
     match event:
-        case ProblemRun():
+        case ProblemRun() | KindRun():
             kept = ran.runs[event.unit] if len(ran.runs) <= MAX_PARTS else []
-            if len(kept) < runs and _bytes(event) <= MAX_RUN_BYTES:
+            if len(kept) < runs and sum(a.nbytes for a in event.arrays) <= MAX_RUN_BYTES:
                 kept.append(event)
         case Unrun():
             ran.unrun[event.unit] = event.why

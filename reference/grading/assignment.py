@@ -13,6 +13,7 @@ from reference.listing import derivation
 Points = Annotated[float, Meta(ge=0, le=10_000)]
 Seed = Annotated[int, Meta(ge=0, lt=2**62)]
 Level = Literal["tensor", "hint", "name", "formula"]
+DType = Literal["float64", "float32"]
 LEVELS: tuple[Level, ...] = ("tensor", "hint", "name", "formula")
 
 
@@ -37,6 +38,8 @@ class Problems(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_seed: Seed = 0
     """What students may try themselves, by `manual-backprop check --seed`."""
     hidden_seed: Seed = 1
+    dtypes: Annotated[tuple[DType, ...], Meta(min_length=1)] = ("float64",)
+    """In which types gradients have to be right, and of which type they then are."""
 
 
 class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +51,8 @@ class Dialect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where 1/N stands: in the loss or in the layers."""
     forward: Literal["any", "reference"] = "any"
     """Whether a right gradient of another forward than the one asked for is paid."""
+    cached: Literal["any", "reference"] = "any"
+    """What a forward hands to its backward beside the output: in number, order and values."""
 
 
 class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +135,11 @@ def _check(assignment: Assignment, path: Path) -> None:
         raise InvalidInput(
             f"{path.name}: problems.hidden_seed = {assignment.problems.hidden_seed}: expected "
             "another number than public_seed, which students know"
+        )
+    if "float64" not in assignment.problems.dtypes:
+        raise InvalidInput(
+            f"{path.name}: problems.dtypes = {list(assignment.problems.dtypes)}: expected float64 "
+            "among them, in which gradients are certified"
         )
     for function in assignment.function:
         if function.possible <= 0:

@@ -28,11 +28,13 @@ open_files = 64
 count = 4
 public_seed = 0  # students may try it: manual-backprop check FILE --seed 0
 hidden_seed = {hidden}  # keep it to yourself
+dtypes = ["float64"]  # or ["float64", "float32"]: gradients of float32 have to be float32
 
 [dialect]
 layout = "any"  # or "reference": samples and weights lie as in the reference solution
 mean = "any"  # or "reference": 1/N stands where the reference solution has it
 forward = "any"  # or "reference": a right gradient of another forward is not paid
+cached = "any"  # or "reference": forward hands on what the reference solution does
 """
 
 _FUNCTION = """

@@ -15,11 +15,11 @@ from reference.grading.apart import Ran, run_apart
 from reference.grading.assignment import Assignment, Function
 from reference.grading.marking import FunctionEvidence, copied, marks_of
 from reference.grading.records import (
+    AnyRun,
     Described,
     Failed,
     Judged,
     JudgeEvent,
-    ProblemRun,
     Reference,
 )
 from reference.grading.screening import Screened, screen_text
@@ -33,6 +33,15 @@ from reports.graded import Class, Graded, Item, Notice
 JUDGE_SECONDS = 60.0
 """Processor time for the runs of one function: they are small, unless somebody made them large."""
 
+KINDS = {
+    "numpy": "for arrays of NumPy",
+    "torch": "for tensors of PyTorch",
+    "jax": "for arrays of JAX",
+    "engine": "as an engine of values",
+    "general": "in the general form",
+}
+"""The ways to write a gradient that are judged differently, as a student reads them."""
+
 Progress = Callable[[str], None]
 
 
@@ -40,30 +49,31 @@ class Judge:
     """Holds runs to the reference solution, in a process that never loads a submission."""
 
     def __init__(
-        self, assignment: Assignment, shapes: Mapping[str, dict[str, str]] = MappingProxyType({})
+        self, assignment: Assignment, known: Mapping[str, Described] = MappingProxyType({})
     ) -> None:
         """Begin nothing yet.
 
-        shapes: how the reference solution's arguments are drawn, by function; `describe` finds out.
+        known: the reference solution's functions by name; `describe` finds them out.
         """
-        self._assignment, self.shapes = assignment, dict(shapes)
+        self._assignment, self.known = assignment, dict(known)
         self._worker = Worker("reference.grading.holding:serve")
 
     def describe(self) -> list[Described]:
         """Return the functions of the reference solution; raises InvalidInput where it fails."""
         found = [e for e in self._ask("", ()) if isinstance(e, Described)]
-        self.shapes = {d.unit: d.shapes for d in found}
+        self.known = {d.unit: d for d in found}
         return found
 
-    def hold(self, function: str, runs: Sequence[ProblemRun]) -> list[Judged]:
+    def hold(self, function: str, runs: Sequence[AnyRun]) -> list[Judged]:
         """Return every run, held to one function; none where they bring the judge down."""
         return [e for e in self._ask(function, tuple(runs)) if isinstance(e, Judged)]
 
-    def _ask(self, function: str, runs: tuple[ProblemRun, ...]) -> Iterator[JudgeEvent]:
+    def _ask(self, function: str, runs: tuple[AnyRun, ...]) -> Iterator[JudgeEvent]:
         one = self._assignment
         reference = Reference(
             one.reference, function, one.problems.hidden_seed, runs,
             one.dialect.layout == "reference", one.dialect.mean == "reference",
+            one.dialect.cached == "reference",
         )  # fmt: skip
         limits = Limits(JUDGE_SECONDS, 3 * JUDGE_SECONDS)
         for event in self._worker.run(reference, JudgeEvent, limits=lambda last: limits):  # type: ignore[arg-type]
@@ -108,7 +118,7 @@ def grade(
     finally:
         first.close()
     store = GradeStore(folder, _fingerprint(assignment))
-    pool = Pool(workers, lambda: Judge(assignment, first.shapes))
+    pool = Pool(workers, lambda: Judge(assignment, first.known))
     try:
         waiting: list[Future[Graded]] = [
             pool.submit(lambda judge, one=one: _graded(one, assignment, judge, store, progress))  # type: ignore[misc]
@@ -135,6 +145,13 @@ def _refuse_unfit(assignment: Assignment, described: Sequence[Described]) -> Non
             )
         if one.verdict != "right":
             raise InvalidInput(one.verdict)
+        if one.kind != "numpy" and (
+            len(assignment.problems.dtypes) > 1 or assignment.dialect.cached == "reference"
+        ):
+            raise InvalidInput(
+                f"function.name = {function.name!r} is written {KINDS[one.kind]}: expected "
+                'problems.dtypes = ["float64"] and dialect.cached = "any"'
+            )
         unknown = [g for g in function.gradients if g not in one.gradients]
         if unknown:
             raise InvalidInput(
@@ -206,6 +223,7 @@ class _Matched:
     unit: int
     part: Part | None
     judged: tuple[Judged, ...]
+    kind: str
 
     @property
     def fits(self) -> bool:
@@ -224,7 +242,9 @@ def _items(
         if found is not None:
             taken[function.name] = found
     return tuple(
-        _item(f, *_evidence(f, taken.get(f.name), ran, screened), assignment)
+        _item(
+            f, *_evidence(f, taken.get(f.name), ran, screened, judge.known[f.name].kind), assignment
+        )
         for f in assignment.function
     )
 
@@ -243,7 +263,7 @@ def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Match
         named = _is_called(function, part)
         if not named and not any(j.forward_right for j in judge.hold(function.name, runs[:1])):
             continue
-        found = _Matched(unit, part, tuple(judge.hold(function.name, runs)))
+        found = _Matched(unit, part, tuple(judge.hold(function.name, runs)), runs[0].kind)
         if found.fits:
             return found
         by_name = by_name or (found if named else None)
@@ -261,7 +281,7 @@ def _read_again(
     """Run a part again with the reference solution's shapes: a wrong gradient may hide them."""
     part = found.part if found is not None else None
     part = part or next((p for p in ran.parts.values() if _is_called(function, p)), None)
-    shapes = judge.shapes.get(function.name, {})
+    shapes = judge.known[function.name].shapes
     if part is None or not shapes or part.verdict == "failed":
         return None
     again = run_apart(one, assignment, part.name.partition(".")[0], shapes)
@@ -287,21 +307,33 @@ def _evidence(
     best: _Matched | None,
     ran: Ran,
     screened: Screened,
+    kind: str,
 ) -> tuple[str, FunctionEvidence]:
     names = (function.name, *function.names)
     attempted = screened.attempted(names)
     if best is None:
-        part = next((p for p in ran.parts.values() if _is_called(function, p)), None)
-        why = ran.refused or (_why(part) if part is not None else "")
+        unit, part = next(
+            ((u, p) for u, p in ran.parts.items() if _is_called(function, p)), (-1, None)
+        )
+        why = ran.refused or (_why(part) if part is not None else "") or ran.unrun.get(unit, "")
         if attempted and not why:
             why = ran.ended or "it was not read as a gradient"
-        notices = tuple(screened.of(part.name if part else function.name))
+        notices = tuple(screened.of(part.name if part else function.name, kind))
         return part.name if part else "", FunctionEvidence((), part, notices, attempted, why)
     part, judged = best.part, best.judged
     name = part.name if part is not None else function.name
     answers = copied(judged)
-    found = (*screened.of(name), *([answers] if answers is not None else []))
-    return name, FunctionEvidence(judged, part, found, True if attempted is None else attempted)
+    found = (*screened.of(name, kind), *([answers] if answers is not None else []))
+    attempted = True if attempted is None else attempted
+    why = "" if best.kind == kind else _of_another_kind(best.kind, kind)
+    return name, FunctionEvidence(judged, part, found, attempted, why)
+
+
+def _of_another_kind(theirs: str, ours: str) -> str:
+    return (
+        f"it is written {KINDS[theirs]}, the reference solution {KINDS[ours]}; with a reference "
+        "solution written the same way it can be graded"
+    )
 
 
 def _why(part: Part) -> str:

@@ -13,133 +13,65 @@ leaf reaches the loss.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from manual_backprop.spec import InvalidInput
 from reference.balls import Session, gradient
-from reference.checks import source
 from reference.checks.assess import Assessment, Row, assess, close
-from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
-from reference.checks.identify import identify
-from reference.checks.inventory import Unit, units_of
+from reference.checks.inventory import units_of
 from reference.checks.losses import LOSSES
 from reference.checks.matching import matched
 from reference.checks.names import claim_name, path_name
 from reference.checks.objective import Objective, Truth, truths
 from reference.checks.outcome import Outcome
 from reference.checks.routine import Path
-from reference.checks.search import search
-from reference.checks.source import Target
-from reference.checks.specs import Spec
-from reference.checks.tolerances import DIGITS, OWN_SLOPE
+from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
+from reference.grading.dialect import handed_on, lost_in_types
+from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
-    Described,
+    AnyRun,
     Failed,
     Held,
     Judged,
     JudgeEvent,
+    KindRun,
     NamedArray,
     ProblemRun,
     Reference,
 )
+from reference.grading.solution import Solution, described, loaded, solution_of
 
 Emit = Callable[[JudgeEvent], None]
-
-
-@dataclass
-class Solution:
-    """The reference solution's reading of one function, and the correspondence found last."""
-
-    chosen: Chosen
-    known: list[Correspondence] = field(default_factory=list)
-
-
-_targets: dict[str, Target] = {}
-_solutions: dict[tuple[str, str, int], Solution] = {}
 
 
 def serve(reference: Reference, emit: Emit) -> None:
     """Describe the functions of the reference solution, or hold runs to one of them."""
     try:
-        target = _target(reference.file)
+        target = loaded(reference.file)
         if not reference.unit:
             for unit in units_of(target):
-                emit(_described(unit, target, reference))
+                emit(described(unit, target, reference))
             return
-        solution = _solution(reference, target)
+        solution = solution_of(reference, target)
     except InvalidInput as error:
         emit(Failed(str(error)))
         return
     for run in reference.runs:
-        emit(hold(run, solution, reference))
+        emit(_held_to(solution, run, reference))
 
 
-def _target(file: str) -> Target:
-    if file not in _targets:
-        _targets[file] = source.load(file)
-    return _targets[file]
-
-
-def _solution(reference: Reference, target: Target) -> Solution:
-    key = (reference.file, reference.unit, reference.seed)
-    if key not in _solutions:
-        unit = next((u for u in units_of(target) if u.name == reference.unit), None)
-        if unit is None:
-            have = ", ".join(u.name for u in units_of(target))
-            raise InvalidInput(
-                f"function={reference.unit!r} is not in the reference; it has {have}"
-            )
-        _solutions[key] = Solution(_chosen(unit, target, reference.seed))
-    return _solutions[key]
-
-
-def _chosen(unit: Unit, target: Target, seed: int) -> Chosen:
-    found = search(unit, target, seed, {})
-    if not isinstance(found, Chosen):
-        raise InvalidInput(
-            f"function={unit.name!r} of the reference cannot be read: {found.reason}"
-        )
-    if found.differences:
-        raise InvalidInput(
-            f"function={unit.name!r} of the reference: its forward cannot run on numbers with a "
-            f"proof ({found.why})"
-        )
-    if not found.first.all_right:
-        wrong = ", ".join(claim_name(r.claim, r.leaf) for r in found.first.rows if not r.right)
-        raise InvalidInput(f"function={unit.name!r} of the reference is wrong itself: {wrong}")
-    return found
-
-
-def _described(unit: Unit, target: Target, reference: Reference) -> JudgeEvent:
-    try:
-        chosen = _chosen(unit, target, reference.seed)
-    except InvalidInput as error:
-        return Described(unit.name, (), "", str(error))
-    operation, _ = identify(chosen.reading, reference.seed, None)
-    gradients = tuple(leaf_name(r.leaf) for r in chosen.first.rows)
-    shapes = {n: _word(s) for n, s in chosen.reading.layout.items()}
-    shapes = shapes if all(shapes.values()) else {}
-    return Described(unit.name, gradients, operation, "right", shapes)
-
-
-def _word(spec: Spec) -> str:
-    """Return how an array is drawn, as a file may say it itself; "" where it cannot."""
-    if not spec.dims or spec.kind not in ("normal", "label"):
-        return ""
-    high = [f"int({spec.high})"] if spec.kind == "label" else []
-    return " ".join([*spec.dims, *high])
-
-
-def leaf_name(path: Path) -> str:
-    """Return what an input is called in an assignment: x, W1, weights[0]."""
-    if path[0] in ("self", "global") or (len(path) == 2 and not path[1].isdigit()):
-        return path_name(path[1:])
-    return path_name(path)
+def _held_to(solution: Solution | KindSolution, run: AnyRun, reference: Reference) -> Judged:
+    match solution, run:
+        case KindSolution(), KindRun():
+            return hold_kind(run, solution, reference)
+        case Solution(), ProblemRun():
+            return hold(run, solution, reference)
+    return Judged(run.seed != reference.seed, False, False)  # of another kind
 
 
 # -- one run -----------------------------------------------------------------------------------
@@ -162,6 +94,7 @@ def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
                 True,
                 False,
                 tuple(_held(assessed, run, correspondence, reference)),
+                handed_on(run.cached, outcome.made) if reference.same_cache else "",
                 assessed.found.spellings,
             )
         return _of_another_forward(run, theirs, others, solution, session, reference)
@@ -182,16 +115,12 @@ def _of_another_forward(
         assessed = _assessed(run, correspondence, outcome, by_name=True)
         if assessed is not None:
             held = tuple(_held(assessed, run, correspondence, reference))
-            return Judged(public, True, False, own, held, assessed.found.spellings)
+            return Judged(public, True, False, own, held, scale=assessed.found.spellings)
     return Judged(public, False, False)
 
 
 def own_slope(run: ProblemRun) -> bool:
-    """Whether what was claimed is the slope of the submission's own forward, by differences.
-
-    Not exact: it asks whether a right gradient of a wrong forward was written, and a forward that
-    does not change, or claims of zero, are none.
-    """
+    """Whether what was claimed is the slope of the submission's own forward, by differences."""
     if run.up is None or run.down is None or not run.moved or run.up.shape != run.down.shape:
         return False
     weight: Any = run.cotangents[0][1] if run.cotangents else np.ones(run.up.shape)
@@ -201,11 +130,7 @@ def own_slope(run: ProblemRun) -> bool:
     claims, inputs = _by_path(run.claims), _by_path(run.inputs)
     pairs, _, _ = matched(claims, inputs, {}, _by_path(run.others))
     ways = _by_path(run.moved)
-    if len(pairs) < len(inputs) or any(np.shape(claims[c]) != np.shape(ways[p]) for c, p in pairs):
-        return False
-    parts = [float(np.sum(np.asarray(claims[c]) * ways[p])) for c, p in pairs]
-    size = sum(abs(p) for p in parts)
-    return size > 0 and all(parts) and abs(sum(parts) - change) <= OWN_SLOPE * size
+    return is_slope([(claims[c], ways[p]) for c, p in pairs], len(inputs), change)
 
 
 def _by_path(named: tuple[NamedArray, ...]) -> dict[Path, Any]:
@@ -339,14 +264,16 @@ def _held(
         right = row.right
         if reference.mean_in_loss and row.factor is not None:
             right = right and abs(row.factor - found.scale) <= abs(found.scale) * DIGITS
+        dtype = lost_in_types(run, row.claim) if right else ""
         leaf = assessed.outcome.inputs[row.leaf]
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
         yield Held(
             leaf_name(ours.get(row.leaf, row.leaf)),
             claim_name(row.claim, row.leaf),
-            right,
+            right and not dtype,
             cause,
             _distance(row, found.scale),
+            dtype,
         )
 
 
@@ -376,11 +303,14 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
         pairs += [(claim, p) for p, v in known.items() if shape and np.shape(v) == shape]
     tracked = {leaf: known[leaf] for _, leaf in pairs}
     found = truths(assessed.found.objective, outcome, tracked) or {}
+    got_of = {**outcome.claims, **claims}
+    fits = {c for c, leaf in pairs if leaf in found and _agrees(got_of[c], found[leaf], scale)}
+    pairs = [(c, leaf) for c, leaf in pairs if c not in fits]  # right for one, it is of that one
     rows: list[tuple[_Inner, Row]] = []
     for claim, leaf in pairs:
-        got = np.asarray({**outcome.claims, **claims}[claim], dtype=float)
+        got = np.asarray(got_of[claim], dtype=float)
         truth = found.get(leaf)
-        if truth is None or got.shape != truth.value.shape or close(got, truth, scale).all():
+        if truth is None or got.shape != truth.value.shape:
             continue
         row = Row(claim, leaf, got, truth, None, False, 1.0)
         rows.append((_Inner(path_name(claim), tracked[leaf], got - scale * truth.value), row))
@@ -388,6 +318,11 @@ def _wrong_inner(assessed: _Assessed, run: ProblemRun) -> Iterator[_Inner]:
     for one, row in rows:
         if not _cause(row, [o for o in inner if o.name != one.name], scale, one.value):
             yield one
+
+
+def _agrees(got: Any, truth: Truth, scale: float) -> bool:
+    value = np.asarray(got, dtype=float)
+    return value.shape == truth.value.shape and bool(close(value, truth, scale).all())
 
 
 def _cause(row: Row, inner: list[_Inner], scale: float, leaf: Any) -> str:

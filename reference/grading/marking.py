@@ -68,6 +68,9 @@ def _unfit(found: FunctionEvidence) -> str:
 
 
 def _forward(points: float, found: FunctionEvidence) -> GradeMark:
+    other = next((j.cached for j in found.hidden if j.cached), "")
+    if other:
+        return GradeMark("forward", 0.0, points, "wrong", other)
     if all(j.forward_right for j in found.hidden):
         return GradeMark("forward", points, points, "right", "computes what is asked for")
     text = "computes another function than the one asked for"
@@ -87,6 +90,9 @@ def _gradient(of: str, points: float, found: FunctionEvidence) -> GradeMark:
     if not any(rows):
         return GradeMark(of, 0.0, points, "missing", f"no gradient of {of} came back")
     wrong = sum(not (held and held[0].right) for held in rows)
+    types = {held[0].dtype for held in rows if held and not held[0].right}
+    if len(types) == 1 and "" not in types:
+        return GradeMark(of, 0.0, points, "wrong", f"right in float64; {types.pop()}", claim)
     return GradeMark(of, 0.0, points, "wrong", f"wrong on {wrong} of {len(rows)} problems", claim)
 
 

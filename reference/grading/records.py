@@ -4,6 +4,9 @@ The submission's process sends `Run`s: plain numbers that went in and came out. 
 which never loads a submission, holds them to the reference solution and answers with `Judged`.
 """
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +32,14 @@ class Scalar(msgspec.Struct, frozen=True):
     loss: str = ""
     target: Path = ()
     fit: int = 0
+
+
+class Coarse(msgspec.Struct, frozen=True):
+    """The gradients of a problem whose numbers were in another type, as float32."""
+
+    dtype: str
+    claims: tuple[NamedArray, ...] = ()
+    """In the type in which they came back."""
 
 
 class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
@@ -61,6 +72,54 @@ class ProblemRun(msgspec.Struct, frozen=True, tag="run"):
     """The judged output where the inputs were moved forward."""
     down: Array | None = None
     """The same where they were moved back."""
+    cached: tuple[Array, ...] = ()
+    """What the forward returned beside its output, in order."""
+    coarse: tuple[Coarse, ...] = ()
+    """What came back for the same numbers in other types."""
+    kind: ClassVar[str] = "numpy"
+
+    @property
+    def arrays(self) -> Iterator[Array]:
+        """All its numbers."""
+        yield from (a for pair in self.cotangents for a in pair)
+        named = (*self.inputs, *self.others, *self.values, *self.outputs, *self.claims)
+        yield from (n.value for n in (*named, *self.inner, *self.moved))
+        yield from (*self.cached, *(n.value for one in self.coarse for n in one.claims))
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One question and its answer (`reference.checks.kinds.Question`)."""
+
+    inputs: tuple[NamedArray, ...]
+    others: tuple[NamedArray, ...]
+    outputs: tuple[Array, ...]
+    cotangents: tuple[Array, ...]
+    claims: tuple[NamedArray, ...]
+    name: str = ""
+    moved: tuple[NamedArray, ...] = ()
+    """A direction for each input, as in `ProblemRun`."""
+    up: tuple[Array, ...] = ()
+    down: tuple[Array, ...] = ()
+
+
+class KindRun(msgspec.Struct, frozen=True, tag="kind_run"):
+    """One problem of code on tensors, of an engine of values, of a general form."""
+
+    unit: int
+    seed: int
+    index: int
+    kind: str
+    questions: tuple[Answered, ...]
+
+    @property
+    def arrays(self) -> Iterator[Array]:
+        """All its numbers."""
+        for one in self.questions:
+            yield from (*one.outputs, *one.cotangents, *one.up, *one.down)
+            yield from (n.value for n in (*one.inputs, *one.others, *one.claims, *one.moved))
+
+
+AnyRun = ProblemRun | KindRun
 
 
 class Unrun(msgspec.Struct, frozen=True, tag="unrun"):
@@ -86,6 +145,7 @@ class Attempt(msgspec.Struct, frozen=True, tag="attempt"):
 
 SubmissionEvent = (
     ProblemRun
+    | KindRun
     | Unrun
     | Confined
     | Attempt
@@ -112,6 +172,7 @@ class Asked(msgspec.Struct, frozen=True):
     skip: tuple[int, ...] = ()
     only: str = ""
     """The one function or class to run; "" runs all."""
+    dtypes: tuple[str, ...] = ("float64",)
     shapes: dict[str, str] = {}
     """How arguments are drawn, as `check` has it: {"x": "N D"}."""
 
@@ -122,11 +183,13 @@ class Reference(msgspec.Struct, frozen=True):
     file: str
     unit: str
     seed: int
-    runs: tuple[ProblemRun, ...] = ()
+    runs: tuple[AnyRun, ...] = ()
     same_layout: bool = False
     """Whether samples and weights have to lie as in the reference solution."""
     mean_in_loss: bool = False
     """Whether 1/N has to stand where the reference solution has it."""
+    same_cache: bool = False
+    """Whether a forward has to hand on what the reference solution does."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -141,6 +204,8 @@ class Held(msgspec.Struct, frozen=True):
     """The inner gradient whose mistake alone makes this one wrong; it is right given that one."""
     distance: float = 0.0
     """The largest difference, as a share of the tensor's scale."""
+    dtype: str = ""
+    """The type in which it is wrong, where it is right in float64."""
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):
@@ -153,6 +218,8 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
     own: bool = False
     """Whether all that was claimed is the slope of the submission's own, other forward."""
     held: tuple[Held, ...] = ()
+    cached: str = ""
+    """What is wrong with what the forward hands on, "" where it is as in the solution."""
     scale: tuple[str, ...] = ("1",)
     """The factors that a loss which nobody wrote may carry here."""
 
@@ -166,6 +233,8 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     verdict: str
     shapes: dict[str, str] = {}
     """How its arguments are drawn, where `shapes` of a file can say it."""
+    kind: str = "numpy"
+    """What its submissions have to be as well: "numpy", "torch", "jax", "engine", "general"."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -6,18 +6,21 @@ mistakes; the runs carry the numbers that the judging process holds to the refer
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from manual_backprop.spec import InvalidInput
 from reference.checks import session, source
 from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
-from reference.checks.outcome import Outcome
+from reference.checks.kinds import Question, Questioned
+from reference.checks.outcome import Outcome, Unreadable
 from reference.checks.records import Refused, Request
-from reference.checks.routine import is_numeric
+from reference.checks.routine import is_numeric, leaves_of
 from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject, Subject
 from reference.checks.surroundings import Library
@@ -25,9 +28,13 @@ from reference.checks.tolerances import MOVED
 from reference.checks.vocabulary import is_gradient_name
 from reference.grading.guard import Guard
 from reference.grading.records import (
+    Answered,
+    Array,
     Asked,
     Attempt,
+    Coarse,
     Confined,
+    KindRun,
     NamedArray,
     Path,
     ProblemRun,
@@ -35,6 +42,7 @@ from reference.grading.records import (
     SubmissionEvent,
     Unrun,
 )
+from reference.grading.repeated import repeated
 from reference.workers import confinement
 
 MAX_ENTRIES = 50_000
@@ -93,19 +101,25 @@ def _report_replaced(library: Library, emit: Emit) -> None:
 
 def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
     """Run a part on plain floats, on the public and the hidden problems; send what came of it."""
-    if not isinstance(subject, ReadingSubject):
-        emit(Unrun(unit, subject.sentence()))
-        return
     problem = "it never ran"
     sent = 0
     for seed in (asked.public_seed, asked.seed):
         for index in range(asked.problems):
             try:
-                outcome = perform(subject.reading, seed, index)
-                emit(_run(unit, seed, index, subject, outcome))
+                if isinstance(subject, ReadingSubject):
+                    outcome = perform(subject.reading, seed, index)
+                    made = _run(unit, seed, index, subject, outcome)
+                    emit(msgspec.structs.replace(made, coarse=_coarse(subject, made, asked)))
+                elif isinstance(subject, Questioned):
+                    emit(_asked(unit, seed, index, subject))
+                else:
+                    emit(Unrun(unit, f"{subject.sentence()}, which is not graded"))
+                    return
                 sent += 1
+            except Unreadable as error:
+                problem = str(error)
             except Exception as error:  # the check reports what it raises
-                problem = type(error).__name__
+                problem = f"it raised {type(error).__name__}"
     if not sent:
         emit(Unrun(unit, problem))
 
@@ -132,7 +146,7 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
         _named(outcome.outputs),
         tuple((_plain(v), _plain(c)) for v, c in outcome.cotangents),
         _named(outcome.claims),
-        _named(_inner(outcome)),
+        _named(_inner(subject, outcome)),
         outcome.paired,
         outcome.told_targets,
         outcome.adds_steps,
@@ -140,7 +154,47 @@ def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Out
         moved,
         up,
         down,
+        _handed_on(outcome.made),
     )
+
+
+def _asked(unit: int, seed: int, index: int, subject: Questioned) -> KindRun:
+    rng = np.random.default_rng([seed, index, 11])
+    answers = tuple(_answered(q, seed, index, subject, rng) for q in subject.questions(seed, index))
+    return KindRun(unit, seed, index, subject.kind, answers)
+
+
+def _answered(
+    asked: Question, seed: int, index: int, subject: Questioned, rng: np.random.Generator
+) -> Answered:
+    way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in asked.inputs.items()}
+    there = [
+        subject.solved(
+            replace(asked, inputs={p: v + sign * way[p] for p, v in asked.inputs.items()}),
+            seed, index, {},
+        ).outputs
+        for sign in (1.0, -1.0)
+    ]  # fmt: skip
+    up, down = (tuple(map(_plain, outputs)) for outputs in there)
+    return Answered(
+        _named(asked.inputs), _named(asked.others), tuple(map(_plain, asked.outputs)),
+        tuple(map(_plain, asked.cotangents)), _named(asked.claims), asked.name,
+        _named(way), up, down,
+    )  # fmt: skip
+
+
+def _coarse(subject: ReadingSubject, run: ProblemRun, asked: Asked) -> tuple[Coarse, ...]:
+    """Run the same numbers in other types; a run that raises has no gradients in that one."""
+    return tuple(_in_type(subject, run, dtype) for dtype in asked.dtypes if dtype != "float64")
+
+
+def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
+    try:
+        outcome = perform(subject.reading, run.seed, run.index, dtype=dtype)
+    except Exception:
+        return Coarse(dtype)
+    named = ((p, np.asarray(v)) for p, v in outcome.claims.items() if is_numeric(v))
+    return Coarse(dtype, tuple(NamedArray(p, v) for p, v in named if v.dtype.kind == "f"))
 
 
 def _moved(
@@ -165,14 +219,23 @@ def _moved(
     return _named(way), _plain(found[0]), _plain(found[1])
 
 
-def _inner(outcome: Outcome) -> dict[Path, Any]:
-    """Return the backward's own variables that are called after a gradient: dZ1, dA0, delta2."""
+def _inner(subject: ReadingSubject, outcome: Outcome) -> dict[Path, Any]:
+    """Return the backward's own gradients: variables as dZ1 and delta2, what it computes twice."""
     claimed = {p[-1] for p in outcome.claims}
-    return {
+    named = {
         p: v
         for p, v in outcome.middle.items()
         if len(p) == 1 and p[0] not in claimed and is_gradient_name(p[0])
     }
+    return named | repeated(subject.reading.unit.backward, outcome.middle, outcome.instance)
+
+
+def _handed_on(made: Any) -> tuple[Array, ...]:
+    """Return the arrays and numbers that a forward returned beside its output, in order."""
+    if not isinstance(made, tuple | list) or len(made) < 2:
+        return ()
+    items = [v for _, v in leaves_of(tuple(made[1:])).items()]
+    return tuple(_plain(v) for v in items if np.size(v) <= MAX_ENTRIES and _is_plain(v))
 
 
 def _named(values: Mapping[Path, Any]) -> tuple[NamedArray, ...]:

@@ -20,6 +20,11 @@ NUMERICAL = frozenset(
     "approx_fprime check_grad approx_derivative jacobian derivative "
     "numerical_gradient numerical_grad eval_numerical_gradient grad_check".split()
 )
+DERIVATIVES = frozenset(
+    "autograd grad vjp jvp value_and_grad jacrev jacfwd jacobian hessian linearize "
+    "linear_transpose enable_grad requires_grad_ aten".split()
+)
+"""What differentiates, in a framework whose arithmetic is asked for."""
 HARNESS = frozenset({"reference", "manual_backprop", "reports", "flint"})
 _EVASIVE = {
     **dict.fromkeys(("exec", "eval", "compile", "__import__", "globals", "vars"), "calls {}"),
@@ -71,10 +76,14 @@ class Screened:
         found = [r for n in names for r in self._named(n)]
         return any(r.attempted for r in found) if found else None
 
-    def of(self, name: str) -> Iterator[Notice]:
-        """Yield what is not by hand in what a function reaches."""
+    def of(self, name: str, kind: str = "") -> Iterator[Notice]:
+        """Yield what is not by hand in what a function reaches.
+
+        kind: the framework for whose tensors it is to be written: its arithmetic is none of that,
+        its derivatives are.
+        """
         reached = self._reached(name)
-        yield from self._frameworks(reached)
+        yield from self._frameworks(reached, kind)
         yield from _differences(reached)
         yield from _tables(reached)
 
@@ -82,7 +91,10 @@ class Screened:
         wanted = {plain(name), plain(name.rpartition(".")[2])}
         exact = [r for rs in self.routines.values() for r in rs if plain(r.name) == plain(name)]
         short = [r for n, rs in self.routines.items() for r in rs if plain(n) in wanted]
-        return exact or short
+        methods = [
+            r for rs in self.routines.values() for r in rs if r.name.partition(".")[0] == name
+        ]
+        return exact or short or methods  # an engine, a torch.autograd.Function: a whole class
 
     def _reached(self, name: str) -> list[SourceFunction]:
         todo, seen = self._named(name), dict[str, SourceFunction]()
@@ -93,17 +105,20 @@ class Screened:
                 todo += [r for call in sorted(one.calls) for r in self.routines.get(call, [])]
         return list(seen.values())
 
-    def _frameworks(self, reached: list[SourceFunction]) -> Iterator[Notice]:
+    def _frameworks(self, reached: list[SourceFunction], kind: str) -> Iterator[Notice]:
         for routine in reached:
-            imported = dict(_imports(routine.node))
+            imported = self.frameworks | dict(_imports(routine.node))
             for node in ast.walk(routine.node):
-                if not isinstance(node, ast.Name):
-                    continue
-                package = imported.get(node.id) or self.frameworks.get(node.id, "")
+                package = imported.get(node.id, "") if isinstance(node, ast.Name) else ""
+                if kind and package.partition(".")[0] == kind:
+                    package = package if DERIVATIVES & set(package.split(".")) else ""
+                elif kind and not package:
+                    package = _derivative(node)
                 if package:
+                    line = getattr(node, "lineno", routine.node.lineno)
                     yield Notice(
                         "framework",
-                        f"{routine.name} (line {node.lineno}) takes its gradient from {package}, "
+                        f"{routine.name} (line {line}) takes its gradient from {package}, "
                         "where a backward by hand is asked for",
                         grave=True,
                     )
@@ -151,10 +166,25 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.Import):
             pairs = [(a.asname or a.name.split(".")[0], a.name) for a in node.names]
         elif isinstance(node, ast.ImportFrom):
-            pairs = [(a.asname or a.name, node.module or "") for a in node.names]
+            # from jax import grad: which of its functions it is
+            pairs = [(a.asname or a.name, f"{node.module or ''}.{a.name}") for a in node.names]
         else:
             continue
         yield from ((n, m) for n, m in pairs if m.split(".")[0] in FRAMEWORKS | HARNESS)
+
+
+def _derivative(node: ast.AST) -> str:
+    """Return a use of a framework's own derivatives: torch.autograd, jax.grad, loss.backward()."""
+    match node:
+        case ast.Attribute(attr=name) if name in DERIVATIVES - {"grad"}:
+            return ast.unparse(node)
+        case ast.Call(func=ast.Attribute(attr="grad")):
+            return ast.unparse(node.func)
+        case ast.Call(func=ast.Attribute(attr="backward"), args=[]):
+            return ast.unparse(node.func)
+        case ast.keyword(arg="requires_grad", value=ast.Constant(value=True)):
+            return "requires_grad"
+    return ""
 
 
 def _is_nothing(statement: ast.stmt, unset: Collection[str] = ()) -> bool:

@@ -40,7 +40,8 @@ class DaskPool:
             from distributed import Client
         except ImportError:
             raise InvalidInput(
-                f"scheduler={address!r} needs Dask: pip install 'manual-backprop[distributed]'"
+                f"scheduler={address!r} needs Dask; in the clone: "
+                "python -m pip install -c constraints.txt -e '.[distributed]'"
             ) from None
         try:
             self._client: Any = Client(address, timeout=SECONDS_TO_CONNECT)

@@ -1,10 +1,10 @@
 """Validation of the checker: what it catches, whom it accuses falsely, what it cannot see.
 
-Six trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
+Seven trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
-translation (faults in our own calls of the frameworks), diagnosis (planted mistakes located and
-named), false alarms (correct networks), and hiding places (structures in which a mistake does not
-show).
+hidden faults (that show in few problems), translation (faults in our own calls of the frameworks),
+diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places
+(structures in which a mistake does not show).
 """
 
 from collections import Counter, defaultdict
@@ -21,6 +21,7 @@ from reference.oracles import load
 from reference.problems import DTYPES, check_seed, draw
 from reference.translation import FRAMEWORKS
 from reference.trials.diagnosis import diagnosis_rows
+from reference.trials.hidden import hidden_faults
 from reference.trials.mutation import mutants
 from reference.trials.sensitivity import sensitivity
 from reference.trials.translation import faults, translation_faults
@@ -39,6 +40,7 @@ def trial(
     sections: dict[str, Callable[[], Iterable[Record]]] = {
         "sensitivity": lambda: sensitivity(seed),
         "mutants": lambda: mutants(seed),
+        "hidden faults": hidden_faults,
         "translation": lambda: [
             row for name in FRAMEWORKS for row in translation_faults(list(faults(name)))
         ],

@@ -15,7 +15,8 @@ from reference.articles.audited import by_hand
 from reference.judge import judge
 from reference.oracles import load
 
-PROBLEMS = {"dev": 6, "ci": 1000, "nightly": 1000}[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
+COUNTS = {"dev": 6, "ci": 1000, "fresh": 250, "nightly": 1000}
+PROBLEMS = COUNTS[os.environ.get("HYPOTHESIS_PROFILE", "dev")]
 RIGHT = ("AGREE", "PRECISION")
 
 
@@ -26,7 +27,7 @@ def test_gradients_agree_with_torch_jax_and_the_enclosure(name: str) -> None:
     problems = [problem for problem, _ in pairs]
     oracles = load(["torch", "jax"])
     answers = {who: oracle.answers(problems) for who, oracle in oracles.items()}
-    deviating = []
+    deviating, at_losses = [], []
     for index, (problem, manual) in enumerate(pairs):
         check_problem(problem)
         judgement = judge(problem, {"article": manual, **{w: a[index] for w, a in answers.items()}})
@@ -34,10 +35,14 @@ def test_gradients_agree_with_torch_jax_and_the_enclosure(name: str) -> None:
             continue
         where = f"article {name}, 7:{index}: {judgement.verdict}"
         assert judgement.kind == "DEVIATES" and "article" not in judgement.who, where
-        deviating.append(where)
+        leading = judgement.leading
+        at_loss = leading is not None and leading.tensor == "loss"
+        (at_losses if at_loss else deviating).append(where)
     # What is left is a framework's own loss of digits (torch's softplus is linear above 20, a
-    # saturated sigmoid costs JAX digits): measured, 1 to 4 problems in 1,000.
+    # saturated sigmoid costs JAX digits): measured, 1 to 4 problems in 1,000. In a value of a loss,
+    # 6 in 250: JAX's log1p(-p) is off by 28 ulp where p is a little below √2 - 1.
     assert len(deviating) <= max(1, PROBLEMS // 100), deviating
+    assert len(at_losses) <= max(1, PROBLEMS // 25), at_losses
 
 
 @pytest.mark.parametrize("name", ARTICLES)

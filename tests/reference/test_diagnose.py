@@ -22,6 +22,7 @@ from reference.diagnosis.mistakes import (
     places,
 )
 from reference.diagnosis.mistakes.activations import GATES
+from reference.diagnosis.same import difference, same_to_rounding
 from reference.diagnosis.search import Evidence
 from reference.problems import Selection, draw
 from reference.trials.diagnosis import diagnosis_rows, planted, single_mistakes, two_mistakes
@@ -102,6 +103,15 @@ def test_the_trial_gives_rows_for_the_report() -> None:
     assert [row.section for row in rows] == ["diagnosis"] * len(rows)
     right = rows[-1]
     assert right.columns["diagnosed"] == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.inf, np.nan])
+def test_a_number_that_is_none_differs_from_every_number(value: float) -> None:
+    """Also from zeros: nan over a scale of 0 was a division by zero."""
+    a, b = np.array([0.0, value]), np.array([0.0, np.nan])
+    expected = 0.0 if np.isnan(value) else np.inf
+    assert difference(a, b) == difference(b, a) == expected
+    assert same_to_rounding(a, b) == bool(np.isnan(value))
 
 
 def test_a_right_gradient_gets_no_diagnosis() -> None:

@@ -328,6 +328,10 @@ BAD = [
     ("gradients = { x = 3 }", "gradients = {}", "gradients = {}: Expected `object` of length >= 1"),
     ("gradients = { x = 3 }", "gradients = { x = -1 }", "gradients[...] = {'x': -1}: Expected"),
     ('chapters = ["sigmoid"]', 'chapters = ["sigmo"]', "'sigmo' is no operation of the book"),
+    ("count = 3", 'count = 3\ndtypes = ["float32"]', "problems.dtypes = ['float32']: expected"),
+    ("count = 3", 'count = 3\ndtypes = ["int8"]', "Invalid enum value 'int8'"),
+    ("count = 3", "count = 3\ndtypes = []", "problems.dtypes = []: Expected `array` of length"),
+    ("[problems]", '[dialect]\ncached = "some"\n\n[problems]', "dialect.cached = 'some': Invalid"),
     ("[limits]", "[limits", "is not TOML"),
 ]  # fmt: skip
 
@@ -439,6 +443,23 @@ def test_a_gradient_of_another_forward_is_paid_unless_it_is_not_to_be(function) 
     assert earned(function, own) == {"forward": 0, "W1": 2, "b1": 1, "W2": 2, "b2": 1}
     strict = marks_of(function, FunctionEvidence((own,), attempted=True, own_counts=False), 1)
     assert sum(m.earned for m in strict) == 0
+
+
+def test_other_types_and_other_cached_items_are_charged_where_they_are(
+    function,
+) -> None:
+    right = judged(W1=True, b1=True, W2=True, b2=True)
+    (bias, *rest) = (h for h in right.held if h.of == "b1")
+    assert not rest
+    wide = msgspec.structs.replace(bias, right=False, dtype="in float32 it came back as float64")
+    lost = msgspec.structs.replace(
+        right, held=tuple(wide if h.of == "b1" else h for h in right.held), cached="other items"
+    )
+    marks = marks_of(function, FunctionEvidence((lost,), attempted=True), 1)
+    texts = {m.what: m.text for m in marks if m.earned < m.possible}
+    assert texts == {
+        "forward": "other items", "b1": "right in float64; in float32 it came back as float64",
+    }  # fmt: skip
 
 
 def test_too_few_runs_are_no_proof(function) -> None:

@@ -11,7 +11,15 @@ from reference.checks.inventory import units_of
 from reference.checks.search import Chosen, search
 from reference.checks.subject import ReadingSubject
 from reference.grading import holding, running
+from reference.grading import solution as solution_module
 from reference.grading.records import Asked, Described, Judged, ProblemRun, Reference
+
+
+def forget() -> None:
+    """Let a solution of the same name be read anew."""
+    solution_module._targets.clear()
+    solution_module._solutions.clear()
+
 
 Hold = Callable[..., list[Judged]]
 
@@ -46,15 +54,26 @@ def network(X, T, W1, W2):
 def hold(tmp_path: Path) -> Hold:
     """Hold the function of a submission to the one of the solution that is named."""
 
-    def held(text: str, name: str, function: str, seed: int = 7, **dialect: bool) -> list[Judged]:
+    def held(
+        text: str,
+        name: str,
+        function: str,
+        seed: int = 7,
+        solution: str = SOLUTION,
+        dtypes: tuple[str, ...] = ("float64",),
+        **dialect: bool,
+    ) -> list[Judged]:
         (tmp_path / "theirs.py").write_text(text)
-        (tmp_path / "ours.py").write_text(SOLUTION)
+        (tmp_path / "ours.py").write_text(solution)
+        forget()
         target = source.load(str(tmp_path / "theirs.py"))
         unit = next(u for u in units_of(target) if u.name == name)
         chosen = search(unit, target, seed, {})
         assert isinstance(chosen, Chosen)
         runs: list[object] = []
-        running.send_runs(0, ReadingSubject(chosen), Asked("", {}, seed, 0, 2), runs.append)
+        running.send_runs(
+            0, ReadingSubject(chosen), Asked("", {}, seed, 0, 2, dtypes=dtypes), runs.append
+        )
         reference = Reference(
             str(tmp_path / "ours.py"), function, seed,
             tuple(r for r in runs if isinstance(r, ProblemRun)), **dialect,
@@ -152,3 +171,55 @@ def test_the_solution_describes_itself(tmp_path: Path) -> None:
     assert described["sigmoid_backward"].operation == "sigmoid"
     assert described["softmax_loss"].shapes["y"] == "N int(D)"
     assert all(d.verdict == "right" for d in described.values())
+
+
+def test_an_expression_written_twice_is_one_mistake(hold: Hold) -> None:
+    """No variable has the wrong dZ1: it stands in dW1 and again in db1."""
+    long = SOLUTION
+    for old, new in (
+        ("    dZ1 = dH * (1 - H * H)\n", ""),
+        ("X @ W1", "X @ W1 + b1"),
+        ("T, W1", "T, b1, W1"),
+        ("dW1 = X.T @ dZ1", "dW1 = X.T @ (dH * (1 - H * H))"),
+        ("return loss, {", 'db1 = np.sum(dH * (1 - H * H), axis=0)\n    return loss, {"b1": db1, '),
+    ):
+        long = long.replace(old, new)
+    assert all(right_of(hold(long, "network", "network", solution=long)).values())
+    wrong = long.replace("(1 - H * H)", "(1 - H)")
+    judged = hold(wrong, "network", "network", solution=long)
+    causes = {h.of: h.follows_from for h in judged[-1].held if not h.right}
+    assert causes == {"W1": "dH * (1 - H)", "b1": "dH * (1 - H)"}
+    second = wrong.replace("db1 = np.sum(", "db1 = 2 * np.sum(")
+    judged = hold(second, "network", "network", solution=long)
+    assert {h.of: h.follows_from for h in judged[-1].held}["b1"] == ""
+
+
+def test_types_have_to_be_kept_where_that_is_asked_for(hold: Hold) -> None:
+    both = ("float64", "float32")
+    assert right_of(hold(ROWS, "dense_backward", "linear_backward", dtypes=both)) == {
+        "A": True, "W": True, "b": True,
+    }  # fmt: skip
+    wide = ROWS.replace("x.T @ dout,", "x.T @ dout.astype(np.float64),")
+    judged = hold(wide, "dense_backward", "linear_backward", dtypes=both)
+    assert right_of(judged) == {"A": True, "W": False, "b": True}
+    assert {h.dtype for j in judged for h in j.held if h.of == "W"} == {
+        "in float32 it came back as float64"
+    }
+    assert all(right_of(hold(wide, "dense_backward", "linear_backward")).values())
+    sum16 = ROWS.replace("dout.sum(axis=0)", "dout.sum(axis=0) + (dout.dtype.itemsize == 4)")
+    judged = hold(sum16, "dense_backward", "linear_backward", dtypes=both)
+    assert right_of(judged) == {"A": True, "W": True, "b": False}
+
+
+def test_what_is_handed_on_may_be_asked_for(hold: Hold) -> None:
+    def cached(text: str) -> set[str]:
+        judged = hold(text, "linear_backward", "linear_backward", same_cache=True)
+        assert all(j.forward_right for j in judged) and all(right_of(judged).values())
+        return {j.cached for j in judged}
+
+    assert cached(SOLUTION) == {""}
+    fewer = SOLUTION.replace("b, (A, W, b)", "b, (A, W)").replace("A, W, b = cache", "A, W = cache")
+    assert cached(fewer) == {"2 items are handed on, 3 are asked for"}
+    turned = SOLUTION.replace("b, (A, W, b)", "b, (b, W, A)").replace("A, W, b =", "b, W, A =")
+    assert cached(turned) == {"item 1 of what is handed on is another one than asked for"}
+    assert {j.cached for j in hold(fewer, "linear_backward", "linear_backward")} == {""}

@@ -47,7 +47,9 @@ def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_trial_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     row = TrialRow(section="hiding places", row="r", columns={"unseen": 0, "planted": 1})
-    for name in ("sensitivity", "mutants", "false_alarms", "hiding_places"):
+    for name in (
+        "sensitivity", "mutants", "hidden_faults", "false_alarms", "hiding_places",
+    ):  # fmt: skip
         monkeypatch.setattr(trials, name, lambda *_: iter([row]))
     monkeypatch.setattr(trials, "FRAMEWORKS", ("torch",))
     monkeypatch.setattr(trials, "faults", lambda _: [])
@@ -55,11 +57,11 @@ def test_a_trial_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "diagnosis_rows", lambda **_: [row, row])
     said: list[str] = []
     records = trials.trial(10, 0, said.append)
-    assert [type(record) for record in records[:7]] == [TrialRow] * 7
-    assert {type(record) for record in records[7:]} == {Limit}
-    assert said[0] == "part 1 of 6, sensitivity"
-    assert said[-1] == "part 6 of 6, hiding places: 7 rows so far"
-    assert len(said) == 6 + 7
+    assert [type(record) for record in records[:8]] == [TrialRow] * 8
+    assert {type(record) for record in records[8:]} == {Limit}
+    assert said[0] == "part 1 of 7, sensitivity"
+    assert said[-1] == "part 7 of 7, hiding places: 8 rows so far"
+    assert len(said) == 7 + 8
 
 
 def test_only_standard_error_is_written(often: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,6 +108,7 @@ def test_networks_of_every_kind_of_target(target: str) -> None:
 def test_everything_that_the_loss_reads_is_among_the_inputs(walks: dict[str, Walk]) -> None:
     shown = walks["2-3-1:relu:mse"]
     assert shown.inputs["t"] == "[[1.0], [0.0]]"
+    assert all(f"\n  {name} = {value}\n" in shown.text() for name, value in shown.inputs.items())
     (loss,) = (step for step in shown.steps if step.name == "L")
     assert loss.sources == ("a2", "t")
     problem = next(p for p in (draw(0, i).problem for i in range(10**4)) if p.arrays)

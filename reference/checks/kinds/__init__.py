@@ -4,5 +4,7 @@ Each kind is a `Subject`; `subject_of` makes the one that belongs to a unit.
 """
 
 from ._factory import subject_of, wants_tensors
+from ._questions import Question, Questioned, Solved
+from ._rows import row
 
-__all__ = ["subject_of", "wants_tensors"]
+__all__ = ["Question", "Questioned", "Solved", "row", "subject_of", "wants_tensors"]

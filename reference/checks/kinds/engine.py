@@ -9,16 +9,18 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.assess import Assessment, Row
 from reference.checks.inventory import Unit
+from reference.checks.kinds import _engine_questions as _questions
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import Told, diagnosis_of
 from reference.checks.kinds._programs import Operator, Program
+from reference.checks.kinds._questions import Question, Solved
 from reference.checks.kinds._rows import differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained
@@ -28,6 +30,7 @@ from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
+from reference.checks.specs import Spec
 from reference.checks.spelling import literal
 from reference.checks.subject import Case
 from reference.checks.tolerances import DIFFERENCES, DIGITS
@@ -81,6 +84,10 @@ class Engine:
         """Run a program; return its output's data and the leaves."""
         leaves = {k: self.leaf(v) for k, v in given.items()}
         return program.run(*leaves.values()), leaves
+
+    def value(self, program: Program, given: Mapping[str, Any]) -> Any:
+        """Run a program; return its output's data as an array."""
+        return np.asarray(values(_get(self.forward(program, given)[0], self.data)), dtype=float)
 
     def gradients(self, program: Program, given: Mapping[str, Any]) -> dict[str, Any]:
         """Run a program and its backward; return the leaves' gradients."""
@@ -145,6 +152,9 @@ def _plain(value: Any, data: str) -> Any:
 
 class EngineSubject(Explained):
     """An engine with the operators that it has."""
+
+    kind = "engine"
+    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(
         self, unit: Unit, engine: Engine, found: Sequence[Operator], arrays: Sequence[Program]
@@ -212,6 +222,24 @@ class EngineSubject(Explained):
         mixed = [programs.random(usable, rng) for _ in range(_RANDOM)] if usable else []
         return [*self.small, *mixed]
 
+    @property
+    def digits(self) -> float:
+        """How near its gradients come to the right ones."""
+        return DIFFERENCES if self.by_differences else DIGITS
+
+    def questions(self, seed: int, index: int) -> list[Question]:
+        """Run each small program: every operator by itself, and with a value used twice."""
+        rng = np.random.default_rng([seed, index])
+        return [_questions.of_program(self.engine, p, p.draw(rng)) for p in self.small]
+
+    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+        """Run the program of that name on given leaves, and differentiate it."""
+        program = next(p for p in self.small if _questions.name_of(p) == question.name)
+        given = {p[0]: v if np.shape(v) else float(v) for p, v in question.inputs.items()}
+        with np.errstate(all="ignore"):
+            value, truth = self.engine.value(program, given), self.truth(program, given)
+        return Solved((value,), {(n,): t for n, t in truth.items()})
+
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the leaves of every program of one problem, by its text."""
         return {p.text: v for p, v in self._drawn(seed, index)}
@@ -258,11 +286,10 @@ class EngineSubject(Explained):
         truth: Mapping[str, Truth],
     ) -> dict[str, Row]:
         """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
-        digits = DIFFERENCES if self.by_differences else DIGITS
 
         def rows_of(found: Mapping[str, Any]) -> dict[str, Row]:
             paths = {n: _path(program, n) for n in truth if found[n] is not None}
-            return {n: row(p, p, found[n], truth[n], digits) for n, p in paths.items()}
+            return {n: row(p, p, found[n], truth[n], self.digits) for n, p in paths.items()}
 
         rows = rows_of(got)
         if self.by_differences or all(r.right for r in rows.values()):

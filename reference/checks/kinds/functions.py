@@ -20,6 +20,7 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
+from reference.checks.kinds._questions import Question, Solved, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._simple import Cotangents, Pulled, simple_mistakes
@@ -66,6 +67,12 @@ class FunctionSubject(Explained):
         self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
         """Of each problem: the right gradients for any cotangents."""
         self.coarse = bool(FLOAT32.search(written.text))
+        self.kind = frame.module
+
+    @property
+    def digits(self) -> float:
+        """How near its gradients come to the right ones."""
+        return COARSE if self.coarse else DIFFERENCES if self.by_differences else DIGITS
 
     def sentence(self) -> str:
         """Return what it is."""
@@ -100,15 +107,44 @@ class FunctionSubject(Explained):
         self.drawn[index] = drawn
         self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
         self.truths[index] = lambda given: self._truth(drawn, kept, given, seed + index)
-        digits = COARSE if self.coarse else DIFFERENCES if self.by_differences else DIGITS
         rows, missing = [], []
         for path, right in truth.items():
             if got.get(path) is None:
                 told = path[0].lower() not in TARGET_NAMES and right.any()
                 missing += [path] if told else []
                 continue
-            rows.append(row(path, path, got[path], float_truth(right, digits), digits))
+            true = float_truth(right, self.digits)
+            rows.append(row(path, path, got[path], true, self.digits))
         return Case(index, Assessment(Objective("cotangents"), rows, missing=missing))
+
+    def questions(self, seed: int, index: int) -> list[Question]:
+        """Run one problem through the framework's machinery, with its own backward."""
+        self.case(seed, index)
+        seen, drawn = self.seen[index], self.drawn[index]
+        others = plain({
+            (k,): v
+            for k, v in drawn.items()
+            if isinstance(v, np.ndarray) and (k,) not in seen.leaves
+        })  # fmt: skip
+        pairs = zip(seen.outputs, seen.cotangents, strict=True)
+        outputs, cotangents = zip(*[(o, c) for o, c in pairs if o is not None], strict=True)
+        claims = {p: g for p, g in seen.got.items() if g is not None}
+        return [Question(seen.leaves, outputs, cotangents, claims, others)]
+
+    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+        """Run its own forward outside of the machinery, and differentiate it."""
+        drawn = self._drawn(seed, index) | {p[0]: v for p, v in question.others.items()}
+        leaves = dict(question.inputs)
+        for path, value in leaves.items():
+            if len(path) == 1:
+                drawn[path[0]] = value
+        with self.frame.running(seed + index):
+            pulled = self.frame.pullback(self.function(self.written.primal, drawn), leaves)
+            rest = iter(cotangents_of(question, pulled.outputs))
+            given = [None if o is None else next(rest) for o in pulled.outputs]
+            found = self._truth(drawn, leaves, given, seed + index)
+        truth = {p: float_truth(g, self.digits) for p, g in found.items()}
+        return Solved(tuple(o for o in pulled.outputs if o is not None), truth)
 
     def _truth(
         self,

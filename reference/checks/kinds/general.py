@@ -20,7 +20,7 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from manual_backprop.spec import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.assess import Assessment, Row, close
 from reference.checks.inventory import Unit
+from reference.checks.kinds._questions import Question, Solved, plain
 from reference.checks.kinds._rows import row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained, sizes_of
@@ -37,7 +38,7 @@ from reference.checks.routine import EMPTY, Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.specs import WholeNumbers
+from reference.checks.specs import Spec, WholeNumbers
 from reference.checks.subject import Case
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
@@ -65,6 +66,9 @@ class Run:
 
 class GeneralSubject(Explained):
     """A computation with named steps and its backward."""
+
+    kind, digits = "general", DIGITS
+    layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(self, unit: Unit, target: Target, forward: Routine) -> None:
         self.name = unit.name
@@ -137,7 +141,28 @@ class GeneralSubject(Explained):
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
         return Case(index, found, faults=faults, nodes=run.nodes)
 
+    def questions(self, seed: int, index: int) -> list[Question]:
+        """Run one problem on floats."""
+        run, outputs = self._as_written(seed, index)
+        floats = plain({(k,): v for k, v in run.inputs.items() if v.dtype.kind == "f"})
+        others = plain({(k,): v for k, v in run.inputs.items() if v.dtype.kind != "f"})
+        claims = plain({(k,): v for k, v in run.given.items()})
+        return [Question(floats, tuple(outputs), tuple(run.cotangents), claims, others)]
+
+    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+        """Differentiate the forward at given inputs, cut at the steps of `cuts`."""
+        given = {p[0]: np.asarray(v) for p, v in {**question.inputs, **question.others}.items()}
+        run = Run(given, {}, {p[0]: v for p, v in cuts.items()}, list(question.cotangents))
+        outputs = self._certify(run, seed, every=True)
+        return Solved(tuple(outputs), {(k,): t for k, t in run.truth.items()})
+
     def _run(self, seed: int, index: int) -> Run:
+        run, _ = self._as_written(seed, index)
+        self._certify(run, seed)
+        return run
+
+    def _as_written(self, seed: int, index: int) -> tuple[Run, list[Any]]:
+        """Run forward and backward on floats; return the run and the outputs."""
         inputs = self.inputs(seed, index)
         kept = {k: v.copy() for k, v in inputs.items()}
         with np.errstate(all="ignore"):
@@ -149,8 +174,7 @@ class GeneralSubject(Explained):
         run.mutated = [
             k for k, v in kept.items() if not np.array_equal(v, inputs[k], equal_nan=True)
         ]
-        self._certify(run, seed)
-        return run
+        return run, [np.asarray(o) for o in outputs]
 
     def _on_floats(self, inputs: Arrays) -> tuple[list[Any], Arrays]:
         steps: Arrays = {}
@@ -197,8 +221,12 @@ class GeneralSubject(Explained):
             )
         return given
 
-    def _certify(self, run: Run, seed: int) -> None:
-        """Differentiate the forward, cut at each step whose cotangent the author gave."""
+    def _certify(self, run: Run, seed: int, every: bool = False) -> list[Any]:
+        """Differentiate the forward, cut at each step whose cotangent the author gave.
+
+        every: whether the truth of every step and input is wanted, not of what was given alone.
+        Returns the outputs.
+        """
         with self._on_balls(seed) as (xp, session):
             lifted = {k: lift(v) if v.dtype.kind == "f" else v for k, v in run.inputs.items()}
             nodes = {k: v for k, v in lifted.items() if is_tracked(v)}
@@ -213,13 +241,15 @@ class GeneralSubject(Explained):
                 return nodes[name]
 
             outputs = _several(self.forward.function(xp, step, **lifted))
+            if not run.cotangents:
+                run.cotangents = [np.ones(np.shape(o)) for o in outputs]
             sources = {"the output": (outputs, run.cotangents)}
             sources |= {
                 k: ([made[k]], [np.asarray(run.given[k], dtype=float)])
                 for k in made
                 if nodes[k] is not made[k]
             }
-            wanted = {k: v for k, v in nodes.items() if k in run.given}
+            wanted = {k: v for k, v in nodes.items() if every or k in run.given}
             all_outputs = [o for outs, _ in sources.values() for o in outs]
             all_given = [c for _, given in sources.values() for c in given]
             run.nodes = session.nodes
@@ -227,12 +257,16 @@ class GeneralSubject(Explained):
             run.truth = {k: Truth(*d) for k, d in zip(wanted, found, strict=True)}
             if not all(np.isfinite(t.value).all() for t in run.truth.values()):
                 raise ArithmeticError("the gradient of the forward has no value here")
+            made_of = [values(o) for o in outputs]
+            if every:
+                return made_of
             wrong = {k: v for k, v in wanted.items() if not _agrees(run.given[k], run.truth[k])}
             for name, (outs, given) in sources.items() if wrong else ():
                 flows = gradient(outs, given, list(wrong.values()))
                 for node, flow in zip(wrong, flows, strict=True):
                     if flow.scale.any() and name != node:
                         run.shares.setdefault(node, {})[f"through {name}"] = flow.midpoint
+            return made_of
 
     def _exactly(self, run: Run, rows: list[Row], seed: int) -> list[Row]:
         """Run the backward on numbers of 60 digits, so that lost digits are no wrong formula."""

@@ -27,6 +27,7 @@ from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import Seen, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
+from reference.checks.kinds._questions import Question, Solved, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
@@ -63,6 +64,7 @@ class TensorSubject(Explained):
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
         self.digits = COARSE if FLOAT32.search(text) else DIGITS
+        self.kind, self.layout = frame.module, plan.layout
         self.unwritten: Unwritten | None = None
         """The loss that was settled on, where the code computes none."""
         self._seen: dict[int, Seen] = {}
@@ -90,9 +92,7 @@ class TensorSubject(Explained):
 
     def case(self, seed: int, index: int) -> Case:
         """Run one problem and hold every claim to the framework's gradient."""
-        with self.frame.running(seed + index):
-            problem = draw(self.plan, self.frame, seed, index)
-        found = claimed(self.plan, self.frame, problem)
+        problem, found = self._claimed(seed, index)
         self._last = problem, found
         if found.unwritten:
             case = self._of_unwritten(problem, found, index)
@@ -102,6 +102,47 @@ class TensorSubject(Explained):
             text = f"the backward changes {', '.join(found.mutated)} in place"
             case.faults.append(("mutated", text))
         return case
+
+    def questions(self, seed: int, index: int) -> list[Question]:
+        """Run one problem as it is written; what computes no loss of its own cannot be asked."""
+        problem, found = self._claimed(seed, index)
+        if found.unwritten:
+            raise Unreadable("it computes no loss: what its gradient is of stands nowhere")
+        with self.frame.running(problem.seed):
+            run = outputs(self.plan, self.frame, problem, list(found.cotangents))
+            pulled = self.frame.pullback(run, problem.leaves)
+        placed, _, _ = matched(found.claims, problem.leaves, {})
+        claims = {leaf: np.asarray(found.claims[claim]) for claim, leaf in placed}
+        pairs = zip(pulled.outputs, found.cotangents.values(), strict=True)
+        out, given = zip(*[(o, c) for o, c in pairs if o is not None], strict=True)
+        others = plain({
+            (k,): v
+            for k, v in problem.drawn.items()
+            if isinstance(v, np.ndarray) and (k,) not in problem.leaves
+        })  # fmt: skip
+        return [Question(problem.leaves, out, given, claims, others)]
+
+    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+        """Run its own forward on given tensors, and differentiate it."""
+        problem, found = self._claimed(seed, index)
+        drawn = problem.drawn | {p[0]: v for p, v in question.others.items()}
+        drawn |= {p[0]: v for p, v in question.inputs.items() if len(p) == 1}
+        given = Problem(drawn, dict(question.inputs), problem.seed)
+        with self.frame.running(given.seed):
+            run = outputs(self.plan, self.frame, given, list(found.cotangents))
+            pulled = self.frame.pullback(run, given.leaves)
+            rest = iter(cotangents_of(question, pulled.outputs))
+            back = pulled.pull([None if o is None else next(rest) for o in pulled.outputs])
+        truth = {
+            p: float_truth(np.zeros_like(given.leaves[p]) if g is None else g, self.digits)
+            for p, g in back.items()
+        }
+        return Solved(tuple(o for o in pulled.outputs if o is not None), truth)
+
+    def _claimed(self, seed: int, index: int) -> tuple[Problem, Claimed]:
+        with self.frame.running(seed + index):
+            problem = draw(self.plan, self.frame, seed, index)
+        return problem, claimed(self.plan, self.frame, problem)
 
     def _held_to(
         self, problem: Problem, found: Claimed, cotangents: Mapping[str, Any], index: int

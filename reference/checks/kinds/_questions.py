@@ -1,0 +1,82 @@
+"""What code of a kind of its own is asked, in plain numbers, so that others can judge the answer.
+
+A question has what went in, what the forward made of it, the cotangents, and the gradients that
+came back. The same question, put to another file of the same kind, gives what is right.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.checks.objective import Truth
+from reference.checks.routine import Path
+from reference.checks.specs import Spec
+from reference.checks.subject import Subject
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One run: the numbers that went in, and those that came back."""
+
+    inputs: Mapping[Path, Array]
+    """What gradients are taken of, by path."""
+    outputs: tuple[Array, ...]
+    cotangents: tuple[Array, ...]
+    """One for each output; where there is none, all are ones."""
+    claims: Mapping[Path, Array]
+    """The gradients that came back, by what they are of: an input, or a step of the forward."""
+    others: Mapping[Path, Array] = field(default_factory=dict)
+    """Labels, masks: what else went in."""
+    name: str = ""
+    """Which question, where there are several: the program of an engine."""
+    of: str = ""
+    """What its gradients are counted as; "" where each input counts by itself."""
+    needs: tuple[str, ...] = ()
+    """What has to be right before this is asked: the operators of a program."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The outputs of a forward and the right gradients, for given inputs and cotangents."""
+
+    outputs: tuple[Array, ...]
+    truth: Mapping[Path, Truth]
+
+
+@runtime_checkable
+class Questioned(Subject, Protocol):
+    """A subject whose problems can be put to another one of its kind."""
+
+    kind: str
+    """What two subjects must share: "general", "engine", "torch", "jax"."""
+    layout: Mapping[str, Spec]
+    """How its arguments are drawn; empty where it settles that itself."""
+    digits: float
+    """How near a gradient in float64 comes to the right one, as a share of the tensor."""
+
+    def questions(self, seed: int, index: int) -> list[Question]:
+        """Run one problem as its author does; raises what the target raises."""
+
+    def solved(
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Array]
+    ) -> Solved:
+        """Return what is right for a question of its own with other numbers.
+
+        cuts: cotangents of steps of the forward; what comes before such a step follows from its
+        cotangent, not from the true one.
+        """
+
+
+def cotangents_of(question: Question, outputs: Sequence[Array | None]) -> Sequence[Array]:
+    """Return a cotangent for each output that has a derivative."""
+    return question.cotangents or [np.ones(o.shape) for o in outputs if o is not None]
+
+
+def plain(values: Mapping[Any, Any]) -> dict[Path, Array]:
+    """Return named values as arrays."""
+    return {path: np.asarray(value) for path, value in values.items()}
