@@ -8,6 +8,7 @@ n u Σ|terms|.
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -36,10 +37,10 @@ class Rounding:
 
 
 class RoundingUnit:
-    """The numbers of a dtype under a model."""
+    """The numbers of a dtype under a model; "bfloat16" is one."""
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
-        info = np.finfo(np.dtype(dtype))
+        info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
         self.u = float(info.eps) / 2
         self.largest = float(info.max)
         self.tiny = float(info.tiny)
