@@ -8,6 +8,7 @@ n u Σ|terms|.
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -40,11 +41,11 @@ class Rounding:
 
 
 class RoundingUnit:
-    """The numbers of a dtype under a model."""
+    """The numbers of a dtype under a model; "bfloat16" is one."""
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
         self.dtype = np.dtype(dtype)
-        info = np.finfo(self.dtype)
+        info: Any = ml_dtypes.finfo(self.dtype)  # type: ignore[no-untyped-call]
         self.u = float(info.eps) / 2
         self.largest = float(info.max)
         self.tiny = float(info.tiny)

@@ -16,7 +16,9 @@ from reference.checks.chosen import Chosen
 from reference.checks.explain import explain
 from reference.checks.identify import identify
 from reference.checks.inventory import Unit
+from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kinds import subject_of, wants_tensors
+from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
 from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
@@ -56,10 +58,21 @@ def check_unit(
     watch(found)
     tally = _Tally(found, unit)
     _judge(found, tally, request)
+    tally.kernel = _as_a_kernel(found, tally, request.seed)
     if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
         tally = _without_tiny_constants(found, unit, target, request) or tally
     part = _part(tally, unit, found, request, target, like)
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
+
+
+def _as_a_kernel(found: Subject, tally: "_Tally", seed: int) -> Findings | None:
+    """Ask a framework's own function in every way that programs do; None for anything else."""
+    if not isinstance(found, FunctionSubject) or found.frame.module != "torch" or not tally.cases:
+        return None
+    try:
+        return kernel_findings(found, seed)
+    except Exception as error:
+        return Findings(remarks=[f"not asked as a kernel: {text.error_line(error)}"])
 
 
 def _nearly(tally: "_Tally") -> bool:
@@ -129,6 +142,7 @@ class _Tally:
     wrong: list[int] = field(default_factory=list)
     unfit: list[tuple[int, BaseException]] = field(default_factory=list)
     """Problems whose sizes its forward refused: a kernel longer than its input."""
+    kernel: Findings | None = None
 
     def add(self, case: Case) -> None:
         """Count one problem."""
@@ -212,6 +226,7 @@ def _part(
         tuple(path_name(p) for p, n in tally.missing.items() if n == len(tally.cases)),
         faults=faults,
         remarks=_remarks(tally, subject),
+        fragile=tuple(tally.kernel.lossy) if tally.kernel is not None else (),
         line=line,
         source=source,
     )
@@ -295,6 +310,9 @@ def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
         Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
     ]
     lost = [index for index, error in tally.unfit if isinstance(error, NotFinite)]
+    if tally.kernel is not None:
+        at = f"{request.seed}:0"
+        found += [Fault(way, said, at, 1, True) for way, said in tally.kernel.failing]
     if lost and tally.cases:
         tried = tally.problems + len(tally.unfit)
         said = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
@@ -321,6 +339,7 @@ def _remarks(tally: _Tally, subject: Subject) -> tuple[str, ...]:
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
     found += getattr(subject, "remarks", lambda: [])()
+    found += tally.kernel.sentences() if tally.kernel is not None else []
     return tuple(dict.fromkeys(found))
 
 

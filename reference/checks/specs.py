@@ -145,13 +145,17 @@ def generator(seed: int, index: int, style: str) -> np.random.Generator:
 
 
 def spelled(shape: str) -> Spec:
-    """Return the spec that a user wrote: "N D" floats, "N int(H)" labels below H.
+    """Return the spec that a user wrote: "N D" floats, "N int(H)" labels below H, "N T mask".
 
     Raises InvalidInput for what is neither a letter nor a number above 0.
     """
     parts = shape.replace(",", " ").split()
+    masked = parts[-1:] == ["mask"]
+    parts = parts[:-1] if masked else parts
     limits = [p[4:-1] for p in parts if p.startswith("int(") and p.endswith(")")]
     dims = tuple(p for p in parts if not p.startswith("int("))
     if not all(re.fullmatch(r"[A-Za-z_]\w*|[1-9]\d*", d) for d in (*dims, *limits)):
         raise InvalidInput(f"shapes: {shape!r}; expected letters and numbers > 0")
-    return Spec("label", dims, limits[0]) if limits else Spec("normal", dims)
+    if limits:
+        return Spec("label", dims, limits[0])
+    return Spec("mask" if masked else "normal", dims)

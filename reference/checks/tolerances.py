@@ -58,3 +58,15 @@ OWN_SLOPE = 1e-6
 FORWARD = 1e-12
 """Of the largest entry: what two ways to compute one forward in float64 may differ by, where
 entries cancel. Forwards that are not the same differ by much more on random numbers."""
+
+ROUTES = 2.0
+"""Of a kernel: how much more rounding it may show than the first-order bound of its reference. It
+computes the same by another route, whose roundings are others. Measured: see docs/kernels.md."""
+
+FUNCTION_ULPS = 8.0
+"""Of exp, tanh and their like: half ulps of the dtype that an operation computes in, as the judge's
+`ULPS`; + − × ÷ √ are rounded correctly."""
+
+LINEAR, SHAKEN = 2.0, 3
+"""A problem is kept where `SHAKEN` runs with roundings of random sign, `LINEAR` times their size,
+stay inside twice what the first order allows: beyond it a decision stands on an edge."""

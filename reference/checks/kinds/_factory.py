@@ -2,8 +2,10 @@
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from manual_backprop.spec import InvalidInput
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
 from reference.checks.search import Failure
@@ -43,17 +45,31 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
     if unit.kind == "jax":
         from reference.checks.kinds import _function_search
 
-        return _function_search.jax_subject(unit, frame_of("jax"), seed, shapes)
+        named = _reference(unit, target)
+        return _function_search.jax_subject(unit, frame_of("jax"), seed, shapes, named)
     if unit.kind == "torch" and _is_function(unit.thing):
         from reference.checks.kinds import _function_search
 
-        return _function_search.torch_subject(unit, frame_of("torch"), seed, shapes)
+        named = _reference(unit, target)
+        return _function_search.torch_subject(unit, frame_of("torch"), seed, shapes, named)
     frame = _frame_used(unit, target)
     if frame is None:
         return Failure("it uses neither torch nor jax")
     from reference.checks.kinds import tensors
 
     return tensors.subject(unit, target, frame, seed, shapes)
+
+
+def _reference(unit: Unit, target: Target) -> Callable[..., Any] | None:
+    """Return the plain function beside a kernel: reference = f, or {"Kernel": f} of several."""
+    named = target.names.get("reference")
+    if isinstance(named, Mapping):
+        named = named.get(unit.name)
+    if named is None or callable(named):
+        return named
+    raise InvalidInput(
+        f"reference={named!r}: expected a function, or a dict of functions by kernel"
+    )
 
 
 def _claiming(found: Subject | Failure, seed: int) -> Subject | Failure:

@@ -4,7 +4,8 @@ import inspect
 import itertools
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,20 @@ _LOSING = re.compile(r"detach|\.data\b|no_grad|item\(\)|numpy\(\)|stop_gradient|
 """What autograd does not see through."""
 
 
+Reference = Callable[..., Any]
+
+
 def torch_subject(
-    unit: Unit, frame: Frame, seed: int, shapes: Mapping[str, Spec]
+    unit: Unit,
+    frame: Frame,
+    seed: int,
+    shapes: Mapping[str, Spec],
+    reference: Reference | None = None,
 ) -> FunctionSubject | Failure:
-    """Return the subject of a torch.autograd.Function."""
+    """Return the subject of a torch.autograd.Function.
+
+    reference: the plain function that it is to compute; None: its own forward is taken for it.
+    """
     cls = unit.thing
     import torch
 
@@ -60,14 +71,33 @@ def torch_subject(
         primal,
         lambda given: cls.apply(*given),
         _source(cls),
+        thing=cls,
+        primal_text=_source(cls.forward),
+        space=getattr(cls.forward, "__globals__", {}),
     )
-    return _found(written, frame, seed, shapes)
+    return _found(_beside(written, reference), frame, seed, shapes)
+
+
+def _beside(written: Written, reference: Reference | None) -> Written:
+    """Return a function with the reference that its file names."""
+    if reference is None:
+        return written
+    return replace(
+        written,
+        primal=lambda given: reference(*given),
+        primal_text=_source(reference),
+        reference=getattr(reference, "__name__", "its reference"),
+    )
 
 
 def jax_subject(
-    unit: Unit, frame: Frame, seed: int, shapes: Mapping[str, Spec]
+    unit: Unit,
+    frame: Frame,
+    seed: int,
+    shapes: Mapping[str, Spec],
+    reference: Reference | None = None,
 ) -> FunctionSubject | Failure:
-    """Return the subject of a jax.custom_vjp function."""
+    """Return the subject of a jax.custom_vjp function; reference: as of `torch_subject`."""
     thing = unit.thing
     primal = getattr(thing, "fun", None) or thing.__wrapped__
     try:
@@ -89,8 +119,11 @@ def jax_subject(
         lambda given: thing(*given),
         text,
         fixed,
+        thing=thing,
+        primal_text=_source(primal),
+        space=getattr(primal, "__globals__", {}),
     )
-    return _found(written, frame, seed, shapes)
+    return _found(_beside(written, reference), frame, seed, shapes)
 
 
 def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -159,6 +192,8 @@ def _runnable(
     for mode, layout in itertools.chain(
         alike, sorted_by_shape(itertools.islice(layouts(request), 2_000))
     ):
+        if mode.style == "two" and not request.names:
+            return  # all shapes are given: sizes of 2 would only hide what is wrong
         if time.process_time() - began > MAX_SECONDS:
             return
         subject = FunctionSubject(written, frame, mode, layout)

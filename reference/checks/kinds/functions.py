@@ -4,7 +4,7 @@ The truth is the framework's gradient of the operations of its own forward, run 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,14 @@ class Written:
     text: str
     fixed: frozenset[str] = frozenset()
     """Arguments that have no gradient: nondiff_argnums."""
+    thing: Any = None
+    """The function itself, as its framework knows it."""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    """The names of its module."""
+    primal_text: str = ""
+    """The source of what the truth is taken of."""
+    reference: str = ""
+    """The name of the plain function that it is to compute, where its file names one."""
 
 
 class FunctionSubject(Explained):
@@ -76,15 +84,16 @@ class FunctionSubject(Explained):
 
     def sentence(self) -> str:
         """Return what it is."""
-        return f"{self.written.form}, the gradient of its own forward"
+        return f"{self.written.form}, the gradient of {self.written.reference or 'its own forward'}"
 
     def judged_by(self) -> str:
         """Return what the truth is."""
+        operations = self.written.reference or "its own operations"
         if self.by_differences:
-            return "differences of its own forward, float64"
+            return f"differences of {self.written.reference or 'its own forward'}, float64"
         if self.frame.module == "torch":
-            return "PyTorch autograd through its own operations, float64"
-        return "JAX's gradient of its own operations, float64"
+            return f"PyTorch autograd through {operations}, float64"
+        return f"JAX's gradient of {operations}, float64"
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the plain inputs of one problem."""

@@ -1,0 +1,17 @@
+"""A framework's own function with a gradient by hand, asked in the ways that programs ask it."""
+
+from reference.checks.kernels._findings import Findings
+from reference.checks.kinds.functions import FunctionSubject
+
+__all__ = ["Findings", "kernel_findings"]
+
+
+def kernel_findings(subject: FunctionSubject, seed: int) -> Findings:
+    """Return what every way of asking a kernel finds.
+
+    subject: a torch.autograd.Function, under the reading that was found.
+    seed: the stream that problems are drawn from.
+    """
+    from reference.checks.kernels._torch_ways import TorchWays  # it imports torch
+
+    return TorchWays(subject, seed).findings()
