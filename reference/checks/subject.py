@@ -11,12 +11,12 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks import differences
-from reference.checks.assess import Assessment, assess
+from reference.checks.assess import Assessment, Row, assess
 from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.outcome import Outcome
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
-from reference.checks.vocabulary import COTANGENT_NAMES
+from reference.checks.vocabulary import COTANGENT_NAMES, gradient_of
 
 
 @dataclass
@@ -58,6 +58,19 @@ def _same_outputs(one: Outcome, other: Outcome) -> bool:
         for p, v in one.outputs.items()
         if np.asarray(v).dtype.kind == "f"
     )
+
+
+def _before_its_step(row: Row, plain: Outcome) -> Any:
+    """Return a claim as the code holds it: of a step, the local variable that is its gradient."""
+    value: Any = plain.claims.get(row.claim)
+    if row.claim[0] != "step":
+        return value
+    held = (
+        v
+        for p, v in plain.middle.items()
+        if np.shape(v) == np.shape(value) and row.leaf[-1] in gradient_of(p[-1])
+    )
+    return next(held, value)
 
 
 class ReadingSubject:
@@ -148,7 +161,7 @@ class ReadingSubject:
             kind = "overwrites" if name == "the incoming gradient" else "mutated"
             case.faults.append((kind, f"the backward changes {name} in place"))
         for row in case.assessment.rows:
-            value = plain.claims.get(row.claim)
+            value = _before_its_step(row, plain)
             dtype = getattr(value, "dtype", np.dtype(np.float64))
             if dtype in (np.float32, np.float16):
                 case.faults.append(

@@ -66,6 +66,14 @@ def test_a_narrower_reading_hides_no_mistake(name: str, seed: int) -> None:
         assert counts.named[name] == 1, (counts.missed, counts.unnamed)
 
 
+def test_a_step_of_fewer_digits_is_seen() -> None:
+    """self.theta -= self.lr * dL_dtheta, whose gradient is float32: the step is float64."""
+    (one,) = planted("weight_in_single_precision", 202)
+    assert "self.theta -= self.lr * dL_dtheta" in one.wrong
+    counts = check_file(one)
+    assert counts.named["weight_in_single_precision"] == 1 and not counts.accused
+
+
 def test_a_search_without_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extent.Extent, "narrower_than", lambda one, other: False)
     (one,) = planted("weight_mean_over_units", 7)
