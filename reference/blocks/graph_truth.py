@@ -333,12 +333,16 @@ class _Slack:
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
     def _second_slopes(self, slopes: Array, inputs: Array, across: Any) -> None:
-        """Count for Σ H tx what each H may be rounded by, at the size of tx."""
+        """Count for Σ H tx what each H may be rounded by, at the size of tx.
+
+        What underflows is off by a floor before a weight and a tangent make it large again.
+        """
         row, unit = self.row, self.unit
         second = ~np.isin(row.by, row.tangents) & (row.of >= row.values // 2)
         largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
         scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
-        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor
+        factors = (1 + inputs[: row.tangents.start].max(axis=0, initial=0)) * (1 + largest)
+        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor * factors
         self.slope[second] = unit.bounded(bend, slopes[second])
 
     def _tangents(self, inputs: Array) -> None:
