@@ -246,6 +246,8 @@ class Truths:
             own = np.abs(dy) * self._spread(r, slack.slope)
             if plan.structure == "rows":
                 own = own + unit.cotangent(np.abs(slope))
+            if plan.row.tangents and plan.structure != "movement":
+                own = own + unit.cotangent(self._spread(r, _factors(r)))
             own = np.where(live, own, 0)
             inputs = np.isfinite(r.inputs).all(axis=0).reshape(self.b, plan.rows, 1)
             known = inputs & np.isfinite(dy) & ~np.isnan(term)
@@ -333,16 +335,12 @@ class _Slack:
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
     def _second_slopes(self, slopes: Array, inputs: Array, across: Any) -> None:
-        """Count for Σ H tx what each H may be rounded by, at the size of tx.
-
-        What underflows is off by a floor before a weight and a tangent make it large again.
-        """
+        """Count for Σ H tx what each H may be rounded by, at the size of tx."""
         row, unit = self.row, self.unit
         second = ~np.isin(row.by, row.tangents) & (row.of >= row.values // 2)
         largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
         scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
-        factors = (1 + inputs[: row.tangents.start].max(axis=0, initial=0)) * (1 + largest)
-        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor * factors
+        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor
         self.slope[second] = unit.bounded(bend, slopes[second])
 
     def _tangents(self, inputs: Array) -> None:
@@ -351,6 +349,13 @@ class _Slack:
         tx = inputs[self.row.by[first]]
         lost = np.where(tx == 0, 0, tx * self.slope[first])
         np.add.at(self.value, self.row.of[first], lost)
+
+
+def _factors(r: StepRows) -> Array:
+    """Return what may make large again what has underflowed: a weight and a tangent, (1, M)."""
+    inputs, tangents = np.abs(r.inputs), r.plan.row.tangents
+    weights = inputs[: tangents.start].max(axis=0, initial=0, keepdims=True)
+    return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
 def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:
