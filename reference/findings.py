@@ -11,18 +11,21 @@ import numpy as np
 from manual_backprop.network import Network, Problem
 from reference.blocks.graph_weigh import tensor_shapes
 from reference.diagnosis.second import name_mistakes
-from reference.evidence import gather, plain_sentence
+from reference.evidence import Evidence, gather, plain_sentence
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.problems import (
     AnyDrawn,
     AnyProblem,
+    DirectedGraph,
+    DirectedProblem,
     Drawn,
     DrawnGraph,
     arrays_of,
     parse_address,
 )
 from reference.repro import script_of_deviation
+from reference.repro_second import script_of_second
 from reports.records import Case, Finding, GraphShape, LayerShape, NetworkShape, StepShape
 
 OTHERS = 20
@@ -94,15 +97,28 @@ def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgemen
         bound=evidence.bound,
         first_diverging_step=evidence.tensor or None,
     )
-    if judgement.kind == "DEVIATES" and isinstance(problem, Problem):
-        repro = script_of_deviation(problem, answers, judgement, evidence)
+    if judgement.kind == "DEVIATES":
+        repro = _script(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
-        if "manual" in judgement.who:
+        if "manual" in judgement.who and isinstance(problem, Problem):
             named = next(name_mistakes(problem, answers["manual"].products), None)
             diagnosis = None if named is None else f"{named.name}: {named.sentence} ({named.wrong})"
             case = msgspec.structs.replace(case, diagnosis=diagnosis)
     sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
+
+
+def _script(
+    problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgement, evidence: Evidence
+) -> str | None:
+    """Return the script for whoever the judge named first."""
+    leading = judgement.leading
+    answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
+    if answer is None or answer.status != "ok":
+        return None
+    if isinstance(problem, DirectedProblem | DirectedGraph):
+        return script_of_second(problem, answer, evidence)
+    return script_of_deviation(problem, answer, evidence) if isinstance(problem, Problem) else None
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:

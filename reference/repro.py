@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.network import Problem, forward, losses_cotangent
+from manual_backprop.network import Problem, forward
 from manual_backprop.spec import Operation
 from reference.evidence import Evidence
-from reference.judge import Judgement
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
-from reference.problems import DirectedProblem
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-_LARGEST = 300  # numbers in a problem; a script with more is no bug report
+LARGEST = 300  # numbers in a problem; a script with more is no bug report
 
-_HEAD = '''\
+HEAD = '''\
 """{title}
 
 Needs numpy, and torch or jax. Run it: python {file}
@@ -39,7 +37,7 @@ import numpy as np
 np.set_printoptions(precision=17, floatmode="maxprec", linewidth=100)
 '''
 
-_TORCH_NAMES = '''
+TORCH_NAMES = '''
 
 class TorchNamespace:
     """torch under the names of NumPy."""
@@ -65,7 +63,7 @@ class TorchNamespace:
 '''
 
 _TORCH = (
-    _TORCH_NAMES
+    TORCH_NAMES
     + """
 
 def torch_gradients():
@@ -145,14 +143,14 @@ def script_of(
             variables = {"x": problem.x}
     told = _renamed(given, kind)
     plain = title.replace(chr(92), "/").replace('"' * 3, "'''")
-    text = _HEAD.format(title=plain, file=file)
-    text += _spelled("VARIABLES", variables) + _spelled("CONSTANTS", constants)
-    text += _spelled("GIVEN", told)
+    text = HEAD.format(title=plain, file=file)
+    text += arrays_text("VARIABLES", variables) + arrays_text("CONSTANTS", constants)
+    text += arrays_text("GIVEN", told)
     sources: dict[str, str] = {}
     for operation in operations:
         for framework in ("torch", "jax"):
             if operation.counterpart(framework).composed and operation.composition is not None:
-                _collect(operation.composition, operation.name + "_composed", sources)
+                collect_sources(operation.composition, operation.name + "_composed", sources)
     text += "".join("\n\n" + s for s in sources.values())
     for framework, gradients in (("torch", _TORCH), ("jax", _JAX)):
         text += "\n\n" + _loss_function(problem, kind, framework)  # type: ignore[arg-type]
@@ -160,17 +158,9 @@ def script_of(
     return text + _TAIL.format(who=who)
 
 
-def script_of_deviation(
-    problem: Problem, answers: Mapping[str, Answer], judgement: Judgement, evidence: Evidence
-) -> str | None:
-    """Return the script for whoever the judge named first: fit for a bug report to a framework."""
-    leading = judgement.leading
-    answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
-    if answer is None or answer.status != "ok":
-        return None
-    if isinstance(problem, DirectedProblem):
-        return script_of_second(problem, answer, evidence)
-    if sum(a.size for a in (problem.x, *problem.parameters.values())) > _LARGEST:
+def script_of_deviation(problem: Problem, answer: Answer, evidence: Evidence) -> str | None:
+    """Return the script for an answer that deviates: fit for a bug report to a framework."""
+    if sum(a.size for a in (problem.x, *problem.parameters.values())) > LARGEST:
         return None
     title = evidence.sentence
     if evidence.enclosure is not None:
@@ -186,119 +176,6 @@ def script_of_deviation(
     elif evidence.tensor in given and not evidence.tensor.endswith((".z", ".a")):
         given = {evidence.tensor: given[evidence.tensor]}
     return script_of(problem, given, title, who=f"{answer.oracle}, as judged")
-
-
-_SECOND = """
-
-def torch_reverse():
-    x, dy, tx, tdy = (torch.tensor(n) for n in (X, DY, TX, TDY))
-    x.requires_grad_()
-    pull = lambda x, dy: torch.autograd.grad(
-        (torch_value(TorchNamespace(), x, C) * dy).sum(), x, create_graph=True)[0]
-    moved = (pull(x, dy) * tx).sum()
-    second = torch.autograd.grad(moved, x)[0] if moved.requires_grad else torch.zeros_like(x)
-    return second, pull(x, tdy)
-
-
-def torch_forward():
-    x, dy, tx, tdy = (torch.tensor(n) for n in (X, DY, TX, TDY))
-    pull = lambda dy: torch.func.grad(
-        lambda x: (torch_value(TorchNamespace(), x, C) * dy).sum())
-    return torch.func.jvp(pull(dy), (x,), (tx,))[1], pull(tdy)(x)
-
-
-def jax_forward():
-    pull = lambda dy: jax.grad(lambda x: (jax_value(jnp, x, C) * dy).sum())
-    x, tx = jnp.asarray(X), jnp.asarray(TX)
-    return jax.jvp(pull(DY), (x,), (tx,))[1], pull(TDY)(x)
-
-
-def jax_reverse():
-    pull = lambda dy: jax.grad(lambda x: (jax_value(jnp, x, C) * dy).sum())
-    x = jnp.asarray(X)
-    return jax.grad(lambda x: (pull(DY)(x) * TX).sum())(x), pull(TDY)(x)
-
-
-WAYS = []
-try:
-    import torch
-except ImportError:
-    print("torch is not installed")
-else:
-    C = {{name: torch.tensor(a) for name, a in ARRAYS.items()}}
-    WAYS += [("torch " + torch.__version__, way, C) for way in (torch_reverse, torch_forward)]
-try:
-    import jax
-    import jax.numpy as jnp
-except ImportError:
-    print("jax is not installed")
-else:
-    jax.config.update("jax_enable_x64", True)
-    WAYS += [("jax " + jax.__version__, way, ARRAYS) for way in (jax_forward, jax_reverse)]
-
-print("certified: {low}")
-print("{who}, as judged: {given}")
-for version, way, C in WAYS:
-    try:
-        parts = [np.asarray(part.detach() if hasattr(part, "detach") else part) for part in way()]
-    except Exception as error:
-        print(way.__name__, version, type(error).__name__, str(error).splitlines()[0][:80])
-    else:
-        print(way.__name__, version, "together", (parts[0] + parts[1])[{entry}],
-              "= by what moves", parts[0][{entry}], "+ by its cotangent", parts[1][{entry}])
-"""
-
-
-def script_of_second(problem: DirectedProblem, answer: Answer, evidence: Evidence) -> str | None:
-    """Return the script for one operation at the numbers at which its second order was judged.
-
-    None where the tensor is a sum, or no operation's cotangent.
-    """
-    kind, _, step = evidence.tensor.partition(" ")
-    network, last = problem.network, f"layers.{len(problem.network.layers) - 1}.a"
-    if kind != "product" or evidence.enclosure is None:
-        return None
-    n, j = evidence.entry if len(evidence.entry) == 2 else (0, 0)
-    is_loss = step == last
-    if not is_loss and not step.endswith(".z"):
-        return None
-    layer = network.layers[int(step.split(".")[1])]
-    operation: Operation = network.loss_operation if is_loss else layer.operation
-    whole = not network.loss_operation.elementwise if is_loss else layer.operation.rowwise
-    at = (slice(n, n + 1), slice(None) if whole else slice(j, j + 1))
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    if is_loss:
-        with np.errstate(all="ignore"):
-            losses = np.asarray(losses_cotangent(problem, forward(problem).losses))
-        dy = np.array(losses[at[: losses.ndim]], problem.dtype)
-        t = problem.targets
-        arrays = {"targets": t[at[: t.ndim]]}
-        arrays |= {k: v[at] if v.ndim == 2 else v for k, v in problem.arrays.items()}
-        tdy, options = np.zeros_like(dy), dict(network.loss_parameters)
-    else:
-        a = step[:-1] + "a"
-        dy, tdy = answer.gradients[a][at], answer.products[a][at]
-        options = dict(layer.parameters)
-    numbers = {"X": answer.values[step][at], "DY": dy, "TX": answer.tangents[step][at], "TDY": tdy}
-    text = _HEAD.format(title=f"{operation.name}: {evidence.sentence}", file="repro.py")
-    text += "".join(f"{name} = {_array(np.asarray(v))}\n" for name, v in numbers.items())
-    text += _spelled("ARRAYS", arrays)
-    sources: dict[str, str] = {}
-    for framework in ("torch", "jax"):
-        if operation.counterpart(framework).composed and operation.composition is not None:
-            _collect(operation.composition, operation.name + "_composed", sources)
-    text += "".join("\n\n" + source for source in sources.values()) + _TORCH_NAMES
-    for framework in ("torch", "jax"):
-        extra: dict[str, Any] = dict(options)
-        if is_loss and framework == "torch" and not operation.torch.composed:
-            extra["reduction"] = "none"
-        given = ["x", 'c["targets"]'] if is_loss else ["x"]
-        call = _call(operation, framework, given, extra, tuple(problem.arrays) if is_loss else ())  # type: ignore[arg-type]
-        text += f"\n\ndef {framework}_value(xp, x, c):\n    return {call}\n"
-    return text + _SECOND.format(
-        low=evidence.enclosure.low, who=answer.oracle, entry=(0, j if whole else 0),
-        given=evidence.answers.get(answer.oracle, ""),
-    )  # fmt: skip
 
 
 def _renamed(given: Arrays, kind: str) -> dict[str, npt.NDArray[Any]]:
@@ -319,7 +196,7 @@ def _loss_function(problem: Problem, kind: str, framework: Framework) -> str:
             lines.append("    z = a")
         else:
             continue
-        call = _call(layer.operation, framework, ["z"], dict(layer.parameters))
+        call = call_text(layer.operation, framework, ["z"], dict(layer.parameters))
         lines.append(f"    a = {call}")
     if kind in ("activation", "dense"):
         return "\n".join([*lines, '    return (a * c["cotangent"]).sum()']) + "\n"
@@ -327,7 +204,7 @@ def _loss_function(problem: Problem, kind: str, framework: Framework) -> str:
     extra: dict[str, Any] = dict(problem.network.loss_parameters)
     if framework == "torch" and not operation.torch.composed:
         extra["reduction"] = "none"
-    call = _call(operation, framework, ["a", 'c["targets"]'], extra, tuple(problem.arrays))
+    call = call_text(operation, framework, ["a", 'c["targets"]'], extra, tuple(problem.arrays))
     weights = 'c["weights"][:, None]' if operation.elementwise else 'c["weights"]'
     lines += [f"    losses = {call}", f"    losses = losses * {weights}"]
     match problem.network.reduction:
@@ -345,13 +222,14 @@ def _loss_function(problem: Problem, kind: str, framework: Framework) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _call(
+def call_text(
     operation: Operation,
     framework: Framework,
     positional: list[str],
     keywords: dict[str, Any],
     arrays: tuple[str, ...] = (),
 ) -> str:
+    """Return the call of a framework's counterpart as code."""
     counterpart = operation.counterpart(framework)
     spelled = {k: repr(v) for k, v in keywords.items()} | {k: f'c["{k}"]' for k in arrays}
     if counterpart.composed:
@@ -363,7 +241,7 @@ def _call(
     return f"{name}({', '.join([*positional, *(f'{k}={v}' for k, v in spelled.items())])})"
 
 
-def _collect(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:
+def collect_sources(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:
     """Collect a function's source, and that of what it uses of its own package."""
     if name in sources:
         return
@@ -372,19 +250,20 @@ def _collect(function: Callable[..., Any], name: str, sources: dict[str, str]) -
     for other in used:
         value = function.__globals__.get(other)
         if inspect.isfunction(value):
-            _collect(value, other, sources)
+            collect_sources(value, other, sources)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             sources.setdefault(other, f"{other} = {value!r}\n")
     sources[name] = source.replace(f"def {function.__name__}(", f"def {name}(", 1)
 
 
-def _spelled(name: str, arrays: Arrays) -> str:
+def arrays_text(name: str, arrays: Arrays) -> str:
     """Spell arrays as code, every number exactly."""
-    entries = [f'    "{k}": {_array(np.asarray(v))},\n' for k, v in arrays.items()]
+    entries = [f'    "{k}": {array_text(np.asarray(v))},\n' for k, v in arrays.items()]
     return f"\n{name} = {{\n{''.join(entries)}}}\n"
 
 
-def _array(value: npt.NDArray[Any]) -> str:
+def array_text(value: npt.NDArray[Any]) -> str:
+    """Return an array as code, every number exactly."""
     text = np.array2string(
         value, separator=", ", threshold=value.size + 1, max_line_width=100,
         formatter={"float_kind": lambda x: _number(float(x))},

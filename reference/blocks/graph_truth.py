@@ -246,6 +246,8 @@ class Truths:
             own = np.abs(dy) * self._spread(r, slack.slope)
             if plan.structure == "rows":
                 own = own + unit.cotangent(np.abs(slope))
+            if plan.row.tangents and plan.structure != "movement":
+                own = own + unit.cotangent(self._spread(r, _factors(r)))
             own = np.where(live, own, 0)
             inputs = np.isfinite(r.inputs).all(axis=0).reshape(self.b, plan.rows, 1)
             known = inputs & np.isfinite(dy) & ~np.isnan(term)
@@ -347,6 +349,13 @@ class _Slack:
         tx = inputs[self.row.by[first]]
         lost = np.where(tx == 0, 0, tx * self.slope[first])
         np.add.at(self.value, self.row.of[first], lost)
+
+
+def _factors(r: StepRows) -> Array:
+    """Return what may make large again what has underflowed: a weight and a tangent, (1, M)."""
+    inputs, tangents = np.abs(r.inputs), r.plan.row.tangents
+    weights = inputs[: tangents.start].max(axis=0, initial=0, keepdims=True)
+    return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
 def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:

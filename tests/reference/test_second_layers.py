@@ -1,6 +1,9 @@
 """Second order of every layer: by hand, by differences, by the certificate, by the frameworks."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,13 @@ from manual_backprop.graph import Graph, GraphProblem, Step, gradients
 from manual_backprop.layers import LAYERS
 from manual_backprop.second_order import HessianProduct, hessian_vector_product, variables
 from manual_backprop.spec import InvalidInput
-from reference.evidence import local_truth, tensor_of
+from reference.evidence import gather, local_truth, tensor_of
 from reference.findings import sighting_of
 from reference.judge import Judgement, judge, judge_all
 from reference.oracles import Answer, load
 from reference.oracles.manual import Manual
 from reference.problems import GRAPHS, DirectedGraph, DrawnGraph, draw_any, parse_address
+from reference.repro_second import script_of_second
 from reference.trials.mutants import mutate
 
 MANUAL = Manual()
@@ -218,3 +222,39 @@ def test_jax_agrees_in_both_ways_where_values_meet() -> None:
 def test_jax_agrees_in_both_ways(name: str) -> None:
     """But for attention, whose softmax is in float32."""
     jax_agrees(alone(name, 0), name)
+
+
+# -- the script of a finding ---------------------------------------------------------------------
+
+
+def script_of_weight_norm() -> str:
+    problem = alone("weight_norm", 0)
+    answers = {name: load((name,))[name].answer(problem) for name in ("manual", "torch_reverse")}
+    found = judge(problem, answers)
+    assert found.verdict == "DEVIATES(torch_reverse)"
+    script = script_of_second(problem, answers["torch_reverse"], gather(problem, answers, found))
+    assert script is not None
+    return script
+
+
+def test_the_script_of_a_layer_has_its_numbers_and_both_frameworks_calls() -> None:
+    script = script_of_weight_norm()
+    compile(script, "repro.py", "exec")
+    assert 'return torch._weight_norm(v["v"], v["g"])' in script
+    assert 'return weight_norm_composed(xp, v["v"], v["g"])' in script
+    assert script.count('dtype="float64"') == 6  # v, g, their tangents, dy and its move
+
+
+@pytest.mark.slow  # both frameworks are imported anew
+def test_the_script_of_a_layer_shows_who_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "repro.py"
+    path.write_text(script_of_weight_norm())
+    run = subprocess.run([sys.executable, "-P", str(path)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    lines = dict(line.split(": ", 1) if ": " in line else line.split(" ", 1)
+                 for line in run.stdout.splitlines())  # fmt: skip
+    certified = float(lines["certified"])
+    together = {who: float(lines[who].split("together ")[1].split()[0])
+                for who in ("torch_reverse", "jax_forward", "jax_reverse")}  # fmt: skip
+    assert abs(together["torch_reverse"] - certified) > 1e-6
+    assert all(abs(together[f"jax_{way}"] - certified) < 1e-9 for way in ("forward", "reverse"))
