@@ -154,6 +154,13 @@ class _Group:
             for r in rows:
                 r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
             strict = truths.tensors(self.units[0], moved=True)
+        most = truths.tensors(self.units[0], moved=True, most=True)
+        between = {
+            t.name: _outside(t) & ~_outside(more) for t, more in zip(strict, most, strict=True)
+        }
+        if any(entries.any() for entries in between.values()):
+            truths.suspect(between, prove=True)
+            strict = truths.tensors(self.units[0], moved=True)
         outside = [_outside(t) for t in strict]
         wanted = {t.name: o for t, o in zip(strict, outside, strict=True)}
         levels = [np.where(o, len(self.units), 0) for o in outside]
