@@ -1,6 +1,7 @@
 """Graphs beyond dense chains: drawn, answered by all sides, certified, judged, reported."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -227,6 +228,55 @@ def test_an_error_in_any_tensor_of_a_layer_is_caught(name: str, dtype: str) -> N
     assert missed == []
 
 
+def test_a_slope_that_is_hardly_known_excuses_no_error() -> None:
+    """tanh² x is 1e-22 at 1e-11: 1 - 1/cosh² has no digit of it in any floating type."""
+    graph = Graph((Step("y", "tanhshrink", {"x": "x"}),), ("y",))
+    x, dy = np.array([[1.5e-11, -2.5e-11]]), np.array([[1.25, -0.5]])
+    problem = GraphProblem(graph, {"x": x}, {"y": dy})
+    right = Manual().answer(problem)
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    for share in (1e-10, 1e-2):
+        wrong = {**right.gradients, "x": right.gradients["x"] * (1 + share)}
+        assert judge(problem, {"manual": replace(right, gradients=wrong)}).kind != "AGREE"
+
+
+def test_what_a_layer_loses_is_in_units_of_its_own_terms() -> None:
+    """A weight's slope in a saturated cell may lose units of x; a normalisation's small slope not.
+
+    The slope is dh (1 - z)(1 - n²) x: with n rounded, 1 - n² is off by units of 1.
+    """
+    arrays = {"x": np.array([[1000.0]]), "h": np.array([[0.5]]), "weight_x": np.zeros((3, 1)),
+              "weight_h": np.zeros((3, 1)), "bias_x": np.array([0.0, 0.0, 8.0]),
+              "bias_h": np.zeros(3)}  # fmt: skip
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    graph = Graph((Step("y", "gru_cell", {name: name for name in arrays}),), ("y",))
+    problem = GraphProblem(graph, arrays, {"y": np.ones((1, 1), np.float32)})
+    right = Manual().answer(problem)
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    for off, kind in ((5e-4, "PRECISION"), (5e-2, "DEVIATES")):
+        wrong = {k: v.copy() for k, v in right.gradients.items()}
+        wrong["weight_x"][2, 0] += off
+        assert judge(problem, {"manual": replace(right, gradients=wrong)}).kind == kind, off
+    wide = {"x": np.array([[1e6, 3e6, -2e6]]), "weight": np.ones(3), "bias": np.zeros(3)}
+    graph = Graph((Step("y", "layer_norm", {name: name for name in wide}),), ("y",))
+    problem = GraphProblem(graph, wide, {"y": np.array([[1.0, -0.25, 0.5]])})
+    right = Manual().answer(problem)
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    off = {**right.gradients, "x": right.gradients["x"] * (1 + 1e-8)}
+    assert judge(problem, {"manual": replace(right, gradients=off)}).kind == "DEVIATES"
+
+
+def test_a_choice_that_underflow_turns_round_is_a_loss_of_digits() -> None:
+    """cos of subnormal vectors is 1e-66: in float32 no more than its margin 0."""
+    x, z = (np.array([[a, 2e-39]], np.float32) for a in (1e-39, 3e-39))
+    arrays = {"x": x, "z": z, "target": np.array([-1])}
+    step = Step("y", "cosine_embedding", {name: name for name in arrays}, {"margin": 0.0})
+    problem = GraphProblem(Graph((step,), ("y",)), arrays, {"y": np.ones(1, np.float32)})
+    answer = Manual().answer(problem)
+    assert not answer.gradients["x"].any()
+    assert judge(problem, {"manual": answer}).kind == "PRECISION"
+
+
 def test_a_step_that_changes_nothing_has_a_cotangent_of_its_own_in_torch() -> None:
     """torch's identity returns its argument: what also goes elsewhere is not identity's."""
     steps = (
@@ -408,6 +458,23 @@ def test_a_new_layer_is_drawn_certified_compared_and_reported(
     records = [run, *statistics.cells(0), *statistics.findings(), *statistics.coverage()]
     assert write_report(tmp_path / "out", records).exit_code == 1
     assert "cube_scale" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_the_example_of_the_docs_runs_and_prints_what_it_quotes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "graphs.md").read_text(encoding="utf-8")
+    code = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (quoted,) = re.findall(r"^```\n(PRECISION.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    for block in code:
+        exec(block, names)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(" is ")[0] for line in printed] == [
+        line.partition(" is ")[0] for line in quoted.splitlines()
+    ]
+    assert "given its own numbers there" in printed[-1] and "layer_norm" in printed[-1]
+    assert names["found"]["x"].shape == (4, 5)
 
 
 # -- records, evidence, page ----------------------------------------------------------------------
