@@ -125,8 +125,9 @@ def test_no_framework_is_more_accurate(name: str, dtype: str) -> None:
 @pytest.mark.slow
 @names
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_no_framework_is_more_accurate_in_a_thousand_uses(name: str, dtype: str) -> None:
-    check_accuracy(name, dtype, range(1000))
+def test_no_framework_is_more_accurate_in_a_hundred_uses(name: str, dtype: str) -> None:
+    """benchmarks/layer_accuracy.py does so 1,000 times, with JAX."""
+    check_accuracy(name, dtype, range(100))
 
 
 def test_what_cancels_is_a_layer() -> None:

@@ -67,7 +67,7 @@ def aimed(name: str, dtype: str, regime: str = "ordinary") -> list[GraphProblem]
         where = cell_of_graph(k, NAMES)
         if where == (name, "", regime, dtype, "alone"):
             found.setdefault(structure_number(k), graphs(1, start=k)[0])
-        if len(found) == 3:
+        if len(found) == 2:
             break
     return list(found.values())
 
@@ -145,7 +145,7 @@ def test_addresses_and_selections() -> None:
 
 
 def test_all_sides_are_right_on_graphs_of_all_regimes() -> None:
-    problems = graphs(SHARED // 2, seed=5)
+    problems = [p for k in range(4) for p in graphs(STRUCTURES // 2, seed=5, start=STRUCTURES * k)]
     answers = {name: o.answers(problems) for name, o in load(("manual", "torch", "jax")).items()}
     assert all(a.status == "ok" for of_all in answers.values() for a in of_all)
     judgements = judge_all(problems, answers)
@@ -173,11 +173,11 @@ def test_chains_and_graphs_of_one_block_keep_their_places() -> None:
 
 
 def test_what_jax_answers_does_not_depend_on_the_block() -> None:
-    problems = graphs(16, start=2 * SHARED)
+    problems = [p for k in range(3) for p in graphs(2, start=2 * SHARED + STRUCTURES * k)]
     programs = GraphPrograms()
     with double_precision():
         together = programs.answers(problems)
-        for k in (0, 7, 15):
+        for k in (0, 3, 5):
             alone = programs.answers([problems[k]])[0]
             for name, gradient in together[k].gradients.items():
                 assert gradient.tobytes() == alone.gradients[name].tobytes()
@@ -210,13 +210,13 @@ def test_an_error_in_any_tensor_of_a_layer_is_caught(name: str, dtype: str) -> N
         assert judge(problem, {"manual": answer}).kind != "DEVIATES"
         (step,) = problem.graph.steps
         off = np.dtype(dtype).type(PLANTED[dtype])
-        for tensor in (f"forward {step.name}", step.name, *problem.floats, "loss"):
-            if tensor == "loss":
-                assert answer.loss is not None
-                wrong = replace(answer, loss=answer.loss + 100 * np.abs(answer.loss + 1) * off)
-            else:
-                wrong = planted(answer, tensor, PLANTED[dtype])
-            found = judge(problem, {"manual": wrong})
+        assert answer.loss is not None
+        loss = answer.loss + 100 * np.abs(answer.loss + 1) * off
+        wrong = {"loss": replace(answer, loss=loss)}
+        for tensor in (f"forward {step.name}", step.name, *problem.floats):
+            wrong[tensor] = planted(answer, tensor, PLANTED[dtype])
+        judged = judge_all([problem] * len(wrong), {"manual": list(wrong.values())})
+        for tensor, found in zip(wrong, judged, strict=True):
             if found.kind not in ("DEVIATES", "PRECISION") or (
                 found.kind == "PRECISION" and LAYERS[name].structure != "rows"
             ):
@@ -501,7 +501,7 @@ def test_a_wrong_layer_of_a_graph_is_named_in_the_report(
 
 
 def test_a_report_of_graphs_has_their_matrix_and_its_examples(tmp_path: Path) -> None:
-    plan = Plan(problems=12, oracles=("manual", "torch"))
+    plan = Plan(problems=12, oracles=("manual",))
     report(plan, tmp_path / "out", workers=1)
     lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
