@@ -16,7 +16,7 @@ import numpy as np
 from manual_backprop.graph import GraphProblem
 from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
 from reference.blocks.graph_weigh import _key, stack_of
-from reference.drawing.graphs import SHARED, STRUCTURES
+from reference.drawing.graphs import STRUCTURES, first_graph
 from reference.judge import DOUBT, FUNCTION, STRICT, judge_all
 from reference.oracles import Answer, load
 from reference.problems import GRAPHS, DrawnGraph, draw_any
@@ -37,7 +37,7 @@ def main() -> None:
     arguments.add_argument("--sides", nargs="+", default=["manual", "torch"])
     given = arguments.parse_args()
     drawn: list[Any] = [
-        draw_any(given.seed, GRAPHS + s // STRUCTURES * SHARED + s % STRUCTURES + STRUCTURES * k)
+        draw_any(given.seed, GRAPHS + first_graph(s) + STRUCTURES * k)
         for s in range(given.first, given.first + given.structures)
         for k in range(given.each)
     ]

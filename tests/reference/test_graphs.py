@@ -23,9 +23,12 @@ from reference.blocks.steps import plan_of
 from reference.campaign import Plan, RunStatistics, run_block
 from reference.drawing.graphs import (
     ARCHITECTURES,
+    MANY,
     SHARED,
+    SHARED_BY_MORE,
     STRUCTURES,
     cell_of_graph,
+    first_graph,
     structure_number,
 )
 from reference.drawing.regimes import REGIMES
@@ -62,14 +65,14 @@ def graphs(count: int, seed: int = 0, start: int = 0) -> list[GraphProblem]:
 
 def aimed(name: str, dtype: str, regime: str = "ordinary") -> list[GraphProblem]:
     """Return some problems of one layer alone, each of another structure."""
-    found: dict[int, GraphProblem] = {}
-    for k in range(0, 40 * SHARED * len(LAYERS) // STRUCTURES):
-        where = cell_of_graph(k, NAMES)
-        if where == (name, "", regime, dtype, "alone"):
-            found.setdefault(structure_number(k), graphs(1, start=k)[0])
+    found: list[GraphProblem] = []
+    for number in range(40 * len(LAYERS)):
+        for k in (first_graph(number) + STRUCTURES * turn for turn in range(len(NAMES))):
+            if cell_of_graph(k, NAMES) == (name, "", regime, dtype, "alone"):
+                found += graphs(1, start=k)
         if len(found) == 2:
             break
-    return list(found.values())
+    return found
 
 
 # -- drawing --------------------------------------------------------------------------------------
@@ -83,11 +86,18 @@ def test_a_graph_is_a_pure_function_of_its_address_and_shares_its_structure() ->
         assert graphs(1, start=k + STRUCTURES)[0].graph is one.graph
         assert graphs(1, start=k + STRUCTURES)[0].arrays is not one.arrays
     assert repr(graphs(1)[0].graph) != repr(graphs(1, start=SHARED)[0].graph)
+    far = MANY + SHARED_BY_MORE - 1
+    one, same, other = (graphs(1, start=far + more)[0].graph for more in (0, -STRUCTURES, 1))
+    assert one is same and repr(one) != repr(other)
+    for number in range(20 * STRUCTURES):
+        first = first_graph(number)
+        assert structure_number(first) == structure_number(first + STRUCTURES) == number
+        assert first < STRUCTURES or structure_number(first - STRUCTURES) < number
 
 
 def test_every_layer_architecture_regime_and_dtype_is_drawn() -> None:
-    count = 2 * len(LAYERS) * SHARED // STRUCTURES * len(ARCHITECTURES)
-    cells = [cell_of_graph(k, NAMES) for k in range(count)]
+    numbers = range(2 * len(LAYERS) * len(ARCHITECTURES))
+    cells = [cell_of_graph(first_graph(n) + STRUCTURES * t, NAMES) for n in numbers for t in (0, 1)]
     assert {c.activation for c in cells} == set(LAYERS)
     assert {c.architecture for c in cells} == set(ARCHITECTURES) - {"dense"}
     assert {c.regime for c in cells} == set(REGIMES)
@@ -102,22 +112,21 @@ def test_the_graphs_of_a_report_by_default_have_every_layer() -> None:
 
 def test_a_cell_over_time_shares_its_weights_and_a_transformer_has_attention() -> None:
     met = set()
-    for k in range(0, 60 * SHARED, SHARED // STRUCTURES - 1):
+    for k in map(first_graph, range(60 * STRUCTURES)):
         architecture = cell_of_graph(k, NAMES).architecture
         if architecture not in ("transformer", "recurrent"):
             continue
         steps = graphs(1, start=k)[0].graph.steps
         met.add(architecture)
         if architecture == "transformer":
-            assert [s.operation for s in steps].count("attention") == 1
+            assert "attention" in {s.operation for s in steps}
         else:
-            cells = [s for s in steps if "weight_h" in s.inputs]
-            assert len(cells) >= 2 and len({s.inputs["weight_h"] for s in cells}) == 1
+            assert sum(s.inputs.get("weight_h") == "weight_h" for s in steps) >= 2
     assert met == {"transformer", "recurrent"}
 
 
 def test_every_graph_can_be_computed() -> None:
-    for k in range(0, 40 * SHARED, SHARED // STRUCTURES - 1):
+    for k in map(first_graph, range(40 * STRUCTURES)):
         check_graph_problem(graphs(1, seed=3, start=k)[0])
 
 
