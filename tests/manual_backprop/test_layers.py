@@ -32,7 +32,9 @@ CANCELS = {
         ("layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm"),
         "g - mean(g) - x̂ mean(g x̂) cancels where g lies nearly along x",
     ),
+    "attention": "p (dp - Σ p dp) cancels where all that is seen is nearly alike",
     "gru_cell": "h - n, the slope of the update gate, crosses 0",
+    "lstm_cell": "dx adds up four gates, whose parts nearly cancel",
     "triplet_margin": "u - w cancels where both others lie in nearly one direction",
     "cosine_embedding": "w - u cos cancels where the vectors are nearly parallel",
 }
