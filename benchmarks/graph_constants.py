@@ -2,7 +2,7 @@
 
 Of right answers: how much of what a definition loses (FORMULA) each number beyond *strict* needs.
 Of wrong ones: the share that is caught of errors of 1e-4 (float32) or 1e-10 (float64) of a
-gradient's largest entry, planted into one of its entries.
+gradient's largest entry, planted into one of its entries where that is above its rounding.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 from manual_backprop.graph import GraphProblem
 from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
 from reference.blocks.graph_weigh import _key, stack_of
-from reference.drawing.graphs import SHARED, STRUCTURES
+from reference.drawing.graphs import STRUCTURES, first_graph
 from reference.judge import DOUBT, FUNCTION, STRICT, judge_all
 from reference.oracles import Answer, load
 from reference.problems import GRAPHS, DrawnGraph, draw_any
@@ -24,6 +24,7 @@ from reference.rounding import RoundingUnit
 
 SHARES = (50.0, 99.0, 100.0)
 PLANTED = {"float32": 1e-4, "float64": 1e-10}
+ABOVE = 2.0  # times what *strict* allows: below, there is no digit to be wrong in
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     arguments.add_argument("--sides", nargs="+", default=["manual", "torch"])
     given = arguments.parse_args()
     drawn: list[Any] = [
-        draw_any(given.seed, GRAPHS + s // STRUCTURES * SHARED + s % STRUCTURES + STRUCTURES * k)
+        draw_any(given.seed, GRAPHS + first_graph(s) + STRUCTURES * k)
         for s in range(given.first, given.first + given.structures)
         for k in range(given.each)
     ]
@@ -113,11 +114,13 @@ def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: 
             name = names[random.integers(len(names))]
             gradient = answer.gradients[name].copy()
             size = np.abs(gradient).max() * PLANTED[gradient.dtype.name]
-            gradient.flat[random.integers(gradient.size)] += size
-            wrong.append(replace(answer, gradients={**answer.gradients, name: gradient}))
-            about.append(one)
+            entry = int(random.integers(gradient.size))
+            if size > ABOVE * _rounding(one.problem, answer, name)[entry]:
+                gradient.flat[entry] += size
+                wrong.append(replace(answer, gradients={**answer.gradients, name: gradient}))
+                about.append(one)
     judged = judge_all([one.problem for one in about], {"manual": wrong})
-    for title, key in (("layer", _layer), ("regime", _regime)):
+    for title, key in (("layer", _layer), ("regime", _regime), ("all", lambda one: "")):
         found: defaultdict[str, list[tuple[bool, bool]]] = defaultdict(list)
         for one, judgement in zip(about, judged, strict=True):
             found[key(one)].append((judgement.kind == "DEVIATES", judgement.kind != "AGREE"))
@@ -125,6 +128,15 @@ def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: 
         for name, caught in sorted(found.items()):
             wrong_, seen = np.mean(caught, axis=0)
             print(f"   {name:28} {len(caught):5}  {wrong_:7.1%} {seen:7.1%}")
+
+
+def _rounding(problem: GraphProblem, answer: Answer, name: str) -> Any:
+    """Return what *strict* allows the entries of a gradient: a sum of large terms, a subnormal."""
+    stack = stack_of([problem], [(0, answer)])
+    rows = rows_of_stack(stack)
+    certify_rows(rows, stack.dtype)
+    tensors = Truths(stack, rows).tensors(RoundingUnit(stack.dtype, STRICT), moved=True)
+    return next(t.allowed[0] + t.hull[0] for t in tensors if t.name == name)
 
 
 def _can_be_planted(gradient: Any) -> bool:

@@ -22,8 +22,8 @@ class Rounding:
     strict: `ulps` of the value and of the slope. conventional: value to
     ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)): what is lost
     when a slope is taken from the rounded output (1 - y², p - 1) and, in x σ(x), when that is
-    multiplied by x; of an operation over rows in a graph also `formula` times what its definition
-    loses when each primitive rounds, a library function to `function` units. flush: numbers below
+    multiplied by x; of a layer in a graph, instead, `formula` times what its definition loses when
+    each primitive rounds, a library function to `function` units. flush: numbers below
     the normal range may become 0, going in and coming out.
     """
 
@@ -53,11 +53,15 @@ class RoundingUnit:
         self.model = model
         self.k = model.ulps
 
+    def ulps(self, values: Any) -> Any:
+        """Return k ulps of numbers, given magnitudes."""
+        return self.k * (self.u * values + self.floor)
+
     def value(self, values: Any, inputs: Any) -> Any:
         """Return how far an operation's value may be rounded, given magnitudes."""
         if self.model.conventional:
             values = np.maximum(values, np.minimum(inputs, 1.0))
-        return self.k * (self.u * values + self.floor)
+        return self.ulps(values)
 
     def slope(self, slopes: Any, inputs: Any) -> Any:
         """Return how far a slope may be rounded; `inputs` are what it may be multiplied by."""
@@ -65,7 +69,7 @@ class RoundingUnit:
             # x σ'(x), with σ' from a rounded σ, is off by u |x|, while σ' is not yet nothing.
             reach = np.minimum(inputs, -np.log(self.u))
             slopes = np.maximum(slopes, np.maximum(reach, 1.0))
-        return self.k * (self.u * slopes + self.floor)
+        return self.ulps(slopes)
 
     def cotangent(self, slopes: Any) -> Any:
         """Return how far k ulps of a cotangent below the normal range move a product with a slope.

@@ -112,9 +112,7 @@ class CosineEmbedding:
         length_z = m.sqrt(sum(a * a for a in z) + least)
         u, w = [a / length_x for a in x], [a / length_z for a in z]
         cosine = sum(a * b for a, b in zip(u, w, strict=True))
-        squares = sum((a - b) * (a - b) for a, b in zip(u, w, strict=True))
-        lost = least / (length_x * length_x) + least / (length_z * length_z)
-        return [m.where(target[0], (squares + lost) / 2, m.max(cosine - margin, m.number(0)))]
+        return [m.where(target[0], 1 - cosine, m.max(cosine - margin, m.number(0)))]
 
     @staticmethod
     def rows(x: FloatArray, z: FloatArray, target: Any, *, margin: float) -> Rows:

@@ -59,7 +59,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
     """Time one campaign in worker processes, the naive harness before and after it, and parts."""
-    plan = Plan(problems=networks)
+    plan = Plan(problems=networks, architectures=("dense",))  # what the naive harness can do
     if len(plan.blocks()) < WINDOWS:
         raise InvalidInput(f"networks={networks}: expected at least {WINDOWS * BLOCK}")
     problems = [draw(1, index).problem for index in range(NAIVE * NAIVE_ROUNDS)]

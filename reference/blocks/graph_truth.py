@@ -15,7 +15,9 @@ import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph
+from manual_backprop.spec import LayerOperation
 from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
+from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import StepPlan, plan_of
@@ -113,8 +115,9 @@ class StepRows:
     plan: StepPlan
     inputs: Array
     found: Column | None = None
-    suspects: npt.NDArray[np.intp] | None = None  # the columns that `moved` is wanted of; None: all
-    moved: Array | None = None  # (S, B·R): how far an ulp of each input moves the slopes
+    suspects: npt.NDArray[np.bool_] | None = None  # (K, B·R): inputs that `moved` is wanted by
+    moved: Array | None = None  # (S, B·R): how far an ulp of each input surely moves the slopes
+    unsure: Array | None = None  # how much farther it may move them
 
     @property
     def values(self) -> Array:
@@ -131,19 +134,26 @@ class StepRows:
     def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
         """Give some columns the values that arb proves."""
         assert self.found is not None
-        self.moved = None
-        nothing = arb(float(np.finfo(dtype).smallest_subnormal)) / 2**30
-        number = wide(dtype)
-        if not len(columns):
-            return
-        first, same = distinct(self.inputs[:, columns], np.zeros(len(columns), np.intp))
-        for here, m in enumerate(columns[first].tolist()):
-            made = self.plan.row.tape.prove([arb(float(v)) for v in self.inputs[:, m]], nothing)
-            all_of_it = columns[same == here]
-            for k, ball in enumerate(made.values):
-                middle, radius = as_numbers(ball, number)
-                self.values[k, all_of_it], self.radii[k, all_of_it] = middle, radius
-            self.found.tied[all_of_it] = made.tied
+        self.moved = self.unsure = None
+        _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
+
+
+def _prove(
+    tape: Tape, inputs: Array, found: Column, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]
+) -> None:
+    """Give some columns of what a tape came to at inputs (K, M) the values that arb proves."""
+    nothing = arb(float(np.finfo(dtype).smallest_subnormal)) / 2**30
+    number = wide(dtype)
+    if not len(columns):
+        return
+    first, same = distinct(inputs[:, columns], np.zeros(len(columns), np.intp))
+    for here, m in enumerate(columns[first].tolist()):
+        made = tape.prove([arb(float(v)) for v in inputs[:, m]], nothing)
+        all_of_it = columns[same == here]
+        for k, ball in enumerate(made.values):
+            middle, radius = as_numbers(ball, number)
+            found.value[k, all_of_it], found.value_radius[k, all_of_it] = middle, radius
+        found.tied[all_of_it] = made.tied
 
 
 def rows_of_stack(stack: Stack) -> list[StepRows]:
@@ -182,24 +192,30 @@ class Truths:
         self.stack, self.rows = stack, rows
         self.b = len(next(iter(stack.values.values())))
 
-    def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
-        """Restrict what `moved` costs to rows that what is outside *strict* is made of."""
+    def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]], prove: bool = False) -> None:
+        """Restrict `moved` to rows that these entries are made of, or prove it."""
         for r in self.rows:
             plan = r.plan
-            wanted = np.zeros((self.b, plan.rows), bool)
+            wanted = np.zeros((self.b, *plan.index.shape), bool)
             for k, argument in enumerate(plan.arguments):
                 entries = outside.get(plan.step.inputs[argument])
                 if entries is not None:
+                    mine = plan.owner == k
                     padded = np.concatenate([entries, np.zeros((self.b, 1), bool)], axis=1)
-                    wanted |= padded[:, plan.index[:, plan.owner == k]].any(axis=2)
+                    wanted[:, :, mine] = padded[:, plan.index[:, mine]]
             if plan.row.tangents and (made := outside.get(f"forward {plan.step.name}")) is not None:
-                wanted |= made[:, plan.output].any(axis=2)
-            r.suspects = np.flatnonzero(wanted)
+                wanted |= made[:, plan.output].any(axis=2, keepdims=True)
+            r.suspects = wanted.reshape(-1, plan.index.shape[1]).T
+            if prove and r.moved is not None:
+                _move(r, self.stack.dtype, prove=True)
 
-    def tensors(self, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
-        """Return every tensor; `moved` adds what an ulp of each input moves the slopes by."""
+    def tensors(self, unit: RoundingUnit, moved: bool = False, most: bool = False) -> list[Tensor]:
+        """Return every tensor; `moved` adds what an ulp of each input moves the slopes by.
+
+        `most` adds also what it may move them by, as far as is known.
+        """
         with np.errstate(all="ignore"):
-            slacks = [_Slack(r, unit, moved) for r in self.rows]
+            slacks = [_Slack(r, unit, moved, most) for r in self.rows]
             made = [self._value(r, slack, unit) for r, slack in zip(self.rows, slacks, strict=True)]
             return [*made, *self._cotangents(slacks, unit)]
 
@@ -302,7 +318,7 @@ class _Sum:
 class _Slack:
     """How far the values and the slopes of a step's rows may be rounded: (J, M) and (S, M)."""
 
-    def __init__(self, r: StepRows, unit: RoundingUnit, moved: bool) -> None:
+    def __init__(self, r: StepRows, unit: RoundingUnit, moved: bool, most: bool) -> None:
         self.r, self.unit, self.row = r, unit, r.plan.row
         structure, j = r.plan.structure, r.plan.row.values
         values, slopes = np.abs(r.values[:j]), np.abs(r.values[j:])
@@ -319,28 +335,40 @@ class _Slack:
         if structure == "contraction":
             self.value, self.slope = moved_by + terms * unit.floor, np.zeros_like(slopes)
             return
+        layer = isinstance(r.plan.step.record, LayerOperation)
         sizes = inputs.max(axis=0, keepdims=True)
-        across = sizes if structure == "elementwise" else 0.0
-        self.value = unit.value(values, sizes) + moved_by
-        self.slope = np.asarray(unit.bounded(unit.slope(slopes, across), slopes))
+        self._across = sizes if structure == "elementwise" else 0.0
+        self._layer = layer
+        if layer:  # what is lost by convention is what its own formula loses
+            self.value = unit.ulps(values) + moved_by
+        else:
+            self.value = unit.value(values, sizes) + moved_by
+        self.slope = np.asarray(unit.bounded(self._rounded(slopes), slopes))
         if self.row.tangents:
-            self._second_slopes(slopes, inputs, across)
+            self._second_slopes(slopes, inputs)
         if moved:
-            if r.moved is None:
-                r.moved = _moved(r, unit.dtype)
-            self.slope = self.slope + terms / 2 * r.moved
+            if r.moved is None or r.unsure is None:
+                _move(r, unit.dtype)
+            assert r.moved is not None and r.unsure is not None
+            self.slope = self.slope + terms / 2 * (r.moved + r.unsure if most else r.moved)
         self._tangents(inputs)
-        if unit.model.formula and structure == "rows":
+        if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
 
-    def _second_slopes(self, slopes: Array, inputs: Array, across: Any) -> None:
+    def _rounded(self, slopes: Array) -> Array:
+        """Return how far slopes may be rounded."""
+        if self._layer:
+            return np.asarray(self.unit.ulps(slopes))
+        return np.asarray(self.unit.slope(slopes, self._across))
+
+    def _second_slopes(self, slopes: Array, inputs: Array) -> None:
         """Count for Σ H tx what each H may be rounded by, at the size of tx."""
         row, unit = self.row, self.unit
         second = ~np.isin(row.by, row.tangents) & (row.of >= row.values // 2)
         largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
         scaled = np.where(largest > 0, slopes[second] / np.where(largest > 0, largest, 1), 0)
-        bend = largest * unit.slope(scaled, across) + unit.k * unit.floor
+        bend = largest * self._rounded(scaled) + unit.k * unit.floor
         self.slope[second] = unit.bounded(bend, slopes[second])
 
     def _tangents(self, inputs: Array) -> None:
@@ -358,33 +386,53 @@ def _factors(r: StepRows) -> Array:
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
-def _moved(r: StepRows, dtype: np.dtype[Any]) -> Array:
-    """Return how far an ulp of each input moves each slope, added up, where it is wanted."""
+def _move(r: StepRows, dtype: np.dtype[Any], prove: bool = False) -> None:
+    """Find how far an ulp of each input moves each slope, added up, where it is wanted.
+
+    What is evaluated is known to a radius: so far a slope may have moved, or not at all.
+    """
     j, row = r.plan.row.values, r.plan.row
-    total: Array = np.zeros_like(r.values[j:])
-    wanted = np.arange(r.inputs.shape[1]) if r.suspects is None else r.suspects
-    by = np.unique(row.by)
+    if r.moved is None or r.unsure is None:
+        r.moved, r.unsure = np.zeros_like(r.values[j:]), np.zeros_like(r.values[j:])
+    about = np.ones(r.inputs.shape, bool) if r.suspects is None else r.suspects
+    wanted, by = np.flatnonzero(about.any(axis=0)), np.unique(row.by)
     if not len(wanted) or not len(by):
-        return total
+        return
     first, same = distinct(r.inputs[:, wanted], np.zeros(len(wanted), np.intp))
-    columns = wanted[first]
+    columns, m = wanted[first], len(first)
     values, tied = r.values[j:, columns], r.found.tied[columns]  # type: ignore[union-attr]
-    radius = np.where(tied, r.radii[j:, columns], 0)
-    found: Array = np.zeros_like(values)
-    m = len(columns)
+    radius = r.radii[j:, columns]
+    least, most = np.zeros_like(values), np.zeros_like(values)
     for some in np.array_split(by, min(len(by), 1 + 2 * m * len(by) // AT_ONCE)):
-        inputs = np.tile(r.inputs[:, columns], (2, len(some), 1, 1))
-        for place, k in enumerate(some.tolist()):
-            for way, towards in enumerate((-np.inf, np.inf)):
-                at = inputs[way, place, k].astype(dtype)
-                inputs[way, place, k] = np.nextafter(at, np.asarray(towards, dtype))
-        laid = inputs.transpose(2, 0, 1, 3).reshape(len(r.inputs), -1)
-        (there,) = evaluate([Job.of(row.tape, laid)], r.inputs.dtype)
-        reach = np.where(there.tied, there.value_radius[j:], 0)
-        beyond = np.abs(there.value[j:] - np.tile(values, 2 * len(some))) + reach
-        beyond = np.maximum(beyond - np.tile(radius, 2 * len(some)), 0)
-        each = beyond.reshape(len(values), 2, len(some), m)
-        larger = np.fmax(each[:, 0], each[:, 1])
-        found = found + np.nan_to_num(larger, nan=0.0, posinf=0.0).sum(axis=1)
-    total[:, wanted] = found[:, same]
-    return total
+        n = 2 * len(some)
+        there = _shifted(r, columns, some, dtype, prove)
+        off = there.value_radius[j:]
+        sure = np.where(there.tied, off, 0) - np.tile(np.where(tied, radius, 0), n)
+        maybe = np.where(there.tied, 0, off) + np.tile(np.where(tied, 0, radius), n)
+        beyond = np.abs(there.value[j:] - np.tile(values, n)) + sure
+        for total, moved in ((least, beyond - maybe), (most, beyond + maybe)):
+            each = np.maximum(moved, 0).reshape(len(values), 2, len(some), m)
+            larger = np.fmax(each[:, 0], each[:, 1])
+            total += np.nan_to_num(larger, nan=0.0, posinf=0.0).sum(axis=1)
+    r.moved[:, wanted], r.unsure[:, wanted] = least[:, same], (most - least)[:, same]
+
+
+def _shifted(
+    r: StepRows,
+    columns: npt.NDArray[np.intp],
+    some: npt.NDArray[np.intp],
+    dtype: np.dtype[Any],
+    prove: bool,
+) -> Column:
+    """Return what columns come to an ulp below and above in each of some inputs, side by side."""
+    inputs = np.tile(r.inputs[:, columns], (2, len(some), 1, 1))
+    for place, k in enumerate(some.tolist()):
+        for way, towards in enumerate((-np.inf, np.inf)):
+            at = inputs[way, place, k].astype(dtype)
+            inputs[way, place, k] = np.nextafter(at, np.asarray(towards, dtype))
+    laid = inputs.transpose(2, 0, 1, 3).reshape(len(r.inputs), -1)
+    (there,) = evaluate([Job.of(r.plan.row.tape, laid)], r.inputs.dtype)
+    if prove:
+        finite = np.isfinite(laid).all(axis=0)
+        _prove(r.plan.row.tape, laid, there, np.flatnonzero(finite & ~there.tied), dtype)
+    return there

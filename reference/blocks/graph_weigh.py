@@ -213,6 +213,11 @@ class _Group:
             for r in rows:
                 r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
             strict = self._tensors(truths, self.units[0], moved=True)
+        most = self._judged(truths.tensors(self.units[0], moved=True, most=True))
+        between = [_outside(t) & ~_outside(more) for t, more in zip(strict, most, strict=True)]
+        if any(entries.any() for entries in between):
+            truths.suspect(self._whole(first, between), prove=True)
+            strict = self._tensors(truths, self.units[0], moved=True)
         outside = [_outside(t) for t in strict]
         wanted = self._whole(first, outside)
         levels = [np.where(o, len(self.units), 0) for o in outside]

@@ -1,8 +1,8 @@
 """What a formula loses when each of its primitives rounds: the error of a tape, step by step.
 
 Each primitive adds a rounding of its own result, and passes on the errors of its operands by its
-slopes (running error analysis, Wilkinson 1963; first order). It is what may be lost by convention
-in an operation over rows, whose own formula cancels.
+slopes (running error analysis, Wilkinson 1963). It is what may be lost by convention in a layer,
+whose own formula may cancel, or take a slope from a rounded output.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
     """Return the error of each of the tape's values at inputs (K, M), as (values, M).
 
-    Infinite where a number on the way leaves the range of the dtype.
+    Infinite where a number on the way leaves the range of the dtype, unless e^x made it large.
     """
     run = _Run(inputs, unit)
     with np.errstate(all="ignore"):
@@ -42,28 +42,56 @@ class _Run:
         self.unit, self.function = unit, unit.model.function
         self.values: list[Array] = []
         self.errors: list[Array] = []
+        self.soft: list[Any] = []  # where an exponential made a number leave the range
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)
+        self.longest = np.log(np.finfo(inputs.dtype).max) / 2
 
-    def add(self, value: Array, error: Any) -> None:
-        """Note a node; beyond the range of the dtype nothing is known of it."""
-        beyond = ~(np.abs(value) <= self.unit.largest) | np.isnan(error)
+    def add(self, value: Array, error: Any, soft: Any = False) -> None:
+        """Note a node; beyond the range of the dtype nothing is known of it.
+
+        An exponential excepted: σ(x) = 1/(1 + e^{-x}) is 0 or 1 in every implementation.
+        """
+        large = ~(np.abs(value) <= self.unit.largest)
+        beyond = (large & ~np.asarray(soft)) | np.isnan(error)
         self.values.append(value)
         self.errors.append(np.where(beyond, np.inf, self.zero + error))
+        self.soft.append(large & soft)
 
     def apply(self, name: str, operands: tuple[int, ...]) -> None:
         """Note a primitive of earlier nodes."""
         values = [self.values[n] for n in operands]
         errors = [self.errors[n] for n in operands]
+        soft: Any = name == "EXP"
+        for n in operands:
+            soft = soft | self.soft[n]
         if name in ("WHERE", "PICK", "MAX", "MIN", "ABS", "NEG"):
-            self.add(*_moved(name, values, errors))
+            self.add(*_moved(name, values, errors), soft)
             return
+        if name == "EXP":
+            values = [np.minimum(values[0], self.longest)]
         value, passed = _VALUES[name](*values), self.zero
         for slope, error in zip(_SLOPES[name](value, *values), errors, strict=True):
             passed = passed + np.where(error == 0, 0, np.abs(slope) * error)
-        own = 1.0 if name in ("ADD", "SUB", "MUL", "DIV", "SQRT") else self.function
-        exact = name in ("ADD", "SUB")  # no underflow
-        floor = 0.0 if exact else self.unit.floor
-        self.add(value, passed + own * (self.unit.u * np.abs(value) + floor))
+        if name == "MUL":
+            passed = passed + np.where(errors[0] * errors[1] > 0, errors[0] * errors[1], 0)
+        self.add(value, passed + self._own(name, value), soft)
+
+    def _own(self, name: str, value: Array) -> Array:
+        """Return the rounding of a primitive's own result.
+
+        An exponential is right to units of 1: σ' = s (1 - s) is taken from a rounded s, a softmax's
+        slope from rounded p. So is 1 - tanh², the square of 1/cosh.
+        """
+        u, size = self.unit.u, np.abs(value)
+        if name in ("ADD", "SUB"):  # no underflow
+            return np.asarray(u * size)
+        if name in ("MUL", "DIV", "SQRT"):
+            return np.asarray(u * size + self.unit.floor)
+        own = self.function * (u * (np.maximum(size, 1) if name == "EXP" else size))
+        if name == "SECH":
+            lost = self.function * u
+            own = np.maximum(own, np.minimum(lost / size, np.sqrt(lost)))
+        return np.asarray(own + self.function * self.unit.floor)
 
 
 def _moved(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, Array]:
@@ -73,8 +101,10 @@ def _moved(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, 
         choose = np.maximum if name == "MAX" else np.minimum
         return choose(*values), np.maximum(*errors)
     c, a, b = values
-    first = c > 0
-    return np.where(first, a, b), np.where(first, errors[1], errors[2])
+    found = np.where(c > 0, errors[1], errors[2])
+    # A choice that rounding may turn round: cos > margin, where cos underflows.
+    turned = np.maximum(errors[1], errors[2]) + np.abs(a - b)
+    return np.where(c > 0, a, b), np.where(np.abs(c) <= errors[0], turned, found)
 
 
 def _erf(x: Array) -> Array:

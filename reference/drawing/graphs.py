@@ -26,6 +26,8 @@ SHARED = 256
 """Problems among which a few structures are shared in turn; a block of a run has so many."""
 STRUCTURES = 12
 """Structures in so many problems: the 1,000 graphs of a report by default have every layer."""
+MANY, SHARED_BY_MORE = 1024, 2048
+"""Beyond the first graphs so many share: JAX compiles a structure for a third of a second."""
 FIRST_STRUCTURE = 2**63
 """Keys of the random streams of structures: far from the indices of problems."""
 MAX_ENTRIES = 96
@@ -265,7 +267,16 @@ ARCHITECTURES = ("dense", *_GRAMMARS)
 
 def structure_number(k: int) -> int:
     """Return the structure of the k-th graph: a few are shared in turn among neighbours."""
-    return k // SHARED * STRUCTURES + k % STRUCTURES
+    groups = k // SHARED if k < MANY else MANY // SHARED + (k - MANY) // SHARED_BY_MORE
+    return groups * STRUCTURES + k % STRUCTURES
+
+
+def first_graph(number: int) -> int:
+    """Return the first graph of a structure; each STRUCTURES-th after it is another of the same."""
+    group, place = divmod(number, STRUCTURES)
+    more = group - MANY // SHARED
+    start = group * SHARED if more < 0 else MANY + more * SHARED_BY_MORE
+    return start + (place - start) % STRUCTURES
 
 
 def cell_of_graph(k: int, regimes: tuple[str, ...]) -> Cell:

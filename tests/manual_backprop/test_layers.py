@@ -32,7 +32,9 @@ CANCELS = {
         ("layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm"),
         "g - mean(g) - x̂ mean(g x̂) cancels where g lies nearly along x",
     ),
+    "attention": "p (dp - Σ p dp) cancels where all that is seen is nearly alike",
     "gru_cell": "h - n, the slope of the update gate, crosses 0",
+    "lstm_cell": "dx adds up four gates, whose parts nearly cancel",
     "triplet_margin": "u - w cancels where both others lie in nearly one direction",
     "cosine_embedding": "w - u cos cancels where the vectors are nearly parallel",
 }
@@ -125,8 +127,9 @@ def test_no_framework_is_more_accurate(name: str, dtype: str) -> None:
 @pytest.mark.slow
 @names
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_no_framework_is_more_accurate_in_a_thousand_uses(name: str, dtype: str) -> None:
-    check_accuracy(name, dtype, range(1000))
+def test_no_framework_is_more_accurate_in_a_hundred_uses(name: str, dtype: str) -> None:
+    """benchmarks/layer_accuracy.py does so 1,000 times, with JAX."""
+    check_accuracy(name, dtype, range(100))
 
 
 def test_what_cancels_is_a_layer() -> None:

@@ -11,7 +11,7 @@ from reference.oracles import load
 
 def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "BLOCK", 16)
-    plan = Plan(problems=16, oracles=("manual", "torch"))
+    plan = Plan(problems=16, architectures=("dense",), oracles=("manual", "torch"))
     parts = bench._parts(plan, load(plan.oracles))
     assert set(parts) == {"draw", "manual", "torch", "judge", "audit, records"}
     assert all(seconds >= 0 for seconds in parts.values())
