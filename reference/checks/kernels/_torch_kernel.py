@@ -2,33 +2,19 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from reference.checks.kernels._formats import FLOAT64, Array
+from reference.checks.kernels._formats import FLOAT64, Array, Bounds
 from reference.checks.kernels._problem import Cotangents, Problem
 from reference.checks.kernels._torch_rounding import Traced
+from reference.checks.kernels._ways import Answer
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.routine import Path
 
 Layout = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass
-class Answer:
-    """What came back of one call."""
-
-    outputs: list[Array | None]
-    gradients: dict[Path, Array | None]
-    returned: dict[str, Any] = field(default_factory=dict)
-    """What the backward itself returned for each argument, before autograd changes it."""
-    changed: list[str] = field(default_factory=list)
-    """What was written into."""
-    aliases: list[tuple[str, str]] = field(default_factory=list)
-    """(argument whose gradient it is, argument whose memory it shares)."""
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -113,7 +99,7 @@ class TorchKernel:
         self,
         problem: Problem,
         cotangents: Cotangents,
-        dtype: str = FLOAT64,
+        dtype: str,
         inputs: Layout = plain,
         weights: Layout = plain,
         of: Sequence[Path] | None = None,
@@ -164,21 +150,49 @@ class TorchKernel:
             answer.aliases = _aliases(answer.returned, leaves)
         return answer
 
-    def cotangents(self, problem: Problem) -> list[Array | None]:
-        """Return the weights of the outputs of a problem."""
-        with self.running():
-            outputs = self.outputs(problem, self.tensors(problem, FLOAT64), FLOAT64)
+    def cotangents(self, problem: Problem, dtype: str) -> Cotangents:
+        """Return random weights of the outputs of a problem."""
+        with self.running(dtype):
+            outputs = self.outputs(problem, self.tensors(problem, dtype), dtype)
         return problem.cotangents([array_of(o) for o in outputs], self.seed)
 
-    def traced(self, problem: Problem, cotangents: Cotangents) -> Traced:
+    def traced(self, problem: Problem, cotangents: Cotangents) -> "Reference":
         """Trace the reference for the shapes of a problem."""
-        function = self.subject.function(self.subject.written.primal, dict(problem.drawn))
+        return Reference(self, problem, cotangents)
+
+
+class Reference:
+    """The gradient of the reference of a kernel, traced for the shapes of a problem."""
+
+    def __init__(self, kernel: TorchKernel, problem: Problem, cotangents: Cotangents) -> None:
+        self._kernel = kernel
+        written = kernel.subject.written
+        function = kernel.subject.function(written.primal, dict(problem.drawn))
         paths = list(problem.leaves)
-        with self.running():
-            return Traced(
+        with kernel.running():
+            self._traced = Traced(
                 lambda given: function(dict(zip(paths, given, strict=True))),
                 *tensors_of(problem, cotangents),
             )
+
+    def values(self, problem: Problem, cotangents: Cotangents) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+        with self._kernel.running():
+            return self._traced.values(*tensors_of(problem, cotangents))
+
+    def bounds(self, problem: Problem, cotangents: Cotangents) -> Bounds:
+        """Return how far rounding may move each of these, by model."""
+        with self._kernel.running():
+            return self._traced.bounds(*tensors_of(problem, cotangents))
+
+    def steady(self, problem: Problem, cotangents: Cotangents, bounds: Bounds, seed: int) -> bool:
+        """Whether roundings of random sign move the results as the first order says."""
+        with self._kernel.running():
+            return self._traced.steady(*tensors_of(problem, cotangents), bounds, seed)
+
+    def gradients(self, leaves: list[Any], dout: list[Any]) -> list[Any]:
+        """Return the gradients as tensors that can be differentiated once more."""
+        return self._traced.gradients(leaves, dout)
 
 
 def tensors_of(problem: Problem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
