@@ -260,9 +260,13 @@ def _misshapen(candidate: Candidate) -> bool:
     """Whether a layer's gradient has more axes than what it is of, or none, or is turned."""
     outcome = candidate.outcome
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
-    if any(np.ndim(outcome.claims[c]) == 0 and np.size(outcome.inputs[p]) > 1 for c, p in pairs):
-        return True  # a bias that was summed over all units
-    if any(_cut(outcome, np.shape(outcome.claims[c])) for c, _ in pairs):
+    given, claimed = outcome.inputs, outcome.claims
+    numbers = [c for c, p in pairs if not np.ndim(claimed[c]) and np.size(given[p]) > 1]
+    slope = len(given) == 1 and not _takes_cotangent(candidate.reading)
+    if numbers and not slope:
+        return True  # a bias that was summed over all units; the slope of 2x is a number
+    rest = [c for c, _ in pairs if c not in numbers]
+    if any(_cut(outcome, np.shape(outcome.claims[c])) for c in rest):
         return True  # one column is given back of several
     return bool(outcome.cotangents) and any(
         np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
@@ -272,6 +276,11 @@ def _misshapen(candidate: Candidate) -> bool:
         )
         for c, p in pairs
     )
+
+
+def _takes_cotangent(reading: Reading) -> bool:
+    """Whether the backward is given the gradient of the output, so that it owes a product."""
+    return any(source.startswith("cotangent") for _, source in reading.binding)
 
 
 def _cut(outcome: Outcome, shape: tuple[int, ...]) -> bool:

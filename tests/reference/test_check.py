@@ -247,6 +247,30 @@ def test_where_a_forward_gives_nan_is_said() -> None:
     assert fault.text == f"it gives nan in {20 - judged} of 20 problems, which were not judged"
 
 
+@pytest.mark.parametrize(
+    ("slope", "right"), [("2.5", True), ("0.4", False), ("np.full_like(x, 2.5)", True)]
+)
+def test_the_slope_of_a_line_may_be_one_number(slope: str, right: bool) -> None:
+    source = (
+        "import numpy as np\n"
+        "def line(x, derivative=False):\n"
+        f"    if derivative:\n        return {slope}\n"
+        "    return 2.5 * x - 1.0\n"
+    )
+    found = inside(source)
+    assert found.exit_code == (0 if right else 1), str(found)
+
+
+def test_a_product_with_the_cotangent_is_not_one_number() -> None:
+    source = (
+        "def line_forward(x):\n    return 2.5 * x, x\n"
+        "def line_backward(dout, x):\n    return (2.5 * dout).sum()\n"
+    )
+    found = inside(source)
+    assert found.exit_code == 1, str(found)
+    assert "shape" in str(found)
+
+
 @pytest.mark.parametrize("left", ["[:, :1]", "[:1]", ".sum(axis=0)", ".sum(axis=1, keepdims=True)"])
 def test_a_gradient_that_lacks_entries_is_not_read_as_one_of_a_column(left: str) -> None:
     """A reading with one column, or one sample, under which it is right hides nothing."""
