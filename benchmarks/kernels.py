@@ -108,11 +108,17 @@ def main() -> None:
 def compare() -> None:
     """Print what each checker says of every right and every wrong kernel."""
     right = {p.stem: p.read_text(encoding="utf-8") for p in torch_kernels()}
-    wrong = {f"{n:02} {m.name}": m.source() for n, m in enumerate(MISTAKES)}
+    wrong = {
+        f"{n:02} {m.name}": m.source()
+        for n, m in enumerate(MISTAKES)
+        if not m.kernel.startswith("jax_")
+    }
     counts: dict[str, list[int]] = {}
-    for name, text in (*right.items(), *wrong.items()):
+    for number, (name, text) in enumerate((*right.items(), *wrong.items())):
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "kernel.py"
+            path = (
+                Path(folder) / f"kernel_{number}.py"
+            )  # Python keeps the source of a module's name
             path.write_text(text, encoding="utf-8")
             verdicts = _verdicts(path)
         print(f"| {name} | {' | '.join('right' if v else 'wrong' for v in verdicts.values())} |")

@@ -51,7 +51,7 @@ def test_each_kernel_has_two_mistakes_that_show_in_different_ways() -> None:
 
 
 def shows(planted: Planted, folder: Path) -> None:
-    path = folder / f"{planted.kernel}.py"
+    path = folder / f"{planted.name.replace('-', '_')}.py"  # Python keeps sources by module name
     path.write_text(planted.source(), encoding="utf-8")
     plain, found = found_in(path)
     if planted.way == FORMULA:
