@@ -51,7 +51,7 @@ class _Size(NamedTuple):
         return np.stack(columns, axis=1)
 
 
-class Traced:
+class JaxGraph:
     """A gradient of JAX as a list of primitives, for inputs of the shapes it was traced with."""
 
     def __init__(

@@ -11,9 +11,9 @@ import numpy as np
 
 from reference.checks.kernels._findings import Named, furthest
 from reference.checks.kernels._formats import FLOAT64, Array, Bounds
-from reference.checks.kernels._jax_rounding import Traced
-from reference.checks.kernels._problem import Cotangents, Problem, drawn_problem
-from reference.checks.kernels._ways import Answer, Way, Ways
+from reference.checks.kernels._jax_rounding import JaxGraph
+from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem
+from reference.checks.kernels._ways import KernelAnswer, Way, Ways
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import path_name
 from reference.checks.tolerances import DIGITS
@@ -28,7 +28,7 @@ class JaxKernel:
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.subject, self.seed = subject, seed
-        self._references: dict[tuple[Any, ...], Reference] = {}
+        self._references: dict[tuple[Any, ...], JaxReference] = {}
 
     @contextlib.contextmanager
     def running(self, dtype: str = FLOAT64) -> Iterator[None]:
@@ -37,7 +37,7 @@ class JaxKernel:
         with wide if dtype == FLOAT64 else contextlib.nullcontext():
             yield
 
-    def function(self, problem: Problem, dtype: str, reference: bool = False) -> Any:
+    def function(self, problem: KernelProblem, dtype: str, reference: bool = False) -> Any:
         """Return the kernel, or its reference, as a function of its leaves."""
         written, paths = self.subject.written, list(problem.leaves)
         run = written.primal if reference else written.custom
@@ -48,7 +48,7 @@ class JaxKernel:
         function = self.subject.function(low, dict(problem.drawn))
         return lambda *leaves: tuple(function(dict(zip(paths, leaves, strict=True))))
 
-    def pulling(self, problem: Problem, dtype: str) -> _Run:
+    def pulling(self, problem: KernelProblem, dtype: str) -> _Run:
         """Return what runs the kernel and pulls cotangents back."""
         function = self.function(problem, dtype)
 
@@ -60,11 +60,11 @@ class JaxKernel:
 
     def ask(
         self,
-        problem: Problem,
+        problem: KernelProblem,
         cotangents: Cotangents,
         dtype: str,
         under: Callable[[_Run], _Run] | None = None,
-    ) -> Answer:
+    ) -> KernelAnswer:
         """Call it in a dtype and pull its cotangents back.
 
         under: jax.jit or the like; None: as it stands in float64, else compiled, which is quicker.
@@ -75,48 +75,50 @@ class JaxKernel:
                 *arrays(problem, cotangents, dtype)
             )
             gradients = dict(zip(problem.leaves, map(_plain, found), strict=True))
-            return Answer([_plain(o) for o in outputs], gradients)
+            return KernelAnswer([_plain(o) for o in outputs], gradients)
 
-    def cotangents(self, problem: Problem, dtype: str) -> Cotangents:
+    def cotangents(self, problem: KernelProblem, dtype: str) -> Cotangents:
         """Return random weights of the outputs of a problem."""
         with self.running(dtype):
             leaves, _ = arrays(problem, (), dtype)
             outputs = jax.eval_shape(self.function(problem, dtype), *leaves)
         return problem.cotangents([np.zeros(o.shape) for o in outputs], self.seed)
 
-    def traced(self, problem: Problem, cotangents: Cotangents) -> "Reference":
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> "JaxReference":
         """Trace the reference for the shapes of a problem; one trace serves all of the same."""
         rest = [v for k, v in problem.drawn.items() if (k,) not in problem.leaves]
         key = (*(a.shape for a in problem.leaves.values()), repr(rest))
         if key not in self._references:
-            self._references[key] = Reference(self, problem, cotangents)
+            self._references[key] = JaxReference(self, problem, cotangents)
         return self._references[key]
 
 
-class Reference:
+class JaxReference:
     """The gradient of the reference of a kernel, traced for the shapes of a problem."""
 
-    def __init__(self, kernel: JaxKernel, problem: Problem, cotangents: Cotangents) -> None:
+    def __init__(self, kernel: JaxKernel, problem: KernelProblem, cotangents: Cotangents) -> None:
         self._kernel = kernel
         with kernel.running():
             function = kernel.function(problem, FLOAT64, reference=True)
-            self._traced = Traced(function, *arrays(problem, cotangents, FLOAT64))
+            self._traced = JaxGraph(function, *arrays(problem, cotangents, FLOAT64))
 
-    def _flat(self, problem: Problem, cotangents: Cotangents) -> list[Any]:
+    def _flat(self, problem: KernelProblem, cotangents: Cotangents) -> list[Any]:
         leaves, dout = arrays(problem, cotangents, FLOAT64)
         return [*leaves, *dout]
 
-    def values(self, problem: Problem, cotangents: Cotangents) -> tuple[Array, ...]:
+    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
         with self._kernel.running():
             return self._traced.values(self._flat(problem, cotangents))
 
-    def bounds(self, problem: Problem, cotangents: Cotangents) -> Bounds:
+    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
         """Return how far rounding may move each of these, by model."""
         with self._kernel.running():
             return self._traced.bounds(self._flat(problem, cotangents))
 
-    def steady(self, problem: Problem, cotangents: Cotangents, bounds: Bounds, seed: int) -> bool:
+    def steady(
+        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
+    ) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
         with self._kernel.running():
             return self._traced.steady(self._flat(problem, cotangents), bounds, seed)
@@ -180,16 +182,16 @@ class JaxWays(Ways):
             outputs, found = run(*stacked)
         for k, (problem, dout) in enumerate(zip(problems, weights, strict=True)):
             gradients = {p: _plain(g[k]) for p, g in zip(problem.leaves, found, strict=True)}
-            answer = Answer([_plain(o[k]) for o in outputs], gradients)
+            answer = KernelAnswer([_plain(o[k]) for o in outputs], gradients)
             wrong = self.wrong(answer, self._alone(problem, dout))
             if wrong:
                 return wrong
         return []
 
-    def _batch(self, axes: tuple[Any, Any]) -> tuple[list[Problem], list[Cotangents]]:
+    def _batch(self, axes: tuple[Any, Any]) -> tuple[list[KernelProblem], list[Cotangents]]:
         """Return problems that differ where an axis is mapped, and are the same elsewhere."""
         wide = _axes(axes[0], len(self.problem.leaves))
-        problems: list[Problem] = []
+        problems: list[KernelProblem] = []
         weights: list[Cotangents] = []
         for k in range(_BATCH):
             other = drawn_problem(self.subject, self.seed, self.problem.index + self.stride * k)
@@ -198,12 +200,12 @@ class JaxWays(Ways):
                 p: other.leaves[p] if axis == 0 else a
                 for (p, a), axis in zip(self.problem.leaves.items(), wide, strict=True)
             }
-            problems.append(Problem(self.problem.drawn, leaves, self.problem.index))
+            problems.append(KernelProblem(self.problem.drawn, leaves, self.problem.index))
             sign = 1.0 if k == 0 or axes[1] is None else -1.0 / k
             weights.append([None if c is None else sign * c for c in self.cotangents])
         return problems, weights
 
-    def _alone(self, problem: Problem, cotangents: Cotangents) -> Any:
+    def _alone(self, problem: KernelProblem, cotangents: Cotangents) -> Any:
         if self.asked is None or not self.right:
             answer = self.ask(problem, cotangents)
             every = (*answer.outputs, *answer.gradients.values())
@@ -245,7 +247,9 @@ class JaxWays(Ways):
         return [np.asarray(g) for g in found]
 
 
-def arrays(problem: Problem, cotangents: Cotangents, dtype: str) -> tuple[list[Any], list[Any]]:
+def arrays(
+    problem: KernelProblem, cotangents: Cotangents, dtype: str
+) -> tuple[list[Any], list[Any]]:
     """Return leaves and cotangents as arrays of JAX, in a dtype."""
     leaves = [jnp.asarray(a, dtype=dtype) for a in problem.leaves.values()]
     return leaves, [jnp.asarray(c, dtype=dtype) for c in cotangents if c is not None]

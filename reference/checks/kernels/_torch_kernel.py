@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from reference.checks.kernels._formats import FLOAT64, Array, Bounds
-from reference.checks.kernels._problem import Cotangents, Problem
-from reference.checks.kernels._torch_rounding import Traced
-from reference.checks.kernels._ways import Answer
+from reference.checks.kernels._problem import Cotangents, KernelProblem
+from reference.checks.kernels._torch_rounding import TorchGraph
+from reference.checks.kernels._ways import KernelAnswer
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.routine import Path
 
@@ -76,7 +76,9 @@ class TorchKernel:
             torch.set_default_dtype(torch.float64 if dtype == FLOAT64 else torch.float32)
             yield
 
-    def tensors(self, problem: Problem, dtype: str, layout: Layout = plain) -> dict[Path, Any]:
+    def tensors(
+        self, problem: KernelProblem, dtype: str, layout: Layout = plain
+    ) -> dict[Path, Any]:
         """Return the leaves as tensors that need a gradient."""
         kind = getattr(torch, dtype)
         return {
@@ -84,7 +86,7 @@ class TorchKernel:
             for p, a in problem.leaves.items()
         }
 
-    def outputs(self, problem: Problem, leaves: Mapping[Path, Any], dtype: str) -> list[Any]:
+    def outputs(self, problem: KernelProblem, leaves: Mapping[Path, Any], dtype: str) -> list[Any]:
         """Run the kernel; None for an output that has no gradient."""
         kind = getattr(torch, dtype)
 
@@ -97,13 +99,13 @@ class TorchKernel:
 
     def ask(
         self,
-        problem: Problem,
+        problem: KernelProblem,
         cotangents: Cotangents,
         dtype: str,
         inputs: Layout = plain,
         weights: Layout = plain,
         of: Sequence[Path] | None = None,
-    ) -> Answer:
+    ) -> KernelAnswer:
         """Call it and pull its cotangents back.
 
         of: the leaves that need a gradient; None: all of them.
@@ -123,7 +125,7 @@ class TorchKernel:
         outputs: Sequence[Any],
         cotangents: Cotangents,
         weights: Layout,
-    ) -> Answer:
+    ) -> KernelAnswer:
         pairs = [
             (o, weights(torch.tensor(c, dtype=o.dtype)))
             for o, c in zip(outputs, cotangents, strict=True)
@@ -139,7 +141,7 @@ class TorchKernel:
             [w for _, w in pairs],
             allow_unused=True,
         )
-        answer = Answer(values, {p: array_of(g) for p, g in zip(wanted, found, strict=True)})
+        answer = KernelAnswer(values, {p: array_of(g) for p, g in zip(wanted, found, strict=True)})
         answer.changed = [p[0] for p, t in leaves.items() if not _same(t, before[p])]
         answer.changed += [
             "the cotangent" for (_, w), k in zip(pairs, kept, strict=True) if not _same(w, k)
@@ -150,42 +152,44 @@ class TorchKernel:
             answer.aliases = _aliases(answer.returned, leaves)
         return answer
 
-    def cotangents(self, problem: Problem, dtype: str) -> Cotangents:
+    def cotangents(self, problem: KernelProblem, dtype: str) -> Cotangents:
         """Return random weights of the outputs of a problem."""
         with self.running(dtype):
             outputs = self.outputs(problem, self.tensors(problem, dtype), dtype)
         return problem.cotangents([array_of(o) for o in outputs], self.seed)
 
-    def traced(self, problem: Problem, cotangents: Cotangents) -> "Reference":
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> "TorchReference":
         """Trace the reference for the shapes of a problem."""
-        return Reference(self, problem, cotangents)
+        return TorchReference(self, problem, cotangents)
 
 
-class Reference:
+class TorchReference:
     """The gradient of the reference of a kernel, traced for the shapes of a problem."""
 
-    def __init__(self, kernel: TorchKernel, problem: Problem, cotangents: Cotangents) -> None:
+    def __init__(self, kernel: TorchKernel, problem: KernelProblem, cotangents: Cotangents) -> None:
         self._kernel = kernel
         written = kernel.subject.written
         function = kernel.subject.function(written.primal, dict(problem.drawn))
         paths = list(problem.leaves)
         with kernel.running():
-            self._traced = Traced(
+            self._traced = TorchGraph(
                 lambda given: function(dict(zip(paths, given, strict=True))),
                 *tensors_of(problem, cotangents),
             )
 
-    def values(self, problem: Problem, cotangents: Cotangents) -> tuple[Array, ...]:
+    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
         with self._kernel.running():
             return self._traced.values(*tensors_of(problem, cotangents))
 
-    def bounds(self, problem: Problem, cotangents: Cotangents) -> Bounds:
+    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
         """Return how far rounding may move each of these, by model."""
         with self._kernel.running():
             return self._traced.bounds(*tensors_of(problem, cotangents))
 
-    def steady(self, problem: Problem, cotangents: Cotangents, bounds: Bounds, seed: int) -> bool:
+    def steady(
+        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
+    ) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
         with self._kernel.running():
             return self._traced.steady(*tensors_of(problem, cotangents), bounds, seed)
@@ -195,7 +199,7 @@ class Reference:
         return self._traced.gradients(leaves, dout)
 
 
-def tensors_of(problem: Problem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
+def tensors_of(problem: KernelProblem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
     """Return leaves and cotangents as tensors of float64."""
     leaves = [torch.tensor(a) for a in problem.leaves.values()]
     return leaves, [None if c is None else torch.tensor(c) for c in cotangents]

@@ -13,6 +13,7 @@ from reference.checks.kernels._problem import drawn_problem
 from reference.checks.kernels._torch_kernel import (
     Layout,
     TorchKernel,
+    TorchReference,
     alike,
     array_of,
     expanded,
@@ -21,7 +22,7 @@ from reference.checks.kernels._torch_kernel import (
     transposed,
 )
 from reference.checks.kernels._torch_second import wrong_second
-from reference.checks.kernels._ways import Answer, Way, Ways
+from reference.checks.kernels._ways import KernelAnswer, Way, Ways
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import path_name
 
@@ -67,7 +68,7 @@ class TorchWays(Ways):
         if self.right:
             yield from self.other_problems()
 
-    def _ask(self, **how: Any) -> Answer:
+    def _ask(self, **how: Any) -> KernelAnswer:
         return self.kernel.ask(self.problem, self.cotangents, self.model.dtype, **how)
 
     def _laid_out(self, **layouts: Layout) -> list[str]:
@@ -107,7 +108,7 @@ class TorchWays(Ways):
             self.found.remarks.append(self._apart(first, again))
         return wrong
 
-    def _apart(self, one: Answer, other: Answer) -> str:
+    def _apart(self, one: KernelAnswer, other: KernelAnswer) -> str:
         mine = self.named(one, self.truth)
         theirs = self.named(other, self.truth)
         times = max(
@@ -139,7 +140,7 @@ class TorchWays(Ways):
                 )  # fmt: skip
                 got = dict(zip(leaves, map(array_of, found), strict=True))
                 values = [array_of(o) for o in outputs]
-                texts = self.wrong(Answer(values, got), self.truth)
+                texts = self.wrong(KernelAnswer(values, got), self.truth)
                 wrong += [f"in the {time} backward {t}" for t in texts if not wrong]
         return wrong
 
@@ -181,10 +182,10 @@ class TorchWays(Ways):
         known = self.asked is not None and self.right and self.model.dtype == FLOAT64
         if not known or "detach" in self.subject.written.primal_text:
             return None
-        assert self.asked is not None
+        assert self.asked is not None and isinstance(self.asked.traced, TorchReference)
         return wrong_second(self.kernel, self.problem, self.cotangents, self.asked.traced)
 
-    def narrowed(self, answer: Answer, dtype: str) -> list[str]:
+    def narrowed(self, answer: KernelAnswer, dtype: str) -> list[str]:
         """Return what comes back in a dtype of fewer digits, or of a smaller range."""
         found = []
         for name, got in answer.returned.items():

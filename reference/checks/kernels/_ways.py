@@ -17,7 +17,7 @@ from reference.checks.kernels._formats import (
     Model,
     in_dtype,
 )
-from reference.checks.kernels._problem import Cotangents, Problem, drawn_problem, sizes_to_try
+from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem, sizes_to_try
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import path_name
 from reference.checks.raised import raised_text
@@ -32,7 +32,7 @@ Way = tuple[str, Callable[[], list[str] | None]]
 
 
 @dataclass
-class Answer:
+class KernelAnswer:
     """What came back of one call."""
 
     outputs: Sequence[Array | None]
@@ -45,16 +45,18 @@ class Answer:
     """(argument whose gradient it is, argument whose memory it shares)."""
 
 
-class Traced(Protocol):
+class TracedReference(Protocol):
     """A gradient of the reference, traced for the shapes of one problem."""
 
-    def values(self, problem: Problem, cotangents: Cotangents) -> tuple[Array, ...]:
+    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
 
-    def bounds(self, problem: Problem, cotangents: Cotangents) -> Bounds:
+    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
         """Return how far rounding may move each of these, by model."""
 
-    def steady(self, problem: Problem, cotangents: Cotangents, bounds: Bounds, seed: int) -> bool:
+    def steady(
+        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
+    ) -> bool:
         """Whether roundings of random sign move the results as the first order says.
 
         They do not where a decision stands on an edge: then there are two right answers.
@@ -64,13 +66,13 @@ class Traced(Protocol):
 class Kernel(Protocol):
     """A function with a gradient by hand, in its framework."""
 
-    def ask(self, problem: Problem, cotangents: Cotangents, dtype: str) -> Answer:
+    def ask(self, problem: KernelProblem, cotangents: Cotangents, dtype: str) -> KernelAnswer:
         """Call it in a dtype and pull its cotangents back."""
 
-    def cotangents(self, problem: Problem, dtype: str) -> Cotangents:
+    def cotangents(self, problem: KernelProblem, dtype: str) -> Cotangents:
         """Return random weights of the outputs of a problem."""
 
-    def traced(self, problem: Problem, cotangents: Cotangents) -> Any:
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference:
         """Trace the reference for the shapes of a problem."""
 
 
@@ -84,9 +86,9 @@ class Truth(NamedTuple):
 class Asked(NamedTuple):
     """A problem in which rounding changes no decision."""
 
-    problem: Problem
+    problem: KernelProblem
     cotangents: Cotangents
-    traced: Any
+    traced: TracedReference
     bounds: Bounds
 
     def truth(self, model: Model) -> Truth:
@@ -165,7 +167,7 @@ class Ways:
 
     # -- problems and what should come back --------------------------------------------------
 
-    def ask(self, problem: Problem, cotangents: Cotangents) -> Answer:
+    def ask(self, problem: KernelProblem, cotangents: Cotangents) -> KernelAnswer:
         """Ask plainly, in the dtype of the ways."""
         return self._kernel.ask(problem, cotangents, self.model.dtype)
 
@@ -199,7 +201,7 @@ class Ways:
             return self.own(cotangents)
         return Truth(self.asked.traced.values(self.problem, cotangents), self.sizes)
 
-    def named(self, answer: Answer, truth: Truth) -> list[Named]:
+    def named(self, answer: KernelAnswer, truth: Truth) -> list[Named]:
         """Return what came back beside what should."""
         outputs = [o for o in answer.outputs if o is not None]
         names = [f"output {k}" if len(outputs) > 1 else "the output" for k in range(len(outputs))]
@@ -210,7 +212,7 @@ class Ways:
                 named.append(Named(f"d{path_name(path)}", got, truth.values[k], truth.bounds[k]))
         return named
 
-    def wrong(self, answer: Answer, truth: Truth, model: Model | None = None) -> list[str]:
+    def wrong(self, answer: KernelAnswer, truth: Truth, model: Model | None = None) -> list[str]:
         """Return a sentence for each array that is not what it should be."""
         return wrong_texts(self.named(answer, truth), model or self.model)
 
@@ -232,7 +234,7 @@ class Ways:
 
         return self._of(drawn_problem(self.subject, self.seed, 0, empty))
 
-    def _of(self, problem: Problem) -> list[str] | None:
+    def _of(self, problem: KernelProblem) -> list[str] | None:
         """Ask about another problem; None where the reference does not run on it."""
         problem = problem.in_dtype(self.model.dtype)
         frame = self.subject.frame
@@ -284,7 +286,7 @@ class Ways:
                 f"{dtype}: {lossy[0]}; sums accumulated in {dtype} may lose that much"
             )
 
-    def narrowed(self, answer: Answer, dtype: str) -> list[str]:
+    def narrowed(self, answer: KernelAnswer, dtype: str) -> list[str]:
         """Return what comes back in a dtype of fewer digits than its input."""
         return []
 
