@@ -17,7 +17,7 @@ Cotangents = Sequence[Array | None]
 
 
 @dataclass(frozen=True)
-class Problem:
+class KernelProblem:
     """Inputs of a kernel, and what its outputs are weighed with."""
 
     drawn: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Problem:
             for o in outputs
         ]
 
-    def in_dtype(self, dtype: str) -> "Problem":
+    def in_dtype(self, dtype: str) -> "KernelProblem":
         """Return it with inputs that a dtype holds."""
         return replace(self, leaves={p: in_dtype(a, dtype) for p, a in self.leaves.items()})
 
@@ -42,11 +42,11 @@ def drawn_problem(
     seed: int,
     index: int,
     change: Callable[[dict[str, Any]], None] = lambda drawn: None,
-) -> Problem:
+) -> KernelProblem:
     """Draw a problem; `change` may edit what was drawn."""
     drawn = subject.inputs(seed, index)
     change(drawn)
-    return Problem(drawn, subject.leaves(drawn), index)
+    return KernelProblem(drawn, subject.leaves(drawn), index)
 
 
 def sizes_to_try(subject: FunctionSubject) -> Iterator[tuple[str, dict[str, int]]]:

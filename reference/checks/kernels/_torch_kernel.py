@@ -2,33 +2,19 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from reference.checks.kernels._formats import FLOAT64, Array
-from reference.checks.kernels._problem import Cotangents, Problem
-from reference.checks.kernels._torch_rounding import Traced
+from reference.checks.kernels._formats import FLOAT64, Array, Bounds
+from reference.checks.kernels._problem import Cotangents, KernelProblem
+from reference.checks.kernels._torch_rounding import TorchGraph
+from reference.checks.kernels._ways import KernelAnswer
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.routine import Path
 
 Layout = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass
-class Answer:
-    """What came back of one call."""
-
-    outputs: list[Array | None]
-    gradients: dict[Path, Array | None]
-    returned: dict[str, Any] = field(default_factory=dict)
-    """What the backward itself returned for each argument, before autograd changes it."""
-    changed: list[str] = field(default_factory=list)
-    """What was written into."""
-    aliases: list[tuple[str, str]] = field(default_factory=list)
-    """(argument whose gradient it is, argument whose memory it shares)."""
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -90,7 +76,9 @@ class TorchKernel:
             torch.set_default_dtype(torch.float64 if dtype == FLOAT64 else torch.float32)
             yield
 
-    def tensors(self, problem: Problem, dtype: str, layout: Layout = plain) -> dict[Path, Any]:
+    def tensors(
+        self, problem: KernelProblem, dtype: str, layout: Layout = plain
+    ) -> dict[Path, Any]:
         """Return the leaves as tensors that need a gradient."""
         kind = getattr(torch, dtype)
         return {
@@ -98,7 +86,7 @@ class TorchKernel:
             for p, a in problem.leaves.items()
         }
 
-    def outputs(self, problem: Problem, leaves: Mapping[Path, Any], dtype: str) -> list[Any]:
+    def outputs(self, problem: KernelProblem, leaves: Mapping[Path, Any], dtype: str) -> list[Any]:
         """Run the kernel; None for an output that has no gradient."""
         kind = getattr(torch, dtype)
 
@@ -111,13 +99,13 @@ class TorchKernel:
 
     def ask(
         self,
-        problem: Problem,
+        problem: KernelProblem,
         cotangents: Cotangents,
-        dtype: str = FLOAT64,
+        dtype: str,
         inputs: Layout = plain,
         weights: Layout = plain,
         of: Sequence[Path] | None = None,
-    ) -> Answer:
+    ) -> KernelAnswer:
         """Call it and pull its cotangents back.
 
         of: the leaves that need a gradient; None: all of them.
@@ -137,7 +125,7 @@ class TorchKernel:
         outputs: Sequence[Any],
         cotangents: Cotangents,
         weights: Layout,
-    ) -> Answer:
+    ) -> KernelAnswer:
         pairs = [
             (o, weights(torch.tensor(c, dtype=o.dtype)))
             for o, c in zip(outputs, cotangents, strict=True)
@@ -153,7 +141,7 @@ class TorchKernel:
             [w for _, w in pairs],
             allow_unused=True,
         )
-        answer = Answer(values, {p: array_of(g) for p, g in zip(wanted, found, strict=True)})
+        answer = KernelAnswer(values, {p: array_of(g) for p, g in zip(wanted, found, strict=True)})
         answer.changed = [p[0] for p, t in leaves.items() if not _same(t, before[p])]
         answer.changed += [
             "the cotangent" for (_, w), k in zip(pairs, kept, strict=True) if not _same(w, k)
@@ -164,24 +152,54 @@ class TorchKernel:
             answer.aliases = _aliases(answer.returned, leaves)
         return answer
 
-    def cotangents(self, problem: Problem) -> list[Array | None]:
-        """Return the weights of the outputs of a problem."""
-        with self.running():
-            outputs = self.outputs(problem, self.tensors(problem, FLOAT64), FLOAT64)
+    def cotangents(self, problem: KernelProblem, dtype: str) -> Cotangents:
+        """Return random weights of the outputs of a problem."""
+        with self.running(dtype):
+            outputs = self.outputs(problem, self.tensors(problem, dtype), dtype)
         return problem.cotangents([array_of(o) for o in outputs], self.seed)
 
-    def traced(self, problem: Problem, cotangents: Cotangents) -> Traced:
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> "TorchReference":
         """Trace the reference for the shapes of a problem."""
-        function = self.subject.function(self.subject.written.primal, dict(problem.drawn))
+        return TorchReference(self, problem, cotangents)
+
+
+class TorchReference:
+    """The gradient of the reference of a kernel, traced for the shapes of a problem."""
+
+    def __init__(self, kernel: TorchKernel, problem: KernelProblem, cotangents: Cotangents) -> None:
+        self._kernel = kernel
+        written = kernel.subject.written
+        function = kernel.subject.function(written.primal, dict(problem.drawn))
         paths = list(problem.leaves)
-        with self.running():
-            return Traced(
+        with kernel.running():
+            self._traced = TorchGraph(
                 lambda given: function(dict(zip(paths, given, strict=True))),
                 *tensors_of(problem, cotangents),
             )
 
+    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+        with self._kernel.running():
+            return self._traced.values(*tensors_of(problem, cotangents))
 
-def tensors_of(problem: Problem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
+    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
+        """Return how far rounding may move each of these, by model."""
+        with self._kernel.running():
+            return self._traced.bounds(*tensors_of(problem, cotangents))
+
+    def steady(
+        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
+    ) -> bool:
+        """Whether roundings of random sign move the results as the first order says."""
+        with self._kernel.running():
+            return self._traced.steady(*tensors_of(problem, cotangents), bounds, seed)
+
+    def gradients(self, leaves: list[Any], dout: list[Any]) -> list[Any]:
+        """Return the gradients as tensors that can be differentiated once more."""
+        return self._traced.gradients(leaves, dout)
+
+
+def tensors_of(problem: KernelProblem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
     """Return leaves and cotangents as tensors of float64."""
     leaves = [torch.tensor(a) for a in problem.leaves.values()]
     return leaves, [None if c is None else torch.tensor(c) for c in cotangents]

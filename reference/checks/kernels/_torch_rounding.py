@@ -50,7 +50,7 @@ _CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "reciprocal", "rsub", *_S
 _ROWS = 64  # rows of a Jacobian that are taken at once
 
 
-class Traced:
+class TorchGraph:
     """A gradient of torch as a list of operations, for inputs of the shapes it was traced with."""
 
     def __init__(self, primal: Primal, leaves: list[Any], dout: list[Any]) -> None:

@@ -8,9 +8,8 @@ import torch
 
 from reference.checks.kernels._findings import Named, furthest
 from reference.checks.kernels._formats import FLOAT64, Array, Model
-from reference.checks.kernels._problem import Cotangents, Problem
-from reference.checks.kernels._torch_kernel import TorchKernel
-from reference.checks.kernels._torch_rounding import Traced
+from reference.checks.kernels._problem import Cotangents, KernelProblem
+from reference.checks.kernels._torch_kernel import TorchKernel, TorchReference
 from reference.checks.names import path_name
 from reference.checks.tolerances import DIGITS
 
@@ -18,7 +17,7 @@ _Gradient = Callable[[list[Any], list[Any]], list[Any]]
 
 
 def wrong_second(
-    kernel: TorchKernel, problem: Problem, cotangents: Cotangents, traced: Traced
+    kernel: TorchKernel, problem: KernelProblem, cotangents: Cotangents, traced: TorchReference
 ) -> list[str] | None:
     """Return what is wrong with the derivative of a gradient; None where there is no truth.
 
@@ -51,7 +50,7 @@ def wrong_second(
 
 
 def _derivative(
-    gradient: _Gradient, kernel: TorchKernel, problem: Problem, cotangents: Cotangents
+    gradient: _Gradient, kernel: TorchKernel, problem: KernelProblem, cotangents: Cotangents
 ) -> list[Array] | None:
     """Return the derivative of Σ v·g by the inputs, v random; None where it is refused."""
     at = list(kernel.tensors(problem, FLOAT64).values())

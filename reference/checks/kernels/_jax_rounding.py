@@ -1,0 +1,214 @@
+"""What rounding may move in a gradient that JAX computes: the bound of `_torch_rounding`, over JAX.
+
+The gradient is traced to primitives. Each is followed by a small term, and the results are
+differentiated with respect to all of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+from reference.checks.kernels._formats import MODELS, Array, Bounds
+from reference.checks.tolerances import FUNCTION_ULPS, LINEAR, SHAKEN
+
+_SUMS = {
+    "dot_general",
+    "reduce_sum",
+    "conv_general_dilated",
+    "cumsum",
+    "scatter-add",
+    "scatter_add",
+}
+_CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "add_any", "square", *_SUMS}
+_INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+"""Where a primitive keeps the primitives that it stands for: jit, custom_jvp, remat."""
+_OPENED = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint",
+           "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}  # fmt: skip
+
+
+class _Size(NamedTuple):
+    """How large the result of a primitive is, for its rounding."""
+
+    result: Array
+    terms: Array | None
+    """Of a sum: n Σ|terms|."""
+    correct: bool
+
+    def units(self) -> Array:
+        """Return how far the result may be rounded, a column for each model."""
+        columns = []
+        for model in MODELS:
+            unit = model.unit.value(self.result, None)
+            if self.terms is not None:
+                unit = unit + model.sums.total(1.0, self.terms)
+            if not self.correct:
+                unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
+            columns.append(np.ravel(unit))
+        return np.stack(columns, axis=1)
+
+
+class JaxGraph:
+    """A gradient of JAX as a list of primitives, for inputs of the shapes it was traced with."""
+
+    def __init__(
+        self, primal: Callable[..., Sequence[Any]], leaves: list[Any], dout: list[Any]
+    ) -> None:
+        """Trace a function with its pullback.
+
+        primal: from leaves to its outputs. leaves: arrays, the inputs. dout: one for each output.
+        """
+
+        def run(leaves: list[Any], dout: list[Any]) -> list[Any]:
+            outputs, pull = jax.vjp(lambda *t: tuple(primal(*t)), *leaves)
+            weights = tuple(d.astype(o.dtype) for o, d in zip(outputs, dout, strict=True))
+            return [*outputs, *pull(weights)]
+
+        self._closed = jax.make_jaxpr(run)(leaves, dout)
+        self._run = jax.jit(self._shifted)
+        self._slopes = jax.jit(jax.jacrev(self._shifted))
+        self._note = jax.jit(self._noted)
+        self._correct: dict[str, bool] = {}
+
+    def _shifted(self, shifts: Mapping[str, Any], given: list[Any]) -> list[Any]:
+        return _evaluate(self._closed.jaxpr, self._closed.consts, given, _shift_by(shifts))
+
+    def _noted(self, given: list[Any]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        follow = _note_in(seen, self._correct)
+        _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
+        return seen
+
+    def _sizes(self, given: list[Any]) -> dict[str, _Size]:
+        """Return how large the results of all primitives are; what is only moved is exact."""
+        found = {}
+        for key, (floats, made, terms) in self._note(given).items():
+            known = np.concatenate([np.zeros(1), *(np.ravel(v) for v in floats)])
+            if not np.isin(made, known).all():
+                size = np.where(np.isfinite(made), np.abs(made), 0.0)
+                of_sum = None if terms is None else np.asarray(terms)
+                found[key] = _Size(size, of_sum, self._correct[key])
+        return found
+
+    def values(self, given: list[Any]) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+        return tuple(np.asarray(v, dtype=np.float64) for v in self._run({}, given))
+
+    def bounds(self, given: list[Any]) -> Bounds:
+        """Return how far rounding may move each of these, by model."""
+        sizes = self._sizes(given)
+        zeros = {key: jnp.zeros(size.result.shape) for key, size in sizes.items()}
+        slopes = self._slopes(zeros, given)
+        found = []
+        for by_shift in slopes:
+            shape = np.shape(next(iter(by_shift.values()), 0.0))
+            total: Any = 0.0
+            for key, slope in by_shift.items():
+                size = sizes[key]
+                flat = np.abs(np.asarray(slope)).reshape(-1, size.result.size)
+                total = total + flat @ size.units()
+                shape = np.shape(slope)[: np.ndim(slope) - size.result.ndim]
+            found.append(np.reshape(total, (*shape, len(MODELS))))
+        return {m: tuple(f[..., k] for f in found) for k, m in enumerate(MODELS)}
+
+    def steady(self, given: list[Any], bounds: Bounds, seed: int) -> bool:
+        """Whether roundings of random sign move the results as the first order says."""
+        model = next(m for m in MODELS if m.accumulated)
+        column = MODELS.index(model)
+        rng = np.random.default_rng(seed)
+        values, sizes = self.values(given), self._sizes(given)
+        for _ in range(SHAKEN):
+            shifts = {}
+            for key, size in sizes.items():
+                unit = size.units()[:, column].reshape(size.result.shape)
+                shifts[key] = jnp.asarray(LINEAR * unit * rng.choice((-1.0, 1.0), unit.shape))
+            moved = self._run(shifts, given)
+            for one, true, bound in zip(moved, values, bounds[model], strict=True):
+                off = np.abs(np.asarray(one) - true)
+                if not np.all((off <= 2 * LINEAR * bound) | ~np.isfinite(true)):
+                    return False
+        return True
+
+
+# -- the primitives ------------------------------------------------------------------------------
+
+_Follow = Callable[[str, Any, list[Any], list[Any], dict[str, Any]], list[Any]]
+"""What is done with the results of a primitive: its place, itself, what went in, what came out."""
+
+
+def _evaluate(
+    jaxpr: Any, consts: Sequence[Any], given: Sequence[Any], follow: _Follow, place: str = ""
+) -> list[Any]:
+    """Run primitives in float64; `follow` may change what comes out of each."""
+    known: dict[Any, Any] = {}
+
+    def read(one: Any) -> Any:
+        return _wide(one.val) if isinstance(one, Literal) else known[one]
+
+    known.update(zip(jaxpr.constvars, map(_wide, consts), strict=True))
+    known.update(zip(jaxpr.invars, map(_wide, given), strict=True))
+    for k, eqn in enumerate(jaxpr.eqns):
+        values = [read(v) for v in eqn.invars]
+        at = f"{place}{k}."
+        inner = next((eqn.params[p] for p in _INSIDE if p in eqn.params), None)
+        if eqn.primitive.name in _OPENED and inner is not None:
+            held = getattr(inner, "consts", ())
+            made = _evaluate(getattr(inner, "jaxpr", inner), held, values, follow, at)
+        elif eqn.primitive.name == "stop_gradient":  # rounding passes what grad does not
+            made = values
+        else:
+            params = {name: _wide_dtype(p) for name, p in eqn.params.items()}
+            bound = eqn.primitive.bind(*values, **params)
+            made = list(bound) if eqn.primitive.multiple_results else [bound]
+            made = follow(at, eqn.primitive, values, made, params)
+        known.update(zip(eqn.outvars, made, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _shift_by(shifts: Mapping[str, Any]) -> _Follow:
+    def follow(
+        place: str, primitive: Any, values: list[Any], made: list[Any], params: dict[str, Any]
+    ) -> list[Any]:
+        return [m + shifts[f"{place}{k}"] if f"{place}{k}" in shifts else m
+                for k, m in enumerate(made)]  # fmt: skip
+
+    return follow
+
+
+def _note_in(seen: dict[str, Any], correct: dict[str, bool]) -> _Follow:
+    """Note of each result of floats what went in, what came out, and n Σ|terms| of a sum."""
+
+    def follow(
+        place: str, primitive: Any, values: list[Any], made: list[Any], params: dict[str, Any]
+    ) -> list[Any]:
+        floats = [v for v in values if _is_float(v)]
+        terms = None
+        if primitive.name in _SUMS:
+            sizes = primitive.bind(*[abs(v) if _is_float(v) else v for v in values], **params)
+            ones = [jnp.ones_like(v) if _is_float(v) else v for v in values]
+            terms = sizes * primitive.bind(*ones, **params)
+        for k, one in enumerate(made):
+            if floats and _is_float(one):
+                seen[f"{place}{k}"] = floats, one, terms
+                correct[f"{place}{k}"] = primitive.name in _CORRECT
+        return made
+
+    return follow
+
+
+def _is_float(value: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
+
+
+def _wide(value: Any) -> Any:
+    return jnp.asarray(value, dtype=jnp.float64) if _is_float(value) else jnp.asarray(value)
+
+
+def _wide_dtype(value: Any) -> Any:
+    """Return a dtype of floats among a primitive's parameters as float64."""
+    if isinstance(value, np.dtype | type) and jnp.issubdtype(value, jnp.floating):
+        return np.dtype(np.float64)
+    return value
