@@ -83,14 +83,14 @@ def test_values_and_parameters_of_several_uses_add_up() -> None:
 
 
 @names
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_certificate_clears_it_and_catches_a_millionth(name: str, dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+def test_the_certificate_clears_it_and_catches_a_thousandth(name: str, dtype: str) -> None:
     right = LAYERS[name]
-    problems = [alone(name, seed, dtype) for seed in range(4)]
+    problems = [alone(name, seed, dtype) for seed in range(3)]
     answers = MANUAL.answers(problems)
     found = judge_all(problems, {"manual": answers})
     assert not [one for one in found if one.kind == "DEVIATES"]
-    few, floats = problems[:3], list(problems[0].direction)
+    few, floats = problems, list(problems[0].direction)
 
     def tangent(*given: Any, **options: Any) -> Any:
         return right.tangent(*given, **options) * (1 + 1e-3)
