@@ -131,13 +131,15 @@ class Ways:
         self.sizes = tuple(np.full(v.shape, _largest(v) * self.digits) for v in self.truth.values)
 
     def _plain(self) -> None:
-        """Ask plainly; a wrong gradient is found by whoever judges the formula, not here."""
+        """Ask plainly; a wrong formula is reported by its own judge, lost digits are here."""
         named = self.named(self.ask(self.problem, self.cotangents), self.truth)
         self.right = not wrong_texts(named, self.model)
         outputs = wrong_texts([n for n in named if not n.name.startswith("d")], self.model)
         self.found.add("its forward", outputs)
         if not self.right:
             self.truth = self.own(self.cotangents)
+            if not outputs and self.subject.case(self.seed, 0).assessment.all_right:
+                self.found.add(self.model.dtype, wrong_texts(named, self.model))
 
     def findings(self) -> Findings:
         """Return what all ways find; where the plain one is wrong, others are held to it."""
