@@ -1,4 +1,4 @@
-"""Reliability on trial: what may happen to a run happens here, many times, and nothing may be lost.
+"""Tests reliability: what may happen to a run happens here, many times, and nothing may be lost.
 
     python benchmarks/stress.py kills --count 50      kill -9 at random points, then resume
     python benchmarks/stress.py fuzz --count 10000    broken records, databases, option values

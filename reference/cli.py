@@ -414,7 +414,7 @@ def trial(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Put the judge on trial: what it catches, kills, accuses falsely and cannot see."""
+    """Validate the judge: sensitivity, mutants, false alarms, blind spots."""
     import msgspec
 
     from reference.running import sections

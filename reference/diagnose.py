@@ -55,7 +55,7 @@ class Named:
     def evidence(self) -> str:
         """Return what the name rests on."""
         text = (
-            "so made, ours equals yours "
+            "with this mistake, our gradient matches yours "
             + (f"to {self.remaining:.0e}" if self.remaining else "exactly")
             + f", in {self.explained} of {self.of} problems"
         )

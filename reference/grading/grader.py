@@ -111,7 +111,7 @@ def grade(
 
     assignment, submissions: see `read_assignment`, `find_submissions`.
     workers: how many are graded side by side.
-    folder: keeps what is graded, so that a run that was ended goes on where it was.
+    folder: keeps what is graded, so that an interrupted run can be resumed.
     progress: gets the name of each student when it is graded.
 
     Raises InvalidInput where the reference solution does not fit the assignment.

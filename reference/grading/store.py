@@ -1,4 +1,4 @@
-"""Keeps every graded submission, so that a run that was killed goes on where it was."""
+"""Keeps every graded submission, so that a killed run can be resumed."""
 
 import hashlib
 import json
