@@ -20,7 +20,7 @@ OURS = frozenset({"manual_backprop", "reference", "reports"})
 DEPENDENCIES = frozenset(
     {
         *("numpy", "scipy", "torch", "jax", "jaxlib", "hypothesis", "array_api_compat", "flint"),
-        *("msgspec", "jinja2", "typer", "rich", "latex2mathml"),
+        *("msgspec", "jinja2", "typer", "rich", "latex2mathml", "ml_dtypes"),
     }
 )
 """The packages that pyproject.toml names, as they are imported."""
