@@ -22,7 +22,8 @@ pytest_plugins = ["pytester"]
 
 # Installed, the plugin loads by itself; from a bare checkout it is named.
 _INSTALLED = any(e.name == "backprop" for e in entry_points(group="pytest11"))
-PLUGIN = () if _INSTALLED else ("-p", "manual_backprop_pytest")
+_NAMED = () if _INSTALLED else ("-p", "manual_backprop_pytest")
+PLUGIN = ("-p", "no:slipcover", *_NAMED)  # the coverage of these sessions is nobody's
 
 WRONG = DENSE_PAIR.replace("dout.sum(axis=0)", "dout.mean(axis=0)")
 TESTS = """
