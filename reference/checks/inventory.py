@@ -619,24 +619,10 @@ def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type], target: Ta
             method = getattr(cls, name, None)
             if method is None and any(hasattr(c, name) for c in below):
                 return True
-            if method is not None and below and _only_raises(method, target):
-                return True
-            code = getattr(method, "__code__", None)
-            if used and below and code is not None and code.co_code == _PASS:
+            called = routine_of("", method, target) if method is not None and below else None
+            if called is not None and _is_abstract(called) and (used or "raise" in called.text()):
                 return True
     return False
-
-
-def _only_raises(method: Any, target: Target) -> bool:
-    routine = routine_of("", method, target)
-    return routine is not None and _is_abstract(routine) and "raise" in routine.text()
-
-
-def _nothing(self: Any) -> None:
-    pass
-
-
-_PASS = _nothing.__code__.co_code
 
 
 def _is_engine(routines: dict[str, Routine]) -> bool:
