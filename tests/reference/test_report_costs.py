@@ -87,6 +87,7 @@ class Counting:
     """The hand-written side, with a count of what it is asked."""
 
     name = "manual"
+    graphs = True
 
     def __init__(self) -> None:
         self.right = load(("manual",))["manual"]
