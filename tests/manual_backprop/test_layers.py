@@ -124,7 +124,7 @@ def test_no_framework_is_more_accurate(name: str, dtype: str) -> None:
     check_accuracy(name, dtype, range(100, 108))
 
 
-@pytest.mark.slow
+@pytest.mark.broad
 @names
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_no_framework_is_more_accurate_in_a_hundred_uses(name: str, dtype: str) -> None:

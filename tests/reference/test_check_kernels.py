@@ -33,7 +33,7 @@ def found_in(path: Path) -> tuple[bool, Findings]:
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p in SLOW_FILES)) for p in FILES],
+    [pytest.param(p, marks=[pytest.mark.broad] * (p in SLOW_FILES)) for p in FILES],
     ids=lambda p: p.stem,
 )
 def test_a_right_kernel_is_right_in_every_way_and_dtype(path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_planted_mistake_shows_in_its_way(planted: Planted, tmp_path: Path) ->
     shows(planted, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.broad
 @pytest.mark.parametrize("planted", [m for m in MISTAKES if m not in QUICK], ids=lambda m: m.name)
 def test_every_planted_mistake_shows_in_its_way(planted: Planted, tmp_path: Path) -> None:
     shows(planted, tmp_path)

@@ -83,7 +83,7 @@ def test_values_and_parameters_of_several_uses_add_up() -> None:
 
 
 @names
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.broad)])
 def test_the_certificate_clears_it_and_catches_a_thousandth(name: str, dtype: str) -> None:
     right = LAYERS[name]
     problems = [alone(name, seed, dtype) for seed in range(3)]
@@ -217,7 +217,7 @@ def test_jax_agrees_in_both_ways_where_values_meet() -> None:
     jax_agrees(fan_out(), "fan_out")
 
 
-@pytest.mark.slow  # each layer is compiled twice
+@pytest.mark.broad  # each layer is compiled twice
 @names
 def test_jax_agrees_in_both_ways(name: str) -> None:
     """But for attention, whose softmax is in float32."""

@@ -71,7 +71,7 @@ def verdict(problem: DirectedProblem, *names: str) -> Judgement:
 # -- the sides --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow  # JAX compiles each primitive of second order: a minute
+@pytest.mark.broad  # JAX compiles each primitive of second order: a minute
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_all_five_sides_agree_away_from_kinks(dtype: Any) -> None:
     problem = directed("tanh", "sigmoid", "softmax", dtype=dtype, loss="squared_error")
@@ -89,7 +89,7 @@ def test_all_five_sides_agree_away_from_kinks(dtype: Any) -> None:
                 np.testing.assert_allclose(other, value, rtol=rtol, atol=rtol)
 
 
-@pytest.mark.slow
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["jax_forward", "jax_reverse"])
 def test_the_padded_programs_give_what_jax_gives_alone(name: str) -> None:
     """In every regime; where a number is not finite, both are not."""
