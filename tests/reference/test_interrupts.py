@@ -51,20 +51,26 @@ def running(tmp_path: Path) -> Iterator["Running"]:
     run.kill()
 
 
+HEARS_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""A shell's background jobs ignore Ctrl-C, and so would what they start."""
+
+
 class Running:
     """A run in the background, in its own process group, with at least one block finished."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.process = subprocess.Popen(
-            [*COMMAND, *plan(out), "--workers", "1"],
+            [sys.executable, "-c", HEARS_CTRL_C, *COMMAND, *plan(out), "--workers", "1"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
             start_new_session=True,
-            # A shell's background jobs ignore Ctrl-C, and so would what they start.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         store = out / "campaign.sqlite"
         assert wait_until(
