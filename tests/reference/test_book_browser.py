@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from reference.book.chapters import build
+from reference.book.chapters import build, operations
 from reports.book import render_book
 from reports.folder import write_book
 
@@ -37,8 +37,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A book of every layer and every third activation and loss: each shape of chapter."""
-    chosen = [*LAYERS.values(), *list(ACTIVATIONS.values())[::3], *list(LOSSES.values())[::3]]
+    """A book of every layer in it and every third activation and loss: each shape of chapter."""
+    layers = [operation for operation in operations() if operation.name in LAYERS]
+    chosen = [*layers, *list(ACTIVATIONS.values())[::3], *list(LOSSES.values())[::3]]
     book = build(chosen, implementations=("manual",))
     return write_book(tmp_path_factory.mktemp("book"), render_book(book))
 
