@@ -53,8 +53,8 @@ def show(which: str) -> int:
     seed, _, mistake = which.partition(":")
     made = target(int(seed))
     source = source_of(made, int(mistake) if mistake else None)
-    said = checked(source, PROBLEMS_TO_EXPLAIN if mistake else PROBLEMS)
-    print(source, f"# {made.family}: {said.verdict}. {said.text}", sep="\n")
+    outcome = checked(source, PROBLEMS_TO_EXPLAIN if mistake else PROBLEMS)
+    print(source, f"# {made.family}: {outcome.verdict}. {outcome.text}", sep="\n")
     return 0
 
 
@@ -69,8 +69,8 @@ def report(counts: object, targets: int) -> None:
         f"{len(counts.unchecked)} not checked"
     )
     for title, rows in (("ACCUSED", counts.accused), ("not checked", counts.unchecked)):
-        for seed, family, said in rows:
-            print(f"  {title} {seed} ({family}): {said.verdict}: {said.text[:300]}")
+        for seed, family, outcome in rows:
+            print(f"  {title} {seed} ({family}): {outcome.verdict}: {outcome.text[:300]}")
     planted, found, named = (sum(c.values()) for c in (counts.planted, counts.found, counts.named))
     if not planted:
         return
@@ -84,8 +84,8 @@ def report(counts: object, targets: int) -> None:
             f"{counts.named[kind]:4} named"
         )
     for title, rows in (("MISSED", counts.missed), ("not named", counts.unnamed)):
-        for seed, which, kind, said in rows:
-            print(f"  {title} {seed}:{which} ({kind}): {said.verdict}: {said.text[:300]}")
+        for seed, which, kind, outcome in rows:
+            print(f"  {title} {seed}:{which} ({kind}): {outcome.verdict}: {outcome.text[:300]}")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ from stress_kills import (
     Lost,
     Say,
     content,
+    message_of,
     must_be_same,
     must_end_well,
     must_refuse,
     report_of,
     resume_of,
     run,
-    told,
 )
 
 from reference.campaign import Plan
@@ -97,7 +97,7 @@ def full_disk(problems: int, say: Say, sizes: Sequence[str] = DISKS) -> None:
                 before = run(report_of(problems, out))
                 if before.returncode == 0:
                     raise Lost(f"{size} was enough: nothing is shown")
-                line = told(before.stderr)
+                line = message_of(before.stderr)
                 if before.returncode != 2 or "\n" in line:
                     raise Lost(f"{size}: exit {before.returncode}: {line}")
                 say(f"{size}: {line.replace(str(here), '')}")
@@ -132,9 +132,9 @@ def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> No
                 resource.RLIMIT_FSIZE, (size, size)
             ),
         )
-        if done.returncode != 2 or "\n" in told(done.stderr):
+        if done.returncode != 2 or "\n" in message_of(done.stderr):
             raise Lost(f"files of {size} bytes at most: exit {done.returncode}: {done.stderr}")
-        say(f"files of {size} bytes at most: {told(done.stderr)}")
+        say(f"files of {size} bytes at most: {message_of(done.stderr)}")
         _goes_on(out, problems, undisturbed)
 
 

@@ -107,8 +107,8 @@ class Parameter:
     @property
     def expected(self) -> str:
         """What a message says of the numbers that are admitted."""
-        said = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
-        bounds = (f" {how} {k:g}" for how, k in said.items() if abs(k) < sys.float_info.max)
+        limits = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
+        bounds = (f" {how} {k:g}" for how, k in limits.items() if abs(k) < sys.float_info.max)
         return "a finite number" + " and".join(bounds)
 
 

@@ -116,8 +116,8 @@ class Traced(NDArrayOperatorsMixin):
             return self.tape.ufunc(ufunc, given)
         if method == "reduce":
             return self.tape.reduce(ufunc, *given, **keywords)
-        said = f"{ufunc.__name__}.{method}({', '.join(keywords)})"
-        raise InvalidInput(f"the fast step does not know {said}")
+        call = f"{ufunc.__name__}.{method}({', '.join(keywords)})"
+        raise InvalidInput(f"the fast step does not know {call}")
 
     def __array_function__(
         self, function: Any, _: Any, given: tuple[Any, ...], keywords: dict[str, Any]

@@ -304,9 +304,9 @@ class RunStatistics:
             _add_counts(self.verdicts, {outcome.verdict: 1})
             self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
 
-    def complete(self, proven: Iterable[Finding]) -> None:
+    def complete(self, worked_out: Iterable[Finding]) -> None:
         """Put the evidence of worked-out examples in the place of the bare ones."""
-        for finding in proven:
+        for finding in worked_out:
             key = fingerprint(finding)
             if key in self._findings:
                 known = _unpacked(self._findings[key])

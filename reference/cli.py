@@ -108,7 +108,7 @@ def report(
     try:
         with progress_bar() as progress:
             summary = run(
-                None if resume and not _said(context, but_for=_HOW_TO_RUN) else plan,
+                None if resume and not _given_besides(context, but_for=_HOW_TO_RUN) else plan,
                 out,
                 workers=workers,
                 scheduler=scheduler,
@@ -441,7 +441,7 @@ def trial(
 _HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
 
 
-def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
+def _given_besides(context: typer.Context, but_for: tuple[str, ...]) -> bool:
     """Say whether the command line gives an option other than these."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return any(s and s.name == "COMMANDLINE" for name, s in sources.items() if name not in but_for)
@@ -457,15 +457,15 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
 
     if path is None:
         return
-    said = f"{option}={str(path)!r}"
+    given = f"{option}={str(path)!r}"
     if path.suffix.lower() not in endings:
-        raise InvalidInput(f"{said}: expected a name that ends in {' or '.join(endings)}")
+        raise InvalidInput(f"{given}: expected a name that ends in {' or '.join(endings)}")
     if path.is_dir():
-        raise InvalidInput(f"{said} is a folder; expected the name of a file")
+        raise InvalidInput(f"{given} is a folder; expected the name of a file")
     if not path.parent.is_dir():
-        raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
+        raise InvalidInput(f"{given}: there is no folder {str(path.parent)!r}")
     if path.exists() and b"manual-backprop" not in read_bytes(path):
-        raise InvalidInput(f"{said} exists and was not written by manual-backprop")
+        raise InvalidInput(f"{given} exists and was not written by manual-backprop")
 
 
 def main() -> None:

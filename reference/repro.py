@@ -141,11 +141,11 @@ def script_of(
         constants |= {"targets": problem.targets, "weights": weights, **problem.arrays}
         if kind == "loss":
             variables = {"x": problem.x}
-    told = _renamed(given, kind)
+    renamed = _renamed(given, kind)
     plain = title.replace(chr(92), "/").replace('"' * 3, "'''")
     text = HEAD.format(title=plain, file=file)
     text += arrays_text("VARIABLES", variables) + arrays_text("CONSTANTS", constants)
-    text += arrays_text("GIVEN", told)
+    text += arrays_text("GIVEN", renamed)
     sources: dict[str, str] = {}
     for operation in operations:
         for framework in ("torch", "jax"):

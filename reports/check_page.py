@@ -175,11 +175,13 @@ def what_was_found(part: Part) -> list[str]:
     """Return what is said of a part in a list of several, in one or two sentences."""
     if part.verdict == "unchecked":
         return [part.why]
-    said = [m.sentence for m in part.mistakes[:2]] + [f"{t}: {s}" for t, s in part.described[:2]]
-    said += [f"{f.kind}: {f.text}" for f in part.faults if f.fatal][:2]
-    if not said and part.worst is not None:
-        said = [part.worst.sentence()]
-    return said or [verdict_of(part)]
+    sentences = [m.sentence for m in part.mistakes[:2]] + [
+        f"{t}: {s}" for t, s in part.described[:2]
+    ]
+    sentences += [f"{f.kind}: {f.text}" for f in part.faults if f.fatal][:2]
+    if not sentences and part.worst is not None:
+        sentences = [part.worst.sentence()]
+    return sentences or [verdict_of(part)]
 
 
 def derivation(text: str) -> list[tuple[bool, Markup]]:
@@ -243,8 +245,8 @@ def render_check_markdown(checks: Sequence[Checked]) -> str:
             rows.append(("? nothing", code(checked.what), md(checked.headline)))
         for part in checked.parts:
             where = part.name if len(checks) == 1 else f"{checked.what}: {part.name}"
-            said = "; ".join([verdict_of(part), *what_was_found(part)][: 1 if part.ok else 3])
-            rows.append((f"{MARKS[part.verdict]} {part.verdict}", code(where), md(said, 600)))
+            text = "; ".join([verdict_of(part), *what_was_found(part)][: 1 if part.ok else 3])
+            rows.append((f"{MARKS[part.verdict]} {part.verdict}", code(where), md(text, 600)))
     parts.append(markdown_table(("Verdict", "Gradient", "What was found"), rows, "lll"))
     remarks = [f"- {md(r)}" for c in checks for r in (*c.remarks, *c.our_faults)]
     parts.append("\n".join(remarks))

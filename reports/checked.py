@@ -219,11 +219,11 @@ def headline_of(checks: Sequence[Checked]) -> str:
         return checks[0].headline
     if not checks:
         return "nothing was checked"
-    said = {1: "not right", 3: "hung", 4: "crashed", 2: "not fully checked", 0: "right"}
-    counts = {code: sum(c.exit_code == code for c in checks) for code in said}
+    words = {1: "not right", 3: "hung", 4: "crashed", 2: "not fully checked", 0: "right"}
+    counts = {code: sum(c.exit_code == code for c in checks) for code in words}
     if counts[0] == len(checks):
         return f"all {len(checks)} targets are right"
-    listed = ", ".join(f"{n} {said[code]}" for code, n in counts.items() if n)
+    listed = ", ".join(f"{n} {words[code]}" for code, n in counts.items() if n)
     return f"{len(checks)} targets: {listed}"
 
 

@@ -84,7 +84,7 @@ def meaning(verdict: str) -> str:
         return kind.meaning
     several = len(named) > 1
     names = f"{', '.join(named[:-1])} and {named[-1]}" if several else named[0]
-    said = {
+    text = {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
         "definition: our translation or the framework",
@@ -93,7 +93,7 @@ def meaning(verdict: str) -> str:
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
         "CRASHED": f"{names} failed while answering",
     }.get(kind.name, kind.meaning)
-    return said
+    return text
 
 
 def who(verdict: str) -> tuple[str, ...]:

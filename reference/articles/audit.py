@@ -162,12 +162,12 @@ class Auditor:
     def _dissent(self, system: System, claim: Claim) -> str:
         """Return who contradicts the proven left side, if anybody does."""
         for index in self._alike(system):
-            proven = claim.left(self._at(self._certified, system, index))
-            if not numeric(proven) or not thin(proven):
+            certified = claim.left(self._at(self._certified, system, index))
+            if not numeric(certified) or not thin(certified):
                 return ""  # on a kink every side may choose its own slope
             for by in self._confirming:
                 found = claim.left(self._at(by, system, index))
-                if not same_to_rounding(floats(proven), np.asarray(found, dtype=np.float64)):
+                if not same_to_rounding(floats(certified), np.asarray(found, dtype=np.float64)):
                     return f"{by.name} contradicts the proven value of the left side"
         return ""
 

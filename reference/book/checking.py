@@ -228,7 +228,7 @@ class _Checker:
             if wrong := wrong_pair(pairs):
                 sign, a, b = wrong
                 left, right = a.str(12, radius=False), b.str(12, radius=False)
-                self._fault(formula, f"at {point.said} {left} {_NOT[sign]} {right}")
+                self._fault(formula, f"at {point.where} {left} {_NOT[sign]} {right}")
                 return 0, 0
             checked += 1
             fewest = min(fewest, *thin)

@@ -151,7 +151,7 @@ def _checked(name: str, rule: str, node: Relation, points: Sequence[Sample]) -> 
         if bits < THIN_BITS:
             continue
         if wrong_pair(pairs):
-            raise Unchecked([Fault(name, 1, f"derivation, {rule}: wrong at {point.said}")])
+            raise Unchecked([Fault(name, 1, f"derivation, {rule}: wrong at {point.where}")])
         checked, fewest = checked + 1, min(fewest, bits)
     if not checked:
         raise Unchecked([Fault(name, 1, f"derivation, {rule}: could not be checked")])

@@ -57,7 +57,7 @@ class Sample:
     sizes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
-    said: str = ""
+    where: str = ""
     definitions: dict[str, tuple[tuple[str, ...], Node]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     _steps: int = 0

@@ -21,7 +21,7 @@ class Gathers(Protocol):
     def take(self, event: Event) -> None:
         """Take in one event."""
 
-    def fail(self, kind: str, said: str) -> int | None:
+    def fail(self, kind: str, text: str) -> int | None:
         """Note that the part that was running hung or crashed; return its number."""
 
 
@@ -51,8 +51,8 @@ def _once(worker: Worker, request: Request, gathered: Gathers, limits: Limits) -
             case Hung():
                 return gathered.fail("hung", event.reason)
             case Died() | Raised():
-                said = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
-                return gathered.fail("crashed", said)
+                text = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
+                return gathered.fail("crashed", text)
             case Finished():
                 return None
             case _:

@@ -259,9 +259,9 @@ def nice_factors(outcome: Outcome) -> dict[str, float]:
     parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
     parts |= {f"1/(N·{k})": 1.0 / (outcome.sizes["N"] * n) for k, n in counts.items() if k != "N"}
     found: dict[str, float] = {}
-    for said, value in parts.items():
+    for text, value in parts.items():
         for times, by in (("", 1.0), ("2·", 2.0), ("½·", 0.5)):
-            found[(times + said).replace("·1/", "/") if times else said] = value * by
+            found[(times + text).replace("·1/", "/") if times else text] = value * by
     if outcome.rate is not None:
         rates = {f"rate·{k}": v * outcome.rate for k, v in found.items()}
         found = rates | found

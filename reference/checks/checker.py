@@ -156,10 +156,10 @@ class Gathered:
             case Finished(index=index, part=part):
                 self.parts[index] = part
                 self.running = None
-            case Refused(text=said):
-                self.refused = said
-            case OurFault(name=name, text=said):
-                self.our_faults.append(f"{name}: {said}")
+            case Refused(text=text):
+                self.refused = text
+            case OurFault(name=name, text=text):
+                self.our_faults.append(f"{name}: {text}")
                 self.running = None
 
     def result(self, request: Request, **more: Any) -> Result:
@@ -175,15 +175,15 @@ class Gathered:
             **more,
         )
 
-    def fail(self, kind: str, said: str) -> int | None:
+    def fail(self, kind: str, text: str) -> int | None:
         """Note that the running part hung or crashed; return its number, None where none ran."""
         if self.running is None:
-            self.refused = f"the target could not be loaded; it {kind}: {said}"
+            self.refused = f"the target could not be loaded; it {kind}: {text}"
             self.ended = kind
             return None
         index, at = self.running.index, self.problem
         self.ended = kind
-        fault = Fault(kind, said, at, 1, True)
+        fault = Fault(kind, text, at, 1, True)
         self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
         self.running = None
         return index

@@ -93,7 +93,7 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
         for p, v in outcome.values.items()
         if p[-1].lower() in LOSS_NAMES and np.size(v) == 1 and is_tracked(v) and p not in scalars
     ]
-    told = outcome.told_targets or any(
+    takes_targets = outcome.told_targets or any(
         vocabulary.is_target(p[-1]) for p in (*outcome.inputs, *outcome.others)
     )
     for path in outcome.values:
@@ -101,7 +101,7 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
             named.append(path)
     unnamed = [p for p in scalars if p[-1].lower() not in LOSS_NAMES]
     for path in [*(p for p in scalars if p not in unnamed), *named, *unnamed]:
-        if alone and path in unnamed and told and path[-1] and not path[-1].isdigit():
+        if alone and path in unnamed and takes_targets and path[-1] and not path[-1].isdigit():
             continue  # a number with another name: an accuracy
         yield Objective("loss", path)
     if outcome.paired and not outcome.told_targets:

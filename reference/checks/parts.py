@@ -103,8 +103,8 @@ def _without_tiny_constants(
 
 def _is_not_written(failure: Failure) -> bool:
     """Whether it is a base class that leaves its formulas to others."""
-    said = f"{type(failure.raised).__name__} {failure.errors}"
-    return "NotImplementedError" in said and not isinstance(failure.raised, TypeError | ValueError)
+    text = f"{type(failure.raised).__name__} {failure.errors}"
+    return "NotImplementedError" in text and not isinstance(failure.raised, TypeError | ValueError)
 
 
 def read(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
@@ -155,8 +155,8 @@ class _Tally:
         self.missing.update(found.missing)
         self.unmatched.update(found.unmatched)
         self.remarks.update(found.remarks)
-        for kind, said in case.faults:
-            self.faults.setdefault((kind, said), []).append(case.index)
+        for kind, sentence in case.faults:
+            self.faults.setdefault((kind, sentence), []).append(case.index)
         if not found.all_right:
             self.wrong.append(case.index)
 
@@ -296,27 +296,28 @@ def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
     found = [
         Fault(
             kind,
-            said,
+            sentence,
             f"{request.seed}:{at[0]}",
             len(at),
             kind in ("mutated", "dtype", "value", "stale"),
         )
-        for (kind, said), at in tally.faults.items()
+        for (kind, sentence), at in tally.faults.items()
     ]
     raised: dict[str, list[int]] = {}
     for index, error in tally.raised:
         raised.setdefault(text.error_line(error), []).append(index)
     found += [
-        Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
+        Fault("raised", sentence, f"{request.seed}:{at[0]}", len(at))
+        for sentence, at in raised.items()
     ]
     lost = [index for index, error in tally.unfit if isinstance(error, NotFinite)]
     if tally.kernel is not None:
         at = f"{request.seed}:0"
-        found += [Fault(way, said, at, 1, True) for way, said in tally.kernel.failing]
+        found += [Fault(way, sentence, at, 1, True) for way, sentence in tally.kernel.failing]
     if lost and tally.cases:
         tried = tally.problems + len(tally.unfit)
-        said = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
-        found.append(Fault("forward", said, f"{request.seed}:{lost[0]}", 1, fatal=False))
+        sentence = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
+        found.append(Fault("forward", sentence, f"{request.seed}:{lost[0]}", 1, fatal=False))
     return tuple(found)
 
 

@@ -248,16 +248,16 @@ class _Writer:
         return call_text(self._callee(routine), routine, given)
 
     def _backward_call(self) -> str:
-        told = self._cotangents()
-        given = {n: self._source(n, s, told) for n, s in self.reading.binding}
+        cotangents = self._cotangents()
+        given = {n: self._source(n, s, cotangents) for n, s in self.reading.binding}
         return call_text(self._callee(self.back), self.back, given)
 
-    def _source(self, name: str, source: str, told: dict[str, str]) -> str:
+    def _source(self, name: str, source: str, cotangents: dict[str, str]) -> str:
         kind, _, which = source.partition(":")
         made = self.outcome.made
         match kind:
             case "cotangent":
-                return told[name]
+                return cotangents[name]
             case "input" | "extra":
                 return self.inputs[which or name]
             case "output":
@@ -324,8 +324,8 @@ class _Writer:
         call = self._forward_call(self.forward or self.back)
         lines.append(self._traced(call, result) if "inside[" in value else f"{result} = {call}")
         lines.append(f"return {value}")
-        said = self.subject.objective.sentence()
-        return function_text("loss", f"Return what is differentiated: {said}.", lines)
+        text = self.subject.objective.sentence()
+        return function_text("loss", f"Return what is differentiated: {text}.", lines)
 
     def _objective(self) -> str:
         objective = self.subject.objective

@@ -111,7 +111,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if (
                 forward is not None
                 and candidate.reading.mode.style == "two"
-                and any(said.startswith("IndexError") for said in failure.raised_texts)
+                and any(text.startswith("IndexError") for text in failure.raised_texts)
             ):
                 continue  # it leaves its arrays where the sizes differ from one another
             if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:

@@ -134,11 +134,15 @@ def crashed(oracle: str, error: BaseException) -> Answer:
     return Answer(oracle, status="crashed", reason=readable(error))
 
 
-def readable(said: object) -> str:
+def readable(reason: object) -> str:
     """Return what an oracle says, an error or a reason, in a text that any file can hold."""
     try:
-        text = f"{type(said).__name__}: {said}" if isinstance(said, BaseException) else str(said)
+        text = (
+            f"{type(reason).__name__}: {reason}"
+            if isinstance(reason, BaseException)
+            else str(reason)
+        )
     except Exception:  # an error that cannot say what it is
-        text = type(said).__name__
+        text = type(reason).__name__
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"

@@ -125,7 +125,7 @@ def planted(
         fitting = list(places(problem, entry))
         if not fitting:
             continue
-        evidence = _spoilt(problem, {fitting[len(found) % len(fitting)]: entry}, steps)
+        evidence = _injected(problem, {fitting[len(found) % len(fitting)]: entry}, steps)
         if evidence.wrong:
             found.append(evidence)
         if len(found) == count:
@@ -143,7 +143,7 @@ def _planted_twice(
         if not pairs:
             continue
         p, q = pairs[len(found) % len(pairs)]
-        evidence = _spoilt(problem, {p: first, q: second}, steps)
+        evidence = _injected(problem, {p: first, q: second}, steps)
         # Both have to show, each beside the other: what the other hides cannot be found.
         if all(_shows(evidence, place, {p: first, q: second}, steps)
                for place in (p, q)):  # fmt: skip
@@ -157,16 +157,16 @@ def _shows(
     evidence: Evidence, place: Place, all_of_them: dict[Place, Mistake], steps: bool
 ) -> bool:
     others = {p: m for p, m in all_of_them.items() if p != place}
-    without = _spoilt(evidence.problem, others, steps).gradients
+    without = _injected(evidence.problem, others, steps).gradients
     return any(not same_to_rounding(evidence.gradients[n], without[n]) for n in without)
 
 
-def _spoilt(problem: Problem, spoilt: dict[Place, Mistake], steps: bool) -> PlantedEvidence:
-    gradients = backward_with(problem, None, spoilt)
+def _injected(problem: Problem, injected: dict[Place, Mistake], steps: bool) -> PlantedEvidence:
+    gradients = backward_with(problem, None, injected)
     if not steps:
         gradients = {n: g for n, g in gradients.items() if not n.endswith((".z", ".a"))}
     depth = len(problem.network.layers)
-    return PlantedEvidence(problem, gradients, tuple(p.tensor(depth) for p in spoilt))
+    return PlantedEvidence(problem, gradients, tuple(p.tensor(depth) for p in injected))
 
 
 def _problems(seed: int) -> Iterator[Problem]:

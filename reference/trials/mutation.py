@@ -183,7 +183,7 @@ def swept(mutant: Mutant) -> tuple[bool, str]:
                     targets=None if batch.targets is None else batch.targets[n : n + 1],
                     arrays={k: v if v.ndim == 1 else v[n : n + 1] for k, v in batch.arrays.items()},
                 )
-                if _proven_wrong(here, right.slopes[n], other.slopes[n], dtype):
+                if _certainly_wrong(here, right.slopes[n], other.slopes[n], dtype):
                     return True, f"caught by the sweep at x = {batch.x[n].tolist()}, {dtype}"
                 worst = max(worst, float(ulps[n].max()))
     if worst == 0:
@@ -193,7 +193,7 @@ def swept(mutant: Mutant) -> tuple[bool, str]:
     return False, "equivalent but for kinks and rounding: admissible at every point of the sweep"
 
 
-def _proven_wrong(batch: Batch, right: FloatArray, other: FloatArray, dtype: str) -> bool:
+def _certainly_wrong(batch: Batch, right: FloatArray, other: FloatArray, dtype: str) -> bool:
     """Say whether the proof admits the right slopes and not the other ones."""
     balls = [ball for point in prove(batch) for ball in point.slopes]
     truth = np.array([float(ball.mid()) for ball in balls])

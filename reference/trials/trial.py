@@ -73,8 +73,8 @@ def false_alarms(
     for start in range(0, problems, block):
         drawn = [draw(seed, i) for i in range(start, min(start + block, problems))]
         with np.errstate(all="ignore"):
-            said = {n: o.answers([d.problem for d in drawn]) for n, o in sides.items()}
-        judgements = judge_all([d.problem for d in drawn], said)
+            answers = {n: o.answers([d.problem for d in drawn]) for n, o in sides.items()}
+        judgements = judge_all([d.problem for d in drawn], answers)
         for one, found in zip(drawn, judgements, strict=True):
             count = counts[one.cell.dtype, one.cell.regime]
             count["networks"] += 1

@@ -361,7 +361,7 @@ def test_nothing_is_computed_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "change", "said"),
+    ("argument", "change", "text"),
     [
         ("x", lambda x: x[:-1], r"x: float64 \(4, 4\), but it takes float64 \(5, 4\)"),
         ("x", lambda x: x.astype("f4"), r"x: float32 \(5, 4\), but it takes float64"),
@@ -371,11 +371,11 @@ def test_nothing_is_computed_twice() -> None:
         ("targets", lambda t: t[:1], r"targets: int64 \(1,\), but"),
     ],
 )
-def test_a_wrong_input_is_named(argument: str, change: Any, said: str) -> None:
+def test_a_wrong_input_is_named(argument: str, change: Any, text: str) -> None:
     problem = a_problem()
     step = compile_step(problem)
     given = {"x": problem.x, "targets": problem.targets}
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=text):
         step(**{**given, argument: change(given[argument])})
 
 

@@ -232,7 +232,7 @@ def test_a_kink_is_not_decided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "said"),
+    ("side", "text"),
     [
         (lambda q: q.d("L", "w", "n->n"), "InvalidInput|does not fit"),
         (lambda q: q.x["x"], "IndexError"),
@@ -241,11 +241,11 @@ def test_a_kink_is_not_decided() -> None:
     ],
 )
 def test_code_that_fails_is_said_and_not_raised(
-    auditor: Auditor, side: Callable[[Any], Any], said: str
+    auditor: Auditor, side: Callable[[Any], Any], text: str
 ) -> None:
     for left, right in ((side, lambda q: 0), (lambda q: q.d("L", "w"), side)):
         decision = auditor.audit(_tiny(_forward, Claim("c", "", "", left, right)))[0]
-        assert decision.kind == "NOT DECIDABLE" and re.search(said, decision.detail)
+        assert decision.kind == "NOT DECIDABLE" and re.search(text, decision.detail)
 
 
 def test_shapes_that_do_not_broadcast_are_shape(auditor: Auditor) -> None:

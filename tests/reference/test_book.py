@@ -139,7 +139,7 @@ def test_a_wrong_formula_in_a_docstring_fails_the_build(docstrings: dict[str, Do
 
 
 @pytest.mark.parametrize(
-    ("doc", "said"),
+    ("doc", "text"),
     [
         ("y = max(x, 0).   dy/dx = 1 if x > 0, else 1/2.", "line 1: 'dy/dx"),
         ("y = max(x, 0).   dy/dx = 1.", "at x = "),
@@ -160,9 +160,9 @@ def test_a_wrong_formula_in_a_docstring_fails_the_build(docstrings: dict[str, Do
         ("y = max(x, 0), 1 < 0.   dy/dx = [x > 0].", "is not <"),
     ],
 )
-def test_what_is_wrong_or_unchecked_is_named(doc: str, said: str) -> None:
+def test_what_is_wrong_or_unchecked_is_named(doc: str, text: str) -> None:
     faults = [str(f) for f in check(with_doc(ACTIVATIONS["relu"], doc)).faults]
-    assert any(said in fault for fault in faults), faults
+    assert any(text in fault for fault in faults), faults
     assert all(fault.startswith("relu, docstring line ") for fault in faults)
 
 
@@ -177,9 +177,9 @@ def test_a_true_docstring_in_other_words_passes() -> None:
 def test_the_command_refuses_and_says_why(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = with_doc(ACTIVATIONS["tanh"], "y = tanh x.   dy/dx = 1 - y.")
     monkeypatch.setattr("reference.book.chapters.operations", lambda: [wrong])
-    said: list[str] = []
-    assert command(tmp_path / "book", said.append) == 1
-    assert "tanh, docstring line 1" in said[-1]
+    printed: list[str] = []
+    assert command(tmp_path / "book", printed.append) == 1
+    assert "tanh, docstring line 1" in printed[-1]
     assert not (tmp_path / "book" / "book.html").exists()
 
 

@@ -313,9 +313,9 @@ def test_formulas_are_mathematics_and_never_markup() -> None:
     assert math(r"\frac{1}{2}").startswith("<math")
     assert "<mfrac>" in math(r"\frac{1}{2}")
     for text in HOSTILE:
-        said = str(math(text))
-        assert "<script" not in said and "javascript:" not in said.split("<code>")[0]
-        root = ElementTree.fromstring(f"<r>{said}</r>".replace("\0", ""))
+        sentence = str(math(text))
+        assert "<script" not in sentence and "javascript:" not in sentence.split("<code>")[0]
+        root = ElementTree.fromstring(f"<r>{sentence}</r>".replace("\0", ""))
         assert not any(name.startswith("on") for e in root.iter() for name in e.attrib)
     assert str(math("{" * 3_000)).startswith("<code>")
     assert str(prose(r"a < \(x\) & \(y")).startswith("a &lt; <math")

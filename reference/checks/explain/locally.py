@@ -182,12 +182,12 @@ def _turned(cases: Sequence[Case]) -> Result:
             return Words(
                 "transposed", f"{name} is transposed.", f"{name} = (…)ᵀ", f"{name} = (…)"
             ), found
-    for axes, said in _flips(base.ndim):
+    for axes, text in _flips(base.ndim):
         found = all_of(cases, [np.flip(c.base, axes) for c in cases])
         if found is not None:
             return Words(
                 "flipped",
-                f"{name} is flipped (in reversed order) along {said}: the kernel or the order of a "
+                f"{name} is flipped (in reversed order) along {text}: the kernel or the order of a "
                 "loop is turned round.",
                 f"{name}[::-1]",
                 name,

@@ -123,7 +123,7 @@ class _Swap:
     """What stands in the partner's place: its name, its words, its value."""
 
     name: str
-    said: str
+    sentence: str
     text: str
     value: Callable[[Problem, Named, Named], Array | None]
     """(problem, whose gradient, the right partner) -> an array of the partner's shape."""
@@ -315,10 +315,10 @@ def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypot
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         parts = {"a": a.text, "b": "what it multiplies" if everywhere else b.text, "db": claims}
-        said = swap.said.format(**parts)
+        text = swap.sentence.format(**parts)
         return Words(
             swap.name,
-            f"{sentence(said)}.",
+            f"{sentence(text)}.",
             f"{claims} of a forward with {swap.text.format(**parts)}",
             f"{claims} of a forward with {a.text}",
         )
@@ -340,12 +340,12 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
         return known.value if known is not None and known.shape == mine.shape else None
 
     if other.text == a.text and path not in problem.outcome.inputs:
-        said = (
+        text = (
             f"{a.text} is updated first: {{db}} is made with the new {a.text}, after the "
             "step, where the old one belongs"
         )
-        return _Swap("weights_updated_first", said, f"the new {a.text}", value, 1.4)
-    name, said, cost = (
+        return _Swap("weights_updated_first", text, f"the new {a.text}", value, 1.4)
+    name, text, cost = (
         "wrong_operand",
         f"{{db}} is made with {other.text}, where {{a}} belongs",
         2.0,
@@ -353,30 +353,30 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
     made_of_a = any(p.a.path == a.path and p.z.path == path for p in pairs_of(problem))
     if made_of_a:
         name, cost = "pre_activation_as_input", 1.5
-        said = (
+        text = (
             f"{{db}} is made with {other.text}, the pre-activation (before the activation "
             f"function), where {{a}} belongs"
         )
     elif _comes_after(problem, b, other):
         name, cost = "own_output_as_input", 1.5
-        said = (
+        text = (
             f"{{db}} is made with {other.text}, the layer's own output (its own activation), "
             "where the layer's input "
             f"{{a}} belongs (off by one)"
         )
     elif any(p.z.path == a.path and p.a.path == path for p in pairs_of(problem)):
-        said = (
+        text = (
             f"{{db}} is made with {other.text}, the activation, where the pre-activation "
             f"{{a}} belongs"
         )
     elif _is_made_of(problem, other, a):
-        said = f"{{db}} is made with {other.text}, where {{a}}, which it is made of, belongs"
+        text = f"{{db}} is made with {other.text}, where {{a}}, which it is made of, belongs"
     elif _is_made_of(problem, a, other):
-        name, said = (
+        name, text = (
             "raw_value_as_factor",
             f"{{db}} is made with the raw {other.text}, where {{a}} (made of it) belongs",
         )
-    return _Swap(name, said, other.text, value, cost)
+    return _Swap(name, text, other.text, value, cost)
 
 
 def _is_made_of(problem: Problem, one: Named, other: Named) -> bool:

@@ -106,8 +106,8 @@ def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
     if ranks is None or not 2 <= ranks <= 5:
         return
     for rank in range(ranks):
-        for times, said in _TIMES:
-            yield _of_use(problem, path, rank, times, said)
+        for times, text in _TIMES:
+            yield _of_use(problem, path, rank, times, text)
 
 
 def _ranks(problem: Problem, path: Path) -> int | None:
@@ -118,7 +118,7 @@ def _ranks(problem: Problem, path: Path) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> Hypothesis:
+def _of_use(problem: Problem, path: Path, rank: int, times: str, text: str) -> Hypothesis:
     named = pieces(problem)[path]
 
     def edit(other: Problem) -> Edit | None:
@@ -156,7 +156,7 @@ def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> H
         which = ("first", "second", "third", "fourth", "fifth")[rank]
         return Words(
             name,
-            f"One term of {claims} {said.format(v=named.text)}: {named.text} is used several "
+            f"One term of {claims} {text.format(v=named.text)}: {named.text} is used several "
             f"times, and the term of its {which} "
             f"use is not right.",
             f"δ{named.text} = … + {times} · term",

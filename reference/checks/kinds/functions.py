@@ -119,8 +119,8 @@ class FunctionSubject(Explained):
         rows, missing = [], []
         for path, right in truth.items():
             if got.get(path) is None:
-                told = path[0].lower() not in TARGET_NAMES and right.any()
-                missing += [path] if told else []
+                counts = path[0].lower() not in TARGET_NAMES and right.any()
+                missing += [path] if counts else []
                 continue
             true = float_truth(right, self.digits)
             rows.append(row(path, path, got[path], true, self.digits))

@@ -191,9 +191,11 @@ class GeneralSubject(Explained):
     def _cotangents(self, outputs: Sequence[Any], seed: int, index: int) -> list[Any]:
         """Return 1 for a loss; for arrays random ones, where the backward asks for them."""
         rng = np.random.default_rng([seed, index, 1])
-        told = len(self.backward.arguments) > 2
+        takes_cotangent = len(self.backward.arguments) > 2
         return [
-            rng.standard_normal(np.shape(o)) if told and np.ndim(o) else np.ones(np.shape(o))
+            rng.standard_normal(np.shape(o))
+            if takes_cotangent and np.ndim(o)
+            else np.ones(np.shape(o))
             for o in outputs
         ]
 

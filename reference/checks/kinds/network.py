@@ -185,8 +185,8 @@ class NetworkSubject(Explained):
         inner = [n for n in run.given if n not in run.truth]
         if not inner or run.factor is None:
             return {}
-        proven = _certified(run.problem)
-        return {n: _scaled(proven[n], run.factor) for n in inner if n in proven}
+        certified = _certified(run.problem)
+        return {n: _scaled(certified[n], run.factor) for n in inner if n in certified}
 
     def _definition(self, run: Run) -> None:
         run.by = "definition"
@@ -217,9 +217,9 @@ def _simple(factor: float) -> bool:
 def _certified(problem: Problem) -> dict[str, Truth]:
     from reference.oracles.certified import certify
 
-    proven = certify(problem)
+    certified = certify(problem)
     found = {}
-    for name, leaf in proven.leaves.items():
+    for name, leaf in certified.leaves.items():
         largest = float(np.max(np.abs(leaf.high), initial=0.0))
         found[name] = Truth(leaf.high, leaf.radius, np.full(leaf.high.shape, largest))
     return found

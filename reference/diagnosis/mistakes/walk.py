@@ -108,7 +108,7 @@ class Walk:
 
 
 def backward_with(
-    problem: Problem, trace: Trace | None, spoilt: Mapping[Place, Mistake]
+    problem: Problem, trace: Trace | None, injected: Mapping[Place, Mistake]
 ) -> dict[str, FloatArray]:
     """Walk backward with some lines spoilt; what follows a spoilt line is right from there on.
 
@@ -117,7 +117,7 @@ def backward_with(
     walk = Walk(problem, trace)
 
     def at(place: Place, line: Line) -> FloatArray:
-        planted = spoilt.get(place)
+        planted = injected.get(place)
         if planted is not None and planted.applies(line):
             return planted.make(line)
         return right_of(place.line, line)
@@ -175,14 +175,14 @@ class Planted:
 
     def answer(self, problem: Problem) -> Answer:
         """Walk forward rightly and backward wrongly."""
-        spoilt: dict[Place, Mistake] = {}
+        injected: dict[Place, Mistake] = {}
         with np.errstate(all="ignore"):
             trace = forward(problem)
             for name, place in self.mistakes:
                 found = CATALOGUE[name]
                 for p in places(problem, found, trace) if place is None else [place]:
-                    spoilt[p] = found
-            return Answer(self.name, trace.loss, backward_with(problem, trace, spoilt))
+                    injected[p] = found
+            return Answer(self.name, trace.loss, backward_with(problem, trace, injected))
 
     def answers(self, problems: list[Problem]) -> list[Answer]:
         """Answer one problem after another."""
