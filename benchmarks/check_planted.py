@@ -2,7 +2,7 @@
 
 python benchmarks/check_planted.py --targets 1000 --mistakes 500
 python benchmarks/check_planted.py --catalogue      # every mistake of the catalogue, as a file
-python benchmarks/check_planted.py --show 12        # the source of one, and what is said of it
+python benchmarks/check_planted.py --show 12        # the source of one, and its result
 python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
 """
 
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def show(which: str) -> int:
-    """Print a source and what is said of it."""
+    """Print a source and the result of its check."""
     from randomcheck import PROBLEMS, PROBLEMS_TO_EXPLAIN, checked, source_of, target
 
     seed, _, mistake = which.partition(":")

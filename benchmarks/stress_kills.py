@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 class Lost(Exception):
-    """Something was lost, hung or told badly."""
+    """Something was lost or hung, or the message was bad."""
 
 
 def report_of(problems: int, out: Path, *more: str) -> list[str]:
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str], timeout: float = HANG) -> "subprocess.Complete
 
 
 def message_of(stderr: str) -> str:
-    """Return what was said beside where the run is, as it says every 20 seconds."""
+    """Return the messages without the lines of progress, which come every 20 seconds."""
     lines = stderr.strip().splitlines()
     return "\n".join(line for line in lines if not PROGRESS.fullmatch(line))
 

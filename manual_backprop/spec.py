@@ -1,4 +1,4 @@
-"""What an operation says about itself, and the registries that hold what was said.
+"""The description of an operation, and the registries that hold the descriptions.
 
 One class is one operation. A decorator (`activation`, `loss`, `layer`) turns the class into a
 frozen record and enters it in the registry of its kind; everything else in the project (oracles,
@@ -248,7 +248,7 @@ class Loss(Operation):
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
-    arbiter; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
+    certificate; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
     how dy moves as y moves by ty.
     """
 

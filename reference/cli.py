@@ -1,7 +1,7 @@
 """The commands. Each is a thin function that imports what it needs when it is called.
 
 Exit 0: nothing deviates on the manual side; 1: a manual gradient is wrong; 2: bad input or usage,
-said in one line without a traceback; 70: an error of our own, with one.
+one line without a traceback; 70: an error of this program, with a traceback.
 """
 
 import json
@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A hand-written NumPy backprop, checked against PyTorch, JAX and a proven gradient.",
+    help="A hand-written NumPy backprop, checked against PyTorch, JAX and a certified gradient.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -299,7 +299,7 @@ def train(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
     seed: Annotated[int, typer.Option(help="The start and the order of the samples.")] = 0,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The task's own unless given; a large one parts the runs.")
+        float | None, typer.Option(help="Step size; default: the task's own. With a large one rounding separates the runs.")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the runs: NAME.svg or NAME.png.")
@@ -385,7 +385,7 @@ def accuracy(
     points: Annotated[int, typer.Option(help="Points for each operation.", min=8)] = 600,
     as_json: Json = False,
 ) -> int:
-    """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
+    """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP."""
     import msgspec
 
     from reference.running.progress import progress_lines

@@ -3,7 +3,7 @@
 Localisation first: the cotangent, going back from the loss, that is wrong while what it was made
 from is right. Then each wrong problem is explained (`diagnosis.search`), and the fewest mistakes
 that explain them all are named: only what reproduces the gradient to rounding in several
-problems. What nothing names is described in words, or said to fit nothing.
+problems. What has no name is described in words, or reported as fitting nothing.
 """
 
 from collections import Counter

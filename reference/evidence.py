@@ -222,7 +222,7 @@ def _bound(finding: TensorFinding) -> str:
 
 
 def plain_sentence(judgement: Judgement) -> str:
-    """Return what is said where there is no entry to show."""
+    """Return the sentence for a judgement that has no entry to show."""
     names = " and ".join(judgement.who)
     match judgement.kind:
         case "CRASHED":

@@ -32,11 +32,11 @@ OTHERS = 20
 """Further addresses kept with a finding."""
 
 SMALL = 300
-"""Problems with more numbers than this are told by their address alone."""
+"""Problems with more numbers than this are shown by their address alone."""
 
 
 def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
-    """Return what the judge said of one problem as a finding of one, without its evidence."""
+    """Return the judgement of one problem as a finding that counts 1, without its evidence."""
     place = judgement.leading or next(iter(judgement.choices), None)
     tensor = place.tensor if place is not None else ""
     flushed = judgement.leading is not None and judgement.leading.model is not None
@@ -82,7 +82,7 @@ def _part_of(one: AnyDrawn, tensor: str) -> str:
 
 
 def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
-    """Return what the judge said of one problem as a finding of one, with all that shows it."""
+    """Return the judgement of one problem as a finding that counts 1, with its evidence."""
     bare, problem = sighting_of(one, judgement), one.problem
     evidence = gather(problem, answers, judgement)
     case = msgspec.structs.replace(

@@ -49,7 +49,7 @@ loses. A test evaluates the definitions in float32 and holds them to it."""
 
 DOUBT = 2.0**-10
 """The share of what is allowed that the truth of an entry outside *strict* may itself be unsure by;
-above it every row is proven with arb."""
+above it every row is certified with arb."""
 
 KEPT = 2.0**-4
 """The hand-written side may lose digits by convention, but must be right to this share of a number
@@ -74,7 +74,7 @@ ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
 """Ratios this near are one factor; the second where it was found from small differences."""
 
 SOME_DIGITS = 1e-3
-"""What is off by less has some of its digits, and is said to have lost the others."""
+"""An answer that is off by less than this share still has some digits; it has lost the others."""
 
 STRICT = Rounding(ULPS)
 CONVENTIONAL = Rounding(CONVENTIONAL_ULPS, conventional=True, formula=FORMULA, function=FUNCTION)

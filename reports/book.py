@@ -87,7 +87,7 @@ class AccuracyRow:
 
 @dataclass(frozen=True)
 class KinkRow:
-    """What each implementation answers on a kink, and the proven slopes on both sides."""
+    """What each implementation answers on a kink, and the certified slopes on both sides."""
 
     where: str
     left: str

@@ -172,7 +172,7 @@ def _marked(text: str, same: int) -> Markup:
 
 
 def what_was_found(part: Part) -> list[str]:
-    """Return what is said of a part in a list of several, in one or two sentences."""
+    """Return one or two sentences about a part, for a list of several."""
     if part.verdict == "unchecked":
         return [part.why]
     sentences = [m.sentence for m in part.mistakes[:2]] + [

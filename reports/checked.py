@@ -1,7 +1,7 @@
 """What a check found, as records: the check makes them, the page and check.json show them.
 
-A `Checked` holds the verdict as it was said on the terminal (headline, exit code); the pages
-repeat it and never work it out anew, so they cannot say the opposite.
+A `Checked` holds the verdict as the terminal printed it (headline, exit code). The pages repeat it
+and never work it out again, so they cannot contradict it.
 """
 
 import math
@@ -143,7 +143,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What was found of one target, and what was said of it: one object of check.json."""
+    """What was found in one target, and the sentences about it: one object of check.json."""
 
     what: str
     exit_code: int

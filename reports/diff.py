@@ -391,7 +391,7 @@ def _place(f: Finding) -> str:
 def _in_words(f: Finding, names: Iterable[str]) -> str:
     shown = {label(name): f.example.answers[name] for name in names if name in f.example.answers}
     if shown and f.example.enclosure:
-        shown["proven"] = f.example.enclosure.brief
+        shown["certified"] = f.example.enclosure.brief
     values = ", ".join(f"{name} {value}" for name, value in shown.items())
     return f"{f.verdict} ×{f.count:,}" + (f" ({values})" if values else "")
 

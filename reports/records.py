@@ -214,7 +214,7 @@ class Convention(Record, frozen=True, tag="convention"):
 
 
 class Accuracy(Record, frozen=True, tag="accuracy"):
-    """How accurate one implementation of one operation is against the proven value.
+    """How accurate one implementation of one operation is against the certified value.
 
     `inputs` and `errors` (in ULP) are an optional curve, `curve` the function's own values there.
     """
@@ -249,7 +249,7 @@ class TrialRow(Record, frozen=True, tag="trial"):
 
 
 class Claim(Record, frozen=True, tag="claim"):
-    """A statement of an article, and what the check said of it. `formula` is LaTeX."""
+    """A statement of an article and its verdict. `formula` is LaTeX."""
 
     article: str
     claim: str  # its identifier

@@ -78,7 +78,7 @@ def kind_of(verdict: str) -> Kind:
 
 
 def meaning(verdict: str) -> str:
-    """Say what a spelled verdict means, of whom it names: "PyTorch is outside the proven bound"."""
+    """Say what a verdict means, with its names: "PyTorch lies outside what rounding allows"."""
     kind, named = kind_of(verdict), [NAMES.get(name, name) for name in who(verdict)]
     if not named:
         return kind.meaning
@@ -359,7 +359,7 @@ class Summary:
         return f"manual-backprop show {address}{order}"
 
     def compared(self) -> str:
-        """Say what was put beside what: "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient"."""
+        """Say what was compared: "PyTorch 2.13.0, JAX 0.10.2 and the certified gradient"."""
         names = [_versioned(oracle) for oracle in self.present()]
         if len(names) < 2:
             return "".join(names) or "nothing"

@@ -37,7 +37,7 @@ class Checked:
 
     @property
     def text(self) -> str:
-        """The names of the mistakes and what else is said."""
+        """The names of the mistakes and the other sentences."""
         mistakes = [m.name for m in self.explained["mistakes"]]
         return "; ".join([*mistakes, *(f"{a}: {b}" for a, b in self.explained["described"])])
 

@@ -1,4 +1,4 @@
-"""Checks random targets in this process and counts what was said of them."""
+"""Checks random targets in this process and counts the results."""
 
 import re
 import tempfile
@@ -23,7 +23,7 @@ PROBLEMS_TO_EXPLAIN = 8
 
 @dataclass
 class Said:
-    """What a check said of one source."""
+    """The result of checking one source."""
 
     verdict: str
     """right, wrong, failed, unchecked"""

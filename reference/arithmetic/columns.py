@@ -1,4 +1,4 @@
-"""Tapes evaluated over columns of arrays, every number with a proven error.
+"""Tapes evaluated over columns of arrays, every number with a rigorous error bound.
 
 A number is a midpoint and a radius in one floating type: float64 for problems in float32, long
 double for problems in float64. All nodes of all tapes that stand on one level and are one
@@ -58,7 +58,7 @@ class Column:
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the floating type in which problems of a dtype are proven."""
+    """Return the floating type in which problems of a dtype are certified."""
     return np.dtype(np.float64) if dtype == np.float32 else np.dtype(Extended)
 
 

@@ -2,7 +2,7 @@
 
 Value numbering: the same primitive of the same operands is one node. Slopes are derived from the
 nodes, symbolically, and are nodes themselves. The tape is evaluated over arb at any precision
-(`at`), or over columns of arrays (`columns.evaluate`); both carry a proven error.
+(`at`), or over columns of arrays (`columns.evaluate`); both carry a rigorous error bound.
 
 Where a definition decides, `WHERE` is the value (the second branch on a tie) and `PICK` a slope
 (everything between the two on a tie). Branches of equal slope are one node, and no kink.

@@ -1,4 +1,4 @@
-"""One scalar: a ball (a real number and its proven error) on a reverse tape."""
+"""One scalar: a ball (a real number and its error bound) on a reverse tape."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What each tensor of some answers to graphs of one structure should be, given the rest.
 
 All answers to the problems of a group lie in one stack: every array has a leading axis B, one for
-each answer. Each step's rows are columns of its tape (`steps`), evaluated with a proven error.
+each answer. Each step's rows are columns of its tape (`steps`), evaluated with error bounds.
 Of a value the truth is the tape's, of a cotangent the sum over all steps that take the value of
 cotangent · slope.
 """
@@ -34,7 +34,7 @@ class Tensor:
     """One tensor of B answers beside the truth: (B, size) each.
 
     `radius` is the error of the truth, `hull` half of what ties admit. `judged` is False where
-    nothing can be said, `size` is what the hand-written side keeps a share of (`judge.KEPT`).
+    no truth is known, `size` is what the hand-written side keeps a share of (`judge.KEPT`).
     """
 
     name: str

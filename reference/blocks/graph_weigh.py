@@ -191,7 +191,7 @@ class _Group:
     def _whole(
         self, tensors: Sequence[Tensor], judged: Sequence[npt.NDArray[np.bool_]]
     ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return what is said of the judged part of each tensor for all of it, by its name."""
+        """Return the verdicts on the judged parts as masks of the whole tensors, by name."""
         found = {}
         for tensor, part in zip(tensors, judged, strict=True):
             mask = np.zeros(tensor.given.shape, bool)
@@ -200,7 +200,7 @@ class _Group:
         return found
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
-        """Judge some answers by every model, their doubtful rows proven by arb."""
+        """Judge some answers by every model, their doubtful rows certified by arb."""
         stack = self.stack.at(which)
         rows = rows_of_stack(stack)
         certify_rows(rows, stack.dtype)

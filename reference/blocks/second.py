@@ -103,7 +103,7 @@ class ProductCheck(SlopeCheck):
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
         super().__init__(columns, given, cotangents, radius, terms)
-        # Of what is no number, a slope or a cotangent, it cannot be said how it moves.
+        # Where a slope or a cotangent is not a finite number, its change is not defined.
         numbers = np.isfinite(dy).all(axis=0) & np.isfinite(tx).all(axis=0)
         self.judged = self.judged & ~poles & numbers
 
@@ -143,7 +143,7 @@ def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
     assert found is not None
     for _ in range(2):
         poles = ~np.isfinite(found.slope[:outputs]).all(axis=(0, 1))
-        open_ = poles & ~columns.proven & columns.finite
+        open_ = poles & ~columns.certified & columns.finite
         if not open_.any():
             break
         columns.prove(np.flatnonzero(open_))

@@ -2,7 +2,7 @@
 
 The tree of the value's formula is differentiated by the rules of the textbook, inside out. Each
 step is a formula `∂(part)/∂x = …` and is evaluated like those of the docstring: the left side by
-the arbiter's differentiation, the right side as it stands.
+differentiating the definition in ball arithmetic, the right side as it stands.
 """
 
 from collections.abc import Sequence

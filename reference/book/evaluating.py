@@ -1,8 +1,8 @@
 """Evaluates the trees of formulas over balls, at one sample: a point where everything is known.
 
 A tree is walked against a table of functions; there is nothing else that it can reach. Inputs are
-dual numbers, so a derivative in a formula is taken by the arbiter's own differentiation: of the
-operation's definition, or of a quantity that the docstring itself defines.
+dual numbers, so a derivative in a formula comes from differentiating over balls: either the
+operation's definition, or a quantity that the docstring itself defines.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

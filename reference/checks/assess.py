@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass
 class Row:
-    """One claim held to the truth."""
+    """One claim compared with the truth."""
 
     claim: Path
     leaf: Path
@@ -139,7 +139,7 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
 def _another_order(pairs: list[tuple[Path, Path]], outcome: Outcome) -> list[str]:
     """Return a remark where a tuple of gradients does not follow the order of the arguments.
 
-    Shapes or names told them apart; who unpacks them by place has to know.
+    Shapes or names show which is which; a caller who unpacks them by position has to know.
     """
     if not isinstance(outcome.returned, tuple | list) or not outcome.paired:
         return []

@@ -5,7 +5,7 @@
     check(Relu, like="relu")                 # an object at hand
 
 The target's own forward is the reference: it runs on numbers that carry their derivative and its
-proof, and every gradient that comes back is held to it.
+error bound, and every gradient that comes back is compared with it.
 """
 
 import inspect
@@ -53,15 +53,15 @@ def check(
 
     target: a file (FILE.py, FILE.ipynb, either with :name), module:name, or the object itself.
         A file or module runs in a process of its own; an object runs here.
-    like: the operation that the forward is meant to be; said where it is another one.
-    problems: how many are drawn for each gradient; None: as many as a second or two allows.
-    seed: the stream they are drawn from.
-    report: a folder that gets the page.
+    like: the operation that the forward should be; a remark says where it is another one.
+    problems: how many are drawn for each gradient; None: as many as fit in a second or two.
+    seed: the seed of the random problems.
+    report: the folder for the page.
     seconds: processor time that the target may take for one part.
-    frameworks: "torch", "jax": say what they answer, too.
-    allow_unchecked: whether what was not checked leaves the exit code 0.
-    strict: whether what is fragile makes it 1.
-    progress: is told which part is being checked.
+    frameworks: "torch", "jax": add remarks with their answers.
+    allow_unchecked: True: a gradient that was not checked does not make the exit code 2.
+    strict: True: a fragile gradient makes the exit code 1.
+    progress: is called with the name of the part that is being checked.
 
     Raises InvalidInput for a bad argument and for a target that cannot be loaded.
     """

@@ -43,7 +43,7 @@ _seen = 0.0
 
 
 def watch(listener: Callable[[str], None] | None) -> None:
-    """Have a listener told which problem is tried, at most five times a second."""
+    """Call a listener with the problem that is being tried, at most five times a second."""
     global _watch
     _watch = listener
 

@@ -1,6 +1,6 @@
 """Tries a right formula where textbook formulas break: far out, wide rows, probabilities 0 and 1.
 
-What is found is said as FRAGILE; it is no mistake of the mathematics.
+What it finds is reported as FRAGILE; it is not a mistake in the mathematics.
 """
 
 from collections.abc import Iterator

@@ -32,7 +32,7 @@ class Unit:
     """Whether it may compute its forward itself: a loss with its gradients, a whole backprop."""
     owner: type | None = None
     expected: bool = True
-    """Whether it is said when it stays unchecked."""
+    """Whether the result lists it when it stays unchecked."""
     losses: list[Routine] = field(default_factory=list)
     """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""What a backward is held to: which scalar its claims are the gradient of, and the certified truth.
+"""What a backward should return: the gradient of which scalar, and its certified value.
 
 An `Objective` says which scalar: the outputs weighed with the cotangents that the backward was
 given, a loss that the code computes, the sum of what it returns, or a loss that nobody wrote
@@ -63,7 +63,7 @@ class Objective:
 
 
 class Truth(NamedTuple):
-    """A certified gradient: midpoints, proven errors, the natural unit of rounding."""
+    """A certified gradient: midpoints, error bounds, the natural unit of rounding."""
 
     value: Array
     radius: Array

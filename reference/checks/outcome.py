@@ -64,7 +64,7 @@ class Outcome:
     """The forward's named values: its local variables and what it returned."""
     outputs: dict[Path, Any] = field(default_factory=dict)
     cotangents: list[tuple[Any, Any]] = field(default_factory=list)
-    """(output, cotangent): what the backward was told of what comes after."""
+    """(output, cotangent): what the backward was given from the steps after it."""
     claims: dict[Path, Any] = field(default_factory=dict)
     middle: dict[Path, Any] = field(default_factory=dict)
     """The backward's local variables."""

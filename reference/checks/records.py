@@ -1,6 +1,6 @@
 """What a check found, as typed records: they cross the process, fill the page, and are the JSON.
 
-What the page shows is defined with the pages (`reports.checked`); what is said while a check runs
+What the page shows is defined with the pages (`reports.checked`); what a check sends while it runs
 is defined here.
 """
 

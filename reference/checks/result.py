@@ -8,7 +8,7 @@ from reference.checks.records import Part
 from reference.checks.text import listed, wrap
 from reports.checked import Checked, plain, verdict_of
 
-_NAMED_SHOWN = 3  # mistakes told at length; more are listed by name
+_NAMED_SHOWN = 3  # mistakes shown in full; more are listed by name
 
 
 @dataclass(frozen=True)

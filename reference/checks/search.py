@@ -347,7 +347,7 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
 
 
 def _binding_loss(objective: Objective, reading: Reading) -> bool:
-    """Whether a loss beside the backward is what it is held to: both take the regularisation."""
+    """Whether the backward belongs to a loss beside it: both take the regularisation."""
     if not objective.beside:
         return False
     loss = next((f for f in reading.unit.losses if f"{f.short}()" == objective.output[-1]), None)

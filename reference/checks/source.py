@@ -1,7 +1,7 @@
 """Loads somebody's code: a file, a notebook, a module, a folder of files.
 
 Only definitions run: imports, functions, classes and plain assignments. A script that trains or
-reads data when it is imported is loaded without that part, and this is said.
+reads data when it is imported is loaded without that part, and a remark says so.
 """
 
 import ast
@@ -300,7 +300,7 @@ def _works(value: ast.expr, own: set[str]) -> bool:
 
 
 class _Missing(types.ModuleType):
-    """Stands for a library that is not installed; whoever uses it is told."""
+    """Stands for a library that is not installed; using it raises an error that says so."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

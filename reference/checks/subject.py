@@ -1,4 +1,4 @@
-"""What can be asked of anything that is checked: its claims held to the truth, problem by problem.
+"""What can be asked of anything that is checked: its claims beside the truth, problem by problem.
 
 `ReadingSubject` is somebody's NumPy code under one reading; the kinds beside it (torch, jax, an
 engine of values, a general form, a whole network) answer the same questions in their own way.

@@ -237,7 +237,7 @@ def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
 
 
 def strongly_a_gradient(name: str) -> bool:
-    """Whether nothing else is called so: what is left unchecked under such a name is said."""
+    """Whether only a gradient has such a name: the result lists it when it stays unchecked."""
     found = [w for w in words(name) if w in GRADIENT and w not in WEAK]
     return bool(found) or any(
         w.endswith(("backward", "prime", "derivative", "backprop")) for w in words(name)

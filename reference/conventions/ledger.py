@@ -1,9 +1,9 @@
-"""The convention ledger: what NumPy, PyTorch and JAX answer where they may part, discovered.
+"""The convention ledger: what NumPy, PyTorch and JAX answer where they may differ.
 
-A directed sweep over every operation. Each answer is held against the proven value: inside the
-ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one JSON file
-for each pair of framework versions and vector unit; when a framework's answer changes, the
-comparison says where.
+A directed sweep over every operation finds it. Each answer is compared with the certified value:
+inside the ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one
+JSON file for each pair of framework versions and vector unit; when a framework's answer changes,
+the comparison says where.
 
 The vector unit counts because PyTorch hands some operations to oneDNN, which has other code for
 each: its float32 gelu(∞) is NaN with AVX-512 and ∞ with AVX2.
@@ -79,7 +79,7 @@ def summary(rows: Sequence[Convention]) -> str:
     lines = []
     for row in rows:
         head = f"{row.operation}, {row.situation} ({row.input}), {row.quantity}, {row.dtype}"
-        lines.append(f"{head}: {_spelled(row)}; proven {row.truth}")
+        lines.append(f"{head}: {_spelled(row)}; certified {row.truth}")
         lines += [
             f"    {name} is not admissible: {row.deviation.get(name, '')}"
             for name, fine in row.admissible.items()
@@ -146,7 +146,7 @@ def _spelled(row: Convention) -> str:
 
 
 class _Row:
-    """A row in the making: what was said, and whether it is worth keeping."""
+    """A row in the making: the answers, and whether they are worth keeping."""
 
     def __init__(self, row: Convention, thick: bool, off: dict[str, float], far: bool) -> None:
         self.row = row

@@ -132,7 +132,7 @@ class Point:
 
 
 def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
-    """Return the proven values and slopes at every point; `limits` gives those at infinity."""
+    """Return the certified values and slopes at every point; `limits` gives those at infinity."""
     width = batch.x.shape[-1]
     points = []
     for n, row in enumerate(batch.x.tolist()):

@@ -1,4 +1,4 @@
-"""Grades a class: each submission apart, held to the reference solution."""
+"""Grades a class: each submission by itself, compared with the reference solution."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ class Judge:
         return self.known.get(name) or Described(name, (), "", "")
 
     def hold(self, function: str, runs: Sequence[AnyRun]) -> list[Judged]:
-        """Return every run, held to one function; none where they bring the judge down."""
+        """Return every run compared with one function; none where they crash the judge."""
         return [e for e in self._ask(function, tuple(runs)) if isinstance(e, Judged)]
 
     def _ask(self, function: str, runs: tuple[AnyRun, ...]) -> Iterator[JudgeEvent]:

@@ -163,7 +163,7 @@ def divisor(problem: Problem) -> Any:
     """Return what the weighted sum of the losses is divided by, in the problem's dtype.
 
     It depends on shapes, labels and class weights alone, and JAX has none of its own; torch's
-    reductions and the arbiter's definition of it check it.
+    reductions and the certificate's own count check it.
     """
     operation, one = problem.network.loss_operation, problem.dtype.type(1)
     if problem.network.reduction == "batch_mean":

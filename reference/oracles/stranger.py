@@ -1,6 +1,6 @@
-"""Somebody's own oracle, at arm's length: what it gets it cannot change, what it gives is read.
+"""An oracle of the user: it gets copies that it cannot change, and its answers are validated.
 
-Whatever it does wrong is its own failure, told by its name, and no other side's.
+Whatever it does wrong is reported as its own failure, by its name.
 """
 
 import dataclasses

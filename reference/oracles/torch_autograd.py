@@ -165,7 +165,7 @@ def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
             return total / problem.batch
         if network.reduction == "mean":
             # Torch has no mean of its own with sample weights. Without them it has, above; in both
-            # cases the arbiter divides by what the definition counts.
+            # cases the certificate divides by what the definition counts.
             terms = np.empty(tuple(losses.shape), problem.dtype)  # asked for its shape alone
             count = operation.count(terms, problem.targets, **problem.loss_arguments())
             return total / float(count)

@@ -18,7 +18,7 @@ from reference.running.sections import section
 from reports.records import OracleStatus, encode
 
 ENTRY = "reference.running.tasks:serve"
-"""The function below, as a worker is told it."""
+"""The function below, as a worker gets its name."""
 
 GARBAGE = 10**6
 """New containers after which a block is interrupted for a collection: far more than it makes."""

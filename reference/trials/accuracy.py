@@ -1,4 +1,4 @@
-"""How accurate each implementation of each operation is, against the proven value.
+"""How accurate each implementation of each operation is, against the certified value.
 
 The same points for all: even steps, normal numbers and all magnitudes, inside the operation's
 domain. Points on a kink are left out: there is no one slope to be near to.
@@ -91,7 +91,7 @@ def text(rows: Sequence[Accuracy]) -> str:
         group = rows[start : start + len(IMPLEMENTATIONS)]
         head = f"{group[0].operation:28}{group[0].quantity:7}{group[0].dtype:9}"
         lines.append(head + "".join(f"{row.worst_ulp:11.3g}" for row in group))
-    return "\n".join([*lines, "", "Worst error in ULP against the proven value."])
+    return "\n".join([*lines, "", "Worst error in ULP against the certified value."])
 
 
 def batch_of(operation: Activation | Loss, points: int, seed: int, dtype: str) -> Batch:

@@ -1,6 +1,6 @@
-"""The diagnosis on trial: mistakes planted in drawn networks, one and two at a time, found again.
+"""Validates the diagnosis: it must find mistakes injected into drawn networks, one or two at once.
 
-`diagnosis_rows` gives the table for the report of the judge's trial.
+`diagnosis_rows` gives the table for the judge's validation report.
 """
 
 from collections.abc import Iterator

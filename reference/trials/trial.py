@@ -170,7 +170,7 @@ def _hiding(
 
 
 def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
-    """Say in words what a run like this cannot see."""
+    """Yield what a run like this cannot see, in words."""
     for row in hidden:
         unseen = int(row.columns["unseen"] or 0)
         if unseen and row.row != "as drawn by default":
@@ -182,7 +182,7 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
             )
     yield Limit(
         title="Below rounding",
-        text="An error within the rounding of its own operation shows nowhere: some 1e-15 "
+        text="An error smaller than the rounding of its own operation is not seen: about 1e-15 "
         "(float64) or 5e-7 (float32) of a number, and more where a sum cancels.",
     )
     yield Limit(
@@ -192,25 +192,25 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
     )
     yield Limit(
         title="Where digits are lost by convention",
-        text="A slope of the size of rounding, as a saturated sigmoid's, may be wholly lost when "
-        "it is taken from the rounded output: a factor of 2 or a sign there is called PRECISION. "
-        "In other problems it shows.",
+        text="A slope of the size of rounding, such as a saturated sigmoid's, may lose all digits "
+        "when it is computed from the rounded output. A factor of 2 or a wrong sign there is "
+        "called PRECISION; in other problems the mistake is seen.",
     )
     yield Limit(
         title="In graphs beyond dense chains",
-        text="Every step is judged, but the final gradients are not judged as a whole besides, and "
-        "the shape of a value is that of the hand-written forward. Losses, training and the fast "
-        "step are those of dense chains.",
+        text="Every step is judged, but not the final gradients as a whole, and the shape of a "
+        "value is taken from the hand-written forward. Losses, training and the fast step are "
+        "those of dense chains.",
     )
     yield Limit(
         title="Beyond the range",
-        text="Once a number on the way leaves the range of its type, or the truth is no number "
-        "(log 0), nothing is held against an answer behind it, not even a finite one.",
+        text="Where an intermediate number leaves the range of its type, or the truth is not a "
+        "number (log 0), every answer after it is accepted, also a finite one.",
     )
 
 
 def passed(records: Sequence[Record]) -> bool:
-    """Say whether every mutant was killed or is equivalent, and nobody was accused falsely."""
+    """Say whether every mutant was killed or is equivalent, and there was no false alarm."""
     rows = [record for record in records if isinstance(record, TrialRow)]
     killed = all(
         r.columns["killed"] == r.columns["planted"] for r in rows if r.section == "mutants"

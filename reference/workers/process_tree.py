@@ -5,7 +5,7 @@ waits, and ends the worker and everything that the worker began when one of thes
 
 - the worker ends;
 - the parent closes the pipe, or is gone: the system closes the pipe then, even after a kill -9;
-- the supervisor is told to end.
+- the supervisor gets a signal to end.
 
 On Linux orphans of the tree become the supervisor's own children, so that it finds also those that
 left the process group; and the worker gets a signal if the supervisor itself is killed.

@@ -91,7 +91,7 @@ class Pace:
             return max(MIN_SILENCE, TIMES * problems * usual)
 
     def patient(self, what: str) -> float:
-        """Return how long before a problem, asked again on its own, is said to hang."""
+        """Return the seconds after which a problem that is asked again alone counts as hung."""
         with self._lock:
             return self._allowed_first(what)
 

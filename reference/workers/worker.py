@@ -289,7 +289,7 @@ class _Process:
         self._ended = threading.Event()
         module = "reference.workers.worker_main"
         self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, self._temporary, "quiet" if quiet else "loud"],
+            [sys.executable, "-P", "-m", module, self._temporary, "quiet" if quiet else "verbose"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,

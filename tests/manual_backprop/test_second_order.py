@@ -299,7 +299,7 @@ PROBLEMS = [
 
 
 def check_walk(problem: Problem, product: Callable[..., Any] = hessian_vector_product) -> None:
-    """Fail unless every tangent and product is the central difference of what it is said to move.
+    """Fail unless every tangent and product is a central difference of the function it belongs to.
 
     Of 16 digits the difference over 1e-5 keeps ten.
     """

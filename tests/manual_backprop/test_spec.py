@@ -1,4 +1,4 @@
-"""What is wrong with a definition is said by name: double, incomplete, or unknown."""
+"""The error names what is wrong with a definition: defined twice, incomplete, or unknown."""
 
 import math
 from dataclasses import FrozenInstanceError

@@ -1,4 +1,4 @@
-"""The audit of the articles: every verdict, and the auditor itself on trial."""
+"""The audit of the articles: every verdict, and errors that it must find."""
 
 import re
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_both_frameworks_stand_beside_the_proof(
     decisions: dict[tuple[str, str], Decision],
 ) -> None:
     sides = decisions["004", "16.first"].answers
-    assert list(sides) == ["left (proven)", "left (torch)", "left (jax)", "right"]
+    assert list(sides) == ["left (certified)", "left (torch)", "left (jax)", "right"]
 
 
 def test_the_counterexample_is_small_and_true() -> None:
@@ -193,7 +193,7 @@ def test_a_framework_that_contradicts_the_proof_is_named() -> None:
     broken = Auditor(problems=2, confirm=("torch",))
     broken._confirming = [Broken()]
     verdict = broken.decide(article("004"), claim_of("004", "14")).verdict
-    assert verdict == "NOT DECIDABLE(torch contradicts the proven value of the left side)"
+    assert verdict == "NOT DECIDABLE(torch contradicts the certified value of the left side)"
 
 
 def _tiny(forward: Callable[[Any, Quantities], None], *claims: Claim) -> Article:

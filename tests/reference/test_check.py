@@ -432,7 +432,7 @@ def test_the_frameworks_are_asked_where_that_is_wanted() -> None:
     assert "JAX's gradient of sigmoid is within" in text
     result = inside(source["slope"].replace("sigmoid(x) * (1 - ", "(1 - "), frameworks=("torch",))
     assert result.exit_code == 1
-    assert "is within" in " ".join(result.parts[0].remarks), "they are held to the same truth"
+    assert "is within" in " ".join(result.parts[0].remarks), "they are compared with the same truth"
 
 
 def test_the_lines_to_paste_are_filled_from_the_names_of_the_arguments() -> None:

@@ -129,7 +129,7 @@ def test_the_page_has_every_section_and_says_what_matters() -> None:
 def test_sections_without_records_say_so() -> None:
     page = page_of([run(oracles=(), verdicts={}, problems=0)])
     for words in ("No network has been checked", "nothing to show here", "measured no single",
-                  "did not sweep", "was not put on trial", "no articles", "Nothing was drawn",
+                  "did not sweep", "was not validated", "no articles", "Nothing was drawn",
                   "were not recorded", "measured no times"):  # fmt: skip
         assert page.says(words), words
 

@@ -1,4 +1,4 @@
-"""From what was found to what is said."""
+"""Turns what was found into sentences."""
 
 from __future__ import annotations
 

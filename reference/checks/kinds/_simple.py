@@ -1,4 +1,4 @@
-"""Mistakes that are told without knowing the operation: by pulling another cotangent back.
+"""Mistakes that are recognised without knowing the operation: by pulling another cotangent back.
 
 With truth(c) the right gradient for a cotangent c, a wrong gradient may be truth(1), truth(c²),
 the gradient of another argument, or c · x, c · f(x), c in place of c · f′(x).

@@ -1,7 +1,7 @@
 """Counterparts that a file names beside its forward: torch = "torch.sinh", jax = "jax.numpy.sinh".
 
 The gradient is judged by the forward itself; a counterpart is asked for its value alone, so that
-one that is another function is said to be so.
+a remark can say when it is another function.
 """
 
 from collections.abc import Callable, Mapping, Sequence

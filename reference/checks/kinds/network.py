@@ -65,7 +65,7 @@ class NetworkSubject(Explained):
         """Return what the truth is."""
         if self.by == "own":
             return "its own loss, certified"
-        return "the definition of the network, certified (its own code leaves the proven numbers)"
+        return "the definition of the network, certified (its code cannot run on certified numbers)"
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return what one problem gives it."""

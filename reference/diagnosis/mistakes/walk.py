@@ -1,6 +1,6 @@
-"""The backward walk with its lines laid open, so that any of them can be spoilt.
+"""The backward walk with one call a line, so that a mistake can be injected into any of them.
 
-The same walk as `manual_backprop.network.backward`, one call a line.
+It is the same walk as `manual_backprop.network.backward`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -110,7 +110,7 @@ class Walk:
 def backward_with(
     problem: Problem, trace: Trace | None, injected: Mapping[Place, Mistake]
 ) -> dict[str, FloatArray]:
-    """Walk backward with some lines spoilt; what follows a spoilt line is right from there on.
+    """Walk backward with mistakes in some lines; the other lines are right for what they get.
 
     A mistake whose place does not admit it here changes nothing.
     """
