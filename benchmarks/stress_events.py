@@ -273,7 +273,7 @@ def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
                 raise Lost(f"exit {process.returncode}: {errors}")
             if seconds > most:
                 raise Lost(f"{phase}: {seconds:.1f} s, expected at most {most:.1f}")
-            command = re.search(r"To go on: manual-backprop (.*)", errors)
+            command = re.search(r"To continue: manual-backprop (.*)", errors)
             if not command:
                 raise Lost(f"no command to go on with: {errors}")
             if phase != "before the first block" and not (out / "index.html").is_file():

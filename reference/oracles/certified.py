@@ -5,7 +5,7 @@ multiplies cotangents by slopes and by the matrices of the dense layers. It is a
 mode of its own, made from definitions alone: it shares no derivation with the hand-written
 backward. Every number carries an error bound, and the precision rises until the result is
 decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink, whose ball holds
-every admissible slope. What the highest precision does not decide stays a wide ball, marked undecided.
+every admissible slope. What the highest precision leaves open stays a wide ball, marked undecided.
 """
 
 import math

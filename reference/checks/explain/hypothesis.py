@@ -35,9 +35,9 @@ class Hypothesis:
     """One mistake in the sweep.
 
     key: what it is, the same in every problem. edit: the sweep's change in a problem, None where
-    it does not apply there. words: the words for it, given what it explains. cost: of two that explain
-    the same, the cheaper is taken. depth: where in the sweep; the later in the forward, the
-    larger (of the first problem).
+    it does not apply there. words: the words for it, given what it explains. cost: of two that
+    explain the same, the cheaper is taken. depth: where in the sweep; the later in the forward,
+    the larger (of the first problem).
     """
 
     key: tuple[str, ...]
