@@ -43,7 +43,7 @@ def report_of(problems: int, out: Path, *more: str) -> list[str]:
 
 
 def resume_of(out: Path) -> list[str]:
-    """Return the command that goes on."""
+    """Return the command that continues the run."""
     return ["report", "--resume", "--out", str(out)]
 
 

@@ -99,7 +99,7 @@ class ProductStep:
         for name, tangent in direction.items():
             if name not in self.products:
                 known = ", ".join(self.products)
-                raise InvalidInput(f"direction: {name!r} is unknown; expected of: {known}")
+                raise InvalidInput(f"direction: {name!r} is unknown; expected one of: {known}")
             _fill(f"direction[{name!r}]", self.inputs[f"direction of {name}"], tangent)
         replay(self._calls)
         return self.loss, self.products
@@ -115,7 +115,7 @@ def compile_product(problem: Problem, by: Iterable[str] | None = None) -> Produc
     names = tuple(problem.network.parameter_shapes() if by is None else by)
     for name in names:
         if name not in known:
-            raise InvalidInput(f"by: {name!r} is not one of: {', '.join(known)}")
+            raise InvalidInput(f"by={name!r} is unknown; expected one of: {', '.join(known)}")
     return ProductStep(problem, names)
 
 
@@ -133,7 +133,7 @@ def compile_step(
     known = [*shapes, *problem.network.step_names(), "x"]
     for name in names:
         if name not in known:
-            raise InvalidInput(f"wanted: {name!r} is not one of: {', '.join(known)}")
+            raise InvalidInput(f"wanted={name!r} is unknown; expected one of: {', '.join(known)}")
     return Step(problem, names, form)
 
 
@@ -147,5 +147,5 @@ def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:
 def _fill(name: str, place: Array, given: Array) -> None:
     shape, dtype = getattr(given, "shape", ""), getattr(given, "dtype", type(given).__name__)
     if shape != place.shape or dtype != place.dtype:
-        raise InvalidInput(f"{name}: {dtype} {shape}, but it takes {place.dtype} {place.shape}")
+        raise InvalidInput(f"{name}: {dtype} {shape}, expected {place.dtype} {place.shape}")
     place[...] = given

@@ -69,14 +69,14 @@ class Graph:
             for argument, name in step.inputs.items():
                 if name in names and name not in made:
                     raise InvalidInput(
-                        f"steps: {step.name!r} takes {argument}={name!r} before it is made"
+                        f"steps: {step.name!r} uses {argument}={name!r} before it is defined"
                     )
             if step.name in made:
-                raise InvalidInput(f"steps: {step.name!r} is made twice")
+                raise InvalidInput(f"steps: {step.name!r} is defined twice")
             made.add(step.name)
         for name in self.outputs:
             if name not in made:
-                raise InvalidInput(f"outputs: {name!r} is not made; the steps are {names}")
+                raise InvalidInput(f"outputs: {name!r} is not a step; expected one of {names}")
 
     @cached_property
     def given(self) -> tuple[str, ...]:
@@ -264,7 +264,7 @@ def check_graph_problem(problem: GraphProblem) -> None:
         if array.dtype.kind not in "iub" and array.dtype not in (np.float32, np.float64):
             raise InvalidInput(f"{name}: dtype {array.dtype}, expected float32 or float64")
         if array.dtype.kind == "f" and array.dtype != dtype:
-            raise InvalidInput(f"{name}: dtype {array.dtype}, expected {dtype} as the others have")
+            raise InvalidInput(f"{name}: dtype {array.dtype}, expected {dtype} as for the others")
         if not np.isfinite(array).all():
             raise InvalidInput(f"{name}: expected finite numbers")
     with np.errstate(all="ignore"):

@@ -502,7 +502,9 @@ def layer(
         arrays, options = _signature(common["forward"])
         name = common["name"]
         if {"y", "dy"} & set(arrays):
-            raise InvalidInput(f"layer {name!r}: arrays {tuple(arrays)}: y and dy are the value's")
+            raise InvalidInput(
+                f"layer {name!r}: arrays {tuple(arrays)}: expected other names than y and dy"
+            )
         if not set(trainable) <= set(arrays):
             raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
         given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}

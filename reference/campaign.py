@@ -68,7 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if not 1 <= self.problems <= MAX_PROBLEMS:
             raise InvalidInput(
                 f"problems={self.problems}: expected 1 to {MAX_PROBLEMS:,}; "
-                "a larger run is split by its seeds"
+                "split a larger run into several seeds"
             )
         check_seed(self.seed)
         if self.order not in (1, 2):
@@ -78,9 +78,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.oracles if self.order == 2 else ():
             if name not in SECOND_ORDER:
                 known = ", ".join(SECOND_ORDER)
-                raise InvalidInput(f"oracle={name!r}: at order 2 expected of: {known}")
+                raise InvalidInput(f"oracle={name!r}: at order 2 expected one of: {known}")
         if "manual" not in self.oracles:
-            raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
+            raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual in the list")
         self.selection()
 
     def selection(self) -> Selection:

@@ -206,7 +206,7 @@ def load(name: str, dtype: str = "float64") -> Task:
         import sklearn.datasets as data
     except ImportError:
         raise InvalidInput(
-            f"train needs scikit-learn for its data sets; in the clone: {INSTALL}"
+            f"train needs scikit-learn for its data sets; install it in the clone: {INSTALL}"
         ) from None
     return TASKS[name](data, dtype)
 
@@ -326,7 +326,9 @@ def picture(done: Training, path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise InvalidInput(f"--picture needs matplotlib; in the clone: {INSTALL}") from None
+        raise InvalidInput(
+            f"--picture needs matplotlib; install it in the clone: {INSTALL}"
+        ) from None
     if path.suffix not in _METADATA:
         raise InvalidInput(
             f"picture={str(path)!r}: expected a name that ends in .svg, .png or .pdf"

@@ -343,7 +343,9 @@ def _readable_errors(path: Path) -> Iterator[None]:
         raise ReportError(f"{_show(path)}: the records nest too deep") from None
     except UnicodeEncodeError as error:  # half a character, as in a file name of another encoding
         text = ascii(error.object[error.start : error.end])
-        raise ReportError(f"{_show(path)}: a record holds {text}, which no file can hold") from None
+        raise ReportError(
+            f"{_show(path)}: a record holds {text}, which cannot be written to a file"
+        ) from None
 
 
 def _path(folder: str | Path) -> Path:

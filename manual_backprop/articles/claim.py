@@ -195,5 +195,5 @@ class Article:
         seen: set[str] = set()
         for claim in self.claims:
             if claim.name in seen:
-                raise InvalidInput(f"article {self.name}: claim {claim.name!r} stands twice")
+                raise InvalidInput(f"article {self.name}: claim {claim.name!r} is defined twice")
             seen.add(claim.name)

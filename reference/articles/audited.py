@@ -64,7 +64,7 @@ def by_hand(one: Article, inputs: Mapping[str, Any]) -> tuple[Problem, Answer]:
     The answer can be judged like any oracle's.
     """
     if one.problem is None or one.in_project is None or one.backward is None:
-        raise InvalidInput(f"article {one.name}: it does not say how to read it as a Problem")
+        raise InvalidInput(f"article {one.name}: it has no method that reads it as a Problem")
     with np.errstate(all="ignore"):
         q = one.system.run(inputs)
         gradient = Quantities({})

@@ -92,7 +92,7 @@ def walk(target: str) -> Walk:
 def walk_article(found: Article) -> Walk:
     """Walk the example of an article, or of a problem written as one."""
     if found.example is None or found.backward is None:
-        raise InvalidInput(f"article {found.name}: it has no example or no backward to walk")
+        raise InvalidInput(f"article {found.name}: it has no example or no backward to explain")
     system, inputs = found.system, found.example()
     with np.errstate(all="ignore"):
         manual, manual_gradient = _manual(found.backward, system, inputs)

@@ -60,7 +60,7 @@ def lines_of(target: Target, module: Any) -> str:
     """
     file = getattr(module, "__file__", None)
     if not file or not Path(file).is_file():
-        raise Unspeakable("it stands in no file")
+        raise Unspeakable("it is not in a file")
     path = Path(file).resolve()
     name, package, root = _home(path)
     if package:

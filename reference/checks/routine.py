@@ -73,7 +73,7 @@ def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> Tr
     for p in routine.parameters:
         if p.name not in given:
             if p.default is EMPTY and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                raise TypeError(f"{routine.name}: nothing to give for {p.name!r}")
+                raise TypeError(f"{routine.name}: no value for the argument {p.name!r}")
             continue
         if p.kind is p.POSITIONAL_ONLY or (
             p.kind is p.POSITIONAL_OR_KEYWORD and p.default is EMPTY

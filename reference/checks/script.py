@@ -108,7 +108,7 @@ class _Writer:
         """Return the script; raises Unspeakable."""
         for routine in (self.forward, self.back):
             if routine is not None and not resolves(self.module, routine):
-                raise Unspeakable(f"{routine.name} is not reached by its name")
+                raise Unspeakable(f"{routine.name} has no name in the module")
         loading = lines_of(self.target, self.module)
         run, loss = self._run(), self._loss() if self.differences else ""
         text = f"{loading}{run}{loss}"
@@ -223,9 +223,9 @@ class _Writer:
         assert unit.owner is not None
         name = unit.owner.__name__
         if getattr(self.module, name, None) is not unit.owner:
-            raise Unspeakable("its class is not reached by its name")
+            raise Unspeakable("its class has no name in the module")
         if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
-            raise Unspeakable("its class is set up by a call of its own")
+            raise Unspeakable("its class needs a setup call")
         given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
         arguments = maker.arguments if maker is not None else []
         named = ", ".join(f"{k}={given[k]}" for k in arguments if k in given)
@@ -402,7 +402,7 @@ class _Writer:
             return f"inside[{path[0]!r}]{inner}"
         if self.outcome.instance is not None:
             return inner_path(self.outcome.instance, path, "layer")
-        raise Unspeakable(f"{path} is reached by no name")
+        raise Unspeakable(f"{path} has no name in the code")
 
     # -- what is printed -----------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
 
 def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator, single: bool = False) -> Any:
     if not is_numeric(value):
-        raise Unreadable("the output is no array")
+        raise Unreadable("the output is not an array")
     shape = np.shape(value) if isinstance(value, np.ndarray) else ()
     cotangent = rng.standard_normal(shape)
     if single and shape:

@@ -94,7 +94,7 @@ class ReadingSubject:
         if self.chosen.differences:
             return (
                 f"{self.objective.sentence()}, by differences, to {EXTRAPOLATED} digits "
-                "(its forward cannot run on numbers with a proof)"
+                "(its forward cannot run on certified numbers)"
             )
         if self.objective.kind == "implicit" and self.spelling != "1":
             return f"{self.objective.sentence()}, times {self.spelling}, certified"

@@ -195,7 +195,7 @@ def grade_one(one: Submission, assignment: Assignment, judge: Judge) -> Graded:
     try:
         screened, notices = screen_text(one.file, one.files[one.file])
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return _nothing(one, assignment, f"it is no Python: {type(error).__name__}: {error}")
+        return _nothing(one, assignment, f"it is not Python: {type(error).__name__}: {error}")
     ran = run_apart(one, assignment)
     noted = [*notices, *(Notice("attempt", a.detail, grave=True) for a in ran.attempts)]
     items = _items(one, assignment, ran, screened, judge)

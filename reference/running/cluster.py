@@ -40,7 +40,7 @@ class DaskPool:
             from distributed import Client
         except ImportError:
             raise InvalidInput(
-                f"scheduler={address!r} needs Dask; in the clone: "
+                f"scheduler={address!r} needs Dask; install it in the clone: "
                 "python -m pip install -c constraints.txt -e '.[distributed]'"
             ) from None
         try:
@@ -70,7 +70,7 @@ class DaskPool:
             self._client.wait_for_workers(1, timeout=SECONDS_TO_BEGIN)
         except TimeoutError:
             raise InvalidInput(
-                f"scheduler={self._address!r}: no worker came within {SECONDS_TO_BEGIN} s"
+                f"scheduler={self._address!r}: no worker connected within {SECONDS_TO_BEGIN} s"
             ) from None
         asked = {  # one that is lost meanwhile is answered for by another
             at: self._client.submit(

@@ -244,10 +244,10 @@ def _explained(path: Path, error: Exception) -> str:
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"out={str(path.parent)!r}: another run is writing this folder"
     if code.startswith("SQLITE_FULL") or getattr(error, "errno", None) == errno.ENOSPC:
-        return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
+        return f"{path}: the disk is full; the finished blocks are kept; --resume continues the run"
     if isinstance(error, (sqlite3.OperationalError, OSError)):
-        return f"{path}: cannot be read or written ({error}); what is finished is kept in it"
+        return f"{path}: cannot be read or written ({error}); it keeps the finished blocks"
     return (
         f"{path}: damaged, or not a campaign of this version ({type(error).__name__}: {error}); "
-        "--fresh begins anew"
+        "--fresh starts a new run"
     )

@@ -42,8 +42,8 @@ def finish(
             piece = waiting.pop(future)
             if future.cancelled():  # by nobody here: the scheduler is gone
                 raise InvalidInput(
-                    "the cluster's scheduler was lost; the finished blocks are kept, "
-                    "--resume goes on"
+                    "the cluster's scheduler was lost; the finished blocks are kept; "
+                    "--resume continues the run"
                 )
             if not machines_lost(future):
                 yield future.result()
@@ -51,8 +51,8 @@ def finish(
             lost[piece] += 1
             if lost[piece] > MAX_LOST:
                 raise InvalidInput(
-                    "the cluster lost its workers again and again at the block "
-                    f"{piece.start} to {piece.stop}; the finished blocks are kept, --resume goes on"
+                    f"the cluster lost its workers repeatedly at block {piece.start} to "
+                    f"{piece.stop}; the finished blocks are kept; --resume continues the run"
                 )
             waiting[submit(plan, piece)] = piece
 

@@ -190,7 +190,7 @@ class Worker:
             try:
                 item = self._note(process, content, silence, loading, kind)
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
-                yield Died(text=f"it sent what is no message: {error}")
+                yield Died(text=f"it sent something that is not a message: {error}")
                 return
             if isinstance(item, Finished | Raised):
                 self._held = item.memory

@@ -330,7 +330,7 @@ def test_json_has_the_promised_fields(
     [
         (("stpes", False, None, "wall"), "bench 'stpes': expected one of steps, throughput"),
         (("steps", False, None, "sun"), "clock='sun': expected one of wall, cpu"),
-        (("judge", False, Path("x.svg"), "wall"), "picture: only steps are drawn"),
+        (("judge", False, Path("x.svg"), "wall"), "picture: expected it with steps alone"),
     ],
 )
 def test_bad_input_is_named(arguments: Any, text: str) -> None:

@@ -94,7 +94,7 @@ def test_a_death_is_named_and_the_next_run_begins_anew(
 
 def test_what_is_no_event_of_the_kind_ends_the_process(worker: Worker) -> None:
     _, end = ask(worker, Task("give"))
-    assert isinstance(end, Died) and "it sent what is no message" in end.reason
+    assert isinstance(end, Died) and "it sent something that is not a message" in end.reason
 
 
 def test_memory_is_limited() -> None:

@@ -192,7 +192,7 @@ def _source(
                 drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
                 found.cotangents[which] = drawn
                 return frame.tensor(drawn)
-    raise Unreadable(f"nothing to give for {source}")
+    raise Unreadable(f"no value for the argument {source}")
 
 
 def _without_cotangent(
@@ -201,7 +201,7 @@ def _without_cotangent(
     """A backward without a cotangent gives the gradient of a loss, or the slope of each entry."""
     output = part_of(trace, "")
     if not frame.is_float(output):
-        raise Unreadable("its output is no tensor")
+        raise Unreadable("its output is not a tensor")
     found.target = _target(plan, problem)
     if found.target is not None:
         found.unwritten = {"": frame.plain(output)}

@@ -219,7 +219,7 @@ class GeneralSubject(Explained):
         unknown = sorted(set(given) - names)
         if unknown:
             raise InvalidInput(
-                f"backward returned {unknown[0]!r}; named are: {', '.join(sorted(names))}"
+                f"backward returned {unknown[0]!r}; expected one of: {', '.join(sorted(names))}"
             )
         return given
 

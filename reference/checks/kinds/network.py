@@ -167,7 +167,7 @@ class NetworkSubject(Explained):
             x = lift(problem.x)
             loss, gradients = self._call(problem, lifted, x)
             if not is_tracked(loss):
-                raise TypeError("its loss lost the numbers that carry a derivative")
+                raise TypeError("its loss does not depend on the numbers that carry a derivative")
             wanted = {**lifted, "x": x}
             found = gradient([loss], [np.ones(np.shape(loss))], list(wanted.values()))
             exact = named(problem.network, gradients)

@@ -257,7 +257,9 @@ def mistake(
         name = transform.__name__
         sentence = " ".join(inspect.cleandoc(transform.__doc__ or "").split())
         if not sentence:
-            raise InvalidInput(f"mistake {name!r} has no docstring: what a teacher would say")
+            raise InvalidInput(
+                f"mistake {name!r} has no docstring; expected the sentence a teacher would say"
+            )
         if name in CATALOGUE:
             raise InvalidInput(f"mistake {name!r} is defined twice")
         CATALOGUE[name] = Mistake(
