@@ -366,7 +366,7 @@ def test_nothing_is_computed_twice() -> None:
         ("x", lambda x: x[:-1], r"x: float64 \(4, 4\), expected float64 \(5, 4\)"),
         ("x", lambda x: x.astype("f4"), r"x: float32 \(5, 4\), expected float64"),
         ("x", lambda x: x.tolist(), r"x: list , expected float64 \(5, 4\)"),
-        ("x", lambda x: x[0], r"x: float64 \(4,\), but"),
+        ("x", lambda x: x[0], r"x: float64 \(4,\), expected"),
         ("targets", lambda t: t.astype("f8"), r"targets: float64 \(5,\), expected int"),
         ("targets", lambda t: t[:1], r"targets: int64 \(1,\), but"),
     ],
