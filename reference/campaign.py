@@ -419,7 +419,7 @@ def _answers(oracle: Oracle, drawn: Sequence[AnyDrawn]) -> list[Answer]:
         return [skipped(oracle.name, reason)] * len(drawn)
     if not takes_graphs(oracle) and any(isinstance(one, DrawnGraph) for one in drawn):
         chains = iter(_answers(oracle, [one for one in drawn if isinstance(one, Drawn)]))
-        none = skipped(oracle.name, "it answers chains of dense layers only")
+        none = skipped(oracle.name, "it supports chains of dense layers only")
         return [next(chains) if isinstance(one, Drawn) else none for one in drawn]
     try:
         return oracle.answers([one.problem for one in drawn])

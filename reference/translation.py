@@ -3,7 +3,7 @@
 An operation's counterpart, with its options, reduction and padding, is our own translation and may
 be wrong. Where an answer of a framework deviates, the framework is asked about the same network
 with ordinary numbers. An operation whose value differs from the definition there is reported as
-"our translation or the framework"; what its gradient deviates by accuses nobody.
+"our translation or the framework is wrong"; its gradient is not judged.
 """
 
 from collections.abc import Mapping, Sequence

@@ -36,7 +36,7 @@ class Set:
         if self.kind == "statement":
             return f"checked at {self.samples} points to {self.digits} digits"
         return {
-            "definition": "a definition, used in formulas that are checked",
+            "definition": "a definition that checked formulas use",
             "condition": "a condition",
         }.get(self.kind, "")
 

@@ -36,9 +36,9 @@ MAX_LINES = 160  # of somebody's own code
 MARKS = {"right": "✓", "wrong": "✕", "failed": "✕", "unchecked": "?"}
 STATE_MARKS = {"right": "✓", "wrong": "✕", "open": "?", "hung": "?", "crashed": "?"}
 MEANINGS = {
-    0: "Exit code 0: all that was found is right.",
-    1: "Exit code 1: something is wrong.",
-    2: "Exit code 2: not all that looks like a gradient could be checked.",
+    0: "Exit code 0: every gradient that was found is right.",
+    1: "Exit code 1: a gradient is wrong.",
+    2: "Exit code 2: something that looks like a gradient could not be checked.",
     3: "Exit code 3: the target hung.",
     4: "Exit code 4: the target crashed.",
 }

@@ -416,8 +416,8 @@ def _too_new(schema: int) -> ReportError:
 
 def _too_old(schema: int) -> ReportError:
     return ReportError(
-        f"schema version {schema} is older than {SCHEMA_VERSION}, its verdicts mean something "
-        "else; run the report again"
+        f"schema version {schema} is older than {SCHEMA_VERSION}, whose verdicts have another "
+        "meaning; run the report again"
     )
 
 

@@ -53,14 +53,14 @@ KINDS = {
         Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
         Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
-        Kind("VALUE", "≠", 7, "another value than defined: our translation or the framework"),
+        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
         Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
         Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
     )
 }
-UNKNOWN = Kind("OTHER", "•", 5, "a verdict of its own")
+UNKNOWN = Kind("OTHER", "•", 5, "another verdict")
 MANUAL_WRONG = Kind("DEVIATES", "✕", 10, "the hand-written gradient is wrong", manual=True)
 MANUAL_CRASHED = Kind(
     "CRASHED", "!", 9, "the hand-written side failed while answering", manual=True
@@ -87,7 +87,7 @@ def meaning(verdict: str) -> str:
     text = {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
-        "definition: our translation or the framework",
+        "definition: our translation or the framework is wrong",
         "PRECISION": f"right by convention, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
@@ -313,7 +313,7 @@ class Summary:
         if self.crashes:
             return (
                 f"The hand-written {self.subject} is right in {count_of(done, 'network')}; "
-                f"beside them {' and '.join(self._crashed())}."
+                f"there are also {' and '.join(self._crashed())}."
             )
         return f"The hand-written {self.subject} is right in all {count_of(done, 'network')}."
 
@@ -323,15 +323,15 @@ class Summary:
     def _reservations(self) -> list[str]:
         sentences = []
         if self.wrong and self.crashes:  # else the judgement says so
-            sentences.append(f"Without a verdict are {' and '.join(self._crashed())}.")
+            sentences.append(f"There is no verdict on {' and '.join(self._crashed())}.")
         if self.run.unsound:
             sentences.append(
-                f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} "
-                f"audited: {self.run.unsound[0]}."
+                f"The judge is wrong in {len(self.run.unsound)} of {self.run.audited:,} "
+                f"networks that were certified as a whole: {self.run.unsound[0]}."
             )
         for kind, verb, remark in (
             ("VALUE", "computes another value than the definition",
-             ": our translation or the framework"),
+             ": our translation or the framework is wrong"),
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
             sides = [name for name in NAMES if name.startswith(("torch", "jax"))]

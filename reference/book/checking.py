@@ -155,7 +155,7 @@ class _Checker:
         for formula in formulas:
             name = defining.get(id(formula), "")
             if name and name not in self.used:
-                self._fault(formula, f"{name} is defined and stands in no checked formula")
+                self._fault(formula, f"{name} is defined, and no checked formula uses it")
         statements = [r.formula.node for r in results if r.kind == "statement"]
         for what, found in (
             ("value", any(self._states_value(n) for n in statements)),

@@ -30,7 +30,7 @@ class Stranger:
         try:
             reason = self._oracle.unavailable()
         except Exception as error:
-            return f"it cannot say whether it can answer: {readable(error)}"
+            return f"its method unavailable() failed: {readable(error)}"
         return None if reason is None else str(reason)
 
     def answer(self, problem: AnyProblem) -> Answer:

@@ -243,5 +243,5 @@ def lines(rows: Sequence[Accuracy]) -> Iterator[str]:
     """Yield the table and what is behind."""
     yield text(rows)
     found = behind(rows)
-    yield "In no operation is the hand-written side behind." if not found else "Behind:"
+    yield ("The hand-written side is never less accurate." if not found else "Behind:")
     yield from found

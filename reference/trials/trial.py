@@ -188,7 +188,7 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
     yield Limit(
         title="On kinks",
         text="Any slope between the one-sided ones is admissible: a wrong choice at a kink that "
-        "lies between them is called a convention.",
+        "lies between them is called a CONVENTION.",
     )
     yield Limit(
         title="Where digits are lost by convention",

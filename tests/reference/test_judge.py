@@ -311,7 +311,7 @@ def test_an_oracle_that_fails_is_named() -> None:
     found = verdict_of(problem, broken)
     assert found.verdict == "CRASHED(jax)"
     text = evidence_of(problem, broken).sentence
-    assert text.endswith("Outside what is admissible besides: torch in x.")
+    assert text.endswith("Also outside what is admissible: torch in x.")
     answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
