@@ -1,8 +1,8 @@
-"""The fast step: one plain step is written down once, then replayed in buffers kept for ever.
+"""The fast step: one plain step is recorded once, then replayed into permanent buffers.
 
-The mathematics stays where it is, in the operations and in the two walks of `network`. They run
-once on traced arrays; a step is the calls that they made, each with its operands and the place
-for its result. See `tape` for what is gained on the way.
+The mathematics stays in the operations and in the two walks of `network`. They run once on traced
+arrays. A step is the list of calls that they made, each with its operands and a buffer for its
+result. `tape` describes the optimisations.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,7 +57,7 @@ class Step:
         return self.loss, self.gradients
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Traced anew wherever it is copied or pickled to: a view would become an array of its own.
+        # A copy or a pickle is traced again: otherwise a view would become a separate array.
         return Step, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
 
 

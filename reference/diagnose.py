@@ -170,7 +170,7 @@ def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list
     """Return few names that explain as many problems as can be, the most telling first.
 
     A problem is explained when in one of its explanations every place has a chosen name. Greedy:
-    the name that explains most problems anew; where none does, the one that occurs in most.
+    the name that explains most further problems; where none does, the one that occurs in most.
     """
     chosen: list[str] = []
     # Of two that fit equally well, the one of this very operation is the better sentence.

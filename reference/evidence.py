@@ -1,6 +1,6 @@
 """What a verdict rests on: the entry, every answer there, and the certified value of the step.
 
-The certified value is that of one operation at the accused answer's own inputs, with 30 digits.
+The certified value is that of one operation at the deviating answer's own inputs, with 30 digits.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _DIGITS = 32
 _BITS = 4400  # holds any sum of products of float64 numbers without rounding
 
 NO_NUMBER = ("undefined", "unbounded")
-"""What an enclosure says where there is no certified number: 0/0, the slope of log at 0."""
+"""The text of an enclosure without a certified number: 0/0, the slope of log at 0."""
 
 
 @dataclass(frozen=True)

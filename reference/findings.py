@@ -111,7 +111,7 @@ def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgemen
 def _script(
     problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgement, evidence: Evidence
 ) -> str | None:
-    """Return the script for whoever the judge named first."""
+    """Return the script for the side that the judge named first."""
     leading = judgement.leading
     answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
     if answer is None or answer.status != "ok":

@@ -247,7 +247,7 @@ def _judgement(
     met: Sequence[Choice],
     subject: str,
 ) -> Judgement:
-    """Choose the verdict: ours is wrong, somebody crashed, others are wrong, what is right."""
+    """Choose the verdict: ours is wrong, a side crashed, others are wrong, or all are right."""
     heard = {name: a for name, a in answers.items() if name not in ADVISORY}
     crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}

@@ -1,7 +1,7 @@
-"""Writes a problem as one standalone script: the numbers, the forward, and who says what.
+"""Writes a problem as one standalone script: the numbers, the forward, and every answer.
 
-The script needs NumPy and one of PyTorch and JAX, and nothing of this project; it is fit to be
-pasted into a bug report.
+The script needs NumPy and PyTorch or JAX, and nothing of this project, so that it can be pasted
+into a bug report.
 """
 
 import inspect
@@ -127,7 +127,7 @@ def script_of(
     who: str = "yours",
     file: str = "repro.py",
 ) -> str:
-    """Return the script for one problem and what somebody answered to it."""
+    """Return the script for one problem and an answer to it."""
     variables = {"x": problem.x, **problem.parameters}
     constants: dict[str, npt.NDArray[Any]] = {}
     weights = np.ones(problem.batch, problem.dtype) if problem.weights is None else problem.weights

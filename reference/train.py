@@ -1,8 +1,8 @@
 """One network trained three times from one start: hand-written, PyTorch and JAX gradients.
 
 Each run moves its own parameters by the same hand-written optimiser, so that whatever separates
-the runs comes from the gradients. In exact arithmetic they would stay together for ever; rounding
-separates their last bits, and training may carry that further.
+the runs comes from the gradients. In exact arithmetic they would stay together; rounding separates
+their last bits, and training may amplify the difference.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,6 @@
 """The page of a check: the verdict, the lines, the numbers, the picture, the script; and an index.
 
-What it says of right and wrong is taken from the records (headline, exit code, verdicts), which
-the terminal printed too.
+Headline, exit code and verdicts come from the records, from which the terminal's text also comes.
 """
 
 import math
@@ -31,7 +30,7 @@ from reports.markdown import escape as md
 from reports.plainmath import FUNCTION_NAMES, formula
 
 MAX_ENTRIES = 12  # of one gradient in the table of numbers
-MAX_LINES = 160  # of somebody's own code
+MAX_LINES = 160  # of the user's code
 
 MARKS = {"right": "✓", "wrong": "✕", "failed": "✕", "unchecked": "?"}
 STATE_MARKS = {"right": "✓", "wrong": "✕", "open": "?", "hung": "?", "crashed": "?"}
@@ -48,7 +47,7 @@ _OPEN = "#7a5900"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of somebody's own code."""
+    """One line of the user's code."""
 
     number: int
     text: str
@@ -85,7 +84,7 @@ def render_index(checks: Sequence[Checked], command: str = "") -> str:
     )  # fmt: skip
 
 
-# -- somebody's own lines ----------------------------------------------------------------------
+# -- the user's lines --------------------------------------------------------------------------
 
 
 def own_lines(part: Part) -> list[Line]:

@@ -1,4 +1,4 @@
-"""What changed between two runs: before and after an upgrade, or a change of one's own code."""
+"""What changed between two runs: before and after an upgrade or a change of the code."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -90,7 +90,7 @@ class Difference:
 
     @property
     def comparable(self) -> bool:
-        """Whether the same was asked of both, so that counts may be set against each other."""
+        """Whether both runs have the same problems, so that counts can be compared."""
         a, b = self.before.run, self.after.run
         sides_of_both = [{oracle.name for oracle in s.present()} for s in (self.before, self.after)]
         return sides_of_both[0] == sides_of_both[1] and all(
@@ -242,7 +242,7 @@ class Difference:
                 )
 
     def _digits(self) -> Iterable[Change]:
-        """Yield the findings whose verdict and count stand while somebody's numbers moved."""
+        """Yield the findings with the same verdict and count whose numbers changed."""
         for what, old, new in self._pairs():
             if old is None or new is None or _identity(old) != _identity(new):
                 continue
@@ -374,7 +374,7 @@ def _identity(f: Finding) -> tuple[str, int]:
 
 
 def _moved(old: Finding | None, new: Finding | None) -> list[str]:
-    """Return whose numbers to show: who moved on the same problem, or else who is accused."""
+    """Return whose numbers to show: those that changed on the same problem, or else the named."""
     if old is None or new is None or _place(old) != _place(new):
         accused = {name: None for f in (old, new) if f is not None for name in who(f.verdict)}
         return sides(accused)

@@ -249,7 +249,7 @@ class Summary:
         return {name: counts[name] for name in sides(counts)}
 
     def count(self, kind: str) -> int:
-        """Count the problems with a kind of verdict, whoever is named."""
+        """Count the problems with a kind of verdict, with any names."""
         return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict).name == kind)
 
     def absent(self) -> list[OracleStatus]:

@@ -28,7 +28,7 @@ CODE = {name: code for code, name in enumerate(OPCODES)}
 _CONSTANT_BITS = 256
 FIRST_BITS, MAX_BITS = 128, 8192
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
-_NOT_FINITE_BITS = 2048  # what is no number at so many bits is none
+_NOT_FINITE_BITS = 2048  # what is not finite with this precision counts as not finite
 
 
 ALONG = -1

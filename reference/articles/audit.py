@@ -1,6 +1,6 @@
-"""Decides the claims of an article by evaluating both sides; no verdict is typed in.
+"""Decides the claims of an article by evaluating both sides; no verdict is written by hand.
 
-Both sides are worked out in ball arithmetic on random problems. Sides whose enclosures overlap
+Both sides are computed in ball arithmetic on random problems. Sides whose enclosures overlap
 on all of them are equal (a false identity would have to hold to `derivatives.BITS` bits at random
 points); sides with disjoint enclosures certainly differ. PyTorch and JAX must confirm the left
 side, which holds the true derivatives.
@@ -42,7 +42,7 @@ CONFIRMED = 2
 
 _SEARCHED = 60  # integer problems tried for a counterexample, at each magnitude
 _MAGNITUDES = (1, 2, 3)
-# What the printed right side is of the true one, and how it is mended.
+# How the printed right side differs from the true one, and the correction.
 _FACTORS = (
     ("factor −1", -1.0),
     ("factor 2", 0.5),

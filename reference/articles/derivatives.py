@@ -179,7 +179,7 @@ def _target(row: Any) -> Any:
 
 
 class _WithPrecision(BallArithmetic):
-    """The arithmetic that the sides of a claim use; set to `BITS` by whoever evaluates them."""
+    """The arithmetic that the sides of a claim use; the caller sets its precision to `BITS`."""
 
 
 def overlap(left: Any, right: Any) -> bool:

@@ -161,7 +161,7 @@ def as_balls(x: Any) -> BallArray:
             if isinstance(value, BallArray) and value.ndim == 0:
                 flat[i] = value.item()
             elif ball_of(value) is None:
-                raise ValueError(f"no number: {value!r}")
+                raise ValueError(f"not a number: {value!r}")
             else:
                 flat[i] = float(value)
     return flat.reshape(array.shape).view(BallArray)

@@ -396,7 +396,7 @@ def distinct(
 
 
 def as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Return a ball's midpoint and radius in a floating type; NaN for what is no number."""
+    """Return a ball's midpoint and radius in a floating type; NaN where it is not finite."""
     if not ball.is_finite():
         return dtype.type(np.nan), dtype.type(np.inf)
     high = float(ball.mid())

@@ -1,7 +1,7 @@
-"""Every tensor of answers to graphs, put under the models of rounding in turn.
+"""Compares every tensor of answers to graphs with the models of rounding, one after the other.
 
 Problems of one graph (the same steps, shapes, dtype and arrays of integers) are stacked, with all
-their answers. What lies inside the first model is not spoken of again.
+their answers. Entries inside the first model are right and are not looked at again.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Second order: how every tensor of an answer moves along a direction, judged where it happens.
+"""Second order: the change of every tensor of an answer along a direction, step by step.
 
 A tape of order 2 has the slopes of an operation's values and of those slopes. With J the first and
 H the second ones, at the answer's own numbers,
@@ -138,7 +138,7 @@ class ProductCheck(SlopeCheck):
 
 
 def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
-    """Return where a first slope is no number, (M,): arb says it of what the arrays leave open."""
+    """Return where a first slope is not finite, (M,); arb decides where the arrays cannot."""
     found = columns.found
     assert found is not None
     for _ in range(2):

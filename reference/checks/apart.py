@@ -1,4 +1,4 @@
-"""Runs a check in a process of its own, and survives whatever the target does there."""
+"""Runs a check in a separate process, so that a target that hangs or crashes ends only that."""
 
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +26,7 @@ class Gathers(Protocol):
 
 
 def run(request: Request, gathered: Gathers, seconds: float | None) -> None:
-    """Check a target apart; what hangs or crashes is noted, and the rest is checked anew."""
+    """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
     limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
     path, colon, name = request.target.partition(":")
     if Path(path).is_file():  # the process works in an empty folder

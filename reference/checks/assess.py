@@ -1,8 +1,8 @@
 """Compares what a backward claims with the certified gradient, entry by entry.
 
 The claims were computed twice: with the author's floats, and (where the code runs on them) with
-numbers of 60 digits. A formula is right when the second agrees; what rounding does to the first
-is a remark of its own, so that no tolerance hides a wrong formula or accuses a right one.
+numbers of 60 digits. A formula is right when the second agrees. The effect of rounding on the
+first is a separate remark, so that no tolerance hides a wrong formula or rejects a right one.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Checks a gradient that somebody else wrote: is it right, where not, and which mistake is it.
+"""Checks a gradient that a user wrote: is it right, where is it not, and which mistake is it.
 
     from reference import check
     check("layers.py")                       # a file, in a process of its own

@@ -49,7 +49,7 @@ def collect(
 def _plain(value: Any) -> Any:
     """Return what came back as an array of NumPy's own, or of ours; nothing else is computed with.
 
-    A class of somebody's own may do anything at a subtraction, and so may numbers of its own.
+    A class of the target may do anything in a subtraction, and so may its numbers.
     """
     if isinstance(value, np.ndarray) and not is_tracked(value):
         if value.size > MAX_NUMBERS:

@@ -177,7 +177,7 @@ class _Keeper:
 
 
 class _Builder(_Keeper):
-    """Gives a constructor plain weights (drawn anew and lifted later), and its data lifted."""
+    """Gives a constructor plain weights (drawn again and lifted later), and its data lifted."""
 
     def __init__(self, keep: _Keeper, outcome: Outcome) -> None:
         super().__init__(outcome, keep.reading, False)

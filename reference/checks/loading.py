@@ -1,4 +1,4 @@
-"""The lines with which a script loads somebody's file: as it is, or its definitions alone."""
+"""The lines with which a script loads a user's file: as it is, or its definitions alone."""
 
 import ast
 import sys

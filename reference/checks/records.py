@@ -64,7 +64,7 @@ class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
 
 
 class Tried(msgspec.Struct, frozen=True, tag="tried"):
-    """A problem is about to be tried: whoever watches knows that it goes on, and where."""
+    """A problem is about to be tried: the parent process sees progress, and where it is."""
 
     problem: str
 

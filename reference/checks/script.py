@@ -118,7 +118,7 @@ class _Writer:
         head = HEAD.format(
             name=self.reading.unit.name,
             needs="NumPy",
-            judge="the certified gradient. central differences: a witness",
+            judge="the certified gradient. central differences: independent",
             imports="\nimport ".join(sorted(imports)),
             load=loading,
             given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),

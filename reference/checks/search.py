@@ -202,7 +202,7 @@ _NO_FORWARD = (
 
 
 def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
-    """Return why a loss that is guessed accuses nobody: the loss that is written did not run."""
+    """Return why a guessed loss is no ground for WRONG: the loss in the code did not run."""
     back = unit.backward.short
     stem = stem_of(back)
     named = next(

@@ -1,6 +1,6 @@
 """What runs beside the target, in its process: loads it, reads it, judges it, part by part.
 
-Every part is announced before it runs, so that whoever watches knows what hung.
+Every part is announced before it runs, so that the parent process knows which one hung.
 """
 
 import os

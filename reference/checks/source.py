@@ -1,4 +1,4 @@
-"""Loads somebody's code: a file, a notebook, a module, a folder of files.
+"""Loads a user's code: a file, a notebook, a module, a folder of files.
 
 Only definitions run: imports, functions, classes and plain assignments. A script that trains or
 reads data when it is imported is loaded without that part, and a remark says so.

@@ -1,6 +1,6 @@
 """What can be asked of anything that is checked: its claims beside the truth, problem by problem.
 
-`ReadingSubject` is somebody's NumPy code under one reading; the kinds beside it (torch, jax, an
+`ReadingSubject` is a user's NumPy code under one reading; the kinds beside it (torch, jax, an
 engine of values, a general form, a whole network) answer the same questions in their own way.
 """
 
@@ -74,7 +74,7 @@ def _before_its_step(row: Row, plain: Outcome) -> Any:
 
 
 class ReadingSubject:
-    """Somebody's NumPy code, under the reading that was found for it."""
+    """A user's NumPy code, under the reading that was found for it."""
 
     def __init__(self, chosen: Chosen) -> None:
         self.chosen = chosen

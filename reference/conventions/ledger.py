@@ -151,7 +151,7 @@ class _Row:
     def __init__(self, row: Convention, thick: bool, off: dict[str, float], far: bool) -> None:
         self.row = row
         self.thick = thick
-        self.off = off  # name -> how far outside, inf for what is no number
+        self.off = off  # name -> how far outside, inf for NaN
         self.far = far  # the answers differ by more than rounding
 
 

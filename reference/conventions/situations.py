@@ -15,7 +15,7 @@ from reference.conventions.pointwise import Batch
 from reference.drawing.kinks import kinks
 
 SWEEP = "somewhere"
-"""The situation of points that lie anywhere: a row is made only where somebody is far off."""
+"""The situation of points that lie anywhere: a row is made only where an answer is far off."""
 
 _INF, _NAN = np.inf, np.nan
 _LOGITS = {

@@ -1,7 +1,7 @@
 """Mistakes of second order, by name: what people leave out of a Hessian-vector product.
 
-Each is one formula of the two walks, made wrong. Planted into the right walk it is a mutant that
-the judge must catch; of somebody's wrong products, the mistake that gives the same ones is named.
+Each is one wrong formula of the two walks. Injected into the right walk it is a mutant that the
+judge must catch. Where a user's products are wrong, the mistake that gives the same ones is named.
 """
 
 from collections.abc import Callable, Iterator, Mapping

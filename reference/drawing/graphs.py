@@ -304,7 +304,7 @@ def _structure(seed: int, number: int, cell: Cell, registered: tuple[int, ...]) 
 
 def structure(seed: int, k: int, cell: Cell) -> Structure:
     """Return the structure of the k-th graph."""
-    # The layers by identity: one that is registered anew makes other graphs.
+    # The layers by identity: one that is registered again makes other graphs.
     registered = tuple(map(id, LAYERS.values()))
     return _structure(seed, structure_number(k), cell._replace(regime=""), registered)
 

@@ -31,7 +31,7 @@ from reports.checked import Part
 from reports.graded import Class, Graded, Item, Notice
 
 JUDGE_SECONDS = 60.0
-"""Processor time for the runs of one function: they are small, unless somebody made them large."""
+"""Processor time for the runs of one function: small, unless a submission made them large."""
 
 KINDS = {
     "numpy": "for arrays of NumPy",

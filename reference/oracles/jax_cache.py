@@ -1,8 +1,8 @@
 """Where compiled JAX programs are kept between runs, so that a machine compiles them once.
 
 An executable read from the cache is run, so the folder belongs to the user alone. It is named after
-the processor, because an executable is made for one. Whoever set JAX_COMPILATION_CACHE_DIR, or the
-same in `jax.config`, is obeyed instead, and an empty MANUAL_BACKPROP_CACHE switches the cache off.
+the processor, because an executable is made for one. JAX_COMPILATION_CACHE_DIR, or the same
+in `jax.config`, has priority, and an empty MANUAL_BACKPROP_CACHE switches the cache off.
 """
 
 import hashlib

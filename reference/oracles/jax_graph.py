@@ -71,7 +71,7 @@ PARTS = ("gradients", "values", "tangents", "products")
 
 
 def _key(problem: GraphProblem) -> Any:
-    """Return what one program serves: the operations by identity, as one may be registered anew."""
+    """Return what one program serves: the operations by identity: one may be registered again."""
     arrays = tuple((name, a.shape, a.dtype) for name, a in problem.arrays.items())
     return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
 

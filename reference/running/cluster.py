@@ -1,12 +1,12 @@
-"""Runs blocks on a Dask cluster that somebody already has: `report --scheduler tcp://HOST:PORT`.
+"""Runs blocks on an existing Dask cluster: `report --scheduler tcp://HOST:PORT`.
 
-Dask moves a block to another worker when its own dies; the results are the local ones, since a
-block depends on nothing but the plan and what it is computed with. So the workers need this package
-and the frameworks in one version, on processors of one kind; those that are there when a run begins
-are asked, and one that differs is refused.
+When a worker dies, Dask moves its block to another one. The results are the local ones, because a
+block depends only on the plan and on the software that computes it. So the workers need this
+package and the frameworks in one version, on processors of one kind. The workers that are there when a run
+starts are asked, and one that differs is refused.
 
-On its Dask worker a block runs in a process of its own (`CampaignWorker`), as it does locally: an
-oracle that hangs or dies there is cut, found and recorded there, and Dask's worker never notices.
+On its Dask worker a block runs in a separate process (`CampaignWorker`), as it does locally. An
+oracle that hangs or dies is stopped and recorded there, and the Dask worker goes on.
 """
 
 import threading

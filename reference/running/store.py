@@ -1,7 +1,7 @@
 """Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed.
 
-The plan and every block carry a checksum, a block's with its plan and its place. So what a disk or
-a hand has changed is damage, and never another result.
+The plan and every block have a checksum; a block's includes its plan and its position. So a changed
+file is reported as damaged, and never gives another result.
 """
 
 import errno
@@ -57,13 +57,13 @@ class Store:
     def _open(self, fresh: bool) -> None:
         if fresh:
             self._forget()
-        while not self._lock():  # whoever had it ended just now, and took the file along
+        while not self._lock():  # its owner ended just now, and removed the file
             self._base.close()
 
     def _lock(self) -> bool:
         """Open and lock the file; say whether what is locked is what stands in the folder."""
         # Closed again before SQLite opens it: closing any descriptor would drop the locks.
-        # A link would have our tables written into somebody's file.
+        # With a link our tables would be written into another file.
         no_link = getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | no_link, 0o666)
         self._own = os.fstat(descriptor)
@@ -106,7 +106,7 @@ class Store:
         return self.path.exists() and os.path.samestat(self._own, self.path.stat())
 
     def begin(self, plan: Plan, environment: dict[str, str]) -> None:
-        """Start anew: forget every block and keep the plan."""
+        """Start again: delete every block and keep the plan."""
         with _clear_errors(self.path):
             self._base.execute("BEGIN")
             self._base.execute("DELETE FROM blocks")

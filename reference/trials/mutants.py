@@ -1,8 +1,8 @@
 """Mutants of the backward code: its own source with one small thing changed.
 
 The operators are those of the mutation testers (cosmic-ray, mutmut): another operator, a term
-left out, a sign, a comparison, a constant, the branches of a choice. Made and run in memory: a
-mutant is a function, planted where the right one stands, and the files are never touched.
+left out, a sign, a comparison, a constant, the branches of a choice. They exist in memory alone: a
+mutant is a function that replaces the right one, and no file is changed.
 """
 
 import ast
@@ -45,7 +45,7 @@ _CALLS = {"maximum": "minimum", "minimum": "maximum", "exp": "expm1", "expm1": "
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed function: what it belongs to, what was changed, and how it is planted."""
+    """One changed function: what it belongs to, what was changed, and how it is injected."""
 
     group: str  # "activation", "loss", "layer", "network"
     operation: str

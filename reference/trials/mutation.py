@@ -45,7 +45,7 @@ def caught(trials: Sequence[tuple[Trial, Answer]]) -> list[bool]:
 
 
 def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
-    """Plant the catalogue and the generated mutants; `share` takes every so-manieth only."""
+    """Inject the catalogue and the generated mutants; with share=n only every nth of them."""
     banks = Banks(seed)
     survivors: list[TrialRow] = []
     for section in (_catalogue(banks, share), _generated(banks, share)):
@@ -93,7 +93,7 @@ class Banks:
 
 
 def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
-    """Plant every mistake in up to three places where it changes the gradient."""
+    """Inject every mistake in up to three places where it changes the gradient."""
     bank = banks.bank("any", "", 120)
     for mistake in list(CATALOGUE.values())[::share]:
         trials = bank
@@ -129,7 +129,7 @@ def _changes_anything(trial: Trial, gradients: dict[str, FloatArray]) -> bool:
 
 
 def _generated(banks: Banks, share: int) -> Iterator[MutantResult]:
-    """Plant every generated mutant into the problems of its operation."""
+    """Inject every generated mutant into the problems of its operation."""
     for mutant in list(generated())[::share]:
         group = f"generated: {mutant.group}"
         dead, why = _dies(banks, mutant, _BANK), ""
@@ -148,7 +148,7 @@ def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:
             try:
                 gradients = backward_by(mutant, trial.problem, trace)
                 changes = _changes_anything(trial, gradients)
-            except Exception:  # a mutant that raises is noticed by whoever calls it
+            except Exception:  # the caller notices a mutant that raises
                 return True
         if changes:
             tried.append((trial, replace(trial.right, gradients=gradients)))

@@ -1,9 +1,9 @@
-"""Validation of the checker: what it catches, whom it accuses falsely, what it cannot see.
+"""Validation of the checker: what it catches, its false alarms, and what it cannot see.
 
-Seven trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
+Seven parts, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
 hidden faults (that show in few problems), translation (faults in our own calls of the frameworks),
-diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places
+diagnosis (injected mistakes located and named), false alarms (correct networks), and hiding places
 (structures in which a mistake does not show).
 """
 
@@ -103,7 +103,7 @@ _HIDING: dict[str, dict[str, Any]] = {
 
 
 def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
-    """Plant the catalogue into structures that hide mistakes; count what does not show at all."""
+    """Inject the catalogue into structures that hide mistakes; count what does not show at all."""
     for name, how in _HIDING.items():
         planted, unseen = 0, []
         stream = np.random.default_rng([seed, 7])

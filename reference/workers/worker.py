@@ -138,7 +138,7 @@ class Worker:
         begins a new process. `cpu_seconds` and `wall_seconds` limit the silence before each event
         (see `Limits`); `limits` gives them instead, from the last event (None before the first).
         The start of a process and the first import of a framework have limits of their own.
-        Whoever stops listening before the end ends the process. Raises Stopped if it is closed.
+        Closing the iterator before its end kills the process. Raises Stopped if it is closed.
         """
         process = self._ready()
         self._asked += 1

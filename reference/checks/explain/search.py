@@ -1,8 +1,8 @@
 """Searches for the mistakes that make a wrong gradient: from the loss back, the simplest first.
 
 A mistake is a change of the certified reverse sweep, or of one claim. The one that explains most
-is taken; what it leaves unexplained is searched with it in place, so that two mistakes in one
-file are both found and what follows from the first is not accused.
+is taken. What it leaves unexplained is searched with it in place, so that two mistakes in one
+file are both found, and consequences of the first are not taken for a second one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs somebody's forward and backward on tensors: what goes in, what the backward claims.
+"""Runs a user's forward and backward on tensors: the inputs, and what the backward claims.
 
 As `experiment.perform`, for code that wants tensors: PyTorch's or JAX's.
 """

@@ -161,9 +161,9 @@ def places(problem: Problem, mistake: Mistake, trace: Trace | None = None) -> It
 
 @dataclass(frozen=True)
 class Planted:
-    """An oracle that is wrong on purpose: the hand-written backward with mistakes planted.
+    """An oracle that is wrong on purpose: the hand-written backward with injected mistakes.
 
-    With no place given, a mistake is planted wherever it can be made, as one wrong line in a loop.
+    With no place given, a mistake is injected wherever it fits, like one wrong line in a loop.
     """
 
     mistakes: tuple[tuple[str, Place | None], ...]
