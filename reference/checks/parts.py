@@ -96,7 +96,7 @@ def _without_tiny_constants(
     again.remarks[
         f"its gradient is that without the tiny constant {', '.join(dropped)} in "
         f"the forward, which "
-        "is meant to keep it from a division by zero"
+        "prevents a division by zero"
     ] += 1
     return again
 

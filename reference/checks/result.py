@@ -99,7 +99,8 @@ class Result:
             lines += unchecked_lines(part)
         for text in self.our_faults:
             lines += wrap(
-                f"failed in our own code, which is not your fault; please report it: {text}", 0
+                f"failed in our own code, which is not your fault; please report it: {text}",
+                0,
             )
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 0)

@@ -232,7 +232,7 @@ def _execute(loaded: Target, file: str) -> None:
     for node in loaded.tree.body:
         if (read := text_read(node)) is not None:
             node = read
-            loaded.remarks.append(f"line {node.lineno}: a short text stands for the file")
+            loaded.remarks.append(f"line {node.lineno}: a short text replaces the file")
         elif (small := smaller(node, loaded.tree)) is not None:
             loaded.remarks.append(f"{_spell(node)}: {HIDDEN} in its place, to be quick")
             node = small

@@ -35,11 +35,11 @@ def source_of(
         case "rest":
             rest = trace.value[1:] if isinstance(trace.value, tuple | list) else ()
             if not rest:
-                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+                raise Unreadable(f"{name}: forward keeps nothing but its output")
             return rest[0] if len(rest) == 1 else tuple(rest)
         case "last":
             if not isinstance(trace.value, tuple | list) or len(trace.value) < 2:
-                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+                raise Unreadable(f"{name}: forward keeps nothing but its output")
             return trace.value[-1]
         case "all":
             return trace.value

@@ -114,7 +114,7 @@ class ReadingSubject:
         return [
             *found,
             f"its gradients are those of {other.objective.sentence()}: the value of the loss that "
-            "the code computes is another function's; one of the two is meant otherwise",
+            "the code computes is that of another function, so one of the two is not as intended",
         ]
 
     def _of_the_binding(self) -> list[str]:

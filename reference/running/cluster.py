@@ -2,8 +2,8 @@
 
 When a worker dies, Dask moves its block to another one. The results are the local ones, because a
 block depends only on the plan and on the software that computes it. So the workers need this
-package and the frameworks in one version, on processors of one kind. The workers that are there when a run
-starts are asked, and one that differs is refused.
+package and the frameworks in one version, on processors of one kind. The workers that are there
+when a run starts are asked, and one that differs is refused.
 
 On its Dask worker a block runs in a separate process (`CampaignWorker`), as it does locally. An
 oracle that hangs or dies is stopped and recorded there, and the Dask worker goes on.

@@ -81,8 +81,8 @@ def _in_words(pair: Pair, v: str, match: Match) -> Words:
     a = pair.a.text.split("[")[0]
     return Words(
         "path_skips_activation",
-        f"What goes back to {v} takes the gradient of {a} before its derivative: δ{a} stands where "
-        f"δ{a} · {slope_text(pair)}, after the slope, belongs (the derivative is left out on "
+        f"The gradient that goes back to {v} uses δ{a}, before the derivative, instead of "
+        f"δ{a} · {slope_text(pair)}, after the slope (the derivative is left out on "
         f"this path alone; {claims}).",
         f"δ{v} from δ{a}",
         f"δ{v} from δ{a} · {slope_text(pair)}",

@@ -92,7 +92,7 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         )
         yield (
             "term_sign",
-            f"the term of the {which} operand has the wrong sign (+ stands for −, or the reverse)",
+            f"the term of the {which} operand has the wrong sign (+ instead of −, or the reverse)",
             partial(_one_turned, kept),
         )
     if all(_is_ratio(graph, p) for p in run):

@@ -153,7 +153,7 @@ def _values(cases: Sequence[Case], pair: Pair) -> Result:
             where = next((w for w in found[1] if w), "")
             return Words(
                 "value_in_place_of_slope",
-                f"The slope {where}is {text} where the derivative belongs{lacks}.",
+                f"The slope {where}is {text} instead of the derivative{lacks}.",
                 f"f′({z}) = {a}",
                 f"f′({z}) = {a} + {text2}" if text2 else f"f′({z})",
             ), Evidence(len(cases), len(cases), 0.0)

@@ -49,11 +49,10 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
         which = "last" if last else "first"
         return Words(
             "overwritten",
-            f"{text} is used several times, and only its {which} use counts in {claims}: = "
-            "stands where += belongs "
-            "(the gradient is overwritten; what repeats has to be added up, np.add.at for an "
-            "index that "
-            "occurs twice, windows that overlap, each class that violates a margin).",
+            f"{text} is used several times, and only its {which} use counts in {claims}: = is "
+            "used instead of += (the gradient is overwritten; repeated uses have to be added up: "
+            "np.add.at for an index that occurs twice, windows that overlap, each class that "
+            "violates a margin).",
             f"δ{text} = the {which} term",
             f"δ{text} = Σ over its uses",
         )
@@ -243,8 +242,7 @@ def _kept_steps(problem: Problem, key: Path, v: Path, how: str) -> Hypothesis:
         return Words(
             "steps_left_out",
             f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, "
-            "or = stands where += "
-            f"belongs (overwritten).",
+            "or = is used instead of += (overwritten).",
             f"δ{text} = some steps",
             f"δ{text} = Σ over all steps",
         )

@@ -358,7 +358,7 @@ def subject(unit: Unit, target: Target, seed: int) -> GeneralSubject | Failure:
     function = vars(target.module).get("forward")
     forward = routine_of("forward", function, target) if callable(function) else None
     if forward is None or forward.arguments[:1] != ["xp"]:
-        return Failure("no forward(xp, step, …) stands beside its backward")
+        return Failure("its backward has no forward(xp, step, …) in the file")
     made = GeneralSubject(unit, target, forward)
     made.inputs(seed, 0)  # shapes that mean nothing are refused here
     return made
