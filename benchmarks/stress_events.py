@@ -188,7 +188,7 @@ def two_writers(count: int, problems: int, say: Say) -> None:
         must_end_well(report_of(problems, undisturbed))
         for turn in range(count):
             out = Path(folder) / f"report-{turn}"
-            # At once, each with the right to begin anew.
+            # At once, each with --fresh.
             several = [_start(report_of(problems, out, "--fresh")) for _ in range(3)]
             ends = [(p.communicate(timeout=HANG)[1], p.returncode) for p in several]
             good = [errors for errors, code in ends if code == 0]
@@ -206,7 +206,7 @@ def two_writers(count: int, problems: int, say: Say) -> None:
         for others in (report_of(problems, held, "--fresh"), resume_of(held)):
             must_refuse(others, "another run is writing this folder")
         writer.close()
-        say("A run in the middle of another one is refused, to begin anew and to resume.")
+        say("A run in the middle of another one is refused, with --fresh and with --resume.")
 
 
 def clock(problems: int, say: Say) -> None:

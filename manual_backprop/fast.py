@@ -108,7 +108,7 @@ class ProductStep:
 def compile_product(problem: Problem, by: Iterable[str] | None = None) -> ProductStep:
     """Return the fast Hessian-vector product of a problem's network, in the careful form.
 
-    `by` names what the direction moves and H v is wanted of; left out, every parameter.
+    `by` names the arrays of the direction and of H v; default: every parameter.
     """
     check_problem(problem)
     known = variables(problem)
@@ -124,8 +124,8 @@ def compile_step(
 ) -> Step:
     """Return the fast step of a problem's network, for its batch size, dtype and kind of targets.
 
-    `wanted` names the gradients as `network.backward` does (parameters, steps, "x"); left out,
-    they are those of the parameters, which is what training needs. `form` as in `forward`.
+    `wanted` names the gradients as `network.backward` does (parameters, steps, "x"); the default
+    is all parameters, which training needs. `form` as in `forward`.
     """
     check_problem(problem)
     shapes = problem.network.parameter_shapes()

@@ -1,7 +1,7 @@
 """Graphs of operations, and the two walks over them: forward in order, backward in reverse.
 
-A graph is a list of steps; each applies one operation to values made earlier. Where a value goes
-to several steps its cotangents add up: with L = L(a, b, …) and each of a, b, … a function of x,
+A graph is a list of steps; each applies one operation to values computed earlier. Where several
+steps use a value, its cotangents add up: with L = L(a, b, …) and each of a, b, … a function of x,
 ∂L/∂x = Σ ∂L/∂a ∂a/∂x, one term for each use of x (the chain rule).
 """
 
@@ -57,7 +57,7 @@ def operation_named(name: str) -> Operation:
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps in an order in which each takes what was made before, and which values come out."""
+    """Steps in an order in which each uses earlier values only, and the names of the outputs."""
 
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
@@ -80,14 +80,14 @@ class Graph:
 
     @cached_property
     def given(self) -> tuple[str, ...]:
-        """The names of the values that no step makes, in the order in which they are taken."""
+        """The names of the values that no step computes, in the order of their use."""
         made = {step.name for step in self.steps}
         taken = (name for step in self.steps for name in step.inputs.values())
         return tuple(dict.fromkeys(name for name in taken if name not in made))
 
     @cached_property
     def trainable(self) -> tuple[str, ...]:
-        """The names of the parameters: what goes to an argument that its operation trains."""
+        """The names of the parameters: the values of arguments that are trainable."""
         found = [
             name
             for step in self.steps
@@ -99,7 +99,7 @@ class Graph:
 
 
 def forward(graph: Graph, given: Mapping[str, Any], form: Form = "careful") -> dict[str, Any]:
-    """Return the value of every step, by its name; `given` are the arrays that no step makes."""
+    """Return the value of every step, by its name; `given` are the arrays that no step computes."""
     values = dict(given)
     made: dict[str, Any] = {}
     for step in graph.steps:
@@ -118,7 +118,7 @@ def backward(
     """Return the cotangent of every step and of every given array of floats that is reached.
 
     `made` is what `forward` returned, `cotangents` has that of each output. In reverse order a
-    step's cotangent is complete when its turn comes: all that take its value stand after it.
+    step's cotangent is complete at its turn, because all steps that use its value come after it.
     """
     values = {**given, **made}
     found: dict[str, Any] = dict(cotangents)
@@ -211,7 +211,7 @@ def products(
 class GraphProblem:
     """A graph, the arrays that go in, and the cotangent of each output.
 
-    It asks for the gradient of Σ cotangent · output by every array of floats and every step.
+    Its gradient is that of Σ cotangent · output, by every array of floats and every step.
     """
 
     graph: Graph
@@ -225,7 +225,7 @@ class GraphProblem:
 
     @property
     def floats(self) -> tuple[str, ...]:
-        """The names of the arrays that a gradient is asked for: those of floats."""
+        """The names of the arrays that have a gradient: those of floats."""
         return tuple(name for name in self.graph.given if self.arrays[name].dtype.kind == "f")
 
     def change(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> "GraphProblem":
@@ -251,9 +251,9 @@ def gradients(problem: GraphProblem, form: Form = "careful") -> tuple[Arrays, Ar
 def check_graph_problem(problem: GraphProblem) -> None:
     """Raise InvalidInput, naming the array, unless the graph can be computed on these arrays.
 
-    All floats are finite and of one dtype, float32 or float64; every array that a step takes is
-    there and no other, and each output has a cotangent of its shape. That the shapes fit each
-    other is seen by computing.
+    All floats must be finite and of one dtype, float32 or float64. Every array that a step takes
+    must be given, and no other, and each output needs a cotangent of its shape. The graph is
+    computed once to see whether the shapes fit.
     """
     graph, dtype = problem.graph, problem.dtype
     _same_names("arrays", problem.arrays, graph.given)

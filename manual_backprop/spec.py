@@ -31,8 +31,8 @@ Extent = Literal["classes", "entries"]
 """The shape of a loss's array argument: (C,), one number a class; or (N, C), one an entry of y."""
 
 Form = Literal["careful", "textbook"]
-"""careful: right to the last digits, also where a function saturates; what the checks use.
-textbook: the formula as books and frameworks have it, in fewer calls; each says what it loses."""
+"""careful: right to the last digits, also where a function saturates; the checks use it.
+textbook: the formula of books and frameworks, in fewer calls; its docstring says what it loses."""
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
@@ -43,8 +43,8 @@ elementwise: one number from one of each array, broadcast. rows: a small functio
 window or group. contraction: sums of products. movement: numbers are moved, not changed."""
 
 Takes = Literal["features", "image", "sequence", "any", "nothing"]
-"""The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, unchanged in its
-number of axes; nothing that a layer before could give (it is drawn by itself only)."""
+"""The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, with the same number
+of axes in the result; none of them, so that no layer can come before it (it is drawn alone)."""
 
 
 class InvalidInput(ValueError):
@@ -65,7 +65,7 @@ class Counterpart:
 
     @property
     def composed(self) -> bool:
-        """Whether the framework lacks it and our `composition` of its primitives stands in."""
+        """Whether the framework lacks it and our `composition` of its primitives is used."""
         return self is COMPOSED
 
 
@@ -106,7 +106,7 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What a message says of the numbers that are admitted."""
+        """The words for the admissible numbers, for a message."""
         limits = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
         bounds = (f" {how} {k:g}" for how, k in limits.items() if abs(k) < sys.float_info.max)
         return "a finite number" + " and".join(bounds)
@@ -409,7 +409,7 @@ class Registry(Mapping[str, O], Generic[O]):
         return len(self._operations)
 
     def register(self, operation: O) -> O:
-        """Enter an operation; a name that is taken is an error."""
+        """Enter an operation; a name that is in use is an error."""
         if operation.name in self._operations:
             raise InvalidInput(f"{self.kind} {operation.name!r} is defined twice")
         self._operations[operation.name] = operation
@@ -434,7 +434,7 @@ def activation(
 
     def register(cls: type) -> Activation:
         common = _common("activation", cls, torch, jax, parameters)
-        # A Jacobian that is symmetric, as a diagonal one is, maps tangents as it maps cotangents.
+        # A symmetric Jacobian, for example a diagonal one, maps tangents as it maps cotangents.
         tangent = getattr(cls, "tangent", common["backward"])
         made = Activation(rowwise=rowwise, range=range, tangent=tangent, **common)
         return registry.register(made)
@@ -566,7 +566,7 @@ def _common(
     parameters: Mapping[str, Parameter] | None,
     needed: Sequence[str] = ("forward", "backward", "definition"),
 ) -> dict[str, Any]:
-    """Read what every kind of operation has from its class; what is missing is an error by name."""
+    """Read what every kind of operation has from its class; an error names a missing part."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
     missing = [part for part in needed if not hasattr(cls, part)]
     if not cls.__doc__ and sys.flags.optimize < 2:  # `python -OO` has none of any class
@@ -599,7 +599,7 @@ def _lacks(kind: str, name: str, method: str, *_: Any, **__: Any) -> Any:
 
 
 def _textbook(cls: type) -> Formulas | None:
-    """Return the textbook's formulas; what has none of its own is as it is in the careful ones."""
+    """Return the textbook's formulas; a method without one uses the careful formula."""
     own = {part: getattr(cls, f"textbook_{part}", None) for part in ("forward", "backward")}
     if not any(own.values()):
         return None

@@ -1,10 +1,10 @@
 """A tape of NumPy calls: traced arrays write it, and it can be replayed without allocating.
 
-A `Traced` array computes as usual and notes every call. What the notes show is put to use, with
-not one digit changed:
+A `Traced` array computes as usual and records every call. The record is then optimised, without
+changing a digit:
 
-    a call met twice             is made once       (the softmax, in the loss and its gradient)
-    what no output depends on    is left out        (the cotangent of x, where nobody asks)
+    a repeated call              is made once       (the softmax, in the loss and its gradient)
+    what no output depends on    is left out        (the cotangent of x, if it is not wanted)
     xᵀ, x[:, None]               become views
     a @ b                        becomes a.dot(b, out), a third of its overhead when small
     z + b                        becomes a copy of b to every row and a sum: broadcasting buffers

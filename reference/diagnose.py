@@ -188,11 +188,11 @@ def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list
             break
         occurs = Counter(n for states in rest for n in {m for s in states for ns in s.values()
                                                         for m in ns})  # fmt: skip
-        anew = {n: sum(explained(s, {*chosen, n}) for s in rest) for n in occurs}
+        further = {n: sum(explained(s, {*chosen, n}) for s in rest) for n in occurs}
         free = [n for n in occurs if n not in chosen]
         if not free:
             break
-        chosen.append(min(free, key=lambda n: (-anew[n], -occurs[n], order[n])))
+        chosen.append(min(free, key=lambda n: (-further[n], -occurs[n], order[n])))
     # A name taken early, for want of a better one, may have become superfluous.
     for name in list(chosen):
         others = set(chosen) - {name}

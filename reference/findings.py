@@ -133,7 +133,7 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
 def fingerprint(finding: Finding) -> tuple[str, ...]:
     """Return what findings of one cause share."""
     f = finding
-    # Not the regime: a wrong slope is one cause in all ten. The cells say where it was met.
+    # Not the regime: a wrong slope is one cause in all ten. The cells say where it occurred.
     return (f.verdict, f.operation, f.step, f.dtype, f.kind)
 
 

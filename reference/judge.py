@@ -1,10 +1,10 @@
 """From answers to verdicts. The only file with a tolerance.
 
-One principle: every step is judged where it happens. An answer names all its tensors; each is a
-function of others in the same answer, and is admissible when it lies within a stated rounding of
-the certified value of its operation *at the answer's own inputs*. Nothing is carried through the
-network. An answer that gives final gradients only is judged as a whole: it must lie in the
-certificate's walk with the same rounding at every step (`oracles.enclosure`).
+Each step is judged by itself. An answer names all its tensors; each is a function of others in the
+same answer, and is admissible when it lies within a stated rounding of the certified value of its
+operation *at the answer's own inputs*. No error is carried through the network. An answer that has
+final gradients only is judged as a whole: it must lie in the enclosure of the network with the same
+rounding at every step (`oracles.enclosure`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,22 +34,22 @@ ULPS = 8.0
 """strict: an operation's value and slope are right to this many ulps, given its inputs."""
 
 CONVENTIONAL_ULPS = 64.0
-"""The same where digits are lost as is the convention. XLA's log1p is 32 ulps off in float64 (at
+"""The same where digits are lost by convention. XLA's log1p is 32 ulps off in float64 (at
 -0.393), its gelu_tanh 30 u."""
 
 FORMULA = 4.0
 """The same of a layer in a graph, whose formula may cancel or take a slope from a rounded output:
-so many times what the definition loses when each of its primitives rounds. Beyond *strict* the
+this many times what the definition loses when each of its primitives rounds. Beyond *strict* the
 layers of the hand-written side need 0.27 of it at most (attention; 1,640 graphs of all layers),
 torch 2.9 (attention) and 0.27 (all others; 820). benchmarks/graph_constants.py measures it."""
 
 FUNCTION = 4.0
 """Units of rounding of a library function, beside 1 of a sum or product, in what a definition
-loses. A test evaluates the definitions in float32 and holds them to it."""
+loses. A test evaluates the definitions in float32 and checks them with it."""
 
 DOUBT = 2.0**-10
-"""The share of what is allowed that the truth of an entry outside *strict* may itself be unsure by;
-above it every row is certified with arb."""
+"""The largest error of the truth of an entry outside *strict*, as a share of what is allowed; above
+it every row is certified with arb."""
 
 KEPT = 2.0**-4
 """The hand-written side may lose digits by convention, but must be right to this share of a number
@@ -63,8 +63,8 @@ framework, where terms cancel: measured 1 beside 0 (poisson_nll) and 6 beside 4 
 A formula that loses a saturated tail is outside at a fifth of the points."""
 
 REPRODUCES = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
-"""Two arrays this near, to the larger's size, are one for a diagnosis: the same formula, added up
-in another order. Examples written by others left 8e-15 at most; the smallest mistakes of the
+"""Two arrays this near, relative to the larger, are equal for a diagnosis: the same formula, added
+up in another order. Examples written by others left 8e-15 at most; the smallest mistakes of the
 catalogue (an epsilon, a float32) are 1e-8."""
 
 SUMMANDS = 2.0**-8
@@ -87,8 +87,8 @@ MODELS = (
 """The models of rounding, in the order in which they are tried."""
 
 ADVISORY = ("complex_step",)
-"""Who is shown and not judged: the complex step is NaN where complex arithmetic meets infinity and
-loses digits below 1e-123, and neither says anything about a gradient."""
+"""Oracles that are shown and not judged: the complex step is NaN where complex arithmetic meets
+infinity, and loses digits below 1e-123; neither says anything about a gradient."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Judgement:
 def judge(
     problem: AnyProblem, answers: Mapping[str, Answer], *, subject: str = "manual"
 ) -> Judgement:
-    """Say which answers to one problem are right; the subject is excused no flush to zero."""
+    """Judge the answers to one problem; the hand-written side may not flush to zero."""
     return judge_all([problem], {name: [a] for name, a in answers.items()}, subject=subject)[0]
 
 
@@ -136,7 +136,7 @@ def judge_all(
 ) -> list[Judgement]:
     """Judge a block. `again` has answers to some of the problems, asked a second time.
 
-    Of directed problems it is judged how everything moves: the second order.
+    For directed problems the second order is judged: how everything changes along the direction.
     """
     whole: list[tuple[int, Answer]] = []
     partial: list[tuple[int, Answer]] = []
@@ -146,7 +146,7 @@ def judge_all(
         given = [*enumerate(of_all), *(again or {}).get(name, {}).items()]
         for k, answer in given:
             if answer.status == "ok":
-                # Ours give every step: one that is left out is one that is wrong.
+                # Our own oracles give every step: a missing one is wrong.
                 directed = isinstance(problems[k], DirectedProblem | GraphProblem)
                 steps = bool(answer.values) or answer.oracle in ORACLES or directed
                 (whole if steps else partial).append((k, answer))
@@ -296,7 +296,7 @@ def another_function(
 ) -> Judgement:
     """Return the verdict without what follows from operations whose values differ, by oracle.
 
-    Who is outside elsewhere still DEVIATES. Where nobody is, the verdict is VALUE.
+    A side that is also outside elsewhere still DEVIATES. Otherwise the verdict is VALUE.
     """
     others = {
         f

@@ -1,10 +1,10 @@
 """Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
-From `GRAPHS` to twice that they are graphs (`drawing.graphs`), all others are chains of dense
-layers, and an address says so: 0:17 and 0:g17. What follows is of the chains.
+Indices from `GRAPHS` to twice that are graphs (`drawing.graphs`), all others are chains of dense
+layers; an address shows which: 0:17 and 0:g17. The rest of this text is about chains.
 
-The index decides the cell (activation, loss, regime, dtype), so that a run of whatever length
-meets the cells evenly; a counter-based stream keyed by (seed, index) decides everything else.
+The index decides the cell (activation, loss, regime, dtype), so that a run of any length has all
+cells equally often; a counter-based stream keyed by (seed, index) decides everything else.
 Structure is drawn first, then the values, as their regime says.
 """
 

@@ -41,7 +41,7 @@ INSTALL = "python -m pip install -c constraints.txt -e '.[train]'"
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt: a network, data split in two, the size of a batch, an optimiser, steps."""
+    """A task: a network, training and held-out data, the size of a batch, an optimiser, steps."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ class Training:
 
     `distances` is max |w - w_manual| / max |w_manual| after each step. `first_bit` is the first
     step after which any bit differs from the hand-written run, `parted` the first after which half
-    of the digits do; None where that was not met.
+    of the digits do; None where that did not happen.
     """
 
     task: Task

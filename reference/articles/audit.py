@@ -132,8 +132,8 @@ class Auditor:
         if claim.asserts == "equal":
             upto = _up_to(system, lefts, rights)
             if upto:
-                mended = changed_formula(claim.formula, upto)
-                return Decision(claim, "RIGHT UP TO", ", ".join(upto), mended, True)
+                corrected = changed_formula(claim.formula, upto)
+                return Decision(claim, "RIGHT UP TO", ", ".join(upto), corrected, True)
             names = self._names(audited, system, claim) if _is_label(claim, evaluations[0]) else []
             if names:
                 found = Decision(

@@ -382,7 +382,7 @@ def _derivative(sample: Sample, node: Derivative, at: Mapping[str, int]) -> Valu
 
 
 def _relation(sample: Sample, node: Relation, at: Mapping[str, int]) -> Value:
-    raise Unclear("a relation stands where a number belongs")
+    raise Unclear("a relation is used as a number")
 
 
 def _piecewise(sample: Sample, node: Piecewise, at: Mapping[str, int]) -> Value:

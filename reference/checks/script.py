@@ -76,9 +76,9 @@ def shows(text: str, small: Failing) -> bool:
             equal_nan=True,
         ):
             return False
-        witness = space["differences"].get(name)
-        if witness is not None and not np.allclose(
-            witness, truth, rtol=VISIBLE, atol=VISIBLE * size
+        independent = space["differences"].get(name)
+        if independent is not None and not np.allclose(
+            independent, truth, rtol=VISIBLE, atol=VISIBLE * size
         ):
             return False
     return True
@@ -406,7 +406,7 @@ class _Writer:
 
     # -- what is printed -----------------------------------------------------------------------
 
-    def _end(self, witness: bool) -> str:
+    def _end(self, differences_too: bool) -> str:
         right = "\n".join(
             f"    {claim_name(r.claim, r.leaf)!r}: {literal(np.asarray(self.small.right(r)))},"
             for r in self.small.rows
@@ -415,7 +415,9 @@ class _Writer:
             f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
             for r in self.small.rows
         )
-        differences = f"differences = {{\n{leaves}\n}}\n" if witness else "differences = {}\n"
+        differences = (
+            f"differences = {{\n{leaves}\n}}\n" if differences_too else "differences = {}\n"
+        )
         return f"\nright = {{  # certified\n{right}\n}}\nyours = run()\n{differences}{SHOW}"
 
     def _leaf(self, leaf: Path) -> str:

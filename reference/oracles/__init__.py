@@ -1,6 +1,6 @@
 """Oracles: independent ways to a gradient. One module is one oracle; each takes a Problem.
 
-An oracle that is not installed is skipped with its reason, never silently absent.
+An oracle that is not installed is skipped, and the report gives the reason.
 """
 
 import importlib
@@ -17,12 +17,12 @@ Status = Literal["ok", "skipped", "unsupported", "crashed"]
 """skipped: it is not installed. unsupported: it has no such derivative of this problem."""
 
 LONGEST_REASON = 1000
-"""Characters kept of what an oracle says when it fails."""
+"""Characters that are kept of an oracle's error."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one oracle says of one problem: the loss, every step's value and every cotangent.
+    """The answer of one oracle to one problem: the loss, every step's value and every cotangent.
 
     `gradients` has every parameter, every intermediate step and "x"; see `network.backward`.
     `values` has the forward value of every step, by the same names. An answer without them (or
@@ -80,7 +80,7 @@ _MODULES = {
 }
 ORACLES: tuple[str, ...] = tuple(_MODULES)
 SECOND_ORDER = ("manual", "torch_reverse", "torch_forward", "jax_forward", "jax_reverse")
-"""Who answers at second order: both frameworks in two ways, which are programs of their own."""
+"""The oracles at second order: both frameworks in two ways, each a separate oracle."""
 
 _MODULES |= {
     "torch_reverse": ("torch_second", "TorchReverse"),
@@ -93,7 +93,7 @@ _MODULES |= {
 def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
     """Return the named oracles; a framework is imported when its oracle is first asked.
 
-    Beside our own, "package.module:Class" names anybody's.
+    "package.module:Class" names an oracle of the user.
     """
     return {name: _load(name) for name in names}
 
@@ -125,7 +125,7 @@ def skipped(oracle: str, reason: str) -> Answer:
 
 
 def unsupported(oracle: str, reason: str) -> Answer:
-    """Return the answer of an oracle that says it has no such derivative."""
+    """Return the answer of an oracle that has no such derivative."""
     return Answer(oracle, status="unsupported", reason=readable(reason))
 
 
