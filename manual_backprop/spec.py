@@ -393,7 +393,7 @@ class Registry(Mapping[str, O], Generic[O]):
     def __getitem__(self, name: str) -> O:
         try:
             return self._operations[name]
-        except (KeyError, TypeError):  # a list has no hash, and is no name either
+        except (KeyError, TypeError):  # a list has no hash, and is not a name either
             known = ", ".join(self._operations)
             raise InvalidInput(
                 f"{self.kind}={name!r} is unknown; expected one of: {known}"

@@ -49,7 +49,7 @@ _OF_SHAPE |= {np.zeros_like, np.ones_like, np.full_like, np.empty_like}
 
 @dataclass(eq=False, repr=False)  # its repr would have all that came before it
 class Traced(NDArrayOperatorsMixin):
-    """An array that notes on a tape how it came about.
+    """An array that notes on a tape how it was computed.
 
     `value` is what a plain computation gives. `emit` makes the calls that compute it from its
     operands; a view of its one operand has `shown` instead, and an input has neither. The result

@@ -54,8 +54,8 @@ it every row is certified with arb."""
 KEPT = 2.0**-4
 """The hand-written side may lose digits by convention, but must be right to this share of a number
 (an activation over rows, whose slopes cancel, excepted). Of 12,000 networks the worst is off by
-1.3e-3 of it (float32) and 7e-14 (float64): a wrong sign or factor in a saturated tail is no loss of
-digits."""
+1.3e-3 of it (float32) and 7e-14 (float64). So a wrong sign or factor in a saturated tail does not
+count as a loss of digits."""
 
 OUTSIDE_BY_CHANCE = 4
 """Points (of 600) by which a side may be outside *strict* more often than twice the better

@@ -169,7 +169,7 @@ class Selection:
 
 
 def check_names(argument: str, given: Sequence[str], valid: Sequence[str]) -> None:
-    """Raise InvalidInput unless every name is a known one; a single text is no list of names."""
+    """Raise InvalidInput unless every name is a known one; a single text is not a list of names."""
     for name in [given] if isinstance(given, str) else given:
         if name not in valid:
             known = ", ".join(valid)

@@ -19,7 +19,7 @@ from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-LARGEST = 300  # numbers in a problem; a script with more is no bug report
+LARGEST = 300  # numbers in a problem; a script with more is not a bug report
 
 HEAD = '''\
 """{title}

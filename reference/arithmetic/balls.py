@@ -249,7 +249,7 @@ class Arithmetic:
             return None
         if c.value > 0:
             return True
-        if c.value < 0 or (c.value.is_zero() and _is_zero(c.slope)):  # constant 0 is no kink
+        if c.value < 0 or (c.value.is_zero() and _is_zero(c.slope)):  # constant 0 is not a kink
             return False
         return None
 

@@ -357,7 +357,7 @@ _ANSWERS: dict[str, tuple[Callable[[int], bool], bool]] = {
 
 
 def compare(operation: str, left: Any, right: Any) -> Any:
-    """The bool of a comparison; NotImplemented where right is no scalar."""
+    """The bool of a comparison; NotImplemented where right is not a scalar."""
     if type(right) is not Number and ball_of(right) is None:
         if isinstance(right, np.ndarray) or operation not in ("equal", "not_equal"):
             return NotImplemented

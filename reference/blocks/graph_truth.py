@@ -69,7 +69,7 @@ class Tensor:
 class Stack:
     """B answers to problems of one graph: all arrays in the wider type, by name, (B, size).
 
-    The plans are made of the arrays that are no floats, too: answers to problems with others are in
+    The plans also depend on the arrays that are not floats: answers to problems with others are in
     another stack.
     """
 

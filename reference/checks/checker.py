@@ -1,7 +1,7 @@
 """Checks a gradient that a user wrote: is it right, where is it not, and which mistake is it.
 
     from reference import check
-    check("layers.py")                       # a file, in a process of its own
+    check("layers.py")                       # a file, in a separate process
     check(Relu, like="relu")                 # an object at hand
 
 The target's own forward is the reference: it runs on numbers that carry their derivative and its
@@ -52,7 +52,7 @@ def check(
     """Check a gradient; return what was found.
 
     target: a file (FILE.py, FILE.ipynb, either with :name), module:name, or the object itself.
-        A file or module runs in a process of its own; an object runs here.
+        A file or module runs in a separate process; an object runs here.
     like: the operation that the forward should be; a remark says where it is another one.
     problems: how many are drawn for each gradient; None: as many as fit in a second or two.
     seed: the seed of the random problems.

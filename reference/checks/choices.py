@@ -40,7 +40,7 @@ class Request:
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of arrays that the module holds."""
     claimed: frozenset[str] = frozenset()
-    """Arguments whose gradient is returned by name: they are no settings."""
+    """Arguments whose gradient is returned by name: they are not settings."""
     free: bool = False
     """Whether every weight is tried in every shape by itself."""
     arrays: tuple[str, ...] = ()
@@ -262,7 +262,7 @@ def _kernel_size(one: Argument) -> list[Spec] | None:
 
 
 def _claimed_number(one: Argument) -> list[Spec] | None:
-    """A number whose gradient is returned by name is no setting."""
+    """A number whose gradient is returned by name is not a setting."""
     if words.plain(one.name) not in one.request.claimed or not one.numbers:
         return None
     return [one.mode.data, *(Spec("positive", d) for d in (one.dims, one.dims[-1:], ()))]

@@ -36,7 +36,7 @@ class Unit:
     losses: list[Routine] = field(default_factory=list)
     """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)
-    """The object itself, where it is no plain function."""
+    """The object itself, where it is not a plain function."""
     shapes: Layout = field(default_factory=dict)
     """What is known of its arguments: a script's weights."""
 

@@ -203,7 +203,7 @@ def _by_place(
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]
-    if pairs:  # (loss.flat[0], dtheta): the first number is no gradient
+    if pairs:  # (loss.flat[0], dtheta): the first number is not a gradient
         left = [c for c in left if c != ("0",) or np.ndim(claims[c])]
     over = [c for c in unnamed if c in left and c[-1].isdigit()]
     rest = [p for p in free if p[-1] not in targets]

@@ -1,4 +1,4 @@
-"""What is run and what comes of it: a reading of a target, and the outcome of one run."""
+"""A reading of a target, and the outcome of one run."""
 
 from dataclasses import dataclass, field, replace
 from types import ModuleType

@@ -202,7 +202,7 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
     subject.spelling = next((s for s, n in spelled.items() if n == best), "1")
 
 
-# -- what it comes to --------------------------------------------------------------------------
+# -- its result --------------------------------------------------------------------------
 
 
 def _part(

@@ -1,4 +1,4 @@
-"""Finds how a target is meant to be read: by trying layouts and bindings until the shapes fit.
+"""Finds how a target should be read: by trying layouts and bindings until the shapes fit.
 
 A reading counts when the forward runs, the backward runs, and what comes back has the shapes of
 what went in. Among readings that differ the one under which most is right is taken.

@@ -93,7 +93,7 @@ class _Builder:
         return name
 
     def _another(self, operation: LayerOperation, argument: str, shape: Shape) -> str | None:
-        """Return a value that was made before and fits, for an argument that is no parameter."""
+        """Return a value that was made before and fits, for an argument that is not a parameter."""
         if argument in operation.trainable or not self.stream.chance(1, 2):
             return None
         fitting = [step.name for step in self.steps if self.made[step.name] == shape]

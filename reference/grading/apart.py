@@ -1,4 +1,4 @@
-"""Runs one submission in a process of its own, and takes in what comes of it."""
+"""Runs one submission in a separate process, and collects its results."""
 
 import time
 from collections import defaultdict

@@ -60,7 +60,7 @@ class Leaf:
 
     @cached_property
     def thick(self) -> npt.NDArray[np.bool_]:
-        """Where the ball is no single number: fewer than 30 digits, and not next to nothing."""
+        """Where the ball is not a single number: fewer than 30 digits, and not next to nothing."""
         balls = self.balls
         return self._array((not _thin(b, _NOTHING) for b in balls), bool)
 

@@ -1,7 +1,7 @@
 """A graph of operations, differentiated by JAX with JAX's own functions.
 
-Problems of one structure go through one compiled program, one by one: in a `vmap` over several the
-last bits of a sum depend on the place among them.
+Problems of one structure use one compiled program, one after another: in a `vmap` over several the
+last bits of a sum depend on the position.
 """
 
 from collections import OrderedDict, defaultdict

@@ -44,8 +44,8 @@ class _Graph:
 class TorchAutograd:
     """Differentiates the same network, built of torch's own functions.
 
-    The graphs of a block are independent, so one launch of the engine serves them all and each
-    problem's bits are those it has alone. Measured against one launch each and against
+    The graphs of a block are independent, so one launch of the engine serves them all, and each
+    problem has the same bits as alone. Measured against one launch each and against
     `retain_grad` on the steps: see benchmarks/oracles.py.
     """
 

@@ -29,7 +29,7 @@ from reports.records import Record
 SECONDS_TO_CONNECT = 10
 
 SECONDS_TO_BEGIN = 300
-"""So long the first worker may take to come, and all of them to say what they compute with."""
+"""Seconds in which the first worker must connect, and all must report their environment."""
 
 
 class DaskPool:
@@ -72,7 +72,7 @@ class DaskPool:
             raise InvalidInput(
                 f"scheduler={self._address!r}: no worker connected within {SECONDS_TO_BEGIN} s"
             ) from None
-        asked = {  # one that is lost meanwhile is answered for by another
+        asked = {  # if one is lost meanwhile, another one answers
             at: self._client.submit(
                 _environment, oracles, workers=[at], allow_other_workers=True, pure=False
             )

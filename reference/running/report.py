@@ -1,4 +1,4 @@
-"""The main job: a plan becomes finished blocks, the blocks become records, the records pages."""
+"""Runs a plan: it becomes finished blocks, the blocks become records, the records pages."""
 
 import shlex
 import time
@@ -56,8 +56,8 @@ def report(
 ) -> Summary:
     """Run the plan (or what is left of it) and write the report into `out`.
 
-    What the plan names under `sections` is added beside the run. Without a plan the unfinished
-    run's own is gone on with.
+    The plan's `sections` are added to the report. Without a plan the unfinished run's own plan is
+    continued.
     """
     if workers < 1:
         raise InvalidInput(f"workers={workers}: expected at least 1")
@@ -147,7 +147,7 @@ def report(
 
 def examples(statistics: RunStatistics) -> Iterator[Work]:
     """Yield the work of giving every finding's example its evidence."""
-    # What crashed once would crash again; what is known of it is known.
+    # A problem that crashed would crash again, and its finding is complete.
     bare = [f.example.at for f in statistics.findings() if not f.sentence]
     indices = sorted({parse_address(address)[1] for address in bare})
     for start in range(0, len(indices), EXAMPLES):

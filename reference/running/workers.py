@@ -1,4 +1,4 @@
-"""Hands blocks to worker processes, at most a few at a time, and yields what they come to."""
+"""Gives blocks to worker processes, a few at a time, and yields their results."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ def finish(
 ) -> Iterator[BlockResult]:
     """Yield every result, as the work finishes; `submit` is any concurrent.futures engine.
 
-    What machines were lost with begins again.
+    Work that was lost with a machine starts again.
     """
     queue, lost = iter(work), Counter[Work]()
     waiting: dict[Future[BlockResult], Work] = {}

@@ -1,6 +1,6 @@
 """What a process has used: processor time, and the time it waited for a processor.
 
-A busy machine takes longer by the clock and not by these, so they tell a hang from a busy machine.
+On a busy machine the clock runs on but these do not, so they distinguish it from a hang.
 """
 
 import os

@@ -39,7 +39,7 @@ class Run:
     given: dict[str, Any]
     truth: dict[str, Truth]
     factor: float | None = None
-    """Its loss over ours; None where they are no multiples."""
+    """Its loss over ours; None where they are not multiples."""
     by: str = "own"
     faults: list[tuple[str, str]] = field(default_factory=list)
     nodes: int = 0
