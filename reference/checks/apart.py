@@ -11,12 +11,12 @@ from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 SECONDS = 10.0
 """Processor time that a target may take for one problem of a few numbers."""
 SLEEP = 30.0
-"""Seconds of the clock, for what waits and uses no processor."""
+"""Seconds of the clock, for code that waits and uses no processor."""
 MAX_RESTARTS = 20
 
 
 class Gathers(Protocol):
-    """What takes in the events of a run."""
+    """The receiver of a run's events."""
 
     def take(self, event: Event) -> None:
         """Take in one event."""

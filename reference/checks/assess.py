@@ -49,14 +49,14 @@ class Assessment:
     missing: list[Path] = field(default_factory=list)
     """Inputs of which no gradient came back."""
     dead: list[Path] = field(default_factory=list)
-    """Inputs without a claim that do not move the objective at all."""
+    """Inputs without a claim that do not change the objective."""
     scale: float = 1.0
-    """What all claims are multiplied with: a loss that nobody wrote may be a mean or a sum."""
+    """The factor of all claims: a loss that is not in the code may be a mean or a sum."""
     spellings: tuple[str, ...] = ("1",)
     """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
     notes: dict[Path, str] = field(default_factory=dict)
-    """What is known of a claim that is wrong, in words."""
+    """What is known about a wrong claim, in words."""
 
     @property
     def all_right(self) -> bool:
@@ -65,7 +65,7 @@ class Assessment:
 
     @property
     def unplaced(self) -> list[Path]:
-        """Gradients that were returned, and are of nothing that is known."""
+        """Gradients that were returned, of an unknown input."""
         return [
             p
             for p in self.unmatched
@@ -77,7 +77,7 @@ class Assessment:
 
     @property
     def influence(self) -> bool:
-        """Whether every input with a claim moves the objective: softmax of one class does not."""
+        """Whether every input with a claim changes the objective: softmax of one class does not."""
         moved = all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
         return moved and not self.dead
 
@@ -97,7 +97,7 @@ class Assessment:
 
 
 def _cosine(row: Row) -> float:
-    """Return how nearly a claim points along the truth, whatever its length."""
+    """Return how well the direction of a claim agrees with the truth, at any length."""
     a, b = row.got.ravel(), row.truth.value.ravel()
     if a.shape != b.shape or not np.isfinite(a).all():
         return 0.0
@@ -109,7 +109,7 @@ Finder = Callable[[Objective, Outcome, Mapping[Path, Any]], dict[Path, Truth] | 
 
 
 def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Assessment | None:
-    """Hold an outcome's claims to the truth under an objective; None where it has no value.
+    """Compare an outcome's claims with the truth under an objective; None where it has no value.
 
     find: gives the truth of tensors by path: the tape, or differences.
     """
@@ -250,7 +250,7 @@ def _factor(got: Array, truth: Truth) -> float | None:
     return c if c and close(got, truth, c).all() else None
 
 
-# -- a loss that nobody wrote may be a mean or a sum ----------------------------------------------
+# -- a loss that is not in the code may be a mean or a sum ----------------------------------------
 
 
 def nice_factors(outcome: Outcome) -> dict[str, float]:
@@ -316,7 +316,7 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
 
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
-    """Fit a penalty that nobody wrote: got = c · truth + κ · W, one κ for all weights."""
+    """Fit a penalty that is not in the code: got = c · truth + κ · W, one κ for all weights."""
     strengths = [
         float(v)
         for p, v in outcome.others.items()
@@ -355,7 +355,7 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
 
 
 def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
-    """Say what a penalty does to the column of the biases, where all the rest is right."""
+    """Describe what a penalty does to the column of the biases, where the rest is right."""
     for row in result.rows:
         if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
             continue

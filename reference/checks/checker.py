@@ -2,7 +2,7 @@
 
     from reference import check
     check("layers.py")                       # a file, in a separate process
-    check(Relu, like="relu")                 # an object at hand
+    check(Relu, like="relu")                 # an object
 
 The target's own forward is the reference: it runs on numbers that carry their derivative and its
 error bound, and every gradient that comes back is compared with it.
@@ -131,7 +131,7 @@ def _again(target: Any, request: Request) -> str:
 
 @dataclass
 class Gathered:
-    """What the events of a run add up to."""
+    """The result of a run, built from its events."""
 
     progress: Progress
     parts: dict[int, Part] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""What each argument may stand for: rules that read its name, the likeliest meaning first.
+"""Possible meanings of each argument: rules that read its name, the likeliest meaning first.
 
-A rule answers with specs, or with None where the argument is none of its kind.
+A rule returns specs, or None where it does not apply to the argument.
 """
 
 import re
@@ -29,7 +29,7 @@ from reference.checks.specs import POOLS, Dims, Spec
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments for which a layout is looked for."""
+    """The arguments that need a layout."""
 
     names: list[str]
     text: str
@@ -441,7 +441,7 @@ def _size(one: Argument) -> list[Spec] | None:
 
 
 def _unknown(one: Argument) -> list[Spec]:
-    """What has a name that says nothing."""
+    """An argument with a name without meaning."""
     if one.request.shapes and not one.is_part:
         return [one.mode.data, *one.columns]
     if one.is_part:
@@ -480,7 +480,7 @@ RULES: tuple[Rule, ...] = (
     _size,
     _unknown,
 )
-"""In this order: a rule is asked where all before it had no answer."""
+"""In this order: a rule is asked when all rules before it returned None."""
 
 
 def strings_for(name: str, text: str) -> tuple[str, ...]:
@@ -498,7 +498,7 @@ def _tanh_slope(x: Any) -> Any:
 
 
 class Context:
-    """What a framework hands to a function: it keeps what is saved."""
+    """The context that a framework passes to a function: it keeps what is saved."""
 
     saved_tensors: tuple[Any, ...] = ()
 

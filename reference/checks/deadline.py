@@ -18,8 +18,8 @@ class TooSlow(BaseException):
 def within(seconds: float) -> Iterator[None]:
     """Run a block for so long at most, in processor time, then raise TooSlow in it.
 
-    Only the main thread of a POSIX process has such a timer. Where there is none, or the code
-    else's is running, the block runs on; the process is watched from outside.
+    Only the main thread of a POSIX process has such a timer. Where there is none, or another
+    one is running, the block is not stopped; the parent process has a limit of its own.
     """
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     timers = {}

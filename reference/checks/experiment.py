@@ -1,7 +1,7 @@
 """Runs one reading of a target on one problem: with plain floats, or with numbers on the tape.
 
-A reading says what each argument is given; running it yields what the forward made of the
-inputs (all named values), what the backward claims, and where each claim came from.
+A reading says what each argument gets. Running it gives all named values of the forward, the claims
+of the backward, and where each claim came from.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Lists what a file holds that computes or looks like a gradient, with what it may belong to."""
+"""Lists everything in a file that computes or looks like a gradient, with possible forwards."""
 
 import ast
 import inspect

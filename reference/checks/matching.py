@@ -111,7 +111,7 @@ def _by_head(paths: Mapping[Path, Any]) -> dict[Path, list[Path]]:
 
 
 NOT_GRADIENTS = frozenset("loss cost l j e total_loss data_loss nll accuracy acc losses".split())
-"""What is returned beside gradients under these names is none."""
+"""Returned values with these names are not gradients."""
 
 
 def _named(claim: Path) -> bool:
@@ -174,7 +174,7 @@ def _by_place(
     pairs: Pairs,
     others: Mapping[Path, Any],
 ) -> list[Path]:
-    """Give what has no name to the inputs in their order, where the shapes agree."""
+    """Match claims without a name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
     if not pairs and any(c[0].isdigit() for c in left):  # return dz, dz * eps: both by their place
         unnamed = [c for c in left if c[0] not in ("self", "step")]

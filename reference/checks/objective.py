@@ -1,8 +1,8 @@
 """What a backward should return: the gradient of which scalar, and its certified value.
 
-An `Objective` says which scalar: the outputs weighed with the cotangents that the backward was
-given, a loss that the code computes, the sum of what it returns, or a loss that nobody wrote
-down. `candidates` proposes them, `truths` differentiates one.
+An `Objective` says which scalar: the outputs weighted with the cotangents that the backward got, a
+loss that the code computes, the sum of what it returns, or a loss that is not in the code.
+`candidates` proposes them, `truths` differentiates one.
 """
 
 from collections.abc import Iterator, Mapping

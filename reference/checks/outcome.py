@@ -40,7 +40,7 @@ class Reading:
 
     @property
     def first(self) -> Routine:
-        """What the drawn inputs go to."""
+        """The arguments that get the drawn inputs."""
         return self.forward or self.unit.backward
 
     def bound(self, **sources: str) -> "Reading":
@@ -69,11 +69,11 @@ class Outcome:
     middle: dict[Path, Any] = field(default_factory=dict)
     """The backward's local variables."""
     kept: dict[Path, Any] = field(default_factory=dict)
-    """What the object held after its backward."""
+    """The object's attributes after its backward."""
     mutated: list[str] = field(default_factory=list)
     steps: dict[Path, Any] = field(default_factory=dict)
     stepped: set[Path] = field(default_factory=set)
-    """What the backward moved on purpose: its claims are the steps."""
+    """The weights that the backward updates: its claims are the steps."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Plain numbers that went in by name: a rate, a strength of regularisation."""
     rate: float | None = None

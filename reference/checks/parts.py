@@ -45,7 +45,7 @@ def check_unit(
     like: str | None,
     watch: Callable[[Subject], None] = lambda subject: None,
 ) -> Part | None:
-    """Return what was found of one unit; None for what only looked like a gradient.
+    """Return the result for one unit; None if it only looked like a gradient.
 
     watch: gets what is judged, before it is.
     """
@@ -127,7 +127,7 @@ def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
 @dataclass
 class _Tally:
-    """What the problems of one part add up to."""
+    """The results of one part's problems together."""
 
     subject: Subject
     unit: Unit
@@ -246,7 +246,7 @@ def _part(
 
 
 def _about_the_forward(part: Part, subject: Subject, request: Request, like: str | None) -> Part:
-    """Say which operation the forward is, and where it breaks."""
+    """Find which operation the forward is, and where it breaks."""
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
@@ -448,12 +448,12 @@ def _unchecked(
 
 
 def _is_broken(error: str) -> bool:
-    """Whether an error tells that code cannot run, whatever it is given."""
+    """Whether an error means that the code cannot run with any arguments."""
     return error.startswith("NameError") or "is not installed" in error
 
 
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
-    """Return parts whose verdict changes beside the others.
+    """Return the parts, with verdicts that depend on other parts changed.
 
     A gradient of a mean loss without its 1/N is right where the layers of the same file take the
     mean themselves.

@@ -56,7 +56,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
-    """Our own code failed; it is not put on the author."""
+    """Our own code failed; the author's code is not to blame."""
 
     index: int
     name: str
@@ -73,7 +73,7 @@ Event = Tried | Started | Loaded | Finished | Refused | OurFault
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the child is asked for."""
+    """The request to the process."""
 
     target: str
     like: str | None = None

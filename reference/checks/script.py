@@ -2,7 +2,7 @@
 
 It holds the numbers of the smallest failing problem, calls the forward and the backward as the
 check read them, and prints three gradients: theirs, the certified one, central differences. It is
-run before it is handed out; one that does not show what the check found is not handed out.
+run first; a script that does not show what the check found is dropped.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
 
 
 def shows(text: str, small: Failing) -> bool:
-    """Whether a script runs and comes to the gradients that the check found."""
+    """Whether a script runs and gives the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
         with (

@@ -1,7 +1,7 @@
 """Finds how a target should be read: by trying layouts and bindings until the shapes fit.
 
-A reading counts when the forward runs, the backward runs, and what comes back has the shapes of
-what went in. Among readings that differ the one under which most is right is taken.
+A reading counts when the forward and the backward run, and the gradients have the shapes of the
+inputs. Among several readings the one under which most is right is taken.
 """
 
 import itertools
@@ -55,7 +55,7 @@ _ALL_KEPT = 8
 
 @dataclass
 class Candidate:
-    """A reading that runs, and how well what comes back fits what went in."""
+    """A reading that runs, and how well the shapes of its gradients fit."""
 
     score: float
     reading: Reading
@@ -227,7 +227,7 @@ _OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
 
 
 def _shape(reading: Reading) -> _Shape:
-    """Return what a reading is, apart from how wide its numbers and sizes are drawn."""
+    """Return a reading without the ranges of its numbers and sizes."""
     drawn = tuple(
         (n, _NARROW.get(s.kind, s.kind), s.dims, s.high) for n, s in reading.layout.items()
     )
@@ -282,7 +282,7 @@ def _misshapen(candidate: Candidate) -> bool:
 
 
 def _takes_cotangent(reading: Reading) -> bool:
-    """Whether the backward is given the gradient of the output, so that it owes a product."""
+    """Whether the backward gets the gradient of the output, so that it must return a product."""
     return any(source.startswith("cotangent") for _, source in reading.binding)
 
 

@@ -1,4 +1,4 @@
-"""What runs beside the target, in its process: loads it, reads it, judges it, part by part.
+"""The check inside the target's process: loads it, reads it, judges it, part by part.
 
 Every part is announced before it runs, so that the parent process knows which one hung.
 """

@@ -1,4 +1,4 @@
-"""Finds the smallest problem that a wrong gradient shows on, in numbers that are easily read.
+"""Finds the smallest problem that shows a wrong gradient, with numbers that are easy to read.
 
 Sizes come first (every letter 1, then 2, then as drawn), then small whole numbers in place of
 normal ones; after a hit each letter is tried smaller by itself. A problem counts when a gradient

@@ -160,7 +160,7 @@ def _load_file(path: Path, target: str) -> Target:
 
 
 def _forget(package: str) -> None:
-    """Put an empty package in the place of one that raised, so that its other files load."""
+    """Replace a package that raised by an empty one, so that its other files load."""
     parts = package.split(".")
     for i in range(len(parts)):
         name = ".".join(parts[: i + 1])
@@ -358,7 +358,7 @@ def _line(error: BaseException) -> str:
 
 
 def from_objects(names: Mapping[str, Any], what: str) -> Target:
-    """Return a target of objects at hand: a function, a class, a pair, the names of a module."""
+    """Return a target of given objects: a function, a class, a pair, the names of a module."""
     module = types.ModuleType("objects_at_hand")
     vars(module).update(names)
     return Target(what, module)

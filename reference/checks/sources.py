@@ -1,4 +1,4 @@
-"""What the arguments of a backward are given: an input, the cache, a cotangent, a rate."""
+"""The values for a backward's arguments: an input, the cache, a cotangent, a rate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def source_of(
     outcome: Outcome,
     rng: np.random.Generator,
 ) -> Any:
-    """Return what a source stands for: "input:x", "cotangent:", "rest" or "output:0"."""
+    """Return the value of a source: "input:x", "cotangent:", "rest" or "output:0"."""
     kind, _, which = source.partition(":")
     match kind:
         case "input":

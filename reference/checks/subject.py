@@ -37,16 +37,16 @@ class Subject(Protocol):
     """Something that is checked."""
 
     name: str
-    """What it is called in its file."""
+    """Its name in the file."""
 
     def sentence(self) -> str:
-        """Return what it is and how it is read, in one line."""
+        """Return in one line what it is and how it was read."""
 
     def judged_by(self) -> str:
         """Return what the truth is, and to how many digits: "its own forward, certified"."""
 
     def case(self, seed: int, index: int) -> Case:
-        """Run one problem and hold every claim to the truth; raises what the target raises."""
+        """Run one problem and compare every claim with the truth; raises what the target raises."""
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the inputs of one problem, plain, by name: for messages and scripts."""
@@ -134,7 +134,7 @@ class ReadingSubject:
         ]
 
     def case(self, seed: int, index: int) -> Case:
-        """Run one problem on the tape and hold every claim to the certified gradient."""
+        """Run one problem on the tape and compare every claim with the certified gradient."""
         if self.chosen.differences:
             return self._by_differences(seed, index)
         with Session() as session:
@@ -155,7 +155,7 @@ class ReadingSubject:
         return case
 
     def _with_floats(self, seed: int, case: Case) -> None:
-        """Run the same problem on plain floats, as its author does: what changes, what is lost."""
+        """Run the same problem on plain floats; note changed inputs and lost digits."""
         plain = perform(self.reading, seed, case.index)
         for name in dict.fromkeys(plain.mutated):
             kind = "overwrites" if name == "the incoming gradient" else "mutated"
@@ -171,7 +171,7 @@ class ReadingSubject:
             self._after_another(seed, case, plain)
 
     def _after_another(self, seed: int, case: Case, plain: Outcome) -> None:
-        """Ask again after a forward on other numbers: what the first one left must not count."""
+        """Ask again after a forward on other numbers: an old cache must not be used."""
         again = perform(self.reading, seed, case.index, warm=True)
         if not _same_outputs(plain, again):
             return  # it draws a mask of its own each time
