@@ -142,7 +142,10 @@ def test_sections_without_records_say_so() -> None:
         ({"verdicts": {"AGREE": 7, "DEVIATES(manual)": 3}}, "wrong", "wrong in 3 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1."),
-        ({"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open", "them 2 in which JAX crashed"),
+        (
+            {"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open",
+            "there are also 2 in which JAX crashed",
+        ),
         (
             {"verdicts": {"AGREE": 6, "CRASHED(jax)": 2, "CRASHED(jax, torch)": 2}}, "open",
             "2 in which PyTorch crashed and 4 in which JAX crashed",
@@ -159,7 +162,7 @@ def test_sections_without_records_say_so() -> None:
         (
             {"verdicts": {"AGREE": 7, "VALUE(torch)": 2, "DEVIATES(torch)": 1}}, "open",
             "PyTorch computes another value than the definition in 2: our translation or the "
-            "framework. PyTorch deviates in 1.",
+            "framework is wrong. PyTorch deviates in 1.",
         ),
         ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is wrong in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
