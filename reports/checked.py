@@ -16,7 +16,7 @@ Verdict = Literal["right", "wrong", "failed", "unchecked"]
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something a target did beside a wrong gradient, and the problem that provoked it."""
+    """A fault of a target other than a wrong gradient, and the problem that shows it."""
 
     kind: str
     """raised, hung, died, shape, dtype, mutated, missing, value"""
@@ -28,7 +28,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Worst(msgspec.Struct, frozen=True):
-    """The entry that is furthest off: where, what was given, what it is."""
+    """The entry with the largest error: its place, the given value, the right value."""
 
     at: str
     tensor: str
@@ -58,7 +58,7 @@ class Mistake(msgspec.Struct, frozen=True):
     distance: float = 0.0
 
     def evidence(self) -> str:
-        """Return what the name rests on."""
+        """Return the evidence for the name."""
         to = f"to {self.distance:.0e}" if self.distance else "exactly"
         return (
             f"with this mistake, our gradient matches yours {to}, "
@@ -67,7 +67,7 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """One gradient that came back: what it is of, and how often it was right."""
+    """One gradient that came back: its input, and how often it was right."""
 
     name: str
     of: str
@@ -88,7 +88,7 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One thing in the target and what was found of it."""
+    """One part of the target, and the result for it."""
 
     name: str
     verdict: Verdict
@@ -121,9 +121,9 @@ class Part(msgspec.Struct, frozen=True):
     numbers: tuple[Numbers, ...] = ()
     """The wrong gradients of the smallest failing problem."""
     picture: tuple[Numbers, ...] = ()
-    """The wrong gradients of the problem that is furthest off, to be drawn."""
+    """The wrong gradients of the problem with the largest error, for the picture."""
     derivation: str = ""
-    """What the book says of `operation`, in plain text."""
+    """The book's text about `operation`, as plain text."""
     seconds: float = 0.0
 
     @property
@@ -252,7 +252,7 @@ def _spelled(value: Any) -> Any:
 
 
 def read_checked(text: bytes | str) -> list[Checked]:
-    """Return the checks of a check.json; raises ReportError for what is none."""
+    """Return the checks of a check.json; raises ReportError for other content."""
     try:
         found = msgspec.json.decode(text)
         several = found if isinstance(found, list) else [found]

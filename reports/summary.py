@@ -1,4 +1,4 @@
-"""What a run amounts to: verdicts in order of weight, headline figures, the headline sentence."""
+"""The summary of a run: verdicts in order of weight, headline figures, the headline sentence."""
 
 import json
 import math
@@ -114,12 +114,12 @@ def sides(*answers: Mapping[str, object]) -> list[str]:
 
 
 def by_weight(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return verdicts and counts, the heaviest first."""
+    """Return verdicts and counts, the most serious first."""
     return sorted(verdicts.items(), key=lambda item: (-kind_of(item[0]).weight, -item[1], item[0]))
 
 
 def heaviest(verdicts: Mapping[str, int]) -> str:
-    """Return the verdict that matters most among those met, or an empty string."""
+    """Return the most serious verdict that occurs, or an empty string."""
     met = {verdict: count for verdict, count in verdicts.items() if count}
     return by_weight(met)[0][0] if met else ""
 
@@ -187,12 +187,12 @@ class Summary:
 
     @property
     def shown_verdicts(self) -> list[tuple[str, int]]:
-        """The verdicts for pages: of a report gone wild only the heaviest."""
+        """The verdicts for pages: at most a few, the most serious ones."""
         return list(self.verdicts.items())[:MOST_VERDICTS]
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """The findings, the heaviest verdict first, then by operation, the most frequent first."""
+        """The findings: the most serious verdict first, then by operation, most frequent first."""
         findings = of_type(self.records, Finding)
         often: Counter[tuple[int, str]] = Counter()
         for f in findings:
@@ -285,14 +285,14 @@ class Summary:
 
     @property
     def headline(self) -> str:
-        """What a reader who has one sentence of time should know."""
+        """The one sentence that every reader should know."""
         return " ".join([self._judgement(), *self._reservations()])
 
     @property
     def checked(self) -> int:
         """Problems for which there is an answer of another derivation and a verdict.
 
-        The complex step differentiates our own forward: alone it proves nothing.
+        The complex step differentiates our own forward, so it is not enough alone.
         """
         if not any(oracle.name != "complex_step" for oracle in self.present()):
             return 0
@@ -350,7 +350,7 @@ class Summary:
 
     @property
     def subject(self) -> str:
-        """What was written by hand and compared: the gradient, or the product of second order."""
+        """What was compared: the gradient, or the product of second order."""
         return "Hessian-vector product" if self.run.order == 2 else "gradient"
 
     def show(self, address: str) -> str:
@@ -407,7 +407,7 @@ def summary_json(summary: Summary) -> str:
 
 
 def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """Add cells up for each dtype; a report of ours has two, a hostile one is cut at a few."""
+    """Add cells up for each dtype; our reports have two, and a hostile one is cut at a few."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.dtype, []).append(cell)
