@@ -81,7 +81,7 @@ def _in_words(pair: Pair, v: str, match: Match) -> Words:
     a = pair.a.text.split("[")[0]
     return Words(
         "path_skips_activation",
-        f"The gradient that goes back to {v} uses δ{a}, before the derivative, instead of "
+        f"The gradient that goes back to {v} uses δ{a}, before its derivative, instead of "
         f"δ{a} · {slope_text(pair)}, after the slope (the derivative is left out on "
         f"this path alone; {claims}).",
         f"δ{v} from δ{a}",

@@ -47,8 +47,8 @@ _SENTENCES = {
     "one": "the incoming gradient (the cotangent) is left out: the slope alone is passed on",
     "square": "the incoming gradient (the cotangent) is multiplied in twice",
     "kept": "the derivative is left out: the incoming gradient is passed on as it is",
-    "value": "the output itself is used instead of the derivative",
-    "input": "the input itself is used instead of the derivative",
+    "value": "the output itself is used in place of the derivative",
+    "input": "the input itself is used in place of the derivative",
 }
 
 _Made = tuple[Path, Array]
