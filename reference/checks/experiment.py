@@ -188,6 +188,8 @@ class _Builder(_Keeper):
         name = path[-1].lower()
         if name in DATA_NAMES or is_target(name):
             return self.keep.put(path, value, kind)
+        if isinstance(value, float):
+            self.keep.outcome.numbers[path[-1]] = value
         return super().put(path, value, kind)
 
 
@@ -317,6 +319,7 @@ def _run_pair(
 ) -> None:
     forward, back = reading.forward, reading.unit.backward
     assert forward is not None
+    first_of_all = {p: v.copy() for p, v in outcome.inputs.items() if isinstance(v, np.ndarray)}
     try:
         trace = call(forward, _only(forward, arguments), instance)
     except Exception as error:
@@ -355,6 +358,9 @@ def _run_pair(
     collect(reading, back_trace, instance, kept, outcome)
     steps_in_arguments(arguments, before, outcome)
     note_mutation(outcome, before)
+    for path, then in first_of_all.items():  # x[x <= 0] = 0 in the forward
+        if path[0] != "self" and not same(outcome.inputs[path], then):
+            outcome.inputs[path] = then
     for (_, now), then in zip(outcome.cotangents, cotangents, strict=True):
         if isinstance(now, np.ndarray) and not same(now, then):
             outcome.mutated.append("the incoming gradient")

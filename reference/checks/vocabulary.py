@@ -73,8 +73,10 @@ RATES = frozenset(
 """What a step is multiplied with, where a backward updates the weights."""
 
 REGULARISATION = frozenset(
-    "reg lam lambd lambda lambda_ lmbda lamda l2 l2_reg reg_strength weight_decay regularization "
-    "regularisation lambda_reg reg_lambda decay wd".split()
+    "reg lam lambd lambda lambda_ lmbda lamda l1 l2 l1_reg l2_reg reg_strength weight_decay "
+    "regularization regularisation lambda_reg reg_lambda decay wd l1_lambda l2_lambda lambda_l1 "
+    "lambda_l2 weight_regularizer_l1 weight_regularizer_l2 bias_regularizer_l1 "
+    "bias_regularizer_l2".split()
 )
 
 FLAGS = frozenset(
