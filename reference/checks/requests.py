@@ -239,7 +239,7 @@ def _lists_sizes(name: str) -> bool:
 def _handed_on(first: Routine, target: Target) -> str:
     """Return the source of the file's functions that it hands an argument on to, under its name.
 
-    Of a dict that is only handed on, they know the keys: batchnorm_forward(x, gamma, beta, bn_param).
+    They know the keys of a dict that it only hands on: batchnorm_forward(x, gamma, bn_param).
     """
     found: dict[str, str] = {}
     rest = [first.node] if first.node is not None else []
