@@ -23,7 +23,7 @@ from reference.checks.routine import EMPTY, Routine, routine_of
 from reference.checks.shapes import bias_names, size_specs
 from reference.checks.source import Target
 from reference.checks.specs import Spec
-from reference.checks.vocabulary import gradient_of, plain
+from reference.checks.vocabulary import KEEPS, gradient_of, plain
 
 Fixed = tuple[tuple[str, int], ...]
 
@@ -113,7 +113,7 @@ def _names(unit: Unit, forward: Routine | None, constructor: Routine | None) -> 
 
 def _needed(name: str, default: Any) -> bool:
     """Whether an argument is drawn: it has no default, or a None that stands for an array."""
-    if default is EMPTY:
+    if default is EMPTY or (default is False and KEEPS.match(name)):
         return True
     low = name.lower()
     if default is None:

@@ -352,6 +352,8 @@ def number_specs(name: str) -> list[Spec]:
     bare = bare_name(name).lower()
     if bare in words.RATES:
         return [Spec("value", value=0.5)]
+    if bare in words.REGULARISATION and name.startswith("init."):
+        return [Spec("value", value=0.3)]  # with 0, a wrong penalty would not show
     if bare in words.REGULARISATION:
         return [Spec("value", value=0.3), Spec("value", value=0.0)]
     for pattern, values in _NUMBERS:

@@ -82,6 +82,12 @@ REGULARISATION = frozenset(
 FLAGS = frozenset(
     "training train is_training is_train train_mode trainable test mode_train".split()
 )
+KEEPS = re.compile(
+    r"^(training|train|is_train(ing)?|train_mode|(save|keep|store|use|with|return)_?(cache|grads?|"
+    r"gradients?|values?|inputs?|for_backward|states?)?|caching|cache|remember)$",
+    re.I,
+)
+"""A switch of a forward, off by default, that makes it keep what its backward reads."""
 
 BIASES = re.compile(
     r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I
