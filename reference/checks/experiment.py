@@ -38,22 +38,25 @@ from reference.checks.vocabulary import DATA_NAMES, is_target
 _FLOATS = ("normal", "positive", "unit", "probability", "list")
 
 
-_watch: Callable[[str], None] | None = None
-_seen = 0.0
+_watch: Callable[[str, bool], None] | None = None
+_seen = (0.0, False)
 
 
-def watch(listener: Callable[[str], None] | None) -> None:
-    """Have a listener told which problem is tried, at most five times a second."""
+def watch(listener: Callable[[str, bool], None] | None) -> None:
+    """Call a listener with the problem that is tried, and whether on the tape.
+
+    At most five times a second, and where the one gives way to the other.
+    """
     global _watch
     _watch = listener
 
 
-def _tell(seed: int, index: int) -> None:
+def _announce(seed: int, index: int, tape: bool) -> None:
     global _seen
-    now = time.monotonic()
-    if _watch is not None and now - _seen > 0.2:
-        _seen = now
-        _watch(f"{seed}:{index}")
+    now, (then, before) = time.monotonic(), _seen
+    if _watch is not None and (now - then > 0.2 or tape != before):
+        _seen = (now, tape)
+        _watch(f"{seed}:{index}", tape)
 
 
 def perform(
@@ -78,7 +81,7 @@ def perform(
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
-    _tell(seed, index)
+    _announce(seed, index, session is not None)
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
