@@ -421,7 +421,8 @@ _INDEXED = ("x", "xs", "inputs", "input", "idx", "indices")
 
 def _data(one: Argument) -> list[Spec] | None:
     bare = _unnumbered(one)
-    if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES:
+    # (y, t): y is a prediction where another argument is the target, or else t would be given it
+    if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES and bare != "y":
         return None
     if one.mode.data.kind == "label" and bare not in _INDEXED:
         return [ROWS]

@@ -228,6 +228,9 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
                 _Keeper(Outcome({}), reading, False),
             )
             call(reading.forward, _only(reading.forward, first), instance)
+            kept = {id(v) for v in first.values()}  # self.b = b keeps an input, no weight
+            for name in [n for n, v in vars(instance).items() if id(v) in kept]:
+                setattr(instance, name, None)
             fresh = instances.randomise(instance, module, rng, lazily=True)
         if not fresh:
             instance = (

@@ -28,7 +28,7 @@ from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.subject import Case, ReadingSubject, Subject
-from reference.checks.tolerances import STABILISER
+from reference.checks.tolerances import NEARLY
 
 PROBLEMS = 20
 MIN_PROBLEMS = 4
@@ -76,9 +76,9 @@ def _as_a_kernel(found: Subject, tally: "_Tally", seed: int) -> Findings | None:
 
 
 def _nearly(tally: "_Tally") -> bool:
-    """Whether what is wrong is off by less than 1e-4 of its tensor: an ε that one side forgets."""
+    """Whether what is wrong is off by a hundredth of its tensor: an ε that one side forgets."""
     return all(
-        _distance(r) < STABILISER for rows in tally.tensors.values() for r in rows if not r.right
+        _distance(r) < NEARLY for rows in tally.tensors.values() for r in rows if not r.right
     )
 
 
