@@ -368,7 +368,7 @@ def test_nothing_is_computed_twice() -> None:
         ("x", lambda x: x.tolist(), r"x: list , expected float64 \(5, 4\)"),
         ("x", lambda x: x[0], r"x: float64 \(4,\), expected"),
         ("targets", lambda t: t.astype("f8"), r"targets: float64 \(5,\), expected int"),
-        ("targets", lambda t: t[:1], r"targets: int64 \(1,\), but"),
+        ("targets", lambda t: t[:1], r"targets: int64 \(1,\), expected"),
     ],
 )
 def test_a_wrong_input_is_named(argument: str, change: Any, text: str) -> None:
