@@ -36,7 +36,6 @@ CANCELS = {
     "gru_cell": "h - n, the slope of the update gate, crosses 0",
     "lstm_cell": "dx adds up four gates, whose parts nearly cancel",
     "triplet_margin": "u - w cancels where both others lie in nearly one direction",
-    "cosine_embedding": "w - u cos cancels where the vectors are nearly parallel",
 }
 """Layers whose worst error may be up to twice the better framework's, and why."""
 
