@@ -12,10 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as drawn_arrays
-from layertruth import Answer, Truth, Use, by_hand, by_jax, by_torch, draw, truth, use
 
 from manual_backprop.layers import LAYERS
 from manual_backprop.spec import LayerOperation
+from reference.conventions.uses import (
+    Answer,
+    Truth,
+    Use,
+    by_hand,
+    by_jax,
+    by_torch,
+    draw,
+    truth,
+    use,
+)
 from reference.drawing.draft import Stream
 
 RIGHT = 2.0**26
