@@ -153,8 +153,9 @@ class _Directions:
 
     def across(self, u: FloatArray, w: FloatArray, length: FloatArray) -> FloatArray:
         """Return w - u cos, with no more along u than there is; `length` is that of u's row."""
-        left = (w - u) + u * self.distance[:, None]
-        kept = SMALLEST_SQUARE / length / length * self.cosine[:, None]
+        cosine = self.cosine[:, None]
+        left = np.where(cosine > 0.5, (w - u) + u * self.distance[:, None], w - u * cosine)
+        kept = SMALLEST_SQUARE / length / length * cosine
         found: FloatArray = left - u * ((u * left).sum(axis=-1, keepdims=True) - kept)
         return found
 

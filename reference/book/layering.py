@@ -7,9 +7,17 @@ code computes: the value and every cotangent of some uses that the layer draws i
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.spec import LayerOperation
-from reference.conventions.uses import Answer, Use, by_hand, by_jax, by_torch, draw, truth
+from reference.conventions.uses import (
+    Answer,
+    Use,
+    by_hand,
+    by_jax,
+    by_torch,
+    draw,
+    problem_of,
+    truth,
+)
 from reference.evidence import gather
 from reference.judge import judge
 from reference.oracles.manual import Manual
@@ -24,12 +32,6 @@ _ASK: Mapping[str, Callable[[LayerOperation, Use], Answer]] = {
     "torch": by_torch,
     "jax": by_jax,
 }
-
-
-def problem_of(operation: LayerOperation, use: Use) -> GraphProblem:
-    """Return a use of a layer as a graph of one step."""
-    step = Step("y", operation.name, {name: name for name in use.arrays}, dict(use.options))
-    return GraphProblem(Graph((step,), ("y",)), use.arrays, {"y": use.dy})
 
 
 def judged(operation: LayerOperation) -> tuple[int, list[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb
 
+from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.spec import LayerOperation, Rows
 from reference.arithmetic.balls import Arithmetic, Dual, Slopes, exact, precision
 from reference.drawing.draft import Stream
@@ -93,6 +94,12 @@ def use(
     with np.errstate(all="ignore"):
         y = operation.apply("careful", cast, options)
     return Use(cast, options, stream.normal(*y.shape).astype(dtype))
+
+
+def problem_of(operation: LayerOperation, given: Use) -> GraphProblem:
+    """Return a use of a layer as a graph of one step."""
+    step = Step("y", operation.name, {n: n for n in given.arrays}, dict(given.options))
+    return GraphProblem(Graph((step,), ("y",)), given.arrays, {"y": given.dy})
 
 
 def use_text(given: Use) -> str:

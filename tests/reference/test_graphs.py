@@ -22,6 +22,8 @@ from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import plan_of
 from reference.book.chapters import build, operations
 from reference.campaign import Plan, RunStatistics, run_block
+from reference.conventions.edges import ORDINARY
+from reference.conventions.ledger import discover
 from reference.drawing.graphs import (
     ARCHITECTURES,
     MANY,
@@ -472,6 +474,23 @@ def test_a_new_layer_is_drawn_certified_compared_and_reported(
     records = [run, *statistics.cells(0), *statistics.findings(), *statistics.coverage()]
     assert write_report(tmp_path / "out", records).exit_code == 1
     assert "cube_scale" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_new_layer_is_in_the_ledger(scaled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not discover([scaled], ("float64",))  # all agree at each of its edges
+
+    def wrong(*given: Any, **options: Any) -> Any:
+        found = scaled.backward(*given, **options)
+        return {**found, "scale": found["scale"] * np.where(given[0] == 0, 0, 2).max()}
+
+    wrong_layer = replace(scaled, backward=wrong)
+    monkeypatch.setitem(LAYERS._operations, "cube_scale", wrong_layer)
+    rows = discover([wrong_layer], ("float64",))
+    assert {row.situation for row in rows} >= {ORDINARY, "x: equal numbers", "x: times 1e6"}
+    assert "x: zeros" not in {row.situation for row in rows}
+    for row in rows:
+        assert row.admissible == {"manual": False, "torch": True, "jax": True}
+        assert row.quantity == "slope" and "at dscale" in row.input
 
 
 def test_a_new_layer_is_in_the_book(scaled: Any) -> None:
