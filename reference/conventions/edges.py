@@ -25,7 +25,7 @@ from reports.records import Convention, Enclosure
 
 Array = npt.NDArray[Any]
 
-SEEDS = range(16)
+SEEDS = range(64)
 """The uses that the smallest and the fullest are taken from."""
 ORDINARY, LOST = "ordinary numbers", "digits"
 """The situation of a use as it was drawn; how what is off by rounding alone is called."""
