@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_backprop.spec import ACTIVATIONS, LAYERS
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
 from reference.judge import Judgement, judge_all
 from reference.oracles import load
 from reference.oracles.counterparts import Framework
