@@ -11,13 +11,9 @@ is wrong. JAX compiles every use, so it is asked about fewer.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from layertruth import Answer, Truth, by_hand, by_jax, by_torch, draw, truth
 
 from manual_backprop.layers import LAYERS
+from reference.conventions.uses import Answer, Truth, by_hand, by_jax, by_torch, draw, truth
 
 WRONG = 2.0**12
 """Units of rounding beyond which a gradient has lost more than a sum of many terms may lose."""

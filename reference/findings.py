@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Network, Problem
 from reference.blocks.graph_weigh import tensor_shapes
+from reference.diagnosis.layer_mistakes import line_of_step, named
 from reference.diagnosis.second import name_mistakes
 from reference.evidence import Evidence, gather, plain_sentence
 from reference.judge import Judgement, operation_at
@@ -25,6 +27,7 @@ from reference.problems import (
     parse_address,
 )
 from reference.repro import script_of_deviation
+from reference.repro_graph import script_of_graph
 from reference.repro_second import script_of_second
 from reports.records import Case, Finding, GraphShape, LayerShape, NetworkShape, StepShape
 
@@ -101,11 +104,22 @@ def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgemen
         repro = _script(problem, answers, judgement, evidence)
         case = msgspec.structs.replace(case, repro=repro)
         if "manual" in judgement.who and isinstance(problem, Problem):
-            named = next(name_mistakes(problem, answers["manual"].products), None)
-            diagnosis = None if named is None else f"{named.name}: {named.sentence} ({named.wrong})"
+            found = next(name_mistakes(problem, answers["manual"].products), None)
+            diagnosis = None if found is None else f"{found.name}: {found.sentence} ({found.wrong})"
+            case = msgspec.structs.replace(case, diagnosis=diagnosis)
+        accused = judgement.leading.oracle if judgement.leading else ""
+        if isinstance(problem, GraphProblem) and accused not in ("", "torch", "jax"):
+            diagnosis = _named_in_graph(problem, answers[accused], evidence.tensor)
             case = msgspec.structs.replace(case, diagnosis=diagnosis)
     sentence = bare.sentence or evidence.sentence
     return msgspec.structs.replace(bare, example=case, sentence=sentence)
+
+
+def _named_in_graph(problem: GraphProblem, answer: Answer, tensor: str) -> str | None:
+    """Return the mistake of a layer's backward with which a cotangent is what was answered."""
+    line = line_of_step(problem, answer, tensor) if tensor in answer.gradients else None
+    mistake = None if line is None else named(line, answer.gradients[tensor])
+    return None if mistake is None else f"{mistake.name}: {mistake.sentence} ({mistake.wrong})"
 
 
 def _script(
@@ -118,7 +132,9 @@ def _script(
         return None
     if isinstance(problem, DirectedProblem | DirectedGraph):
         return script_of_second(problem, answer, evidence)
-    return script_of_deviation(problem, answer, evidence) if isinstance(problem, Problem) else None
+    if isinstance(problem, GraphProblem):
+        return script_of_graph(problem, answer, evidence)
+    return script_of_deviation(problem, answer, evidence)
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -60,6 +60,9 @@ class TorchNamespace:
 
     def astype(self, x, dtype):
         return x.to(dtype)
+
+    def permute_dims(self, x, axes):
+        return torch.permute(x, axes)
 '''
 
 _TORCH = (
@@ -72,7 +75,9 @@ def torch_gradients():
     c = {name: torch.tensor(a) for name, a in CONSTANTS.items()}
     loss = torch_loss(xp, v, c)
     loss.sum().backward()
-    return {"loss": loss.detach().numpy(), **{name: t.grad.numpy() for name, t in v.items()}}
+    none = {name: np.zeros(t.shape) for name, t in v.items() if t.grad is None}
+    found = {name: t.grad.numpy() for name, t in v.items() if name not in none}
+    return {"loss": loss.detach().numpy(), **none, **found}
 """
 )
 
@@ -86,7 +91,10 @@ def jax_gradients():
     return {"loss": np.asarray(loss), **{name: np.asarray(g) for name, g in found.items()}}
 """
 
-_TAIL = """
+GRADIENTS: Mapping[Framework, str] = {"torch": _TORCH, "jax": _JAX}
+"""The function that asks each framework, for a loss function of its own."""
+
+TAIL = """
 
 ANSWERS = {{"{who}": GIVEN}}
 try:
@@ -152,16 +160,25 @@ def script_of(
             if operation.counterpart(framework).composed and operation.composition is not None:
                 collect_sources(operation.composition, operation.name + "_composed", sources)
     text += "".join("\n\n" + s for s in sources.values())
-    for framework, gradients in (("torch", _TORCH), ("jax", _JAX)):
-        text += "\n\n" + _loss_function(problem, kind, framework)  # type: ignore[arg-type]
-        text += gradients
-    return text + _TAIL.format(who=who)
+    for framework, gradients in GRADIENTS.items():
+        text += "\n\n" + _loss_function(problem, kind, framework) + gradients
+    return text + TAIL.format(who=who)
 
 
 def script_of_deviation(problem: Problem, answer: Answer, evidence: Evidence) -> str | None:
     """Return the script for an answer that deviates: fit for a bug report to a framework."""
     if sum(a.size for a in (problem.x, *problem.parameters.values())) > LARGEST:
         return None
+    given = dict(answer.gradients)
+    if evidence.tensor == "loss" and answer.loss is not None:
+        given = {"loss": answer.loss}
+    elif evidence.tensor in given and not evidence.tensor.endswith((".z", ".a")):
+        given = {evidence.tensor: given[evidence.tensor]}
+    return script_of(problem, given, title_of(evidence), who=f"{answer.oracle}, as judged")
+
+
+def title_of(evidence: Evidence) -> str:
+    """Return what a script of a deviation says first."""
     title = evidence.sentence
     if evidence.enclosure is not None:
         entry = list(evidence.entry)
@@ -170,12 +187,7 @@ def script_of_deviation(problem: Problem, answer: Answer, evidence: Evidence) ->
             "lies between\n"
             f"{evidence.enclosure.low} and\n{evidence.enclosure.high}."
         )
-    given = dict(answer.gradients)
-    if evidence.tensor == "loss" and answer.loss is not None:
-        given = {"loss": answer.loss}
-    elif evidence.tensor in given and not evidence.tensor.endswith((".z", ".a")):
-        given = {evidence.tensor: given[evidence.tensor]}
-    return script_of(problem, given, title, who=f"{answer.oracle}, as judged")
+    return title
 
 
 def _renamed(given: Arrays, kind: str) -> dict[str, npt.NDArray[Any]]:

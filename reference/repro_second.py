@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import forward, losses_cotangent
-from manual_backprop.spec import LayerOperation, Operation
+from manual_backprop.spec import Operation
 from reference.evidence import Evidence
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
@@ -23,8 +23,8 @@ from reference.repro import (
     array_text,
     arrays_text,
     call_text,
-    collect_sources,
 )
+from reference.repro_graph import STACKED, collect_own, step_call
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 
@@ -142,8 +142,8 @@ def script_of_second(
     )
     sources: dict[str, str] = {}
     for framework in FRAMEWORKS:
-        _collect_own(moved.operation, framework, sources)
-    text += "".join("\n\n" + source for source in sources.values()) + TORCH_NAMES
+        collect_own(moved.operation, framework, sources)
+    text += "".join("\n\n" + source for source in sources.values()) + TORCH_NAMES + STACKED
     for framework, call in moved.calls.items():
         text += f"\n\ndef {framework}_value(xp, v, c):\n    return {call}\n"
     return text + _SECOND.format(
@@ -166,7 +166,8 @@ def _of_graph(
     others = {a: values[n] for a, n in step.inputs.items() if n not in moves}
     tx = {a: np.asarray(moves[step.inputs[a]]) for a in x}
     operation = step.record
-    calls = {f: _step_call(operation, f, step.options, x, others) for f in FRAMEWORKS}
+    texts = {a: f'v["{a}"]' if a in x else f'c["{a}"]' for a in step.inputs}
+    calls = {f: step_call(operation, f, step.options, texts) for f in FRAMEWORKS}
     dy, tdy = (np.asarray(part[step.name]) for part in (answer.gradients, answer.products))
     return _Moved(operation, x, tx, dy, tdy, which, entry, others, calls)
 
@@ -207,33 +208,3 @@ def _of_chain(
         calls[framework] = call_text(operation, framework, given, extra, beside)
     x, tx = {"x": answer.values[step][at]}, {"x": answer.tangents[step][at]}
     return _Moved(operation, x, tx, dy, tdy, "x", (0, j if whole else 0), others, calls)
-
-
-def _step_call(
-    operation: Operation,
-    framework: Framework,
-    options: Mapping[str, Any],
-    x: Arrays,
-    others: Arrays,
-) -> str:
-    """Return the call of a step of a graph."""
-    if not isinstance(operation, LayerOperation):
-        return call_text(operation, framework, ['v["x"]'], dict(options))
-    given = [f'v["{a}"]' if a in x else f'c["{a}"]' if a in others else "None"
-             for a in operation.arguments]  # fmt: skip
-    keywords = {**operation.options, **options}
-    if getattr(operation, f"with_{framework}") is None:
-        return call_text(operation, framework, given, keywords)
-    name = operation.counterpart(framework).name
-    spelled = {**keywords, **operation.counterpart(framework).keywords}
-    given = [name, *given, *(f"{k}={v!r}" for k, v in spelled.items())]
-    return f"{operation.name}_with_{framework}({', '.join(given)})"
-
-
-def _collect_own(operation: Operation, framework: Framework, sources: dict[str, str]) -> None:
-    """Collect the sources of what the framework lacks, or takes in another way."""
-    if operation.counterpart(framework).composed and operation.composition is not None:
-        collect_sources(operation.composition, f"{operation.name}_composed", sources)
-    adapted = getattr(operation, f"with_{framework}", None)
-    if adapted is not None:
-        collect_sources(adapted, f"{operation.name}_with_{framework}", sources)

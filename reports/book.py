@@ -117,6 +117,10 @@ class Chapter:
     counterparts: Mapping[str, str]
     parameters: Mapping[str, str]
     code: str
+    definition: str = ""
+    samples: tuple[str, ...] = ()
+    numbers: int = 0
+    """How many numbers of the code were judged in place of formulas, which stand as written."""
     steps: tuple[Step, ...] = ()
     plot: Plot | None = None
     accuracy: tuple[AccuracyRow, ...] = ()
@@ -176,6 +180,7 @@ def render_book(book: Book) -> str:
         prose=prose,
         drawing=drawing,
         formulas=sum(len(c.statements) + len(c.steps) for c in book.chapters),
+        numbers=sum(c.numbers for c in book.chapters),
         share=_share,
     )
 

@@ -30,6 +30,8 @@ class CosineEmbedding:
         1 - cos = Σ (u_i - w_i)²/2 + 10⁻¹² (1/m_x + 1/m_z)/2
         w_k - u_k cos = (w_k - u_k) + u_k (1 - cos),   and w 10⁻¹²/m_x for vectors of one number
 
+    The rounded lengths leave a part along u in this, where Σ_k u_k (w_k - u_k cos) is
+    10⁻¹² cos/m_x and no more: the rest is taken off. One such step is enough (Parlett, 1980).
     At cos = margin every slope between the two is a subgradient; 0 is taken.
     Hadsell, Chopra and LeCun, 2006.
     """
@@ -52,8 +54,8 @@ class CosineEmbedding:
             of_x = both.w * (SMALLEST_SQUARE / both.length_x) / both.length_x
             of_z = both.u * (SMALLEST_SQUARE / both.length_z) / both.length_z
         else:
-            along, apart = both.distance[:, None], both.w - both.u
-            of_x, of_z = apart + both.u * along, both.w * along - apart
+            of_x = both.across(both.u, both.w, both.length_x)
+            of_z = both.across(both.w, both.u, both.length_z)
         return {"x": dcos * of_x / both.length_x, "z": dcos * of_z / both.length_z}
 
     @staticmethod
@@ -148,6 +150,14 @@ class _Directions:
         lost = SMALLEST_SQUARE * (1.0 / square_x + 1.0 / square_z)
         self.distance: FloatArray = 0.5 * ((apart * apart).sum(axis=-1) + lost[:, 0])
         self._rows = x, z
+
+    def across(self, u: FloatArray, w: FloatArray, length: FloatArray) -> FloatArray:
+        """Return w - u cos, with no more along u than there is; `length` is that of u's row."""
+        cosine = self.cosine[:, None]
+        left = np.where(cosine > 0.5, (w - u) + u * self.distance[:, None], w - u * cosine)
+        kept = SMALLEST_SQUARE / length / length * cosine
+        found: FloatArray = left - u * ((u * left).sum(axis=-1, keepdims=True) - kept)
+        return found
 
     def beyond(self, margin: float) -> Any:
         """Return where cos > margin; whether it is above 0 also where cos itself underflows."""

@@ -1,11 +1,13 @@
 """Builds the book: every operation of the registries, in order. An unchecked formula fails it.
 
-The docstring's formulas are checked against the definition. The code that is shown is the code
-that runs. The accuracies and kinks are measured against certified values during the build.
+The docstring's formulas are checked against the definition; of a layer over several axes, the
+numbers that its code computes are judged instead. The code that is shown is the code that runs.
+The accuracies and kinks are measured against certified values during the build.
 """
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
@@ -16,12 +18,13 @@ from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, Counterpart, LayerOperation, Loss, Operation
 from reference.book import mistaken
-from reference.book.checking import Checked, Docstring, Unchecked, check
+from reference.book.checking import Checked, Docstring, Fault, Unchecked, as_written, check
 from reference.book.deriving import derive
-from reference.book.layering import layer_accuracy
+from reference.book.layering import SEEDS, judged, layer_accuracy
 from reference.book.measuring import accuracy, installed, kink_rows
 from reference.book.plotting import plot
 from reference.book.samples import LETTERS
+from reference.conventions.uses import draw, use_text
 from reports.book import AccuracyRow, Book, Chapter, Paragraph, Set
 from reports.records import Convention
 
@@ -29,9 +32,13 @@ KINDS = (LAYERS, ACTIVATIONS, LOSSES)
 
 
 def operations() -> list[Operation]:
-    """Return every operation whose formulas can be checked: of the layers, the dense one."""
-    every = [operation for registry in KINDS for operation in registry.values()]
-    return [o for o in every if not isinstance(o, LayerOperation) or o.name == "dense"]
+    """Return every operation, kind by kind."""
+    return [operation for registry in KINDS for operation in registry.values()]
+
+
+def reads_formulas(operation: Operation) -> bool:
+    """Say whether the docstring's formulas are read: of the layers, those of the dense one."""
+    return not isinstance(operation, LayerOperation) or operation is LAYERS["dense"]
 
 
 def kind_of(operation: Operation) -> str:
@@ -50,7 +57,7 @@ def build(
     """Check and measure everything; a formula that is wrong or unchecked is `Unchecked`."""
     found = operations() if chosen is None else list(chosen)
     progress(f"checking the formulas of {len(found)} operations")
-    docstrings = {operation.name: check(operation) for operation in found}
+    docstrings = {operation.name: _checked(operation) for operation in found}
     if faults := [fault for d in docstrings.values() for fault in d.faults]:
         raise Unchecked(faults)
     versions = installed(implementations)
@@ -73,6 +80,15 @@ def build(
     )
     kinds = dict.fromkeys(kind_of(operation) for operation in found)
     return Book(chapters, {kind: mistaken.general(kind) for kind in kinds}, versions)
+
+
+def _checked(operation: Operation) -> Docstring:
+    """Check a docstring; one of a layer over several axes by what its code computes."""
+    if reads_formulas(operation):
+        return check(operation)
+    assert isinstance(operation, LayerOperation)
+    numbers, faults = judged(operation)
+    return as_written(operation, numbers, [Fault(operation.name, 1, fault) for fault in faults])
 
 
 def committed_ledger() -> list[Convention]:
@@ -104,12 +120,11 @@ def _chapter(
             "PyTorch": _called(operation.torch),
             "JAX": _called(operation.jax),
         },
-        parameters={
-            LETTERS.get(name, name) if LETTERS.get(name, name) == name
-            else f"{LETTERS[name]}, {name}": f"{p.default:g}"
-            for name, p in operation.parameters.items()
-        },
-        code=source(operation),
+        parameters=_parameters(operation),
+        samples=_samples(operation),
+        numbers=docstring.numbers,
+        code=source(operation.forward, operation.backward),
+        definition=source(operation.definition) if docstring.numbers else "",
         steps=derive(operation, docstring),
         plot=plot(operation),
         accuracy=measured,
@@ -123,7 +138,7 @@ def _chapter(
 def _unit(operation: Operation, by_row: bool) -> str:
     """Return what an error is counted in, where that is not each number's own last place."""
     if isinstance(operation, LayerOperation):
-        return "the unit is that of the largest entry, since sums cancel"
+        return "the unit is that of the tensor's largest terms, since sums cancel"
     return "a slope's unit is that of the largest in its row" if by_row else ""
 
 
@@ -138,7 +153,27 @@ def _signature(operation: Operation) -> str:
         shape = "one number an entry" if operation.elementwise else "one number a row"
         targets = " or ".join(operation.targets)
         return f"{shape}; predictions {operation.predictions}, targets {targets}"
-    return "with parameters"
+    assert isinstance(operation, LayerOperation)
+    parameters = f"; parameters {', '.join(operation.trainable)}" if operation.trainable else ""
+    return f"{operation.structure}, of {', '.join(operation.arguments)}{parameters}"
+
+
+def _parameters(operation: Operation) -> dict[str, str]:
+    """Return the numbers and words of an operation with what they usually are."""
+    if isinstance(operation, LayerOperation):
+        return {name: str(usual) for name, usual in operation.options.items()}
+    letters = {name: LETTERS.get(name, name) for name in operation.parameters}
+    return {
+        name if letters[name] == name else f"{letters[name]}, {name}": f"{parameter.default:g}"
+        for name, parameter in operation.parameters.items()
+    }
+
+
+def _samples(operation: Operation) -> tuple[str, ...]:
+    """Return the uses that a layer was judged and measured at, in words."""
+    if not isinstance(operation, LayerOperation):
+        return ()
+    return tuple(dict.fromkeys(use_text(draw(operation, seed)) for seed in SEEDS))
 
 
 def _called(counterpart: Counterpart) -> str:
@@ -161,31 +196,33 @@ def shown(checked: Checked) -> Set:
     return Set(formula.node, formula.text, checked.kind, checked.samples, checked.digits)
 
 
-def source(operation: Operation) -> str:
-    """Return the code of forward and backward and of the helpers they call, without its prose.
+def source(*functions: Callable[..., Any]) -> str:
+    """Return the code of functions and of the helpers they call, without its prose.
 
     What is shown is what runs; docstrings and comments hold formulas that nothing here checks.
     """
     parts: list[str] = []
     seen: set[str] = set()
 
-    def add(function: FunctionType) -> None:
+    def add(function: Any) -> None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-        assert isinstance(tree, ast.FunctionDef)
+        assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
         tree.decorator_list = []
-        if isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
-            del tree.body[0]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+                node.body = node.body[1:] or [ast.Pass()]
+        module = function.__module__
+        known = vars(sys.modules[module])
         called = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name)]
         for name in dict.fromkeys(called):
-            helper = function.__globals__.get(name)
-            if not isinstance(helper, FunctionType) or name in seen:
+            helper = known.get(name)
+            if not isinstance(helper, FunctionType | type) or name in seen:
                 continue
-            if helper.__module__.startswith(function.__module__.split(".")[0]):
+            if helper.__module__.startswith(module.split(".")[0]):
                 seen.add(name)
                 add(helper)
         parts.append(ast.unparse(tree))
 
-    for function in (operation.forward, operation.backward):
-        assert isinstance(function, FunctionType)
+    for function in functions:
         add(function)
     return "\n\n".join(parts)

@@ -75,6 +75,8 @@ class Docstring:
 
     blocks: tuple[Block, ...]
     faults: tuple[Fault, ...]
+    numbers: int = 0
+    """How many numbers of the code were judged in place of the formulas, which are not read."""
 
     @property
     def formulas(self) -> list[Checked]:
@@ -105,6 +107,14 @@ def check(operation: Operation) -> Docstring:
         for display, pieces in blocks
     )
     return Docstring(done, tuple(faults))
+
+
+def as_written(operation: Operation, numbers: int, faults: Sequence[Fault]) -> Docstring:
+    """Return a docstring whose formulas are shown as they stand."""
+    blocks = _blocks(inspect.cleandoc(operation.doc))
+    return Docstring(
+        tuple(Block(display, (part,)) for display, _, part in blocks), tuple(faults), numbers
+    )
 
 
 def _blocks(text: str) -> Iterable[tuple[bool, int, str]]:

@@ -6,7 +6,8 @@ What is shown is the code that ran, so nothing in this part of a chapter is unch
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, LayerOperation, Loss, Operation
+from reference.conventions.uses import draw
+from reference.diagnosis.layer_mistakes import LAYER_MISTAKES, LayerLine
 from reference.diagnosis.mistakes import (
     CATALOGUE,
     ActivationLine,
@@ -26,6 +29,9 @@ from reference.diagnosis.mistakes.catalogue import right_of
 from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 
+_USES = 24
+"""Uses of a layer among which a mistake of its own is executed."""
+
 KINDS = {
     "layer": ("weight", "bias", "below"),
     "activation": ("activation",),
@@ -36,10 +42,29 @@ KINDS = {
 def own(operation: Operation) -> tuple[MistakeRow, ...]:
     """Return the mistakes about an operation's own formula, with what each changes."""
     if isinstance(operation, LayerOperation):
-        return ()
+        return tuple(_rows_of_layer(operation))
     found = [m for m in CATALOGUE.values() if operation.name in m.operations]
     lines = _lines(operation)
     return tuple(_row(mistake, lines) for mistake in found)
+
+
+def _rows_of_layer(operation: LayerOperation) -> Iterator[MistakeRow]:
+    """Yield the mistakes about a layer, with what each changes at the uses it can be made in."""
+    uses = [draw(operation, seed) for seed in range(_USES)]
+    for mistake in LAYER_MISTAKES.values():
+        if operation.name not in mistake.operations:
+            continue
+        changes = []
+        for use, argument in product(uses, mistake.arguments):
+            if argument not in use.floats:
+                continue
+            line = LayerLine(operation, argument, use.arrays, use.options, use.dy)
+            made = mistake.make(line)
+            if made is not None:
+                changes.append(_relative(made, line.own))
+        change = max(changes, default=None)
+        sentence = f"{mistake.sentence} {mistake.wrong}"
+        yield MistakeRow(mistake.name, sentence, _code(mistake.transform), change)
 
 
 def general(kind: str) -> tuple[MistakeRow, ...]:
@@ -56,13 +81,16 @@ def general(kind: str) -> tuple[MistakeRow, ...]:
 def _row(mistake: Mistake, lines: Iterable[Line]) -> MistakeRow:
     changes = [_change(mistake, line) for line in lines if mistake.applies(line)]
     change = max(changes) if changes else None
-    return MistakeRow(mistake.name, mistake.sentence, _code(mistake), change)
+    return MistakeRow(mistake.name, mistake.sentence, _code(mistake.transform), change)
 
 
 def _change(mistake: Mistake, line: Line) -> float:
     """Return the largest change of an entry, relative to the largest entry of the right line."""
     right = np.asarray(right_of(mistake.line, line), np.float64)
-    wrong = np.asarray(mistake.make(line), np.float64)
+    return _relative(np.asarray(mistake.make(line), np.float64), right)
+
+
+def _relative(wrong: FloatArray, right: FloatArray) -> float:
     with np.errstate(all="ignore"):
         difference = np.abs(wrong - right)
     if not np.isfinite(difference).all():
@@ -70,9 +98,9 @@ def _change(mistake: Mistake, line: Line) -> float:
     return float(difference.max() / (np.abs(right).max() or 1.0))
 
 
-def _code(mistake: Mistake) -> str:
+def _code(transform: Callable[..., Any]) -> str:
     """Return the wrong line: the body of the function that makes it."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(mistake.transform)))
+    tree = ast.parse(textwrap.dedent(inspect.getsource(transform)))
     function = tree.body[0]
     assert isinstance(function, ast.FunctionDef)
     body = [b for b in function.body if not _is_text(b) and not isinstance(b, ast.Assert)]

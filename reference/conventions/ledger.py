@@ -19,10 +19,12 @@ import msgspec
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import Activation, Loss
+from manual_backprop.spec import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import Ball
+from reference.conventions.edges import discover_edges, interval_text
 from reference.conventions.pointwise import (
     COTANGENT,
     IMPLEMENTATIONS,
@@ -89,10 +91,12 @@ def summary(rows: Sequence[Convention]) -> str:
 
 
 def discover(
-    operations: Sequence[Activation | Loss] = (), dtypes: Sequence[str] = DTYPES
+    operations: Sequence[Activation | Loss | LayerOperation] = (), dtypes: Sequence[str] = DTYPES
 ) -> list[Convention]:
     """Sweep the operations (all, if none is named) and return the rows worth keeping."""
-    chosen = operations or [*ACTIVATIONS.values(), *LOSSES.values()]
+    every = operations or [*ACTIVATIONS.values(), *LOSSES.values(), *LAYERS.values()]
+    layers = [operation for operation in every if isinstance(operation, LayerOperation)]
+    chosen = [operation for operation in every if not isinstance(operation, LayerOperation)]
     rows: list[Convention] = []
     for dtype in dtypes:
         found = [s for operation in chosen for s in situations(operation, dtype)]
@@ -110,6 +114,7 @@ def discover(
             rows += kept
         if not operations:
             rows += _all_ignored(dtype)
+        rows += discover_edges(layers, IMPLEMENTATIONS, dtype)
     return rows
 
 
@@ -291,13 +296,8 @@ def _ball_text(ball: Ball, thick: bool) -> str:
     if thick and ball.rad() > 0:
         low, high = float(ball.lower()), float(ball.upper())
         if f"{low:.6g}" != f"{high:.6g}":
-            return f"[{_snapped(low, high)}, {_snapped(high, low)}]"
+            return interval_text(low, high)
     return f"{float(ball.mid()):.6g}"
-
-
-def _snapped(end: float, other: float) -> str:
-    """Spell an end of an interval; a ball's radius has 30 bits, so 0 may read 1e-10."""
-    return "0" if abs(end) < 1e-8 * abs(other) else f"{end:.6g}"
 
 
 def _all_ignored(dtype: str) -> Iterator[Convention]:

@@ -19,6 +19,7 @@ from reference.judge import STRICT, allowed_alone, judge_all
 from reference.oracles import Answer, load
 from reference.problems import DTYPES, Selection, draw
 from reference.trials.accuracy import batch_of
+from reference.trials.layer_mutants import fate, of_layers
 from reference.trials.mutants import Mutant, backward_by, generated
 from reports.records import TrialRow
 
@@ -48,7 +49,7 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
     """Inject the catalogue and the generated mutants; with share=n only every nth of them."""
     banks = Banks(seed)
     survivors: list[TrialRow] = []
-    for section in (_catalogue(banks, share), _generated(banks, share)):
+    for section in (_catalogue(banks, share), _generated(banks, share), _of_layers(share)):
         killed: dict[str, Counter[str]] = defaultdict(Counter)
         for group, name, dead, explanation in section:
             equivalent = not dead and explanation.startswith("equivalent")
@@ -138,6 +139,13 @@ def _generated(banks: Banks, share: int) -> Iterator[MutantResult]:
         if not dead:
             dead = _dies(banks, mutant, _LARGE_BANK)
         yield group, mutant.name, dead, why
+
+
+def _of_layers(share: int) -> Iterator[MutantResult]:
+    """Plant the mutants of layers; of these `share` takes fewer, as each layer has its helpers'."""
+    for mutant in list(of_layers())[:: 1 if share == 1 else 8 * share]:
+        dead, why = fate(mutant)
+        yield "generated: layer", mutant.name, dead, why
 
 
 def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:

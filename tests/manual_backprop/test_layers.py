@@ -12,10 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as drawn_arrays
-from layertruth import Answer, Truth, Use, by_hand, by_jax, by_torch, draw, truth, use
 
 from manual_backprop.layers import LAYERS
 from manual_backprop.spec import LayerOperation
+from reference.conventions.uses import (
+    Answer,
+    Truth,
+    Use,
+    by_hand,
+    by_jax,
+    by_torch,
+    draw,
+    truth,
+    use,
+)
 from reference.drawing.draft import Stream
 
 RIGHT = 2.0**26
@@ -36,7 +46,6 @@ CANCELS = {
     "gru_cell": "h - n, the slope of the update gate, crosses 0",
     "lstm_cell": "dx adds up four gates, whose parts nearly cancel",
     "triplet_margin": "u - w cancels where both others lie in nearly one direction",
-    "cosine_embedding": "w - u cos cancels where the vectors are nearly parallel",
 }
 """Layers whose worst error may be up to twice the better framework's, and why."""
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Operation
 from reference.arithmetic.balls import Arithmetic, exact, precision
 from reference.book import command
-from reference.book.chapters import build, operations
+from reference.book.chapters import build, operations, reads_formulas
 from reference.book.checking import Docstring, Unchecked, check
 from reference.book.deriving import derive
 from reference.book.evaluating import MOST_STEPS, Sample, Unclear
@@ -31,7 +32,9 @@ X = Vocabulary(frozenset({"x", "y", "β"}))
 
 @pytest.fixture(scope="module")
 def docstrings() -> dict[str, Docstring]:
-    return {operation.name: check(operation) for operation in OPERATIONS}
+    return {
+        operation.name: check(operation) for operation in OPERATIONS if reads_formulas(operation)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,8 @@ def test_the_book_has_a_chapter_for_every_operation(book: Book) -> None:
         assert "def forward" in chapter.code or "def backward" in chapter.code
         assert '"""' not in chapter.code and "#" not in chapter.code  # no unchecked formulas
         assert chapter.kind == "layer" or chapter.plot is not None
+        shown = chapter.numbers and chapter.samples and "def definition" in chapter.definition
+        assert shown or reads_formulas(_operation(chapter.name)), chapter.name
     page = render_book(book)
     for chapter in book.chapters:
         assert f'id="{chapter.anchor}"' in page
@@ -167,6 +172,24 @@ def test_what_is_wrong_or_unchecked_is_named(doc: str, text: str) -> None:
     faults = [str(f) for f in check(with_doc(ACTIVATIONS["relu"], doc)).faults]
     assert any(text in fault for fault in faults), faults
     assert all(fault.startswith("relu, docstring line ") for fault in faults)
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "max_pool2d"])
+def test_a_layer_whose_numbers_are_wrong_is_in_no_book(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = LAYERS[name]
+
+    def wrong(*arrays: Any, **options: Any) -> Any:
+        found = right.backward(*arrays, **options)
+        return {**found, "x": found["x"] * (1 + 1e-4)}
+
+    mistaken = dataclasses.replace(right, backward=wrong)
+    monkeypatch.setitem(LAYERS._operations, name, mistaken)
+    with pytest.raises(
+        Unchecked, match=rf"{name}, docstring line 1: its code, use 0, float64: .* at x\["
+    ):
+        build([mistaken], implementations=())
 
 
 def test_a_true_docstring_in_other_words_passes() -> None:

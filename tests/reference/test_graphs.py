@@ -20,7 +20,10 @@ from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
 from reference.blocks.graph_weigh import stack_of
 from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import plan_of
+from reference.book.chapters import build, operations
 from reference.campaign import Plan, RunStatistics, run_block
+from reference.conventions.edges import ORDINARY
+from reference.conventions.ledger import discover
 from reference.drawing.graphs import (
     ARCHITECTURES,
     MANY,
@@ -52,6 +55,7 @@ from reference.problems import (
 from reference.rounding import RoundingUnit
 from reference.running.report import report
 from reference.show import show_data, show_text
+from reports.book import render_book
 from reports.folder import write_report
 from reports.records import Run
 
@@ -470,6 +474,34 @@ def test_a_new_layer_is_drawn_certified_compared_and_reported(
     records = [run, *statistics.cells(0), *statistics.findings(), *statistics.coverage()]
     assert write_report(tmp_path / "out", records).exit_code == 1
     assert "cube_scale" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_new_layer_is_in_the_ledger(scaled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not discover([scaled], ("float64",))  # all agree at each of its edges
+
+    def wrong(*given: Any, **options: Any) -> Any:
+        found = scaled.backward(*given, **options)
+        return {**found, "scale": found["scale"] * np.where(given[0] == 0, 0, 2).max()}
+
+    wrong_layer = replace(scaled, backward=wrong)
+    monkeypatch.setitem(LAYERS._operations, "cube_scale", wrong_layer)
+    rows = discover([wrong_layer], ("float64",))
+    assert {row.situation for row in rows} >= {ORDINARY, "x: equal numbers", "x: times 1e6"}
+    assert "x: zeros" not in {row.situation for row in rows}
+    for row in rows:
+        assert row.admissible == {"manual": False, "torch": True, "jax": True}
+        assert row.quantity == "slope" and "at dscale" in row.input
+
+
+def test_a_new_layer_is_in_the_book(scaled: Any) -> None:
+    assert scaled in operations()
+    book = build([scaled], implementations=("manual", "torch", "jax"), ledger=())
+    (chapter,) = book.chapters
+    assert chapter.numbers and {row.quantity for row in chapter.accuracy} == {
+        "value", "cotangent of x", "cotangent of scale"
+    }  # fmt: skip
+    page = render_book(book)
+    assert "y = s x³ + x." in page and "scale * x * x * x" in page
 
 
 def test_the_example_of_the_docs_runs_and_prints_what_it_quotes(

@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+import pytest
 from patience import PATIENCE
 from targetsources import ACTIVATION_PAIR, DENSE_PAIR, LOSS
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.graph import Graph, GraphProblem, Step
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     REDUCTIONS,
@@ -22,12 +26,17 @@ from manual_backprop.network import (
     forward,
 )
 from reference.checks.checker import check
+from reference.conventions.uses import draw as draw_use
+from reference.conventions.uses import problem_of
 from reference.drawing.draft import fits
+from reference.evidence import Evidence
 from reference.findings import finding_of
 from reference.judge import judge
 from reference.oracles import load
-from reference.problems import Selection, draw
+from reference.oracles.manual import Manual
+from reference.problems import GRAPHS, DrawnGraph, Selection, draw, draw_any
 from reference.repro import script_of
+from reference.repro_graph import script_of_graph
 
 _ALONE = """
 import sys
@@ -114,6 +123,64 @@ def test_a_wrong_target_leaves_a_script_that_shows_it(tmp_path: Path) -> None:
     assert len(outputs) == len(WRONG)
     for output in outputs.values():
         assert all(word in output for word in ("yours", "right", "central differences"))
+
+
+def layer_scripts(tmp_path: Path, names: Iterable[str]) -> list[Path]:
+    """Write a script for the value and one for the cotangent of the last array of each layer."""
+    paths = []
+    for name in names:
+        problem = problem_of(LAYERS[name], draw_use(LAYERS[name], 5))
+        paths += graph_scripts(tmp_path, name, problem, ("forward y", problem.floats[-1]))
+    return paths
+
+
+def graph_scripts(
+    tmp_path: Path, name: str, problem: GraphProblem, tensors: Iterable[str]
+) -> list[Path]:
+    paths = []
+    for k, tensor in enumerate(tensors):
+        script = script_of_graph(problem, Manual().answer(problem), Evidence(tensor, (), name))
+        assert script is not None
+        paths.append(tmp_path / f"{name}_{k}.py")
+        paths[-1].write_text(script)
+    return paths
+
+
+@pytest.mark.slow  # JAX compiles each primitive of each layer anew
+def test_every_layer_has_scripts_that_run_and_agree(tmp_path: Path) -> None:
+    paths = layer_scripts(tmp_path, LAYERS)
+    for path, output in run(*paths).items():
+        # JAX's attention computes its softmax in float32.
+        assert largest(output) < (1e-6 if "attention" in path else 1e-11), output
+
+
+def test_scripts_of_graphs_run_alone_and_agree(tmp_path: Path) -> None:
+    """A layer that torch takes in another way; a value that two steps take; a finding."""
+    steps = (Step("a", "tanh", {"x": "x"}), Step("b", "multiply", {"a": "a", "b": "x"}))
+    x = np.array([[0.5, -1.25], [2.0, 0.125]])
+    problem = GraphProblem(Graph(steps, ("b", "a")), {"x": x}, {"b": x + 1, "a": x - 2})
+    paths = layer_scripts(tmp_path, ("rms_norm",))
+    paths += graph_scripts(tmp_path, "two_uses", problem, ("x", "a", "forward b"))
+    right = Manual().answer(problem)
+    assert script_of_graph(problem, right, Evidence("loss", (), "")) is None
+    one = draw_any(0, GRAPHS)
+    assert isinstance(one, DrawnGraph)
+    right = Manual().answer(one.problem)
+    name = one.problem.floats[0]
+    wrong = {**right.gradients, name: right.gradients[name] * 1.5}
+    answers = {"manual": right, "torch": replace(right, oracle="torch", gradients=wrong)}
+    finding = finding_of(one, answers, judge(one.problem, answers))
+    assert finding.verdict == "DEVIATES(torch)" and finding.example.repro is not None
+    assert "Certified, at its own inputs: " in finding.example.repro
+    found = tmp_path / "finding.py"
+    found.write_text(finding.example.repro)
+    outputs = run(*paths, found)
+    assert len(outputs) == 6
+    for path, output in outputs.items():
+        if path == str(found):
+            assert "torch, as judged" in output and largest(output) > 1e-6
+        else:
+            assert largest(output) < 1e-11, output
 
 
 def test_a_framework_that_deviates_gets_a_script_in_its_finding() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layertruth import draw
 
 from manual_backprop import graph
 from manual_backprop.graph import Graph, GraphProblem, Step, gradients
 from manual_backprop.layers import LAYERS
 from manual_backprop.second_order import HessianProduct, hessian_vector_product, variables
 from manual_backprop.spec import InvalidInput
+from reference.conventions.uses import draw
 from reference.evidence import gather, local_truth, tensor_of
 from reference.findings import sighting_of
 from reference.judge import Judgement, judge, judge_all

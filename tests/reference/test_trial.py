@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
-from reference.judge import judge_all
+from manual_backprop.layers import LAYERS
+from reference.judge import Judgement, judge_all
 from reference.oracles import load
 from reference.oracles.counterparts import Framework
 from reference.problems import draw
 from reference.translation import FRAMEWORKS, settle_translation
 from reference.trials import translation
 from reference.trials import trial as trials
+from reference.trials.layer_mutants import fate, of_layers
 from reference.trials.mutants import Mutant, backward_by, generated, mutate
 from reference.trials.mutation import Banks, mutants, swept
 from reference.trials.sensitivity import sensitivity
@@ -51,6 +53,22 @@ def test_mutants_die_or_are_equivalent() -> None:
     table = by_section(rows, "mutants")
     assert sum(int(r.columns["planted"] or 0) for r in table) > 60
     assert trials.passed(rows), trials.text(rows)
+
+
+def test_the_right_backward_of_a_layer_is_no_mutant_and_a_blind_judge_catches_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = Mutant("layer", "glu", "nothing", LAYERS["glu"].backward)
+    assert fate(right) == (False, "equivalent: the same bits at 240 uses")
+    wrong = next(m for m in of_layers() if m.operation == "glu" and "dy * a" in m.change)
+    assert fate(wrong)[0]
+    helper = next(m for m in of_layers() if m.name.startswith("layer_norm: from_standardised, "))
+    assert fate(helper)[0]
+    monkeypatch.setattr(
+        "reference.trials.layer_mutants.judge_all",
+        lambda problems, answers: [Judgement("PRECISION", ("manual",)) for _ in problems],
+    )
+    assert fate(wrong) == (False, "not caught: PRECISION")
 
 
 def test_a_trial_that_lets_a_mutant_live_has_not_passed() -> None:

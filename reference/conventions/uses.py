@@ -1,4 +1,4 @@
-"""What a layer's gradient is: 60 digits through its definition, and what the frameworks say.
+"""One layer alone, at arrays it draws itself: by hand, by the frameworks, and to 60 digits.
 
 `truth` evaluates `definition` over `rows` in ball arithmetic and multiplies the Jacobian of each
 row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb
 
+from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.spec import LayerOperation, Rows
 from reference.arithmetic.balls import Arithmetic, Dual, Slopes, exact, precision
 from reference.drawing.draft import Stream
@@ -31,6 +32,7 @@ class Use(NamedTuple):
 
     @property
     def floats(self) -> tuple[str, ...]:
+        """The names of the arrays that have a gradient."""
         return tuple(name for name, array in self.arrays.items() if array.dtype.kind == "f")
 
 
@@ -92,6 +94,18 @@ def use(
     with np.errstate(all="ignore"):
         y = operation.apply("careful", cast, options)
     return Use(cast, options, stream.normal(*y.shape).astype(dtype))
+
+
+def problem_of(operation: LayerOperation, given: Use) -> GraphProblem:
+    """Return a use of a layer as a graph of one step."""
+    step = Step("y", operation.name, {n: n for n in given.arrays}, dict(given.options))
+    return GraphProblem(Graph((step,), ("y",)), given.arrays, {"y": given.dy})
+
+
+def use_text(given: Use) -> str:
+    """Return the shapes and options of a use."""
+    shapes = [f"{name} {array.shape}" for name, array in given.arrays.items()]
+    return ", ".join([*shapes, *(f"{name} = {value}" for name, value in given.options.items())])
 
 
 def by_hand(operation: LayerOperation, given: Use) -> Answer:

@@ -1,0 +1,250 @@
+"""The edges of layers: what each implementation answers at the places where layers break.
+
+A layer brings its own uses (`sample`) and its own edge. To these come what any array may hold:
+equal numbers, zeros, what is huge, tiny or not finite, a mask that hides a row, one index alone.
+No layer is named.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_backprop.graph import GraphProblem
+from manual_backprop.spec import LayerOperation
+from reference.blocks.weigh import TensorFinding
+from reference.conventions.uses import Use, draw, problem_of, use_text
+from reference.drawing.draft import Stream
+from reference.evidence import NO_NUMBER, Evidence, gather, tensor_of
+from reference.judge import SOME_DIGITS, Judgement, back_from_the_loss, judge_all
+from reference.oracles import Answer, load
+from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
+from reports.records import Convention, Enclosure
+
+Array = npt.NDArray[Any]
+
+SEEDS = range(64)
+"""The uses that the smallest and the fullest are taken from."""
+ORDINARY, LOST = "ordinary numbers", "digits"
+"""The situation of a use as it was drawn; how what is off by rounding alone is called."""
+_FLOATS: Mapping[str, Any] = {
+    "equal numbers": lambda a: np.ones_like(a),
+    "zeros": lambda a: np.zeros_like(a),
+    "times 1e6": lambda a: a * 1e6,
+    "times 1e19": lambda a: a * 1e19,
+    "times 1e-25": lambda a: a * 1e-25,
+    "one NaN": lambda a: _first(a, np.nan),
+    "one inf": lambda a: _first(a, np.inf),
+    "all -inf": lambda a: np.full_like(a, -np.inf),
+}
+
+
+class _Edge(NamedTuple):
+    """A use of a layer with something special in it, and what that is."""
+
+    situation: str
+    use: Use
+    problem: GraphProblem
+
+
+def discover_edges(
+    operations: Sequence[LayerOperation], implementations: Sequence[str], dtype: str
+) -> Iterator[Convention]:
+    """Yield a row for each edge at which somebody is outside, or takes another slope."""
+    groups = [list(group) for operation in operations for group in _edges(operation, dtype)]
+    edges = [edge for group in groups for edge in group]
+    answers = _answers(groups, implementations)
+    judged = judge_all([edge.problem for edge in edges], answers)
+    seen: set[tuple[str, ...]] = set()
+    for k, (edge, judgement) in enumerate(zip(edges, judged, strict=True)):
+        row = _row(edge, {name: of_all[k] for name, of_all in answers.items()}, judgement)
+        if row is not None:
+            pattern = _pattern(row)
+            if pattern not in seen:
+                yield row
+            seen.add(pattern)
+
+
+def _pattern(row: Convention) -> tuple[str, ...]:
+    """Return what a row shows; who has lost digits in ordinary numbers does so at every edge."""
+    ways = [f"{name} {text.split()[0]}" for name, text in row.deviation.items()]
+    lost = ways and all(text.startswith(LOST) for text in row.deviation.values())
+    return row.operation, "" if lost else row.situation, row.quantity, *sorted(ways)
+
+
+def _edges(operation: LayerOperation, dtype: str) -> Iterator[Iterator[_Edge]]:
+    """Yield the edges of the smallest, the fullest and the first use that a layer draws."""
+    uses = [draw(operation, seed, dtype) for seed in SEEDS if seed % 4 != 3]
+    smallest = min(uses, key=lambda use: sum(a.size for a in use.arrays.values()))
+    fullest = max(uses, key=lambda use: _fullness(operation, use))
+    for use in {id(use): use for use in (smallest, fullest, uses[0])}.values():
+        yield _edges_of(operation, use)
+
+
+def _fullness(operation: LayerOperation, use: Use) -> int:
+    """Return how many arrays and options of a use are not what they usually are."""
+    return len(use.arrays) + sum(
+        bool(use.options[name] != usual) for name, usual in operation.options.items()
+    )
+
+
+def _edges_of(operation: LayerOperation, use: Use) -> Iterator[_Edge]:
+    graph = problem_of(operation, use).graph
+
+    def edge(situation: str, name: str, array: Array) -> _Edge:
+        arrays = {**use.arrays, name: array.astype(use.arrays[name].dtype)}
+        special = use._replace(arrays=arrays)
+        return _Edge(situation, special, GraphProblem(graph, arrays, {"y": use.dy}))
+
+    yield _Edge(ORDINARY, use, GraphProblem(graph, use.arrays, {"y": use.dy}))
+    first = operation.arguments[0]
+    if operation.edge is not None:
+        text = " ".join((operation.edge.__doc__ or "").split())
+        made = operation.edge(Stream(29, 0), use.arrays[first].astype(np.float64))
+        yield edge(text.removeprefix("Return ").rstrip("."), first, made)
+    for name, array in use.arrays.items():
+        if array.dtype.kind == "f" and name not in operation.trainable:
+            with np.errstate(all="ignore"):
+                for what, special in _FLOATS.items():
+                    yield edge(f"{name}: {what}", name, special(array))
+        elif array.dtype.kind == "b":
+            yield edge(f"{name}: a row of False", name, _first_row(array))
+        elif array.dtype.kind in "iu":
+            yield edge(f"{name}: one number alone", name, np.full_like(array, array.flat[0]))
+
+
+def _first(array: Array, value: float) -> Array:
+    changed = array.copy()
+    changed.flat[0] = value
+    return changed
+
+
+def _first_row(array: Array) -> Array:
+    changed = array.copy()
+    changed.reshape(-1, array.shape[-1])[0] = False
+    return changed
+
+
+def _answers(
+    groups: Sequence[Sequence[_Edge]], implementations: Sequence[str]
+) -> dict[str, list[Answer]]:
+    """Return the answers of every implementation to every edge, in order."""
+    problems = [edge.problem for group in groups for edge in group]
+    oracles = load([name for name in implementations if name != "jax"])
+    found = {name: oracle.answers(problems) for name, oracle in oracles.items()}
+    if "jax" in implementations:
+        found["jax"] = _jax(groups)
+    return {name: found[name] for name in implementations}
+
+
+def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
+    """Answer with a program for each use, which walks through its edges."""
+    import jax
+
+    found: list[Answer] = []
+    with double_precision():
+        for group in groups:
+            use, operation = group[0].use, group[0].problem.graph.steps[0].record
+
+            def pulled(
+                given: Mapping[str, Any], use: Use = use, operation: Any = operation
+            ) -> tuple[Any, Any]:
+                rest = {name: a for name, a in given.items() if name not in use.floats}
+
+                def value(floats: Mapping[str, Any]) -> Any:
+                    known = {**rest, **floats}
+                    ordered = [known.get(name) for name in operation.arguments]
+                    return resolve(operation, "jax")(*ordered, **use.options)
+
+                y, pull = jax.vjp(value, {name: given[name] for name in use.floats})
+                return y, pull(jax.numpy.asarray(use.dy))[0]
+
+            stacked = {name: np.stack([e.use.arrays[name] for e in group]) for name in use.arrays}
+            y, slopes = jax.device_get(jax.jit(lambda s, f=pulled: jax.lax.map(f, s))(stacked))
+            with np.errstate(all="ignore"):
+                losses = [(use.dy * y[k]).sum() for k in range(len(group))]
+            found += [
+                Answer("jax", np.asarray(losses[k]), {
+                    "y": use.dy, **{name: slope[k] for name, slope in slopes.items()}
+                }, values={"y": y[k]})
+                for k in range(len(group))
+            ]  # fmt: skip
+    return found
+
+
+def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Convention | None:
+    """Return the row of an edge, None where all are right and take the same slopes."""
+    finite = all(np.isfinite(a).all() for a in edge.use.arrays.values() if a.dtype.kind == "f")
+    if not finite:
+        place = _differing(edge, answers)
+        evidence = None if place is None else Evidence(*place, "")
+        outside: dict[str, str] = {}
+    else:
+        if judgement.kind not in ("DEVIATES", "CONVENTION"):
+            return None
+        evidence = gather(edge.problem, answers, judgement)
+        outside = {
+            f.oracle: _deviation(f, answers[f.oracle])
+            for f in reversed(judgement.findings)
+            if f.model is None and f.oracle in judgement.who
+        }
+    if evidence is None:
+        return None
+    values = {name: tensor_of(answer, evidence.tensor) for name, answer in answers.items()}
+    forward = evidence.tensor.startswith("forward ") or evidence.tensor == "loss"
+    place_text = f"{evidence.tensor.removeprefix('forward ')}{list(evidence.entry)}"
+    return Convention(
+        operation=edge.problem.graph.steps[0].operation,
+        kind="layer",
+        situation=edge.situation,
+        input=f"{use_text(edge.use)}; at {place_text if forward else 'd' + place_text}",
+        quantity="value" if forward else "slope",
+        dtype=str(edge.problem.dtype),
+        answers={name: f"{float(a[evidence.entry]):.6g}" for name, a in values.items()},
+        truth=_truth(evidence.enclosure),
+        admissible={name: name not in outside for name in answers},
+        deviation=outside,
+    )
+
+
+def _deviation(finding: TensorFinding, answer: Answer) -> str:
+    """Return how far an answer is outside, or that it has only lost digits."""
+    with np.errstate(all="ignore"):
+        size = float(np.abs(tensor_of(answer, finding.tensor)).max())
+    if not np.isfinite(finding.error):
+        return "not finite"
+    how = LOST if finding.error <= SOME_DIGITS * size else "off"
+    return f"{how} by {finding.error:.2g}"
+
+
+def _truth(enclosure: Enclosure | None) -> str:
+    if enclosure is None:
+        return "undefined"
+    if enclosure.thin or enclosure.low in NO_NUMBER:
+        return enclosure.brief
+    return interval_text(float(enclosure.low), float(enclosure.high))
+
+
+def interval_text(low: float, high: float) -> str:
+    """Spell an interval; a ball's radius has 30 bits, so that an end of 0 may be 1e-10."""
+    ends = [0.0 if abs(a) < 1e-8 * abs(b) else a for a, b in ((low, high), (high, low))]
+    return f"[{ends[0]:.6g}, {ends[1]:.6g}]"
+
+
+def _differing(edge: _Edge, answers: Mapping[str, Answer]) -> tuple[str, tuple[int, ...]] | None:
+    """Return the first entry that is finite for some and not, or otherwise, for others."""
+    names = [n for n in back_from_the_loss(edge.problem) if n not in ("loss", "y")]
+    for tensor in (n for n in names if not n.startswith(("tangent ", "product "))):
+        kinds = np.stack([_kind(np.asarray(tensor_of(a, tensor))) for a in answers.values()])
+        apart = (kinds != kinds[0]).any(axis=0)
+        if apart.any():
+            return tensor, tuple(map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
+    return None
+
+
+def _kind(array: Array) -> Array:
+    """Return 0 for a finite number, ±1 for ±∞, 2 for NaN."""
+    infinite = np.where(np.isinf(array), np.sign(array), 0.0)
+    return np.where(np.isnan(array), 2.0, infinite)

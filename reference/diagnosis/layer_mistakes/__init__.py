@@ -1,0 +1,23 @@
+"""Mistakes in the backward of layers, by (operation, argument). `LAYER_MISTAKES` holds them all."""
+
+from reference.diagnosis.layer_mistakes import (
+    attention,
+    cells,
+    losses,
+    moved,
+    norms,
+    products,
+    windows,
+)
+from reference.diagnosis.layer_mistakes.catalogue import (
+    LAYER_MISTAKES,
+    LayerLine,
+    LayerMistake,
+    line_of_step,
+    named,
+)
+
+__all__ = ["LAYER_MISTAKES", "LayerLine", "LayerMistake", "line_of_step", "named"]
+
+# Imported for their entries.
+FAMILIES = (norms, attention, cells, windows, products, losses, moved)

@@ -1,0 +1,110 @@
+"""Writes the operations of a graph that one tensor comes from as one standalone script.
+
+See `repro`: the script needs NumPy and one of PyTorch and JAX, and nothing of this project. The
+operations stand at the answer's own numbers, as the judge had them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.graph import GraphProblem, Step
+from manual_backprop.spec import LayerOperation, Operation
+from reference.evidence import Evidence
+from reference.oracles import Answer
+from reference.oracles.counterparts import Framework
+from reference.repro import (
+    GRADIENTS,
+    HEAD,
+    LARGEST,
+    TAIL,
+    arrays_text,
+    call_text,
+    collect_sources,
+    title_of,
+)
+
+STACKED = """
+
+def stacked(xp, y):
+    return xp.stack(y) if isinstance(y, tuple) else y
+"""
+
+
+def script_of_graph(problem: GraphProblem, answer: Answer, evidence: Evidence) -> str | None:
+    """Return the script for a value, by its operation, or for a cotangent, by all that take it.
+
+    None of the loss, which no operation makes, and of more numbers than a bug report has.
+    """
+    name = evidence.tensor.removeprefix("forward ")
+    forward = name != evidence.tensor
+    steps = [s for s in problem.graph.steps
+             if (s.name == name if forward else name in s.inputs.values())]  # fmt: skip
+    values = {**problem.arrays, **answer.values}
+    taken = {n: np.asarray(values[n]) for step in steps for n in step.inputs.values()}
+    if not steps or sum(array.size for array in taken.values()) > LARGEST:
+        return None
+    floats = {n: array for n, array in taken.items() if array.dtype.kind == "f"}
+    others = {n: array for n, array in taken.items() if n not in floats}
+    given = {"loss": answer.values[name]} if forward else {name: answer.gradients[name]}
+    if not forward:
+        others |= {_cotangent(step.name): answer.gradients[step.name] for step in steps}
+        if name in problem.cotangents:
+            others[_cotangent(name)] = problem.cotangents[name]
+    text = HEAD.format(title=title_of(evidence), file="repro.py")
+    text += arrays_text("VARIABLES", floats) + arrays_text("CONSTANTS", others)
+    text += arrays_text("GIVEN", given) + STACKED
+    sources: dict[str, str] = {}
+    for framework in GRADIENTS:
+        for step in steps:
+            collect_own(step.record, framework, sources)
+    text += "".join("\n\n" + source for source in sources.values())
+    for framework, gradients in GRADIENTS.items():
+        calls = [_call(step, framework, floats) for step in steps]
+        terms = [
+            f'({call} * c["{_cotangent(step.name)}"]).sum()'
+            for call, step in zip(calls, steps, strict=True)
+        ]
+        if name in problem.cotangents and not forward:
+            terms.append(f'(v["{name}"] * c["{_cotangent(name)}"]).sum()')
+        total = calls[0] if forward else "\n            + ".join(terms)
+        text += f"\n\ndef {framework}_loss(xp, v, c):\n    return ({total})\n" + gradients
+    return text + TAIL.format(who=f"{answer.oracle}, as judged")
+
+
+def _cotangent(step: str) -> str:
+    return f"cotangent of {step}"
+
+
+def _call(step: Step, framework: Framework, floats: Mapping[str, Any]) -> str:
+    given = {a: f'v["{n}"]' if n in floats else f'c["{n}"]' for a, n in step.inputs.items()}
+    return step_call(step.record, framework, step.options, given)
+
+
+def step_call(
+    operation: Operation,
+    framework: Framework,
+    options: Mapping[str, Any],
+    given: Mapping[str, str],
+) -> str:
+    """Return the call of a step of a graph; `given` are the texts of its arrays by argument."""
+    if not isinstance(operation, LayerOperation):
+        return call_text(operation, framework, [given["x"]], dict(options))
+    ordered = [given.get(argument, "None") for argument in operation.arguments]
+    keywords = {**operation.options, **options}
+    if getattr(operation, f"with_{framework}") is None:
+        return call_text(operation, framework, ordered, keywords)
+    counterpart = operation.counterpart(framework)
+    spelled = [f"{k}={v!r}" for k, v in {**keywords, **counterpart.keywords}.items()]
+    call = ", ".join([counterpart.name, *ordered, *spelled])
+    return f"stacked(xp, {operation.name}_with_{framework}({call}))"
+
+
+def collect_own(operation: Operation, framework: Framework, sources: dict[str, str]) -> None:
+    """Collect the sources of what the framework lacks, or takes in another way."""
+    if operation.counterpart(framework).composed and operation.composition is not None:
+        collect_sources(operation.composition, f"{operation.name}_composed", sources)
+    adapted = getattr(operation, f"with_{framework}", None)
+    if adapted is not None:
+        collect_sources(adapted, f"{operation.name}_with_{framework}", sources)

@@ -1,0 +1,119 @@
+"""Mutants of the backward of layers: each planted into uses that the layer draws itself.
+
+A helper that a backward calls is changed too, for that call alone.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.graph import GraphProblem
+from manual_backprop.layers import LAYERS
+from manual_backprop.spec import LayerOperation
+from reference.conventions.uses import draw, problem_of
+from reference.judge import judge_all
+from reference.oracles import Answer
+from reference.oracles.manual import Manual
+from reference.problems import DTYPES
+from reference.trials.mutants import Mutant, mutate, planted
+
+_FEW, _MANY = 8, 120
+"""Uses of each dtype that a mutant meets at first, and those that what survives meets."""
+_ROUNDING = 4.0
+"""A mutant whose gradients differ by so many ulps of the largest entry differs by rounding."""
+
+
+def of_layers() -> Iterator[Mutant]:
+    """Yield every mutant of the backward of every layer but the dense one, and of its helpers."""
+    for name, operation in LAYERS.items():
+        if name == "dense":
+            continue
+        for change, function in mutate(operation.backward):
+            yield Mutant("layer", name, change, function)
+        for helper, right in _helpers(operation).items():
+            for change, function in mutate(right):
+                wrong = _with_helper(operation.backward, helper, function)
+                yield Mutant("layer", name, f"{helper}, {change}", wrong)
+
+
+def _helpers(operation: LayerOperation) -> dict[str, Callable[..., Any]]:
+    """Return the functions of the subject that a backward calls by name."""
+    backward: Any = operation.backward
+    known = {name: backward.__globals__.get(name) for name in backward.__code__.co_names}
+    return {
+        name: helper
+        for name, helper in known.items()
+        if isinstance(helper, FunctionType) and helper.__module__.startswith("manual_backprop.")
+    }
+
+
+def _with_helper(backward: Any, name: str, helper: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the backward with one of its helpers changed while it runs."""
+
+    def changed(*arrays: Any, **options: Any) -> Any:
+        known = backward.__globals__
+        right, known[name] = known[name], helper
+        try:
+            return backward(*arrays, **options)
+        finally:
+            known[name] = right
+
+    return changed
+
+
+@cache
+def _bank(name: str, size: int) -> list[tuple[GraphProblem, Answer]]:
+    """Return uses of a layer with the right answers, every fourth at the layer's edge."""
+    uses = [draw(LAYERS[name], seed, dtype) for seed in range(size) for dtype in DTYPES]
+    problems = [problem_of(LAYERS[name], use) for use in uses]
+    return list(zip(problems, Manual().answers(problems), strict=True))
+
+
+def fate(mutant: Mutant) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant of a layer, and if not, why."""
+    for size in (_FEW, _MANY):
+        bank, worst, changed = _bank(mutant.operation, size), 0.0, 0
+        tried: list[tuple[GraphProblem, Answer]] = []
+        for problem, right in bank:
+            try:
+                with planted(mutant):
+                    answer = Manual().answer(problem)
+                found = {name: np.asarray(g) for name, g in answer.gradients.items()}
+                answer = replace(answer, gradients=found)
+            except Exception:  # a mutant that raises is noticed by whoever calls it
+                return True, ""
+            apart = _apart(right, answer)
+            worst, changed = max(worst, apart), changed + (apart > 0)
+            if apart:
+                tried.append((problem, answer))
+        judged = judge_all([p for p, _ in tried], {"manual": [a for _, a in tried]})
+        if any(judgement.kind == "DEVIATES" for judgement in judged):
+            return True, ""
+    if not changed:
+        return False, f"equivalent: the same bits at {len(bank)} uses"
+    if worst <= _ROUNDING:
+        return False, f"equivalent but for rounding: at most {worst:.2g} ulp at {len(bank)} uses"
+    kinds = sorted({judgement.kind for judgement in judged})
+    if kinds == ["CONVENTION"] or set(kinds) <= {"AGREE", "CONVENTION"}:
+        return False, "equivalent but for kinks and rounding: admissible at every use"
+    return False, f"not caught: {', '.join(kinds)}"
+
+
+def _apart(right: Answer, other: Answer) -> float:
+    """Return how far two answers are apart, in ulps of each tensor's largest entry."""
+    worst = 0.0
+    for name, gradient in right.gradients.items():
+        found = np.asarray(other.gradients[name])
+        if found.shape != gradient.shape:
+            return np.inf
+        if np.array_equal(found, gradient, equal_nan=True):
+            continue
+        with np.errstate(all="ignore"):
+            unit = float(np.spacing(np.abs(gradient).max()))
+            apart = float(np.abs(found.astype(np.float64) - gradient).max()) / unit
+        worst = max(worst, apart if np.isfinite(apart) else np.inf)
+    return worst
