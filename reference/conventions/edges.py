@@ -52,7 +52,7 @@ class _Edge(NamedTuple):
 def discover_edges(
     operations: Sequence[LayerOperation], implementations: Sequence[str], dtype: str
 ) -> Iterator[Convention]:
-    """Yield a row for each edge at which somebody is outside, or takes another slope."""
+    """Yield a row for each edge at which an implementation is outside, or takes another slope."""
     groups = [list(group) for operation in operations for group in _edges(operation, dtype)]
     edges = [edge for group in groups for edge in group]
     answers = _answers(groups, implementations)

@@ -84,7 +84,7 @@ def fate(mutant: Mutant) -> tuple[bool, str]:
                     answer = Manual().answer(problem)
                 found = {name: np.asarray(g) for name, g in answer.gradients.items()}
                 answer = replace(answer, gradients=found)
-            except Exception:  # a mutant that raises is noticed by whoever calls it
+            except Exception:  # a mutant that raises is noticed by its caller
                 return True, ""
             apart = _apart(right, answer)
             worst, changed = max(worst, apart), changed + (apart > 0)

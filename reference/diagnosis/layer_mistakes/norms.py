@@ -129,7 +129,7 @@ def norm_square_without_two(c: LayerLine) -> Any:
 
 @layer_mistake(SCALED, ("x",), "δx = (g − … − x mean(g x̂))/σ")
 def norm_x_for_normalised(c: LayerLine) -> Any:
-    """The input stands where its normalised value belongs."""
+    """The input is used instead of its normalised value."""
     n = _Norm(c)
     return c.own + n.back((n.normalised - n.x) * _mean(n.g * n.normalised) / n.deviation)
 
@@ -179,7 +179,7 @@ def gamma_gets_betas_gradient(c: LayerLine) -> Any:
 
 @layer_mistake(WITH_GAMMA, ("weight",), "∂L/∂γ = Σ δy y")
 def gamma_from_output(c: LayerLine) -> Any:
-    """The output stands where the normalised value belongs: γ and β are in it already."""
+    """The output, which γ and β are in already, is used instead of the normalised value."""
     return _over(c, c.dy * c.y)
 
 
