@@ -16,7 +16,7 @@ from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
-from reference.judge import ADVISORY, MODELS, Judgement, judge_all
+from reference.judge import ADVISORY, CONVENTIONAL, MODELS, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
 from reference.problems import (
     AnyDrawn,
@@ -226,7 +226,7 @@ def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> l
             name in judgement.who and judgement.kind in ("DEVIATES", "VALUE")
         ):
             continue
-        model = MODELS[1] if name == "manual" else MODELS[-1]
+        model = CONVENTIONAL if name == "manual" else MODELS[-1]
         tensor = outside_enclosure(one.problem, answer, RoundingUnit(one.problem.dtype, model))
         if tensor is not None:
             found.append(f"{one.at} {name} {tensor}")

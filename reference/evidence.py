@@ -18,6 +18,7 @@ from reference.blocks.graph_entry import truth_in_graph
 from reference.blocks.second_truth import second_truth
 from reference.blocks.tapes import activation_tape
 from reference.blocks.weigh import TensorFinding
+from reference.formats import format_of
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
@@ -130,7 +131,7 @@ class _Local:
 
     def __init__(self, problem: Problem, answer: Answer) -> None:
         self.problem, self.values, self.gradients = problem, answer.values, answer.gradients
-        self._nothing = exact(float(np.finfo(problem.dtype).smallest_subnormal)) / 2**30
+        self._nothing = exact(format_of(problem.dtype).smallest) / 2**30
 
     def truth(self, tensor: str, entry: tuple[int, ...]) -> Ball:
         network, parameters = self.problem.network, self.problem.parameters

@@ -7,9 +7,9 @@ import numpy as np
 
 from manual_backprop.spec import FloatArray, LayerOperation
 from reference.arithmetic.balls import Arithmetic, Dual, exact, precision
+from reference.formats import DTYPES
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
-from reference.problems import DTYPES
 from reports.book import AccuracyRow
 
 _SHAPES = {"x": (8, 6), "weight": (6, 5), "bias": (5,)}

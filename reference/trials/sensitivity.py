@@ -14,9 +14,10 @@ import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
 from reference.drawing.regimes import REGIMES
+from reference.formats import DTYPES
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.problems import DTYPES, Selection, draw
+from reference.problems import Selection, draw
 from reference.trials.mutation import Trial, caught
 from reports.records import TrialRow
 
