@@ -52,7 +52,9 @@ def report(
     context: typer.Context,
     problems: Annotated[int, typer.Option(help="How many random networks.")] = 2000,
     seed: Seed = 0,
-    dtype: Annotated[str, typer.Option(help="float32, float64 or both.")] = "both",
+    dtype: Annotated[
+        str, typer.Option(help="float32, float64, both; bfloat16 or float16.")
+    ] = "both",
     activation: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     loss: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
     regime: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,

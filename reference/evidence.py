@@ -23,7 +23,7 @@ from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
 from reference.oracles.enclosure import enclose
-from reference.problems import AnyProblem, DirectedProblem
+from reference.problems import AnyProblem, DirectedProblem, computed_in
 from reference.rounding import RoundingUnit
 from reports.records import Enclosure
 
@@ -177,7 +177,7 @@ class _Local:
     def _loss(self, tensor: str, entry: tuple[int, ...]) -> Ball:
         problem = self.problem
         y = self.values[f"layers.{len(problem.network.layers) - 1}.a"]
-        plan = LossPlan(problem)
+        plan = LossPlan(computed_in(problem))
         width = y.shape[1]
         divisor = exact(1 if problem.network.reduction == "none" else exact_divisor(problem))
         whole = tensor == "loss" and problem.network.reduction != "none"

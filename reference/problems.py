@@ -284,7 +284,7 @@ def with_loss_scale(problem: P, turn: int) -> P:
         return problem
     if isinstance(problem, GraphProblem):
         cotangents = {name: c * scale for name, c in problem.cotangents.items()}
-        return replace(problem, cotangents=cotangents)
+        return GraphProblem(problem.graph, problem.arrays, cotangents)
     if problem.weights is None:
         return problem
     largest = problem.dtype.type(format_of(problem.dtype).largest)
@@ -378,9 +378,11 @@ def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
     def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array.astype(dtype) if is_float(array) else array
 
-    if isinstance(problem, GraphProblem):
-        return problem.change(change)
-    return with_arrays(problem, change)
+    return (
+        problem.change(change)
+        if isinstance(problem, GraphProblem)
+        else with_arrays(problem, change)
+    )
 
 
 def computed_in(problem: P) -> P:

@@ -13,7 +13,7 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
 from manual_backprop.spec import LAYERS
 from reference.formats import format_of
-from reference.oracles import Answer, by_kind, skipped, unsupported
+from reference.oracles import Answer, by_kind, skipped, unless_lacking
 from reference.oracles.counterparts import resolve
 from reference.oracles.torch_graph import as_array, torch_answer
 from reference.problems import AnyProblem, computed_in
@@ -75,29 +75,23 @@ class TorchAutograd:
             return by_kind(problems, self._chains, lambda some: [self._graph(p) for p in some])
 
     def _graph(self, problem: GraphProblem) -> Answer:
-        return _unless_lacking(self.name, problem, lambda: torch_answer(problem))
+        with unless_lacking(self.name, problem) as lacking:
+            return torch_answer(problem)
+        return lacking[0]
+
+    def _chain(self, problem: Problem) -> Answer:
+        with unless_lacking(self.name, problem) as lacking:
+            return _answers(self.name, [problem])[0]
+        return lacking[0]
 
     def _chains(self, problems: Sequence[Problem]) -> list[Answer]:
         if any(format_of(problem.dtype).low for problem in problems):
-            return [
-                _unless_lacking(self.name, p, lambda p=p: _answers(self.name, [p])[0])
-                for p in problems
-            ]
+            return [self._chain(problem) for problem in problems]
         return [
             answer
             for start in range(0, len(problems), _BLOCK)
             for answer in _answers(self.name, problems[start : start + _BLOCK])
         ]
-
-
-def _unless_lacking(name: str, problem: AnyProblem, answer: Callable[[], Answer]) -> Answer:
-    """Return the answer, or in a low dtype that torch has no such kernel."""
-    try:
-        return answer()
-    except RuntimeError as error:
-        if format_of(problem.dtype).low and "not implemented for" in str(error):
-            return unsupported(name, f"torch, {problem.dtype}: {str(error).splitlines()[0]}")
-        raise
 
 
 def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
