@@ -13,7 +13,7 @@ Structure is drawn first, then the values, as their regime says.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -278,18 +278,20 @@ def with_loss_scale(problem: P, turn: int) -> P:
 
     So are sample weights, or the cotangents of a graph: with those every cotangent is multiplied.
     """
-    scales = format_of(problem.dtype).loss_scales
-    scale = problem.dtype.type(2.0 ** scales[turn // 7 % len(scales)])
+    kind = format_of(problem.dtype)
+    one: Any = problem
+    scale = problem.dtype.type(2.0 ** kind.loss_scales[turn // 7 % len(kind.loss_scales)])
     if scale == 1:
         return problem
-    if isinstance(problem, GraphProblem):
-        cotangents = {name: c * scale for name, c in problem.cotangents.items()}
-        return GraphProblem(problem.graph, problem.arrays, cotangents)
-    if problem.weights is None:
+    if isinstance(one, GraphProblem):
+        cotangents = {name: c * scale for name, c in one.cotangents.items()}
+        changed: Any = replace(one, cotangents=cotangents)
+        return cast(P, changed)
+    if one.weights is None:
         return problem
-    largest = problem.dtype.type(format_of(problem.dtype).largest)
     with np.errstate(over="ignore"):
-        return replace(problem, weights=np.minimum(problem.weights * scale, largest))
+        weights = np.minimum(one.weights * scale, one.dtype.type(kind.largest))
+    return cast(P, replace(one, weights=weights))
 
 
 _DIRECTIONS = 0x5EC0ED
@@ -378,11 +380,9 @@ def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
     def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array.astype(dtype) if is_float(array) else array
 
-    return (
-        problem.change(change)
-        if isinstance(problem, GraphProblem)
-        else with_arrays(problem, change)
-    )
+    one: Any = problem
+    graph = isinstance(one, GraphProblem)
+    return cast(P, one.change(change) if graph else with_arrays(one, change))
 
 
 def computed_in(problem: P) -> P:
