@@ -28,9 +28,8 @@ AT_ONCE = 50
 
 def sensitivity(errors: int) -> None:
     """Print the shares by dtype and width, over networks of several depths."""
-    print(
-        "| dtype | one entry off by | width | errors | caught | seen |\n|---|---|---|---|---|---|"
-    )
+    print("| dtype | one entry off by | width | errors | caught | seen |")
+    print("|---|---|---|---|---|---|")
     for dtype in LOW:
         for width in WIDTHS:
             kinds = list(_kinds(dtype, width, errors))

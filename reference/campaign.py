@@ -16,6 +16,7 @@ from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
+from reference.formats import DTYPES, LOW
 from reference.judge import ADVISORY, CONVENTIONAL, MODELS, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
 from reference.problems import (
@@ -75,6 +76,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(
                 f"order={self.order!r}: expected 1 (gradients) or 2 (Hessian times v)"
             )
+        for name in (d for d in self.dtypes if d in LOW) if self.order == 2 else ():
+            known = ", ".join(DTYPES)
+            raise InvalidInput(f"dtype={name!r}: at order 2 expected of: {known}")
         for name in self.oracles if self.order == 2 else ():
             if name not in SECOND_ORDER:
                 known = ", ".join(SECOND_ORDER)

@@ -16,7 +16,6 @@ from reference.drawing.graphs import ARCHITECTURES
 from reference.formats import FORMATS, LOW, format_of
 from reference.judge import CONVENTIONAL, STRICT, judge, judge_all
 from reference.oracles import Answer, load
-from reference.oracles.low_precision import low_answer
 from reference.problems import (
     AnyProblem,
     Selection,
@@ -62,11 +61,11 @@ def test_the_table_has_the_numbers_of_the_formats() -> None:
 
 @pytest.mark.parametrize("dtype", LOW)
 def test_the_hand_written_side_is_right_in_every_architecture(dtype: str) -> None:
-    problems = drawn(dtype, 300)
+    problems = drawn(dtype, 200)
     assert all(p.dtype == format_of(dtype).dtype for p in problems)
     found = verdicts(problems, MANUAL.answers(problems))
     assert set(found) <= {"AGREE", "PRECISION"}
-    assert found.count("PRECISION") <= 6
+    assert found.count("PRECISION") <= 4
 
 
 @pytest.mark.parametrize("dtype", LOW)
@@ -105,8 +104,7 @@ def test_rounding_towards_zero_deviates(dtype: str, monkeypatch: pytest.MonkeyPa
 
     problems = drawn(dtype, 60)
     monkeypatch.setattr("reference.oracles.low_precision._Rounding.rounded", cut)
-    wrong = [low_answer("manual", problem) for problem in problems]
-    assert sum(v == "AGREE" for v in verdicts(problems, wrong)) <= 12
+    assert verdicts(problems, MANUAL.answers(problems)).count("AGREE") <= 12
 
 
 def in_low_sums(problem: GraphProblem) -> Answer:
@@ -127,7 +125,7 @@ def in_low_sums(problem: GraphProblem) -> Answer:
 @pytest.mark.parametrize("dtype", LOW)
 def test_sums_in_the_low_dtype_lose_digits_and_are_not_wrong(dtype: str) -> None:
     stream = np.random.default_rng(3)
-    x, w, dy = (stream.standard_normal(s) for s in ((64, 32), (32, 48), (64, 48)))
+    x, w, dy = (stream.standard_normal(s) for s in ((16, 12), (12, 8), (16, 8)))
     problem = dense(x, w, dy, dtype)
     assert judge(problem, {"manual": MANUAL.answer(problem)}).kind == "AGREE"
     found = judge(problem, {"manual": in_low_sums(problem)})
