@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
+from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
-from manual_backprop.spec import LAYERS
 from reference.formats import format_of
 from reference.oracles import Answer, by_kind, skipped, unless_lacking
 from reference.oracles.counterparts import resolve
