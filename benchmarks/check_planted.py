@@ -2,7 +2,7 @@
 
 python benchmarks/check_planted.py --targets 1000 --mistakes 500
 python benchmarks/check_planted.py --catalogue      # every mistake of the catalogue, as a file
-python benchmarks/check_planted.py --show 12        # the source of one, and what is said of it
+python benchmarks/check_planted.py --show 12        # the source of one, and its result
 python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
 """
 
@@ -47,14 +47,14 @@ def main() -> int:
 
 
 def show(which: str) -> int:
-    """Print a source and what is said of it."""
+    """Print a source and the result of its check."""
     from randomcheck import PROBLEMS, PROBLEMS_TO_EXPLAIN, checked, source_of, target
 
     seed, _, mistake = which.partition(":")
     made = target(int(seed))
     source = source_of(made, int(mistake) if mistake else None)
-    said = checked(source, PROBLEMS_TO_EXPLAIN if mistake else PROBLEMS)
-    print(source, f"# {made.family}: {said.verdict}. {said.text}", sep="\n")
+    outcome = checked(source, PROBLEMS_TO_EXPLAIN if mistake else PROBLEMS)
+    print(source, f"# {made.family}: {outcome.verdict}. {outcome.text}", sep="\n")
     return 0
 
 
@@ -69,8 +69,8 @@ def report(counts: object, targets: int) -> None:
         f"{len(counts.unchecked)} not checked"
     )
     for title, rows in (("ACCUSED", counts.accused), ("not checked", counts.unchecked)):
-        for seed, family, said in rows:
-            print(f"  {title} {seed} ({family}): {said.verdict}: {said.text[:300]}")
+        for seed, family, outcome in rows:
+            print(f"  {title} {seed} ({family}): {outcome.verdict}: {outcome.text[:300]}")
     planted, found, named = (sum(c.values()) for c in (counts.planted, counts.found, counts.named))
     if not planted:
         return
@@ -84,8 +84,8 @@ def report(counts: object, targets: int) -> None:
             f"{counts.named[kind]:4} named"
         )
     for title, rows in (("MISSED", counts.missed), ("not named", counts.unnamed)):
-        for seed, which, kind, said in rows:
-            print(f"  {title} {seed}:{which} ({kind}): {said.verdict}: {said.text[:300]}")
+        for seed, which, kind, outcome in rows:
+            print(f"  {title} {seed}:{which} ({kind}): {outcome.verdict}: {outcome.text[:300]}")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def write(page: Page) -> None:
         shown = msgspec.structs.replace(shown, rows=rows)
     origin = f"Measured {page.date} on {page.machine}; {how}."
     clock = "processor time" if page.clock == "cpu" else "wall clock"
-    told = f"Measured {page.date} on {page.machine}; one thread, {clock}."
-    sections.keep("bench", bench_records(shown.rows, told))
+    measured = f"Measured {page.date} on {page.machine}; one thread, {clock}."
+    sections.keep("bench", bench_records(shown.rows, measured))
     between(DOCS / "costs.md", origin, render(shown))
     between(ROOT / "README.md", summary(shown), origin)
 

@@ -1,7 +1,7 @@
 """Fail when a hand-written step has become slower beside the floor of its products.
 
 python benchmarks/guard.py            compare with the history of this vector unit
-python benchmarks/guard.py --update   compare, and enter this run when it is no regression
+python benchmarks/guard.py --update   compare, and enter this run when it is not a regression
 """
 
 import sys

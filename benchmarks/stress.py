@@ -76,7 +76,7 @@ def names(count: Count = 60, seed: int = 0) -> None:
 
 @app.command()
 def full_disk(problems: Problems = 2048) -> None:
-    """Fill disks of several sizes: one clear line, the finished blocks kept, --resume goes on."""
+    """Fill disks of several sizes: one clear line, the finished blocks kept, --resume works."""
     on_trial(lambda: stress_events.full_disk(problems, typer.echo))
 
 
@@ -88,7 +88,7 @@ def read_only(problems: Problems = 2048) -> None:
 
 @app.command()
 def two_writers(count: Count = 5, problems: Problems = 2048) -> None:
-    """Start runs on one folder: one goes on and ends whole, the others are refused in one line."""
+    """Start runs on one folder: one continues to its end, the others are refused in one line."""
     on_trial(lambda: stress_events.two_writers(count, problems, typer.echo))
 
 

@@ -21,13 +21,13 @@ from stress_kills import (
     Lost,
     Say,
     content,
+    message_of,
     must_be_same,
     must_end_well,
     must_refuse,
     report_of,
     resume_of,
     run,
-    told,
 )
 
 from reference.campaign import Plan
@@ -97,7 +97,7 @@ def full_disk(problems: int, say: Say, sizes: Sequence[str] = DISKS) -> None:
                 before = run(report_of(problems, out))
                 if before.returncode == 0:
                     raise Lost(f"{size} was enough: nothing is shown")
-                line = told(before.stderr)
+                line = message_of(before.stderr)
                 if before.returncode != 2 or "\n" in line:
                     raise Lost(f"{size}: exit {before.returncode}: {line}")
                 say(f"{size}: {line.replace(str(here), '')}")
@@ -132,9 +132,9 @@ def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> No
                 resource.RLIMIT_FSIZE, (size, size)
             ),
         )
-        if done.returncode != 2 or "\n" in told(done.stderr):
+        if done.returncode != 2 or "\n" in message_of(done.stderr):
             raise Lost(f"files of {size} bytes at most: exit {done.returncode}: {done.stderr}")
-        say(f"files of {size} bytes at most: {told(done.stderr)}")
+        say(f"files of {size} bytes at most: {message_of(done.stderr)}")
         _goes_on(out, problems, undisturbed)
 
 
@@ -188,7 +188,7 @@ def two_writers(count: int, problems: int, say: Say) -> None:
         must_end_well(report_of(problems, undisturbed))
         for turn in range(count):
             out = Path(folder) / f"report-{turn}"
-            # At once, each with the right to begin anew.
+            # At once, each with --fresh.
             several = [_start(report_of(problems, out, "--fresh")) for _ in range(3)]
             ends = [(p.communicate(timeout=HANG)[1], p.returncode) for p in several]
             good = [errors for errors, code in ends if code == 0]
@@ -206,7 +206,7 @@ def two_writers(count: int, problems: int, say: Say) -> None:
         for others in (report_of(problems, held, "--fresh"), resume_of(held)):
             must_refuse(others, "another run is writing this folder")
         writer.close()
-        say("A run in the middle of another one is refused, to begin anew and to resume.")
+        say("A run in the middle of another one is refused, with --fresh and with --resume.")
 
 
 def clock(problems: int, say: Say) -> None:
@@ -273,7 +273,7 @@ def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
                 raise Lost(f"exit {process.returncode}: {errors}")
             if seconds > most:
                 raise Lost(f"{phase}: {seconds:.1f} s, expected at most {most:.1f}")
-            command = re.search(r"To go on: manual-backprop (.*)", errors)
+            command = re.search(r"To continue: manual-backprop (.*)", errors)
             if not command:
                 raise Lost(f"no command to go on with: {errors}")
             if phase != "before the first block" and not (out / "index.html").is_file():

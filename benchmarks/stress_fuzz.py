@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from stress_kills import told
+from stress_kills import message_of
 
 from manual_backprop.spec import InvalidInput
 from reports.folder import write_report
@@ -309,7 +309,7 @@ def fuzz_processes(folder: Path, count: int, chance: random.Random) -> Tried:
             cwd=ROOT,
         )
         what = f"process {i}: {[a[:80] for a in arguments]}"
-        _judged(what, done.returncode, f"{told(done.stderr)}\n")
+        _judged(what, done.returncode, f"{message_of(done.stderr)}\n")
         none += done.returncode == 2
         shutil.rmtree(out)
     return count, none
@@ -338,11 +338,11 @@ def _one_command(what: str, arguments: list[str], cli: Any) -> bool:
     return code == 2
 
 
-def _judged(what: str, code: object, said: str) -> None:
-    if "Traceback" in said:
+def _judged(what: str, code: object, text: str) -> None:
+    if "Traceback" in text:
         raise Escaped(f"{what}: a traceback")
-    if code == 2 and (said.count("\n") != 1 or len(said) > 4000):
-        raise Escaped(f"{what}: exit 2 without one short line: {said[:300]!r}")
+    if code == 2 and (text.count("\n") != 1 or len(text) > 4000):
+        raise Escaped(f"{what}: exit 2 without one short line: {text[:300]!r}")
     if code not in (0, 1, 2, None):
         raise Escaped(f"{what}: exit {code}")
 

@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 class Lost(Exception):
-    """Something was lost, hung or told badly."""
+    """Something was lost or hung, or the message was bad."""
 
 
 def report_of(problems: int, out: Path, *more: str) -> list[str]:
@@ -43,7 +43,7 @@ def report_of(problems: int, out: Path, *more: str) -> list[str]:
 
 
 def resume_of(out: Path) -> list[str]:
-    """Return the command that goes on."""
+    """Return the command that continues the run."""
     return ["report", "--resume", "--out", str(out)]
 
 
@@ -54,8 +54,8 @@ def run(arguments: Sequence[str], timeout: float = HANG) -> "subprocess.Complete
     )
 
 
-def told(stderr: str) -> str:
-    """Return what was said beside where the run is, as it says every 20 seconds."""
+def message_of(stderr: str) -> str:
+    """Return the messages without the lines of progress, which come every 20 seconds."""
     lines = stderr.strip().splitlines()
     return "\n".join(line for line in lines if not PROGRESS.fullmatch(line))
 
@@ -70,7 +70,7 @@ def must_end_well(arguments: Sequence[str]) -> None:
 def must_refuse(arguments: Sequence[str], saying: str) -> str:
     """Run a command that has to end with 2 and one line; return the line."""
     done = run(arguments)
-    line = told(done.stderr)
+    line = message_of(done.stderr)
     if done.returncode != 2 or "\n" in line or saying not in line:
         raise Lost(f"exit {done.returncode}, expected 2 and one line with {saying!r}: {line}")
     return line

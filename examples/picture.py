@@ -1,7 +1,7 @@
 """The README's pictures: `python examples/picture.py REPORT BOOK FOLDER`.
 
 REPORT and BOOK are folders that `manual-backprop report` and `manual-backprop book` made. Each
-page is opened from its file with the network off, as a reader meets it.
+page is opened from its file with the network off, as a reader opens it.
 """
 
 import io

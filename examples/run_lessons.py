@@ -1,6 +1,6 @@
-"""Run the lessons from the top and grade their exercises, as CI does.
+"""Run the lessons and grade their exercises, as CI does.
 
-Each lesson has a minute of processor time: a busy machine makes none of them fail.
+Each lesson has a minute of processor time, so that no lesson fails on a busy machine.
 
 python examples/run_lessons.py             # all of them
 python examples/run_lessons.py 003         # one
@@ -28,7 +28,7 @@ PATIENCE = 10  # how much longer a cell may take on a busy machine
 
 
 def main(wanted: list[str]) -> int:
-    """Run lessons and grade exercises; return 1 if one of them is not as it has to be."""
+    """Run lessons and grade exercises; return 1 if one of them fails."""
     failed = 0
     for path in sorted(LESSONS.glob("*.ipynb")):
         if not wanted or any(name in path.name for name in wanted):
@@ -39,7 +39,7 @@ def main(wanted: list[str]) -> int:
 
 def run_lesson(path: Path) -> int:
     """Execute a notebook; return 1 if a cell failed or the lesson took too long."""
-    # The kernel is to see this checkout whether or not it is installed.
+    # The kernel has to find this checkout, also when it is not installed.
     root = str(HERE.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     failed = 0
@@ -64,7 +64,7 @@ def _processor_time() -> float:
 
 
 def grade_exercise(folder: Path) -> int:
-    """Grade an exercise; return 1 unless the right answer is paid and the mistake is named."""
+    """Grade an exercise; return 1 unless the right answer gets points and the mistake is named."""
     graded = grade(
         read_assignment(folder / "assignment.toml"), find_submissions([folder / "submissions"])
     )

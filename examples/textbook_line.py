@@ -1,4 +1,4 @@
-"""A lecture's slide on a linear layer, with lines that many slides have.
+"""A lecture's slide on a linear layer, with typical lines.
 
     manual-backprop articles examples/textbook_line.py
 
@@ -15,7 +15,7 @@ def draw(d: Draw) -> dict[str, object]:
 
 
 def forward(m, q: Quantities) -> None:  # type: ignore[no-untyped-def]
-    """Write the slide's network down under the slide's own names."""
+    """The slide's network, with the slide's names."""
     q.z = q.x @ q.W + q.b
     q.y = m.tanh(q.z)
     q.L = m.sum((q.y - q.t) * (q.y - q.t)) / 2

@@ -1,7 +1,7 @@
 """A hand-written NumPy backprop: networks, problems, and the two walks over them.
 
-The names below are imported where they are first used: what needs one of them does not wait for
-all operations.
+The names below are imported at their first use, so that a program that needs one of them does not
+wait for all operations.
 """
 
 from importlib import import_module
@@ -55,7 +55,7 @@ _MODULES = {
     "gradients": "graph",
     "hessian_vector_product": "second_order",
 }
-"""The module of this package that holds each public name."""
+"""The module of this package that defines each public name."""
 
 __all__ = [
     "ACTIVATIONS",
@@ -85,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name, or a module of this package, where it is first asked for."""
+    """Import a public name, or a module of this package, at its first use."""
     if name in _MODULES:
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     elif name in _MODULES.values():

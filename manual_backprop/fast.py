@@ -1,8 +1,8 @@
-"""The fast step: one plain step is written down once, then replayed in buffers kept for ever.
+"""The fast step: one plain step is recorded once, then replayed into permanent buffers.
 
-The mathematics stays where it is, in the operations and in the two walks of `network`. They run
-once on traced arrays; a step is the calls that they made, each with its operands and the place
-for its result. See `tape` for what is gained on the way.
+The mathematics stays in the operations and in the two walks of `network`. They run once on traced
+arrays. A step is the list of calls that they made, each with its operands and a buffer for its
+result. `tape` describes the optimisations.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,7 +57,7 @@ class Step:
         return self.loss, self.gradients
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Traced anew wherever it is copied or pickled to: a view would become an array of its own.
+        # A copy or a pickle is traced again: otherwise a view would become a separate array.
         return Step, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
 
 
@@ -99,7 +99,7 @@ class ProductStep:
         for name, tangent in direction.items():
             if name not in self.products:
                 known = ", ".join(self.products)
-                raise InvalidInput(f"direction: {name!r} is unknown; expected of: {known}")
+                raise InvalidInput(f"direction: {name!r} is unknown; expected one of: {known}")
             _fill(f"direction[{name!r}]", self.inputs[f"direction of {name}"], tangent)
         replay(self._calls)
         return self.loss, self.products
@@ -108,14 +108,14 @@ class ProductStep:
 def compile_product(problem: Problem, by: Iterable[str] | None = None) -> ProductStep:
     """Return the fast Hessian-vector product of a problem's network, in the careful form.
 
-    `by` names what the direction moves and H v is wanted of; left out, every parameter.
+    `by` names the arrays of the direction and of H v; default: every parameter.
     """
     check_problem(problem)
     known = variables(problem)
     names = tuple(problem.network.parameter_shapes() if by is None else by)
     for name in names:
         if name not in known:
-            raise InvalidInput(f"by: {name!r} is not one of: {', '.join(known)}")
+            raise InvalidInput(f"by={name!r} is unknown; expected one of: {', '.join(known)}")
     return ProductStep(problem, names)
 
 
@@ -124,8 +124,8 @@ def compile_step(
 ) -> Step:
     """Return the fast step of a problem's network, for its batch size, dtype and kind of targets.
 
-    `wanted` names the gradients as `network.backward` does (parameters, steps, "x"); left out,
-    they are those of the parameters, which is what training needs. `form` as in `forward`.
+    `wanted` names the gradients as `network.backward` does (parameters, steps, "x"); the default
+    is all parameters, which training needs. `form` as in `forward`.
     """
     check_problem(problem)
     shapes = problem.network.parameter_shapes()
@@ -133,7 +133,7 @@ def compile_step(
     known = [*shapes, *problem.network.step_names(), "x"]
     for name in names:
         if name not in known:
-            raise InvalidInput(f"wanted: {name!r} is not one of: {', '.join(known)}")
+            raise InvalidInput(f"wanted={name!r} is unknown; expected one of: {', '.join(known)}")
     return Step(problem, names, form)
 
 
@@ -147,5 +147,5 @@ def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:
 def _fill(name: str, place: Array, given: Array) -> None:
     shape, dtype = getattr(given, "shape", ""), getattr(given, "dtype", type(given).__name__)
     if shape != place.shape or dtype != place.dtype:
-        raise InvalidInput(f"{name}: {dtype} {shape}, but it takes {place.dtype} {place.shape}")
+        raise InvalidInput(f"{name}: {dtype} {shape}, expected {place.dtype} {place.shape}")
     place[...] = given

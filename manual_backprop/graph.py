@@ -1,7 +1,7 @@
 """Graphs of operations, and the two walks over them: forward in order, backward in reverse.
 
-A graph is a list of steps; each applies one operation to values made earlier. Where a value goes
-to several steps its cotangents add up: with L = L(a, b, …) and each of a, b, … a function of x,
+A graph is a list of steps; each applies one operation to values computed earlier. Where several
+steps use a value, its cotangents add up: with L = L(a, b, …) and each of a, b, … a function of x,
 ∂L/∂x = Σ ∂L/∂a ∂a/∂x, one term for each use of x (the chain rule).
 """
 
@@ -65,7 +65,7 @@ def operation_named(name: str) -> Operation:
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps in an order in which each takes what was made before, and which values come out."""
+    """Steps in an order in which each uses earlier values only, and the names of the outputs."""
 
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
@@ -77,25 +77,25 @@ class Graph:
             for argument, name in step.inputs.items():
                 if name in names and name not in made:
                     raise InvalidInput(
-                        f"steps: {step.name!r} takes {argument}={name!r} before it is made"
+                        f"steps: {step.name!r} uses {argument}={name!r} before it is defined"
                     )
             if step.name in made:
-                raise InvalidInput(f"steps: {step.name!r} is made twice")
+                raise InvalidInput(f"steps: {step.name!r} is defined twice")
             made.add(step.name)
         for name in self.outputs:
             if name not in made:
-                raise InvalidInput(f"outputs: {name!r} is not made; the steps are {names}")
+                raise InvalidInput(f"outputs: {name!r} is not a step; expected one of {names}")
 
     @cached_property
     def given(self) -> tuple[str, ...]:
-        """The names of the values that no step makes, in the order in which they are taken."""
+        """The names of the values that no step computes, in the order of their use."""
         made = {step.name for step in self.steps}
         taken = (name for step in self.steps for name in step.inputs.values())
         return tuple(dict.fromkeys(name for name in taken if name not in made))
 
     @cached_property
     def trainable(self) -> tuple[str, ...]:
-        """The names of the parameters: what goes to an argument that its operation trains."""
+        """The names of the parameters: the values of arguments that are trainable."""
         found = [
             name
             for step in self.steps
@@ -124,7 +124,7 @@ def forward(
     form: Form = "careful",
     apply: Callable[..., Any] = applied,
 ) -> dict[str, Any]:
-    """Return the value of every step, by its name; `given` are the arrays that no step makes."""
+    """Return the value of every step, by its name; `given` are the arrays that no step computes."""
     values = dict(given)
     made: dict[str, Any] = {}
     for step in graph.steps:
@@ -144,7 +144,7 @@ def backward(
     """Return the cotangent of every step and of every given array of floats that is reached.
 
     `made` is what `forward` returned, `cotangents` has that of each output. In reverse order a
-    step's cotangent is complete when its turn comes: all that take its value stand after it.
+    step's cotangent is complete at its turn, because all steps that use its value come after it.
     """
     values = {**given, **made}
     found: dict[str, Any] = dict(cotangents)
@@ -235,7 +235,7 @@ def products(
 class GraphProblem:
     """A graph, the arrays that go in, and the cotangent of each output.
 
-    It asks for the gradient of Σ cotangent · output by every array of floats and every step.
+    Its gradient is that of Σ cotangent · output, by every array of floats and every step.
     """
 
     graph: Graph
@@ -249,7 +249,7 @@ class GraphProblem:
 
     @property
     def floats(self) -> tuple[str, ...]:
-        """The names of the arrays that a gradient is asked for: those of floats."""
+        """The names of the arrays that have a gradient: those of floats."""
         return tuple(name for name in self.graph.given if is_float(self.arrays[name]))
 
     def change(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> "GraphProblem":
@@ -280,9 +280,9 @@ def gradients(
 def check_graph_problem(problem: GraphProblem) -> None:
     """Raise InvalidInput, naming the array, unless the graph can be computed on these arrays.
 
-    All floats are finite and of one dtype, float32 or float64; every array that a step takes is
-    there and no other, and each output has a cotangent of its shape. That the shapes fit each
-    other is seen by computing.
+    All floats must be finite and of one dtype, float32 or float64. Every array that a step takes
+    must be given, and no other, and each output needs a cotangent of its shape. The graph is
+    computed once to see whether the shapes fit.
     """
     graph, dtype = problem.graph, problem.dtype
     _same_names("arrays", problem.arrays, graph.given)
@@ -293,7 +293,7 @@ def check_graph_problem(problem: GraphProblem) -> None:
         if array.dtype.kind not in "iub" and array.dtype not in (np.float32, np.float64):
             raise InvalidInput(f"{name}: dtype {array.dtype}, expected float32 or float64")
         if array.dtype.kind == "f" and array.dtype != dtype:
-            raise InvalidInput(f"{name}: dtype {array.dtype}, expected {dtype} as the others have")
+            raise InvalidInput(f"{name}: dtype {array.dtype}, expected {dtype} as for the others")
         if not np.isfinite(array).all():
             raise InvalidInput(f"{name}: expected finite numbers")
     with np.errstate(all="ignore"):

@@ -147,7 +147,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the forward walk leaves behind: every step, the losses unreduced, and the loss."""
+    """What the forward walk computed: every step, the losses before reduction, and the loss."""
 
     steps: dict[str, FloatArray]
     losses: FloatArray
@@ -156,14 +156,14 @@ class Trace:
 
 
 LOSSES_STEP = "losses"
-"""The last step of a network's graph: the losses, not reduced yet."""
+"""The last step of a network's graph: the losses before reduction."""
 
 
 def forward(problem: Problem, form: Form = "careful") -> Trace:
     """Walk from x to the loss, keeping what the backward walk needs; it has the same form.
 
-    The walk does not check its input, which may be complex or traced; `check_problem` does. What
-    that would refuse gives wrong numbers here, or an error of NumPy's.
+    The walk does not check its input, which may be complex or traced; `check_problem` does. Input
+    that it would refuse gives wrong numbers here, or an error from NumPy.
     """
     values = graphs.forward(*network_graph(problem), form)
     losses = values.pop(LOSSES_STEP)
@@ -173,12 +173,12 @@ def forward(problem: Problem, form: Form = "careful") -> Trace:
 def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     """Walk from the loss to x; return the cotangent of every step, parameter and of x.
 
-    The chain rule at each layer, with δ the cotangent of what stands at that step:
-    δa from the layer above (or the loss), δz = δa · f'(z), then dW = aᵀ δz, db = 1ᵀ δz and
-    δa of the layer below = δz Wᵀ.
+    The chain rule at each layer, with δ for the cotangent of a step's value:
+    δa from the next layer (or the loss), δz = δa · f'(z), then dW = aᵀ δz, db = 1ᵀ δz and
+    δa of the previous layer = δz Wᵀ.
 
-    As `forward`, whose trace of the same problem it takes, the walk does not check its input;
-    `check_problem` does.
+    It takes the trace that `forward` returned for the same problem. Like `forward`, it does not
+    check its input; `check_problem` does.
     """
     cotangents = graphs.backward(
         *network_graph(problem),
@@ -191,7 +191,7 @@ def backward(problem: Problem, trace: Trace) -> dict[str, FloatArray]:
 
 
 def network_graph(problem: Problem) -> tuple[Graph, dict[str, Any]]:
-    """Return the network as a graph, and the arrays it takes; what is missing is an error."""
+    """Return the network as a graph, and the arrays it takes; a missing array is an error."""
     shapes = problem.network.parameter_shapes()
     parameters = problem.parameters
     if missing := [name for name in shapes if name not in parameters]:
@@ -233,10 +233,10 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
     match problem.network.reduction:
         case "mean":
             operation = problem.network.loss_operation
-            # Of a stack of batches (a leading axis) the terms of one are counted.
+            # In a stack of batches (a leading axis) the terms of one batch are counted.
             one = losses[(0,) * (losses.ndim - (2 if operation.elementwise else 1))]
             count = operation.count(one, problem.targets, **problem.loss_arguments())
-            # A count that depends on data (labels, weights) is an array, to be traced as one.
+            # A count that depends on data (labels, weights) is an array, so that it can be traced.
             return count.astype(dtype) if hasattr(count, "astype") else dtype.type(count)
         case "batch_mean":
             return dtype.type(problem.batch)
@@ -245,7 +245,7 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
 
 
 def _width(name: str, value: Any) -> int:
-    """Return a width as Python's integer; NumPy's are taken, too."""
+    """Return a width as a Python integer; NumPy integers are accepted, too."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise InvalidInput(f"{name}={value!r}: expected an integer of at least 1")
     return int(value)
@@ -258,9 +258,9 @@ def _tuple(layers: Any) -> tuple[Any, ...]:
 
 
 def _complete(argument: str, operation: Operation, given: Mapping[str, float]) -> dict[str, float]:
-    """Return the given parameters over the defaults; what is unknown or inadmissible is an error.
+    """Return the defaults, replaced by the given parameters; an unknown or invalid one is an error.
 
-    As Python's own numbers: a float64 of NumPy's would turn what it meets in float32 into float64.
+    They are Python numbers: a NumPy float64 would turn float32 arrays into float64.
     """
     if type(given) is not dict and not isinstance(given, Mapping):
         raise InvalidInput(f"{argument}={given!r}: expected a mapping from names to numbers")
@@ -280,7 +280,7 @@ def _complete(argument: str, operation: Operation, given: Mapping[str, float]) -
 
 
 def _number(value: Any) -> float | None:
-    """Return a number as Python's int or float, None for what is no real number."""
+    """Return a number as a Python int or float; None if it is not a real number."""
     if isinstance(value, float | np.floating):
         return float(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -296,8 +296,8 @@ def check_problem(problem: Problem) -> None:
 
     Labels may be of any integer dtype, signed or not, in shape (N,); each is a class, 0 to C - 1,
     or the loss's `ignore_index`. All of them may be ignored: their mean is then 0/0. Other targets
-    are checked as arrays of shape (N, C), not for lying where the loss wants them: that a row of
-    soft labels sums to 1, or that a count is whole, is the caller's business.
+    are checked as arrays of shape (N, C), but not for their values: the caller must make sure that
+    a row of soft labels sums to 1, or that a count is whole.
     """
     _check_type("problem", problem, Problem, "a Problem")
     network = problem.network
@@ -343,7 +343,7 @@ def _check_type(name: str, value: Any, kind: type, expected: str) -> None:
 
 
 def _check_plain(name: str, value: Any) -> None:
-    """Refuse what is no array, and subclasses that calculate otherwise: masked ones, np.matrix."""
+    """Refuse other types than arrays, and subclasses with other rules: masked arrays, np.matrix."""
     if type(value) not in (np.ndarray, np.memmap):
         kind = "a plain NumPy array" if isinstance(value, np.ndarray) else "a NumPy array"
         raise InvalidInput(f"{name}: a {type(value).__name__}, expected {kind}")
@@ -372,7 +372,7 @@ def _check_targets(problem: Problem) -> None:
     classes = network.widths[-1]
     kinds = network.loss_operation.targets
     _check_plain("targets", targets)
-    # By the kind: np.integer counts timedelta64 as one of its own.
+    # By the kind: timedelta64 is a subclass of np.integer.
     if targets.dtype.kind in "iu":
         if "labels" not in kinds:
             raise InvalidInput(

@@ -112,7 +112,7 @@ def gradient_norm_gradient(problem: Problem, by: Iterable[str] = ("x",)) -> dict
     wanted = tuple(by)
     for name in wanted:
         if name not in known:
-            raise InvalidInput(f"by={name!r} is unknown; expected of: {', '.join(known)}")
+            raise InvalidInput(f"by={name!r} is unknown; expected one of: {', '.join(known)}")
     gradient = backward(problem, forward(problem))
     products = hessian_vector_product(problem, {name: gradient[name] for name in wanted}).products
     return {name: products[name] for name in known}
@@ -146,7 +146,9 @@ def complete_direction(problem: Problem | GraphProblem, direction: Direction) ->
         raise InvalidInput(f"direction: a {kind}, expected a mapping from names to arrays")
     for name, tangent in direction.items():
         if name not in known:
-            raise InvalidInput(f"direction: {name!r} is unknown; expected of: {', '.join(known)}")
+            raise InvalidInput(
+                f"direction: {name!r} is unknown; expected one of: {', '.join(known)}"
+            )
         expected = known[name]
         if not isinstance(tangent, np.ndarray):
             kind = type(tangent).__name__

@@ -1,4 +1,4 @@
-"""What an operation says about itself, and the registries that hold what was said.
+"""The description of an operation, and the registries that hold the descriptions.
 
 One class is one operation. A decorator (`activation`, `loss`, `layer`) turns the class into a
 frozen record and enters it in the registry of its kind; everything else in the project (oracles,
@@ -31,8 +31,8 @@ Extent = Literal["classes", "entries"]
 """The shape of a loss's array argument: (C,), one number a class; or (N, C), one an entry of y."""
 
 Form = Literal["careful", "textbook"]
-"""careful: right to the last digits, also where a function saturates; what the checks use.
-textbook: the formula as books and frameworks have it, in fewer calls; each says what it loses."""
+"""careful: right to the last digits, also where a function saturates; the checks use it.
+textbook: the formula of books and frameworks, in fewer calls; its docstring says what it loses."""
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
@@ -43,8 +43,8 @@ elementwise: one number from one of each array, broadcast. rows: a small functio
 window or group. contraction: sums of products. movement: numbers are moved, not changed."""
 
 Takes = Literal["features", "image", "sequence", "any", "nothing"]
-"""The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, unchanged in its
-number of axes; nothing that a layer before could give (it is drawn by itself only)."""
+"""The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, with the same number
+of axes in the result; none of them, so that no layer can come before it (it is drawn alone)."""
 
 
 def is_float(array: npt.NDArray[Any]) -> bool:
@@ -70,7 +70,7 @@ class Counterpart:
 
     @property
     def composed(self) -> bool:
-        """Whether the framework lacks it and our `composition` of its primitives stands in."""
+        """Whether the framework lacks it and our `composition` of its primitives is used."""
         return self is COMPOSED
 
 
@@ -111,9 +111,9 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What a message says of the numbers that are admitted."""
-        said = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
-        bounds = (f" {how} {k:g}" for how, k in said.items() if abs(k) < sys.float_info.max)
+        """The words for the admissible numbers, for a message."""
+        limits = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
+        bounds = (f" {how} {k:g}" for how, k in limits.items() if abs(k) < sys.float_info.max)
         return "a finite number" + " and".join(bounds)
 
 
@@ -253,7 +253,7 @@ class Loss(Operation):
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
-    arbiter; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
+    certificate; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
     how dy moves as y moves by ty.
     """
 
@@ -398,7 +398,7 @@ class Registry(Mapping[str, O], Generic[O]):
     def __getitem__(self, name: str) -> O:
         try:
             return self._operations[name]
-        except (KeyError, TypeError):  # a list has no hash, and is no name either
+        except (KeyError, TypeError):  # a list has no hash, and is not a name either
             known = ", ".join(self._operations)
             raise InvalidInput(
                 f"{self.kind}={name!r} is unknown; expected one of: {known}"
@@ -414,7 +414,7 @@ class Registry(Mapping[str, O], Generic[O]):
         return len(self._operations)
 
     def register(self, operation: O) -> O:
-        """Enter an operation; a name that is taken is an error."""
+        """Enter an operation; a name that is in use is an error."""
         if operation.name in self._operations:
             raise InvalidInput(f"{self.kind} {operation.name!r} is defined twice")
         self._operations[operation.name] = operation
@@ -439,7 +439,7 @@ def activation(
 
     def register(cls: type) -> Activation:
         common = _common("activation", cls, torch, jax, parameters)
-        # A Jacobian that is symmetric, as a diagonal one is, maps tangents as it maps cotangents.
+        # A symmetric Jacobian, for example a diagonal one, maps tangents as it maps cotangents.
         tangent = getattr(cls, "tangent", common["backward"])
         made = Activation(rowwise=rowwise, range=range, tangent=tangent, **common)
         return registry.register(made)
@@ -507,7 +507,9 @@ def layer(
         arrays, options = _signature(common["forward"])
         name = common["name"]
         if {"y", "dy"} & set(arrays):
-            raise InvalidInput(f"layer {name!r}: arrays {tuple(arrays)}: y and dy are the value's")
+            raise InvalidInput(
+                f"layer {name!r}: arrays {tuple(arrays)}: expected other names than y and dy"
+            )
         if not set(trainable) <= set(arrays):
             raise InvalidInput(f"layer {name!r}: trainable={trainable!r}, its arrays: {arrays}")
         given: dict[str, Any] = {part: getattr(cls, part, None) for part in _LAYER_PARTS}
@@ -569,7 +571,7 @@ def _common(
     parameters: Mapping[str, Parameter] | None,
     needed: Sequence[str] = ("forward", "backward", "definition"),
 ) -> dict[str, Any]:
-    """Read what every kind of operation has from its class; what is missing is an error by name."""
+    """Read what every kind of operation has from its class; an error names a missing part."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
     missing = [part for part in needed if not hasattr(cls, part)]
     if not cls.__doc__ and sys.flags.optimize < 2:  # `python -OO` has none of any class
@@ -602,7 +604,7 @@ def _lacks(kind: str, name: str, method: str, *_: Any, **__: Any) -> Any:
 
 
 def _textbook(cls: type) -> Formulas | None:
-    """Return the textbook's formulas; what has none of its own is as it is in the careful ones."""
+    """Return the textbook's formulas; a method without one uses the careful formula."""
     own = {part: getattr(cls, f"textbook_{part}", None) for part in ("forward", "backward")}
     if not any(own.values()):
         return None

@@ -1,10 +1,10 @@
 """A tape of NumPy calls: traced arrays write it, and it can be replayed without allocating.
 
-A `Traced` array computes as usual and notes every call. What the notes show is put to use, with
-not one digit changed:
+A `Traced` array computes as usual and records every call. The record is then optimised, without
+changing a digit:
 
-    a call met twice             is made once       (the softmax, in the loss and its gradient)
-    what no output depends on    is left out        (the cotangent of x, where nobody asks)
+    a repeated call              is made once       (the softmax, in the loss and its gradient)
+    what no output depends on    is left out        (the cotangent of x, if it is not wanted)
     xᵀ, x[:, None]               become views
     a @ b                        becomes a.dot(b, out), a third of its overhead when small
     z + b                        becomes a copy of b to every row and a sum: broadcasting buffers
@@ -49,7 +49,7 @@ _OF_SHAPE |= {np.zeros_like, np.ones_like, np.full_like, np.empty_like}
 
 @dataclass(eq=False, repr=False)  # its repr would have all that came before it
 class Traced(NDArrayOperatorsMixin):
-    """An array that notes on a tape how it came about.
+    """An array that notes on a tape how it was computed.
 
     `value` is what a plain computation gives. `emit` makes the calls that compute it from its
     operands; a view of its one operand has `shown` instead, and an input has neither. The result
@@ -116,8 +116,8 @@ class Traced(NDArrayOperatorsMixin):
             return self.tape.ufunc(ufunc, given)
         if method == "reduce":
             return self.tape.reduce(ufunc, *given, **keywords)
-        said = f"{ufunc.__name__}.{method}({', '.join(keywords)})"
-        raise InvalidInput(f"the fast step does not know {said}")
+        call = f"{ufunc.__name__}.{method}({', '.join(keywords)})"
+        raise InvalidInput(f"the fast step does not know {call}")
 
     def __array_function__(
         self, function: Any, _: Any, given: tuple[Any, ...], keywords: dict[str, Any]

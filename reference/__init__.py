@@ -1,4 +1,4 @@
-"""The reference check. `check(target)` checks a gradient that somebody else wrote."""
+"""The reference check. `check(target)` checks a gradient that a user wrote."""
 
 from typing import Any
 

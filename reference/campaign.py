@@ -1,8 +1,8 @@
-"""A campaign: a plan, one function for a block of it, and the merge of what blocks come to.
+"""A campaign: a plan, one function for a block of it, and the merge of the blocks' results.
 
-A block is a range of positions in the selection. What it comes to depends on nothing but the plan
-and that range, and results merge in any order: so workers, interruptions and resumption change no
-byte.
+A block is a range of positions in the selection. Its result depends only on the plan and that
+range, and results merge in any order. So workers, interruptions and resumption do not change the
+report.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,15 +40,15 @@ BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
 MAX_UNSOUND = 20
-"""Addresses kept of what fails the audit."""
+"""Addresses that are kept of problems in which the judge is wrong."""
 
 AUDIT = 1 / 100
-"""The share of problems whose final gradients must also lie in the walk of the whole network, which
-knows nothing of the answers' own steps: a check of the judge."""
+"""The share of problems whose final gradients must also lie in the enclosure of the whole network,
+which does not use the answers' own steps: a check of the judge."""
 
 AGAIN = 1 / 32
-"""The share of problems that every side is asked twice, the second time in the opposite order:
-what it keeps from one call to the next must not show."""
+"""The share of problems that every side is asked twice, the second time in the opposite order: an
+answer must not depend on earlier calls."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if not 1 <= self.problems <= MAX_PROBLEMS:
             raise InvalidInput(
                 f"problems={self.problems}: expected 1 to {MAX_PROBLEMS:,}; "
-                "a larger run is split by its seeds"
+                "split a larger run into several seeds"
             )
         check_seed(self.seed)
         if self.order not in (1, 2):
@@ -82,9 +82,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.oracles if self.order == 2 else ():
             if name not in SECOND_ORDER:
                 known = ", ".join(SECOND_ORDER)
-                raise InvalidInput(f"oracle={name!r}: at order 2 expected of: {known}")
+                raise InvalidInput(f"oracle={name!r}: at order 2 expected one of: {known}")
         if "manual" not in self.oracles:
-            raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual among them")
+            raise InvalidInput(f"oracle={', '.join(self.oracles)!r}: expected manual in the list")
         self.selection()
 
     def selection(self) -> Selection:
@@ -124,7 +124,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """What one problem came to, in few bytes."""
+    """The result of one problem, in few bytes."""
 
     index: int
     verdict: str
@@ -134,7 +134,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BlockResult(msgspec.Struct, frozen=True, array_like=True):
-    """What a block came to. `unsound` are addresses that failed the audit: errors of the judge."""
+    """The result of a block. `unsound` are addresses of problems in which the judge is wrong."""
 
     start: int
     stop: int
@@ -223,7 +223,7 @@ def _again(
 
 
 def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> list[str]:
-    """Return what the walk of the whole network excludes though the judge admits every step."""
+    """Return what lies outside the network's enclosure although the judge admits every step."""
     found = []
     for name, answer in answers.items():
         if answer.status != "ok" or (
@@ -255,7 +255,7 @@ def merge_results(parts: list[BlockResult]) -> BlockResult:
 
 
 def judge_one(one: AnyDrawn, names: Iterable[str]) -> tuple[dict[str, Answer], Judgement]:
-    """Ask the named oracles about one problem and judge what they say."""
+    """Ask the named oracles about one problem and judge their answers."""
     oracles = load(names)
     answers = {name: _answers(oracle, [one]) for name, oracle in oracles.items()}
     (judgement,) = settle_translation([one], judge_all([one.problem], answers), oracles)
@@ -284,7 +284,7 @@ def statuses(oracles: Mapping[str, Oracle], versions: Mapping[str, str]) -> list
 
 
 class RunStatistics:
-    """Everything a run amounts to, folded from its blocks in any order, in bounded memory."""
+    """The result of a run, merged from its blocks in any order, in bounded memory."""
 
     def __init__(self) -> None:
         self.problems = self.audited = self.entries = 0
@@ -308,9 +308,9 @@ class RunStatistics:
             _add_counts(self.verdicts, {outcome.verdict: 1})
             self._cells.setdefault(cell(outcome.index), CellCounter()).add(outcome)
 
-    def complete(self, proven: Iterable[Finding]) -> None:
-        """Put the evidence of worked-out examples in the place of the bare ones."""
-        for finding in proven:
+    def complete(self, worked_out: Iterable[Finding]) -> None:
+        """Replace findings by the same ones with full evidence."""
+        for finding in worked_out:
             key = fingerprint(finding)
             if key in self._findings:
                 known = _unpacked(self._findings[key])
@@ -351,7 +351,7 @@ class RunStatistics:
             )
 
     def coverage(self) -> Iterator[Coverage]:
-        """Yield how often each structure was met."""
+        """Yield how often each structure was drawn."""
         for key in sorted(self._coverage):
             what, _, name = key.partition("/")
             yield Coverage(what=what, name=name, count=self._coverage[key])
@@ -423,7 +423,7 @@ def _answers(oracle: Oracle, drawn: Sequence[AnyDrawn]) -> list[Answer]:
         return [skipped(oracle.name, reason)] * len(drawn)
     if not takes_graphs(oracle) and any(isinstance(one, DrawnGraph) for one in drawn):
         chains = iter(_answers(oracle, [one for one in drawn if isinstance(one, Drawn)]))
-        none = skipped(oracle.name, "it answers chains of dense layers only")
+        none = skipped(oracle.name, "it supports chains of dense layers only")
         return [next(chains) if isinstance(one, Drawn) else none for one in drawn]
     try:
         return oracle.answers([one.problem for one in drawn])

@@ -1,7 +1,7 @@
 """The commands. Each is a thin function that imports what it needs when it is called.
 
 Exit 0: nothing deviates on the manual side; 1: a manual gradient is wrong; 2: bad input or usage,
-said in one line without a traceback; 70: an error of our own, with one.
+one line without a traceback; 70: an error of this program, with a traceback.
 """
 
 import json
@@ -16,16 +16,16 @@ import typer
 from reports.streams import NO_ROOM, flushed_streams, reader_gone, usable_streams
 
 EXIT_OUR_FAULT = 70
-"""An error of our own, as sysexits.h numbers it: 1 would say that a gradient is wrong."""
+"""An error of this program, as sysexits.h numbers it; 1 means that a gradient is wrong."""
 
 OUR_FAULT = """
-manual-backprop failed here, and no gradient is judged by that. Please report the lines above.
+manual-backprop itself failed. This says nothing about a gradient. Please report the lines above.
 """
 
 LONGEST_ERROR = 1000
 """Characters of an error line."""
 
-# typer carries its own click and names few of its errors; the base of them all stands two up.
+# typer has its own copy of click and exports few of its errors; this is their base class.
 UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A hand-written NumPy backprop, checked against PyTorch, JAX and a proven gradient.",
+    help="A hand-written NumPy backprop, checked against PyTorch, JAX and a certified gradient.",
 )
 
 
@@ -58,7 +58,9 @@ def _options(
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Seed = Annotated[int, typer.Option(help="The stream of random problems.")]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the random problems; the same seed draws the same problems.")
+]
 
 
 @app.command()
@@ -72,39 +74,71 @@ def ops(as_json: Json = False) -> None:
 @app.command()
 def report(
     context: typer.Context,
-    problems: Annotated[int, typer.Option(help="How many random networks.")] = 2000,
+    problems: Annotated[int, typer.Option(help="How many random networks are drawn.")] = 2000,
     seed: Seed = 0,
     dtype: Annotated[
-        str, typer.Option(help="float32, float64, both; bfloat16 or float16.")
+        str,
+        typer.Option(
+            help="Number type of the networks: float32, float64 or both; bfloat16 or float16."
+        ),
     ] = "both",
-    activation: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
-    regime: Annotated[list[str] | None, typer.Option(help="Only these; repeatable.")] = None,
+    activation: Annotated[
+        list[str] | None,
+        typer.Option(help="Draw only this activation (see `ops`). Repeat it for several."),
+    ] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(help="Draw only this loss (see `ops`). Repeat it for several."),
+    ] = None,
+    regime: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Draw numbers only of this kind: ordinary, kink, saturated … Repeat it for "
+            "several."
+        ),
+    ] = None,
     architecture: Annotated[
         list[str] | None,
-        typer.Option(help="Only these: dense, alone, stack, residual …; repeatable."),
+        typer.Option(
+            help="Draw only networks of this shape: dense, alone, stack, residual … Repeat it for "
+            "several."
+        ),
     ] = None,
     oracle: Annotated[
-        list[str] | None, typer.Option(help="Only these, or MODULE:CLASS of yours; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Ask only this side: manual, torch … or MODULE:CLASS for an oracle of yours. "
+            "Repeat it for several."
+        ),
     ] = None,
     order: Annotated[
-        int, typer.Option(help="1: gradients. 2: Hessian-vector products, in two ways a framework.")
+        int,
+        typer.Option(
+            help="1 compares gradients. 2 compares Hessian-vector products, two ways for each "
+            "framework."
+        ),
     ] = 1,
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    workers: Annotated[int, typer.Option(help="How many worker processes to start.")] = 2,
     scheduler: Annotated[
-        str | None, typer.Option(help="A Dask scheduler, tcp://HOST:PORT, instead of workers here.")
+        str | None,
+        typer.Option(help="Run on the Dask scheduler at tcp://HOST:PORT, not on workers here."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("discrepancy-report"),
+    out: Annotated[Path, typer.Option(help="Folder that gets the report.")] = Path(
+        "discrepancy-report"
+    ),
     networks_only: Annotated[
         bool,
         typer.Option(
-            "--networks-only", help="Leave out the sections that do not depend on this run."
+            "--networks-only",
+            help="Report the networks alone, without the sections on operations and articles.",
         ),
     ] = False,
-    resume: Annotated[bool, typer.Option(help="Go on with an unfinished run.")] = False,
-    fresh: Annotated[bool, typer.Option(help="Drop an unfinished run and begin anew.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Continue the unfinished run in the folder.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option(help="Delete the unfinished run and start again.")] = False,
     strict: Annotated[
-        bool, typer.Option(help="Exit 1 also when an oracle crashed or computes another value.")
+        bool, typer.Option(help="Also exit 1 when an oracle crashed or got another value.")
     ] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
@@ -132,7 +166,7 @@ def report(
     try:
         with progress_bar() as progress:
             summary = run(
-                None if resume and not _said(context, but_for=_HOW_TO_RUN) else plan,
+                None if resume and not _given_besides(context, but_for=_HOW_TO_RUN) else plan,
                 out,
                 workers=workers,
                 scheduler=scheduler,
@@ -141,8 +175,8 @@ def report(
                 progress=progress,
             )
     except Interrupted as interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds the end in order
-        typer.echo(f"Interrupted. To go on: {interrupted.command}", err=True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not disturb the end
+        typer.echo(f"Interrupted. To continue: {interrupted.command}", err=True)
         return 130
     typer.echo(render_text(summary))
     typer.echo(f"\nThe page: {out / 'index.html'}")
@@ -155,34 +189,38 @@ def check(
         list[str],
         typer.Argument(
             metavar="TARGET...",
-            help="FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
+            help="What to check: FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
         ),
     ],
     like: Annotated[
-        str | None, typer.Option(help="The operation it is meant to be, as gelu.")
+        str | None,
+        typer.Option(help="Name of the operation that it should be, for example gelu."),
     ] = None,
     problems: Annotated[
-        int | None, typer.Option(help="How many problems are drawn for each gradient.")
+        int | None,
+        typer.Option(help="Problems drawn for each gradient; default: 20, or fewer for slow code."),
     ] = None,
     seed: Seed = 0,
     report: Annotated[
-        Path | None, typer.Option(help="A folder for the page and the script that shows it.")
+        Path | None,
+        typer.Option(help="Folder that gets a page and a script that reproduces each mistake."),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds of processor time that one gradient may take.")
+        float | None, typer.Option(help="Processor time in seconds that one gradient may take.")
     ] = None,
     frameworks: Annotated[
-        str | None, typer.Option(help="Also say what these answer: torch, jax or torch,jax.")
+        str | None,
+        typer.Option(help="Also compare these with the same truth: torch, jax or torch,jax."),
     ] = None,
     allow_unchecked: Annotated[
-        bool, typer.Option("--allow-unchecked", help="Exit 0 although something was not checked.")
+        bool, typer.Option("--allow-unchecked", help="Exit 0 even when something was not checked.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 where something is fragile.")
+        bool, typer.Option("--strict", help="Exit 1 when a right gradient is fragile.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Check a gradient that you wrote: right? if not, where, and which mistake is it."""
+    """Check a gradient that you wrote, find where it is wrong, and name the mistake."""
     from reference.checks.command import run
 
     return run(
@@ -194,28 +232,34 @@ def check(
 @app.command()
 def grade(
     assignment: Annotated[
-        Path, typer.Argument(help="The assignment's TOML file; with --init, the solution.")
+        Path,
+        typer.Argument(help="TOML file of the assignment; with --init, the reference solution."),
     ],
     submissions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SUBMISSIONS...", help="Files, notebooks, folders, zip files."),
+        typer.Argument(
+            metavar="SUBMISSIONS...", help="Python files, notebooks, folders or zip files."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for pages and files; a killed run goes on there.")
+        Path | None,
+        typer.Option(
+            help="Folder that gets the pages and files; run again to resume after a kill."
+        ),
     ] = None,
     form: Annotated[
         str,
         typer.Option(
             "--format",
-            help="What is printed: table, json, csv, junit, gradescope, otter or autolab.",
+            help="Output format: table, json, csv, junit, gradescope, otter or autolab.",
         ),
     ] = "table",
-    workers: Annotated[int, typer.Option(help="How many are graded side by side.")] = 2,
+    workers: Annotated[int, typer.Option(help="How many submissions are graded at once.")] = 2,
     init: Annotated[
-        Path | None, typer.Option(help="Write this assignment from a reference solution.")
+        Path | None, typer.Option(help="Write this TOML file from a reference solution.")
     ] = None,
 ) -> int:
-    """Grade a class: each submission apart, with partial credit, its mistakes named."""
+    """Grade a class: each submission by itself, with partial credit and named mistakes."""
     from reference.grading import command
 
     if init is not None:
@@ -225,11 +269,15 @@ def grade(
 
 @app.command()
 def show(
-    address: Annotated[str, typer.Argument(metavar="SEED:INDEX", help="As a report gives it.")],
-    order: Annotated[int, typer.Option(help="2: with its direction and Hessian product.")] = 1,
+    address: Annotated[
+        str, typer.Argument(metavar="SEED:INDEX", help="The problem's address in a report.")
+    ],
+    order: Annotated[
+        int, typer.Option(help="1 shows gradients, 2 also the Hessian-vector products.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Draw one problem of a report again and show all its numbers, answers and the verdict."""
+    """Draw one problem of a report again; show its numbers, the answers and the verdict."""
     from reference.show import show, show_data, show_text
 
     shown = show(address, order)
@@ -240,14 +288,17 @@ def show(
 def articles(
     target: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NNN|FILE]...", help="Numbers, or Python files with an ARTICLE."),
+        typer.Argument(
+            metavar="[NNN|FILE]...",
+            help="Article numbers such as 002, or Python files that define ARTICLE.",
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also put the claims into this report's folder.")
+        Path | None, typer.Option(help="Also add the claims to the report in this folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Decide every printed claim of the five articles, or of your own, by evaluating it."""
+    """Evaluate every printed claim of the five articles, or of your own: right or wrong."""
     import msgspec
 
     from manual_backprop.articles import ARTICLES
@@ -257,7 +308,7 @@ def articles(
     if report is not None:
         from reports.folder import read_report
 
-        read_report(report)  # a folder that is no report is refused before the long work
+        read_report(report)  # refuse a folder that is no report before the long work
     with progress_lines("articles"):
         found = audit(target or ARTICLES)
     if report is not None:
@@ -277,12 +328,14 @@ def explain(
         str,
         typer.Argument(
             metavar="ARTICLE|SEED:INDEX|NETWORK",
-            help="004, or 0:17 as a report gives it, or 2-3-1:tanh:mse.",
+            help="An article (004), a problem of a report (0:17) or a network (2-3-1:tanh:mse).",
         ),
     ],
-    html: Annotated[Path | None, typer.Option(help="Write a page instead.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page to this file, and print no text.")
+    ] = None,
 ) -> None:
-    """Walk one problem forward and backward: formula, four sides' numbers, shapes, sums."""
+    """Walk through one problem step by step: formulas, shapes, and four columns of numbers."""
     from reference.articles.walkthrough import walk
 
     _claim("html", html, ".html", ".htm")
@@ -297,17 +350,24 @@ def explain(
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(metavar="[steps|throughput|oracles|judge|check]", help="What is timed.")
+        str,
+        typer.Argument(
+            metavar="[steps|throughput|oracles|judge|check]",
+            help="What to time: training steps, networks per second, each oracle, the judge, or "
+            "`check`.",
+        ),
     ] = "steps",
     as_json: Json = False,
     picture: Annotated[
-        Path | None, typer.Option(help="steps: sweep widths and batches too; draw them here.")
+        Path | None,
+        typer.Option(help="For steps: also time many widths and batches, drawn in this SVG file."),
     ] = None,
     clock: Annotated[
-        str, typer.Option(help="steps: wall, or cpu on a busy machine (one thread only).")
+        str,
+        typer.Option(help="For steps: wall, or cpu on a busy machine (then one thread only)."),
     ] = "wall",
 ) -> None:
-    """Time a training step by hand and by each framework, or the check itself."""
+    """Time a training step by hand and in each framework, or the checker itself."""
     from reference.bench.command import bench as run
 
     _claim("picture", picture, ".svg")
@@ -316,21 +376,31 @@ def bench(
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(metavar="[digits|iris|moons]")] = "digits",
+    task: Annotated[
+        str, typer.Argument(metavar="[digits|iris|moons]", help="The data to train on.")
+    ] = "digits",
     steps: Annotated[
-        int | None, typer.Option(help="How many steps; the task's own unless given.")
+        int | None, typer.Option(help="How many training steps; default: the task's own number.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
-    seed: Annotated[int, typer.Option(help="The start and the order of the samples.")] = 0,
+    dtype: Annotated[
+        str, typer.Option(help="Number type of the training: float32 or float64.")
+    ] = "float64",
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first weights and of the order of the samples.")
+    ] = 0,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The task's own unless given; a large one parts the runs.")
+        float | None,
+        typer.Option(
+            help="Learning rate; default: the task's own. A large one lets rounding separate the "
+            "runs."
+        ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the runs: NAME.svg or NAME.png.")
+        Path | None, typer.Option(help="Draw the runs in this file: NAME.svg, .png or .pdf.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train by hand-written, PyTorch and JAX gradients from one start; measure how they part."""
+    """Train with hand-written, PyTorch and JAX gradients from one start; compare the runs."""
     from reference.train import picture as draw
     from reference.train import train as run
     from reference.train import training_data, training_text
@@ -345,13 +415,14 @@ def train(
 
 @app.command()
 def diff(
-    before: Annotated[Path, typer.Argument(help="A report's folder.")],
-    after: Annotated[Path, typer.Argument(help="The folder of a later report.")],
+    before: Annotated[Path, typer.Argument(help="Folder of the earlier report.")],
+    after: Annotated[Path, typer.Argument(help="Folder of the later report.")],
     out: Annotated[
-        Path | None, typer.Option(help="Also write page, Markdown and text into this folder.")
+        Path | None,
+        typer.Option(help="Also write a page, Markdown, text and records to this folder."),
     ] = None,
 ) -> int:
-    """Say what changed between two reports; exit 1 when something got worse."""
+    """Show what changed between two reports; exit 1 when something got worse."""
     from reports.diff_pages import render_diff_text
     from reports.folder import diff_folders, write_diff
 
@@ -365,9 +436,9 @@ def diff(
 
 @app.command()
 def book(
-    out: Annotated[Path, typer.Option(help="The book's folder.")] = Path("derivation-book"),
+    out: Annotated[Path, typer.Option(help="Folder that gets the book.")] = Path("derivation-book"),
 ) -> int:
-    """Build the derivation book; a formula that is wrong or unchecked fails it, exit 1."""
+    """Build the derivation book; exit 1 when a formula is wrong or unchecked."""
     from reference.book import command
 
     return command(out, lambda line: typer.echo(line, err=True))
@@ -376,11 +447,11 @@ def book(
 @app.command()
 def conventions(
     write: Annotated[
-        bool, typer.Option("--write", help="Keep it as the ledger of these versions.")
+        bool, typer.Option("--write", help="Save the answers as the ledger of these versions.")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Find out what NumPy, PyTorch and JAX answer where they may part; say what has changed."""
+    """Find what NumPy, PyTorch and JAX answer at kinks and edges; compare it with the ledger."""
     import msgspec
 
     from reference.conventions import ledger
@@ -396,20 +467,20 @@ def conventions(
     typer.echo(ledger.summary(rows))
     if not ledger.path().exists():
         typer.echo(
-            f"\nNo ledger of these versions is kept ({ledger.path().name}); --write keeps it."
+            f"\nThere is no ledger of these versions ({ledger.path().name}); --write saves one."
         )
         return 0
     changes = ledger.differences(ledger.read(ledger.path()), rows)
-    typer.echo("\n" + "\n".join(changes or [f"As kept in {ledger.path().name}."]))
+    typer.echo("\n" + "\n".join(changes or [f"No change from {ledger.path().name}."]))
     return int(bool(changes))
 
 
 @app.command()
 def accuracy(
-    points: Annotated[int, typer.Option(help="Points for each operation.", min=8)] = 600,
+    points: Annotated[int, typer.Option(help="How many inputs for each operation.", min=8)] = 600,
     as_json: Json = False,
 ) -> int:
-    """Measure every operation of NumPy, PyTorch and JAX against the proven value, in ULP."""
+    """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP."""
     import msgspec
 
     from reference.running.progress import progress_lines
@@ -427,14 +498,15 @@ def accuracy(
 @app.command()
 def trial(
     problems: Annotated[
-        int, typer.Option(help="Correct networks judged for false alarms.", min=1)
+        int, typer.Option(help="How many correct networks test for false alarms.", min=1)
     ] = 1000,
     seed: Seed = 0,
     into: Annotated[
-        Path | None, typer.Option("--report", help="Put the result into this report.")
+        Path | None,
+        typer.Option("--report", help="Also add the result to the report in this folder."),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Show the result in every report from now on.")
+        bool, typer.Option("--keep", help="Save the result; every later report shows it.")
     ] = False,
     as_json: Json = False,
 ) -> int:
@@ -447,7 +519,7 @@ def trial(
     from reports.folder import read_report, update_report
 
     if into is not None:
-        read_report(into)  # a folder that is no report is refused before the long work
+        read_report(into)  # refuse a folder that is no report before the long work
 
     with progress_lines("trial") as progress:
         records = trials.trial(problems, seed, progress)
@@ -465,31 +537,31 @@ def trial(
 _HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
 
 
-def _said(context: typer.Context, but_for: tuple[str, ...]) -> bool:
-    """Say whether the command line gives an option other than these."""
+def _given_besides(context: typer.Context, but_for: tuple[str, ...]) -> bool:
+    """Return whether the command line gives an option other than these."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return any(s and s.name == "COMMANDLINE" for name, s in sources.items() if name not in but_for)
 
 
 def _claim(option: str, path: Path | None, *endings: str) -> None:
-    """Refuse, before any work is done, a file that cannot be written or is somebody else's.
+    """Raise InvalidInput, before any work, where a file cannot be written or is not ours.
 
-    What we write names us; so it is known again, and replaced.
+    Every file that we write contains our name; only such a file is replaced.
     """
     from manual_backprop.spec import InvalidInput
     from reports.reading import read_bytes
 
     if path is None:
         return
-    said = f"{option}={str(path)!r}"
+    given = f"{option}={str(path)!r}"
     if path.suffix.lower() not in endings:
-        raise InvalidInput(f"{said}: expected a name that ends in {' or '.join(endings)}")
+        raise InvalidInput(f"{given}: expected a name that ends in {' or '.join(endings)}")
     if path.is_dir():
-        raise InvalidInput(f"{said} is a folder; expected the name of a file")
+        raise InvalidInput(f"{given} is a folder; expected the name of a file")
     if not path.parent.is_dir():
-        raise InvalidInput(f"{said}: there is no folder {str(path.parent)!r}")
+        raise InvalidInput(f"{given}: there is no folder {str(path.parent)!r}")
     if path.exists() and b"manual-backprop" not in read_bytes(path):
-        raise InvalidInput(f"{said} exists and was not written by manual-backprop")
+        raise InvalidInput(f"{given} exists and was not written by manual-backprop")
 
 
 def main() -> None:
@@ -501,7 +573,7 @@ def main() -> None:
         code = app(standalone_mode=False)
         flushed_streams()
     except (BrokenPipeError, SystemExit) as error:
-        # typer makes exit 1 of a broken pipe, and that would accuse a gradient.
+        # typer turns a broken pipe into exit 1, which would mean that a gradient is wrong.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
         reader_gone()
@@ -510,7 +582,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Exception as error:
-        # Imported late: --help is to be quick, and these bring NumPy.
+        # Imported late, because these import NumPy and --help should be quick.
         from manual_backprop.spec import InvalidInput
         from reports.records import ReportError
 
@@ -528,7 +600,7 @@ def main() -> None:
 
 def _fail(message: str) -> None:
     line = " ".join(message.split())
-    if len(line) > LONGEST_ERROR:  # an error quotes what was given, and that may be anything
+    if len(line) > LONGEST_ERROR:  # an error quotes its input, which may be long
         line = f"{line[: LONGEST_ERROR // 2]} … {line[-LONGEST_ERROR // 2 :]}"
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     sys.stderr.write(f"manual-backprop: {line}\n")

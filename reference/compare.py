@@ -1,4 +1,4 @@
-"""Distances between two answers, tensor by tensor. No thresholds: "far" is the judge's word."""
+"""Distances between two answers, tensor by tensor. The judge decides what is far."""
 
 import math
 from collections.abc import Mapping, Sequence

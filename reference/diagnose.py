@@ -3,7 +3,7 @@
 Localisation first: the cotangent, going back from the loss, that is wrong while what it was made
 from is right. Then each wrong problem is explained (`diagnosis.search`), and the fewest mistakes
 that explain them all are named: only what reproduces the gradient to rounding in several
-problems. What nothing names is described in words, or said to fit nothing.
+problems. What has no name is described in words, or reported as fitting nothing.
 """
 
 from collections import Counter
@@ -125,18 +125,20 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
             continue
         unexplained.update(state.unexplained)
         whole += not state.unexplained
-        spoilt = {p: CATALOGUE[next(n for n in chosen if n in ns)] for p, ns in state.named.items()}
+        injected = {
+            p: CATALOGUE[next(n for n in chosen if n in ns)] for p, ns in state.named.items()
+        }
         # Rounding in float32 would hide how near the others come.
         exact = e.problem.dtype == np.float64 or all(w.problem.dtype == np.float32 for w in wrong)
-        left = _remaining(e, spoilt) if exact and not state.unexplained else 0.0
+        left = _remaining(e, injected) if exact and not state.unexplained else 0.0
         depth = len(e.problem.network.layers)
-        seen = [*state.unexplained, *(p.tensor(depth) for p in spoilt)]
+        seen = [*state.unexplained, *(p.tensor(depth) for p in injected)]
         if seen:
             firsts[id(e)] = min(seen, key=_natural)
-        for place, mistake in spoilt.items():
+        for place, mistake in injected.items():
             places[mistake.name][place.tensor(depth)] += 1
             remaining[mistake.name] = max(remaining[mistake.name], left)
-        matched.update({m.name for m in spoilt.values()})
+        matched.update({m.name for m in injected.values()})
     for name in chosen:
         if matched[name] >= min(SEVERAL, len(evidence)):
             named.append(
@@ -157,8 +159,8 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
         location = replace(location, tensor=tensor[0][0]) if tensor else location
     described = _described(wrong, unexplained) if unexplained or not named else ()
     # What holds in every problem says more than a mistake that fits a few of them by chance.
-    told = {tensor for tensor, _ in described}
-    if 2 * whole < len(wrong) and all(told.issuperset(n.places) for n in named):
+    in_words = {tensor for tensor, _ in described}
+    if 2 * whole < len(wrong) and all(in_words.issuperset(n.places) for n in named):
         named = []
     at = tuple(firsts.get(id(e)) for e in evidence)
     return Diagnosis(location, tuple(named), described, at)
@@ -168,7 +170,7 @@ def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list
     """Return few names that explain as many problems as can be, the most telling first.
 
     A problem is explained when in one of its explanations every place has a chosen name. Greedy:
-    the name that explains most problems anew; where none does, the one that occurs in most.
+    the name that explains most further problems; where none does, the one that occurs in most.
     """
     chosen: list[str] = []
     # Of two that fit equally well, the one of this very operation is the better sentence.
@@ -186,11 +188,11 @@ def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list
             break
         occurs = Counter(n for states in rest for n in {m for s in states for ns in s.values()
                                                         for m in ns})  # fmt: skip
-        anew = {n: sum(explained(s, {*chosen, n}) for s in rest) for n in occurs}
+        further = {n: sum(explained(s, {*chosen, n}) for s in rest) for n in occurs}
         free = [n for n in occurs if n not in chosen]
         if not free:
             break
-        chosen.append(min(free, key=lambda n: (-anew[n], -occurs[n], order[n])))
+        chosen.append(min(free, key=lambda n: (-further[n], -occurs[n], order[n])))
     # A name taken early, for want of a better one, may have become superfluous.
     for name in list(chosen):
         others = set(chosen) - {name}
@@ -205,9 +207,9 @@ def _satisfied(states: Sequence[State], chosen: Sequence[str]) -> State | None:
     return min(fitting, key=lambda s: len(s.unexplained), default=None)
 
 
-def _remaining(evidence: Evidence, spoilt: Mapping[Place, Mistake]) -> float:
+def _remaining(evidence: Evidence, injected: Mapping[Place, Mistake]) -> float:
     """Return the largest scaled difference that is left with the mistakes made by us as well."""
-    made = backward_with(evidence.problem, evidence.walk.trace, spoilt)
+    made = backward_with(evidence.problem, evidence.walk.trace, injected)
     given = evidence.gradients
     return max((difference(given[n], made[n]) for n in made if n in given), default=0.0)
 

@@ -1,6 +1,6 @@
 """What a verdict rests on: the entry, every answer there, and the certified value of the step.
 
-The certified value is that of one operation at the accused answer's own inputs, with 30 digits.
+The certified value is that of one operation at the deviating answer's own inputs, with 30 digits.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _DIGITS = 32
 _BITS = 4400  # holds any sum of products of float64 numbers without rounding
 
 NO_NUMBER = ("undefined", "unbounded")
-"""What an enclosure says where there is no certified number: 0/0, the slope of log at 0."""
+"""The text of an enclosure without a certified number: 0/0, the slope of log at 0."""
 
 
 @dataclass(frozen=True)
@@ -218,18 +218,18 @@ def enclosure_of(ball: Ball, thick: bool) -> Enclosure:
 def _bound(finding: TensorFinding) -> str:
     if finding.reason:
         return finding.reason
-    model = finding.model.name if finding.model else "the widest that is tried"
+    model = finding.model.name if finding.model else "the widest model"
     return f"{finding.allowed:.3g} ({model})"
 
 
 def plain_sentence(judgement: Judgement) -> str:
-    """Return what is said where there is no entry to show."""
+    """Return the sentence for a judgement that has no entry to show."""
     names = " and ".join(judgement.who)
     match judgement.kind:
         case "CRASHED":
             outside = {f.oracle: f.tensor for f in reversed(judgement.findings) if f.model is None}
             besides = ", ".join(f"{who} in {tensor}" for who, tensor in outside.items())
-            also = f" Outside what is admissible besides: {besides}." if outside else ""
+            also = f" Also outside what is admissible: {besides}." if outside else ""
             return f"{names} failed while answering.{also}"
         case "SKIPPED":
             return f"No side could answer: {names or 'none was asked'}."
@@ -243,7 +243,7 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     enclosure = evidence.enclosure
     if finding is None:
         low, high = (enclosure.low, enclosure.high) if enclosure else ("", "")
-        return f"At {place} every slope from {low} to {high} is admissible, and each is one."
+        return f"At {place} all slopes from {low} to {high} are admissible; every answer is one."
     names = " and ".join(judgement.who)
     if enclosure is None:
         return f"{names}: {finding.reason} at {place}."
@@ -256,14 +256,14 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
         return f"{off}: {how}."
     if judgement.kind == "VALUE":
         return (
-            f"{off}. With ordinary numbers too, the value of {evidence.operation} is not the "
-            "definition's: our translation or the framework. Its gradient accuses nobody."
+            f"{off}. For ordinary numbers too, the value of {evidence.operation} differs from the "
+            "definition: our translation or the framework is wrong. Its gradient is not judged."
         )
-    return f"{off}: {finding.allowed:.3g} is allowed to {evidence.operation}."
+    return f"{off}; rounding {evidence.operation} allows {finding.allowed:.3g}."
 
 
 def outside_enclosure(problem: Problem, answer: Answer, unit: RoundingUnit) -> str | None:
-    """Return the first final gradient of an answer that the walk of the whole network excludes."""
+    """Return the first final gradient of an answer outside the enclosure of the whole network."""
     leaves = enclose(problem, unit)
     for name in ("loss", *answer.gradients):
         value = tensor_of(answer, name)

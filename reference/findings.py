@@ -32,11 +32,11 @@ OTHERS = 20
 """Further addresses kept with a finding."""
 
 SMALL = 300
-"""Problems with more numbers than this are told by their address alone."""
+"""Problems with more numbers than this are shown by their address alone."""
 
 
 def sighting_of(one: AnyDrawn, judgement: Judgement) -> Finding:
-    """Return what the judge said of one problem as a finding of one, without its evidence."""
+    """Return the judgement of one problem as a finding that counts 1, without its evidence."""
     place = judgement.leading or next(iter(judgement.choices), None)
     tensor = place.tensor if place is not None else ""
     flushed = judgement.leading is not None and judgement.leading.model is not None
@@ -82,7 +82,7 @@ def _part_of(one: AnyDrawn, tensor: str) -> str:
 
 
 def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement) -> Finding:
-    """Return what the judge said of one problem as a finding of one, with all that shows it."""
+    """Return the judgement of one problem as a finding that counts 1, with its evidence."""
     bare, problem = sighting_of(one, judgement), one.problem
     evidence = gather(problem, answers, judgement)
     case = msgspec.structs.replace(
@@ -111,7 +111,7 @@ def finding_of(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgemen
 def _script(
     problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgement, evidence: Evidence
 ) -> str | None:
-    """Return the script for whoever the judge named first."""
+    """Return the script for the side that the judge named first."""
     leading = judgement.leading
     answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
     if answer is None or answer.status != "ok":
@@ -133,7 +133,7 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
 def fingerprint(finding: Finding) -> tuple[str, ...]:
     """Return what findings of one cause share."""
     f = finding
-    # Not the regime: a wrong slope is one cause in all ten. The cells say where it was met.
+    # Not the regime: a wrong slope is one cause in all ten. The cells say where it occurred.
     return (f.verdict, f.operation, f.step, f.dtype, f.kind)
 
 

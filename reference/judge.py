@@ -1,10 +1,10 @@
 """From answers to verdicts. The only file with a tolerance.
 
-One principle: every step is judged where it happens. An answer names all its tensors; each is a
-function of others in the same answer, and is admissible when it lies within a stated rounding of
-the certified value of its operation *at the answer's own inputs*. Nothing is carried through the
-network. An answer that gives final gradients only is judged as a whole: it must lie in the
-certificate's walk with the same rounding at every step (`oracles.enclosure`).
+Each step is judged by itself. An answer names all its tensors; each is a function of others in the
+same answer, and is admissible when it lies within a stated rounding of the certified value of its
+operation *at the answer's own inputs*. No error is carried through the network. An answer that has
+final gradients only is judged as a whole: it must lie in the enclosure of the network with the same
+rounding at every step (`oracles.enclosure`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ ULPS = 8.0
 """strict: an operation's value and slope are right to this many ulps, given its inputs."""
 
 CONVENTIONAL_ULPS = 64.0
-"""The same where digits are lost as is the convention. XLA's log1p is 32 ulps off in float64 (at
+"""The same where digits are lost by convention. XLA's log1p is 32 ulps off in float64 (at
 -0.393), its gelu_tanh 30 u."""
 
 LOW_ULPS = 8.0
@@ -43,23 +43,23 @@ LOW_ULPS = 8.0
 
 FORMULA = 4.0
 """The same of a layer in a graph, whose formula may cancel or take a slope from a rounded output:
-so many times what the definition loses when each of its primitives rounds. Beyond *strict* the
+this many times what the definition loses when each of its primitives rounds. Beyond *strict* the
 layers of the hand-written side need 0.27 of it at most (attention; 1,640 graphs of all layers),
 torch 2.9 (attention) and 0.27 (all others; 820). benchmarks/graph_constants.py measures it."""
 
 FUNCTION = 4.0
 """Units of rounding of a library function, beside 1 of a sum or product, in what a definition
-loses. A test evaluates the definitions in float32 and holds them to it."""
+loses. A test evaluates the definitions in float32 and checks them with it."""
 
 DOUBT = 2.0**-10
-"""The share of what is allowed that the truth of an entry outside *strict* may itself be unsure by;
-above it every row is proven with arb."""
+"""The largest error of the truth of an entry outside *strict*, as a share of what is allowed; above
+it every row is certified with arb."""
 
 KEPT = 2.0**-4
 """The hand-written side may lose digits by convention, but must be right to this share of a number
 (an activation over rows, whose slopes cancel, excepted). Of 12,000 networks the worst is off by
-1.3e-3 of it (float32) and 7e-14 (float64): a wrong sign or factor in a saturated tail is no loss of
-digits."""
+1.3e-3 of it (float32) and 7e-14 (float64). So a wrong sign or factor in a saturated tail does not
+count as a loss of digits."""
 
 OUTSIDE_BY_CHANCE = 4
 """Points (of 600) by which a side may be outside *strict* more often than twice the better
@@ -70,8 +70,8 @@ REPRODUCES = {
     format_of(name).dtype: share
     for name, share in zip(FORMATS, (2.0**-40, 2.0**-13, 2.0**-4, 2.0**-6), strict=True)
 }
-"""Two arrays this near, to the larger's size, are one for a diagnosis: the same formula, added up
-in another order. Examples written by others left 8e-15 at most; the smallest mistakes of the
+"""Two arrays this near, relative to the larger, are equal for a diagnosis: the same formula, added
+up in another order. Examples written by others left 8e-15 at most; the smallest mistakes of the
 catalogue (an epsilon, a float32) are 1e-8."""
 
 SUMMANDS = 2.0**-8
@@ -81,7 +81,7 @@ ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
 """Ratios this near are one factor; the second where it was found from small differences."""
 
 SOME_DIGITS = 1e-3
-"""What is off by less has some of its digits, and is said to have lost the others."""
+"""An answer that is off by less than this share still has some digits; it has lost the others."""
 
 STRICT = Rounding(ULPS)
 JOINED = replace(STRICT, joined=True)
@@ -104,8 +104,8 @@ MODELS = (
 dtype alone; it says the same of an answer."""
 
 ADVISORY = ("complex_step",)
-"""Who is shown and not judged: the complex step is NaN where complex arithmetic meets infinity and
-loses digits below 1e-123, and neither says anything about a gradient."""
+"""Oracles that are shown and not judged: the complex step is NaN where complex arithmetic meets
+infinity, and loses digits below 1e-123; neither says anything about a gradient."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Judgement:
 def judge(
     problem: AnyProblem, answers: Mapping[str, Answer], *, subject: str = "manual"
 ) -> Judgement:
-    """Say which answers to one problem are right; the subject is excused no flush to zero."""
+    """Judge the answers to one problem; the hand-written side may not flush to zero."""
     return judge_all([problem], {name: [a] for name, a in answers.items()}, subject=subject)[0]
 
 
@@ -153,7 +153,7 @@ def judge_all(
 ) -> list[Judgement]:
     """Judge a block. `again` has answers to some of the problems, asked a second time.
 
-    Of directed problems it is judged how everything moves: the second order.
+    For directed problems the second order is judged: how everything changes along the direction.
     """
     whole: list[tuple[int, Answer]] = []
     partial: list[tuple[int, Answer]] = []
@@ -163,7 +163,7 @@ def judge_all(
         given = [*enumerate(of_all), *(again or {}).get(name, {}).items()]
         for k, answer in given:
             if answer.status == "ok":
-                # Ours give every step: one that is left out is one that is wrong.
+                # Our own oracles give every step: a missing one is wrong.
                 directed = isinstance(problems[k], DirectedProblem | GraphProblem)
                 steps = bool(answer.values) or answer.oracle in ORACLES or directed
                 (whole if steps else partial).append((k, answer))
@@ -266,7 +266,7 @@ def _judgement(
     met: Sequence[Choice],
     subject: str,
 ) -> Judgement:
-    """Choose the verdict: ours is wrong, somebody crashed, others are wrong, what is right."""
+    """Choose the verdict: ours is wrong, a side crashed, others are wrong, or all are right."""
     heard = {name: a for name, a in answers.items() if name not in ADVISORY}
     findings = [f for f in findings if f.model != JOINED]
     crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
@@ -316,7 +316,7 @@ def another_function(
 ) -> Judgement:
     """Return the verdict without what follows from operations whose values differ, by oracle.
 
-    Who is outside elsewhere still DEVIATES. Where nobody is, the verdict is VALUE.
+    A side that is also outside elsewhere still DEVIATES. Otherwise the verdict is VALUE.
     """
     others = {
         f

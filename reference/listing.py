@@ -29,7 +29,11 @@ def operations_text() -> str:
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
              for row in [head, *rows]]  # fmt: skip
     return "\n".join(
-        [*lines, "", "composition: the framework lacks it; its primitives are composed."]
+        [
+            *lines,
+            "",
+            "composition: the framework lacks it, so primitives are composed.",
+        ]
     )
 
 

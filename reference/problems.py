@@ -1,12 +1,12 @@
 """Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
-From `GRAPHS` to twice that they are graphs (`drawing.graphs`), all others are chains of dense
-layers, and an address says so: 0:17 and 0:g17. Twice `GRAPHS` further on are the same problems in
-bfloat16, 0:b17 and 0:bg17, and again so far those in float16, 0:h17 and 0:hg17. What follows is of
-the chains.
+Indices from `GRAPHS` to twice that are graphs (`drawing.graphs`), all others are chains of dense
+layers; an address shows which: 0:17 and 0:g17. Twice `GRAPHS` further on
+are the same problems in bfloat16, 0:b17 and 0:bg17, then those in float16, 0:h17 and 0:hg17. The
+rest of this text is about chains.
 
-The index decides the cell (activation, loss, regime, dtype), so that a run of whatever length
-meets the cells evenly; a counter-based stream keyed by (seed, index) decides everything else.
+The index decides the cell (activation, loss, regime, dtype), so that a run of any length has all
+cells equally often; a counter-based stream keyed by (seed, index) decides everything else.
 Structure is drawn first, then the values, as their regime says.
 """
 
@@ -199,7 +199,7 @@ class Selection:
 
 
 def check_names(argument: str, given: Sequence[str], valid: Sequence[str]) -> None:
-    """Raise InvalidInput unless every name is a known one; a single text is no list of names."""
+    """Raise InvalidInput unless every name is a known one; a single text is not a list of names."""
     for name in [given] if isinstance(given, str) else given:
         if name not in valid:
             known = ", ".join(valid)

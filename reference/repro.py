@@ -1,7 +1,7 @@
-"""Writes a problem as one standalone script: the numbers, the forward, and who says what.
+"""Writes a problem as one standalone script: the numbers, the forward, and every answer.
 
-The script needs NumPy and one of PyTorch and JAX, and nothing of this project; it is fit to be
-pasted into a bug report.
+The script needs NumPy and PyTorch or JAX, and nothing of this project, so that it can be pasted
+into a bug report.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from reference.oracles.counterparts import Framework
 from reference.problems import computed_in
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-LARGEST = 300  # numbers in a problem; a script with more is no bug report
+LARGEST = 300  # numbers in a problem; a script with more is not a bug report
 
 HEAD = '''\
 """{title}
@@ -128,7 +128,7 @@ def script_of(
     who: str = "yours",
     file: str = "repro.py",
 ) -> str:
-    """Return the script for one problem and what somebody answered to it."""
+    """Return the script for one problem and an answer to it."""
     variables = {"x": problem.x, **problem.parameters}
     constants: dict[str, npt.NDArray[Any]] = {}
     weights = np.ones(problem.batch, problem.dtype) if problem.weights is None else problem.weights
@@ -142,11 +142,11 @@ def script_of(
         constants |= {"targets": problem.targets, "weights": weights, **problem.arrays}
         if kind == "loss":
             variables = {"x": problem.x}
-    told = _renamed(given, kind)
+    renamed = _renamed(given, kind)
     plain = title.replace(chr(92), "/").replace('"' * 3, "'''")
     text = HEAD.format(title=plain, file=file)
     text += arrays_text("VARIABLES", variables) + arrays_text("CONSTANTS", constants)
-    text += arrays_text("GIVEN", told)
+    text += arrays_text("GIVEN", renamed)
     sources: dict[str, str] = {}
     for operation in operations:
         for framework in ("torch", "jax"):

@@ -1,6 +1,6 @@
-"""Writes one operation, at the numbers at which its second order was judged, as one script.
+"""Writes one operation, with the numbers of its second-order verdict, as one script.
 
-See `repro`: the script needs NumPy and one of PyTorch and JAX, and nothing of this project.
+See `repro`: the script needs NumPy and PyTorch or JAX, and nothing of this project.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """One network trained three times from one start: hand-written, PyTorch and JAX gradients.
 
 Each run moves its own parameters by the same hand-written optimiser, so that whatever separates
-the runs comes from the gradients. In exact arithmetic they would stay together for ever; rounding
-separates their last bits, and training may carry that further.
+the runs comes from the gradients. In exact arithmetic they would stay together; rounding separates
+their last bits, and training may amplify the difference.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ INSTALL = "python -m pip install -c constraints.txt -e '.[train]'"
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt: a network, data split in two, the size of a batch, an optimiser, steps."""
+    """A task: a network, training and held-out data, the size of a batch, an optimiser, steps."""
 
     name: str
     title: str
@@ -61,7 +61,7 @@ class Training:
 
     `distances` is max |w - w_manual| / max |w_manual| after each step. `first_bit` is the first
     step after which any bit differs from the hand-written run, `parted` the first after which half
-    of the digits do; None where that was not met.
+    of the digits do; None where that did not happen.
     """
 
     task: Task
@@ -206,7 +206,7 @@ def load(name: str, dtype: str = "float64") -> Task:
         import sklearn.datasets as data
     except ImportError:
         raise InvalidInput(
-            f"train needs scikit-learn for its data sets; in the clone: {INSTALL}"
+            f"train needs scikit-learn for its data sets; install it in the clone: {INSTALL}"
         ) from None
     return TASKS[name](data, dtype)
 
@@ -326,7 +326,9 @@ def picture(done: Training, path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise InvalidInput(f"--picture needs matplotlib; in the clone: {INSTALL}") from None
+        raise InvalidInput(
+            f"--picture needs matplotlib; install it in the clone: {INSTALL}"
+        ) from None
     if path.suffix not in _METADATA:
         raise InvalidInput(
             f"picture={str(path)!r}: expected a name that ends in .svg, .png or .pdf"

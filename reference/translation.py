@@ -1,9 +1,9 @@
-"""Is a framework asked for the function we mean? Its values are compared before it is accused.
+"""Does our call of a framework compute the function we mean? Its values are compared first.
 
 An operation's counterpart, with its options, reduction and padding, is our own translation and may
 be wrong. Where an answer of a framework deviates, the framework is asked about the same network
 with ordinary numbers. An operation whose value differs from the definition there is reported as
-"our translation or the framework"; what its gradient deviates by accuses nobody.
+"our translation or the framework is wrong"; its gradient is not judged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from reference.oracles.counterparts import Framework
 from reference.problems import GRAPHS, AnyDrawn, AnyProblem, DrawnGraph, is_large, lowered
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
-"""The oracles that call somebody else's functions by our translation."""
+"""The oracles that call a framework's functions through our translation."""
 
 DRAWS = 4
 """Problems of ordinary numbers for one network: one alone may miss the branch that is wrong."""

@@ -31,12 +31,12 @@ class Set:
     digits: int = 0
 
     @property
-    def said(self) -> str:
+    def note(self) -> str:
         """What was checked, in words."""
         if self.kind == "statement":
             return f"checked at {self.samples} points to {self.digits} digits"
         return {
-            "definition": "a definition, used in formulas that are checked",
+            "definition": "a definition that checked formulas use",
             "condition": "a condition",
         }.get(self.kind, "")
 
@@ -87,7 +87,7 @@ class AccuracyRow:
 
 @dataclass(frozen=True)
 class KinkRow:
-    """What each implementation answers on a kink, and the proven slopes on both sides."""
+    """What each implementation answers on a kink, and the certified slopes on both sides."""
 
     where: str
     left: str
@@ -194,7 +194,7 @@ def prose(text: str) -> Markup:
 
 def set_formula(formula: Set, display: bool = False) -> Markup:
     """Return a formula as MathML with its source for those who cannot see it."""
-    title = Markup(' title="{}"').format(visible(formula.said)) if formula.said else Markup("")
+    title = Markup(' title="{}"').format(visible(formula.note)) if formula.note else Markup("")
     label = Markup(' aria-label="{}"').format(visible(formula.text)) if formula.text else Markup("")
     tick = Markup('<span class="tick" aria-hidden="true">✓</span>')
     return Markup('<span class="f {}"{}{} role="math">{}{}</span>').format(

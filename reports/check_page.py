@@ -1,7 +1,6 @@
 """The page of a check: the verdict, the lines, the numbers, the picture, the script; and an index.
 
-What it says of right and wrong is taken from the records (headline, exit code, verdicts), which
-the terminal printed too.
+Headline, exit code and verdicts come from the records, from which the terminal's text also comes.
 """
 
 import math
@@ -31,14 +30,14 @@ from reports.markdown import escape as md
 from reports.plainmath import FUNCTION_NAMES, formula
 
 MAX_ENTRIES = 12  # of one gradient in the table of numbers
-MAX_LINES = 160  # of somebody's own code
+MAX_LINES = 160  # of the user's code
 
 MARKS = {"right": "✓", "wrong": "✕", "failed": "✕", "unchecked": "?"}
 STATE_MARKS = {"right": "✓", "wrong": "✕", "open": "?", "hung": "?", "crashed": "?"}
 MEANINGS = {
-    0: "Exit code 0: all that was found is right.",
-    1: "Exit code 1: something is wrong.",
-    2: "Exit code 2: not all that looks like a gradient could be checked.",
+    0: "Exit code 0: every gradient that was found is right.",
+    1: "Exit code 1: a gradient is wrong.",
+    2: "Exit code 2: something that looks like a gradient could not be checked.",
     3: "Exit code 3: the target hung.",
     4: "Exit code 4: the target crashed.",
 }
@@ -48,7 +47,7 @@ _OPEN = "#7a5900"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of somebody's own code."""
+    """One line of the user's code."""
 
     number: int
     text: str
@@ -85,7 +84,7 @@ def render_index(checks: Sequence[Checked], command: str = "") -> str:
     )  # fmt: skip
 
 
-# -- somebody's own lines ----------------------------------------------------------------------
+# -- the user's lines --------------------------------------------------------------------------
 
 
 def own_lines(part: Part) -> list[Line]:
@@ -172,14 +171,16 @@ def _marked(text: str, same: int) -> Markup:
 
 
 def what_was_found(part: Part) -> list[str]:
-    """Return what is said of a part in a list of several, in one or two sentences."""
+    """Return one or two sentences about a part, for a list of several."""
     if part.verdict == "unchecked":
         return [part.why]
-    said = [m.sentence for m in part.mistakes[:2]] + [f"{t}: {s}" for t, s in part.described[:2]]
-    said += [f"{f.kind}: {f.text}" for f in part.faults if f.fatal][:2]
-    if not said and part.worst is not None:
-        said = [part.worst.sentence()]
-    return said or [verdict_of(part)]
+    sentences = [m.sentence for m in part.mistakes[:2]] + [
+        f"{t}: {s}" for t, s in part.described[:2]
+    ]
+    sentences += [f"{f.kind}: {f.text}" for f in part.faults if f.fatal][:2]
+    if not sentences and part.worst is not None:
+        sentences = [part.worst.sentence()]
+    return sentences or [verdict_of(part)]
 
 
 def derivation(text: str) -> list[tuple[bool, Markup]]:
@@ -243,8 +244,8 @@ def render_check_markdown(checks: Sequence[Checked]) -> str:
             rows.append(("? nothing", code(checked.what), md(checked.headline)))
         for part in checked.parts:
             where = part.name if len(checks) == 1 else f"{checked.what}: {part.name}"
-            said = "; ".join([verdict_of(part), *what_was_found(part)][: 1 if part.ok else 3])
-            rows.append((f"{MARKS[part.verdict]} {part.verdict}", code(where), md(said, 600)))
+            text = "; ".join([verdict_of(part), *what_was_found(part)][: 1 if part.ok else 3])
+            rows.append((f"{MARKS[part.verdict]} {part.verdict}", code(where), md(text, 600)))
     parts.append(markdown_table(("Verdict", "Gradient", "What was found"), rows, "lll"))
     remarks = [f"- {md(r)}" for c in checks for r in (*c.remarks, *c.our_faults)]
     parts.append("\n".join(remarks))

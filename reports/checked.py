@@ -1,7 +1,7 @@
 """What a check found, as records: the check makes them, the page and check.json show them.
 
-A `Checked` holds the verdict as it was said on the terminal (headline, exit code); the pages
-repeat it and never work it out anew, so they cannot say the opposite.
+A `Checked` holds the verdict as the terminal printed it (headline, exit code). The pages repeat it
+and never work it out again, so they cannot contradict it.
 """
 
 import math
@@ -16,7 +16,7 @@ Verdict = Literal["right", "wrong", "failed", "unchecked"]
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something a target did beside a wrong gradient, and the problem that provoked it."""
+    """A fault of a target other than a wrong gradient, and the problem that shows it."""
 
     kind: str
     """raised, hung, died, shape, dtype, mutated, missing, value"""
@@ -28,7 +28,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Worst(msgspec.Struct, frozen=True):
-    """The entry that is furthest off: where, what was given, what it is."""
+    """The entry with the largest error: its place, the given value, the right value."""
 
     at: str
     tensor: str
@@ -58,7 +58,7 @@ class Mistake(msgspec.Struct, frozen=True):
     distance: float = 0.0
 
     def evidence(self) -> str:
-        """Return what the name rests on."""
+        """Return the evidence for the name."""
         to = f"to {self.distance:.0e}" if self.distance else "exactly"
         return (
             f"with this mistake, our gradient matches yours {to}, "
@@ -67,7 +67,7 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """One gradient that came back: what it is of, and how often it was right."""
+    """One gradient that came back: its input, and how often it was right."""
 
     name: str
     of: str
@@ -88,7 +88,7 @@ class Numbers(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One thing in the target and what was found of it."""
+    """One part of the target, and the result for it."""
 
     name: str
     verdict: Verdict
@@ -121,9 +121,9 @@ class Part(msgspec.Struct, frozen=True):
     numbers: tuple[Numbers, ...] = ()
     """The wrong gradients of the smallest failing problem."""
     picture: tuple[Numbers, ...] = ()
-    """The wrong gradients of the problem that is furthest off, to be drawn."""
+    """The wrong gradients of the problem with the largest error, for the picture."""
     derivation: str = ""
-    """What the book says of `operation`, in plain text."""
+    """The book's text about `operation`, as plain text."""
     seconds: float = 0.0
 
     @property
@@ -143,7 +143,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What was found of one target, and what was said of it: one object of check.json."""
+    """What was found in one target, and the sentences about it: one object of check.json."""
 
     what: str
     exit_code: int
@@ -219,11 +219,11 @@ def headline_of(checks: Sequence[Checked]) -> str:
         return checks[0].headline
     if not checks:
         return "nothing was checked"
-    said = {1: "not right", 3: "hung", 4: "crashed", 2: "not fully checked", 0: "right"}
-    counts = {code: sum(c.exit_code == code for c in checks) for code in said}
+    words = {1: "not right", 3: "hung", 4: "crashed", 2: "not fully checked", 0: "right"}
+    counts = {code: sum(c.exit_code == code for c in checks) for code in words}
     if counts[0] == len(checks):
         return f"all {len(checks)} targets are right"
-    listed = ", ".join(f"{n} {said[code]}" for code, n in counts.items() if n)
+    listed = ", ".join(f"{n} {words[code]}" for code, n in counts.items() if n)
     return f"{len(checks)} targets: {listed}"
 
 
@@ -252,7 +252,7 @@ def _spelled(value: Any) -> Any:
 
 
 def read_checked(text: bytes | str) -> list[Checked]:
-    """Return the checks of a check.json; raises ReportError for what is none."""
+    """Return the checks of a check.json; raises ReportError for other content."""
     try:
         found = msgspec.json.decode(text)
         several = found if isinstance(found, list) else [found]

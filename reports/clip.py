@@ -1,4 +1,4 @@
-"""Keeps a page small whatever the records hold: long texts and tables are cut, and it is said."""
+"""Keeps a page small whatever the records hold: long texts and tables are cut, with a note."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What changed between two runs: before and after an upgrade, or a change of one's own code."""
+"""What changed between two runs: before and after an upgrade or a change of the code."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -90,7 +90,7 @@ class Difference:
 
     @property
     def comparable(self) -> bool:
-        """Whether the same was asked of both, so that counts may be set against each other."""
+        """Whether both runs have the same problems, so that counts can be compared."""
         a, b = self.before.run, self.after.run
         sides_of_both = [{oracle.name for oracle in s.present()} for s in (self.before, self.after)]
         return sides_of_both[0] == sides_of_both[1] and all(
@@ -121,13 +121,13 @@ class Difference:
         ]
         first, *others = [(n, what) for n, what in counts if n]
         noun = "change" if first[0] == 1 else "changes"
-        said = ", ".join([f"{first[0]:,} {noun} {first[1]}", *(f"{n:,} {w}" for n, w in others)])
+        text = ", ".join([f"{first[0]:,} {noun} {first[1]}", *(f"{n:,} {w}" for n, w in others)])
         upgrades = [
             f"{change.what} {change.before} → {change.after}"
             for change in self._versions()
             if change.what in map(label, sides(self._oracles)) and GONE not in change.before
         ]
-        return f"{', '.join(upgrades) or 'Between the two runs'}: {said}."
+        return f"{', '.join(upgrades) or 'Between the two runs'}: {text}."
 
     @property
     def sentences(self) -> list[str]:
@@ -136,10 +136,10 @@ class Difference:
             return []
         if not self.comparable:
             return ["The runs drew different problems: counts are not compared."]
-        said = [
-            f"{label(name)[:1].upper()}{label(name)[1:]}: {told}."
+        lines = [
+            f"{label(name)[:1].upper()}{label(name)[1:]}: {text}."
             for name in sides(self._oracles)
-            if name not in ("complex_step", "certified") and (told := self._side(name))
+            if name not in ("complex_step", "certified") and (text := self._side(name))
         ]
         for name in sides({c.what.rpartition(" · ")[2]: None for c in self._accuracy()}):
             moved = [c for c in self._accuracy() if c.what.endswith(f" · {name}")]
@@ -149,8 +149,8 @@ class Difference:
                 for group in (worse_off, [c for c in moved if c.direction == "better"])
                 if group
             ]
-            said.append(f"{name}'s own operations are {' and '.join(parts)}.")
-        return said
+            lines.append(f"{name}'s own operations are {' and '.join(parts)}.")
+        return lines
 
     @property
     def _oracles(self) -> dict[str, None]:
@@ -219,11 +219,15 @@ class Difference:
             if old is None and new is not None:
                 wrong = kind_of(new.verdict) is MANUAL_WRONG
                 direction: Direction = "worse" if heavy or wrong else "other"
-                yield Change("Findings", what, GONE, _said(new, names), direction, new.example.at)
+                yield Change(
+                    "Findings", what, GONE, _in_words(new, names), direction, new.example.at
+                )
             elif new is None and old is not None:
                 direction = "better" if heavy else "other"
-                yield Change("Findings", what, _said(old, names), GONE, direction, old.example.at)
-            elif old is not None and new is not None and _told(old) != _told(new):
+                yield Change(
+                    "Findings", what, _in_words(old, names), GONE, direction, old.example.at
+                )
+            elif old is not None and new is not None and _identity(old) != _identity(new):
                 step = kind_of(new.verdict).weight - kind_of(old.verdict).weight
                 if not step and self.comparable and _heavy(new.verdict):
                     step = new.count - old.count
@@ -231,16 +235,16 @@ class Difference:
                 yield Change(
                     "Findings",
                     what,
-                    _said(old, names),
-                    _said(new, names),
+                    _in_words(old, names),
+                    _in_words(new, names),
                     direction,
                     new.example.at,
                 )
 
     def _digits(self) -> Iterable[Change]:
-        """Yield the findings whose verdict and count stand while somebody's numbers moved."""
+        """Yield the findings with the same verdict and count whose numbers changed."""
         for what, old, new in self._pairs():
-            if old is None or new is None or _told(old) != _told(new):
+            if old is None or new is None or _identity(old) != _identity(new):
                 continue
             was, is_now = _place(old), _place(new)
             if was != is_now:
@@ -282,8 +286,8 @@ class Difference:
         b = _keyed(of_type(self.after.records, Convention), _situation)
         if not a or not b:  # swept in one run alone: nothing to compare
             if a or b:
-                told = [f"{len(rows):,} rows" if rows else "not swept" for rows in (a, b)]
-                yield Change("Conventions", "the ledger", told[0], told[1])
+                sizes = [f"{len(rows):,} rows" if rows else "not swept" for rows in (a, b)]
+                yield Change("Conventions", "the ledger", sizes[0], sizes[1])
             return
         for key in dict.fromkeys([*b, *a]):
             old, new = a.get(key), b.get(key)
@@ -365,12 +369,12 @@ def _by_pair(cells: Iterable[Cell]) -> dict[tuple[str, ...], Cell]:
     return {key: total for key, group in groups.items() if (total := merged(group))}
 
 
-def _told(f: Finding) -> tuple[str, int]:
+def _identity(f: Finding) -> tuple[str, int]:
     return (f.verdict, f.count)
 
 
 def _moved(old: Finding | None, new: Finding | None) -> list[str]:
-    """Return whose numbers to show: who moved on the same problem, or else who is accused."""
+    """Return whose numbers to show: those that changed on the same problem, or else the named."""
     if old is None or new is None or _place(old) != _place(new):
         accused = {name: None for f in (old, new) if f is not None for name in who(f.verdict)}
         return sides(accused)
@@ -384,10 +388,10 @@ def _place(f: Finding) -> str:
     return f"{f.example.tensor}{entry} in {f.example.at}".strip()
 
 
-def _said(f: Finding, names: Iterable[str]) -> str:
+def _in_words(f: Finding, names: Iterable[str]) -> str:
     shown = {label(name): f.example.answers[name] for name in names if name in f.example.answers}
     if shown and f.example.enclosure:
-        shown["proven"] = f.example.enclosure.brief
+        shown["certified"] = f.example.enclosure.brief
     values = ", ".join(f"{name} {value}" for name, value in shown.items())
     return f"{f.verdict} ×{f.count:,}" + (f" ({values})" if values else "")
 

@@ -20,8 +20,8 @@ def render_diff_text(difference: Difference) -> str:
         lines += ["", f"{part} ({len(changes):,})"]
         for change in changes[:SHOWN]:
             where = f"  [{change.at}]" if change.at else ""
-            said = f"{change.what}: {change.before} → {change.after}{where}"
-            lines.append(f"  {MARKS[change.direction]} {one_line(said, 400)}")
+            text = f"{change.what}: {change.before} → {change.after}{where}"
+            lines.append(f"  {MARKS[change.direction]} {one_line(text, 400)}")
         lines += _rest(changes)
     return "\n".join(lines) + "\n"
 

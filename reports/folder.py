@@ -1,4 +1,4 @@
-"""The report's folder: written whole or not at all, and never over what is not a report."""
+"""The report's folder: written completely or not at all, and never over other files."""
 
 import json
 import os
@@ -66,9 +66,9 @@ def write_report(
 ) -> Summary:
     """Write records.jsonl and every page made from it; return the summary.
 
-    Everything is rendered and written to a temporary folder first, then put in place, so an
-    error (a full disk, say) leaves what was there. `timing` (seconds by name) goes into
-    timing.json alone: it is never the same twice, and every other file is.
+    Everything is rendered and written to a temporary folder first, then moved, so an error (for
+    example a full disk) leaves the old files. `timing` (seconds by name) goes into timing.json
+    alone, because it differs from run to run and no other file does.
     """
     content = json.dumps(dict(timing), indent=2) + "\n"
     return _write(folder, records, {TIMING: content.encode()})
@@ -79,7 +79,7 @@ def _write(folder: str | Path, records: Iterable[Record], others: Mapping[str, b
     with _readable_errors(path):
         _refuse_foreign(path)
         lines = list(encode_all(records))
-        # Pages are made from what a reader of the file will see, not from what is in memory.
+        # Pages are made from the file's content, not from the records in memory.
         summary = Summary(decode_all(lines))
         files = {**_pages(summary), **others, MARKER: MARKER_TEXT.encode()}
         _replace(path, {RECORDS: lines, **files})
@@ -150,7 +150,7 @@ def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
 
 
 def read_report(folder: str | Path) -> list[AnyRecord]:
-    """Read a report's records; what cannot be read is a ReportError of one line."""
+    """Read a report's records; raises a ReportError of one line if they cannot be read."""
     path = _path(folder)
     with _readable_errors(path):
         if not path.is_dir():
@@ -161,7 +161,7 @@ def read_report(folder: str | Path) -> list[AnyRecord]:
 
 
 def rebuild(folder: str | Path) -> Summary:
-    """Make every page again from the folder's records; its times are left alone."""
+    """Render every page again from the folder's records; timing.json does not change."""
     path = _path(folder)
     summary = Summary(read_report(path))
     with _readable_errors(path):
@@ -189,7 +189,7 @@ def write_diff(folder: str | Path, difference: Difference) -> None:
 
 
 def write_book(folder: str | Path, page: str) -> Path:
-    """Write the derivation book into a folder of ours; its name is in no report's way."""
+    """Write the derivation book into a folder of ours; no file of a report has its name."""
     path = _path(folder)
     with _readable_errors(path):
         _refuse_foreign(path)
@@ -267,7 +267,7 @@ def _pages(summary: Summary) -> dict[str, bytes]:
 
 def _refuse_foreign(path: Path) -> None:
     _refuse_others(path)
-    # Its check.json and scripts would stay beside the new pages and speak of something else.
+    # Its check.json and scripts would stay and not belong to the new pages.
     if (path / CHECK).exists() or is_check(path):
         raise ReportError(f"{_show(path)}: holds the pages of a check; choose another folder")
 
@@ -283,7 +283,7 @@ def _refuse_for_check(path: Path) -> None:
 
 
 def _refuse_folders(path: Path, names: Iterable[str]) -> None:
-    """Refuse to write or delete a file where a folder is: half would be done by then."""
+    """Refuse, before anything is written, a file name that is a folder."""
     for name in names:
         if (path / name).is_dir() and not (path / name).is_symlink():
             raise ReportError(f"{_show(path / name)}: a folder is in the way; expected a file")
@@ -343,7 +343,9 @@ def _readable_errors(path: Path) -> Iterator[None]:
         raise ReportError(f"{_show(path)}: the records nest too deep") from None
     except UnicodeEncodeError as error:  # half a character, as in a file name of another encoding
         text = ascii(error.object[error.start : error.end])
-        raise ReportError(f"{_show(path)}: a record holds {text}, which no file can hold") from None
+        raise ReportError(
+            f"{_show(path)}: a record holds {text}, which cannot be written to a file"
+        ) from None
 
 
 def _path(folder: str | Path) -> Path:

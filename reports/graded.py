@@ -1,7 +1,7 @@
-"""What a grading run found, as records: the grader makes them, pages and result files show them.
+"""The results of a grading run, as records: the grader makes them, pages and files show them.
 
-A teacher's record holds everything. What a student may see is a `View`, made at one feedback level:
-whatever shows something to a student takes a `View` and has nothing else to show.
+A teacher's record holds everything. A student sees a `View`, made at one feedback level: code that
+shows something to a student gets a `View` and nothing else.
 """
 
 from typing import Any, Literal
@@ -26,13 +26,13 @@ class GradeMark(msgspec.Struct, frozen=True):
     possible: float
     state: State
     text: str
-    """Why, in words that give no answer away."""
+    """The reason, in words that do not give away an answer."""
     claim: str = ""
-    """What the submission calls it."""
+    """Its name in the submission."""
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """How a submission was made: a framework in place of the backward, an attempt on the judge."""
+    """How a submission was made: a framework instead of a backward, an attack on the judge."""
 
     kind: str
     text: str
@@ -41,15 +41,15 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One function that was asked for, and what was found of it."""
+    """One function of the assignment, and the result for it."""
 
     name: str
     heading: str
     marks: tuple[GradeMark, ...]
     unit: str = ""
-    """What the submission calls it."""
+    """Its name in the submission."""
     part: Part | None = None
-    """What the check found of it."""
+    """The result of the check for it."""
     notices: tuple[Notice, ...] = ()
     chapters: tuple[tuple[str, str], ...] = ()
     """(operation, its derivation in the book)."""
@@ -74,7 +74,7 @@ class Graded(msgspec.Struct, frozen=True):
     ended: str = ""
     """"hung", "crashed", "used more than …": how its process ended, where not by itself."""
     refused: str = ""
-    """Why nothing of it could be judged."""
+    """The reason why nothing of it could be judged."""
     notices: tuple[Notice, ...] = ()
     lacks: tuple[str, ...] = ()
     """Measures of isolation that this system does not have."""
@@ -96,7 +96,7 @@ class Graded(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """What it comes to in a word."""
+        """The result in one word."""
         if any(n.kind == "attempt" for n in self.notices):
             return "tampering"
         if self.refused and not self.ended:
@@ -129,7 +129,7 @@ class Class(msgspec.Struct, frozen=True):
 
 
 def read_class(text: bytes | str) -> Class:
-    """Return the class of a grades.json; raises ReportError for what is none."""
+    """Return the class of a grades.json; raises ReportError for other content."""
     try:
         found: Any = msgspec.json.decode(text)
         return msgspec.convert(found, Class, strict=False)

@@ -10,7 +10,7 @@ from reports.summary import heaviest, kind_of, label, merged
 
 @dataclass(frozen=True)
 class GraphSquare:
-    """One square: who is outside in how many of a hundred, and where the largest difference is."""
+    """One square: who is outside, the percentage, and the problem with the largest difference."""
 
     text: str
     level: int

@@ -103,7 +103,7 @@ def level(share: float, named: Sequence[str]) -> int:
 
 
 def share_text(share: float, named: Sequence[str]) -> str:
-    """Return what stands in a square: who, by the first letter, and in how many of a hundred."""
+    """Return the text of a square: who is outside, by the first letter, and the percentage."""
     if not named:
         return ""
     percent = math.floor(100 * share + 0.5)
@@ -137,7 +137,7 @@ def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
 
 
 def _small_data(cells: Sequence[Cell], *names: tuple[str, ...]) -> str:
-    """Return the data of as many cells as the page has room for: all, in any run of ours."""
+    """Return the data of the cells, at most as many as fit into the page; our runs have fewer."""
     while len(data := _data(cells, *names)) > LARGEST_DATA and cells:
         cells = cells[: len(cells) // 2]
     return data
@@ -193,7 +193,7 @@ def _met(verdicts: Iterable[str]) -> list[str]:
 
 
 def ordered(first: Iterable[str], met: Iterable[str]) -> tuple[str, ...]:
-    """Return the names met, in the given order, then those that it lacks."""
+    """Return the names that occur, in the given order, then the others."""
     seen = dict.fromkeys(met)
     known = [name for name in dict.fromkeys(first) if name in seen]
     return (*known, *sorted(seen.keys() - set(known)))

@@ -283,8 +283,8 @@ def _piecewise(node: Piecewise, small: bool) -> Markup:
     if small:
         parts = []
         for value, condition in node.pieces:
-            said = _words("if", condition, small) if condition else Markup("")
-            parts += [_tag("mrow", _set(value, small), said)]
+            suffix = _words("if", condition, small) if condition else Markup("")
+            parts += [_tag("mrow", _set(value, small), suffix)]
         return _tag("mrow", Markup("<mtext>, else\u00a0</mtext>").join(parts))
     rows = [
         _tag(
@@ -299,8 +299,8 @@ def _piecewise(node: Piecewise, small: bool) -> Markup:
 
 
 def _words(word: str, condition: Node, small: bool) -> Markup:
-    said = Markup("<mtext>\u00a0{}\u00a0</mtext>").format(word)
-    return _tag("mrow", said, _set(condition, small))
+    label = Markup("<mtext>\u00a0{}\u00a0</mtext>").format(word)
+    return _tag("mrow", label, _set(condition, small))
 
 
 def _given(node: Given, small: bool) -> Markup:

@@ -52,7 +52,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def read_json(path: Path, kind: type[_T], most: int = MAX_BYTES) -> _T:
-    """Return what a JSON file holds, as `kind`; raises as `read_bytes`, and for what is no such."""
+    """Return a JSON file as `kind`; raises as `read_bytes`, and for other content."""
     content = read_bytes(path, most)
     try:
         found: Any = msgspec.json.decode(content)

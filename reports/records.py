@@ -1,8 +1,8 @@
-"""The record schema: what a run leaves behind, one JSON object a line in records.jsonl.
+"""The record schema of a run: records.jsonl has one JSON object in each line.
 
-Pages are made from these records and from nothing else. A record holds nothing that changes when
-the same seed is run again on the same machine (no time, no duration), its keys are sorted and the
-records are put in one order, so two such runs give the same bytes. NaN and the infinities, which
+Pages are made from these records alone. A record holds nothing that changes when the same seed is
+run again on the same machine (no time, no duration), its keys are sorted and the records have a
+fixed order, so two such runs give the same bytes. NaN and the infinities, which
 JSON lacks, are written as the strings "nan", "inf" and "-inf" and read back as floats.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 SCHEMA_VERSION = 3
 """Raised when a record changes so that an older reader would misunderstand it."""
 OLDEST_SCHEMA = 2
-"""The oldest that is understood: it knows no graphs."""
+"""The oldest version that can be read: it has no graphs."""
 
 Status = Literal["ok", "skipped", "crashed"]
 Value = float | int | str | None
@@ -43,10 +43,10 @@ class OracleStatus(Record, frozen=True):
 
 
 class Run(Record, frozen=True, tag="run"):
-    """What was run and on what: exactly one in a report, and its first line.
+    """The run and its environment: exactly one in a report, in its first line.
 
     `command` reproduces the run. `verdicts` maps each spelled verdict to its count over all
-    problems. `environment` is what differs between machines (versions, threads, processor).
+    problems. `environment` has what differs between machines (versions, threads, processor).
     """
 
     command: str
@@ -72,8 +72,8 @@ class Run(Record, frozen=True, tag="run"):
 class Cell(Record, frozen=True, tag="cell"):
     """Counters for all problems of one activation, loss, dtype and regime; AGREE lives only here.
 
-    Of graphs, `architecture` is not "dense", `activation` is the layer that was aimed at, and there
-    is no loss.
+    For graphs, `architecture` is not "dense", `activation` is the layer that was drawn on purpose,
+    and there is no loss.
 
     `worst_at` is "seed:index". `histogram` counts problems by the decade of their worst scaled
     error: "-16" for [1e-16, 1e-15), "zero" and "nonfinite" (see `decade`).
@@ -123,7 +123,7 @@ class StepShape(Record, frozen=True):
 
 
 class GraphShape(Record, frozen=True):
-    """The structure of a graph, without its numbers; `given` has the shapes of what goes in."""
+    """The structure of a graph, without its numbers; `given` has the shapes of its input arrays."""
 
     steps: tuple[StepShape, ...]
     given: dict[str, tuple[int, ...]] = {}
@@ -155,8 +155,8 @@ class Enclosure(Record, frozen=True):
 class Case(Record, frozen=True):
     """One problem with all its numbers at the entry where the answers differ most.
 
-    `answers` maps each oracle to its value (repr). `bound` says how the bound was made. `values`
-    holds x, targets, parameters and the like, where they are small, as nested lists of strings.
+    `answers` maps each oracle to its value (repr). `bound` describes the bound. `values` holds x,
+    targets, parameters and other arrays, if they are small, as nested lists of strings.
     """
 
     at: str  # "seed:index"
@@ -179,10 +179,10 @@ class Case(Record, frozen=True):
 
 
 class Finding(Record, frozen=True, tag="finding"):
-    """Everything with one cause: the fingerprint, how often, and the smallest example.
+    """All problems with one cause: the fingerprint, their number, and the smallest example.
 
     The fingerprint is operation, step, dtype, who and kind.
-    `verdict` is spelled out, as "DEVIATES(torch)". `others` lists further problems as
+    `verdict` is spelled out, for example "DEVIATES(torch)". `others` lists further problems as
     "seed:index", up to a cap.
     """
 
@@ -214,7 +214,7 @@ class Convention(Record, frozen=True, tag="convention"):
 
 
 class Accuracy(Record, frozen=True, tag="accuracy"):
-    """How accurate one implementation of one operation is against the proven value.
+    """How accurate one implementation of one operation is against the certified value.
 
     `inputs` and `errors` (in ULP) are an optional curve, `curve` the function's own values there.
     """
@@ -236,11 +236,11 @@ class Accuracy(Record, frozen=True, tag="accuracy"):
 
 
 class TrialRow(Record, frozen=True, tag="trial"):
-    """A row of one of the judge's trials; rows with one `section` make a table, in their order.
+    """A row of the judge's validation; rows with one `section` make a table, in their order.
 
     Known sections reach the headline: "mutants" (columns `planted`, `killed`) and "false alarms"
     (columns `networks`, `false alarms`), summed over their rows. "sensitivity" and others are
-    shown as they come. The order of the columns is kept.
+    shown without a sum. The order of the columns is kept.
     """
 
     section: str
@@ -249,7 +249,7 @@ class TrialRow(Record, frozen=True, tag="trial"):
 
 
 class Claim(Record, frozen=True, tag="claim"):
-    """A statement of an article, and what the check said of it. `formula` is LaTeX."""
+    """A statement of an article and its verdict. `formula` is LaTeX."""
 
     article: str
     claim: str  # its identifier
@@ -264,7 +264,7 @@ class Claim(Record, frozen=True, tag="claim"):
 
 
 class Coverage(Record, frozen=True, tag="coverage"):
-    """How often something was met: `what` groups ("kink", "regime", "depth", "discarded", …)."""
+    """How often something occurred: `what` groups ("kink", "regime", "depth", "discarded", …)."""
 
     what: str
     name: str
@@ -322,7 +322,7 @@ def encode(record: Record) -> bytes:
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Return the records in the file's order: by type; by content where order is moot."""
+    """Return the records in the file's order: by type, then (where order is free) by content."""
     return sorted(records, key=_place)
 
 
@@ -333,7 +333,7 @@ def encode_all(records: Iterable[Record]) -> Iterator[bytes]:
 
 
 def decode(line: bytes) -> AnyRecord:
-    """Read one line; what is not a record of a schema known here is a ReportError."""
+    """Read one line; raises ReportError unless it is a record of a known schema."""
     try:
         # Not strict: "nan", "inf" and "-inf" become floats where a float belongs.
         record: AnyRecord = msgspec.json.decode(line, type=AnyRecord, strict=False)
@@ -416,8 +416,8 @@ def _too_new(schema: int) -> ReportError:
 
 def _too_old(schema: int) -> ReportError:
     return ReportError(
-        f"schema version {schema} is older than {SCHEMA_VERSION}, its verdicts mean something "
-        "else; run the report again"
+        f"schema version {schema} is older than {SCHEMA_VERSION}, whose verdicts have another "
+        "meaning; run the report again"
     )
 
 

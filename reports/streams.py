@@ -1,4 +1,4 @@
-"""Standard streams that can be written to: closed ones, and those of a terminal without Unicode."""
+"""Makes standard streams usable: closed ones, and those of a terminal without Unicode."""
 
 import errno
 import io
@@ -7,13 +7,13 @@ import sys
 from typing import NoReturn
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What ends a write without being an error of the program."""
+"""Errors of a write that are not errors of the program."""
 
 
 def usable_streams() -> None:
-    """Let any text be written: what an encoding lacks is spelled out, a closed stream goes nowhere.
+    """Let any text be written: missing characters are escaped, a closed stream discards its text.
 
-    Python gives None for a stream that was closed when it began.
+    Python gives None for a stream that was closed at its start.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -24,12 +24,12 @@ def usable_streams() -> None:
 
 
 def flushed_streams() -> None:
-    """Write what is still kept, so that an error of it is met here and not as Python ends."""
+    """Write what is still buffered, so that an error is raised here and not when Python ends."""
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 def reader_gone() -> NoReturn:
-    """Let Python end without a word after the reader of a pipe has gone, as in `… | head`."""
+    """Let Python end without a message after the reader of a pipe has gone, as in `… | head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(128 + 13)  # as a shell numbers the end by SIGPIPE

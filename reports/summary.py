@@ -1,4 +1,4 @@
-"""What a run amounts to: verdicts in order of weight, headline figures, the headline sentence."""
+"""The summary of a run: verdicts in order of weight, headline figures, the headline sentence."""
 
 import json
 import math
@@ -53,14 +53,14 @@ KINDS = {
         Kind("AGREE", "✓", 0, "every step of every answer is right to rounding"),
         Kind("CONVENTION", "◇", 4, "a kink: different slopes were chosen, each of them admissible"),
         Kind("PRECISION", "◔", 5, "right by convention, but digits are lost"),
-        Kind("VALUE", "≠", 7, "another value than defined: our translation or the framework"),
+        Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
         Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
         Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
     )
 }
-UNKNOWN = Kind("OTHER", "•", 5, "a verdict of its own")
+UNKNOWN = Kind("OTHER", "•", 5, "another verdict")
 MANUAL_WRONG = Kind("DEVIATES", "✕", 10, "the hand-written gradient is wrong", manual=True)
 MANUAL_CRASHED = Kind(
     "CRASHED", "!", 9, "the hand-written side failed while answering", manual=True
@@ -78,22 +78,22 @@ def kind_of(verdict: str) -> Kind:
 
 
 def meaning(verdict: str) -> str:
-    """Say what a spelled verdict means, of whom it names: "PyTorch is outside the proven bound"."""
+    """Say what a verdict means, with its names: "PyTorch lies outside what rounding allows"."""
     kind, named = kind_of(verdict), [NAMES.get(name, name) for name in who(verdict)]
     if not named:
         return kind.meaning
     several = len(named) > 1
     names = f"{', '.join(named[:-1])} and {named[-1]}" if several else named[0]
-    said = {
+    text = {
         "DEVIATES": f"{names} {'lie' if several else 'lies'} outside what rounding allows: wrong",
         "VALUE": f"{names} {'compute' if several else 'computes'} another value than the "
-        "definition: our translation or the framework",
+        "definition: our translation or the framework is wrong",
         "PRECISION": f"right by convention, but {names} {'lose' if several else 'loses'} digits",
         "SKIPPED": f"{names} could not answer: not installed, or not able to",
         "UNSUPPORTED": f"{names} {'have' if several else 'has'} no such derivative",
         "CRASHED": f"{names} failed while answering",
     }.get(kind.name, kind.meaning)
-    return said
+    return text
 
 
 def who(verdict: str) -> tuple[str, ...]:
@@ -114,12 +114,12 @@ def sides(*answers: Mapping[str, object]) -> list[str]:
 
 
 def by_weight(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return verdicts and counts, the heaviest first."""
+    """Return verdicts and counts, the most serious first."""
     return sorted(verdicts.items(), key=lambda item: (-kind_of(item[0]).weight, -item[1], item[0]))
 
 
 def heaviest(verdicts: Mapping[str, int]) -> str:
-    """Return the verdict that matters most among those met, or an empty string."""
+    """Return the most serious verdict that occurs, or an empty string."""
     met = {verdict: count for verdict, count in verdicts.items() if count}
     return by_weight(met)[0][0] if met else ""
 
@@ -187,12 +187,12 @@ class Summary:
 
     @property
     def shown_verdicts(self) -> list[tuple[str, int]]:
-        """The verdicts for pages: of a report gone wild only the heaviest."""
+        """The verdicts for pages: at most a few, the most serious ones."""
         return list(self.verdicts.items())[:MOST_VERDICTS]
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """The findings, the heaviest verdict first, then by operation, the most frequent first."""
+        """The findings: the most serious verdict first, then by operation, most frequent first."""
         findings = of_type(self.records, Finding)
         often: Counter[tuple[int, str]] = Counter()
         for f in findings:
@@ -249,7 +249,7 @@ class Summary:
         return {name: counts[name] for name in sides(counts)}
 
     def count(self, kind: str) -> int:
-        """Count the problems with a kind of verdict, whoever is named."""
+        """Count the problems with a kind of verdict, with any names."""
         return sum(n for verdict, n in self.verdicts.items() if kind_of(verdict).name == kind)
 
     def absent(self) -> list[OracleStatus]:
@@ -285,14 +285,14 @@ class Summary:
 
     @property
     def headline(self) -> str:
-        """What a reader who has one sentence of time should know."""
+        """The one sentence that every reader should know."""
         return " ".join([self._judgement(), *self._reservations()])
 
     @property
     def checked(self) -> int:
         """Problems for which there is an answer of another derivation and a verdict.
 
-        The complex step differentiates our own forward: alone it proves nothing.
+        The complex step differentiates our own forward, so it is not enough alone.
         """
         if not any(oracle.name != "complex_step" for oracle in self.present()):
             return 0
@@ -313,7 +313,7 @@ class Summary:
         if self.crashes:
             return (
                 f"The hand-written {self.subject} is right in {count_of(done, 'network')}; "
-                f"beside them {' and '.join(self._crashed())}."
+                f"there are also {' and '.join(self._crashed())}."
             )
         return f"The hand-written {self.subject} is right in all {count_of(done, 'network')}."
 
@@ -323,15 +323,15 @@ class Summary:
     def _reservations(self) -> list[str]:
         sentences = []
         if self.wrong and self.crashes:  # else the judgement says so
-            sentences.append(f"Without a verdict are {' and '.join(self._crashed())}.")
+            sentences.append(f"There is no verdict on {' and '.join(self._crashed())}.")
         if self.run.unsound:
             sentences.append(
-                f"The judge is at fault in {len(self.run.unsound)} of {self.run.audited:,} "
-                f"audited: {self.run.unsound[0]}."
+                f"The judge is wrong in {len(self.run.unsound)} of {self.run.audited:,} "
+                f"networks that were certified as a whole: {self.run.unsound[0]}."
             )
         for kind, verb, remark in (
             ("VALUE", "computes another value than the definition",
-             ": our translation or the framework"),
+             ": our translation or the framework is wrong"),
             ("DEVIATES", "deviates", ""),
         ):  # fmt: skip
             sides = [name for name in NAMES if name.startswith(("torch", "jax"))]
@@ -350,7 +350,7 @@ class Summary:
 
     @property
     def subject(self) -> str:
-        """What was written by hand and compared: the gradient, or the product of second order."""
+        """What was compared: the gradient, or the product of second order."""
         return "Hessian-vector product" if self.run.order == 2 else "gradient"
 
     def show(self, address: str) -> str:
@@ -359,7 +359,7 @@ class Summary:
         return f"manual-backprop show {address}{order}"
 
     def compared(self) -> str:
-        """Say what was put beside what: "PyTorch 2.13.0, JAX 0.10.2 and the proven gradient"."""
+        """Say what was compared: "PyTorch 2.13.0, JAX 0.10.2 and the certified gradient"."""
         names = [_versioned(oracle) for oracle in self.present()]
         if len(names) < 2:
             return "".join(names) or "nothing"
@@ -407,7 +407,7 @@ def summary_json(summary: Summary) -> str:
 
 
 def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """Add cells up for each dtype; a report of ours has two, a hostile one is cut at a few."""
+    """Add cells up for each dtype; our reports have two, and a hostile one is cut at a few."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.dtype, []).append(cell)

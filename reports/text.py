@@ -33,7 +33,7 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
         right={2},
     )
     if summary.findings:
-        lines += ["", f"Findings: {len(summary.findings):,}, the heaviest first"]
+        lines += ["", f"Findings: {len(summary.findings):,}, the most serious first"]
         for finding in summary.findings[:FINDINGS_SHOWN]:
             lines += finding_lines(finding, summary.show(finding.example.at))
         rest = len(summary.findings) - FINDINGS_SHOWN

@@ -118,7 +118,7 @@ def _item(item: Item, level: str) -> SeenItem:
 
 
 _PLAIN: dict[State, str] = {
-    "follows": "counted as right: it follows from something that is charged elsewhere",
+    "follows": "counted as right: it follows from a mistake that is charged elsewhere",
     "wrong": "wrong",
 }
 

@@ -157,7 +157,7 @@ _FINDINGS = (
     ("DEVIATES(torch)", "poisson_nll", "loss", "subnormal", "torch", "flushed", 41,
      "PyTorch flushes the gradient to zero where the truth is a subnormal number."),
     ("DEVIATES(jax)", "gelu_tanh", "layers.1.z", "huge", "jax", "nonfinite", 17,
-     "JAX answers NaN where the proven gradient is finite: x³ overflows inside its tanh."),
+     "JAX answers NaN where the certified gradient is finite: x³ overflows inside its tanh."),
     ("CONVENTION", "relu6", "layers.0.z", "kink_aimed", "", "kink", 212,
      "At x = 6 PyTorch takes the slope 0 and JAX takes 1/2; both lie in [0, 1]."),
     ("PRECISION(torch)", "tanh", "layers.0.z", "saturated", "torch", "digits", 388,
@@ -251,7 +251,7 @@ x = torch.tensor([[0.25, -1.0], [3.0, 0.5]], dtype=torch.float64, requires_grad=
 y = torch.nn.functional.gelu(x, approximate="tanh")
 y.sum().backward()
 print(x.grad[1, 0])  # got 0.0
-# the proven gradient is {truth!r}
+# the certified gradient is {truth!r}
 """
 
 
@@ -387,8 +387,8 @@ def _claims() -> list[Claim]:
             formula=r"\frac{\partial L}{\partial W} = \frac{1}{N} X^\top (p - t)",
             verdict="WRONG",
             correction=r"The code sums and does not divide by \(N\).",
-            counterexample="N = 2, x = [[1], [1]], t = [1, 0]: printed 0.5, proven 0.25",
-            numbers={"printed": "0.5", "proven": "0.25"},
+            counterexample="N = 2, x = [[1], [1]], t = [1, 0]: printed 0.5, certified 0.25",
+            numbers={"printed": "0.5", "certified": "0.25"},
         ),
     ]
 
@@ -412,7 +412,7 @@ def _limits() -> list[Record]:
         ),
         Limit(
             title="A mistake that both frameworks and the definition share",
-            text="The proven gradient is that of the definition as written here. A wrong "
+            text="The certified gradient is that of the definition as written here. A wrong "
             "definition that PyTorch and JAX share would pass.",
         ),
         Limit(

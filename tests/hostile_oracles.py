@@ -172,7 +172,7 @@ class ExhaustsMemory(_Hostile):
 
 
 class Chatters(_Hostile):
-    """Prints where the answers go, and reads what is asked: neither may meet the wire."""
+    """Prints to stdout and reads from stdin: neither may reach the protocol's pipes."""
 
     def misbehave(self) -> None:
         print("loss: 0.25", flush=True)

@@ -36,8 +36,8 @@ class Checked:
         return {".".join(r.leaf) for r in rows if not r.right}
 
     @property
-    def said(self) -> str:
-        """The names of the mistakes and what else is said."""
+    def text(self) -> str:
+        """The names of the mistakes and the other sentences."""
         mistakes = [m.name for m in self.explained["mistakes"]]
         return "; ".join([*mistakes, *(f"{a}: {b}" for a, b in self.explained["described"])])
 

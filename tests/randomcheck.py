@@ -1,4 +1,4 @@
-"""Checks random targets in this process and counts what was said of them."""
+"""Checks random targets in this process and counts the results."""
 
 import re
 import tempfile
@@ -23,7 +23,7 @@ PROBLEMS_TO_EXPLAIN = 8
 
 @dataclass
 class Said:
-    """What a check said of one source."""
+    """The result of checking one source."""
 
     verdict: str
     """right, wrong, failed, unchecked"""
@@ -78,24 +78,24 @@ def _text(part: Part) -> str:
     return "; ".join([*named, *faults, *([part.why] if part.why else [])])
 
 
-def names_it(planted: Planted, said: Said) -> bool:
+def names_it(planted: Planted, outcome: Said) -> bool:
     """Whether an explanation says what the mistake is."""
-    if said.verdict == "failed":
-        return bool(said.text)
-    return bool(re.search(planted.pattern, said.text, re.I))
+    if outcome.verdict == "failed":
+        return bool(outcome.text)
+    return bool(re.search(planted.pattern, outcome.text, re.I))
 
 
 def check_right(seed: int) -> Counts:
     """Check one right target."""
     made = target(seed)
     counts = Counts()
-    said = checked(made.source)
-    if said.verdict == "right":
+    outcome = checked(made.source)
+    if outcome.verdict == "right":
         counts.right[made.family] += 1
-    elif said.verdict == "unchecked":
-        counts.unchecked.append((seed, made.family, said))
+    elif outcome.verdict == "unchecked":
+        counts.unchecked.append((seed, made.family, outcome))
     else:
-        counts.accused.append((seed, made.family, said))
+        counts.accused.append((seed, made.family, outcome))
     return counts
 
 
@@ -107,16 +107,16 @@ def check_planted(seed: int) -> Counts:
         return counts
     which = seed % len(made.mistakes)
     planted = made.mistakes[which]
-    said = checked(planted.source, PROBLEMS_TO_EXPLAIN)
+    outcome = checked(planted.source, PROBLEMS_TO_EXPLAIN)
     counts.planted[planted.kind] += 1
-    if said.verdict in ("wrong", "failed"):
+    if outcome.verdict in ("wrong", "failed"):
         counts.found[planted.kind] += 1
-        if names_it(planted, said):
+        if names_it(planted, outcome):
             counts.named[planted.kind] += 1
         else:
-            counts.unnamed.append((seed, which, planted.kind, said))
+            counts.unnamed.append((seed, which, planted.kind, outcome))
     else:
-        counts.missed.append((seed, which, planted.kind, said))
+        counts.missed.append((seed, which, planted.kind, outcome))
     return counts
 
 
@@ -130,7 +130,7 @@ def check_file(one: PlantedFile) -> Counts:
     digits, when the fault names the type.
     """
     counts = Counts()
-    right, said = checked(one.right), checked(one.wrong, PROBLEMS_TO_EXPLAIN)
+    right, outcome = checked(one.right), checked(one.wrong, PROBLEMS_TO_EXPLAIN)
     place = f"{one.name} in {one.operation}"
     if right.verdict == "right":
         counts.right[place] += 1
@@ -139,15 +139,15 @@ def check_file(one: PlantedFile) -> Counts:
     else:
         counts.accused.append((one.seed, place, right))
     counts.planted[one.name] += 1
-    if said.verdict not in ("wrong", "failed"):
-        counts.missed.append((one.seed, 0, place, said))
+    if outcome.verdict not in ("wrong", "failed"):
+        counts.missed.append((one.seed, 0, place, outcome))
         return counts
     counts.found[one.name] += 1
     dtype = next((d for part, d in _DTYPES.items() if one.name.endswith(part)), None)
-    if re.search(rf"\b{one.name}: ", said.text) or (dtype and f" is {dtype}," in said.text):
+    if re.search(rf"\b{one.name}: ", outcome.text) or (dtype and f" is {dtype}," in outcome.text):
         counts.named[one.name] += 1
     else:
-        counts.unnamed.append((one.seed, 0, place, said))
+        counts.unnamed.append((one.seed, 0, place, outcome))
     return counts
 
 

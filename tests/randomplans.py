@@ -95,7 +95,7 @@ class Plan:
     spelled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """What its data may be called."""
     needs: tuple[str, ...] = ()
-    """Which of inputs and parameters the backward reads; all where it is not said."""
+    """Which of inputs and parameters the backward reads; all by default."""
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

@@ -183,7 +183,12 @@ def rnn_step(rng: random.Random) -> Plan:
     edits = (
         Edit("slope left out", "$dout * (1 - $out ** 2)", "$dout"),
         Edit("square left out", "(1 - $out ** 2)", "(1 - $out)"),
-        Edit("wrong variable", "$h_prev.T @ dz", "$out.T @ dz", r"output|place|input|own|value"),
+        Edit(
+            "wrong variable",
+            "$h_prev.T @ dz",
+            "$out.T @ dz",
+            r"output|place|instead|input|own|value",
+        ),
         Edit("transposed", "dz @ $Wh.T", "dz @ $Wh"),
         Edit(SIGN, "$d_Wx = $x", "$d_Wx = -$x"),
         Edit(
@@ -242,7 +247,7 @@ def gru_step(rng: random.Random) -> Plan:
             "wrong variable",
             "($r * $h_prev).T",
             "$h_prev.T",
-            r"factor|gate|place|left out|value|operand|input",
+            r"factor|gate|place|instead|left out|value|operand|input",
         ),
     )
     parameters = tuple(
@@ -299,7 +304,7 @@ def lstm_step(rng: random.Random) -> Plan:
             "transposed",
             "$d_c_prev = dc * $f",
             "$d_c_prev = dc * $i",
-            r"gate|factor|place|path|value|another|made with i",
+            r"gate|factor|place|instead|path|value|another|uses i",
         ),
     )
     return Plan(

@@ -484,7 +484,7 @@ def inside(source: str, problems: int = 6, **options: Any) -> Result:
     return check(dict(vars(loaded(source))), problems=problems, **options)
 
 
-def said_of(result: Result) -> list[str]:
+def texts_of(result: Result) -> list[str]:
     """Return the names of the mistakes and the descriptions of a result."""
     named = [m.name for p in result.parts for m in p.mistakes]
     return named + [text for p in result.parts for _, text in p.described]

@@ -88,5 +88,5 @@ def test_a_forbidden_import_breaks_a_contract(copy: Path, module: str, forbidden
 
 
 def test_a_module_without_a_layer_breaks_a_contract(copy: Path) -> None:
-    (copy / "reference" / "elsewhere.py").write_text('"""Nobody said where it belongs."""\n')
+    (copy / "reference" / "elsewhere.py").write_text('"""No layer lists it."""\n')
     assert not contracts_hold(copy)

@@ -25,7 +25,7 @@ def test_a_lesson_is_clean_and_goes_all_the_way(path: Path) -> None:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
             ast.parse(source)
-    for part in ("## Derive", "## Check", "## Break", "## See the diagnosis, mend"):
+    for part in ("## Derive", "## Check", "## Break", "## Read the diagnosis and repair"):
         assert part in text["markdown"]
     for needed in ("assert right.ok", "assert not broken.ok", "audit([", "walk("):
         assert needed in text["code"]

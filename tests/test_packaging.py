@@ -82,7 +82,7 @@ def test_the_small_build_is_that_of_the_constraints() -> None:
     small = [c for file in texts() for c in installs(file) if CPU in c]
     assert {c.partition(" --")[0] for c in small} == {f"torch=={pins('constraints.txt')['torch']}"}
     # GitHub's runners have no GPU, and PyPI gives them the large build.
-    workflow = README.partition("```yaml")[2].partition("```")[0]
+    workflow = (ROOT / "docs" / "ci.md").read_text().partition("```yaml")[2].partition("```")[0]
     assert workflow.index(CPU) < workflow.index("-c constraints.txt")
 
 

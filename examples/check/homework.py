@@ -1,4 +1,4 @@
-"""A two-layer network as a course has it, with one mistake. Nothing here knows of the checker."""
+"""A two-layer network written for a course, with one mistake. It does not import the checker."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The gradient inside scikit-learn's MLPRegressor, put beside the proven one.
+"""The gradient inside scikit-learn's MLPRegressor, beside the certified gradient.
 
     manual-backprop check examples/check/sklearn_mlp.py
 

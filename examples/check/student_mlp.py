@@ -1,4 +1,4 @@
-"""A student's three-layer network, as it was handed in. Three mistakes are in it.
+"""A student's three-layer network, as it was handed in, with three mistakes.
 
 manual-backprop check examples/check/student_mlp.py
 """

@@ -2,7 +2,7 @@
 
     manual-backprop check examples/check/torch_function.py
 
-It calls itself swish; `like` says what it is meant to be.
+Its name is swish; `like` says which operation it should be.
 """
 
 import torch

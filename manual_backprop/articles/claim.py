@@ -150,7 +150,7 @@ class Claim:
 
     `asserts` is "equal" (left = right) or "member" (left is one of right). `reading` says in words
     how the notation is read where that is not plain. `correction` is what should stand in place of
-    the right side, or `correction_left` in place of the left; `correction_formula` is the mended
+    the right side, or `correction_left` in place of the left; `correction_formula` is the corrected
     part in LaTeX. Both are checked by the same evaluation. `system` overrides the article's own.
     `lost` marks a formula that was reconstructed from prose.
     """
@@ -195,5 +195,5 @@ class Article:
         seen: set[str] = set()
         for claim in self.claims:
             if claim.name in seen:
-                raise InvalidInput(f"article {self.name}: claim {claim.name!r} stands twice")
+                raise InvalidInput(f"article {self.name}: claim {claim.name!r} is defined twice")
             seen.add(claim.name)

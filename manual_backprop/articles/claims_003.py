@@ -293,7 +293,7 @@ CLAIMS = (
         lambda q: q.d("Z2", "W2"),
         _delta,
         system=_BATCH,
-        reading="with several columns, so that ∂J/∂Z^[2] and ∂J/∂b^[2] can be told apart",
+        reading="with several columns, so that ∂J/∂Z^[2] and ∂J/∂b^[2] differ",
     ),
     Claim(
         "b2.5",

@@ -2,8 +2,8 @@
 
 `forward(m, q)` is written once, as the article prints it: `q.z1 = q.x @ q.W1 + q.b1`. `m` is the
 arithmetic (`m.exp`, `m.tanh`, `m.sum`, …): NumPy here; PyTorch, JAX and balls in `reference`. So
-the same lines give the values, and whoever differentiates them, the derivative of any named
-quantity by any other.
+the same lines give the values and, when they are differentiated, the derivative of any named
+quantity with respect to any other.
 """
 
 from abc import ABC, abstractmethod

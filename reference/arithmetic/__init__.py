@@ -1,1 +1,1 @@
-"""Ball arithmetic: numbers that carry their own proven error, and operations evaluated on them."""
+"""Ball arithmetic: numbers with a rigorous error bound, and operations evaluated on them."""

@@ -1,6 +1,6 @@
-"""Numbers that carry their own proven error, and how fast they change.
+"""Numbers with a rigorous error bound, and how fast they change.
 
-A ball is a midpoint and a radius that is proven to cover all rounding (python-flint's `arb`). A
+A ball is a midpoint and a radius that covers all rounding rigorously (python-flint's `arb`). A
 `Dual` is a ball together with its slopes by the inputs of one operation, by forward-mode
 differentiation; `Arithmetic` is what a `definition` is written over.
 
@@ -139,7 +139,7 @@ class Decision:
 
     @property
     def tie(self) -> bool:
-        """Whether the decision variable is proven to be zero."""
+        """Whether the decision variable is certainly zero."""
         return bool(self.value.is_zero())
 
 
@@ -249,7 +249,7 @@ class Arithmetic:
             return None
         if c.value > 0:
             return True
-        if c.value < 0 or (c.value.is_zero() and _is_zero(c.slope)):  # constant 0 is no kink
+        if c.value < 0 or (c.value.is_zero() and _is_zero(c.slope)):  # constant 0 is not a kink
             return False
         return None
 

@@ -1,4 +1,4 @@
-"""Tapes evaluated over columns of arrays, every number with a proven error.
+"""Tapes evaluated over columns of arrays, every number with a rigorous error bound.
 
 A number is a midpoint and a radius in one floating type: long double for problems in float64,
 float64 for all others. All nodes of all tapes that stand on one level and are one
@@ -58,7 +58,7 @@ class Column:
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the floating type in which problems of a dtype are proven."""
+    """Return the floating type in which problems of a dtype are certified."""
     return np.dtype(Extended) if dtype == np.float64 else np.dtype(np.float64)
 
 

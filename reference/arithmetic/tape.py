@@ -2,7 +2,7 @@
 
 Value numbering: the same primitive of the same operands is one node. Slopes are derived from the
 nodes, symbolically, and are nodes themselves. The tape is evaluated over arb at any precision
-(`at`), or over columns of arrays (`columns.evaluate`); both carry a proven error.
+(`at`), or over columns of arrays (`columns.evaluate`); both carry a rigorous error bound.
 
 Where a definition decides, `WHERE` is the value (the second branch on a tie) and `PICK` a slope
 (everything between the two on a tie). Branches of equal slope are one node, and no kink.
@@ -28,7 +28,7 @@ CODE = {name: code for code, name in enumerate(OPCODES)}
 _CONSTANT_BITS = 256
 FIRST_BITS, MAX_BITS = 128, 8192
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
-_NOT_FINITE_BITS = 2048  # what is no number at so many bits is none
+_NOT_FINITE_BITS = 2048  # what is not finite with this precision counts as not finite
 
 
 ALONG = -1

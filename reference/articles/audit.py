@@ -1,8 +1,8 @@
-"""Decides the claims of an article by evaluating both sides; no verdict is typed in.
+"""Decides the claims of an article by evaluating both sides; no verdict is written by hand.
 
-Both sides are worked out in ball arithmetic on random problems. Sides whose enclosures never part
-on any of them are equal (a false identity would have to hold to `derivatives.BITS` bits at random
-points); sides whose enclosures part are proven different. PyTorch and JAX must confirm the left
+Both sides are computed in ball arithmetic on random problems. Sides whose enclosures overlap
+on all of them are equal (a false identity would have to hold to `derivatives.BITS` bits at random
+points); sides with disjoint enclosures certainly differ. PyTorch and JAX must confirm the left
 side, which holds the true derivatives.
 """
 
@@ -42,7 +42,7 @@ CONFIRMED = 2
 
 _SEARCHED = 60  # integer problems tried for a counterexample, at each magnitude
 _MAGNITUDES = (1, 2, 3)
-# What the printed right side is of the true one, and how it is mended.
+# How the printed right side differs from the true one, and the correction.
 _FACTORS = (
     ("factor −1", -1.0),
     ("factor 2", 0.5),
@@ -132,8 +132,8 @@ class Auditor:
         if claim.asserts == "equal":
             upto = _up_to(system, lefts, rights)
             if upto:
-                mended = changed_formula(claim.formula, upto)
-                return Decision(claim, "RIGHT UP TO", ", ".join(upto), mended, True)
+                corrected = changed_formula(claim.formula, upto)
+                return Decision(claim, "RIGHT UP TO", ", ".join(upto), corrected, True)
             names = self._names(audited, system, claim) if _is_label(claim, evaluations[0]) else []
             if names:
                 found = Decision(
@@ -160,15 +160,15 @@ class Auditor:
         return list(islice(alike, count))
 
     def _dissent(self, system: System, claim: Claim) -> str:
-        """Return who contradicts the proven left side, if anybody does."""
+        """Return who contradicts the certified left side; "" when nobody does."""
         for index in self._alike(system):
-            proven = claim.left(self._at(self._certified, system, index))
-            if not numeric(proven) or not thin(proven):
+            certified = claim.left(self._at(self._certified, system, index))
+            if not numeric(certified) or not thin(certified):
                 return ""  # on a kink every side may choose its own slope
             for by in self._confirming:
                 found = claim.left(self._at(by, system, index))
-                if not same_to_rounding(floats(proven), np.asarray(found, dtype=np.float64)):
-                    return f"{by.name} contradicts the proven value of the left side"
+                if not same_to_rounding(floats(certified), np.asarray(found, dtype=np.float64)):
+                    return f"{by.name} contradicts the certified value of the left side"
         return ""
 
     def _misshapen(
@@ -236,7 +236,7 @@ class Auditor:
         return list(dict.fromkeys([*first.asked, *loss]))
 
     def _counterexample(self, system: System, claim: Claim) -> str:
-        """Search small integers for a proven difference, then shrink it entry by entry."""
+        """Search small integers for a certain difference, then shrink it entry by entry."""
         for magnitude in _MAGNITUDES:
             for index in range(_SEARCHED):
                 inputs = system.inputs(1, index, integers=magnitude)
@@ -252,7 +252,7 @@ class Auditor:
         q = self._certified.evaluate(system, inputs)
         if claim.asserts == "equal" and np.shape(claim.left(q)) != np.shape(claim.right(q)):
             return small  # any numbers do; zeros would show nothing
-        # A framework is quicker; whatever it keeps is proven again before it is kept.
+        # A framework is quicker; what it keeps is certified again.
         quick = self._confirming[0] if self._confirming else self._certified
         for name in differentiable(inputs):
             if name in system.labels:
@@ -300,7 +300,7 @@ class Auditor:
         if right is not None and not numeric(right):
             return {}
         entry = telling(left, right)
-        answers = {"left (proven)": digits_at(left, entry)}
+        answers = {"left (certified)": digits_at(left, entry)}
         for by in self._confirming:
             answers[f"left ({by.name})"] = digits_at(claim.left(self._at(by, system, index)), entry)
         if right is not None:

@@ -64,7 +64,7 @@ def by_hand(one: Article, inputs: Mapping[str, Any]) -> tuple[Problem, Answer]:
     The answer can be judged like any oracle's.
     """
     if one.problem is None or one.in_project is None or one.backward is None:
-        raise InvalidInput(f"article {one.name}: it does not say how to read it as a Problem")
+        raise InvalidInput(f"article {one.name}: it has no method that reads it as a Problem")
     with np.errstate(all="ignore"):
         q = one.system.run(inputs)
         gradient = Quantities({})
@@ -108,7 +108,7 @@ def audit_text(found: Sequence[records.Claim]) -> str:
         lines.append(f"  {one.claim:18} {one.verdict}")
         if one.verdict == "RIGHT":
             continue
-        told = {
+        details = {
             "where": one.where,
             "printed": plain(one.formula),
             "read as": one.statement,
@@ -116,9 +116,9 @@ def audit_text(found: Sequence[records.Claim]) -> str:
             "counterexample": one.counterexample,
             "numbers": ", ".join(f"{side} {number}" for side, number in one.numbers.items()),
         }
-        lines += [f"  {'':18}   {name}: {text}" for name, text in told.items() if text]
+        lines += [f"  {'':18}   {name}: {text}" for name, text in details.items() if text]
     counts = Counter(one.verdict.split("(")[0] for one in found)
-    told_counts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     return "\n".join(
-        [*lines[1:], "", f"{len(found)} claim{'s' * (len(found) != 1)}: {told_counts}"]
+        [*lines[1:], "", f"{len(found)} claim{'s' * (len(found) != 1)}: {counts_text}"]
     )

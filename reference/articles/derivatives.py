@@ -1,8 +1,8 @@
 """Three ways to the derivative of any quantity of an article's system by any other.
 
 Each runs the system's own `forward` over its arithmetic: PyTorch, JAX, and balls, whose
-derivatives are proven. PyTorch and JAX answer in the dtype of the inputs; balls carry `BITS` bits
-and their error.
+derivatives are certified. PyTorch and JAX answer in the dtype of the inputs; balls carry `BITS`
+bits and an error bound.
 """
 
 import importlib.util
@@ -135,7 +135,7 @@ class Certified:
         return None
 
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
-        """Return proven values and derivatives."""
+        """Return certified values and derivatives."""
         with balls.precision(BITS):
             given = {
                 name: _objects(value, balls.exact) if name in numbers else value
@@ -179,7 +179,7 @@ def _target(row: Any) -> Any:
 
 
 class _WithPrecision(BallArithmetic):
-    """The arithmetic that the sides of a claim use; set to `BITS` by whoever evaluates them."""
+    """The arithmetic that the sides of a claim use; the caller sets its precision to `BITS`."""
 
 
 def overlap(left: Any, right: Any) -> bool:
@@ -191,7 +191,7 @@ def overlap(left: Any, right: Any) -> bool:
 
 
 def thin(value: Any) -> bool:
-    """Whether every ball is narrow: at least half of its bits are proven."""
+    """Whether every ball is narrow: at least half of its bits are certain."""
     entries = [_ball(entry) for entry in np.asarray(value, dtype=object).reshape(-1)]
     return all(
         entry.is_finite() and entry.rad() <= (1 + abs(entry.mid())) * arb(2) ** (-BITS // 2)

@@ -1,7 +1,7 @@
 """One problem walked forward and backward, step by step, with four sides' numbers beside it.
 
 `walk(target)` makes one structure; the terminal's text, the page and a notebook's cell are all
-made from it. Columns: manual (hand-written NumPy), torch, jax and the proven value.
+made from it. Columns: manual (hand-written NumPy), torch, jax and certified.
 """
 
 import html
@@ -21,9 +21,9 @@ from reference.articles.plain import plain
 from reference.articles.problem_article import network_article, problem_article
 from reference.articles.written import Notes, WrittenArithmetic
 
-COLUMNS = ("manual", "torch", "jax", "proven")
+COLUMNS = ("manual", "torch", "jax", "certified")
 ENTRIES = 12
-"""Entries of an array that are shown; a larger array is cut, and said to be."""
+"""Entries of an array that are shown; a larger array is cut, and the text says so."""
 
 Direction = Literal["forward", "backward"]
 
@@ -92,7 +92,7 @@ def walk(target: str) -> Walk:
 def walk_article(found: Article) -> Walk:
     """Walk the example of an article, or of a problem written as one."""
     if found.example is None or found.backward is None:
-        raise InvalidInput(f"article {found.name}: it has no example or no backward to walk")
+        raise InvalidInput(f"article {found.name}: it has no example or no backward to explain")
     system, inputs = found.system, found.example()
     with np.errstate(all="ignore"):
         manual, manual_gradient = _manual(found.backward, system, inputs)
@@ -103,7 +103,7 @@ def walk_article(found: Article) -> Walk:
         one = engine(name)
         reason = one.unavailable()
         if reason is None:
-            others["proven" if name == "certified" else name] = one.evaluate(system, inputs)
+            others[name] = one.evaluate(system, inputs)
         else:
             skipped[name] = reason
     columns = tuple(name for name in COLUMNS if name == "manual" or name in others)

@@ -9,7 +9,7 @@ from manual_backprop.articles.system import differentiable
 from reference.articles.derivatives import floats
 from reference.articles.reorder import Arrangement
 
-# What was found to be wrong with a right side -> how it is mended.
+# What is wrong with a right side -> its correction.
 _CHANGED = {
     "factor −1": r"-\left({}\right)",
     "factor 2": r"\tfrac12 \left({}\right)",

@@ -1,8 +1,8 @@
-"""Somebody's own NumPy forward on numbers that carry a proof and a derivative.
+"""A NumPy forward of the user, run on numbers that carry an error bound and a derivative.
 
-A `BallArray` is a NumPy object array whose entries are `Number`s: balls (a midpoint and a proven
-radius) on a reverse tape. With `numpy_on_balls(modules)` a module's own code makes and takes such
-arrays unchanged, and `gradient` gives its exact derivative with a proven error:
+A `BallArray` is a NumPy object array whose entries are `Number`s: balls (a midpoint and a
+rigorous radius) on a reverse tape. With `numpy_on_balls(modules)` a module's own code makes and
+takes such arrays unchanged, and `gradient` gives its derivative with a rigorous error bound:
 
     with Session() as session, numpy_on_balls([module], seed=0):
         x, w = lift(x0), lift(w0)

@@ -1,4 +1,4 @@
-"""Putting the stand-ins into somebody's modules, and taking them out again."""
+"""Puts the stand-ins into a user's modules, and removes them again."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class BallArray(np.ndarray):
             return elementwise(lambda x: int(whole(x)), base(self), dtype=dtype)
         if not is_tracked(self):
             return floats(self).astype(dtype)
-        raise LeftTheTape(f"astype({dtype!r}) was asked of numbers computed from the inputs")
+        raise LeftTheTape(f"astype({dtype!r}) of numbers that are computed from the inputs")
 
     def fill(self, value: Any) -> None:
         """Put the value everywhere."""
@@ -144,7 +144,7 @@ def _as_index(key: Any) -> Any:
     if type(key) is Number:
         return operator.index(key)
     if is_tracked(key):
-        raise LeftTheTape("an index was asked of numbers that are computed from the inputs")
+        raise LeftTheTape("numbers that are computed from the inputs are used as an index")
     raise IndexError("arrays used as indices must be of integer (or boolean) type")
 
 
@@ -161,7 +161,7 @@ def as_balls(x: Any) -> BallArray:
             if isinstance(value, BallArray) and value.ndim == 0:
                 flat[i] = value.item()
             elif ball_of(value) is None:
-                raise ValueError(f"no number: {value!r}")
+                raise ValueError(f"not a number: {value!r}")
             else:
                 flat[i] = float(value)
     return flat.reshape(array.shape).view(BallArray)

@@ -1,4 +1,4 @@
-"""New arrays for somebody's code: `np.zeros`, `np.array` … whose floats are BallArrays."""
+"""New arrays for a user's code: `np.zeros`, `np.array` … whose float arrays are BallArrays."""
 
 from __future__ import annotations
 

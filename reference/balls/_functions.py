@@ -309,5 +309,5 @@ def copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
 def unique(ar: Any, *args: Any, **kwargs: Any) -> Any:
     """Of plain floats only."""
     if has_number(objects(ar).ravel().tolist()):
-        raise LeftTheTape("np.unique was asked of numbers that are computed from the inputs")
+        raise LeftTheTape("np.unique of numbers that are computed from the inputs")
     return np.unique(floats(ar), *args, **kwargs)

@@ -141,7 +141,7 @@ def gradient_balls(
 def gradient(
     outputs: Sequence[Any], cotangents: Sequence[ArrayLike], leaves: Sequence[Any]
 ) -> list[Derivative]:
-    """The derivative of Σ cotangent · output by each of the leaves, with a proven error.
+    """The derivative of Σ cotangent · output by each of the leaves, with a rigorous error bound.
 
     outputs: BallArrays, Numbers or floats. cotangents: a float array of each one's shape.
     leaves: what `lift` gave, or any array of Numbers met on the way; an entry counts all uses of

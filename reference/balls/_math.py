@@ -1,4 +1,4 @@
-"""`math` for somebody's code: its functions also take Numbers."""
+"""`math` for a user's code: its functions also take Numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One scalar: a ball (a real number and its proven error) on a reverse tape."""
+"""One scalar: a ball (a real number and its error bound) on a reverse tape."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def ball_of(value: Any) -> Any:
     if isinstance(value, np.floating):
         return arb(float(value))
     if isinstance(value, complex | np.complexfloating):
-        raise LeftTheTape("a complex number meets a number that is computed from the inputs")
+        raise LeftTheTape(
+            "a complex number is combined with a number that is computed from the inputs"
+        )
     return None
 
 
@@ -233,8 +235,7 @@ class Number:
         if self.parents is None and (self.value == near or self.value.is_nan()):
             return near
         raise LeftTheTape(
-            f"{asked} was asked of a number that is computed from the inputs; "
-            "its derivative would be lost"
+            f"{asked} of a number that is computed from the inputs: its derivative would be lost"
         )
 
     def __float__(self) -> float:
@@ -248,7 +249,7 @@ class Number:
     def __index__(self) -> int:
         near = self._leave("an index")
         if near != int(near):
-            raise LeftTheTape("an index was asked of a number that is no integer")
+            raise LeftTheTape("a number that is not an integer is used as an index")
         return int(near)
 
     def __complex__(self) -> complex:
@@ -356,7 +357,7 @@ _ANSWERS: dict[str, tuple[Callable[[int], bool], bool]] = {
 
 
 def compare(operation: str, left: Any, right: Any) -> Any:
-    """The bool of a comparison; NotImplemented where right is no scalar."""
+    """The bool of a comparison; NotImplemented where right is not a scalar."""
     if type(right) is not Number and ball_of(right) is None:
         if isinstance(right, np.ndarray) or operation not in ("equal", "not_equal"):
             return NotImplemented

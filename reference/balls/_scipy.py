@@ -1,4 +1,4 @@
-"""What of SciPy is no ufunc: softmax and its like, the normal distribution, convolutions."""
+"""SciPy's functions that are not ufuncs: softmax, the normal distribution, convolutions."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def objects(x: Any) -> Any:
     if isinstance(x, np.generic | np.ndarray) and x.dtype.char == "g":
         x = np.float64(x)  # long double scalars would stay what they are
     if isinstance(x, np.generic):
-        x = x.item()  # as an object it would come back here for ever
+        x = x.item()  # an object would come back here in an endless loop
     return np.asarray(x, dtype=object)
 
 

@@ -30,7 +30,7 @@ class Tie(NamedTuple):
 
     operation: what compared them ("less", "maximum", "clip" …).
     left, right: the two sides, Numbers or plain floats.
-    equal: both are exact and the same; False: the balls overlap and nothing was proven.
+    equal: both are exact and the same; False: the balls overlap, so neither is certain.
     left_tracked, right_tracked: whether that side depends on a leaf.
     recording: False when it was met while the session was paused.
     """

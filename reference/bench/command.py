@@ -22,7 +22,7 @@ def bench(
     if clock not in CLOCKS:
         raise InvalidInput(f"clock={clock!r}: expected one of {', '.join(CLOCKS)}")
     if picture is not None and what != "steps":
-        raise InvalidInput("picture: only steps are drawn")
+        raise InvalidInput("picture: expected it with steps alone")
     if what == "steps":
         return _steps(as_json, picture, cast(Literal["wall", "cpu"], clock), progress)
     if what == "throughput":

@@ -115,7 +115,7 @@ def sklearn_backprop(problem: Problem) -> Prepared:
 
 
 def hips_autograd(problem: Problem) -> Prepared:
-    """HIPS autograd: NumPy traced anew at every call."""
+    """HIPS autograd: NumPy, traced again at every call."""
     import autograd.numpy as anp  # type: ignore[import-untyped]
     from autograd import value_and_grad
 

@@ -5,7 +5,7 @@ history is a small JSON file for each vector unit: for every case the ratios of 
 (NumPy has a tanh for AVX-512 that costs less beside a product than the one without: a step of 1.15
 floors there is one of 1.55 here.) A ratio is worse when it exceeds the median of the history by
 MARGIN, and by SPREADS times the spread of the history too: noise that the history shows is not a
-regression. It must also exceed it by its lower quartile: one slow half of a run is no alarm.
+regression. It must also exceed it by its lower quartile: one slow half of a run is not an alarm.
 """
 
 import platform

@@ -1,4 +1,4 @@
-"""Timing, interleaved. Runs as a process of its own: threads are settled before NumPy loads.
+"""Timing, interleaved. Runs as a separate process: threads are settled before NumPy loads.
 
 python -m reference.bench.measure < plan.json > rows.json
 """

@@ -29,7 +29,7 @@ MEMORY = ("numpy_plain", "numpy_fast", "torch_eager", "jax_jit", "hips_autograd"
 
 
 def measure(plan: Plan) -> Result:
-    """Run a plan in a process of its own."""
+    """Run a plan in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "reference.bench.measure"],
         input=msgspec.json.encode(plan),

@@ -89,8 +89,8 @@ def _memory(rows: Sequence[Timing]) -> str:
     first = rows[0]
     head = f"**Memory**, {first.shape}, batch {first.batch}, {first.dtype}"
     return (
-        f"{head}: what one NumPy step allocates at most at once; for the others, how much the "
-        f"process has grown from its preparation on\n\n{_table(['', 'memory'], body)}"
+        f"{head}: for NumPy, the most that one step allocates at once; for the others, the growth "
+        f"of the process since its preparation\n\n{_table(['', 'memory'], body)}"
     )
 
 

@@ -1,7 +1,7 @@
-"""How many networks a second the whole check does, beside the naive harness, and where time goes.
+"""Networks per second of the whole check and of the naive harness, and where the time goes.
 
-Naive is what one writes first, one process that runs torch's autograd and a fresh `jit(grad)` of
-JAX for every network and judges nothing. Both are timed in one run, and the medians are told.
+The naive harness is what one writes first: one process that runs torch's autograd and a fresh
+`jit(grad)` of JAX for every network, and judges nothing. One run times both and gives the medians.
 """
 
 import math

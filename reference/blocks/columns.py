@@ -40,15 +40,15 @@ class Columns:
     row: npt.NDArray[np.intp]
     elementwise: bool
     found: Column | None = None
-    proven: Mask = field(default_factory=lambda: np.zeros(0, bool))
+    certified: Mask = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
-        if len(self.proven) != self.inputs.shape[1]:
-            self.proven = np.zeros(self.inputs.shape[1], bool)
+        if len(self.certified) != self.inputs.shape[1]:
+            self.certified = np.zeros(self.inputs.shape[1], bool)
 
     @cached_property
     def finite(self) -> Mask:
-        """Where a column's inputs are numbers: nothing can be said of the others."""
+        """Where a column's inputs are numbers; the others cannot be judged."""
         return np.asarray(np.isfinite(self.inputs).all(axis=0))
 
     @cached_property
@@ -82,14 +82,14 @@ class Columns:
                     found.slope[k, j, all_of_it] = middle
                     found.slope_radius[k, j, all_of_it] = radius
             found.tied[all_of_it] = made.tied
-        self.proven[columns] = True
+        self.certified[columns] = True
 
     def take(self, columns: npt.NDArray[np.intp]) -> "Columns":
         """Return some of the columns, in their order."""
         return Columns(
             self.tapes, self.tape[columns], self.dtype, self.width, self.inputs[:, columns],
             self.chunk[columns], self.row[columns], self.elementwise,
-            None if self.found is None else _taken(self.found, columns), self.proven[columns],
+            None if self.found is None else _taken(self.found, columns), self.certified[columns],
         )  # fmt: skip
 
     def put(self, where: npt.NDArray[np.intp], other: "Columns") -> None:
@@ -115,7 +115,7 @@ class Columns:
     def at(self, inputs: Array) -> "Columns":
         """Return the same columns at other inputs, not evaluated yet."""
         inputs = inputs.astype(self.inputs.dtype)
-        return replace(self, inputs=inputs, found=None, proven=np.zeros(0, bool))
+        return replace(self, inputs=inputs, found=None, certified=np.zeros(0, bool))
 
 
 def certify_columns(jobs: Sequence[Columns]) -> None:
@@ -145,7 +145,7 @@ class Check:
     """Numbers that answers give beside what they should be, (outputs, M) each.
 
     `error` is the distance from the truth (or from all that a tie admits), `radius` the error of
-    the truth itself; `judged` is False where nothing can be said. `hull` is half the width of what
+    the truth itself; `judged` is False where no truth is known. `hull` is half the width of what
     a tie admits, `low` its lower end, in units of the slope.
     """
 
@@ -178,7 +178,7 @@ class Check:
             doubt = np.where(self.tied, 0, 2 * self.radius) + 2.0**-30 * allowed
             sure = (np.abs(self.error - allowed) > doubt) & np.isfinite(self.radius)
             sure |= ~self.judged & ~np.isnan(self.truth)
-        known = sure.all(axis=0) | self.columns.proven | ~self.askable
+        known = sure.all(axis=0) | self.columns.certified | ~self.askable
         if known.all():
             return self
         self.columns.prove(np.flatnonzero(~known))
@@ -406,7 +406,7 @@ def distinct(
 
 
 def as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """Return a ball's midpoint and radius in a floating type; NaN for what is no number."""
+    """Return a ball's midpoint and radius in a floating type; NaN where it is not finite."""
     if not ball.is_finite():
         return dtype.type(np.nan), dtype.type(np.inf)
     high = float(ball.mid())

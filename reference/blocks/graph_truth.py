@@ -1,7 +1,7 @@
 """What each tensor of some answers to graphs of one structure should be, given the rest.
 
 All answers to the problems of a group lie in one stack: every array has a leading axis B, one for
-each answer. Each step's rows are columns of its tape (`steps`), evaluated with a proven error.
+each answer. Each step's rows are columns of its tape (`steps`), evaluated with error bounds.
 Of a value the truth is the tape's, of a cotangent the sum over all steps that take the value of
 cotangent · slope.
 """
@@ -35,7 +35,7 @@ class Tensor:
     """One tensor of B answers beside the truth: (B, size) each.
 
     `radius` is the error of the truth, `hull` half of what ties admit. `judged` is False where
-    nothing can be said, `size` is what the hand-written side keeps a share of (`judge.KEPT`).
+    no truth is known, `size` is what the hand-written side keeps a share of (`judge.KEPT`).
     """
 
     name: str
@@ -70,7 +70,7 @@ class Tensor:
 class Stack:
     """B answers to problems of one graph: all arrays in the wider type, by name, (B, size).
 
-    The plans are made of the arrays that are no floats, too: answers to problems with others are in
+    The plans also depend on the arrays that are not floats: answers to problems with others are in
     another stack.
     """
 

@@ -1,7 +1,7 @@
-"""Every tensor of answers to graphs, put under the models of rounding in turn.
+"""Compares every tensor of answers to graphs with the models of rounding, one after the other.
 
 Problems of one graph (the same steps, shapes, dtype and arrays of integers) are stacked, with all
-their answers. What lies inside the first model is not spoken of again.
+their answers. Entries inside the first model are right and are not looked at again.
 """
 
 from collections import defaultdict
@@ -192,7 +192,7 @@ class _Group:
     def _whole(
         self, tensors: Sequence[Tensor], judged: Sequence[npt.NDArray[np.bool_]]
     ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return what is said of the judged part of each tensor for all of it, by its name."""
+        """Return the verdicts on the judged parts as masks of the whole tensors, by name."""
         found = {}
         for tensor, part in zip(tensors, judged, strict=True):
             mask = np.zeros(tensor.given.shape, bool)
@@ -201,7 +201,7 @@ class _Group:
         return found
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
-        """Judge some answers by every model, their doubtful rows proven by arb."""
+        """Judge some answers by every model, their doubtful rows certified by arb."""
         stack = self.stack.at(which)
         rows = rows_of_stack(stack)
         certify_rows(rows, stack.dtype)

@@ -1,4 +1,4 @@
-"""Second order: how every tensor of an answer moves along a direction, judged where it happens.
+"""Second order: the change of every tensor of an answer along a direction, step by step.
 
 A tape of order 2 has the slopes of an operation's values and of those slopes. With J the first and
 H the second ones, at the answer's own numbers,
@@ -103,7 +103,7 @@ class ProductCheck(SlopeCheck):
         cotangents = np.concatenate([tdy, pairs])
         radius = np.concatenate([np.zeros_like(tdy), 4 * unit * np.abs(pairs)])
         super().__init__(columns, given, cotangents, radius, terms)
-        # Of what is no number, a slope or a cotangent, it cannot be said how it moves.
+        # Where a slope or a cotangent is not a finite number, its change is not defined.
         numbers = np.isfinite(dy).all(axis=0) & np.isfinite(tx).all(axis=0)
         self.judged = self.judged & ~poles & numbers
 
@@ -138,12 +138,12 @@ class ProductCheck(SlopeCheck):
 
 
 def _poles(columns: Columns, outputs: int) -> npt.NDArray[np.bool_]:
-    """Return where a first slope is no number, (M,): arb says it of what the arrays leave open."""
+    """Return where a first slope is not finite, (M,); arb decides where the arrays cannot."""
     found = columns.found
     assert found is not None
     for _ in range(2):
         poles = ~np.isfinite(found.slope[:outputs]).all(axis=(0, 1))
-        open_ = poles & ~columns.proven & columns.finite
+        open_ = poles & ~columns.certified & columns.finite
         if not open_.any():
             break
         columns.prove(np.flatnonzero(open_))

@@ -161,7 +161,9 @@ def rows_of(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...]) -> 
             for name, a in arrays.items()
         }
         return Rows(places, np.arange(size)[:, None])
-    raise InvalidInput(f"{step.name}: a loss is no step of a graph that is judged step by step")
+    raise InvalidInput(
+        f"{step.name}: a loss cannot be a step of a graph that is judged step by step"
+    )
 
 
 def row_tape(

@@ -85,7 +85,7 @@ class SumCheck:
 
     @cached_property
     def judged(self) -> npt.NDArray[np.bool_]:
-        """Where something can be said: every term is a number."""
+        """Where a sum can be judged: every term is a number."""
         return self.inside & np.isfinite(self.magnitude)
 
     @cached_property

@@ -35,7 +35,7 @@ def loss_tape(
 ) -> Tape:
     """Return the tape of a loss: for a label, or for a pattern of targets.
 
-    Its inputs: the prediction, the targets that are no constants, and the array arguments.
+    Its inputs: the prediction, the targets that are not constants, and the array arguments.
     """
     key = (id(operation), tuple(options.items()), width, targets, arrays, order)
     return _kept(key, operation, lambda: _trace(operation, options, width, targets, arrays, order))

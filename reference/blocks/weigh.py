@@ -1,7 +1,7 @@
-"""Every tensor of every answer to a block, put under the models of rounding in turn.
+"""Compares every tensor of every answer in a block with the models of rounding, one by one.
 
-What lies inside the first model is not spoken of again. Of the rest, the worst entry of each
-tensor is kept, with the first model that holds it, or none.
+Entries inside the first model are right and are not looked at again. Of the rest, the worst entry
+of each tensor is kept, with the first model that contains it, or none.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Builds the book: every operation of the registries, in their order; what is unchecked fails.
+"""Builds the book: every operation of the registries, in order. An unchecked formula fails it.
 
-The docstring's formulas are checked against the definition, the code that is shown is the code
-that runs, the accuracies and kinks are measured and proven while the book is built.
+The docstring's formulas are checked against the definition. The code that is shown is the code
+that runs. The accuracies and kinks are measured against certified values during the build.
 """
 
 import ast
@@ -54,7 +54,7 @@ def build(
     if faults := [fault for d in docstrings.values() for fault in d.faults]:
         raise Unchecked(faults)
     versions = installed(implementations)
-    progress(f"measuring {', '.join(versions)} against the proven values")
+    progress(f"measuring {', '.join(versions)} against the certified values")
     pointwise = [o for o in found if isinstance(o, (Activation, Loss))]
     measured = accuracy(pointwise, tuple(versions))
     for operation in found:

@@ -155,7 +155,7 @@ class _Checker:
         for formula in formulas:
             name = defining.get(id(formula), "")
             if name and name not in self.used:
-                self._fault(formula, f"{name} is defined and stands in no checked formula")
+                self._fault(formula, f"{name} is defined, and no checked formula uses it")
         statements = [r.formula.node for r in results if r.kind == "statement"]
         for what, found in (
             ("value", any(self._states_value(n) for n in statements)),
@@ -228,7 +228,7 @@ class _Checker:
             if wrong := wrong_pair(pairs):
                 sign, a, b = wrong
                 left, right = a.str(12, radius=False), b.str(12, radius=False)
-                self._fault(formula, f"at {point.said} {left} {_NOT[sign]} {right}")
+                self._fault(formula, f"at {point.where} {left} {_NOT[sign]} {right}")
                 return 0, 0
             checked += 1
             fewest = min(fewest, *thin)
@@ -262,7 +262,7 @@ def _operands(node: Node) -> tuple[Node, ...]:
 
 
 def wrong_pair(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None:
-    """Return a pair that is proven not to stand in its relation."""
+    """Return a pair whose relation certainly does not hold; None where there is none."""
     for sign, a, b in pairs:
         if not (a.is_finite() and b.is_finite()):
             if a.is_finite() != b.is_finite() and not (a.is_nan() or b.is_nan()):
@@ -283,7 +283,7 @@ def wrong_pair(pairs: Iterable[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | 
 
 
 def bits_of(a: Any, b: Any) -> int:
-    """Return to how many bits two balls could be told apart, of the larger or of 1."""
+    """Return to how many bits two balls agree at least, relative to the larger or to 1."""
     difference = a - b
     if not difference.is_finite():
         return 0

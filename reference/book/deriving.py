@@ -2,7 +2,7 @@
 
 The tree of the value's formula is differentiated by the rules of the textbook, inside out. Each
 step is a formula `∂(part)/∂x = …` and is evaluated like those of the docstring: the left side by
-the arbiter's differentiation, the right side as it stands.
+differentiating the definition in ball arithmetic, the right side as it stands.
 """
 
 from collections.abc import Sequence
@@ -151,7 +151,7 @@ def _checked(name: str, rule: str, node: Relation, points: Sequence[Sample]) -> 
         if bits < THIN_BITS:
             continue
         if wrong_pair(pairs):
-            raise Unchecked([Fault(name, 1, f"derivation, {rule}: wrong at {point.said}")])
+            raise Unchecked([Fault(name, 1, f"derivation, {rule}: wrong at {point.where}")])
         checked, fewest = checked + 1, min(fewest, bits)
     if not checked:
         raise Unchecked([Fault(name, 1, f"derivation, {rule}: could not be checked")])

@@ -1,8 +1,8 @@
 """Evaluates the trees of formulas over balls, at one sample: a point where everything is known.
 
 A tree is walked against a table of functions; there is nothing else that it can reach. Inputs are
-dual numbers, so a derivative in a formula is taken by the arbiter's own differentiation: of the
-operation's definition, or of a quantity that the docstring itself defines.
+dual numbers, so a derivative in a formula comes from differentiating over balls: either the
+operation's definition, or a quantity that the docstring itself defines.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class Sample:
     sizes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
-    said: str = ""
+    where: str = ""
     definitions: dict[str, tuple[tuple[str, ...], Node]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     _steps: int = 0
@@ -382,7 +382,7 @@ def _derivative(sample: Sample, node: Derivative, at: Mapping[str, int]) -> Valu
 
 
 def _relation(sample: Sample, node: Relation, at: Mapping[str, int]) -> Value:
-    raise Unclear("a relation stands where a number belongs")
+    raise Unclear("a relation is used as a number")
 
 
 def _piecewise(sample: Sample, node: Piecewise, at: Mapping[str, int]) -> Value:

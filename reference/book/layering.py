@@ -26,25 +26,27 @@ def layer_accuracy(
         given = {n: draw.standard_normal(s).astype(np.float32) for n, s in _SHAPES.items()}
         given = {n: a.astype(dtype) for n, a in given.items()}
         dy = draw.standard_normal((8, 5)).astype(np.float32).astype(dtype)
-        truth = _proven(operation, given, dy)
-        said = {name: _ASK[name](operation, given, dy) for name in implementations}
-        for quantity, proven in truth.items():
-            unit = max(float(np.spacing(np.abs(np.array(float(b.mid()), dtype)))) for b in proven)
+        truth = _certified(operation, given, dy)
+        replies = {name: _ASK[name](operation, given, dy) for name in implementations}
+        for quantity, certified in truth.items():
+            unit = max(
+                float(np.spacing(np.abs(np.array(float(b.mid()), dtype)))) for b in certified
+            )
             worst = {
-                name: (_worst(answers[quantity], proven, unit), "")
-                for name, answers in said.items()
+                name: (_worst(answers[quantity], certified, unit), "")
+                for name, answers in replies.items()
             }
             what = "value" if quantity == "y" else f"slope by {quantity}"
-            rows.append(AccuracyRow(what, dtype, worst, len(proven)))
+            rows.append(AccuracyRow(what, dtype, worst, len(certified)))
     return tuple(rows)
 
 
-def _worst(answer: FloatArray, proven: Sequence[Any], unit: float) -> float:
-    pairs = zip(answer.ravel().tolist(), proven, strict=True)
+def _worst(answer: FloatArray, certified: Sequence[Any], unit: float) -> float:
+    pairs = zip(answer.ravel().tolist(), certified, strict=True)
     return max(float(abs(exact(value) - ball.mid())) / unit for value, ball in pairs)
 
 
-def _proven(
+def _certified(
     operation: LayerOperation, given: Mapping[str, FloatArray], dy: FloatArray
 ) -> dict[str, list[Any]]:
     """Return y and the slopes of L = Σ dy · y, as balls."""

@@ -64,13 +64,13 @@ def kink_rows(operation: Activation | Loss, implementations: Sequence[str]) -> l
     x = np.array(at)[:, None]
     t = np.full_like(x, target) if loss else None
     given = Batch(operation, x, t, parameters)
-    said = {name: ask(name, [given])[0] for name in implementations}
-    return [_kink_row(operation, n, k, target if loss else None, said) for n, k in enumerate(at)]
+    replies = {name: ask(name, [given])[0] for name in implementations}
+    return [_kink_row(operation, n, k, target if loss else None, replies) for n, k in enumerate(at)]
 
 
 def _kink_row(
     operation: Activation | Loss, n: int, at: float, target: float | None,
-    said: Mapping[str, Said],
+    replies: Mapping[str, Said],
 ) -> KinkRow:  # fmt: skip
     before = () if target is None else (exact(target),)
     arguments = constants(operation.defaults())
@@ -86,7 +86,7 @@ def _kink_row(
         above = at_number(operation.definition, exact(at) + 2.0**-60, before, arguments).slope
     low = min(float(s.lower()) for s in [*slopes, below, above])
     high = max(float(s.upper()) for s in [*slopes, below, above])
-    answers = {name: float(one.slopes[n, 0]) for name, one in said.items()}
+    answers = {name: float(one.slopes[n, 0]) for name, one in replies.items()}
     ends, inputs = np.array([low, high]), np.array([abs(at), abs(target or 0.0)]).max()
     pad = float(allowed_alone(ends, inputs, "slope", "float64", CONVENTIONAL).max())
     where = f"{'y' if target is not None else 'x'} = {at:.6g}"

@@ -132,7 +132,7 @@ class Parser:
             self.depth -= 1
 
     def _counted(self, parts: int) -> int:
-        """Count a part of a sum, a product or a tower of powers; a tree may not grow for ever."""
+        """Count a part of a sum, a product or a tower of powers; a tree has a limit."""
         if parts >= DEEPEST:
             line = self.tokens[min(self.at, len(self.tokens) - 1)].line
             raise NotRead(line, f"more than {DEEPEST} terms, factors or powers in a row")

@@ -1,4 +1,4 @@
-"""f and f′ as points, by the arbiter: broken at every kink, so that a jump is drawn as a jump."""
+"""Certified points of f and f′, split at every kink so that a jump is drawn as a jump."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise

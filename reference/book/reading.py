@@ -2,9 +2,9 @@
 
 The notation is that of a mathematician at a keyboard: `y = x / (1 + |x|)`, `e^{-β|x|}`, `tanh² x`,
 `Σ_{k≠j} p_k`, `∂L/∂y_j`, `[i = j]`, `λ x if x > 0, else λ α (e^x - 1)`. Two factors side by side
-are a product. What is a name is told by a `Vocabulary`, so prose and formulas may stand in one
-sentence: a word that is no name is prose. What looks like a formula (it has a sign that prose has
-not) and cannot be read is a `NotRead`, which fails the build. Nothing is ever evaluated as code.
+are a product. A `Vocabulary` lists the names, so prose and formulas may stand in one sentence: a
+word that is not a name is prose. A text that looks like a formula (it has a sign that prose has
+not) and cannot be read is a `NotRead`, which fails the build. Nothing is evaluated as code.
 """
 
 from dataclasses import dataclass

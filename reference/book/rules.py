@@ -301,7 +301,7 @@ def _tight(node: Node) -> Node:
 
 
 def _pick(body: Node, index: str) -> Node | None:
-    """Return f_k of a product f_j [j = k]; None where the body is no such product."""
+    """Return f_k of a product f_j [j = k]; None where the body is another expression."""
     match body:
         case Around("[", Relation((Symbol(left), Symbol(right)), ("=",))) if left == index:
             return ONE if right else None

@@ -118,7 +118,7 @@ def _numbers(operation: Activation) -> Iterator[Sample]:
             y = _dual(operation.definition(m, x, **constants(setting)), arb(0))
             dy = exact(_COTANGENT[k % 4])
             values = {**_letters(setting), "x": x, "y": y, "dy": dy, "dx": y.slope * dy}
-            yield Sample(m, values, {}, {}, {"x": None}, _said(setting, x=point))
+            yield Sample(m, values, {}, {}, {"x": None}, _spelled(setting, x=point))
 
 
 def _row_points() -> list[list[float]]:
@@ -140,7 +140,7 @@ def _rows(operation: Activation) -> Iterator[Sample]:
         values = {**_letters(setting), "x": _objects(x), "y": _objects(y),
                   "dy": _objects(dy), "dx": _objects(dx)}  # fmt: skip
         yield Sample(m, values, dict.fromkeys("ijk", _CLASSES), {},
-                     {"x": np.arange(_CLASSES)}, _said(setting, x=row))  # fmt: skip
+                     {"x": np.arange(_CLASSES)}, _spelled(setting, x=row))  # fmt: skip
 
 
 def _elementwise_loss(operation: Loss) -> Iterator[Sample]:
@@ -158,8 +158,8 @@ def _elementwise_loss(operation: Loss) -> Iterator[Sample]:
             dL = exact(_COTANGENT[k % 4])
             values = {**_letters({**setting, **own}), "y": y, "t": exact(t), "L": loss, "dL": dL,
                       "dy": loss.slope * dL}  # fmt: skip
-            said = _said({**setting, **own}, y=point, t=t)
-            yield Sample(m, values, {}, {}, {"y": None}, said)
+            text = _spelled({**setting, **own}, y=point, t=t)
+            yield Sample(m, values, {}, {}, {"y": None}, text)
 
 
 def _row_loss(operation: Loss) -> Iterator[Sample]:
@@ -191,9 +191,9 @@ def _row_loss(operation: Loss) -> Iterator[Sample]:
                     "C": exact(_CLASSES),
                 }  # fmt: skip
                 labels = {"t": label} if kind == "labels" else {}
-                said = _said(setting, y=row, t=target)
+                text = _spelled(setting, y=row, t=target)
                 yield Sample(m, values, dict.fromkeys("ijk", _CLASSES), labels,
-                             {"y": np.arange(_CLASSES)}, said)  # fmt: skip
+                             {"y": np.arange(_CLASSES)}, text)  # fmt: skip
 
 
 def _soft(kind: str, row: list[float]) -> list[float]:
@@ -248,5 +248,5 @@ def _objects(values: Any) -> Any:
     return array
 
 
-def _said(setting: Mapping[str, float], **point: Any) -> str:
+def _spelled(setting: Mapping[str, float], **point: Any) -> str:
     return ", ".join(f"{LETTERS.get(k, k)} = {v}" for k, v in {**point, **setting}.items())

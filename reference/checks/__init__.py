@@ -1,1 +1,1 @@
-"""Somebody's own gradient: recognised, run apart, judged, shrunk, written out as a script."""
+"""A user's own gradient: recognised, run in a process, judged, shrunk, shown by a script."""

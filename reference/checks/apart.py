@@ -1,4 +1,4 @@
-"""Runs a check in a process of its own, and survives whatever the target does there."""
+"""Runs a check in a separate process, so that a target that hangs or crashes ends only that."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,22 +11,22 @@ from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 SECONDS = 10.0
 """Processor time that a target may take for one problem of a few numbers."""
 SLEEP = 30.0
-"""Seconds of the clock, for what waits and uses no processor."""
+"""Seconds of the clock, for code that waits and uses no processor."""
 MAX_RESTARTS = 20
 
 
 class Gathers(Protocol):
-    """What takes in the events of a run."""
+    """The receiver of a run's events."""
 
     def take(self, event: Event) -> None:
         """Take in one event."""
 
-    def fail(self, kind: str, said: str) -> int | None:
+    def fail(self, kind: str, text: str) -> int | None:
         """Note that the part that was running hung or crashed; return its number."""
 
 
 def run(request: Request, gathered: Gathers, seconds: float | None) -> None:
-    """Check a target apart; what hangs or crashes is noted, and the rest is checked anew."""
+    """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
     limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
     path, colon, name = request.target.partition(":")
     if Path(path).is_file():  # the process works in an empty folder
@@ -51,8 +51,8 @@ def _once(worker: Worker, request: Request, gathered: Gathers, limits: Limits) -
             case Hung():
                 return gathered.fail("hung", event.reason)
             case Died() | Raised():
-                said = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
-                return gathered.fail("crashed", said)
+                text = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
+                return gathered.fail("crashed", text)
             case Finished():
                 return None
             case _:

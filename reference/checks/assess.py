@@ -1,8 +1,8 @@
 """Compares what a backward claims with the certified gradient, entry by entry.
 
 The claims were computed twice: with the author's floats, and (where the code runs on them) with
-numbers of 60 digits. A formula is right when the second agrees; what rounding does to the first
-is a remark of its own, so that no tolerance hides a wrong formula or accuses a right one.
+numbers of 60 digits. A formula is right when the second agrees. The effect of rounding on the
+first is a separate remark, so that no tolerance hides a wrong formula or rejects a right one.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass
 class Row:
-    """One claim held to the truth."""
+    """One claim compared with the truth."""
 
     claim: Path
     leaf: Path
@@ -49,14 +49,14 @@ class Assessment:
     missing: list[Path] = field(default_factory=list)
     """Inputs of which no gradient came back."""
     dead: list[Path] = field(default_factory=list)
-    """Inputs without a claim that do not move the objective at all."""
+    """Inputs without a claim that do not change the objective."""
     scale: float = 1.0
-    """What all claims are multiplied with: a loss that nobody wrote may be a mean or a sum."""
+    """The factor of all claims: a loss that is not in the code may be a mean or a sum."""
     spellings: tuple[str, ...] = ("1",)
     """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
     notes: dict[Path, str] = field(default_factory=dict)
-    """What is known of a claim that is wrong, in words."""
+    """What is known about a wrong claim, in words."""
 
     @property
     def all_right(self) -> bool:
@@ -65,7 +65,7 @@ class Assessment:
 
     @property
     def unplaced(self) -> list[Path]:
-        """Gradients that were returned, and are of nothing that is known."""
+        """Gradients that were returned, of an unknown input."""
         return [
             p
             for p in self.unmatched
@@ -77,7 +77,7 @@ class Assessment:
 
     @property
     def influence(self) -> bool:
-        """Whether every input with a claim moves the objective: softmax of one class does not."""
+        """Whether every input with a claim changes the objective: softmax of one class does not."""
         moved = all(bool(np.any(np.abs(r.truth.value) > r.truth.radius)) for r in self.rows)
         return moved and not self.dead
 
@@ -97,7 +97,7 @@ class Assessment:
 
 
 def _cosine(row: Row) -> float:
-    """Return how nearly a claim points along the truth, whatever its length."""
+    """Return how well the direction of a claim agrees with the truth, at any length."""
     a, b = row.got.ravel(), row.truth.value.ravel()
     if a.shape != b.shape or not np.isfinite(a).all():
         return 0.0
@@ -109,7 +109,7 @@ Finder = Callable[[Objective, Outcome, Mapping[Path, Any]], dict[Path, Truth] | 
 
 
 def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Assessment | None:
-    """Hold an outcome's claims to the truth under an objective; None where it has no value.
+    """Compare an outcome's claims with the truth under an objective; None where it has no value.
 
     find: gives the truth of tensors by path: the tape, or differences.
     """
@@ -139,7 +139,7 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
 def _another_order(pairs: list[tuple[Path, Path]], outcome: Outcome) -> list[str]:
     """Return a remark where a tuple of gradients does not follow the order of the arguments.
 
-    Shapes or names told them apart; who unpacks them by place has to know.
+    Shapes or names show which is which; a caller who unpacks them by position has to know.
     """
     if not isinstance(outcome.returned, tuple | list) or not outcome.paired:
         return []
@@ -250,7 +250,7 @@ def _factor(got: Array, truth: Truth) -> float | None:
     return c if c and close(got, truth, c).all() else None
 
 
-# -- a loss that nobody wrote may be a mean or a sum ----------------------------------------------
+# -- a loss that is not in the code may be a mean or a sum ----------------------------------------
 
 
 def nice_factors(outcome: Outcome) -> dict[str, float]:
@@ -259,9 +259,9 @@ def nice_factors(outcome: Outcome) -> dict[str, float]:
     parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
     parts |= {f"1/(N·{k})": 1.0 / (outcome.sizes["N"] * n) for k, n in counts.items() if k != "N"}
     found: dict[str, float] = {}
-    for said, value in parts.items():
+    for text, value in parts.items():
         for times, by in (("", 1.0), ("2·", 2.0), ("½·", 0.5)):
-            found[(times + said).replace("·1/", "/") if times else said] = value * by
+            found[(times + text).replace("·1/", "/") if times else text] = value * by
     if outcome.rate is not None:
         rates = {f"rate·{k}": v * outcome.rate for k, v in found.items()}
         found = rates | found
@@ -318,7 +318,7 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
 
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
-    """Fit a penalty that nobody wrote: got = c · truth + κ · W, one κ for all weights."""
+    """Fit a penalty that is not in the code: got = c · truth + κ · W, one κ for all weights."""
     strengths = _strengths(outcome)
     if not strengths:
         return
@@ -390,7 +390,7 @@ def _penalty_in_the_layer(result: Assessment, outcome: Outcome) -> None:
 
 
 def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
-    """Say what a penalty does to the column of the biases, where all the rest is right."""
+    """Describe what a penalty does to the column of the biases, where the rest is right."""
     for row in result.rows:
         if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
             continue

@@ -1,4 +1,4 @@
-"""What a backward's arguments may be: the cotangent, the cache, an input, the output, a target."""
+"""Meanings of a backward's arguments: the cotangent, the cache, an input, the output, a target."""
 
 import itertools
 import re

@@ -1,11 +1,11 @@
-"""Checks a gradient that somebody else wrote: is it right, where not, and which mistake is it.
+"""Checks a gradient that a user wrote: is it right, where is it not, and which mistake is it.
 
     from reference import check
-    check("layers.py")                       # a file, in a process of its own
-    check(Relu, like="relu")                 # an object at hand
+    check("layers.py")                       # a file, in a separate process
+    check(Relu, like="relu")                 # an object
 
 The target's own forward is the reference: it runs on numbers that carry their derivative and its
-proof, and every gradient that comes back is held to it.
+error bound, and every gradient that comes back is compared with it.
 """
 
 import inspect
@@ -52,16 +52,16 @@ def check(
     """Check a gradient; return what was found.
 
     target: a file (FILE.py, FILE.ipynb, either with :name), module:name, or the object itself.
-        A file or module runs in a process of its own; an object runs here.
-    like: the operation that the forward is meant to be; said where it is another one.
-    problems: how many are drawn for each gradient; None: as many as a second or two allows.
-    seed: the stream they are drawn from.
-    report: a folder that gets the page.
+        A file or module runs in a separate process; an object runs here.
+    like: the operation that the forward should be; a remark says where it is another one.
+    problems: how many are drawn for each gradient; None: as many as fit in a second or two.
+    seed: the seed of the random problems.
+    report: the folder for the page.
     seconds: processor time that the target may take for one part.
-    frameworks: "torch", "jax": say what they answer, too.
-    allow_unchecked: whether what was not checked leaves the exit code 0.
-    strict: whether what is fragile makes it 1.
-    progress: is told which part is being checked.
+    frameworks: "torch", "jax": add remarks with their answers.
+    allow_unchecked: True: a gradient that was not checked does not make the exit code 2.
+    strict: True: a fragile gradient makes the exit code 1.
+    progress: is called with the name of the part that is being checked.
 
     Raises InvalidInput for a bad argument and for a target that cannot be loaded.
     """
@@ -131,7 +131,7 @@ def _again(target: Any, request: Request) -> str:
 
 @dataclass
 class Gathered:
-    """What the events of a run add up to."""
+    """The result of a run, built from its events."""
 
     progress: Progress
     parts: dict[int, Part] = field(default_factory=dict)
@@ -157,10 +157,10 @@ class Gathered:
             case Finished(index=index, part=part):
                 self.parts[index] = part
                 self.running = None
-            case Refused(text=said):
-                self.refused = said
-            case OurFault(name=name, text=said):
-                self.our_faults.append(f"{name}: {said}")
+            case Refused(text=text):
+                self.refused = text
+            case OurFault(name=name, text=text):
+                self.our_faults.append(f"{name}: {text}")
                 self.running = None
 
     def result(self, request: Request, **more: Any) -> Result:
@@ -176,20 +176,20 @@ class Gathered:
             **more,
         )
 
-    def fail(self, kind: str, said: str) -> int | None:
+    def fail(self, kind: str, text: str) -> int | None:
         """Note that the running part hung or crashed; return its number, None where none ran."""
         if self.running is None:
-            self.refused = f"the target could not be loaded; it {kind}: {said}"
+            self.refused = f"the target could not be loaded; it {kind}: {text}"
             self.ended = kind
             return None
         index, at = self.running.index, self.problem
-        if kind == "hung" and self.certifying:  # its own code had run: it is we who are slow
-            why = f"its numbers run, but certifying them took too long: {said}; try --timeout"
+        if kind == "hung" and self.certifying:  # its own code had run: certifying it is slow
+            why = f"its numbers run, but certifying them took too long: {text}; try --timeout"
             self.parts[index] = Part(self.running.name, "unchecked", why=why)
             self.running = None
             return index
         self.ended = kind
-        fault = Fault(kind, said, at, 1, True)
+        fault = Fault(kind, text, at, 1, True)
         self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
         self.running = None
         return index

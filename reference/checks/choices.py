@@ -1,6 +1,6 @@
-"""What each argument may stand for: rules that read its name, the likeliest meaning first.
+"""Possible meanings of each argument: rules that read its name, the likeliest meaning first.
 
-A rule answers with specs, or with None where the argument is none of its kind.
+A rule returns specs, or None where it does not apply to the argument.
 """
 
 import re
@@ -29,7 +29,7 @@ from reference.checks.specs import POOLS, Dims, Spec
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments for which a layout is looked for."""
+    """The arguments that need a layout."""
 
     names: list[str]
     text: str
@@ -40,7 +40,7 @@ class Request:
     shapes: tuple[tuple[int, ...], ...] = ()
     """Shapes of arrays that the module holds."""
     claimed: frozenset[str] = frozenset()
-    """Arguments whose gradient is returned by name: they are no settings."""
+    """Arguments whose gradient is returned by name: they are not settings."""
     free: bool = False
     """Whether every weight is tried in every shape by itself."""
     arrays: tuple[str, ...] = ()
@@ -277,7 +277,7 @@ def _kernel_size(one: Argument) -> list[Spec] | None:
 
 
 def _claimed_number(one: Argument) -> list[Spec] | None:
-    """A number whose gradient is returned by name is no setting."""
+    """A number whose gradient is returned by name is not a setting."""
     if words.plain(one.name) not in one.request.claimed or not one.numbers:
         return None
     return [one.mode.data, *(Spec("positive", d) for d in (one.dims, one.dims[-1:], ()))]
@@ -471,7 +471,7 @@ def _size(one: Argument) -> list[Spec] | None:
 
 
 def _unknown(one: Argument) -> list[Spec]:
-    """What has a name that says nothing."""
+    """An argument with a name without meaning."""
     if one.request.shapes and not one.is_part:
         return [one.mode.data, *one.columns]
     if one.is_part:
@@ -510,7 +510,7 @@ RULES: tuple[Rule, ...] = (
     _size,
     _unknown,
 )
-"""In this order: a rule is asked where all before it had no answer."""
+"""In this order: a rule is asked when all rules before it returned None."""
 
 
 def strings_for(name: str, text: str) -> tuple[str, ...]:
@@ -528,7 +528,7 @@ def _tanh_slope(x: Any) -> Any:
 
 
 class Context:
-    """What a framework hands to a function: it keeps what is saved."""
+    """The context that a framework passes to a function: it keeps what is saved."""
 
     saved_tensors: tuple[Any, ...] = ()
 

@@ -1,6 +1,7 @@
-"""A reading that was judged, and what it is worth beside others.
+"""A reading that was judged, and how it compares with other readings.
 
-Of readings under which something is wrong one is shown; some say nothing, or accuse nobody.
+Where something is wrong under several readings, one of them is shown. Some readings are too weak
+to call anything wrong.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
 def collect(
     reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
 ) -> None:
-    """Write what came back into an outcome: returned, kept by the object, or steps that it took."""
+    """Enter the claims into an outcome: returned, kept by the object, or steps that it took."""
     back = reading.unit.backward
     returned = leaves_of(_as_slope(trace.value), back.returned)
     claims = {**{path: _plain(value) for path, value in returned.items()}, **outcome.steps}
@@ -49,7 +49,7 @@ def collect(
 def _plain(value: Any) -> Any:
     """Return what came back as an array of NumPy's own, or of ours; nothing else is computed with.
 
-    A class of somebody's own may do anything at a subtraction, and so may numbers of its own.
+    A class of the target may do anything in a subtraction, and so may its numbers.
     """
     if isinstance(value, np.ndarray) and not is_tracked(value):
         if value.size > MAX_NUMBERS:
@@ -124,7 +124,7 @@ def _looks_kept(path: Path) -> bool:
 
 
 def _steps_taken(reading: Reading, outcome: Outcome, after: Mapping[Path, Any]) -> None:
-    """Where the backward moved the weights itself, the step it took is its claim."""
+    """Where the backward updates the weights itself, its step is its claim."""
     given = {p for p, _ in _claimed_parameters(outcome)}
     for path, then in list(outcome.inputs.items()):
         if path[0] != "self" or path[1:] not in after or path in given:
@@ -143,7 +143,7 @@ def _claimed_parameters(outcome: Outcome) -> Iterator[tuple[Path, Path]]:
 
 
 def inputs_copied(outcome: Outcome) -> dict[Path, Any]:
-    """Copy what went in, so that what is written into shows; steps are taken from it."""
+    """Copy the inputs, so that writes into them are noticed; steps are measured from the copy."""
     copies = {
         k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
         for k, v in {**outcome.inputs, **outcome.others}.items()
@@ -160,13 +160,13 @@ def _view_like(original: Any, copied: Any) -> Any:
 
 
 def note_mutation(outcome: Outcome, before: Mapping[Path, Any]) -> None:
-    """Note which inputs were written into; what is judged is what went in."""
+    """Note which inputs were changed; the original inputs are judged."""
     for path, then in before.items():
         now = outcome.inputs.get(path, outcome.others.get(path))
         if isinstance(now, np.ndarray) and not same(now, then):
             if path[0] != "self" and path not in outcome.stepped:
                 outcome.mutated.append(path[-1])
-            # What is judged is what went in.
+            # The original inputs are judged.
             if path in outcome.inputs:
                 outcome.inputs[path] = _view_like(now, then)
 

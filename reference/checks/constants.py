@@ -1,7 +1,7 @@
 """Reads a target with its tiny constants dropped: ε in a logarithm, bounds of a clip.
 
-log(p + 1e-7) with the gradient of log p is right but for 1e-7; this is how it is told from a
-mistake of that size.
+log(p + 1e-7) with the gradient of log p is right except for 1e-7. Without the constant it is
+right, and a mistake of that size would remain.
 """
 
 import types

@@ -1,4 +1,4 @@
-"""Stops somebody's code after a time, where the system can: a loop that never ends is left."""
+"""Stops a user's code after a time, where the system can: it leaves an endless loop."""
 
 import contextlib
 import signal
@@ -18,8 +18,8 @@ class TooSlow(BaseException):
 def within(seconds: float) -> Iterator[None]:
     """Run a block for so long at most, in processor time, then raise TooSlow in it.
 
-    Only the main thread of a POSIX process has such a timer. Where there is none, or somebody
-    else's is running, the block runs on; the process is watched from outside.
+    Only the main thread of a POSIX process has such a timer. Where there is none, or another
+    one is running, the block is not stopped; the parent process has a limit of its own.
     """
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     timers = {}

@@ -1,7 +1,7 @@
-"""Judges by differences where a forward leaves the tape: C code, float(), a library of its own.
+"""Judges by differences where a forward leaves the tape: C code, float(), another library.
 
 Central differences at h, h/2 and h/4, extrapolated (Richardson): an error of h⁶ and of u/h.
-Source: Richardson, Phil. Trans. A 226 (1927). The verdict says that it rests on them.
+Source: Richardson, Phil. Trans. A 226 (1927). The verdict says so.
 """
 
 from collections.abc import Mapping

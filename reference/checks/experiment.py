@@ -1,7 +1,7 @@
 """Runs one reading of a target on one problem: with plain floats, or with numbers on the tape.
 
-A reading says what each argument is given; running it yields what the forward made of the
-inputs (all named values), what the backward claims, and where each claim came from.
+A reading says what each argument gets. Running it gives all named values of the forward, the claims
+of the backward, and where each claim came from.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ _seen = (0.0, False)
 
 
 def watch(listener: Callable[[str, bool], None] | None) -> None:
-    """Call a listener with the problem that is tried, and whether on the tape.
+    """Call a listener with the problem that is being tried, and whether it is on the tape.
 
-    At most five times a second, and where the one gives way to the other.
+    At most five times a second, and when the tape begins or ends.
     """
     global _watch
     _watch = listener
@@ -180,7 +180,7 @@ class _Keeper:
 
 
 class _Builder(_Keeper):
-    """Gives a constructor plain weights (drawn anew and lifted later), and its data lifted."""
+    """Gives a constructor plain weights (drawn again and lifted later), and its data lifted."""
 
     def __init__(self, keep: _Keeper, outcome: Outcome) -> None:
         super().__init__(outcome, keep.reading, False)

@@ -1,6 +1,6 @@
 """Tries a right formula where textbook formulas break: far out, wide rows, probabilities 0 and 1.
 
-What is found is said as FRAGILE; it is no mistake of the mathematics.
+What it finds is reported as FRAGILE; it is not a mistake in the mathematics.
 """
 
 from collections.abc import Iterator
@@ -51,9 +51,9 @@ def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     found: list[str] = []
     make = _probabilities if reading.layout[name].kind in ("unit", "probability") else _far
     for probe_ in make(name, shape):
-        said = _at(reading, objective, seed, name, probe_)
-        if said and not any(said.split(" at ")[0] == f.split(" at ")[0] for f in found):
-            found.append(said)
+        text = _at(reading, objective, seed, name, probe_)
+        if text and not any(text.split(" at ")[0] == f.split(" at ")[0] for f in found):
+            found.append(text)
         if len(found) == 3:
             break
     return found
@@ -110,13 +110,13 @@ def _at(reading: Reading, objective: Objective, seed: int, name: str, place: Pro
     except Exception:
         return ""
     for path, right in outputs.items():
-        said = _breaks(plain.outputs.get(path), right, "the value")
-        if said and path == next(iter(outputs)):
-            return f"{said[0]} at {place.where}; {said[1]}"
+        text = _breaks(plain.outputs.get(path), right, "the value")
+        if text and path == next(iter(outputs)):
+            return f"{text[0]} at {place.where}; {text[1]}"
     for row in truth.rows if truth is not None else []:
-        said = _breaks(plain.claims.get(row.claim), row.truth.value * truth.scale, "the gradient")  # type: ignore[union-attr]
-        if said:
-            return f"the gradient {said[0]} at {place.where}; {said[1]}"
+        text = _breaks(plain.claims.get(row.claim), row.truth.value * truth.scale, "the gradient")  # type: ignore[union-attr]
+        if text:
+            return f"the gradient {text[0]} at {place.where}; {text[1]}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Says which operation a forward is: what it is called, compared with what it computes.
+"""Finds which operation a forward is: by its name, and by what it computes.
 
 A name explains; it never decides whether a gradient is right.
 """
@@ -40,7 +40,7 @@ ALIASES = {
     "log_soft_max": "log_softmax",
     "logsoftmax": "log_softmax",
 }
-"""What people call the operations that we know."""
+"""Other names of our operations."""
 
 
 def known_like(like: str) -> str:

@@ -1,7 +1,7 @@
-"""Proposes what a function is called with: a layout has one spec for each of its arguments.
+"""Proposes arguments for a function: a layout has one spec for each of them.
 
-Names propose shapes (`shapes.py`, `choices.py`), trying settles them (`search.py`). `layouts`
-gives the likely ones first.
+Names propose shapes (`shapes.py`, `choices.py`), and trying decides (`search.py`). `layouts` gives
+the likely ones first.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Lists what a file holds that computes or looks like a gradient, with what it may belong to."""
+"""Lists everything in a file that computes or looks like a gradient, with possible forwards."""
 
 import ast
 import inspect
@@ -33,11 +33,11 @@ class Unit:
     """Whether it may compute its forward itself: a loss with its gradients, a whole backprop."""
     owner: type | None = None
     expected: bool = True
-    """Whether it is said when it stays unchecked."""
+    """Whether the result lists it when it stays unchecked."""
     losses: list[Routine] = field(default_factory=list)
     """Functions of the file that compute a loss from outputs and targets."""
     thing: Any = field(default=None, repr=False)
-    """The object itself, where it is no plain function."""
+    """The object itself, where it is not a plain function."""
     shapes: Layout = field(default_factory=dict)
     """What is known of its arguments: a script's weights."""
 

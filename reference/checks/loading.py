@@ -1,4 +1,4 @@
-"""The lines with which a script loads somebody's file: as it is, or its definitions alone."""
+"""The lines with which a script loads a user's file: as it is, or its definitions alone."""
 
 import ast
 import sys
@@ -56,11 +56,11 @@ theirs = importlib.import_module({name!r})
 def lines_of(target: Target, module: Any) -> str:
     """Return the lines that bind `theirs` to the target's module.
 
-    Raises Unspeakable where it is no file: an object that was made in a notebook.
+    Raises Unspeakable where it is not a file: an object that was made in a notebook.
     """
     file = getattr(module, "__file__", None)
     if not file or not Path(file).is_file():
-        raise Unspeakable("it stands in no file")
+        raise Unspeakable("it is not in a file")
     path = Path(file).resolve()
     name, package, root = _home(path, path.read_text(encoding="utf-8", errors="replace"))
     if package:

@@ -1,4 +1,4 @@
-"""The losses that nobody writes down: the first line of a backward gives them away (a − y).
+"""Losses that are not in the code: the first line of a backward shows which (a − y).
 
 Every objective is a scalar made of tracked numbers, so that one sweep differentiates it.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that nobody wrote down: its name, its formula, its value for outputs and targets."""
+    """A loss that is not in the code: its name, its formula, its value for outputs and targets."""
 
     name: str
     formula: str

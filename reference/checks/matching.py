@@ -111,7 +111,7 @@ def _by_head(paths: Mapping[Path, Any]) -> dict[Path, list[Path]]:
 
 
 NOT_GRADIENTS = frozenset("loss cost l j e total_loss data_loss nll accuracy acc losses".split())
-"""What is returned beside gradients under these names is none."""
+"""Returned values with these names are not gradients."""
 
 
 def _named(claim: Path) -> bool:
@@ -174,7 +174,7 @@ def _by_place(
     pairs: Pairs,
     others: Mapping[Path, Any],
 ) -> list[Path]:
-    """Give what has no name to the inputs in their order, where the shapes agree."""
+    """Match claims without a name to the inputs in their order, where the shapes agree."""
     unnamed = [c for c in left if not _named(c) or c[0] in ("", "0")]
     if not pairs and any(c[0].isdigit() for c in left):  # return dz, dz * eps: both by their place
         unnamed = [c for c in left if c[0] not in ("self", "step")]
@@ -203,7 +203,7 @@ def _by_place(
                 pairs.append((claim, fits[0]))
                 free.pop(fits[0])
                 left = [c for c in left if c != claim]
-    if pairs:  # (loss.flat[0], dtheta): the first number is no gradient
+    if pairs:  # (loss.flat[0], dtheta): the first number is not a gradient
         left = [c for c in left if c != ("0",) or np.ndim(claims[c])]
     over = [c for c in unnamed if c in left and c[-1].isdigit()]
     rest = [p for p in free if p[-1] not in targets]

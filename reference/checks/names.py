@@ -1,4 +1,4 @@
-"""How paths are called in sentences: self.W, params["W1"], dx."""
+"""The names of paths in sentences: self.W, params["W1"], dx."""
 
 from reference.checks.routine import Path
 
@@ -20,7 +20,7 @@ def path_name(path: Path) -> str:
 
 
 def claim_name(claim: Path, leaf: Path) -> str:
-    """Return what a gradient is called: its own name, or d and what it is of."""
+    """Return the name of a gradient: its own, or d and the name of its input."""
     if claim[0] == "step":
         return f"the step of {path_name(claim)}"
     if claim[-1] == "" or all(part.isdigit() for part in claim):

@@ -1,8 +1,8 @@
-"""What a backward is held to: which scalar its claims are the gradient of, and the certified truth.
+"""What a backward should return: the gradient of which scalar, and its certified value.
 
-An `Objective` says which scalar: the outputs weighed with the cotangents that the backward was
-given, a loss that the code computes, the sum of what it returns, or a loss that nobody wrote
-down. `candidates` proposes them, `truths` differentiates one.
+An `Objective` says which scalar: the outputs weighted with the cotangents that the backward got, a
+loss that the code computes, the sum of what it returns, or a loss that is not in the code.
+`candidates` proposes them, `truths` differentiates one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ class Objective:
 
 
 class Truth(NamedTuple):
-    """A certified gradient: midpoints, proven errors, the natural unit of rounding."""
+    """A certified gradient: midpoints, error bounds, the natural unit of rounding."""
 
     value: Array
     radius: Array
@@ -93,7 +93,7 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
         for p, v in outcome.values.items()
         if p[-1].lower() in LOSS_NAMES and np.size(v) == 1 and is_tracked(v) and p not in scalars
     ]
-    told = outcome.told_targets or any(
+    takes_targets = outcome.told_targets or any(
         vocabulary.is_target(p[-1]) for p in (*outcome.inputs, *outcome.others)
     )
     for path in outcome.values:
@@ -101,7 +101,7 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
             named.append(path)
     unnamed = [p for p in scalars if p[-1].lower() not in LOSS_NAMES]
     for path in [*(p for p in scalars if p not in unnamed), *named, *unnamed]:
-        if alone and path in unnamed and told and path[-1] and not path[-1].isdigit():
+        if alone and path in unnamed and takes_targets and path[-1] and not path[-1].isdigit():
             continue  # a number with another name: an accuracy
         yield Objective("loss", path)
     if outcome.paired and not outcome.told_targets:

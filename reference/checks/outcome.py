@@ -1,4 +1,4 @@
-"""What is run and what comes of it: a reading of a target, and the outcome of one run."""
+"""A reading of a target, and the outcome of one run."""
 
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -40,7 +40,7 @@ class Reading:
 
     @property
     def first(self) -> Routine:
-        """What the drawn inputs go to."""
+        """The arguments that get the drawn inputs."""
         return self.forward or self.unit.backward
 
     def bound(self, **sources: str) -> "Reading":
@@ -64,16 +64,16 @@ class Outcome:
     """The forward's named values: its local variables and what it returned."""
     outputs: dict[Path, Any] = field(default_factory=dict)
     cotangents: list[tuple[Any, Any]] = field(default_factory=list)
-    """(output, cotangent): what the backward was told of what comes after."""
+    """(output, cotangent): what the backward was given from the steps after it."""
     claims: dict[Path, Any] = field(default_factory=dict)
     middle: dict[Path, Any] = field(default_factory=dict)
     """The backward's local variables."""
     kept: dict[Path, Any] = field(default_factory=dict)
-    """What the object held after its backward."""
+    """The object's attributes after its backward."""
     mutated: list[str] = field(default_factory=list)
     steps: dict[Path, Any] = field(default_factory=dict)
     stepped: set[Path] = field(default_factory=set)
-    """What the backward moved on purpose: its claims are the steps."""
+    """The weights that the backward updates: its claims are the steps."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Plain numbers that went in by name: a rate, a strength of regularisation."""
     rate: float | None = None

@@ -45,7 +45,7 @@ def check_unit(
     like: str | None,
     watch: Callable[[Subject], None] = lambda subject: None,
 ) -> Part | None:
-    """Return what was found of one unit; None for what only looked like a gradient.
+    """Return the result for one unit; None if it only looked like a gradient.
 
     watch: gets what is judged, before it is.
     """
@@ -96,15 +96,15 @@ def _without_tiny_constants(
     again.remarks[
         f"its gradient is that without the tiny constant {', '.join(dropped)} in "
         f"the forward, which "
-        "is meant to keep it from a division by zero"
+        "prevents a division by zero"
     ] += 1
     return again
 
 
 def _is_not_written(failure: Failure) -> bool:
     """Whether it is a base class that leaves its formulas to others."""
-    said = f"{type(failure.raised).__name__} {failure.errors}"
-    return "NotImplementedError" in said and not isinstance(failure.raised, TypeError | ValueError)
+    text = f"{type(failure.raised).__name__} {failure.errors}"
+    return "NotImplementedError" in text and not isinstance(failure.raised, TypeError | ValueError)
 
 
 def read(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
@@ -127,7 +127,7 @@ def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
 @dataclass
 class _Tally:
-    """What the problems of one part add up to."""
+    """The results of one part's problems together."""
 
     subject: Subject
     unit: Unit
@@ -155,8 +155,8 @@ class _Tally:
         self.missing.update(found.missing)
         self.unmatched.update(found.unmatched)
         self.remarks.update(found.remarks)
-        for kind, said in case.faults:
-            self.faults.setdefault((kind, said), []).append(case.index)
+        for kind, sentence in case.faults:
+            self.faults.setdefault((kind, sentence), []).append(case.index)
         if not found.all_right:
             self.wrong.append(case.index)
 
@@ -202,7 +202,7 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
     subject.spelling = next((s for s, n in spelled.items() if n == best), "1")
 
 
-# -- what it comes to --------------------------------------------------------------------------
+# -- its result --------------------------------------------------------------------------
 
 
 def _part(
@@ -246,7 +246,7 @@ def _part(
 
 
 def _about_the_forward(part: Part, subject: Subject, request: Request, like: str | None) -> Part:
-    """Say which operation the forward is, and where it breaks."""
+    """Find which operation the forward is, and where it breaks."""
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
@@ -296,27 +296,28 @@ def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
     found = [
         Fault(
             kind,
-            said,
+            sentence,
             f"{request.seed}:{at[0]}",
             len(at),
             kind in ("mutated", "dtype", "value", "stale"),
         )
-        for (kind, said), at in tally.faults.items()
+        for (kind, sentence), at in tally.faults.items()
     ]
     raised: dict[str, list[int]] = {}
     for index, error in tally.raised:
         raised.setdefault(text.error_line(error), []).append(index)
     found += [
-        Fault("raised", said, f"{request.seed}:{at[0]}", len(at)) for said, at in raised.items()
+        Fault("raised", sentence, f"{request.seed}:{at[0]}", len(at))
+        for sentence, at in raised.items()
     ]
     lost = [index for index, error in tally.unfit if isinstance(error, NotFinite)]
     if tally.kernel is not None:
         at = f"{request.seed}:0"
-        found += [Fault(way, said, at, 1, True) for way, said in tally.kernel.failing]
+        found += [Fault(way, sentence, at, 1, True) for way, sentence in tally.kernel.failing]
     if lost and tally.cases:
         tried = tally.problems + len(tally.unfit)
-        said = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
-        found.append(Fault("forward", said, f"{request.seed}:{lost[0]}", 1, fatal=False))
+        sentence = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
+        found.append(Fault("forward", sentence, f"{request.seed}:{lost[0]}", 1, fatal=False))
     return tuple(found)
 
 
@@ -450,12 +451,12 @@ def _unchecked(
 
 
 def _is_broken(error: str) -> bool:
-    """Whether an error tells that code cannot run, whatever it is given."""
+    """Whether an error means that the code cannot run with any arguments."""
     return error.startswith("NameError") or "is not installed" in error
 
 
 def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
-    """Return parts whose verdict changes beside the others.
+    """Return the parts, with verdicts that depend on other parts changed.
 
     A gradient of a mean loss without its 1/N is right where the layers of the same file take the
     mean themselves.

@@ -126,7 +126,7 @@ def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[s
         every = dict.fromkeys([*_asked(first, name), *_constants(name, text)])
         heads = {k.partition("][")[0] for k in every if "][" in k}
         every = dict.fromkeys(k for k in every if k not in heads)
-        # what the code puts there itself is no input: layer["A"] = A
+        # what the code puts there itself is not an input: layer["A"] = A
         written = rf"\b{re.escape(name)}\[['\"]{{}}['\"]\] = "
         keys = [k for k in every if not re.search(written.format(re.escape(k)), text)]
         if keys or _is_looked_up(name, text):

@@ -1,7 +1,7 @@
-"""What an exception of a target says, in one line that any terminal, file and pipe can hold."""
+"""The text of a target's exception, in one line that any terminal, file and pipe can show."""
 
 MAX_TEXT = 160
-"""Characters kept of a message: one of ten million is of no use to anybody."""
+"""Characters that are kept of a message, which may have millions."""
 
 
 def raised_text(error: BaseException, most: int = MAX_TEXT) -> str:

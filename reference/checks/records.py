@@ -1,6 +1,6 @@
 """What a check found, as typed records: they cross the process, fill the page, and are the JSON.
 
-What the page shows is defined with the pages (`reports.checked`); what is said while a check runs
+What the page shows is defined with the pages (`reports.checked`); what a check sends while it runs
 is defined here.
 """
 
@@ -56,7 +56,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
-    """Our own code failed; it is not put on the author."""
+    """Our own code failed; the author's code is not to blame."""
 
     index: int
     name: str
@@ -64,7 +64,7 @@ class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
 
 
 class Tried(msgspec.Struct, frozen=True, tag="tried"):
-    """A problem is about to be tried: whoever watches knows that it goes on, and where."""
+    """A problem is about to be tried: the parent process sees progress, and where it is."""
 
     problem: str
     certified: bool = False
@@ -75,7 +75,7 @@ Event = Tried | Started | Loaded | Finished | Refused | OurFault
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the child is asked for."""
+    """The request to the process."""
 
     target: str
     like: str | None = None

@@ -1,4 +1,4 @@
-"""What stands for what a file does not have here: a text, an older NumPy, a small hidden layer."""
+"""Replacements for what a file does not find here: a text, an older NumPy, a large hidden layer."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ _OLD_NAMES = {
     "sometrue": np.any,
     "row_stack": np.vstack,
 }
-"""What NumPy dropped in 1.24 and 2.0; older code runs as it was written."""
+"""Names that NumPy removed in 1.24 and 2.0; older code runs with them."""
 
 
 def with_old_names(text: str) -> list[str]:
@@ -36,7 +36,7 @@ def with_old_names(text: str) -> list[str]:
 _TEXT = "abcde" * 6
 """What a file reads, where it is not there: enough for a vocabulary of five characters."""
 HIDDEN = 6
-"""How many hidden units stand for a hundred: the tape holds every number."""
+"""Hidden units that replace a hundred: the tape records every number."""
 
 
 def text_read(node: ast.stmt) -> ast.stmt | None:

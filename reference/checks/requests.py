@@ -1,7 +1,7 @@
-"""What a function asks for: which arguments are drawn, what a dict or a list of them holds.
+"""The arguments that a function needs: which are drawn, and the members of dicts and lists.
 
-Several requests are made of one function, the likely one first: a list of weights may have two
-or three members, a class may settle its sizes itself, a name that tells nothing may be anything.
+There are several requests for one function, the likely one first: a list of weights may have two or
+three members, a class may choose its sizes itself, a name without meaning may be anything.
 """
 
 import ast

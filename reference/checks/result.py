@@ -8,7 +8,7 @@ from reference.checks.records import Part
 from reference.checks.text import listed, wrap
 from reports.checked import Checked, plain, verdict_of
 
-_NAMED_SHOWN = 3  # mistakes told at length; more are listed by name
+_NAMED_SHOWN = 3  # mistakes shown in full; more are listed by name
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Result:
     def _verdict(self) -> str:
         ended = [p for p in self.parts if _ended(p)]
         wrong = [p for p in self.parts if p.verdict in ("wrong", "failed") and not _ended(p)]
-        said = [f"{listed(p.name for p in wrong)}: not right"] if wrong else []
-        said += [f"{p.name} {_ended(p)}" for p in ended]
-        if said:
-            return "; ".join(said)
+        parts = [f"{listed(p.name for p in wrong)}: not right"] if wrong else []
+        parts += [f"{p.name} {_ended(p)}" for p in ended]
+        if parts:
+            return "; ".join(parts)
         if self.ended:
             return f"the target {self.ended}"
         if not self.checked:
@@ -97,9 +97,10 @@ class Result:
                 lines += part_lines(part)
         for part in self.unchecked:
             lines += unchecked_lines(part)
-        for said in self.our_faults:
+        for text in self.our_faults:
             lines += wrap(
-                f"failed in our own code, which is not your fault; please report it: {said}", 0
+                f"failed in our own code, which is not your fault; please report it: {text}",
+                0,
             )
         for remark in self.remarks:
             lines += wrap(f"remark: {remark}", 0)
@@ -161,14 +162,14 @@ def summary(part: Part) -> list[str]:
     """Return what was found of a part, in a few sentences."""
     if part.verdict == "unchecked":
         return [part.why]
-    found = [m.sentence for m in part.mistakes] + [f"{t}: {said}" for t, said in part.described]
+    found = [m.sentence for m in part.mistakes] + [f"{t}: {text}" for t, text in part.described]
     found += [f.text for f in part.faults]
     if not found and part.worst is not None:
         found = [part.worst.sentence()]
     missing = (
         [f"not checked: no gradient of {listed(part.missing, 6)} came back"] if part.missing else []
     )
-    fragile = [f"FRAGILE: {said}" for said in part.fragile]
+    fragile = [f"FRAGILE: {text}" for text in part.fragile]
     return [verdict_of(part), *found, *missing, *part.remarks, *fragile]
 
 
@@ -188,8 +189,8 @@ def part_lines(part: Part) -> list[str]:
         lines += wrap(f"not checked: no gradient of {listed(part.missing, 6)} came back", 2)
     for remark in part.remarks:
         lines += wrap(f"remark: {remark}", 2)
-    for said in part.fragile:
-        lines += wrap(f"FRAGILE: {said}", 2)
+    for text in part.fragile:
+        lines += wrap(f"FRAGILE: {text}", 2)
     if part.verdict != "right" and part.judged:
         lines += wrap(f"judged by {part.judged}", 2)
     return lines
@@ -217,8 +218,8 @@ def _findings(part: Part) -> list[str]:
     if len(part.mistakes) > _NAMED_SHOWN:
         more = listed([m.name for m in part.mistakes[_NAMED_SHOWN:]], 6)
         lines += wrap(f"and: {more}", 2)
-    for tensor, said in part.described[:_NAMED_SHOWN]:
-        lines += wrap(f"{tensor}: {said}", 2)
+    for tensor, text in part.described[:_NAMED_SHOWN]:
+        lines += wrap(f"{tensor}: {text}", 2)
     if part.worst is not None:
         lines += wrap(part.worst.sentence(), 2)
     if part.smallest:

@@ -20,7 +20,7 @@ EMPTY = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Routine:
-    """A function or method: what it is called, what it takes, what its source says it returns."""
+    """A function or method: its name, its arguments, and what it returns by its source."""
 
     name: str
     function: Callable[..., Any] = field(repr=False)
@@ -73,7 +73,7 @@ def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> Tr
     for p in routine.parameters:
         if p.name not in given:
             if p.default is EMPTY and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                raise TypeError(f"{routine.name}: nothing to give for {p.name!r}")
+                raise TypeError(f"{routine.name}: no value for the argument {p.name!r}")
             continue
         if p.kind is p.POSITIONAL_ONLY or (
             p.kind is p.POSITIONAL_OR_KEYWORD and p.default is EMPTY
@@ -216,7 +216,7 @@ MAX_DEPTH = 8
 def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
     """Return the numbers and arrays in nested lists, tuples and dicts, by path.
 
-    A part whose name the source tells is found under that name: `return out, (x, w)` has
+    A part that has a name in the source is found under that name: `return out, (x, w)` has
     ("out",), ("1", "x"), …; what has no name is found by its place.
     """
     if len(path) > MAX_DEPTH:

@@ -2,7 +2,7 @@
 
 It holds the numbers of the smallest failing problem, calls the forward and the backward as the
 check read them, and prints three gradients: theirs, the certified one, central differences. It is
-run before it is handed out; one that does not show what the check found is not handed out.
+run first; a script that does not show what the check found is dropped.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
 
 
 def shows(text: str, small: Failing) -> bool:
-    """Whether a script runs and comes to the gradients that the check found."""
+    """Whether a script runs and gives the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
         with (
@@ -76,9 +76,9 @@ def shows(text: str, small: Failing) -> bool:
             equal_nan=True,
         ):
             return False
-        witness = space["differences"].get(name)
-        if witness is not None and not np.allclose(
-            witness, truth, rtol=VISIBLE, atol=VISIBLE * size
+        independent = space["differences"].get(name)
+        if independent is not None and not np.allclose(
+            independent, truth, rtol=VISIBLE, atol=VISIBLE * size
         ):
             return False
     return True
@@ -108,7 +108,7 @@ class _Writer:
         """Return the script; raises Unspeakable."""
         for routine in (self.forward, self.back):
             if routine is not None and not resolves(self.module, routine):
-                raise Unspeakable(f"{routine.name} is not reached by its name")
+                raise Unspeakable(f"{routine.name} has no name in the module")
         loading = lines_of(self.target, self.module)
         run, loss = self._run(), self._loss() if self.differences else ""
         text = f"{loading}{run}{loss}"
@@ -118,7 +118,7 @@ class _Writer:
         head = HEAD.format(
             name=self.reading.unit.name,
             needs="NumPy",
-            judge="the certified gradient. central differences: a witness",
+            judge="the certified gradient. central differences: independent",
             imports="\nimport ".join(sorted(imports)),
             load=loading,
             given="\n".join(f"    {k!r}: {v}," for k, v in self.given.items()),
@@ -223,9 +223,9 @@ class _Writer:
         assert unit.owner is not None
         name = unit.owner.__name__
         if getattr(self.module, name, None) is not unit.owner:
-            raise Unspeakable("its class is not reached by its name")
+            raise Unspeakable("its class has no name in the module")
         if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
-            raise Unspeakable("its class is set up by a call of its own")
+            raise Unspeakable("its class needs a setup call")
         given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
         arguments = maker.arguments if maker is not None else []
         named = ", ".join(f"{k}={given[k]}" for k in arguments if k in given)
@@ -248,16 +248,16 @@ class _Writer:
         return call_text(self._callee(routine), routine, given)
 
     def _backward_call(self) -> str:
-        told = self._cotangents()
-        given = {n: self._source(n, s, told) for n, s in self.reading.binding}
+        cotangents = self._cotangents()
+        given = {n: self._source(n, s, cotangents) for n, s in self.reading.binding}
         return call_text(self._callee(self.back), self.back, given)
 
-    def _source(self, name: str, source: str, told: dict[str, str]) -> str:
+    def _source(self, name: str, source: str, cotangents: dict[str, str]) -> str:
         kind, _, which = source.partition(":")
         made = self.outcome.made
         match kind:
             case "cotangent":
-                return told[name]
+                return cotangents[name]
             case "input" | "extra":
                 return self.inputs[which or name]
             case "output":
@@ -324,8 +324,8 @@ class _Writer:
         call = self._forward_call(self.forward or self.back)
         lines.append(self._traced(call, result) if "inside[" in value else f"{result} = {call}")
         lines.append(f"return {value}")
-        said = self.subject.objective.sentence()
-        return function_text("loss", f"Return what is differentiated: {said}.", lines)
+        text = self.subject.objective.sentence()
+        return function_text("loss", f"Return what is differentiated: {text}.", lines)
 
     def _objective(self) -> str:
         objective = self.subject.objective
@@ -402,11 +402,11 @@ class _Writer:
             return f"inside[{path[0]!r}]{inner}"
         if self.outcome.instance is not None:
             return inner_path(self.outcome.instance, path, "layer")
-        raise Unspeakable(f"{path} is reached by no name")
+        raise Unspeakable(f"{path} has no name in the code")
 
     # -- what is printed -----------------------------------------------------------------------
 
-    def _end(self, witness: bool) -> str:
+    def _end(self, differences_too: bool) -> str:
         right = "\n".join(
             f"    {claim_name(r.claim, r.leaf)!r}: {literal(np.asarray(self.small.right(r)))},"
             for r in self.small.rows
@@ -415,7 +415,9 @@ class _Writer:
             f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
             for r in self.small.rows
         )
-        differences = f"differences = {{\n{leaves}\n}}\n" if witness else "differences = {}\n"
+        differences = (
+            f"differences = {{\n{leaves}\n}}\n" if differences_too else "differences = {}\n"
+        )
         return f"\nright = {{  # certified\n{right}\n}}\nyours = run()\n{differences}{SHOW}"
 
     def _leaf(self, leaf: Path) -> str:

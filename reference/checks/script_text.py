@@ -72,7 +72,7 @@ SHOW = """for name in right:
 """
 
 
-def function_text(name: str, said: str, lines: list[str]) -> str:
+def function_text(name: str, text: str, lines: list[str]) -> str:
     """Return a function without arguments: its name, docstring and lines."""
     body = "\n".join(f"    {line}" for line in lines)
-    return f'\ndef {name}():\n    """{said}"""\n{body}\n\n'
+    return f'\ndef {name}():\n    """{text}"""\n{body}\n\n'

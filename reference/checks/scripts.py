@@ -5,7 +5,7 @@
     loss = -np.log(probs[range(n), y]).mean()
     dW1 = X.T @ dh                      # what is returned
 
-The body of a training loop stands for the loop; what it prints and how it steps is left out.
+One pass through a training loop replaces the loop; its prints and its steps are left out.
 """
 
 import ast

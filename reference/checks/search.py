@@ -1,7 +1,7 @@
-"""Finds how a target is meant to be read: by trying layouts and bindings until the shapes fit.
+"""Finds how a target should be read: by trying layouts and bindings until the shapes fit.
 
-A reading counts when the forward runs, the backward runs, and what comes back has the shapes of
-what went in. Among readings that differ the one under which most is right is taken.
+A reading counts when the forward and the backward run, and the gradients have the shapes of the
+inputs. Among several readings the one under which most is right is taken.
 """
 
 import itertools
@@ -55,7 +55,7 @@ _ALL_KEPT = 8
 
 @dataclass
 class Candidate:
-    """A reading that runs, and how well what comes back fits what went in."""
+    """A reading that runs, and how well the shapes of its gradients fit."""
 
     score: float
     reading: Reading
@@ -112,7 +112,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             if (
                 forward is not None
                 and candidate.reading.mode.style == "two"
-                and any(said.startswith("IndexError") for said in failure.raised_texts)
+                and any(text.startswith("IndexError") for text in failure.raised_texts)
             ):
                 continue  # it leaves its arrays where the sizes differ from one another
             if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
@@ -206,7 +206,7 @@ _NO_FORWARD = (
 
 
 def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
-    """Return why a loss that is guessed accuses nobody: the loss that is written did not run."""
+    """Return why a guessed loss is no ground for WRONG: the loss in the code did not run."""
     back = unit.backward.short
     stem = stem_of(back)
     named = next(
@@ -231,7 +231,7 @@ _OTHER_SIZES = (1, 2, 3)  # problems whose sizes differ from the first one's
 
 
 def _shape(reading: Reading) -> _Shape:
-    """Return what a reading is, apart from how wide its numbers and sizes are drawn."""
+    """Return a reading without the ranges of its numbers and sizes."""
     drawn = tuple(
         (n, _NARROW.get(s.kind, s.kind), s.dims, s.high) for n, s in reading.layout.items()
     )
@@ -286,7 +286,7 @@ def _misshapen(candidate: Candidate) -> bool:
 
 
 def _takes_cotangent(reading: Reading) -> bool:
-    """Whether the backward is given the gradient of the output, so that it owes a product."""
+    """Whether the backward gets the gradient of the output, so that it must return a product."""
     return any(source.startswith("cotangent") for _, source in reading.binding)
 
 
@@ -351,7 +351,7 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
 
 
 def _binding_loss(objective: Objective, reading: Reading) -> bool:
-    """Whether a loss beside the backward is what it is held to: both take the regularisation."""
+    """Whether the backward belongs to a loss beside it: both take the regularisation."""
     if not objective.beside:
         return False
     loss = next((f for f in reading.unit.losses if f"{f.short}()" == objective.output[-1]), None)

@@ -1,6 +1,6 @@
-"""What runs beside the target, in its process: loads it, reads it, judges it, part by part.
+"""The check inside the target's process: loads it, reads it, judges it, part by part.
 
-Every part is announced before it runs, so that whoever watches knows what hung.
+Every part is announced before it runs, so that the parent process knows which one hung.
 """
 
 import os
@@ -105,8 +105,8 @@ def _refuse_another_library(library: Library, target: Target) -> None:
 def _another_library(library: Library, target: Target) -> str:
     names = ", ".join(library.replaced()[:3])
     return (
-        f"TARGET={target.what!r}: it puts something of its own in the place of {names}; the "
-        "gradient is judged with it too: expected a name of its own"
+        f"TARGET={target.what!r}: it replaces {names}, which the judge also uses: expected another "
+        "name"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the name of an argument proposes: a weight, a bias, a target, a number, in which layout."""
+"""Meanings that an argument's name suggests: a weight, a bias, a target, a number, with layouts."""
 
 import re
 from collections.abc import Iterator, Sequence

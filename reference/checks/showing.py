@@ -1,4 +1,4 @@
-"""What a page shows of a wrong part: its own lines, the smallest problem, numbers, a script."""
+"""The parts of a page about a wrong gradient: code lines, smallest problem, numbers, script."""
 
 import inspect
 import textwrap

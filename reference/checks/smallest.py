@@ -1,4 +1,4 @@
-"""Finds the smallest problem that a wrong gradient shows on, in numbers that are easily read.
+"""Finds the smallest problem that shows a wrong gradient, with numbers that are easy to read.
 
 Sizes come first (every letter 1, then 2, then as drawn), then small whole numbers in place of
 normal ones; after a hit each letter is tried smaller by itself. A problem counts when a gradient
@@ -280,10 +280,16 @@ def inputs_of(outcome: Outcome, reading: Reading) -> dict[str, Any]:
         if p[0] != "before"
     }
     found |= {k: v for k, v in outcome.numbers.items() if k not in found}
-    told = [name for name, source in reading.binding if source.startswith("cotangent")]
+    cotangents = [name for name, source in reading.binding if source.startswith("cotangent")]
     for number, (_, given) in enumerate(outcome.cotangents):
-        several = len(outcome.cotangents) > len(told)
-        name = f"{told[0]}[{number}]" if several and told else told[number] if told else "dout"
+        several = len(outcome.cotangents) > len(cotangents)
+        name = (
+            f"{cotangents[0]}[{number}]"
+            if several and cotangents
+            else cotangents[number]
+            if cotangents
+            else "dout"
+        )
         found[name] = given
     return found
 

@@ -1,7 +1,7 @@
-"""Loads somebody's code: a file, a notebook, a module, a folder of files.
+"""Loads a user's code: a file, a notebook, a module, a folder of files.
 
 Only definitions run: imports, functions, classes and plain assignments. A script that trains or
-reads data when it is imported is loaded without that part, and this is said.
+reads data when it is imported is loaded without that part, and a remark says so.
 """
 
 import ast
@@ -165,7 +165,7 @@ def _load_file(path: Path, target: str) -> Target:
 
 
 def _forget(package: str) -> None:
-    """Put an empty package in the place of one that raised, so that its other files load."""
+    """Replace a package that raised by an empty one, so that its other files load."""
     parts = package.split(".")
     for i in range(len(parts)):
         name = ".".join(parts[: i + 1])
@@ -242,7 +242,7 @@ def _execute(loaded: Target, file: str) -> None:
     for node in loaded.tree.body:
         if (read := text_read(node)) is not None:
             node = read
-            loaded.remarks.append(f"line {node.lineno}: a short text stands for the file")
+            loaded.remarks.append(f"line {node.lineno}: a short text replaces the file")
         elif (small := smaller(node, loaded.tree)) is not None:
             loaded.remarks.append(f"{_spell(node)}: {HIDDEN} in its place, to be quick")
             node = small
@@ -332,7 +332,7 @@ def _line(error: BaseException) -> str:
 
 
 def from_objects(names: Mapping[str, Any], what: str) -> Target:
-    """Return a target of objects at hand: a function, a class, a pair, the names of a module."""
+    """Return a target of given objects: a function, a class, a pair, the names of a module."""
     module = types.ModuleType("objects_at_hand")
     vars(module).update(names)
     return Target(what, module)

@@ -1,4 +1,4 @@
-"""What the arguments of a backward are given: an input, the cache, a cotangent, a rate."""
+"""The values for a backward's arguments: an input, the cache, a cotangent, a rate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def source_of(
     outcome: Outcome,
     rng: np.random.Generator,
 ) -> Any:
-    """Return what a source stands for: "input:x", "cotangent:", "rest" or "output:0"."""
+    """Return the value of a source: "input:x", "cotangent:", "rest" or "output:0"."""
     kind, _, which = source.partition(":")
     match kind:
         case "input":
@@ -35,11 +35,11 @@ def source_of(
         case "rest":
             rest = trace.value[1:] if isinstance(trace.value, tuple | list) else ()
             if not rest:
-                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+                raise Unreadable(f"{name}: forward keeps nothing but its output")
             return rest[0] if len(rest) == 1 else tuple(rest)
         case "last":
             if not isinstance(trace.value, tuple | list) or len(trace.value) < 2:
-                raise Unreadable(f"{name}: forward keeps nothing beside its output")
+                raise Unreadable(f"{name}: forward keeps nothing but its output")
             return trace.value[-1]
         case "all":
             return trace.value
@@ -101,7 +101,7 @@ def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
 
 def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator, single: bool = False) -> Any:
     if not is_numeric(value):
-        raise Unreadable("the output is no array")
+        raise Unreadable("the output is not an array")
     shape = np.shape(value) if isinstance(value, np.ndarray) else ()
     cotangent = rng.standard_normal(shape)
     if single and shape:

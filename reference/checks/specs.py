@@ -155,7 +155,7 @@ def spelled(shape: str) -> Spec:
     limits = [p[4:-1] for p in parts if p.startswith("int(") and p.endswith(")")]
     dims = tuple(p for p in parts if not p.startswith("int("))
     if not all(re.fullmatch(r"[A-Za-z_]\w*|[1-9]\d*", d) for d in (*dims, *limits)):
-        raise InvalidInput(f"shapes: {shape!r}; expected letters and numbers > 0")
+        raise InvalidInput(f"shapes: {shape!r}: expected letters and numbers > 0")
     if limits:
         return Spec("label", dims, limits[0])
     return Spec("mask" if masked else "normal", dims)

@@ -15,7 +15,7 @@ class Unspeakable(Exception):
 
 
 def literal(value: Any) -> str:
-    """Return a value as Python spells it; raises Unspeakable for what is no number or text."""
+    """Return a value as Python spells it; raises Unspeakable for other types."""
     value = values(value) if type(value).__name__ in ("Number", "BallArray") else value
     match value:
         case np.ndarray() if value.dtype.kind in "fiub":

@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Missing(types.ModuleType):
-    """Stands for a library that is not installed; whoever uses it gets an ImportError."""
+    """Stands for a library that is not installed; using it raises an ImportError."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

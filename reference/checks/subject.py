@@ -1,6 +1,6 @@
-"""What can be asked of anything that is checked: its claims held to the truth, problem by problem.
+"""What can be asked of anything that is checked: its claims beside the truth, problem by problem.
 
-`ReadingSubject` is somebody's NumPy code under one reading; the kinds beside it (torch, jax, an
+`ReadingSubject` is a user's NumPy code under one reading; the kinds beside it (torch, jax, an
 engine of values, a general form, a whole network) answer the same questions in their own way.
 """
 
@@ -37,16 +37,16 @@ class Subject(Protocol):
     """Something that is checked."""
 
     name: str
-    """What it is called in its file."""
+    """Its name in the file."""
 
     def sentence(self) -> str:
-        """Return what it is and how it is read, in one line."""
+        """Return in one line what it is and how it was read."""
 
     def judged_by(self) -> str:
         """Return what the truth is, and to how many digits: "its own forward, certified"."""
 
     def case(self, seed: int, index: int) -> Case:
-        """Run one problem and hold every claim to the truth; raises what the target raises."""
+        """Run one problem and compare every claim with the truth; raises what the target raises."""
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the inputs of one problem, plain, by name: for messages and scripts."""
@@ -74,7 +74,7 @@ def _before_its_step(row: Row, plain: Outcome) -> Any:
 
 
 class ReadingSubject:
-    """Somebody's NumPy code, under the reading that was found for it."""
+    """A user's NumPy code, under the reading that was found for it."""
 
     def __init__(self, chosen: Chosen) -> None:
         self.chosen = chosen
@@ -94,7 +94,7 @@ class ReadingSubject:
         if self.chosen.differences:
             return (
                 f"{self.objective.sentence()}, by differences, to {EXTRAPOLATED} digits "
-                "(its forward cannot run on numbers with a proof)"
+                "(its forward cannot run on certified numbers)"
             )
         if self.objective.kind == "implicit" and self.spelling != "1":
             return f"{self.objective.sentence()}, times {self.spelling}, certified"
@@ -114,7 +114,7 @@ class ReadingSubject:
         return [
             *found,
             f"its gradients are those of {other.objective.sentence()}: the value of the loss that "
-            "the code computes is another function's; one of the two is meant otherwise",
+            "the code computes is that of another function, so one of the two is not as intended",
         ]
 
     def _of_the_binding(self) -> list[str]:
@@ -134,7 +134,7 @@ class ReadingSubject:
         ]
 
     def case(self, seed: int, index: int) -> Case:
-        """Run one problem on the tape and hold every claim to the certified gradient."""
+        """Run one problem on the tape and compare every claim with the certified gradient."""
         if self.chosen.differences:
             return self._by_differences(seed, index)
         with Session() as session:
@@ -155,7 +155,7 @@ class ReadingSubject:
         return case
 
     def _with_floats(self, seed: int, case: Case) -> None:
-        """Run the same problem on plain floats, as its author does: what changes, what is lost."""
+        """Run the same problem on plain floats; note changed inputs and lost digits."""
         plain = perform(self.reading, seed, case.index)
         for name in dict.fromkeys(plain.mutated):
             kind = "overwrites" if name == "the incoming gradient" else "mutated"
@@ -171,7 +171,7 @@ class ReadingSubject:
             self._after_another(seed, case, plain)
 
     def _after_another(self, seed: int, case: Case, plain: Outcome) -> None:
-        """Ask again after a forward on other numbers: what the first one left must not count."""
+        """Ask again after a forward on other numbers: an old cache must not be used."""
         again = perform(self.reading, seed, case.index, warm=True)
         if not _same_outputs(plain, again):
             return  # it draws a mask of its own each time

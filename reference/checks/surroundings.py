@@ -1,4 +1,4 @@
-"""What is around a run: warnings, NumPy and the stand-in for it, the arrays of the module."""
+"""The surroundings of a run: warnings, NumPy and its stand-in, the arrays of the module."""
 
 import builtins
 import contextlib
@@ -18,7 +18,7 @@ from reference.checks.routine import Path
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let nothing be warned of: a target far out divides by zero on purpose."""
+    """Switch off warnings: a target with extreme inputs divides by zero on purpose."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -27,8 +27,8 @@ def quiet() -> Iterator[None]:
 class Library:
     """What a target shares with its judge, as it was before it ran.
 
-    Both are in one process: a target that puts its own function in the place of numpy.abs, or its
-    own tolerance in the place of the judge's, would be judged with it. A module that is imported
+    Both are in one process: a target that replaces numpy.abs, or a tolerance of the judge, would be
+    judged with the replacement. A module that is imported
     later is known from then on.
     """
 
@@ -53,7 +53,7 @@ class Library:
                         self._keep(f"{name}.{cls.__qualname__}", vars(cls))
 
     def replaced(self) -> list[str]:
-        """Return the names of what is something else now: "numpy.abs"."""
+        """Return the names of the functions that were replaced: "numpy.abs"."""
         gone = [m.__name__ for m in self.MODULES if sys.modules.get(m.__name__) is not m]
         found = [
             f"{place}.{name}"
@@ -94,7 +94,7 @@ def _own_classes(module: types.ModuleType) -> list[type]:
 
 @contextlib.contextmanager
 def on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[None]:
-    """Seed what a target draws; with a session, put the stand-in in the place of NumPy."""
+    """Seed what a target draws; with a session, replace NumPy by the stand-in."""
     import random
 
     random.seed(seed)

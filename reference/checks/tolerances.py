@@ -1,4 +1,4 @@
-"""Every tolerance of check, and what its size comes from.
+"""Every tolerance of `check`, and the reason for its size.
 
 All are relative to the true number unless they say otherwise. What is compared with a ball is
 compared with its midpoint: its radius is far below each of these.
@@ -29,13 +29,13 @@ COARSE_LOSS = 1e-4
 """For a loss in float32, and for the factor between two of them."""
 
 AUTOGRAD = 1e-6
-"""What autograd and differences may be apart where autograd sees all of the forward."""
+"""The allowed distance of autograd and differences where autograd sees all of the forward."""
 
 SAME = 1e-12
 """One number, computed in two ways in float64: thousands of ulps, and far below DIGITS."""
 
 EXPLAINED = 1e-8
-"""How near the gradient of an edited sweep comes to the wrong one that it explains."""
+"""The distance up to which an edited sweep explains a wrong gradient."""
 
 NEARLY = 1e-2
 """Up to where a wrong gradient is judged again without tiny constants: ε/p, with 1e-7 and 1e-5.

@@ -23,7 +23,7 @@ GRADIENT = frozenset(
 FILLER = frozenset("the of to and with for wrt by in a an from s t my".split())
 
 WEAK = frozenset("delta deltas d slope slopes diff step update dx dw db dz da".split())
-"""Gradient words that other things carry too: alone they accuse nobody of being unchecked."""
+"""Gradient words that other things have too: alone they do not make a name count as unchecked."""
 
 COTANGENT_NAMES = frozenset(
     "dout douts dy da dz dh dl dloss dvalue dvalues d_out d_y d_values grad grads grad_output "
@@ -245,7 +245,7 @@ def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
 
 
 def strongly_a_gradient(name: str) -> bool:
-    """Whether nothing else is called so: what is left unchecked under such a name is said."""
+    """Whether only a gradient has such a name: the result lists it when it stays unchecked."""
     found = [w for w in words(name) if w in GRADIENT and w not in WEAK]
     return bool(found) or any(
         w.endswith(("backward", "prime", "derivative", "backprop")) for w in words(name)

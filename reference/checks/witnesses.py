@@ -37,20 +37,20 @@ def answers(
     x = values(outcome.inputs[row.leaf])
     weights = [np.asarray(c, dtype=float) for _, c in outcome.cotangents] or [np.ones(x.shape)]
     scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-    said = []
+    texts = []
     for framework in ("torch", "jax"):
         if framework not in asked:
             continue
         try:
             gradient = _gradient(framework, operation, x, weights[0])
         except ImportError as error:
-            said.append(f"{NAMES[framework]} is not installed ({error})")
+            texts.append(f"{NAMES[framework]} is not installed ({error})")
             continue
         off = float(np.max(np.abs(gradient - row.truth.value), initial=0.0)) / scale
-        said.append(
+        texts.append(
             f"{NAMES[framework]}'s gradient of {operation} is within {off:.1e} of the same truth"
         )
-    return said
+    return texts
 
 
 def _gradient(framework: Framework, operation: str, x: Any, cotangent: Any) -> Any:

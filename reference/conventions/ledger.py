@@ -1,9 +1,9 @@
-"""The convention ledger: what NumPy, PyTorch and JAX answer where they may part, discovered.
+"""The convention ledger: what NumPy, PyTorch and JAX answer where they may differ.
 
-A directed sweep over every operation. Each answer is held against the proven value: inside the
-ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one JSON file
-for each pair of framework versions and vector unit; when a framework's answer changes, the
-comparison says where.
+A directed sweep over every operation finds it. Each answer is compared with the certified value:
+inside the ball of one-sided slopes it is admissible, outside it deviates. The ledger is data, one
+JSON file for each pair of framework versions and vector unit; when a framework's answer changes,
+the comparison says where.
 
 The vector unit counts because PyTorch hands some operations to oneDNN, which has other code for
 each: its float32 gelu(∞) is NaN with AVX-512 and ∞ with AVX2.
@@ -79,7 +79,7 @@ def summary(rows: Sequence[Convention]) -> str:
     lines = []
     for row in rows:
         head = f"{row.operation}, {row.situation} ({row.input}), {row.quantity}, {row.dtype}"
-        lines.append(f"{head}: {_spelled(row)}; proven {row.truth}")
+        lines.append(f"{head}: {_spelled(row)}; certified {row.truth}")
         lines += [
             f"    {name} is not admissible: {row.deviation.get(name, '')}"
             for name, fine in row.admissible.items()
@@ -97,10 +97,10 @@ def discover(
     for dtype in dtypes:
         found = [s for operation in chosen for s in situations(operation, dtype)]
         batches = [s.batch(dtype) for s in found]
-        said = {name: ask(name, batches) for name in IMPLEMENTATIONS}
+        replies = {name: ask(name, batches) for name in IMPLEMENTATIONS}
         usual: dict[str, set[tuple[Any, ...]]] = {}
         for k, (one, batch) in enumerate(zip(found, batches, strict=True)):
-            answers = {name: said[name][k] for name in IMPLEMENTATIONS}
+            answers = {name: replies[name][k] for name in IMPLEMENTATIONS}
             kept = list(_worth_keeping(_rows(one, batch, answers, dtype)))
             shown = usual.setdefault(one.operation.name, set())
             if one.arguments != one.operation.defaults():
@@ -146,12 +146,12 @@ def _spelled(row: Convention) -> str:
 
 
 class _Row:
-    """A row in the making: what was said, and whether it is worth keeping."""
+    """A row in the making: the answers, and whether they are worth keeping."""
 
     def __init__(self, row: Convention, thick: bool, off: dict[str, float], far: bool) -> None:
         self.row = row
         self.thick = thick
-        self.off = off  # name -> how far outside, inf for what is no number
+        self.off = off  # name -> how far outside, inf for NaN
         self.far = far  # the answers differ by more than rounding
 
 
@@ -190,8 +190,8 @@ def _row(
 ) -> _Row:
     truths = point.values if quantity == "value" else point.slopes
     given = {
-        name: np.atleast_1d(said.values[n] if quantity == "value" else said.slopes[n])
-        for name, said in answers.items()
+        name: np.atleast_1d(reply.values[n] if quantity == "value" else reply.slopes[n])
+        for name, reply in answers.items()
     }
     middle = np.array([float(t.mid()) for t in truths])
     radius = np.array([float(t.rad()) if t.is_finite() else 0.0 for t in truths])
@@ -206,9 +206,9 @@ def _row(
         ]
         off[name] = max(distance for distance, _ in outside)
         admissible[name] = off[name] == 0
-        said = next((text for distance, text in outside if distance == off[name] and text), "")
-        if said:
-            deviation[name] = said
+        note = next((text for distance, text in outside if distance == off[name] and text), "")
+        if note:
+            deviation[name] = note
     spread = np.array([np.asarray(v, np.float64) for v in given.values()])
     with np.errstate(invalid="ignore"):
         apart = spread.max(0) - spread.min(0)
@@ -311,10 +311,10 @@ def _all_ignored(dtype: str) -> Iterator[Convention]:
         targets = np.full(2, ignored)
         problem = Problem(network, parameters, np.ones((2, 2), dtype), targets)
         with np.errstate(all="ignore"):
-            said = {n: o.answer(problem) for n, o in load(IMPLEMENTATIONS).items()}
+            replies = {n: o.answer(problem) for n, o in load(IMPLEMENTATIONS).items()}
         for quantity in ("value", "slope"):
             answers = {}
-            for name, answer in said.items():
+            for name, answer in replies.items():
                 assert answer.loss is not None
                 slope = answer.gradients["layers.0.a"].flat[0]
                 answers[name] = f"{float(answer.loss if quantity == 'value' else slope):.6g}"

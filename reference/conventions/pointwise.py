@@ -102,7 +102,7 @@ def _jax(batches: Sequence[Batch]) -> list[Said]:
     """Compile all batches as one program: compiling each alone takes ten times as long."""
     import jax
 
-    def said(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, Any]:
+    def pulled(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, Any]:
         function = resolve(batch.operation, "jax")
 
         def of_x(x: Any) -> Any:
@@ -114,7 +114,7 @@ def _jax(batches: Sequence[Batch]) -> list[Said]:
         return y, pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0]
 
     def everything(inputs: Any) -> Any:
-        return [said(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
+        return [pulled(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
 
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
     with double_precision():
@@ -132,7 +132,7 @@ class Point:
 
 
 def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
-    """Return the proven values and slopes at every point; `limits` gives those at infinity."""
+    """Return the certified values and slopes at every point; `limits` gives those at infinity."""
     width = batch.x.shape[-1]
     points = []
     for n, row in enumerate(batch.x.tolist()):

@@ -1,7 +1,7 @@
-"""The places where implementations part: kinks, ties, ends of the range, what is no number.
+"""The places where implementations differ: kinks, ties, ends of the range, infinities, NaN.
 
-Made from what an operation says of itself (parameters, targets, domain) and from the kinks that
-the arbiter finds; no operation is named.
+They come from the operation's description (parameters, targets, domain) and from the kinks of its
+definition; no operation is named.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from reference.conventions.pointwise import Batch
 from reference.drawing.kinks import kinks
 
 SWEEP = "somewhere"
-"""The situation of points that lie anywhere: a row is made only where somebody is far off."""
+"""The situation of points that lie anywhere: a row is made only where an answer is far off."""
 
 _INF, _NAN = np.inf, np.nan
 _LOGITS = {

@@ -70,7 +70,7 @@ def _summed(pair: Pair) -> npt.NDArray[Any]:
 
 def _not_finite(pairs: Sequence[Pair]) -> str:
     count = sum(not np.isfinite(p.given).all() for p in pairs)
-    return f"it holds nan or inf in {count} of {len(pairs)} problems" if count else ""
+    return f"it has nan or inf in {count} of {len(pairs)} problems" if count else ""
 
 
 def _zero(pairs: Sequence[Pair]) -> str:
@@ -119,7 +119,7 @@ def _permuted(pairs: Sequence[Pair]) -> str:
         if all(p.right.ndim == 2 and _same_slices(p, axis) for p in pairs):
             return f"its {what} are the right ones in another order"
     if all(_close(np.sort(p.given.ravel()), np.sort(p.right.ravel())) for p in pairs):
-        return "it holds the right numbers in another order"
+        return "it has the right numbers in another order"
     return ""
 
 

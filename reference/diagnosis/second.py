@@ -1,7 +1,7 @@
 """Mistakes of second order, by name: what people leave out of a Hessian-vector product.
 
-Each is one formula of the two walks, made wrong. Planted into the right walk it is a mutant that
-the judge must catch; of somebody's wrong products, the mistake that gives the same ones is named.
+Each is one wrong formula of the two walks. Injected into the right walk it is a mutant that the
+judge must catch. Where a user's products are wrong, the mistake that gives the same ones is named.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -163,10 +163,10 @@ SECOND_MISTAKES: tuple[SecondMistake, ...] = (
     SecondMistake("second_without_cotangent", "f'' is not multiplied by the cotangent of a.",
         "tdz = f' tda + f'' tz",
         _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, 0 * da + 1, tz, **o))),
-    SecondMistake("first_in_place_of_second", "f' stands where f'' belongs.",
+    SecondMistake("first_in_place_of_second", "f' is used instead of f''.",
         "tdz = f' tda + f' da tz",
         _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.backward(z, a, da, **o) * tz)),
-    SecondMistake("slope_squared", "The square of f' stands where f'' belongs.",
+    SecondMistake("slope_squared", "The square of f' is used instead of f''.",
         "tdz = f' tda + f'² da tz",
         _of_second(lambda op, z, a, da, tda, tz, ta, **o:
             op.backward(z, a, op.backward(z, a, da, **o), **o) * tz)),
@@ -174,7 +174,7 @@ SECOND_MISTAKES: tuple[SecondMistake, ...] = (
         "tdz = f' tda + f''(a) da tz",
         _of_second(lambda op, z, a, da, tda, tz, ta, **o:
             op.second(a, op.forward(a, **o), da, tz, **o))),
-    SecondMistake("tangent_of_output", "The tangent of a stands where that of z belongs.",
+    SecondMistake("tangent_of_output", "The tangent of a is used instead of that of z.",
         "tdz = f' tda + f'' da ta",
         _of_second(lambda op, z, a, da, tda, tz, ta, **o: op.second(z, a, da, ta, **o))),
     SecondMistake("moved_cotangent_twice", "f'' is multiplied by what da moves by, not by da.",
@@ -211,7 +211,7 @@ SECOND_MISTAKES: tuple[SecondMistake, ...] = (
         "tdW = taᵀ dz", {"weight": lambda a, ta, dz, tdz: ta.T @ dz}),
     SecondMistake("both_moved", "Both factors of dW are moved at once.",
         "tdW = taᵀ tdz", {"weight": lambda a, ta, dz, tdz: ta.T @ tdz}),
-    SecondMistake("bias_not_moved", "The bias has its gradient where its product belongs.",
+    SecondMistake("bias_not_moved", "The bias has its gradient instead of its product.",
         "tdb = 1ᵀ dz", {"bias": lambda dz, tdz: np.ones(len(dz), dz.dtype) @ dz}),
     SecondMistake("bias_mean", "The bias' product is a mean over the batch, not a sum.",
         "tdb = 1ᵀ tdz/N", {"bias": lambda dz, tdz: tdz.mean(axis=0)}),
@@ -234,7 +234,7 @@ SECOND_MISTAKES: tuple[SecondMistake, ...] = (
     SecondMistake("loss_not_averaged", "The curvature is not divided as the loss is.",
         "tdy = L'' ty, without 1/N",
         {"loss": lambda op, y, t, dL, ty, **o: op.second(y, t, 0 * dL + 1, ty, **o)}),
-    SecondMistake("loss_gradient", "The loss's slope stands where its curvature belongs.",
+    SecondMistake("loss_gradient", "The loss's slope is used instead of its curvature.",
         "tdy = L' ty",
         {"loss": lambda op, y, t, dL, ty, **o: op.backward(y, t, dL, **o) * ty}),
     SecondMistake("cross_entropy_diagonal", "Of the curvature only the diagonal is there.",

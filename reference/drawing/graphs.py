@@ -94,7 +94,7 @@ class _Builder:
         return name
 
     def _another(self, operation: LayerOperation, argument: str, shape: Shape) -> str | None:
-        """Return a value that was made before and fits, for an argument that is no parameter."""
+        """Return a value that was made before and fits, for an argument that is not a parameter."""
         if argument in operation.trainable or not self.stream.chance(1, 2):
             return None
         fitting = [step.name for step in self.steps if self.made[step.name] == shape]
@@ -305,7 +305,7 @@ def _structure(seed: int, number: int, cell: Cell, registered: tuple[int, ...]) 
 
 def structure(seed: int, k: int, cell: Cell) -> Structure:
     """Return the structure of the k-th graph."""
-    # The layers by identity: one that is registered anew makes other graphs.
+    # The layers by identity: one that is registered again makes other graphs.
     registered = tuple(map(id, LAYERS.values()))
     return _structure(seed, structure_number(k), cell._replace(regime=""), registered)
 

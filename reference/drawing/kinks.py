@@ -1,4 +1,4 @@
-"""Where an operation has kinks: found by the arbiter in the operation's own definition.
+"""Where an operation has kinks, found in its definition with ball arithmetic.
 
 A definition decides by the sign of a decision variable. Where that sign changes, and the two
 branches have other values or slopes, there is a kink. The sign is scanned over a fixed set of

@@ -1,1 +1,1 @@
-"""Grades a class: submissions held to a reference solution, with partial credit, in safety."""
+"""Grades a class: submissions compared with a reference solution, with partial credit, safely."""

@@ -1,4 +1,4 @@
-"""Runs one submission in a process of its own, and takes in what comes of it."""
+"""Runs one submission in a separate process, and collects its results."""
 
 import time
 from collections import defaultdict
@@ -32,7 +32,7 @@ MAX_RUN_BYTES = 4 << 20
 """Bytes of the numbers of one run; a problem has a few hundred numbers."""
 
 MAX_PARTS = 200
-"""Parts of one submission that are held to the reference solution."""
+"""Parts of one submission that are compared with the reference solution."""
 
 SLOWER = 3.0
 """Seconds of the clock for each of processor time: a machine that grades does other things."""

@@ -130,7 +130,7 @@ def _check(assignment: Assignment, path: Path) -> None:
     names = [f.name for f in assignment.function]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
-        raise InvalidInput(f"{path.name}: function.name = {twice!r} stands there twice")
+        raise InvalidInput(f"{path.name}: function.name = {twice!r} is listed twice")
     if assignment.problems.public_seed == assignment.problems.hidden_seed:
         raise InvalidInput(
             f"{path.name}: problems.hidden_seed = {assignment.problems.hidden_seed}: expected "
@@ -150,8 +150,8 @@ def _check(assignment: Assignment, path: Path) -> None:
         unknown = next((c for c in function.chapters if not derivation(c)), None)
         if unknown is not None:
             raise InvalidInput(
-                f"{path.name}: chapters of {function.name!r}: {unknown!r} is no operation of the "
-                "book; `manual-backprop ops` lists them"
+                f"{path.name}: chapters of {function.name!r}: {unknown!r} is not an operation of "
+                "the book; `manual-backprop ops` lists them"
             )
 
 

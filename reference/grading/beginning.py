@@ -32,7 +32,7 @@ dtypes = ["float64"]  # or ["float64", "float32"]: gradients of float32 have to 
 
 [dialect]
 layout = "any"  # or "reference": samples and weights lie as in the reference solution
-mean = "any"  # or "reference": 1/N stands where the reference solution has it
+mean = "any"  # or "reference": 1/N must be where the reference solution has it
 forward = "any"  # or "reference": a right gradient of another forward is not paid
 cached = "any"  # or "reference": forward hands on what the reference solution does
 """

@@ -46,8 +46,8 @@ def run(assignment: Path, places: list[str], out: Path | None, form: str, worker
     submissions = find_submissions(places)
     if form in SINGLE and len(submissions) > 1 and out is None:
         raise InvalidInput(
-            f"--format={form!r} is of one submission, and there are {len(submissions)}; with "
-            "--out FOLDER each gets a file"
+            f"--format={form!r} is for one submission, but there are {len(submissions)}; "
+            "with --out FOLDER each gets a file"
         )
     if out is not None:
         try:

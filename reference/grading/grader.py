@@ -1,4 +1,4 @@
-"""Grades a class: each submission apart, held to the reference solution."""
+"""Grades a class: each submission by itself, compared with the reference solution."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from reports.checked import Part
 from reports.graded import Class, Graded, Item, Notice
 
 JUDGE_SECONDS = 60.0
-"""Processor time for the runs of one function: they are small, unless somebody made them large."""
+"""Processor time for the runs of one function: small, unless a submission made them large."""
 
 KINDS = {
     "numpy": "for arrays of NumPy",
@@ -69,7 +69,7 @@ class Judge:
         return self.known.get(name) or Described(name, (), "", "")
 
     def hold(self, function: str, runs: Sequence[AnyRun]) -> list[Judged]:
-        """Return every run, held to one function; none where they bring the judge down."""
+        """Return every run compared with one function; none where they crash the judge."""
         return [e for e in self._ask(function, tuple(runs)) if isinstance(e, Judged)]
 
     def _ask(self, function: str, runs: tuple[AnyRun, ...]) -> Iterator[JudgeEvent]:
@@ -195,7 +195,7 @@ def grade_one(one: Submission, assignment: Assignment, judge: Judge) -> Graded:
     try:
         screened, notices = screen_text(one.file, one.files[one.file])
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
-        return _nothing(one, assignment, f"it is no Python: {type(error).__name__}: {error}")
+        return _nothing(one, assignment, f"it is not Python: {type(error).__name__}: {error}")
     ran = run_apart(one, assignment)
     noted = [*notices, *(Notice("attempt", a.detail, grave=True) for a in ran.attempts)]
     items = _items(one, assignment, ran, screened, judge)

@@ -1,7 +1,7 @@
 """Notes and refuses what a submission tries that no gradient needs; in the submission's process.
 
-An audit hook cannot be taken out again by Python code. It is a witness and a first fence; what
-holds a submission that gets past it are the measures of `reference.workers.confinement`.
+Python code cannot remove an audit hook. The hook records what is tried and refuses it. What gets
+past it is stopped by the measures of `reference.workers.confinement`.
 """
 
 import os

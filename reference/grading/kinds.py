@@ -104,7 +104,7 @@ def is_slope(pairs: Sequence[tuple[Any, Any]], inputs: int, change: float) -> bo
 
 @dataclass(frozen=True)
 class _Compared:
-    """One question, held to the reference solution."""
+    """One question compared with the reference solution."""
 
     question: Question
     forward_right: bool

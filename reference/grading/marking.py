@@ -14,7 +14,7 @@ class FunctionEvidence:
     """What is known of one function of a submission."""
 
     judged: tuple[Judged, ...] = ()
-    """Its runs, held to the reference solution; none where nothing of it could be run."""
+    """Its runs compared with the reference solution; none where nothing of it could be run."""
     part: Part | None = None
     notices: tuple[Notice, ...] = ()
     attempted: bool | None = None

@@ -178,7 +178,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """What the judging process is asked for: the runs of one part, held to one function."""
+    """What the judging process is asked for: the runs of one part, to compare with one function."""
 
     file: str
     unit: str
@@ -193,7 +193,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """One gradient of one run, held to the reference solution."""
+    """One gradient of one run, compared with the reference solution."""
 
     of: str
     """What it is the gradient of, as the reference solution calls it."""
@@ -209,7 +209,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True, tag="judged"):
-    """One run, held to the reference solution."""
+    """One run, compared with the reference solution."""
 
     public: bool
     fits: bool

@@ -195,7 +195,7 @@ def _is_nothing(statement: ast.stmt, unset: Collection[str] = ()) -> bool:
         case ast.Raise(exc=ast.Name(id=name)) | ast.Raise(exc=ast.Call(func=ast.Name(id=name))):
             return name == "NotImplementedError"
         case ast.Assign(value=ast.Name() | ast.Subscript()):
-            return True  # x, w, b = cache: unpacking alone is no attempt
+            return True  # x, w, b = cache: unpacking alone is not an attempt
         case ast.Return(value=ast.expr() as value) | ast.Assign(value=value):
             parts = value.values if isinstance(value, ast.Dict) else getattr(value, "elts", [value])
             return all(_is_none(p) or (isinstance(p, ast.Name) and p.id in unset) for p in parts)

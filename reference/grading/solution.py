@@ -97,8 +97,8 @@ def _refuse_wrong(rows: Sequence[Row], unit: Unit) -> None:
 def _fit(found: Chosen, unit: Unit) -> Chosen:
     if found.differences:
         raise InvalidInput(
-            f"function={unit.name!r} of the reference: its forward cannot run on numbers with a "
-            f"proof ({found.why})"
+            f"function={unit.name!r} of the reference: its forward cannot run on certified "
+            f"numbers ({found.why})"
         )
     _refuse_wrong(found.first.rows, unit)
     return found

@@ -86,7 +86,7 @@ def _of_zip(place: Path) -> Iterator[Submission]:
         with zipfile.ZipFile(place) as archive:
             files = dict(_members(archive, str(place)))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise InvalidInput(f"SUBMISSIONS={str(place)!r} is no zip file: {error}") from None
+        raise InvalidInput(f"SUBMISSIONS={str(place)!r} is not a zip file: {error}") from None
     yield from _of_files(files)
 
 

@@ -1,6 +1,6 @@
 """Oracles: independent ways to a gradient. One module is one oracle; each takes a Problem.
 
-An oracle that is not installed is skipped with its reason, never silently absent.
+An oracle that is not installed is skipped, and the report gives the reason.
 """
 
 import importlib
@@ -19,12 +19,12 @@ Status = Literal["ok", "skipped", "unsupported", "crashed"]
 """skipped: it is not installed. unsupported: it has no such derivative of this problem."""
 
 LONGEST_REASON = 1000
-"""Characters kept of what an oracle says when it fails."""
+"""Characters that are kept of an oracle's error."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one oracle says of one problem: the loss, every step's value and every cotangent.
+    """The answer of one oracle to one problem: the loss, every step's value and every cotangent.
 
     `gradients` has every parameter, every intermediate step and "x"; see `network.backward`.
     `values` has the forward value of every step, by the same names. An answer without them (or
@@ -82,7 +82,7 @@ _MODULES = {
 }
 ORACLES: tuple[str, ...] = tuple(_MODULES)
 SECOND_ORDER = ("manual", "torch_reverse", "torch_forward", "jax_forward", "jax_reverse")
-"""Who answers at second order: both frameworks in two ways, which are programs of their own."""
+"""The oracles at second order: both frameworks in two ways, each a separate oracle."""
 
 _MODULES |= {
     "torch_reverse": ("torch_second", "TorchReverse"),
@@ -95,7 +95,7 @@ _MODULES |= {
 def load(names: Iterable[str] = ORACLES) -> dict[str, Oracle]:
     """Return the named oracles; a framework is imported when its oracle is first asked.
 
-    Beside our own, "package.module:Class" names anybody's.
+    "package.module:Class" names an oracle of the user.
     """
     return {name: _load(name) for name in names}
 
@@ -127,7 +127,7 @@ def skipped(oracle: str, reason: str) -> Answer:
 
 
 def unsupported(oracle: str, reason: str) -> Answer:
-    """Return the answer of an oracle that says it has no such derivative."""
+    """Return the answer of an oracle that has no such derivative."""
     return Answer(oracle, status="unsupported", reason=readable(reason))
 
 
@@ -151,11 +151,15 @@ def crashed(oracle: str, error: BaseException) -> Answer:
     return Answer(oracle, status="crashed", reason=readable(error))
 
 
-def readable(said: object) -> str:
+def readable(reason: object) -> str:
     """Return what an oracle says, an error or a reason, in a text that any file can hold."""
     try:
-        text = f"{type(said).__name__}: {said}" if isinstance(said, BaseException) else str(said)
+        text = (
+            f"{type(reason).__name__}: {reason}"
+            if isinstance(reason, BaseException)
+            else str(reason)
+        )
     except Exception:  # an error that cannot say what it is
-        text = type(said).__name__
+        text = type(reason).__name__
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"

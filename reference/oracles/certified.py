@@ -1,11 +1,11 @@
-"""The arbiter: the proven gradient of a network, by balls.
+"""The certified gradient of a network, by ball arithmetic.
 
 Forward, each operation's `definition` is evaluated over balls with its slopes; backward, a sweep
 multiplies cotangents by slopes and by the matrices of the dense layers. It is a small reverse
 mode of its own, made from definitions alone: it shares no derivation with the hand-written
-backward. Every number carries its proven error, and the precision rises until the result is
+backward. Every number carries an error bound, and the precision rises until the result is
 decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink, whose ball holds
-every admissible slope. What stays undecided at the cap is a ball all the same, and said.
+every admissible slope. What the highest precision leaves open stays a wide ball, marked undecided.
 """
 
 import math
@@ -61,16 +61,16 @@ class Leaf:
 
     @cached_property
     def thick(self) -> npt.NDArray[np.bool_]:
-        """Where the ball is no single number: fewer than 30 digits, and not next to nothing."""
+        """Where the ball is not a single number: fewer than 30 digits, and not next to nothing."""
         balls = self.balls
         return self._array((not _thin(b, _NOTHING) for b in balls), bool)
 
     def lower(self, entry: tuple[int, ...] = ()) -> Ball:
-        """Return the proven lower end of one entry, itself a thin ball."""
+        """Return the lower end of one entry's ball, itself a thin ball."""
         return self.ball(entry).lower()
 
     def upper(self, entry: tuple[int, ...] = ()) -> Ball:
-        """Return the proven upper end of one entry, itself a thin ball."""
+        """Return the upper end of one entry's ball, itself a thin ball."""
         return self.ball(entry).upper()
 
     def ball(self, entry: tuple[int, ...] = ()) -> Ball:
@@ -78,12 +78,12 @@ class Leaf:
         return self.balls[int(np.ravel_multi_index(entry, self.shape)) if entry else 0]
 
     def digits(self, entry: tuple[int, ...] = ()) -> int:
-        """Return how many decimal digits of one entry are proven."""
+        """Return how many decimal digits of one entry are certain."""
         ball = self.ball(entry)
         return max(0, int(ball.rel_accuracy_bits() * 0.30102)) if ball.is_finite() else 0
 
     def contains(self, answer: FloatArray) -> npt.NDArray[np.bool_]:
-        """Return where the proven ball holds the answer exactly."""
+        """Return where the ball contains the answer."""
         flat = np.asarray(answer).ravel().tolist()
         return self._array(
             (b.contains(arb(v)) for b, v in zip(self.balls, flat, strict=True)), bool
@@ -114,7 +114,7 @@ class LayerRun:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The proven loss and cotangents of a problem, and the run that proves them."""
+    """The certified loss and cotangents of a problem, and the run that gave them."""
 
     problem: Problem
     bits: int
@@ -131,7 +131,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Tie:
-    """A decision whose variable is proven zero: a kink, met exactly."""
+    """A decision whose variable is certainly zero: a point exactly on a kink."""
 
     step: str
     entry: tuple[int, ...]
@@ -139,7 +139,7 @@ class Tie:
 
 
 def certify(problem: Problem, first_bits: int = FIRST_BITS) -> Certificate:
-    """Return the proven loss and cotangents, at a precision that decides them."""
+    """Return the certified loss and cotangents, at a precision that decides them."""
     nothing = _next_to_nothing(problem)
     bits, previous = first_bits, None
     while True:

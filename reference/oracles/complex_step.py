@@ -2,10 +2,10 @@
 
 f(x + ih) = f(x) + ih f'(x) + O(h²), so f'(x) = Im f(x + ih) / h with no subtraction in it: at
 h = 2^-664, near 1e-200, h² vanishes beside everything and the slope is exact to rounding. It
-checks our backward against our own forward, so a forward that is wrong in itself goes unseen.
+checks our backward against our own forward, so it cannot see a wrong forward.
 
 Limits: a gradient below about 1e-123 loses digits, because h times it is subnormal, and where the
-forward meets infinity complex arithmetic gives NaN (∞ · 0i). Squire and Trapp, 1998.
+forward reaches infinity complex arithmetic gives NaN (∞ · 0i). Squire and Trapp, 1998.
 """
 
 from collections.abc import Iterator, Sequence

@@ -57,7 +57,9 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
     counterpart = operation.counterpart(framework)
     if counterpart.composed:
         if operation.composition is None:
-            raise InvalidInput(f"{operation.name}: marked as composed, but gives no composition")
+            raise InvalidInput(
+                f"{operation.name}: marked as COMPOSED, expected a method composition"
+            )
         return partial(operation.composition, namespace(framework))
     try:
         function: Callable[..., Any] = find(counterpart.name)

@@ -1,9 +1,10 @@
-"""All that rounding may make of a network's gradient: the certificate's walk over wider balls.
+"""An enclosure of a network's gradient under rounding: the certificate's walk over wider balls.
 
-After every step its ball is widened by what rounding may add there, and ball arithmetic carries it
-on. So a network's final gradients can be judged where nothing else is known, and the judge of the
-single steps can be audited: what it calls right at every step lies in here. A kink within reach
-of rounding takes both its branches. The balls widen with depth: this is no judge of deep networks.
+After every step its ball is widened by what rounding may add there, and ball arithmetic propagates
+it. So a network's final gradients can be judged where nothing else is known. It also checks the
+judge of single steps: an answer that is right at every step lies in the enclosure. At a kink within
+reach of rounding both branches are taken. The balls widen with depth, so deep networks cannot be
+judged this way.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Where compiled JAX programs are kept between runs, so that a machine compiles them once.
 
 An executable read from the cache is run, so the folder belongs to the user alone. It is named after
-the processor, because an executable is made for one. Whoever set JAX_COMPILATION_CACHE_DIR, or the
-same in `jax.config`, is obeyed instead, and an empty MANUAL_BACKPROP_CACHE switches the cache off.
+the processor, because an executable is made for one. JAX_COMPILATION_CACHE_DIR, or the same
+in `jax.config`, has priority, and an empty MANUAL_BACKPROP_CACHE switches the cache off.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from reference.user_cache import cache_folder, usable
 
 _MISREADING = ("0.6.0",)
-"""Versions of jaxlib whose programs answer zeros once they are read back; 0.6.1 has it right."""
+"""Versions of jaxlib whose cached programs return zeros; 0.6.1 is right."""
 _KEPT = 32  # entries; one is about 1 MB, and every change of an operation makes new ones
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -44,11 +44,11 @@ def folder() -> Path | None:
 
 @contextmanager
 def persistent() -> Iterator[None]:
-    """Let what is compiled inside be read from the cache, or compiled and written to it.
+    """Inside this context programs are read from the cache, or compiled and written to it.
 
-    One process at a time: JAX writes an entry in place, so a reader could meet half of one, and
-    workers that start together would all compile the same program. A folder that cannot be used
-    costs the cache, nothing more. JAX's settings are put back afterwards.
+    One process at a time: JAX writes an entry in place, so a reader could find half of one, and
+    workers that start together would all compile the same program. Without a usable folder there
+    is no cache. JAX's settings are restored afterwards.
     """
     config: Any = jax.config
     place = folder()
@@ -78,7 +78,7 @@ def persistent() -> Iterator[None]:
 
 
 def _misread() -> bool:
-    """Whether what this jaxlib reads back from a cache computes something else."""
+    """Whether this jaxlib's cached programs give wrong results."""
     return importlib.metadata.version("jaxlib") in _MISREADING
 
 
@@ -92,7 +92,7 @@ def _prune(place: Path, kept: int) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system lets go of when the process dies."""
+    """Hold a lock that the system releases when the process dies."""
     try:
         import fcntl
     except ImportError:  # Windows: two processes may compile the same program, no more

@@ -125,12 +125,12 @@ class JaxGrad:
         return Answer(self.name, np.asarray(loss), cotangents, values=values)
 
     def _function(self, problem: Problem) -> Callable[..., Any]:
-        """Return the gradient function of a structure, compiled anew only if it is new."""
+        """Return the gradient function of a structure, compiled only if it is new."""
         import jax
 
         network = problem.network
         operations = (network.loss_operation, *(layer.operation for layer in network.layers))
-        # The operations by identity: one that is registered anew under its name is another.
+        # The operations by identity: one that is registered again under its name is another.
         key = (repr(network), *map(id, operations))
         if key not in self._networks:
             function = jax.grad(loss_function(problem), argnums=(0, 1), has_aux=True)
@@ -155,7 +155,7 @@ def arguments_of(problem: Problem) -> tuple[dict[str, Any], dict[str, Any], dict
 
 
 def registered() -> tuple[int, ...]:
-    """Return the operations by identity: one registered anew under its name is another one."""
+    """Return the operations by identity: one registered again under its name is another one."""
     return tuple(map(id, (*ACTIVATIONS.values(), *LOSSES.values())))
 
 
@@ -163,7 +163,7 @@ def divisor(problem: Problem) -> Any:
     """Return what the weighted sum of the losses is divided by, in the problem's dtype.
 
     It depends on shapes, labels and class weights alone, and JAX has none of its own; torch's
-    reductions and the arbiter's definition of it check it.
+    reductions and the certificate's own count check it.
     """
     operation, one = problem.network.loss_operation, problem.dtype.type(1)
     if problem.network.reduction == "batch_mean":

@@ -1,7 +1,7 @@
 """A graph of operations, differentiated by JAX with JAX's own functions.
 
-Problems of one structure go through one compiled program, one by one: in a `vmap` over several the
-last bits of a sum depend on the place among them.
+Problems of one structure use one compiled program, one after another: in a `vmap` over several the
+last bits of a sum depend on the position.
 """
 
 from collections import OrderedDict, defaultdict
@@ -73,7 +73,7 @@ PARTS = ("gradients", "values", "tangents", "products")
 
 
 def _key(problem: GraphProblem) -> Any:
-    """Return what one program serves: the operations by identity, as one may be registered anew."""
+    """Return what one program serves: the operations by identity: one may be registered again."""
     arrays = tuple((name, a.shape, a.dtype) for name, a in problem.arrays.items())
     return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
 

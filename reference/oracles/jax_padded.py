@@ -5,11 +5,11 @@ walks the layers, a switch picks the activation and the loss, a loop walks the b
 So that padding changes nothing but the speed:
 
 - Everything in the padding is an exact zero, forward and backward: a mask after each
-  pre-activation and each activation sees to it (0 · ∞ in the padding would leak NaN else).
-- What looks at whole rows (softmax, cross-entropy) has a branch for each width, which cuts the
+  pre-activation and each activation ensures this (otherwise 0 · ∞ in the padding would give NaN).
+- Operations on whole rows (softmax, cross-entropy) have a branch for each width, which cuts the
   row to that width and applies JAX's own function to it.
 - Nothing is vectorised over networks (`vmap` turns a switch into "compute all and select", where
-  a branch not taken can leak NaN), so a network's bits depend on nothing but the network.
+  a branch not taken can leak NaN), so a network's bits depend on the network alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence

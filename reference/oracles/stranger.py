@@ -1,6 +1,6 @@
-"""Somebody's own oracle, at arm's length: what it gets it cannot change, what it gives is read.
+"""An oracle of the user: it gets copies that it cannot change, and its answers are validated.
 
-Whatever it does wrong is its own failure, told by its name, and no other side's.
+Whatever it does wrong is reported as its own failure, by its name.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class Stranger:
         try:
             reason = self._oracle.unavailable()
         except Exception as error:
-            return f"it cannot say whether it can answer: {readable(error)}"
+            return f"its method unavailable() failed: {readable(error)}"
         return None if reason is None else str(reason)
 
     def answer(self, problem: AnyProblem) -> Answer:
@@ -38,7 +38,7 @@ class Stranger:
         return self._read(self._oracle.answer(_closed(problem)), problem)
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:
-        """Answer a block; what is no list of as many answers is an error."""
+        """Answer a block; a TypeError unless it is a list of as many answers."""
         given: Any = self._oracle.answers([_closed(problem) for problem in problems])
         if not isinstance(given, list) or len(given) != len(problems):
             many = f"a list of {len(given)}" if isinstance(given, list) else _kind(given)
@@ -46,7 +46,7 @@ class Stranger:
         return [self._read(*pair) for pair in zip(given, problems, strict=True)]
 
     def _read(self, given: Any, problem: AnyProblem) -> Answer:
-        """Return an answer that the judge can compare; a TypeError says what cannot be."""
+        """Return an answer that the judge can compare; a TypeError names what it cannot compare."""
         if not isinstance(given, Answer):
             raise TypeError(f"answer: {_kind(given)}, expected an Answer")
         if given.status not in get_args(Status):

@@ -46,8 +46,8 @@ class _Graph:
 class TorchAutograd:
     """Differentiates the same network, built of torch's own functions.
 
-    The graphs of a block are independent, so one launch of the engine serves them all and each
-    problem's bits are those it has alone. Measured against one launch each and against
+    The graphs of a block are independent, so one launch of the engine serves them all, and each
+    problem has the same bits as alone. Measured against one launch each and against
     `retain_grad` on the steps: see benchmarks/oracles.py.
     """
 
@@ -179,7 +179,7 @@ def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
             return total / problem.batch
         if network.reduction == "mean":
             # Torch has no mean of its own with sample weights. Without them it has, above; in both
-            # cases the arbiter divides by what the definition counts.
+            # cases the certificate divides by what the definition counts.
             terms = np.empty(tuple(losses.shape), problem.dtype)  # asked for its shape alone
             inside = computed_in(problem)
             count = operation.count(terms, inside.targets, **inside.loss_arguments())

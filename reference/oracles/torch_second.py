@@ -30,7 +30,7 @@ from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 Tensors = dict[str, Any]
 
 _LACKS = ("not implemented", "does not support it", "ZeroTensors are immutable")
-"""What PyTorch says where it has no rule, or where one of its own writes into a zero of its own."""
+"""PyTorch's errors where it has no rule, or where a rule writes into a zero of its own."""
 
 
 class _TorchSecond(TorchAutograd):

@@ -1,8 +1,8 @@
 """A worker that does a campaign's tasks, and recovers when its process hangs or dies.
 
 A block whose process dies or falls silent is done again one problem at a time, in a new process.
-The problem at which that one fails is asked once more on its own, patiently; if it fails again, the
-oracle that was being asked is recorded as CRASHED on it, and everything else goes on.
+The problem at which this fails is asked once more by itself, with more time. If it fails again, the
+oracle that was being asked is recorded as CRASHED on it, and the run continues.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from reference.workers.worker import MEMORY
 from reports.records import Record, decode
 
 SECTION_SECONDS = 3600.0
-"""A section of the report has no marks; what takes longer hangs."""
+"""A section of the report sends no marks; one that takes longer counts as hung."""
 
 HANGS = "no answer within the time limit"
 
@@ -53,7 +53,7 @@ class WorkerFailed(Exception):
 
 
 class CampaignWorker:
-    """One process at a time, begun when it is needed; used by one thread at a time."""
+    """One process at a time, started when it is needed; used by one thread at a time."""
 
     def __init__(self, memory: int = MEMORY, pace: Pace | None = None) -> None:
         self.pace = pace or Pace()
@@ -75,7 +75,7 @@ class CampaignWorker:
         return [decode(line) for line in msgspec.msgpack.decode(content, type=list[bytes])]
 
     def block(self, plan: Plan, work: Work) -> BlockResult:
-        """Do a piece of work, whatever becomes of the process.
+        """Do a piece of work, also when the process hangs or dies.
 
         Raises InvalidInput for a problem at which it fails without any oracle.
         """
@@ -102,7 +102,7 @@ class CampaignWorker:
         return merge_results(parts)
 
     def _alone(self, plan: Plan, work: Work) -> BlockResult:
-        """Ask about one problem with more and more of the oracles that fail on it left out."""
+        """Ask about one problem, leaving out one oracle after another that fails on it."""
         absent: dict[str, str] = {}
         while True:
             block = Block(plan, work, dict(absent), one_by_one=True)
@@ -179,7 +179,7 @@ class CampaignWorker:
         self.worker.end()
         if raised.kind == "MemoryError":
             raise WorkerFailed("out of memory", mark)
-        # Neither the input's nor an oracle's: ours. It is to be seen, not to be recorded.
+        # Neither the input nor an oracle failed, but our code: raise it, do not record it.
         raise RuntimeError(f"{raised.kind} in a worker: {raised.message}")
 
 

@@ -1,12 +1,12 @@
-"""Runs blocks on a Dask cluster that somebody already has: `report --scheduler tcp://HOST:PORT`.
+"""Runs blocks on an existing Dask cluster: `report --scheduler tcp://HOST:PORT`.
 
-Dask moves a block to another worker when its own dies; the results are the local ones, since a
-block depends on nothing but the plan and what it is computed with. So the workers need this package
-and the frameworks in one version, on processors of one kind; those that are there when a run begins
-are asked, and one that differs is refused.
+When a worker dies, Dask moves its block to another one. The results are the local ones, because a
+block depends only on the plan and on the software that computes it. So the workers need this
+package and the frameworks in one version, on processors of one kind. The workers that are there
+when a run starts are asked, and one that differs is refused.
 
-On its Dask worker a block runs in a process of its own (`CampaignWorker`), as it does locally: an
-oracle that hangs or dies there is cut, found and recorded there, and Dask's worker never notices.
+On its Dask worker a block runs in a separate process (`CampaignWorker`), as it does locally. An
+oracle that hangs or dies is stopped and recorded there, and the Dask worker goes on.
 """
 
 import threading
@@ -29,7 +29,7 @@ from reports.records import Record
 SECONDS_TO_CONNECT = 10
 
 SECONDS_TO_BEGIN = 300
-"""So long the first worker may take to come, and all of them to say what they compute with."""
+"""Seconds in which the first worker must connect, and all must report their environment."""
 
 
 class DaskPool:
@@ -40,7 +40,7 @@ class DaskPool:
             from distributed import Client
         except ImportError:
             raise InvalidInput(
-                f"scheduler={address!r} needs Dask; in the clone: "
+                f"scheduler={address!r} needs Dask; install it in the clone: "
                 "python -m pip install -c constraints.txt -e '.[distributed]'"
             ) from None
         try:
@@ -70,9 +70,9 @@ class DaskPool:
             self._client.wait_for_workers(1, timeout=SECONDS_TO_BEGIN)
         except TimeoutError:
             raise InvalidInput(
-                f"scheduler={self._address!r}: no worker came within {SECONDS_TO_BEGIN} s"
+                f"scheduler={self._address!r}: no worker connected within {SECONDS_TO_BEGIN} s"
             ) from None
-        asked = {  # one that is lost meanwhile is answered for by another
+        asked = {  # if one is lost meanwhile, another one answers
             at: self._client.submit(
                 _environment, oracles, workers=[at], allow_other_workers=True, pure=False
             )

@@ -1,4 +1,4 @@
-"""Ctrl-C at a bad moment: it waits, or is not heard."""
+"""Ctrl-C at a bad moment: it is delayed or ignored."""
 
 import signal
 import threading

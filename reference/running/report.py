@@ -1,4 +1,4 @@
-"""The main job: a plan becomes finished blocks, the blocks become records, the records pages."""
+"""Runs a plan: it becomes finished blocks, the blocks become records, the records pages."""
 
 import shlex
 import time
@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 class Interrupted(Exception):
-    """Ctrl-C: the page of what is done is written, and this holds the command that goes on."""
+    """Raised by Ctrl-C: `command` continues the run; the page of the finished part is written."""
 
     def __init__(self, summary: Summary | None, command: str) -> None:
         super().__init__(command)
@@ -57,18 +57,20 @@ def report(
 ) -> Summary:
     """Run the plan (or what is left of it) and write the report into `out`.
 
-    What the plan names under `sections` is added beside the run. Without a plan the unfinished
-    run's own is gone on with.
+    The plan's `sections` are added to the report. Without a plan the unfinished run's own plan is
+    continued.
     """
     if workers < 1:
         raise InvalidInput(f"workers={workers}: expected at least 1")
     if resume and fresh:
-        raise InvalidInput("--resume goes on with a run and --fresh begins anew; expected one")
+        raise InvalidInput(
+            "--resume continues a run, --fresh starts a new one; expected one of them"
+        )
     began = time.monotonic()
     if plan is None and not resume:
-        raise InvalidInput("plan=None: expected a plan, or resume=True to go on with one")
+        raise InvalidInput("plan=None: expected a plan, or resume=True to continue a run")
     if resume and not (out / NAME).is_file():
-        raise InvalidInput(f"out={str(out)!r}: nothing to resume, it holds no {NAME}")
+        raise InvalidInput(f"out={str(out)!r}: nothing to resume, the folder has no {NAME}")
     is_new = not out.exists()
     claim_folder(out)
     store = Store(out, fresh)
@@ -78,17 +80,17 @@ def report(
         known = store.plan()
         if resume:
             if known is None:
-                raise InvalidInput(f"out={str(out)!r}: nothing to resume, the run had not begun")
+                raise InvalidInput(f"out={str(out)!r}: nothing to resume, the run had not started")
             if plan not in (None, known[0]):
                 raise InvalidInput(
                     f"out={str(out)!r} holds a run of another plan ({command_of(known[0])}); "
-                    "--resume takes no other options, --fresh begins anew"
+                    "--resume takes no other options, --fresh starts a new run"
                 )
             plan = known[0]
         elif known and not fresh:
             raise InvalidInput(
                 f"out={str(out)!r} holds an unfinished run; "
-                "--resume goes on with it, --fresh begins anew"
+                "--resume continues it, --fresh starts a new one"
             )
         remove_unfinished(out)  # what a kill in the middle of the pages left
         assert plan is not None
@@ -100,7 +102,7 @@ def report(
             blocks = set(plan.blocks())
             for result in store.results():
                 if (result.start, result.stop) not in blocks:
-                    raise InvalidInput(f"{store.path}: damaged, it holds a block of another run")
+                    raise InvalidInput(f"{store.path}: damaged, it has a block of another run")
                 statistics.add(result)
             done = store.finished()
             left = [block for block in plan.blocks() if block[0] not in done]
@@ -146,7 +148,7 @@ def report(
 
 def examples(statistics: RunStatistics) -> Iterator[Work]:
     """Yield the work of giving every finding's example its evidence."""
-    # What crashed once would crash again; what is known of it is known.
+    # A problem that crashed would crash again, and its finding is complete.
     bare = [f.example.at for f in statistics.findings() if not f.sentence]
     indices = sorted({parse_address(address)[1] for address in bare})
     for start in range(0, len(indices), EXAMPLES):
@@ -161,7 +163,9 @@ def _written(
     try:
         return write_report(out, records, timing)
     except ReportError as error:
-        raise ReportError(f"{error}; the finished blocks are kept, --resume goes on") from None
+        raise ReportError(
+            f"{error}; the finished blocks are kept; --resume continues the run"
+        ) from None
 
 
 def _pool(workers: int, scheduler: str | None) -> "LocalPool | DaskPool":
@@ -223,7 +227,7 @@ def _begin(
     environment_report: EnvironmentReport,
     known: tuple[Plan, dict[str, str]] | None,
 ) -> Plan:
-    """Begin anew, or go on with the stored plan if it was begun with the same versions."""
+    """Start a run, or continue the stored plan if it was started with the same versions."""
     environment = environment_report[0]
     if known is None:
         store.begin(plan, environment)
@@ -232,8 +236,8 @@ def _begin(
     if changed := difference(before, environment):
         name, was, is_now = changed
         raise InvalidInput(
-            f"the run was begun with {name} {was}, here is {is_now}; "
-            "one report holds one environment: --fresh begins anew"
+            f"the run was started with {name} {was}, here it is {is_now}; a report needs one "
+            "environment: --fresh starts a new run"
         )
     return stored
 

@@ -1,8 +1,8 @@
 """Sections of a report that depend on no run, kept between runs.
 
 They take as long as 1,000 networks. A kept section is named after everything it depends on: this
-project's source, the versions, the processor and the variables that choose kernels. So it is never
-read where another would be made.
+project's source, the versions, the processor and the variables that choose kernels. So it is
+read only where the same section would be made again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ MAX_KEPT = 8
 
 
 def kept(name: str, make: Callable[[], list[Record]]) -> list[Record]:
-    """Return a section from the cache, or make it and keep it; no cache costs time alone."""
+    """Return a section from the cache, or make it and keep it; without a cache it takes longer."""
     base = cache_folder()
     place = None if base is None else base / "sections"
     if place is None or not usable(place):

@@ -1,8 +1,8 @@
-"""What a report holds beside its run, made in a worker while the networks are checked.
+"""The sections of a report that are not about its networks, made in a worker during the run.
 
 The ledger, the accuracy of each operation and the audit of the articles do not depend on the
-seed. The trial of the judge and the bench take longer than a report should: what was measured
-last is kept in `released/` and shown with the versions it was measured with.
+seed. The validation of the judge and the bench take too long for a report: the last
+measurement is kept in `released/` and shown with its versions.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """Finished blocks, kept in SQLite beside the report, so that a run can be killed and resumed.
 
-The plan and every block carry a checksum, a block's with its plan and its place. So what a disk or
-a hand has changed is damage, and never another result.
+The plan and every block have a checksum; a block's includes its plan and its position. So a changed
+file is reported as damaged, and never gives another result.
 """
 
 import errno
@@ -21,10 +21,10 @@ from reference.campaign import BlockResult, Plan
 NAME = "campaign.sqlite"
 
 CHECKSUM = 16
-"""Bytes of a checksum, which stand before what they are of."""
+"""Bytes of a checksum, which precede its content."""
 
 MAX_BLOCK = 1 << 28
-"""Bytes of a block, packed or not. One of ours has some 100 kB; damage claims anything."""
+"""Maximal bytes of a block, packed or not. Ours have some 100 kB; a damaged one may claim more."""
 
 _DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
@@ -57,13 +57,13 @@ class Store:
     def _open(self, fresh: bool) -> None:
         if fresh:
             self._forget()
-        while not self._lock():  # whoever had it ended just now, and took the file along
+        while not self._lock():  # its owner ended just now, and removed the file
             self._base.close()
 
     def _lock(self) -> bool:
-        """Open and lock the file; say whether what is locked is what stands in the folder."""
+        """Open and lock the file; return whether the locked file is still the one in the folder."""
         # Closed again before SQLite opens it: closing any descriptor would drop the locks.
-        # A link would have our tables written into somebody's file.
+        # With a link our tables would be written into another file.
         no_link = getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | no_link, 0o666)
         self._own = os.fstat(descriptor)
@@ -102,11 +102,11 @@ class Store:
             file.unlink(missing_ok=True)
 
     def _in_place(self) -> bool:
-        """Say whether what stands in the folder is still the file that was opened."""
+        """Return whether the file in the folder is still the one that was opened."""
         return self.path.exists() and os.path.samestat(self._own, self.path.stat())
 
     def begin(self, plan: Plan, environment: dict[str, str]) -> None:
-        """Start anew: forget every block and keep the plan."""
+        """Start again: delete every block and keep the plan."""
         with _clear_errors(self.path):
             self._base.execute("BEGIN")
             self._base.execute("DELETE FROM blocks")
@@ -122,7 +122,7 @@ class Store:
         return _sealed(b"plan", content)
 
     def plan(self) -> tuple[Plan, dict[str, str]] | None:
-        """Return the plan and environment that the run was begun with."""
+        """Return the plan and the environment of the run."""
         with _clear_errors(self.path):
             row = self._base.execute("SELECT plan, environment FROM plan").fetchone()
         if row is None:
@@ -192,12 +192,12 @@ class Store:
 
 
 def _sealed(what: bytes, content: bytes) -> bytes:
-    """Return content after its checksum, which is of `what` it is as well."""
+    """Return the checksum of the content and of `what` it is, followed by the content."""
     return _checksum(what, content) + content
 
 
 def _opened(what: bytes, sealed: object) -> bytes:
-    """Return the content of what `_sealed` gave; ValueError where anything was changed."""
+    """Return the content of a result of `_sealed`; ValueError if anything was changed."""
     if not isinstance(sealed, bytes):
         raise ValueError(f"{what!r}: no bytes")
     content = sealed[CHECKSUM:]
@@ -224,7 +224,7 @@ def _check_block(start: int, result: BlockResult) -> None:
 
 
 class _clear_errors:
-    """Turn what SQLite, zlib and msgspec say of a broken file or a full disk into one line."""
+    """Turn an error of SQLite, zlib or msgspec about a broken file or a full disk into one line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -244,10 +244,10 @@ def _explained(path: Path, error: Exception) -> str:
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"out={str(path.parent)!r}: another run is writing this folder"
     if code.startswith("SQLITE_FULL") or getattr(error, "errno", None) == errno.ENOSPC:
-        return f"{path}: the disk is full; the finished blocks are kept, --resume goes on"
+        return f"{path}: the disk is full; the finished blocks are kept; --resume continues the run"
     if isinstance(error, (sqlite3.OperationalError, OSError)):
-        return f"{path}: cannot be read or written ({error}); what is finished is kept in it"
+        return f"{path}: cannot be read or written ({error}); it keeps the finished blocks"
     return (
         f"{path}: damaged, or not a campaign of this version ({type(error).__name__}: {error}); "
-        "--fresh begins anew"
+        "--fresh starts a new run"
     )

@@ -1,7 +1,7 @@
 """What a worker process does for a campaign: blocks, the environment, sections of the report.
 
 Before an oracle is asked, a mark tells the parent which one and about what. So the parent knows
-where the process was, whatever then happens to it (a hang, a segfault, an exit).
+where the process was when it hangs or dies.
 """
 
 import gc
@@ -18,7 +18,7 @@ from reference.running.sections import section
 from reports.records import OracleStatus, encode
 
 ENTRY = "reference.running.tasks:serve"
-"""The function below, as a worker is told it."""
+"""The function below, as a worker gets its name."""
 
 GARBAGE = 10**6
 """New containers after which a block is interrupted for a collection: far more than it makes."""

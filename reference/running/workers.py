@@ -1,4 +1,4 @@
-"""Hands blocks to worker processes, at most a few at a time, and yields what they come to."""
+"""Gives blocks to worker processes, a few at a time, and yields their results."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ def finish(
 ) -> Iterator[BlockResult]:
     """Yield every result, as the work finishes; `submit` is any concurrent.futures engine.
 
-    What machines were lost with begins again.
+    Work that was lost with a machine starts again.
     """
     queue, lost = iter(work), Counter[Work]()
     waiting: dict[Future[BlockResult], Work] = {}
@@ -42,8 +42,8 @@ def finish(
             piece = waiting.pop(future)
             if future.cancelled():  # by nobody here: the scheduler is gone
                 raise InvalidInput(
-                    "the cluster's scheduler was lost; the finished blocks are kept, "
-                    "--resume goes on"
+                    "the cluster's scheduler was lost; the finished blocks are kept; "
+                    "--resume continues the run"
                 )
             if not machines_lost(future):
                 yield future.result()
@@ -51,8 +51,8 @@ def finish(
             lost[piece] += 1
             if lost[piece] > MAX_LOST:
                 raise InvalidInput(
-                    "the cluster lost its workers again and again at the block "
-                    f"{piece.start} to {piece.stop}; the finished blocks are kept, --resume goes on"
+                    f"the cluster lost its workers repeatedly at block {piece.start} to "
+                    f"{piece.stop}; the finished blocks are kept; --resume continues the run"
                 )
             waiting[submit(plan, piece)] = piece
 

@@ -1,1 +1,1 @@
-"""The judge on trial: sensitivity, mutants, false alarms, accuracy, and what cannot be seen."""
+"""Validates the judge: sensitivity, mutants, false alarms, accuracy, blind spots."""

@@ -1,4 +1,4 @@
-"""How accurate each implementation of each operation is, against the proven value.
+"""How accurate each implementation of each operation is, against the certified value.
 
 The same points for all: even steps, normal numbers and all magnitudes, inside the operation's
 domain. Points on a kink are left out: there is no one slope to be near to.
@@ -40,18 +40,18 @@ def measure(
             for o in chosen
             if curves and dtype == "float64" and isinstance(o, Activation) and not o.rowwise
         ]
-        said = {name: ask(name, [*batches, *plain]) for name in implementations}
+        replies = {name: ask(name, [*batches, *plain]) for name in implementations}
         drawn = {batch.operation.name: (k, prove(batch)) for k, batch in enumerate(plain)}
         for k, batch in enumerate(batches):
-            proven = prove(batch)
+            certified = prove(batch)
             for quantity in ("value", "slope"):
                 for name in implementations:
                     curve: dict[str, Any] = {}
                     if batch.operation.name in drawn:
                         place, truth = drawn[batch.operation.name]
-                        answer = said[name][len(batches) + place]
+                        answer = replies[name][len(batches) + place]
                         curve = _curve(plain[place], truth, answer, quantity, dtype)
-                    row = _row(batch, proven, said[name][k], quantity, dtype, name, curve)
+                    row = _row(batch, certified, replies[name][k], quantity, dtype, name, curve)
                     rows.append(row)
     return rows
 
@@ -91,7 +91,7 @@ def text(rows: Sequence[Accuracy]) -> str:
         group = rows[start : start + len(IMPLEMENTATIONS)]
         head = f"{group[0].operation:28}{group[0].quantity:7}{group[0].dtype:9}"
         lines.append(head + "".join(f"{row.worst_ulp:11.3g}" for row in group))
-    return "\n".join([*lines, "", "Worst error in ULP against the proven value."])
+    return "\n".join([*lines, "", "Worst error in ULP against the certified value."])
 
 
 def batch_of(operation: Activation | Loss, points: int, seed: int, dtype: str) -> Batch:
@@ -156,19 +156,19 @@ def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) ->
 
 
 def _errors(
-    batch: Batch, proven: Sequence[Point], said: Said, quantity: Quantity, dtype: str
+    batch: Batch, certified: Sequence[Point], reply: Said, quantity: Quantity, dtype: str
 ) -> tuple[Any, Any, Any, Any]:
     """Return truth, error, allowed error and whether to count, flat over points."""
-    balls = [p.values if quantity == "value" else p.slopes for p in proven]
+    balls = [p.values if quantity == "value" else p.slopes for p in certified]
     flat = [ball for row in balls for ball in row]
     truth = np.array([float(b.mid()) for b in flat])
     low = np.array([float(b.mid() - float(b.mid())) for b in flat])
     counts = np.array([b.is_finite() and b.rel_accuracy_bits() > 60 for b in flat])
-    answers = np.asarray(said.values if quantity == "value" else said.slopes, np.float64).ravel()
+    answers = np.asarray(reply.values if quantity == "value" else reply.slopes, np.float64).ravel()
     with np.errstate(all="ignore"):
         error = np.abs((answers - truth) - low)
         error = np.where(np.isfinite(answers), error, np.inf)
-    inputs = np.array([p.inputs for p, row in zip(proven, balls, strict=True) for _ in row])
+    inputs = np.array([p.inputs for p, row in zip(certified, balls, strict=True) for _ in row])
     scale = np.abs(truth)
     if batch.by_row and quantity == "slope":
         # A sum over the row: its terms cancel, and its rounding is that of the largest.
@@ -186,19 +186,19 @@ def _ulps(error: Any, truth: Any, dtype: str) -> Any:
 
 def _row(
     batch: Batch,
-    proven: Sequence[Point],
-    said: Said,
+    certified: Sequence[Point],
+    reply: Said,
     quantity: Any,
     dtype: str,
     name: str,
     curve: dict[str, Any],
 ) -> Accuracy:
-    truth, error, allowed, counts = _errors(batch, proven, said, quantity, dtype)
+    truth, error, allowed, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), -1.0)
     worst = int(np.argmax(ulps))
     tight = (error <= allowed)[counts]
     note = "within tight everywhere" if tight.all() else ""
-    per_point = len(proven[0].values if quantity == "value" else proven[0].slopes)
+    per_point = len(certified[0].values if quantity == "value" else certified[0].slopes)
     return Accuracy(
         operation=batch.operation.name,
         kind="activation" if isinstance(batch.operation, Activation) else "loss",
@@ -227,10 +227,10 @@ def _input(batch: Batch, point: int) -> str:
 
 
 def _curve(
-    batch: Batch, proven: Sequence[Point], said: Said, quantity: Any, dtype: str
+    batch: Batch, certified: Sequence[Point], reply: Said, quantity: Any, dtype: str
 ) -> dict[str, Any]:
     """Return errors along the number line, and the function itself, for a chart."""
-    truth, error, _, counts = _errors(batch, proven, said, quantity, dtype)
+    truth, error, _, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), 0.0)
     return {
         "inputs": tuple(batch.x.ravel().tolist()),
@@ -243,5 +243,5 @@ def lines(rows: Sequence[Accuracy]) -> Iterator[str]:
     """Yield the table and what is behind."""
     yield text(rows)
     found = behind(rows)
-    yield "In no operation is the hand-written side behind." if not found else "Behind:"
+    yield ("The hand-written side is never less accurate." if not found else "Behind:")
     yield from found

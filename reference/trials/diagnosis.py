@@ -1,6 +1,6 @@
-"""The diagnosis on trial: mistakes planted in drawn networks, one and two at a time, found again.
+"""Validates the diagnosis: it must find mistakes injected into drawn networks, one or two at once.
 
-`diagnosis_rows` gives the table for the report of the judge's trial.
+`diagnosis_rows` gives the table for the judge's validation report.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _MOST_DRAWN = 4000  # problems looked through for places of one mistake
 
 @dataclass
 class Tally:
-    """How many were planted, how many located in the right tensor, how many named right."""
+    """How many were injected, how many located in the right tensor, how many named correctly."""
 
     planted: int = 0
     located: int = 0
@@ -54,7 +54,7 @@ def diagnosis_rows(
 def single_mistakes(
     problems: int = 8, most: int | None = None, *, steps: bool = True, seed: int = 0
 ) -> Tally:
-    """Plant every mistake of the catalogue (or `most` of them, evenly) at every depth of place."""
+    """Inject every mistake of the catalogue (or `most` of them, evenly) at every depth."""
     tally = Tally()
     entries = list(CATALOGUE.values())
     if most is not None:
@@ -74,7 +74,7 @@ def single_mistakes(
 
 
 def two_mistakes(count: int, problems: int = 8, *, steps: bool = True, seed: int = 0) -> Tally:
-    """Plant pairs of mistakes in different layers of the same networks."""
+    """Inject pairs of mistakes into different layers of the same networks."""
     tally = Tally()
     rng = np.random.default_rng([seed, 2])
     names = list(CATALOGUE)
@@ -101,7 +101,7 @@ def right_gradients(count: int, seed: int = 0) -> int:
         with np.errstate(all="ignore"):
             trace = forward(problem)
             gradients = backward(problem, trace)
-        # As somebody else would have added it up: rounding differs, nothing else.
+        # Added up in another order: only rounding differs.
         for name in [n for n in gradients if n.endswith("weight")]:
             gradients[name] = gradients[name] * (1 + 4e-16)
         diagnosis = diagnose([Evidence(problem, gradients)])
@@ -111,7 +111,7 @@ def right_gradients(count: int, seed: int = 0) -> int:
 
 @dataclass(frozen=True)
 class PlantedEvidence(Evidence):
-    """Evidence that remembers where its mistakes were planted."""
+    """Evidence that remembers where its mistakes were injected."""
 
     tensors: tuple[str, ...] = ()
 
@@ -119,13 +119,13 @@ class PlantedEvidence(Evidence):
 def planted(
     entry: Mistake, count: int, *, steps: bool = True, seed: int = 0
 ) -> list[PlantedEvidence]:
-    """Return problems in which one planted mistake shows, its place going through the layers."""
+    """Return problems in which one injected mistake shows, in one layer after the other."""
     found: list[PlantedEvidence] = []
     for problem in islice(_problems(seed), _MOST_DRAWN):
         fitting = list(places(problem, entry))
         if not fitting:
             continue
-        evidence = _spoilt(problem, {fitting[len(found) % len(fitting)]: entry}, steps)
+        evidence = _injected(problem, {fitting[len(found) % len(fitting)]: entry}, steps)
         if evidence.wrong:
             found.append(evidence)
         if len(found) == count:
@@ -143,7 +143,7 @@ def _planted_twice(
         if not pairs:
             continue
         p, q = pairs[len(found) % len(pairs)]
-        evidence = _spoilt(problem, {p: first, q: second}, steps)
+        evidence = _injected(problem, {p: first, q: second}, steps)
         # Both have to show, each beside the other: what the other hides cannot be found.
         if all(_shows(evidence, place, {p: first, q: second}, steps)
                for place in (p, q)):  # fmt: skip
@@ -157,16 +157,16 @@ def _shows(
     evidence: Evidence, place: Place, all_of_them: dict[Place, Mistake], steps: bool
 ) -> bool:
     others = {p: m for p, m in all_of_them.items() if p != place}
-    without = _spoilt(evidence.problem, others, steps).gradients
+    without = _injected(evidence.problem, others, steps).gradients
     return any(not same_to_rounding(evidence.gradients[n], without[n]) for n in without)
 
 
-def _spoilt(problem: Problem, spoilt: dict[Place, Mistake], steps: bool) -> PlantedEvidence:
-    gradients = backward_with(problem, None, spoilt)
+def _injected(problem: Problem, injected: dict[Place, Mistake], steps: bool) -> PlantedEvidence:
+    gradients = backward_with(problem, None, injected)
     if not steps:
         gradients = {n: g for n, g in gradients.items() if not n.endswith((".z", ".a"))}
     depth = len(problem.network.layers)
-    return PlantedEvidence(problem, gradients, tuple(p.tensor(depth) for p in spoilt))
+    return PlantedEvidence(problem, gradients, tuple(p.tensor(depth) for p in injected))
 
 
 def _problems(seed: int) -> Iterator[Problem]:
@@ -180,7 +180,7 @@ def _problems(seed: int) -> Iterator[Problem]:
 
 
 def _located(evidence: list[PlantedEvidence], found: Diagnosis) -> bool:
-    """Say whether in every problem the first mistake is looked for where one was planted."""
+    """Return whether the diagnosis starts at an injected mistake in every problem."""
     return all(
         (first or getattr(locate(one), "tensor", None)) in one.tensors
         for one, first in zip(evidence, found.firsts, strict=True)

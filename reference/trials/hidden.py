@@ -68,7 +68,7 @@ class HiddenFault(NamedTuple):
 def hidden_faults() -> Iterator[TrialRow]:
     """Inject each fault alone; one is killed where the hand-written side is named for it.
 
-    Its problems are judged without it first: whoever is accused then is accused falsely.
+    Its problems are first judged without it: an accusation there is a false alarm.
     """
     for fault in FAULTS:
         before = verdicts(fault, min(fault.problems, 200))

@@ -1,8 +1,8 @@
 """Mutants of the backward code: its own source with one small thing changed.
 
 The operators are those of the mutation testers (cosmic-ray, mutmut): another operator, a term
-left out, a sign, a comparison, a constant, the branches of a choice. Made and run in memory: a
-mutant is a function, planted where the right one stands, and the files are never touched.
+left out, a sign, a comparison, a constant, the branches of a choice. They exist in memory alone: a
+mutant is a function that replaces the right one, and no file is changed.
 """
 
 import ast
@@ -45,7 +45,7 @@ _CALLS = {"maximum": "minimum", "minimum": "maximum", "exp": "expm1", "expm1": "
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed function: what it belongs to, what was changed, and how it is planted."""
+    """One changed function: what it belongs to, what was changed, and how it is injected."""
 
     group: str  # "activation", "loss", "layer", "network"
     operation: str
@@ -91,35 +91,37 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     """Yield what may stand in place of one node."""
     was = ast.unparse(node) if isinstance(node, ast.expr) else ""
 
-    def said(new: ast.expr) -> tuple[str, ast.AST]:
+    def changed(new: ast.expr) -> tuple[str, ast.AST]:
         return f"`{was}` → `{ast.unparse(new)}`", new
 
     match node:
         case ast.BinOp(left, operator, right):
             if type(operator) in _SWAPS:
-                yield said(ast.BinOp(left, _SWAPS[type(operator)](), right))
-                yield said(left)
+                yield changed(ast.BinOp(left, _SWAPS[type(operator)](), right))
+                yield changed(left)
                 if isinstance(operator, ast.Add | ast.Mult):
-                    yield said(right)
+                    yield changed(right)
             elif isinstance(operator, ast.MatMult):
-                yield said(ast.BinOp(right, operator, left))
+                yield changed(ast.BinOp(right, operator, left))
         case ast.UnaryOp(ast.USub(), operand) if not isinstance(operand, ast.Constant):
-            yield said(operand)
+            yield changed(operand)
         case ast.Compare(left, [operator], [right]) if type(operator) in _COMPARISONS:
-            yield said(ast.Compare(left, [_COMPARISONS[type(operator)]()], [right]))
+            yield changed(ast.Compare(left, [_COMPARISONS[type(operator)]()], [right]))
         case ast.Constant(int() | float() as value) if not isinstance(value, bool):
-            yield said(ast.Constant(value + 1))
+            yield changed(ast.Constant(value + 1))
             if isinstance(value, float) and value:
-                yield said(ast.Constant(value * (1 + 1e-6)))
+                yield changed(ast.Constant(value * (1 + 1e-6)))
         case ast.Call(ast.Attribute(module, name), arguments, keywords):
             if name in _CALLS:
                 other = ast.Attribute(module, _CALLS[name], ast.Load())
-                yield said(ast.Call(other, arguments, keywords))
+                yield changed(ast.Call(other, arguments, keywords))
             if name == "where":
                 c, a, b = arguments
-                yield said(ast.Call(ast.Attribute(module, name, ast.Load()), [c, b, a], keywords))
+                yield changed(
+                    ast.Call(ast.Attribute(module, name, ast.Load()), [c, b, a], keywords)
+                )
         case ast.Attribute(value, "T"):
-            yield said(value)
+            yield changed(value)
 
 
 def _replaced(tree: ast.Module, position: int, changed: ast.AST) -> ast.Module:

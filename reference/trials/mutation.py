@@ -46,7 +46,7 @@ def caught(trials: Sequence[tuple[Trial, Answer]]) -> list[bool]:
 
 
 def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
-    """Plant the catalogue and the generated mutants; `share` takes every so-manieth only."""
+    """Inject the catalogue and the generated mutants; with share=n only every nth of them."""
     banks = Banks(seed)
     survivors: list[TrialRow] = []
     for section in (_catalogue(banks, share), _generated(banks, share)):
@@ -94,7 +94,7 @@ class Banks:
 
 
 def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
-    """Plant every mistake in up to three places where it changes the gradient."""
+    """Inject every mistake in up to three places where it changes the gradient."""
     bank = banks.bank("any", "", 120)
     for mistake in list(CATALOGUE.values())[::share]:
         trials = bank
@@ -130,7 +130,7 @@ def _changes_anything(trial: Trial, gradients: dict[str, FloatArray]) -> bool:
 
 
 def _generated(banks: Banks, share: int) -> Iterator[MutantResult]:
-    """Plant every generated mutant into the problems of its operation."""
+    """Inject every generated mutant into the problems of its operation."""
     for mutant in list(generated())[::share]:
         group = f"generated: {mutant.group}"
         dead, why = _dies(banks, mutant, _BANK), ""
@@ -149,7 +149,7 @@ def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:
             try:
                 gradients = backward_by(mutant, trial.problem, trace)
                 changes = _changes_anything(trial, gradients)
-            except Exception:  # a mutant that raises is noticed by whoever calls it
+            except Exception:  # the caller notices a mutant that raises
                 return True
         if changes:
             tried.append((trial, replace(trial.right, gradients=gradients)))
@@ -184,7 +184,7 @@ def swept(mutant: Mutant) -> tuple[bool, str]:
                     targets=None if batch.targets is None else batch.targets[n : n + 1],
                     arrays={k: v if v.ndim == 1 else v[n : n + 1] for k, v in batch.arrays.items()},
                 )
-                if _proven_wrong(here, right.slopes[n], other.slopes[n], dtype):
+                if _certainly_wrong(here, right.slopes[n], other.slopes[n], dtype):
                     return True, f"caught by the sweep at x = {batch.x[n].tolist()}, {dtype}"
                 worst = max(worst, float(ulps[n].max()))
     if worst == 0:
@@ -194,7 +194,7 @@ def swept(mutant: Mutant) -> tuple[bool, str]:
     return False, "equivalent but for kinks and rounding: admissible at every point of the sweep"
 
 
-def _proven_wrong(batch: Batch, right: FloatArray, other: FloatArray, dtype: str) -> bool:
+def _certainly_wrong(batch: Batch, right: FloatArray, other: FloatArray, dtype: str) -> bool:
     """Say whether the proof admits the right slopes and not the other ones."""
     balls = [ball for point in prove(batch) for ball in point.slopes]
     truth = np.array([float(ball.mid()) for ball in balls])

@@ -2,7 +2,7 @@
 
 Any tensor that an answer names may be the wrong one: values and cotangents of steps, gradients of
 parameters, the loss. Beside the judge stand torch's gradcheck and JAX's check_grads, who see final
-gradients only. What cannot be told from rounding in the dtype is counted apart: where the error is
+gradients only. What rounding in the dtype hides is counted apart: where the error is
 less than the spacing of the smallest numbers, or nothing in the tensor is finite and not zero.
 """
 

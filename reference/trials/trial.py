@@ -1,9 +1,9 @@
-"""Validation of the checker: what it catches, whom it accuses falsely, what it cannot see.
+"""Validation of the checker: what it catches, its false alarms, and what it cannot see.
 
-Seven trials, each a function that yields records: sensitivity (one entry slightly wrong, beside
+Seven parts, each a function that yields records: sensitivity (one entry slightly wrong, beside
 torch's gradcheck and JAX's check_grads), mutants (the catalogue of mistakes and generated ones),
 hidden faults (that show in few problems), translation (faults in our own calls of the frameworks),
-diagnosis (planted mistakes located and named), false alarms (correct networks), and hiding places
+diagnosis (injected mistakes located and named), false alarms (correct networks), and hiding places
 (structures in which a mistake does not show).
 """
 
@@ -74,8 +74,8 @@ def false_alarms(
     for start in range(0, problems, block):
         drawn = [draw(seed, i) for i in range(start, min(start + block, problems))]
         with np.errstate(all="ignore"):
-            said = {n: o.answers([d.problem for d in drawn]) for n, o in sides.items()}
-        judgements = judge_all([d.problem for d in drawn], said)
+            answers = {n: o.answers([d.problem for d in drawn]) for n, o in sides.items()}
+        judgements = judge_all([d.problem for d in drawn], answers)
         for one, found in zip(drawn, judgements, strict=True):
             count = counts[one.cell.dtype, one.cell.regime]
             count["networks"] += 1
@@ -104,7 +104,7 @@ _HIDING: dict[str, dict[str, Any]] = {
 
 
 def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
-    """Plant the catalogue into structures that hide mistakes; count what does not show at all."""
+    """Inject the catalogue into structures that hide mistakes; count what does not show at all."""
     for name, how in _HIDING.items():
         planted, unseen = 0, []
         stream = np.random.default_rng([seed, 7])
@@ -171,7 +171,7 @@ def _hiding(
 
 
 def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
-    """Say in words what a run like this cannot see."""
+    """Yield what a run like this cannot see, in words."""
     for row in hidden:
         unseen = int(row.columns["unseen"] or 0)
         if unseen and row.row != "as drawn by default":
@@ -183,35 +183,35 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
             )
     yield Limit(
         title="Below rounding",
-        text="An error within the rounding of its own operation shows nowhere: some 1e-15 "
+        text="An error smaller than the rounding of its own operation is not seen: about 1e-15 "
         "(float64) or 5e-7 (float32) of a number, and more where a sum cancels.",
     )
     yield Limit(
         title="On kinks",
         text="Any slope between the one-sided ones is admissible: a wrong choice at a kink that "
-        "lies between them is called a convention.",
+        "lies between them is called a CONVENTION.",
     )
     yield Limit(
         title="Where digits are lost by convention",
-        text="A slope of the size of rounding, as a saturated sigmoid's, may be wholly lost when "
-        "it is taken from the rounded output: a factor of 2 or a sign there is called PRECISION. "
-        "In other problems it shows.",
+        text="A slope of the size of rounding, such as a saturated sigmoid's, may lose all digits "
+        "when it is computed from the rounded output. A factor of 2 or a wrong sign there is "
+        "called PRECISION; in other problems the mistake is seen.",
     )
     yield Limit(
         title="In graphs beyond dense chains",
-        text="Every step is judged, but the final gradients are not judged as a whole besides, and "
-        "the shape of a value is that of the hand-written forward. Losses, training and the fast "
-        "step are those of dense chains.",
+        text="Every step is judged, but not the final gradients as a whole, and the shape of a "
+        "value is taken from the hand-written forward. Losses, training and the fast step are "
+        "those of dense chains.",
     )
     yield Limit(
         title="Beyond the range",
-        text="Once a number on the way leaves the range of its type, or the truth is no number "
-        "(log 0), nothing is held against an answer behind it, not even a finite one.",
+        text="Where an intermediate number leaves the range of its type, or the truth is not a "
+        "number (log 0), every answer after it is accepted, also a finite one.",
     )
 
 
 def passed(records: Sequence[Record]) -> bool:
-    """Say whether every mutant was killed or is equivalent, and nobody was accused falsely."""
+    """Say whether every mutant was killed or is equivalent, and there was no false alarm."""
     rows = [record for record in records if isinstance(record, TrialRow)]
     killed = all(
         r.columns["killed"] == r.columns["planted"] for r in rows if r.section == "mutants"

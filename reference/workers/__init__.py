@@ -5,7 +5,7 @@
         match event:
             case Event(): ...                # what the function emitted
             case Finished(): ...             # it returned
-            case Raised() | Hung() | Died(): ...  # how it failed; the next `run` begins anew
+            case Raised() | Hung() | Died(): ...  # how it failed; the next `run` works again
 
 A worker depends on nothing of the project, so that the campaign and `check` can both use it.
 """

@@ -1,7 +1,7 @@
 """What a worker may use and reach: limits, namespaces, a user of its own, a closed file system.
 
-Each measure is taken where the system has it. `Measures` says which hold and which are lacking, so
-that nothing is promised that is not there. Linux has all of them; elsewhere the limits of POSIX.
+Each measure is taken where the system has it. `Measures` says which are active and which are
+missing. Linux has all of them; other systems have the limits of POSIX.
 
 Two steps: `separate` before anything else is loaded (a namespace needs a process of one thread),
 `close` after all of ours is imported.
@@ -56,7 +56,7 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 taken = Measures()
-"""What holds this process; set by `separate` and `close`."""
+"""The measures of this process; set by `separate` and `close`."""
 
 
 def _note(what: str, holds: bool) -> None:
@@ -80,7 +80,7 @@ def separate() -> None:
 
 
 def close(confinement: Confinement) -> None:
-    """Take every measure that is left; called once, before anybody else's code runs."""
+    """Take every remaining measure; called once, before any code of others runs."""
     _limit(confinement)
     _note("a user of its own", _another_user())
     _note("no rights of root", _no_rights_of_root())
@@ -119,7 +119,7 @@ def _limit(confinement: Confinement) -> None:
 def _another_user() -> bool:
     """Become a user that owns nothing, where we are root and such a user can read our modules."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return False  # the same user as whoever grades
+        return False  # the same user as the grader's
     user, needed = FIRST_USER + os.getpid() % 4000, list(_needed())
     try:
         os.chown(".", user, user)

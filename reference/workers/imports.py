@@ -1,4 +1,4 @@
-"""What a worker imports: frameworks are announced, and a user's folder shadows nothing of ours."""
+"""Imports in a worker: frameworks are announced, and a user's folder shadows no module of ours."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ DEPENDENCIES = frozenset(
 """The packages that pyproject.toml names, as they are imported."""
 
 PROTECTED = frozenset(sys.stdlib_module_names) | OURS | DEPENDENCIES
-"""What always comes from its own place, whatever lies beside a target."""
+"""Modules that never come from a target's folder."""
 
 
 def shadows(folder: str | Path) -> tuple[str, ...]:

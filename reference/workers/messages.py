@@ -1,4 +1,4 @@
-"""What goes between us and a worker process: typed records in msgpack, never code.
+"""The messages between us and a worker process: typed records in msgpack, never code.
 
 A record may hold NumPy arrays of numbers: they travel as dtype, shape and bytes.
 """
@@ -12,7 +12,7 @@ import msgspec
 from reference.workers.confinement import Confinement
 
 MAX_BYTES = 1 << 31
-"""Bytes of one message. What claims more was not written by us."""
+"""Maximal bytes of one message; a longer one was not written by us."""
 
 KINDS = "fiubc"
 """Kinds of NumPy arrays that travel: numbers, nothing that could hold an object."""
@@ -25,8 +25,8 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker: which function it serves, and where it finds modules.
 
     `entry` is "package.module:function". `path` is searched after everything of our own.
-    `pythonpath` is what PYTHONPATH was, for the processes that the worker begins. `confinement` is
-    what else holds it.
+    `pythonpath` is what PYTHONPATH was, for the processes that the worker starts. `confinement`
+    has its limits.
     """
 
     entry: str

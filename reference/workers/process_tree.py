@@ -1,11 +1,11 @@
-"""A process tree that ends as one: whatever ends its parent, and whatever its members do.
+"""A process tree that ends as one, however its parent ends and whatever its members do.
 
 On POSIX systems a worker is two processes. The supervisor is this small one. It forks the worker,
-waits, and ends the worker and everything that the worker began when one of these happens:
+waits, and kills the worker and everything that the worker started when one of these happens:
 
 - the worker ends;
 - the parent closes the pipe, or is gone: the system closes the pipe then, even after a kill -9;
-- the supervisor is told to end.
+- the supervisor gets a signal to end.
 
 On Linux orphans of the tree become the supervisor's own children, so that it finds also those that
 left the process group; and the worker gets a signal if the supervisor itself is killed.
@@ -27,7 +27,7 @@ _SET_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _ENDS = ("SIGTERM", "SIGHUP", "SIGINT")
 
 _PASSES = 1000
-"""How often the supervisor looks for processes that were begun while it killed the others."""
+"""How often the supervisor looks for processes that were started while it killed the others."""
 
 
 def supervise(requests: int, replies: int, folder: str) -> None:

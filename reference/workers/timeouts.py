@@ -1,8 +1,8 @@
-"""How long may it take? A limit that follows from what was measured on this machine, in this run.
+"""Limits of silence, from measurements on this machine in this run.
 
-A process is silent between two events. It hangs when it is silent many times longer than such
-silences have been. What a process does for the first time imports and compiles, so first times are
-compared with first times.
+A process is silent between two events. It hangs when it is silent many times longer than earlier
+silences. The first work of a process includes imports and compilation, so first times are compared
+with first times.
 """
 
 import statistics
@@ -91,7 +91,7 @@ class Pace:
             return max(MIN_SILENCE, TIMES * problems * usual)
 
     def patient(self, what: str) -> float:
-        """Return how long before a problem, asked again on its own, is said to hang."""
+        """Return the seconds after which a problem that is asked again alone counts as hung."""
         with self._lock:
             return self._allowed_first(what)
 
@@ -101,6 +101,6 @@ class Pace:
             return max(MIN_FIRST, TIMES_FIRST * known)
         if START not in self._first:
             return MAX_FIRST
-        # What never came to its end yet is compared with the start of a process, which did: where
-        # that takes long, all takes long.
+        # Work that never ended so far is compared with the start of a process, which did end:
+        # where that takes long, everything does.
         return max(2 * MIN_FIRST, TIMES_START * self._first[START])

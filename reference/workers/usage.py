@@ -1,6 +1,6 @@
 """What a process has used: processor time, and the time it waited for a processor.
 
-A busy machine takes longer by the clock and not by these, so they tell a hang from a busy machine.
+On a busy machine the clock runs on but these do not, so they distinguish it from a hang.
 """
 
 import os
@@ -14,7 +14,7 @@ TICK = 0.5
 
 
 def processor_seconds(pid: int) -> float | None:
-    """Return the processor time of a process and its ended children; None where it is not told."""
+    """Return the processor time of a process and its ended children; None if it is unknown."""
     with suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -28,7 +28,7 @@ def processor_seconds(pid: int) -> float | None:
 
 
 def waiting_seconds(pid: int) -> float | None:
-    """Return how long a process was ready and had no processor; None where it is not told."""
+    """Return how long a process was ready and had no processor; None if it is unknown."""
     with suppress(OSError, ValueError, IndexError):
         with open(f"/proc/{pid}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9

@@ -66,7 +66,7 @@ CLEAN: Mapping[str, str] = MappingProxyType(
 """The environment of a confined process: no key, no token, no path of ours."""
 
 NO_MESSAGE = b"\xff"
-"""What cannot be decoded, in place of what cannot even be read."""
+"""A message that cannot be decoded, for a message that cannot be read."""
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _T = TypeVar("_T")
@@ -77,7 +77,7 @@ class Stopped(Exception):
 
 
 class Worker:
-    """Serves one function in a process of its own, begun when it is needed.
+    """Serves one function in a separate process, started when it is needed.
 
     One thread may use it at a time; any may close it.
     """
@@ -93,15 +93,15 @@ class Worker:
         quiet: bool = True,
         confinement: Confinement | None = None,
     ) -> None:
-        """Begin nothing yet.
+        """Start no process yet.
 
         `entry` is "package.module:function", called in the process with the request, decoded as
         the type that its first parameter is annotated with, and with `emit`. `memory` is in bytes.
         `pace` is shared by the workers of a machine. `folder` is what the process works in: a
         temporary folder, deleted with it, unless one is given. `environment` is added to ours.
-        What the process prints goes nowhere if `quiet`, else to standard error. `confinement` also
-        holds it to limits and closes network and files, as far as the system can, and gives it
-        nothing of our environment.
+        What the process prints is discarded if `quiet`, else it goes to standard error.
+        `confinement` also sets limits and closes network and files, as far as the system can, and
+        passes on nothing of our environment.
         """
         self.entry, self.memory, self.pace = entry, memory, pace or Pace()
         self._folder, self._environment, self._quiet = folder, dict(environment), quiet
@@ -138,7 +138,7 @@ class Worker:
         begins a new process. `cpu_seconds` and `wall_seconds` limit the silence before each event
         (see `Limits`); `limits` gives them instead, from the last event (None before the first).
         The start of a process and the first import of a framework have limits of their own.
-        Whoever stops listening before the end ends the process. Raises Stopped if it is closed.
+        Closing the iterator before its end kills the process. Raises Stopped if it is closed.
         """
         process = self._ready()
         self._asked += 1
@@ -158,7 +158,7 @@ class Worker:
                 self.end()
 
     def end(self) -> None:
-        """End the process and everything that it began; the next run begins a new one."""
+        """End the process and everything that it started; the next run starts a new one."""
         process, self._process = self._process, None
         if process is not None:
             process.end()
@@ -190,7 +190,7 @@ class Worker:
             try:
                 item = self._note(process, content, silence, loading, kind)
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
-                yield Died(text=f"it sent what is no message: {error}")
+                yield Died(text=f"it sent something that is not a message: {error}")
                 return
             if isinstance(item, Finished | Raised):
                 self._held = item.memory
@@ -257,7 +257,7 @@ class Worker:
             return self._process
 
     def _begun(self) -> "_Process":
-        """Start a process and tell it what to serve."""
+        """Start a process and send it the function to serve."""
         if self._confinement is not None:
             environment = {**CLEAN, **self._environment}
             process = _Process(self._folder, environment, self._quiet, MAX_CONFINED)
@@ -289,7 +289,7 @@ class _Process:
         self._ended = threading.Event()
         module = "reference.workers.worker_main"
         self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, self._temporary, "quiet" if quiet else "loud"],
+            [sys.executable, "-P", "-m", module, self._temporary, "quiet" if quiet else "verbose"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
@@ -319,7 +319,7 @@ class _Process:
 
     def died(self) -> Died:
         """Return how a process that has closed its pipe ended."""
-        with suppress(subprocess.TimeoutExpired):  # it may be at its last words
+        with suppress(subprocess.TimeoutExpired):  # it may still be writing
             self._popen.wait(2 * SECONDS_TO_END)
         code = self._popen.poll()
         self.end()

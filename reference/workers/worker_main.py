@@ -1,7 +1,7 @@
 """What runs in a worker process: it serves one function, request after request.
 
-The pipes to the parent become descriptors that the function does not get to see; what it prints
-and reads goes nowhere. Everything of ours is imported before anybody else's folder is searched.
+The pipes to the parent become descriptors that the function cannot see; what it prints is
+discarded, and it can read nothing. Our modules are imported before a user's folder is searched.
 """
 
 import importlib
@@ -34,7 +34,7 @@ from reference.workers.process_tree import supervise
 from reference.workers.usage import memory_held
 
 IDLE_SECONDS = 600.0
-"""A worker that nobody asks for so long ends: on a cluster nobody else would end it."""
+"""A worker ends after this time without a request: on a cluster nothing else would end it."""
 
 ADDRESS_SPACE = 8 << 30
 """Bytes that frameworks map and do not use, beyond the limit of what is used."""

@@ -2,7 +2,7 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const say = (text) => { $("said").textContent = text; };
+  const say = (text) => { $("announcement").textContent = text; };
   const count = (n) => n.toLocaleString("en");
 
   // Theme: system, light, dark. Storage may be refused to a file; then the choice lasts a visit.
@@ -205,10 +205,10 @@
           `${pair[0]}, ${pair[1]}: ${count(found.n)} problems, outside: ${who} in ${count(found.outside)}` +
           (found.text ? `, shown as ${found.text}` : ""));
       } else {
-        const said = document.createElement("span");
-        said.className = "vh";
-        said.textContent = "not drawn";
-        square.append(said);
+        const text = document.createElement("span");
+        text.className = "vh";
+        text.textContent = "not drawn";
+        square.append(text);
       }
       old.replaceWith(square);
     }

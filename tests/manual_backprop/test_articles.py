@@ -119,7 +119,7 @@ def test_multiplication_is_strict() -> None:
 def test_a_claim_has_one_name() -> None:
     claim = Claim("one", "", "", lambda q: 0, lambda q: 0)
     system = System("", lambda d: {}, lambda m, q: None, loss="L")
-    with pytest.raises(InvalidInput, match="'one' stands twice"):
+    with pytest.raises(InvalidInput, match="'one' is defined twice"):
         Article("x", "", system, (claim, claim))
 
 

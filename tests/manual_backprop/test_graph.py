@@ -149,8 +149,8 @@ def test_what_nothing_depends_on_has_a_gradient_of_zeros() -> None:
     ("steps", "outputs", "words"),
     [
         ([Step("a", "relu", {"x": "b"}), Step("b", "relu", {"x": "x"})], ["a"], "before it is"),
-        ([Step("a", "relu", {"x": "x"}), Step("a", "tanh", {"x": "x"})], ["a"], "made twice"),
-        ([Step("a", "relu", {"x": "x"})], ["b"], "outputs: 'b' is not made"),
+        ([Step("a", "relu", {"x": "x"}), Step("a", "tanh", {"x": "x"})], ["a"], "defined twice"),
+        ([Step("a", "relu", {"x": "x"})], ["b"], "outputs: 'b' is not a step"),
     ],
 )
 def test_a_graph_that_cannot_be_walked_is_refused(

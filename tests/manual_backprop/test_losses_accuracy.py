@@ -1,8 +1,8 @@
 """Every loss against fifty digits, value and slope, from ±1e-300 to ±1e300: within 4 ulp.
 
 Where a sum of two rounded numbers crosses zero, ulp of the result say nothing; such a sum stands
-in `CANCELS` with its terms, the reason and the worst that was measured here. It is then held to
-4 ulp of its largest term instead.
+in `CANCELS` with its terms, the reason and the worst that was measured here. Its limit is then
+4 ulp of its largest term.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -86,7 +86,7 @@ def check_slopes(problem: Problem, back: Backward = backward) -> None:
     """Every leaf's gradient is the complex step's, to 64 ulp of the largest number on the way.
 
     Where the steps to both sides differ there is a kink, and every gradient may differ; a thick
-    answer is the arbiter's business.
+    answer is left to the certificate.
     """
     cotangents = back(problem, forward(problem))
     path = [np.abs(c).max() for c in cotangents.values()]

@@ -1,4 +1,4 @@
-"""What is wrong with a definition is said by name: double, incomplete, or unknown."""
+"""The error names what is wrong with a definition: defined twice, incomplete, or unknown."""
 
 import math
 from dataclasses import FrozenInstanceError
@@ -32,9 +32,9 @@ def complete() -> dict[str, Any]:
     }
 
 
-def register(parts: dict[str, Any], registry: Registry[Activation], **said: Any) -> Activation:
-    said = {"torch": "torch.positive", "jax": "jax.nn.identity", **said}
-    return activation(registry=registry, **said)(type("TwiceAsGood", (), parts))
+def register(parts: dict[str, Any], registry: Registry[Activation], **arguments: Any) -> Activation:
+    arguments = {"torch": "torch.positive", "jax": "jax.nn.identity", **arguments}
+    return activation(registry=registry, **arguments)(type("TwiceAsGood", (), parts))
 
 
 @pytest.fixture
@@ -98,14 +98,19 @@ def test_everything_missing_is_named_at_once(registry: Registry[Activation]) -> 
 
 def test_a_loss_is_checked_the_same_way() -> None:
     losses: Registry[Loss] = Registry("loss")
-    said: dict[str, Any] = {"torch": "t", "jax": "j", "targets": ("real",), "elementwise": True}
+    arguments: dict[str, Any] = {
+        "torch": "t",
+        "jax": "j",
+        "targets": ("real",),
+        "elementwise": True,
+    }
     with pytest.raises(InvalidInput, match="loss 'half' is incomplete: it lacks forward"):
-        loss(**said, registry=losses)(type("Half", (), {"__doc__": "L = y/2."}))
+        loss(**arguments, registry=losses)(type("Half", (), {"__doc__": "L = y/2."}))
     parts = dict.fromkeys(("forward", "backward", "definition"), len)
     for one, other in (("count", "count_definition"), ("count_definition", "count")):
         half = type("Half", (), {"__doc__": "L = y/2.", **parts, one: len})
         with pytest.raises(InvalidInput, match=f"'half' is incomplete: it lacks {other}$"):
-            loss(**said, registry=losses)(half)
+            loss(**arguments, registry=losses)(half)
 
 
 def test_an_unknown_name_lists_the_known(registry: Registry[Activation]) -> None:

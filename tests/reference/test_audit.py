@@ -1,4 +1,4 @@
-"""The audit of the articles: every verdict, and the auditor itself on trial."""
+"""The audit of the articles: every verdict, and errors that it must find."""
 
 import re
 from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_both_frameworks_stand_beside_the_proof(
     decisions: dict[tuple[str, str], Decision],
 ) -> None:
     sides = decisions["004", "16.first"].answers
-    assert list(sides) == ["left (proven)", "left (torch)", "left (jax)", "right"]
+    assert list(sides) == ["left (certified)", "left (torch)", "left (jax)", "right"]
 
 
 def test_the_counterexample_is_small_and_true() -> None:
@@ -193,7 +193,7 @@ def test_a_framework_that_contradicts_the_proof_is_named() -> None:
     broken = Auditor(problems=2, confirm=("torch",))
     broken._confirming = [Broken()]
     verdict = broken.decide(article("004"), claim_of("004", "14")).verdict
-    assert verdict == "NOT DECIDABLE(torch contradicts the proven value of the left side)"
+    assert verdict == "NOT DECIDABLE(torch contradicts the certified value of the left side)"
 
 
 def _tiny(forward: Callable[[Any, Quantities], None], *claims: Claim) -> Article:
@@ -232,7 +232,7 @@ def test_a_kink_is_not_decided() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "said"),
+    ("side", "text"),
     [
         (lambda q: q.d("L", "w", "n->n"), "InvalidInput|does not fit"),
         (lambda q: q.x["x"], "IndexError"),
@@ -241,11 +241,11 @@ def test_a_kink_is_not_decided() -> None:
     ],
 )
 def test_code_that_fails_is_said_and_not_raised(
-    auditor: Auditor, side: Callable[[Any], Any], said: str
+    auditor: Auditor, side: Callable[[Any], Any], text: str
 ) -> None:
     for left, right in ((side, lambda q: 0), (lambda q: q.d("L", "w"), side)):
         decision = auditor.audit(_tiny(_forward, Claim("c", "", "", left, right)))[0]
-        assert decision.kind == "NOT DECIDABLE" and re.search(said, decision.detail)
+        assert decision.kind == "NOT DECIDABLE" and re.search(text, decision.detail)
 
 
 def test_shapes_that_do_not_broadcast_are_shape(auditor: Auditor) -> None:

@@ -326,15 +326,15 @@ def test_json_has_the_promised_fields(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         (("stpes", False, None, "wall"), "bench 'stpes': expected one of steps, throughput"),
         (("steps", False, None, "sun"), "clock='sun': expected one of wall, cpu"),
-        (("judge", False, Path("x.svg"), "wall"), "picture: only steps are drawn"),
+        (("judge", False, Path("x.svg"), "wall"), "picture: expected it with steps alone"),
     ],
 )
-def test_bad_input_is_named(arguments: Any, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
+def test_bad_input_is_named(arguments: Any, text: str) -> None:
+    with pytest.raises(InvalidInput, match=text):
         command.bench(*arguments, print)
 
 

@@ -203,7 +203,7 @@ def test_a_worker_that_holds_too_much_memory_is_renewed() -> None:
     first = process.worker.pid
     process.block(plan, Work(0, 1))
     assert process.worker.pid == first
-    process.worker._held = (1 << 29) + 1  # what its last reply might have said
+    process.worker._held = (1 << 29) + 1  # as if its last reply gave this
     process.block(plan, Work(0, 1))
     assert process.worker.pid != first
     assert 1 << 24 < process.worker._held < 1 << 29

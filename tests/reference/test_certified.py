@@ -1,4 +1,4 @@
-"""The proven gradient holds an independent truth: finite differences in 200-digit mpmath."""
+"""The certified gradient contains an independent truth: finite differences in 200-digit mpmath."""
 
 import dataclasses
 from collections.abc import Callable
@@ -323,7 +323,7 @@ def test_a_loss_that_is_smooth_stays_thin_where_its_parts_have_kinks() -> None:
 @pytest.mark.parametrize("name", [n for n, op in ACTIVATIONS.items() if op.rowwise])
 @given(row=st.lists(st.floats(-90.0, 90.0), min_size=2, max_size=6, unique=True))
 def test_the_slopes_of_a_saturated_row_keep_their_digits(name: str, row: list[float]) -> None:
-    """p_i p_j, or p_j, is proven to most of the bits, however small: a difference of ones has none.
+    """p_i p_j, or p_j, is certain to most of its bits, however small; 1 − p_j has none of them.
 
     A ball that is wide from cancelling looks like a kink's, and smooth networks had CONVENTIONs.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from patience import PATIENCE
-from targetsources import DENSE_PAIR, RELU, SOURCES, inside, said_of
+from targetsources import DENSE_PAIR, RELU, SOURCES, inside, texts_of
 
 import reference
 from manual_backprop.spec import InvalidInput
@@ -32,7 +32,7 @@ def test_every_form_right_and_wrong(
     assert right in source
     found = inside(source.replace(right, wrong))
     assert found.exit_code == 1, str(found)
-    assert any(diagnosis in said for said in said_of(found)) or not diagnosis, str(found)
+    assert any(diagnosis in text for text in texts_of(found)) or not diagnosis, str(found)
     assert len(str(found).splitlines()) <= 24, "one screen"
     assert max(map(len, str(found).splitlines())) <= 100
 
@@ -81,16 +81,16 @@ MISBEHAVING = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "said", "status"), MISBEHAVING, ids=[m[2] for m in MISBEHAVING]
+    ("kind", "body", "text", "status"), MISBEHAVING, ids=[m[2] for m in MISBEHAVING]
 )
 def test_a_target_that_misbehaves_is_survived_and_named(
-    tmp_path: Path, kind: str, body: str, said: str, status: int
+    tmp_path: Path, kind: str, body: str, text: str, status: int
 ) -> None:
     result = check(_target(tmp_path, body), problems=3, seconds=1.0)
     assert result.exit_code == status, str(result)
     faults = {f.kind: f for f in result.parts[0].faults}
     assert kind in faults, str(result)
-    assert said in faults[kind].text
+    assert text in faults[kind].text
     assert faults[kind].problem == "0:0"
 
 
@@ -101,7 +101,7 @@ def test_a_target_that_replaces_the_judges_numpy_is_refused(tmp_path: Path, wher
     file = _target(tmp_path, f"{patch}; {body}" if where == "as it runs" else body)
     if where == "as it is loaded":
         file.write_text(f"{file.read_text()}{patch}\n")
-    with pytest.raises(InvalidInput, match=r"in the place of numpy\.max, numpy\.abs|numpy\.abs, "):
+    with pytest.raises(InvalidInput, match=r"it replaces numpy\.(max, numpy\.abs|abs, )"):
         check(file, problems=3)
 
 
@@ -116,7 +116,7 @@ def test_a_target_that_replaces_the_judges_numpy_is_refused(tmp_path: Path, wher
             "import reference.checks.assess as a; a.Row.right = property(lambda s: 1, print)",
             "reference.checks.assess.Row.right",
         ),
-        ("import sys; del sys.modules['numpy']", "in the place of numpy"),
+        ("import sys; del sys.modules['numpy']", "it replaces numpy"),
     ],
 )
 def test_a_target_that_replaces_a_part_of_the_judge_is_refused(
@@ -159,12 +159,12 @@ RETURNED = {
 
 @pytest.mark.parametrize("what", RETURNED)
 def test_what_comes_back_is_read_as_plain_numbers(tmp_path: Path, what: str) -> None:
-    head, body, status, said = RETURNED[what]
+    head, body, status, text = RETURNED[what]
     file = _target(tmp_path, body)
     file.write_text(file.read_text().replace("def relu_forward", f"{head}def relu_forward", 1))
     result = check(file, problems=3)
     assert result.exit_code == status, str(result)
-    assert said in str(result) and "our own code" not in str(result)
+    assert text in str(result) and "our own code" not in str(result)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_an_exception_says_what_can_be_printed(tmp_path: Path, head: str, text: 
     file.write_text(f"{file.read_text()}{head}\n")
     result = check(file, problems=3)
     assert result.exit_code == 1, str(result)
-    (said,) = {fault.text for fault in result.parts[0].faults}
-    assert text in said and said.isprintable() and len(said) < 300
+    (sentence,) = {fault.text for fault in result.parts[0].faults}
+    assert text in sentence and sentence.isprintable() and len(sentence) < 300
 
 
 def test_files_beside_a_target_are_found_and_stay(
@@ -307,7 +307,7 @@ def test_an_unknown_target_says_what_is_wrong_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "text"),
     [
         ({"problems": "3"}, "problems='3': expected a whole number"),
         ({"problems": 2.5}, "problems=2.5: expected a whole number"),
@@ -321,10 +321,10 @@ def test_an_unknown_target_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         ({"frameworks": ("tf",)}, "frameworks='tf': expected torch or jax"),
     ],
 )
-def test_a_bad_argument_is_named(options: dict[str, Any], said: str) -> None:
+def test_a_bad_argument_is_named(options: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         inside(SOURCES[0][1], **options)
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(text)
     assert "\n" not in str(raised.value)
 
 
@@ -419,7 +419,7 @@ def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
     if name == "sklearn_mlp":
         pytest.importorskip("sklearn")
     result = check(folder / f"{name}.py", problems=12)
-    assert set(said_of(result)) == EXAMPLES[name], str(result)
+    assert set(texts_of(result)) == EXAMPLES[name], str(result)
     status = 2 if name == "unfinished" else int(bool(EXAMPLES[name]))
     assert result.exit_code == status, str(result)
 
@@ -427,12 +427,12 @@ def test_the_examples_say_what_they_are_there_to_show(name: str) -> None:
 def test_the_frameworks_are_asked_where_that_is_wanted() -> None:
     source = dict((name, source) for name, source, *_ in SOURCES)
     result = inside(source["slope"], frameworks=("torch", "jax"))
-    said = " ".join(result.parts[0].remarks)
-    assert "PyTorch's gradient of sigmoid is within" in said
-    assert "JAX's gradient of sigmoid is within" in said
+    text = " ".join(result.parts[0].remarks)
+    assert "PyTorch's gradient of sigmoid is within" in text
+    assert "JAX's gradient of sigmoid is within" in text
     result = inside(source["slope"].replace("sigmoid(x) * (1 - ", "(1 - "), frameworks=("torch",))
     assert result.exit_code == 1
-    assert "is within" in " ".join(result.parts[0].remarks), "they are held to the same truth"
+    assert "is within" in " ".join(result.parts[0].remarks), "they are compared with the same truth"
 
 
 def test_the_lines_to_paste_are_filled_from_the_names_of_the_arguments() -> None:
@@ -472,7 +472,7 @@ def test_another_order_of_gradients_is_said() -> None:
             return dout @ w.T, dout.sum(axis=0), x.T @ dout
         """
     source = textwrap.dedent(swapped)
-    said = "the gradients come back in the order x, b, w; its forward takes x, w, b"
-    assert said in " ".join(str(inside(source)).split())
+    text = "the gradients come back in the order x, b, w; its forward takes x, w, b"
+    assert text in " ".join(str(inside(source)).split())
     usual = source.replace("dout.sum(axis=0), x.T @ dout", "x.T @ dout, dout.sum(axis=0)")
     assert "come back in the order" not in str(inside(usual))

@@ -169,16 +169,16 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
-    source, right, wrong, said = FORMS[form]
+    source, right, wrong, text = FORMS[form]
     found = only(tmp_path, source)
     assert found.kind == "engine"
-    assert found.right, found.said
-    assert found.said == ""
+    assert found.right, found.text
+    assert found.text == ""
     assert not any(c.faults or c.assessment.missing for c in found.cases)
     assert right in source
     found = only(tmp_path, source.replace(right, wrong))
     assert not found.right
-    assert said in found.said, found.said
+    assert text in found.text, found.text
 
 
 def test_the_proof_is_told_from_differences(tmp_path: Path) -> None:

@@ -85,15 +85,15 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
-    source, right, wrong, leaves, said = FORMS[form]
+    source, right, wrong, leaves, text = FORMS[form]
     found = only(tmp_path, source)
     assert found.kind == "general"
-    assert found.right, found.said
+    assert found.right, found.text
     assert right in source
     found = only(tmp_path, source.replace(right, wrong))
     assert not found.right
     assert found.wrong_leaves == leaves
-    assert said in found.said, found.said
+    assert text in found.text, found.text
 
 
 def test_digits_that_cancel_are_no_wrong_formula(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_did_not_come_back_is_missing_and_no_names_are_made_up(tmp_path: Pa
     found = only(tmp_path, GENERAL.replace(', "v": dv}', "}"))
     assert found.right
     assert found.cases[0].assessment.missing == [("x",), ("v",)]
-    with pytest.raises(InvalidInput, match="backward returned 'z'; named are: x"):
+    with pytest.raises(InvalidInput, match="backward returned 'z'; expected one of: x"):
         only(tmp_path, short("xp.sum(x * x)", "{'z': x}"))
     with pytest.raises(InvalidInput, match="expected a dict from names to gradients"):
         only(tmp_path, short("xp.sum(x * x)", "x"))
@@ -148,7 +148,7 @@ def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "check" / "batchnorm_exercise.py"
     found = only(tmp_path, example.read_text(), problems=12)
     assert found.wrong_leaves == {"centred"}
-    assert found.said == "centred: the term through var is missing from the sum"
+    assert found.text == "centred: the term through var is missing from the sum"
 
 
 def doubled(x: Any) -> Any:

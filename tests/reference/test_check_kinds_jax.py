@@ -110,15 +110,15 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
-    source, right, wrong, leaves, said = FORMS[form]
+    source, right, wrong, leaves, text = FORMS[form]
     found = only(tmp_path, source)
     assert found.right, found
-    assert found.said == ""
+    assert found.text == ""
     assert right in source
     found = only(tmp_path, source.replace(right, wrong))
     assert not found.right
     assert found.wrong_leaves == leaves
-    assert said in found.said, found.said
+    assert text in found.text, found.text
 
 
 def test_what_it_is_judged_by_is_said_and_precision_is_as_before(tmp_path: Path) -> None:

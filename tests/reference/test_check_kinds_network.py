@@ -69,15 +69,15 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
-    source, right, wrong, said = FORMS[form]
+    source, right, wrong, text = FORMS[form]
     found = only(tmp_path, source, problems=9)
     assert found.kind == "network"
     assert found.right, found
-    assert found.said == ""
+    assert found.text == ""
     assert right in source
     found = only(tmp_path, source.replace(right, wrong), problems=9)
     assert not found.right
-    assert said in found.said, found.said
+    assert text in found.text, found.text
 
 
 def test_what_it_is_judged_by_is_said(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_changed_inputs_and_a_coarser_dtype_are_faults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accepts", "said"),
+    ("accepts", "text"),
     [
         ("'x'", "accepts = 'x': expected a dict"),
         ("{'regimes': 3}", "accepts: 'regimes'; expected activations,"),
@@ -138,10 +138,10 @@ def test_changed_inputs_and_a_coarser_dtype_are_faults(tmp_path: Path) -> None:
         ("{'losses': []}", "accepts: losses = []: expected a list that is not empty"),
     ],
 )
-def test_an_accepts_that_means_nothing_is_refused(tmp_path: Path, accepts: str, said: str) -> None:
+def test_an_accepts_that_means_nothing_is_refused(tmp_path: Path, accepts: str, text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         checked(tmp_path, NETWORK + f"\naccepts = {accepts}\n")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(text)
 
 
 EXAMPLES = {

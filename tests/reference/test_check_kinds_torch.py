@@ -317,15 +317,15 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_right_and_wrong(tmp_path: Path, form: str) -> None:
-    source, right, wrong, leaves, said = FORMS[form]
+    source, right, wrong, leaves, text = FORMS[form]
     found = only(tmp_path, source)
     assert found.right, found
-    assert found.said == ""
+    assert found.text == ""
     assert right in source
     found = only(tmp_path, source.replace(right, wrong))
     assert not found.right
     assert found.wrong_leaves == leaves
-    assert said in found.said, found.said
+    assert text in found.text, found.text
 
 
 def test_what_it_is_judged_by_is_said(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_gradient_that_is_changed_on_purpose_is_not_checked(tmp_path: Path) ->
 def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "check" / "torch_function.py"
     found = only(tmp_path, example.read_text(), problems=12)
-    assert found.said == "gate_second_term_left_out"
+    assert found.text == "gate_second_term_left_out"
 
 
 def test_weights_are_not_square(tmp_path: Path) -> None:

@@ -331,11 +331,11 @@ class Half:
         result = inside(source, 3)
         assert result.exit_code == code
         write_report(result, tmp_path)
-        said = result.headline()
-        assert f">{said}</h1>" in (tmp_path / "index.html").read_text()
-        assert json.loads((tmp_path / "check.json").read_text())["headline"] == said
+        text = result.headline()
+        assert f">{text}</h1>" in (tmp_path / "index.html").read_text()
+        assert json.loads((tmp_path / "check.json").read_text())["headline"] == text
         assert json.loads((tmp_path / "check.json").read_text())["exit_code"] == code
-        assert f"<caption>{said}</caption>" in result._repr_html_()
+        assert f"<caption>{text}</caption>" in result._repr_html_()
         for part in result.parts:
             assert part.name in result._repr_html_() and part.name in str(result)
 

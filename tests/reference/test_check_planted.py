@@ -18,7 +18,7 @@ from reference.diagnosis.mistakes import CATALOGUE
 
 @pytest.fixture(scope="module")
 def counts() -> Counts:
-    """What is said of every tenth file."""
+    """The results of every tenth file."""
     return run_catalogue(3, every=10)
 
 

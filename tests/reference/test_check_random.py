@@ -17,7 +17,7 @@ RIGHT, PLANTED = range(1_000, 1_020), range(1_000, 1_020)
 
 @pytest.fixture(scope="module")
 def counts() -> Counts:
-    """What is said of a few dozen random sources."""
+    """The results of a few dozen random sources."""
     return run(RIGHT, PLANTED)
 
 

@@ -168,8 +168,8 @@ def test_a_mistake_that_cannot_be_made_there_changes_nothing() -> None:
         entry = CATALOGUE["softmax_diagonal_only"]
         if not list(places(problem, entry)):
             right = backward_with(problem, None, {})
-            spoilt = backward_with(problem, None, {Place("activation", 0): entry})
-            assert all(np.array_equal(right[n], spoilt[n], equal_nan=True) for n in right)
+            injected = backward_with(problem, None, {Place("activation", 0): entry})
+            assert all(np.array_equal(right[n], injected[n], equal_nan=True) for n in right)
             return
     raise AssertionError("no problem without a softmax was drawn")
 
@@ -197,14 +197,14 @@ DESCRIBED = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "said"), DESCRIBED, ids=[said for _, said in DESCRIBED])
-def test_relations_are_put_in_words(spoil: object, said: str) -> None:
+@pytest.mark.parametrize(("spoil", "words"), DESCRIBED, ids=[words for _, words in DESCRIBED])
+def test_relations_are_put_in_words(spoil: object, words: str) -> None:
     pairs = [
         Pair(spoil(a), a, {"ones": np.ones(4), "count": np.arange(1.0, 5.0)}, {"N": len(a)})  # type: ignore[operator]
         for a in RIGHT
     ]
     found = describe(pairs)
-    assert said in found if said else found == ""
+    assert words in found if words else found == ""
 
 
 def test_what_agrees_is_not_described() -> None:

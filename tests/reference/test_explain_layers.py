@@ -406,10 +406,10 @@ PLANTED = [
 
 
 @pytest.mark.parametrize(
-    ("layer", "right", "wrong", "said"), PLANTED, ids=[f"{i}-{p[0]}" for i, p in enumerate(PLANTED)]
+    ("layer", "right", "wrong", "text"), PLANTED, ids=[f"{i}-{p[0]}" for i, p in enumerate(PLANTED)]
 )
 def test_a_mistake_in_a_layer_is_said(
-    tmp_path: Path, layer: str, right: str, wrong: str, said: str
+    tmp_path: Path, layer: str, right: str, wrong: str, text: str
 ) -> None:
     assert right in LAYERS[layer]
     file = tmp_path / f"{layer}.py"
@@ -420,5 +420,5 @@ def test_a_mistake_in_a_layer_is_said(
         chosen = search(unit, target, 0, {})
         if isinstance(chosen, Chosen):
             found += explain(chosen.reading, chosen.objective, 0, range(12), limit=20).named
-    assert re.search(said, " ".join(f"{n.name} {n.sentence}" for n in found))
+    assert re.search(text, " ".join(f"{n.name} {n.sentence}" for n in found))
     assert all(n.matched >= 1 and n.distance < 1e-9 for n in found)

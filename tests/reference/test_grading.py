@@ -324,10 +324,10 @@ BAD = [
     ('reference = "solution.py"', 'reference = "other.py"', "reference = 'other.py': expected"),
     ('reference = "solution.py"', "", "missing required field `reference`"),
     ('name = "affine_backward"', 'nam = "affine"', "function[0]"),
-    ('name = "sigmoid_backward"', 'name = "affine_backward"', "stands there twice"),
+    ('name = "sigmoid_backward"', 'name = "affine_backward"', "is listed twice"),
     ("gradients = { x = 3 }", "gradients = {}", "gradients = {}: Expected `object` of length >= 1"),
     ("gradients = { x = 3 }", "gradients = { x = -1 }", "gradients[...] = {'x': -1}: Expected"),
-    ('chapters = ["sigmoid"]', 'chapters = ["sigmo"]', "'sigmo' is no operation of the book"),
+    ('chapters = ["sigmoid"]', 'chapters = ["sigmo"]', "'sigmo' is not an operation of the book"),
     ("count = 3", 'count = 3\ndtypes = ["float32"]', "problems.dtypes = ['float32']: expected"),
     ("count = 3", 'count = 3\ndtypes = ["int8"]', "Invalid enum value 'int8'"),
     ("count = 3", "count = 3\ndtypes = []", "problems.dtypes = []: Expected `array` of length"),
@@ -377,7 +377,7 @@ def test_a_wrong_solution_is_no_reference(tmp_path: Path) -> None:
         (["none"], "table", "SUBMISSIONS='none': expected"),
         ([], "table", "SUBMISSIONS: expected"),
         (["subs"], "pdf", "--format='pdf': expected one of table, json"),
-        (["subs"], "gradescope", "is of one submission, and there are 2"),
+        (["subs"], "gradescope", "is for one submission, but there are 2"),
     ],
 )
 def test_bad_arguments_are_one_sentence(

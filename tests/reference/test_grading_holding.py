@@ -1,4 +1,4 @@
-"""Runs held to a reference solution, in this process: layouts, scales, causes, other forwards."""
+"""Runs compared with a reference solution, here: layouts, scales, causes, other forwards."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Code on tensors, engines of values and general forms, held to a solution of the same kind."""
+"""Code on tensors, engines of values and general forms, beside a solution of the same kind."""
 
 import textwrap
 from collections.abc import Callable

@@ -110,7 +110,7 @@ def test_ctrl_c_leaves_a_page_and_the_command_that_goes_on(
     _, errors = running.process.communicate(timeout=PATIENCE)
     assert running.process.returncode == 130, errors
     assert "Traceback" not in errors
-    command = re.search(r"To go on: manual-backprop report (.*)", errors)
+    command = re.search(r"To continue: manual-backprop report (.*)", errors)
     assert command and shlex.split(command[1]) == ["--resume", "--out", str(running.out)]
     page = (running.out / "index.html").read_text(encoding="utf-8")
     assert re.search(r"stopped with [\d,]+ of 8,192 to do", page)

@@ -316,8 +316,8 @@ def test_an_oracle_that_fails_is_named() -> None:
     broken = {**answers, "torch": changed(answers["torch"], "x", off_at(0, 1e-3))}
     found = verdict_of(problem, broken)
     assert found.verdict == "CRASHED(jax)"
-    said = evidence_of(problem, broken).sentence
-    assert said.endswith("Outside what is admissible besides: torch in x.")
+    text = evidence_of(problem, broken).sentence
+    assert text.endswith("Also outside what is admissible: torch in x.")
     answers["manual"] = changed(answers["manual"], "x", off_at(0, 1e-3))
     assert verdict_of(problem, answers).verdict == "DEVIATES(manual)"
 
@@ -443,12 +443,12 @@ def test_what_is_left_out_or_not_finite_is_named(who: str, index: int) -> None:
     problem = draw(3, index).problem
     answers = {name: oracle.answer(problem) for name, oracle in load(("manual", "torch")).items()}
     given = dict(answers[who].gradients)
-    spoilt = [{k: v for k, v in given.items() if k != name} for name in given]
+    injected = [{k: v for k, v in given.items() if k != name} for name in given]
     for value in (np.inf, -np.inf, np.nan):
         array = given["x"].copy()
         array.flat[0] = value
-        spoilt.append({**given, "x": array})
-    for gradients in spoilt:
+        injected.append({**given, "x": array})
+    for gradients in injected:
         planted = {**answers, who: replace(answers[who], gradients=gradients)}
         found = judge(problem, planted)
         assert found.kind == "DEVIATES"

@@ -1,4 +1,4 @@
-"""The ledger is what the frameworks answer today; a change is said in words."""
+"""The ledger is what the frameworks answer today; a change is described in words."""
 
 import os
 

@@ -18,14 +18,14 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for(text: str, capsys: pytest.CaptureFixture[str]) -> str:
-    said: list[str] = []
+    printed: list[str] = []
 
     def heard() -> bool:
-        said.append(capsys.readouterr().err)
-        return text in "".join(said)
+        printed.append(capsys.readouterr().err)
+        return text in "".join(printed)
 
     assert wait_until(heard)
-    return "".join(said)
+    return "".join(printed)
 
 
 def test_a_pipe_gets_lines(often: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,13 +55,13 @@ def test_a_trial_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "faults", lambda _: [])
     monkeypatch.setattr(trials, "translation_faults", lambda _: iter([row]))
     monkeypatch.setattr(trials, "diagnosis_rows", lambda **_: [row, row])
-    said: list[str] = []
-    records = trials.trial(10, 0, said.append)
+    printed: list[str] = []
+    records = trials.trial(10, 0, printed.append)
     assert [type(record) for record in records[:8]] == [TrialRow] * 8
     assert {type(record) for record in records[8:]} == {Limit}
-    assert said[0] == "part 1 of 7, sensitivity"
-    assert said[-1] == "part 7 of 7, hiding places: 8 rows so far"
-    assert len(said) == 7 + 8
+    assert printed[0] == "part 1 of 7, sensitivity"
+    assert printed[-1] == "part 7 of 7, hiding places: 8 rows so far"
+    assert len(printed) == 7 + 8
 
 
 def test_only_standard_error_is_written(often: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,11 +166,11 @@ def test_settings_are_heeded_or_refused(
     session.makepyfile(SETTINGS.replace("SEED", str(seed)))
     ran = session.runpytest(*PLUGIN, *options)
     ran.assert_outcomes(passed=3, errors=2)
-    said = "expected keywords among problems, seed, like, allow_unchecked, strict"
+    message = "expected keywords among problems, seed, like, allow_unchecked, strict"
     ran.stdout.fnmatch_lines(
         [
-            f"@pytest.mark.backprop(problem=3): {said}",
-            f"@pytest.mark.backprop(5): {said}",
+            f"@pytest.mark.backprop(problem=3): {message}",
+            f"@pytest.mark.backprop(5): {message}",
         ]
     )
 
@@ -259,8 +259,8 @@ def test_a_project_with_a_module_of_our_name_keeps_it(tmp_path: Path, name: str)
         cwd=tmp_path, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert "1 failed, 1 passed" in ran.stdout, ran.stdout + ran.stderr
-    said = f"check_gradient: the name {taken!r} is {(tmp_path / name).resolve()}, which is not"
-    assert said in ran.stdout
+    message = f"check_gradient: the name {taken!r} is {(tmp_path / name).resolve()}, which is not"
+    assert message in ran.stdout
     refused = subprocess.run(
         [*command, "--backprop-report=page"],
         cwd=tmp_path, env=environment, capture_output=True, text=True,

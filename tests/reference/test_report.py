@@ -73,13 +73,13 @@ def test_a_run_resumed_after_an_interruption_gives_the_same_bytes(
         report(SMALL, out, workers=1, progress=stop_after_two)
     assert caught.value.summary is not None
     assert caught.value.summary.run.unfinished == SMALL.problems - 12
-    with pytest.raises(InvalidInput, match="--resume goes on"):
+    with pytest.raises(InvalidInput, match="--resume continues"):
         report(SMALL, out, workers=1)
     with pytest.raises(InvalidInput, match=r"another plan .*--resume takes no other options"):
         report(Plan(problems=25), out, workers=1, resume=True)
     with pytest.raises(InvalidInput, match="another plan"):
         report(Plan(), out, workers=1, resume=True)
-    report(None, out, workers=1, resume=True)  # the stored plan is what goes on
+    report(None, out, workers=1, resume=True)  # the stored plan continues
     assert pages(out) == pages(undisturbed)
 
 
@@ -260,7 +260,7 @@ def test_a_block_of_another_run_in_the_store_is_damage(
     with pytest.raises(Interrupted):
         report(LIGHT, tmp_path, workers=1, progress=stop)
     monkeypatch.setattr("reference.campaign.BLOCK", 7)
-    with pytest.raises(InvalidInput, match="damaged, it holds a block of another run"):
+    with pytest.raises(InvalidInput, match="damaged, it has a block of another run"):
         report(None, tmp_path, workers=1, resume=True)
 
 

@@ -156,7 +156,7 @@ def test_a_slope_beyond_both_sides_of_a_kink_is_wrong() -> None:
     assert judge(problem, {"manual": right}).kind != "DEVIATES"
 
 
-# -- the judge on trial -------------------------------------------------------------------------
+# -- wrong products that the judge must find ----------------------------------------------------
 
 
 def substituted(problem: DirectedProblem, name: str, **parts: Callable[..., Any]) -> Answer:

@@ -41,13 +41,13 @@ def test_the_text_tells_the_figures() -> None:
         environment={},
     )
     text = bench.render(found)
-    for said in (
+    for sentence in (
         "1,000 networks a second",
         "400 times",
         "12000.00 ms",
         "50.0%  torch",
     ):
-        assert said in text
+        assert sentence in text
 
 
 def test_too_few_networks_for_the_parts_of_a_run_are_refused() -> None:

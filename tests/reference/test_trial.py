@@ -83,9 +83,9 @@ def test_each_kind_of_change_is_made() -> None:
         """Example."""
         return np.where(x > 0, -y.T @ dy, x * 2.0 + 1)
 
-    said = "\n".join(text for text, _ in mutate(example))
+    texts = "\n".join(text for text, _ in mutate(example))
     for expected in ("x < 0", "dy @ -y.T", "y.T", "x / 2.0", "x * 2.0 - 1", "3.0", "y"):
-        assert f"→ `{expected}`" in said, expected
+        assert f"→ `{expected}`" in texts, expected
 
 
 def test_a_change_of_digits_alone_is_called_equivalent_and_a_real_one_is_caught() -> None:

@@ -32,8 +32,8 @@ def test_every_step_has_four_columns_that_agree(walks: dict[str, Walk]) -> None:
                      for who, values in step.values.items()}  # fmt: skip
             digits = 4 if name == "0:17" else 12  # a float32 problem, badly conditioned
             for who in COLUMNS[:-1]:
-                scale = max(map(abs, sides["proven"])) or 1.0
-                apart = np.abs(np.subtract(sides[who], sides["proven"])).max()
+                scale = max(map(abs, sides["certified"])) or 1.0
+                apart = np.abs(np.subtract(sides[who], sides["certified"])).max()
                 assert apart <= scale * 10.0**-digits, f"{name}: {step.name}, {who}"
 
 
@@ -122,7 +122,7 @@ def test_a_missing_framework_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "reference.articles.derivatives.Jax.unavailable", lambda self: "jax is not installed"
     )
     shown = walk("002")
-    assert shown.columns == ("manual", "torch", "proven")
+    assert shown.columns == ("manual", "torch", "certified")
     assert "jax: skipped, jax is not installed" in shown.text()
 
 

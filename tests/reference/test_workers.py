@@ -45,17 +45,17 @@ def ask(worker: Worker, task: Task, **limits: float) -> tuple[list[Said], End]:
 
 def test_arrays_go_and_come_with_their_type(worker: Worker) -> None:
     for array in (np.arange(6.0).reshape(2, 3).T, np.zeros((0, 2), np.float32), np.array(True)):
-        (said,), end = ask(worker, Task("array", array))
+        (replies,), end = ask(worker, Task("array", array))
         assert isinstance(end, Finished) and end.memory > 1 << 20
-        assert said.array is not None and said.array.shape == array.shape
-        np.testing.assert_array_equal(said.array, array * 2)
+        assert replies.array is not None and replies.array.shape == array.shape
+        np.testing.assert_array_equal(replies.array, array * 2)
     with pytest.raises(TypeError, match="ndarray cannot be sent"):
         ask(worker, Task("array", np.array([object()])))
 
 
 def test_it_works_in_an_empty_folder_of_its_own(worker: Worker) -> None:
-    said, _ = ask(worker, Task("where"))
-    folder, path, held = (one.text for one in said)
+    replies, _ = ask(worker, Task("where"))
+    folder, path, held = (one.text for one in replies)
     assert folder != os.getcwd() and held == "[]"
     assert path == os.environ["PYTHONPATH"], "what the process begins is not as it was"
     worker.end()
@@ -70,8 +70,8 @@ def test_the_protocol_is_out_of_reach(worker: Worker) -> None:
 
 
 def test_an_exception_is_sent_and_the_process_lives_on(worker: Worker) -> None:
-    said, end = ask(worker, Task("raise"))
-    assert [one.text for one in said] == ["before"]
+    replies, end = ask(worker, Task("raise"))
+    assert [one.text for one in replies] == ["before"]
     assert isinstance(end, Raised)
     assert (end.kind, end.message) == ("ValueError", "\\ud800 of an emoji")
     before = worker.pid
@@ -94,7 +94,7 @@ def test_a_death_is_named_and_the_next_run_begins_anew(
 
 def test_what_is_no_event_of_the_kind_ends_the_process(worker: Worker) -> None:
     _, end = ask(worker, Task("give"))
-    assert isinstance(end, Died) and "it sent what is no message" in end.reason
+    assert isinstance(end, Died) and "it sent something that is not a message" in end.reason
 
 
 def test_memory_is_limited() -> None:
@@ -120,10 +120,10 @@ def test_processor_time_and_the_clock_are_limited(worker: Worker) -> None:
     _, end = ask(worker, Task("spin"), cpu_seconds=1.0)
     assert isinstance(end, Hung) and end.cpu_seconds is not None and end.cpu_seconds > 1.0
     assert "of processor time" in end.reason
-    said, end = ask(worker, Task("sleep"), cpu_seconds=1.0, wall_seconds=1.0)
+    replies, end = ask(worker, Task("sleep"), cpu_seconds=1.0, wall_seconds=1.0)
     assert isinstance(end, Hung) and end.wall_seconds > 1.0
     assert end.reason == f"no answer after {end.wall_seconds:.0f} s"
-    assert worker.pid is None and gone(said[0].number)
+    assert worker.pid is None and gone(replies[0].number)
 
 
 def test_a_process_without_a_processor_does_not_hang(worker: Worker) -> None:
@@ -159,8 +159,8 @@ def test_the_first_import_of_a_framework_has_its_own_patience(
     (tmp_path / "theano.py").write_text(slow)
     (tmp_path / "plain.py").write_text(slow)
     monkeypatch.syspath_prepend(tmp_path)
-    said, end = ask(worker, Task("load", text="theano"), wall_seconds=1.0)
-    assert isinstance(end, Finished) and said[0].text == "loaded"
+    replies, end = ask(worker, Task("load", text="theano"), wall_seconds=1.0)
+    assert isinstance(end, Finished) and replies[0].text == "loaded"
     assert worker.pace.patient("import theano") >= timeouts.MIN_FIRST
     assert isinstance(ask(worker, Task("load", text="plain"), wall_seconds=1.0)[1], Hung)
 
@@ -178,9 +178,9 @@ def test_files_in_the_working_folder_shadow_nothing(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{TESTS}")
     worker = Worker("workertasks:serve")
-    said, end = ask(worker, Task("modules"))
+    replies, end = ask(worker, Task("modules"))
     assert isinstance(end, Finished), end
-    assert len(said) == 5 and not any(str(tmp_path) in one.text for one in said)
+    assert len(replies) == 5 and not any(str(tmp_path) in one.text for one in replies)
     worker.close()
 
 
@@ -249,12 +249,12 @@ def test_what_it_began_ends_with_it(
 
 def test_a_supervisor_that_is_killed_takes_its_tree_along(worker: Worker) -> None:
     run = worker.run(Task("hold"), Said)
-    said = next(run)
-    assert isinstance(said, Said) and worker.pid is not None
+    replies = next(run)
+    assert isinstance(replies, Said) and worker.pid is not None
     os.kill(worker.pid, signal.SIGKILL)
     *_, end = run
     assert isinstance(end, Died) and end.signal == "SIGKILL"
-    assert gone(said.number)
+    assert gone(replies.number)
 
 
 def test_a_child_that_returns_does_not_answer(worker: Worker) -> None:

@@ -155,8 +155,8 @@ def test_an_address_opens_there(browser: Browser, folder: Path, target: str) -> 
 
 def test_a_square_opens_its_worst_problem(page: Page) -> None:
     square = page.locator("button.square[data-at='8,0']")
-    said = square.get_attribute("aria-label") or ""
-    assert said.startswith("gelu_tanh, squared_error:")
+    sentence = square.get_attribute("aria-label") or ""
+    assert sentence.startswith("gelu_tanh, squared_error:")
     square.click()
     dialog = page.locator("#detail")
     assert dialog.is_visible()

@@ -1,4 +1,4 @@
-"""The page of a check: it says what the terminal said, and shows where and why."""
+"""The page of a check: it repeats the terminal's text, and shows where and why."""
 
 import json
 import re

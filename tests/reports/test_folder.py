@@ -278,19 +278,19 @@ def test_the_command_ends_with_one_line_and_2(
     if isinstance(lines, bytes):
         (folder / RECORDS).write_bytes(lines)
     assert main([str(folder)]) == 2
-    said = capsys.readouterr()
-    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+    text = capsys.readouterr()
+    assert message in text.err and text.err.count("\n") == 1 and text.out == ""
 
 
 @pytest.mark.parametrize(
-    ("redirected", "status", "said"),
+    ("redirected", "status", "text"),
     [
         ("> /dev/full", 2, "error: [Errno 28] No space left"),
         ("| true; exit ${PIPESTATUS[0]}", 141, ""),
     ],
 )
 def test_output_that_cannot_be_written_is_no_traceback(
-    tmp_path: Path, records: list[Record], redirected: str, status: int, said: str
+    tmp_path: Path, records: list[Record], redirected: str, status: int, text: str
 ) -> None:
     write_report(tmp_path / "a", records)
     command = f"{sys.executable} -P -m reports {tmp_path / 'a'} {redirected}"
@@ -299,7 +299,7 @@ def test_output_that_cannot_be_written_is_no_traceback(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == status, done.stderr
-    assert said in done.stderr and "Traceback" not in done.stderr
+    assert text in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_command_rebuilds_and_prints(

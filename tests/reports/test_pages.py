@@ -128,8 +128,8 @@ def test_the_page_has_every_section_and_says_what_matters() -> None:
 
 def test_sections_without_records_say_so() -> None:
     page = page_of([run(oracles=(), verdicts={}, problems=0)])
-    for words in ("No network has been checked", "nothing to show here", "measured no single",
-                  "did not sweep", "was not put on trial", "no articles", "Nothing was drawn",
+    for words in ("No network has been checked", "No problems were drawn", "measured no operations",
+                  "did not sweep", "was not validated", "no articles", "Nothing was drawn",
                   "were not recorded", "measured no times"):  # fmt: skip
         assert page.says(words), words
 
@@ -142,7 +142,10 @@ def test_sections_without_records_say_so() -> None:
         ({"verdicts": {"AGREE": 7, "DEVIATES(manual)": 3}}, "wrong", "wrong in 3 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(manual,torch)": 1}}, "wrong", "wrong in 1 of 10"),
         ({"verdicts": {"AGREE": 9, "DEVIATES(jax)": 1}}, "right", "JAX deviates in 1."),
-        ({"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open", "them 2 in which JAX crashed"),
+        (
+            {"verdicts": {"AGREE": 8, "CRASHED(jax)": 2}}, "open",
+            "there are also 2 in which JAX crashed",
+        ),
         (
             {"verdicts": {"AGREE": 6, "CRASHED(jax)": 2, "CRASHED(jax, torch)": 2}}, "open",
             "2 in which PyTorch crashed and 4 in which JAX crashed",
@@ -150,7 +153,7 @@ def test_sections_without_records_say_so() -> None:
         ({"verdicts": {"CRASHED(torch)": 9}}, "open", "(9 in which PyTorch crashed)"),
         (
             {"verdicts": {"DEVIATES(manual)": 8, "CRASHED(jax)": 2}}, "wrong",
-            "Without a verdict are 2 in which JAX crashed.",
+            "There is no verdict on 2 in which JAX crashed.",
         ),
         (
             {"verdicts": {"AGREE": 8, "CRASHED(manual)": 2}}, "wrong",
@@ -159,9 +162,9 @@ def test_sections_without_records_say_so() -> None:
         (
             {"verdicts": {"AGREE": 7, "VALUE(torch)": 2, "DEVIATES(torch)": 1}}, "open",
             "PyTorch computes another value than the definition in 2: our translation or the "
-            "framework. PyTorch deviates in 1.",
+            "framework is wrong. PyTorch deviates in 1.",
         ),
-        ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is at fault in 1 of 3"),
+        ({"unsound": ("0:7 jax x",), "audited": 3}, "open", "The judge is wrong in 1 of 3"),
         ({"unfinished": 4, "verdicts": {"AGREE": 6}}, "open", "stopped with 4 of 10 to do"),
         ({"verdicts": {"SKIPPED": 10}}, "open", "No network has been checked"),
         ({"oracles": (OracleStatus(name="manual"),)}, "open", "No network has been checked"),
@@ -313,9 +316,9 @@ def test_formulas_are_mathematics_and_never_markup() -> None:
     assert math(r"\frac{1}{2}").startswith("<math")
     assert "<mfrac>" in math(r"\frac{1}{2}")
     for text in HOSTILE:
-        said = str(math(text))
-        assert "<script" not in said and "javascript:" not in said.split("<code>")[0]
-        root = ElementTree.fromstring(f"<r>{said}</r>".replace("\0", ""))
+        sentence = str(math(text))
+        assert "<script" not in sentence and "javascript:" not in sentence.split("<code>")[0]
+        root = ElementTree.fromstring(f"<r>{sentence}</r>".replace("\0", ""))
         assert not any(name.startswith("on") for e in root.iter() for name in e.attrib)
     assert str(math("{" * 3_000)).startswith("<code>")
     assert str(prose(r"a < \(x\) & \(y")).startswith("a &lt; <math")

@@ -76,13 +76,13 @@ def _hook(problem: Problem, pair: Pair, u: Path, v: Path) -> Hook:
     return hook
 
 
-def _said(pair: Pair, v: str, match: Match) -> Words:
+def _in_words(pair: Pair, v: str, match: Match) -> Words:
     claims = listed([c.text for c in match.claims])
     a = pair.a.text.split("[")[0]
     return Words(
         "path_skips_activation",
-        f"What goes back to {v} takes the gradient of {a} before its derivative: δ{a} stands where "
-        f"δ{a} · {slope_text(pair)}, after the slope, belongs (the derivative is left out on "
+        f"The gradient that goes back to {v} uses δ{a}, before its derivative, instead of "
+        f"δ{a} · {slope_text(pair)}, after the slope (the derivative is left out on "
         f"this path alone; {claims}).",
         f"δ{v} from δ{a}",
         f"δ{v} from δ{a} · {slope_text(pair)}",
@@ -93,7 +93,7 @@ def _hypothesis(jumps: list[Jump], pair: Pair, v: str) -> Hypothesis:
     return Hypothesis(
         ("before", *pair.key, *jumps[0][1], *jumps[0][2]),
         lambda other: _edit(other, jumps),
-        lambda match: _said(pair, v, match),
+        lambda match: _in_words(pair, v, match),
         1.6,
         int(pair.z.places.max()),
     )
@@ -108,7 +108,7 @@ def _family(key: Path, pair: Pair, head: str) -> Hypothesis:
     return Hypothesis(
         ("before", *key),
         edit,
-        lambda match: _said(pair, f"{head}[t−1]", match),
+        lambda match: _in_words(pair, f"{head}[t−1]", match),
         1.3,
         int(pair.z.places.max()),
     )

@@ -64,7 +64,7 @@ def another_loss(
         "loss_value",
         f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of "
         f"{text_of(best.output)}; the loss "
-        f"that is computed, {name}, is another function: its value is wrong (or it is meant to "
+        f"that is computed, {name}, is another function: its value is wrong (or it should "
         f"be another).{_of_logits(best.loss.name, reading)}",
         f"{name} ≠ {best.loss.formula}",
         f"{name} = {best.loss.formula}",
@@ -133,7 +133,7 @@ def _of_logits(name: str, reading: Reading) -> str:
         return ""
     return (
         " The difference a − y is the gradient of a cross-entropy with respect to the logits: it "
-        "holds the slope of the sigmoid or softmax, which the loss of probabilities does not have."
+        "includes the slope of the sigmoid or softmax, which the loss of probabilities has not."
     )
 
 

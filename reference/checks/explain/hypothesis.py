@@ -1,4 +1,4 @@
-"""What a mistake is, for the search: how it changes the sweep, and how it is said."""
+"""A mistake as the search sees it: how it changes the sweep, and the words for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reference.checks.explain.problem import Claim, Problem
 
 @dataclass(frozen=True)
 class Words:
-    """How a mistake is said."""
+    """The words for a mistake."""
 
     name: str
     sentence: str
@@ -35,9 +35,9 @@ class Hypothesis:
     """One mistake in the sweep.
 
     key: what it is, the same in every problem. edit: the sweep's change in a problem, None where
-    it does not apply there. words: how it is said of what it explains. cost: the simpler of two
-    that explain the same is taken. depth: where in the sweep; the later in the forward, the
-    larger (of the first problem).
+    it does not apply there. words: the words for it, given what it explains. cost: of two that
+    explain the same, the cheaper is taken. depth: where in the sweep; the later in the forward,
+    the larger (of the first problem).
     """
 
     key: tuple[str, ...]
@@ -46,7 +46,7 @@ class Hypothesis:
     cost: float = 1.0
     depth: int = 0
     scalar: bool = True
-    """Whether it may be told from one number for each problem."""
+    """Whether one number for each problem is enough to recognise it."""
 
 
 def listed(texts: Sequence[str]) -> str:

@@ -80,7 +80,7 @@ def _activations(problem: Problem) -> Iterator[Spot]:
 
 
 def _linear(pair: Pair) -> bool:
-    """Whether a step only scales its input, as Q Kᵀ/√d: it is no activation."""
+    """Whether a step only scales its input, as Q Kᵀ/√d: it is not an activation."""
     constant = pair.slope.size > 1 and np.ptp(pair.slope) <= SAME * np.abs(pair.slope).max()
     if pair.mask or not constant:
         return False
@@ -140,7 +140,7 @@ def _input_of(problem: Problem, pair: Pair) -> Array | None:
 
 def _rows(problem: Problem) -> Iterator[Spot]:
     for step in row_steps(problem):
-        # One matrix for all rows: x − mean(x) is no activation.
+        # One matrix for all rows: x − mean(x) is not an activation.
         linear = len(step.jacobian) > 1 and np.ptp(step.jacobian, axis=0).max() <= SAME
         if int(step.behind.max()) < int(step.places.min()) and not linear:
             yield _row_step(problem, step)

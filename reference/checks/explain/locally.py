@@ -182,12 +182,12 @@ def _turned(cases: Sequence[Case]) -> Result:
             return Words(
                 "transposed", f"{name} is transposed.", f"{name} = (…)ᵀ", f"{name} = (…)"
             ), found
-    for axes, said in _flips(base.ndim):
+    for axes, text in _flips(base.ndim):
         found = all_of(cases, [np.flip(c.base, axes) for c in cases])
         if found is not None:
             return Words(
                 "flipped",
-                f"{name} is flipped (in reversed order) along {said}: the kernel or the order of a "
+                f"{name} is flipped (in reversed order) along {text}: the kernel or the order of a "
                 "loop is turned round.",
                 f"{name}[::-1]",
                 name,
@@ -248,7 +248,7 @@ def _decay(cases: Sequence[Case]) -> Result:
         return None
     found = Evidence(len(cases), len(cases), 0.0)
     if wheres[0].all():
-        part = "is added too much" if values[0] > 0 and not _negative(text) else "is missing"
+        part = "is added wrongly" if values[0] > 0 and not _negative(text) else "is missing"
         amount = text.lstrip("−")
         more = _half_or_twice(cases, values)
         return Words(
@@ -260,7 +260,7 @@ def _decay(cases: Sequence[Case]) -> Result:
         ), found
     return Words(
         "bias_regularised",
-        f"The regularisation term {text} · {claim.of} stands in {where} of {claim.text} as well, "
+        f"The regularisation term {text} · {claim.of} is also added to {where} of {claim.text}, "
         "which the loss "
         "leaves out (the bias is regularised, or another row or column is).",
         f"{claim.text} + {text}·{claim.of} everywhere",
@@ -278,7 +278,7 @@ def _half_or_twice(cases: Sequence[Case], values: list[float]) -> str:
     known = [n for n in names if n.lower().lstrip("_") in REGULARISATION]
     if not known:
         return ""
-    return f" (the term is half or double of the loss's: check the factor 2 beside {known[0]})"
+    return f" (the term is half or double of the loss's: check the factor 2 of {known[0]})"
 
 
 def _constant_added(cases: Sequence[Case]) -> Result:
@@ -299,8 +299,7 @@ def _constant_added(cases: Sequence[Case]) -> Result:
         return Words(
             "wrong_sign",
             f"{claim.text} is {text} too large at one entry of each row, that of its label: the 1 "
-            "of the label is added where it has to be subtracted (p − y; += stands where −= "
-            "belongs).",
+            "of the label is added, but it has to be subtracted (p − y; += is used instead of −=).",
             f"{claim.text} = p + y",
             f"{claim.text} = p − y",
         ), Evidence(len(cases), len(cases), 0.0)

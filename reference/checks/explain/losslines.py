@@ -132,7 +132,7 @@ def _fitted(
 def _divides(divisor: float, shape: tuple[int, ...], t: Any) -> bool:
     """Whether a mean divides by this: N, C, N C, or the labels that count; 1 for a sum.
 
-    Half a square is no line of the catalogue: its factor is said as one.
+    The catalogue has no line for half a square: it is reported as a factor.
     """
     samples, classes = shape
     if np.issubdtype(t.dtype, np.integer):

@@ -120,10 +120,10 @@ def replaced(
 
 @dataclass(frozen=True)
 class _Swap:
-    """What stands in the partner's place: its name, its words, its value."""
+    """What replaces the partner: its name, its words, its value."""
 
     name: str
-    said: str
+    sentence: str
     text: str
     value: Callable[[Problem, Named, Named], Array | None]
     """(problem, whose gradient, the right partner) -> an array of the partner's shape."""
@@ -245,29 +245,28 @@ _SWAPS = (
     ),
     _Swap(
         "weights_updated_first",
-        "{a} is updated before it is used: the gradient of {b} is taken with the new {a}, after "
-        "the step",
+        "{a} is updated before it is used: the gradient of {b} uses the new {a}, after the step",
         "{a} − rate · d{a}",
         _updated,
         1.4,
     ),
     _Swap(
         "factor_squared",
-        "{a}² stands where {a} belongs in {db}",
+        "{db} uses {a}² instead of {a}",
         "{a}²",
         lambda p, b, a: a.value**2,
         2.2,
     ),
     _Swap(
         "factor_complement",
-        "1 − {a} stands where {a} belongs in {db}",
+        "{db} uses 1 − {a} instead of {a}",
         "(1 − {a})",
         lambda p, b, a: 1 - a.value,
         2.0,
     ),
     _Swap(
         "factor_inverted",
-        "1/{a} stands where {a} belongs in {db}",
+        "{db} uses 1/{a} instead of {a}",
         "1/{a}",
         lambda p, b, a: 1 / a.value,
         2.2,
@@ -296,7 +295,7 @@ def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypothesis:
-    """Return that something stands in a's place on the way back to b, or everywhere."""
+    """Return the hypothesis that something replaces a on the way back to b, or everywhere."""
     key = (b.path, a.path)
 
     def edit(other: Problem) -> Edit | None:
@@ -315,10 +314,10 @@ def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypot
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
         parts = {"a": a.text, "b": "what it multiplies" if everywhere else b.text, "db": claims}
-        said = swap.said.format(**parts)
+        text = swap.sentence.format(**parts)
         return Words(
             swap.name,
-            f"{sentence(said)}.",
+            f"{sentence(text)}.",
             f"{claims} of a forward with {swap.text.format(**parts)}",
             f"{claims} of a forward with {a.text}",
         )
@@ -332,7 +331,7 @@ def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypot
 
 
 def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
-    """Another named value of the same shape stands where a belongs."""
+    """Return the swap that uses another named value of the same shape instead of a."""
     path = other.path
 
     def value(now: Problem, _: Named, mine: Named) -> Array | None:
@@ -340,43 +339,39 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
         return known.value if known is not None and known.shape == mine.shape else None
 
     if other.text == a.text and path not in problem.outcome.inputs:
-        said = (
-            f"{a.text} is updated first: {{db}} is made with the new {a.text}, after the "
-            "step, where the old one belongs"
+        text = (
+            f"{a.text} is updated first: {{db}} uses the new {a.text}, after the step, instead "
+            "of the old one"
         )
-        return _Swap("weights_updated_first", said, f"the new {a.text}", value, 1.4)
-    name, said, cost = (
+        return _Swap("weights_updated_first", text, f"the new {a.text}", value, 1.4)
+    name, text, cost = (
         "wrong_operand",
-        f"{{db}} is made with {other.text}, where {{a}} belongs",
+        f"{{db}} uses {other.text} instead of {{a}}",
         2.0,
     )
     made_of_a = any(p.a.path == a.path and p.z.path == path for p in pairs_of(problem))
     if made_of_a:
         name, cost = "pre_activation_as_input", 1.5
-        said = (
-            f"{{db}} is made with {other.text}, the pre-activation (before the activation "
-            f"function), where {{a}} belongs"
+        text = (
+            f"{{db}} uses {other.text}, the pre-activation (before the activation function), "
+            f"instead of {{a}}"
         )
     elif _comes_after(problem, b, other):
         name, cost = "own_output_as_input", 1.5
-        said = (
-            f"{{db}} is made with {other.text}, the layer's own output (its own activation), "
-            "where the layer's input "
-            f"{{a}} belongs (off by one)"
+        text = (
+            f"{{db}} uses {other.text}, the layer's own output (its own activation), instead of "
+            f"the layer's input {{a}} (off by one)"
         )
     elif any(p.z.path == a.path and p.a.path == path for p in pairs_of(problem)):
-        said = (
-            f"{{db}} is made with {other.text}, the activation, where the pre-activation "
-            f"{{a}} belongs"
-        )
+        text = f"{{db}} uses {other.text}, the activation, instead of the pre-activation {{a}}"
     elif _is_made_of(problem, other, a):
-        said = f"{{db}} is made with {other.text}, where {{a}}, which it is made of, belongs"
+        text = f"{{db}} uses {other.text} instead of {{a}}, from which it is computed"
     elif _is_made_of(problem, a, other):
-        name, said = (
+        name, text = (
             "raw_value_as_factor",
-            f"{{db}} is made with the raw {other.text}, where {{a}} (made of it) belongs",
+            f"{{db}} uses the raw {other.text} instead of {{a}}, which is computed from it",
         )
-    return _Swap(name, said, other.text, value, cost)
+    return _Swap(name, text, other.text, value, cost)
 
 
 def _is_made_of(problem: Problem, one: Named, other: Named) -> bool:

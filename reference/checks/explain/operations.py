@@ -28,8 +28,8 @@ def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     """Yield the mistakes of every operation, where the forward works entry by entry."""
     for number, run in enumerate(_runs(problem)):
         edges = problem.graph.edges[run[0]]
-        for name, said, slopes in _mistakes(problem.graph, run):
-            yield _hypothesis(number, len(edges), name, said, slopes, run[0])
+        for name, text, slopes in _mistakes(problem.graph, run):
+            yield _hypothesis(number, len(edges), name, text, slopes, run[0])
         if len(edges) == 1 and problem.graph.edges[edges[0][0]]:
             for claim in problem.claims.values():
                 if not claim.inner:
@@ -92,7 +92,7 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         )
         yield (
             "term_sign",
-            f"the term of the {which} operand has the wrong sign (+ stands for −, or the reverse)",
+            f"the term of the {which} operand has the wrong sign (+ instead of −, or the reverse)",
             partial(_one_turned, kept),
         )
     if all(_is_ratio(graph, p) for p in run):
@@ -171,7 +171,7 @@ def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
 
 
 def _hypothesis(
-    number: int, arity: int, name: str, said: str, slopes: Slopes, depth: int
+    number: int, arity: int, name: str, text: str, slopes: Slopes, depth: int
 ) -> Hypothesis:
     def edit(problem: Problem) -> Edit | None:
         runs = _runs(problem)
@@ -181,6 +181,6 @@ def _hypothesis(
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
-        return Words(name, f"Inside {claims}, {said}.", f"{claims} without it", f"{claims} with it")
+        return Words(name, f"Inside {claims}, {text}.", f"{claims} without it", f"{claims} with it")
 
-    return Hypothesis(("operation", str(number), name, said), edit, words, 3.0, depth)
+    return Hypothesis(("operation", str(number), name, text), edit, words, 3.0, depth)

@@ -127,15 +127,15 @@ def _constants(cases: Sequence[Case], pair: Pair) -> Result:
     if yours is None:
         return None
     right = spelled(problems, true[0]) if true else None
-    said = right or f"{pair.a.text}′({z})"
+    text = right or f"{pair.a.text}′({z})"
     if right is None and true is not None:
-        said = f"{true[0][0]:.6g} (it differs by the problem)"
+        text = f"{true[0][0]:.6g} (it differs by the problem)"
     extra = f" (here {true[0][0]:.6g}), a constant of the forward, a scale," if true else ""
     return Words(
         "wrong_constant_slope",
-        f"The slope {where}is {yours}; the forward's is {said}{extra} which is ignored.",
+        f"The slope {where}is {yours}; the forward's is {text}{extra} which is ignored.",
         f"f′({z}) = {yours}",
-        f"f′({z}) = {said}",
+        f"f′({z}) = {text}",
     ), Evidence(len(cases), len(cases), 0.0)
 
 
@@ -153,7 +153,7 @@ def _values(cases: Sequence[Case], pair: Pair) -> Result:
             where = next((w for w in found[1] if w), "")
             return Words(
                 "value_in_place_of_slope",
-                f"The slope {where}is {text} where the derivative belongs{lacks}.",
+                f"The slope {where}is {text} instead of the derivative{lacks}.",
                 f"f′({z}) = {a}",
                 f"f′({z}) = {a} + {text2}" if text2 else f"f′({z})",
             ), Evidence(len(cases), len(cases), 0.0)

@@ -44,7 +44,7 @@ def _times_itself(problem: Problem, b_path: Path) -> Hypothesis:
         claims = listed([c.text for c in match.claims])
         return Words(
             "weight_times_weight",
-            f"{claims} is multiplied by {b.text} itself, where the layer's input belongs: "
+            f"{claims} is multiplied by {b.text} itself instead of the layer's input: "
             f"a weight does not appear in its own gradient.",
             f"{claims} = δ · {b.text}",
             f"{claims} = δ · input",
@@ -74,9 +74,9 @@ def _own_output(problem: Problem, b_path: Path) -> Hypothesis:
         claims = listed([c.text for c in match.claims])
         return Words(
             "own_output_as_input",
-            f"{claims} is made with the own output of each step (h[t], its own activation or "
-            "state), where what "
-            f"{b.text} was multiplied with (h[t−1], the layer's input) belongs: off by one.",
+            f"{claims} uses the own output of each step (h[t], its own activation or state) "
+            f"instead of what {b.text} was multiplied with (h[t−1], the layer's input): off by "
+            "one.",
             f"{claims} = Σ δ[t] · h[t]",
             f"{claims} = Σ δ[t] · h[t−1]",
         )
@@ -192,17 +192,15 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
         if step > 0:
             return Words(
                 "own_output_as_input",
-                f"{claims} is made with {head}[t], the step's own output (its own state), where "
-                f"{head}[t−1], "
-                f"what {b.text} was multiplied with, belongs (off by one: the previous step, the "
-                "layer's input).",
+                f"{claims} uses {head}[t], the step's own output (its own state), instead of "
+                f"{head}[t−1], what {b.text} was multiplied with (off by one: the previous step, "
+                "the layer's input).",
                 f"{claims} = δ[t] · {head}[t]",
                 f"{claims} = δ[t] · {head}[t−1]",
             )
         return Words(
             "input_one_step_early",
-            f"{claims} is made with {head}[t−1], one step too early; {head}[t] belongs there "
-            "(off by one).",
+            f"{claims} uses {head}[t−1], one step too early, instead of {head}[t] (off by one).",
             f"{claims} = δ[t] · {head}[t−1]",
             f"{claims} = δ[t] · {head}[t]",
         )

@@ -136,7 +136,7 @@ def _missing_factor(cases: Sequence[Case]) -> Result:
     values = {p: n.value for p, n in first.problem.named.items()}
     for path in [*values, *_plain(first)]:
         text = _text(path)
-        for name, formula, said in (
+        for name, formula, sentence in (
             ("factor_left_out", lambda b, v: b / v, f"the factor {text} is left out"),
             ("factor_too_many", lambda b, v: b * v, f"there is a factor {text} too many"),
             ("factor_squared", lambda b, v: b / v / v, f"the factor {text}² is left out"),
@@ -147,8 +147,8 @@ def _missing_factor(cases: Sequence[Case]) -> Result:
                 claim = first.claim.text
                 return Words(
                     name,
-                    f"In {claim} {said}.",
-                    f"{claim} without {text}" if "left" in said else f"{claim} · {text}",
+                    f"In {claim} {sentence}.",
+                    f"{claim} without {text}" if "left" in sentence else f"{claim} · {text}",
                     claim,
                 ), found
     return None

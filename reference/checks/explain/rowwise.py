@@ -161,7 +161,7 @@ Value = Callable[[Array, Array, Array, Array], Array]
 
 
 def row_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
-    """Yield for every step by rows that a − y stands for its gradient, of a loss nobody wrote."""
+    """Yield for every step by rows that a − y is its gradient, of a loss nobody wrote."""
     if problem.objective.kind == "implicit":
         for step in row_steps(problem):
             yield _output_minus_target(problem, step)

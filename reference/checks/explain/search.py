@@ -1,8 +1,8 @@
 """Searches for the mistakes that make a wrong gradient: from the loss back, the simplest first.
 
 A mistake is a change of the certified reverse sweep, or of one claim. The one that explains most
-is taken; what it leaves unexplained is searched with it in place, so that two mistakes in one
-file are both found and what follows from the first is not accused.
+is taken. What it leaves unexplained is searched with it in place, so that two mistakes in one
+file are both found, and consequences of the first are not taken for a second one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def explain(
 ) -> Explanation:
     """Return which mistakes reproduce the wrong gradients of a reading, and where it goes wrong.
 
-    reading, objective: what is run, and which scalar its claims are held to be the gradient of.
+    reading, objective: what is run, and the scalar that its claims should be the gradient of.
     seed, indices: the problems to try, those with a wrong claim first. scale: unused where the
     problems settle it. limit: seconds after which what was found is returned.
     """
@@ -116,7 +116,7 @@ def _with_general(
 _OF_ANY_LOSS = frozenset(
     ["constant_factor", "wrong_sign", *(m.name for m in CATALOGUE.values() if m.line == "loss")]
 )
-"""What is said of a gradient that is right for its loss up to a factor: no other loss is asked."""
+"""Mistakes that fit a gradient which is right up to a factor: other losses are not tried then."""
 
 
 def _better(state: State, best: State) -> bool:

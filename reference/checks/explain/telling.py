@@ -1,4 +1,4 @@
-"""From what was found to what is said."""
+"""Turns what was found into sentences."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _first(state: State) -> str:
     """Return what goes wrong first, going back from the loss: the latest of all that is wrong.
 
     A variable of the backward counts where the mistakes that were found make it what it is; one
-    that a loop has overwritten since is not accused.
+    that a loop has overwritten since does not count as wrong.
     """
     problem = state.problems[0]
     wrong = [c for c in problem.claims.values() if not c.right]

@@ -1,4 +1,4 @@
-"""One hypothesis held against the claims: in the first problem, then in all."""
+"""Tests one hypothesis with the claims: in the first problem, then in all."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from reference.checks.routine import Path
 
 
 def turned_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
-    """Yield a hypothesis for every square value, named or between a weight and what comes of it."""
+    """Yield a hypothesis for every square value, named or between a weight and its result."""
     for path, named in pieces(problem).items():
         shape = named.shape
         if len(shape) >= 2 and shape[-1] == shape[-2] > 1 and path not in problem.outcome.inputs:

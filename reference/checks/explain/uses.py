@@ -49,11 +49,10 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
         which = "last" if last else "first"
         return Words(
             "overwritten",
-            f"{text} is used several times, and only its {which} use counts in {claims}: = "
-            "stands where += belongs "
-            "(the gradient is overwritten; what repeats has to be added up, np.add.at for an "
-            "index that "
-            "occurs twice, windows that overlap, each class that violates a margin).",
+            f"{text} is used several times, and only its {which} use counts in {claims}: = is "
+            "used instead of += (the gradient is overwritten; repeated uses have to be added up: "
+            "np.add.at for an index that occurs twice, windows that overlap, each class that "
+            "violates a margin).",
             f"δ{text} = the {which} term",
             f"δ{text} = Σ over its uses",
         )
@@ -106,8 +105,8 @@ def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
     if ranks is None or not 2 <= ranks <= 5:
         return
     for rank in range(ranks):
-        for times, said in _TIMES:
-            yield _of_use(problem, path, rank, times, said)
+        for times, text in _TIMES:
+            yield _of_use(problem, path, rank, times, text)
 
 
 def _ranks(problem: Problem, path: Path) -> int | None:
@@ -118,7 +117,7 @@ def _ranks(problem: Problem, path: Path) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> Hypothesis:
+def _of_use(problem: Problem, path: Path, rank: int, times: str, text: str) -> Hypothesis:
     named = pieces(problem)[path]
 
     def edit(other: Problem) -> Edit | None:
@@ -156,7 +155,7 @@ def _of_use(problem: Problem, path: Path, rank: int, times: str, said: str) -> H
         which = ("first", "second", "third", "fourth", "fifth")[rank]
         return Words(
             name,
-            f"One term of {claims} {said.format(v=named.text)}: {named.text} is used several "
+            f"One term of {claims} {text.format(v=named.text)}: {named.text} is used several "
             f"times, and the term of its {which} "
             f"use is not right.",
             f"δ{named.text} = … + {times} · term",
@@ -243,8 +242,7 @@ def _kept_steps(problem: Problem, key: Path, v: Path, how: str) -> Hypothesis:
         return Words(
             "steps_left_out",
             f"In {claims} {what} of the sum over the steps of {head}: the loop's range is off, "
-            "or = stands where += "
-            f"belongs (overwritten).",
+            "or = is used instead of += (overwritten).",
             f"δ{text} = some steps",
             f"δ{text} = Σ over all steps",
         )

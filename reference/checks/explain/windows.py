@@ -150,7 +150,7 @@ def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
 
     def words(match: Match) -> Words:
         claims = listed([c.text for c in match.claims])
-        said = {
+        name_and_words = {
             "stride": (
                 "stride_ignored",
                 f"The stride is ignored: the windows of {x} start at i, where i · stride belongs "
@@ -172,8 +172,8 @@ def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
             ),
         }[how]
         return Words(
-            said[0],
-            f"{said[1]}, in {claims}.",
+            name_and_words[0],
+            f"{name_and_words[1]}, in {claims}.",
             f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
             f"{claims} with {x}[stride·i + k − pad]",
         )

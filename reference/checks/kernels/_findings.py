@@ -1,4 +1,4 @@
-"""What the ways of asking a kernel found, and how an answer is held to what rounding allows."""
+"""What the ways of asking a kernel found, and whether an answer is within what rounding allows."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

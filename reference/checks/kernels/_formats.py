@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 
 FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = "float64", "float32", "bfloat16", "float16"
 ROUNDED = (FLOAT32, BFLOAT16, FLOAT16)
-"""The dtypes in which a gradient is held to its rounding; in float64 it is held to digits."""
+"""The dtypes with a bound from rounding; in float64 the bound is a number of digits."""
 
 # Half an ulp, of a low dtype too: the result of an operation is correctly rounded.
 _ONCE = Rounding(1.0, low_ulps=1.0, accumulated=True)

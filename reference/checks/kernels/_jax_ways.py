@@ -127,7 +127,7 @@ class JaxReference:
 class JaxWays(Ways):
     """Asks a kernel in every way, the plain ones first."""
 
-    stride = 2  # every second problem has the same shapes: JAX compiles anew for others
+    stride = 2  # every second problem has the same shapes: JAX compiles again for others
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.kernel = JaxKernel(subject, seed)

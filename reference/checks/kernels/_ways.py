@@ -142,7 +142,7 @@ class Ways:
                 self.found.add(self.model.dtype, wrong_texts(named, self.model))
 
     def findings(self) -> Findings:
-        """Return what all ways find; where the plain one is wrong, others are held to it."""
+        """Return what all ways find; where the plain one is wrong, it is the others' reference."""
         for way, run in self.ways():
             try:
                 wrong = run()

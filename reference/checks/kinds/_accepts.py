@@ -1,4 +1,4 @@
-"""What a function of a whole network says it takes, in `accepts`; what is not said is all."""
+"""What a function of a whole network takes, from its `accepts`; a missing entry allows all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast, get_args

@@ -27,34 +27,36 @@ def diagnosis_of(small: Sequence[Program], found: Sequence[Told]) -> Diagnosis:
 
     small: the programs of one operator each, the simplest ones first.
     """
-    told: dict[str, list[Told]] = {}
+    results: dict[str, list[Told]] = {}
     for one in found:
-        told.setdefault(one.program.text, []).append(one)
-    wrong = [p for p in small if any(not t.row.right for t in told.get(p.text, ()))]
-    said: dict[str, str] = {}
+        results.setdefault(one.program.text, []).append(one)
+    wrong = [p for p in small if any(not t.row.right for t in results.get(p.text, ()))]
+    sentences: dict[str, str] = {}
     for use in ("once", "twice"):
         for program in wrong:
             # In `tanh(a) + a` the operator in question is the first one, if the other is right.
             first, *others = program.operators
-            if program.use == use and first not in said and not said.keys() & set(others):
-                said[program.operators[0]] = _sentence(program, told[program.text])
-    if not said and wrong:
-        said["backward"] = _order(wrong, told)
-    if not said:
+            if program.use == use and first not in sentences and not sentences.keys() & set(others):
+                sentences[program.operators[0]] = _sentence(program, results[program.text])
+    if not sentences and wrong:
+        sentences["backward"] = _order(wrong, results)
+    if not sentences:
         mixed = next((t.program for t in found if not t.row.right), None)
         if mixed is not None:
-            said["backward"] = f"each operator is right by itself, but not together: {mixed.text}"
-    names = tuple(said)
-    return Diagnosis(Location(names[0], names) if names else None, (), tuple(said.items()))
+            sentences["backward"] = (
+                f"each operator is right by itself, but not together: {mixed.text}"
+            )
+    names = tuple(sentences)
+    return Diagnosis(Location(names[0], names) if names else None, (), tuple(sentences.items()))
 
 
-def _sentence(program: Program, told: Sequence[Told]) -> str:
+def _sentence(program: Program, results: Sequence[Told]) -> str:
     if program.use == "twice":
-        return _twice(program, told)
-    if _exchanged(told):
+        return _twice(program, results)
+    if _exchanged(results):
         return f"the gradients of its two operands are exchanged, in {program.text}"
     by_leaf: dict[str, list[Told]] = {}
-    for one in told:
+    for one in results:
         if not one.row.right:
             by_leaf.setdefault(one.leaf, []).append(one)
     parts = []
@@ -65,13 +67,13 @@ def _sentence(program: Program, told: Sequence[Told]) -> str:
     return "; ".join(parts)
 
 
-def _pair(told: Told) -> Pair:
-    known = {f"the value of {k}": np.atleast_1d(v) for k, v in told.given.items()}
-    return Pair(np.atleast_1d(told.row.got), np.atleast_1d(told.row.truth.value), known)
+def _pair(result: Told) -> Pair:
+    known = {f"the value of {k}": np.atleast_1d(v) for k, v in result.given.items()}
+    return Pair(np.atleast_1d(result.row.got), np.atleast_1d(result.row.truth.value), known)
 
 
-def _twice(program: Program, told: Sequence[Told]) -> str:
-    if any(t.row.factor == 2 for t in told if not t.row.right):
+def _twice(program: Program, results: Sequence[Told]) -> str:
+    if any(t.row.factor == 2 for t in results if not t.row.right):
         return f"it is wrong where a value is used twice, as a in {program.text}"
     return (
         "it overwrites: a value that is used twice keeps the gradient of one use only, as a in "
@@ -79,10 +81,10 @@ def _twice(program: Program, told: Sequence[Told]) -> str:
     )
 
 
-def _exchanged(told: Sequence[Told]) -> bool:
+def _exchanged(results: Sequence[Told]) -> bool:
     """Whether a got b's gradient and b got a's."""
-    pairs = list(zip(told[::2], told[1::2], strict=False))
-    if len(told) % 2 or any(a.leaf == b.leaf for a, b in pairs):
+    pairs = list(zip(results[::2], results[1::2], strict=False))
+    if len(results) % 2 or any(a.leaf == b.leaf for a, b in pairs):
         return False
     return all(_same(a.row, b.row) and _same(b.row, a.row) for a, b in pairs)
 
@@ -102,20 +104,20 @@ _OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-def _of_the_input(program: Program, told: Sequence[Told]) -> str:
+def _of_the_input(program: Program, results: Sequence[Told]) -> str:
     """Say so where a slope that is a formula of the output was given the input."""
     name = program.operators[0]
     if name not in _OUTPUT_FORMULAS:
         return ""
     formula, slope = _OUTPUT_FORMULAS[name]
-    if not all(np.allclose(t.row.got, slope(t.given[t.leaf]), rtol=DIGITS) for t in told):
+    if not all(np.allclose(t.row.got, slope(t.given[t.leaf]), rtol=DIGITS) for t in results):
         return ""
     return f"{formula} is a formula of the output y, and it was given the input"
 
 
-def _order(wrong: Sequence[Program], told: Mapping[str, Sequence[Told]]) -> str:
+def _order(wrong: Sequence[Program], results: Mapping[str, Sequence[Told]]) -> str:
     """Say what a backward does that goes through a graph in no topological order."""
-    rows = [t.row for p in wrong for t in told[p.text] if not t.row.right]
+    rows = [t.row for p in wrong for t in results[p.text] if not t.row.right]
     more = sum(bool(np.all(np.abs(r.got) > np.abs(r.truth.value))) for r in rows)
     value = f"a value in the middle that is used twice, as c in {wrong[0].text},"
     if 2 * more >= len(rows):

@@ -79,7 +79,7 @@ def _claiming(found: Subject | Failure, seed: int) -> Subject | Failure:
     try:
         rows = found.case(seed, 0).assessment.rows
     except Exception:
-        return found  # said of the problem that raised it
+        return found  # the problem that raised it reports it
     return found if rows else Failure("no gradient came back")
 
 

@@ -242,7 +242,7 @@ def _numpy_seeded(seed: int) -> Iterator[None]:
 
 
 def shape_index(frame: Frame, index: int) -> int:
-    """Return which sizes a problem has: JAX compiles every operation anew for every shape."""
+    """Return which sizes a problem has: JAX compiles every operation again for every shape."""
     return index % 2 if frame.module == "jax" else index
 
 

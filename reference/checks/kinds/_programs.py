@@ -237,7 +237,7 @@ def of_arrays(
 ) -> Iterator[Program]:
     """Yield programs over arrays: products, broadcasts, sums; each ends in one number.
 
-    named: operators that are no signs. finish: makes the number; weighed by a product, so that
+    named: operators that are not signs. finish: makes the number; weighed by a product, so that
     what only shows under cotangents that differ shows, where the product itself is not asked.
     """
 

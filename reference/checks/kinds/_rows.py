@@ -26,7 +26,7 @@ def float_truth(value: Any, digits: float = DIGITS) -> Truth:
 
 
 def row(claim: Path, leaf: Path, got: Any, truth: Truth, digits: float = DIGITS) -> Row:
-    """Return one claim held to the truth."""
+    """Return one claim compared with the truth."""
     plain = np.asarray(got, dtype=np.float64)
     same = same_shape(plain, truth.value)
     if same == 0:

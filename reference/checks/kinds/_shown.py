@@ -22,7 +22,7 @@ from reference.checks.source import Target
 from reference.checks.spelling import Unspeakable, literal
 from reference.checks.subject import Case, Subject
 
-_MAX_SECONDS = 2.0  # a JAX function is compiled anew for every shape
+_MAX_SECONDS = 2.0  # a JAX function is compiled again for every shape
 _DRAWS = 3  # problems of each size
 _MAX_FAILURES = 6  # sizes that the target refuses, one after another
 

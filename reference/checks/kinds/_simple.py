@@ -1,4 +1,4 @@
-"""Mistakes that are told without knowing the operation: by pulling another cotangent back.
+"""Mistakes that are recognised without knowing the operation: by pulling another cotangent back.
 
 With truth(c) the right gradient for a cotangent c, a wrong gradient may be truth(1), truth(c²),
 the gradient of another argument, or c · x, c · f(x), c in place of c · f′(x).
@@ -47,8 +47,8 @@ _SENTENCES = {
     "one": "the incoming gradient (the cotangent) is left out: the slope alone is passed on",
     "square": "the incoming gradient (the cotangent) is multiplied in twice",
     "kept": "the derivative is left out: the incoming gradient is passed on as it is",
-    "value": "the output itself stands in place of the derivative",
-    "input": "the input itself stands in place of the derivative",
+    "value": "the output itself is used in place of the derivative",
+    "input": "the input itself is used in place of the derivative",
 }
 
 _Made = tuple[Path, Array]

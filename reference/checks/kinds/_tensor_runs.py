@@ -1,4 +1,4 @@
-"""Runs somebody's forward and backward on tensors: what goes in, what the backward claims.
+"""Runs a user's forward and backward on tensors: the inputs, and what the backward claims.
 
 As `experiment.perform`, for code that wants tensors: PyTorch's or JAX's.
 """
@@ -36,7 +36,7 @@ class Claimed:
     cotangents: dict[str, Array]
     """By the part of the output: "" the whole of it, "1" its second, "loss" a variable."""
     target: Array | None = None
-    """What the backward was told of, where the loss is not written."""
+    """The targets that the backward was given, where the loss is not written."""
     unwritten: dict[str, Array] = field(default_factory=dict)
     """The outputs that such a loss may be of, by part."""
     mutated: list[str] = field(default_factory=list)
@@ -192,16 +192,16 @@ def _source(
                 drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
                 found.cotangents[which] = drawn
                 return frame.tensor(drawn)
-    raise Unreadable(f"nothing to give for {source}")
+    raise Unreadable(f"no value for the argument {source}")
 
 
 def _without_cotangent(
     found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame
 ) -> None:
-    """A backward that was told no cotangent is of a loss, or the slope of each entry."""
+    """A backward without a cotangent gives the gradient of a loss, or the slope of each entry."""
     output = part_of(trace, "")
     if not frame.is_float(output):
-        raise Unreadable("its output is no tensor")
+        raise Unreadable("its output is not a tensor")
     found.target = _target(plan, problem)
     if found.target is not None:
         found.unwritten = {"": frame.plain(output)}

@@ -21,7 +21,7 @@ class Explained:
         raise NotImplementedError
 
     def explanation(self, cases: Sequence[Case]) -> dict[str, Any]:
-        """Return the first wrong gradient, the mistakes by name, and what is said of others."""
+        """Return the first wrong gradient, the named mistakes, and sentences for the others."""
         found = self.diagnosis(cases)
         mistakes = tuple(
             Mistake(

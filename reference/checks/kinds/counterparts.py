@@ -1,7 +1,7 @@
 """Counterparts that a file names beside its forward: torch = "torch.sinh", jax = "jax.numpy.sinh".
 
 The gradient is judged by the forward itself; a counterpart is asked for its value alone, so that
-one that is another function is said to be so.
+a remark can say when it is another function.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,14 +65,14 @@ def _difference(
             return f"its value has the shape {theirs.shape}, yours {ours.shape}"
         if not np.allclose(ours, theirs, rtol=DIGITS, atol=DIGITS, equal_nan=True):
             pairs.append(Pair(np.atleast_1d(ours), np.atleast_1d(theirs)))
-    return _told(pairs) if pairs else ""
+    return _worst_difference(pairs) if pairs else ""
 
 
 def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _told(pairs: Sequence[Pair]) -> str:
+def _worst_difference(pairs: Sequence[Pair]) -> str:
     """Say where the values differ, and how."""
     first = pairs[0]
     off = np.abs(first.given - first.right)

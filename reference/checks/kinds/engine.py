@@ -165,7 +165,7 @@ class EngineSubject(Explained):
         self.by_differences = False
         self.only: Program | None = None
         """The one program that is run, in a small problem."""
-        self.told: dict[int, list[Told]] = {}
+        self.results: dict[int, list[Told]] = {}
         """Of each problem its rows, with their program and leaf."""
         self._nodes = 0
 
@@ -188,14 +188,14 @@ class EngineSubject(Explained):
         for program in self.small:
             if any((_path(program, n),) * 2 in wrong for n in program.leaves):
                 one = copy.copy(self)
-                one.only, one.told = program, {}
+                one.only, one.results = program, {}
                 yield one
 
     def demonstration(self, index: int, leaves: list[tuple[str, Path]]) -> Demonstration:
         """Return how its one program is run."""
         assert self.only is not None
         program, engine = self.only, self.engine
-        given = dict(self.told[index][0].given)
+        given = dict(self.results[index][0].given)
         text = program.text
         used = [n for n in program.operators if re.search(rf"(?<![.\w]){n}\(", text)]
         for name in used:
@@ -251,12 +251,12 @@ class EngineSubject(Explained):
 
     def case(self, seed: int, index: int) -> Case:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
-        told: list[Told] = []
+        results: list[Told] = []
         self._nodes = 0
         missing: list[Path] = []
         faults: list[tuple[str, str]] = []
         for program, given in self._drawn(seed, index):
-            if program.use == "mixed" and any(not t.row.right for t in told):
+            if program.use == "mixed" and any(not t.row.right for t in results):
                 break  # what an operator does wrong by itself, it does wrong in these
             with np.errstate(all="ignore"):
                 truth = self._tame(program, given)
@@ -272,9 +272,9 @@ class EngineSubject(Explained):
                 _path(program, n) for n, t in truth.items() if got[n] is None and t.value.any()
             ]
             some = self._rows(program, given, got, truth)
-            told += [Told(program, n, r, given) for n, r in some.items()]
-        self.told[index] = told
-        rows = [t.row for t in told]
+            results += [Told(program, n, r, given) for n, r in some.items()]
+        self.results[index] = results
+        rows = [t.row for t in results]
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
         return Case(index, found, faults=faults, nodes=self._nodes)
 
@@ -338,7 +338,7 @@ class EngineSubject(Explained):
 
     def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
-        return diagnosis_of(self.small, [t for c in cases for t in self.told[c.index]])
+        return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
 
 
 def _halves(given: Mapping[str, Any]) -> dict[str, Any]:

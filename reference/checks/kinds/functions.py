@@ -119,8 +119,8 @@ class FunctionSubject(Explained):
         rows, missing = [], []
         for path, right in truth.items():
             if got.get(path) is None:
-                told = path[0].lower() not in TARGET_NAMES and right.any()
-                missing += [path] if told else []
+                counts = path[0].lower() not in TARGET_NAMES and right.any()
+                missing += [path] if counts else []
                 continue
             true = float_truth(right, self.digits)
             rows.append(row(path, path, got[path], true, self.digits))
@@ -300,5 +300,5 @@ _ASKED = {
 }
 """How a framework is asked for the gradients of a function of its own."""
 
-_EXPLAINED = 4  # problems from which a mistake is told
+_EXPLAINED = 4  # problems from which a mistake is named
 _PLAIN = ("value", "size", "sizes", "number", "label", "onehot", "binary", "mask")

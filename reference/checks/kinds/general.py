@@ -191,9 +191,11 @@ class GeneralSubject(Explained):
     def _cotangents(self, outputs: Sequence[Any], seed: int, index: int) -> list[Any]:
         """Return 1 for a loss; for arrays random ones, where the backward asks for them."""
         rng = np.random.default_rng([seed, index, 1])
-        told = len(self.backward.arguments) > 2
+        takes_cotangent = len(self.backward.arguments) > 2
         return [
-            rng.standard_normal(np.shape(o)) if told and np.ndim(o) else np.ones(np.shape(o))
+            rng.standard_normal(np.shape(o))
+            if takes_cotangent and np.ndim(o)
+            else np.ones(np.shape(o))
             for o in outputs
         ]
 
@@ -217,7 +219,7 @@ class GeneralSubject(Explained):
         unknown = sorted(set(given) - names)
         if unknown:
             raise InvalidInput(
-                f"backward returned {unknown[0]!r}; named are: {', '.join(sorted(names))}"
+                f"backward returned {unknown[0]!r}; expected one of: {', '.join(sorted(names))}"
             )
         return given
 
@@ -356,7 +358,7 @@ def subject(unit: Unit, target: Target, seed: int) -> GeneralSubject | Failure:
     function = vars(target.module).get("forward")
     forward = routine_of("forward", function, target) if callable(function) else None
     if forward is None or forward.arguments[:1] != ["xp"]:
-        return Failure("no forward(xp, step, …) stands beside its backward")
+        return Failure("its backward has no forward(xp, step, …) in the file")
     made = GeneralSubject(unit, target, forward)
     made.inputs(seed, 0)  # shapes that mean nothing are refused here
     return made

@@ -39,7 +39,7 @@ class Run:
     given: dict[str, Any]
     truth: dict[str, Truth]
     factor: float | None = None
-    """Its loss over ours; None where they are no multiples."""
+    """Its loss over ours; None where they are not multiples."""
     by: str = "own"
     faults: list[tuple[str, str]] = field(default_factory=list)
     nodes: int = 0
@@ -65,7 +65,7 @@ class NetworkSubject(Explained):
         """Return what the truth is."""
         if self.by == "own":
             return "its own loss, certified"
-        return "the definition of the network, certified (its own code leaves the proven numbers)"
+        return "the definition of the network, certified (its code cannot run on certified numbers)"
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return what one problem gives it."""
@@ -167,7 +167,7 @@ class NetworkSubject(Explained):
             x = lift(problem.x)
             loss, gradients = self._call(problem, lifted, x)
             if not is_tracked(loss):
-                raise TypeError("its loss lost the numbers that carry a derivative")
+                raise TypeError("its loss does not depend on the numbers that carry a derivative")
             wanted = {**lifted, "x": x}
             found = gradient([loss], [np.ones(np.shape(loss))], list(wanted.values()))
             exact = named(problem.network, gradients)
@@ -185,8 +185,8 @@ class NetworkSubject(Explained):
         inner = [n for n in run.given if n not in run.truth]
         if not inner or run.factor is None:
             return {}
-        proven = _certified(run.problem)
-        return {n: _scaled(proven[n], run.factor) for n in inner if n in proven}
+        certified = _certified(run.problem)
+        return {n: _scaled(certified[n], run.factor) for n in inner if n in certified}
 
     def _definition(self, run: Run) -> None:
         run.by = "definition"
@@ -217,9 +217,9 @@ def _simple(factor: float) -> bool:
 def _certified(problem: Problem) -> dict[str, Truth]:
     from reference.oracles.certified import certify
 
-    proven = certify(problem)
+    certified = certify(problem)
     found = {}
-    for name, leaf in proven.leaves.items():
+    for name, leaf in certified.leaves.items():
         largest = float(np.max(np.abs(leaf.high), initial=0.0))
         found[name] = Truth(leaf.high, leaf.radius, np.full(leaf.high.shape, largest))
     return found

@@ -107,7 +107,7 @@ class TensorSubject(Explained):
         """Run one problem as it is written; what computes no loss of its own cannot be asked."""
         problem, found = self._claimed(seed, index)
         if found.unwritten:
-            raise Unreadable("it computes no loss: what its gradient is of stands nowhere")
+            raise Unreadable("it computes no loss, so it is not known what its gradient is of")
         with self.frame.running(problem.seed):
             run = outputs(self.plan, self.frame, problem, list(found.cotangents))
             pulled = self.frame.pullback(run, problem.leaves)

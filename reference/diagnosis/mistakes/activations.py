@@ -71,7 +71,7 @@ def activation_sign(c: ActivationLine) -> Spoilt:
 @mistake("activation", "activations", wrong="δz = δa · [z > 0]", right=_RIGHT,
          when=lambda c: c.elementwise and c.name != "relu")  # fmt: skip
 def activation_taken_for_relu(c: ActivationLine) -> Spoilt:
-    """The mask z > 0, the slope of relu, stands in place of this activation's slope."""
+    """The mask z > 0, the slope of relu, replaces this activation's slope."""
     return c.da * (c.z > 0)
 
 

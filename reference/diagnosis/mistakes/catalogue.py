@@ -1,8 +1,8 @@
-"""What a mistake says about itself, the lines of a backward that it can spoil, and the registry.
+"""The record of a mistake, the lines of a backward that it can change, and the registry.
 
-A mistake is the wrong line of mathematics as code. Its two uses: planted into a correct backward
-it makes a mutant that the harness must catch; and where somebody's gradient is wrong, the mistake
-that reproduces it is the diagnosis.
+A mistake is a wrong line of mathematics as code. It has two uses: injected into a correct backward
+it makes a mutant that the judge must catch; and where a user's gradient is wrong, the mistake that
+reproduces it is the diagnosis.
 """
 
 import inspect
@@ -257,7 +257,9 @@ def mistake(
         name = transform.__name__
         sentence = " ".join(inspect.cleandoc(transform.__doc__ or "").split())
         if not sentence:
-            raise InvalidInput(f"mistake {name!r} has no docstring: what a teacher would say")
+            raise InvalidInput(
+                f"mistake {name!r} has no docstring; expected the sentence a teacher would say"
+            )
         if name in CATALOGUE:
             raise InvalidInput(f"mistake {name!r} is defined twice")
         CATALOGUE[name] = Mistake(

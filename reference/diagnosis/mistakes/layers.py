@@ -62,7 +62,7 @@ def weight_sign(c: DenseLine) -> Spoilt:
 
 @mistake("weight", "layers", wrong="∂L/∂W = [x > 0]ᵀ δz", right=_WEIGHT)
 def weight_from_mask(c: DenseLine) -> Spoilt:
-    """The mask of the layer below stands where its value should."""
+    """The mask of the layer below is used instead of its value."""
     return (c.x > 0).astype(c.x.dtype).T @ c.dz
 
 

@@ -98,7 +98,7 @@ def softmax_factor_left_out(c: ActivationLine) -> Spoilt:
 @mistake("activation", "activations", wrong="δz = p · (δa − mean of p δa)",
          right="δz = p · (δa − Σⱼ pⱼ δaⱼ)", operations=("softmax",))  # fmt: skip
 def softmax_mean_for_sum(c: ActivationLine) -> Spoilt:
-    """A mean stands where the sum over the row belongs."""
+    """A mean is used instead of the sum over the row."""
     return c.a * (c.da - (c.da * c.a).mean(axis=-1, keepdims=True))
 
 

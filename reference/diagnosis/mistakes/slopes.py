@@ -22,21 +22,21 @@ def _but(*names: str) -> Callable[[ActivationLine], bool]:
 @mistake("activation", "slopes", wrong="δz = δa · a (1 − a)", right=_RIGHT,
          when=_but("sigmoid"))  # fmt: skip
 def activation_taken_for_sigmoid(c: ActivationLine) -> Spoilt:
-    """The slope of a sigmoid, a (1 − a), stands in place of this activation's slope."""
+    """The slope of a sigmoid, a (1 − a), replaces this activation's slope."""
     return c.da * c.a * (1 - c.a)
 
 
 @mistake("activation", "slopes", wrong="δz = δa · (1 − a²)", right=_RIGHT,
          when=_but("tanh"))  # fmt: skip
 def activation_taken_for_tanh(c: ActivationLine) -> Spoilt:
-    """The slope of tanh, 1 − a², stands in place of this activation's slope."""
+    """The slope of tanh, 1 − a², replaces this activation's slope."""
     return c.da * (1 - c.a * c.a)
 
 
 @mistake("activation", "slopes", wrong="δz = δa · [a > 0]", right=_RIGHT,
          when=lambda c: c.elementwise and bool(((c.a > 0) != (c.z > 0)).any()))  # fmt: skip
 def activation_taken_for_step_of_output(c: ActivationLine) -> Spoilt:
-    """The mask a > 0, the slope of relu, stands in place of this activation's slope."""
+    """The mask a > 0, the slope of relu, replaces this activation's slope."""
     return c.da * (c.a > 0)
 
 
@@ -49,19 +49,19 @@ def activation_one_minus_value(c: ActivationLine) -> Spoilt:
 
 @mistake("activation", "slopes", wrong="δz = δa · (1 + a)", right=_RIGHT, when=_elementwise)
 def activation_one_plus_value(c: ActivationLine) -> Spoilt:
-    """The slope of another function, 1 + a, stands in place of this one's."""
+    """The slope of another function, 1 + a, replaces this one's."""
     return c.da * (1 + c.a)
 
 
 @mistake("activation", "slopes", wrong="δz = δa · (1 + a²)", right=_RIGHT, when=_elementwise)
 def activation_one_plus_square(c: ActivationLine) -> Spoilt:
-    """The sign of the square is wrong: 1 + a² stands in place of the slope."""
+    """The sign of the square is wrong: 1 + a² replaces the slope."""
     return c.da * (1 + c.a * c.a)
 
 
 @mistake("activation", "slopes", wrong="δz = δa · a²", right=_RIGHT, when=_elementwise)
 def activation_value_squared(c: ActivationLine) -> Spoilt:
-    """The square of the activation stands in place of its slope."""
+    """The square of the activation replaces its slope."""
     return c.da * c.a * c.a
 
 
@@ -74,7 +74,7 @@ def activation_sign_inside(c: ActivationLine) -> Spoilt:
 @mistake("activation", "slopes", wrong="δz = δa · (1 − f′(z))", right=_RIGHT,
          when=_but("relu", "softplus", "tanhshrink", "log_sigmoid"))  # fmt: skip
 def activation_slope_complement(c: ActivationLine) -> Spoilt:
-    """The complement 1 − slope stands in place of the slope (a sign in an exponent)."""
+    """The complement 1 − slope replaces the slope (a sign in an exponent)."""
     return c.da * (1 - c.slope)
 
 
@@ -87,7 +87,7 @@ def activation_slope_reflected(c: ActivationLine) -> Spoilt:
 
 @mistake("activation", "slopes", wrong="δz = δa · z", right=_RIGHT, when=_elementwise)
 def activation_input_for_slope(c: ActivationLine) -> Spoilt:
-    """The input z stands in place of the activation's slope."""
+    """The input z replaces the activation's slope."""
     return c.da * c.z
 
 

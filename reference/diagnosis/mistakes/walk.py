@@ -1,6 +1,6 @@
-"""The backward walk with its lines laid open, so that any of them can be spoilt.
+"""The backward walk with one call a line, so that a mistake can be injected into any of them.
 
-The same walk as `manual_backprop.network.backward`, one call a line.
+It is the same walk as `manual_backprop.network.backward`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -108,16 +108,16 @@ class Walk:
 
 
 def backward_with(
-    problem: Problem, trace: Trace | None, spoilt: Mapping[Place, Mistake]
+    problem: Problem, trace: Trace | None, injected: Mapping[Place, Mistake]
 ) -> dict[str, FloatArray]:
-    """Walk backward with some lines spoilt; what follows a spoilt line is right from there on.
+    """Walk backward with mistakes in some lines; the other lines are right for what they get.
 
     A mistake whose place does not admit it here changes nothing.
     """
     walk = Walk(problem, trace)
 
     def at(place: Place, line: Line) -> FloatArray:
-        planted = spoilt.get(place)
+        planted = injected.get(place)
         if planted is not None and planted.applies(line):
             return planted.make(line)
         return right_of(place.line, line)
@@ -161,9 +161,9 @@ def places(problem: Problem, mistake: Mistake, trace: Trace | None = None) -> It
 
 @dataclass(frozen=True)
 class Planted:
-    """An oracle that is wrong on purpose: the hand-written backward with mistakes planted.
+    """An oracle that is wrong on purpose: the hand-written backward with injected mistakes.
 
-    With no place given, a mistake is planted wherever it can be made, as one wrong line in a loop.
+    With no place given, a mistake is injected wherever it fits, like one wrong line in a loop.
     """
 
     mistakes: tuple[tuple[str, Place | None], ...]
@@ -175,14 +175,14 @@ class Planted:
 
     def answer(self, problem: Problem) -> Answer:
         """Walk forward rightly and backward wrongly."""
-        spoilt: dict[Place, Mistake] = {}
+        injected: dict[Place, Mistake] = {}
         with np.errstate(all="ignore"):
             trace = forward(problem)
             for name, place in self.mistakes:
                 found = CATALOGUE[name]
                 for p in places(problem, found, trace) if place is None else [place]:
-                    spoilt[p] = found
-            return Answer(self.name, trace.loss, backward_with(problem, trace, spoilt))
+                    injected[p] = found
+            return Answer(self.name, trace.loss, backward_with(problem, trace, injected))
 
     def answers(self, problems: list[Problem]) -> list[Answer]:
         """Answer one problem after another."""

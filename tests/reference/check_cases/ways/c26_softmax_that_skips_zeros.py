@@ -1,5 +1,5 @@
 # exit: 0
-# expect: right for a gradient with one entry that is not zero, as its loss gives it; this is said
+# expect: right for a gradient with one entry that is not zero, as its loss gives it; a remark says so
 import numpy as np
 
 

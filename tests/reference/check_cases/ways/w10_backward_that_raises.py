@@ -1,6 +1,6 @@
 # exit: !0
 # mistake: backward of MaxPool uses self.argmax, which forward never kept: it raises
-# expect: not exit 0: ReLU is right, MaxPool.backward cannot run, and it is said that the file's own line raises
+# expect: not exit 0: ReLU is right, MaxPool.backward cannot run, and the result says that the file's own line raises
 import numpy as np
 
 

@@ -1,5 +1,5 @@
 # exit: 2
-# expect: not checked, and it is said that it has too many weights
+# expect: not checked, and the result says that it has too many weights
 import numpy as np
 
 N, D_in, H, D_out = 64, 1000, 100, 10
