@@ -16,7 +16,15 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import FloatArray, Form, InvalidInput, LayerOperation, Loss, Operation
+from manual_backprop.spec import (
+    FloatArray,
+    Form,
+    InvalidInput,
+    LayerOperation,
+    Loss,
+    Operation,
+    is_float,
+)
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -98,12 +106,29 @@ class Graph:
         return tuple(dict.fromkeys(found))
 
 
-def forward(graph: Graph, given: Mapping[str, Any], form: Form = "careful") -> dict[str, Any]:
+def applied(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
+    """Return a step's value."""
+    return step.record.apply(form, arrays, step.options)
+
+
+def pulled_back(
+    step: Step, arrays: Mapping[str, Any], y: Any, dy: Any, form: Form
+) -> Mapping[str, Any]:
+    """Return the cotangents of a step's arguments."""
+    return step.record.pull_back(form, arrays, y, dy, step.options)
+
+
+def forward(
+    graph: Graph,
+    given: Mapping[str, Any],
+    form: Form = "careful",
+    apply: Callable[..., Any] = applied,
+) -> dict[str, Any]:
     """Return the value of every step, by its name; `given` are the arrays that no step computes."""
     values = dict(given)
     made: dict[str, Any] = {}
     for step in graph.steps:
-        made[step.name] = step.record.apply(form, step.arrays(values), step.options)
+        made[step.name] = apply(step, step.arrays(values), form)
         values[step.name] = made[step.name]
     return made
 
@@ -114,6 +139,7 @@ def backward(
     made: Mapping[str, Any],
     cotangents: Mapping[str, Any],
     form: Form = "careful",
+    pull: Callable[..., Mapping[str, Any]] = pulled_back,
 ) -> dict[str, Any]:
     """Return the cotangent of every step and of every given array of floats that is reached.
 
@@ -125,9 +151,7 @@ def backward(
     for step in reversed(graph.steps):
         if step.name not in found:
             continue
-        pulled = step.record.pull_back(
-            form, step.arrays(values), values[step.name], found[step.name], step.options
-        )
+        pulled = pull(step, step.arrays(values), values[step.name], found[step.name], form)
         for argument, cotangent in pulled.items():
             name = step.inputs[argument]
             found[name] = found[name] + cotangent if name in found else cotangent
@@ -226,7 +250,7 @@ class GraphProblem:
     @property
     def floats(self) -> tuple[str, ...]:
         """The names of the arrays that have a gradient: those of floats."""
-        return tuple(name for name in self.graph.given if self.arrays[name].dtype.kind == "f")
+        return tuple(name for name in self.graph.given if is_float(self.arrays[name]))
 
     def change(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> "GraphProblem":
         """Return the problem with each of its arrays changed."""
@@ -237,10 +261,15 @@ class GraphProblem:
         return GraphProblem(self.graph, arrays, cotangents)
 
 
-def gradients(problem: GraphProblem, form: Form = "careful") -> tuple[Arrays, Arrays]:
+def gradients(
+    problem: GraphProblem,
+    form: Form = "careful",
+    apply: Callable[..., Any] = applied,
+    pull: Callable[..., Mapping[str, Any]] = pulled_back,
+) -> tuple[Arrays, Arrays]:
     """Return the values of the steps, and every cotangent: zeros where nothing depends on it."""
-    values = forward(problem.graph, problem.arrays, form)
-    found = backward(problem.graph, problem.arrays, values, problem.cotangents, form)
+    values = forward(problem.graph, problem.arrays, form, apply)
+    found = backward(problem.graph, problem.arrays, values, problem.cotangents, form, pull)
     wanted = {name: problem.arrays[name] for name in problem.floats} | values
     return values, {
         name: found[name] if name in found else np.zeros_like(array)

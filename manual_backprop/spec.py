@@ -47,6 +47,11 @@ Takes = Literal["features", "image", "sequence", "any", "nothing"]
 of axes in the result; none of them, so that no layer can come before it (it is drawn alone)."""
 
 
+def is_float(array: npt.NDArray[Any]) -> bool:
+    """Say whether an array holds floats; NumPy does not count bfloat16 among its own."""
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
 class InvalidInput(ValueError):
     """Unusable input; the message names the argument, its value and what was expected."""
 

@@ -16,7 +16,8 @@ from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.sampling import sampled
 from reference.evidence import outside_enclosure
 from reference.findings import finding_of, fingerprint, merge_findings, sighting_of
-from reference.judge import ADVISORY, MODELS, Judgement, judge_all
+from reference.formats import DTYPES, LOW
+from reference.judge import ADVISORY, CONVENTIONAL, MODELS, Judgement, judge_all
 from reference.oracles import SECOND_ORDER, Answer, Oracle, crashed, load, skipped, takes_graphs
 from reference.problems import (
     AnyDrawn,
@@ -75,6 +76,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(
                 f"order={self.order!r}: expected 1 (gradients) or 2 (Hessian times v)"
             )
+        for name in (d for d in self.dtypes if d in LOW) if self.order == 2 else ():
+            known = ", ".join(DTYPES)
+            raise InvalidInput(f"dtype={name!r}: at order 2 expected of: {known}")
         for name in self.oracles if self.order == 2 else ():
             if name not in SECOND_ORDER:
                 known = ", ".join(SECOND_ORDER)
@@ -226,7 +230,7 @@ def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> l
             name in judgement.who and judgement.kind in ("DEVIATES", "VALUE")
         ):
             continue
-        model = MODELS[1] if name == "manual" else MODELS[-1]
+        model = CONVENTIONAL if name == "manual" else MODELS[-1]
         tensor = outside_enclosure(one.problem, answer, RoundingUnit(one.problem.dtype, model))
         if tensor is not None:
             found.append(f"{one.at} {name} {tensor}")

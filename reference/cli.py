@@ -77,7 +77,10 @@ def report(
     problems: Annotated[int, typer.Option(help="How many random networks are drawn.")] = 2000,
     seed: Seed = 0,
     dtype: Annotated[
-        str, typer.Option(help="Number type of the networks: float32, float64 or both.")
+        str,
+        typer.Option(
+            help="Number type of the networks: float32, float64 or both; bfloat16 or float16."
+        ),
     ] = "both",
     activation: Annotated[
         list[str] | None,

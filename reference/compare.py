@@ -237,5 +237,5 @@ def ulps_between(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _on_the_line(a: FloatArray) -> npt.NDArray[np.int64]:
-    bits = np.abs(a).view(np.int32 if a.dtype == np.float32 else np.int64).astype(np.int64)
+    bits = np.abs(a).view(f"int{8 * a.itemsize}").astype(np.int64)
     return np.where(np.signbit(a), -bits, bits)

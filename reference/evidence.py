@@ -18,11 +18,12 @@ from reference.blocks.graph_entry import truth_in_graph
 from reference.blocks.second_truth import second_truth
 from reference.blocks.tapes import activation_tape
 from reference.blocks.weigh import TensorFinding
+from reference.formats import format_of
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
 from reference.oracles.enclosure import enclose
-from reference.problems import AnyProblem, DirectedProblem
+from reference.problems import AnyProblem, DirectedProblem, computed_in
 from reference.rounding import RoundingUnit
 from reports.records import Enclosure
 
@@ -130,7 +131,7 @@ class _Local:
 
     def __init__(self, problem: Problem, answer: Answer) -> None:
         self.problem, self.values, self.gradients = problem, answer.values, answer.gradients
-        self._nothing = exact(float(np.finfo(problem.dtype).smallest_subnormal)) / 2**30
+        self._nothing = exact(format_of(problem.dtype).smallest) / 2**30
 
     def truth(self, tensor: str, entry: tuple[int, ...]) -> Ball:
         network, parameters = self.problem.network, self.problem.parameters
@@ -176,7 +177,7 @@ class _Local:
     def _loss(self, tensor: str, entry: tuple[int, ...]) -> Ball:
         problem = self.problem
         y = self.values[f"layers.{len(problem.network.layers) - 1}.a"]
-        plan = LossPlan(problem)
+        plan = LossPlan(computed_in(problem))
         width = y.shape[1]
         divisor = exact(1 if problem.network.reduction == "none" else exact_divisor(problem))
         whole = tensor == "loss" and problem.network.reduction != "none"

@@ -130,6 +130,8 @@ def _script(
     answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
     if answer is None or answer.status != "ok":
         return None
+    if problem.dtype.name == "bfloat16":  # NumPy, which a script has its numbers in, has none
+        return None
     if isinstance(problem, DirectedProblem | DirectedGraph):
         return script_of_second(problem, answer, evidence)
     if isinstance(problem, GraphProblem):

@@ -21,6 +21,7 @@ from reference.blocks.gather import expected_tensors
 from reference.blocks.graph_weigh import weigh_graphs
 from reference.blocks.second import weigh_second
 from reference.blocks.weigh import Choice, TensorFinding, choices_differ, weigh
+from reference.formats import FORMATS, format_of
 from reference.oracles import ORACLES, Answer
 from reference.oracles.enclosure import enclose
 from reference.problems import AnyProblem, DirectedProblem
@@ -36,6 +37,9 @@ ULPS = 8.0
 CONVENTIONAL_ULPS = 64.0
 """The same where digits are lost by convention. XLA's log1p is 32 ulps off in float64 (at
 -0.393), its gelu_tanh 30 u."""
+
+LOW_ULPS = 8.0
+"""The same in bfloat16 and float16 of what is computed in the dtype itself."""
 
 FORMULA = 4.0
 """The same of a layer in a graph, whose formula may cancel or take a slope from a rounded output:
@@ -62,7 +66,10 @@ OUTSIDE_BY_CHANCE = 4
 framework, where terms cancel: measured 1 beside 0 (poisson_nll) and 6 beside 4 (gaussian_nll).
 A formula that loses a saturated tail is outside at a fifth of the points."""
 
-REPRODUCES = {np.dtype(np.float64): 2.0**-40, np.dtype(np.float32): 2.0**-13}
+REPRODUCES = {
+    format_of(name).dtype: share
+    for name, share in zip(FORMATS, (2.0**-40, 2.0**-13, 2.0**-4, 2.0**-6), strict=True)
+}
 """Two arrays this near, relative to the larger, are equal for a diagnosis: the same formula, added
 up in another order. Examples written by others left 8e-15 at most; the smallest mistakes of the
 catalogue (an epsilon, a float32) are 1e-8."""
@@ -77,14 +84,24 @@ SOME_DIGITS = 1e-3
 """An answer that is off by less than this share still has some digits; it has lost the others."""
 
 STRICT = Rounding(ULPS)
-CONVENTIONAL = Rounding(CONVENTIONAL_ULPS, conventional=True, formula=FORMULA, function=FUNCTION)
+JOINED = replace(STRICT, joined=True)
+CONVENTIONAL = Rounding(
+    CONVENTIONAL_ULPS,
+    conventional=True,
+    formula=FORMULA,
+    function=FUNCTION,
+    low_ulps=LOW_ULPS,
+    accumulated=True,
+)
 MODELS = (
     STRICT,
+    JOINED,
     CONVENTIONAL,
-    Rounding(ULPS, flush=True),
+    replace(JOINED, flush=True),
     replace(CONVENTIONAL, flush=True),
 )
-"""The models of rounding, in the order in which they are tried."""
+"""The models of rounding, in the order in which they are tried. JOINED tells from STRICT in a low
+dtype alone; it says the same of an answer."""
 
 ADVISORY = ("complex_step",)
 """Oracles that are shown and not judged: the complex step is NaN where complex arithmetic meets
@@ -213,7 +230,9 @@ def judge_whole(problem: Problem, answer: Answer, *, flush: bool) -> Iterator[Te
             value = left.pop(name)
             reason = f"{value.dtype} {value.shape}, expected {problem.dtype} {shape}"
             yield TensorFinding(answer.oracle, name, None, (), np.inf, 0.0, reason)
-    for model in MODELS[: None if flush else 2]:
+    for model in MODELS:
+        if not (flush or model.everybody):
+            continue
         leaves = enclose(problem, RoundingUnit(problem.dtype, model))
         outside = {}
         for name in [name for name in leaves if name in left]:
@@ -249,6 +268,7 @@ def _judgement(
 ) -> Judgement:
     """Choose the verdict: ours is wrong, a side crashed, others are wrong, or all are right."""
     heard = {name: a for name, a in answers.items() if name not in ADVISORY}
+    findings = [f for f in findings if f.model != JOINED]
     crashed = tuple(name for name, a in heard.items() if a.status == "crashed")
     reasons = {name: a.reason for name, a in answers.items() if a.status != "ok"}
     lacking = tuple(name for name, a in heard.items() if a.status == "unsupported")
@@ -263,7 +283,7 @@ def _judgement(
     choices = tuple(choices_differ(met))
     outside = {f.oracle for f in found if f.model is None}
     wrong = tuple(name for name in heard if name in outside)
-    losing = {f.oracle for f in found if f.model not in (None, STRICT)}
+    losing = {f.oracle for f in found if f.model is not None}
     lossy = tuple(name for name in heard if name in losing)
     if wrong and (subject in wrong or not crashed):
         return Judgement("DEVIATES", wrong, found, choices, reasons)

@@ -1,7 +1,9 @@
 """Draws problems. A problem is a pure function of (seed, index): any can be drawn alone.
 
 Indices from `GRAPHS` to twice that are graphs (`drawing.graphs`), all others are chains of dense
-layers; an address shows which: 0:17 and 0:g17. The rest of this text is about chains.
+layers; an address shows which: 0:17 and 0:g17. Twice `GRAPHS` further on
+are the same problems in bfloat16, 0:b17 and 0:bg17, then those in float16, 0:h17 and 0:hg17. The
+rest of this text is about chains.
 
 The index decides the cell (activation, loss, regime, dtype), so that a run of any length has all
 cells equally often; a counter-based stream keyed by (seed, index) decides everything else.
@@ -11,7 +13,7 @@ Structure is drawn first, then the values, as their regime says.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +23,12 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
 from manual_backprop.second_order import variables
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.spec import FloatArray, InvalidInput, is_float
 from reference.drawing.draft import LARGE, Cell, Draft, Stream
 from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
 from reference.drawing.sampling import sampled
-
-DTYPES = ("float64", "float32")
+from reference.formats import DTYPES, FORMATS, LOW, format_of, inside
 
 GRAPHS = 10**15
 """The index of the first graph: beyond what any run of dense chains reaches."""
@@ -35,7 +36,18 @@ GRAPHS = 10**15
 
 def is_graph(index: int) -> bool:
     """Say whether an index is that of a graph."""
-    return GRAPHS <= index < 2 * GRAPHS
+    return GRAPHS <= lowered(index)[1] < 2 * GRAPHS
+
+
+def lowered(index: int) -> tuple[str, int]:
+    """Return the low dtype that an index is of, or "", and the index of the same problem else."""
+    times, rest = divmod(index, 2 * GRAPHS)
+    return (LOW[times - 1], rest) if 1 <= times <= len(LOW) else ("", index)
+
+
+def in_low(dtype: str, index: int) -> int:
+    """Return the index in a low dtype of the problem at an ordinary index."""
+    return index + 2 * GRAPHS * (1 + LOW.index(dtype))
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,15 @@ class DrawnGraph:
 
 AnyDrawn = Drawn | DrawnGraph
 AnyProblem = Problem | GraphProblem
+P = TypeVar("P", Problem, GraphProblem)
 
 
 def address(seed: int, index: int) -> str:
-    """Return the address of a problem: SEED:INDEX, of a graph SEED:gINDEX."""
-    return f"{seed}:g{index - GRAPHS}" if is_graph(index) else f"{seed}:{index}"
+    """Return the address of a problem: SEED:INDEX, of a graph SEED:gINDEX, a letter for a dtype."""
+    dtype, number = lowered(index)
+    prefix = FORMATS[dtype].prefix if dtype else ""
+    graph = is_graph(index)
+    return f"{seed}:{prefix}{'g' * graph}{number - GRAPHS * graph}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +122,7 @@ class Selection:
             "activation": (self.activations, tuple(ACTIVATIONS)),
             "loss": (self.losses, tuple(LOSSES)),
             "regime": (self.regimes, tuple(REGIMES)),
-            "dtype": (self.dtypes, DTYPES),
+            "dtype": (self.dtypes, tuple(FORMATS)),
             "architecture": (self.architectures, ARCHITECTURES),
         }
         for argument, (given, valid) in known.items():
@@ -120,8 +136,14 @@ class Selection:
     def index(self, position: int) -> int:
         """Return the index of the problem at `position` (0, 1, 2…) within this selection.
 
-        Chains and graphs take turns where both are chosen.
+        Chains and graphs take turns where both are chosen, and so do the low dtypes.
         """
+        low = [dtype for dtype in self.dtypes if dtype in LOW]
+        if low:
+            turn, place = divmod(position, len(self._by_dtype))
+            dtype, others = self._by_dtype[place]
+            index = others.index(turn)
+            return in_low(dtype, index) if dtype else index
         graphs = [a for a in self.architectures if a != "dense"]
         if not graphs:
             return self._chain(position)
@@ -129,6 +151,14 @@ class Selection:
             return GRAPHS + self._graph(position)
         half, odd = divmod(position, 2)
         return GRAPHS + self._graph(half) if odd else self._chain(half)
+
+    @cached_property
+    def _by_dtype(self) -> "list[tuple[str, Selection]]":
+        """The selection once for each low dtype, whose problems are those of the other dtypes."""
+        others = tuple(dtype for dtype in self.dtypes if dtype not in LOW)
+        low = [dtype for dtype in self.dtypes if dtype in LOW]
+        found = [(dtype, replace(self, dtypes=())) for dtype in low]
+        return [*found, *([("", replace(self, dtypes=others))] if others else [])]
 
     def indices(self, count: int) -> Iterator[int]:
         """Return the first `count` indices of this selection."""
@@ -185,6 +215,9 @@ def number_of_cells() -> int:
 
 def cell(index: int) -> Cell:
     """Return the cell of an index. Neighbours differ; a whole turn meets each cell once."""
+    dtype, index = lowered(index)
+    if dtype:
+        return cell(index)._replace(dtype=dtype)
     if is_graph(index):
         return cell_of_graph(index - GRAPHS, tuple(REGIMES))
     activations, losses, regimes = list(ACTIVATIONS), list(LOSSES), list(REGIMES)
@@ -221,21 +254,44 @@ def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
     """
     check_seed(seed)
     check_seed(index, "index")
-    where = cell(index)
+    where, (dtype, base) = cell(index), lowered(index)
+    if dtype and order == 2:
+        raise InvalidInput(f"dtype={dtype!r}: at order 2 expected of: {', '.join(DTYPES)}")
+    problem: AnyProblem
     if is_graph(index):
-        graph = draw_graph(seed, index, index - GRAPHS, where)
+        problem = draw_graph(seed, base, base - GRAPHS, where)
         if order == 2:
-            along = _direction(Stream(seed ^ _DIRECTIONS, index), graph)
-            graph = DirectedGraph(**vars(graph), direction=along)
-        return DrawnGraph(graph, seed, index, where)
-    stream = Stream(seed, index)
-    draft = Draft(stream, where, large=order == 1 and is_large(seed, index))
+            along = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
+            problem = DirectedGraph(**vars(problem), direction=along)
+        return DrawnGraph(with_loss_scale(problem, base), seed, index, where)
+    draft = Draft(Stream(seed, base), where, large=order == 1 and is_large(seed, base))
     REGIMES[where.regime](draft)
     problem = draft.problem()
     if order == 2:
         direction = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
         problem = DirectedProblem(**vars(problem), direction=direction)
-    return Drawn(problem, seed, index, where)
+    return Drawn(with_loss_scale(problem, base), seed, index, where)
+
+
+def with_loss_scale(problem: P, turn: int) -> P:
+    """Return the problem with its loss multiplied by one of the scales of its dtype.
+
+    So are sample weights, or the cotangents of a graph: with those every cotangent is multiplied.
+    """
+    kind = format_of(problem.dtype)
+    one: Any = problem
+    scale = problem.dtype.type(2.0 ** kind.loss_scales[turn // 7 % len(kind.loss_scales)])
+    if scale == 1:
+        return problem
+    if isinstance(one, GraphProblem):
+        cotangents = {name: c * scale for name, c in one.cotangents.items()}
+        changed: Any = replace(one, cotangents=cotangents)
+        return cast(P, changed)
+    if one.weights is None:
+        return problem
+    with np.errstate(over="ignore"):
+        weights = np.minimum(one.weights * scale, one.dtype.type(kind.largest))
+    return cast(P, replace(one, weights=weights))
 
 
 _DIRECTIONS = 0x5EC0ED
@@ -266,8 +322,10 @@ _MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front
 
 
 def parse_address(address: str) -> tuple[int, int]:
-    """Return (seed, index) from "SEED:INDEX" or "SEED:gINDEX"."""
+    """Return (seed, index) from "SEED:INDEX" or "SEED:gINDEX", in a low dtype "SEED:bgINDEX"."""
     seed, separator, index = address.partition(":")
+    low = next((d for d in LOW if index.startswith(FORMATS[d].prefix)), "")
+    index = index.removeprefix(FORMATS[low].prefix if low else "")
     first = GRAPHS if index.startswith("g") else 0
     index = index.removeprefix("g")
     if (
@@ -278,11 +336,11 @@ def parse_address(address: str) -> tuple[int, int]:
     ):
         raise InvalidInput(
             f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17, "
-            "or 0:g17 for a graph"
+            "0:g17 for a graph, 0:b17 or 0:h17 in bfloat16 or float16"
         )
-    if first and int(index) >= GRAPHS:
-        raise InvalidInput(f"address={address!r}: expected a graph below g{GRAPHS}")
-    return int(seed), first + int(index)
+    if (first or low) and int(index) >= GRAPHS:
+        raise InvalidInput(f"address={address!r}: expected an index below {GRAPHS}")
+    return int(seed), in_low(low, first + int(index)) if low else first + int(index)
 
 
 def arrays_of(problem: AnyProblem) -> dict[str, npt.NDArray[Any]]:
@@ -316,6 +374,17 @@ def with_arrays(
     )
 
 
-def in_dtype(problem: Problem, dtype: npt.DTypeLike) -> Problem:
+def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
     """Return the same problem in another floating type; labels stay as they are."""
-    return with_arrays(problem, lambda a: a.astype(dtype) if a.dtype.kind == "f" else a)
+
+    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array.astype(dtype) if is_float(array) else array
+
+    one: Any = problem
+    graph = isinstance(one, GraphProblem)
+    return cast(P, one.change(change) if graph else with_arrays(one, change))
+
+
+def computed_in(problem: P) -> P:
+    """Return a problem with its floats in the type that its operations compute in, all exact."""
+    return in_dtype(problem, inside(problem.dtype)) if problem.dtype.name in LOW else problem

@@ -17,6 +17,7 @@ from manual_backprop.spec import Operation
 from reference.evidence import Evidence
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
+from reference.problems import computed_in
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 LARGEST = 300  # numbers in a problem; a script with more is not a bug report
@@ -226,7 +227,7 @@ def _loss_function(problem: Problem, kind: str, framework: Framework) -> str:
             lines.append("    return losses.sum()")
         case reduction:
             with np.errstate(all="ignore"):
-                ours = forward(problem).losses
+                ours = forward(computed_in(problem)).losses
             count: Any = problem.batch
             if reduction == "mean":
                 count = operation.count(ours, problem.targets, **problem.loss_arguments())

@@ -8,9 +8,10 @@ n u Σ|terms|.
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from reference.formats import FORMATS, format_of
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +26,11 @@ class Rounding:
     multiplied by x; of a layer in a graph, instead, `formula` times what its definition loses when
     each primitive rounds, a library function to `function` units. flush: numbers below
     the normal range may become 0, going in and coming out.
+
+    In a low dtype a model means *computed in float32, rounded at each operation's end*: to `ulps`
+    of float32, and the end. accumulated: computed in the low dtype itself, to `low_ulps` of it.
+    joined: what goes from one operation to the next may be rounded once more or not at all, as a
+    compiler splits or joins operations.
     """
 
     ulps: float
@@ -32,6 +38,14 @@ class Rounding:
     flush: bool = False
     formula: float = 0.0
     function: float = 0.0
+    low_ulps: float = 0.0
+    accumulated: bool = False
+    joined: bool = False
+
+    @property
+    def everybody(self) -> bool:
+        """Whether the hand-written side may use it: NumPy neither flushes nor joins operations."""
+        return not self.flush and not self.joined
 
     @property
     def name(self) -> str:
@@ -41,17 +55,26 @@ class Rounding:
 
 
 class RoundingUnit:
-    """The numbers of a dtype under a model; "bfloat16" is one."""
+    """The numbers of a dtype under a model; "bfloat16" is one.
+
+    `u`, `floor` and `largest` are of the type that an operation computes in. An ulp of an input, of
+    the type `of_inputs`, may be lost before it: where operations are joined, one of the dtype.
+    """
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
-        self.dtype = np.dtype(dtype)
-        info: Any = ml_dtypes.finfo(self.dtype)  # type: ignore[no-untyped-call]
-        self.u = float(info.eps) / 2
-        self.largest = float(info.max)
-        self.tiny = float(info.tiny)
-        self.floor = self.tiny if model.flush else float(info.smallest_subnormal)
-        self.model = model
-        self.k = model.ulps
+        self.dtype, self.model = np.dtype(dtype), model
+        self._end = format_of(dtype)
+        self.low = self._end.low
+        itself = self.low and model.accumulated
+        inside = self._end if itself else FORMATS[self._end.inside]
+        self.u, self.largest = inside.u, inside.largest
+        self.tiny = FORMATS[self._end.inside].tiny
+        self.floor = max(self.tiny, inside.smallest) if model.flush else inside.smallest
+        self.k = model.low_ulps if itself else model.ulps
+        self._joins = not self.low or itself or model.joined
+        self.of_inputs = (self._end if self._joins else inside).dtype
+        self.u_of_inputs = format_of(self.of_inputs).u
+        self.idle = model.joined and not self.low and not (model.flush or model.conventional)
 
     def ulps(self, values: Any) -> Any:
         """Return k ulps of numbers, given magnitudes."""
@@ -83,6 +106,25 @@ class RoundingUnit:
     def total(self, n: Any, magnitude: Any) -> Any:
         """Return how far a sum of n terms, whose magnitudes sum to `magnitude`, may be rounded."""
         return n * (self.u * magnitude + self.floor)
+
+    def inputs(self, magnitude: Any) -> Any:
+        """Return what a sum of products may lose as half an ulp of each factor is lost before it.
+
+        Nothing where the factors are of the type that the operation computes in.
+        """
+        return 2 * self.u_of_inputs * magnitude if self.low and self._joins else 0.0
+
+    def end(self, results: Any, times: float = 1.0) -> Any:
+        """Return what rounding at the end of an operation adds, given magnitudes of results.
+
+        Nothing where the operation computes in the dtype itself; anything where a result leaves
+        the range. `times`: how many operations end on the way to a number.
+        """
+        if not self.low:
+            return np.zeros_like(results)
+        smallest = max(self.tiny, self._end.smallest) if self.model.flush else self._end.smallest
+        allowed = times * (self._end.u * results + smallest)
+        return np.where(results <= self._end.largest, allowed, np.inf)
 
     def bounded(self, allowed: Any, magnitude: Any) -> Any:
         """Return what is allowed: anything where a magnitude leaves the range of the dtype."""

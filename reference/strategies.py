@@ -23,7 +23,8 @@ from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.spec import FloatArray, Loss, Operation
 from reference.drawing.draft import outputs_for
 from reference.drawing.kinks import kinks
-from reference.problems import DTYPES, check_names
+from reference.formats import DTYPES
+from reference.problems import check_names
 
 REGIMES: tuple[str, ...] = (
     "ordinary", "lattice", "kink", "saturated", "tiny", "huge", "subnormal", "repeated_rows",

@@ -16,7 +16,7 @@ from reference.drawing.regimes import REGIMES
 from reference.judge import Judgement, another_function, differing_values, judge_all
 from reference.oracles import Answer, Oracle
 from reference.oracles.counterparts import Framework
-from reference.problems import GRAPHS, AnyDrawn, AnyProblem, DrawnGraph, is_large
+from reference.problems import GRAPHS, AnyDrawn, AnyProblem, DrawnGraph, is_large, lowered
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 """The oracles that call a framework's functions through our translation."""
@@ -45,11 +45,10 @@ def settle_translation(
 
 def ordinary(one: AnyDrawn) -> list[AnyProblem]:
     """Return problems of the same network, dtype and reduction, with ordinary numbers."""
-    where = one.cell._replace(regime="ordinary")
+    where, (_, base) = one.cell._replace(regime="ordinary"), lowered(one.index)
     if isinstance(one, DrawnGraph):
-        graph = one.index - GRAPHS
-        return [draw_graph(one.seed, one.index + k, graph, where) for k in range(DRAWS)]
-    draft = Draft(Stream(one.seed, one.index), where, large=is_large(one.seed, one.index))
+        return [draw_graph(one.seed, base + k, base - GRAPHS, where) for k in range(DRAWS)]
+    draft = Draft(Stream(one.seed, base), where, large=is_large(one.seed, base))
     problems: list[AnyProblem] = []
     for _ in range(DRAWS):
         REGIMES["ordinary"](draft)

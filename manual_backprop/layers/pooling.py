@@ -205,25 +205,30 @@ class AdaptiveAvgPool2d:
     """y_nchw = mean of x over rows ⌊hH/H'⌋ to ⌈(h+1)H/H'⌉ - 1, and columns likewise.
 
     The size H' × W' of y is given and the windows follow from it; where H' does not divide H they
-    overlap and differ in size. The mean is a product with two matrices, y = P_h x P_wᵀ, where row
-    h of P_h has 1/(rows of the window) on its rows and 0 elsewhere, so
+    overlap and differ in size. A window of n numbers has ∂y/∂x = 1/n on each of them, so
 
-        ∂L/∂x = P_hᵀ dy P_w    `(N, C, H, W)`
+        ∂L/∂x_ij = Σ dy_hw / n_hw over the windows h, w that hold row i and column j
 
+    No product with a matrix of zeros and 1/n: a number that is infinite would be NaN everywhere.
     A size of 1 × 1 is global average pooling. Lin, Chen and Yan, 2014.
     """
 
     @staticmethod
     def forward(x: FloatArray, *, size: Pair = (1, 1)) -> FloatArray:
         """Return y, shape (N, C, *size)."""
-        by_rows, by_columns = (_averages(x.shape[2 + k], size[k], x.dtype) for k in range(2))
-        return by_rows @ x @ by_columns.T
+        y = np.empty((*x.shape[:2], *size), x.dtype)
+        for place, window in _adaptive(x.shape, size):
+            y[place] = x[window].mean(axis=(2, 3))
+        return y
 
     @staticmethod
     def backward(x: FloatArray, dy: FloatArray, *, size: Pair = (1, 1)) -> dict[str, FloatArray]:
         """Return the cotangent of x."""
-        by_rows, by_columns = (_averages(x.shape[2 + k], size[k], x.dtype) for k in range(2))
-        return {"x": by_rows.T @ dy @ by_columns}
+        dx = np.zeros_like(x)
+        for place, window in _adaptive(x.shape, size):
+            count = dx[window].shape[2] * dx[window].shape[3]
+            dx[window] += (dy[place] / count)[..., None, None]
+        return {"x": dx}
 
     tangent, second = linear(forward)
 
@@ -379,12 +384,11 @@ def _spans(size: int, parts: int) -> list[tuple[int, int]]:
     return [(k * size // parts, -(-(k + 1) * size // parts)) for k in range(parts)]
 
 
-def _averages(size: int, parts: int, dtype: Any) -> FloatArray:
-    """Return the matrix (parts, size) that takes the mean of each window of an axis."""
-    matrix = np.zeros((parts, size), dtype)
-    for k, (start, stop) in enumerate(_spans(size, parts)):
-        matrix[k, start:stop] = 1.0 / (stop - start)
-    return matrix
+def _adaptive(shape: tuple[int, ...], size: Pair) -> Iterator[tuple[Any, Any]]:
+    """Yield where each entry of y stands, and its window of x."""
+    for h, rows in enumerate(_spans(shape[2], size[0])):
+        for w, columns in enumerate(_spans(shape[3], size[1])):
+            yield (..., h, w), (..., slice(*rows), slice(*columns))
 
 
 def _sample(draw: Any, shape: tuple[int, ...] | None) -> Sample:

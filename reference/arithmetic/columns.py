@@ -1,7 +1,7 @@
 """Tapes evaluated over columns of arrays, every number with a rigorous error bound.
 
-A number is a midpoint and a radius in one floating type: float64 for problems in float32, long
-double for problems in float64. All nodes of all tapes that stand on one level and are one
+A number is a midpoint and a radius in one floating type: long double for problems in float64,
+float64 for all others. All nodes of all tapes that stand on one level and are one
 primitive are one call on arrays. What precision cannot decide comes out as NaN, and is for arb.
 
 The proof: sums carry their exact rounding error (Knuth's two-sum), so that what is exact stays
@@ -59,7 +59,7 @@ class Column:
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the floating type in which problems of a dtype are certified."""
-    return np.dtype(np.float64) if dtype == np.float32 else np.dtype(Extended)
+    return np.dtype(Extended) if dtype == np.float64 else np.dtype(np.float64)
 
 
 class Job(NamedTuple):

@@ -16,6 +16,7 @@ from flint import arb
 
 from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
+from reference.formats import format_of, inside
 from reference.rounding import RoundingUnit
 
 Array = npt.NDArray[Any]
@@ -64,7 +65,7 @@ class Columns:
 
     def prove(self, columns: npt.NDArray[np.intp]) -> None:
         """Give some columns the values that arb proves; they are decided from then on."""
-        nothing = arb(float(np.finfo(self.dtype).smallest_subnormal)) / 2**30
+        nothing = arb(format_of(self.dtype).smallest) / 2**30
         found, number = self.found, wide(self.dtype)
         assert found is not None
         first, same = distinct(self.inputs[:, columns], self.tape[columns])
@@ -98,17 +99,17 @@ class Columns:
         for name in Column.__dataclass_fields__:
             getattr(mine, name)[..., where] = getattr(theirs, name)
 
-    def flushed(self) -> "Columns":
-        """Return the same columns with every input below the normal range at zero."""
-        tiny = np.finfo(self.dtype).tiny
+    def flushed(self, tiny: float) -> "Columns":
+        """Return the same columns with every input below `tiny` at zero."""
         return self.at(np.where(np.abs(self.inputs) < tiny, 0, self.inputs))
 
-    def nudged(self, k: int, sign: int) -> "Columns":
+    def nudged(self, k: int, sign: int, dtype: np.dtype[Any]) -> "Columns":
         """Return the same columns with a variable one ulp away from zero, or back (sign -1)."""
         inputs = self.inputs.copy()
         with np.errstate(all="ignore"):
-            one = inputs[k].astype(self.dtype)
-            inputs[k] = np.nextafter(one, np.copysign(self.dtype.type(np.inf), sign * one))
+            one = inputs[k].astype(dtype)
+            away = np.copysign(np.inf, sign * inputs[k]).astype(dtype)
+            inputs[k] = np.nextafter(one, away)
         return self.at(inputs)
 
     def at(self, inputs: Array) -> "Columns":
@@ -193,7 +194,7 @@ class Check:
         """How many of the inputs an ulp may be lost of: the first so many."""
         return self.columns.width
 
-    def by_slope(self) -> Array:
+    def by_slope(self, dtype: np.dtype[Any]) -> Array:
         """Return how far one ulp of each input moves each number, NaN where a slope cannot say."""
         return np.full(self.truth.shape, np.nan, self.truth.dtype)
 
@@ -235,14 +236,16 @@ class ValueCheck(Check):
     def allowed(self, unit: RoundingUnit) -> Array:
         """Return how far each value may be off."""
         size = np.abs(self.truth)
-        return np.asarray(unit.bounded(unit.value(size, self.columns.sizes), size))
+        allowed = unit.value(size, self.columns.sizes) + unit.end(size)
+        return np.asarray(unit.bounded(allowed, size))
 
-    def by_slope(self) -> Array:
+    def by_slope(self, dtype: np.dtype[Any]) -> Array:
         """Return how far one ulp of each input moves each value, NaN where it may jump."""
         columns = self.columns
         assert columns.found is not None
         with np.errstate(all="ignore"):
-            ulps = np.spacing(np.abs(columns.inputs[: columns.width]).astype(columns.dtype))
+            ulps = np.spacing(np.abs(columns.inputs[: columns.width]).astype(dtype))
+            ulps = ulps.astype(columns.inputs.dtype)
             each = np.nan_to_num(np.abs(columns.found.slope) * ulps, nan=0.0, posinf=0.0)
         moved: Array = np.where(columns.found.near, np.nan, each.sum(axis=1))
         return moved
@@ -302,6 +305,10 @@ class SlopeCheck(Check):
             allowed = np.where(sizes == 0, 0, sizes * each).sum(axis=0)
             terms: Any = self.count if self.terms is None else self.terms
             allowed = allowed + unit.total(terms, self.magnitude) + unit.k * unit.floor
+            reach = np.abs(self.truth) + np.where(self.tied, self.radius, 0)
+            allowed = allowed + unit.inputs(self.magnitude) + unit.end(reach)
+            if self.terms is not None:  # the scale ends twice: the weight over the divisor
+                allowed = allowed + (slopes * unit.end(sizes, 2.0)).sum(axis=0)
             return np.asarray(unit.bounded(allowed, self.magnitude))
 
     @property
@@ -323,14 +330,16 @@ class SlopeCheck(Check):
         return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, terms)
 
 
-def conditioning(checks: Sequence[Check]) -> list[Array]:
+def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
     """Return how far one ulp of each input moves each truth, added up: a compiler may fuse.
 
+    The ulp is one of the type that an operation computes in; `joined`: of the problem's dtype.
     A value moves by its slope where no decision is near; the rest is evaluated an ulp away.
     """
-    moved = [check.by_slope() for check in checks]
-    near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)))
-            for check, m in zip(checks, moved, strict=True)]  # fmt: skip
+    dtypes = [c.columns.dtype if joined else inside(c.columns.dtype) for c in checks]
+    moved = [check.by_slope(dtype) for check, dtype in zip(checks, dtypes, strict=True)]
+    near = [_Nudged(check, np.flatnonzero(np.isnan(m).any(axis=0)), dtype)
+            for check, m, dtype in zip(checks, moved, dtypes, strict=True)]  # fmt: skip
     certify_columns([columns for one in near for columns in one.columns])
     for total, one in zip(moved, near, strict=True):
         total[:, one.which] = one.moved()
@@ -340,7 +349,7 @@ def conditioning(checks: Sequence[Check]) -> list[Array]:
 class _Nudged:
     """Some columns of a check, each variable in turn one ulp away, up and down."""
 
-    def __init__(self, check: Check, which: npt.NDArray[np.intp]) -> None:
+    def __init__(self, check: Check, which: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
         self.which = which
         self.check = check.of(check.columns.take(which), which)
         columns = self.check.columns
@@ -349,7 +358,8 @@ class _Nudged:
         # Where nothing is decided the larger ulp is enough: away from zero.
         self.back = self.check.of(columns.take(kinked), kinked), kinked
         self.pairs = [
-            (columns.nudged(k, 1), self.back[0].columns.nudged(k, -1)) for k in range(check.rounded)
+            (columns.nudged(k, 1, dtype), self.back[0].columns.nudged(k, -1, dtype))
+            for k in range(check.rounded)
         ]
 
     @property

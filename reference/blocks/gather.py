@@ -16,6 +16,7 @@ from reference.blocks.sums import DenseTensors, padded
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
 from reference.oracles import Answer
 from reference.oracles.certified import exact_divisor
+from reference.problems import computed_in
 
 Array = npt.NDArray[Any]
 
@@ -131,7 +132,9 @@ class Gathered:
 
     def _plan(self, problem: Problem) -> "Plan":
         """Find the place of each of a problem's tensors."""
-        dtype, layers, d_in = problem.dtype, [], problem.x.shape[1]
+        dtype, problem = problem.dtype, computed_in(problem)
+        layers: list[_Place] = []
+        d_in = problem.x.shape[1]
         for i, layer in enumerate(problem.network.layers):
             operation = layer.operation
             width = layer.width if operation.rowwise else None
@@ -148,6 +151,7 @@ class Gathered:
         kind = _collected(self._losses, dtype, width)
         return Plan(
             problem,
+            dtype,
             [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
             layers,
             loss,
@@ -207,6 +211,7 @@ class Plan(NamedTuple):
     """Where the tensors of a problem's answers go, and what they must look like."""
 
     problem: Problem
+    dtype: np.dtype[Any]
     losses: list[tuple[_Parts, Array, Array, Array | None]]
     layers: list[_Place]
     loss: "LossPlan"
@@ -222,7 +227,7 @@ class Plan(NamedTuple):
 
     def malformed(self, number: int, tensors: list[Any]) -> Iterator[Malformed]:
         """Yield what an answer lacks or has in another shape or dtype."""
-        dtype = self.problem.dtype
+        dtype = self.dtype
         for (kind, name, shape), value in zip(self.expected, tensors, strict=True):
             if value is None or value.shape != shape or value.dtype != dtype:
                 found = "nothing" if value is None else f"{value.dtype} {value.shape}"

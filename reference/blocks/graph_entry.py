@@ -7,6 +7,7 @@ from manual_backprop.graph import GraphProblem
 from reference.arithmetic.balls import Ball, exact
 from reference.blocks.graph_truth import StepRows, rows_of_stack
 from reference.blocks.graph_weigh import stack_of
+from reference.formats import format_of
 from reference.oracles import Answer
 from reference.problems import DirectedGraph
 
@@ -15,7 +16,7 @@ def truth_in_graph(
     problem: GraphProblem, answer: Answer, tensor: str, entry: tuple[int, ...]
 ) -> Ball:
     """Return what an entry should be at the answer's own numbers."""
-    nothing = exact(float(np.finfo(problem.dtype).smallest_subnormal)) / 2**30
+    nothing = exact(format_of(problem.dtype).smallest) / 2**30
     if tensor == "loss":
         return sum(
             (

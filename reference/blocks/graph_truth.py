@@ -7,7 +7,7 @@ cotangent · slope.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
 from reference.blocks.steps import StepPlan, plan_of
+from reference.formats import format_of
 from reference.rounding import RoundingUnit
 
 Array = npt.NDArray[Any]
@@ -116,8 +117,9 @@ class StepRows:
     inputs: Array
     found: Column | None = None
     suspects: npt.NDArray[np.bool_] | None = None  # (K, B·R): inputs that `moved` is wanted by
-    moved: Array | None = None  # (S, B·R): how far an ulp of each input surely moves the slopes
-    unsure: Array | None = None  # how much farther it may move them
+    # By the type of the ulp: how far one of each input surely moves the slopes, (S, B·R), and how
+    # much farther it may move them.
+    moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
 
     @property
     def values(self) -> Array:
@@ -134,7 +136,7 @@ class StepRows:
     def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
         """Give some columns the values that arb proves."""
         assert self.found is not None
-        self.moved = self.unsure = None
+        self.moves.clear()
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
 
 
@@ -142,7 +144,7 @@ def _prove(
     tape: Tape, inputs: Array, found: Column, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]
 ) -> None:
     """Give some columns of what a tape came to at inputs (K, M) the values that arb proves."""
-    nothing = arb(float(np.finfo(dtype).smallest_subnormal)) / 2**30
+    nothing = arb(format_of(dtype).smallest) / 2**30
     number = wide(dtype)
     if not len(columns):
         return
@@ -206,8 +208,8 @@ class Truths:
             if plan.row.tangents and (made := outside.get(f"forward {plan.step.name}")) is not None:
                 wanted |= made[:, plan.output].any(axis=2, keepdims=True)
             r.suspects = wanted.reshape(-1, plan.index.shape[1]).T
-            if prove and r.moved is not None:
-                _move(r, self.stack.dtype, prove=True)
+            for dtype in list(r.moves) if prove else ():
+                _move(r, dtype, prove=True)
 
     def tensors(self, unit: RoundingUnit, moved: bool = False, most: bool = False) -> list[Tensor]:
         """Return every tensor; `moved` adds what an ulp of each input moves the slopes by.
@@ -237,13 +239,17 @@ class Truths:
         truth = placed(r.values[:j])
         size = np.abs(truth)
         judged = placed(finite) & ~np.isnan(truth)
-        allowed = np.asarray(unit.bounded(placed(slack.value), size))
+        moves = plan.structure == "movement"
+        ends = 0 if moves else unit.end(size)
+        allowed = np.asarray(unit.bounded(placed(slack.value) + ends, size))
         kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
+        if plan.structure == "contraction":
+            kept = placed(slack.through)
         radius = placed(r.radii[:j])
         tied = np.broadcast_to(r.found.tied, (j, r.inputs.shape[1])).copy()  # type: ignore[union-attr]
         tied[: j // 2 if plan.row.tangents else j] = False  # a value is one number
         hull = np.where(placed(tied), radius, 0)
-        conventions = plan.structure in ("rows", "elementwise")
+        conventions = plan.structure in _conventions(unit)
         return Tensor(f"forward {name}", given, truth, radius, hull, allowed,
                       judged, kept, conventions)  # fmt: skip
 
@@ -270,7 +276,7 @@ class Truths:
             parts = term, spread, hull, own, np.abs(term), (~known).astype(term.dtype)
             flat = [np.ascontiguousarray(p).reshape(self.b, -1) for p in parts]
             for scatter in plan.scatters:
-                sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure)
+                sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure, unit)
         return [total.tensor(name, unit) for name, total in sums.items()]
 
 
@@ -287,15 +293,24 @@ class _Sum:
         self.unknown = np.zeros(shape, given.dtype)
         self.count = np.zeros(size) if start is None else np.ones(size)
         self.structures: set[str] = set()
+        self.parts = self.truth[None] if start is not None else self.truth[None][:0]
 
-    def add(self, scatter: Any, parts: Sequence[Array], structure: str) -> None:
-        """Add the terms of one step."""
+    def add(
+        self, scatter: Any, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
+    ) -> None:
+        """Add the terms of one step, in a low dtype with its end."""
         size = self.given.shape[1]
         term, radius, hull, own, magnitude, unknown = (scatter.sums(p, size) for p in parts)
         unit = np.finfo(self.given.dtype).eps
         self.truth = self.truth + term
         self.magnitude = self.magnitude + magnitude
-        self.count[scatter.entries] += np.diff([*scatter.starts, len(scatter.which)])
+        added = np.zeros(size)
+        added[scatter.entries] = np.diff([*scatter.starts, len(scatter.which)])
+        self.count += added
+        if unit_of.low:
+            sums = added > (structure == "movement")  # a number that is moved alone stays
+            own = own + np.where(sums, unit_of.end(np.abs(term) + hull), 0)
+            self.parts = np.concatenate([self.parts, term[None]])
         self.radius = self.radius + radius + (self.count + 1) * unit * self.magnitude
         self.hull, self.own = self.hull + hull, self.own + own
         self.unknown = self.unknown + unknown
@@ -304,15 +319,23 @@ class _Sum:
     def tensor(self, name: str, unit: RoundingUnit) -> Tensor:
         """Return the tensor."""
         allowed = self.own + unit.total(self.count + 2, self.magnitude)
+        allowed = allowed + unit.inputs(self.magnitude)
+        if len(self.parts) > 1:  # where several steps take a value, each addition ends
+            allowed = allowed + unit.end(np.abs(self.parts).sum(axis=0), len(self.parts) - 1.0)
         if self.structures & {"rows", "elementwise"}:
             allowed = allowed + unit.k * unit.floor
         allowed = np.asarray(unit.bounded(allowed, self.magnitude))
         judged = (self.unknown == 0) & ~np.isnan(self.truth) & np.isfinite(self.magnitude)
         rows = "rows" in self.structures
         kept = np.full_like(self.magnitude, np.inf) if rows else self.magnitude
-        conventions = bool(self.structures & {"rows", "elementwise"})
+        conventions = bool(self.structures & _conventions(unit))
         return Tensor(name, self.given, self.truth, self.radius, self.hull, allowed, judged, kept,
                       conventions)  # fmt: skip
+
+
+def _conventions(unit: RoundingUnit) -> set[str]:
+    """Return the structures that may lose digits by convention: in a low dtype sums may, too."""
+    return {"rows", "elementwise", "contraction"} if unit.low else {"rows", "elementwise"}
 
 
 class _Slack:
@@ -331,7 +354,8 @@ class _Slack:
         through = np.zeros_like(values)
         reach = np.where(slopes == 0, 0, slopes * inputs[self.row.by])
         np.add.at(through, self.row.of, reach)
-        moved_by = terms * unit.u * through
+        moved_by = terms * unit.u_of_inputs * through
+        self.through = through
         if structure == "contraction":
             self.value, self.slope = moved_by + terms * unit.floor, np.zeros_like(slopes)
             return
@@ -347,10 +371,10 @@ class _Slack:
         if self.row.tangents:
             self._second_slopes(slopes, inputs)
         if moved:
-            if r.moved is None or r.unsure is None:
-                _move(r, unit.dtype)
-            assert r.moved is not None and r.unsure is not None
-            self.slope = self.slope + terms / 2 * (r.moved + r.unsure if most else r.moved)
+            if unit.of_inputs not in r.moves:
+                _move(r, unit.of_inputs)
+            surely, unsure = r.moves[unit.of_inputs]
+            self.slope = self.slope + terms / 2 * (surely + unsure if most else surely)
         self._tangents(inputs)
         if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
@@ -392,8 +416,9 @@ def _move(r: StepRows, dtype: np.dtype[Any], prove: bool = False) -> None:
     What is evaluated is known to a radius: so far a slope may have moved, or not at all.
     """
     j, row = r.plan.row.values, r.plan.row
-    if r.moved is None or r.unsure is None:
-        r.moved, r.unsure = np.zeros_like(r.values[j:]), np.zeros_like(r.values[j:])
+    if dtype not in r.moves:
+        r.moves[dtype] = np.zeros_like(r.values[j:]), np.zeros_like(r.values[j:])
+    surely, unsure = r.moves[dtype]
     about = np.ones(r.inputs.shape, bool) if r.suspects is None else r.suspects
     wanted, by = np.flatnonzero(about.any(axis=0)), np.unique(row.by)
     if not len(wanted) or not len(by):
@@ -414,7 +439,7 @@ def _move(r: StepRows, dtype: np.dtype[Any], prove: bool = False) -> None:
             each = np.maximum(moved, 0).reshape(len(values), 2, len(some), m)
             larger = np.fmax(each[:, 0], each[:, 1])
             total += np.nan_to_num(larger, nan=0.0, posinf=0.0).sum(axis=1)
-    r.moved[:, wanted], r.unsure[:, wanted] = least[:, same], (most - least)[:, same]
+    surely[:, wanted], unsure[:, wanted] = least[:, same], (most - least)[:, same]
 
 
 def _shifted(
@@ -429,7 +454,7 @@ def _shifted(
     for place, k in enumerate(some.tolist()):
         for way, towards in enumerate((-np.inf, np.inf)):
             at = inputs[way, place, k].astype(dtype)
-            inputs[way, place, k] = np.nextafter(at, np.asarray(towards, dtype))
+            inputs[way, place, k] = np.nextafter(at, np.asarray(towards).astype(dtype))
     laid = inputs.transpose(2, 0, 1, 3).reshape(len(r.inputs), -1)
     (there,) = evaluate([Job.of(r.plan.row.tape, laid)], r.inputs.dtype)
     if prove:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.graph import forward as walk
+from manual_backprop.spec import is_float
 from reference.arithmetic.columns import wide
 from reference.blocks.graph_truth import (
     Stack,
@@ -24,7 +25,7 @@ from reference.blocks.graph_truth import (
 )
 from reference.blocks.weigh import Choice, TensorFinding, Weighed
 from reference.oracles import Answer
-from reference.problems import DirectedGraph
+from reference.problems import DirectedGraph, computed_in
 from reference.rounding import Rounding, RoundingUnit
 
 Array = npt.NDArray[Any]
@@ -62,7 +63,7 @@ def weigh_graphs(
 def tensor_shapes(problem: GraphProblem) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the steps and of the arrays that have a gradient."""
     with np.errstate(all="ignore"):
-        made = walk(problem.graph, problem.arrays)
+        made = walk(problem.graph, computed_in(problem).arrays)
     given = {name: problem.arrays[name].shape for name in problem.floats}
     return {**{name: np.shape(value) for name, value in made.items()}, **given}
 
@@ -77,6 +78,7 @@ def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer
     """
     first = problems[pairs[0][0]]
     number, directed = wide(first.dtype), isinstance(first, DirectedGraph)
+    arrays = computed_in(first).arrays
 
     def stacked(arrays: Sequence[Any]) -> Array:
         return np.stack([np.asarray(a, number).ravel() for a in arrays])
@@ -96,7 +98,7 @@ def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer
         values |= {n: np.concatenate([values[n], t], axis=1) for n, t in moves.items()}
         gradients = {n: np.concatenate([products[n], g], axis=1) for n, g in gradients.items()}
         cotangents = {n: np.concatenate([still[n], c], axis=1) for n, c in cotangents.items()}
-    plans = stack_plans(graph, first.arrays, shapes, 2 if directed else 1)
+    plans = stack_plans(graph, arrays, shapes, 2 if directed else 1)
     return Stack(graph, first.dtype, values, gradients, cotangents, plans)
 
 
@@ -108,8 +110,7 @@ def _direction(problem: GraphProblem) -> Mapping[str, Array]:
 def _key(problem: GraphProblem) -> Any:
     """Return what problems of one stack share."""
     others = tuple(
-        (name, a.shape, b"" if a.dtype.kind == "f" else a.tobytes())
-        for name, a in problem.arrays.items()
+        (name, a.shape, b"" if is_float(a) else a.tobytes()) for name, a in problem.arrays.items()
     )
     return id(problem.graph), problem.dtype, others, isinstance(problem, DirectedGraph)
 
@@ -225,6 +226,8 @@ class _Group:
         excused = self.excused[which]
         flushed: Truths | None = None
         for k, unit in enumerate(self.units[1:], 1):
+            if unit.idle:
+                continue
             if not any((level == len(self.units)).any() for level in levels):
                 break
             tensors = self._tensors(truths, unit, moved=True)
@@ -242,7 +245,7 @@ class _Group:
                     tensor, strict[i], others[i] if others else None, unit, excused
                 )
                 levels[i] = np.where((levels[i] == len(self.units)) & inside, k, levels[i])
-                bounds[i] = np.fmax(bounds[i], np.where(excused[:, None] | (not unit.model.flush),
+                bounds[i] = np.fmax(bounds[i], np.where(excused[:, None] | unit.model.everybody,
                                                         tensor.allowed, 0))  # fmt: skip
         for tensor, level, bound in zip(strict, levels, bounds, strict=True):
             self._keep(which, tensor, level, bound)
@@ -258,6 +261,7 @@ class _Group:
         if flushed is not None:
             # The distance is from the answer's own number, the truth that of flushed inputs.
             inside |= ~_outside(flushed) | _holds(flushed, tensor.given)
+        if not unit.model.everybody:
             return np.asarray(inside & excused[:, None])
         if unit.model.conventional:
             with np.errstate(all="ignore"):
@@ -313,17 +317,28 @@ class _Group:
             )
             truth, size = terms.sum(axis=1), np.abs(terms).sum(axis=1)
             given = np.array([float(np.asarray(a.loss)) for _, a in self.pairs], truth.dtype)
-            error = np.abs(given - truth)
+            error = np.nan_to_num(np.abs(given - truth), nan=np.inf, posinf=np.inf)
+            outputs = len(self.stack.cotangents)
             for b in np.flatnonzero(np.isfinite(size)).tolist():
-                for unit in self.units[:: 2 if self.excused[b] else len(self.units)]:
+                for unit in self._units_of_sums(self.excused[b]):
                     floor = np.count_nonzero(terms[b]) * unit.floor
-                    allowed = float(unit.bounded(unit.total(terms.shape[1] + 2, size[b]), size[b]))
+                    ends = unit.end(np.abs(terms[b])).sum() + unit.end(size[b], 2.0 * outputs)
+                    allowed = unit.total(terms.shape[1] + 2, size[b]) + unit.inputs(size[b]) + ends
+                    allowed = float(unit.bounded(allowed, size[b]))
                     if error[b] <= allowed + floor:
                         break
                 else:
                     answer = self.pairs[b][1]
                     found = TensorFinding(answer.oracle, "loss", None, (), float(error[b]), allowed)
                     self.weighed.findings.setdefault(self.numbers[b], []).append(found)
+
+    def _units_of_sums(self, excused: bool) -> list[RoundingUnit]:
+        """Return the models that a sum knows: no conventions but of a low dtype."""
+        return [
+            unit
+            for unit in self.units
+            if (excused or unit.model.everybody) and (unit.low or not unit.model.conventional)
+        ]
 
 
 def _half(tensor: Tensor) -> slice:

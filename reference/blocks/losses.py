@@ -34,9 +34,10 @@ class LossTerms:
             found = columns.found
             assert found is not None
             sizes = np.abs(columns.inputs).max(axis=0)
+            value = np.where(columns.finite, found.value[0], np.nan)
             for part, array in zip(
                 parts,
-                (answer_of[columns.chunk], columns.row, scale[0], found.value[0],
+                (answer_of[columns.chunk], columns.row, scale[0], value,
                  found.value_radius[0], sizes),
                 strict=True,
             ):  # fmt: skip
@@ -90,14 +91,17 @@ class LossCheck:
             magnitude = scale * size
             # The scale is w/divisor: a division, and for class weights a sum; then products.
             each = scale * unit.value(size, t.sizes) + unit.total(self.extra, magnitude)
+            # An end each: of the loss, of its product with the weight, of what it is divided by.
+            each = each + scale * unit.end(size, 3.0) + unit.inputs(magnitude)
             each = unit.bounded(each, size)  # a loss may overflow before its weight makes it small
             if self.starts is None:
-                return np.asarray(unit.bounded(each, magnitude))
+                return np.asarray(unit.bounded(each + unit.end(magnitude), magnitude))
             summed, whole = (np.add.reduceat(v, self.starts) for v in (each, magnitude))
             count = np.diff([*self.starts, len(t.answer)]) + 1
             # The sum is taken before the division, so it is the undivided sum that may overflow.
             undivided = whole * np.maximum(1.0, self.divisor)
-            return np.asarray(unit.bounded(summed + unit.total(count, whole), undivided))
+            ends = unit.end(undivided) / np.maximum(1.0, self.divisor) + unit.end(whole)
+            return np.asarray(unit.bounded(summed + unit.total(count, whole) + ends, undivided))
 
 
 def loss_checks(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import Step
-from manual_backprop.spec import Activation, InvalidInput, LayerOperation, Operation, Rows
+from manual_backprop.spec import Activation, InvalidInput, LayerOperation, Operation, Rows, is_float
 from reference.arithmetic.tape import ALONG, Tape, Tracer
 
 Array = npt.NDArray[Any]
@@ -105,7 +105,7 @@ def plan_of(
     """
     key = (
         order, id(step.record), step.name, tuple(step.inputs.items()), repr(step.options), shape,
-        tuple((n, a.shape, a.dtype.kind, b"" if a.dtype.kind == "f" else a.tobytes())
+        tuple((n, a.shape, a.dtype.kind, b"" if is_float(a) else a.tobytes())
               for n, a in arrays.items()),
     )  # fmt: skip
     if key in _plans:
@@ -126,7 +126,7 @@ def _plan(step: Step, arrays: Mapping[str, Array], shape: tuple[int, ...], order
     sizes = {n: np.asarray(i).shape[1:] for n, i in rows.inputs.items()}
     numbers = [np.asarray(a, float).reshape(len(a), -1) for a in rows.numbers.values()]
     besides = {n: np.asarray(a).shape[1:] for n, a in rows.numbers.items()}
-    floats = frozenset(n for n in names if arrays[n].dtype.kind == "f")
+    floats = frozenset(n for n in names if is_float(arrays[n]))
     structure = operation.structure if isinstance(operation, LayerOperation) else "elementwise"
     if isinstance(operation, Activation) and operation.rowwise:
         structure = "rows"

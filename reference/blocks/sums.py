@@ -89,15 +89,18 @@ class SumCheck:
         return self.inside & np.isfinite(self.magnitude)
 
     @cached_property
-    def error(self) -> Array:
-        """The distance from the sum in the wider type, infinite where there is none."""
+    def truth(self) -> Array:
+        """The sum in the wider type."""
         number = wide(self.dtype)
         with np.errstate(all="ignore"):
-            truth = self.left.astype(number) @ self.right.astype(number)
-            if self.plus is not None:
-                truth += self.plus[:, None, :]
-            truth -= self.given
-            error: Array = np.abs(truth.astype(np.float64))
+            truth: Array = self.left.astype(number) @ self.right.astype(number)
+            return truth if self.plus is None else truth + self.plus[:, None, :]
+
+    @cached_property
+    def error(self) -> Array:
+        """The distance from the sum in the wider type, infinite where there is none."""
+        with np.errstate(all="ignore"):
+            error: Array = np.abs((self.truth - self.given).astype(np.float64))
         error[np.isnan(error)] = np.inf
         return error
 
@@ -109,6 +112,10 @@ class SumCheck:
             if not len(open_):
                 return open_
         check = self.take(open_)
+        if unit.low:
+            with np.errstate(all="ignore"):
+                sure = check.error + check.radius <= check.allowed(unit)
+            return open_[~(sure | ~check.inside).all(axis=(1, 2))]
         eps = float(np.finfo(wide(self.dtype)).eps)
         share = (check.terms * unit.u - (self._units + 4) * eps) * (1 - 2.0**-40)
         with np.errstate(all="ignore"):
@@ -142,6 +149,8 @@ class SumCheck:
             allowed = unit.total(self.terms[:, None, None], self.magnitude)
             if unit.model.flush:
                 allowed = allowed + self._flushed(unit.tiny)
+            if unit.low:
+                allowed = allowed + unit.inputs(self.magnitude) + unit.end(np.abs(self.truth))
             return np.asarray(unit.bounded(allowed, self.magnitude))
 
     def _flushed(self, tiny: float) -> Array:

@@ -23,6 +23,7 @@ from reference.blocks.columns import (
 from reference.blocks.gather import Gathered
 from reference.blocks.losses import LossCheck, LossTerms, loss_checks
 from reference.blocks.sums import SumCheck, sum_checks
+from reference.formats import LOW
 from reference.oracles import Answer
 from reference.rounding import Rounding, RoundingUnit
 
@@ -150,10 +151,15 @@ class Weighing:
             return
         check, at = check.take(which), np.nonzero(outside[which])
         owner = np.array([layer.chunk for layer in check.layers])
-        # A sum knows no conventions: only whether small numbers vanish.
-        usable = [k for k, unit in enumerate(units) if not unit.model.conventional]
+        # A sum knows no conventions but those of a low dtype, and whether small numbers vanish.
+        usable = [k for k, unit in enumerate(units)
+                  if not unit.idle and (unit.low or not unit.model.conventional)]  # fmt: skip
         bounds = np.array([check.allowed(units[k])[at] for k in usable], np.float64)
-        bounds[1:, ~self.excused[owner[at[0]]]] = 0
+        subject = ~self.excused[owner[at[0]]]
+        kept = bounds[0] + self.kept * check.magnitude[at]
+        for row, k in enumerate(usable[1:], 1):
+            most = kept if units[k].model.everybody else 0.0
+            bounds[row] = np.where(subject, np.minimum(bounds[row], most), bounds[row])
         error, levels = check.levels(at, bounds)
         for entry in _worst(levels, error, at[0]):
             level, (m, i, j) = int(levels[entry]), (int(axis[entry]) for axis in at)
@@ -189,10 +195,15 @@ class Weighing:
 
     def _weigh_rest(self, rest: Sequence[tuple[Check, Array, str]]) -> None:
         """Weigh what is outside *strict*."""
-        moved = conditioning([part for part, _, _ in rest])
-        flushed = self._flushed([part for part, _, _ in rest])
-        for (part, outside, name), by, small in zip(rest, moved, flushed, strict=True):
+        parts = [part for part, _, _ in rest]
+        moved = conditioning(parts)
+        joined = conditioning(parts, joined=True) if self._any_low() else moved
+        flushed = self._flushed(parts)
+        for (part, outside, name), *by, small in zip(rest, moved, joined, flushed, strict=True):
             self._rest(part, outside, by, small, name)
+
+    def _any_low(self) -> bool:
+        return any(problem.dtype.name in LOW for problem in self.problems)
 
     def _strict(self, check: Check, name: str) -> Iterator[tuple[Check, Array, str]]:
         """Judge one kind of number; yield what is outside *strict*, to be weighed."""
@@ -206,7 +217,9 @@ class Weighing:
         if len(which):
             yield check.of(check.columns.take(which), which), outside[:, which], name
 
-    def _rest(self, part: Check, outside: Array, moved: Array, flushed: Check, name: str) -> None:
+    def _rest(
+        self, part: Check, outside: Array, moved: Sequence[Array], flushed: Check, name: str
+    ) -> None:
         """Weigh what is outside *strict*, and keep the worst of each tensor."""
         levels, bound = self._levels(part, outside, moved, flushed)
         with np.errstate(all="ignore"):
@@ -221,11 +234,15 @@ class Weighing:
             self._keep(int(self.answer_of[owner[entry]]), tensor, model, place, error, allowed)
 
     def _levels(
-        self, part: Check, outside: Array, moved: Array, flushed: Check
+        self, part: Check, outside: Array, moved: Sequence[Array], flushed: Check
     ) -> tuple[Array, Array]:
-        """Return the first model that holds each number, and the widest bound that was tried."""
-        units = self._units(part.columns.dtype)
-        bound = strict = part.allowed(units[0]) + moved
+        """Return the first model that holds each number, and the widest bound that was tried.
+
+        `moved`: by an ulp of the type that is computed in, and by one of the dtype.
+        """
+        dtype = part.columns.dtype
+        units = self._units(dtype)
+        bound = strict = part.allowed(units[0]) + moved[0]
         with np.errstate(all="ignore"):
             levels = np.where(outside & ~(part.error <= bound), len(units), 0)
         excused = self.excused[self.answer_of[part.columns.chunk]]
@@ -233,25 +250,29 @@ class Weighing:
             open_ = levels == len(units)
             if not open_.any():
                 break
+            if unit.idle:
+                continue
             if not unit.model.flush:
                 part = part.settled(unit)
-            allowed = part.allowed(unit) + moved
+            by = moved[unit.of_inputs == dtype]
+            allowed = part.allowed(unit) + by
             with np.errstate(all="ignore"):
                 inside = ~part.judged | (part.error <= allowed)
                 if unit.model.flush:
-                    inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit) + moved)
+                    inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit) + by)
+                if not unit.model.everybody:
                     inside &= excused
                 elif unit.model.conventional:
                     inside &= (
                         excused | ~part.judged | (part.error <= strict + self.kept * part.size)
                     )
             levels = np.where(open_ & inside, k, levels)
-            bound = np.where(excused | (not unit.model.flush), np.fmax(bound, allowed), bound)
+            bound = np.where(excused | unit.model.everybody, np.fmax(bound, allowed), bound)
         return levels, bound
 
     def _flushed(self, parts: Sequence[Check]) -> list[Check]:
         """Return the same checks with every input below the normal range at zero."""
-        columns = [part.columns.flushed() for part in parts]
+        columns = [part.columns.flushed(self._units(part.columns.dtype)[0].tiny) for part in parts]
         small = [np.flatnonzero((part.columns.inputs != one.inputs).any(axis=0))
                  for part, one in zip(parts, columns, strict=True)]  # fmt: skip
         again = [one.take(which) for one, which in zip(columns, small, strict=True)]
@@ -308,7 +329,7 @@ class Weighing:
             which = np.flatnonzero(np.isin(self.answer_of[columns.chunk], numbers))
             if len(which):
                 chosen.append((columns.take(which), scale[:, which]))
-        flushed = [(columns.flushed(), scale) for columns, scale in chosen]
+        flushed = [(columns.flushed(units[0].tiny), scale) for columns, scale in chosen]
         certify_columns([job[0] for job in flushed])
         plain, small = (self._loss_checks(dtype, made) for made in (chosen, flushed))
         for check, other in zip(plain, small, strict=True):
@@ -320,12 +341,15 @@ class Weighing:
         levels = np.where(check.outside(units[0]), len(units), 0)
         bound, excused = strict, self.excused[check.answer]
         for k, unit in enumerate(units[1:], 1):
+            if unit.idle:
+                continue
             allowed = check.allowed(unit)
             inside = check.error <= allowed
             if unit.model.conventional:
                 inside &= excused | (check.error <= strict + self.kept * check.size)
             if unit.model.flush:
                 inside |= ~flushed.judged | (flushed.error <= flushed.allowed(unit))
+            if not unit.model.everybody:
                 inside &= excused
             levels = np.where((levels == len(units)) & inside, k, levels)
             bound = np.fmax(bound, allowed)

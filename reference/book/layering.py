@@ -19,9 +19,9 @@ from reference.conventions.uses import (
     truth,
 )
 from reference.evidence import gather
+from reference.formats import DTYPES
 from reference.judge import judge
 from reference.oracles.manual import Manual
-from reference.problems import DTYPES
 from reports.book import AccuracyRow
 
 SEEDS = (0, 1, 2)

@@ -35,9 +35,9 @@ from reference.conventions.pointwise import (
     prove,
 )
 from reference.conventions.situations import SWEEP, Situations, situations
+from reference.formats import DTYPES
 from reference.judge import CONVENTIONAL, allowed_alone
 from reference.oracles import load
-from reference.problems import DTYPES
 from reports.records import Convention
 
 FOLDER = Path(__file__).parent / "ledgers"

@@ -11,6 +11,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
 from manual_backprop.spec import Domain, FloatArray, Loss, Operation
+from reference.formats import format_of
 
 MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
 
@@ -80,7 +81,7 @@ class Draft:
 
     def __init__(self, stream: Stream, where: Cell, *, large: bool = False) -> None:
         self.stream, self.where = stream, where
-        self.dtype = np.dtype(where.dtype)
+        self.dtype = format_of(where.dtype).dtype
         self.loss: Loss = LOSSES[where.loss]
         self.depth = 1 + stream.below(MAX_DEPTH)
         self.place = self._place_of_the_activation()

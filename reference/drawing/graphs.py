@@ -18,6 +18,7 @@ from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.spec import InvalidInput, LayerOperation, Takes
 from reference.drawing.draft import Cell, Stream
+from reference.formats import format_of
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -356,7 +357,7 @@ def _filled(
 
 
 def _power(stream: Stream, made: Structure, exponent: int) -> float:
-    reach = exponent * (1 if made.dtype == "float32" else 5)
+    reach = int(exponent * format_of(made.dtype).reach)
     e = 1 + stream.below(abs(reach))
     return float(2.0 ** (e if reach > 0 else -e))
 
@@ -370,14 +371,14 @@ def _huge(stream: Stream, made: Structure) -> dict[str, Array]:
 
 
 def _subnormal(stream: Stream, made: Structure) -> dict[str, Array]:
-    tiny = float(np.finfo(made.dtype).tiny)
+    tiny = format_of(made.dtype).tiny
     return _filled(stream, made, 1.0, tiny * 2.0 ** -stream.below(12))
 
 
 def _ill_conditioned(stream: Stream, made: Structure) -> dict[str, Array]:
     """Numbers whose spread is small beside them: a mean, a difference, a sum cancels."""
     found = _filled(stream, made)
-    unit = float(np.finfo(made.dtype).eps)
+    unit = 2 * format_of(made.dtype).u
     nearness = unit ** (0.25 + 0.25 * stream.below(3) / 2)
     for name in found:
         if name not in made.graph.trainable:

@@ -10,6 +10,7 @@ import numpy as np
 
 from reference.drawing.draft import Draft
 from reference.drawing.kinks import kinks
+from reference.formats import format_of
 
 
 def _ordinary(draft: Draft) -> None:
@@ -76,21 +77,21 @@ def _huge(draft: Draft) -> None:
 
 
 def _power(draft: Draft, exponent: int) -> float:
-    """Return 2^e, e between 1 and `exponent` in float32, five times that in float64."""
-    reach = exponent * (1 if draft.dtype == np.float32 else 5)
+    """Return 2^e, e between 1 and `exponent` in float32, in others as far as they reach."""
+    reach = int(exponent * format_of(draft.dtype).reach)
     e = 1 + draft.stream.below(abs(reach))
     return 2.0 ** (e if reach > 0 else -e)
 
 
 def _subnormal(draft: Draft) -> None:
     """Inputs below the normal range: flushing to zero shows here."""
-    draft.fill(x=float(np.finfo(draft.dtype).tiny) * 2.0 ** -draft.stream.below(12), bias=0.0)
+    draft.fill(x=format_of(draft.dtype).tiny * 2.0 ** -draft.stream.below(12), bias=0.0)
 
 
 def _ill_conditioned(draft: Draft) -> None:
     """Nearly parallel columns, and inputs whose large parts cancel in every sum."""
     draft.fill()
-    unit = float(np.finfo(draft.dtype).eps)
+    unit = 2 * format_of(draft.dtype).u
     nearness = unit ** (0.25 + 0.5 * draft.stream.below(3) / 2)
     for name, weight in draft.parameters.items():
         if name.endswith("weight"):

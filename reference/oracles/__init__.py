@@ -4,13 +4,15 @@ An oracle that is not installed is skipped, and the report gives the reason.
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray, InvalidInput
+from reference.formats import format_of
 from reference.problems import AnyProblem
 
 Status = Literal["ok", "skipped", "unsupported", "crashed"]
@@ -127,6 +129,21 @@ def skipped(oracle: str, reason: str) -> Answer:
 def unsupported(oracle: str, reason: str) -> Answer:
     """Return the answer of an oracle that has no such derivative."""
     return Answer(oracle, status="unsupported", reason=readable(reason))
+
+
+_LACKS = ("not implemented for", "is not supported")
+
+
+@contextmanager
+def unless_lacking(oracle: str, problem: AnyProblem) -> Iterator[list[Answer]]:
+    """Catch that a framework has no such operation in a low dtype; the answer says it."""
+    answers: list[Answer] = []
+    try:
+        yield answers
+    except (RuntimeError, ValueError) as error:
+        if not (format_of(problem.dtype).low and any(text in str(error) for text in _LACKS)):
+            raise
+        answers.append(unsupported(oracle, f"{problem.dtype}: {str(error).splitlines()[0]}"))
 
 
 def crashed(oracle: str, error: BaseException) -> Answer:

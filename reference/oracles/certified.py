@@ -23,6 +23,7 @@ from manual_backprop.network import Problem
 from manual_backprop.spec import FloatArray
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.local import Local, at_number, at_row, constants
+from reference.formats import format_of
 
 FIRST_BITS = 192
 MOST_BITS = 8192
@@ -181,8 +182,7 @@ def _thin(ball: Ball, nothing: Ball) -> bool:
 
 
 def _next_to_nothing(problem: Problem) -> Ball:
-    smallest = float(np.finfo(problem.dtype).smallest_subnormal)
-    return exact(smallest) / 2**30
+    return exact(format_of(problem.dtype).smallest) / 2**30
 
 
 _NOTHING = exact(5e-324) / 2**30

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from flint import arb, arb_mat
 
 from manual_backprop.network import Problem
+from manual_backprop.spec import is_float
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.oracles.certified import (
     Doubles,
@@ -28,6 +29,7 @@ from reference.oracles.certified import (
 from reference.rounding import RoundingUnit
 
 _BITS = 128
+_ENDS = 4.0  # of operations on the way to a sum: a loss, its weight, the divisor, the sum
 
 
 def enclose(problem: Problem, unit: RoundingUnit) -> dict[str, Leaf]:
@@ -70,12 +72,13 @@ class _Walk:
         return [b + arb(0, float(r)) for b, r in zip(balls, np.ravel(by), strict=True)]
 
     def _summed(self, balls: list[Ball], n: int, magnitude: Any) -> list[Ball]:
-        by = self.unit.bounded(self.unit.total(n, magnitude), magnitude)
-        return self._widened(balls, by + self.unit.k * self.unit.floor)
+        unit = self.unit
+        by = unit.bounded(unit.total(n, magnitude) + unit.inputs(magnitude), magnitude)
+        return self._widened(balls, by + unit.k * unit.floor + unit.end(magnitude, _ENDS))
 
     def _value(self, balls: list[Ball], sizes: Doubles) -> Any:
         values = _sizes(balls)
-        return self.unit.bounded(self.unit.value(values, sizes), values)
+        return self.unit.bounded(self.unit.value(values, sizes) + self.unit.end(values), values)
 
     def _slopes(self, local: list[Any], across: Doubles) -> None:
         """Widen the slopes of every operation in place."""
@@ -107,7 +110,7 @@ class _Walk:
         scales = [w / divisor for w in weights]
         each = problem.network.widths[-1] if operation.elementwise else 1
         values = [one.value for one in losses]
-        others = [v for v in (problem.targets, *problem.arrays.values()) if v.dtype.kind == "f"]
+        others = [v for v in (problem.targets, *problem.arrays.values()) if is_float(v)]
         largest = max([_sizes(a).max(), *(np.abs(v).max(initial=0.0) for v in others)])
         values = self._widened(values, self._value(values, np.full(len(values), largest)))
         parts = [v * scales[k // each] for k, v in enumerate(values)]
@@ -120,6 +123,7 @@ class _Walk:
             whole = [sum(parts[1:], parts[0])]
             undivided = sizes.sum() * max(1.0, abs(float(divisor)))
             by = unit.bounded(unit.total(len(parts) + 1, sizes.sum()), undivided)
+            by = by + unit.end(sizes.sum())
             self.leaves["loss"] = Leaf((), self._widened(whole, by))
         self._slopes(losses, np.zeros(1))
         return losses, scales

@@ -25,7 +25,7 @@ from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_graph import GraphPrograms, first_order
 from reference.oracles.jax_x64 import double_precision
-from reference.problems import AnyProblem
+from reference.problems import AnyProblem, computed_in
 
 _KEPT = 64  # compiled networks kept for more values of the same structure
 
@@ -171,8 +171,9 @@ def divisor(problem: Problem) -> Any:
     if problem.network.reduction != "mean":
         return one
     shape = (problem.batch, problem.network.widths[-1])
-    losses = np.broadcast_to(one, shape if operation.elementwise else shape[:1])
-    count = operation.count(losses, problem.targets, **problem.loss_arguments())
+    inside = computed_in(problem)
+    losses = np.broadcast_to(inside.dtype.type(1), shape if operation.elementwise else shape[:1])
+    count = operation.count(losses, inside.targets, **inside.loss_arguments())
     return problem.dtype.type(count)
 
 

@@ -8,7 +8,9 @@ from manual_backprop.graph import GraphProblem, gradients
 from manual_backprop.network import backward, forward
 from manual_backprop.second_order import hessian_vector_product
 from manual_backprop.spec import Form, Operation
+from reference.formats import format_of
 from reference.oracles import Answer, unsupported
+from reference.oracles.low_precision import low_answer
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
@@ -37,6 +39,8 @@ class Manual:
                 found = hessian_vector_product(problem, problem.direction)
                 return Answer(self.name, found.loss, found.cotangents, values=found.values,
                               tangents=found.tangents, products=found.products)  # fmt: skip
+            if format_of(problem.dtype).low:
+                return low_answer(self.name, problem, self._form)
             if isinstance(problem, GraphProblem):
                 values, cotangents = gradients(problem, self._form)
                 terms = [(c * values[name]).sum() for name, c in problem.cotangents.items()]

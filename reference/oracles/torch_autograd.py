@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
-from reference.oracles import Answer, by_kind, skipped
+from reference.formats import format_of
+from reference.oracles import Answer, by_kind, skipped, unless_lacking
 from reference.oracles.counterparts import resolve
-from reference.oracles.torch_graph import torch_answer
-from reference.problems import AnyProblem
+from reference.oracles.torch_graph import as_array, torch_answer
+from reference.problems import AnyProblem, computed_in
 
 THREADS = 1
 """torch's threads while it answers: more do not pay below a few million multiplications, and the
@@ -70,9 +72,21 @@ class TorchAutograd:
         if reason is not None:
             return [skipped(self.name, reason) for _ in problems]
         with threads(THREADS):
-            return by_kind(problems, self._chains, lambda some: [torch_answer(p) for p in some])
+            return by_kind(problems, self._chains, lambda some: [self._graph(p) for p in some])
+
+    def _graph(self, problem: GraphProblem) -> Answer:
+        with unless_lacking(self.name, problem) as lacking:
+            return torch_answer(problem)
+        return lacking[0]
+
+    def _chain(self, problem: Problem) -> Answer:
+        with unless_lacking(self.name, problem) as lacking:
+            return _answers(self.name, [problem])[0]
+        return lacking[0]
 
     def _chains(self, problems: Sequence[Problem]) -> list[Answer]:
+        if any(format_of(problem.dtype).low for problem in problems):
+            return [self._chain(problem) for problem in problems]
         return [
             answer
             for start in range(0, len(problems), _BLOCK)
@@ -97,10 +111,10 @@ def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
         stop = start + len(graph.names)
         found = zip(graph.names, graph.tensors, gradients[start:stop], strict=True)
         start = stop
-        loss = graph.loss.detach().numpy()
-        filled = {key: (torch.zeros_like(t) if g is None else g).numpy() for key, t, g in found}
+        loss = as_array(graph.loss.detach())
+        filled = {key: as_array(torch.zeros_like(t) if g is None else g) for key, t, g in found}
         values = {
-            key: tensor.detach().numpy()
+            key: as_array(tensor.detach())
             for key, tensor in zip(graph.names, graph.tensors, strict=True)
             if key.endswith((".z", ".a"))
         }
@@ -167,7 +181,8 @@ def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
             # Torch has no mean of its own with sample weights. Without them it has, above; in both
             # cases the certificate divides by what the definition counts.
             terms = np.empty(tuple(losses.shape), problem.dtype)  # asked for its shape alone
-            count = operation.count(terms, problem.targets, **problem.loss_arguments())
+            inside = computed_in(problem)
+            count = operation.count(terms, inside.targets, **inside.loss_arguments())
             return total / float(count)
         return total
 
@@ -192,6 +207,8 @@ def as_tensor(array: npt.NDArray[Any]) -> Any:
     """
     import torch
 
+    if array.dtype.name == "bfloat16":  # torch knows none of NumPy's: by its bits
+        return as_tensor(array.view(np.int16)).view(torch.bfloat16)
     flags = array.flags
     if flags.writeable and flags.c_contiguous:
         tensor = torch.from_numpy(array)

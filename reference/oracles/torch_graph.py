@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.spec import LayerOperation
+from reference.formats import format_of
 from reference.oracles import Answer
 from reference.oracles.counterparts import resolve
 
@@ -27,11 +29,11 @@ def torch_answer(problem: GraphProblem) -> Answer:
         outputs, [values[key] for key in wanted], cotangents, allow_unused=True
     )
     gradients = {
-        key: (torch.zeros_like(values[key]) if g is None else g).detach().numpy()
+        key: as_array((torch.zeros_like(values[key]) if g is None else g).detach())
         for key, g in zip(wanted, found, strict=True)
     }
-    of_steps = {name: value.detach().numpy() for name, value in made.items()}
-    return Answer("torch", np.asarray(loss.detach().numpy()), gradients, values=of_steps)
+    of_steps = {name: as_array(value.detach()) for name, value in made.items()}
+    return Answer("torch", as_array(loss.detach()), gradients, values=of_steps)
 
 
 def graph_function(problem: GraphProblem) -> Callable[..., tuple[Any, dict[str, Any]]]:
@@ -56,9 +58,22 @@ def graph_function(problem: GraphProblem) -> Callable[..., tuple[Any, dict[str, 
     return function
 
 
+def as_array(tensor: Any) -> npt.NDArray[Any]:
+    """Return the numbers of a tensor that needs no gradient."""
+    import torch
+
+    if tensor.dtype == torch.bfloat16:
+        bits: npt.NDArray[Any] = tensor.contiguous().view(torch.int16).numpy()
+        return bits.view(format_of("bfloat16").dtype)
+    found: npt.NDArray[Any] = tensor.numpy()
+    return found
+
+
 def _tensor(array: Any) -> Any:
     import torch
 
+    if array.dtype.name == "bfloat16":
+        return _tensor(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(np.array(array, order="C", copy=True))
 
 

@@ -15,9 +15,10 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.spec import InvalidInput
 from reference.campaign import Plan, RunStatistics, Work
 from reference.drawing.regimes import REGIMES
+from reference.formats import DTYPES
 from reference.oracles import SECOND_ORDER
 from reference.oracles.environment import difference
-from reference.problems import DTYPES, parse_address
+from reference.problems import parse_address
 from reference.running.interrupts import ctrl_c_later, ctrl_c_waits
 from reference.running.store import NAME, Store
 from reference.running.tasks import EnvironmentReport

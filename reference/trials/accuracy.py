@@ -14,8 +14,8 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.spec import Activation, FloatArray, Loss
 from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, Said, ask, prove
+from reference.formats import DTYPES
 from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
-from reference.problems import DTYPES
 from reports.records import Accuracy
 
 Quantity = Literal["value", "slope"]

@@ -18,7 +18,7 @@ from reference.conventions.uses import draw, problem_of
 from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.problems import DTYPES
+from reference.formats import DTYPES
 from reference.trials.mutants import Mutant, mutate, planted
 
 _FEW, _MANY = 8, 120

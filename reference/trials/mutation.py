@@ -15,9 +15,10 @@ from reference.conventions.pointwise import Batch, ask, prove
 from reference.conventions.situations import situations
 from reference.diagnosis.mistakes import CATALOGUE, backward_with, places
 from reference.diagnosis.same import difference
+from reference.formats import DTYPES
 from reference.judge import STRICT, allowed_alone, judge_all
 from reference.oracles import Answer, load
-from reference.problems import DTYPES, Selection, draw
+from reference.problems import Selection, draw
 from reference.trials.accuracy import batch_of
 from reference.trials.layer_mutants import fate, of_layers
 from reference.trials.mutants import Mutant, backward_by, generated

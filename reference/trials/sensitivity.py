@@ -14,9 +14,10 @@ import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
 from reference.drawing.regimes import REGIMES
+from reference.formats import DTYPES, format_of
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.problems import DTYPES, Selection, draw
+from reference.problems import Selection, draw
 from reference.trials.mutation import Trial, caught
 from reports.records import TrialRow
 
@@ -90,9 +91,9 @@ def inject(answer: Answer, by: float, stream: np.random.Generator) -> Answer | N
     finite = np.abs(np.where(np.isfinite(tensor), tensor, 0))
     entry = stream.integers(tensor.size)
     error = by * float(finite.max(initial=0.0))
-    smallest = float(np.finfo(tensor.dtype).smallest_subnormal)
+    smallest = format_of(tensor.dtype).smallest
     with np.errstate(all="ignore"):
-        changed = tensor.dtype.type(tensor.flat[entry] + stream.choice((-1, 1)) * error)
+        changed = tensor.dtype.type(float(tensor.flat[entry]) + stream.choice((-1, 1)) * error)
     if not np.isfinite(changed) or error < FLOOR * smallest:
         return None
     tensor.flat[entry] = changed

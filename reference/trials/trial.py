@@ -16,9 +16,10 @@ import numpy as np
 from manual_backprop.network import Layer, Network, Problem, forward
 from reference.diagnosis.mistakes import CATALOGUE, Place, backward_with, places
 from reference.diagnosis.same import difference
+from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import load
-from reference.problems import DTYPES, check_seed, draw
+from reference.problems import check_seed, draw
 from reference.translation import FRAMEWORKS
 from reference.trials.diagnosis import diagnosis_rows
 from reference.trials.hidden import hidden_faults

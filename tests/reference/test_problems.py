@@ -15,9 +15,9 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, check_problem
 from manual_backprop.spec import InvalidInput
 from reference import strategies
+from reference.formats import DTYPES
 from reference.oracles.certified import certify
 from reference.problems import (
-    DTYPES,
     REGIMES,
     Selection,
     arrays_of,

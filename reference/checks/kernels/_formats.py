@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from reference.formats import LOW, format_of
 from reference.rounding import Rounding, RoundingUnit
 
 Array = npt.NDArray[np.float64]
@@ -14,7 +14,8 @@ FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = "float64", "float32", "bfloat16", "float16
 ROUNDED = (FLOAT32, BFLOAT16, FLOAT16)
 """The dtypes with a bound from rounding; in float64 the bound is a number of digits."""
 
-_ONCE = Rounding(1.0)  # half an ulp: the result of an operation is correctly rounded
+# Half an ulp, of a low dtype too: the result of an operation is correctly rounded.
+_ONCE = Rounding(1.0, low_ulps=1.0, accumulated=True)
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Model:
     @property
     def inside(self) -> RoundingUnit:
         """The unit of what an operation computes in inside."""
-        return RoundingUnit(FLOAT32 if self.dtype in (BFLOAT16, FLOAT16) else self.dtype, _ONCE)
+        return RoundingUnit(format_of(self.dtype).inside, _ONCE)
 
 
 MODELS = (
     *(Model(d) for d in (FLOAT64, *ROUNDED)),
-    *(Model(d, accumulated=True) for d in (BFLOAT16, FLOAT16)),
+    *(Model(d, accumulated=True) for d in LOW),
 )
 
 
@@ -56,5 +57,4 @@ Bounds = dict[Model, tuple[Array, ...]]
 
 def in_dtype(array: npt.ArrayLike, dtype: str) -> Array:
     """Return the numbers near these that a dtype holds."""
-    kind = ml_dtypes.bfloat16 if dtype == BFLOAT16 else np.dtype(dtype)
-    return np.asarray(np.asarray(array).astype(kind), dtype=np.float64)
+    return np.asarray(np.asarray(array).astype(format_of(dtype).dtype), dtype=np.float64)

@@ -1,0 +1,180 @@
+"""Which errors of single entries the judge sees in bfloat16 and float16, by width.
+
+python benchmarks/low_precision.py sensitivity --errors 400
+python benchmarks/low_precision.py loss_scale --problems 2000
+python benchmarks/low_precision.py everyday
+
+The first plants one wrong entry in any tensor of the hand-written answer, of 2^-5 of the tensor's
+largest number in bfloat16 and 2^-8 in float16. Caught: it DEVIATES. Seen: that, or it has lost
+digits. The second counts cotangents that underflow in float16, with and without a loss scale. The
+third shows how far everyday operations are off, by hand, by PyTorch and by JAX.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from manual_backprop.graph import Arrays, Graph, GraphProblem, Step, forward
+from manual_backprop.network import Layer, Network, Problem
+from reference.blocks.columns import SlopeCheck, certify_columns
+from reference.blocks.gather import Gathered
+from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
+from reference.blocks.graph_weigh import stack_of
+from reference.formats import LOW, format_of
+from reference.judge import STRICT, judge_all
+from reference.oracles import Answer, load
+from reference.oracles.manual import Manual
+from reference.problems import draw, in_dtype
+from reference.rounding import RoundingUnit
+from reference.trials.sensitivity import deep, inject
+
+Answers = dict[str, list[Answer]]
+
+SIZES = {"bfloat16": 2.0**-5, "float16": 2.0**-8}
+WIDTHS, DEPTHS = (4, 8, 16, 32, 64), (1, 4, 16)
+AT_ONCE = 50
+
+
+def sensitivity(errors: int) -> None:
+    """Print the shares by dtype and width, over networks of several depths."""
+    print("| dtype | one entry off by | width | errors | caught | seen |")
+    print("|---|---|---|---|---|---|")
+    for dtype in LOW:
+        for width in WIDTHS:
+            kinds = list(_kinds(dtype, width, errors))
+            caught, seen = kinds.count("DEVIATES"), sum(k != "AGREE" for k in kinds)
+            n = len(kinds)
+            print(f"| {dtype} | 2^{np.log2(SIZES[dtype]):g} | {width} | {n} "
+                  f"| {caught / n:.1%} | {seen / n:.1%} |", flush=True)  # fmt: skip
+
+
+def _kinds(dtype: str, width: int, errors: int) -> Iterator[str]:
+    """Yield the verdict of each wrong answer, given as the hand-written one."""
+    stream = np.random.default_rng([width, LOW.index(dtype)])
+    for k in range(0, errors, AT_ONCE):
+        depth = DEPTHS[k // AT_ONCE % len(DEPTHS)]
+        problem = in_dtype(deep(stream, width, depth, "float32"), dtype)
+        right = Manual().answer(problem)
+        wrong = [a for _ in range(AT_ONCE) if (a := inject(right, SIZES[dtype], stream))]
+        yield from (j.kind for j in judge_all([problem] * len(wrong), {"manual": wrong}))
+
+
+def loss_scale(problems: int) -> None:
+    """Print the share of gradients of parameters that are 0 in float16, by loss scale."""
+    print("| loss scale | zeros in float16 that float32 has not | not finite |\n|---|---|---|")
+    for exponent in (0, 4, 8, 12, 16):
+        lost = wide = total = 0
+        for index in range(problems):
+            one = draw(0, index).problem
+            if one.weights is None:
+                continue
+            scaled = replace(one, weights=one.weights * one.dtype.type(2.0**exponent))
+            true, low = (_gradients(in_dtype(scaled, d)) for d in ("float32", "float16"))
+            lost += np.count_nonzero((low == 0) & (true != 0))
+            wide += np.count_nonzero(~np.isfinite(low) & np.isfinite(true))
+            total += np.count_nonzero(np.isfinite(true))
+        print(f"| 2^{exponent} | {lost / total:.2%} | {wide / total:.2%} |", flush=True)
+
+
+def _gradients(problem: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    answer: Answer = Manual().answer(problem)  # type: ignore[arg-type]
+    parts = [g for name, g in answer.gradients.items() if name.endswith(("weight", "bias"))]
+    return np.concatenate(parts, axis=None).astype(np.float32)
+
+
+EVERYDAY: tuple[tuple[str, dict[str, tuple[int, ...]]], ...] = (
+    ("softmax", {"x": (16, 32)}),
+    ("log_softmax", {"x": (16, 32)}),
+    ("gelu", {"x": (16, 32)}),
+    ("silu", {"x": (16, 32)}),
+    ("layer_norm", {"x": (16, 32), "weight": (32,), "bias": (32,)}),
+    ("rms_norm", {"x": (16, 32), "weight": (32,)}),
+    ("attention", {"q": (16, 32), "k": (16, 32), "v": (16, 32)}),
+    ("dense", {"x": (16, 32), "weight": (32, 32), "bias": (32,)}),
+)
+LOSSES = ("mse", "cross_entropy", "bce_with_logits", "huber")
+SIDES = ("manual", "torch", "jax")
+
+
+def everyday(dtype: str = "bfloat16", draws: int = 4) -> None:
+    """Print the worst error of each gradient in roundings: u times the tensor's largest number."""
+    print(f"| {dtype} | gradient | by hand | torch | JAX | allowed |")
+    print("|---|---|---|---|---|---|")
+    oracles = load(SIDES)
+    stream = np.random.default_rng(0)
+    for name, shapes in EVERYDAY:
+        step = Step("y", name, {argument: argument for argument in shapes})
+        graph, problems = Graph((step,), ("y",)), []
+        for _ in range(draws):
+            arrays = {n: stream.standard_normal(s).astype(dtype) for n, s in shapes.items()}
+            (shape,) = {v.shape for v in forward(graph, _inside(arrays)).values()}
+            cotangents = {"y": stream.standard_normal(shape).astype(dtype)}
+            problems.append(GraphProblem(graph, arrays, cotangents))
+        answers = {side: oracles[side].answers(problems) for side in SIDES}
+        for argument in shapes:
+            _row(name, f"d{argument}", [_of_graph(p, k, argument, answers)
+                                        for k, p in enumerate(problems)])  # fmt: skip
+    for loss in LOSSES:
+        network = Network(16, (Layer(16, bias=False),), loss)
+        chains = []
+        for _ in range(draws):
+            y = stream.standard_normal((16, 16)).astype(dtype)
+            targets = stream.uniform(0, 1, (16, 16)).astype(dtype)
+            t = stream.integers(0, 16, 16) if loss == "cross_entropy" else targets
+            chains.append(Problem(network, {"layers.0.weight": np.eye(16, dtype=dtype)}, y, t))
+        answers = {side: oracles[side].answers(chains) for side in SIDES}
+        _row(loss, "dy", [_of_loss(p, k, answers) for k, p in enumerate(chains)])
+
+
+def _inside(arrays: Arrays) -> Arrays:
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def _of_graph(problem: GraphProblem, k: int, name: str, answers: Answers) -> list[float]:
+    """Return how far each side is off, then what is allowed, in roundings."""
+    pairs = [(0, answers[side][k]) for side in SIDES]
+    stack = stack_of([problem], pairs)
+    rows = rows_of_stack(stack)
+    certify_rows(rows, stack.dtype)
+    unit = RoundingUnit(problem.dtype, STRICT)
+    tensors = Truths(stack, rows).tensors(unit, moved=True)
+    (tensor,) = (t for t in tensors if t.name == name)
+    scale = format_of(problem.dtype).u * float(np.abs(tensor.truth).max())
+    off = [float(e) / scale for e in tensor.error.max(axis=1)]
+    return [*off, float(tensor.allowed[0].max()) / scale]
+
+
+def _of_loss(problem: Problem, k: int, answers: Answers) -> list[float]:
+    pairs = [(0, answers[side][k]) for side in SIDES]
+    ((columns, (scale, da)),) = Gathered([problem], pairs).losses("scale", "da")
+    certify_columns([columns])
+    check = SlopeCheck(columns, da, scale, terms=np.full(len(columns.tape), problem.batch + 4))
+    size = format_of(problem.dtype).u * float(np.abs(check.truth).max())
+    off = [float(check.error[:, columns.chunk == c].max()) / size
+           for c in np.unique(columns.chunk)]  # fmt: skip
+    return [*off, float(check.allowed(RoundingUnit(problem.dtype, STRICT)).max()) / size]
+
+
+def _row(name: str, gradient: str, found: list[list[float]]) -> None:
+    worst = np.max(np.array(found), axis=0)
+    print(f"| {name} | {gradient} | {' | '.join(f'{x:.2g}' for x in worst)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("sensitivity", "loss_scale", "everyday"))
+    parser.add_argument("--errors", type=int, default=400)
+    parser.add_argument("--problems", type=int, default=2000)
+    given = parser.parse_args()
+    if given.what == "sensitivity":
+        sensitivity(given.errors)
+    elif given.what == "loss_scale":
+        loss_scale(given.problems)
+    else:
+        everyday()
+
+
+if __name__ == "__main__":
+    main()
