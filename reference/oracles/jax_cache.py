@@ -21,7 +21,7 @@ from reference.user_cache import cache_folder, usable
 
 _MISREADING = ("0.6.0",)
 """Versions of jaxlib whose programs answer zeros once they are read back; 0.6.1 has it right."""
-_KEPT = 32  # entries; one is about 1 MB, and every change of an operation makes new ones
+_KEPT = 256  # entries; one has 0.05 to 1 MB, and every change of an operation makes new ones
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -43,11 +43,12 @@ def folder() -> Path | None:
 
 
 @contextmanager
-def persistent() -> Iterator[None]:
+def persistent(lock: str = "lock") -> Iterator[None]:
     """Let what is compiled inside be read from the cache, or compiled and written to it.
 
-    One process at a time: JAX writes an entry in place, so a reader could meet half of one, and
-    workers that start together would all compile the same program. A folder that cannot be used
+    One process at a time holds a lock: JAX writes an entry in place, so a reader could meet half of
+    one, and workers that start together would all compile the same program. What is compiled under
+    locks of different names is never the same. A folder that cannot be used
     costs the cache, nothing more. JAX's settings are put back afterwards.
     """
     config: Any = jax.config
@@ -57,7 +58,7 @@ def persistent() -> Iterator[None]:
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
     before = {name: getattr(config, name) for name in settings}
-    with _locked(place / "lock"), warnings.catch_warnings(record=True) as caught:
+    with _locked(place / lock), warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message="Error (reading|writing) persistent")
         for name, value in settings.items():
             config.update(name, value)
