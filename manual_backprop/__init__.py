@@ -1,26 +1,61 @@
-"""A hand-written NumPy backprop: networks, problems, and the two walks over them."""
+"""A hand-written NumPy backprop: networks, problems, and the two walks over them.
 
-from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.fast import ProductStep, Step, compile_product, compile_step
-from manual_backprop.graph import Graph, GraphProblem, check_graph_problem, gradients
-from manual_backprop.layers import LAYERS
-from manual_backprop.losses import LOSSES
-from manual_backprop.network import (
-    REDUCTIONS,
-    Layer,
-    Network,
-    Problem,
-    Trace,
-    backward,
-    check_problem,
-    forward,
-)
-from manual_backprop.second_order import (
-    HessianProduct,
-    gradient_norm_gradient,
-    hessian_vector_product,
-)
-from manual_backprop.spec import InvalidInput
+The names below are imported where they are first used: what needs one of them does not wait for
+all operations.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manual_backprop.activations import ACTIVATIONS
+    from manual_backprop.fast import ProductStep, Step, compile_product, compile_step
+    from manual_backprop.graph import Graph, GraphProblem, check_graph_problem, gradients
+    from manual_backprop.layers import LAYERS
+    from manual_backprop.losses import LOSSES
+    from manual_backprop.network import (
+        REDUCTIONS,
+        Layer,
+        Network,
+        Problem,
+        Trace,
+        backward,
+        check_problem,
+        forward,
+    )
+    from manual_backprop.second_order import (
+        HessianProduct,
+        gradient_norm_gradient,
+        hessian_vector_product,
+    )
+    from manual_backprop.spec import InvalidInput
+
+_MODULES = {
+    "ACTIVATIONS": "activations",
+    "LAYERS": "layers",
+    "LOSSES": "losses",
+    "REDUCTIONS": "network",
+    "Graph": "graph",
+    "GraphProblem": "graph",
+    "HessianProduct": "second_order",
+    "InvalidInput": "spec",
+    "Layer": "network",
+    "Network": "network",
+    "Problem": "network",
+    "ProductStep": "fast",
+    "Step": "fast",
+    "Trace": "network",
+    "backward": "network",
+    "check_graph_problem": "graph",
+    "check_problem": "network",
+    "compile_product": "fast",
+    "compile_step": "fast",
+    "forward": "network",
+    "gradient_norm_gradient": "second_order",
+    "gradients": "graph",
+    "hessian_vector_product": "second_order",
+}
+"""The module of this package that holds each public name."""
 
 __all__ = [
     "ACTIVATIONS",
@@ -47,3 +82,19 @@ __all__ = [
     "gradients",
     "hessian_vector_product",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a module of this package, where it is first asked for."""
+    if name in _MODULES:
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    elif name in _MODULES.values():
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

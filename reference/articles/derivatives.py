@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from flint import arb
 
+from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.articles.claim import Evaluation, Expression
 from manual_backprop.articles.system import (
     NUMPY,
@@ -22,7 +23,7 @@ from manual_backprop.articles.system import (
     Undefined,
     differentiable,
 )
-from manual_backprop.spec import ACTIVATIONS, LOSSES
+from manual_backprop.losses import LOSSES
 from reference.arithmetic import balls
 from reference.arithmetic.local import constants
 from reference.oracles.counterparts import resolve

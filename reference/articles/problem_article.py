@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.system import NumpyArithmetic, Quantities, System
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
     Layer,
     Network,
@@ -14,7 +16,7 @@ from manual_backprop.network import (
     check_problem,
     forward,
 )
-from manual_backprop.spec import ACTIVATIONS, LOSSES, InvalidInput
+from manual_backprop.spec import InvalidInput
 from reference.problems import draw, parse_address
 
 

@@ -288,6 +288,8 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
     if any(c[0] == "step" for c in (r.claim for r in rows)) and outcome.rate is None:
         _free_step(rows)
     _mean_in_the_layer(result, outcome)
+    if objective.kind == "cotangents" and not result.all_right:
+        _penalty_in_the_layer(result, outcome)
 
 
 def _sign_is_known(rows: list[Row], outcome: Outcome) -> bool:
@@ -317,13 +319,8 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
 
 def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
     """Fit a penalty that nobody wrote: got = c · truth + κ · W, one κ for all weights."""
-    strengths = [
-        float(v)
-        for p, v in outcome.others.items()
-        if p[-1].lower() in REGULARISATION and np.ndim(v) == 0
-    ]
-    strengths += [v for p, v in outcome.numbers.items() if p.lower() in REGULARISATION]
-    if not strengths or not strengths[0]:
+    strengths = _strengths(outcome)
+    if not strengths:
         return
     fitted: list[tuple[Row, float, float]] = []
     for row in result.rows:
@@ -352,6 +349,44 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
     result.spellings = tuple(k for k, v in nice.items() if _near8(v, result.scale))
     if any(k for _, _, k in fitted):
         result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
+
+
+def _strengths(outcome: Outcome) -> list[float]:
+    """Return the numbers, not zero, that a penalty on the weights may be weighed with."""
+    given = {p[-1]: v for p, v in outcome.others.items() if np.ndim(v) == 0} | outcome.numbers
+    return [float(v) for n, v in given.items() if n.lower() in REGULARISATION and v]
+
+
+def _penalty_in_the_layer(result: Assessment, outcome: Outcome) -> None:
+    """Accept got = truth + κ₂ W + κ₁ sign W where κ are strengths that the layer is made with.
+
+    The penalty λ₂ Σ W² + λ₁ Σ |W| is part of the loss, so that a layer's forward does not show it.
+    """
+    strengths = _strengths(outcome)
+    allowed = {f * s for s in strengths for f in (0.5, 1.0, 2.0)} | {0.0}
+    penalised = []
+    for row in result.rows:
+        weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
+        if row.right or not _is_parameter(row.leaf) or row.got.shape != weight.shape:
+            continue
+        columns = np.stack([weight.ravel(), np.sign(weight).ravel()], axis=1)
+        rest = (row.got - row.truth.value).ravel()
+        kappa, *_ = np.linalg.lstsq(columns, rest, rcond=None)
+        off = float(np.max(np.abs(columns @ kappa - rest), initial=0.0))
+        known = all(any(abs(k - a) <= EXPLAINED for a in allowed) for k in kappa)
+        if known and off <= DIGITS * max(1.0, float(np.max(np.abs(row.got), initial=0.0))):
+            penalised.append(row)
+    if (
+        strengths
+        and penalised
+        and all(r.right or any(r is p for p in penalised) for r in result.rows)
+    ):
+        for row in penalised:
+            row.right = True
+        result.remarks.append(
+            "its gradients of the weights hold a penalty that its forward does not show: they are "
+            "right where the loss has that penalty"
+        )
 
 
 def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:

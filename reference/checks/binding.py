@@ -121,6 +121,8 @@ def _sources(
             found.append("output:")
         if low in ("a", "y", "output", "out") and not only:
             found.append("output:")
+        if only and "back" in backward.short.lower():
+            found.append("cotangent:")  # forward(z) and backward(z): z is what comes in
         return found
     for variable in _variables(forward):
         if words.plain(variable) == words.plain(name):

@@ -142,16 +142,17 @@ class Gathered:
     ended: str = ""
     running: Started | None = None
     problem: str = ""
+    certifying: bool = False
 
     def take(self, event: Event) -> None:
         """Take in one event."""
         match event:
             case Loaded(names=names, remarks=remarks):
                 self.names, self.remarks = names, list(remarks)
-            case Tried(problem=problem):
-                self.problem = problem
+            case Tried(problem=problem, certified=certified):
+                self.problem, self.certifying = problem, certified
             case Started():
-                self.running, self.problem = event, ""
+                self.running, self.problem, self.certifying = event, "", False
                 self.progress(event.name)
             case Finished(index=index, part=part):
                 self.parts[index] = part
@@ -182,6 +183,11 @@ class Gathered:
             self.ended = kind
             return None
         index, at = self.running.index, self.problem
+        if kind == "hung" and self.certifying:  # its own code had run: it is we who are slow
+            why = f"its numbers run, but certifying them took too long: {said}; try --timeout"
+            self.parts[index] = Part(self.running.name, "unchecked", why=why)
+            self.running = None
+            return index
         self.ended = kind
         fault = Fault(kind, said, at, 1, True)
         self.parts[index] = Part(self.running.name, "failed", faults=(fault,))

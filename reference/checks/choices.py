@@ -131,7 +131,8 @@ Rule = Callable[[Argument], list[Spec] | None]
 
 def choices_of(one: Argument) -> list[Spec]:
     """Return what an argument may be drawn as, the likely ones first."""
-    return _of_two_axes(one, next(found for rule in RULES if (found := rule(one))))
+    found = next(found for rule in RULES if (found := rule(one)))
+    return _of_its_axes(one, _of_two_axes(one, found))
 
 
 def _of_two_axes(one: Argument, found: list[Spec]) -> list[Spec]:
@@ -140,6 +141,19 @@ def _of_two_axes(one: Argument, found: list[Spec]) -> list[Spec]:
     if not re.search(rf"\b{bare}\.(T\b|transpose|shape\[1\])", one.text):
         return found
     return [s for s in found if len(s.dims) > 1 or s.kind in ("list", "value", "made")] or found
+
+
+def _of_its_axes(one: Argument, found: list[Spec]) -> list[Spec]:
+    """Keep what has as many axes as the code takes its shape apart into: N, T, H = h.shape."""
+    name = re.escape(one.full.partition("[")[0])
+    apart = re.search(rf"^\s*\(?([\w, ]+),?\)? = {name}\.shape\s*$", one.text, re.M)
+    if apart is None or "," not in apart[0].partition("=")[0] or one.is_part or one.of_constructor:
+        return found
+    count = len([n for n in apart[1].split(",") if n.strip()])
+    fitting = [s for s in found if len(s.dims) == count or s.kind in ("list", "value", "made")]
+    if fitting:
+        return fitting
+    return [one.mode.data] if len(one.dims) == count else found
 
 
 _ALL_SHAPES: tuple[Dims, ...] = (
@@ -219,7 +233,8 @@ def _bias_by_place(one: Argument) -> list[Spec]:
 
 def _setting(one: Argument) -> list[Spec] | None:
     """A flag, one of the strings it is compared with, a function, an object, a module."""
-    if one.bare in words.FLAGS:
+    keeps = words.KEEPS.match(one.bare) and one.bare not in words.CACHES
+    if one.bare in words.FLAGS or (keeps and not one.of_constructor and not one.is_part):
         return [Spec("value", value=True)]
     strings = strings_for(one.bare, one.text)
     training = [s for s in strings if s.startswith("train")]
@@ -279,11 +294,25 @@ def _size_of_constructor(one: Argument) -> list[Spec] | None:
     data_like = one.bare in _DATA_OF_CONSTRUCTORS and ".shape" in one.text
     if not one.of_constructor or one.full in one.request.arrays or data_like:
         return None
+    if one.bare == "dtype":
+        return [Spec("value", value=np.float64)]
+    if _is_listed(one):
+        ends = [n for n in one.request.names if n.startswith("init.") and n != one.full]
+        between = any(size_specs(n) for n in ends) or "hidden" in one.bare
+        lists: tuple[Dims, ...] = (("H",), ("H", "G")) if between else (("D", "H", "C"),)
+        return [Spec("sizes", dims) for dims in lists]
     sizes = [Spec("size", (one.name,))] if one.name in POOLS else size_specs(one.full)
     maker = rf"(zeros|ones|empty|full|rand|randn|normal|uniform)\([^\n]*\b{one.name}\b"
     if not sizes and one.name in _SIZE_LETTERS and re.search(maker, one.text):
         sizes = [Spec("size", (_SIZE_LETTERS[one.name],))]
     return sizes or one.numbers or [Spec("size", ("D",)), Spec("value", value=0.3)]
+
+
+def _is_listed(one: Argument) -> bool:
+    """Whether a constructor's argument is a list of layer sizes by what the code does with it."""
+    name = re.escape(one.name)
+    joined = rf"len\({name}\)|\] \+ {name}\b|\b{name} \+ \[|\*{name}\b(?=[,\]])"
+    return bool(one.of_constructor and re.search(joined, one.text))
 
 
 def _unpacked(one: Argument) -> list[Spec] | None:
@@ -396,7 +425,8 @@ _INDEXED = ("x", "xs", "inputs", "input", "idx", "indices")
 
 def _data(one: Argument) -> list[Spec] | None:
     bare = _unnumbered(one)
-    if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES:
+    # (y, t): y is a prediction where another argument is the target, or else t would be given it
+    if bare not in words.DATA_NAMES and bare not in words.PREDICTION_NAMES and bare != "y":
         return None
     if one.mode.data.kind == "label" and bare not in _INDEXED:
         return [ROWS]

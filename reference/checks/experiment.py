@@ -38,22 +38,25 @@ from reference.checks.vocabulary import DATA_NAMES, is_target
 _FLOATS = ("normal", "positive", "unit", "probability", "list")
 
 
-_watch: Callable[[str], None] | None = None
-_seen = 0.0
+_watch: Callable[[str, bool], None] | None = None
+_seen = (0.0, False)
 
 
-def watch(listener: Callable[[str], None] | None) -> None:
-    """Have a listener told which problem is tried, at most five times a second."""
+def watch(listener: Callable[[str, bool], None] | None) -> None:
+    """Call a listener with the problem that is tried, and whether on the tape.
+
+    At most five times a second, and where the one gives way to the other.
+    """
     global _watch
     _watch = listener
 
 
-def _tell(seed: int, index: int) -> None:
+def _announce(seed: int, index: int, tape: bool) -> None:
     global _seen
-    now = time.monotonic()
-    if _watch is not None and now - _seen > 0.2:
-        _seen = now
-        _watch(f"{seed}:{index}")
+    now, (then, before) = time.monotonic(), _seen
+    if _watch is not None and (now - then > 0.2 or tape != before):
+        _seen = (now, tape)
+        _watch(f"{seed}:{index}", tape)
 
 
 def perform(
@@ -78,7 +81,7 @@ def perform(
     warm: whether the object's forward runs on other numbers first.
     Returns the outcome; raises what the target raises, or Unreadable.
     """
-    _tell(seed, index)
+    _announce(seed, index, session is not None)
     rng = generator(seed, index, reading.mode.style)
     sizes = sizes_for(seed, index, reading.mode.style) | dict(reading.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
@@ -188,6 +191,8 @@ class _Builder(_Keeper):
         name = path[-1].lower()
         if name in DATA_NAMES or is_target(name):
             return self.keep.put(path, value, kind)
+        if isinstance(value, float):
+            self.keep.outcome.numbers[path[-1]] = value
         return super().put(path, value, kind)
 
 
@@ -223,6 +228,9 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
                 _Keeper(Outcome({}), reading, False),
             )
             call(reading.forward, _only(reading.forward, first), instance)
+            kept = {id(v) for v in first.values()}  # self.b = b keeps an input, no weight
+            for name in [n for n, v in vars(instance).items() if id(v) in kept]:
+                setattr(instance, name, None)
             fresh = instances.randomise(instance, module, rng, lazily=True)
         if not fresh:
             instance = (
@@ -317,6 +325,7 @@ def _run_pair(
 ) -> None:
     forward, back = reading.forward, reading.unit.backward
     assert forward is not None
+    first_of_all = {p: v.copy() for p, v in outcome.inputs.items() if isinstance(v, np.ndarray)}
     try:
         trace = call(forward, _only(forward, arguments), instance)
     except Exception as error:
@@ -355,6 +364,9 @@ def _run_pair(
     collect(reading, back_trace, instance, kept, outcome)
     steps_in_arguments(arguments, before, outcome)
     note_mutation(outcome, before)
+    for path, then in first_of_all.items():  # x[x <= 0] = 0 in the forward
+        if path[0] != "self" and not same(outcome.inputs[path], then):
+            outcome.inputs[path] = then
     for (_, now), then in zip(outcome.cotangents, cotangents, strict=True):
         if isinstance(now, np.ndarray) and not same(now, then):
             outcome.mutated.append("the incoming gradient")

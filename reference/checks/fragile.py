@@ -71,13 +71,14 @@ def _is_target_like(name: str) -> bool:
 
 
 def _far(name: str, shape: tuple[int, ...]) -> Iterator[Probe]:
-    spread = np.linspace(0.0, 1.0, max(1, int(np.prod(shape)))).reshape(shape)
+    # none is 0 and no two are equal: at a kink the slope is not unique
+    spread = np.linspace(0.25, 1.25, max(1, int(np.prod(shape)))).reshape(shape)
     for size in FAR:
         for sign in (1, -1):
             yield Probe(f"{name} = {sign * size:g}", sign * (size + spread))
     if len(shape) == 2 and shape[1] > 1:
         for size in FAR[1:]:
-            wide = np.zeros(shape)
+            wide = spread.copy()
             wide[:, 0], wide[:, 1] = size, -size
             yield Probe(f"rows of {name} from {-size:g} to {size:g}", wide)
             # one sample far from the others: a maximum over all of them is not its own

@@ -87,8 +87,9 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
     if values is None:
         return "", []
     x, y = values
-    if wanted is not None and wanted in ACTIVATIONS and _is(wanted, x, y):
-        return wanted, []
+    if wanted is not None and wanted in ACTIVATIONS:
+        if _is(wanted, x, y) or (ACTIVATIONS[wanted].rowwise and _is(wanted, x.T, y.T)):
+            return wanted, []  # samples are rows, or columns
     found = next((name for name in ACTIVATIONS if _is(name, x, y)), "")
     if wanted is None or wanted not in ACTIVATIONS:
         return found, []

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import textwrap
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -117,7 +118,9 @@ def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
     if _arguments(forward)[:1] == ["xp"] and _arguments(backward):
         found.append(_framework_unit("backward", "general", backward, target))
     for name, thing in own.items():
-        if _arguments(thing)[:1] in (["network"], ["net"]) and len(_arguments(thing)) >= 4:
+        numeric = {"numerical", "numeric"} & set(words.words(name))
+        takes_one = _arguments(thing)[:1] in (["network"], ["net"]) and not numeric
+        if takes_one and len(_arguments(thing)) >= 4:
             if words.names_a_gradient(name) or vars(target.module).get("like") == "network":
                 found.append(_framework_unit(name, "network", thing, target))
     return found
@@ -527,9 +530,9 @@ def _is_no_backward(routine: Routine) -> bool:
     )
 
 
-_OPTIMISER = frozenset(
-    "adam sgd rmsprop adagrad optimizer optimiser momentum nesterov update "
-    "zero clip check numerical numeric approx finite optimize optimise minimize descent "
+_STEPPERS = frozenset("adam sgd rmsprop adagrad optimizer optimiser momentum nesterov".split())
+_OPTIMISER = _STEPPERS | frozenset(
+    "update zero clip check numerical numeric approx finite optimize optimise minimize descent "
     "model params".split()
 )
 
@@ -537,6 +540,9 @@ _OPTIMISER = frozenset(
 def _is_optimiser(routine: Routine) -> bool:
     """Whether it steps, clips, zeroes or checks gradients, and is none itself."""
     found = set(words.words(routine.short))
+    owner = set(words.words(routine.owner.__name__)) if routine.owner is not None else set()
+    if owner & _STEPPERS and not found & {"backward", "backprop"}:
+        return True
     if found & _OPTIMISER or {"gradient", "descent"} <= found or {"grad", "descent"} <= found:
         return True
     return "gradcheck" in routine.short.lower().replace("_", "")
@@ -646,6 +652,46 @@ def _leaves_formulas_open(unit: Unit, cls: type, classes: list[type], target: Ta
             if called is not None and _is_abstract(called) and (used or "raise" in called.text()):
                 return True
     return False
+
+
+def set_up_by(unit: Unit) -> list[str]:
+    """Return the methods that put in place what a class is made without: add, compile.
+
+    They assign or fill what its constructor leaves None or empty, and what its forward or its
+    backward reads.
+    """
+    if unit.owner is None:
+        return []
+    methods = {
+        k: ast.parse(textwrap.dedent(source))
+        for k, m in _methods(unit.owner).items()
+        if (source := _source(m))
+    }
+    empty = {
+        ast.unparse(t)
+        for n in ast.walk(methods.get("__init__", ast.Module([], [])))
+        if isinstance(n, ast.Assign) and ast.unparse(n.value) in ("None", "[]", "{}", "list()")
+        for t in n.targets
+    }
+    used = "\n".join(r.text() for r in (unit.backward, *unit.partners[:1]))
+    open_ones = [a for a in empty if re.search(rf"{re.escape(a)}\b", used)]
+    running = {"__init__", unit.backward.short, *(p.short for p in unit.partners)}
+    return [
+        k
+        for k, node in methods.items()
+        if k not in running
+        and any(
+            re.search(rf"{re.escape(a)}( = |\.append\(|\.extend\()", ast.unparse(node))
+            for a in open_ones
+        )
+    ]
+
+
+def _source(method: Any) -> str:
+    try:
+        return inspect.getsource(getattr(method, "__func__", method))
+    except (OSError, TypeError):
+        return ""
 
 
 def _is_engine(routines: dict[str, Routine]) -> bool:

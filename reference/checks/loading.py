@@ -62,7 +62,7 @@ def lines_of(target: Target, module: Any) -> str:
     if not file or not Path(file).is_file():
         raise Unspeakable("it stands in no file")
     path = Path(file).resolve()
-    name, package, root = _home(path)
+    name, package, root = _home(path, path.read_text(encoding="utf-8", errors="replace"))
     if package:
         return _MODULE.format(folder=str(root), name=name)
     facts = {"file": str(path), "folder": str(path.parent)}

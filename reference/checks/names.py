@@ -23,6 +23,7 @@ def claim_name(claim: Path, leaf: Path) -> str:
     """Return what a gradient is called: its own name, or d and what it is of."""
     if claim[0] == "step":
         return f"the step of {path_name(claim)}"
-    if claim[-1] == "" or claim == ("0",) or (len(claim) == 1 and claim[0].isdigit()):
-        return f"d{path_name(leaf)}" if "self" not in leaf else f"d{leaf[-1]}"
+    if claim[-1] == "" or all(part.isdigit() for part in claim):
+        named = leaf[-1:] if "self" in leaf and not leaf[-1].isdigit() else leaf
+        return f"d{path_name(tuple(p for p in named if p != 'self'))}"
     return path_name(claim)

@@ -127,7 +127,7 @@ def _implicit(outcome: Outcome) -> Iterator[Objective]:
         if vocabulary.is_target(p[-1]) or (p in outcome.others and p[0] not in ("before",))
     }
     for target, t in targets.items():
-        plain = values(t)
+        plain = t if np.asarray(t).dtype.kind in "iu" else values(t)  # labels stay integers
         outputs = [
             p
             for p, v in reversed(outcome.values.items())

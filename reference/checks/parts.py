@@ -15,7 +15,7 @@ from reference.checks.assess import Row, wrong_entry
 from reference.checks.chosen import Chosen
 from reference.checks.explain import explain
 from reference.checks.identify import identify
-from reference.checks.inventory import Unit
+from reference.checks.inventory import Unit, set_up_by
 from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
@@ -28,7 +28,7 @@ from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
 from reference.checks.specs import Spec
 from reference.checks.subject import Case, ReadingSubject, Subject
-from reference.checks.tolerances import STABILISER
+from reference.checks.tolerances import NEARLY
 
 PROBLEMS = 20
 MIN_PROBLEMS = 4
@@ -76,9 +76,9 @@ def _as_a_kernel(found: Subject, tally: "_Tally", seed: int) -> Findings | None:
 
 
 def _nearly(tally: "_Tally") -> bool:
-    """Whether what is wrong is off by less than 1e-4 of its tensor: an ε that one side forgets."""
+    """Whether what is wrong is off by a hundredth of its tensor: an ε that one side forgets."""
     return all(
-        _distance(r) < STABILISER for rows in tally.tensors.values() for r in rows if not r.right
+        _distance(r) < NEARLY for rows in tally.tensors.values() for r in rows if not r.right
     )
 
 
@@ -415,7 +415,8 @@ def _unchecked(
     line, source = own_lines(unit.backward, target)
     ran = failure.reading is not None and failure.reading.forward is not None
     always = ran and not failure.returned and len(failure.raised_texts) == 1
-    if always and failure.raised is not None:
+    needed = set_up_by(unit)
+    if always and not needed and failure.raised is not None:
         fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,
@@ -435,6 +436,8 @@ def _unchecked(
         )
     elif failure.errors:
         why = f"{failure.reason}; the last of {failure.tried} tries raised {failure.errors[-1]}"
+    if needed:
+        why += f"; first, it may need {', '.join(f'{n}()' for n in needed[:3])}"
     return Part(
         unit.name,
         "unchecked",

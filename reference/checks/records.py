@@ -67,6 +67,8 @@ class Tried(msgspec.Struct, frozen=True, tag="tried"):
     """A problem is about to be tried: whoever watches knows that it goes on, and where."""
 
     problem: str
+    certified: bool = False
+    """Whether it runs on the numbers that carry their derivative, which takes our time."""
 
 
 Event = Tried | Started | Loaded | Finished | Refused | OurFault

@@ -23,7 +23,7 @@ from reference.checks.routine import EMPTY, Routine, routine_of
 from reference.checks.shapes import bias_names, size_specs
 from reference.checks.source import Target
 from reference.checks.specs import Spec
-from reference.checks.vocabulary import gradient_of, plain
+from reference.checks.vocabulary import KEEPS, gradient_of, plain
 
 Fixed = tuple[tuple[str, int], ...]
 
@@ -46,7 +46,7 @@ def requests(
     builders = {**_builders(unit, target), **_given_functions(names, target)}
     for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
         base = Request([], text, fixed, builders, _held_shapes(unit, first), _claimed(unit))
-        for variant in _variants(names, first, unit, text):
+        for variant in _variants(names, first, unit, text + _handed_on(first, target)):
             spread = {k: Spec(v[0]) for k, v in variant.items()}
             inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
             asked = [n for n in names if n not in variant and n not in fixed] + inner
@@ -113,7 +113,7 @@ def _names(unit: Unit, forward: Routine | None, constructor: Routine | None) -> 
 
 def _needed(name: str, default: Any) -> bool:
     """Whether an argument is drawn: it has no default, or a None that stands for an array."""
-    if default is EMPTY:
+    if default is EMPTY or (default is False and KEEPS.match(name)):
         return True
     low = name.lower()
     if default is None:
@@ -126,6 +126,8 @@ def _built(name: str, default: Any) -> bool:
     if default is EMPTY:
         return True
     low = name.lower()
+    if low == "dtype":  # float32 by default: what is checked is float64
+        return True
     if default is None:
         return "input_shape" in low
     if "trunc" in low:  # a gradient cut off in time is another one
@@ -232,6 +234,33 @@ def _variants(
 def _lists_sizes(name: str) -> bool:
     """Whether a constructor's argument is a list of layer sizes: layers=[2, 3, 1]."""
     return name.startswith("init.") and any(s.kind == "sizes" for s in size_specs(name))
+
+
+def _handed_on(first: Routine, target: Target) -> str:
+    """Return the source of the file's functions that it hands an argument on to, under its name.
+
+    They know the keys of a dict that it only hands on: batchnorm_forward(x, gamma, bn_param).
+    """
+    found: dict[str, str] = {}
+    rest = [first.node] if first.node is not None else []
+    while rest:
+        for node in ast.walk(rest.pop()):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            called = node.func.id
+            arguments = {a.id for a in node.args if isinstance(a, ast.Name)}
+            function = target.names.get(called)
+            if called in found or not isinstance(function, FunctionType):
+                continue
+            inner = routine_of(called, function, target)
+            if (
+                inner is not None
+                and inner.node
+                and arguments & {*first.arguments, *inner.arguments}
+            ):
+                found[called] = f"\n{inner.text()}"
+                rest.append(inner.node)
+    return "".join(found.values())
 
 
 def _text(unit: Unit, first: Routine, target: Target) -> str:

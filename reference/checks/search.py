@@ -96,6 +96,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
         routes = [None, *routes] if first else [*routes, None]
     chosen: list[Chosen] = []
     poor: list[Candidate] = []
+    silent: list[Chosen] = []
     judged: set[_Shape] = set()
     wide: list[Extent] = []  # of what was judged, and is wrong
     for forward in routes:
@@ -129,6 +130,9 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
             judged.add(_shape(candidate.reading))
             if one.objective.kind == "implicit" and loss_is_written(unit, chosen):
                 break
+            if not one.first.influence and not partly_right(one):
+                silent.append(one)  # its loss depends on nothing that has a gradient here
+                continue
             chosen.append(one)
             complete = one.first.all_right and one.first.influence and not one.first.unplaced
             if complete and _fits_other_sizes(one.reading, seed):
@@ -154,7 +158,7 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     whole = [c for c in others if c.first.rows and all(r.jacobian for r in c.first.rows)]
     if any_right(whole) or all(extent_of(c.reading.layout).one_unit for c in chosen):
         chosen = whole or chosen  # a Jacobian fits; with one unit it has the shape of the weight
-    chosen = chosen or others
+    chosen = chosen or others or [c for c in silent if not says_nothing(c)]
     if not chosen:
         failure.returned = bool(poor)
         if poor and failure.raised is None:

@@ -67,7 +67,7 @@ def run(
     except InvalidInput as error:
         emit(Refused(str(error)))
         return
-    experiment.watch(lambda problem: emit(Tried(problem)))
+    experiment.watch(lambda problem, certified: emit(Tried(problem, certified)))
     emit(Loaded(tuple(u.name for u in units), tuple(target.remarks)))
     parts: dict[int, Part] = {}
     for index, unit in enumerate(units):

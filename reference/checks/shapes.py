@@ -65,6 +65,7 @@ _IMAGE_WORDS = re.compile(
     r"H, W|H, Wd|axis=\((0, )?[12], [23]\)",
     re.I,
 )
+_OVER_TIME = re.compile(r"swapaxes\(-1, -2\)|swapaxes\(-2, -1\)|axis=\(0, 1\)")
 _INDEX_WORDS = re.compile(r"embed|lookup|vocab", re.I)
 
 
@@ -75,6 +76,8 @@ def modes(text: str) -> Iterator[Mode]:
         data = (
             [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
         )
+    if _OVER_TIME.search(text):  # with two axes it may run and give another shape's gradient
+        data.sort(key=lambda spec: spec.dims != ("N", "T", "D"))
     if _INDEX_WORDS.search(text):
         data = [*_INDICES, *data]
     if _SIGNAL_WORDS.search(text):
@@ -352,6 +355,8 @@ def number_specs(name: str) -> list[Spec]:
     bare = bare_name(name).lower()
     if bare in words.RATES:
         return [Spec("value", value=0.5)]
+    if bare in words.REGULARISATION and name.startswith("init."):
+        return [Spec("value", value=0.3)]  # with 0, a wrong penalty would not show
     if bare in words.REGULARISATION:
         return [Spec("value", value=0.3), Spec("value", value=0.0)]
     for pattern, values in _NUMBERS:

@@ -7,6 +7,7 @@ reads data when it is imported is loaded without that part, and this is said.
 import ast
 import importlib
 import json
+import re
 import sys
 import traceback
 import types
@@ -18,6 +19,7 @@ from typing import Any
 from manual_backprop.spec import InvalidInput
 from reference.checks.raised import message_of, raised_text
 from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
+from reference.checks.standins import Missing, standing_in
 
 _SUFFIXES = (".py", ".ipynb")
 _LOOKED_AT = ("__module__", "__wrapped__", "__code__", "bwd")
@@ -134,7 +136,7 @@ def _load_file(path: Path, target: str) -> Target:
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"TARGET={target!r} could not be loaded; {raised_text(error)}") from None
-    name, package, root = _home(path)
+    name, package, root = _home(path, text)
     sys.path.append(str(root))  # last: a file called numpy.py or json.py shadows nothing
     module = types.ModuleType(name)
     module.__file__ = str(path)
@@ -146,16 +148,19 @@ def _load_file(path: Path, target: str) -> Target:
         loaded.remarks.append(
             f"{', '.join(shadowing)} beside it has the name of a library; the library is used"
         )
-    if package:
-        try:
-            importlib.import_module(package)
-        except BaseException as error:
-            loaded.remarks.append(f"its package could not be imported: {_line(error)}")
-            _forget(package)
-            module.__name__, module.__package__ = path.stem, ""
-            name = path.stem
-    sys.modules.setdefault(name, module)
-    _execute(loaded, str(path))
+    with standing_in(path.parents[min(3, len(path.parents) - 1)]) as missing:
+        if package:
+            try:
+                importlib.import_module(package)
+            except BaseException as error:
+                loaded.remarks.append(f"its package could not be imported: {_line(error)}")
+                _forget(package)
+                module.__name__, module.__package__ = path.stem, ""
+                name = path.stem
+        sys.modules.setdefault(name, module)
+        _execute(loaded, str(path))
+    if missing:
+        loaded.remarks.append(f"could not import: {', '.join(missing)} (not installed)")
     return loaded
 
 
@@ -168,10 +173,15 @@ def _forget(package: str) -> None:
             sys.modules[name] = types.ModuleType(name)
 
 
-def _home(path: Path) -> tuple[str, str, Path]:
+def _home(path: Path, text: str) -> tuple[str, str, Path]:
     """Return a file's module name, its package ("" where none) and the folder to import from."""
+    above = list(path.parents[:4])
+    named = [re.search(rf"^(from|import) {re.escape(p.name)}\.", text, re.M) for p in above]
+    asked = max((i for i, n in enumerate(named) if n), default=-1)  # it imports from the outermost
     parts, folder = [path.stem], path.parent
-    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+    while folder.name.isidentifier() and (
+        (folder / "__init__.py").is_file() or folder in above[: asked + 1]
+    ):
         parts.insert(0, folder.name)
         folder = folder.parent
     return ".".join(parts), ".".join(parts[:-1]), folder
@@ -299,50 +309,14 @@ def _works(value: ast.expr, own: set[str]) -> bool:
     return False
 
 
-class _Missing(types.ModuleType):
-    """Stands for a library that is not installed; whoever uses it is told."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Missing(f"{self.__name__}.{name}")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise ImportError(f"{self.__name__} is not installed")
-
-    def __mro_entries__(self, bases: Any) -> tuple[()]:
-        return ()  # class Dense(Layer): its own methods can be checked without the base
-
-
 def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded: Target) -> None:
-    """Let a file load without a library that it only plots or reads data with."""
+    """Let a file load without a name that a module of its project does not have."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
         raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}")
-    if _found_above(node, space, Path(loaded.module.__file__ or "")):
-        return
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
-        space[bound] = _Missing(alias.name)
+        space[bound] = Missing(alias.name)
     loaded.remarks.append(f"could not import: {ast.unparse(node)} ({message_of(error)})")
-
-
-def _found_above(node: ast.Import | ast.ImportFrom, space: dict[str, Any], file: Path) -> bool:
-    """Import from the folder that a project is run in: one above the file that holds the package.
-
-    Returns whether it was found there.
-    """
-    named = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-    root = (named or "").partition(".")[0]
-    above = [p for p in file.parents[:4] if (p / root).is_dir() or (p / f"{root}.py").is_file()]
-    if not root or not above or (isinstance(node, ast.ImportFrom) and node.level):
-        return False
-    sys.path.append(str(above[0]))
-    try:
-        code = compile(ast.Module([node], []), str(file), "exec", dont_inherit=True)
-        exec(code, space)  # what the user asked for: their own file
-    except Exception:
-        return False
-    return True
 
 
 def _spell(node: ast.stmt) -> str:

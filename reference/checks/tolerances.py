@@ -37,6 +37,11 @@ SAME = 1e-12
 EXPLAINED = 1e-8
 """How near the gradient of an edited sweep comes to the wrong one that it explains."""
 
+NEARLY = 1e-2
+"""Up to where a wrong gradient is judged again without tiny constants: ε/p, with 1e-7 and 1e-5.
+
+It only chooses what is tried: what is judged again has to be right to DIGITS."""
+
 STABILISER = 1e-4
 """Constants up to this size keep a logarithm or a quotient finite: log(p + 1e-7)."""
 

@@ -86,13 +86,21 @@ RATES = frozenset(
 """What a step is multiplied with, where a backward updates the weights."""
 
 REGULARISATION = frozenset(
-    "reg lam lambd lambda lambda_ lmbda lamda l2 l2_reg reg_strength weight_decay regularization "
-    "regularisation lambda_reg reg_lambda decay wd".split()
+    "reg lam lambd lambda lambda_ lmbda lamda l1 l2 l1_reg l2_reg reg_strength weight_decay "
+    "regularization regularisation lambda_reg reg_lambda decay wd l1_lambda l2_lambda lambda_l1 "
+    "lambda_l2 weight_regularizer_l1 weight_regularizer_l2 bias_regularizer_l1 "
+    "bias_regularizer_l2".split()
 )
 
 FLAGS = frozenset(
     "training train is_training is_train train_mode trainable test mode_train".split()
 )
+KEEPS = re.compile(
+    r"^(training|train|is_train(ing)?|train_mode|(save|keep|store|use|with|return)_?(cache|grads?|"
+    r"gradients?|values?|inputs?|for_backward|states?)?|caching|cache|remember)$",
+    re.I,
+)
+"""A switch of a forward, off by default, that makes it keep what its backward reads."""
 
 BIASES = re.compile(
     r"^(b|bias|biases|beta|bs|b\d+|b_?[a-z]{1,2}\d*|bias_?\w*|b_\w+|.*_b\d*|.*bias)$", re.I

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Graph
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES
 from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_graph import GraphPrograms, first_order

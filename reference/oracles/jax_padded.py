@@ -21,8 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import ACTIVATIONS, LAYERS, LOSSES, FloatArray, Loss, Operation
+from manual_backprop.spec import FloatArray, Loss, Operation
 from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
-from manual_backprop.spec import LAYERS
 from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
 from reference.oracles.torch_graph import torch_answer

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.graph import GraphProblem
+from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
 from manual_backprop.second_order import step_shapes, variables
-from manual_backprop.spec import LAYERS
 from reference.oracles import Answer, skipped, unsupported
 from reference.oracles.counterparts import resolve
 from reference.oracles.torch_autograd import (

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, forward
-from manual_backprop.spec import ACTIVATIONS, LOSSES, FloatArray
+from manual_backprop.spec import FloatArray
 from reference.conventions.pointwise import Batch, ask, prove
 from reference.conventions.situations import situations
 from reference.diagnosis.mistakes import CATALOGUE, backward_with, places

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import LAYERS, Operation
+from manual_backprop.spec import Operation
 from reference.judge import judge_all, operation_at
 from reference.oracles import counterparts, jax_grad, load, torch_autograd
 from reference.oracles.counterparts import Framework

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
 from manual_backprop.spec import (
-    ACTIVATIONS,
     COMPOSED,
-    LAYERS,
-    LOSSES,
     Activation,
     InvalidInput,
     Loss,

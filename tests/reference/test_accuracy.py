@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from manual_backprop.spec import ACTIVATIONS, LOSSES
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from reference.trials.accuracy import behind, measure
 from reports.records import Accuracy
 

@@ -29,10 +29,8 @@ NOT_READ = {"a14_maxout_of_pieces"}
 
 NOT_NAMED = {
     "q12_mish_torch",
-    "q23_digits_forward_prop",
     "q37_softmax_naive_loops",
     "q47_cosine_loss",
-    "q61_softmax_classifier",
 }
 """Wrong files that are seen to be wrong, and not explained in the words that people use."""
 

@@ -216,3 +216,17 @@ def test_the_command_is_installed_and_listed_in_the_readme() -> None:
     assert commands
     missing = {c for c in commands if f"`{c}" not in readme}
     assert not missing
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    found = run("--version")
+    assert found.returncode == 0
+    assert found.stdout.strip() == f"manual-backprop {version('manual-backprop')}"
+
+
+def test_a_short_h_helps_too() -> None:
+    for command in ((), ("report",), ("check",)):
+        short, long = run(*command, "-h"), run(*command, "--help")
+        assert short.returncode == 0 and short.stdout == long.stdout != ""

@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_backprop.spec import (
-    ACTIVATIONS,
-    COMPOSED,
-    LAYERS,
-    LOSSES,
-    InvalidInput,
-    Operation,
-    counterpart,
-)
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
+from manual_backprop.spec import COMPOSED, InvalidInput, Operation, counterpart
 from reference.oracles.counterparts import find, resolve
 from reference.oracles.environment import environment
 

@@ -11,8 +11,9 @@ import pytest
 from highprecision import jacobian, slope, value
 from mpmath import mp, mpf
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import ACTIVATIONS, LOSSES
 from reference.evidence import tensor_of
 from reference.judge import judge_all, operation_at
 from reference.oracles import Answer, load

@@ -103,13 +103,19 @@ def test_one_entry_slightly_wrong_deviates_and_the_others_are_cleared(
     tensor = data.draw(st.sampled_from(sorted(answers[who].gradients)))
     entry = data.draw(st.integers(0, answers[who].gradients[tensor].size - 1))
     by = PLANTED[np.dtype(dtype)] * data.draw(st.sampled_from([-1, 1]))
-    by *= float(np.abs(answers[who].gradients[tensor]).max())
+    # A sum is as exact as its terms: a bias whose terms cancel may be off by all of its digits.
+    terms = answers[who].gradients.get(f"{tensor.rpartition('.')[0]}.z", np.zeros(1))
+    gradient = answers[who].gradients[tensor]
+    by *= float(max(np.abs(gradient).max(), np.abs(terms).max()))
     if by == 0:
         return
     answers[who] = changed(answers[who], tensor, added_at(entry, by))
     found = verdict_of(problem, answers)
     assert found.verdict == f"DEVIATES({who})"
-    assert found.leading is not None and found.leading.tensor == tensor
+    assert found.leading is not None
+    # Where a cancelled sum may lose as much, the step after it is the first that cannot be.
+    lost = [f for f in found.findings if f.tensor == tensor and f.oracle == who and f.model]
+    assert found.leading.tensor == tensor or any(f.error >= 0.9 * abs(by) for f in lost)
 
 
 @given(index=st.integers(0, 100_000))

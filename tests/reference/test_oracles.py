@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from nearness import near
 
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
-from manual_backprop.spec import ACTIVATIONS, LOSSES, Operation, Registry, counterpart
+from manual_backprop.spec import Operation, Registry, counterpart
 from reference.drawing.draft import outputs_for
 from reference.evidence import gather
 from reference.judge import judge, judge_whole

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_backprop.spec import ACTIVATIONS
+from manual_backprop.activations import ACTIVATIONS
 from reference.judge import judge_all
 from reference.oracles import load
 from reference.oracles.counterparts import Framework
