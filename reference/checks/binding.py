@@ -70,6 +70,8 @@ def _sources(
 ) -> list[str]:
     low = name.lower().rstrip("_")
     inputs = {words.plain(a): a for a in forward.arguments}
+    if backward.second and position == 0 and "output" in _variables(forward):
+        return [f"input:{forward.arguments[0]}", "variable:output"]
     outputs = _output_names(forward.returned)
     only = len(backward.required) == 1 or len(backward.arguments) == 1
     if low in words.RATES or low in words.REGULARISATION:
@@ -147,6 +149,8 @@ def _is_cotangent(
     low = name.lower().rstrip("_")
     if name in forward.arguments:
         return False
+    if backward.second:
+        return name in backward.required  # the v of H v
     if low in words.COTANGENT_NAMES:
         return True
     bases = [words.plain(b) for b in words.gradient_of(name)]

@@ -347,10 +347,14 @@ def _target(one: Argument) -> list[Spec] | None:
 
 
 def _is_a_sign(one: Argument) -> bool:
-    """Whether it multiplies a margin: max(0, 1 − t y), log(1 + exp(−t y)); it is −1 or 1 then."""
+    """Whether it multiplies a margin: max(0, 1 − t y), 1 + exp(±t y); it is −1 or 1 then."""
     name = re.escape(one.name)
     product = rf"\(?((self\.)?\w+ \* (self\.)?{name}\b|(self\.)?{name} \* )"
-    return bool(re.search(rf"\b1(\.0*)? - {product}|exp\(-{product}", one.text))
+    return bool(
+        re.search(
+            rf"\b1(\.0*)? - {product}|exp\(-{product}|1(\.0*)? \+ (np\.)?exp\({product}", one.text
+        )
+    )
 
 
 def _plain_targets(one: Argument) -> list[Spec]:

@@ -80,6 +80,8 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
 
     Raises InvalidInput for a `like` that is unknown.
     """
+    if reading.unit.second:
+        return "", []  # its forward is a slope
     wanted = named_operation(reading, like)
     values = _values(reading, seed)
     if values is None:

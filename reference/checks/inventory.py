@@ -14,6 +14,7 @@ import numpy as np
 from reference.checks import vocabulary as words
 from reference.checks.routine import NameTree, Routine, returned_by, routine_of
 from reference.checks.scripts import NAME, script_of
+from reference.checks.second import first_derivatives, times_a_vector
 from reference.checks.source import Target
 from reference.checks.specs import Layout
 
@@ -40,6 +41,13 @@ class Unit:
     """The object itself, where it is not a plain function."""
     shapes: Layout = field(default_factory=dict)
     """What is known of its arguments: a script's weights."""
+    second: bool = False
+    """Whether it is of second order: its partners are first derivatives."""
+
+    def derivative_of(self, forward: Routine) -> str:
+        """Say what it is to a forward."""
+        what = "second order, the derivative" if self.second else "the gradient"
+        return f"{what} of {forward.name}"
 
 
 def units_of(target: Target) -> list[Unit]:
@@ -158,14 +166,25 @@ def _function_units(functions: dict[str, Callable[..., Any]], target: Target) ->
 
 def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
     known = frozenset(words.plain(r.short) for r in routines.values())
+    seconds = {
+        k: r
+        for k, r in routines.items()
+        if words.names_second_order(r.short, known) and _takes_something(r, owner)
+    }
     gradients = {
         k: r
         for k, r in routines.items()
-        if words.names_a_gradient(r.short, frozenset(x.short for x in routines.values()))
+        if k not in seconds
+        and words.names_a_gradient(r.short, frozenset(x.short for x in routines.values()))
         and _takes_something(r, owner)
     }
-    forwards = [r for k, r in routines.items() if k not in gradients]
+    forwards = [r for k, r in routines.items() if k not in gradients and k not in seconds]
+    kind_of_second: Kind = "pair" if owner is None else "method"
     found = []
+    for routine in seconds.values():
+        firsts = first_derivatives(routine, list(gradients.values()), forwards)
+        asked = times_a_vector(routine) if firsts else routine
+        found.append(Unit(routine.name, kind_of_second, asked, firsts, owner=owner, second=True))
     for routine in gradients.values():
         if _is_no_backward(routine):
             continue
@@ -227,6 +246,8 @@ def _closure(routine: Routine) -> Unit | None:
 
 def _is_its_own(unit: Unit, found: list[Unit]) -> bool:
     """Whether a unit computes gradients, and does not only use those of another: fit, train."""
+    if unit.second:
+        return True
     if unit.expected and (
         words.strongly_a_gradient(unit.backward.short) or _gradient_names(unit.backward.returned)
     ):
@@ -557,6 +578,8 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
     found = _units(plain, cls)
     order = {m: i for i, m in enumerate(_FORWARDS)}
     for unit in found:
+        if unit.second:
+            continue
         unit.kind = "method" if unit.partners else "alone"
         unit = _with_its_slope(unit, target)
         if unit.partners and unit.partners[0].owner is None:

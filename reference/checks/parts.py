@@ -422,7 +422,7 @@ def _unchecked(
         return Part(
             unit.name,
             "failed",
-            f"the gradient of {unit.partners[0].name}",
+            unit.derivative_of(unit.partners[0]),
             faults=(fault,),
             source=unit.backward.text(),
             seconds=seconds,

@@ -30,6 +30,8 @@ class Routine:
     parameters: tuple[inspect.Parameter, ...] = ()
     node: ast.FunctionDef | None = field(default=None, repr=False)
     returned: NameTree = None
+    second: bool = False
+    """Whether it is of second order: what its first derivative does not take is the v of H v."""
 
     @property
     def short(self) -> str:

@@ -239,6 +239,8 @@ class _Writer:
         return lines
 
     def _callee(self, routine: Routine) -> str:
+        if " " in routine.name:  # made here of functions of the file
+            raise Unspeakable(routine.name)
         return f"layer.{routine.short}" if routine.bound else f"theirs.{routine.name}"
 
     def _forward_call(self, routine: Routine | None = None) -> str:

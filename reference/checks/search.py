@@ -38,6 +38,7 @@ from reference.checks.outcome import ForwardFailed, Outcome, Reading, Unreadable
 from reference.checks.raised import raised_text
 from reference.checks.requests import requests, switches
 from reference.checks.routine import Routine
+from reference.checks.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
 from reference.checks.specs import Spec
@@ -85,6 +86,10 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
     which all is right ends the search. Where none is, the best of the first few is taken.
     """
     failure = Failure("no arguments were found that it runs with")
+    if unit.second and not unit.partners:
+        return Failure(NO_FIRST)
+    if unit.second and is_a_difference(unit.backward, unit.partners):
+        return Failure(OF_DIFFERENCES)
     routes: list[Routine | None] = [*unit.partners]
     if unit.alone:
         first = not unit.partners or _computes_itself(unit)

@@ -87,7 +87,7 @@ class ReadingSubject:
         forward = self.reading.forward
         if forward is None:
             return "it computes its forward itself"
-        return f"the gradient of {forward.name}"
+        return self.reading.unit.derivative_of(forward)
 
     def judged_by(self) -> str:
         """Return what the truth is."""

@@ -22,6 +22,19 @@ GRADIENT = frozenset(
 
 FILLER = frozenset("the of to and with for wrt by in a an from s t my".split())
 
+SECOND = frozenset("hessian hess hvp hvps hessp".split())
+"""Words that say that a name is of second order."""
+
+ORDINALS = frozenset("second 2nd d2 double twice".split())
+"""The same beside a word of a gradient, or behind the name of a function: tanh_second."""
+
+PARTS_OF_SECOND = frozenset(
+    "diag diagonal trace inv inverse approx approximate approximation numerical numeric finite fd "
+    "differences gauss newton fisher eig eigs eigen eigenvalues spectrum norm penalty check "
+    "solve free".split()
+)
+"""What is made of second derivatives, or stands in their place: neither a Hessian nor a product."""
+
 WEAK = frozenset("delta deltas d slope slopes diff step update dx dw db dz da".split())
 """Gradient words that other things have too: alone they do not make a name count as unchecked."""
 
@@ -204,6 +217,15 @@ def stem_of(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def function_of(name: str) -> tuple[str, ...]:
+    """Return the words of a name that are of no derivative: loss_hvp, grad_loss, loss -> loss."""
+    fillers = {"vector", "vec", "product", "prod", "vp", "matrix", "fn"}
+    left_out = GRADIENT | SECOND | ORDINALS | FILLER | (FORWARD - {"loss", "cost"}) | fillers
+    bare = re.sub(r"^d2|^d(?=[a-z]{3})|prime$|primeprime$", "", name.lower())
+    found = words(name if bare == name.lower() else bare)
+    return tuple(w for w in found if w not in left_out)
+
+
 def is_target(name: str) -> bool:
     """Whether a variable's name says that it holds targets: y, t, labels, one_hot_Y, y_train."""
     low = name.lower().strip("_")
@@ -242,6 +264,24 @@ def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
         "df",
         "dfdx",
     )
+
+
+def names_second_order(name: str, known: Iterable[str] = ()) -> bool:
+    """Whether a function's name says that it gives second derivatives; `known` are other names.
+
+    `hessian`, `loss_hvp`, `sigmoid_second_derivative`; `tanh_second`, `d2tanh` beside `tanh`.
+    """
+    found = words(name)
+    if PARTS_OF_SECOND & set(found):
+        return False
+    if SECOND & set(found):
+        return True
+    rest = "".join(w for w in found if w not in ORDINALS)
+    others = {plain(k) for k in known}
+    if len(rest) < len("".join(found)):
+        return bool(GRADIENT & set(found)) or rest in others
+    bare = plain(name)
+    return bare.endswith("primeprime") or any(bare in ("d2" + o, "dd" + o) for o in others if o)
 
 
 def strongly_a_gradient(name: str) -> bool:

@@ -21,7 +21,7 @@ from reference.user_cache import cache_folder, usable
 
 _MISREADING = ("0.6.0",)
 """Versions of jaxlib whose cached programs return zeros; 0.6.1 is right."""
-_KEPT = 32  # entries; one is about 1 MB, and every change of an operation makes new ones
+_KEPT = 256  # entries; one is 0.05 to 1 MB, and every change of an operation makes new ones
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -43,12 +43,13 @@ def folder() -> Path | None:
 
 
 @contextmanager
-def persistent() -> Iterator[None]:
+def persistent(lock: str = "lock") -> Iterator[None]:
     """Inside this context programs are read from the cache, or compiled and written to it.
 
-    One process at a time: JAX writes an entry in place, so a reader could find half of one, and
-    workers that start together would all compile the same program. Without a usable folder there
-    is no cache. JAX's settings are restored afterwards.
+    One process at a time holds a lock: JAX writes an entry in place, so a reader could find half of
+    one, and workers that start together would all compile the same program. Locks of different
+    names must be for different programs. Without a usable folder there is no cache. JAX's settings
+    are restored afterwards.
     """
     config: Any = jax.config
     place = folder()
@@ -57,7 +58,7 @@ def persistent() -> Iterator[None]:
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
     before = {name: getattr(config, name) for name in settings}
-    with _locked(place / "lock"), warnings.catch_warnings(record=True) as caught:
+    with _locked(place / lock), warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", message="Error (reading|writing) persistent")
         for name, value in settings.items():
             config.update(name, value)

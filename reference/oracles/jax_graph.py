@@ -7,6 +7,7 @@ last bits of a sum depend on the position.
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from reference.oracles.torch_graph import call
 from reference.problems import DirectedGraph
 
 _KEPT = 128  # compiled structures
+_LOCKS = 16  # structures that other processes may compile meanwhile, at most
 
 
 class GraphPrograms:
@@ -45,9 +47,14 @@ class GraphPrograms:
     def _program(self, key: Any, problem: GraphProblem) -> Callable[..., Any]:
         import jax
 
+        from reference.oracles import jax_cache
+
         if key not in self._programs:
-            function = jax.jit(self._make(problem.graph))
-            self._programs[key] = problem.graph, function  # the graph is kept: its id stays its own
+            function = jax.jit(self._make(problem.graph)).lower(*_arguments(problem))
+            lock = crc32(repr((self._oracle, problem.graph, key[1])).encode()) % _LOCKS
+            with jax_cache.persistent(f"lock-{lock}"):
+                compiled = function.compile()
+            self._programs[key] = problem.graph, compiled  # the graph is kept: its id stays its own
             if len(self._programs) > _KEPT:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
@@ -58,14 +65,17 @@ class GraphPrograms:
     ) -> Iterator[Answer]:
         import jax
 
-        found = []
-        for problem in problems:
-            floats = {name: problem.arrays[name] for name in problem.floats}
-            others = {name: a for name, a in problem.arrays.items() if name not in floats}
-            direction = dict(problem.direction) if isinstance(problem, DirectedGraph) else {}
-            found.append(program(floats, others, dict(problem.cotangents), direction))
+        found = [program(*_arguments(problem)) for problem in problems]
         for loss, *parts in jax.device_get(found):
             yield Answer(self._oracle, np.asarray(loss), **dict(zip(PARTS, parts, strict=False)))
+
+
+def _arguments(problem: GraphProblem) -> tuple[Mapping[str, Any], ...]:
+    """Return what a program is called with."""
+    floats = {name: problem.arrays[name] for name in problem.floats}
+    others = {name: a for name, a in problem.arrays.items() if name not in floats}
+    direction = dict(problem.direction) if isinstance(problem, DirectedGraph) else {}
+    return floats, others, dict(problem.cotangents), direction
 
 
 PARTS = ("gradients", "values", "tangents", "products")

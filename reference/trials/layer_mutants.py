@@ -15,10 +15,10 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from manual_backprop.spec import LayerOperation
 from reference.conventions.uses import draw, problem_of
+from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.formats import DTYPES
 from reference.trials.mutants import Mutant, mutate, planted
 
 _FEW, _MANY = 8, 120
