@@ -67,14 +67,15 @@ class GaussianNll:
     """L = (log v + (y - t)²/v)/2 with v = max(var, eps), without log(2π)/2.
 
     v is given, not predicted here, so ∂L/∂y = (y - t)/v alone. With d = y - t the value is
-    L = (log v + d (d/v))/2: d² may overflow or vanish where d²/v does not. Nix and Weigend, 1994.
+    L = (log v)/2 + (d/2) (d/v): d² may overflow or vanish where d²/v does not, and d²/v may
+    overflow where L does not. Nix and Weigend, 1994.
     """
 
     @staticmethod
     def forward(y: FloatArray, t: FloatArray, var: FloatArray, eps: float) -> FloatArray:
         """Return (log v + d²/v)/2."""
         d, v = y - t, np.maximum(var, eps)
-        return 0.5 * (np.log(v) + d * (d / v))
+        return 0.5 * np.log(v) + 0.5 * d * (d / v)
 
     @staticmethod
     def backward(

@@ -350,3 +350,9 @@ def test_no_class_is_taken_for_the_ignored_one(name: str, dtype: str) -> None:
             array_api_compat.torch, torch.from_numpy(y), torch.from_numpy(t.astype(dtype))
         )
         np.testing.assert_allclose(composed.numpy(), losses, rtol=1e-14)
+
+
+def test_gaussian_nll_is_finite_where_twice_the_loss_is_not() -> None:
+    y, one = np.array([[2.1e19]], np.float32), np.ones((1, 1), np.float32)
+    loss = LOSSES["gaussian_nll"].forward(y, 0 * y, var=one, eps=np.float32(1e-6))
+    np.testing.assert_allclose(loss, [[2.205e38]], rtol=1e-6)
