@@ -1,4 +1,7 @@
-"""Hypothesis profiles: `dev` is fast, `ci` thorough, `nightly` long; `fresh` draws anew."""
+"""Hypothesis profiles: `dev` is fast, `ci` thorough, `nightly` long; `fresh` draws new examples.
+
+`oldest` is for a second pass over tests with the oldest versions: it looks for what they lack.
+"""
 
 import os
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ _COMMON = {
     "print_blob": True,  # the failure message holds what replays it
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
+settings.register_profile("oldest", max_examples=3, derandomize=True, **_COMMON)
 settings.register_profile("dev", max_examples=20, derandomize=True, **_COMMON)
 settings.register_profile("ci", max_examples=100, derandomize=True, **_COMMON)
 settings.register_profile("fresh", max_examples=250, **_COMMON)

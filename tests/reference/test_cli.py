@@ -48,7 +48,7 @@ def run(
         (("report", "--activation", "rleu"), "'rleu' is unknown"),
         (("report", "--loss", "<script>"), "'<script>' is unknown"),
         (("report", "--regime", "x\ny"), "is unknown"),
-        (("report", "--dtype", "float16"), "'float16' is unknown"),
+        (("report", "--dtype", "float8"), "'float8' is unknown"),
         (("report", "--workers", "0"), "workers=0"),
         (("report", "--resume", "--out", "/nonexistent/folder"), "nothing to resume"),
         (("report", "--out", "/proc/report"), "/proc/report"),

@@ -81,7 +81,7 @@ def test_an_exception_is_sent_and_the_process_lives_on(worker: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("do", "reason"),
-    [("segfault", "killed by SIGSEGV"), ("exit", "exited with 7"), ("garble", "no message")],
+    [("segfault", "killed by SIGSEGV"), ("exit", "exited with 7"), ("garble", "not a message")],
 )
 def test_a_death_is_named_and_the_next_run_begins_anew(
     worker: Worker, do: str, reason: str
