@@ -10,6 +10,10 @@ SLEEP = 20.0
 """Seconds of the clock, for what waits and uses no processor; shorter than `apart.SLEEP`."""
 
 
+_AGAIN = 0.05
+"""Seconds until the timer rings again where an exception would be ignored."""
+
+
 class TooSlow(BaseException):
     """The time is over. No `except Exception` of the target stops it."""
 
@@ -32,7 +36,10 @@ def within(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def ring(*_: Any) -> None:
+    def ring(number: int, frame: Any) -> None:
+        if frame is not None and "gc_callback" in frame.f_code.co_name:
+            signal.setitimer(timers[signal.Signals(number)][0], _AGAIN)  # Python drops it there
+            return
         raise TooSlow
 
     before = {number: signal.signal(number, ring) for number in timers}

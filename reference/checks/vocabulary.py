@@ -278,6 +278,9 @@ def names_second_order(name: str, known: Iterable[str] = ()) -> bool:
         return True
     rest = "".join(w for w in found if w not in ORDINALS)
     others = {plain(k) for k in known}
+    bare_words = [w for w in found if w not in GRADIENT]
+    if ORDINALS & set(bare_words) and "".join(bare_words) in others:
+        return False  # double_backward, beside a function called double
     if len(rest) < len("".join(found)):
         return bool(GRADIENT & set(found)) or rest in others
     bare = plain(name)

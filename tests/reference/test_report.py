@@ -130,7 +130,7 @@ def test_the_command_in_the_record_runs_the_same_plan() -> None:
         ({"seed": -1}, "seed=-1"),
         ({"oracles": ("torch",)}, "oracle='torch': expected manual"),
         ({"activations": ("rleu",)}, "activation='rleu' is unknown"),
-        ({"dtypes": ("float16",)}, "dtype='float16' is unknown"),
+        ({"dtypes": ("float8",)}, "dtype='float8' is unknown"),
     ],
 )
 def test_a_bad_plan_is_a_clear_error(change: dict[str, object], message: str) -> None:
@@ -210,7 +210,7 @@ def test_a_run_goes_on_in_its_own_environment_only(now: dict[str, str], tmp_path
     try:
         assert _begin(store, plan, (before, []), (plan, before)) == plan
         environment = {**before, **now} if now else {}
-        with pytest.raises(InvalidInput, match="one report holds one environment"):
+        with pytest.raises(InvalidInput, match="a report needs one environment"):
             _begin(store, plan, (environment, []), (plan, before))
     finally:
         store.close()

@@ -182,7 +182,7 @@ def test_a_layer_without_second_order_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_direction_that_is_no_array_of_the_graph_is_a_clear_error() -> None:
     problem = fan_out()
-    with pytest.raises(InvalidInput, match="direction: 'b' is unknown; expected of: x, w"):
+    with pytest.raises(InvalidInput, match="direction: 'b' is unknown; expected one of: x, w"):
         hessian_vector_product(problem, {"b": problem.arrays["x"]})
     assert list(variables(problem)) == ["x", "w"]
 
