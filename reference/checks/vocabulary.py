@@ -277,7 +277,7 @@ def names_second_order(name: str, known: Iterable[str] = ()) -> bool:
     if SECOND & set(found):
         return True
     rest = "".join(w for w in found if w not in ORDINALS)
-    others = {plain(k) for k in known}
+    others = {plain(k) for k in known} - {plain(name)}
     bare_words = [w for w in found if w not in GRADIENT]
     if ORDINALS & set(bare_words) and "".join(bare_words) in others:
         return False  # double_backward, beside a function called double

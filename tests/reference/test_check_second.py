@@ -29,6 +29,11 @@ def test_what_is_no_hessian_is_no_function_of_second_order(name: str) -> None:
     assert not names_second_order(name, ("tanh", "sigmoid"))
 
 
+def test_a_function_called_double_has_a_backward_of_first_order() -> None:
+    assert not names_second_order("double_backward", ("double", "double_backward"))
+    assert names_second_order("tanh_second", ("tanh", "tanh_second"))
+
+
 def test_the_function_that_derivatives_belong_to() -> None:
     names = ("cost", "cost_gradient", "grad_cost", "cost_hessian", "cost_hessian_vector_product")
     assert {function_of(name) for name in names} == {("cost",)}
