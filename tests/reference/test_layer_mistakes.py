@@ -69,7 +69,7 @@ def test_every_mistake_is_caught_located_and_named() -> None:
     check(ONE_EACH)
 
 
-@pytest.mark.slow
+@pytest.mark.broad
 def test_every_mistake_is_so_in_each_of_its_layers_and_arguments() -> None:
     check(CASES)
 

@@ -146,7 +146,7 @@ def graph_scripts(
     return paths
 
 
-@pytest.mark.slow  # JAX compiles each primitive of each layer anew
+@pytest.mark.broad  # JAX compiles each primitive of each layer anew
 def test_every_layer_has_scripts_that_run_and_agree(tmp_path: Path) -> None:
     paths = layer_scripts(tmp_path, LAYERS)
     for path, output in run(*paths).items():
