@@ -48,7 +48,7 @@ def matched(
                 pairs.append((claim, target))
                 free.pop(target)
             continue
-        if claim[-1].lower() in NOT_GRADIENTS:
+        if claim[-1].lower() in NOT_GRADIENTS and not _AMONG_GRADIENTS & set(claim[:-1]):
             continue
         found = _by_name(claim, value, free)
         if found is not None:
@@ -112,6 +112,8 @@ def _by_head(paths: Mapping[Path, Any]) -> dict[Path, list[Path]]:
 
 NOT_GRADIENTS = frozenset("loss cost l j e total_loss data_loss nll accuracy acc losses".split())
 """Returned values with these names are not gradients."""
+_AMONG_GRADIENTS = frozenset(("grads", "grad", "gradients", "gradient", "nabla"))
+"""Where they are: self.grads["E"] is that of an embedding E."""
 
 
 def _named(claim: Path) -> bool:
