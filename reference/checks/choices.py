@@ -233,8 +233,7 @@ def _bias_by_place(one: Argument) -> list[Spec]:
 
 def _setting(one: Argument) -> list[Spec] | None:
     """A flag, one of the strings it is compared with, a function, an object, a module."""
-    keeps = words.KEEPS.match(one.bare) and one.bare not in words.CACHES
-    if one.bare in words.FLAGS or (keeps and not one.of_constructor and not one.is_part):
+    if one.bare in words.FLAGS:
         return [Spec("value", value=True)]
     strings = strings_for(one.bare, one.text)
     training = [s for s in strings if s.startswith("train")]

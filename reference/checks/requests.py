@@ -35,7 +35,8 @@ def requests(
     first = forward or unit.backward
     constructor = _constructor(unit, first, target)
     names = _names(unit, forward, constructor)
-    fixed = {k: v for k, v in {**unit.shapes, **shapes}.items() if k in names}
+    fixed = {p.name: Spec("value", value=True) for p in first.parameters if _keeps(p)}
+    fixed |= {k: v for k, v in {**unit.shapes, **shapes}.items() if k in names}
     if forward is unit.backward and forward is not None:
         switch = next(p.name for p in forward.parameters if switches(p.name))
         names = [n for n in names if n != switch]
@@ -103,7 +104,9 @@ def _names(unit: Unit, forward: Routine | None, constructor: Routine | None) -> 
     names = [
         p.name
         for p in first.parameters
-        if _needed(p.name, p.default) or (p.name in shared and isinstance(p.default, float))
+        if _needed(p.name, p.default)
+        or _keeps(p)
+        or (p.name in shared and isinstance(p.default, float))
     ]
     made = []
     if constructor is not None:
@@ -111,9 +114,14 @@ def _names(unit: Unit, forward: Routine | None, constructor: Routine | None) -> 
     return [*made, *names, *(e for e in extras_of(forward, unit.backward) if e not in names)]
 
 
+def _keeps(parameter: inspect.Parameter) -> bool:
+    """Whether it is off by default and makes a forward keep what its backward reads."""
+    return parameter.default is False and KEEPS.match(parameter.name) is not None
+
+
 def _needed(name: str, default: Any) -> bool:
     """Whether an argument is drawn: it has no default, or a None that stands for an array."""
-    if default is EMPTY or (default is False and KEEPS.match(name)):
+    if default is EMPTY:
         return True
     low = name.lower()
     if default is None:

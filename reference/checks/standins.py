@@ -86,7 +86,7 @@ class _Finder(MetaPathFinder, Loader):
         beside = [
             p for p in file.parents[:4] if (p / head).is_dir() or (p / f"{head}.py").is_file()
         ]
-        for folder in [*packages, *beside]:
+        if folder := next(iter([*packages, *beside]), None):
             sys.path.append(str(folder))
             return PathFinder.find_spec(name, [str(folder)])
         if _has_another_way(str(file), line):
