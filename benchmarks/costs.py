@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from reference.bench.measure import Result
+from reference.bench.bench_records import bench_records
+from reference.bench.measure import BenchResult
 from reference.bench.picture import picture
-from reference.bench.released import bench_records
 from reference.bench.steps import merged, steps, sweep
 from reference.bench.text import render, summary
 from reference.oracles.environment import environment
@@ -30,7 +30,7 @@ class Page(msgspec.Struct):
     date: str
     machine: str
     clock: str
-    result: Result
+    result: BenchResult
 
 
 def measured(clock: Literal["wall", "cpu"]) -> Page:

@@ -2,7 +2,7 @@
 
 Of right answers: how much of what a definition loses (FORMULA) each number beyond *strict* needs.
 Of wrong ones: the share that is caught of errors of 1e-4 (float32) or 1e-10 (float64) of a
-gradient's largest entry, planted into one of its entries where that is above its rounding.
+gradient's largest entry, injected into one of its entries where that is above its rounding.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from reference.problems import GRAPHS, DrawnGraph, draw_any
 from reference.rounding import RoundingUnit
 
 SHARES = (50.0, 99.0, 100.0)
-PLANTED = {"float32": 1e-4, "float64": 1e-10}
+INJECTED = {"float32": 1e-4, "float64": 1e-10}
 ABOVE = 2.0  # times what *strict* allows: below, there is no digit to be wrong in
 
 
@@ -104,16 +104,16 @@ def _operation(problem: GraphProblem, tensor: str) -> str:
 
 
 def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: int) -> None:
-    """Print the share of planted errors that is caught."""
+    """Print the share of injected errors that is caught."""
     random = np.random.default_rng(seed)
     wrong: list[Answer] = []
     about: list[DrawnGraph] = []
     for one, answer in zip(drawn, answers, strict=True):
-        names = [n for n in one.problem.floats if _can_be_planted(answer.gradients[n])]
+        names = [n for n in one.problem.floats if _can_be_injected(answer.gradients[n])]
         if names:
             name = names[random.integers(len(names))]
             gradient = answer.gradients[name].copy()
-            size = np.abs(gradient).max() * PLANTED[gradient.dtype.name]
+            size = np.abs(gradient).max() * INJECTED[gradient.dtype.name]
             entry = int(random.integers(gradient.size))
             if size > ABOVE * _rounding(one.problem, answer, name)[entry]:
                 gradient.flat[entry] += size
@@ -124,7 +124,7 @@ def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: 
         found: defaultdict[str, list[tuple[bool, bool]]] = defaultdict(list)
         for one, judgement in zip(about, judged, strict=True):
             found[key(one)].append((judgement.kind == "DEVIATES", judgement.kind != "AGREE"))
-        print(f"-- planted errors, of {len(wrong)}: DEVIATES, not AGREE, by {title}")
+        print(f"-- injected errors, of {len(wrong)}: DEVIATES, not AGREE, by {title}")
         for name, caught in sorted(found.items()):
             wrong_, seen = np.mean(caught, axis=0)
             print(f"   {name:28} {len(caught):5}  {wrong_:7.1%} {seen:7.1%}")
@@ -139,7 +139,7 @@ def _rounding(problem: GraphProblem, answer: Answer, name: str) -> Any:
     return next(t.allowed[0] + t.hull[0] for t in tensors if t.name == name)
 
 
-def _can_be_planted(gradient: Any) -> bool:
+def _can_be_injected(gradient: Any) -> bool:
     return bool(gradient.size and np.isfinite(gradient).all() and np.abs(gradient).max() > 0)
 
 

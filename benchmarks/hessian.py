@@ -15,7 +15,7 @@ import numpy as np
 from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
-from reference.bench.cases import SHAPES, Case, problem_of
+from reference.bench.cases import SHAPES, BenchCase, problem_of
 from reference.bench.measure import limited, on_one_core
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
@@ -92,7 +92,7 @@ def cost(call: Callable[[], Any], seconds: float) -> float:
     return (time.process_time() - start) / calls
 
 
-def measure(case: Case, seconds: float, rounds: int) -> None:
+def measure(case: BenchCase, seconds: float, rounds: int) -> None:
     problem, rng = problem_of(case), np.random.default_rng(1)
     direction = {
         n: rng.standard_normal(v.shape).astype(case.dtype) for n, v in problem.parameters.items()
@@ -118,7 +118,7 @@ def main() -> None:
     on_one_core()
     with limited(1):
         for widths, batch in SHAPES[:3]:
-            measure(Case(widths, batch), given.seconds, given.rounds)
+            measure(BenchCase(widths, batch), given.seconds, given.rounds)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from kernelmistakes import KERNELS, MISTAKES
 
+from reference.checks.argument_spec import spelled
 from reference.checks.inventory import units_of
 from reference.checks.kernels import kernel_findings
-from reference.checks.kernels._findings import Named, furthest
+from reference.checks.kernels._findings import ReturnedArray, furthest
 from reference.checks.kernels._formats import ROUNDED, Model
 from reference.checks.kernels._torch_ways import TorchWays
 from reference.checks.kernels._ways import in_dtypes
 from reference.checks.kinds import subject_of
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.source import load
-from reference.checks.specs import spelled
 
 
 def subject(path: Path) -> FunctionSubject:
@@ -46,7 +46,7 @@ def torch_kernels() -> list[Path]:
     return [p for p in sorted(KERNELS.glob("*.py")) if "autograd.Function" in p.read_text()]
 
 
-def asked(path: Path, draws: int, dtype: str) -> Iterator[list[Named]]:
+def asked(path: Path, draws: int, dtype: str) -> Iterator[list[ReturnedArray]]:
     """Yield what comes back on each draw, beside what it should be."""
     ways = TorchWays(subject(path), 0)
     index = 0

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from manual_backprop.layers import LAYERS
-from reference.conventions.uses import Answer, Truth, by_hand, by_jax, by_torch, draw, truth
+from reference.conventions.uses import UseAnswer, UseTruth, by_hand, by_jax, by_torch, draw, truth
 
 WRONG = 2.0**12
 """Units of rounding beyond which a gradient has lost more than a sum of many terms may lose."""
@@ -57,7 +57,7 @@ def _one(name: str, dtype: str, first: int, uses: int, compiled: int) -> int:
     return int(bool(verdict))
 
 
-def _error(true: Truth, found: Answer) -> tuple[float, str]:
+def _error(true: UseTruth, found: UseAnswer) -> tuple[float, str]:
     tensors = {"y": found.value, **found.gradient}
     return max((true.error(name, tensor), name) for name, tensor in tensors.items())
 

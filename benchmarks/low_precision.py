@@ -4,7 +4,7 @@ python benchmarks/low_precision.py sensitivity --errors 400
 python benchmarks/low_precision.py loss_scale --problems 2000
 python benchmarks/low_precision.py everyday
 
-The first plants one wrong entry in any tensor of the hand-written answer, of 2^-5 of the tensor's
+The first injects one wrong entry in any tensor of the hand-written answer, of 2^-5 of the tensor's
 largest number in bfloat16 and 2^-8 in float16. Caught: it DEVIATES. Seen: that, or it has lost
 digits. The second counts cotangents that underflow in float16, with and without a loss scale. The
 third shows how far everyday operations are off, by hand, by PyTorch and by JAX.

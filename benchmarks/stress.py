@@ -32,7 +32,7 @@ Count = Annotated[int, typer.Option(help="How many times.")]
 Problems = Annotated[int, typer.Option(help="The networks of a run.")]
 
 
-def on_trial(case: Callable[[], object]) -> None:
+def run_case(case: Callable[[], object]) -> None:
     """Run a case; end with 1 and the reason where something was lost."""
     try:
         case()
@@ -44,7 +44,7 @@ def on_trial(case: Callable[[], object]) -> None:
 @app.command()
 def kills(count: Count = 50, problems: Problems = 2048, seed: int = 0) -> None:
     """Kill -9 the parent, a worker or all of it; every run must end byte-identical."""
-    on_trial(lambda: stress_kills.kills(count, problems, seed, typer.echo))
+    run_case(lambda: stress_kills.kills(count, problems, seed, typer.echo))
 
 
 @app.command()
@@ -63,51 +63,51 @@ def fuzz(
                 tried, refused = kind(place, max(1, round(count * share)), chance)
                 typer.echo(f"{kind.__name__}: {tried} tried, {refused} refused, none got away")
 
-            on_trial(case)
+            run_case(case)
 
 
 @app.command()
 def names(count: Count = 60, seed: int = 0) -> None:
     """Put hostile names into every field of every record, through every page and file."""
     with tempfile.TemporaryDirectory() as folder:
-        on_trial(partial(fuzz_names, Path(folder), count, random.Random(seed)))
+        run_case(partial(fuzz_names, Path(folder), count, random.Random(seed)))
     typer.echo(f"{count} sets of pages with hostile names: nothing came through, nothing beside")
 
 
 @app.command()
 def full_disk(problems: Problems = 2048) -> None:
     """Fill disks of several sizes: one clear line, the finished blocks kept, --resume works."""
-    on_trial(lambda: stress_events.full_disk(problems, typer.echo))
+    run_case(lambda: stress_events.full_disk(problems, typer.echo))
 
 
 @app.command()
 def read_only(problems: Problems = 2048) -> None:
     """Begin and resume where nothing can be written: one clear line, and nothing lost."""
-    on_trial(lambda: stress_events.read_only(problems, typer.echo))
+    run_case(lambda: stress_events.read_only(problems, typer.echo))
 
 
 @app.command()
 def two_writers(count: Count = 5, problems: Problems = 2048) -> None:
     """Start runs on one folder: one continues to its end, the others are refused in one line."""
-    on_trial(lambda: stress_events.two_writers(count, problems, typer.echo))
+    run_case(lambda: stress_events.two_writers(count, problems, typer.echo))
 
 
 @app.command()
 def clock(problems: Problems = 2048) -> None:
     """Let the clock jump by years in every process of a run: the bytes are the same."""
-    on_trial(lambda: stress_events.clock(problems, typer.echo))
+    run_case(lambda: stress_events.clock(problems, typer.echo))
 
 
 @app.command()
 def interrupts(count: Count = 12, problems: Problems = 2048, seed: int = 0) -> None:
     """Ctrl-C while workers start, blocks are worked on and pages written; then resume."""
-    on_trial(lambda: stress_events.interrupts(count, problems, seed, typer.echo))
+    run_case(lambda: stress_events.interrupts(count, problems, seed, typer.echo))
 
 
 @app.command()
 def hangs() -> None:
     """Plant an oracle that hangs on one problem of a thousand, with the limits of every day."""
-    on_trial(lambda: stress_events.hangs(typer.echo))
+    run_case(lambda: stress_events.hangs(typer.echo))
 
 
 @app.command()
@@ -116,7 +116,7 @@ def short() -> None:
     kills(count=3, problems=512)
     fuzz(count=400)
     names(count=4)
-    on_trial(lambda: stress_events.full_disk(512, typer.echo, sizes=("8k", "96k")))
+    run_case(lambda: stress_events.full_disk(512, typer.echo, sizes=("8k", "96k")))
     read_only(problems=512)
     two_writers(count=1, problems=512)
     clock(problems=512)

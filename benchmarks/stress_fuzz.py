@@ -21,7 +21,7 @@ from unittest import mock
 
 from stress_kills import message_of
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reports.folder import write_report
 from reports.records import Case, Cell, Finding, NetworkShape, ReportError, Run
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manual_backprop.activations import ACTIVATIONS
-    from manual_backprop.fast import ProductStep, Step, compile_product, compile_step
+    from manual_backprop.fast import CompiledStep, ProductStep, compile_product, compile_step
     from manual_backprop.graph import Graph, GraphProblem, check_graph_problem, gradients
     from manual_backprop.layers import LAYERS
     from manual_backprop.losses import LOSSES
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
         check_problem,
         forward,
     )
+    from manual_backprop.operation import InvalidInput
     from manual_backprop.second_order import (
         HessianProduct,
         gradient_norm_gradient,
         hessian_vector_product,
     )
-    from manual_backprop.spec import InvalidInput
 
 _MODULES = {
     "ACTIVATIONS": "activations",
@@ -43,7 +43,7 @@ _MODULES = {
     "Network": "network",
     "Problem": "network",
     "ProductStep": "fast",
-    "Step": "fast",
+    "CompiledStep": "fast",
     "Trace": "network",
     "backward": "network",
     "check_graph_problem": "graph",
@@ -62,6 +62,7 @@ __all__ = [
     "LAYERS",
     "LOSSES",
     "REDUCTIONS",
+    "CompiledStep",
     "Graph",
     "GraphProblem",
     "HessianProduct",
@@ -70,7 +71,6 @@ __all__ = [
     "Network",
     "Problem",
     "ProductStep",
-    "Step",
     "Trace",
     "backward",
     "check_graph_problem",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.network import Problem, backward, check_problem, forward
+from manual_backprop.operation import FloatArray, Form, InvalidInput
 from manual_backprop.second_order import product_along, variables
-from manual_backprop.spec import FloatArray, Form, InvalidInput
-from manual_backprop.tape import Array, Tape, Traced, replay
+from manual_backprop.tape import Array, CallTape, Traced, replay
 
 
-class Step:
+class CompiledStep:
     """One forward and backward walk of a network for one batch size and dtype.
 
     `step(x, targets)` returns the loss and the gradients, in arrays that belong to the step and
@@ -29,7 +29,7 @@ class Step:
 
     def __init__(self, problem: Problem, wanted: tuple[str, ...], form: Form) -> None:
         self._problem, self._wanted, self._form = problem, wanted, form
-        tape = Tape()
+        tape = CallTape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
         traced: dict[str, Any] = {n: tape.note(n, v) for n, v in given.items() if v is not None}
@@ -58,7 +58,7 @@ class Step:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy or a pickle is traced again: otherwise a view would become a separate array.
-        return Step, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
+        return CompiledStep, (_with_inputs(self._problem, self.inputs), self._wanted, self._form)
 
 
 class ProductStep:
@@ -66,11 +66,11 @@ class ProductStep:
 
     `product(direction)` returns the loss and, for each name of the direction, its part of H v, in
     arrays that the next call overwrites. `product.inputs` are x, the targets, weights, parameters
-    and, under "direction of …", the tangents: update them in place as those of a `Step`.
+    and, under "direction of …", the tangents: update them in place as those of a `CompiledStep`.
     """
 
     def __init__(self, problem: Problem, names: tuple[str, ...]) -> None:
-        tape = Tape()
+        tape = CallTape()
         given = {"x": problem.x, "targets": problem.targets, "weights": problem.weights}
         given |= {**problem.arrays, **problem.parameters}
         traced: dict[str, Any] = {n: tape.note(n, v) for n, v in given.items() if v is not None}
@@ -106,7 +106,7 @@ class ProductStep:
 
 
 def compile_product(problem: Problem, by: Iterable[str] | None = None) -> ProductStep:
-    """Return the fast Hessian-vector product of a problem's network, in the careful form.
+    """Return the fast Hessian-vector product of a problem's network, in the stable form.
 
     `by` names the arrays of the direction and of H v; default: every parameter.
     """
@@ -120,8 +120,8 @@ def compile_product(problem: Problem, by: Iterable[str] | None = None) -> Produc
 
 
 def compile_step(
-    problem: Problem, wanted: Iterable[str] | None = None, form: Form = "careful"
-) -> Step:
+    problem: Problem, wanted: Iterable[str] | None = None, form: Form = "stable"
+) -> CompiledStep:
     """Return the fast step of a problem's network, for its batch size, dtype and kind of targets.
 
     `wanted` names the gradients as `network.backward` does (parameters, steps, "x"); the default
@@ -134,7 +134,7 @@ def compile_step(
     for name in names:
         if name not in known:
             raise InvalidInput(f"wanted={name!r} is unknown; expected one of: {', '.join(known)}")
-    return Step(problem, names, form)
+    return CompiledStep(problem, names, form)
 
 
 def _with_inputs(problem: Problem, inputs: Mapping[str, Any]) -> Problem:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import (
+from manual_backprop.operation import (
     FloatArray,
     Form,
     InvalidInput,
@@ -121,7 +121,7 @@ def pulled_back(
 def forward(
     graph: Graph,
     given: Mapping[str, Any],
-    form: Form = "careful",
+    form: Form = "stable",
     apply: Callable[..., Any] = applied,
 ) -> dict[str, Any]:
     """Return the value of every step, by its name; `given` are the arrays that no step computes."""
@@ -138,7 +138,7 @@ def backward(
     given: Mapping[str, Any],
     made: Mapping[str, Any],
     cotangents: Mapping[str, Any],
-    form: Form = "careful",
+    form: Form = "stable",
     pull: Callable[..., Mapping[str, Any]] = pulled_back,
 ) -> dict[str, Any]:
     """Return the cotangent of every step and of every given array of floats that is reached.
@@ -178,7 +178,7 @@ def moved_cotangents(
     (dy, tdy), record = cotangents, step.record
     found: dict[str, Any] = {}
     if tdy is not None:
-        found |= record.pull_back("careful", arrays, y, tdy, step.options)
+        found |= record.pull_back("stable", arrays, y, tdy, step.options)
     if moving:
         gained = record.pull_back_along(arrays, y, dy, moving, step.options)
         found |= {a: found[a] + gain if a in found else gain for a, gain in gained.items()}
@@ -263,7 +263,7 @@ class GraphProblem:
 
 def gradients(
     problem: GraphProblem,
-    form: Form = "careful",
+    form: Form = "stable",
     apply: Callable[..., Any] = applied,
     pull: Callable[..., Mapping[str, Any]] = pulled_back,
 ) -> tuple[Arrays, Arrays]:
@@ -309,7 +309,7 @@ def _computed(problem: GraphProblem) -> dict[str, Any]:
     for step in problem.graph.steps:
         try:
             arrays = step.arrays(values)
-            values[step.name] = step.record.apply("careful", arrays, step.options)
+            values[step.name] = step.record.apply("stable", arrays, step.options)
         except (ValueError, IndexError, TypeError) as error:
             shapes = {argument: np.shape(a) for argument, a in step.arrays(values).items()}
             raise InvalidInput(f"{step.name}: {step.operation} of {shapes}: {error}") from None

@@ -16,7 +16,7 @@ from manual_backprop import graph as graphs
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Graph, Step
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Activation, FloatArray, Form, InvalidInput, Loss, Operation
+from manual_backprop.operation import Activation, FloatArray, Form, InvalidInput, Loss, Operation
 
 Reduction = Literal["none", "sum", "mean", "batch_mean"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
@@ -152,14 +152,14 @@ class Trace:
     steps: dict[str, FloatArray]
     losses: FloatArray
     loss: FloatArray
-    form: Form = "careful"
+    form: Form = "stable"
 
 
 LOSSES_STEP = "losses"
 """The last step of a network's graph: the losses before reduction."""
 
 
-def forward(problem: Problem, form: Form = "careful") -> Trace:
+def forward(problem: Problem, form: Form = "stable") -> Trace:
     """Walk from x to the loss, keeping what the backward walk needs; it has the same form.
 
     The walk does not check its input, which may be complex or traced; `check_problem` does. Input

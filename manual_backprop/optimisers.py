@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 
 State = tuple[Any, ...]
 

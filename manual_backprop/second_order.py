@@ -25,7 +25,7 @@ from manual_backprop.network import (
     losses_cotangent,
     network_graph,
 )
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 
 Direction = Mapping[str, FloatArray]
 """Tangents by name, of parameters and of "x", each in the shape of what it moves."""

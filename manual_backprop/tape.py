@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 Array = npt.NDArray[Any]
 Call = tuple[Any, ...]
@@ -57,7 +57,7 @@ class Traced(NDArrayOperatorsMixin):
     it shows: its own, unless it is a view.
     """
 
-    tape: "Tape"
+    tape: "CallTape"
     value: Array
     operands: tuple[Any, ...] = ()
     emit: Emit | None = None
@@ -131,7 +131,7 @@ class Traced(NDArrayOperatorsMixin):
         return self.tape.view(function, given, keywords)
 
 
-class Tape:
+class CallTape:
     """The calls that were noted, in order, each once."""
 
     def __init__(self) -> None:

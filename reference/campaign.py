@@ -10,7 +10,7 @@ from sys import intern
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.compare import Farthest, farthest
 from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.sampling import sampled

@@ -22,7 +22,7 @@ OUR_FAULT = """
 manual-backprop itself failed. This says nothing about a gradient. Please report the lines above.
 """
 
-LONGEST_ERROR = 1000
+MAX_ERROR_TEXT = 1000
 """Characters of an error line."""
 
 # typer has its own copy of click and exports few of its errors; this is their base class.
@@ -302,7 +302,7 @@ def articles(
     import msgspec
 
     from manual_backprop.articles import ARTICLES
-    from reference.articles.audited import audit, audit_text
+    from reference.articles.commands import audit, audit_text
     from reference.running.progress import progress_lines
 
     if report is not None:
@@ -548,7 +548,7 @@ def _claim(option: str, path: Path | None, *endings: str) -> None:
 
     Every file that we write contains our name; only such a file is replaced.
     """
-    from manual_backprop.spec import InvalidInput
+    from manual_backprop.operation import InvalidInput
     from reports.reading import read_bytes
 
     if path is None:
@@ -583,7 +583,7 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         # Imported late, because these import NumPy and --help should be quick.
-        from manual_backprop.spec import InvalidInput
+        from manual_backprop.operation import InvalidInput
         from reports.records import ReportError
 
         if isinstance(error, OSError) and error.filename is not None:
@@ -600,8 +600,8 @@ def main() -> None:
 
 def _fail(message: str) -> None:
     line = " ".join(message.split())
-    if len(line) > LONGEST_ERROR:  # an error quotes its input, which may be long
-        line = f"{line[: LONGEST_ERROR // 2]} … {line[-LONGEST_ERROR // 2 :]}"
+    if len(line) > MAX_ERROR_TEXT:  # an error quotes its input, which may be long
+        line = f"{line[: MAX_ERROR_TEXT // 2]} … {line[-MAX_ERROR_TEXT // 2 :]}"
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     sys.stderr.write(f"manual-backprop: {line}\n")
     sys.exit(2)

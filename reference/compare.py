@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.oracles import Answer
 
 AT_ONCE = 8192

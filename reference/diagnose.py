@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reference.diagnosis.describe import Pair, describe
-from reference.diagnosis.mistakes import CATALOGUE, Mistake, Place, backward_with
-from reference.diagnosis.same import difference
-from reference.diagnosis.search import Evidence, State, explain
+from reference.diagnosis.closeness import difference
+from reference.diagnosis.describe import ArrayPair, describe
+from reference.diagnosis.mistakes import CATALOGUE, FaultSite, Mistake, backward_with
+from reference.diagnosis.search import GradientEvidence, PartialExplanation, explain
 
 SEVERAL = 3
 """A name is given only when this many problems (or all there are, if fewer) show it."""
@@ -39,7 +39,7 @@ class Location:
 
 
 @dataclass(frozen=True)
-class Named:
+class DiagnosedMistake:
     """A mistake of the catalogue that reproduces the wrong gradient, with what else it could be."""
 
     mistake: Mistake
@@ -69,7 +69,7 @@ class Diagnosis:
     """What is known of a wrong gradient."""
 
     location: Location | None
-    named: tuple[Named, ...] = ()
+    named: tuple[DiagnosedMistake, ...] = ()
     described: tuple[tuple[str, str], ...] = ()
     """(tensor, in words) where no mistake of the catalogue fits."""
     firsts: tuple[str | None, ...] = ()
@@ -81,7 +81,7 @@ class Diagnosis:
         return {n.mistake.name for n in self.named}
 
 
-def locate(evidence: Evidence) -> Location | None:
+def locate(evidence: GradientEvidence) -> Location | None:
     """Return the first wrong step; None where all is right.
 
     Where the steps' cotangents were not given, weight and bias of one layer that are both wrong
@@ -100,7 +100,7 @@ def locate(evidence: Evidence) -> Location | None:
     return Location(first, tuple(wrong))
 
 
-def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
+def diagnose(evidence: Sequence[GradientEvidence]) -> Diagnosis:
     """Locate and name the mistakes behind one target's gradients on several problems."""
     wrong = [e for e in evidence if e.wrong]
     if not wrong:
@@ -111,7 +111,7 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
     explained = [explain(e) for e in wrong[:_SEARCHED]]
     chosen = _cover([[s.named for s in states] for states in explained])
     explained += [explain(e, frozenset(chosen)) for e in wrong[_SEARCHED:]]
-    named: list[Named] = []
+    named: list[DiagnosedMistake] = []
     places: dict[str, Counter[str]] = {name: Counter() for name in chosen}
     matched: Counter[str] = Counter()
     remaining: dict[str, float] = dict.fromkeys(chosen, 0.0)
@@ -142,7 +142,7 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
     for name in chosen:
         if matched[name] >= min(SEVERAL, len(evidence)):
             named.append(
-                Named(
+                DiagnosedMistake(
                     CATALOGUE[name],
                     tuple(sorted(places[name], key=_natural)),
                     matched[name],
@@ -166,7 +166,7 @@ def diagnose(evidence: Sequence[Evidence]) -> Diagnosis:
     return Diagnosis(location, tuple(named), described, at)
 
 
-def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list[str]:
+def _cover(problems: Sequence[Sequence[Mapping[FaultSite, frozenset[str]]]]) -> list[str]:
     """Return few names that explain as many problems as can be, the most telling first.
 
     A problem is explained when in one of its explanations every place has a chosen name. Greedy:
@@ -178,7 +178,7 @@ def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list
         m.name: (not m.operations, m.line != "loss", k) for k, m in enumerate(CATALOGUE.values())
     }
 
-    def explained(states: Sequence[Mapping[Place, frozenset[str]]], names: set[str]) -> bool:
+    def explained(states: Sequence[Mapping[FaultSite, frozenset[str]]], names: set[str]) -> bool:
         return any(all(ns & names for ns in s.values()) for s in states)
 
     rest = [states for states in problems if any(states)]
@@ -201,13 +201,15 @@ def _cover(problems: Sequence[Sequence[Mapping[Place, frozenset[str]]]]) -> list
     return chosen
 
 
-def _satisfied(states: Sequence[State], chosen: Sequence[str]) -> State | None:
+def _satisfied(
+    states: Sequence[PartialExplanation], chosen: Sequence[str]
+) -> PartialExplanation | None:
     names = set(chosen)
     fitting = [s for s in states if all(ns & names for ns in s.named.values())]
     return min(fitting, key=lambda s: len(s.unexplained), default=None)
 
 
-def _remaining(evidence: Evidence, injected: Mapping[Place, Mistake]) -> float:
+def _remaining(evidence: GradientEvidence, injected: Mapping[FaultSite, Mistake]) -> float:
     """Return the largest scaled difference that is left with the mistakes made by us as well."""
     made = backward_with(evidence.problem, evidence.walk.trace, injected)
     given = evidence.gradients
@@ -215,7 +217,7 @@ def _remaining(evidence: Evidence, injected: Mapping[Place, Mistake]) -> float:
 
 
 def _equally(
-    name: str, chosen: Sequence[str], explained: Sequence[Sequence[State]]
+    name: str, chosen: Sequence[str], explained: Sequence[Sequence[PartialExplanation]]
 ) -> tuple[str, ...]:
     """Return the mistakes that would explain as much in the place of this one."""
     others = [n for n in chosen if n != name]
@@ -236,7 +238,9 @@ def _commonest(locations: Iterable[Location]) -> Location | None:
     return max(found, key=lambda x: counts[x.tensor, x.inferred], default=None)
 
 
-def _described(wrong: Sequence[Evidence], unexplained: Counter[str]) -> tuple[tuple[str, str], ...]:
+def _described(
+    wrong: Sequence[GradientEvidence], unexplained: Counter[str]
+) -> tuple[tuple[str, str], ...]:
     """Describe the tensors where the search gave up, or the first wrong one."""
     names = [n for n, _ in unexplained.most_common(3)] or [wrong[0].wrong[0]]
     found: list[tuple[str, str]] = []
@@ -249,14 +253,14 @@ def _described(wrong: Sequence[Evidence], unexplained: Counter[str]) -> tuple[tu
     return tuple(found)
 
 
-def _given_for(name: str, wrong: Sequence[Evidence]) -> list[str]:
+def _given_for(name: str, wrong: Sequence[GradientEvidence]) -> list[str]:
     """Return the tensors to look at for a step: itself, or what is made from it."""
     layer, _, step = name.rpartition(".")
     names = [name] if step not in ("a", "z") else [name, f"{layer}.weight", f"{layer}.bias"]
     return [n for n in names if any(n in e.gradients for e in wrong)]
 
 
-def _pair(evidence: Evidence, tensor: str) -> Pair:
+def _pair(evidence: GradientEvidence, tensor: str) -> ArrayPair:
     """Return a wrong tensor beside the right one, with what may have slipped in."""
     problem, steps = evidence.problem, evidence.walk.trace.steps
     layer, _, step = tensor.rpartition(".")
@@ -268,7 +272,7 @@ def _pair(evidence: Evidence, tensor: str) -> Pair:
     sizes = {"N": problem.batch, "C": problem.network.widths[-1]}
     if step == "weight":
         sizes |= {"D_in": shape[0], "D_out": shape[1]}
-    return Pair(evidence.gradients[tensor], evidence.right[tensor], known, sizes)
+    return ArrayPair(evidence.gradients[tensor], evidence.right[tensor], known, sizes)
 
 
 def _natural(tensor: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.blocks.gather import expected_tensors
 from reference.blocks.graph_weigh import weigh_graphs
 from reference.blocks.second import weigh_second

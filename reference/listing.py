@@ -6,7 +6,7 @@ from typing import Any
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Counterpart, Loss, Operation
+from manual_backprop.operation import Counterpart, Loss, Operation
 
 
 def operations() -> list[dict[str, Any]]:

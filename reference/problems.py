@@ -22,9 +22,9 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import GraphProblem
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
+from manual_backprop.operation import FloatArray, InvalidInput, is_float
 from manual_backprop.second_order import variables
-from manual_backprop.spec import FloatArray, InvalidInput, is_float
-from reference.drawing.draft import LARGE, Cell, Draft, Stream
+from reference.drawing.builder import LARGE, ProblemBuilder, ProblemCell, Stream
 from reference.drawing.graphs import ARCHITECTURES, cell_of_graph, draw_graph
 from reference.drawing.regimes import REGIMES
 from reference.drawing.sampling import sampled
@@ -71,7 +71,7 @@ class Drawn:
     problem: Problem
     seed: int
     index: int
-    cell: Cell
+    cell: ProblemCell
 
     @property
     def at(self) -> str:
@@ -86,7 +86,7 @@ class DrawnGraph:
     problem: GraphProblem
     seed: int
     index: int
-    cell: Cell
+    cell: ProblemCell
 
     @property
     def at(self) -> str:
@@ -213,7 +213,7 @@ def number_of_cells() -> int:
     return len(ACTIVATIONS) * len(LOSSES) * len(REGIMES) * len(DTYPES)
 
 
-def cell(index: int) -> Cell:
+def cell(index: int) -> ProblemCell:
     """Return the cell of an index. Neighbours differ; a whole turn meets each cell once."""
     dtype, index = lowered(index)
     if dtype:
@@ -225,7 +225,7 @@ def cell(index: int) -> Cell:
     turn, a = divmod(pair, len(activations))
     # For a fixed pair, block -> (regime, dtype) is one to one; so is turn -> loss for a fixed a.
     dtype_turn, regime = divmod(block, len(regimes))
-    return Cell(
+    return ProblemCell(
         activations[a],
         losses[(turn + a) % len(losses)],
         regimes[(regime + pair) % len(regimes)],
@@ -264,7 +264,7 @@ def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
             along = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
             problem = DirectedGraph(**vars(problem), direction=along)
         return DrawnGraph(with_loss_scale(problem, base), seed, index, where)
-    draft = Draft(Stream(seed, base), where, large=order == 1 and is_large(seed, base))
+    draft = ProblemBuilder(Stream(seed, base), where, large=order == 1 and is_large(seed, base))
     REGIMES[where.regime](draft)
     problem = draft.problem()
     if order == 2:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.graph import GraphProblem, Step
-from manual_backprop.spec import LayerOperation, Operation
+from manual_backprop.operation import LayerOperation, Operation
 from reference.evidence import Evidence
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework

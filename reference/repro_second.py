@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import forward, losses_cotangent
-from manual_backprop.spec import Operation
+from manual_backprop.operation import Operation
 from reference.evidence import Evidence
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework

@@ -20,8 +20,8 @@ from hypothesis.extra import numpy as hnp
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
-from manual_backprop.spec import FloatArray, Loss, Operation
-from reference.drawing.draft import outputs_for
+from manual_backprop.operation import FloatArray, Loss, Operation
+from reference.drawing.builder import outputs_for
 from reference.drawing.kinks import kinks
 from reference.formats import DTYPES
 from reference.problems import check_names

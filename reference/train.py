@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Layer, Network, Problem, forward
+from manual_backprop.operation import FloatArray, InvalidInput
 from manual_backprop.optimisers import (
     Adam,
     GradientDescent,
@@ -22,7 +23,6 @@ from manual_backprop.optimisers import (
     start_all,
     step_all,
 )
-from manual_backprop.spec import FloatArray, InvalidInput
 from reference.oracles import Oracle
 from reference.oracles.jax_grad import JaxGrad
 from reference.oracles.manual import Manual
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 Parameters = Mapping[str, FloatArray]
 
 
-MOST_STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 """Steps of a training, whose losses are kept."""
 
 INSTALL = "python -m pip install -c constraints.txt -e '.[train]'"
@@ -91,8 +91,8 @@ def train(
     """Train a task three times from one start; steps and learning rate are its own unless given."""
     if dtype not in ("float32", "float64"):
         raise InvalidInput(f"dtype={dtype!r}: expected float32 or float64")
-    if steps is not None and not 1 <= steps <= MOST_STEPS:
-        raise InvalidInput(f"steps={steps}: expected 1 to {MOST_STEPS:,}")
+    if steps is not None and not 1 <= steps <= MAX_STEPS:
+        raise InvalidInput(f"steps={steps}: expected 1 to {MAX_STEPS:,}")
     check_seed(seed)
     task = load(name, dtype)
     task = task if steps is None else replace(task, steps=steps)
@@ -109,7 +109,11 @@ def train(
         "jax": JaxGrad(padded=False),
     }
     skipped = {n: reason for n, one in sources.items() if (reason := one.unavailable())}
-    runs = {n: _Run(one, begin, task.optimiser) for n, one in sources.items() if n not in skipped}
+    runs = {
+        n: _TrainingRun(one, begin, task.optimiser)
+        for n, one in sources.items()
+        if n not in skipped
+    }
     losses: dict[str, list[float]] = {who: [] for who in runs}
     distances: dict[str, list[float]] = {who: [] for who in runs if who != "manual"}
     for rows in batches:
@@ -130,7 +134,7 @@ def train(
     )
 
 
-class _Run:
+class _TrainingRun:
     """One run: whose gradient it uses, its parameters and the optimiser's state."""
 
     def __init__(self, source: Oracle, begin: Parameters, optimiser: Optimiser) -> None:

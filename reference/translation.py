@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from reference.drawing.draft import Draft, Stream
+from reference.drawing.builder import ProblemBuilder, Stream
 from reference.drawing.graphs import draw_graph
 from reference.drawing.regimes import REGIMES
 from reference.judge import Judgement, another_function, differing_values, judge_all
@@ -48,7 +48,7 @@ def ordinary(one: AnyDrawn) -> list[AnyProblem]:
     where, (_, base) = one.cell._replace(regime="ordinary"), lowered(one.index)
     if isinstance(one, DrawnGraph):
         return [draw_graph(one.seed, base + k, base - GRAPHS, where) for k in range(DRAWS)]
-    draft = Draft(Stream(one.seed, base), where, large=is_large(one.seed, base))
+    draft = ProblemBuilder(Stream(one.seed, base), where, large=is_large(one.seed, base))
     problems: list[AnyProblem] = []
     for _ in range(DRAWS):
         REGIMES["ordinary"](draft)

@@ -50,7 +50,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Step:
+class DerivationStep:
     """One step of a derivation: the rule, and what it gives."""
 
     rule: str
@@ -76,7 +76,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class AccuracyRow:
+class BookAccuracy:
     """The worst error of each implementation in one quantity and dtype, and where it was."""
 
     quantity: str
@@ -121,9 +121,9 @@ class Chapter:
     samples: tuple[str, ...] = ()
     numbers: int = 0
     """How many numbers of the code were judged in place of formulas, which stand as written."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DerivationStep, ...] = ()
     plot: Plot | None = None
-    accuracy: tuple[AccuracyRow, ...] = ()
+    accuracy: tuple[BookAccuracy, ...] = ()
     unit: str = ""
     kinks: tuple[KinkRow, ...] = ()
     conventions: tuple[Convention, ...] = ()

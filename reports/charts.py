@@ -22,7 +22,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One implementation's errors as an SVG path."""
 
     name: str
@@ -37,7 +37,7 @@ class Chart:
     kind: str
     quantity: str
     dtype: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     function: str  # f itself, on its own scale, as an SVG path
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -93,7 +93,7 @@ def _chart(key: tuple[str, str, str, str], rows: Sequence[Accuracy]) -> Chart:
     order = sides({row.implementation: None for row in rows})
     by_name = {row.implementation: row for row in rows}
     lines = tuple(
-        Line(name, _path(_peaks(by_name[name].inputs, by_name[name].errors, across), up))
+        ChartLine(name, _path(_peaks(by_name[name].inputs, by_name[name].errors, across), up))
         for name in order
     )
     step = max(1, math.ceil((top - bottom) / 5))

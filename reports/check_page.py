@@ -46,7 +46,7 @@ _OPEN = "#7a5900"
 
 
 @dataclass(frozen=True)
-class Line:
+class SourceLine:
     """One line of the user's code."""
 
     number: int
@@ -56,7 +56,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntryComparison:
     """One entry of a wrong gradient: both values, with the digits that differ marked."""
 
     at: str
@@ -87,7 +87,7 @@ def render_index(checks: Sequence[Checked], command: str = "") -> str:
 # -- the user's lines --------------------------------------------------------------------------
 
 
-def own_lines(part: Part) -> list[Line]:
+def own_lines(part: Part) -> list[SourceLine]:
     """Return the lines of a backward; those that make a wrong gradient are marked."""
     lines = part.source.splitlines()
     names = _wrong_names(part)
@@ -100,7 +100,9 @@ def own_lines(part: Part) -> list[Line]:
     ]
     marks |= dict.fromkeys(firsts or marks, "first")
     number = part.line or 1
-    return [Line(number + i, text, marks.get(i, "")) for i, text in enumerate(lines[:MAX_LINES])]
+    return [
+        SourceLine(number + i, text, marks.get(i, "")) for i, text in enumerate(lines[:MAX_LINES])
+    ]
 
 
 def _wrong_names(part: Part) -> list[str]:
@@ -124,13 +126,15 @@ def _assigns(line: str, name: str) -> bool:
 # -- numbers -----------------------------------------------------------------------------------
 
 
-def entries(numbers: Numbers) -> list[Entry]:
+def entries(numbers: Numbers) -> list[EntryComparison]:
     """Return the first entries of a gradient, those that differ before the others."""
     pairs = list(enumerate(zip(numbers.yours, numbers.right, strict=True)))
     pairs.sort(key=lambda p: not _differ(*p[1]))
     shown = sorted(pairs[:MAX_ENTRIES])
     return [
-        Entry(entry(i, numbers.shape) or "–", *marked_digits(yours, right), _differ(yours, right))
+        EntryComparison(
+            entry(i, numbers.shape) or "–", *marked_digits(yours, right), _differ(yours, right)
+        )
         for i, (yours, right) in shown
     ]
 

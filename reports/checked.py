@@ -45,7 +45,7 @@ class Worst(msgspec.Struct, frozen=True):
         return f"{where} of problem {self.at}: yours {self.given:.17g}, right {truth:.17g}{bound}"
 
 
-class Mistake(msgspec.Struct, frozen=True):
+class NamedMistake(msgspec.Struct, frozen=True):
     """A mistake that reproduces the wrong gradient."""
 
     name: str
@@ -66,7 +66,7 @@ class Mistake(msgspec.Struct, frozen=True):
         )
 
 
-class Tensor(msgspec.Struct, frozen=True):
+class CheckedTensor(msgspec.Struct, frozen=True):
     """One gradient that came back: its input, and how often it was right."""
 
     name: str
@@ -97,11 +97,11 @@ class Part(msgspec.Struct, frozen=True):
     problems: int = 0
     right: int = 0
     wrong: int = 0
-    tensors: tuple[Tensor, ...] = ()
+    tensors: tuple[CheckedTensor, ...] = ()
     missing: tuple[str, ...] = ()
     """Inputs of which no gradient came back."""
     first_wrong: str = ""
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: tuple[NamedMistake, ...] = ()
     described: tuple[tuple[str, str], ...] = ()
     worst: Worst | None = None
     smallest: str = ""

@@ -8,7 +8,7 @@ from reports.check_page import capital, derivation
 from reports.graded import Class, Graded, points
 from reports.html import render_page
 from reports.plainmath import formula
-from reports.views import View
+from reports.views import GradeView
 
 BINS = 10
 WIDTH, HEIGHT = 560, 150
@@ -80,7 +80,7 @@ def render_class(graded: Class, pages: Sequence[str]) -> str:
     )  # fmt: skip
 
 
-def render_student(view: View) -> str:
+def render_student(view: GradeView) -> str:
     """Return the page of one student."""
     return render_page(
         "student.html", styles=("page.css", "check.css"), view=view, points=points,

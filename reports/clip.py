@@ -8,9 +8,9 @@ import msgspec
 
 from reports.records import Record, encode
 
-LONGEST_TEXT = 4_000
-LONGEST_LIST = 400
-LONGEST_KEY = 120
+MAX_TEXT = 4_000
+MAX_LIST = 400
+MAX_KEY = 120
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 R = TypeVar("R", bound=Record)
@@ -30,7 +30,7 @@ def fit(records: Iterable[R], budget: int) -> tuple[list[R], int]:
             left_out += 1
             continue
         size = len(encode(record))
-        if size > LONGEST_TEXT:
+        if size > MAX_TEXT:
             record = clipped(record)
             size = len(encode(record))
         used += size
@@ -50,10 +50,10 @@ def clipped(record: R) -> R:
 
 def _clip(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + " … (clipped)"
+        return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + " … (clipped)"
     if isinstance(value, dict):
-        items = list(value.items())[:LONGEST_LIST]
-        return {key[:LONGEST_KEY]: _clip(inner) for key, inner in items}
+        items = list(value.items())[:MAX_LIST]
+        return {key[:MAX_KEY]: _clip(inner) for key, inner in items}
     if isinstance(value, list | tuple):
-        return [_clip(inner) for inner in value[:LONGEST_LIST]]
+        return [_clip(inner) for inner in value[:MAX_LIST]]
     return value

@@ -11,7 +11,7 @@ _STEP_X, _LEFT, _TOP, _HEIGHT, _UNIT_Y = 118, 46, 46, 132, 22
 
 
 @dataclass(frozen=True)
-class Column:
+class DiagramColumn:
     """The input, a layer, the loss, or the gap that stands for layers not drawn."""
 
     x: int
@@ -36,7 +36,7 @@ class Bundle:
 class Diagram:
     """All that the template draws."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[DiagramColumn, ...]
     bundles: tuple[Bundle, ...]
     width: int
     height: int
@@ -118,11 +118,11 @@ def _parse(step: str | None) -> tuple[int | None, str]:
 
 def _column(
     place: int, units: int, head: str, foot: str, *, note: str = "", wrong: bool = False
-) -> Column:
+) -> DiagramColumn:
     drawn = max(0, min(units, UNITS_DRAWN))
     middle = _TOP + _HEIGHT // 2
     first = middle - _UNIT_Y * (drawn - 1) // 2
-    return Column(
+    return DiagramColumn(
         x=_LEFT + _STEP_X * place,
         ys=tuple(first + _UNIT_Y * i for i in range(drawn)),
         head=head,
@@ -133,7 +133,7 @@ def _column(
     )
 
 
-def _bundle(left: Column, right: Column, wrong: bool) -> Bundle:
+def _bundle(left: DiagramColumn, right: DiagramColumn, wrong: bool) -> Bundle:
     lines = "".join(f"M{left.x + 8} {a}L{right.x - 8} {b}" for a in left.ys for b in right.ys)
     return Bundle(path=lines, wrong=wrong, label_x=(left.x + right.x) // 2)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from reports.records import Accuracy, Cell, Claim, Convention, Finding, Record, of_type
+from reports.records import Accuracy, Cell, ClaimRecord, Convention, Finding, Record, of_type
 from reports.summary import (
     KINDS,
     MANUAL_WRONG,
@@ -323,7 +323,7 @@ class Difference:
 
     def _claims(self) -> Iterable[Change]:
         a, b = (
-            {(c.article, c.claim): c for c in of_type(s.records, Claim)}
+            {(c.article, c.claim): c for c in of_type(s.records, ClaimRecord)}
             for s in (self.before, self.after)
         )
         for key in dict.fromkeys([*b, *a]):

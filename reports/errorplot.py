@@ -15,7 +15,7 @@ LEVELS = (1e-9, 1e-4, 1e-2, 1e-1, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class Square:
+class ErrorSquare:
     """One entry of the map."""
 
     x: int
@@ -28,14 +28,14 @@ class Square:
 class Map:
     """A gradient as squares, darker where it is further from right."""
 
-    squares: tuple[Square, ...]
+    squares: tuple[ErrorSquare, ...]
     width: int
     height: int
     cut: bool
 
 
 @dataclass(frozen=True)
-class Column:
+class BarPair:
     """One entry as two bars: yours and the right one."""
 
     x: float
@@ -51,7 +51,7 @@ class Column:
 class Bars:
     """A small gradient as pairs of bars about a line of zero."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[BarPair, ...]
     zero: float
     width: float
     height: float
@@ -75,7 +75,7 @@ def bars(numbers: Numbers) -> Bars | None:
     for i, (yours, right) in enumerate(pairs):
         at = entry(i, numbers.shape)
         columns.append(
-            Column(LEFT + i * (2 * BAR + GAP) + GAP / 2, at, _bar(yours, up), _bar(right, up),
+            BarPair(LEFT + i * (2 * BAR + GAP) + GAP / 2, at, _bar(yours, up), _bar(right, up),
                    _title(numbers.name, at, yours, right), math.isfinite(yours))
         )  # fmt: skip
     width = LEFT + len(pairs) * (2 * BAR + GAP) + GAP
@@ -105,7 +105,7 @@ def heat(numbers: Numbers) -> Map | None:
         off = abs(yours - right) / scale
         level = sum(off >= bound for bound in LEVELS) if math.isfinite(off) else len(LEVELS)
         title = _title(numbers.name, entry(i, numbers.shape), yours, right)
-        squares.append(Square(column * CELL, row * CELL, level, title))
+        squares.append(ErrorSquare(column * CELL, row * CELL, level, title))
     return Map(
         tuple(squares), min(columns, MAX_COLUMNS) * CELL, min(rows, MAX_ROWS) * CELL,
         rows > MAX_ROWS or columns > MAX_COLUMNS,

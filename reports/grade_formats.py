@@ -1,6 +1,6 @@
 """Grades in the forms that other systems read: Gradescope, Otter, Autolab, JUnit, CSV, text.
 
-What goes to a student is made from a `View`; JUnit, CSV and the table are a teacher's.
+What goes to a student is made from a `GradeView`; JUnit, CSV and the table are a teacher's.
 """
 
 import csv
@@ -11,12 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 from reports.graded import Class, Graded, points
-from reports.views import SeenItem, View
+from reports.views import GradeView, SeenItem
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def gradescope(view: View) -> dict[str, Any]:
+def gradescope(view: GradeView) -> dict[str, Any]:
     """Return a Gradescope results.json: a test for each mark, in the fields of its specification.
 
     https://gradescope-autograders.readthedocs.io/en/latest/specs/
@@ -45,7 +45,7 @@ def gradescope(view: View) -> dict[str, Any]:
     }
 
 
-def otter(view: View) -> dict[str, Any]:
+def otter(view: GradeView) -> dict[str, Any]:
     """Return what Otter reads as `GradingResults.from_ottr_json`: a test file for each function."""
     return {
         "test_file_results": [
@@ -73,7 +73,7 @@ def otter(view: View) -> dict[str, Any]:
     }
 
 
-def autolab(view: View) -> str:
+def autolab(view: GradeView) -> str:
     """Return what an Autolab grader prints: text, and a last line of JSON with the scores."""
     result = {
         "scores": {item.heading: item.earned for item in view.items},
@@ -82,7 +82,7 @@ def autolab(view: View) -> str:
     return "\n".join([*student_text(view), json.dumps(result, ensure_ascii=False)]) + "\n"
 
 
-def student_text(view: View) -> list[str]:
+def student_text(view: GradeView) -> list[str]:
     """Return a grade as lines for its student."""
     lines = [f"{view.student}: {points(view.earned)} of {points(view.possible)}", *view.remarks]
     for item in view.items:

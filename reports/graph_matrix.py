@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.matrix import LONGEST_AXIS, OUTSIDE, level, ordered, outside, share_text
+from reports.matrix import MAX_AXIS, OUTSIDE, level, ordered, outside, share_text
 from reports.records import Cell, Run
 from reports.summary import heaviest, kind_of, label, merged
 
@@ -32,8 +32,8 @@ def graph_matrix(run: Run, cells: Sequence[Cell]) -> GraphMatrix:
     for cell in cells:
         if cell.architecture != "dense":
             groups.setdefault((cell.activation, cell.architecture), []).append(cell)
-    names = ordered(run.architectures, (a for _, a in groups))[:LONGEST_AXIS]
-    operations = sorted({operation for operation, _ in groups})[:LONGEST_AXIS]
+    names = ordered(run.architectures, (a for _, a in groups))[:MAX_AXIS]
+    operations = sorted({operation for operation, _ in groups})[:MAX_AXIS]
     return GraphMatrix(
         names,
         tuple((o, tuple(_square(o, a, groups.get((o, a), [])) for a in names)) for o in operations),

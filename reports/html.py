@@ -24,7 +24,7 @@ from reports.records import (
     Accuracy,
     Bench,
     Cell,
-    Claim,
+    ClaimRecord,
     Convention,
     Coverage,
     Finding,
@@ -39,15 +39,15 @@ from reports.summary import Summary, by_weight, error_text, heaviest, kind_of, l
 from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
-MOST_SIDES = 8
-MOST_BENCHED = 16
+MAX_SIDES = 8
+MAX_BENCHED = 16
 BUDGETS: Mapping[Any, int] = {
     Cell: 3_000_000,
     Finding: 160_000,
     Convention: 150_000,
     Accuracy: 900_000,
     TrialRow: 60_000,
-    Claim: 120_000,
+    ClaimRecord: 120_000,
     Coverage: 20_000,
     Limit: 30_000,
     Bench: 60_000,
@@ -93,9 +93,9 @@ def _sections(summary: Summary) -> dict[str, Any]:
         "accuracy": accuracy_table(accuracy),
         "charts": charts(accuracy),
         "conventions": (conventions := take(Convention, ledger)),
-        "ledger_sides": sides(*(row.answers for row in conventions))[:MOST_SIDES],
+        "ledger_sides": sides(*(row.answers for row in conventions))[:MAX_SIDES],
         "trials": grouped(take(TrialRow, of_type(summary.records, TrialRow)), "section"),
-        "articles": grouped(take(Claim, of_type(summary.records, Claim)), "article"),
+        "articles": grouped(take(ClaimRecord, of_type(summary.records, ClaimRecord)), "article"),
         "coverage": grouped(take(Coverage, of_type(summary.records, Coverage)), "what"),
         "limits": take(Limit, of_type(summary.records, Limit)),
         "benches": bench_tables(take(Bench, of_type(summary.records, Bench))),
@@ -135,7 +135,7 @@ def accuracy_table(records: Sequence[Accuracy]) -> AccuracyTable:
         key = (row.operation, row.kind, row.quantity, row.dtype)
         groups.setdefault(key, {})[row.implementation] = row
     rows = [AccuracyRow(*key, by=by) for key, by in groups.items()]
-    names = sides({row.implementation: None for row in records})[:MOST_SIDES]
+    names = sides({row.implementation: None for row in records})[:MAX_SIDES]
     best = {
         name: sum(name in r.by and _ulp(r.by[name].worst_ulp) <= r.best for r in rows)
         for name in names
@@ -169,8 +169,8 @@ def bench_tables(records: Sequence[Bench]) -> list[BenchTable]:
             where = f"{row.shape}, batch {row.batch:,}, {row.dtype}"
             shapes.setdefault(where, {})[row.implementation] = row
         names = sorted(dict.fromkeys(row.implementation for row in rows), key="floor".__ne__)
-        origins = list(dict.fromkeys(row.origin for row in rows if row.origin))[:MOST_SIDES]
-        tables.append(BenchTable(title, names[:MOST_BENCHED], list(shapes.items()), origins))
+        origins = list(dict.fromkeys(row.origin for row in rows if row.origin))[:MAX_SIDES]
+        tables.append(BenchTable(title, names[:MAX_BENCHED], list(shapes.items()), origins))
     return tables
 
 

@@ -23,12 +23,12 @@ INITIALS = {
 }  # fmt: skip
 """Who is outside, in a square: by hand, PyTorch, JAX; small where derived forward."""
 
-LONGEST_AXIS = 64
+MAX_AXIS = 64
 LARGEST_DATA = 800_000
 
 
 @dataclass(frozen=True)
-class Square:
+class MatrixSquare:
     """One square of the matrix."""
 
     activation: str
@@ -49,7 +49,7 @@ class Matrix:
     losses: tuple[str, ...]
     dtypes: tuple[str, ...]
     regimes: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Square | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[MatrixSquare | None, ...]], ...]
     data: Markup
     never: int
     sides: tuple[str, ...]
@@ -62,8 +62,8 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
     losses = ordered(run.losses, (cell.loss for cell in cells))
     dtypes = ordered(run.dtypes, (cell.dtype for cell in cells))
     regimes = ordered(run.regimes, (cell.regime for cell in cells))
-    activations, losses = activations[:LONGEST_AXIS], losses[:LONGEST_AXIS]
-    dtypes, regimes = dtypes[:LONGEST_AXIS], regimes[:LONGEST_AXIS]
+    activations, losses = activations[:MAX_AXIS], losses[:MAX_AXIS]
+    dtypes, regimes = dtypes[:MAX_AXIS], regimes[:MAX_AXIS]
     known = [set(names) for names in (activations, losses, dtypes, regimes)]
     cells = [cell for cell in cells if all(map(set.__contains__, known, _place(cell)))]
     # Two digits, as the page's data has them: its script must find the same worst problem.
@@ -114,7 +114,7 @@ def _place(cell: Cell) -> tuple[str, str, str, str]:
     return cell.activation, cell.loss, cell.dtype, cell.regime
 
 
-def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
+def _square(activation: str, loss: str, cells: list[Cell]) -> MatrixSquare | None:
     total = merged(cells)
     if total is None:
         return None
@@ -123,7 +123,7 @@ def _square(activation: str, loss: str, cells: list[Cell]) -> Square | None:
     share = count / total.n if total.n else 0.0
     who_ = ", ".join(label(name) for name in named) or "nobody"
     text = share_text(share, named)
-    return Square(
+    return MatrixSquare(
         activation=activation,
         loss=loss,
         n=total.n,

@@ -13,14 +13,14 @@ from reports.clip import visible
 
 
 @dataclass(frozen=True)
-class Number:
+class WrittenNumber:
     """A decimal number as it is written; one that ends in "…" is known to its digits."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Symbol:
+class SymbolName:
     """A name: x, α, dy, x₀."""
 
     name: str
@@ -69,7 +69,7 @@ class Negative:
 
 
 @dataclass(frozen=True)
-class Around:
+class Bracketed:
     """Something in brackets: "(", "|" for the absolute value, "[" for 1 where true, else 0."""
 
     bracket: str
@@ -84,14 +84,14 @@ class Root:
 
 
 @dataclass(frozen=True)
-class Transpose:
+class Transposed:
     """A matrix with rows and columns exchanged."""
 
     body: "Node"
 
 
 @dataclass(frozen=True)
-class Fold:
+class Reduction:
     """A sum or maximum over an index, where `without` is given over all but that one."""
 
     function: str  # "Σ" or "max"
@@ -125,7 +125,7 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
-class Given:
+class Conditional:
     """A relation and the conditions under which it holds."""
 
     relation: "Node"
@@ -133,8 +133,8 @@ class Given:
 
 
 Node = (
-    Number | Symbol | Indexed | Call | Infix | Power | Negative | Around | Root | Transpose
-    | Fold | Derivative | Relation | Piecewise | Given
+    WrittenNumber | SymbolName | Indexed | Call | Infix | Power | Negative | Bracketed | Root
+    | Transposed | Reduction | Derivative | Relation | Piecewise | Conditional
 )  # fmt: skip
 
 _SIGNS = {"-": "−", "<=": "≤", ">=": "≥", "": "\u2062"}
@@ -175,11 +175,11 @@ def _identifier(name: str) -> Markup:
     return _tag("msub", found, _tag("mn", escape(below))) if below else found
 
 
-def _number(node: Number, small: bool) -> Markup:
+def _number(node: WrittenNumber, small: bool) -> Markup:
     return _tag("mn", escape(visible(node.text)))
 
 
-def _symbol(node: Symbol, small: bool) -> Markup:
+def _symbol(node: SymbolName, small: bool) -> Markup:
     return _identifier(node.name)
 
 
@@ -213,7 +213,7 @@ def _infix(node: Infix, small: bool) -> Markup:
         return _tag("mfrac", _row(_bared(node.left), True), _row(_bared(node.right), True))
     left, right = _set(node.left, small), _set(node.right, small)
     tight = 'lspace="0" rspace="0"' if node.operator == "/" else ""
-    named = (Call, Fold, Derivative)  # x min(a, b): a little space before a name
+    named = (Call, Reduction, Derivative)  # x min(a, b): a little space before a name
     if not node.operator and (isinstance(node.left, named) or isinstance(node.right, named)):
         right = Markup('<mspace width="0.17em"></mspace>') + right
     return _tag("mrow", left, _operator(node.operator, tight), right)
@@ -228,7 +228,7 @@ def _bared(node: Node) -> Node:
 
     Inside, fractions are written with a slash, so that they stay readable.
     """
-    return node.body if isinstance(node, Around) and node.bracket == "(" else node
+    return node.body if isinstance(node, Bracketed) and node.bracket == "(" else node
 
 
 def _power(node: Power, small: bool) -> Markup:
@@ -240,7 +240,7 @@ def _negative(node: Negative, small: bool) -> Markup:
     return _tag("mrow", _operator("-", 'form="prefix"'), _set(node.body, small))
 
 
-def _around(node: Around, small: bool) -> Markup:
+def _around(node: Bracketed, small: bool) -> Markup:
     right = {"(": ")", "|": "|", "[": "]"}[node.bracket]
     return _brackets(node.bracket, right, _set(node.body, small))
 
@@ -249,12 +249,12 @@ def _root(node: Root, small: bool) -> Markup:
     return _tag("msqrt", _set(_bared(node.body), True))
 
 
-def _transpose(node: Transpose, small: bool) -> Markup:
+def _transpose(node: Transposed, small: bool) -> Markup:
     body = _set(node.body, small)
     return _tag("msup", body, Markup('<mi mathvariant="normal">T</mi>'))
 
 
-def _fold(node: Fold, small: bool) -> Markup:
+def _fold(node: Reduction, small: bool) -> Markup:
     below = _identifier(node.index)
     if node.without:
         below = _tag("mrow", below, _operator("≠"), _identifier(node.without))
@@ -303,7 +303,7 @@ def _words(word: str, condition: Node, small: bool) -> Markup:
     return _tag("mrow", label, _set(condition, small))
 
 
-def _given(node: Given, small: bool) -> Markup:
+def _given(node: Conditional, small: bool) -> Markup:
     parts = [_set(node.relation, small)]
     for k, condition in enumerate(node.conditions):
         parts.append(_words("and" if k else "for", condition, True))
@@ -311,19 +311,19 @@ def _given(node: Given, small: bool) -> Markup:
 
 
 _HANDLERS: dict[type, Callable[..., Markup]] = {
-    Number: _number,
-    Symbol: _symbol,
+    WrittenNumber: _number,
+    SymbolName: _symbol,
     Indexed: _indexed,
     Call: _call,
     Infix: _infix,
     Power: _power,
     Negative: _negative,
-    Around: _around,
+    Bracketed: _around,
     Root: _root,
-    Transpose: _transpose,
-    Fold: _fold,
+    Transposed: _transpose,
+    Reduction: _fold,
     Derivative: _derivative,
     Relation: _relation,
     Piecewise: _piecewise,
-    Given: _given,
+    Conditional: _given,
 }

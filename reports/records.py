@@ -238,7 +238,7 @@ class Accuracy(Record, frozen=True, tag="accuracy"):
 class TrialRow(Record, frozen=True, tag="trial"):
     """A row of the judge's validation; rows with one `section` make a table, in their order.
 
-    Known sections reach the headline: "mutants" (columns `planted`, `killed`) and "false alarms"
+    Known sections reach the headline: "mutants" (columns `injected`, `killed`) and "false alarms"
     (columns `networks`, `false alarms`), summed over their rows. "sensitivity" and others are
     shown without a sum. The order of the columns is kept.
     """
@@ -248,7 +248,7 @@ class TrialRow(Record, frozen=True, tag="trial"):
     columns: dict[str, Value] = {}
 
 
-class Claim(Record, frozen=True, tag="claim"):
+class ClaimRecord(Record, frozen=True, tag="claim"):
     """A statement of an article and its verdict. `formula` is LaTeX."""
 
     article: str
@@ -295,7 +295,7 @@ class Bench(Record, frozen=True, tag="bench"):
 
 
 AnyRecord = (
-    Run | Cell | Finding | Convention | Accuracy | TrialRow | Claim | Coverage | Limit | Bench
+    Run | Cell | Finding | Convention | Accuracy | TrialRow | ClaimRecord | Coverage | Limit | Bench
 )
 _ORDER: tuple[type[Record], ...] = AnyRecord.__args__
 _SORTED_BY_CONTENT = (Cell, Finding)

@@ -32,7 +32,7 @@ NAMES = {
 }
 LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "certified"}
 """The sides as heads of columns."""
-MOST_DTYPES, MOST_VERDICTS = 6, 60
+MAX_DTYPES, MAX_VERDICTS = 6, 60
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
@@ -188,7 +188,7 @@ class Summary:
     @property
     def shown_verdicts(self) -> list[tuple[str, int]]:
         """The verdicts for pages: at most a few, the most serious ones."""
-        return list(self.verdicts.items())[:MOST_VERDICTS]
+        return list(self.verdicts.items())[:MAX_VERDICTS]
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -399,7 +399,7 @@ def summary_json(summary: Summary) -> str:
         "worst_agreed": _worst_json(summary.agreed),
         "false_alarms": summary.trial_total("false alarms", "false alarms"),
         "mutants": {
-            "planted": summary.trial_total("mutants", "planted"),
+            "injected": summary.trial_total("mutants", "injected"),
             "killed": summary.trial_total("mutants", "killed"),
         },
     }
@@ -411,7 +411,7 @@ def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.dtype, []).append(cell)
-    few = sorted(groups)[:MOST_DTYPES]
+    few = sorted(groups)[:MAX_DTYPES]
     return {dtype: total for dtype in few if (total := merged(groups[dtype]))}
 
 

@@ -70,7 +70,7 @@ class SeenItem(msgspec.Struct, frozen=True):
         return [*found, *self.numbers]
 
 
-class View(msgspec.Struct, frozen=True):
+class GradeView(msgspec.Struct, frozen=True):
     """A grade as its student sees it."""
 
     student: str
@@ -90,12 +90,12 @@ class View(msgspec.Struct, frozen=True):
         return sum(i.possible for i in self.items)
 
 
-def view(graded: Graded, level: str, title: str) -> View:
+def view(graded: Graded, level: str, title: str) -> GradeView:
     """Return what a student may see of a grade at a feedback level."""
     remarks = [graded.refused] if graded.refused else []
     if graded.ended:
         remarks.append(f"the submission {graded.ended}")
-    return View(
+    return GradeView(
         graded.student, title, graded.file, tuple(_item(i, level) for i in graded.items),
         tuple(remarks),
     )  # fmt: skip

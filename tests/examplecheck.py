@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from reports.checked import Checked, Fault, Mistake, Numbers, Part, Tensor, Worst
+from reports.checked import Checked, CheckedTensor, Fault, NamedMistake, Numbers, Part, Worst
 
 SOURCE = """\
 def mlp_backward(dout, cache):
@@ -25,10 +25,10 @@ RIGHT = Part(
     20,
     20,
     0,
-    (Tensor("dx", "x", 20, 20, 1e-16),),
+    (CheckedTensor("dx", "x", 20, 20, 1e-16),),
     fragile=("gives nan at x = 1e308; the value is 0",),
 )
-MISTAKE = Mistake(
+MISTAKE = NamedMistake(
     "tanh_square_left_out",
     "The square is missing in the tanh's slope 1 − h².",
     "δz = δh · (1 − h)",
@@ -47,9 +47,9 @@ WRONG = Part(
     0,
     20,
     (
-        Tensor("dW1", "W1", 0, 20, 0.7),
-        Tensor("db1", "b1", 0, 20, 0.5),
-        Tensor("dW2", "W2", 20, 20, 1e-16),
+        CheckedTensor("dW1", "W1", 0, 20, 0.7),
+        CheckedTensor("db1", "b1", 0, 20, 0.5),
+        CheckedTensor("dW2", "W2", 20, 20, 1e-16),
     ),
     ("x",),
     "dz",
@@ -79,7 +79,7 @@ FAILED = Part(
     20,
     20,
     0,
-    (Tensor("dx", "x", 20, 20, 1e-17),),
+    (CheckedTensor("dx", "x", 20, 20, 1e-17),),
     faults=(Fault("mutated", "the backward changes dout in place", "0:0", 20),),
     line=3,
     source="pass",

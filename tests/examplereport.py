@@ -10,7 +10,7 @@ from reports.records import (
     Bench,
     Case,
     Cell,
-    Claim,
+    ClaimRecord,
     Convention,
     Coverage,
     Enclosure,
@@ -351,9 +351,11 @@ def _trials() -> list[Record]:
                 )
             )
     for family in ("forward", "backward", "source", "comparison"):
-        planted = {"forward": 40, "backward": 96, "source": 61, "comparison": 7}[family]
+        injected = {"forward": 40, "backward": 96, "source": 61, "comparison": 7}[family]
         rows.append(
-            TrialRow(section="mutants", row=family, columns={"planted": planted, "killed": planted})
+            TrialRow(
+                section="mutants", row=family, columns={"injected": injected, "killed": injected}
+            )
         )
     for dtype in DTYPES:
         rows.append(
@@ -366,9 +368,9 @@ def _trials() -> list[Record]:
     return rows
 
 
-def _claims() -> list[Claim]:
+def _claims() -> list[ClaimRecord]:
     return [
-        Claim(
+        ClaimRecord(
             article="000",
             claim="000-7",
             title="Backpropagation in a multilayer perceptron",
@@ -378,7 +380,7 @@ def _claims() -> list[Claim]:
             verdict="RIGHT",
             numbers={"networks tried": "2,000", "largest scaled error": "3.1e-16"},
         ),
-        Claim(
+        ClaimRecord(
             article="003",
             claim="003-2",
             title="Binary classification by hand",

@@ -32,7 +32,7 @@ class _Hostile(Manual):
 
 class Raises(_Hostile):
     def misbehave(self) -> None:
-        raise RuntimeError("planted")
+        raise RuntimeError("injected")
 
 
 class Panics(_Hostile):
@@ -42,7 +42,7 @@ class Panics(_Hostile):
         class Panic(BaseException):
             pass
 
-        raise Panic("planted")
+        raise Panic("injected")
 
 
 class CannotSay(_Hostile):
@@ -107,7 +107,7 @@ class GivesAGenerator(Manual):
 
 class CannotTell(Manual):
     def unavailable(self) -> str | None:
-        raise RuntimeError("planted")
+        raise RuntimeError("injected")
 
 
 class HangsWhenAsked(Manual):

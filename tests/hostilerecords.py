@@ -17,7 +17,7 @@ from reports.records import (
 
 KINDS_OF_RECORD: tuple[Any, ...] = AnyRecord.__args__
 PARTS: tuple[Any, ...] = (Case, Enclosure, LayerShape, NetworkShape, OracleStatus)
-FIELDS = {"type", "planted", "killed"} | {
+FIELDS = {"type", "injected", "killed"} | {
     field for kind in (*KINDS_OF_RECORD, *PARTS) for field in kind.__struct_fields__
 }
 

@@ -9,7 +9,7 @@ from reference.checks.inventory import units_of
 from reference.checks.kinds import subject_of
 from reference.checks.search import Failure
 from reference.checks.source import load
-from reference.checks.subject import Case, Subject
+from reference.checks.subject import ProblemCase, Subject
 
 _numbers = itertools.count()
 
@@ -21,7 +21,7 @@ class Checked:
     name: str
     kind: str
     subject: Subject | Failure
-    cases: list[Case] = field(default_factory=list)
+    cases: list[ProblemCase] = field(default_factory=list)
     explained: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-from plantedcatalogue import PlantedFile, planted_files
-from randomplans import Planted, RandomTarget
+from injected_catalogue import InjectedFile, injected_files
+from randomplans import Injected, RandomTarget
 from randomtargets import target
 
-from reference.checks.records import Event, Finished, OurFault, Part, Refused, Request
+from reference.checks.records import CheckRequest, Event, InternalError, Part, PartFinished, Refused
 from reference.checks.session import serve
 
 PROBLEMS = 4
@@ -38,7 +38,7 @@ class Counts:
     right: Counter[str] = field(default_factory=Counter)
     accused: list[tuple[int, str, Said]] = field(default_factory=list)
     unchecked: list[tuple[int, str, Said]] = field(default_factory=list)
-    planted: Counter[str] = field(default_factory=Counter)
+    injected: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     named: Counter[str] = field(default_factory=Counter)
     missed: list[tuple[int, int, str, Said]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Counts:
 
     def add(self, other: "Counts") -> None:
         """Add the counts of other targets."""
-        for counter in ("right", "planted", "found", "named"):
+        for counter in ("right", "injected", "found", "named"):
             getattr(self, counter).update(getattr(other, counter))
         for rows in ("accused", "unchecked", "missed", "unnamed"):
             getattr(self, rows).extend(getattr(other, rows))
@@ -58,11 +58,11 @@ def checked(source: str, problems: int = PROBLEMS, name: str = "target") -> Said
         file = Path(folder) / f"{name}.py"
         file.write_text(source, encoding="utf-8")
         events: list[Event] = []
-        serve(Request(str(file), problems=problems), events.append)
+        serve(CheckRequest(str(file), problems=problems), events.append)
     for event in events:
-        if isinstance(event, Refused | OurFault):
+        if isinstance(event, Refused | InternalError):
             return Said("failed", f"{type(event).__name__}: {event.text}")
-    parts = {e.index: e.part for e in events if isinstance(e, Finished)}
+    parts = {e.index: e.part for e in events if isinstance(e, PartFinished)}
     for verdict in ("wrong", "failed", "unchecked"):
         found = [p for p in parts.values() if p.verdict == verdict]
         if found:
@@ -78,11 +78,11 @@ def _text(part: Part) -> str:
     return "; ".join([*named, *faults, *([part.why] if part.why else [])])
 
 
-def names_it(planted: Planted, outcome: Said) -> bool:
+def names_it(injected: Injected, outcome: Said) -> bool:
     """Whether an explanation says what the mistake is."""
     if outcome.verdict == "failed":
         return bool(outcome.text)
-    return bool(re.search(planted.pattern, outcome.text, re.I))
+    return bool(re.search(injected.pattern, outcome.text, re.I))
 
 
 def check_right(seed: int) -> Counts:
@@ -99,31 +99,31 @@ def check_right(seed: int) -> Counts:
     return counts
 
 
-def check_planted(seed: int) -> Counts:
+def check_injected(seed: int) -> Counts:
     """Check one target with one of its mistakes; which one follows from the seed."""
     made = target(seed)
     counts = Counts()
     if not made.mistakes:
         return counts
     which = seed % len(made.mistakes)
-    planted = made.mistakes[which]
-    outcome = checked(planted.source, PROBLEMS_TO_EXPLAIN)
-    counts.planted[planted.kind] += 1
+    injected = made.mistakes[which]
+    outcome = checked(injected.source, PROBLEMS_TO_EXPLAIN)
+    counts.injected[injected.kind] += 1
     if outcome.verdict in ("wrong", "failed"):
-        counts.found[planted.kind] += 1
-        if names_it(planted, outcome):
-            counts.named[planted.kind] += 1
+        counts.found[injected.kind] += 1
+        if names_it(injected, outcome):
+            counts.named[injected.kind] += 1
         else:
-            counts.unnamed.append((seed, which, planted.kind, outcome))
+            counts.unnamed.append((seed, which, injected.kind, outcome))
     else:
-        counts.missed.append((seed, which, planted.kind, outcome))
+        counts.missed.append((seed, which, injected.kind, outcome))
     return counts
 
 
 _DTYPES = {"_in_single_precision": "float32", "_in_half_precision": "float16"}
 
 
-def check_file(one: PlantedFile) -> Counts:
+def check_file(one: InjectedFile) -> Counts:
     """Check a mistake of the catalogue in its file, and the same file without it.
 
     It counts as named when the check gives it the catalogue's own name; of a type with fewer
@@ -138,7 +138,7 @@ def check_file(one: PlantedFile) -> Counts:
         counts.unchecked.append((one.seed, place, right))
     else:
         counts.accused.append((one.seed, place, right))
-    counts.planted[one.name] += 1
+    counts.injected[one.name] += 1
     if outcome.verdict not in ("wrong", "failed"):
         counts.missed.append((one.seed, 0, place, outcome))
         return counts
@@ -153,7 +153,7 @@ def check_file(one: PlantedFile) -> Counts:
 
 def run_catalogue(seed: int, every: int = 1, processes: int = 1) -> Counts:
     """Check the catalogue's files in the dialects of a seed, or every so-many-th of them."""
-    files = list(planted_files(seed))[seed % every :: every]
+    files = list(injected_files(seed))[seed % every :: every]
     total = Counts()
     if processes == 1:
         for counts in map(check_file, files):
@@ -165,17 +165,17 @@ def run_catalogue(seed: int, every: int = 1, processes: int = 1) -> Counts:
     return total
 
 
-def run(right: Iterable[int], planted: Iterable[int], processes: int = 1) -> Counts:
+def run(right: Iterable[int], injected: Iterable[int], processes: int = 1) -> Counts:
     """Check right targets and mistakes by seed, on several processes."""
     total = Counts()
     if processes == 1:
-        for counts in (*map(check_right, right), *map(check_planted, planted)):
+        for counts in (*map(check_right, right), *map(check_injected, injected)):
             total.add(counts)
         return total
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for counts in pool.map(check_right, right, chunksize=4):
             total.add(counts)
-        for counts in pool.map(check_planted, planted, chunksize=4):
+        for counts in pool.map(check_injected, injected, chunksize=4):
             total.add(counts)
     return total
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from string import Template
 
-from randomplans import NAMED, Planted, RandomTarget, filled, pick
+from randomplans import NAMED, Injected, RandomTarget, filled, pick
 
 NUMPY = "import numpy as np\n\n\n"
 
@@ -265,6 +265,6 @@ def loss(seed: int, rng: random.Random) -> RandomTarget:
             wrong = LossPlan(
                 **(vars(plan) | {"backward": tuple(text.replace(old, new, 1).split("\n"))})
             )
-            mistakes.append(Planted(kind, written(wrong), NAMED[kind]))
+            mistakes.append(Injected(kind, written(wrong), NAMED[kind]))
     assert Template(text)
     return RandomTarget(seed, plan.family, written(plan), tuple(mistakes))

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from randomplans import Edit, Planted, RandomTarget, filled, pattern_of
+from randomplans import Edit, Injected, RandomTarget, filled, pattern_of
 
 NUMPY = "import numpy as np\n\n\n"
 _SLOPES = {
@@ -300,7 +300,7 @@ def network(seed: int, rng: random.Random) -> RandomTarget:
         )
         wrong = NUMPY + writer(changed, random.Random(seed))
         if wrong != source:
-            mistakes.append(Planted(edit.kind, wrong, pattern_of(edit)))
+            mistakes.append(Injected(edit.kind, wrong, pattern_of(edit)))
     return RandomTarget(
         seed, f"network, {writer.__name__.replace('_', ' ')}", source, tuple(mistakes)
     )

@@ -11,7 +11,7 @@ from string import Template
 
 
 @dataclass(frozen=True)
-class Planted:
+class Injected:
     """A mistake in a target: its kind, the source with it, what a good explanation matches."""
 
     kind: str
@@ -26,7 +26,7 @@ class RandomTarget:
     seed: int
     family: str
     source: str
-    mistakes: tuple[Planted, ...] = ()
+    mistakes: tuple[Injected, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import random
 
 from randomdialects import write
 from randomlayers import LAYERS
-from randomplans import Planted, RandomTarget, pattern_of
+from randomplans import Injected, RandomTarget, pattern_of
 from randomspatial import SPATIAL
 
 
@@ -40,5 +40,5 @@ def layer(seed: int, rng: random.Random) -> RandomTarget:
         # sigmoid_prime(x): return x * (1 - x) is right when it is called with the activation.
         of_output = edit.kind == "wrong variable" and "return slope" in source
         if wrong != source and not of_output:
-            mistakes.append(Planted(edit.kind, wrong, pattern_of(edit)))
+            mistakes.append(Injected(edit.kind, wrong, pattern_of(edit)))
     return RandomTarget(seed, plan.family, source, tuple(mistakes))

@@ -13,6 +13,6 @@ to a few units in the last place on the whole line, but for gelu_tanh's far tail
 """
 
 from manual_backprop.activations import exponential, gated, piecewise, rowwise, sigmoid
-from manual_backprop.spec import ACTIVATIONS
+from manual_backprop.operation import ACTIVATIONS
 
 __all__ = ["ACTIVATIONS", "exponential", "gated", "piecewise", "rowwise", "sigmoid"]

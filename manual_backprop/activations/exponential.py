@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import FloatArray, Parameter, activation
+from manual_backprop.operation import FloatArray, Parameter, activation
 
 # Klambauer et al., 2017: the fixed point of mean 0 and variance 1 under selu.
 SCALE = 1.0507009873554804934193349852946

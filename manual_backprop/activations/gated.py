@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import erf, erfcx
 
 from manual_backprop.activations.sigmoid import log_one_plus_exp, logistic
-from manual_backprop.spec import FloatArray, activation, counterpart
+from manual_backprop.operation import FloatArray, activation, counterpart
 
 
 def _distance(x: FloatArray, zero: tuple[float, float, float]) -> FloatArray:

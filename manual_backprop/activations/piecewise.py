@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, Parameter, activation
+from manual_backprop.operation import COMPOSED, FloatArray, Parameter, activation
 
 
 @activation(torch="torch.positive", jax="jax.nn.identity")

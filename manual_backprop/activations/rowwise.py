@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations.sigmoid import log_add_exp, log_one_plus_exp, logistic
-from manual_backprop.spec import FloatArray, activation, counterpart
+from manual_backprop.operation import FloatArray, activation, counterpart
 
 
 def exponentials(x: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, Parameter, activation
+from manual_backprop.operation import COMPOSED, FloatArray, Parameter, activation
 
 
 def logistic(m: Any, x: Any) -> Any:

@@ -26,7 +26,7 @@ from manual_backprop.articles.system import (
     Undefined,
     differentiable,
 )
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 ARTICLES: tuple[str, ...] = ("000", "001", "002", "003", "004")
 

@@ -14,7 +14,7 @@ from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_001 import CLAIMS, SYSTEM
 from manual_backprop.articles.system import Quantities
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 
 
 def backward(m: Any, q: Quantities, g: Quantities) -> None:

@@ -12,7 +12,7 @@ from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_002 import CLAIMS
 from manual_backprop.articles.system import Draw, Quantities, System
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 
 INPUTS = ("x1", "x2", "w11_1", "w12_1", "w21_1", "w22_1", "w11_2", "w12_2")
 

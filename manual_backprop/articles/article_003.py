@@ -13,7 +13,7 @@ from manual_backprop.articles.claim import Article, multiply
 from manual_backprop.articles.claims_003 import CLAIMS, LATEX, draw, forward
 from manual_backprop.articles.system import Quantities, System
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 
 SYSTEM = System("general g, sigmoid output", draw, forward, loss="J", samples=1, latex=LATEX)
 

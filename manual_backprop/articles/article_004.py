@@ -14,7 +14,7 @@ from manual_backprop.articles.claim import Article, multiply
 from manual_backprop.articles.claims_004 import CLAIMS, LATEX, draw, forward
 from manual_backprop.articles.system import Draw, Quantities, System
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 
 HIDDEN = 500
 """The printed width of the hidden layer."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from manual_backprop.articles.system import Arithmetic, Quantities, System
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 
 Expression = Callable[[Any, Quantities], Any]
 Side = Callable[["Evaluation"], Any]
@@ -152,7 +152,7 @@ class Claim:
     how the notation is read where that is not plain. `correction` is what should stand in place of
     the right side, or `correction_left` in place of the left; `correction_formula` is the corrected
     part in LaTeX. Both are checked by the same evaluation. `system` overrides the article's own.
-    `lost` marks a formula that was reconstructed from prose.
+    `reconstructed` marks a formula that was reconstructed from prose.
     """
 
     name: str
@@ -166,7 +166,7 @@ class Claim:
     correction_formula: str = ""
     asserts: Literal["equal", "member"] = "equal"
     system: System | None = None
-    lost: bool = False
+    reconstructed: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from manual_backprop.articles import claim as _claim
 from manual_backprop.articles.claim import Evaluation
 from manual_backprop.articles.system import Draw, Quantities, System
 
-Claim = partial(_claim.Claim, lost=True)
+Claim = partial(_claim.Claim, reconstructed=True)
 
 HIDDEN = ("tanh", "sigmoid", "softplus", "relu")
 """Activations that stand for the article's general g."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 
 
 class Undefined(LookupError):

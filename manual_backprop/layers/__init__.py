@@ -34,7 +34,7 @@ from manual_backprop.layers import (
     transposed,
 )
 from manual_backprop.layers.dense import Dense
-from manual_backprop.spec import LAYERS
+from manual_backprop.operation import LAYERS
 
 __all__ = [
     "LAYERS",

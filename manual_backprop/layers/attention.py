@@ -7,7 +7,7 @@ import numpy as np
 
 from manual_backprop.activations.rowwise import Softmax, exponentials
 from manual_backprop.layers.elementwise import over_repeated
-from manual_backprop.spec import FloatArray, Rows, Sample, layer
+from manual_backprop.operation import FloatArray, Rows, Sample, layer
 
 
 @layer(

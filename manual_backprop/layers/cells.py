@@ -20,7 +20,7 @@ from manual_backprop.layers.gates import (
     sample_of_cell,
     unit_inputs,
 )
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
 @layer(

@@ -18,7 +18,7 @@ from manual_backprop.layers.gates import (
     three_gates,
     unit_inputs,
 )
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
 @layer(

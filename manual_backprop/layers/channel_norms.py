@@ -21,7 +21,7 @@ from manual_backprop.layers.standardised import (
     standardised_composition,
     standardised_definition,
 )
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
 @layer(

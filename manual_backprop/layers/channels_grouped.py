@@ -13,7 +13,7 @@ from manual_backprop.layers.standardised import (
     standardised_composition,
     standardised_definition,
 )
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 MOST = 48
 """Numbers of a group that is drawn of several channels: its Jacobian has the square of it."""

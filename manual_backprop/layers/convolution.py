@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.linear import bilinear
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 Pair = tuple[int, int]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
 SMALLEST_SQUARE = 1e-12
 """What PyTorch adds to the square of a length, so that a zero vector has the cosine 0."""

@@ -7,7 +7,7 @@ import numpy as np
 from manual_backprop.activations.gated import Silu
 from manual_backprop.activations.sigmoid import logistic
 from manual_backprop.layers.linear import does_not_move
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
 @layer(structure="elementwise", takes="any", torch=COMPOSED, jax=COMPOSED)

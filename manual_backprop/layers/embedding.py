@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.layers.linear import does_not_move
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 Indices = npt.NDArray[np.integer[Any]]
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations.sigmoid import Sigmoid, Tanh
-from manual_backprop.spec import FloatArray, Sample
+from manual_backprop.operation import FloatArray, Sample
 
 
 def of_gates(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.linear import does_not_move
-from manual_backprop.spec import COMPOSED, FloatArray, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Sample, layer
 
 
 @layer(structure="contraction", takes="any", torch=COMPOSED, jax=COMPOSED)

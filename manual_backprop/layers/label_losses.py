@@ -7,7 +7,7 @@ import numpy as np
 from manual_backprop.activations.sigmoid import log_one_plus_exp
 from manual_backprop.layers.linear import does_not_move
 from manual_backprop.losses.logits import BceWithLogits
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, counterpart, layer
 
 
 @layer(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 
 Method = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.linear import does_not_move, linear
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 Axes = tuple[int, ...]
 

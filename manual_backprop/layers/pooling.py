@@ -7,7 +7,7 @@ import numpy as np
 
 from manual_backprop.layers.convolution import Pair
 from manual_backprop.layers.linear import does_not_move, linear
-from manual_backprop.spec import COMPOSED, FloatArray, Rows, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, Rows, Sample, layer
 
 
 @layer(

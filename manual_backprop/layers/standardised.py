@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 
 EPSILONS = (2.0**-16, 2.0**-20, 2.0**-7)
 

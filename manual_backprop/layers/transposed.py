@@ -6,7 +6,7 @@ import numpy as np
 
 from manual_backprop.layers.convolution import Conv2d, Pair
 from manual_backprop.layers.linear import bilinear
-from manual_backprop.spec import FloatArray, Rows, Sample, layer
+from manual_backprop.operation import FloatArray, Rows, Sample, layer
 
 
 @layer(

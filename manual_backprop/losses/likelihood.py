@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, loss
+from manual_backprop.operation import COMPOSED, FloatArray, Parameter, counterpart, loss
 
 
 @loss(

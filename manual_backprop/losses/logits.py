@@ -21,7 +21,7 @@ from manual_backprop.losses.targets import (
     label_count_definition,
     row_sums,
 )
-from manual_backprop.spec import COMPOSED, FloatArray, Parameter, counterpart, loss
+from manual_backprop.operation import COMPOSED, FloatArray, Parameter, counterpart, loss
 
 
 @loss(

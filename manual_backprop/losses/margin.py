@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, loss
+from manual_backprop.operation import COMPOSED, FloatArray, loss
 
 
 @loss(torch=COMPOSED, jax=COMPOSED, targets=("sign",), elementwise=True)

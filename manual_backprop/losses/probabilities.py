@@ -16,7 +16,7 @@ from manual_backprop.losses.targets import (
     label_count,
     label_count_definition,
 )
-from manual_backprop.spec import COMPOSED, FloatArray, counterpart, loss
+from manual_backprop.operation import COMPOSED, FloatArray, counterpart, loss
 
 
 @loss(

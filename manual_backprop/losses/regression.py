@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from manual_backprop.spec import COMPOSED, FloatArray, Parameter, loss
+from manual_backprop.operation import COMPOSED, FloatArray, Parameter, loss
 
 LOG_2 = math.log(2.0)
 

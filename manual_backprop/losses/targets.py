@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.spec import FloatArray, Parameter
+from manual_backprop.operation import FloatArray, Parameter
 
 Labels = npt.NDArray[np.integer[Any]]
 

@@ -2,7 +2,7 @@
 
 A ball is a midpoint and a radius that covers all rounding rigorously (python-flint's `arb`). A
 `Dual` is a ball together with its slopes by the inputs of one operation, by forward-mode
-differentiation; `Arithmetic` is what a `definition` is written over.
+differentiation; `DefinitionArithmetic` is what a `definition` is written over.
 
 Where a definition decides (`where`, `max`, `min`, `abs`), the sign of a decision variable picks
 the branch. On an exact tie the value is the stated one and the slopes are the ball of everything
@@ -143,7 +143,7 @@ class Decision:
         return bool(self.value.is_zero())
 
 
-class Arithmetic:
+class DefinitionArithmetic:
     """What a definition is written over. One object evaluates one definition once.
 
     `decisions` logs every decision in order. The order is that of the definition's own steps, the

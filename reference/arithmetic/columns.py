@@ -42,7 +42,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnValues:
     """Values (outputs, M) and slopes (outputs, variables, M), each with its radius.
 
     A column is `tied` (M,) where its numbers met a kink exactly: its slope is all that lies
@@ -78,15 +78,15 @@ class Job(NamedTuple):
         return Job([tape], np.array([inputs.shape[1]]), inputs)
 
 
-def evaluate(jobs: Sequence[Job], dtype: np.dtype[Any]) -> list[Column]:
+def evaluate(jobs: Sequence[Job], dtype: np.dtype[Any]) -> list[ColumnValues]:
     """Evaluate all columns of all jobs at once, in the given floating type."""
     if not jobs:
         return []
     with np.errstate(all="ignore"):
-        return _Run(jobs, dtype).columns()
+        return _Evaluation(jobs, dtype).columns()
 
 
-class _Run:
+class _Evaluation:
     """One evaluation: registers of all nodes of all tapes, those of one call side by side."""
 
     def __init__(self, jobs: Sequence[Job], dtype: np.dtype[Any]) -> None:
@@ -153,7 +153,7 @@ class _Run:
             mid, radius = getattr(self._primitives, name)(*given)
         self.mid[out], self.radius[out] = mid, radius
 
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[ColumnValues]:
         """Cut the outputs out of the registers."""
         found = []
         tape = column = 0
@@ -167,7 +167,7 @@ class _Run:
             mid, radius = self.mid[at], self.radius[at] * SLACK
             shape = (outputs, -1, m)
             found.append(
-                Column(
+                ColumnValues(
                     mid[:outputs],
                     radius[:outputs],
                     mid[outputs:].reshape(shape),

@@ -35,7 +35,7 @@ ALONG = -1
 """In the place of an input's number: along the direction."""
 
 
-class Symbol:
+class TracedNumber:
     """A number of a definition that is being traced: a node of its tape."""
 
     __slots__ = ("node", "tape")
@@ -53,31 +53,31 @@ class Symbol:
             return False
         raise TypeError(f"a definition compares a target with {other!r}")
 
-    def __add__(self, other: Any) -> "Symbol":
+    def __add__(self, other: Any) -> "TracedNumber":
         return self.tape.make("ADD", self, other)
 
-    def __radd__(self, other: Any) -> "Symbol":
+    def __radd__(self, other: Any) -> "TracedNumber":
         return self.tape.make("ADD", other, self)
 
-    def __sub__(self, other: Any) -> "Symbol":
+    def __sub__(self, other: Any) -> "TracedNumber":
         return self.tape.make("SUB", self, other)
 
-    def __rsub__(self, other: Any) -> "Symbol":
+    def __rsub__(self, other: Any) -> "TracedNumber":
         return self.tape.make("SUB", other, self)
 
-    def __neg__(self) -> "Symbol":
+    def __neg__(self) -> "TracedNumber":
         return self.tape.make("NEG", self)
 
-    def __mul__(self, other: Any) -> "Symbol":
+    def __mul__(self, other: Any) -> "TracedNumber":
         return self.tape.make("MUL", self, other)
 
-    def __rmul__(self, other: Any) -> "Symbol":
+    def __rmul__(self, other: Any) -> "TracedNumber":
         return self.tape.make("MUL", other, self)
 
-    def __truediv__(self, other: Any) -> "Symbol":
+    def __truediv__(self, other: Any) -> "TracedNumber":
         return self.tape.make("DIV", self, other)
 
-    def __rtruediv__(self, other: Any) -> "Symbol":
+    def __rtruediv__(self, other: Any) -> "TracedNumber":
         return self.tape.make("DIV", other, self)
 
 
@@ -96,7 +96,7 @@ class Tracer:
         self._known: dict[tuple[Any, ...], int] = {}
         self._tangents: dict[tuple[int, int], int] = {}
         self.direction: dict[int, int] = {}  # input -> the node of what it moves by
-        self.inputs = [Symbol(self, self._node("INPUT", (k,))) for k in range(inputs)]
+        self.inputs = [TracedNumber(self, self._node("INPUT", (k,))) for k in range(inputs)]
 
     # -- nodes --------------------------------------------------------------------------------
 
@@ -120,11 +120,11 @@ class Tracer:
 
     def node(self, value: Any) -> int:
         """Return the node of a symbol or a number."""
-        return value.node if isinstance(value, Symbol) else self.constant(value)
+        return value.node if isinstance(value, TracedNumber) else self.constant(value)
 
-    def make(self, name: str, *operands: Any) -> Symbol:
+    def make(self, name: str, *operands: Any) -> TracedNumber:
         """Return a primitive applied to symbols or numbers."""
-        return Symbol(self, self._apply(name, *map(self.node, operands)))
+        return TracedNumber(self, self._apply(name, *map(self.node, operands)))
 
     def _apply(self, name: str, *nodes: int) -> int:
         """Return a node, by the simplest of the nodes that are equal to it."""
@@ -163,27 +163,29 @@ class Tracer:
     # -- what a definition asks for -----------------------------------------------------------
 
     @property
-    def pi(self) -> Symbol:
+    def pi(self) -> TracedNumber:
         """The ratio of a circle's circumference to its diameter."""
-        return Symbol(self, self._node("PI", ()))
+        return TracedNumber(self, self._node("PI", ()))
 
-    def number(self, value: Any) -> Symbol:
+    def number(self, value: Any) -> TracedNumber:
         """Return a constant; a symbol stays what it is."""
-        return value if isinstance(value, Symbol) else Symbol(self, self.constant(value))
+        return (
+            value if isinstance(value, TracedNumber) else TracedNumber(self, self.constant(value))
+        )
 
-    def where(self, c: Any, a: Any, b: Any) -> Symbol:
+    def where(self, c: Any, a: Any, b: Any) -> TracedNumber:
         """Return a if c > 0 else b."""
         return self.make("WHERE", c, a, b)
 
-    def max(self, a: Any, b: Any) -> Symbol:
+    def max(self, a: Any, b: Any) -> TracedNumber:
         """Return the larger of two."""
         return self.make("MAX", a, b)
 
-    def min(self, a: Any, b: Any) -> Symbol:
+    def min(self, a: Any, b: Any) -> TracedNumber:
         """Return the smaller of two."""
         return self.make("MIN", a, b)
 
-    def __getattr__(self, name: str) -> Callable[[Any], Symbol]:
+    def __getattr__(self, name: str) -> Callable[[Any], TracedNumber]:
         """Return a function of one number: exp, log, log1p, expm1, sqrt, tanh, erf, erfc, abs."""
         if name.upper() not in CODE:
             raise AttributeError(name)

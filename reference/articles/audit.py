@@ -24,12 +24,12 @@ from manual_backprop.articles.claim import (
     Side,
 )
 from manual_backprop.articles.system import System, Undefined, differentiable
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.arithmetic.balls import precision
-from reference.articles.derivatives import BITS, Engine, engine, floats, overlap, thin
+from reference.articles.derivatives import BITS, DerivativeEngine, engine, floats, overlap, thin
 from reference.articles.reorder import arrangements
 from reference.articles.words import changed_formula, digits_at, numeric, spell, spell_case, telling
-from reference.diagnosis.same import same_to_rounding
+from reference.diagnosis.closeness import same_to_rounding
 
 _Change = Callable[[Any], Any]
 Kind = Literal["RIGHT", "RIGHT UP TO", "WRONG", "SHAPE", "NOT DECIDABLE"]
@@ -53,7 +53,7 @@ _FACTORS = (
 
 
 @dataclass(frozen=True)
-class Decision:
+class ClaimDecision:
     """What evaluation says of a claim.
 
     `detail` completes the verdict: up to what, why not decidable, which shapes. `correction` is
@@ -96,11 +96,11 @@ class Auditor:
         self._confirming = [one for one in candidates if one.unavailable() is None]
         self._known: dict[tuple[str, int, int], Evaluation] = {}
 
-    def audit(self, audited: Article) -> list[Decision]:
+    def audit(self, audited: Article) -> list[ClaimDecision]:
         """Decide every claim of an article, in order."""
         return [self.decide(audited, claim) for claim in audited.claims]
 
-    def decide(self, audited: Article, claim: Claim) -> Decision:
+    def decide(self, audited: Article, claim: Claim) -> ClaimDecision:
         """Decide one claim."""
         system = claim.system or audited.system
         with precision(BITS):
@@ -108,16 +108,16 @@ class Auditor:
                 decision = self._decide(audited, system, claim)
                 return replace(decision, answers=self._answers(system, claim, decision))
             except (Undefined, NoSuchEntries, InvalidInput) as error:
-                return Decision(claim, "NOT DECIDABLE", str(error.args[0]))
+                return ClaimDecision(claim, "NOT DECIDABLE", str(error.args[0]))
             except Exception as error:  # an author's code may fail in any way
-                return Decision(claim, "NOT DECIDABLE", f"{type(error).__name__}: {error}")
+                return ClaimDecision(claim, "NOT DECIDABLE", f"{type(error).__name__}: {error}")
 
-    def _decide(self, audited: Article, system: System, claim: Claim) -> Decision:
+    def _decide(self, audited: Article, system: System, claim: Claim) -> ClaimDecision:
         evaluations = self._evaluations(system)
         lefts = [claim.left(q) for q in evaluations]
         dissent = self._dissent(system, claim)
         if dissent:
-            return Decision(claim, "NOT DECIDABLE", dissent)
+            return ClaimDecision(claim, "NOT DECIDABLE", dissent)
         try:
             rights = [claim.right(q) for q in evaluations]
         except InvalidInput:
@@ -126,28 +126,28 @@ class Auditor:
             return self._misshapen(claim, evaluations, lefts, error)
         equal = [_equal(claim, p, q) for p, q in zip(lefts, rights, strict=True)]
         if None in equal:
-            return Decision(claim, "NOT DECIDABLE", "a problem met a kink or left the range")
+            return ClaimDecision(claim, "NOT DECIDABLE", "a problem met a kink or left the range")
         if all(equal):
-            return Decision(claim, "RIGHT")
+            return ClaimDecision(claim, "RIGHT")
         if claim.asserts == "equal":
             upto = _up_to(system, lefts, rights)
             if upto:
                 corrected = changed_formula(claim.formula, upto)
-                return Decision(claim, "RIGHT UP TO", ", ".join(upto), corrected, True)
+                return ClaimDecision(claim, "RIGHT UP TO", ", ".join(upto), corrected, True)
             names = self._names(audited, system, claim) if _is_label(claim, evaluations[0]) else []
             if names:
-                found = Decision(
+                found = ClaimDecision(
                     claim, "RIGHT UP TO", "naming of the left side", " = ".join(names), True
                 )
                 return self._mended(system, found)
-        wrong = self._mended(system, Decision(claim, "WRONG"))
+        wrong = self._mended(system, ClaimDecision(claim, "WRONG"))
         case = self._counterexample(system, claim) if self._search else ""
         return replace(wrong, counterexample=case)
 
     def _evaluations(self, system: System) -> list[Evaluation]:
         return [self._at(self._certified, system, index) for index in range(self._problems)]
 
-    def _at(self, by: Engine, system: System, index: int) -> Evaluation:
+    def _at(self, by: DerivativeEngine, system: System, index: int) -> Evaluation:
         key = (by.name, id(system), index)
         if key not in self._known:
             self._known[key] = by.evaluate(system, system.inputs(0, index))
@@ -173,19 +173,19 @@ class Auditor:
 
     def _misshapen(
         self, claim: Claim, evaluations: list[Evaluation], lefts: list[Any], error: Exception
-    ) -> Decision:
+    ) -> ClaimDecision:
         """Look for the order of the printed factors that multiplies and is right."""
         detail = f"{error} does not multiply"
         if not isinstance(claim.right, Product):
-            return Decision(claim, "SHAPE", detail)
+            return ClaimDecision(claim, "SHAPE", detail)
         target = floats(lefts[0])
         for found in arrangements(claim.right, evaluations[0], target):
             values = [found.evaluate(q) for q in evaluations]
             if all(_same(p, v) for p, v in zip(lefts, values, strict=True)):
-                return Decision(claim, "SHAPE", detail, spell(found), True)
-        return Decision(claim, "SHAPE", detail)
+                return ClaimDecision(claim, "SHAPE", detail, spell(found), True)
+        return ClaimDecision(claim, "SHAPE", detail)
 
-    def _mended(self, system: System, decision: Decision) -> Decision:
+    def _mended(self, system: System, decision: ClaimDecision) -> ClaimDecision:
         """Check the author's correction, if there is one, by the same evaluation."""
         claim = decision.claim
         if claim.correction is None and claim.correction_left is None:
@@ -271,7 +271,9 @@ class Auditor:
                         break
         return small
 
-    def _parts(self, by: Engine, system: System, claim: Claim, inputs: Mapping[str, Any]) -> bool:
+    def _parts(
+        self, by: DerivativeEngine, system: System, claim: Claim, inputs: Mapping[str, Any]
+    ) -> bool:
         """Whether the two sides are finite and clearly different at these inputs."""
         try:
             q = by.evaluate(system, inputs)
@@ -287,7 +289,7 @@ class Auditor:
             return finite and not same_to_rounding(p, r)
         return _equal(claim, left, right) is False
 
-    def _answers(self, system: System, claim: Claim, decision: Decision) -> dict[str, str]:
+    def _answers(self, system: System, claim: Claim, decision: ClaimDecision) -> dict[str, str]:
         """Return both sides at the first problem, at the entry where they differ most."""
         index = self._alike(system)[0]
         left = claim.left(self._at(self._certified, system, index))

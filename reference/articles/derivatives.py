@@ -25,7 +25,7 @@ from manual_backprop.articles.system import (
 )
 from manual_backprop.losses import LOSSES
 from reference.arithmetic import balls
-from reference.arithmetic.local import constants
+from reference.arithmetic.point_derivative import constants
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -35,7 +35,7 @@ BITS = 128
 ENGINES: tuple[str, ...] = ("certified", "torch", "jax")
 
 
-class Engine(Protocol):
+class DerivativeEngine(Protocol):
     """Works a system out at given inputs, derivatives included."""
 
     name: str
@@ -47,10 +47,10 @@ class Engine(Protocol):
         """Return values and derivatives, as NumPy arrays of floats or of balls."""
 
 
-def engine(name: str) -> Engine:
+def engine(name: str) -> DerivativeEngine:
     """Return an engine by name."""
     engines: dict[str, type[Any]] = {"certified": Certified, "torch": Torch, "jax": Jax}
-    found: Engine = engines[name]()
+    found: DerivativeEngine = engines[name]()
     return found
 
 
@@ -61,7 +61,7 @@ class BallArithmetic(Arithmetic):
     """Arrays of balls, or of balls with slopes, entry by entry; activations by their definition."""
 
     def __init__(self) -> None:
-        self._m = balls.Arithmetic()
+        self._m = balls.DefinitionArithmetic()
         self._m.variables([])  # a constant has no slopes, by name
 
     def _each(self, f: Callable[[Any], Any], x: Any) -> Any:
@@ -110,7 +110,7 @@ class BallArithmetic(Arithmetic):
         definition, parameters = operation.definition, operation.defaults()
 
         def slope(value: Any) -> Any:
-            m = balls.Arithmetic()
+            m = balls.DefinitionArithmetic()
             y = definition(m, m.variable(value), **parameters)
             return y.slope if isinstance(y, balls.Dual) else arb(0)
 

@@ -16,7 +16,7 @@ from manual_backprop.network import (
     check_problem,
     forward,
 )
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.problems import draw, parse_address
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from manual_backprop.articles.claim import Evaluation, Product, ShapeMismatch, multiply
 from reference.articles.derivatives import floats
-from reference.diagnosis.same import same_to_rounding
+from reference.diagnosis.closeness import same_to_rounding
 
 
 @dataclass(frozen=True)

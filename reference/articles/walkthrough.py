@@ -14,12 +14,12 @@ import numpy as np
 from manual_backprop.articles import ARTICLES, article
 from manual_backprop.articles.claim import Article, Evaluation
 from manual_backprop.articles.system import NUMPY, Quantities, System
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.arithmetic.balls import Ball
 from reference.articles.derivatives import ENGINES, engine
+from reference.articles.expanded_sums import ExpandedArithmetic, Notes
 from reference.articles.plain import plain
 from reference.articles.problem_article import network_article, problem_article
-from reference.articles.written import Notes, WrittenArithmetic
 
 COLUMNS = ("manual", "torch", "jax", "certified")
 ENTRIES = 12
@@ -29,7 +29,7 @@ Direction = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True)
-class Step:
+class WalkthroughStep:
     """One line of a walk: what is computed, by which formula, from what, and everybody's numbers.
 
     `label` and `formula` are LaTeX. `values` holds each column's entries as text, row-major.
@@ -52,13 +52,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Walk:
+class Walkthrough:
     """Both walks over one problem."""
 
     title: str
     inputs: Mapping[str, str]
     columns: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[WalkthroughStep, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
@@ -73,7 +73,7 @@ class Walk:
         return walk_html(self)
 
 
-def walk(target: str) -> Walk:
+def walk(target: str) -> Walkthrough:
     """Walk an article ("004"), a problem of a report ("0:17") or a network ("2-3-1:tanh:mse")."""
     if target in ARTICLES:
         found = article(target)
@@ -89,7 +89,7 @@ def walk(target: str) -> Walk:
     return walk_article(found)
 
 
-def walk_article(found: Article) -> Walk:
+def walk_article(found: Article) -> Walkthrough:
     """Walk the example of an article, or of a problem written as one."""
     if found.example is None or found.backward is None:
         raise InvalidInput(f"article {found.name}: it has no example or no backward to explain")
@@ -127,7 +127,7 @@ def walk_article(found: Article) -> Walk:
         for name, value in inputs.items()
     }
     title = f"Article {found.name}: {found.title}" if found.name in ARTICLES else found.title
-    return Walk(title, given, columns, tuple(steps), skipped)
+    return Walkthrough(title, given, columns, tuple(steps), skipped)
 
 
 Backward = Callable[[Any, Quantities, Quantities], None]
@@ -144,7 +144,7 @@ def _manual(
 
 def _notes(backward: Backward, system: System, inputs: Mapping[str, Any]) -> tuple[Notes, Notes]:
     """Run both walks over written numbers; a backward step also reads what forward left."""
-    m = WrittenArithmetic()
+    m = ExpandedArithmetic()
     q = Notes(inputs)
     system.forward(m, q)
     gradient = _Joined(q, system.loss)
@@ -174,9 +174,9 @@ def _step(
     formulas: Mapping[str, str],
     values: Mapping[str, Any],
     notes: Notes,
-) -> Step:
+) -> WalkthroughStep:
     shape = np.shape(values["manual"])
-    return Step(
+    return WalkthroughStep(
         direction,
         name,
         label,
@@ -224,7 +224,7 @@ def _given(array: Any) -> str:
     return " ".join(str(array.tolist()).split())
 
 
-def walk_text(shown: Walk) -> str:
+def walk_text(shown: Walkthrough) -> str:
     """Return the walk as text: a block for each step, a line for each entry."""
     lines = [shown.title, ""]
     lines += [f"  {name} = {value}" for name, value in shown.inputs.items()]
@@ -246,14 +246,14 @@ def walk_text(shown: Walk) -> str:
     return "\n".join(lines)
 
 
-def _headline(step: Step) -> str:
+def _headline(step: WalkthroughStep) -> str:
     label, formula = plain(step.label), plain(step.formula)
     if step.direction == "forward":
         return formula or label
     return f"{label} = {formula}" if formula else label
 
 
-def _rows(shown: Walk, step: Step) -> list[list[str]]:
+def _rows(shown: Walkthrough, step: WalkthroughStep) -> list[list[str]]:
     return [
         [str(list(at)) if at else "", *(step.values[who][i] for who in shown.columns)]
         for i, at in enumerate(step.indices)
@@ -264,7 +264,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape)) or "one number"
 
 
-def walk_html(shown: Walk) -> str:
+def walk_html(shown: Walkthrough) -> str:
     """Return the walk as a fragment, for a notebook's cell or inside a page."""
     from reports.formula import math
 
@@ -316,7 +316,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem } dd { m
 """
 
 
-def walk_page(shown: Walk) -> str:
+def walk_page(shown: Walkthrough) -> str:
     """Return the walk as a page that needs no other file."""
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'>"

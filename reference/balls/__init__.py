@@ -12,17 +12,17 @@ takes such arrays unchanged, and `gradient` gives its derivative with a rigorous
 
 from ._activation import numpy_on_balls
 from ._array import BallArray, as_balls, is_tracked
-from ._gradient import Derivative, gradient, gradient_balls, lift, radii, values
+from ._gradient import BallDerivative, gradient, gradient_balls, lift, radii, values
 from ._number import Number
-from ._tape import LeftTheTape, Session, Tie, TooManyNodes
+from ._tape import CloseComparison, LeftTheTape, Session, TooManyNodes
 
 __all__ = [
     "BallArray",
-    "Derivative",
+    "BallDerivative",
+    "CloseComparison",
     "LeftTheTape",
     "Number",
     "Session",
-    "Tie",
     "TooManyNodes",
     "as_balls",
     "gradient",

@@ -19,7 +19,7 @@ from ._tape import STATE
 FloatArray = NDArray[np.float64]
 
 
-class Derivative(NamedTuple):
+class BallDerivative(NamedTuple):
     """The derivative by one array, of its shape.
 
     midpoint, radius: it lies within `radius` of the ball's midpoint, and `midpoint` is that
@@ -140,7 +140,7 @@ def gradient_balls(
 
 def gradient(
     outputs: Sequence[Any], cotangents: Sequence[ArrayLike], leaves: Sequence[Any]
-) -> list[Derivative]:
+) -> list[BallDerivative]:
     """The derivative of Σ cotangent · output by each of the leaves, with a rigorous error bound.
 
     outputs: BallArrays, Numbers or floats. cotangents: a float array of each one's shape.
@@ -148,6 +148,6 @@ def gradient(
     its Number. An entry that is a plain float was not recorded: nan, with radius inf.
     """
     return [
-        Derivative(values(balls), radii(balls), scale)
+        BallDerivative(values(balls), radii(balls), scale)
         for balls, scale in gradient_balls(outputs, cotangents, leaves)
     ]

@@ -25,7 +25,7 @@ class TooManyNodes(RuntimeError):
     """More numbers were made than the session allows."""
 
 
-class Tie(NamedTuple):
+class CloseComparison(NamedTuple):
     """A comparison whose two sides were equal, or too close for the balls to tell apart.
 
     operation: what compared them ("less", "maximum", "clip" …).
@@ -87,7 +87,9 @@ def note_tie(
     """Remember a comparison that was equal or undecided."""
     session = STATE.session
     if session is not None:
-        session.ties.append(Tie(operation, left, right, equal, *tracked, STATE.recording))
+        session.ties.append(
+            CloseComparison(operation, left, right, equal, *tracked, STATE.recording)
+        )
 
 
 class Session:
@@ -100,7 +102,7 @@ class Session:
     def __init__(self, precision: int = PRECISION, max_nodes: int = MAX_NODES) -> None:
         self.precision = precision
         self.max_nodes = max_nodes
-        self.ties: list[Tie] = []
+        self.ties: list[CloseComparison] = []
         self._start = 0
         self._end: int | None = 0
         self._before: tuple[int, bool, Session | None, int] | None = None

@@ -11,7 +11,7 @@ from manual_backprop.network import Layer, Network, Problem
 Activation = Literal["tanh", "relu"]
 
 
-class Case(msgspec.Struct, frozen=True):
+class BenchCase(msgspec.Struct, frozen=True):
     """One training step: a classifier's widths, batch, dtype and hidden activation."""
 
     widths: tuple[int, ...]
@@ -39,7 +39,7 @@ SHAPES: tuple[tuple[tuple[int, ...], int], ...] = (
 )
 
 
-def problem_of(case: Case) -> Problem:
+def problem_of(case: BenchCase) -> Problem:
     """Return the case as a problem with random numbers: cross entropy on labels, mean."""
     rng = np.random.default_rng(0)
     *hidden, classes = case.widths[1:]
@@ -53,7 +53,7 @@ def problem_of(case: Case) -> Problem:
     return Problem(network, parameters, x, rng.integers(0, classes, case.batch))
 
 
-def floor_of(case: Case) -> Callable[[], None]:
+def floor_of(case: BenchCase) -> Callable[[], None]:
     """Return a function that makes the step's matrix products and nothing else.
 
     Forward a W; backward aᵀ dz for every layer and dz Wᵀ for all but the first, whose cotangent

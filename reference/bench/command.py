@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.oracles.environment import environment
 
 WHAT = ("steps", "throughput", "oracles", "judge", "check")

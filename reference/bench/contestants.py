@@ -12,8 +12,8 @@ import numpy as np
 
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Problem, backward, forward
-from manual_backprop.spec import Form, InvalidInput
-from reference.bench.cases import Case
+from manual_backprop.operation import Form, InvalidInput
+from reference.bench.cases import BenchCase
 
 Gradients = dict[str, np.ndarray]
 Prepared = tuple[Callable[[], Any], Callable[[Any], Gradients]]
@@ -36,14 +36,14 @@ def numpy_fast(problem: Problem, form: Form = "textbook") -> Prepared:
     return lambda: step(x, targets), lambda found: dict(found[1])
 
 
-def numpy_plain_careful(problem: Problem) -> Prepared:
-    """The careful formulas, which keep the digits where a unit or a class saturates."""
-    return numpy_plain(problem, "careful")
+def numpy_plain_stable(problem: Problem) -> Prepared:
+    """The stable formulas, which keep the digits where a unit or a class saturates."""
+    return numpy_plain(problem, "stable")
 
 
-def numpy_fast_careful(problem: Problem) -> Prepared:
-    """The careful formulas, replayed: what the last digits cost."""
-    return numpy_fast(problem, "careful")
+def numpy_fast_stable(problem: Problem) -> Prepared:
+    """The stable formulas, replayed: what the last digits cost."""
+    return numpy_fast(problem, "stable")
 
 
 def torch_eager(problem: Problem) -> Prepared:
@@ -140,8 +140,8 @@ CONTESTANTS: dict[str, Callable[[Problem], Prepared]] = {
     for contestant in (
         numpy_plain,
         numpy_fast,
-        numpy_plain_careful,
-        numpy_fast_careful,
+        numpy_plain_stable,
+        numpy_fast_stable,
         torch_eager,
         torch_compile,
         jax_jit,
@@ -172,10 +172,10 @@ def form_of(name: str) -> str:
     """Return the form of a contestant's formulas: ours have two, the frameworks' are their own."""
     if not name.startswith("numpy_"):
         return ""
-    return "careful" if name.endswith("_careful") else "textbook"
+    return "stable" if name.endswith("_stable") else "textbook"
 
 
-def takes(name: str, case: Case) -> bool:
+def takes(name: str, case: BenchCase) -> bool:
     """Tell whether a contestant is worth its minutes: torch.compile takes half a minute a case."""
     return name != "torch_compile" or (case.dtype, case.activation) == ("float32", "tanh")
 

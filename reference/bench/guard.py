@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from reference.bench.cases import SHAPES, Case
-from reference.bench.measure import Plan, Timing
+from reference.bench.cases import SHAPES, BenchCase
+from reference.bench.measure import BenchPlan, Timing
 from reference.bench.steps import fields, measure
 
 MARGIN = 0.25
@@ -25,10 +25,10 @@ MARGIN = 0.25
 SPREADS = 3.0
 KEPT = 20
 """Runs kept for each case."""
-WATCHED = ("numpy_plain", "numpy_fast", "numpy_fast_careful")
+WATCHED = ("numpy_plain", "numpy_fast", "numpy_fast_stable")
 
 
-class Entry(msgspec.Struct):
+class GuardEntry(msgspec.Struct):
     """The ratios of one case's last runs, oldest first."""
 
     ratios: list[float]
@@ -45,12 +45,12 @@ def vector_unit() -> str:
 def short() -> list[Timing]:
     """Time the hand-written steps on the three smaller shapes, in a minute's third."""
     cases = [
-        fields(Case(widths, batch, dtype, activation))
+        fields(BenchCase(widths, batch, dtype, activation))
         for widths, batch in SHAPES[:3]
         for dtype in ("float64", "float32")
         for activation in ("tanh", "relu")
     ]
-    return measure(Plan(cases, list(WATCHED), 1, 1.0, clock="cpu")).rows
+    return measure(BenchPlan(cases, list(WATCHED), 1, 1.0, clock="cpu")).rows
 
 
 def key_of(row: Timing) -> str:
@@ -58,7 +58,7 @@ def key_of(row: Timing) -> str:
     return f"{row.implementation} {row.shape} {row.batch} {row.dtype} {row.activation}"
 
 
-def regressions(history: dict[str, Entry], rows: list[Timing]) -> list[str]:
+def regressions(history: dict[str, GuardEntry], rows: list[Timing]) -> list[str]:
     """Return one line for each ratio that is worse than its history allows."""
     found = []
     for row in rows:
@@ -77,25 +77,25 @@ def regressions(history: dict[str, Entry], rows: list[Timing]) -> list[str]:
     return found
 
 
-def remember(history: dict[str, Entry], rows: list[Timing]) -> dict[str, Entry]:
+def remember(history: dict[str, GuardEntry], rows: list[Timing]) -> dict[str, GuardEntry]:
     """Return the history with these rows in it."""
-    after = {key: Entry(list(entry.ratios)) for key, entry in history.items()}
+    after = {key: GuardEntry(list(entry.ratios)) for key, entry in history.items()}
     for row in rows:
         if row.implementation in WATCHED:
-            ratios = after.setdefault(key_of(row), Entry([])).ratios
+            ratios = after.setdefault(key_of(row), GuardEntry([])).ratios
             ratios.append(round(row.ratio_to_floor, 3))
             del ratios[:-KEPT]
     return dict(sorted(after.items()))
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path) -> dict[str, GuardEntry]:
     """Return a history; a file that is not there is an empty one."""
     if not path.exists():
         return {}
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, GuardEntry])
 
 
-def write(path: Path, history: dict[str, Entry]) -> None:
+def write(path: Path, history: dict[str, GuardEntry]) -> None:
     """Write a history, a case a line."""
     lines = ",\n".join(
         f"{msgspec.json.encode(key).decode()}: {msgspec.json.encode(entry).decode()}"

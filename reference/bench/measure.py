@@ -29,7 +29,7 @@ _ONE_THREAD = {
 _UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
-class Plan(msgspec.Struct, frozen=True):
+class BenchPlan(msgspec.Struct, frozen=True):
     """What one process times."""
 
     cases: list[dict[str, Any]]
@@ -58,10 +58,10 @@ class Timing(msgspec.Struct, frozen=True):
     memory_bytes: int | None = None
     shares: dict[str, float] = {}
     section: str = "training step"
-    form: str = ""  # of our formulas: careful or textbook
+    form: str = ""  # of our formulas: stable or textbook
 
 
-class Result(msgspec.Struct, frozen=True):
+class BenchResult(msgspec.Struct, frozen=True):
     """What came of a plan."""
 
     rows: list[Timing]
@@ -151,12 +151,12 @@ def shares_of(step: Any, least: Any, seconds: float) -> dict[str, float]:
     }
 
 
-def run(plan: Plan) -> Result:
+def run(plan: BenchPlan) -> BenchResult:
     """Time every case of a plan."""
     import numpy as np
 
     from manual_backprop.fast import compile_step
-    from reference.bench.cases import Case, floor_of, problem_of
+    from reference.bench.cases import BenchCase, floor_of, problem_of
     from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
 
     reasons = {name: unavailable(name) for name in plan.implementations}
@@ -168,7 +168,7 @@ def run(plan: Plan) -> Result:
     rows: list[Timing] = []
     skipped = {name: reason for name, reason in reasons.items() if reason}
     for fields in plan.cases:
-        case = msgspec.convert(fields, Case)
+        case = msgspec.convert(fields, BenchCase)
         problem = problem_of(case)
         calls: dict[str, Callable[[], Any]] = {"floor": floor_of(case)}
         prepared: dict[str, float] = {"floor": 0.0}
@@ -220,7 +220,7 @@ def run(plan: Plan) -> Result:
                     form=form_of(name),
                 )
             )
-    return Result(rows, kernels(), skipped)
+    return BenchResult(rows, kernels(), skipped)
 
 
 def limited(threads: int | None) -> AbstractContextManager[Any]:
@@ -270,7 +270,7 @@ def on_one_core() -> None:
 
 
 if __name__ == "__main__":
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=BenchPlan)
     if plan.threads == 1:
         on_one_core()
     found = run(plan)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from reference.bench.measure import Result, Timing
+from reference.bench.measure import BenchResult, Timing
 
 NAMES = {
     "numpy_plain": "NumPy plain",
     "numpy_fast": "NumPy fast",
-    "numpy_plain_careful": "plain, careful",
-    "numpy_fast_careful": "fast, careful",
+    "numpy_plain_stable": "plain, stable",
+    "numpy_fast_stable": "fast, stable",
     "torch_eager": "torch eager",
     "torch_compile": "torch.compile",
     "jax_jit": "jax.jit",
@@ -26,7 +26,7 @@ GOALS = {
 """How many times the floor the fast step, in the textbook's form, may take at most."""
 
 
-def render(result: Result) -> str:
+def render(result: BenchResult) -> str:
     """Return every section of a bench as Markdown."""
     parts = []
     for section in dict.fromkeys(row.section for row in result.rows):
@@ -51,9 +51,9 @@ def ratios(rows: Sequence[Timing]) -> str:
     return _table(["network", "batch", "dtype", "", "floor", *(NAMES[n] for n in names)], body)
 
 
-def summary(result: Result) -> str:
+def summary(result: BenchResult) -> str:
     """Return a short table: times over the floor, tanh / ReLU, one thread, and the goal."""
-    names = ("numpy_fast", "numpy_fast_careful", "torch_eager", "jax_jit")
+    names = ("numpy_fast", "numpy_fast_stable", "torch_eager", "jax_jit")
     found: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in result.rows:
         if row.section == "training step" and row.implementation in names:

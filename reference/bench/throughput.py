@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BLOCK, Plan, run_block
 from reference.judge import ADVISORY, judge, judge_all
 from reference.oracles import Answer, Oracle, load

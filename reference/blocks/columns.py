@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb
 
-from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
+from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
 from reference.formats import format_of, inside
 from reference.rounding import RoundingUnit
@@ -39,7 +39,7 @@ class Columns:
     chunk: npt.NDArray[np.intp]
     row: npt.NDArray[np.intp]
     elementwise: bool
-    found: Column | None = None
+    found: ColumnValues | None = None
     certified: Mask = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class Columns:
         """Give some columns what was found of others."""
         mine, theirs = self.found, other.found
         assert mine is not None and theirs is not None
-        for name in Column.__dataclass_fields__:
+        for name in ColumnValues.__dataclass_fields__:
             getattr(mine, name)[..., where] = getattr(theirs, name)
 
     def flushed(self, tiny: float) -> "Columns":
@@ -132,8 +132,8 @@ def certify_columns(jobs: Sequence[Columns]) -> None:
                 job.prove(np.flatnonzero(job.finite))
 
 
-def _taken(column: Column, which: npt.NDArray[np.intp]) -> Column:
-    return Column(
+def _taken(column: ColumnValues, which: npt.NDArray[np.intp]) -> ColumnValues:
+    return ColumnValues(
         column.value[:, which], column.value_radius[:, which],
         column.slope[..., which], column.slope_radius[..., which],
         column.tied[which], column.near[which],
@@ -284,7 +284,7 @@ class SlopeCheck(Check):
         judged &= np.isfinite(self.magnitude)
         super().__init__(columns, given, truth, radius, judged)
 
-    def slopes(self, found: Column) -> tuple[Array, Array]:
+    def slopes(self, found: ColumnValues) -> tuple[Array, Array]:
         """Return the slopes that the cotangents are multiplied by, and their radii."""
         return found.slope, found.slope_radius
 

@@ -108,7 +108,7 @@ class Gathered:
         self._activations: dict[Any, _Collected] = {}
         self._losses: dict[Any, _Collected] = {}
         self.divisors: list[float] = []  # of every answer
-        plans: dict[int, Plan] = {}
+        plans: dict[int, AnswerLayout] = {}
         for number, (p, answer) in enumerate(answers):
             plan = plans.get(p)
             if plan is None:
@@ -130,7 +130,7 @@ class Gathered:
         for found in _filled(self._losses):
             yield found.columns("y", "given"), [found.array(name) for name in names]
 
-    def _plan(self, problem: Problem) -> "Plan":
+    def _plan(self, problem: Problem) -> "AnswerLayout":
         """Find the place of each of a problem's tensors."""
         dtype, problem = problem.dtype, computed_in(problem)
         layers: list[_Place] = []
@@ -149,7 +149,7 @@ class Gathered:
         loss = LossPlan(problem, self.order)
         width = None if loss.elementwise else d_in
         kind = _collected(self._losses, dtype, width)
-        return Plan(
+        return AnswerLayout(
             problem,
             dtype,
             [(kind.parts(tape), at, scale, given) for tape, at, scale, given in loss.groups],
@@ -158,7 +158,7 @@ class Gathered:
             expected_tensors(problem, self.order),
         )
 
-    def _add(self, number: int, plan: "Plan", tensors: list[Any]) -> None:
+    def _add(self, number: int, plan: "AnswerLayout", tensors: list[Any]) -> None:
         """Lay out one answer's tensors, in the order of `expected_tensors`."""
         chunks, of_parameters = self.chunks, iter(tensors[1 + 4 * len(plan.layers) :])
         a, da = plan.problem.x, tensors[-1]
@@ -174,7 +174,7 @@ class Gathered:
             chunks.append((number, i))
         self.add_loss(number, plan, y=a, da=da)
 
-    def add_loss(self, number: int, plan: "Plan", **tensors: Array) -> None:
+    def add_loss(self, number: int, plan: "AnswerLayout", **tensors: Array) -> None:
         """Lay out the rows of a loss, or its entries."""
         if plan.loss.elementwise:
             tensors = {name: tensor.ravel() for name, tensor in tensors.items()}
@@ -207,7 +207,7 @@ class _Place(NamedTuple):
     bias: Any
 
 
-class Plan(NamedTuple):
+class AnswerLayout(NamedTuple):
     """Where the tensors of a problem's answers go, and what they must look like."""
 
     problem: Problem

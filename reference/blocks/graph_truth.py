@@ -15,8 +15,8 @@ import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph
-from manual_backprop.spec import LayerOperation
-from reference.arithmetic.columns import EXTENDED, Column, Job, evaluate, wide
+from manual_backprop.operation import LayerOperation
+from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
 from reference.blocks.columns import as_numbers, distinct
 from reference.blocks.rounded import formula_errors
@@ -31,7 +31,7 @@ AT_ONCE = 512
 
 
 @dataclass
-class Tensor:
+class TensorTruth:
     """One tensor of B answers beside the truth: (B, size) each.
 
     `radius` is the error of the truth, `hull` half of what ties admit. `judged` is False where
@@ -48,9 +48,9 @@ class Tensor:
     size: Array
     conventions: bool
 
-    def part(self, name: str, entries: slice) -> "Tensor":
+    def part(self, name: str, entries: slice) -> "TensorTruth":
         """Return some of the entries under a name of their own."""
-        return Tensor(
+        return TensorTruth(
             name, self.given[:, entries], self.truth[:, entries], self.radius[:, entries],
             self.hull[:, entries], self.allowed[:, entries], self.judged[:, entries],
             self.size[:, entries], self.conventions,
@@ -115,7 +115,7 @@ class StepRows:
 
     plan: StepPlan
     inputs: Array
-    found: Column | None = None
+    found: ColumnValues | None = None
     suspects: npt.NDArray[np.bool_] | None = None  # (K, B·R): inputs that `moved` is wanted by
     # By the type of the ulp: how far one of each input surely moves the slopes, (S, B·R), and how
     # much farther it may move them.
@@ -141,7 +141,11 @@ class StepRows:
 
 
 def _prove(
-    tape: Tape, inputs: Array, found: Column, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]
+    tape: Tape,
+    inputs: Array,
+    found: ColumnValues,
+    columns: npt.NDArray[np.intp],
+    dtype: np.dtype[Any],
 ) -> None:
     """Give some columns of what a tape came to at inputs (K, M) the values that arb proves."""
     nothing = arb(format_of(dtype).smallest) / 2**30
@@ -211,7 +215,9 @@ class Truths:
             for dtype in list(r.moves) if prove else ():
                 _move(r, dtype, prove=True)
 
-    def tensors(self, unit: RoundingUnit, moved: bool = False, most: bool = False) -> list[Tensor]:
+    def tensors(
+        self, unit: RoundingUnit, moved: bool = False, most: bool = False
+    ) -> list[TensorTruth]:
         """Return every tensor; `moved` adds what an ulp of each input moves the slopes by.
 
         `most` adds also what it may move them by, as far as is known.
@@ -225,7 +231,7 @@ class Truths:
         """Return (J or S, B·R) as (B, R, J or S)."""
         return columns.reshape(len(columns), self.b, r.plan.rows).transpose(1, 2, 0)
 
-    def _value(self, r: StepRows, slack: "_Slack", unit: RoundingUnit) -> Tensor:
+    def _value(self, r: StepRows, slack: "_Slack", unit: RoundingUnit) -> TensorTruth:
         plan, j = r.plan, r.plan.row.values
         name = plan.step.name
         given = self.stack.values[name]
@@ -250,10 +256,10 @@ class Truths:
         tied[: j // 2 if plan.row.tangents else j] = False  # a value is one number
         hull = np.where(placed(tied), radius, 0)
         conventions = plan.structure in _conventions(unit)
-        return Tensor(f"forward {name}", given, truth, radius, hull, allowed,
+        return TensorTruth(f"forward {name}", given, truth, radius, hull, allowed,
                       judged, kept, conventions)  # fmt: skip
 
-    def _cotangents(self, slacks: Sequence["_Slack"], unit: RoundingUnit) -> list[Tensor]:
+    def _cotangents(self, slacks: Sequence["_Slack"], unit: RoundingUnit) -> list[TensorTruth]:
         sums = {name: _Sum(array, self.stack.cotangents.get(name))
                 for name, array in self.stack.gradients.items()}  # fmt: skip
         for r, slack in zip(self.rows, slacks, strict=True):
@@ -316,7 +322,7 @@ class _Sum:
         self.unknown = self.unknown + unknown
         self.structures.add(structure)
 
-    def tensor(self, name: str, unit: RoundingUnit) -> Tensor:
+    def tensor(self, name: str, unit: RoundingUnit) -> TensorTruth:
         """Return the tensor."""
         allowed = self.own + unit.total(self.count + 2, self.magnitude)
         allowed = allowed + unit.inputs(self.magnitude)
@@ -329,8 +335,8 @@ class _Sum:
         rows = "rows" in self.structures
         kept = np.full_like(self.magnitude, np.inf) if rows else self.magnitude
         conventions = bool(self.structures & _conventions(unit))
-        return Tensor(name, self.given, self.truth, self.radius, self.hull, allowed, judged, kept,
-                      conventions)  # fmt: skip
+        bounds = self.truth, self.radius, self.hull, allowed
+        return TensorTruth(name, self.given, *bounds, judged, kept, conventions)
 
 
 def _conventions(unit: RoundingUnit) -> set[str]:
@@ -448,7 +454,7 @@ def _shifted(
     some: npt.NDArray[np.intp],
     dtype: np.dtype[Any],
     prove: bool,
-) -> Column:
+) -> ColumnValues:
     """Return what columns come to an ulp below and above in each of some inputs, side by side."""
     inputs = np.tile(r.inputs[:, columns], (2, len(some), 1, 1))
     for place, k in enumerate(some.tolist()):

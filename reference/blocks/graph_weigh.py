@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.graph import forward as walk
-from manual_backprop.spec import is_float
+from manual_backprop.operation import is_float
 from reference.arithmetic.columns import wide
 from reference.blocks.graph_truth import (
     Stack,
-    Tensor,
+    TensorTruth,
     Truths,
     certify_rows,
     rows_of_stack,
@@ -171,11 +171,13 @@ class _Group:
         if not self.directed:
             self._losses()
 
-    def _tensors(self, truths: Truths, unit: RoundingUnit, moved: bool = False) -> list[Tensor]:
+    def _tensors(
+        self, truths: Truths, unit: RoundingUnit, moved: bool = False
+    ) -> list[TensorTruth]:
         """Return what is judged of the tensors under a model."""
         return self._judged(truths.tensors(unit, moved))
 
-    def _judged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _judged(self, tensors: Sequence[TensorTruth]) -> list[TensorTruth]:
         """Return what is judged: at second order the tangents of values, the moves of cotangents.
 
         The other half of each tensor is of first order.
@@ -190,7 +192,7 @@ class _Group:
         return made
 
     def _whole(
-        self, tensors: Sequence[Tensor], judged: Sequence[npt.NDArray[np.bool_]]
+        self, tensors: Sequence[TensorTruth], judged: Sequence[npt.NDArray[np.bool_]]
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Return the verdicts on the judged parts as masks of the whole tensors, by name."""
         found = {}
@@ -231,7 +233,7 @@ class _Group:
             if not any((level == len(self.units)).any() for level in levels):
                 break
             tensors = self._tensors(truths, unit, moved=True)
-            others: list[Tensor] | None = None
+            others: list[TensorTruth] | None = None
             if unit.model.flush:
                 if flushed is None:
                     small = stack.at(np.arange(len(which)), unit.tiny)
@@ -251,9 +253,13 @@ class _Group:
             self._keep(which, tensor, level, bound)
 
     def _inside(
-        self, tensor: Tensor, strict: Tensor, flushed: Tensor | None, unit: RoundingUnit,
+        self,
+        tensor: TensorTruth,
+        strict: TensorTruth,
+        flushed: TensorTruth | None,
+        unit: RoundingUnit,
         excused: npt.NDArray[np.bool_],
-    ) -> npt.NDArray[np.bool_]:  # fmt: skip
+    ) -> npt.NDArray[np.bool_]:
         """Say which entries a model holds."""
         if unit.model.conventional and not tensor.conventions:
             return np.zeros(tensor.given.shape, bool)
@@ -270,7 +276,7 @@ class _Group:
         return np.asarray(inside)
 
     def _keep(
-        self, which: npt.NDArray[np.intp], tensor: Tensor, level: Array, bound: Array
+        self, which: npt.NDArray[np.intp], tensor: TensorTruth, level: Array, bound: Array
     ) -> None:
         """Keep the worst entry of a tensor of each answer that is outside *strict*."""
         with np.errstate(all="ignore"):
@@ -298,7 +304,7 @@ class _Group:
         shape = np.shape(arrays[name])
         return tuple(map(int, np.unravel_index(e, shape)))
 
-    def _choices(self, tensor: Tensor) -> None:
+    def _choices(self, tensor: TensorTruth) -> None:
         """Keep which slope was taken where a tie leaves the choice."""
         wide_ = tensor.judged & (tensor.hull > tensor.allowed)
         for b, e in np.argwhere(wide_).tolist():
@@ -341,23 +347,23 @@ class _Group:
         ]
 
 
-def _half(tensor: Tensor) -> slice:
+def _half(tensor: TensorTruth) -> slice:
     """Return where second order stands: tangents behind values, products before cotangents."""
     half = tensor.given.shape[1] // 2
     return slice(half, None) if tensor.name.startswith("forward ") else slice(0, half)
 
 
-def _outside(tensor: Tensor) -> npt.NDArray[np.bool_]:
+def _outside(tensor: TensorTruth) -> npt.NDArray[np.bool_]:
     with np.errstate(all="ignore"):
         return np.asarray(tensor.judged & ~(tensor.error + _doubt(tensor) <= tensor.allowed))
 
 
-def _doubt(tensor: Tensor) -> Array:
+def _doubt(tensor: TensorTruth) -> Array:
     """Return the error of the truth itself, where a tie does not make it."""
     return np.asarray(np.maximum(tensor.radius - tensor.hull, 0))
 
 
-def _holds(flushed: Tensor, given: Array) -> npt.NDArray[np.bool_]:
+def _holds(flushed: TensorTruth, given: Array) -> npt.NDArray[np.bool_]:
     """Say where the answer's own numbers are inside what flushed inputs give."""
     with np.errstate(all="ignore"):
         return np.asarray(np.abs(given - flushed.truth) <= flushed.allowed + flushed.radius)

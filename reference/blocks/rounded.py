@@ -21,7 +21,7 @@ def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
 
     Infinite where a number on the way leaves the range of the dtype, unless e^x made it large.
     """
-    run = _Run(inputs, unit)
+    run = _Propagation(inputs, unit)
     with np.errstate(all="ignore"):
         for k, (code, operands) in enumerate(zip(tape.code, tape.operands, strict=True)):
             name = OPCODES[code]
@@ -35,7 +35,7 @@ def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
         return np.stack([run.errors[k] for k in tape.values])
 
 
-class _Run:
+class _Propagation:
     """The values and errors of the nodes, in order."""
 
     def __init__(self, inputs: Array, unit: RoundingUnit) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.network import Problem
-from reference.arithmetic.columns import Column
+from reference.arithmetic.columns import ColumnValues
 from reference.blocks.columns import Check, Columns, SlopeCheck, certify_columns
-from reference.blocks.gather import Gathered, Plan
+from reference.blocks.gather import AnswerLayout, Gathered
 from reference.blocks.sums import DenseTensors, Stacks, SumCheck, stacked
 from reference.blocks.weigh import Weighed, Weighing
 from reference.oracles import Answer
@@ -48,7 +48,7 @@ class _SecondGathered(Gathered):
 
     order = 2
 
-    def _add(self, number: int, plan: Plan, tensors: list[Any]) -> None:
+    def _add(self, number: int, plan: AnswerLayout, tensors: list[Any]) -> None:
         """Lay out one answer's tensors, in the order of `expected_tensors`."""
         assert isinstance(plan.problem, DirectedProblem)
         direction, count = plan.problem.direction, len(tensors) // 2
@@ -74,7 +74,7 @@ class _SecondGathered(Gathered):
 class TangentCheck(SlopeCheck):
     """The tangent of an activation's value: its Jacobian from the other side."""
 
-    def slopes(self, found: Column) -> tuple[Array, Array]:
+    def slopes(self, found: ColumnValues) -> tuple[Array, Array]:
         """Return the first slopes by input, then by output; the second ones are left out."""
         c = self.columns.width
         return found.slope[:c].swapaxes(0, 1), found.slope_radius[:c].swapaxes(0, 1)

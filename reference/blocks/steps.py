@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import Step
-from manual_backprop.spec import Activation, InvalidInput, LayerOperation, Operation, Rows, is_float
+from manual_backprop.operation import (
+    Activation,
+    InvalidInput,
+    LayerOperation,
+    Operation,
+    Rows,
+    is_float,
+)
 from reference.arithmetic.tape import ALONG, Tape, Tracer
 
 Array = npt.NDArray[Any]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manual_backprop.spec import Activation, Loss, Operation
+from manual_backprop.operation import Activation, Loss, Operation
 from reference.arithmetic.tape import GIVEN_APART, Tape, Tracer, trace
 
 Pattern = tuple[float | None, ...]

@@ -16,16 +16,23 @@ from typing import Any
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Activation, Counterpart, LayerOperation, Loss, Operation
-from reference.book import mistaken
-from reference.book.checking import Checked, Docstring, Fault, Unchecked, as_written, check
+from manual_backprop.operation import Activation, Counterpart, LayerOperation, Loss, Operation
+from reference.book import mistake_rows
+from reference.book.checking import (
+    CheckedFormula,
+    Docstring,
+    FormulaFault,
+    Unchecked,
+    as_written,
+    check,
+)
 from reference.book.deriving import derive
-from reference.book.layering import SEEDS, judged, layer_accuracy
+from reference.book.layer_accuracy import SEEDS, judged, layer_accuracy
 from reference.book.measuring import accuracy, installed, kink_rows
 from reference.book.plotting import plot
 from reference.book.samples import LETTERS
 from reference.conventions.uses import draw, use_text
-from reports.book import AccuracyRow, Book, Chapter, Paragraph, Set
+from reports.book import Book, BookAccuracy, Chapter, Paragraph, Set
 from reports.records import Convention
 
 KINDS = (LAYERS, ACTIVATIONS, LOSSES)
@@ -79,7 +86,7 @@ def build(
         for operation in found
     )
     kinds = dict.fromkeys(kind_of(operation) for operation in found)
-    return Book(chapters, {kind: mistaken.general(kind) for kind in kinds}, versions)
+    return Book(chapters, {kind: mistake_rows.general(kind) for kind in kinds}, versions)
 
 
 def _checked(operation: Operation) -> Docstring:
@@ -88,7 +95,9 @@ def _checked(operation: Operation) -> Docstring:
         return check(operation)
     assert isinstance(operation, LayerOperation)
     numbers, faults = judged(operation)
-    return as_written(operation, numbers, [Fault(operation.name, 1, fault) for fault in faults])
+    return as_written(
+        operation, numbers, [FormulaFault(operation.name, 1, fault) for fault in faults]
+    )
 
 
 def committed_ledger() -> list[Convention]:
@@ -105,7 +114,7 @@ def committed_ledger() -> list[Convention]:
 def _chapter(
     operation: Operation,
     docstring: Docstring,
-    measured: tuple[AccuracyRow, ...],
+    measured: tuple[BookAccuracy, ...],
     conventions: Sequence[Convention],
     implementations: Sequence[str],
 ) -> Chapter:
@@ -131,7 +140,7 @@ def _chapter(
         unit=_unit(operation, by_row),
         kinks=tuple(kink_rows(operation, implementations)) if pointwise else (),  # type: ignore[arg-type]
         conventions=tuple(conventions),
-        mistakes=mistaken.own(operation),
+        mistakes=mistake_rows.own(operation),
     )  # fmt: skip
 
 
@@ -190,7 +199,7 @@ def _paragraphs(docstring: Docstring) -> tuple[Paragraph, ...]:
     )
 
 
-def shown(checked: Checked) -> Set:
+def shown(checked: CheckedFormula) -> Set:
     """Return a checked formula as the page shows it."""
     formula = checked.formula
     return Set(formula.node, formula.text, checked.kind, checked.samples, checked.digits)

@@ -2,7 +2,7 @@
 
 A statement must hold at every sample where it says something, to 40 bits or to the digits that it
 prints; a quantity that is defined must be used in a statement that was checked; a term must be
-readable. The operation's value and its slope must each be stated. What fails is a `Fault`.
+readable. The operation's value and its slope must each be stated. What fails is a `FormulaFault`.
 """
 
 import inspect
@@ -13,14 +13,22 @@ from typing import Any
 
 from flint import arb
 
-from manual_backprop.spec import Operation
+from manual_backprop.operation import Operation
 from reference.arithmetic.balls import precision
-from reference.book.evaluating import Sample, Unclear, children, free_indices
+from reference.book.evaluating import FormulaPoint, Unclear, children, free_indices
 from reference.book.functions import Undecided
 from reference.book.reading import Formula, Kind, Piece, read
 from reference.book.samples import Samples
 from reference.book.tokens import NotRead
-from reports.notation import Derivative, Given, Indexed, Node, Number, Relation, Symbol
+from reports.notation import (
+    Conditional,
+    Derivative,
+    Indexed,
+    Node,
+    Relation,
+    SymbolName,
+    WrittenNumber,
+)
 
 BITS = 256
 THIN_BITS = 40
@@ -30,7 +38,7 @@ DIGITS_BITS = 9
 
 
 @dataclass(frozen=True)
-class Fault:
+class FormulaFault:
     """What is wrong with one formula: the operation, the line of its docstring, the reason."""
 
     operation: str
@@ -44,7 +52,7 @@ class Fault:
 class Unchecked(Exception):
     """A book that must not be built: formulas that are wrong, or that nothing checked."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[FormulaFault]) -> None:
         lines = "\n".join(f"  {fault}" for fault in faults)
         are = "formula is" if len(faults) == 1 else "formulas are"
         super().__init__(f"{len(faults)} {are} wrong or unchecked:\n{lines}")
@@ -52,7 +60,7 @@ class Unchecked(Exception):
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFormula:
     """A formula and what its check came to: at how many samples, and to how many digits."""
 
     formula: Formula
@@ -62,26 +70,26 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Block:
+class DocstringBlock:
     """A paragraph, or an indented formula that is set apart."""
 
     display: bool
-    pieces: tuple[str | Checked, ...]
+    pieces: tuple[str | CheckedFormula, ...]
 
 
 @dataclass(frozen=True)
 class Docstring:
     """A docstring with its formulas checked, and what is wrong with it."""
 
-    blocks: tuple[Block, ...]
-    faults: tuple[Fault, ...]
+    blocks: tuple[DocstringBlock, ...]
+    faults: tuple[FormulaFault, ...]
     numbers: int = 0
     """How many numbers of the code were judged in place of the formulas, which are not read."""
 
     @property
-    def formulas(self) -> list[Checked]:
+    def formulas(self) -> list[CheckedFormula]:
         """The formulas, in order."""
-        return [p for block in self.blocks for p in block.pieces if isinstance(p, Checked)]
+        return [p for block in self.blocks for p in block.pieces if isinstance(p, CheckedFormula)]
 
 
 def check(operation: Operation) -> Docstring:
@@ -89,13 +97,13 @@ def check(operation: Operation) -> Docstring:
     samples = Samples(operation)
     text = inspect.cleandoc(operation.doc)
     vocabulary = samples.vocabulary.defining(text)
-    faults: list[Fault] = []
+    faults: list[FormulaFault] = []
     blocks: list[tuple[bool, list[Piece]]] = []
     for display, line, part in _blocks(text):
         try:
             blocks.append((display, read(part, vocabulary, line)))
         except NotRead as error:
-            faults.append(Fault(operation.name, error.line, str(error)))
+            faults.append(FormulaFault(operation.name, error.line, str(error)))
             blocks.append((display, [part]))
     with precision(BITS):
         checker = _Checker(operation, samples, list(samples), faults)
@@ -103,17 +111,19 @@ def check(operation: Operation) -> Docstring:
         results = checker.check(formulas)
     checked = iter(results)
     done = tuple(
-        Block(display, tuple(p if isinstance(p, str) else next(checked) for p in pieces))
+        DocstringBlock(display, tuple(p if isinstance(p, str) else next(checked) for p in pieces))
         for display, pieces in blocks
     )
     return Docstring(done, tuple(faults))
 
 
-def as_written(operation: Operation, numbers: int, faults: Sequence[Fault]) -> Docstring:
+def as_written(operation: Operation, numbers: int, faults: Sequence[FormulaFault]) -> Docstring:
     """Return a docstring whose formulas are shown as they stand."""
     blocks = _blocks(inspect.cleandoc(operation.doc))
     return Docstring(
-        tuple(Block(display, (part,)) for display, _, part in blocks), tuple(faults), numbers
+        tuple(DocstringBlock(display, (part,)) for display, _, part in blocks),
+        tuple(faults),
+        numbers,
     )
 
 
@@ -142,8 +152,8 @@ class _Checker:
         self,
         operation: Operation,
         samples: Samples,
-        points: Sequence[Sample],
-        faults: list[Fault],
+        points: Sequence[FormulaPoint],
+        faults: list[FormulaFault],
     ) -> None:
         self.name = operation.name
         self.given = samples.vocabulary.names
@@ -154,7 +164,7 @@ class _Checker:
         self.vague: set[str] = set()
         self.used: set[str] = set()
 
-    def check(self, formulas: Sequence[Formula]) -> list[Checked]:
+    def check(self, formulas: Sequence[Formula]) -> list[CheckedFormula]:
         """Return what each came to; what is wrong goes to the faults."""
         defining = {id(f): name for f in formulas if (name := self._define(f))}
         own = {n for n, (_, body) in self.definitions.items() if _has_ellipsis(body)}
@@ -172,7 +182,9 @@ class _Checker:
             ("slope", any(self._states_slope(n) for n in statements)),
         ):
             if not found:
-                self.faults.append(Fault(self.name, 1, f"no checked formula states its {what}"))
+                self.faults.append(
+                    FormulaFault(self.name, 1, f"no checked formula states its {what}")
+                )
         return results
 
     def _behind(self, names: Iterable[str]) -> set[str]:
@@ -186,7 +198,7 @@ class _Checker:
         return found
 
     def _fault(self, formula: Formula, reason: str) -> None:
-        self.faults.append(Fault(self.name, formula.line, f"{formula.text!r}: {reason}"))
+        self.faults.append(FormulaFault(self.name, formula.line, f"{formula.text!r}: {reason}"))
 
     def _define(self, formula: Formula) -> str:
         """Enter a formula that defines a name; return the name."""
@@ -194,7 +206,7 @@ class _Checker:
         if not isinstance(node, Relation) or node.signs[0] != "=":
             return ""
         name = node.operands[0]
-        if not isinstance(name, (Symbol, Indexed)) or name.name in self.given:
+        if not isinstance(name, (SymbolName, Indexed)) or name.name in self.given:
             return ""
         if name.name in self.definitions or name.name.endswith(("'", "′")):
             return ""
@@ -204,18 +216,18 @@ class _Checker:
         )
         return name.name
 
-    def _one(self, formula: Formula, defines: str) -> Checked:
+    def _one(self, formula: Formula, defines: str) -> CheckedFormula:
         node, kind = formula.node, formula.kind
         if kind == "term":
-            return Checked(formula, "term")
+            return CheckedFormula(formula, "term")
         if defines:
             assert isinstance(node, Relation)
             if len(node.operands) == 2:
-                return Checked(formula, "definition")
+                return CheckedFormula(formula, "definition")
         elif kind == "condition" and not (_names(node) & self.outputs or _has_derivative(node)):
-            return Checked(formula, "condition")
+            return CheckedFormula(formula, "condition")
         samples, digits = self._statement(formula)
-        return Checked(formula, "definition" if defines else "statement", samples, digits)
+        return CheckedFormula(formula, "definition" if defines else "statement", samples, digits)
 
     def _statement(self, formula: Formula) -> tuple[int, int]:
         """Check a statement at every sample; return at how many it was, and to how many bits."""
@@ -249,14 +261,14 @@ class _Checker:
 
     def _states_value(self, node: Node) -> bool:
         return any(
-            isinstance(o, (Symbol, Indexed)) and o.name in {"y", "L"} & self.outputs
+            isinstance(o, (SymbolName, Indexed)) and o.name in {"y", "L"} & self.outputs
             for o in _operands(node)
         )
 
     def _states_slope(self, node: Node) -> bool:
         return any(
             (isinstance(o, Derivative) and _names(o.of) <= self.outputs)
-            or (isinstance(o, (Symbol, Indexed)) and o.name in {"dx", "dy"} & self.outputs)
+            or (isinstance(o, (SymbolName, Indexed)) and o.name in {"dx", "dy"} & self.outputs)
             for o in _operands(node)
         )
 
@@ -266,7 +278,7 @@ _NOT = {"=": "is not", "<": "is not <", ">": "is not >", "<=": "is not <=", ">="
 
 
 def _operands(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Given):
+    if isinstance(node, Conditional):
         node = node.relation
     return node.operands if isinstance(node, Relation) else ()
 
@@ -305,7 +317,7 @@ def bits_of(a: Any, b: Any) -> int:
 
 
 def _names(node: Any) -> set[str]:
-    own = {node.name} if isinstance(node, (Symbol, Indexed)) else set()
+    own = {node.name} if isinstance(node, (SymbolName, Indexed)) else set()
     return own.union(*(_names(child) for child in children(node)))
 
 
@@ -314,6 +326,6 @@ def _has_derivative(node: Any) -> bool:
 
 
 def _has_ellipsis(node: Any) -> bool:
-    if isinstance(node, Number):
+    if isinstance(node, WrittenNumber):
         return node.text.endswith("…")
     return any(_has_ellipsis(child) for child in children(node))

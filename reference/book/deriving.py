@@ -9,26 +9,35 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from manual_backprop.spec import Activation, LayerOperation, Operation
+from manual_backprop.operation import Activation, LayerOperation, Operation
 from reference.arithmetic.balls import precision
 from reference.book.checking import (
     BITS,
     THIN_BITS,
     Docstring,
-    Fault,
+    FormulaFault,
     Unchecked,
     bits_of,
     wrong_pair,
 )
-from reference.book.evaluating import Sample, Unclear, children, free_indices
+from reference.book.evaluating import FormulaPoint, Unclear, children, free_indices
 from reference.book.functions import Undecided
 from reference.book.rules import NoRule, Rules, renamed
 from reference.book.samples import Samples
-from reports.book import Set, Step
-from reports.notation import Around, Derivative, Fold, Indexed, Node, Piecewise, Relation, Symbol
+from reports.book import DerivationStep, Set
+from reports.notation import (
+    Bracketed,
+    Derivative,
+    Indexed,
+    Node,
+    Piecewise,
+    Reduction,
+    Relation,
+    SymbolName,
+)
 
 
-def derive(operation: Operation, docstring: Docstring) -> tuple[Step, ...]:
+def derive(operation: Operation, docstring: Docstring) -> tuple[DerivationStep, ...]:
     """Return the steps from the value's formula to its slope, each checked; none if no rule."""
     if isinstance(operation, LayerOperation):
         return ()
@@ -38,7 +47,7 @@ def derive(operation: Operation, docstring: Docstring) -> tuple[Step, ...]:
     if body is None:
         return ()
     variable = _variable(operation, by, docstring)
-    sign = "d" if isinstance(operation, Activation) and isinstance(variable, Symbol) else "∂"
+    sign = "d" if isinstance(operation, Activation) and isinstance(variable, SymbolName) else "∂"
     rules = Rules(variable, {c.name: n for c, n in _definitions(docstring)}, sign)
     try:
         slope = rules.slope(body[1])
@@ -47,7 +56,7 @@ def derive(operation: Operation, docstring: Docstring) -> tuple[Step, ...]:
     steps = rules.steps
     if steps and steps[-1][1].operands[0] == slope:
         slope = steps[-1][1].operands[1]
-    slope = slope.body if isinstance(slope, Around) and slope.bracket == "(" else slope
+    slope = slope.body if isinstance(slope, Bracketed) and slope.bracket == "(" else slope
     if steps and steps[-1][1].operands[1] == slope:
         steps = steps[:-1]  # the last rule gave the slope itself
     left = Derivative(body[0], variable, sign)
@@ -72,18 +81,18 @@ def _value(docstring: Docstring, name: str) -> tuple[Node, Node] | None:
         node = checked.formula.node
         if checked.kind == "statement" and isinstance(node, Relation):
             left = node.operands[0]
-            if isinstance(left, (Symbol, Indexed)) and left.name == name:
+            if isinstance(left, (SymbolName, Indexed)) and left.name == name:
                 return left, node.operands[-1]
     return None
 
 
-def _definitions(docstring: Docstring) -> list[tuple[Symbol | Indexed, Node]]:
+def _definitions(docstring: Docstring) -> list[tuple[SymbolName | Indexed, Node]]:
     found = []
     for checked in docstring.formulas:
         node = checked.formula.node
         if checked.kind == "definition" and isinstance(node, Relation):
             name = node.operands[0]
-            if isinstance(name, (Symbol, Indexed)):
+            if isinstance(name, (SymbolName, Indexed)):
                 found.append((name, node.operands[1]))
     return found
 
@@ -121,22 +130,24 @@ def _same(stated: Derivative, ours: Derivative) -> dict[str, str] | None:
     return {a: b for a, b in places.items() if a != b}
 
 
-def _variable(operation: Operation, by: str, docstring: Docstring) -> Symbol | Indexed:
+def _variable(operation: Operation, by: str, docstring: Docstring) -> SymbolName | Indexed:
     """Return the variable; by rows, with an index that the docstring does not sum over."""
     by_row = operation.rowwise if isinstance(operation, Activation) else not operation.elementwise  # type: ignore[attr-defined]
     if not by_row:
-        return Symbol(by)
+        return SymbolName(by)
     bound = {i for checked in docstring.formulas for i in _bound(checked.formula.node)}
     free = next((i for i in "jki" if i not in bound), "k")
     return Indexed(by, (free,))
 
 
 def _bound(node: Any) -> set[str]:
-    own = {node.index} if isinstance(node, Fold) else set()
+    own = {node.index} if isinstance(node, Reduction) else set()
     return own.union(*(_bound(child) for child in children(node)))
 
 
-def _checked(name: str, rule: str, node: Relation, points: Sequence[Sample]) -> Step:
+def _checked(
+    name: str, rule: str, node: Relation, points: Sequence[FormulaPoint]
+) -> DerivationStep:
     """Return a step with what its check came to; one that does not hold is `Unchecked`."""
     checked, fewest = 0, BITS
     free = sorted(free_indices(node))
@@ -146,13 +157,13 @@ def _checked(name: str, rule: str, node: Relation, points: Sequence[Sample]) -> 
         except Undecided:
             continue
         except Unclear as error:
-            raise Unchecked([Fault(name, 1, f"derivation, {rule}: {error}")]) from None
+            raise Unchecked([FormulaFault(name, 1, f"derivation, {rule}: {error}")]) from None
         bits = min(bits_of(a, b) for _, a, b in pairs)
         if bits < THIN_BITS:
             continue
         if wrong_pair(pairs):
-            raise Unchecked([Fault(name, 1, f"derivation, {rule}: wrong at {point.where}")])
+            raise Unchecked([FormulaFault(name, 1, f"derivation, {rule}: wrong at {point.where}")])
         checked, fewest = checked + 1, min(fewest, bits)
     if not checked:
-        raise Unchecked([Fault(name, 1, f"derivation, {rule}: could not be checked")])
-    return Step(rule, Set(node, "", "statement", checked, int(fewest * 0.30103)))
+        raise Unchecked([FormulaFault(name, 1, f"derivation, {rule}: could not be checked")])
+    return DerivationStep(rule, Set(node, "", "statement", checked, int(fewest * 0.30103)))

@@ -14,28 +14,28 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from reference.arithmetic.balls import Arithmetic, Dual, exact
+from reference.arithmetic.balls import DefinitionArithmetic, Dual, exact
 from reference.book.functions import FUNCTIONS, Undecided
 from reports.notation import (
-    Around,
+    Bracketed,
     Call,
+    Conditional,
     Derivative,
-    Fold,
-    Given,
     Indexed,
     Infix,
     Negative,
     Node,
-    Number,
     Piecewise,
     Power,
+    Reduction,
     Relation,
     Root,
-    Symbol,
-    Transpose,
+    SymbolName,
+    Transposed,
+    WrittenNumber,
 )
 
-MOST_STEPS = 20_000
+MAX_STEPS = 20_000
 Value = Any
 """A ball, a Dual, or an object array of them."""
 
@@ -45,14 +45,14 @@ class Unclear(Exception):
 
 
 @dataclass
-class Sample:
+class FormulaPoint:
     """One point: what every name stands for there, how far indices run, which label is given.
 
     `variables` maps an input to the positions of its entries among the slopes, None for a
     function of one number. `definitions` are the docstring's own: their indices and their tree.
     """
 
-    m: Arithmetic
+    m: DefinitionArithmetic
     values: dict[str, Value]
     sizes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -66,8 +66,8 @@ class Sample:
     def evaluate(self, node: Node, at: Mapping[str, int] | None = None) -> Value:
         """Return the value of an expression, its free indices given."""
         self._steps += 1
-        if self._steps > MOST_STEPS:
-            raise Unclear(f"takes more than {MOST_STEPS} steps")
+        if self._steps > MAX_STEPS:
+            raise Unclear(f"takes more than {MAX_STEPS} steps")
         return _EVALUATE[type(node)](self, node, at or {})
 
     def holds(self, relation: Node, at: Mapping[str, int]) -> bool:
@@ -87,8 +87,8 @@ class Sample:
         `free` holds `free_indices(node)`, where the caller has them.
         """
         free = sorted(free_indices(node)) if free is None else free
-        given = node.conditions if isinstance(node, Given) else ()
-        node = node.relation if isinstance(node, Given) else node
+        given = node.conditions if isinstance(node, Conditional) else ()
+        node = node.relation if isinstance(node, Conditional) else node
         assert isinstance(node, Relation)
         for at in self._every(free):
             self._steps = 0
@@ -175,10 +175,10 @@ def free_indices(node: Any) -> set[str]:
     """Return the indices of a tree that no sum binds."""
     if isinstance(node, Indexed):
         return set(node.indices)
-    if isinstance(node, Fold):
+    if isinstance(node, Reduction):
         return (free_indices(node.body) | set(filter(None, [node.without]))) - {node.index}
-    if isinstance(node, Around) and node.bracket == "[":
-        symbols = {o.name for o in node.body.operands if isinstance(o, Symbol)}  # type: ignore[union-attr]
+    if isinstance(node, Bracketed) and node.bracket == "[":
+        symbols = {o.name for o in node.body.operands if isinstance(o, SymbolName)}  # type: ignore[union-attr]
         return free_indices(node.body) | {s for s in symbols if s in "ijkn" and len(s) == 1}
     return set().union(*(free_indices(child) for child in children(node)), set())
 
@@ -231,7 +231,7 @@ def _compare(sign: str, a: Any, b: Any) -> bool:
     raise Undecided("a condition is too close to call")
 
 
-def _slope(sample: Sample, value: Value, by: str, places: tuple[int, ...]) -> Value:
+def _slope(sample: FormulaPoint, value: Value, by: str, places: tuple[int, ...]) -> Value:
     """Return the slope of a number by one entry of an input."""
     if by not in sample.variables:
         raise Undecided(f"{by} is no input here")
@@ -251,7 +251,7 @@ def _slope(sample: Sample, value: Value, by: str, places: tuple[int, ...]) -> Va
 # One function for each kind of tree.
 
 
-def _number(sample: Sample, node: Number, at: Mapping[str, int]) -> Value:
+def _number(sample: FormulaPoint, node: WrittenNumber, at: Mapping[str, int]) -> Value:
     if not node.text.endswith("…"):
         return exact(Fraction(node.text))
     digits = node.text[:-1]
@@ -260,7 +260,7 @@ def _number(sample: Sample, node: Number, at: Mapping[str, int]) -> Value:
     return exact(middle) + arb(0, float(unit / 2) * 1.001)
 
 
-def _symbol(sample: Sample, node: Symbol, at: Mapping[str, int]) -> Value:
+def _symbol(sample: FormulaPoint, node: SymbolName, at: Mapping[str, int]) -> Value:
     if len(node.name) == 1 and node.name in at:
         return exact(at[node.name])
     if node.name in sample.labels:  # t, the label; t_k is the one-hot row
@@ -268,7 +268,7 @@ def _symbol(sample: Sample, node: Symbol, at: Mapping[str, int]) -> Value:
     return sample.named(node.name)
 
 
-def _indexed(sample: Sample, node: Indexed, at: Mapping[str, int]) -> Value:
+def _indexed(sample: FormulaPoint, node: Indexed, at: Mapping[str, int]) -> Value:
     return sample.entry(node.name, node.indices, at)
 
 
@@ -278,7 +278,7 @@ def _each(f: Callable[..., Any], *values: Value) -> Value:
     return np.frompyfunc(f, len(values), 1)(*values)
 
 
-def _call(sample: Sample, node: Call, at: Mapping[str, int]) -> Value:
+def _call(sample: FormulaPoint, node: Call, at: Mapping[str, int]) -> Value:
     arguments = [sample.evaluate(a, at) for a in node.arguments]
     m = sample.m
     if node.function == "softmax":
@@ -293,7 +293,7 @@ def _call(sample: Sample, node: Call, at: Mapping[str, int]) -> Value:
     return value if not node.power else _integer_power(value, int(node.power))
 
 
-def _infix(sample: Sample, node: Infix, at: Mapping[str, int]) -> Value:
+def _infix(sample: FormulaPoint, node: Infix, at: Mapping[str, int]) -> Value:
     left, right = sample.evaluate(node.left, at), sample.evaluate(node.right, at)
     if node.operator == "+":
         return left + right
@@ -309,13 +309,13 @@ def _infix(sample: Sample, node: Infix, at: Mapping[str, int]) -> Value:
     return left * right
 
 
-def _power(sample: Sample, node: Power, at: Mapping[str, int]) -> Value:
+def _power(sample: FormulaPoint, node: Power, at: Mapping[str, int]) -> Value:
     exponent = node.exponent
-    if node.base == Symbol("e"):
-        if not isinstance(exponent, Number) or "e" not in sample.definitions:
+    if node.base == SymbolName("e"):
+        if not isinstance(exponent, WrittenNumber) or "e" not in sample.definitions:
             return _each(sample.m.exp, sample.evaluate(exponent, at))
     base = sample.evaluate(node.base, at)
-    if isinstance(exponent, Number) and exponent.text.isdecimal() and len(exponent.text) < 3:
+    if isinstance(exponent, WrittenNumber) and exponent.text.isdecimal() and len(exponent.text) < 3:
         return _integer_power(base, int(exponent.text))
     power = sample.evaluate(exponent, at)
     return _each(lambda b, p: sample.m.exp(sample.m.log(b) * p), base, power)
@@ -332,31 +332,33 @@ def _is_one(value: Value) -> bool:
     return isinstance(value, arb) and value.is_exact() and value == 1
 
 
-def _negative(sample: Sample, node: Negative, at: Mapping[str, int]) -> Value:
+def _negative(sample: FormulaPoint, node: Negative, at: Mapping[str, int]) -> Value:
     return -sample.evaluate(node.body, at)
 
 
-def _around(sample: Sample, node: Around, at: Mapping[str, int]) -> Value:
+def _around(sample: FormulaPoint, node: Bracketed, at: Mapping[str, int]) -> Value:
     if node.bracket == "[":
         return exact(1) if sample.holds(node.body, at) else exact(0)
     value = sample.evaluate(node.body, at)
     return _each(sample.m.abs, value) if node.bracket == "|" else value
 
 
-def _root(sample: Sample, node: Root, at: Mapping[str, int]) -> Value:
+def _root(sample: FormulaPoint, node: Root, at: Mapping[str, int]) -> Value:
     return _each(sample.m.sqrt, sample.evaluate(node.body, at))
 
 
-def _transpose(sample: Sample, node: Transpose, at: Mapping[str, int]) -> Value:
+def _transpose(sample: FormulaPoint, node: Transposed, at: Mapping[str, int]) -> Value:
     value = sample.evaluate(node.body, at)
-    if isinstance(node.body, Number) and node.body.text == "1":  # a row of ones, one a sample
+    if (
+        isinstance(node.body, WrittenNumber) and node.body.text == "1"
+    ):  # a row of ones, one a sample
         return np.full(sample.sizes["n"], exact(1), object)
     if not isinstance(value, np.ndarray):
         raise Unclear("transposes a number")
     return value.T
 
 
-def _fold(sample: Sample, node: Fold, at: Mapping[str, int]) -> Value:
+def _fold(sample: FormulaPoint, node: Reduction, at: Mapping[str, int]) -> Value:
     if node.index not in sample.sizes:
         raise Undecided(f"no index {node.index} here")
     skipped = sample.place(node.without, at) if node.without else None
@@ -372,20 +374,20 @@ def _fold(sample: Sample, node: Fold, at: Mapping[str, int]) -> Value:
     return found
 
 
-def _derivative(sample: Sample, node: Derivative, at: Mapping[str, int]) -> Value:
+def _derivative(sample: FormulaPoint, node: Derivative, at: Mapping[str, int]) -> Value:
     value = sample.evaluate(node.of, at)
     if isinstance(node.by, Indexed):
         places = tuple(sample.place(i, at) for i in node.by.indices)
         return _slope(sample, value, node.by.name, places)
-    assert isinstance(node.by, Symbol)
+    assert isinstance(node.by, SymbolName)
     return _slope(sample, value, node.by.name, ())
 
 
-def _relation(sample: Sample, node: Relation, at: Mapping[str, int]) -> Value:
+def _relation(sample: FormulaPoint, node: Relation, at: Mapping[str, int]) -> Value:
     raise Unclear("a relation is used as a number")
 
 
-def _piecewise(sample: Sample, node: Piecewise, at: Mapping[str, int]) -> Value:
+def _piecewise(sample: FormulaPoint, node: Piecewise, at: Mapping[str, int]) -> Value:
     for value, condition in node.pieces:
         if condition is None or sample.holds(condition, at):
             return sample.evaluate(value, at)
@@ -393,19 +395,19 @@ def _piecewise(sample: Sample, node: Piecewise, at: Mapping[str, int]) -> Value:
 
 
 _EVALUATE: dict[type, Callable[..., Value]] = {
-    Number: _number,
-    Symbol: _symbol,
+    WrittenNumber: _number,
+    SymbolName: _symbol,
     Indexed: _indexed,
     Call: _call,
     Infix: _infix,
     Power: _power,
     Negative: _negative,
-    Around: _around,
+    Bracketed: _around,
     Root: _root,
-    Transpose: _transpose,
-    Fold: _fold,
+    Transposed: _transpose,
+    Reduction: _fold,
     Derivative: _derivative,
     Relation: _relation,
-    Given: _relation,
+    Conditional: _relation,
     Piecewise: _piecewise,
 }

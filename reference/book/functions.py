@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from reference.arithmetic.balls import Arithmetic, Dual, exact
+from reference.arithmetic.balls import DefinitionArithmetic, Dual, exact
 
 Value = Any
 """A ball or a Dual."""
@@ -13,19 +13,19 @@ class Undecided(Exception):
     """The formula says nothing at this sample: a condition is open, or a label is not there."""
 
 
-def _logistic(m: Arithmetic, x: Value) -> Value:
+def _logistic(m: DefinitionArithmetic, x: Value) -> Value:
     return 1 / (1 + m.exp(-x))
 
 
-def _normal(m: Arithmetic, x: Value) -> Value:
+def _normal(m: DefinitionArithmetic, x: Value) -> Value:
     return m.erfc(-x / m.sqrt(exact(2))) / 2
 
 
-def _density(m: Arithmetic, x: Value) -> Value:
+def _density(m: DefinitionArithmetic, x: Value) -> Value:
     return m.exp(x * x / -2) / m.sqrt(2 * m.pi)
 
 
-def _sign(m: Arithmetic, x: Value) -> Value:
+def _sign(m: DefinitionArithmetic, x: Value) -> Value:
     ball = x.value if isinstance(x, Dual) else exact(x)
     if ball > 0:
         return exact(1)

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from manual_backprop.spec import Activation, Loss
+from manual_backprop.operation import Activation, Loss
 from reference.arithmetic.balls import exact, precision
-from reference.arithmetic.local import at_number, constants
-from reference.conventions.pointwise import Batch, Said, ask
+from reference.arithmetic.point_derivative import at_number, constants
+from reference.conventions.pointwise import Batch, PointAnswers, ask
 from reference.drawing.kinks import kinks, one_sided
 from reference.judge import CONVENTIONAL, allowed_alone
 from reference.trials.accuracy import measure
-from reports.book import AccuracyRow, KinkRow
+from reports.book import BookAccuracy, KinkRow
 from reports.records import Accuracy
 
 _POINTS = 240
@@ -21,7 +21,7 @@ _TARGETS: Mapping[str, float] = {"real": 0.25, "unit": 0.25, "sign": -1.0, "coun
 
 def accuracy(
     operations: Sequence[Activation | Loss], implementations: Sequence[str]
-) -> dict[str, tuple[AccuracyRow, ...]]:
+) -> dict[str, tuple[BookAccuracy, ...]]:
     """Return the worst errors of every operation, as `reference.trials.accuracy` measures them."""
     found: dict[str, dict[tuple[str, str], dict[str, Accuracy]]] = {o.name: {} for o in operations}
     if operations:
@@ -32,7 +32,7 @@ def accuracy(
             by[row.implementation] = row
     return {
         name: tuple(
-            AccuracyRow(
+            BookAccuracy(
                 quantity,
                 dtype,
                 {who: (row.worst_ulp, _short(row.worst_input)) for who, row in by.items()},
@@ -70,7 +70,7 @@ def kink_rows(operation: Activation | Loss, implementations: Sequence[str]) -> l
 
 def _kink_row(
     operation: Activation | Loss, n: int, at: float, target: float | None,
-    replies: Mapping[str, Said],
+    replies: Mapping[str, PointAnswers],
 ) -> KinkRow:  # fmt: skip
     before = () if target is None else (exact(target),)
     arguments = constants(operation.defaults())

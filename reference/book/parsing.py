@@ -2,22 +2,22 @@
 
 from reference.book.tokens import DEEPEST, FUNCTIONS, INDICES, RELATIONS, NotRead, Token, Vocabulary
 from reports.notation import (
-    Around,
+    Bracketed,
     Call,
+    Conditional,
     Derivative,
-    Fold,
-    Given,
     Indexed,
     Infix,
     Negative,
     Node,
-    Number,
     Piecewise,
     Power,
+    Reduction,
     Relation,
     Root,
-    Symbol,
-    Transpose,
+    SymbolName,
+    Transposed,
+    WrittenNumber,
 )
 
 
@@ -70,7 +70,7 @@ class Parser:
             conditions.append(condition)
         if self.at == start:
             return None
-        return Given(node, tuple(conditions)) if conditions else node
+        return Conditional(node, tuple(conditions)) if conditions else node
 
     def relation(self, pieces: bool = False) -> Node | None:
         """Read `a`, `a = b`, `a < b <= c`."""
@@ -183,11 +183,11 @@ class Parser:
         while node is not None:
             powers = self._counted(powers)
             if self._text() in ("²", "³"):
-                node = Power(node, Number("2" if self._text() == "²" else "3"))
+                node = Power(node, WrittenNumber("2" if self._text() == "²" else "3"))
                 self.at += 1
             elif self._text() == "ᵀ":
                 self.at += 1
-                node = Transpose(node)
+                node = Transposed(node)
             elif self._text() == "^":
                 here = self.at
                 self.at += 1
@@ -225,7 +225,7 @@ class Parser:
         here, kind, text = self.at, self._kind(), self._text()
         node: Node | None = None
         if kind == "number":
-            node = Number(self.tokens[self.at].text)
+            node = WrittenNumber(self.tokens[self.at].text)
             self.at += 1
         elif kind == "derivative":
             node = self._derivative(text)
@@ -244,17 +244,17 @@ class Parser:
     def _bracketed(self, text: str) -> Node | None:
         if text == "(":
             node = self._closed(")", self._outside_bars())
-            return Around("(", node) if node is not None else None
+            return Bracketed("(", node) if node is not None else None
         if text == "|":
             self.bars += 1
             node = self._closed("|", self.sum())
             self.bars -= 1
-            return Around("|", node) if node is not None else None
+            return Bracketed("|", node) if node is not None else None
         if text == "[":
             bars, self.bars = self.bars, 0
             node = self._closed("]", self.relation())
             self.bars = bars
-            return Around("[", node) if isinstance(node, Relation) else None
+            return Bracketed("[", node) if isinstance(node, Relation) else None
         if text == "√":
             body = self._atom()
             return Root(body) if body is not None else None
@@ -263,7 +263,7 @@ class Parser:
     def _indexed(self, name: str) -> Node | None:
         here = self.at
         if not self._take("_"):
-            return Symbol(name)
+            return SymbolName(name)
         braces = self._take("{")
         letters = self._text()
         self.at += 1
@@ -289,7 +289,7 @@ class Parser:
         if braces and not self._take("}"):
             return None
         body = self._product()
-        return Fold(function, index, without, body) if body is not None else None
+        return Reduction(function, index, without, body) if body is not None else None
 
     def _call(self, name: str) -> Node | None:
         self.at += 1
@@ -326,5 +326,5 @@ class Parser:
             return None
         allowed = INDICES | self.vocabulary.labels
         if not letters:
-            return Symbol(name)
+            return SymbolName(name)
         return Indexed(name, tuple(letters)) if set(letters) <= allowed else None

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from manual_backprop.spec import Activation, Loss, Operation
+from manual_backprop.operation import Activation, Loss, Operation
 from reference.arithmetic.balls import exact, precision
-from reference.arithmetic.local import at_number, at_row, constants
+from reference.arithmetic.point_derivative import at_number, at_row, constants
 from reference.drawing.kinks import kinks
 from reports.book import Curve, Plot
 

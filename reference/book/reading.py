@@ -12,7 +12,15 @@ from typing import Literal
 
 from reference.book.parsing import Parser
 from reference.book.tokens import LONGEST, NotRead, Token, Vocabulary, tokens_of
-from reports.notation import Around, Given, Negative, Node, Number, Relation, Symbol
+from reports.notation import (
+    Bracketed,
+    Conditional,
+    Negative,
+    Node,
+    Relation,
+    SymbolName,
+    WrittenNumber,
+)
 
 _LOUD = frozenset("=^²³√Σ∂ᵀ<>≠≤≥_")  # prose has no such sign
 _CONDITIONS = frozenset({"at", "where", "for", "if", "from", "when", "near", "beyond", "below"})
@@ -44,7 +52,7 @@ def read(text: str, vocabulary: Vocabulary, first_line: int = 1) -> list[Piece]:
     while at < len(tokens):
         parser = Parser(tokens, at, vocabulary)
         node = parser.statement()
-        if node is None or isinstance(node, (Number, Symbol)) or _mere_brackets(node):
+        if node is None or isinstance(node, (WrittenNumber, SymbolName)) or _mere_brackets(node):
             if tokens[at].kind != "code" and tokens[at].text in _LOUD:
                 raise NotRead(tokens[at].line, f"cannot read {_around(text, tokens[at])}")
             at += 1
@@ -54,7 +62,7 @@ def read(text: str, vocabulary: Vocabulary, first_line: int = 1) -> list[Piece]:
         if following is not None and following.text in _GOES_ON:
             raise NotRead(following.line, f"cannot read on at {_around(text, following)}")
         kind: Kind = "term"
-        if isinstance(node, (Relation, Given)):
+        if isinstance(node, (Relation, Conditional)):
             before = tokens[at - 1].text.lower() if at else ""
             bare = isinstance(node, Relation)
             kind = "condition" if bare and before in _CONDITIONS else "statement"
@@ -80,8 +88,8 @@ def parse(text: str, vocabulary: Vocabulary) -> Node:
 def _mere_brackets(node: Node) -> bool:
     """Whether a bracket holds a single word or number, as prose does."""
     if isinstance(node, Negative):
-        return isinstance(node.body, (Number, Symbol))
-    return isinstance(node, Around) and isinstance(node.body, (Number, Symbol))
+        return isinstance(node.body, (WrittenNumber, SymbolName))
+    return isinstance(node, Bracketed) and isinstance(node.body, (WrittenNumber, SymbolName))
 
 
 def _around(text: str, token: Token) -> str:

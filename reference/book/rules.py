@@ -5,23 +5,23 @@ from typing import Any, cast
 
 from reference.book.evaluating import children
 from reports.notation import (
-    Around,
+    Bracketed,
     Call,
     Derivative,
-    Fold,
     Indexed,
     Infix,
     Negative,
     Node,
-    Number,
     Piecewise,
     Power,
+    Reduction,
     Relation,
     Root,
-    Symbol,
+    SymbolName,
+    WrittenNumber,
 )
 
-ZERO, ONE, TWO = Number("0"), Number("1"), Number("2")
+ZERO, ONE, TWO = WrittenNumber("0"), WrittenNumber("1"), WrittenNumber("2")
 
 
 class NoRule(Exception):
@@ -31,7 +31,7 @@ class NoRule(Exception):
 class Rules:
     """Differentiates by one variable; `steps` holds each rule used and what it gave."""
 
-    def __init__(self, by: Symbol | Indexed, defined: Mapping[str, Node], sign: str) -> None:
+    def __init__(self, by: SymbolName | Indexed, defined: Mapping[str, Node], sign: str) -> None:
         self.by = by
         self.defined = defined
         self.sign = sign
@@ -42,15 +42,15 @@ class Rules:
         if not self.depends(node):
             return ZERO
         match node:
-            case Symbol():
+            case SymbolName():
                 return self._symbol(node)
             case Indexed():
                 return self._entry(node)
             case Negative(body):
                 return _minus(self.slope(body))
-            case Around("(", body):
+            case Bracketed("(", body):
                 return self.slope(body)
-            case Around("|", body):
+            case Bracketed("|", body):
                 inner = self.slope(body)
                 return self._note("slope of the absolute value", node, _times(_sign(body), inner))
             case Infix("+" | "-" as operator, left, right):
@@ -65,7 +65,7 @@ class Rules:
                 return self._chain(node, _over(ONE, _times(TWO, node)), body)
             case Call():
                 return self._call(node)
-            case Fold("Σ", index, without, body):
+            case Reduction("Σ", index, without, body):
                 return self._sum(node, index, without, self.slope(body))
             case Piecewise(pieces):
                 cases = tuple((self.slope(value), condition) for value, condition in pieces)
@@ -74,7 +74,7 @@ class Rules:
 
     def depends(self, node: Any) -> bool:
         """Whether the variable goes into a tree."""
-        if isinstance(node, (Symbol, Indexed)):
+        if isinstance(node, (SymbolName, Indexed)):
             if node.name == self.by.name:
                 return True
             return node.name in self.defined and self.depends(self.defined[node.name])
@@ -84,20 +84,20 @@ class Rules:
 
     def _is_exponential(self, node: Power) -> bool:
         """Whether the base is Euler's number; e² is a square where the docstring defines an e."""
-        own = isinstance(node.exponent, Number) and "e" in self.defined
-        return node.base == Symbol("e") and not own
+        own = isinstance(node.exponent, WrittenNumber) and "e" in self.defined
+        return node.base == SymbolName("e") and not own
 
     def _note(self, rule: str, node: Node, slope: Node) -> Node:
-        body = node if isinstance(node, (Symbol, Indexed, Around)) else Around("(", node)
-        if isinstance(body, Around) and body.bracket == "|":
-            body = Around("(", body)
+        body = node if isinstance(node, (SymbolName, Indexed, Bracketed)) else Bracketed("(", node)
+        if isinstance(body, Bracketed) and body.bracket == "|":
+            body = Bracketed("(", body)
         left = Derivative(body, self.by, self.sign)
         step = (rule, Relation((left, _plain(slope)), ("=",)))
         if step not in self.steps:
             self.steps.append(step)
         return slope
 
-    def _symbol(self, node: Symbol) -> Node:
+    def _symbol(self, node: SymbolName) -> Node:
         if node == self.by:
             return ONE
         if node.name == self.by.name:
@@ -112,12 +112,14 @@ class Rules:
             return ONE
         if not isinstance(self.by, Indexed) or len(node.indices) != 1:
             raise NoRule
-        same = Around("[", Relation((Symbol(node.indices[0]), Symbol(self.by.indices[0])), ("=",)))
+        same = Bracketed(
+            "[", Relation((SymbolName(node.indices[0]), SymbolName(self.by.indices[0])), ("=",))
+        )
         if node.name == self.by.name:
             return same
-        if self.defined.get(node.name) == Call("softmax", (Symbol(self.by.name),)):
+        if self.defined.get(node.name) == Call("softmax", (SymbolName(self.by.name),)):
             other = Indexed(node.name, self.by.indices)
-            slope = _times(node, Around("(", Infix("-", same, other)))
+            slope = _times(node, Bracketed("(", Infix("-", same, other)))
             return self._note("slope of the softmax", node, slope)
         raise NoRule
 
@@ -136,10 +138,10 @@ class Rules:
     def _power(self, node: Power, base: Node, exponent: Node) -> Node:
         if self._is_exponential(node):
             return self._chain(node, node, exponent)
-        if not isinstance(exponent, Number) or not exponent.text.isdecimal():
+        if not isinstance(exponent, WrittenNumber) or not exponent.text.isdecimal():
             raise NoRule
         n = int(exponent.text)
-        lower = base if n == 2 else Power(_raised(base), Number(str(n - 1)))
+        lower = base if n == 2 else Power(_raised(base), WrittenNumber(str(n - 1)))
         return self._chain(node, _times(exponent, lower), base)
 
     def _call(self, node: Call) -> Node:
@@ -151,14 +153,14 @@ class Rules:
             slope = Piecewise(((first, condition), (second, None)))
             self._note(f"slope of the {node.function}imum", node, slope)
             # Named, not written out: pieces within pieces are hard to read.
-            return Derivative(Around("(", node), self.by, self.sign)
+            return Derivative(Bracketed("(", node), self.by, self.sign)
         if len(node.arguments) != 1:
             raise NoRule
         (u,) = node.arguments
         outer = _outer(node.function, _plain(u))
         if node.power:
             lower = Call(node.function, (_plain(u),), "2" if node.power == "3" else "")
-            outer = _times(_times(Number(node.power), lower), _atom(outer))
+            outer = _times(_times(WrittenNumber(node.power), lower), _atom(outer))
         return self._chain(node, outer, u)
 
     def _chain(self, node: Node, outer: Node, inner: Node) -> Node:
@@ -167,7 +169,7 @@ class Rules:
             _over(slope, outer.right)
             if isinstance(outer, Infix) and outer.operator == "/" and outer.left == ONE
             else _times(slope, outer)
-            if isinstance(slope, Symbol)
+            if isinstance(slope, SymbolName)
             else _times(outer, slope)
         )
         return self._note("known slope" if slope == ONE else "chain rule", node, chained)
@@ -177,7 +179,7 @@ class Rules:
         if not without and (picked := _pick(body, index)) is not None:
             slope = picked
         else:
-            slope = Fold("Σ", index, without, _atom(body))
+            slope = Reduction("Σ", index, without, _atom(body))
         return self._note("slope of the sum", node, slope)
 
 
@@ -187,13 +189,13 @@ def _outer(function: str, u: Node) -> Node:
     logistic = Call("σ", (u,))
     known: dict[str, Node] = {
         "exp": at,
-        "expm1": Power(Symbol("e"), u),
+        "expm1": Power(SymbolName("e"), u),
         "log": _over(ONE, u),
         "log1p": _over(ONE, Infix("+", ONE, _atom(u))),
         "tanh": Infix("-", ONE, Call("tanh", (u,), "2")),
         "sinh": Call("cosh", (u,)),
         "cosh": Call("sinh", (u,)),
-        "σ": Infix("", logistic, Around("(", Infix("-", ONE, logistic))),
+        "σ": Infix("", logistic, Bracketed("(", Infix("-", ONE, logistic))),
         "Φ": Call("φ", (u,)),
     }
     if function not in known:
@@ -207,7 +209,7 @@ def _sign(u: Node) -> Node:
 
 def _plain(node: Node) -> Node:
     """Return what stands in round brackets."""
-    return node.body if isinstance(node, Around) and node.bracket == "(" else node
+    return node.body if isinstance(node, Bracketed) and node.bracket == "(" else node
 
 
 def _atom(node: Node) -> Node:
@@ -215,14 +217,14 @@ def _atom(node: Node) -> Node:
     loose = isinstance(node, (Negative, Piecewise)) or (
         isinstance(node, Infix) and node.operator in ("+", "-")
     )
-    return Around("(", node) if loose else node
+    return Bracketed("(", node) if loose else node
 
 
 def _raised(node: Node) -> Node:
     """Put brackets around what a power would tear apart."""
     bare = isinstance(node, Call) and (node.bare or node.power)
-    loose = isinstance(node, (Infix, Negative, Fold, Piecewise, Power, Derivative))
-    return Around("(", node) if loose or bare else node
+    loose = isinstance(node, (Infix, Negative, Reduction, Piecewise, Power, Derivative))
+    return Bracketed("(", node) if loose or bare else node
 
 
 def _minus(node: Node) -> Node:
@@ -252,17 +254,17 @@ def _times(left: Node, right: Node) -> Node:
         return _minus(_times(left.body, right))
     if isinstance(right, Negative):
         return _minus(_times(left, right.body))
-    if isinstance(right, Infix) and right.operator == "/" and isinstance(right.left, Number):
+    if isinstance(right, Infix) and right.operator == "/" and isinstance(right.left, WrittenNumber):
         return _over(_times(right.left, left), right.right)
-    if isinstance(right, Number) and not isinstance(left, Number):
+    if isinstance(right, WrittenNumber) and not isinstance(left, WrittenNumber):
         left, right = right, left
-    if isinstance(right, Infix) and right.operator == "" and isinstance(right.left, Number):
-        if not isinstance(left, Number):
+    if isinstance(right, Infix) and right.operator == "" and isinstance(right.left, WrittenNumber):
+        if not isinstance(left, WrittenNumber):
             return _times(right.left, _times(left, right.right))
     # A sum takes all that follows it, so it comes last; two numbers need a sign between them.
-    if isinstance(left, Fold):
-        left = Around("(", left)
-    operator = "·" if isinstance(right, Number) or isinstance(left, Call) else ""
+    if isinstance(left, Reduction):
+        left = Bracketed("(", left)
+    operator = "·" if isinstance(right, WrittenNumber) or isinstance(left, Call) else ""
     return Infix(operator, _atom(left), _atom(right))
 
 
@@ -297,18 +299,22 @@ def _without(product: Node, factor: Node) -> Node | None:
 
 
 def _tight(node: Node) -> Node:
-    return Around("(", node) if isinstance(node, (Infix, Negative, Fold)) else node
+    return Bracketed("(", node) if isinstance(node, (Infix, Negative, Reduction)) else node
 
 
 def _pick(body: Node, index: str) -> Node | None:
     """Return f_k of a product f_j [j = k]; None where the body is another expression."""
     match body:
-        case Around("[", Relation((Symbol(left), Symbol(right)), ("=",))) if left == index:
+        case Bracketed("[", Relation((SymbolName(left), SymbolName(right)), ("=",))) if (
+            left == index
+        ):
             return ONE if right else None
         case Infix("" | "·", left, right):
             for kept, one in ((left, right), (right, left)):
                 match one:
-                    case Around("[", Relation((Symbol(a), Symbol(k)), ("=",))) if a == index:
+                    case Bracketed("[", Relation((SymbolName(a), SymbolName(k)), ("=",))) if (
+                        a == index
+                    ):
                         return cast(Node, renamed(kept, {index: k}))
     return None
 
@@ -317,9 +323,9 @@ def renamed(node: Any, places: Mapping[str, str]) -> Any:
     """Return a tree with other indices; one that a sum binds must not be among them."""
     if isinstance(node, Indexed):
         return Indexed(node.name, tuple(places.get(i, i) for i in node.indices))
-    if isinstance(node, Symbol):
-        return Symbol(places.get(node.name, node.name))
-    if isinstance(node, Fold) and {node.index, node.without} & places.keys():
+    if isinstance(node, SymbolName):
+        return SymbolName(places.get(node.name, node.name))
+    if isinstance(node, Reduction) and {node.index, node.without} & places.keys():
         raise NoRule
     if isinstance(node, tuple):
         return tuple(renamed(item, places) for item in node)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from manual_backprop.spec import Activation, LayerOperation, Loss, Operation
-from reference.arithmetic.balls import Arithmetic, Dual, Slopes, exact
-from reference.arithmetic.local import constants
-from reference.book.evaluating import Sample
+from manual_backprop.operation import Activation, LayerOperation, Loss, Operation
+from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact
+from reference.arithmetic.point_derivative import constants
+from reference.book.evaluating import FormulaPoint
 from reference.book.tokens import Vocabulary
 
 LETTERS: Mapping[str, str] = {
@@ -80,7 +80,7 @@ class Samples:
             case _:
                 return frozenset({"y", "dx", "dW", "db", "L"})
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[FormulaPoint]:
         match self.operation:
             case Activation(rowwise=False):
                 yield from _numbers(self.operation)
@@ -110,15 +110,15 @@ def _letters(setting: Mapping[str, Any]) -> dict[str, Any]:
     return {LETTERS.get(name, name): exact(value) for name, value in setting.items()}
 
 
-def _numbers(operation: Activation) -> Iterator[Sample]:
+def _numbers(operation: Activation) -> Iterator[FormulaPoint]:
     for setting in _settings(operation):
         for k, point in enumerate(_POINTS):
-            m = Arithmetic()
+            m = DefinitionArithmetic()
             x = m.variable(exact(point))
             y = _dual(operation.definition(m, x, **constants(setting)), arb(0))
             dy = exact(_COTANGENT[k % 4])
             values = {**_letters(setting), "x": x, "y": y, "dy": dy, "dx": y.slope * dy}
-            yield Sample(m, values, {}, {}, {"x": None}, _spelled(setting, x=point))
+            yield FormulaPoint(m, values, {}, {}, {"x": None}, _spelled(setting, x=point))
 
 
 def _row_points() -> list[list[float]]:
@@ -129,9 +129,9 @@ def _row_points() -> list[list[float]]:
     ]
 
 
-def _rows(operation: Activation) -> Iterator[Sample]:
+def _rows(operation: Activation) -> Iterator[FormulaPoint]:
     for setting, row in product(_settings(operation), _row_points()):
-        m = Arithmetic()
+        m = DefinitionArithmetic()
         x = m.variables([exact(v) for v in row])
         y = operation.definition(m, x, **constants(setting))
         dy = [exact(v) for v in _COTANGENT]
@@ -139,11 +139,11 @@ def _rows(operation: Activation) -> Iterator[Sample]:
               for i in range(_CLASSES)]  # fmt: skip
         values = {**_letters(setting), "x": _objects(x), "y": _objects(y),
                   "dy": _objects(dy), "dx": _objects(dx)}  # fmt: skip
-        yield Sample(m, values, dict.fromkeys("ijk", _CLASSES), {},
+        yield FormulaPoint(m, values, dict.fromkeys("ijk", _CLASSES), {},
                      {"x": np.arange(_CLASSES)}, _spelled(setting, x=row))  # fmt: skip
 
 
-def _elementwise_loss(operation: Loss) -> Iterator[Sample]:
+def _elementwise_loss(operation: Loss) -> Iterator[FormulaPoint]:
     points = {"unit": _UNIT, "log_simplex": tuple(p for p in _POINTS if p < 0)}.get(
         operation.predictions, _POINTS
     )
@@ -151,7 +151,7 @@ def _elementwise_loss(operation: Loss) -> Iterator[Sample]:
     for setting, t in product(_settings(operation), targets):
         for k, point in enumerate(points):
             own = {name: (0.3, 2.5, 2.0**-24)[k % 3] for name in operation.arrays}
-            m = Arithmetic()
+            m = DefinitionArithmetic()
             y = m.variable(exact(point))
             loss = operation.definition(m, y, t, **constants({**setting, **own}))
             loss = _dual(loss, arb(0))
@@ -159,10 +159,10 @@ def _elementwise_loss(operation: Loss) -> Iterator[Sample]:
             values = {**_letters({**setting, **own}), "y": y, "t": exact(t), "L": loss, "dL": dL,
                       "dy": loss.slope * dL}  # fmt: skip
             text = _spelled({**setting, **own}, y=point, t=t)
-            yield Sample(m, values, {}, {}, {"y": None}, text)
+            yield FormulaPoint(m, values, {}, {}, {"y": None}, text)
 
 
-def _row_loss(operation: Loss) -> Iterator[Sample]:
+def _row_loss(operation: Loss) -> Iterator[FormulaPoint]:
     for setting, row, kind in product(_settings(operation), _row_points(), operation.targets):
         if operation.predictions != "real":
             total = sum(np.exp(row))
@@ -176,7 +176,7 @@ def _row_loss(operation: Loss) -> Iterator[Sample]:
                 given = {} if weights is None else {
                     name: [exact(v) for v in weights] for name in operation.arrays
                 }  # fmt: skip
-                m = Arithmetic()
+                m = DefinitionArithmetic()
                 y = m.variables([exact(v) for v in row])
                 loss = operation.definition(m, y, target, **constants(setting), **given)
                 loss = _dual(loss, Slopes({}))
@@ -192,7 +192,7 @@ def _row_loss(operation: Loss) -> Iterator[Sample]:
                 }  # fmt: skip
                 labels = {"t": label} if kind == "labels" else {}
                 text = _spelled(setting, y=row, t=target)
-                yield Sample(m, values, dict.fromkeys("ijk", _CLASSES), labels,
+                yield FormulaPoint(m, values, dict.fromkeys("ijk", _CLASSES), labels,
                              {"y": np.arange(_CLASSES)}, text)  # fmt: skip
 
 
@@ -202,13 +202,13 @@ def _soft(kind: str, row: list[float]) -> list[float]:
     return [round(0.7 * v + 0.4, 2) for v in reversed(row)]
 
 
-def _layer(operation: LayerOperation) -> Iterator[Sample]:
+def _layer(operation: LayerOperation) -> Iterator[FormulaPoint]:
     """Give the inputs, parameters and cotangents of a dense layer; L = Σ dy · y stands for all."""
     draw = np.random.default_rng(5)
     batch, inside, outside = 3, 2, 4
     shapes = {"x": (batch, inside), "W": (inside, outside), "b": (outside,)}
     for _ in range(3):
-        m = Arithmetic()
+        m = DefinitionArithmetic()
         floats = {n: np.round(draw.standard_normal(s), 3) for n, s in shapes.items()}
         flat = m.variables([exact(v) for a in floats.values() for v in a.ravel().tolist()])
         values: dict[str, Any] = {}
@@ -230,7 +230,7 @@ def _layer(operation: LayerOperation) -> Iterator[Sample]:
             slopes = [_of(values["L"], k) for k in variables[name].ravel()]
             values[f"d{name}"] = _objects(slopes).reshape(shapes[name])
         sizes = {"n": batch, "i": inside, "j": outside, "k": outside}
-        yield Sample(m, values, sizes, {}, variables, "a batch of 3, 2 inputs, 4 outputs")
+        yield FormulaPoint(m, values, sizes, {}, variables, "a batch of 3, 2 inputs, 4 outputs")
 
 
 def _dual(value: Any, no_slope: Any) -> Dual:

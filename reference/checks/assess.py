@@ -15,7 +15,7 @@ import numpy.typing as npt
 from reference.balls import values
 from reference.checks.matching import is_inner, matched, same_shape
 from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
-from reference.checks.outcome import Outcome
+from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS, EXPLAINED, SUMMED
 from reference.checks.vocabulary import REGULARISATION, is_gradient_name
@@ -105,10 +105,10 @@ def _cosine(row: Row) -> float:
     return abs(float(a @ b)) / norms if norms else float(not a.any() and not b.any())
 
 
-Finder = Callable[[Objective, Outcome, Mapping[Path, Any]], dict[Path, Truth] | None]
+Finder = Callable[[Objective, RunOutcome, Mapping[Path, Any]], dict[Path, Truth] | None]
 
 
-def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Assessment | None:
+def assess(objective: Objective, outcome: RunOutcome, find: Finder = truths) -> Assessment | None:
     """Compare an outcome's claims with the truth under an objective; None where it has no value.
 
     find: gives the truth of tensors by path: the tape, or differences.
@@ -136,7 +136,7 @@ def assess(objective: Objective, outcome: Outcome, find: Finder = truths) -> Ass
     return result
 
 
-def _another_order(pairs: list[tuple[Path, Path]], outcome: Outcome) -> list[str]:
+def _another_order(pairs: list[tuple[Path, Path]], outcome: RunOutcome) -> list[str]:
     """Return a remark where a tuple of gradients does not follow the order of the arguments.
 
     Shapes or names show which is which; a caller who unpacks them by position has to know.
@@ -161,13 +161,13 @@ def _tracked(value: Any) -> bool:
     return is_tracked(value)
 
 
-def _asked_for(path: Path, outcome: Outcome) -> bool:
+def _asked_for(path: Path, outcome: RunOutcome) -> bool:
     from reference.checks.vocabulary import RATES, is_target
 
     return not is_target(path[-1]) and path[-1].lower() not in RATES
 
 
-def _row(claim: Path, leaf: Path, outcome: Outcome, truth: Truth, objective: Objective) -> Row:
+def _row(claim: Path, leaf: Path, outcome: RunOutcome, truth: Truth, objective: Objective) -> Row:
     raw = outcome.claims[claim]
     got = np.asarray(values(raw), dtype=float)
     same = same_shape(got, truth.value)
@@ -192,14 +192,14 @@ def turned_row(claim: Path, leaf: Path, got: Array, truth: Truth) -> Row:
     return Row(claim, leaf, got, truth, factor, factor == 1.0, 1.0, jacobian=True)
 
 
-def _elementwise(objective: Objective, outcome: Outcome, leaf: Path) -> bool:
+def _elementwise(objective: Objective, outcome: RunOutcome, leaf: Path) -> bool:
     value: Any = outcome.outputs.get(objective.output)
     if np.size(value) <= 1 or np.shape(value) != np.shape(outcome.inputs[leaf]):
         return True
     return is_elementwise(outcome, objective.output, leaf)
 
 
-def _as_jacobian(got: Array, leaf: Path, outcome: Outcome, objective: Objective) -> Truth | None:
+def _as_jacobian(got: Array, leaf: Path, outcome: RunOutcome, objective: Objective) -> Truth | None:
     """Return the Jacobian that a claim of this shape would be: (n, n), or (N, n, n) by samples."""
     if objective.kind not in ("sum", "loss"):
         return None
@@ -253,7 +253,7 @@ def _factor(got: Array, truth: Truth) -> float | None:
 # -- a loss that is not in the code may be a mean or a sum ----------------------------------------
 
 
-def nice_factors(outcome: Outcome) -> dict[str, float]:
+def nice_factors(outcome: RunOutcome) -> dict[str, float]:
     """Return the factors that a loss may carry without being another one, by their spelling."""
     counts = {k: outcome.sizes[k] for k in ("N", "C", "D", "T", "H") if k in outcome.sizes}
     parts = {"1": 1.0} | {f"1/{k}": 1.0 / n for k, n in counts.items()}
@@ -268,7 +268,7 @@ def nice_factors(outcome: Outcome) -> dict[str, float]:
     return found | {f"−{k}": -v for k, v in found.items()}
 
 
-def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
+def _settle(result: Assessment, objective: Objective, outcome: RunOutcome) -> None:
     """Decide which common factor is right: 1, or a free one for a loss that is not written."""
     rows = result.rows
     if not rows:
@@ -292,7 +292,7 @@ def _settle(result: Assessment, objective: Objective, outcome: Outcome) -> None:
         _penalty_in_the_layer(result, outcome)
 
 
-def _sign_is_known(rows: list[Row], outcome: Outcome) -> bool:
+def _sign_is_known(rows: list[Row], outcome: RunOutcome) -> bool:
     """Whether the negative of a gradient is wrong.
 
     It is, of a step that was taken, and beside a loss of the same file, unless that file adds its
@@ -303,7 +303,7 @@ def _sign_is_known(rows: list[Row], outcome: Outcome) -> bool:
     return not outcome.adds_steps and any(p[-1].endswith("()") for p in outcome.values)
 
 
-def _data_rows(result: Assessment, outcome: Outcome) -> None:
+def _data_rows(result: Assessment, outcome: RunOutcome) -> None:
     """Beside right gradients of the weights dA0 may lack the 1/N, by its author's convention."""
     weights = [r for r in result.rows if _is_parameter(r.leaf)]
     if not weights or not all(r.right for r in weights):
@@ -317,7 +317,7 @@ def _data_rows(result: Assessment, outcome: Outcome) -> None:
             )
 
 
-def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
+def _with_decay(result: Assessment, outcome: RunOutcome, nice: dict[str, float]) -> None:
     """Fit a penalty that is not in the code: got = c · truth + κ · W, one κ for all weights."""
     strengths = _strengths(outcome)
     if not strengths:
@@ -351,13 +351,13 @@ def _with_decay(result: Assessment, outcome: Outcome, nice: dict[str, float]) ->
         result.remarks.append("its gradients of the weights hold a penalty on their squares, too")
 
 
-def _strengths(outcome: Outcome) -> list[float]:
+def _strengths(outcome: RunOutcome) -> list[float]:
     """Return the numbers, not zero, that a penalty on the weights may be weighed with."""
     given = {p[-1]: v for p, v in outcome.others.items() if np.ndim(v) == 0} | outcome.numbers
     return [float(v) for n, v in given.items() if n.lower() in REGULARISATION and v]
 
 
-def _penalty_in_the_layer(result: Assessment, outcome: Outcome) -> None:
+def _penalty_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
     """Accept got = truth + κ₂ W + κ₁ sign W where κ are strengths that the layer is made with.
 
     The penalty λ₂ Σ W² + λ₁ Σ |W| is part of the loss, so that a layer's forward does not show it.
@@ -389,7 +389,7 @@ def _penalty_in_the_layer(result: Assessment, outcome: Outcome) -> None:
         )
 
 
-def _bias_penalty(result: Assessment, outcome: Outcome, nice: dict[str, float]) -> None:
+def _bias_penalty(result: Assessment, outcome: RunOutcome, nice: dict[str, float]) -> None:
     """Describe what a penalty does to the column of the biases, where the rest is right."""
     for row in result.rows:
         if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
@@ -453,7 +453,7 @@ def _free_step(rows: list[Row]) -> None:
                 row.right = True
 
 
-def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
+def _mean_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
     """Accept 1/N in dW and db alike: the cotangent is of single losses (a way of writing)."""
     if result.objective.kind != "cotangents":
         return
@@ -477,7 +477,7 @@ def _mean_in_the_layer(result: Assessment, outcome: Outcome) -> None:
         )
 
 
-def result_outputs(outcome: Outcome) -> list[tuple[Any, Any]]:
+def result_outputs(outcome: RunOutcome) -> list[tuple[Any, Any]]:
     """Return the outputs that have a cotangent."""
     return outcome.cotangents
 

@@ -19,17 +19,17 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.records import (
+    CheckRequest,
     Event,
     Fault,
-    Finished,
-    Loaded,
-    OurFault,
+    InternalError,
     Part,
+    PartFinished,
+    PartStarted,
     Refused,
-    Request,
-    Started,
+    TargetLoaded,
     Tried,
 )
 from reference.checks.result import Result
@@ -94,7 +94,7 @@ def check(
 
 def _request(
     target: Any, like: str | None, problems: int | None, seed: int, frameworks: tuple[str, ...]
-) -> Request:
+) -> CheckRequest:
     if problems is not None and (not _whole(problems) or problems < 1):
         raise InvalidInput(f"problems={problems!r}: expected a whole number, at least 1")
     if not _whole(seed) or not 0 <= seed < 2**63:
@@ -107,14 +107,14 @@ def _request(
     what = str(target) if isinstance(target, str | Path) else _what(target)
     # NumPy's own integers cannot be spelled as JSON
     count = int(problems) if problems is not None else None
-    return Request(what, like, count, int(seed), tuple(frameworks))
+    return CheckRequest(what, like, count, int(seed), tuple(frameworks))
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _again(target: Any, request: Request) -> str:
+def _again(target: Any, request: CheckRequest) -> str:
     """Return the command that checks the target again: a file's or a module's."""
     if inspect.ismodule(target):
         if getattr(target, "__file__", None) is None or target.__name__ == "__main__":
@@ -130,7 +130,7 @@ def _again(target: Any, request: Request) -> str:
 
 
 @dataclass
-class Gathered:
+class CheckedRun:
     """The result of a run, built from its events."""
 
     progress: Progress
@@ -140,30 +140,30 @@ class Gathered:
     our_faults: list[str] = field(default_factory=list)
     refused: str = ""
     ended: str = ""
-    running: Started | None = None
+    running: PartStarted | None = None
     problem: str = ""
     certifying: bool = False
 
     def take(self, event: Event) -> None:
         """Take in one event."""
         match event:
-            case Loaded(names=names, remarks=remarks):
+            case TargetLoaded(names=names, remarks=remarks):
                 self.names, self.remarks = names, list(remarks)
             case Tried(problem=problem, certified=certified):
                 self.problem, self.certifying = problem, certified
-            case Started():
+            case PartStarted():
                 self.running, self.problem, self.certifying = event, "", False
                 self.progress(event.name)
-            case Finished(index=index, part=part):
+            case PartFinished(index=index, part=part):
                 self.parts[index] = part
                 self.running = None
             case Refused(text=text):
                 self.refused = text
-            case OurFault(name=name, text=text):
+            case InternalError(name=name, text=text):
                 self.our_faults.append(f"{name}: {text}")
                 self.running = None
 
-    def result(self, request: Request, **more: Any) -> Result:
+    def result(self, request: CheckRequest, **more: Any) -> Result:
         """Return what was found; `more` are further fields of the result."""
         parts = tuple(part for _, part in sorted(self.parts.items()))
         return Result(
@@ -195,12 +195,12 @@ class Gathered:
         return index
 
 
-def gather(progress: Progress | None = None) -> Gathered:
+def gather(progress: Progress | None = None) -> CheckedRun:
     """Return what takes in the events of a session, and makes them a result."""
-    return Gathered(progress or (lambda name: None))
+    return CheckedRun(progress or (lambda name: None))
 
 
-def _run_here(target: Any, request: Request, gathered: Gathered) -> None:
+def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
     from reference.checks import session, source
 
     what, names = _names(target)
@@ -210,10 +210,10 @@ def _run_here(target: Any, request: Request, gathered: Gathered) -> None:
     session.run(loaded, request, gathered.take)
 
 
-def _run_apart(request: Request, gathered: Gathered, seconds: float | None) -> None:
-    from reference.checks import apart
+def _run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
+    from reference.checks import check_process
 
-    apart.run(request, gathered, seconds)
+    check_process.run(request, gathered, seconds)
 
 
 def _what(target: Any) -> str:

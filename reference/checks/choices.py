@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
+from reference.checks.argument_spec import POOLS, Dims, Spec
 from reference.checks.shapes import (
     ROWS,
     SIZES,
@@ -24,11 +25,10 @@ from reference.checks.shapes import (
     target_specs,
     weight_spec,
 )
-from reference.checks.specs import POOLS, Dims, Spec
 
 
 @dataclass(frozen=True)
-class Request:
+class LayoutRequest:
     """The arguments that need a layout."""
 
     names: list[str]
@@ -59,7 +59,7 @@ class Argument:
     chain: Chain
     weights: list[str]
     biases: list[str]
-    request: Request
+    request: LayoutRequest
 
     @cached_property
     def name(self) -> str:
@@ -530,7 +530,7 @@ def _tanh_slope(x: Any) -> Any:
     return 1 - np.tanh(x) ** 2
 
 
-class Context:
+class SavingContext:
     """The context that a framework passes to a function: it keeps what is saved."""
 
     saved_tensors: tuple[Any, ...] = ()
@@ -561,7 +561,7 @@ def _objects(one: Argument) -> list[Spec]:
     if bare in one.request.builders:
         return [Spec("made", value=one.request.builders[bare])]
     if bare in ("ctx", "context"):
-        return [Spec("made", value=lambda sizes: Context())]
+        return [Spec("made", value=lambda sizes: SavingContext())]
     if re.search(r"optimi[sz]er|^optim$|^opt$", bare):
         return [Spec("made", value=lambda sizes: Steps())]
     called = re.search(rf"\b{re.escape(bare)}\(", one.text)

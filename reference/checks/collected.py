@@ -9,8 +9,8 @@ import numpy as np
 
 from reference.balls import is_tracked
 from reference.checks import instances
-from reference.checks.outcome import Outcome, Reading
-from reference.checks.routine import Path, Trace, is_numeric, leaves_of
+from reference.checks.outcome import Reading, RunOutcome
+from reference.checks.routine import CallTrace, Path, is_numeric, leaves_of
 from reference.checks.vocabulary import gradient_of, plain
 
 MAX_NUMBERS = 10_000_000
@@ -25,7 +25,11 @@ def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
 
 
 def collect(
-    reading: Reading, trace: Trace, instance: Any, before: Mapping[Path, Any], outcome: Outcome
+    reading: Reading,
+    trace: CallTrace,
+    instance: Any,
+    before: Mapping[Path, Any],
+    outcome: RunOutcome,
 ) -> None:
     """Enter the claims into an outcome: returned, kept by the object, or steps that it took."""
     back = reading.unit.backward
@@ -89,7 +93,7 @@ def _as_slope(value: Any) -> Any:
     return float(value) if isinstance(value, bool | np.bool_) else value
 
 
-def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: Outcome) -> None:
+def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: RunOutcome) -> None:
     """The module's own weights, where the function moves them: W = W - rate * dW."""
     space = getattr(reading.first.function, "__globals__", {})
     for path in list(outcome.inputs):
@@ -103,7 +107,7 @@ def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: O
 
 
 def steps_in_arguments(
-    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: Outcome
+    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: RunOutcome
 ) -> None:
     """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
     for path in list(outcome.inputs):
@@ -123,7 +127,7 @@ def _looks_kept(path: Path) -> bool:
     return any(gradient_of(p) or plain(p) in containers for p in path)
 
 
-def _steps_taken(reading: Reading, outcome: Outcome, after: Mapping[Path, Any]) -> None:
+def _steps_taken(reading: Reading, outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
     """Where the backward updates the weights itself, its step is its claim."""
     given = {p for p, _ in _claimed_parameters(outcome)}
     for path, then in list(outcome.inputs.items()):
@@ -136,13 +140,13 @@ def _steps_taken(reading: Reading, outcome: Outcome, after: Mapping[Path, Any]) 
             outcome.claims[("step", *path)] = (was - now) * (1 / rate)
 
 
-def _claimed_parameters(outcome: Outcome) -> Iterator[tuple[Path, Path]]:
+def _claimed_parameters(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:
     from reference.checks.matching import matched
 
     yield from ((leaf, claim) for claim, leaf in matched(outcome.claims, outcome.inputs, {})[0])
 
 
-def inputs_copied(outcome: Outcome) -> dict[Path, Any]:
+def inputs_copied(outcome: RunOutcome) -> dict[Path, Any]:
     """Copy the inputs, so that writes into them are noticed; steps are measured from the copy."""
     copies = {
         k: np.array(v, copy=True) if isinstance(v, np.ndarray) else v
@@ -159,7 +163,7 @@ def _view_like(original: Any, copied: Any) -> Any:
     return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
 
 
-def note_mutation(outcome: Outcome, before: Mapping[Path, Any]) -> None:
+def note_mutation(outcome: RunOutcome, before: Mapping[Path, Any]) -> None:
     """Note which inputs were changed; the original inputs are judged."""
     for path, then in before.items():
         now = outcome.inputs.get(path, outcome.others.get(path))

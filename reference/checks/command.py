@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.checker import check
 from reference.checks.result import Result
 from reference.checks.source import files_of

@@ -11,7 +11,7 @@ import numpy as np
 from reference.checks.assess import Assessment, assess
 from reference.checks.experiment import perform
 from reference.checks.objective import Objective, Truth, scalar_of
-from reference.checks.outcome import Outcome, Reading
+from reference.checks.outcome import Reading, RunOutcome
 from reference.checks.routine import Path, is_numeric
 from reference.checks.tolerances import EXTRAPOLATED
 
@@ -41,7 +41,7 @@ def assessed(reading: Reading, seed: int, index: int, objective: Objective) -> A
     )
 
 
-def _objectives(outcome: Outcome) -> list[Objective]:
+def _objectives(outcome: RunOutcome) -> list[Objective]:
     if outcome.cotangents:
         return [Objective("cotangents")]
     paths = [

@@ -17,6 +17,7 @@ import numpy as np
 
 from reference.balls import Session, lift
 from reference.checks import instances
+from reference.checks.argument_spec import generator, sizes_for
 from reference.checks.collected import (
     collect,
     inputs_copied,
@@ -27,11 +28,10 @@ from reference.checks.collected import (
     steps_of_the_module,
 )
 from reference.checks.nested import CONTAINERS, assembled, path_of
-from reference.checks.outcome import ForwardFailed, NotFinite, Outcome, Reading, Unreadable
+from reference.checks.outcome import ForwardFailed, NotFinite, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.routine import Path, Routine, Trace, call, is_numeric, leaves_of
+from reference.checks.routine import CallTrace, Path, Routine, call, is_numeric, leaves_of
 from reference.checks.sources import rate_of, source_of
-from reference.checks.specs import generator, sizes_for
 from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
 from reference.checks.vocabulary import DATA_NAMES, is_target
 
@@ -70,7 +70,7 @@ def perform(
     far: bool = False,
     given: Mapping[Path, Any] | None = None,
     dtype: str = "",
-) -> Outcome:
+) -> RunOutcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
@@ -87,7 +87,7 @@ def perform(
     drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
     drawn |= _widened(reading, drawn, index) | dict(override or {})
     code = getattr(reading.first.function, "__code__", None)
-    outcome = Outcome(
+    outcome = RunOutcome(
         sizes, far=far, dtype=dtype, adds_steps=_adds_steps(code.co_filename if code else "")
     )
     keep = _Keeper(outcome, reading, session is not None, moved or {}, given or {})
@@ -141,7 +141,7 @@ def _warm_up(
     rng = np.random.default_rng([seed, index, 5])
     layout = {k: s for k, s in reading.layout.items() if not k.startswith("init.")}
     other = {k: s.draw(rng, sizes) for k, s in layout.items()}
-    given = _assembled(other, _Keeper(Outcome({}), reading, False))
+    given = _assembled(other, _Keeper(RunOutcome({}), reading, False))
     if reading.forward is not None:
         call(reading.forward, _only(reading.forward, given), instance)
 
@@ -151,7 +151,7 @@ class _Keeper:
 
     def __init__(
         self,
-        outcome: Outcome,
+        outcome: RunOutcome,
         reading: Reading,
         tape: bool,
         moved: Mapping[Path, Any] | None = None,
@@ -179,10 +179,10 @@ class _Keeper:
         return given
 
 
-class _Builder(_Keeper):
+class _WeightBuilder(_Keeper):
     """Gives a constructor plain weights (drawn again and lifted later), and its data lifted."""
 
-    def __init__(self, keep: _Keeper, outcome: Outcome) -> None:
+    def __init__(self, keep: _Keeper, outcome: RunOutcome) -> None:
         super().__init__(outcome, keep.reading, False)
         self.keep = keep
 
@@ -213,7 +213,7 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
     arguments = {k[5:]: v for k, v in drawn.items() if k.startswith("init.")}
     layout = {k[5:]: s for k, s in reading.layout.items() if k.startswith("init.")}
     inner = _Keeper(keep.outcome, replace(reading, layout=layout), keep.tape, given=keep.given)
-    made = _assembled(arguments, _Builder(inner, Outcome({})))
+    made = _assembled(arguments, _WeightBuilder(inner, RunOutcome({})))
     if maker is None:
         instance = unit.owner()
     else:
@@ -225,7 +225,7 @@ def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, ke
         with contextlib.suppress(Exception):
             first = _assembled(
                 {k: v for k, v in drawn.items() if not k.startswith("init.")},
-                _Keeper(Outcome({}), reading, False),
+                _Keeper(RunOutcome({}), reading, False),
             )
             call(reading.forward, _only(reading.forward, first), instance)
             kept = {id(v) for v in first.values()}  # self.b = b keeps an input, no weight
@@ -297,7 +297,7 @@ def _run_alone(
     reading: Reading,
     arguments: dict[str, Any],
     instance: Any,
-    outcome: Outcome,
+    outcome: RunOutcome,
     session: Session | None,
 ) -> None:
     back = reading.unit.backward
@@ -319,7 +319,7 @@ def _run_pair(
     reading: Reading,
     arguments: dict[str, Any],
     instance: Any,
-    outcome: Outcome,
+    outcome: RunOutcome,
     rng: np.random.Generator,
     session: Session | None,
 ) -> None:
@@ -383,7 +383,7 @@ def _finite(value: Any) -> bool:
 _OUTPUTS = ("output", "outputs", "out", "y", "a", "activation", "result", "activations", "z")
 
 
-def _kept_output(kept: Mapping[Path, Any], outcome: Outcome) -> Any:
+def _kept_output(kept: Mapping[Path, Any], outcome: RunOutcome) -> Any:
     """Return what a forward without a return keeps as its output: self.output."""
     names = {p[-1].lower().lstrip("_"): p for p in kept if len(p) == 1}
     for name in _OUTPUTS:
@@ -394,7 +394,11 @@ def _kept_output(kept: Mapping[Path, Any], outcome: Outcome) -> Any:
 
 
 def _add_losses(
-    reading: Reading, arguments: Mapping[str, Any], instance: Any, trace: Trace, outcome: Outcome
+    reading: Reading,
+    arguments: Mapping[str, Any],
+    instance: Any,
+    trace: CallTrace,
+    outcome: RunOutcome,
 ) -> None:
     """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
     from reference.checks.vocabulary import PREDICTION_NAMES, plain
@@ -427,7 +431,7 @@ def _add_losses(
             outcome.values[(f"{loss.short}()",)] = value
 
 
-def _named(trace: Trace, routine: Routine) -> dict[Path, Any]:
+def _named(trace: CallTrace, routine: Routine) -> dict[Path, Any]:
     found = leaves_of(trace.value, routine.returned)
     for name, value in trace.variables.items():
         if is_numeric(value):

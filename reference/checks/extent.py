@@ -6,8 +6,8 @@ Where a gradient is wrong for several samples or units, a reading with one of th
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from reference.checks.argument_spec import Layout
 from reference.checks.shapes import weight_names
-from reference.checks.specs import Layout
 
 _SAMPLES = frozenset("NTV")
 _FLOATS = ("normal", "unit")

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference.balls import LeftTheTape, Session, TooManyNodes, values
+from reference.checks.argument_spec import sizes_for
 from reference.checks.assess import assess
 from reference.checks.experiment import perform
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
 from reference.checks.shapes import bias_names, weight_names
-from reference.checks.specs import sizes_for
 from reference.checks.tolerances import LOST, UNDERFLOW
 
 FAR = (40.0, 400.0, 1e4)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.experiment import perform
 from reference.checks.outcome import Reading
 from reference.checks.tolerances import DIGITS

@@ -8,12 +8,12 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from reference.checks.choices import Argument, Request, choices_of
+from reference.checks.argument_spec import Layout, Spec
+from reference.checks.choices import Argument, LayoutRequest, choices_of
 from reference.checks.shapes import Mode, bias_names, chains, modes, weight_names
-from reference.checks.specs import Layout, Spec
 
 
-def layouts(request: Request) -> Iterator[tuple[Mode, Layout]]:
+def layouts(request: LayoutRequest) -> Iterator[tuple[Mode, Layout]]:
     """Yield layouts for all arguments together, the likely ones first."""
     open_names = [n for n in request.names if n not in request.fixed]
     seen: set[tuple[Any, ...]] = set()

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from reference.checks import vocabulary as words
+from reference.checks.argument_spec import Layout
 from reference.checks.routine import NameTree, Routine, returned_by, routine_of
 from reference.checks.scripts import NAME, script_of
 from reference.checks.second import first_derivatives, times_a_vector
 from reference.checks.source import Target
-from reference.checks.specs import Layout
 
 Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reference.checks.source import Target, _home, _is_definition
-from reference.checks.spelling import Unspeakable
+from reference.checks.spelling import NoShortSpelling
 
 _FILE = """\
 FILE = {file!r}
@@ -60,7 +60,7 @@ def lines_of(target: Target, module: Any) -> str:
     """
     file = getattr(module, "__file__", None)
     if not file or not Path(file).is_file():
-        raise Unspeakable("it is not in a file")
+        raise NoShortSpelling("it is not in a file")
     path = Path(file).resolve()
     name, package, root = _home(path, path.read_text(encoding="utf-8", errors="replace"))
     if package:

@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Loss:
+class CandidateLoss:
     """A loss that is not in the code: its name, its formula, its value for outputs and targets."""
 
     name: str
@@ -52,11 +52,13 @@ def values_of(a: Any) -> Any:
 
 
 LOSSES = (
-    Loss("half the squared error", "½ Σ (a − y)²", _half_square),
-    Loss("binary cross-entropy", "−Σ (y log a + (1 − y) log(1 − a))", _binary, inside=True),
-    Loss("cross-entropy", "−Σ y log a", _cross_entropy, inside=True),
-    Loss("softmax cross-entropy", "Σ (log Σ exp(a) − y·a)", _softmax),
-    Loss("softmax cross-entropy over columns", "Σ (log Σ exp(a) − y·a)", _softmax_columns),
+    CandidateLoss("half the squared error", "½ Σ (a − y)²", _half_square),
+    CandidateLoss(
+        "binary cross-entropy", "−Σ (y log a + (1 − y) log(1 − a))", _binary, inside=True
+    ),
+    CandidateLoss("cross-entropy", "−Σ y log a", _cross_entropy, inside=True),
+    CandidateLoss("softmax cross-entropy", "Σ (log Σ exp(a) − y·a)", _softmax),
+    CandidateLoss("softmax cross-entropy over columns", "Σ (log Σ exp(a) − y·a)", _softmax_columns),
 )
 
 
@@ -81,7 +83,7 @@ def matching_targets(output: Any, target: Any) -> Iterator[Any]:
             yield flat.reshape(shape)
 
 
-def evaluate(loss: Loss, output: Any, target: Any) -> Any:
+def evaluate(loss: CandidateLoss, output: Any, target: Any) -> Any:
     """Return the loss of an output, or None where it has no value there."""
     from reference.balls import BallArray
 

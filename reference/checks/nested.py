@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from reference.checks.specs import Layout
+from reference.checks.argument_spec import Layout
 
 CONTAINERS = {"dict": dict, "listed": list, "pairs": tuple}
 """The kinds of an argument that holds others; `pairs` is a list of tuples: [(W, b), …]."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from reference.balls import gradient, is_tracked, values
 from reference.checks import losses, vocabulary
-from reference.checks.outcome import Outcome
+from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path, is_numeric
 from reference.checks.tolerances import SAME, UNDERFLOW
 from reference.checks.vocabulary import LOSS_NAMES
@@ -29,7 +29,7 @@ class Objective:
 
     kind: Kind
     output: Path = ()
-    loss: losses.Loss | None = None
+    loss: losses.CandidateLoss | None = None
     target: Path = ()
     fit: int = 0
     """Which of the ways in which the target fits the output."""
@@ -70,7 +70,7 @@ class Truth(NamedTuple):
     scale: Array
 
 
-def candidates(outcome: Outcome) -> Iterator[Objective]:
+def candidates(outcome: RunOutcome) -> Iterator[Objective]:
     """Yield the scalars that the claims of an outcome may be the gradient of, likely ones first."""
     if outcome.cotangents:
         yield Objective("cotangents")
@@ -79,7 +79,7 @@ def candidates(outcome: Outcome) -> Iterator[Objective]:
     yield from _implicit(outcome)
 
 
-def _written(outcome: Outcome) -> Iterator[Objective]:
+def _written(outcome: RunOutcome) -> Iterator[Objective]:
     alone = not outcome.paired
     returned = {
         p: v
@@ -112,7 +112,7 @@ def _written(outcome: Outcome) -> Iterator[Objective]:
             yield Objective("mean", path)
 
 
-def _is_claim(path: Path, outcome: Outcome) -> bool:
+def _is_claim(path: Path, outcome: RunOutcome) -> bool:
     """Whether what a backward returned is a gradient of something that went in, not a loss."""
     from reference.checks.matching import matched
 
@@ -120,7 +120,7 @@ def _is_claim(path: Path, outcome: Outcome) -> bool:
     return any(claim == path for claim, _ in pairs) and path[-1].lower() not in LOSS_NAMES
 
 
-def _implicit(outcome: Outcome) -> Iterator[Objective]:
+def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
     targets = {
         p: v
         for p, v in {**outcome.others, **outcome.inputs}.items()
@@ -156,7 +156,7 @@ def _implicit(outcome: Outcome) -> Iterator[Objective]:
     yield from grouped
 
 
-def _lists_of(outcome: Outcome, targets: Mapping[Path, Any]) -> Iterator[Objective]:
+def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Objective]:
     """Yield losses over a list of outputs, one for each step in time: output[t] with y[:, t]."""
     heads: dict[str, list[Path]] = {}
     for path, value in outcome.values.items():
@@ -175,7 +175,7 @@ def _as_array(value: Any) -> Any:
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
-def scalar_of(objective: Objective, outcome: Outcome) -> tuple[list[Any], list[Any]] | None:
+def scalar_of(objective: Objective, outcome: RunOutcome) -> tuple[list[Any], list[Any]] | None:
     """Return outputs and their weights on the tape, or None where it has no value here."""
     match objective.kind:
         case "cotangents":
@@ -192,7 +192,9 @@ def scalar_of(objective: Objective, outcome: Outcome) -> tuple[list[Any], list[A
     return _implicit_scalar(objective, outcome)
 
 
-def _implicit_scalar(objective: Objective, outcome: Outcome) -> tuple[list[Any], list[Any]] | None:
+def _implicit_scalar(
+    objective: Objective, outcome: RunOutcome
+) -> tuple[list[Any], list[Any]] | None:
     assert objective.loss is not None
     target = values(outcome.others.get(objective.target, outcome.inputs.get(objective.target)))
     raw = outcome.others.get(objective.target)
@@ -211,7 +213,7 @@ def _implicit_scalar(objective: Objective, outcome: Outcome) -> tuple[list[Any],
 
 
 def _over_time(
-    objective: Objective, outcome: Outcome, target: Any
+    objective: Objective, outcome: RunOutcome, target: Any
 ) -> tuple[list[Any], list[Any]] | None:
     assert objective.loss is not None
     head = objective.output[0]
@@ -234,12 +236,12 @@ def _over_time(
     return found, [1.0] * len(found)
 
 
-def _find(outcome: Outcome, path: Path) -> Any:
+def _find(outcome: RunOutcome, path: Path) -> Any:
     return outcome.outputs.get(path, outcome.values.get(path))
 
 
 def truths(
-    objective: Objective, outcome: Outcome, wanted: Mapping[Path, Any]
+    objective: Objective, outcome: RunOutcome, wanted: Mapping[Path, Any]
 ) -> dict[Path, Truth] | None:
     """Return the certified gradient with respect to each of `wanted`, or None without a value."""
     found = scalar_of(objective, outcome)
@@ -258,7 +260,7 @@ def jacobian(output: Any, leaf: Any) -> Truth:
     return Truth(*(np.stack([np.asarray(r[i]) for r in rows]).reshape(shape) for i in range(3)))
 
 
-def is_elementwise(outcome: Outcome, output: Path, leaf: Path) -> bool:
+def is_elementwise(outcome: RunOutcome, output: Path, leaf: Path) -> bool:
     """Whether each output entry depends on the input entry of its place alone."""
     y, x = _find(outcome, output), outcome.inputs[leaf]
     if np.shape(y) != np.shape(x):

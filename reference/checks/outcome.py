@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
+from reference.checks.argument_spec import Layout
 from reference.checks.inventory import Unit
 from reference.checks.routine import Path, Routine
 from reference.checks.shapes import Mode
-from reference.checks.specs import Layout
 
 
 class Unreadable(Exception):
@@ -49,7 +49,7 @@ class Reading:
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What one run made: inputs, named values, outputs, cotangents, claims."""
 
     sizes: dict[str, int]

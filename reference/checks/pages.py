@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.result import Result
 from reference.listing import derivation
 from reports.check_folder import INDEX, write_checks

@@ -11,6 +11,7 @@ import numpy as np
 
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
+from reference.checks.argument_spec import Spec
 from reference.checks.assess import Row, wrong_entry
 from reference.checks.chosen import Chosen
 from reference.checks.explain import explain
@@ -21,13 +22,12 @@ from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
-from reference.checks.records import Fault, Mistake, Part, Request, Tensor, Worst
+from reference.checks.records import CheckedTensor, CheckRequest, Fault, NamedMistake, Part, Worst
 from reference.checks.routine import Path
 from reference.checks.search import Failure, search
 from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
-from reference.checks.specs import Spec
-from reference.checks.subject import Case, ReadingSubject, Subject
+from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 from reference.checks.tolerances import NEARLY
 
 PROBLEMS = 20
@@ -40,7 +40,7 @@ SPECIAL = ("torch", "jax", "engine", "network", "general")
 def check_unit(
     unit: Unit,
     target: Target,
-    request: Request,
+    request: CheckRequest,
     shapes: Mapping[str, Spec],
     like: str | None,
     watch: Callable[[Subject], None] = lambda subject: None,
@@ -56,18 +56,18 @@ def check_unit(
             return None
         return _unchecked(unit, target, found, request, time.monotonic() - began)
     watch(found)
-    tally = _Tally(found, unit)
-    _judge(found, tally, request)
-    tally.kernel = _as_a_kernel(found, tally, request.seed)
-    if tally.wrong and isinstance(found, ReadingSubject) and _nearly(tally):
-        tally = _without_tiny_constants(found, unit, target, request) or tally
-    part = _part(tally, unit, found, request, target, like)
+    counts = _PartCounts(found, unit)
+    _judge(found, counts, request)
+    counts.kernel = _as_a_kernel(found, counts, request.seed)
+    if counts.wrong and isinstance(found, ReadingSubject) and _nearly(counts):
+        counts = _without_tiny_constants(found, unit, target, request) or counts
+    part = _part(counts, unit, found, request, target, like)
     return msgspec.structs.replace(part, seconds=time.monotonic() - began)
 
 
-def _as_a_kernel(found: Subject, tally: "_Tally", seed: int) -> Findings | None:
+def _as_a_kernel(found: Subject, counts: "_PartCounts", seed: int) -> Findings | None:
     """Ask a framework's own function in every way that programs do; None for anything else."""
-    if not isinstance(found, FunctionSubject) or not tally.cases:
+    if not isinstance(found, FunctionSubject) or not counts.cases:
         return None
     try:
         return kernel_findings(found, seed)
@@ -75,18 +75,18 @@ def _as_a_kernel(found: Subject, tally: "_Tally", seed: int) -> Findings | None:
         return Findings(remarks=[f"not asked as a kernel: {text.error_line(error)}"])
 
 
-def _nearly(tally: "_Tally") -> bool:
+def _nearly(counts: "_PartCounts") -> bool:
     """Whether what is wrong is off by a hundredth of its tensor: an ε that one side forgets."""
     return all(
-        _distance(r) < NEARLY for rows in tally.tensors.values() for r in rows if not r.right
+        _distance(r) < NEARLY for rows in counts.tensors.values() for r in rows if not r.right
     )
 
 
 def _without_tiny_constants(
-    subject: ReadingSubject, unit: Unit, target: Target, request: Request
-) -> "_Tally | None":
+    subject: ReadingSubject, unit: Unit, target: Target, request: CheckRequest
+) -> "_PartCounts | None":
     """Judge again with every constant below 1e-4 taken for 0: log(p + 1e-7) for log p."""
-    again = _Tally(subject, unit)
+    again = _PartCounts(subject, unit)
     with constants.tiny_ones_dropped(target) as dropped:
         if not dropped:
             return None
@@ -126,12 +126,12 @@ def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
 
 @dataclass
-class _Tally:
+class _PartCounts:
     """The results of one part's problems together."""
 
     subject: Subject
     unit: Unit
-    cases: list[Case] = field(default_factory=list)
+    cases: list[ProblemCase] = field(default_factory=list)
     raised: list[tuple[int, BaseException]] = field(default_factory=list)
     tensors: dict[tuple[Path, Path], list[Row]] = field(default_factory=dict)
     middle: dict[tuple[Path, Path], list[Row]] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class _Tally:
     """Problems whose sizes its forward refused: a kernel longer than its input."""
     kernel: Findings | None = None
 
-    def add(self, case: Case) -> None:
+    def add(self, case: ProblemCase) -> None:
         """Count one problem."""
         found = case.assessment
         self.cases.append(case)
@@ -166,7 +166,7 @@ class _Tally:
         return len(self.cases) + len(self.raised)
 
 
-def _judge(subject: Subject, tally: _Tally, request: Request) -> None:
+def _judge(subject: Subject, counts: _PartCounts, request: CheckRequest) -> None:
     wanted = request.problems or PROBLEMS
     nodes = 0
     for index in range(wanted):
@@ -175,28 +175,28 @@ def _judge(subject: Subject, tally: _Tally, request: Request) -> None:
         except (LeftTheTape, TooManyNodes):
             continue
         except ForwardFailed as error:
-            tally.unfit.append((index, error))
+            counts.unfit.append((index, error))
             continue
         except Exception as error:
-            tally.raised.append((index, error))
-            if len(tally.raised) >= 6 and not tally.cases:
+            counts.raised.append((index, error))
+            if len(counts.raised) >= 6 and not counts.cases:
                 break
             continue
-        tally.add(case)
+        counts.add(case)
         nodes += case.nodes
         if request.problems is None and nodes > _NODES and index + 1 >= MIN_PROBLEMS:
             break
-    if not tally.cases:
-        tally.raised += tally.unfit
-    _settle_scale(subject, tally)
+    if not counts.cases:
+        counts.raised += counts.unfit
+    _settle_scale(subject, counts)
 
 
-def _settle_scale(subject: Subject, tally: _Tally) -> None:
+def _settle_scale(subject: Subject, counts: _PartCounts) -> None:
     """A loss that nobody wrote may be a mean or a sum, in all problems the same."""
-    if not isinstance(subject, ReadingSubject) or subject.objective.written or not tally.cases:
+    if not isinstance(subject, ReadingSubject) or subject.objective.written or not counts.cases:
         return
     spelled: Counter[str] = Counter()
-    for case in tally.cases:
+    for case in counts.cases:
         spelled.update(case.assessment.spellings)
     best = max(spelled.values(), default=0)
     subject.spelling = next((s for s, n in spelled.items() if n == best), "1")
@@ -206,32 +206,37 @@ def _settle_scale(subject: Subject, tally: _Tally) -> None:
 
 
 def _part(
-    tally: _Tally, unit: Unit, subject: Subject, request: Request, target: Target, like: str | None
+    counts: _PartCounts,
+    unit: Unit,
+    subject: Subject,
+    request: CheckRequest,
+    target: Target,
+    like: str | None,
 ) -> Part:
-    right = len(tally.cases) - len(tally.wrong)
-    faults = _faults(tally, request)
-    tensors = tuple(_tensor(k, rows) for k, rows in tally.tensors.items())
+    right = len(counts.cases) - len(counts.wrong)
+    faults = _faults(counts, request)
+    tensors = tuple(_tensor(k, rows) for k, rows in counts.tensors.items())
     fatal = any(f.fatal for f in faults)
-    verdict = "wrong" if tally.wrong else "failed" if fatal or not right else "right"
+    verdict = "wrong" if counts.wrong else "failed" if fatal or not right else "right"
     line, source = own_lines(unit.backward, target)
     part = Part(
         unit.name,
         verdict,  # type: ignore[arg-type]
         subject.sentence(),
         subject.judged_by(),
-        tally.problems,
+        counts.problems,
         right,
-        len(tally.wrong),
+        len(counts.wrong),
         tensors,
-        tuple(path_name(p) for p, n in tally.missing.items() if n == len(tally.cases)),
+        tuple(path_name(p) for p, n in counts.missing.items() if n == len(counts.cases)),
         faults=faults,
-        remarks=_remarks(tally, subject),
-        fragile=tuple(tally.kernel.lossy) if tally.kernel is not None else (),
+        remarks=_remarks(counts, subject),
+        fragile=tuple(counts.kernel.lossy) if counts.kernel is not None else (),
         line=line,
         source=source,
     )
     part = _about_the_forward(part, subject, request, like)
-    unplaced = {p for c in tally.cases for p in c.assessment.unplaced}
+    unplaced = {p for c in counts.cases for p in c.assessment.unplaced}
     if verdict == "right" and unplaced:
         names = ", ".join(sorted(path_name(p) or "what it returns" for p in unplaced))
         part = msgspec.structs.replace(
@@ -240,18 +245,20 @@ def _part(
             wrapper=text.wrapper(unit),
             why=f"of {names} nothing was found that it is the gradient of; the rest is right",
         )
-    if tally.wrong:
-        part = _explained(part, tally, subject, request, target)
+    if counts.wrong:
+        part = _explained(part, counts, subject, request, target)
     return part
 
 
-def _about_the_forward(part: Part, subject: Subject, request: Request, like: str | None) -> Part:
+def _about_the_forward(
+    part: Part, subject: Subject, request: CheckRequest, like: str | None
+) -> Part:
     """Find which operation the forward is, and where it breaks."""
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         return part
     operation, remarks = identify(subject.reading, request.seed, like)
     if request.frameworks:
-        from reference.checks.witnesses import answers  # they import torch and jax
+        from reference.checks.frameworks_answers import answers  # they import torch and jax
 
         remarks = [
             *remarks,
@@ -266,13 +273,13 @@ def _about_the_forward(part: Part, subject: Subject, request: Request, like: str
     )
 
 
-def _tensor(key: tuple[Path, Path], rows: list[Row]) -> Tensor:
+def _tensor(key: tuple[Path, Path], rows: list[Row]) -> CheckedTensor:
     claim, leaf = key
     off = [_distance(r) for r in rows]
     note = ""
     if any(r.same == 0.5 for r in rows):
         note = f"came back as {rows[0].got.shape}" if rows[0].same == 0.5 else ""
-    return Tensor(
+    return CheckedTensor(
         claim_name(claim, leaf),
         path_name(leaf),
         sum(r.right for r in rows),
@@ -292,7 +299,7 @@ def _distance(row: Row) -> float:
     return worst / scale if np.isfinite(worst) else float("inf")
 
 
-def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
+def _faults(counts: _PartCounts, request: CheckRequest) -> tuple[Fault, ...]:
     found = [
         Fault(
             kind,
@@ -301,31 +308,31 @@ def _faults(tally: _Tally, request: Request) -> tuple[Fault, ...]:
             len(at),
             kind in ("mutated", "dtype", "value", "stale"),
         )
-        for (kind, sentence), at in tally.faults.items()
+        for (kind, sentence), at in counts.faults.items()
     ]
     raised: dict[str, list[int]] = {}
-    for index, error in tally.raised:
+    for index, error in counts.raised:
         raised.setdefault(text.error_line(error), []).append(index)
     found += [
         Fault("raised", sentence, f"{request.seed}:{at[0]}", len(at))
         for sentence, at in raised.items()
     ]
-    lost = [index for index, error in tally.unfit if isinstance(error, NotFinite)]
-    if tally.kernel is not None:
+    lost = [index for index, error in counts.unfit if isinstance(error, NotFinite)]
+    if counts.kernel is not None:
         at = f"{request.seed}:0"
-        found += [Fault(way, sentence, at, 1, True) for way, sentence in tally.kernel.failing]
-    if lost and tally.cases:
-        tried = tally.problems + len(tally.unfit)
+        found += [Fault(way, sentence, at, 1, True) for way, sentence in counts.kernel.failing]
+    if lost and counts.cases:
+        tried = counts.problems + len(counts.unfit)
         sentence = f"it gives nan in {len(lost)} of {tried} problems, which were not judged"
         found.append(Fault("forward", sentence, f"{request.seed}:{lost[0]}", 1, fatal=False))
     return tuple(found)
 
 
-def _remarks(tally: _Tally, subject: Subject) -> tuple[str, ...]:
-    found = list(tally.remarks)
-    for (claim, leaf), rows in tally.middle.items():
+def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
+    found = list(counts.remarks)
+    for (claim, leaf), rows in counts.middle.items():
         wrong = [r for r in rows if not r.right]
-        if wrong and not tally.wrong:
+        if wrong and not counts.wrong:
             factor = wrong[0].factor
             how = f"{factor:.6g} times" if factor is not None else "not"
             found.append(
@@ -335,12 +342,12 @@ def _remarks(tally: _Tally, subject: Subject) -> tuple[str, ...]:
                 "1/N stands there"
             )
     names = [
-        path_name(p) for p, n in tally.unmatched.items() if n == len(tally.cases) and _telling(p)
+        path_name(p) for p, n in counts.unmatched.items() if n == len(counts.cases) and _telling(p)
     ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
     found += getattr(subject, "remarks", lambda: [])()
-    found += tally.kernel.sentences() if tally.kernel is not None else []
+    found += counts.kernel.sentences() if counts.kernel is not None else []
     return tuple(dict.fromkeys(found))
 
 
@@ -354,30 +361,30 @@ def _telling(path: Path) -> bool:
 
 
 def _explained(
-    part: Part, tally: _Tally, subject: Subject, request: Request, target: Target
+    part: Part, counts: _PartCounts, subject: Subject, request: CheckRequest, target: Target
 ) -> Part:
-    wrong = [c for c in tally.cases if c.index in tally.wrong]
+    wrong = [c for c in counts.cases if c.index in counts.wrong]
     worst = _worst(wrong, request)
     explained: dict[str, Any] = {}
     if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
-        explained = _by_tape(subject, tally, request)
+        explained = _by_tape(subject, counts, request)
     elif hasattr(subject, "explanation"):
-        explained = subject.explanation(tally.cases)
+        explained = subject.explanation(counts.cases)
     explained = shown(subject, target, wrong, request.seed) | explained
     return msgspec.structs.replace(part, worst=worst, **explained)
 
 
-def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[str, Any]:
-    scale = tally.cases[0].assessment.scale
-    indices = tally.wrong[:6]
+def _by_tape(subject: ReadingSubject, counts: _PartCounts, request: CheckRequest) -> dict[str, Any]:
+    scale = counts.cases[0].assessment.scale
+    indices = counts.wrong[:6]
     found = explain(subject.reading, subject.objective, request.seed, indices, scale)
     mistakes = tuple(
-        Mistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
+        NamedMistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
         for n in found.named
     )
     noted = {
         claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
-        for case in tally.cases[:1]
+        for case in counts.cases[:1]
         for r in case.assessment.rows
         if r.claim in case.assessment.notes
     }
@@ -385,7 +392,7 @@ def _by_tape(subject: ReadingSubject, tally: _Tally, request: Request) -> dict[s
     return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
 
 
-def _worst(cases: list[Case], request: Request) -> Worst | None:
+def _worst(cases: list[ProblemCase], request: CheckRequest) -> Worst | None:
     best: tuple[float, Worst] | None = None
     for case in cases:
         for row in case.assessment.rows:
@@ -410,7 +417,7 @@ def _worst(cases: list[Case], request: Request) -> Worst | None:
 
 
 def _unchecked(
-    unit: Unit, target: Target, failure: Failure, request: Request, seconds: float
+    unit: Unit, target: Target, failure: Failure, request: CheckRequest, seconds: float
 ) -> Part:
     why = failure.reason
     line, source = own_lines(unit.backward, target)

@@ -24,7 +24,7 @@ _DICTS = re.compile(
 )
 
 
-class Sponge:
+class AbsorbingValue:
     """A value that takes part in anything and stays a value."""
 
     shape = (2, 2, 2, 2)
@@ -36,7 +36,7 @@ class Sponge:
             raise AttributeError(name)
         return self
 
-    def _same(self, *args: Any, **kwargs: Any) -> "Sponge":
+    def _same(self, *args: Any, **kwargs: Any) -> "AbsorbingValue":
         return self
 
     __call__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _same
@@ -67,21 +67,21 @@ class Sponge:
     def __len__(self) -> int:
         return 2
 
-    def __iter__(self) -> Iterator["Sponge"]:
+    def __iter__(self) -> Iterator["AbsorbingValue"]:
         return iter((self, self))
 
 
-class _Member(Sponge):
+class _Member(AbsorbingValue):
     """What a spy holds: a value, or a dict of its own; then its keys are noted: layer0][w."""
 
     def __init__(self, asked: list[Any], key: Any) -> None:
         self.asked, self.key = asked, key
 
-    def __getitem__(self, key: Any) -> Sponge:
+    def __getitem__(self, key: Any) -> AbsorbingValue:
         inner = f"{self.key}][{key}"
         if isinstance(key, str) and inner not in self.asked:
             self.asked.append(inner)
-        return Sponge()
+        return AbsorbingValue()
 
 
 class _Spy(dict[Any, Any]):
@@ -107,7 +107,7 @@ class _Spy(dict[Any, Any]):
         return True
 
     def values(self) -> Any:
-        return [Sponge()] * self.length
+        return [AbsorbingValue()] * self.length
 
     def copy(self) -> Any:
         return self
@@ -143,13 +143,13 @@ def _is_looked_up(name: str, text: str) -> bool:
 def _asked(first: Routine, name: str) -> list[str]:
     for length in (6, 4):
         spy = _Spy(length)
-        given: dict[str, Any] = {p: Sponge() for p in first.required}
+        given: dict[str, Any] = {p: AbsorbingValue() for p in first.required}
         given[name] = spy
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
                 with within(_SECONDS):
-                    call(first, given, Sponge())
+                    call(first, given, AbsorbingValue())
             except (Exception, TooSlow):
                 pass
         keys = [str(k) for k in spy.asked if isinstance(k, str)]

@@ -6,28 +6,28 @@ is defined here.
 
 import msgspec
 
-from reports.checked import Fault, Mistake, Numbers, Part, Tensor, Verdict, Worst
+from reports.checked import CheckedTensor, Fault, NamedMistake, Numbers, Part, Verdict, Worst
 
 __all__ = [
+    "CheckRequest",
+    "CheckedTensor",
     "Event",
     "Fault",
-    "Finished",
-    "Loaded",
-    "Mistake",
+    "InternalError",
+    "NamedMistake",
     "Numbers",
-    "OurFault",
     "Part",
+    "PartFinished",
+    "PartStarted",
     "Refused",
-    "Request",
-    "Started",
-    "Tensor",
+    "TargetLoaded",
     "Tried",
     "Verdict",
     "Worst",
 ]
 
 
-class Started(msgspec.Struct, frozen=True, tag="started"):
+class PartStarted(msgspec.Struct, frozen=True, tag="started"):
     """A part is being checked."""
 
     index: int
@@ -35,14 +35,14 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
     of: int
 
 
-class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+class TargetLoaded(msgspec.Struct, frozen=True, tag="loaded"):
     """The target was loaded; what it holds."""
 
     names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
 
-class Finished(msgspec.Struct, frozen=True, tag="finished"):
+class PartFinished(msgspec.Struct, frozen=True, tag="finished"):
     """A part was checked."""
 
     index: int
@@ -55,7 +55,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     text: str
 
 
-class OurFault(msgspec.Struct, frozen=True, tag="our_fault"):
+class InternalError(msgspec.Struct, frozen=True, tag="our_fault"):
     """Our own code failed; the author's code is not to blame."""
 
     index: int
@@ -71,10 +71,10 @@ class Tried(msgspec.Struct, frozen=True, tag="tried"):
     """Whether it runs on the numbers that carry their derivative, which takes our time."""
 
 
-Event = Tried | Started | Loaded | Finished | Refused | OurFault
+Event = Tried | PartStarted | TargetLoaded | PartFinished | Refused | InternalError
 
 
-class Request(msgspec.Struct, frozen=True):
+class CheckRequest(msgspec.Struct, frozen=True):
     """The request to the process."""
 
     target: str

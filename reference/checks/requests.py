@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from reference.checks import instances
+from reference.checks.argument_spec import Spec
 from reference.checks.binding import extras_of
-from reference.checks.choices import Request
+from reference.checks.choices import LayoutRequest
 from reference.checks.inventory import Unit, is_switch, names_in
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of
 from reference.checks.shapes import bias_names, size_specs
 from reference.checks.source import Target
-from reference.checks.specs import Spec
 from reference.checks.vocabulary import KEEPS, gradient_of, plain
 
 Fixed = tuple[tuple[str, int], ...]
@@ -30,7 +30,7 @@ Fixed = tuple[tuple[str, int], ...]
 
 def requests(
     unit: Unit, forward: Routine | None, target: Target, shapes: dict[str, Spec]
-) -> Iterator[tuple[Request, Routine | None, Fixed]]:
+) -> Iterator[tuple[LayoutRequest, Routine | None, Fixed]]:
     """Yield what is to be drawn, the constructor if there is one, and the sizes it settles."""
     first = forward or unit.backward
     constructor = _constructor(unit, first, target)
@@ -46,7 +46,7 @@ def requests(
     text = _text(unit, first, target)
     builders = {**_builders(unit, target), **_given_functions(names, target)}
     for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
-        base = Request([], text, fixed, builders, _held_shapes(unit, first), _claimed(unit))
+        base = LayoutRequest([], text, fixed, builders, _held_shapes(unit, first), _claimed(unit))
         for variant in _variants(names, first, unit, text + _handed_on(first, target)):
             spread = {k: Spec(v[0]) for k, v in variant.items()}
             inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]

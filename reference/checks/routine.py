@@ -58,14 +58,14 @@ class Routine:
 
 
 @dataclass
-class Trace:
+class CallTrace:
     """One call: what it returned, and its local variables when it did."""
 
     value: Any
     variables: dict[str, Any] = field(default_factory=dict)
 
 
-def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> Trace:
+def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> CallTrace:
     """Call a routine with arguments by name; what is not given keeps its default.
 
     Whatever it raises is raised.
@@ -86,7 +86,7 @@ def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> Tr
     return _traced(routine.function, positional, named)
 
 
-def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Trace:
+def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> CallTrace:
     inner = inspect.unwrap(function) if callable(function) else function
     code = getattr(inner, "__code__", None)
     seen: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Trac
     finally:
         sys.setprofile(before)
     seen.pop("self", None)
-    return Trace(value, seen)
+    return CallTrace(value, seen)
 
 
 # -- what the source says ----------------------------------------------------------------------

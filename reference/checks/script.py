@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks import losses
+from reference.checks.argument_spec import generator, sizes_for
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import _SET_UP
 from reference.checks.loading import lines_of, module_of
@@ -22,9 +23,8 @@ from reference.checks.routine import Path, Routine
 from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
 from reference.checks.smallest import Failing, Smallest
 from reference.checks.source import Target
-from reference.checks.specs import generator, sizes_for
 from reference.checks.spelling import (
-    Unspeakable,
+    NoShortSpelling,
     call_text,
     inner_path,
     literal,
@@ -45,7 +45,7 @@ def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
             text = _Writer(small, subject, target, lazy, differences).text()
             if shows(text, small):
                 return text
-        except Unspeakable:
+        except NoShortSpelling:
             continue
     return ""
 
@@ -108,7 +108,7 @@ class _Writer:
         """Return the script; raises Unspeakable."""
         for routine in (self.forward, self.back):
             if routine is not None and not resolves(self.module, routine):
-                raise Unspeakable(f"{routine.name} has no name in the module")
+                raise NoShortSpelling(f"{routine.name} has no name in the module")
         loading = lines_of(self.target, self.module)
         run, loss = self._run(), self._loss() if self.differences else ""
         text = f"{loading}{run}{loss}"
@@ -180,7 +180,7 @@ class _Writer:
             return made.get(which)
         if which.lstrip("-").isdigit() and isinstance(made, tuple | list):
             return made[int(which)]
-        raise Unspeakable(which)
+        raise NoShortSpelling(which)
 
     def _output(self, which: str) -> str:
         """Return how the output that a source names is reached."""
@@ -223,9 +223,9 @@ class _Writer:
         assert unit.owner is not None
         name = unit.owner.__name__
         if getattr(self.module, name, None) is not unit.owner:
-            raise Unspeakable("its class has no name in the module")
+            raise NoShortSpelling("its class has no name in the module")
         if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
-            raise Unspeakable("its class needs a setup call")
+            raise NoShortSpelling("its class needs a setup call")
         given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
         arguments = maker.arguments if maker is not None else []
         named = ", ".join(f"{k}={given[k]}" for k in arguments if k in given)
@@ -240,7 +240,7 @@ class _Writer:
 
     def _callee(self, routine: Routine) -> str:
         if " " in routine.name:  # made here of functions of the file
-            raise Unspeakable(routine.name)
+            raise NoShortSpelling(routine.name)
         return f"layer.{routine.short}" if routine.bound else f"theirs.{routine.name}"
 
     def _forward_call(self, routine: Routine | None = None) -> str:
@@ -275,7 +275,7 @@ class _Writer:
             case "variable":
                 self.tracing = True
                 return f"inside[{which!r}]"
-        raise Unspeakable(source)
+        raise NoShortSpelling(source)
 
     def _run(self) -> str:
         lines = self._start()
@@ -311,7 +311,7 @@ class _Writer:
             return f"(given{place} - v{place}) / {rate!r}"
         found = part_of(self.outcome.returned, self.back.returned, claim, "returned")
         if found is None:
-            raise Unspeakable(f"{claim} is not found in what came back")
+            raise NoShortSpelling(f"{claim} is not found in what came back")
         return found
 
     # -- what is differentiated ----------------------------------------------------------------
@@ -319,8 +319,8 @@ class _Writer:
     def _loss(self) -> str:
         try:
             value = self._objective()
-        except (Unspeakable, StopIteration, IndexError, KeyError, TypeError):
-            raise Unspeakable("its loss has no short spelling") from None
+        except (NoShortSpelling, StopIteration, IndexError, KeyError, TypeError):
+            raise NoShortSpelling("its loss has no short spelling") from None
         lines = self._start()
         result = "out" if self.forward is not None else "returned"
         call = self._forward_call(self.forward or self.back)
@@ -346,7 +346,7 @@ class _Writer:
                 over_time = objective.output[-1] == "*"
                 code = (self._over_time if over_time else self._implicit)(objective.loss)
                 return code if self.small.scale == 1.0 else f"{self.small.scale!r} * ({code})"
-        raise Unspeakable(objective.kind)
+        raise NoShortSpelling(objective.kind)
 
     def _weighed(self, name: str, source: str) -> str:
         kind, _, which = source.partition(":")
@@ -356,7 +356,7 @@ class _Writer:
             return f"sum(np.sum(d * o) for d, o in zip(v[{name!r}], {self._output(which)}))"
         return f"np.sum(v[{name!r}] * {self._output(which)})"
 
-    def _implicit(self, loss: losses.Loss) -> str:
+    def _implicit(self, loss: losses.CandidateLoss) -> str:
         objective = self.subject.objective
         raw = self.outcome.others.get(objective.target, self.outcome.inputs.get(objective.target))
         output = self.outcome.outputs.get(
@@ -369,7 +369,7 @@ class _Writer:
             self.given["target"], target = literal(fitting), "v['target']"
         return LOSS_CODE[loss.name].format(a=self._named(objective.output), t=target)
 
-    def _over_time(self, loss: losses.Loss) -> str:
+    def _over_time(self, loss: losses.CandidateLoss) -> str:
         """Return a loss over a list of outputs, one for each step in time."""
         objective, head = self.subject.objective, self.subject.objective.output[0]
         raw = np.asarray(
@@ -404,7 +404,7 @@ class _Writer:
             return f"inside[{path[0]!r}]{inner}"
         if self.outcome.instance is not None:
             return inner_path(self.outcome.instance, path, "layer")
-        raise Unspeakable(f"{path} has no name in the code")
+        raise NoShortSpelling(f"{path} has no name in the code")
 
     # -- what is printed -----------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks import vocabulary as words
+from reference.checks.argument_spec import Layout, Spec
 from reference.checks.routine import Routine, returned_by, routine_of
 from reference.checks.source import Target
-from reference.checks.specs import Layout, Spec
 
 NAME = "script"
 MAX_WEIGHTS = 1_000  # numbers: each product of theirs is a step of the tape

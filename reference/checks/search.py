@@ -16,8 +16,9 @@ import numpy as np
 
 from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
+from reference.checks.argument_spec import Spec
 from reference.checks.binding import bindings, extras_of
-from reference.checks.choices import Request
+from reference.checks.choices import LayoutRequest
 from reference.checks.chosen import (
     Chosen,
     any_right,
@@ -34,14 +35,13 @@ from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
-from reference.checks.outcome import ForwardFailed, Outcome, Reading, Unreadable
+from reference.checks.outcome import ForwardFailed, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
 from reference.checks.requests import requests, switches
 from reference.checks.routine import Routine
 from reference.checks.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.shapes import bias_names, weight_names
 from reference.checks.source import Target
-from reference.checks.specs import Spec
 from reference.checks.tolerances import DIGITS
 from reference.checks.vocabulary import REGULARISATION, plain, stem_of
 
@@ -60,7 +60,7 @@ class Candidate:
 
     score: float
     reading: Reading
-    outcome: Outcome
+    outcome: RunOutcome
 
 
 @dataclass
@@ -295,7 +295,7 @@ def _takes_cotangent(reading: Reading) -> bool:
     return any(source.startswith("cotangent") for _, source in reading.binding)
 
 
-def _cut(outcome: Outcome, shape: tuple[int, ...]) -> bool:
+def _cut(outcome: RunOutcome, shape: tuple[int, ...]) -> bool:
     """Whether the gradient of the one input lacks entries that it and the output both have."""
     if len(outcome.inputs) != 1 or len(outcome.cotangents) != 1:
         return False
@@ -440,7 +440,9 @@ def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | 
     return again if fits else None  # type: ignore[return-value]
 
 
-def _bindings(unit: Unit, forward: Routine | None, request: Request) -> Iterator[dict[str, str]]:
+def _bindings(
+    unit: Unit, forward: Routine | None, request: LayoutRequest
+) -> Iterator[dict[str, str]]:
     if forward is None:
         yield {}
         return
@@ -477,7 +479,7 @@ def _note(failure: Failure, error: BaseException) -> None:
         failure.errors.append(text)
 
 
-def _fit(outcome: Outcome) -> float:
+def _fit(outcome: RunOutcome) -> float:
     """Return how well the claims fit: 1 or more where each has the shape of what it is of."""
     pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     if not pairs:
@@ -493,13 +495,13 @@ def _fit(outcome: Outcome) -> float:
     return fit + 0.01 * len(pairs) - 0.02 * len(left) if fit > 0.99 else fit - 0.02 * len(left)
 
 
-def _fits_as_jacobian(outcome: Outcome) -> bool:
+def _fits_as_jacobian(outcome: RunOutcome) -> bool:
     """Whether every claim has the shape of a Jacobian."""
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     return bool(pairs) and all(_is_jacobian(outcome, c, leaf) for c, leaf in pairs)
 
 
-def _is_jacobian(outcome: Outcome, claim: Any, leaf: Any) -> bool:
+def _is_jacobian(outcome: RunOutcome, claim: Any, leaf: Any) -> bool:
     """Whether a claim has the shape of a Jacobian of the input, whole or by samples."""
     a, b = np.shape(outcome.claims[claim]), np.shape(outcome.inputs[leaf])
     size = np.size(outcome.inputs[leaf])

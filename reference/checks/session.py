@@ -9,31 +9,31 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks import experiment, source
+from reference.checks.argument_spec import Spec, spelled
 from reference.checks.inventory import units_of
 from reference.checks.parts import check_unit, compensate
 from reference.checks.raised import raised_text
 from reference.checks.records import (
+    CheckRequest,
     Event,
-    Finished,
-    Loaded,
-    OurFault,
+    InternalError,
     Part,
+    PartFinished,
+    PartStarted,
     Refused,
-    Request,
-    Started,
+    TargetLoaded,
     Tried,
 )
 from reference.checks.source import Target
-from reference.checks.specs import Spec, spelled
 from reference.checks.subject import Subject
 from reference.checks.surroundings import Library
 
 Emit = Callable[[Event], None]
 
 
-def serve(request: Request, emit: Emit) -> None:
+def serve(request: CheckRequest, emit: Emit) -> None:
     """Load a target and check it part by part; every finding is emitted at once."""
     library = Library()
     try:
@@ -46,7 +46,7 @@ def serve(request: Request, emit: Emit) -> None:
 
 def run(
     target: Target,
-    request: Request,
+    request: CheckRequest,
     emit: Emit,
     library: Library | None = None,
     watch: Callable[[int, Subject], None] = lambda index, subject: None,
@@ -68,12 +68,12 @@ def run(
         emit(Refused(str(error)))
         return
     experiment.watch(lambda problem, certified: emit(Tried(problem, certified)))
-    emit(Loaded(tuple(u.name for u in units), tuple(target.remarks)))
+    emit(TargetLoaded(tuple(u.name for u in units), tuple(target.remarks)))
     parts: dict[int, Part] = {}
     for index, unit in enumerate(units):
         if index in request.skip:
             continue
-        emit(Started(index, unit.name, len(units)))
+        emit(PartStarted(index, unit.name, len(units)))
         try:
             part = check_unit(unit, target, request, shapes, like, partial(watch, index))
             _refuse_another_library(library, target)
@@ -86,14 +86,14 @@ def run(
                 return
             if os.environ.get("MANUAL_BACKPROP_DEBUG"):
                 traceback.print_exc()
-            emit(OurFault(index, unit.name, _place(error)))
+            emit(InternalError(index, unit.name, _place(error)))
             continue
         if part is None:
             continue
         parts[index] = part
-        emit(Finished(index, part))
+        emit(PartFinished(index, part))
     for index, part in compensate(parts).items():
-        emit(Finished(index, part))
+        emit(PartFinished(index, part))
 
 
 def _refuse_another_library(library: Library, target: Target) -> None:

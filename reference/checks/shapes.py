@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reference.checks import vocabulary as words
-from reference.checks.specs import POOLS, Dims, Spec
+from reference.checks.argument_spec import POOLS, Dims, Spec
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,15 @@ from reference.checks.routine import Routine
 from reference.checks.script import script_of
 from reference.checks.smallest import Key, smallest
 from reference.checks.source import Target
-from reference.checks.subject import Case, ReadingSubject, Subject
+from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 
 _MAX_ENTRIES = 512  # of one gradient in the picture
 _MAX_TENSORS = 6
 
 
-def shown(subject: Subject, target: Target, cases: Sequence[Case], seed: int) -> dict[str, Any]:
+def shown(
+    subject: Subject, target: Target, cases: Sequence[ProblemCase], seed: int
+) -> dict[str, Any]:
     """Return the fields of a wrong part that a page shows: smallest, numbers, picture, script.
 
     cases: the problems in which something is wrong.
@@ -41,11 +43,11 @@ def shown(subject: Subject, target: Target, cases: Sequence[Case], seed: int) ->
     return found | {"smallest": small.sentence(), "numbers": small.numbers(), "script": script}
 
 
-def _wrong_keys(cases: Collection[Case]) -> set[Key]:
+def _wrong_keys(cases: Collection[ProblemCase]) -> set[Key]:
     return {(r.claim, r.leaf) for c in cases for r in c.assessment.rows if not r.right}
 
 
-def _furthest(cases: Sequence[Case]) -> Case:
+def _furthest(cases: Sequence[ProblemCase]) -> ProblemCase:
     return max(
         cases,
         key=lambda c: max((_distance(r, c.assessment) for r in _off(c.assessment)), default=0.0),

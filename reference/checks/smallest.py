@@ -14,14 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from reference.balls import Session, values
+from reference.checks.argument_spec import Spec, sizes_for
 from reference.checks.assess import Assessment, Row, assess, nice_factors
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import perform
 from reference.checks.names import claim_name, path_name
-from reference.checks.outcome import Outcome, Reading
+from reference.checks.outcome import Reading, RunOutcome
 from reference.checks.records import Numbers
 from reference.checks.routine import Path
-from reference.checks.specs import Spec, sizes_for
 from reference.checks.subject import ReadingSubject
 from reference.checks.tolerances import DIGITS, SAME, VISIBLE
 
@@ -43,7 +43,7 @@ class Smallest:
     seed: int
     index: int
     sizes: Sizes
-    outcome: Outcome
+    outcome: RunOutcome
     """The run on plain floats."""
     rows: list[Row]
     scale: float
@@ -185,7 +185,7 @@ class _Shrinker:
             return None
         return Smallest(reading, self.seed, index, sizes, plain, rows, found.scale)
 
-    def _wrong(self, found: Assessment, outcome: Outcome) -> list[Row]:
+    def _wrong(self, found: Assessment, outcome: RunOutcome) -> list[Row]:
         """Return the rows that are wrong here and were wrong before, under the same scale."""
         off = [r for r in found.rows if not r.right]
         if any((r.claim, r.leaf) not in self.wrong for r in off):
@@ -198,7 +198,7 @@ class _Shrinker:
         return [r for r in off if r.got.shape == r.truth.value.shape and r.got.size]
 
 
-def _plain(row: Row, outcome: Outcome) -> Any:
+def _plain(row: Row, outcome: RunOutcome) -> Any:
     """Return a claim as plain floats make it, where its shape is the same."""
     try:
         value = np.asarray(values(outcome.claims[row.claim]), dtype=float)
@@ -271,7 +271,7 @@ def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> 
 # -- what went in ------------------------------------------------------------------------------
 
 
-def inputs_of(outcome: Outcome, reading: Reading) -> dict[str, Any]:
+def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, Any]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
     found: dict[str, Any]
     found = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.raised import message_of, raised_text
 from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
 from reference.checks.standins import Missing, standing_in

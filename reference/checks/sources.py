@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.outcome import Outcome, Reading, Unreadable
-from reference.checks.routine import Trace, is_numeric
+from reference.checks.outcome import Reading, RunOutcome, Unreadable
+from reference.checks.routine import CallTrace, is_numeric
 
 
 def source_of(
@@ -14,8 +14,8 @@ def source_of(
     name: str,
     reading: Reading,
     arguments: dict[str, Any],
-    trace: Trace,
-    outcome: Outcome,
+    trace: CallTrace,
+    outcome: RunOutcome,
     rng: np.random.Generator,
 ) -> Any:
     """Return the value of a source: "input:x", "cotangent:", "rest" or "output:0"."""
@@ -65,7 +65,7 @@ def _part(value: Any, which: str) -> Any:
     raise Unreadable(f"the output has no part {which}")
 
 
-def _cotangent(which: str, trace: Trace, outcome: Outcome, rng: np.random.Generator) -> Any:
+def _cotangent(which: str, trace: CallTrace, outcome: RunOutcome, rng: np.random.Generator) -> Any:
     """Draw a cotangent for an output: of its shape, or one for each member of a list.
 
     which: "" the output, a number, a name, "last:…" its last column, "each:K" the K-th of
@@ -95,11 +95,11 @@ def _cotangent(which: str, trace: Trace, outcome: Outcome, rng: np.random.Genera
     return _drawn(value, outcome, rng)
 
 
-def _each(parts: Any, outcome: Outcome, rng: np.random.Generator) -> list[Any]:
+def _each(parts: Any, outcome: RunOutcome, rng: np.random.Generator) -> list[Any]:
     return [_drawn(p, outcome, rng) for p in parts]
 
 
-def _drawn(value: Any, outcome: Outcome, rng: np.random.Generator, single: bool = False) -> Any:
+def _drawn(value: Any, outcome: RunOutcome, rng: np.random.Generator, single: bool = False) -> Any:
     if not is_numeric(value):
         raise Unreadable("the output is not an array")
     shape = np.shape(value) if isinstance(value, np.ndarray) else ()

@@ -10,7 +10,7 @@ from reference.balls import values
 from reference.checks.routine import EMPTY, Path, Routine, leaves_of
 
 
-class Unspeakable(Exception):
+class NoShortSpelling(Exception):
     """Something has no short spelling; then there is no script."""
 
 
@@ -34,7 +34,7 @@ def literal(value: Any) -> str:
             return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in value.items()) + "}"
     if value is np:
         return "np"
-    raise Unspeakable(f"{type(value).__name__} has no short spelling")
+    raise NoShortSpelling(f"{type(value).__name__} has no short spelling")
 
 
 def _rows(value: Any) -> str:
@@ -67,14 +67,14 @@ def inner_path(thing: Any, path: Path, text: str) -> str:
         if isinstance(thing, dict):
             key = next((k for k in thing if str(k) == part), None)
             if key is None:
-                raise Unspeakable(f"no key {part}")
+                raise NoShortSpelling(f"no key {part}")
             thing, text = thing[key], f"{text}[{key!r}]"
         elif isinstance(thing, list | tuple):
             thing, text = thing[int(part)], f"{text}[{part}]"
         elif part.isidentifier() and hasattr(thing, part):
             thing, text = getattr(thing, part), f"{text}.{part}"
         else:
-            raise Unspeakable(f"no attribute {part}")
+            raise NoShortSpelling(f"no attribute {part}")
     return text
 
 

@@ -14,18 +14,18 @@ from reference.checks import differences
 from reference.checks.assess import Assessment, Row, assess
 from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
-from reference.checks.outcome import Outcome
+from reference.checks.outcome import RunOutcome
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
 from reference.checks.vocabulary import COTANGENT_NAMES, gradient_of
 
 
 @dataclass
-class Case:
+class ProblemCase:
     """One problem: what was claimed and what is true, and what else happened."""
 
     index: int
     assessment: Assessment
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
     """The run on the tape, while its session lives; None for kinds without one."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """(kind, text): mutated, dtype, shape, printed …"""
@@ -45,14 +45,14 @@ class Subject(Protocol):
     def judged_by(self) -> str:
         """Return what the truth is, and to how many digits: "its own forward, certified"."""
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and compare every claim with the truth; raises what the target raises."""
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the inputs of one problem, plain, by name: for messages and scripts."""
 
 
-def _same_outputs(one: Outcome, other: Outcome) -> bool:
+def _same_outputs(one: RunOutcome, other: RunOutcome) -> bool:
     return all(
         np.array_equal(np.asarray(v), np.asarray(other.outputs.get(p)), equal_nan=True)
         for p, v in one.outputs.items()
@@ -60,7 +60,7 @@ def _same_outputs(one: Outcome, other: Outcome) -> bool:
     )
 
 
-def _before_its_step(row: Row, plain: Outcome) -> Any:
+def _before_its_step(row: Row, plain: RunOutcome) -> Any:
     """Return a claim as the code holds it: of a step, the local variable that is its gradient."""
     value: Any = plain.claims.get(row.claim)
     if row.claim[0] != "step":
@@ -133,7 +133,7 @@ class ReadingSubject:
             and p.name not in given
         ]
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem on the tape and compare every claim with the certified gradient."""
         if self.chosen.differences:
             return self._by_differences(seed, index)
@@ -142,19 +142,19 @@ class ReadingSubject:
             found = assess(self.objective, outcome)
         if found is None:
             raise ArithmeticError("the loss has no value here")
-        case = Case(index, found, outcome, nodes=session.nodes)
+        case = ProblemCase(index, found, outcome, nodes=session.nodes)
         self._with_floats(seed, case)
         return case
 
-    def _by_differences(self, seed: int, index: int) -> Case:
+    def _by_differences(self, seed: int, index: int) -> ProblemCase:
         found = differences.assessed(self.reading, seed, index, self.objective)
         if found is None:
             raise ArithmeticError("the loss has no value here")
-        case = Case(index, found, None, nodes=3_000)
+        case = ProblemCase(index, found, None, nodes=3_000)
         self._with_floats(seed, case)
         return case
 
-    def _with_floats(self, seed: int, case: Case) -> None:
+    def _with_floats(self, seed: int, case: ProblemCase) -> None:
         """Run the same problem on plain floats; note changed inputs and lost digits."""
         plain = perform(self.reading, seed, case.index)
         for name in dict.fromkeys(plain.mutated):
@@ -170,7 +170,7 @@ class ReadingSubject:
         if self.reading.forward is not None and self.reading.forward.bound and case.index < 2:
             self._after_another(seed, case, plain)
 
-    def _after_another(self, seed: int, case: Case, plain: Outcome) -> None:
+    def _after_another(self, seed: int, case: ProblemCase, plain: RunOutcome) -> None:
         """Ask again after a forward on other numbers: an old cache must not be used."""
         again = perform(self.reading, seed, case.index, warm=True)
         if not _same_outputs(plain, again):

@@ -5,11 +5,11 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
-from reference.checks.choices import Request
+from reference.checks.argument_spec import Layout, Spec
+from reference.checks.choices import LayoutRequest
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.raised import raised_text
-from reference.checks.specs import Layout, Spec
 from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
 WIDTH = 98  # columns: one screen
@@ -76,7 +76,7 @@ def _wrapper_of_class(unit: Unit) -> str:
 
 def _likely_layout(names: list[str], body: str) -> Layout:
     """Return the first layout that would be tried for some arguments."""
-    _, layout = next(layouts(Request(names, body)))
+    _, layout = next(layouts(LayoutRequest(names, body)))
     return layout
 
 

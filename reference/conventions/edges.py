@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
-from manual_backprop.spec import LayerOperation
+from manual_backprop.operation import LayerOperation
 from reference.blocks.weigh import TensorFinding
-from reference.conventions.uses import Use, draw, problem_of, use_text
-from reference.drawing.draft import Stream
+from reference.conventions.uses import LayerUse, draw, problem_of, use_text
+from reference.drawing.builder import Stream
 from reference.evidence import NO_NUMBER, Evidence, gather, tensor_of
 from reference.judge import SOME_DIGITS, Judgement, back_from_the_loss, judge_all
 from reference.oracles import Answer, load
@@ -45,7 +45,7 @@ class _Edge(NamedTuple):
     """A use of a layer with something special in it, and what that is."""
 
     situation: str
-    use: Use
+    use: LayerUse
     problem: GraphProblem
 
 
@@ -83,14 +83,14 @@ def _edges(operation: LayerOperation, dtype: str) -> Iterator[Iterator[_Edge]]:
         yield _edges_of(operation, use)
 
 
-def _fullness(operation: LayerOperation, use: Use) -> int:
+def _fullness(operation: LayerOperation, use: LayerUse) -> int:
     """Return how many arrays and options of a use are not what they usually are."""
     return len(use.arrays) + sum(
         bool(use.options[name] != usual) for name, usual in operation.options.items()
     )
 
 
-def _edges_of(operation: LayerOperation, use: Use) -> Iterator[_Edge]:
+def _edges_of(operation: LayerOperation, use: LayerUse) -> Iterator[_Edge]:
     graph = problem_of(operation, use).graph
 
     def edge(situation: str, name: str, array: Array) -> _Edge:
@@ -149,7 +149,7 @@ def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
             use, operation = group[0].use, group[0].problem.graph.steps[0].record
 
             def pulled(
-                given: Mapping[str, Any], use: Use = use, operation: Any = operation
+                given: Mapping[str, Any], use: LayerUse = use, operation: Any = operation
             ) -> tuple[Any, Any]:
                 rest = {name: a for name, a in given.items() if name not in use.floats}
 

@@ -22,7 +22,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import Activation, LayerOperation, Loss
+from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import Ball
 from reference.conventions.edges import discover_edges, interval_text
 from reference.conventions.pointwise import (
@@ -30,7 +30,7 @@ from reference.conventions.pointwise import (
     IMPLEMENTATIONS,
     Batch,
     Point,
-    Said,
+    PointAnswers,
     ask,
     prove,
 )
@@ -178,7 +178,9 @@ def _worth_keeping(rows: Iterable[_Row]) -> Iterator[Convention]:
             yield row.row
 
 
-def _rows(one: Situations, batch: Batch, answers: dict[str, Said], dtype: str) -> Iterator[_Row]:
+def _rows(
+    one: Situations, batch: Batch, answers: dict[str, PointAnswers], dtype: str
+) -> Iterator[_Row]:
     for n, point in enumerate(prove(batch, limits=True)):
         for quantity in ("value", "slope"):
             yield _row(one, batch, answers, dtype, n, point, quantity)
@@ -187,7 +189,7 @@ def _rows(one: Situations, batch: Batch, answers: dict[str, Said], dtype: str) -
 def _row(
     one: Situations,
     batch: Batch,
-    answers: dict[str, Said],
+    answers: dict[str, PointAnswers],
     dtype: str,
     n: int,
     point: Point,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.spec import Activation, FloatArray, Loss
+from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.local import Local, at_number, at_row, constants
+from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -22,7 +22,7 @@ COTANGENT = (1.0, -0.5, 2.0, 0.25)
 
 IMPLEMENTATIONS = ("manual", "torch", "jax")
 _BITS = 256
-_MOST_BITS = 2048
+_MAX_BITS = 2048
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Said:
+class PointAnswers:
     """Values and slopes. Values have the shape of x, for a loss on rows (n,)."""
 
     values: FloatArray
     slopes: FloatArray
 
 
-def ask(implementation: str, batches: Sequence[Batch]) -> list[Said]:
+def ask(implementation: str, batches: Sequence[Batch]) -> list[PointAnswers]:
     """Return what "manual", "torch" or "jax" says of some batches."""
     with np.errstate(all="ignore"):
         if implementation == "jax":
@@ -68,17 +68,17 @@ def ask(implementation: str, batches: Sequence[Batch]) -> list[Said]:
         return [one(batch) for batch in batches]
 
 
-def _manual(batch: Batch) -> Said:
+def _manual(batch: Batch) -> PointAnswers:
     operation, given = batch.operation, {**batch.arguments, **batch.arrays}
     if isinstance(operation, Activation):
         y = operation.forward(batch.x, **given)
-        return Said(y, operation.backward(batch.x, y, batch.cotangent(y), **given))
+        return PointAnswers(y, operation.backward(batch.x, y, batch.cotangent(y), **given))
     losses = operation.forward(batch.x, batch.targets, **given)
     slopes = operation.backward(batch.x, batch.targets, np.ones_like(losses), **given)
-    return Said(losses, np.asarray(slopes))
+    return PointAnswers(losses, np.asarray(slopes))
 
 
-def _torch(batch: Batch) -> Said:
+def _torch(batch: Batch) -> PointAnswers:
     import torch
 
     function = resolve(batch.operation, "torch")
@@ -93,12 +93,12 @@ def _torch(batch: Batch) -> Said:
         y = function(x, torch.from_numpy(batch.targets.copy()), **given)
     values = y.detach().numpy()
     if not y.requires_grad:  # a constant function
-        return Said(values, np.zeros_like(batch.x))
+        return PointAnswers(values, np.zeros_like(batch.x))
     y.backward(torch.from_numpy(batch.cotangent(values).copy()))
-    return Said(values, np.zeros_like(batch.x) if x.grad is None else x.grad.numpy())
+    return PointAnswers(values, np.zeros_like(batch.x) if x.grad is None else x.grad.numpy())
 
 
-def _jax(batches: Sequence[Batch]) -> list[Said]:
+def _jax(batches: Sequence[Batch]) -> list[PointAnswers]:
     """Compile all batches as one program: compiling each alone takes ten times as long."""
     import jax
 
@@ -119,7 +119,7 @@ def _jax(batches: Sequence[Batch]) -> list[Said]:
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
     with double_precision():
         found = jax.device_get(jax.jit(everything)(inputs))
-    return [Said(np.asarray(y), np.asarray(slopes)) for y, slopes in found]
+    return [PointAnswers(np.asarray(y), np.asarray(slopes)) for y, slopes in found]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
             point = _at(batch, [exact(v) for v in x], n, j)
             thin = all(b.rel_accuracy_bits() >= 104 or b.rad() < 2.0**-1100 for b in _all(point))
         # What two precisions leave wide is a ball of slopes.
-        if thin or bits >= _MOST_BITS:
+        if thin or bits >= _MAX_BITS:
             return point
         bits *= 8
 
@@ -182,7 +182,7 @@ def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:
         else:
             before = ([exact(v) for v in t],) if j is None else (exact(t[j]),)
             inputs.append(float(np.abs(batch.targets[n]).max()))
-    found: list[Local]
+    found: list[PointDerivative]
     if j is None:
         found = at_row(operation.definition, x, before, arguments)
     else:

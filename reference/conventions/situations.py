@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import Activation, FloatArray, Loss, Operation
+from manual_backprop.operation import Activation, FloatArray, Loss, Operation
 from reference.conventions.pointwise import Batch
 from reference.drawing.kinks import kinks
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from flint import arb
 
 from manual_backprop.graph import Graph, GraphProblem, Step
-from manual_backprop.spec import LayerOperation, Rows
-from reference.arithmetic.balls import Arithmetic, Dual, Slopes, exact, precision
-from reference.drawing.draft import Stream
+from manual_backprop.operation import LayerOperation, Rows
+from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact, precision
+from reference.drawing.builder import Stream
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
@@ -23,7 +23,7 @@ CANCELLED = 2.0**-20
 BITS = 260  # 60 digits are 200 bits; the rest is for what cancels
 
 
-class Use(NamedTuple):
+class LayerUse(NamedTuple):
     """One use of a layer: its arrays, its options and the cotangent of its value."""
 
     arrays: dict[str, Array]
@@ -36,14 +36,14 @@ class Use(NamedTuple):
         return tuple(name for name, array in self.arrays.items() if array.dtype.kind == "f")
 
 
-class Answer(NamedTuple):
+class UseAnswer(NamedTuple):
     """The value and the cotangent of each array of floats."""
 
     value: Array
     gradient: dict[str, Array]
 
 
-class Truth(NamedTuple):
+class UseTruth(NamedTuple):
     """Value and cotangents with the ends of what is admitted, and the size of their terms.
 
     `low` and `high` differ only where a number sits on a kink. `size` is Σ |dy ∂y/∂x| of each
@@ -70,7 +70,7 @@ class Truth(NamedTuple):
         return miss / max(unit, float(np.finfo(found.dtype).smallest_subnormal))
 
 
-def draw(operation: LayerOperation, seed: int, dtype: str = "float64") -> Use:
+def draw(operation: LayerOperation, seed: int, dtype: str = "float64") -> LayerUse:
     """Return a drawn use; every fourth has the operation's edge in its first argument."""
     stream = Stream(29, seed)
     sample = operation.sample(stream)
@@ -88,35 +88,35 @@ def use(
     options: Mapping[str, Any],
     stream: Stream,
     dtype: str = "float64",
-) -> Use:
+) -> LayerUse:
     """Return a use of given arrays, with a random cotangent."""
     cast = {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
     with np.errstate(all="ignore"):
-        y = operation.apply("careful", cast, options)
-    return Use(cast, options, stream.normal(*y.shape).astype(dtype))
+        y = operation.apply("stable", cast, options)
+    return LayerUse(cast, options, stream.normal(*y.shape).astype(dtype))
 
 
-def problem_of(operation: LayerOperation, given: Use) -> GraphProblem:
+def problem_of(operation: LayerOperation, given: LayerUse) -> GraphProblem:
     """Return a use of a layer as a graph of one step."""
     step = Step("y", operation.name, {n: n for n in given.arrays}, dict(given.options))
     return GraphProblem(Graph((step,), ("y",)), given.arrays, {"y": given.dy})
 
 
-def use_text(given: Use) -> str:
+def use_text(given: LayerUse) -> str:
     """Return the shapes and options of a use."""
     shapes = [f"{name} {array.shape}" for name, array in given.arrays.items()]
     return ", ".join([*shapes, *(f"{name} = {value}" for name, value in given.options.items())])
 
 
-def by_hand(operation: LayerOperation, given: Use) -> Answer:
+def by_hand(operation: LayerOperation, given: LayerUse) -> UseAnswer:
     """Return the answer of the layer's own forward and backward."""
     with np.errstate(all="ignore"):
-        y = operation.apply("careful", given.arrays, given.options)
-        pulled = operation.pull_back("careful", given.arrays, y, given.dy, given.options)
-    return Answer(y, {name: pulled[name] for name in given.floats})
+        y = operation.apply("stable", given.arrays, given.options)
+        pulled = operation.pull_back("stable", given.arrays, y, given.dy, given.options)
+    return UseAnswer(y, {name: pulled[name] for name in given.floats})
 
 
-def by_torch(operation: LayerOperation, given: Use) -> Answer:
+def by_torch(operation: LayerOperation, given: LayerUse) -> UseAnswer:
     """Return the answer of torch's function and its autograd."""
     import torch
 
@@ -129,10 +129,10 @@ def by_torch(operation: LayerOperation, given: Use) -> Answer:
     leaves = [tensors[name] for name in given.floats]
     found = torch.autograd.grad(y, leaves, torch.tensor(given.dy), materialize_grads=True)
     gradient = {n: g.numpy() for n, g in zip(given.floats, found, strict=True)}
-    return Answer(y.detach().numpy(), gradient)
+    return UseAnswer(y.detach().numpy(), gradient)
 
 
-def by_jax(operation: LayerOperation, given: Use) -> Answer:
+def by_jax(operation: LayerOperation, given: LayerUse) -> UseAnswer:
     """Return the answer of JAX's function and its vjp."""
     import jax
 
@@ -149,10 +149,10 @@ def by_jax(operation: LayerOperation, given: Use) -> Answer:
     with double_precision():
         floats = {name: jax.numpy.asarray(given.arrays[name]) for name in given.floats}
         y, found = jax.jit(both)(floats, jax.numpy.asarray(given.dy))
-    return Answer(np.asarray(y), {name: np.asarray(g) for name, g in found.items()})
+    return UseAnswer(np.asarray(y), {name: np.asarray(g) for name, g in found.items()})
 
 
-def truth(operation: LayerOperation, given: Use) -> Truth:
+def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
     """Return what the definition says, to 60 digits."""
     y_shape = given.dy.shape
     rows = _rows(operation, given, y_shape)
@@ -169,7 +169,7 @@ def truth(operation: LayerOperation, given: Use) -> Truth:
         }
     least = CANCELLED * float(np.abs(given.dy).max(initial=0))
     size = {name: s if name == "y" else np.maximum(s, least) for name, s in size.items()}
-    return Truth(
+    return UseTruth(
         {name: end[:, 0].reshape(shapes[name]) for name, end in ends.items()},
         {name: end[:, 1].reshape(shapes[name]) for name, end in ends.items()},
         {name: sizes.reshape(shapes[name]) for name, sizes in size.items()},
@@ -177,10 +177,10 @@ def truth(operation: LayerOperation, given: Use) -> Truth:
 
 
 def _add_row(
-    operation: LayerOperation, given: Use, rows: Rows, row: int, total: Any, size: Any
+    operation: LayerOperation, given: LayerUse, rows: Rows, row: int, total: Any, size: Any
 ) -> None:
     """Add one row's part to the totals: its value, and dy times its Jacobian."""
-    m = Arithmetic()
+    m = DefinitionArithmetic()
     places = [
         (name, int(at)) for name in given.floats if name in rows.inputs
         for at in rows.inputs[name][row].ravel() if at >= 0
@@ -212,7 +212,7 @@ def _add_row(
             size[name][at] += abs(float(slope.mid()) * float(dy.mid()))
 
 
-def _order(given: Use, name: str) -> int:
+def _order(given: LayerUse, name: str) -> int:
     return given.floats.index(name) if name in given.floats else len(given.floats)
 
 
@@ -229,7 +229,7 @@ def _exactly(numbers: Any) -> Any:
     return [_exactly(n) for n in numbers] if isinstance(numbers, list) else exact(numbers)
 
 
-def _rows(operation: LayerOperation, given: Use, shape: tuple[int, ...]) -> Rows:
+def _rows(operation: LayerOperation, given: LayerUse, shape: tuple[int, ...]) -> Rows:
     """Return the layer's rows; of an elementwise one, every array is broadcast to the value."""
     if operation.rows is not None:
         ordered = [given.arrays.get(name) for name in operation.arguments]

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.spec import FloatArray
-from reference.diagnosis.same import same_to_rounding
+from manual_backprop.operation import FloatArray
+from reference.diagnosis.closeness import same_to_rounding
 from reference.judge import ONE_FACTOR, ONE_SMALL_FACTOR, SOME_DIGITS
 
 _FEW = 3  # a description from fewer problems could be chance
 
 
 @dataclass(frozen=True)
-class Pair:
+class ArrayPair:
     """A wrong array beside the right one, in one problem.
 
     `known` holds arrays that may have slipped in (the weight, the input), `sizes` numbers that a
@@ -33,7 +33,7 @@ class Pair:
     shares: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
-def describe(pairs: Sequence[Pair]) -> str:
+def describe(pairs: Sequence[ArrayPair]) -> str:
     """Return what all pairs have in common, or an empty string. Pairs that agree are left out."""
     wrong = [p for p in pairs if not same_to_rounding(p.given, p.right)]
     # An array of zeros is any multiple of itself and its own transpose: it tells nothing.
@@ -47,7 +47,7 @@ def describe(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-def _shape(pairs: Sequence[Pair]) -> str:
+def _shape(pairs: Sequence[ArrayPair]) -> str:
     if all(p.given.shape == p.right.shape for p in pairs):
         return ""
     p = next(p for p in pairs if p.given.shape != p.right.shape)
@@ -63,21 +63,21 @@ def _shape(pairs: Sequence[Pair]) -> str:
     return shapes
 
 
-def _summed(pair: Pair) -> npt.NDArray[Any]:
+def _summed(pair: ArrayPair) -> npt.NDArray[Any]:
     extra = tuple(range(pair.given.ndim - pair.right.ndim))
     return np.asarray(pair.given.sum(axis=extra))
 
 
-def _not_finite(pairs: Sequence[Pair]) -> str:
+def _not_finite(pairs: Sequence[ArrayPair]) -> str:
     count = sum(not np.isfinite(p.given).all() for p in pairs)
     return f"it has nan or inf in {count} of {len(pairs)} problems" if count else ""
 
 
-def _zero(pairs: Sequence[Pair]) -> str:
+def _zero(pairs: Sequence[ArrayPair]) -> str:
     return "it is all zeros" if all(not p.given.any() for p in pairs) else ""
 
 
-def _factor(pairs: Sequence[Pair]) -> str:
+def _factor(pairs: Sequence[ArrayPair]) -> str:
     """Yours = c · right, c the same everywhere or made from the sizes."""
     factors = [_ratio(p.given, p.right) for p in pairs]
     if any(f is None for f in factors):
@@ -101,20 +101,20 @@ def _factor(pairs: Sequence[Pair]) -> str:
     return f"it is a multiple of the right one, from {low} to {high} times, by problem"
 
 
-def _transposed(pairs: Sequence[Pair]) -> str:
+def _transposed(pairs: Sequence[ArrayPair]) -> str:
     if all(p.right.ndim == 2 and p.right.shape[0] == p.right.shape[1] for p in pairs):
         if all(_close(p.given.T, p.right) for p in pairs):
             return "it is the transpose of the right one"
     return ""
 
 
-def _signs(pairs: Sequence[Pair]) -> str:
+def _signs(pairs: Sequence[ArrayPair]) -> str:
     if all(_close(np.abs(p.given), np.abs(p.right)) for p in pairs):
         return "the magnitudes are right, some signs are not"
     return ""
 
 
-def _permuted(pairs: Sequence[Pair]) -> str:
+def _permuted(pairs: Sequence[ArrayPair]) -> str:
     for axis, what in ((0, "rows"), (1, "columns")):
         if all(p.right.ndim == 2 and _same_slices(p, axis) for p in pairs):
             return f"its {what} are the right ones in another order"
@@ -123,13 +123,13 @@ def _permuted(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-def _same_slices(pair: Pair, axis: int) -> bool:
+def _same_slices(pair: ArrayPair, axis: int) -> bool:
     given, right = np.moveaxis(pair.given, axis, 0), np.moveaxis(pair.right, axis, 0)
     by_sum = np.argsort(given.sum(axis=1)), np.argsort(right.sum(axis=1))
     return _close(given[by_sum[0]], right[by_sum[1]])
 
 
-def _partly_zero(pairs: Sequence[Pair]) -> str:
+def _partly_zero(pairs: Sequence[ArrayPair]) -> str:
     kept = [p.given != 0 for p in pairs]
     if not all(_close(p.given, np.where(k, p.right, 0)) for p, k in zip(pairs, kept, strict=True)):
         return ""
@@ -143,7 +143,7 @@ def _partly_zero(pairs: Sequence[Pair]) -> str:
     return "some of its entries are zero, the rest are right"
 
 
-def _missing_share(pairs: Sequence[Pair]) -> str:
+def _missing_share(pairs: Sequence[ArrayPair]) -> str:
     names = set.intersection(*(set(p.shares) for p in pairs))
     for name in sorted(names):
         if all(_close(p.given + p.shares[name], p.right) for p in pairs):
@@ -158,7 +158,7 @@ def _missing_share(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-def _known(pairs: Sequence[Pair]) -> Iterator[tuple[str, list[FloatArray]]]:
+def _known(pairs: Sequence[ArrayPair]) -> Iterator[tuple[str, list[FloatArray]]]:
     for name in pairs[0].known:
         arrays = [p.known[name] for p in pairs if name in p.known and _broadcasts(p, name)]
         if len(arrays) == len(pairs):
@@ -166,7 +166,7 @@ def _known(pairs: Sequence[Pair]) -> Iterator[tuple[str, list[FloatArray]]]:
             yield name, [np.broadcast_to(a, s) for a, s in zip(arrays, shapes, strict=True)]
 
 
-def _added(pairs: Sequence[Pair]) -> str:
+def _added(pairs: Sequence[ArrayPair]) -> str:
     for name, arrays in _known(pairs):
         factors = [_ratio(p.given - p.right, a) for p, a in zip(pairs, arrays, strict=True)]
         if None not in factors and _constant(np.array(factors, float), loosely=True):
@@ -174,7 +174,7 @@ def _added(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-def _multiplied(pairs: Sequence[Pair]) -> str:
+def _multiplied(pairs: Sequence[ArrayPair]) -> str:
     for name, arrays in _known(pairs):
         zipped = list(zip(pairs, arrays, strict=True))
         if all(_close(p.given, p.right * a) for p, a in zipped):
@@ -186,7 +186,7 @@ def _multiplied(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-def _digits(pairs: Sequence[Pair]) -> str:
+def _digits(pairs: Sequence[ArrayPair]) -> str:
     """Half of the digits, or fewer, gone: a smaller dtype, an epsilon, a finite difference."""
     worst = max(_scaled(p.given, p.right) for p in pairs)
     if worst < SOME_DIGITS and pairs[0].right.dtype == np.float64:
@@ -196,7 +196,7 @@ def _digits(pairs: Sequence[Pair]) -> str:
     return ""
 
 
-_TESTS: tuple[Callable[[Sequence[Pair]], str], ...] = (
+_TESTS: tuple[Callable[[Sequence[ArrayPair]], str], ...] = (
     _shape, _not_finite, _zero, _factor, _transposed, _partly_zero, _missing_share, _added,
     _multiplied, _signs, _permuted, _digits,
 )  # fmt: skip
@@ -206,7 +206,7 @@ def _close(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
     return same_to_rounding(np.asarray(a), np.asarray(b))
 
 
-def _broadcasts(pair: Pair, name: str) -> bool:
+def _broadcasts(pair: ArrayPair, name: str) -> bool:
     try:
         return np.broadcast_shapes(pair.known[name].shape, pair.right.shape) == pair.right.shape
     except ValueError:

@@ -13,27 +13,27 @@ from functools import cached_property
 import numpy as np
 
 from manual_backprop.network import Problem, backward
-from manual_backprop.spec import FloatArray
-from reference.diagnosis.mistakes import CATALOGUE, DenseLine, Line, Place
+from manual_backprop.operation import FloatArray
+from reference.diagnosis.closeness import same_to_rounding
+from reference.diagnosis.mistakes import CATALOGUE, DenseLine, FaultSite, Line
 from reference.diagnosis.mistakes.catalogue import LineName, right_of
-from reference.diagnosis.mistakes.walk import Walk
-from reference.diagnosis.same import same_to_rounding
+from reference.diagnosis.mistakes.walk import LineWalk
 
 _STATES = 10  # alternatives kept while walking back
 _WEIGHTS = np.cos(np.arange(1, 4097))  # of a checksum: no two alike, none that repeat
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GradientEvidence:
     """A problem and the gradients that a target gave for it: all of them or some."""
 
     problem: Problem
     gradients: Mapping[str, FloatArray]
 
     @cached_property
-    def walk(self) -> Walk:
+    def walk(self) -> LineWalk:
         """The right backward, line by line."""
-        return Walk(self.problem)
+        return LineWalk(self.problem)
 
     @cached_property
     def right(self) -> dict[str, FloatArray]:
@@ -52,7 +52,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Option:
+class LineCandidate:
     """What a line may have computed: rightly (no names) or by some mistakes that come to one."""
 
     value: FloatArray
@@ -60,13 +60,13 @@ class Option:
 
 
 @dataclass(frozen=True)
-class State:
+class PartialExplanation:
     """One explanation so far, on the way back: which names fit at which place.
 
     `dense` is what the cotangent of the layer below is made from (None: the loss is next).
     """
 
-    named: Mapping[Place, frozenset[str]] = field(default_factory=dict)
+    named: Mapping[FaultSite, frozenset[str]] = field(default_factory=dict)
     dense: DenseLine | None = None
     layer: int = 0
     unexplained: tuple[str, ...] = ()
@@ -74,9 +74,11 @@ class State:
     """True where their cotangent is unknown from here on: nothing below can be judged."""
 
     @property
-    def upstream(self) -> Place:
+    def upstream(self) -> FaultSite:
         """The place that makes the next cotangent."""
-        return Place("loss", self.layer) if self.dense is None else Place("below", self.layer)
+        return (
+            FaultSite("loss", self.layer) if self.dense is None else FaultSite("below", self.layer)
+        )
 
 
 def tensors(problem: Problem) -> list[str]:
@@ -87,18 +89,22 @@ def tensors(problem: Problem) -> list[str]:
     return [*names, "x"]
 
 
-def explain(evidence: Evidence, names: frozenset[str] | None = None) -> list[State]:
+def explain(
+    evidence: GradientEvidence, names: frozenset[str] | None = None
+) -> list[PartialExplanation]:
     """Return the smallest explanations of everything that was given, by all mistakes or by some."""
     with np.errstate(all="ignore"):
         return _Search(evidence, names).run()
 
 
-def candidates(name: LineName, line: Line, names: frozenset[str] | None = None) -> list[Option]:
+def candidates(
+    name: LineName, line: Line, names: frozenset[str] | None = None
+) -> list[LineCandidate]:
     """Return what the line may compute: the right value first, then every visible mistake's.
 
     Mistakes that come to the same value here share an option; one that changes nothing is left out.
     """
-    options = [Option(right_of(name, line))]
+    options = [LineCandidate(right_of(name, line))]
     sums = [_checksum(options[0].value)]
     for mistake, value in _made(name, line, names):
         total = _checksum(value)
@@ -107,10 +113,10 @@ def candidates(name: LineName, line: Line, names: frozenset[str] | None = None) 
             near = abs(total - sums[k]) <= 1e-3 * abs(total) or total != total
             if near and same_to_rounding(value, option.value):
                 if k:
-                    options[k] = Option(option.value, option.names | {mistake})
+                    options[k] = LineCandidate(option.value, option.names | {mistake})
                 break
         else:
-            options.append(Option(value, frozenset({mistake})))
+            options.append(LineCandidate(value, frozenset({mistake})))
             sums.append(total)
     return options
 
@@ -149,30 +155,30 @@ def _checksum(value: FloatArray) -> float:
 class _Search:
     """The walk back over one problem."""
 
-    def __init__(self, evidence: Evidence, names: frozenset[str] | None) -> None:
+    def __init__(self, evidence: GradientEvidence, names: frozenset[str] | None) -> None:
         self.walk, self.given, self.names = evidence.walk, evidence.gradients, names
 
-    def run(self) -> list[State]:
-        states = [State(layer=self.walk.depth - 1)]
+    def run(self) -> list[PartialExplanation]:
+        states = [PartialExplanation(layer=self.walk.depth - 1)]
         for layer in reversed(range(self.walk.depth)):
             grown = [s for state in states for s in self.layer(layer, state)]
             # One mistake more here may save several below.
             states = _cheapest(grown, slack=1)[:_STATES]
         return _cheapest([self.finish(s) for s in states])
 
-    def options(self, state: State) -> list[Option]:
+    def options(self, state: PartialExplanation) -> list[LineCandidate]:
         """Return what the cotangent that comes next may be."""
         if state.dense is None:
             return candidates("loss", self.walk.loss(), self.names)
         return candidates("below", state.dense, self.names)
 
-    def upstream(self, state: State, observed: FloatArray) -> frozenset[str] | None:
+    def upstream(self, state: PartialExplanation, observed: FloatArray) -> frozenset[str] | None:
         """Return which mistakes make the cotangent that was given next; None where none does."""
         if state.dense is None:
             return fitting("loss", self.walk.loss(), observed, self.names)
         return fitting("below", state.dense, observed, self.names)
 
-    def layer(self, layer: int, state: State) -> list[State]:
+    def layer(self, layer: int, state: PartialExplanation) -> list[PartialExplanation]:
         """Extend one explanation by a layer."""
         if state.lost:
             return [state]
@@ -182,10 +188,10 @@ class _Search:
         else:
             names = self.upstream(state, observed)
             # From here on their own value counts: what they made from it is judged by it.
-            ups = [Option(observed, names or frozenset())]
+            ups = [LineCandidate(observed, names or frozenset())]
             if names is None:
                 state = replace(state, unexplained=(*state.unexplained, f"layers.{layer}.a"))
-        found: list[State] = []
+        found: list[PartialExplanation] = []
         for most in (0, 1, 2):  # mistakes on the way to δz: none, one, or one on each of two lines
             for up in ups:
                 new_up = int(bool(up.names) and len(ups) > 1)
@@ -195,18 +201,20 @@ class _Search:
                 break  # with one more on the way it could not be fewer, nor as few
         return found or [self.give_up(layer, state, ups)]
 
-    def step(self, layer: int, state: State, up: Option, left: int, *, blame: int) -> list[State]:
+    def step(
+        self, layer: int, state: PartialExplanation, up: LineCandidate, left: int, *, blame: int
+    ) -> list[PartialExplanation]:
         """Return the explanations with one choice of δa and `left` mistakes (0, 1) on δz."""
         line = self.walk.activation(layer, up.value)
         observed = self.given.get(f"layers.{layer}.z")
         if observed is not None:
             names = fitting("activation", line, observed, self.names)
-            options = [] if names is None else [Option(observed, names)]
+            options = [] if names is None else [LineCandidate(observed, names)]
         elif left:
             options = candidates("activation", line, self.names)[1:]
         else:
-            options = [Option(line.right)]
-        found: list[State] = []
+            options = [LineCandidate(line.right)]
+        found: list[PartialExplanation] = []
         for option in options:
             dense = self.walk.dense(layer, option.value, up.value)
             own = self.own_lines(layer, dense, blame=blame)
@@ -215,15 +223,15 @@ class _Search:
                 if up.names:
                     named[state.upstream] = up.names
                 if option.names:
-                    named[Place("activation", layer)] = option.names
-                found.append(State(named, dense, layer, state.unexplained))
+                    named[FaultSite("activation", layer)] = option.names
+                found.append(PartialExplanation(named, dense, layer, state.unexplained))
         return found
 
     def own_lines(
         self, layer: int, line: DenseLine, *, blame: int
-    ) -> dict[Place, frozenset[str]] | None:
+    ) -> dict[FaultSite, frozenset[str]] | None:
         """Return the mistakes that weight and bias need besides, so many at most; else None."""
-        needed: dict[Place, frozenset[str]] = {}
+        needed: dict[FaultSite, frozenset[str]] = {}
         wrong = list(self.wrong_parameters(layer, line))
         if len(wrong) > blame:
             return None
@@ -231,7 +239,7 @@ class _Search:
             names = fitting(name, line, observed, self.names)
             if not names:
                 return None
-            needed[Place(name, layer)] = names
+            needed[FaultSite(name, layer)] = names
         return needed
 
     def wrong_parameters(
@@ -245,7 +253,9 @@ class _Search:
                 if not same_to_rounding(observed, line.right[name]):
                     yield name, observed
 
-    def give_up(self, layer: int, state: State, ups: list[Option]) -> State:
+    def give_up(
+        self, layer: int, state: PartialExplanation, ups: list[LineCandidate]
+    ) -> PartialExplanation:
         """Go on from their own cotangent where it was given; else nothing below can be judged."""
         name, da = f"layers.{layer}", ups[0].value
         line = self.walk.activation(layer, da)
@@ -260,19 +270,19 @@ class _Search:
         elif not same_to_rounding(dz, line.right):
             names = fitting("activation", line, dz, self.names)
             if names:
-                named[Place("activation", layer)] = names
+                named[FaultSite("activation", layer)] = names
             else:
                 unexplained.append(f"{name}.z")
         dense = self.walk.dense(layer, dz, da)
         for parameter, value in self.wrong_parameters(layer, dense) if known else ():
             names = fitting(parameter, dense, value, self.names)
             if names:
-                named[Place(parameter, layer)] = names
+                named[FaultSite(parameter, layer)] = names
             else:
                 unexplained.append(f"{name}.{parameter}")
-        return State(named, dense, layer, tuple(unexplained), lost=not known)
+        return PartialExplanation(named, dense, layer, tuple(unexplained), lost=not known)
 
-    def finish(self, state: State) -> State:
+    def finish(self, state: PartialExplanation) -> PartialExplanation:
         """Explain the cotangent of x, the last one made."""
         observed = self.given.get("x")
         if observed is None or state.lost:
@@ -293,7 +303,7 @@ def decay_rate(line: DenseLine, observed: FloatArray) -> float:
         return rate if same_to_rounding(observed, right + rate * weight) else 0.0
 
 
-def _cheapest(states: list[State], slack: int = 0) -> list[State]:
+def _cheapest(states: list[PartialExplanation], slack: int = 0) -> list[PartialExplanation]:
     """Return those with the fewest mistakes first; what leaves something unexplained is dropped."""
     left = min(len(s.unexplained) for s in states)
     whole = sorted((s for s in states if len(s.unexplained) == left), key=lambda s: len(s.named))

@@ -14,16 +14,16 @@ import numpy as np
 from manual_backprop.graph import Step
 from manual_backprop.layers import Dense
 from manual_backprop.network import Problem
+from manual_backprop.operation import FloatArray, Loss
 from manual_backprop.second_order import product_along
-from manual_backprop.spec import FloatArray, Loss
-from reference.diagnosis.same import same_to_rounding
+from reference.diagnosis.closeness import same_to_rounding
 from reference.problems import DirectedProblem
 
 Formula = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Rules:
+class SecondOrderRules:
     """The formulas of the walks: of an activation, of a dense layer, of the loss."""
 
     tangent: Formula = lambda op, z, a, tz, **o: op.tangent(z, a, tz, **o)
@@ -50,13 +50,17 @@ def products_by(
     problem: DirectedProblem, mistake: SecondMistake | None = None
 ) -> dict[str, FloatArray]:
     """Return how every cotangent moves along the problem's direction, with the mistake made."""
-    rules = replace(Rules(), **(mistake.rules if mistake else {}))
+    rules = replace(SecondOrderRules(), **(mistake.rules if mistake else {}))
     push, move = partial(_pushed, rules), partial(_moved, rules)
     return product_along(problem, problem.direction, push, move).products
 
 
 def _pushed(
-    rules: Rules, step: Step, arrays: Mapping[str, Any], y: Any, moving: Mapping[str, Any]
+    rules: SecondOrderRules,
+    step: Step,
+    arrays: Mapping[str, Any],
+    y: Any,
+    moving: Mapping[str, Any],
 ) -> Any:
     """Return the tangent of a step's value."""
     if step.operation == "dense":
@@ -66,7 +70,7 @@ def _pushed(
 
 
 def _moved(
-    rules: Rules,
+    rules: SecondOrderRules,
     step: Step,
     arrays: Mapping[str, Any],
     y: Any,

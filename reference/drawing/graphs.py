@@ -16,8 +16,8 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import InvalidInput, LayerOperation, Takes
-from reference.drawing.draft import Cell, Stream
+from manual_backprop.operation import InvalidInput, LayerOperation, Takes
+from reference.drawing.builder import ProblemCell, Stream
 from reference.formats import format_of
 
 Array = npt.NDArray[Any]
@@ -50,7 +50,7 @@ class Structure:
 
 
 @dataclass
-class _Builder:
+class _GraphBuilder:
     """A graph in the making; every value's shape is known."""
 
     stream: Stream
@@ -127,7 +127,7 @@ class _Builder:
         values: dict[str, Array] = {n: np.ones(s) for n, s in {**self.made, **fresh}.items()}
         try:
             with np.errstate(all="ignore"):
-                y = step.record.apply("careful", step.arrays({**values, **others}), step.options)
+                y = step.record.apply("stable", step.arrays({**values, **others}), step.options)
         except (ValueError, IndexError):
             return None
         return np.shape(y) if 0 < np.size(y) <= MAX_ENTRIES else None
@@ -178,7 +178,7 @@ def _layout(stream: Stream, takes: Takes) -> Shape:
             return 2 + stream.below(4), 2 + stream.below(6)
 
 
-def _alone(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+def _alone(b: _GraphBuilder, takes: Takes, aim: LayerOperation) -> None:
     """One layer, on arrays of its own."""
     for _ in range(TRIES):
         if b.layer(aim, None) is not None:
@@ -186,12 +186,12 @@ def _alone(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
     raise InvalidInput(f"layer {aim.name!r}: none of {TRIES} samples can be computed")
 
 
-def _stack(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+def _stack(b: _GraphBuilder, takes: Takes, aim: LayerOperation) -> None:
     """Layers and activations one after another."""
     b.grow(b.given("x", _layout(b.stream, takes)), takes, 2 + b.stream.below(4), aim)
 
 
-def _residual(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+def _residual(b: _GraphBuilder, takes: Takes, aim: LayerOperation) -> None:
     """Blocks y = x + f(x), where f keeps the shape; else f's own result goes on."""
     x = b.given("x", _layout(b.stream, takes))
     for k in range(1 + b.stream.below(2)):
@@ -201,7 +201,7 @@ def _residual(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
         x = made
 
 
-def _branches(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+def _branches(b: _GraphBuilder, takes: Takes, aim: LayerOperation) -> None:
     """Two ways from one value, which is used twice; where they fit, they meet."""
     x = b.given("x", _layout(b.stream, takes))
     fork = b.grow(x, takes, 1)
@@ -212,7 +212,7 @@ def _branches(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
         b.step(joined, {"a": left, "b": right}, b.made[left])
 
 
-def _transformer(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+def _transformer(b: _GraphBuilder, takes: Takes, aim: LayerOperation) -> None:
     """A block over a sequence (T, D): x + attention(norm(x)), then x + f(norm(x))."""
     x = b.given("x", (2 + b.stream.below(2), 2 + b.stream.below(2)))
     length, d = b.made[x]
@@ -229,7 +229,7 @@ def _transformer(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
 _CELLS = {"rnn_tanh_cell": 1, "rnn_relu_cell": 1, "gru_cell": 3, "lstm_cell": 4}
 
 
-def _recurrent(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
+def _recurrent(b: _GraphBuilder, takes: Takes, aim: LayerOperation) -> None:
     """A cell over two or three steps in time with the same weights, and layers on the last h."""
     cell = aim.name if aim.name in _CELLS else b.stream.choice(list(_CELLS))
     n, d, units = (1 + b.stream.below(3) for _ in range(3))
@@ -251,7 +251,7 @@ def _recurrent(b: _Builder, takes: Takes, aim: LayerOperation) -> None:
     b.grow(state, takes, 1 + b.stream.below(2), None if cell == aim.name else aim)
 
 
-_Grammar = Callable[[_Builder, Takes, LayerOperation], None]
+_Grammar = Callable[[_GraphBuilder, Takes, LayerOperation], None]
 _GRAMMARS: dict[str, tuple[_Grammar, tuple[Takes, ...]]] = {
     "alone": (_alone, ("features", "image", "sequence", "any", "nothing")),
     "stack": (_stack, ("features",)),
@@ -280,7 +280,7 @@ def first_graph(number: int) -> int:
     return start + (place - start) % STRUCTURES
 
 
-def cell_of_graph(k: int, regimes: tuple[str, ...]) -> Cell:
+def cell_of_graph(k: int, regimes: tuple[str, ...]) -> ProblemCell:
     """Return the cell of the k-th graph: which layer is aimed at, where, with what numbers."""
     number = structure_number(k)
     layers = list(LAYERS.values())
@@ -289,28 +289,28 @@ def cell_of_graph(k: int, regimes: tuple[str, ...]) -> Cell:
     fitting = [a for a, (_, takes) in _GRAMMARS.items() if aim.takes in ("any", *takes)]
     regime = regimes[(k // STRUCTURES + number) % len(regimes)]
     dtype = ("float64", "float32")[(turn + place) % 2]
-    return Cell(aim.name, "", regime, dtype, fitting[(turn // 2 + place) % len(fitting)])
+    return ProblemCell(aim.name, "", regime, dtype, fitting[(turn // 2 + place) % len(fitting)])
 
 
 @lru_cache(maxsize=512)
-def _structure(seed: int, number: int, cell: Cell, registered: tuple[int, ...]) -> Structure:
+def _structure(seed: int, number: int, cell: ProblemCell, registered: tuple[int, ...]) -> Structure:
     aim = LAYERS[cell.activation]
     stream = Stream(seed, FIRST_STRUCTURE + number)
-    builder = _Builder(stream)
+    builder = _GraphBuilder(stream)
     grammar, layouts = _GRAMMARS[cell.architecture]
     takes = aim.takes if aim.takes != "any" else stream.choice(layouts)
     grammar(builder, takes, aim)
     return builder.finished(cell.architecture, aim, cell.dtype)
 
 
-def structure(seed: int, k: int, cell: Cell) -> Structure:
+def structure(seed: int, k: int, cell: ProblemCell) -> Structure:
     """Return the structure of the k-th graph."""
     # The layers by identity: one that is registered again makes other graphs.
     registered = tuple(map(id, LAYERS.values()))
     return _structure(seed, structure_number(k), cell._replace(regime=""), registered)
 
 
-def draw_graph(seed: int, index: int, k: int, cell: Cell) -> GraphProblem:
+def draw_graph(seed: int, index: int, k: int, cell: ProblemCell) -> GraphProblem:
     """Draw the values of the k-th graph."""
     made = structure(seed, k, cell)
     stream = Stream(seed, index)

@@ -13,9 +13,9 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import InvalidInput, Operation
+from manual_backprop.operation import InvalidInput, Operation
 from reference.arithmetic.balls import precision
-from reference.arithmetic.local import Definition, Local, at_number, constants
+from reference.arithmetic.point_derivative import Definition, PointDerivative, at_number, constants
 
 _BITS = 192
 # Far kinks lie at thresholds such as 20, near ones at parameters such as 0.5: whole numbers and
@@ -78,7 +78,7 @@ def one_sided(
     decision: int,
     before: tuple[Any, ...] = (),
     arguments: Mapping[str, Any] | None = None,
-) -> tuple[Local, Local]:
+) -> tuple[PointDerivative, PointDerivative]:
     """Return the operation at x with one decision taken each way: first negative, then positive."""
     below, above = (
         at_number(definition, x, before, arguments, forced={decision: taken})

@@ -1,4 +1,4 @@
-"""The value regimes: one function each, which sets the numbers of a draft (and may bend its shape).
+"""The value regimes: one function each, which sets the numbers of a problem (or bends its shape).
 
 Each aims at a kind of bug: cancellation, ties, kinks, saturation, the ends of the range, and
 structures in which a transposed or forgotten axis cannot be seen.
@@ -8,120 +8,120 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reference.drawing.draft import Draft
+from reference.drawing.builder import ProblemBuilder
 from reference.drawing.kinks import kinks
 from reference.formats import format_of
 
 
-def _ordinary(draft: Draft) -> None:
+def _ordinary(builder: ProblemBuilder) -> None:
     """Numbers of the size that networks have."""
-    draft.fill()
+    builder.fill()
 
 
-def _lattice(draft: Draft) -> None:
+def _lattice(builder: ProblemBuilder) -> None:
     """Small integers and halves: pre-activations land on kinks and ties."""
-    draft.fill(lattice=True)
+    builder.fill(lattice=True)
 
 
-def _kink(draft: Draft) -> None:
+def _kink(builder: ProblemBuilder) -> None:
     """One pre-activation is a kink or one float beside it; if all is smooth, aim the loss."""
-    draft.biases[draft.place] = True
-    draft.fill(lattice=draft.place == 0)
-    name, parameters = draft.activations[draft.place]
+    builder.biases[builder.place] = True
+    builder.fill(lattice=builder.place == 0)
+    name, parameters = builder.activations[builder.place]
     found = kinks(name, tuple(sorted(parameters.items())))
     if not found:
-        _aim_the_loss(draft)
+        _aim_the_loss(builder)
         return
-    stream = draft.stream
-    unit = stream.below(draft.widths[draft.place + 1])
-    aim = draft.dtype.type(stream.choice(found))
+    stream = builder.stream
+    unit = stream.below(builder.widths[builder.place + 1])
+    aim = builder.dtype.type(stream.choice(found))
     if stream.chance(1, 3):
-        towards = draft.dtype.type(stream.choice((-np.inf, np.inf)))
+        towards = builder.dtype.type(stream.choice((-np.inf, np.inf)))
         aim = np.nextafter(aim, towards)
-    weight = draft.parameters[f"layers.{draft.place}.weight"]
-    bias = draft.parameters[f"layers.{draft.place}.bias"]
-    if draft.place == 0 and stream.chance(1, 2):  # one sample sits on the kink, by an exact sum
-        bias[unit] = float(aim) - draft.x[stream.below(draft.batch)] @ weight[:, unit]
+    weight = builder.parameters[f"layers.{builder.place}.weight"]
+    bias = builder.parameters[f"layers.{builder.place}.bias"]
+    if builder.place == 0 and stream.chance(1, 2):  # one sample sits on the kink, by an exact sum
+        bias[unit] = float(aim) - builder.x[stream.below(builder.batch)] @ weight[:, unit]
     else:  # every sample does: the bias alone is what arrives
         weight[:, unit] = 0
         bias[unit] = float(aim)
 
 
-def _aim_the_loss(draft: Draft) -> None:
+def _aim_the_loss(builder: ProblemBuilder) -> None:
     """Put one real target on the prediction, where losses of a difference have their kink."""
-    name, _ = draft.activations[-1]
-    if draft.loss.targets != ("real",) or name != "identity":
+    name, _ = builder.activations[-1]
+    if builder.loss.targets != ("real",) or name != "identity":
         return
     # The bias alone arrives at one unit, and is the target of one sample.
-    unit, last = draft.stream.below(draft.widths[-1]), draft.depth - 1
-    draft.parameters[f"layers.{last}.weight"][:, unit] = 0
-    bias = draft.parameters.get(f"layers.{last}.bias")
-    draft.targets = draft.draw_targets()
+    unit, last = builder.stream.below(builder.widths[-1]), builder.depth - 1
+    builder.parameters[f"layers.{last}.weight"][:, unit] = 0
+    bias = builder.parameters.get(f"layers.{last}.bias")
+    builder.targets = builder.draw_targets()
     aim = 0.0 if bias is None else bias[unit]
-    draft.targets[draft.stream.below(draft.batch), unit] = aim
+    builder.targets[builder.stream.below(builder.batch), unit] = aim
 
 
-def _saturated(draft: Draft) -> None:
+def _saturated(builder: ProblemBuilder) -> None:
     """Weights so large that sigmoids, tanh and softmax sit at their ends."""
-    draft.fill(weight=10.0 ** (1 + draft.stream.below(3)), bias=5.0)
+    builder.fill(weight=10.0 ** (1 + builder.stream.below(3)), bias=5.0)
 
 
-def _tiny(draft: Draft) -> None:
+def _tiny(builder: ProblemBuilder) -> None:
     """Everything small, far above the subnormal range."""
-    draft.fill(weight=_power(draft, -20), bias=_power(draft, -20), x=_power(draft, -20))
+    builder.fill(weight=_power(builder, -20), bias=_power(builder, -20), x=_power(builder, -20))
 
 
-def _huge(draft: Draft) -> None:
+def _huge(builder: ProblemBuilder) -> None:
     """Inputs or weights large enough that products near or pass the end of the range."""
-    draft.fill(weight=_power(draft, 20), bias=1.0, x=_power(draft, 20))
+    builder.fill(weight=_power(builder, 20), bias=1.0, x=_power(builder, 20))
 
 
-def _power(draft: Draft, exponent: int) -> float:
+def _power(builder: ProblemBuilder, exponent: int) -> float:
     """Return 2^e, e between 1 and `exponent` in float32, in others as far as they reach."""
-    reach = int(exponent * format_of(draft.dtype).reach)
-    e = 1 + draft.stream.below(abs(reach))
+    reach = int(exponent * format_of(builder.dtype).reach)
+    e = 1 + builder.stream.below(abs(reach))
     return 2.0 ** (e if reach > 0 else -e)
 
 
-def _subnormal(draft: Draft) -> None:
+def _subnormal(builder: ProblemBuilder) -> None:
     """Inputs below the normal range: flushing to zero shows here."""
-    draft.fill(x=format_of(draft.dtype).tiny * 2.0 ** -draft.stream.below(12), bias=0.0)
+    builder.fill(x=format_of(builder.dtype).tiny * 2.0 ** -builder.stream.below(12), bias=0.0)
 
 
-def _ill_conditioned(draft: Draft) -> None:
+def _ill_conditioned(builder: ProblemBuilder) -> None:
     """Nearly parallel columns, and inputs whose large parts cancel in every sum."""
-    draft.fill()
-    unit = 2 * format_of(draft.dtype).u
-    nearness = unit ** (0.25 + 0.5 * draft.stream.below(3) / 2)
-    for name, weight in draft.parameters.items():
+    builder.fill()
+    unit = 2 * format_of(builder.dtype).u
+    nearness = unit ** (0.25 + 0.5 * builder.stream.below(3) / 2)
+    for name, weight in builder.parameters.items():
         if name.endswith("weight"):
             weight[:] = weight[:, :1] * np.sign(weight) + nearness * weight
-    first = draft.parameters["layers.0.weight"]
-    draft.x[:, 1] = -draft.x[:, 0] * (1 + nearness * draft.x[:, 1])
+    first = builder.parameters["layers.0.weight"]
+    builder.x[:, 1] = -builder.x[:, 0] * (1 + nearness * builder.x[:, 1])
     first[1] = first[0] * (1 + nearness)
-    draft.x[:, :2] *= nearness**-0.5
+    builder.x[:, :2] *= nearness**-0.5
 
 
-def _repeated_rows(draft: Draft) -> None:
+def _repeated_rows(builder: ProblemBuilder) -> None:
     """Samples alike: a sum over the batch that forgets one still differs, a mean may not."""
-    draft.fill()
-    draft.x[:] = draft.x[draft.stream.below(draft.batch)]
+    builder.fill()
+    builder.x[:] = builder.x[builder.stream.below(builder.batch)]
 
 
-def _special(draft: Draft) -> None:
+def _special(builder: ProblemBuilder) -> None:
     """Where bugs hide or show: one sample, one unit, square, symmetric, diagonal, no bias."""
-    shape = draft.stream.choice(
+    shape = builder.stream.choice(
         ("one sample", "one unit", "square", "symmetric", "diagonal", "zero")
     )
-    width = 2 + draft.stream.below(4)
+    width = 2 + builder.stream.below(4)
     if shape == "one sample":
-        draft.batch = 1
+        builder.batch = 1
     elif shape == "one unit":
-        draft.widths = [1] * len(draft.widths)
+        builder.widths = [1] * len(builder.widths)
     elif shape in ("square", "symmetric", "diagonal"):
-        draft.widths, draft.batch = [width] * len(draft.widths), width
-    draft.fill()
-    for name, value in draft.parameters.items():
+        builder.widths, builder.batch = [width] * len(builder.widths), width
+    builder.fill()
+    for name, value in builder.parameters.items():
         if shape == "symmetric" and name.endswith("weight"):
             value += value.T.copy()
         if shape == "diagonal" and name.endswith("weight"):
@@ -130,7 +130,7 @@ def _special(draft: Draft) -> None:
             value *= 0
 
 
-REGIMES: dict[str, Callable[[Draft], None]] = {
+REGIMES: dict[str, Callable[[ProblemBuilder], None]] = {
     "ordinary": _ordinary,
     "lattice": _lattice,
     "kink": _kink,

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.grading.assignment import read_assignment
-from reference.grading.beginning import begin
 from reference.grading.grader import grade
+from reference.grading.new_assignment import begin
 from reference.grading.submissions import find_submissions
 from reports.checked import plain
 from reports.class_folder import refuse_for_class, write_class
 from reports.grade_formats import autolab, class_text, gradescope, junit, otter, table
 from reports.graded import Class
 from reports.records import ReportError
-from reports.views import View, view
+from reports.views import GradeView, view
 
 WHOLE: dict[str, Callable[[Class], str]] = {
     "table": lambda c: "\n".join(class_text(c)),
@@ -26,7 +26,7 @@ WHOLE: dict[str, Callable[[Class], str]] = {
     "csv": lambda c: table(c).rstrip("\n"),
     "junit": lambda c: junit(c).rstrip("\n"),
 }
-SINGLE: dict[str, Callable[[View], str]] = {
+SINGLE: dict[str, Callable[[GradeView], str]] = {
     "gradescope": lambda v: json.dumps(gradescope(v), indent=1, ensure_ascii=False),
     "otter": lambda v: json.dumps(otter(v), indent=1, ensure_ascii=False),
     "autolab": lambda v: autolab(v).rstrip("\n"),

@@ -9,21 +9,21 @@ from types import MappingProxyType
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.vocabulary import stem_of
-from reference.grading.apart import Ran, run_apart
 from reference.grading.assignment import Assignment, Function
 from reference.grading.marking import FunctionEvidence, copied, marks_of
 from reference.grading.records import (
     AnyRun,
     Described,
-    Failed,
     Judged,
     JudgeEvent,
     Reference,
+    SolutionFailed,
 )
 from reference.grading.screening import Screened, screen_text
 from reference.grading.store import GradeStore
+from reference.grading.submission_process import SubmissionResult, run_apart
 from reference.grading.submissions import Submission
 from reference.listing import derivation
 from reference.workers import Died, Finished, Hung, Limits, Pool, Raised, Worker
@@ -56,7 +56,7 @@ class Judge:
         known: the reference solution's functions by name; `describe` finds them out.
         """
         self._assignment, self.known = assignment, dict(known)
-        self._worker = Worker("reference.grading.holding:serve")
+        self._worker = Worker("reference.grading.comparing:serve")
 
     def describe(self) -> list[Described]:
         """Return the functions of the reference solution; raises InvalidInput where it fails."""
@@ -86,7 +86,7 @@ class Judge:
                     raise InvalidInput(f"reference = {one.reference!r}: it {_how(event)}")
                 case Hung() | Died() | Raised() | Finished():
                     return
-                case Failed(text=text):
+                case SolutionFailed(text=text):
                     raise InvalidInput(text)
                 case _:
                     yield event
@@ -210,7 +210,7 @@ def _nothing(one: Submission, assignment: Assignment, why: str) -> Graded:
     return Graded(one.student, one.file, items, refused=why)
 
 
-def _taken_back(item: Item, ran: Ran) -> Item:
+def _taken_back(item: Item, ran: SubmissionResult) -> Item:
     """Take the points of a submission that tried to reach what it must not: a teacher decides."""
     why = ran.attempts[0].detail
     marks = tuple(
@@ -236,7 +236,7 @@ class _Matched:
 
 
 def _items(
-    one: Submission, assignment: Assignment, ran: Ran, screened: Screened, judge: Judge
+    one: Submission, assignment: Assignment, ran: SubmissionResult, screened: Screened, judge: Judge
 ) -> tuple[Item, ...]:
     taken: dict[str, _Matched] = {}
     for function in assignment.function:
@@ -255,7 +255,9 @@ def _items(
     )
 
 
-def _best(function: Function, ran: Ran, judge: Judge, taken: set[int]) -> _Matched | None:
+def _best(
+    function: Function, ran: SubmissionResult, judge: Judge, taken: set[int]
+) -> _Matched | None:
     """Return the part of a submission that is this function.
 
     The part whose forward computes what the reference solution does; where none does, the one
@@ -281,7 +283,7 @@ def _read_again(
     found: _Matched | None,
     one: Submission,
     assignment: Assignment,
-    ran: Ran,
+    ran: SubmissionResult,
     judge: Judge,
 ) -> _Matched | None:
     """Run a part again with the reference solution's shapes: a wrong gradient may hide them."""
@@ -311,7 +313,7 @@ def _is_called(function: Function, part: Part | None) -> bool:
 def _evidence(
     function: Function,
     best: _Matched | None,
-    ran: Ran,
+    ran: SubmissionResult,
     screened: Screened,
     kind: str,
 ) -> tuple[str, FunctionEvidence]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.kinds import Question, Questioned, Solved
+from reference.checks.kinds import Question, Questioned, Solution
 from reference.checks.kinds import row as row_of
 from reference.checks.matching import same_shape
 from reference.checks.names import path_name
@@ -29,7 +29,7 @@ from reference.grading.correspondence import (
     agree,
     proposals,
 )
-from reference.grading.records import Answered, Array, Held, Judged, KindRun, Reference
+from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
 
 MAX_TRIES = 60
 """Ways to give a submission's numbers to the solution: each is a run of the framework."""
@@ -108,7 +108,7 @@ class _Compared:
 
     question: Question
     forward_right: bool
-    held: tuple[Held, ...]
+    held: tuple[ComparedGradient, ...]
 
 
 def _question(answered: Answered, mine: Question) -> Question:
@@ -200,7 +200,7 @@ class _Holder:
     run: KindRun
     solution: KindSolution
 
-    def held(self) -> Iterator[Held]:
+    def held(self) -> Iterator[ComparedGradient]:
         truth = self._solved({}).truth
         roots = self._roots(truth)
         for place in self.places.places:
@@ -217,7 +217,7 @@ class _Holder:
             name = self.asked.of or leaf_name(place.ours)
             claimed = self.asked.name or f"d{leaf_name(place.theirs)}"
             distance = _distance(got, place.way.back(truth[place.ours].value, got.shape))
-            yield Held(name, claimed, right, cause, 0.0 if right else distance)
+            yield ComparedGradient(name, claimed, right, cause, 0.0 if right else distance)
 
     def _roots(self, truth: Mapping[Path, Truth]) -> dict[Path, Array]:
         """Return the wrong gradients of steps that no other step's makes wrong."""
@@ -232,7 +232,7 @@ class _Holder:
                 found[step] = value
         return found
 
-    def _solved(self, cuts: Mapping[Path, Array]) -> Solved:
+    def _solved(self, cuts: Mapping[Path, Array]) -> Solution:
         return self.solution.subject.solved(self.put, self.run.seed, self.run.index, cuts)
 
     def _is(self, got: Array, leaf: Path, truth: Mapping[Path, Truth], way: Way = AS_IT_IS) -> bool:
@@ -251,7 +251,7 @@ def _distance(got: Array, right: Array) -> float:
     return off / size if np.isfinite(off) else float("inf")
 
 
-def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[Held]:
+def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[ComparedGradient]:
     """Yield one judgement for each gradient: all programs of an operator count as one.
 
     A program in which a value is used twice counts where its operators are right by themselves.
@@ -259,10 +259,14 @@ def _joined(found: list[_Compared], missing: list[Question]) -> Iterator[Held]:
     """
     every = [(one.question, held) for one in found for held in one.held]
     known = {held.of for _, held in every}
-    every += [(q, Held(q.of, q.name, False, "", float("inf"))) for q in missing if q.of in known]
+    every += [
+        (q, ComparedGradient(q.of, q.name, False, "", float("inf")))
+        for q in missing
+        if q.of in known
+    ]
     wrong = {h.of for q, h in every if not h.right and not q.needs}
     wrong |= {q.of for q in missing if not q.needs}
-    groups: dict[str, list[Held]] = {}
+    groups: dict[str, list[ComparedGradient]] = {}
     for question, held in every:
         if not wrong & set(question.needs):
             groups.setdefault(held.of, []).append(held)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reference.grading.assignment import Function
-from reference.grading.records import Held, Judged
+from reference.grading.records import ComparedGradient, Judged
 from reports.checked import Part
 from reports.graded import GradeMark, Notice, State
 
@@ -131,7 +131,9 @@ def _given_back(mark: GradeMark, cause: str, charged: dict[str, str]) -> GradeMa
 
 def _cause(of: str, found: FunctionEvidence) -> str:
     """Return the inner gradient that makes this one wrong in every problem, "" where none does."""
-    wrong: list[Held] = [h for j in found.hidden for h in j.held if h.of == of and not h.right]
+    wrong: list[ComparedGradient] = [
+        h for j in found.hidden for h in j.held if h.of == of and not h.right
+    ]
     causes = {h.follows_from for h in wrong}
     return causes.pop() if len(causes) == 1 else ""
 

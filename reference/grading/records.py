@@ -11,7 +11,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.records import Finished, Loaded, OurFault, Refused, Started, Tried
+from reference.checks.records import (
+    InternalError,
+    PartFinished,
+    PartStarted,
+    Refused,
+    TargetLoaded,
+    Tried,
+)
 
 Path = tuple[str, ...]
 Array = npt.NDArray[np.generic]
@@ -150,15 +157,15 @@ SubmissionEvent = (
     | Confined
     | Attempt
     | Tried
-    | Started
-    | Loaded
-    | Finished
+    | PartStarted
+    | TargetLoaded
+    | PartFinished
     | Refused
-    | OurFault
+    | InternalError
 )
 
 
-class Asked(msgspec.Struct, frozen=True):
+class SubmissionRequest(msgspec.Struct, frozen=True):
     """What the submission's process is asked for."""
 
     file: str
@@ -192,7 +199,7 @@ class Reference(msgspec.Struct, frozen=True):
     """Whether a forward has to hand on what the reference solution does."""
 
 
-class Held(msgspec.Struct, frozen=True):
+class ComparedGradient(msgspec.Struct, frozen=True):
     """One gradient of one run, compared with the reference solution."""
 
     of: str
@@ -217,7 +224,7 @@ class Judged(msgspec.Struct, frozen=True, tag="judged"):
     forward_right: bool
     own: bool = False
     """Whether all that was claimed is the slope of the submission's own, other forward."""
-    held: tuple[Held, ...] = ()
+    held: tuple[ComparedGradient, ...] = ()
     cached: str = ""
     """What is wrong with what the forward hands on, "" where it is as in the solution."""
     scale: tuple[str, ...] = ("1",)
@@ -237,10 +244,10 @@ class Described(msgspec.Struct, frozen=True, tag="described"):
     """What its submissions have to be as well: "numpy", "torch", "jax", "engine", "general"."""
 
 
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
+class SolutionFailed(msgspec.Struct, frozen=True, tag="failed"):
     """The reference solution cannot be judged with, and why."""
 
     text: str
 
 
-JudgeEvent = Judged | Described | Failed
+JudgeEvent = Judged | Described | SolutionFailed

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks import session, source
 from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
 from reference.checks.kinds import Question, Questioned
-from reference.checks.outcome import Outcome, Unreadable
-from reference.checks.records import Refused, Request
+from reference.checks.outcome import RunOutcome, Unreadable
+from reference.checks.records import CheckRequest, Refused
 from reference.checks.routine import is_numeric, leaves_of
 from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject, Subject
@@ -30,7 +30,6 @@ from reference.grading.guard import Guard
 from reference.grading.records import (
     Answered,
     Array,
-    Asked,
     Attempt,
     Coarse,
     Confined,
@@ -40,6 +39,7 @@ from reference.grading.records import (
     ProblemRun,
     Scalar,
     SubmissionEvent,
+    SubmissionRequest,
     Unrun,
 )
 from reference.grading.repeated import repeated
@@ -51,7 +51,7 @@ MAX_ENTRIES = 50_000
 Emit = Callable[[SubmissionEvent], None]
 
 
-def serve(asked: Asked, emit: Emit) -> None:
+def serve(asked: SubmissionRequest, emit: Emit) -> None:
     """Check a submission and send its runs; whatever it does happens in this process alone."""
     warnings.simplefilter("ignore")
     for name, content in asked.files.items():
@@ -70,7 +70,7 @@ def serve(asked: Asked, emit: Emit) -> None:
         _report_replaced(library, emit)
     if asked.shapes and "shapes" not in target.names:
         vars(target.module)["shapes"] = _shapes(asked.shapes, target)  # as its author could have
-    request = Request(asked.file, None, asked.problems, asked.seed, (), asked.skip)
+    request = CheckRequest(asked.file, None, asked.problems, asked.seed, (), asked.skip)
 
     def watch(index: int, subject: Subject) -> None:
         send_runs(index, subject, asked, emit)
@@ -99,7 +99,7 @@ def _report_replaced(library: Library, emit: Emit) -> None:
         emit(Attempt("judge" if judge else "NumPy", detail))
 
 
-def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
+def send_runs(unit: int, subject: Subject, asked: SubmissionRequest, emit: Emit) -> None:
     """Run a part on plain floats, on the public and the hidden problems; send what came of it."""
     problem = "it never ran"
     sent = 0
@@ -124,7 +124,9 @@ def send_runs(unit: int, subject: Subject, asked: Asked, emit: Emit) -> None:
         emit(Unrun(unit, problem))
 
 
-def _run(unit: int, seed: int, index: int, subject: ReadingSubject, outcome: Outcome) -> ProblemRun:
+def _run(
+    unit: int, seed: int, index: int, subject: ReadingSubject, outcome: RunOutcome
+) -> ProblemRun:
     objective = subject.objective
     moved, up, down = _moved(subject, seed, index, outcome)
     return ProblemRun(
@@ -183,7 +185,9 @@ def _answered(
     )  # fmt: skip
 
 
-def _coarse(subject: ReadingSubject, run: ProblemRun, asked: Asked) -> tuple[Coarse, ...]:
+def _coarse(
+    subject: ReadingSubject, run: ProblemRun, asked: SubmissionRequest
+) -> tuple[Coarse, ...]:
     """Run the same numbers in other types; a run that raises has no gradients in that one."""
     return tuple(_in_type(subject, run, dtype) for dtype in asked.dtypes if dtype != "float64")
 
@@ -198,7 +202,7 @@ def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
 
 
 def _moved(
-    subject: ReadingSubject, seed: int, index: int, outcome: Outcome
+    subject: ReadingSubject, seed: int, index: int, outcome: RunOutcome
 ) -> tuple[tuple[NamedArray, ...], Any, Any]:
     """Run the forward a little before and behind the inputs, along a random direction."""
     if subject.objective.kind not in ("cotangents", "loss"):
@@ -219,7 +223,7 @@ def _moved(
     return _named(way), _plain(found[0]), _plain(found[1])
 
 
-def _inner(subject: ReadingSubject, outcome: Outcome) -> dict[Path, Any]:
+def _inner(subject: ReadingSubject, outcome: RunOutcome) -> dict[Path, Any]:
     """Return the backward's own gradients: variables as dZ1 and delta2, what it computes twice."""
     claimed = {p[-1] for p in outcome.claims}
     named = {

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks import source
+from reference.checks.argument_spec import Spec
 from reference.checks.assess import Row
 from reference.checks.chosen import Chosen
 from reference.checks.identify import identify
@@ -15,7 +16,6 @@ from reference.checks.parts import read
 from reference.checks.raised import raised_text
 from reference.checks.search import Failure
 from reference.checks.source import Target
-from reference.checks.specs import Spec
 from reference.checks.subject import ReadingSubject
 from reference.grading.correspondence import Correspondence
 from reference.grading.kinds import KindSolution, leaf_name

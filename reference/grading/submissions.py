@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 SUFFIXES = (".py", ".ipynb")
 _IGNORED = ("__init__.py", "setup.py", "conftest.py")

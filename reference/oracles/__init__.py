@@ -11,14 +11,14 @@ from typing import Literal, Protocol
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 from reference.formats import format_of
 from reference.problems import AnyProblem
 
 Status = Literal["ok", "skipped", "unsupported", "crashed"]
 """skipped: it is not installed. unsupported: it has no such derivative of this problem."""
 
-LONGEST_REASON = 1000
+MAX_REASON = 1000
 """Characters that are kept of an oracle's error."""
 
 
@@ -116,9 +116,9 @@ def _load(name: str) -> Oracle:
     for member in ("unavailable", "answer", "answers"):
         if not callable(getattr(theirs, member, None)):
             raise InvalidInput(f"oracle={name!r}: it has no method {member}(), expected an Oracle")
-    from reference.oracles.stranger import Stranger
+    from reference.oracles.external import ExternalOracle
 
-    return Stranger(theirs, name)
+    return ExternalOracle(theirs, name)
 
 
 def skipped(oracle: str, reason: str) -> Answer:
@@ -162,4 +162,4 @@ def readable(reason: object) -> str:
     except Exception:  # an error that cannot say what it is
         text = type(reason).__name__
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} …"

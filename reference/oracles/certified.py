@@ -20,13 +20,13 @@ import numpy.typing as npt
 from flint import arb, arb_mat
 
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.arithmetic.balls import Ball, exact, precision
-from reference.arithmetic.local import Local, at_number, at_row, constants
+from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
 from reference.formats import format_of
 
 FIRST_BITS = 192
-MOST_BITS = 8192
+MAX_BITS = 8192
 DIGITS = 30
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
 # What is not a number here (log 0) is one at no precision; a logarithm of a ball that still holds
@@ -37,7 +37,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Leaf:
+class CertifiedTensor:
     """The balls of one tensor, flat, and its shape."""
 
     shape: tuple[int, ...]
@@ -118,14 +118,14 @@ class Certificate:
 
     problem: Problem
     bits: int
-    leaves: Mapping[str, Leaf]
+    leaves: Mapping[str, CertifiedTensor]
     layers: list[LayerRun]
-    losses: list[Local]
+    losses: list[PointDerivative]
     scales: list[Ball]  # ∂(reduced loss)/∂(loss of sample n)
     decided: bool = True
     ties: list["Tie"] = field(default_factory=list)
 
-    def __getitem__(self, name: str) -> Leaf:
+    def __getitem__(self, name: str) -> CertifiedTensor:
         return self.leaves[name]
 
 
@@ -148,9 +148,9 @@ def certify(problem: Problem, first_bits: int = FIRST_BITS) -> Certificate:
             state = _state(run, previous, nothing)
         if state == "decided":
             return run
-        if bits >= MOST_BITS:
+        if bits >= MAX_BITS:
             return replace(run, decided=False)
-        bits, previous = min(4 * bits, MOST_BITS), run
+        bits, previous = min(4 * bits, MAX_BITS), run
 
 
 def _state(
@@ -196,7 +196,7 @@ def _open_decisions(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], in
                 yield step, entry, i, not decision.tie
 
 
-def operations(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], Local]]:
+def operations(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], PointDerivative]]:
     """Yield every evaluated operation: its step, its entry (or row) and its Local."""
     problem = run.problem
     for i, (layer, ran) in enumerate(zip(problem.network.layers, run.layers, strict=True)):
@@ -245,36 +245,36 @@ def _backward(
     problem: Problem,
     layers: list[LayerRun],
     weights: list[Any],
-    losses: list[Local],
+    losses: list[PointDerivative],
     scales: list[Ball],
-) -> dict[str, Leaf]:
+) -> dict[str, CertifiedTensor]:
     network, n = problem.network, problem.batch
     width = network.widths[-1]
     if network.loss_operation.elementwise:
         da = [local.slope * scales[k // width] for k, local in enumerate(losses)]
     else:
         da = [s * c for local, c in zip(losses, scales, strict=True) for s in local.slope]
-    leaves: dict[str, Leaf] = {}
+    leaves: dict[str, CertifiedTensor] = {}
     for i in reversed(range(len(layers))):
         ran, layer, d_in, d_out = layers[i], network.layers[i], *network.widths[i : i + 2]
-        leaves[f"layers.{i}.a"] = Leaf((n, d_out), da)
+        leaves[f"layers.{i}.a"] = CertifiedTensor((n, d_out), da)
         if layer.operation.rowwise:
             dz = [d for k, row in enumerate(ran.local) for d in pull(row, da[k * d_out :])]
         else:
             dz = [d * local.slope for d, local in zip(da, ran.local, strict=True)]
-        leaves[f"layers.{i}.z"] = Leaf((n, d_out), dz)
+        leaves[f"layers.{i}.z"] = CertifiedTensor((n, d_out), dz)
         cotangent = arb_mat(n, d_out, dz)
         below = arb_mat(n, d_in, ran.below).transpose()
-        leaves[f"layers.{i}.weight"] = Leaf((d_in, d_out), (below * cotangent).entries())
+        leaves[f"layers.{i}.weight"] = CertifiedTensor((d_in, d_out), (below * cotangent).entries())
         if layer.bias:
             column_sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
-            leaves[f"layers.{i}.bias"] = Leaf((d_out,), column_sums)
+            leaves[f"layers.{i}.bias"] = CertifiedTensor((d_out,), column_sums)
         da = (cotangent * weights[i].transpose()).entries()
-    leaves["x"] = Leaf((n, network.input_width), da)
+    leaves["x"] = CertifiedTensor((n, network.input_width), da)
     return leaves
 
 
-def pull(row: list[Local], da: list[Ball]) -> list[Ball]:
+def pull(row: list[PointDerivative], da: list[Ball]) -> list[Ball]:
     """Return Σ_i da_i ∂y_i/∂z_j for each j of a row."""
     columns = range(len(row[0].slope))
     return [sum((da[i] * y.slope[j] for i, y in enumerate(row)), arb(0)) for j in columns]
@@ -334,24 +334,26 @@ class Term:
         self._target = target
         self._arguments = arguments
 
-    def __call__(self, at: Any = None, **how: Any) -> Local:
+    def __call__(self, at: Any = None, **how: Any) -> PointDerivative:
         """Evaluate at the prediction or another point; `how` is as in `at_number`."""
         point = self.prediction if at is None else at
         found = self._evaluate(self._definition, point, (self._target,), self._arguments, **how)
-        local: Local = found[0] if isinstance(found, list) else found
+        local: PointDerivative = found[0] if isinstance(found, list) else found
         return local
 
 
-def _reduce(problem: Problem, losses: list[Local]) -> tuple[list[Ball], Leaf]:
+def _reduce(problem: Problem, losses: list[PointDerivative]) -> tuple[list[Ball], CertifiedTensor]:
     """Return ∂loss/∂(each sample's loss), and the loss."""
     n, elementwise = problem.batch, problem.network.loss_operation.elementwise
     weights = [arb(1)] * n if problem.weights is None else numbers(problem.weights)
     each = problem.network.widths[-1] if elementwise else 1
     weighted = [local.value * weights[k // each] for k, local in enumerate(losses)]
     if problem.network.reduction == "none":
-        return weights, Leaf((n, each) if elementwise else (n,), weighted)
+        return weights, CertifiedTensor((n, each) if elementwise else (n,), weighted)
     divisor = exact(exact_divisor(problem))
-    return [w / divisor for w in weights], Leaf((), [sum(weighted[1:], weighted[0]) / divisor])
+    return [w / divisor for w in weights], CertifiedTensor(
+        (), [sum(weighted[1:], weighted[0]) / divisor]
+    )
 
 
 def exact_divisor(problem: Problem) -> Fraction:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from manual_backprop.layers import Dense
 from manual_backprop.network import Problem, reduce_losses
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.oracles import Answer
 
 ComplexArray = npt.NDArray[np.complexfloating[Any]]
@@ -39,7 +39,7 @@ class ComplexStep:
         """Perturb every parameter, the input and every intermediate step, in double precision."""
         with np.errstate(all="ignore"):
             complex_problem = _complex(problem)
-            walk = _Walk(complex_problem)
+            walk = _ComplexWalk(complex_problem)
             gradients = {name: walk.gradient(name) for name in walk.names()}
         dtype = problem.dtype
         with np.errstate(all="ignore"):
@@ -52,7 +52,7 @@ class ComplexStep:
         return [self.answer(problem) for problem in problems]
 
 
-class _Walk:
+class _ComplexWalk:
     """The forward walk, which can be entered again at any of its tensors with a stack of values."""
 
     def __init__(self, problem: Problem) -> None:

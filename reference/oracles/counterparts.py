@@ -12,7 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
-from manual_backprop.spec import InvalidInput, LayerOperation, Operation
+from manual_backprop.operation import InvalidInput, LayerOperation, Operation
 
 Framework = Literal["torch", "jax"]
 

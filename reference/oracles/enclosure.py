@@ -15,11 +15,11 @@ import numpy.typing as npt
 from flint import arb, arb_mat
 
 from manual_backprop.network import Problem
-from manual_backprop.spec import is_float
+from manual_backprop.operation import is_float
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.oracles.certified import (
+    CertifiedTensor,
     Doubles,
-    Leaf,
     activate,
     exact_divisor,
     loss_terms,
@@ -32,18 +32,18 @@ _BITS = 128
 _ENDS = 4.0  # of operations on the way to a sum: a loss, its weight, the divisor, the sum
 
 
-def enclose(problem: Problem, unit: RoundingUnit) -> dict[str, Leaf]:
+def enclose(problem: Problem, unit: RoundingUnit) -> dict[str, CertifiedTensor]:
     """Return the enclosure of the loss and of every cotangent, the loss first and then back."""
     with precision(_BITS), np.errstate(all="ignore"):
-        return _Walk(problem, unit).leaves
+        return _EnclosedWalk(problem, unit).leaves
 
 
-class _Walk:
+class _EnclosedWalk:
     """The walk forward and back; `leaves` is what it leads to."""
 
     def __init__(self, problem: Problem, unit: RoundingUnit) -> None:
         self.problem, self.unit = problem, unit
-        self.leaves: dict[str, Leaf] = {}
+        self.leaves: dict[str, CertifiedTensor] = {}
         a, rows = numbers(problem.x), problem.batch
         below, local = [], []
         for i, layer in enumerate(problem.network.layers):
@@ -118,13 +118,13 @@ class _Walk:
         parts = self._summed(parts, n + 4, sizes)
         if none:
             shape: tuple[int, ...] = (n, each) if operation.elementwise else (n,)
-            self.leaves["loss"] = Leaf(shape, parts)
+            self.leaves["loss"] = CertifiedTensor(shape, parts)
         else:
             whole = [sum(parts[1:], parts[0])]
             undivided = sizes.sum() * max(1.0, abs(float(divisor)))
             by = unit.bounded(unit.total(len(parts) + 1, sizes.sum()), undivided)
             by = by + unit.end(sizes.sum())
-            self.leaves["loss"] = Leaf((), self._widened(whole, by))
+            self.leaves["loss"] = CertifiedTensor((), self._widened(whole, by))
         self._slopes(losses, np.zeros(1))
         return losses, scales
 
@@ -141,7 +141,7 @@ class _Walk:
         for i in reversed(range(len(local))):
             name, layer, found = f"layers.{i}", network.layers[i], local[i]
             d_in, d_out = network.widths[i : i + 2]
-            self.leaves[f"{name}.a"] = Leaf((n, d_out), da)
+            self.leaves[f"{name}.a"] = CertifiedTensor((n, d_out), da)
             if layer.operation.rowwise:
                 dz = [d for k, row in enumerate(found) for d in pull(row, da[k * d_out :])]
                 magnitude = np.concatenate([
@@ -153,19 +153,21 @@ class _Walk:
             else:
                 dz = [d * one.slope for d, one in zip(da, found, strict=True)]
                 dz = self._summed(dz, 1, _sizes(dz))
-            self.leaves[f"{name}.z"] = Leaf((n, d_out), dz)
+            self.leaves[f"{name}.z"] = CertifiedTensor((n, d_out), dz)
             cotangent, sizes = arb_mat(n, d_out, dz), _sizes(dz).reshape(n, d_out)
             back = arb_mat(n, d_in, below[i]).transpose()
             magnitude = _sizes(below[i]).reshape(n, d_in).T @ sizes
             made = self._summed((back * cotangent).entries(), n + 1, magnitude)
-            self.leaves[f"{name}.weight"] = Leaf((d_in, d_out), made)
+            self.leaves[f"{name}.weight"] = CertifiedTensor((d_in, d_out), made)
             if layer.bias:
                 sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
-                self.leaves[f"{name}.bias"] = Leaf((d_out,), self._summed(sums, n, sizes.sum(0)))
+                self.leaves[f"{name}.bias"] = CertifiedTensor(
+                    (d_out,), self._summed(sums, n, sizes.sum(0))
+                )
             weight = problem.parameters[f"{name}.weight"].T
             magnitude = sizes @ np.abs(weight.astype(np.float64))
             da = self._summed(self._product(dz, n, weight), d_out, magnitude)
-        self.leaves["x"] = Leaf((n, network.input_width), da)
+        self.leaves["x"] = CertifiedTensor((n, network.input_width), da)
 
 
 def _sizes(balls: list[Ball]) -> Doubles:

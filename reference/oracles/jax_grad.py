@@ -110,9 +110,9 @@ class JaxGrad:
 
     def _padding(self) -> tuple[Any, Sequence[Any]]:
         """Return the class of the padded program, and the sizes to try."""
-        from reference.oracles.jax_padded import SIZES, Program
+        from reference.oracles.jax_padded import SIZES, PaddedProgram
 
-        return Program, SIZES
+        return PaddedProgram, SIZES
 
     def _alone(self, problem: Problem) -> Answer:
         """Answer by a function of this network alone."""

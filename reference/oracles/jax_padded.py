@@ -25,7 +25,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import FloatArray, Loss, Operation
+from manual_backprop.operation import FloatArray, Loss, Operation
 from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
 
@@ -53,7 +53,7 @@ every row width up to 32 would double the compile time. The second holds what is
 _PASS_ON = 0  # the activation branch of the layers that pad the depth
 
 
-class Program:
+class PaddedProgram:
     """The compiled program of one dtype and size, with the tables that say which branch is what."""
 
     switch_order = 1

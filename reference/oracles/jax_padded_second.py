@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from manual_backprop.network import Problem
-from reference.oracles.jax_padded import Program, Tree
+from reference.oracles.jax_padded import PaddedProgram, Tree
 from reference.oracles.jax_second import along_direction
 from reference.problems import DirectedProblem
 
 _MOVED = ("x", "weight", "bias")
 
 
-class ForwardProgram(Program):
+class ForwardProgram(PaddedProgram):
     """Forward over reverse of many networks."""
 
     def _packed(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> Tree:

@@ -20,7 +20,7 @@ from manual_backprop.network import (
     network_graph,
     reduce_losses,
 )
-from manual_backprop.spec import Form, is_float
+from manual_backprop.operation import Form, is_float
 from reference.formats import inside
 from reference.oracles import Answer
 from reference.problems import computed_in
@@ -28,7 +28,7 @@ from reference.problems import computed_in
 Array = npt.NDArray[Any]
 
 
-def low_answer(name: str, problem: Problem | GraphProblem, form: Form = "careful") -> Answer:
+def low_answer(name: str, problem: Problem | GraphProblem, form: Form = "stable") -> Answer:
     """Return the answer to a problem whose arrays are of a low dtype."""
     walk = _Rounding(problem.dtype)
     if isinstance(problem, GraphProblem):

@@ -6,8 +6,8 @@ import numpy as np
 
 from manual_backprop.graph import GraphProblem, gradients
 from manual_backprop.network import backward, forward
+from manual_backprop.operation import Form, Operation
 from manual_backprop.second_order import hessian_vector_product
-from manual_backprop.spec import Form, Operation
 from reference.formats import format_of
 from reference.oracles import Answer, unsupported
 from reference.oracles.low_precision import low_answer
@@ -15,12 +15,12 @@ from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
 class Manual:
-    """Asks `manual_backprop` itself, in its careful form or in that of the books."""
+    """Asks `manual_backprop` itself, in its stable form or in that of the books."""
 
     name = "manual"
     graphs = True
 
-    def __init__(self, form: Form = "careful") -> None:
+    def __init__(self, form: Form = "stable") -> None:
         self._form = form
 
     def unavailable(self) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
-from manual_backprop.spec import LayerOperation
+from manual_backprop.operation import LayerOperation
 from reference.formats import format_of
 from reference.oracles import Answer
 from reference.oracles.counterparts import resolve

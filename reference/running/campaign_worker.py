@@ -10,20 +10,20 @@ from contextlib import suppress
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work, merge_results
 from reference.running.tasks import (
     ENTRY,
     TASK_EVENT,
-    Block,
+    BlockTask,
     Environment,
     EnvironmentReport,
     Mark,
-    Part,
+    ResultPart,
     Section,
     Task,
 )
-from reference.workers import Died, Finished, Hung, Limits, Pace, Raised, Worker
+from reference.workers import Died, Finished, Hung, Limits, MeasuredTimes, Raised, Worker
 from reference.workers.worker import MEMORY
 from reports.records import Record, decode
 
@@ -55,8 +55,8 @@ class WorkerFailed(Exception):
 class CampaignWorker:
     """One process at a time, started when it is needed; used by one thread at a time."""
 
-    def __init__(self, memory: int = MEMORY, pace: Pace | None = None) -> None:
-        self.pace = pace or Pace()
+    def __init__(self, memory: int = MEMORY, pace: MeasuredTimes | None = None) -> None:
+        self.pace = pace or MeasuredTimes()
         # It works where we do, and prints where we do: an oracle may be the user's own.
         self.worker = Worker(ENTRY, memory=memory, pace=self.pace, folder=".", quiet=False)
 
@@ -81,7 +81,7 @@ class CampaignWorker:
         """
         for _ in range(2):
             try:
-                return _only(self._results(Block(plan, work)))
+                return _only(self._results(BlockTask(plan, work)))
             except WorkerFailed as failed:
                 if not failed.from_outside:
                     break
@@ -96,7 +96,7 @@ class CampaignWorker:
         while len(parts) < work.size:
             rest = work.part(len(parts), work.size)
             try:  # what came before a failure stays in the list
-                parts += self._results(Block(plan, rest, one_by_one=True))
+                parts += self._results(BlockTask(plan, rest, one_by_one=True))
             except WorkerFailed:
                 parts.append(self._alone(plan, work.part(len(parts), len(parts) + 1)))
         return merge_results(parts)
@@ -105,7 +105,7 @@ class CampaignWorker:
         """Ask about one problem, leaving out one oracle after another that fails on it."""
         absent: dict[str, str] = {}
         while True:
-            block = Block(plan, work, dict(absent), one_by_one=True)
+            block = BlockTask(plan, work, dict(absent), one_by_one=True)
             try:
                 return _only(self._results(block, patient=True))
             except WorkerFailed as failed:
@@ -115,13 +115,13 @@ class CampaignWorker:
                 absent[failed.oracle] = failed.reason
         absent = dict.fromkeys(plan.oracles, reason) | absent
         try:
-            return _only(self._results(Block(plan, work, absent), patient=True))
+            return _only(self._results(BlockTask(plan, work, absent), patient=True))
         except WorkerFailed as failed:
             index = work.proofs[0] if work.proofs else plan.selection().index(work.start)
             where = f"{plan.seed}:{index}"
             raise InvalidInput(f"{where} cannot be drawn or judged: {failed.reason}") from None
 
-    def _results(self, block: Block, patient: bool = False) -> Iterator[BlockResult]:
+    def _results(self, block: BlockTask, patient: bool = False) -> Iterator[BlockResult]:
         for content in self._ask(block, patient):
             yield msgspec.msgpack.decode(content, type=BlockResult)
 
@@ -138,7 +138,7 @@ class CampaignWorker:
 
     def _ask(self, task: Task, patient: bool = False) -> Iterator[bytes]:
         """Yield the parts of the answer; `WorkerFailed` where the process dies or falls silent."""
-        problems = task.work.size if isinstance(task, Block) and not task.one_by_one else 1
+        problems = task.work.size if isinstance(task, BlockTask) and not task.one_by_one else 1
         mark, longest = Mark(), 0.0
 
         def limits(_: object) -> Limits:
@@ -154,13 +154,13 @@ class CampaignWorker:
             match event:
                 case Mark():
                     mark = event
-                case Part():
+                case ResultPart():
                     yield event.content
                 case Raised():
                     self._raise(event, mark)
                 case Finished():
                     pass
-        if isinstance(task, Block) and not task.one_by_one:
+        if isinstance(task, BlockTask) and not task.one_by_one:
             self.pace.block(problems, longest)
 
     def _allowed(self, task: Task, problems: int, mark: Mark, patient: bool) -> float:

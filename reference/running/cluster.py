@@ -16,14 +16,14 @@ from typing import Any
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.oracles import readable
 from reference.oracles.environment import difference
 from reference.running.campaign_worker import CampaignWorker
 from reference.running.tasks import EnvironmentReport
 from reference.running.workers import AHEAD
-from reference.workers import Pace
+from reference.workers import MeasuredTimes
 from reports.records import Record
 
 SECONDS_TO_CONNECT = 10
@@ -116,8 +116,8 @@ _here = threading.local()
 
 
 @cache
-def _pace() -> Pace:
-    return Pace()
+def _pace() -> MeasuredTimes:
+    return MeasuredTimes()
 
 
 def _worker() -> CampaignWorker:

@@ -12,7 +12,7 @@ import msgspec
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import Plan, RunStatistics, Work
 from reference.drawing.regimes import REGIMES
 from reference.formats import DTYPES

@@ -34,7 +34,7 @@ def accuracy() -> list[Record]:
 
 def articles() -> list[Record]:
     """Return every claim of the five articles, decided."""
-    from reference.articles.audited import audit
+    from reference.articles.commands import audit
 
     return [*audit()]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan
 
 NAME = "campaign.sqlite"

@@ -29,7 +29,7 @@ EnvironmentReport = tuple[dict[str, str], list[OracleStatus]]
 """The environment, and which oracles can answer."""
 
 
-class Block(msgspec.Struct, frozen=True, tag=True):
+class BlockTask(msgspec.Struct, frozen=True, tag=True):
     """Do this work on a block; `absent` oracles crash here, for the reason given.
 
     One by one, each problem is a part of its own, sent as soon as it is done.
@@ -53,7 +53,7 @@ class Section(msgspec.Struct, frozen=True, tag=True):
     name: str
 
 
-Task = Block | Environment | Section
+Task = BlockTask | Environment | Section
 
 
 class Mark(msgspec.Struct, frozen=True, tag=True):
@@ -64,13 +64,13 @@ class Mark(msgspec.Struct, frozen=True, tag=True):
     first: str = ""
 
 
-class Part(msgspec.Struct, frozen=True, tag=True):
+class ResultPart(msgspec.Struct, frozen=True, tag=True):
     """A result, as bytes of msgpack: a block's, a problem's, an environment, a section."""
 
     content: bytes
 
 
-TaskEvent = Mark | Part
+TaskEvent = Mark | ResultPart
 TASK_EVENT = cast("type[TaskEvent]", TaskEvent)
 Emit = Callable[[TaskEvent], None]
 
@@ -157,10 +157,10 @@ class TaskServer:
                 yield encoded((found, statuses(asked, found)))
             case Section():
                 yield encoded([encode(record) for record in section(task.name)])
-            case Block():
+            case BlockTask():
                 yield from self._block(task, emit)
 
-    def _block(self, block: Block, emit: Emit) -> Iterable[bytes]:
+    def _block(self, block: BlockTask, emit: Emit) -> Iterable[bytes]:
         oracles: dict[str, Oracle] = {}
         marked: list[MarkedOracle] = []
         for name, oracle in self._oracles(block.plan.oracles).items():
@@ -204,7 +204,7 @@ def serve(task: Task, emit: Emit) -> None:
     """Do one task: emit its marks and parts."""
     emit(Mark())
     for part in _server.parts(task, emit):
-        emit(Part(part))
+        emit(ResultPart(part))
 
 
 def encoded(value: object) -> bytes:

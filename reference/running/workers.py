@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.running.campaign_worker import CampaignWorker
 from reference.running.interrupts import ctrl_c_waits
 from reference.running.tasks import EnvironmentReport
-from reference.workers import Pace, Pool
+from reference.workers import MeasuredTimes, Pool
 from reference.workers.worker import MEMORY
 from reports.records import Record
 
@@ -67,7 +67,7 @@ class LocalPool:
 
     def __init__(self, workers: int, memory: int = MEMORY) -> None:
         self.ahead = max(AHEAD, 3 * workers)
-        pace = Pace()
+        pace = MeasuredTimes()
         self._pool = Pool(workers, lambda: CampaignWorker(memory, pace))
 
     def __enter__(self) -> "LocalPool":

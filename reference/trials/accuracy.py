@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Activation, FloatArray, Loss
-from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, Said, ask, prove
+from manual_backprop.operation import Activation, FloatArray, Loss
+from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, PointAnswers, ask, prove
 from reference.formats import DTYPES
 from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
 from reports.records import Accuracy
@@ -156,7 +156,7 @@ def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) ->
 
 
 def _errors(
-    batch: Batch, certified: Sequence[Point], reply: Said, quantity: Quantity, dtype: str
+    batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Quantity, dtype: str
 ) -> tuple[Any, Any, Any, Any]:
     """Return truth, error, allowed error and whether to count, flat over points."""
     balls = [p.values if quantity == "value" else p.slopes for p in certified]
@@ -187,7 +187,7 @@ def _ulps(error: Any, truth: Any, dtype: str) -> Any:
 def _row(
     batch: Batch,
     certified: Sequence[Point],
-    reply: Said,
+    reply: PointAnswers,
     quantity: Any,
     dtype: str,
     name: str,
@@ -227,7 +227,7 @@ def _input(batch: Batch, point: int) -> str:
 
 
 def _curve(
-    batch: Batch, certified: Sequence[Point], reply: Said, quantity: Any, dtype: str
+    batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Any, dtype: str
 ) -> dict[str, Any]:
     """Return errors along the number line, and the function itself, for a chart."""
     truth, error, _, counts = _errors(batch, certified, reply, quantity, dtype)

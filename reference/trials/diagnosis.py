@@ -11,9 +11,9 @@ import numpy as np
 
 from manual_backprop.network import Problem, backward, forward
 from reference.diagnose import Diagnosis, diagnose, locate
-from reference.diagnosis.mistakes import CATALOGUE, Mistake, Place, backward_with, places
-from reference.diagnosis.same import same_to_rounding
-from reference.diagnosis.search import Evidence
+from reference.diagnosis.closeness import same_to_rounding
+from reference.diagnosis.mistakes import CATALOGUE, FaultSite, Mistake, backward_with, places
+from reference.diagnosis.search import GradientEvidence
 from reference.problems import Selection, draw
 from reports.records import TrialRow
 
@@ -22,10 +22,10 @@ _MOST_DRAWN = 4000  # problems looked through for places of one mistake
 
 
 @dataclass
-class Tally:
+class DiagnosisCounts:
     """How many were injected, how many located in the right tensor, how many named correctly."""
 
-    planted: int = 0
+    injected: int = 0
     located: int = 0
     named: int = 0
     missed: list[str] = field(default_factory=list)
@@ -53,18 +53,18 @@ def diagnosis_rows(
 
 def single_mistakes(
     problems: int = 8, most: int | None = None, *, steps: bool = True, seed: int = 0
-) -> Tally:
+) -> DiagnosisCounts:
     """Inject every mistake of the catalogue (or `most` of them, evenly) at every depth."""
-    tally = Tally()
+    tally = DiagnosisCounts()
     entries = list(CATALOGUE.values())
     if most is not None:
         entries = entries[:: max(1, len(entries) // most)]
     for entry in entries:
-        evidence = planted(entry, problems, steps=steps, seed=seed)
+        evidence = injected(entry, problems, steps=steps, seed=seed)
         if not evidence:
             continue  # it fits, or shows, in none of the drawn problems
         found = diagnose(evidence)
-        tally.planted += 1
+        tally.injected += 1
         tally.located += _located(evidence, found)
         alone = len(found.named) == 1 and _means(found, entry.name)
         tally.named += alone
@@ -73,18 +73,20 @@ def single_mistakes(
     return tally
 
 
-def two_mistakes(count: int, problems: int = 8, *, steps: bool = True, seed: int = 0) -> Tally:
+def two_mistakes(
+    count: int, problems: int = 8, *, steps: bool = True, seed: int = 0
+) -> DiagnosisCounts:
     """Inject pairs of mistakes into different layers of the same networks."""
-    tally = Tally()
+    tally = DiagnosisCounts()
     rng = np.random.default_rng([seed, 2])
     names = list(CATALOGUE)
-    while tally.planted < count:
+    while tally.injected < count:
         first, second = (CATALOGUE[n] for n in rng.choice(names, 2, replace=False))
-        evidence = _planted_twice(first, second, problems, steps, seed)
+        evidence = _injected_twice(first, second, problems, steps, seed)
         if len(evidence) < problems:
             continue
         found = diagnose(evidence)
-        tally.planted += 1
+        tally.injected += 1
         tally.located += _located(evidence, found)
         both = _means(found, first.name) and _means(found, second.name)
         tally.named += both
@@ -104,23 +106,23 @@ def right_gradients(count: int, seed: int = 0) -> int:
         # Added up in another order: only rounding differs.
         for name in [n for n in gradients if n.endswith("weight")]:
             gradients[name] = gradients[name] * (1 + 4e-16)
-        diagnosis = diagnose([Evidence(problem, gradients)])
+        diagnosis = diagnose([GradientEvidence(problem, gradients)])
         found += diagnosis.location is not None or bool(diagnosis.named)
     return found
 
 
 @dataclass(frozen=True)
-class PlantedEvidence(Evidence):
+class InjectedEvidence(GradientEvidence):
     """Evidence that remembers where its mistakes were injected."""
 
     tensors: tuple[str, ...] = ()
 
 
-def planted(
+def injected(
     entry: Mistake, count: int, *, steps: bool = True, seed: int = 0
-) -> list[PlantedEvidence]:
+) -> list[InjectedEvidence]:
     """Return problems in which one injected mistake shows, in one layer after the other."""
-    found: list[PlantedEvidence] = []
+    found: list[InjectedEvidence] = []
     for problem in islice(_problems(seed), _MOST_DRAWN):
         fitting = list(places(problem, entry))
         if not fitting:
@@ -133,10 +135,10 @@ def planted(
     return found
 
 
-def _planted_twice(
+def _injected_twice(
     first: Mistake, second: Mistake, count: int, steps: bool, seed: int
-) -> list[PlantedEvidence]:
-    found: list[PlantedEvidence] = []
+) -> list[InjectedEvidence]:
+    found: list[InjectedEvidence] = []
     for problem in islice(_problems(seed), 300):
         at = {p.layer: p for p in places(problem, first)}
         pairs = [(p, q) for p in at.values() for q in places(problem, second) if p.layer != q.layer]
@@ -154,19 +156,21 @@ def _planted_twice(
 
 
 def _shows(
-    evidence: Evidence, place: Place, all_of_them: dict[Place, Mistake], steps: bool
+    evidence: GradientEvidence, place: FaultSite, all_of_them: dict[FaultSite, Mistake], steps: bool
 ) -> bool:
     others = {p: m for p, m in all_of_them.items() if p != place}
     without = _injected(evidence.problem, others, steps).gradients
     return any(not same_to_rounding(evidence.gradients[n], without[n]) for n in without)
 
 
-def _injected(problem: Problem, injected: dict[Place, Mistake], steps: bool) -> PlantedEvidence:
+def _injected(
+    problem: Problem, injected: dict[FaultSite, Mistake], steps: bool
+) -> InjectedEvidence:
     gradients = backward_with(problem, None, injected)
     if not steps:
         gradients = {n: g for n, g in gradients.items() if not n.endswith((".z", ".a"))}
     depth = len(problem.network.layers)
-    return PlantedEvidence(problem, gradients, tuple(p.tensor(depth) for p in injected))
+    return InjectedEvidence(problem, gradients, tuple(p.tensor(depth) for p in injected))
 
 
 def _problems(seed: int) -> Iterator[Problem]:
@@ -179,7 +183,7 @@ def _problems(seed: int) -> Iterator[Problem]:
             yield problem
 
 
-def _located(evidence: list[PlantedEvidence], found: Diagnosis) -> bool:
+def _located(evidence: list[InjectedEvidence], found: Diagnosis) -> bool:
     """Return whether the diagnosis starts at an injected mistake in every problem."""
     return all(
         (first or getattr(locate(one), "tensor", None)) in one.tensors
@@ -192,13 +196,13 @@ def _means(found: Diagnosis, name: str) -> bool:
     return any(n.mistake.name == name or name in n.equally for n in found.named)
 
 
-def _row(row: str, tally: Tally) -> TrialRow:
-    n = max(tally.planted, 1)
+def _row(row: str, tally: DiagnosisCounts) -> TrialRow:
+    n = max(tally.injected, 1)
     return TrialRow(
         "diagnosis",
         row,
         {
-            "targets": tally.planted,
+            "targets": tally.injected,
             "located": tally.located,
             "named": tally.named,
             "located %": round(100 * tally.located / n, 1),

@@ -15,11 +15,11 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import Registry
+from manual_backprop.operation import Registry
 from reference.judge import judge_all
 from reference.oracles import Answer, Oracle, load
 from reference.problems import Selection, draw
-from reference.trials.mutants import Mutant, planted
+from reference.trials.mutants import Mutant, injected
 from reports.records import TrialRow
 
 Backward = Callable[..., Any]
@@ -62,7 +62,7 @@ class HiddenFault(NamedTuple):
         }  # fmt: skip
         group, registry = next((k, r) for k, r in kinds.items() if self.operation in r)
         wrong = self.change(registry[self.operation].backward)
-        return planted(Mutant(group, self.operation, self.text, wrong))
+        return injected(Mutant(group, self.operation, self.text, wrong))
 
 
 def hidden_faults() -> Iterator[TrialRow]:
@@ -76,7 +76,7 @@ def hidden_faults() -> Iterator[TrialRow]:
             after = verdicts(fault, fault.problems)
         killed = bool(after & {*NAMED}) and not before & {*NAMED}
         columns: dict[str, float | int | str | None] = {
-            "planted": 1, "killed": int(killed), "equivalent": 0,
+            "injected": 1, "killed": int(killed), "equivalent": 0,
         }  # fmt: skip
         yield TrialRow(section="mutants", row=f"hidden: {fault.name}", columns=columns)
 

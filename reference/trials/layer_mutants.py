@@ -1,4 +1,4 @@
-"""Mutants of the backward of layers: each planted into uses that the layer draws itself.
+"""Mutants of the backward of layers: each injected into uses that the layer draws itself.
 
 A helper that a backward calls is changed too, for that call alone.
 """
@@ -13,13 +13,13 @@ import numpy as np
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import LayerOperation
+from manual_backprop.operation import LayerOperation
 from reference.conventions.uses import draw, problem_of
 from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.trials.mutants import Mutant, mutate, planted
+from reference.trials.mutants import Mutant, injected, mutate
 
 _FEW, _MANY = 8, 120
 """Uses of each dtype that a mutant meets at first, and those that what survives meets."""
@@ -73,14 +73,14 @@ def _bank(name: str, size: int) -> list[tuple[GraphProblem, Answer]]:
     return list(zip(problems, Manual().answers(problems), strict=True))
 
 
-def fate(mutant: Mutant) -> tuple[bool, str]:
+def mutant_result(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of a layer, and if not, why."""
     for size in (_FEW, _MANY):
         bank, worst, changed = _bank(mutant.operation, size), 0.0, 0
         tried: list[tuple[GraphProblem, Answer]] = []
         for problem, right in bank:
             try:
-                with planted(mutant):
+                with injected(mutant):
                     answer = Manual().answer(problem)
                 found = {name: np.asarray(g) for name, g in answer.gradients.items()}
                 answer = replace(answer, gradients=found)

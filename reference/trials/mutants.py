@@ -21,7 +21,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS, Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, Trace
-from manual_backprop.spec import FloatArray, Registry
+from manual_backprop.operation import FloatArray, Registry
 
 _SWAPS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub,
@@ -151,12 +151,12 @@ def _compiled(tree: ast.Module, function: Callable[..., Any]) -> Callable[..., A
 
 def backward_by(mutant: Mutant, problem: Problem, trace: Trace) -> dict[str, FloatArray]:
     """Walk backward with the mutant in place."""
-    with planted(mutant), np.errstate(all="ignore"):
+    with injected(mutant), np.errstate(all="ignore"):
         return network.backward(problem, trace)
 
 
 @contextmanager
-def planted(mutant: Mutant) -> Iterator[None]:
+def injected(mutant: Mutant) -> Iterator[None]:
     """Let the mutant stand where the right function stands."""
     registries: dict[str, Registry[Any]] = {
         "activation": ACTIVATIONS, "layer": LAYERS, "loss": LOSSES

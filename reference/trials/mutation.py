@@ -10,17 +10,17 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, forward
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.conventions.pointwise import Batch, ask, prove
 from reference.conventions.situations import situations
+from reference.diagnosis.closeness import difference
 from reference.diagnosis.mistakes import CATALOGUE, backward_with, places
-from reference.diagnosis.same import difference
 from reference.formats import DTYPES
 from reference.judge import STRICT, allowed_alone, judge_all
 from reference.oracles import Answer, load
 from reference.problems import Selection, draw
 from reference.trials.accuracy import batch_of
-from reference.trials.layer_mutants import fate, of_layers
+from reference.trials.layer_mutants import mutant_result, of_layers
 from reference.trials.mutants import Mutant, backward_by, generated
 from reports.records import TrialRow
 
@@ -29,14 +29,14 @@ _LARGE_BANK = 60  # and those that what survives meets
 
 
 @dataclass(frozen=True)
-class Trial:
+class MutationProblem:
     """One problem on which many answers are tried, with the right one."""
 
     problem: Problem
     right: Answer
 
 
-def caught(trials: Sequence[tuple[Trial, Answer]]) -> list[bool]:
+def caught(trials: Sequence[tuple[MutationProblem, Answer]]) -> list[bool]:
     """Say of each answer, given as the hand-written one, whether the judge calls it wrong."""
     if not trials:
         return []
@@ -54,14 +54,14 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
         killed: dict[str, Counter[str]] = defaultdict(Counter)
         for group, name, dead, explanation in section:
             equivalent = not dead and explanation.startswith("equivalent")
-            killed[group]["planted"] += not equivalent
+            killed[group]["injected"] += not equivalent
             killed[group]["killed"] += dead
             killed[group]["equivalent"] += equivalent
             if not dead:
                 row = TrialRow(section="survivors", row=name, columns={"why": explanation})
                 survivors.append(row)
         for group, counts in killed.items():
-            columns: dict[str, Any] = {k: counts[k] for k in ("planted", "killed", "equivalent")}
+            columns: dict[str, Any] = {k: counts[k] for k in ("injected", "killed", "equivalent")}
             yield TrialRow(section="mutants", row=group, columns=columns)
     yield from survivors
 
@@ -76,9 +76,9 @@ class Banks:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._manual = load(("manual",))["manual"]
-        self._banks: dict[tuple[str, str], list[Trial]] = {}
+        self._banks: dict[tuple[str, str], list[MutationProblem]] = {}
 
-    def bank(self, group: str, operation: str, size: int) -> list[Trial]:
+    def bank(self, group: str, operation: str, size: int) -> list[MutationProblem]:
         """Return problems that use an operation, in every dtype and regime in turn."""
         key = (group, operation)
         bank = self._banks.setdefault(key, [])
@@ -90,7 +90,7 @@ class Banks:
             step = 17 if group in ("activation", "loss") else 97  # not the neighbours: other cells
             positions = range(len(bank) * step, size * step, step)
             problems = [draw(self.seed, selection.index(p)).problem for p in positions]
-            bank += map(Trial, problems, self._manual.answers(problems))
+            bank += map(MutationProblem, problems, self._manual.answers(problems))
         return bank[:size]
 
 
@@ -104,7 +104,7 @@ def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
             trials = [
                 trial for o in sorted(mistake.operations) for trial in banks.bank(group, o, _BANK)
             ] + bank
-        tried: list[tuple[Trial, Answer]] = []
+        tried: list[tuple[MutationProblem, Answer]] = []
         dead = False
         for trial in trials:
             with np.errstate(all="ignore"):
@@ -125,7 +125,7 @@ def _catalogue(banks: Banks, share: int) -> Iterator[MutantResult]:
         yield f"catalogue: {mistake.family}", f"{mistake.name}", dead, why
 
 
-def _changes_anything(trial: Trial, gradients: dict[str, FloatArray]) -> bool:
+def _changes_anything(trial: MutationProblem, gradients: dict[str, FloatArray]) -> bool:
     right = trial.right.gradients
     return any(difference(gradients[name], right[name]) > 0 for name in right)
 
@@ -143,14 +143,14 @@ def _generated(banks: Banks, share: int) -> Iterator[MutantResult]:
 
 
 def _of_layers(share: int) -> Iterator[MutantResult]:
-    """Plant the mutants of layers; of these `share` takes fewer, as each layer has its helpers'."""
+    """Try the mutants of layers; of these `share` takes fewer, as each layer has its helpers'."""
     for mutant in list(of_layers())[:: 1 if share == 1 else 8 * share]:
-        dead, why = fate(mutant)
+        dead, why = mutant_result(mutant)
         yield "generated: layer", mutant.name, dead, why
 
 
 def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:
-    tried: list[tuple[Trial, Answer]] = []
+    tried: list[tuple[MutationProblem, Answer]] = []
     for trial in banks.bank(mutant.group, mutant.operation, size):
         with np.errstate(all="ignore"):
             trace = forward(trial.problem)

@@ -24,7 +24,7 @@ class Checker:
     largest_width: int
     few: int = 4
 
-    def planted(self, width: int) -> int:
+    def injected(self, width: int) -> int:
         """Return how many wrong gradients it is given; none where one would take minutes."""
         return self.few if width <= self.largest_width else 0
 

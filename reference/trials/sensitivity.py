@@ -18,7 +18,7 @@ from reference.formats import DTYPES, format_of
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
 from reference.problems import Selection, draw
-from reference.trials.mutation import Trial, caught
+from reference.trials.mutation import MutationProblem, caught
 from reports.records import TrialRow
 
 STATED = {"float64": 10, "float32": 4}
@@ -64,7 +64,7 @@ def _columns(
     """Make errors in the answers to some problems; return the share caught, and the answers."""
     stream = np.random.default_rng([seed, len(problems), each])
     right = Manual().answers(problems)
-    wrong: list[tuple[Trial, Answer]] = []
+    wrong: list[tuple[MutationProblem, Answer]] = []
     floor = 0
     for problem, answer in zip(problems, right, strict=True):
         for _ in range(each):
@@ -72,7 +72,7 @@ def _columns(
             if found is None:
                 floor += 1
             else:
-                wrong.append((Trial(problem, answer), found))
+                wrong.append((MutationProblem(problem, answer), found))
     hits = [hit for k in range(0, len(wrong), 50) for hit in caught(wrong[k : k + 50])]
     share = sum(hits) / len(hits) if hits else None
     columns = {"injected": len(hits), "manual-backprop": share, "below the floor": floor}
@@ -112,7 +112,7 @@ def _rivals(
     final = [a for a in wrong if _final(problem, a)]
     shares: dict[str, float | None] = {}
     for name, checker in CHECKERS.items():
-        few = final[: checker.planted(width)] if depth <= 4 else []
+        few = final[: checker.injected(width)] if depth <= 4 else []
         found = [checker.rejects(problem, answer) for answer in few]
         shares[name] = sum(found) / len(found) if found else None
     return shares

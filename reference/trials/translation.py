@@ -16,7 +16,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.spec import Operation
+from manual_backprop.operation import Operation
 from reference.judge import judge_all, operation_at
 from reference.oracles import counterparts, jax_grad, load, torch_autograd
 from reference.oracles.counterparts import Framework
@@ -70,7 +70,7 @@ def translation_faults(
         reported, accused = (is_now[kind] - was[kind] for kind in ("VALUE", "DEVIATES"))
         met = reported > 0 or accused > 0  # else it changes nothing: an epsilon never met
         columns: dict[str, float | int | str | None] = {
-            "planted": int(met),
+            "injected": int(met),
             "killed": int(reported > 0 >= accused),
             "equivalent": int(not met),
         }

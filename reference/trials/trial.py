@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem, forward
-from reference.diagnosis.mistakes import CATALOGUE, Place, backward_with, places
-from reference.diagnosis.same import difference
+from reference.diagnosis.closeness import difference
+from reference.diagnosis.mistakes import CATALOGUE, FaultSite, backward_with, places
 from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import load
@@ -106,7 +106,7 @@ _HIDING: dict[str, dict[str, Any]] = {
 def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
     """Inject the catalogue into structures that hide mistakes; count what does not show at all."""
     for name, how in _HIDING.items():
-        planted, unseen = 0, []
+        injected, unseen = 0, []
         stream = np.random.default_rng([seed, 7])
         problems = [
             _hiding(stream, activation, loss, **how)
@@ -122,15 +122,15 @@ def hiding_places(seed: int = 0) -> Iterator[TrialRow]:
                 for place in places(problem, mistake, trace)
             )
             tried = next(shows, None)  # None: there is no place for it here
-            planted += tried is not None
+            injected += tried is not None
             if tried is False and not any(shows):
                 unseen.append(mistake.name)
-        columns: dict[str, Any] = {"planted": planted, "unseen": len(unseen)}
+        columns: dict[str, Any] = {"injected": injected, "unseen": len(unseen)}
         columns["which"] = ", ".join(unseen[:6]) + (", …" if len(unseen) > 6 else "")
         yield TrialRow(section="hiding places", row=name, columns=columns)
 
 
-def _shows(problem: Problem, trace: Any, right: Any, mistake: Any, place: Place) -> bool:
+def _shows(problem: Problem, trace: Any, right: Any, mistake: Any, place: FaultSite) -> bool:
     with np.errstate(all="ignore"):
         wrong = backward_with(problem, trace, {place: mistake})
     unit = 64 * float(np.finfo(problem.dtype).eps)
@@ -177,7 +177,7 @@ def limits(hidden: Sequence[TrialRow]) -> Iterator[Limit]:
         if unseen and row.row != "as drawn by default":
             yield Limit(
                 title=f"In networks with {row.row}",
-                text=f"{unseen} of {row.columns['planted']} known mistakes change nothing there, "
+                text=f"{unseen} of {row.columns['injected']} known mistakes change nothing there, "
                 f"among them {row.columns['which']}. Default draws avoid this structure; a run "
                 "restricted to it cannot see them.",
             )
@@ -214,7 +214,7 @@ def passed(records: Sequence[Record]) -> bool:
     """Say whether every mutant was killed or is equivalent, and there was no false alarm."""
     rows = [record for record in records if isinstance(record, TrialRow)]
     killed = all(
-        r.columns["killed"] == r.columns["planted"] for r in rows if r.section == "mutants"
+        r.columns["killed"] == r.columns["injected"] for r in rows if r.section == "mutants"
     )
     return killed and not any(
         r.columns["false alarms"] for r in rows if r.section == "false alarms"

@@ -13,7 +13,7 @@ A worker depends on nothing of the project, so that the campaign and `check` can
 from reference.workers.confinement import Confinement, Measures
 from reference.workers.messages import Died, Finished, Hung, Raised
 from reference.workers.pool import Pool
-from reference.workers.timeouts import Limits, Pace
+from reference.workers.timeouts import Limits, MeasuredTimes
 from reference.workers.worker import ONE_THREAD, Stopped, Worker
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "Finished",
     "Hung",
     "Limits",
+    "MeasuredTimes",
     "Measures",
-    "Pace",
     "Pool",
     "Raised",
     "Stopped",

@@ -50,7 +50,7 @@ class Limits(NamedTuple):
     wall_seconds: float | None = None
 
 
-class Pace:
+class MeasuredTimes:
     """What was measured, shared by the workers of one machine."""
 
     def __init__(self) -> None:

@@ -32,7 +32,7 @@ from reference.workers.messages import (
     Start,
     Started,
 )
-from reference.workers.timeouts import START, Limits, Pace
+from reference.workers.timeouts import START, Limits, MeasuredTimes
 from reference.workers.usage import TICK, Silence, processor_seconds
 
 MEMORY = 8 << 30
@@ -87,7 +87,7 @@ class Worker:
         entry: str,
         *,
         memory: int = MEMORY,
-        pace: Pace | None = None,
+        pace: MeasuredTimes | None = None,
         folder: str | Path | None = None,
         environment: Mapping[str, str] = ONE_THREAD,
         quiet: bool = True,
@@ -103,7 +103,7 @@ class Worker:
         `confinement` also sets limits and closes network and files, as far as the system can, and
         passes on nothing of our environment.
         """
-        self.entry, self.memory, self.pace = entry, memory, pace or Pace()
+        self.entry, self.memory, self.pace = entry, memory, pace or MeasuredTimes()
         self._folder, self._environment, self._quiet = folder, dict(environment), quiet
         self._confinement = confinement
         self.silent = 0.0

@@ -1,7 +1,7 @@
 """Every activation against fifty digits, and what every activation promises about its arrays.
 
 The tests iterate over the registry. Each check is a function of an operation, so that it can be
-shown a planted bug, which it must catch.
+shown a injected bug, which it must catch.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.fast import compile_step
 from manual_backprop.network import Layer, Network, Problem, backward, forward
-from manual_backprop.spec import Activation, Form
+from manual_backprop.operation import Activation, Form
 from reference.drawing.kinks import kinks
 
 DTYPES = (np.float32, np.float64)
@@ -298,7 +298,7 @@ def test_parameters_are_exact_in_float32(operation: Activation) -> None:
         assert all(float(np.float32(choice)) == choice for choice in parameter.choices)
 
 
-# Planted bugs: each check must catch its own.
+# Injected bugs: each check must catch its own.
 
 
 def scaled(f: Callable[..., Any], ulps: int) -> Callable[..., Any]:
@@ -318,7 +318,7 @@ def touching(f: Callable[..., Any], argument: int) -> Callable[..., Any]:
     return wrong
 
 
-def planted(name: str, part: str, bug: Callable[..., Any]) -> Activation:
+def injected(name: str, part: str, bug: Callable[..., Any]) -> Activation:
     return replace(ACTIVATIONS[name], **{part: bug})  # type: ignore[arg-type]
 
 
@@ -343,7 +343,7 @@ IMPRECISE = [
 
 @pytest.mark.parametrize("name, part, bug", IMPRECISE)
 def test_an_imprecise_or_wrong_operation_is_caught(name: str, part: str, bug: Any) -> None:
-    wrong = planted(name, part, bug)
+    wrong = injected(name, part, bug)
     with pytest.raises(AssertionError, match=f"{name}.* off|{name}.*units"):
         if wrong.rowwise:
             check_rowwise(wrong, np.float64)
@@ -363,11 +363,11 @@ CARELESS = [
 @pytest.mark.parametrize("part, bug, message", CARELESS)
 def test_a_careless_operation_is_caught(part: str, bug: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
-        check_arrays(planted("tanh", part, bug), X.copy(), DY.copy())
+        check_arrays(injected("tanh", part, bug), X.copy(), DY.copy())
 
 
 def test_an_operation_that_needs_contiguous_memory_is_caught() -> None:
-    wrong = planted("tanh", "forward", lambda x: np.tanh(x.ravel(order="K").reshape(x.shape)))
+    wrong = injected("tanh", "forward", lambda x: np.tanh(x.ravel(order="K").reshape(x.shape)))
     with pytest.raises(AssertionError, match="Fortran"):
         check_layouts(wrong, X, DY)
 
@@ -378,17 +378,17 @@ def test_a_sum_over_a_counted_axis_is_caught() -> None:
         return e / e.sum(axis=1, keepdims=True)
 
     with pytest.raises(AssertionError, match="leading axis"):
-        check_layouts(planted("softmax", "forward", over_axis_one), X, DY)
+        check_layouts(injected("softmax", "forward", over_axis_one), X, DY)
 
 
 def test_a_backward_that_is_not_of_its_forward_is_caught() -> None:
-    wrong = planted("tanh", "backward", lambda x, y, dy: dy * (1 - y))
+    wrong = injected("tanh", "backward", lambda x, y, dy: dy * (1 - y))
     with pytest.raises(AssertionError, match="step"):
         check_complex_step(wrong, X, DY)
 
 
 def test_a_forward_that_is_not_analytic_is_caught() -> None:
-    wrong = planted("softsign", "forward", lambda x: x / (1 + np.abs(x)))
+    wrong = injected("softsign", "forward", lambda x: x / (1 + np.abs(x)))
     with pytest.raises(AssertionError, match="step"):
         check_complex_step(wrong, X, DY)
 

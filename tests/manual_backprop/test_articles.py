@@ -24,7 +24,7 @@ from manual_backprop.articles import (
 )
 from manual_backprop.articles.article_001 import loss_as_printed
 from manual_backprop.network import backward, check_problem, forward
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 ULPS = 2**14  # 2e-12 of the largest entry; the articles write log(1 - y) and e^x plainly
 

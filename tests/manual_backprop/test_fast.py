@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.fast import Step, compile_step
+from manual_backprop.fast import CompiledStep, compile_step
 from manual_backprop.layers import Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import (
@@ -24,9 +24,9 @@ from manual_backprop.network import (
     check_problem,
     forward,
 )
-from manual_backprop.spec import FORMS, Activation, Form, InvalidInput, Loss, Registry
-from manual_backprop.tape import SMALL, Tape, Traced, replay
-from reference.drawing.draft import outputs_for
+from manual_backprop.operation import FORMS, Activation, Form, InvalidInput, Loss, Registry
+from manual_backprop.tape import SMALL, CallTape, Traced, replay
+from reference.drawing.builder import outputs_for
 from reference.problems import arrays_of, draw
 
 DTYPES = ("float64", "float32")
@@ -93,7 +93,9 @@ def assert_same_bits(found: Any, expected: Any, name: str) -> None:
     np.testing.assert_array_equal(np.signbit(found), np.signbit(expected), err_msg=name)
 
 
-def assert_equals_the_plain_step(step: Step, problem: Problem, form: Form = "careful") -> None:
+def assert_equals_the_plain_step(
+    step: CompiledStep, problem: Problem, form: Form = "stable"
+) -> None:
     with np.errstate(all="ignore"):
         trace = forward(problem, form)
         expected = backward(problem, trace)
@@ -103,7 +105,7 @@ def assert_equals_the_plain_step(step: Step, problem: Problem, form: Form = "car
         assert_same_bits(gradients[name], expected[name], name)
 
 
-def compiled(problem: Problem, **keywords: Any) -> Step:
+def compiled(problem: Problem, **keywords: Any) -> CompiledStep:
     with np.errstate(all="ignore"):
         return compile_step(problem, **keywords)
 
@@ -149,7 +151,7 @@ def test_every_textbook_activation(activation: str, dtype: str, batch: int, widt
     step = compiled(problem, wanted=all_names(problem), form="textbook")
     assert_equals_the_plain_step(step, problem, "textbook")
     with pytest.raises(AssertionError):  # the forms do differ
-        assert_equals_the_plain_step(step, problem, "careful")
+        assert_equals_the_plain_step(step, problem, "stable")
 
 
 @pytest.mark.parametrize(("batch", "widths"), SIZES)
@@ -182,8 +184,8 @@ def test_a_copy_has_the_form_of_its_origin() -> None:
 
 
 def test_an_unknown_form_is_named() -> None:
-    with pytest.raises(InvalidInput, match="form='carefull': expected one of careful, textbook"):
-        compile_step(a_problem(), form="carefull")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="form='stabel': expected one of stable, textbook"):
+        compile_step(a_problem(), form="stabel")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("index", range(0, 120_000, 600))
@@ -246,9 +248,9 @@ def test_the_caller_s_arrays_are_left_alone() -> None:
     assert {name: value.tobytes() for name, value in arrays_of(problem).items()} == before
 
 
-def pickled(step: Step) -> Step:
+def pickled(step: CompiledStep) -> CompiledStep:
     """Return the step as another process would have it."""
-    there: Step = pickle.loads(pickle.dumps(step))
+    there: CompiledStep = pickle.loads(pickle.dumps(step))
     return there
 
 
@@ -289,7 +291,7 @@ def test_two_threads_with_a_step_each() -> None:
     assert wrong == []
 
 
-def allocated(step: Step) -> int:
+def allocated(step: CompiledStep) -> int:
     """Return the bytes that one call takes at most at once, after the first.
 
     The least of three calls: what the interpreter does now and then is not the step's.
@@ -354,7 +356,7 @@ def test_dead_computation_is_left_out() -> None:
 
 
 def test_nothing_is_computed_twice() -> None:
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", np.ones(3))
     calls, _ = tape.assemble([(np.exp(x) - 1.0) * np.exp(x) + (np.exp(x) - 1.0)])
     assert len(calls) == 4  # exp, -, *, +
@@ -408,7 +410,7 @@ BRANCHING = {
 
 def test_a_refusal_is_short() -> None:
     """An array does not show the arrays it came from: their number doubles with every call."""
-    x: Any = Tape().note("x", np.ones(2))
+    x: Any = CallTape().note("x", np.ones(2))
     for _ in range(60):
         x = x * x
     with pytest.raises(InvalidInput, match=r"does not know add\.__call__\(out\)$"):
@@ -416,7 +418,7 @@ def test_a_refusal_is_short() -> None:
 
 
 def test_a_number_and_what_repeats_it_are_two() -> None:
-    x: Any = np.broadcast_to(Tape().note("x", np.array(3.0)), (4,))
+    x: Any = np.broadcast_to(CallTape().note("x", np.array(3.0)), (4,))
     assert (x * x).shape == (4,)
     assert (x[0] * x[0]).shape == ()
 
@@ -433,7 +435,7 @@ def test_a_gradient_that_depends_on_nothing_is_not_its_parameter(
 
 @pytest.mark.parametrize("formula", BRANCHING)
 def test_what_cannot_be_traced_is_refused(formula: str) -> None:
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", np.array([1.0, 2.0]))
     with pytest.raises(InvalidInput, match="fast step"):
         BRANCHING[formula](x)
@@ -442,7 +444,7 @@ def test_what_cannot_be_traced_is_refused(formula: str) -> None:
 def test_a_stack_of_matrices() -> None:
     """`dot` sums stacks in another way than `matmul`."""
     rng = np.random.default_rng(0)
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", np.ones((2, 30, 40)))
     weight = rng.standard_normal((40, 20))
     product: Any = x @ weight
@@ -454,7 +456,7 @@ def test_a_stack_of_matrices() -> None:
 
 def test_views_are_told_apart_by_what_they_show() -> None:
     """Long arguments print with dots; two that print alike are two all the same."""
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", np.arange(12.0).reshape(3, 4))
     assert x[1:] is x[1:3]
     assert len({id(view) for view in (x[1:], x[:-1], x[1:, :], x[::2], x.T, x[None], x[:1])}) == 6
@@ -463,7 +465,7 @@ def test_views_are_told_apart_by_what_they_show() -> None:
 
 
 def test_an_operand_read_through_two_views_is_not_overwritten() -> None:
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", np.arange(9.0).reshape(3, 3))
     y: Any = np.exp(x)
     z: Any = y * y.T
@@ -499,7 +501,7 @@ def test_the_tape_replays_any_chain(seed: int) -> None:
         return made[2:]
 
     shape = (40, 60) if seed % 2 else (4, 6)  # either side of SMALL
-    tape = Tape()
+    tape = CallTape()
     x, y = (tape.note(name, rng.standard_normal(shape)) for name in "xy")
     outputs = [made for made in run(x, y)[-3:] if isinstance(made, Traced)]
     calls, places = tape.assemble(outputs)
@@ -515,7 +517,7 @@ def test_the_tape_replays_any_chain(seed: int) -> None:
 
 def test_results_lie_as_their_places_do() -> None:
     """NumPy lays np.exp(x.T) out as x.T is, by columns; reshaping its transpose is then a view."""
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", np.arange(6.0).reshape(2, 3))
     y: Any = np.exp(x.T)
     calls, places = tape.assemble([y.reshape(-1) + 1.0])
@@ -543,7 +545,7 @@ def test_transposed_and_strided_inputs(dtype: str) -> None:
 def test_an_operation_of_one_s_own() -> None:
     """A registered operation needs nothing more to run in the fast step."""
     assert isinstance(ACTIVATIONS, Registry) and isinstance(ACTIVATIONS["relu"], Activation)
-    tape = Tape()
+    tape = CallTape()
     x, w, b = (tape.note(n, np.ones(s)) for n, s in (("x", (2, 3)), ("w", (3, 4)), ("b", (4,))))
     z: Any = Dense.forward(x, w, b)  # type: ignore[arg-type]
     calls, places = tape.assemble([z])
@@ -557,7 +559,7 @@ def test_an_operation_of_one_s_own() -> None:
 def test_the_maximum_of_rows_whatever_they_hold(columns: int, keepdims: bool) -> None:
     """Either side of TINY: infinities, NaN, ties and rows of one entry."""
     rng = np.random.default_rng(columns)
-    tape = Tape()
+    tape = CallTape()
     x: Any = tape.note("x", rng.standard_normal((2, columns)))
     y: Any = np.exp(x.max(axis=-1, keepdims=keepdims))
     calls, places = tape.assemble([y])

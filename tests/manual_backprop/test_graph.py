@@ -18,7 +18,7 @@ from manual_backprop.graph import (
     gradients,
 )
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import (
+from manual_backprop.operation import (
     COMPOSED,
     InvalidInput,
     LayerOperation,
@@ -26,7 +26,7 @@ from manual_backprop.spec import (
     Sample,
     layer,
 )
-from reference.drawing.draft import Stream
+from reference.drawing.builder import Stream
 
 Array = npt.NDArray[Any]
 
@@ -105,7 +105,7 @@ def test_the_rows_and_the_definition_are_the_forward(name: str) -> None:
         problem = alone(operation, seed)
         (step,) = problem.graph.steps
         arrays = step.arrays(problem.arrays)
-        y = operation.apply("careful", arrays, step.options)
+        y = operation.apply("stable", arrays, step.options)
         if operation.rows is None:
             continue
         given = [arrays.get(argument) for argument in operation.arguments]

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as drawn_arrays
 
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import LayerOperation
+from manual_backprop.operation import LayerOperation
 from reference.conventions.uses import (
-    Answer,
-    Truth,
-    Use,
+    LayerUse,
+    UseAnswer,
+    UseTruth,
     by_hand,
     by_jax,
     by_torch,
@@ -26,7 +26,7 @@ from reference.conventions.uses import (
     truth,
     use,
 )
-from reference.drawing.draft import Stream
+from reference.drawing.builder import Stream
 
 RIGHT = 2.0**26
 """A gradient is right when no entry is off by more than half of float64's digits."""
@@ -52,12 +52,12 @@ CANCELS = {
 names = pytest.mark.parametrize("name", list(LAYERS))
 
 
-def errors(true: Truth, found: Answer) -> dict[str, float]:
+def errors(true: UseTruth, found: UseAnswer) -> dict[str, float]:
     tensors = {"y": found.value, **found.gradient}
     return {name: true.error(name, tensor) for name, tensor in tensors.items()}
 
 
-def wrong(true: Truth, found: Answer, units: float = RIGHT) -> list[str]:
+def wrong(true: UseTruth, found: UseAnswer, units: float = RIGHT) -> list[str]:
     return [name for name, error in errors(true, found).items() if not error <= units]
 
 
@@ -101,17 +101,17 @@ def test_any_numbers_give_the_gradient_of_the_definition(name: str, data: Any, s
 def test_a_wrong_cotangent_is_caught(name: str, argument: str) -> None:
     right = LAYERS[name]
 
-    def planted(*arrays: Any, **options: Any) -> Any:
+    def injected(*arrays: Any, **options: Any) -> Any:
         found = dict(right.backward(*arrays, **options))
         key = list(found)[0 if argument == "first" else -1]
         return {**found, key: found[key] * (1 + 1e-6)}
 
-    mistaken = replace(right, backward=planted)
+    mistaken = replace(right, backward=injected)
     uses = [draw(right, seed) for seed in range(4)]
     assert any(wrong(truth(right, u), by_hand(mistaken, u)) for u in uses)
 
 
-def worst(operation: LayerOperation, uses: list[Use]) -> dict[str, float]:
+def worst(operation: LayerOperation, uses: list[LayerUse]) -> dict[str, float]:
     """Return the worst error of the hand-written side and of torch."""
     found = {"manual": 0.0, "torch": 0.0}
     for u in uses:

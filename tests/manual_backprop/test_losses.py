@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Form, Loss
+from manual_backprop.operation import Form, Loss
 from reference import strategies
 
 DTYPES = ("float64", "float32")
@@ -266,7 +266,7 @@ def fixed_case(loss: Loss, seed: int) -> Case:
 
 @every_loss
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_found(loss: Loss, mistake: str) -> None:
+def test_a_injected_mistake_is_found(loss: Loss, mistake: str) -> None:
     def wrong(y: np.ndarray, t: np.ndarray, dL: np.ndarray, **arguments: Any) -> np.ndarray:
         return MISTAKES[mistake](Case(loss, y, t, dL, arguments))
 
@@ -280,8 +280,8 @@ def test_a_planted_mistake_is_found(loss: Loss, mistake: str) -> None:
 
     for seed in range(4):
         assert not found(fixed_case(loss, seed))
-    planted = replace(loss, backward=wrong)
-    assert any(found(replace(fixed_case(loss, seed), loss=planted)) for seed in range(4))
+    injected = replace(loss, backward=wrong)
+    assert any(found(replace(fixed_case(loss, seed), loss=injected)) for seed in range(4))
 
 
 @every_loss
@@ -300,7 +300,7 @@ def test_the_docstring_derives_the_slope(loss: Loss) -> None:
     assert doc.startswith("L = ") and "∂L/∂y" in doc
 
 
-@pytest.mark.parametrize("form", ["careful", "textbook"])
+@pytest.mark.parametrize("form", ["stable", "textbook"])
 @pytest.mark.parametrize("masked", [0, 3])
 @np.errstate(invalid="ignore")
 def test_a_masked_class_is_no_class(form: Form, masked: int) -> None:
@@ -325,7 +325,7 @@ def test_a_masked_class_is_no_class(form: Form, masked: int) -> None:
     reference = cross_entropy.backward(few, np.where(t > masked, t - 1, t), np.ones(2))
     np.testing.assert_allclose(np.delete(dy, masked, 1), reference, rtol=1e-14)
     assert (dy[:, masked] == 0.0).all()
-    if form == "careful":  # the textbook's form says that it is NaN
+    if form == "stable":  # the textbook's form says that it is NaN
         losses = cross_entropy.forward(few, np.where(t > masked, t - 1, t))
         np.testing.assert_allclose(cross_entropy.forward(many, t), losses, rtol=1e-15)
 

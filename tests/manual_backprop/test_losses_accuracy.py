@@ -15,7 +15,7 @@ from highprecision import jacobian, slope, ulp_error, unit, value
 from mpmath import mp, mpf
 
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Loss
+from manual_backprop.operation import Loss
 
 ULP = 4.0
 LADDER = (1e-300, 1e-100, 1e-20, 1e-8, 1e-3, 0.1, 0.5, 1.0, 2.0, 3.0, 3.7, 10.0, 40.0, 88.0,
@@ -254,5 +254,5 @@ def test_a_slope_wrong_by_eight_ulp_is_found(loss: Loss) -> None:
     points = element_points if loss.elementwise else row_points
     point = next(p for p in points(loss, "float64") if p.part == "slope" and 0.01 < abs(p.computed))
     wrong = point.computed * (1 + 16 * np.finfo(np.float64).eps)
-    planted = Point(point.y, point.t, point.arguments, "slope", point.entry, wrong, point.truth)
-    assert planted.error("float64") > ULP
+    injected = Point(point.y, point.t, point.arguments, "slope", point.entry, wrong, point.truth)
+    assert injected.error("float64") > ULP

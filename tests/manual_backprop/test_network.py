@@ -24,7 +24,7 @@ from manual_backprop.network import (
     losses_cotangent,
     reduce_losses,
 )
-from manual_backprop.spec import InvalidInput, Operation
+from manual_backprop.operation import InvalidInput, Operation
 from reference.strategies import networks, problems
 
 H = 1e-200
@@ -290,7 +290,7 @@ def fixed_problem(reduction: str = "mean") -> Problem:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_found(mistake: str) -> None:
+def test_a_injected_mistake_is_found(mistake: str) -> None:
     problem = fixed_problem()
     check_names_and_shapes(problem)
     check_slopes(problem)

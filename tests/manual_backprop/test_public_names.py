@@ -35,7 +35,7 @@ def test_a_registry_is_full_when_it_is_first_asked_for(name: str) -> None:
 def test_an_error_of_ours_does_not_load_the_operations() -> None:
     heavy = "('scipy', 'flint', 'torch', 'jax', 'manual_backprop.graph')"
     ask = (
-        "import sys; from manual_backprop.spec import InvalidInput; "
+        "import sys; from manual_backprop.operation import InvalidInput; "
         "import reference.checks.command; "
         f"print([name for name in {heavy} if name in sys.modules])"
     )

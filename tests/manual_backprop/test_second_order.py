@@ -17,8 +17,8 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.fast import compile_product
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
+from manual_backprop.operation import Activation, InvalidInput, Loss
 from manual_backprop.second_order import gradient_norm_gradient, hessian_vector_product, variables
-from manual_backprop.spec import Activation, InvalidInput, Loss
 
 DTYPES = (np.float32, np.float64)
 LIMIT = 6.0
@@ -388,7 +388,7 @@ def test_a_bad_direction_is_a_clear_error(direction: Any, message: str) -> None:
 
 
 def test_an_operation_without_second_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from manual_backprop.spec import Registry, activation
+    from manual_backprop.operation import Registry, activation
 
     @activation(torch="torch.tanh", jax="jax.numpy.tanh", registry=Registry("activation"))
     class Bare:

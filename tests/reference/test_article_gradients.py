@@ -11,7 +11,7 @@ from manual_backprop.articles.article_004 import backward_as_printed as printed_
 from manual_backprop.articles.article_004 import printed_size
 from manual_backprop.articles.system import NUMPY, Draw
 from manual_backprop.network import check_problem
-from reference.articles.audited import by_hand
+from reference.articles.commands import by_hand
 from reference.judge import judge
 from reference.oracles import load
 

@@ -10,9 +10,9 @@ import pytest
 
 from manual_backprop.articles import ARTICLES, Article, Claim, Quantities, System, article, product
 from manual_backprop.articles.claim import read
-from manual_backprop.spec import InvalidInput
-from reference.articles.audit import Auditor, Decision
-from reference.articles.audited import audit, audit_text, load, records_of
+from manual_backprop.operation import InvalidInput
+from reference.articles.audit import Auditor, ClaimDecision
+from reference.articles.commands import audit, audit_text, load, records_of
 from reference.articles.derivatives import Torch
 from reference.articles.reorder import Arrangement
 
@@ -71,11 +71,11 @@ def auditor() -> Auditor:
 
 
 @pytest.fixture(scope="module")
-def decisions(auditor: Auditor) -> dict[tuple[str, str], Decision]:
+def decisions(auditor: Auditor) -> dict[tuple[str, str], ClaimDecision]:
     return {(n, d.claim.name): d for n in ARTICLES for d in auditor.audit(article(n))}
 
 
-def test_every_verdict(decisions: dict[tuple[str, str], Decision]) -> None:
+def test_every_verdict(decisions: dict[tuple[str, str], ClaimDecision]) -> None:
     found = {key: d.verdict for key, d in decisions.items()}
     expected = {key: NOT_RIGHT[key[0]].get(key[1], "RIGHT") for key in found}
     assert found == expected
@@ -84,7 +84,7 @@ def test_every_verdict(decisions: dict[tuple[str, str], Decision]) -> None:
 
 
 def test_what_is_wrong_carries_a_checked_correction(
-    decisions: dict[tuple[str, str], Decision],
+    decisions: dict[tuple[str, str], ClaimDecision],
 ) -> None:
     for key, decision in decisions.items():
         if decision.kind in ("WRONG", "SHAPE", "RIGHT UP TO"):
@@ -95,7 +95,7 @@ def test_what_is_wrong_carries_a_checked_correction(
 
 
 def test_both_frameworks_stand_beside_the_proof(
-    decisions: dict[tuple[str, str], Decision],
+    decisions: dict[tuple[str, str], ClaimDecision],
 ) -> None:
     sides = decisions["004", "16.first"].answers
     assert list(sides) == ["left (certified)", "left (torch)", "left (jax)", "right"]
@@ -289,8 +289,8 @@ def test_records_and_text() -> None:
 
 def test_lost_formulas_are_marked() -> None:
     one = article("000")
-    assert all(claim.lost for claim in one.claims)
-    shown = records_of(one, [Decision(one.claims[0], "RIGHT")])[0]
+    assert all(claim.reconstructed for claim in one.claims)
+    shown = records_of(one, [ClaimDecision(one.claims[0], "RIGHT")])[0]
     assert "reconstructed" in shown.statement
 
 

@@ -15,13 +15,13 @@ import pytest
 
 from manual_backprop.fast import compile_step
 from manual_backprop.network import backward, forward
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.bench import command, guard, harness, steps
-from reference.bench.cases import SHAPES, Case, floor_of, problem_of
+from reference.bench.cases import SHAPES, BenchCase, floor_of, problem_of
 from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
 from reference.bench.measure import (
-    Plan,
-    Result,
+    BenchPlan,
+    BenchResult,
     Timing,
     environment,
     interleave,
@@ -35,7 +35,7 @@ from reference.bench.picture import picture
 from reference.bench.text import render, summary
 from reference.compare import distance
 
-SMALL = Case((4, 8, 3), 4)
+SMALL = BenchCase((4, 8, 3), 4)
 # Half a minute of compiling; the bench itself compares its numbers with the clock only.
 SLOW = ("torch_compile",)
 
@@ -46,7 +46,7 @@ SLOW = ("torch_compile",)
 def test_every_contestant_computes_our_gradients(name: str, dtype: Any, activation: Any) -> None:
     if unavailable(name):
         pytest.skip(unavailable(name) or "")
-    problem = problem_of(Case((6, 9, 7, 4), 5, dtype, activation))
+    problem = problem_of(BenchCase((6, 9, 7, 4), 5, dtype, activation))
     with _float64_in_jax() if name == "jax_jit" else nullcontext():
         call, gradients = CONTESTANTS[name](problem)
         call()
@@ -70,7 +70,7 @@ def test_an_unknown_contestant_is_named() -> None:
 
 def test_torch_compile_is_asked_where_it_is_worth_it() -> None:
     asked = [
-        takes("torch_compile", Case((4, 8, 3), 4, dtype, activation))
+        takes("torch_compile", BenchCase((4, 8, 3), 4, dtype, activation))
         for dtype in ("float64", "float32")
         for activation in ("tanh", "relu")
     ]
@@ -78,7 +78,7 @@ def test_torch_compile_is_asked_where_it_is_worth_it() -> None:
 
 
 def test_the_floor_makes_the_step_s_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    case, sizes = Case((5, 7, 3), 4), []
+    case, sizes = BenchCase((5, 7, 3), 4), []
 
     def matmul(a: Any, b: Any, out: Any) -> None:
         sizes.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
@@ -130,7 +130,7 @@ def test_what_others_left_in_the_caches_is_not_timed() -> None:
 
 
 def test_the_shares_are_of_the_whole() -> None:
-    step, least = (compile_step(problem_of(Case(w, 4))) for w in ((4, 8, 3), (1, 1, 1)))
+    step, least = (compile_step(problem_of(BenchCase(w, 4))) for w in ((4, 8, 3), (1, 1, 1)))
     with np.errstate(all="ignore"):
         shares = shares_of(step, least, 0.05)
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -148,10 +148,10 @@ def test_the_process_runs_without_the_variables_that_slow_openblas(
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> BenchResult:
     """A real measurement, in a process of its own."""
-    cases = [steps.fields(case) for case in (SMALL, Case((3, 5, 2), 7, "float32", "relu"))]
-    return steps.measure(Plan(cases, ["numpy_plain", "numpy_fast"], 1, 0.1, True, True))
+    cases = [steps.fields(case) for case in (SMALL, BenchCase((3, 5, 2), 7, "float32", "relu"))]
+    return steps.measure(BenchPlan(cases, ["numpy_plain", "numpy_fast"], 1, 0.1, True, True))
 
 
 def test_without_threadpoolctl_the_kernel_is_said_to_be_unknown(
@@ -163,7 +163,7 @@ def test_without_threadpoolctl_the_kernel_is_said_to_be_unknown(
         pass
 
 
-def test_rows_say_what_was_timed(result: Result) -> None:
+def test_rows_say_what_was_timed(result: BenchResult) -> None:
     assert [(row.shape, row.batch, row.dtype, row.implementation) for row in result.rows] == [
         (shape, batch, dtype, name)
         for shape, batch, dtype in (("4-8-3", 4, "float64"), ("3-5-2", 7, "float32"))
@@ -179,7 +179,7 @@ def test_rows_say_what_was_timed(result: Result) -> None:
         assert (quick.memory_bytes or 0) < (slow.memory_bytes or 0)
 
 
-def test_the_text_has_every_ratio(result: Result) -> None:
+def test_the_text_has_every_ratio(result: BenchResult) -> None:
     text = render(result)
     for row in result.rows:
         assert row.shape in text
@@ -195,24 +195,22 @@ def test_the_summary_has_every_goal_beside_both_forms() -> None:
         )
         for widths, batch in SHAPES
         for dtype in ("float64", "float32")
-        for name, ratio in (("numpy_fast", 1.03), ("numpy_fast_careful", 1.31), ("jax_jit", 7.0))
+        for name, ratio in (("numpy_fast", 1.03), ("numpy_fast_stable", 1.31), ("jax_jit", 7.0))
     ]
-    lines = summary(Result(rows, [], {})).splitlines()
-    assert lines[0].startswith(
-        "| network | dtype | goal | NumPy fast | fast, careful | torch eager"
-    )
+    lines = summary(BenchResult(rows, [], {})).splitlines()
+    assert lines[0].startswith("| network | dtype | goal | NumPy fast | fast, stable | torch eager")
     assert lines[2] == "| 4-8-3, batch 4 | float64 | 3.20 | 1.03 | 1.31 |  | 7.00 |"
     assert len(lines) == 2 + 2 * len(SHAPES)
     assert lines[-1].startswith("| 1024-1024-1024-1024-10, batch 256 | float32 | 1.05 |")
 
 
-def test_rows_say_which_form(result: Result) -> None:
+def test_rows_say_which_form(result: BenchResult) -> None:
     assert {(row.implementation, row.form) for row in result.rows} == {
         ("floor", ""),
         ("numpy_plain", "textbook"),
         ("numpy_fast", "textbook"),
     }
-    assert form_of("numpy_fast_careful") == "careful" and form_of("torch_eager") == ""
+    assert form_of("numpy_fast_stable") == "stable" and form_of("torch_eager") == ""
 
 
 def test_a_contestant_that_fails_is_skipped_with_its_reason(
@@ -222,7 +220,7 @@ def test_a_contestant_that_fails_is_skipped_with_its_reason(
         raise RuntimeError("no compiler\nand a long story")
 
     monkeypatch.setitem(CONTESTANTS, "numpy_plain", broken)
-    plan = Plan([steps.fields(SMALL)], ["numpy_plain", "numpy_fast"], 1, 0.01)
+    plan = BenchPlan([steps.fields(SMALL)], ["numpy_plain", "numpy_fast"], 1, 0.01)
     found = run(plan)
     assert found.skipped == {"numpy_plain": "RuntimeError: no compiler"}
     assert [row.implementation for row in found.rows] == ["floor", "numpy_fast"]
@@ -260,7 +258,7 @@ def test_every_vector_unit_has_a_history_of_its_own(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_noisy_history_is_given_its_spread() -> None:
-    history = {guard.key_of(timing(1.0)): guard.Entry([2.0, 3.0, 4.0])}
+    history = {guard.key_of(timing(1.0)): guard.GuardEntry([2.0, 3.0, 4.0])}
     assert guard.regressions(history, [timing(5.9)]) == []
     assert guard.regressions(history, [timing(6.1)]) == [
         "numpy_fast 4-8-3 4 float64 tanh: 6.10 times the floor, usually 3.00, at most 6.00"
@@ -268,8 +266,8 @@ def test_a_noisy_history_is_given_its_spread() -> None:
 
 
 def test_the_guard_catches_a_step_that_allocates_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted regression: the fast step computes as the plain one does."""
-    plan = Plan([steps.fields(SMALL)], ["numpy_fast"], 1, 0.05, clock="cpu")
+    """A injected regression: the fast step computes as the plain one does."""
+    plan = BenchPlan([steps.fields(SMALL)], ["numpy_fast"], 1, 0.05, clock="cpu")
     history = guard.remember({}, run(plan).rows)
     monkeypatch.setitem(CONTESTANTS, "numpy_fast", CONTESTANTS["numpy_plain"])
     (alarm,) = guard.regressions(history, run(plan).rows)
@@ -277,7 +275,7 @@ def test_the_guard_catches_a_step_that_allocates_again(monkeypatch: pytest.Monke
 
 
 def test_the_history_is_kept_short_and_read_back(tmp_path: Path) -> None:
-    history: dict[str, guard.Entry] = {}
+    history: dict[str, guard.GuardEntry] = {}
     for run_ in range(30):
         history = guard.remember(history, [timing(1.0 + run_), timing(1.0, "torch_eager")])
     guard.write(tmp_path / "history.json", history)
@@ -313,7 +311,7 @@ def test_the_picture_has_a_cell_for_every_pair() -> None:
 
 
 def test_json_has_the_promised_fields(
-    result: Result, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    result: BenchResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(steps, "steps", lambda *_: result)
     monkeypatch.setattr(steps, "sweep", lambda *_: result)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Operation
-from reference.arithmetic.balls import Arithmetic, exact, precision
+from manual_backprop.operation import Operation
+from reference.arithmetic.balls import DefinitionArithmetic, exact, precision
 from reference.book import command
 from reference.book.chapters import build, operations, reads_formulas
 from reference.book.checking import Docstring, Unchecked, check
 from reference.book.deriving import derive
-from reference.book.evaluating import MOST_STEPS, Sample, Unclear
+from reference.book.evaluating import MAX_STEPS, FormulaPoint, Unclear
 from reference.book.measuring import kink_rows
 from reference.book.reading import parse, read
 from reference.book.tokens import DEEPEST, LONGEST, NotRead, Vocabulary
@@ -115,7 +115,7 @@ def test_the_mistakes_that_are_shown_were_executed(book: Book) -> None:
     assert len(changing) > 0.9 * len(rows)
 
 
-# -- planted mistakes ---------------------------------------------------------------------------
+# -- injected mistakes ---------------------------------------------------------------------------
 
 
 def mutants(docstrings: dict[str, Docstring]) -> Iterator[tuple[Operation, str]]:
@@ -135,9 +135,9 @@ def mutants(docstrings: dict[str, Docstring]) -> Iterator[tuple[Operation, str]]
 
 def test_a_wrong_formula_in_a_docstring_fails_the_build(docstrings: dict[str, Docstring]) -> None:
     """One sign or number changed in any formula: the fault names the operation and a line."""
-    planted = list(mutants(docstrings))
-    assert len(planted) > 90
-    for operation, wrong in planted[::3]:
+    injected = list(mutants(docstrings))
+    assert len(injected) > 90
+    for operation, wrong in injected[::3]:
         faults = check(operation).faults
         assert faults, (operation.name, wrong)
         assert all(fault.operation == operation.name and fault.line >= 1 for fault in faults)
@@ -245,7 +245,7 @@ def test_a_wrong_rule_of_derivation_is_caught(monkeypatch: pytest.MonkeyPatch) -
 def test_the_notation_means_what_it_says(text: str, value: float) -> None:
     node = parse(text, X)
     with precision(64):
-        sample = Sample(Arithmetic(), {"x": exact(3)}, {"j": 4, "k": 4})
+        sample = FormulaPoint(DefinitionArithmetic(), {"x": exact(3)}, {"j": 4, "k": 4})
         found = sample.evaluate(node, {"k": 0})
     assert float(found) == value
 
@@ -272,8 +272,8 @@ def test_hostile_text_is_refused_quickly(hostile: str) -> None:
 
 def test_an_evaluation_without_end_is_refused() -> None:
     deep = "Σ_i Σ_j Σ_k Σ_n x"
-    sample = Sample(Arithmetic(), {"x": exact(1)}, dict.fromkeys("ijkn", 30))
-    with pytest.raises(Unclear, match=str(MOST_STEPS)):
+    sample = FormulaPoint(DefinitionArithmetic(), {"x": exact(1)}, dict.fromkeys("ijkn", 30))
+    with pytest.raises(Unclear, match=str(MAX_STEPS)):
         sample.evaluate(parse(deep, X))
 
 

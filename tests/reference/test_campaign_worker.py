@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from patience import PATIENCE, wait_until
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.problems import cell
 from reference.running.campaign_worker import CampaignWorker
@@ -61,8 +61,8 @@ def run(oracle: str) -> BlockResult:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Raises", "RuntimeError: planted"),
-        ("Panics", "RuntimeError: Panic: planted"),
+        ("Raises", "RuntimeError: injected"),
+        ("Panics", "RuntimeError: Panic: injected"),
         ("CannotSay", "Silent"),
         ("HalfACharacter", r"RuntimeError: \ud800 of an emoji"),
         ("Verbose", "<script>" * 9),

@@ -17,9 +17,9 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import Dense
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import Activation, Loss
-from reference.arithmetic.balls import Arithmetic, exact, precision
-from reference.arithmetic.local import at_number, at_row, constants
+from manual_backprop.operation import Activation, Loss
+from reference.arithmetic.balls import DefinitionArithmetic, exact, precision
+from reference.arithmetic.point_derivative import at_number, at_row, constants
 from reference.oracles.certified import DIGITS, certify
 
 WORKING_DIGITS = 200
@@ -335,7 +335,7 @@ def test_the_slopes_of_a_saturated_row_keep_their_digits(name: str, row: list[fl
 
 def test_definitions_that_leave_the_numbers_give_a_stated_ball() -> None:
     with precision(128):
-        m = Arithmetic()
+        m = DefinitionArithmetic()
         zero = m.variable(exact(0.0))
         assert not m.log(zero).value.is_finite()
         assert (m.number(0) / zero).value.is_nan()

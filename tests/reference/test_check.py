@@ -14,7 +14,7 @@ from patience import PATIENCE
 from targetsources import DENSE_PAIR, RELU, SOURCES, inside, texts_of
 
 import reference
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks import assess
 from reference.checks.checker import check
 from reference.checks.command import worst_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reference.checks.checker import gather
-from reference.checks.records import Request
+from reference.checks.records import CheckRequest
 from reference.checks.result import Result
 from reference.checks.session import serve
 
@@ -43,8 +43,8 @@ CASES = sorted(p for p in HERE.rglob("*.py") if wanted(p)[0])
 def checked(path: Path) -> Result:
     """Check a file in this process: these are ours, and a process each takes a second."""
     gathered = gather()
-    serve(Request(str(path), problems=3), gathered.take)
-    return gathered.result(Request(str(path)))
+    serve(CheckRequest(str(path), problems=3), gathered.take)
+    return gathered.result(CheckRequest(str(path)))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda p: f"{p.parent.name}/{p.stem}")

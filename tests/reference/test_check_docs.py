@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from injected_catalogue import injected_files
 from patience import PATIENCE
-from plantedcatalogue import planted_files
 
 from reference.diagnosis.mistakes import CATALOGUE
 
@@ -59,7 +59,7 @@ def test_the_documents_count_the_catalogue() -> None:
     """A new mistake changes these sentences."""
     readme, check = ((ROOT / d).read_text() for d in ("README.md", "docs/check.md"))
     assert f"the catalogue holds {len(CATALOGUE)} mistakes" in readme
-    assert f"of {len(list(planted_files(0)))})" in check
+    assert f"of {len(list(injected_files(0)))})" in check
     files = [p for p in CASES.rglob("*.py") if re.search("^# exit: ", p.read_text(), re.M)]
     assert f"| {len(files)} files as people write them" in check
 

@@ -1,13 +1,13 @@
 """Which reading of somebody's code is the narrower one: it overrules no wider one."""
 
 import pytest
-from plantedcatalogue import planted
+from injected_catalogue import injected
 from randomcheck import check_file
 from targetsources import inside
 
 from reference.checks import extent
+from reference.checks.argument_spec import Layout, Spec
 from reference.checks.extent import extent_of
-from reference.checks.specs import Layout, Spec
 
 
 def _layout(**dims: str) -> Layout:
@@ -60,7 +60,7 @@ HIDDEN = (
 
 @pytest.mark.parametrize(("name", "seed"), HIDDEN)
 def test_a_narrower_reading_hides_no_mistake(name: str, seed: int) -> None:
-    for one in planted(name, seed):
+    for one in injected(name, seed):
         counts = check_file(one)
         assert not counts.accused and not counts.unchecked
         assert counts.named[name] == 1, (counts.missed, counts.unnamed)
@@ -68,7 +68,7 @@ def test_a_narrower_reading_hides_no_mistake(name: str, seed: int) -> None:
 
 def test_a_step_of_fewer_digits_is_seen() -> None:
     """self.theta -= self.lr * dL_dtheta, whose gradient is float32: the step is float64."""
-    (one,) = planted("weight_in_single_precision", 202)
+    (one,) = injected("weight_in_single_precision", 202)
     assert "self.theta -= self.lr * dL_dtheta" in one.wrong
     counts = check_file(one)
     assert counts.named["weight_in_single_precision"] == 1 and not counts.accused
@@ -76,7 +76,7 @@ def test_a_step_of_fewer_digits_is_seen() -> None:
 
 def test_a_search_without_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extent.Extent, "narrower_than", lambda one, other: False)
-    (one,) = planted("weight_mean_over_units", 7)
+    (one,) = injected("weight_mean_over_units", 7)
     assert check_file(one).missed
 
 

@@ -1,18 +1,18 @@
-"""Kernels asked in every way: right ones are right, and each planted mistake shows in its way."""
+"""Kernels asked in every way: right ones are right, and each injected mistake shows in its way."""
 
 from pathlib import Path
 
 import pytest
-from kernelmistakes import FORMULA, KERNELS, MISTAKES, Planted
+from kernelmistakes import FORMULA, KERNELS, MISTAKES, Injected
 
 from reference import check
+from reference.checks.argument_spec import spelled
 from reference.checks.inventory import units_of
 from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kernels._formats import ROUNDED
 from reference.checks.kinds import subject_of
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.source import load
-from reference.checks.specs import spelled
 
 FILES = sorted(KERNELS.glob("*.py"))
 JAX = [p for p in FILES if p.stem.startswith("jax_")]
@@ -50,26 +50,26 @@ def test_each_kernel_has_two_mistakes_that_show_in_different_ways() -> None:
         assert len(ways) >= 2, path.stem
 
 
-def shows(planted: Planted, folder: Path) -> None:
-    path = folder / f"{planted.name.replace('-', '_')}.py"  # Python keeps sources by module name
-    path.write_text(planted.source(), encoding="utf-8")
+def shows(injected: Injected, folder: Path) -> None:
+    path = folder / f"{injected.name.replace('-', '_')}.py"  # Python keeps sources by module name
+    path.write_text(injected.source(), encoding="utf-8")
     plain, found = found_in(path)
-    if planted.way == FORMULA:
+    if injected.way == FORMULA:
         assert not plain
     else:
         assert plain
-        assert any(way.startswith(planted.way) for way, _ in found.failing), found
+        assert any(way.startswith(injected.way) for way, _ in found.failing), found
 
 
-@pytest.mark.parametrize("planted", QUICK, ids=lambda m: m.name)
-def test_a_planted_mistake_shows_in_its_way(planted: Planted, tmp_path: Path) -> None:
-    shows(planted, tmp_path)
+@pytest.mark.parametrize("injected", QUICK, ids=lambda m: m.name)
+def test_a_injected_mistake_shows_in_its_way(injected: Injected, tmp_path: Path) -> None:
+    shows(injected, tmp_path)
 
 
 @pytest.mark.broad
-@pytest.mark.parametrize("planted", [m for m in MISTAKES if m not in QUICK], ids=lambda m: m.name)
-def test_every_planted_mistake_shows_in_its_way(planted: Planted, tmp_path: Path) -> None:
-    shows(planted, tmp_path)
+@pytest.mark.parametrize("injected", [m for m in MISTAKES if m not in QUICK], ids=lambda m: m.name)
+def test_every_injected_mistake_shows_in_its_way(injected: Injected, tmp_path: Path) -> None:
+    shows(injected, tmp_path)
 
 
 LOSSY = """
@@ -137,9 +137,9 @@ def test_a_forward_that_is_not_its_reference_is_found(tmp_path: Path) -> None:
 
 
 def test_the_verdict_names_the_way_and_how_far_off_it_is(tmp_path: Path) -> None:
-    planted = next(m for m in MISTAKES if m.way == "float16")
+    injected = next(m for m in MISTAKES if m.way == "float16")
     path = tmp_path / "kernel.py"
-    path.write_text(planted.source())
+    path.write_text(injected.source())
     result = check(path, problems=2)
     assert result.exit_code == 1
     assert "float16: " in str(result)

@@ -8,7 +8,7 @@ import pytest
 from kindtools import checked, only
 from targetsources import GENERAL, INPUTS
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks.kinds.counterparts import compare
 from reference.checks.search import Failure
 

@@ -10,7 +10,7 @@ from kindtools import checked, only
 from patience import PATIENCE
 from targetsources import NETWORK
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 CLASSIFIER = """
 import numpy as np

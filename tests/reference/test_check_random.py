@@ -1,24 +1,24 @@
-"""A check of random code: no right gradient is accused, planted mistakes are found and named.
+"""A check of random code: no right gradient is accused, injected mistakes are found and named.
 
-A small share of `benchmarks/check_planted.py`; the seeds are fixed.
+A small share of `benchmarks/check_injected.py`; the seeds are fixed.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from randomcheck import Counts, check_planted, check_right, run
+from randomcheck import Counts, check_injected, check_right, run
 from randomtargets import target
 
 from reference.checks import assess
 
-RIGHT, PLANTED = range(1_000, 1_020), range(1_000, 1_020)
+RIGHT, INJECTED = range(1_000, 1_020), range(1_000, 1_020)
 
 
 @pytest.fixture(scope="module")
 def counts() -> Counts:
     """The results of a few dozen random sources."""
-    return run(RIGHT, PLANTED)
+    return run(RIGHT, INJECTED)
 
 
 def test_no_right_gradient_is_accused(counts: Counts) -> None:
@@ -30,13 +30,13 @@ def test_nearly_every_right_gradient_is_checked(counts: Counts) -> None:
 
 
 def test_mistakes_are_found(counts: Counts) -> None:
-    planted, found = sum(counts.planted.values()), sum(counts.found.values())
-    assert planted > 0.8 * len(PLANTED)
-    assert found >= 0.98 * planted, counts.missed
+    injected, found = sum(counts.injected.values()), sum(counts.found.values())
+    assert injected > 0.8 * len(INJECTED)
+    assert found >= 0.98 * injected, counts.missed
 
 
 def test_mistakes_are_named(counts: Counts) -> None:
-    assert sum(counts.named.values()) >= 0.9 * sum(counts.planted.values()), counts.unnamed
+    assert sum(counts.named.values()) >= 0.9 * sum(counts.injected.values()), counts.unnamed
 
 
 def test_a_target_is_a_function_of_its_seed() -> None:
@@ -58,8 +58,8 @@ def test_a_checker_that_always_says_yes_is_noticed(monkeypatch: pytest.MonkeyPat
         return got == got
 
     monkeypatch.setattr(assess, "close", yes)
-    counts = _some(check_planted)
-    assert sum(counts.found.values()) < 0.98 * sum(counts.planted.values())
+    counts = _some(check_injected)
+    assert sum(counts.found.values()) < 0.98 * sum(counts.injected.values())
 
 
 def test_a_checker_that_doubles_the_truth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

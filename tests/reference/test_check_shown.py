@@ -8,7 +8,7 @@ import pytest
 from targetsources import ENGINE, JAX, TORCH
 
 from reference.checks.kinds import _shown
-from reference.checks.records import Finished, Part, Request
+from reference.checks.records import CheckRequest, Part, PartFinished
 from reference.checks.session import serve
 
 PAIR = """
@@ -57,8 +57,8 @@ def part_of(folder: Path, source: str) -> Part:
     file = folder / "target.py"
     file.write_text(source)
     events: list[object] = []
-    serve(Request(str(file), problems=3), events.append)
-    (part,) = [e.part for e in events if isinstance(e, Finished) and e.part.verdict == "wrong"]
+    serve(CheckRequest(str(file), problems=3), events.append)
+    (part,) = [e.part for e in events if isinstance(e, PartFinished) and e.part.verdict == "wrong"]
     return part
 
 
@@ -94,6 +94,6 @@ def test_a_small_problem_in_which_something_else_is_wrong_is_not_taken(tmp_path:
     file = tmp_path / "target.py"
     file.write_text(source)
     events: list[object] = []
-    serve(Request(str(file), problems=3), events.append)
-    parts = [e.part for e in events if isinstance(e, Finished)]
+    serve(CheckRequest(str(file), problems=3), events.append)
+    parts = [e.part for e in events if isinstance(e, PartFinished)]
     assert all(p.verdict == "right" or p.smallest for p in parts)

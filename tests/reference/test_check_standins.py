@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reference.checks.checker import gather
-from reference.checks.records import Request, Started, Tried
+from reference.checks.records import CheckRequest, PartStarted, Tried
 from reference.checks.result import Result
 from reference.checks.session import serve
 
@@ -61,8 +61,8 @@ def project(
 
 def checked(file: Path) -> Result:
     gathered = gather()
-    serve(Request(str(file), problems=3), gathered.take)
-    return gathered.result(Request(str(file)))
+    serve(CheckRequest(str(file), problems=3), gathered.take)
+    return gathered.result(CheckRequest(str(file)))
 
 
 @pytest.mark.parametrize(("turned", "status"), [(".T", 0), ("", 1)])
@@ -101,7 +101,7 @@ def test_what_uses_a_missing_library_is_not_checked_and_says_so(project: Path) -
 @pytest.mark.parametrize(("certified", "verdict"), [(True, "unchecked"), (False, "failed")])
 def test_who_is_slow_is_told_apart(certified: bool, verdict: str) -> None:
     gathered = gather()
-    gathered.take(Started(0, "backward", 1))
+    gathered.take(PartStarted(0, "backward", 1))
     gathered.take(Tried("0:0", certified))
     assert gathered.fail("hung", "no answer after 10 s of processor time") == 0
     assert gathered.parts[0].verdict == verdict

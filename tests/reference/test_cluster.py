@@ -14,7 +14,7 @@ import hostile_oracles
 import pytest
 from patience import PATIENCE, wait_until
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Plan, Work
 from reference.running.cluster import DaskPool
 from reference.running.tasks import EnvironmentReport

@@ -10,7 +10,14 @@ from local_truths import of_columns, of_sums
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from reference.arithmetic.columns import EXTENDED, Column, Extended, Job, _Primitives, evaluate
+from reference.arithmetic.columns import (
+    EXTENDED,
+    ColumnValues,
+    Extended,
+    Job,
+    _Primitives,
+    evaluate,
+)
 from reference.arithmetic.tape import Tape
 from reference.blocks.columns import distinct
 from reference.blocks.sums import SumCheck
@@ -31,7 +38,7 @@ def points(width: int, count: int, dtype: Any) -> Any:
     return np.concatenate(parts, axis=1).astype(dtype)
 
 
-def numbers(column: Column, made: Any, m: int) -> Iterator[tuple[Any, Any, Any]]:
+def numbers(column: ColumnValues, made: Any, m: int) -> Iterator[tuple[Any, Any, Any]]:
     """Each number of a column: its middle, its radius, and the ball that arb proves."""
     for k, (value, row) in enumerate(zip(made.values, made.slopes, strict=True)):
         yield column.value[k, m], column.value_radius[k, m], value

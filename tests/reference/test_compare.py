@@ -1,4 +1,4 @@
-"""Distances: what they measure, and that a bug planted in them is seen."""
+"""Distances: what they measure, and that a bug injected in them is seen."""
 
 import math
 from dataclasses import replace
@@ -80,7 +80,7 @@ def test_loss_comes_first_and_every_tensor_follows() -> None:
 
 
 @pytest.mark.parametrize(
-    "planted",
+    "injected",
     [
         lambda a, b: np.zeros(np.shape(a)),  # finds nothing
         lambda a, b: np.nan_to_num(np.abs(a - b), nan=0.0),  # a NaN passes
@@ -89,8 +89,8 @@ def test_loss_comes_first_and_every_tensor_follows() -> None:
     ],
     ids=["nothing", "nan", "sign", "first entry only"],
 )
-def test_a_bug_planted_in_the_comparison_is_caught(
-    planted: object, monkeypatch: pytest.MonkeyPatch
+def test_a_bug_injected_in_the_comparison_is_caught(
+    injected: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The probes that a right comparison passes and each of these wrong ones fails."""
 
@@ -100,7 +100,7 @@ def test_a_bug_planted_in_the_comparison_is_caught(
         return all(distance("t", "a", "b", a, b).difference > 0 for b in wrong)
 
     assert probes_pass()
-    monkeypatch.setattr(compare_module, "absolute_difference", planted)
+    monkeypatch.setattr(compare_module, "absolute_difference", injected)
     assert not probes_pass()
 
 

@@ -11,7 +11,7 @@ import pytest
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import COMPOSED, InvalidInput, Operation, counterpart
+from manual_backprop.operation import COMPOSED, InvalidInput, Operation, counterpart
 from reference.oracles.counterparts import find, resolve
 from reference.oracles.environment import environment
 

@@ -1,4 +1,4 @@
-"""The catalogue, planted and found again; and what no name fits, described."""
+"""The catalogue, injected and found again; and what no name fits, described."""
 
 import os
 
@@ -8,24 +8,24 @@ import pytest
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, backward, forward
-from manual_backprop.spec import FloatArray, InvalidInput
+from manual_backprop.operation import FloatArray, InvalidInput
 from reference.diagnose import SEVERAL, diagnose, locate
-from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.closeness import difference, same_to_rounding
+from reference.diagnosis.describe import ArrayPair, describe
 from reference.diagnosis.mistakes import (
     CATALOGUE,
     ActivationLine,
-    Place,
-    Planted,
+    FaultSite,
+    InjectedFaults,
     about,
     backward_with,
     mistake,
     places,
 )
 from reference.diagnosis.mistakes.activations import GATES
-from reference.diagnosis.same import difference, same_to_rounding
-from reference.diagnosis.search import Evidence
+from reference.diagnosis.search import GradientEvidence
 from reference.problems import Selection, draw
-from reference.trials.diagnosis import diagnosis_rows, planted, single_mistakes, two_mistakes
+from reference.trials.diagnosis import diagnosis_rows, injected, single_mistakes, two_mistakes
 
 # The whole catalogue, and pairs, where there is time; a part of it at every save.
 FULL = os.environ.get("HYPOTHESIS_PROFILE", "dev") != "dev"
@@ -41,7 +41,7 @@ def right_of(problem: Problem) -> dict[str, FloatArray]:
         return backward(problem, forward(problem))
 
 
-def test_the_walk_with_nothing_planted_is_the_backward() -> None:
+def test_the_walk_with_nothing_injected_is_the_backward() -> None:
     for problem in drawn(40):
         right = right_of(problem)
         walked = backward_with(problem, None, {})
@@ -82,20 +82,20 @@ def test_every_operation_has_its_mistakes() -> None:
 
 def test_single_mistakes_are_located_and_named() -> None:
     rows = single_mistakes(problems=6, most=None if FULL else 26)
-    assert rows.planted >= (150 if FULL else 26)
-    assert rows.located >= 0.98 * rows.planted, rows.missed
-    assert rows.named >= 0.95 * rows.planted, rows.missed
+    assert rows.injected >= (150 if FULL else 26)
+    assert rows.located >= 0.98 * rows.injected, rows.missed
+    assert rows.named >= 0.95 * rows.injected, rows.missed
 
 
 def test_from_final_gradients_alone_too() -> None:
     rows = single_mistakes(problems=4, most=None if FULL else 8, steps=False)
-    assert rows.named >= 0.95 * rows.planted, rows.missed
+    assert rows.named >= 0.95 * rows.injected, rows.missed
 
 
 @pytest.mark.parametrize("steps", [True, False])
 def test_two_mistakes_are_both_named(steps: bool) -> None:
     rows = two_mistakes(150 if FULL else 4, problems=4, steps=steps)
-    assert rows.named >= 0.8 * rows.planted, rows.missed
+    assert rows.named >= 0.8 * rows.injected, rows.missed
 
 
 def test_the_trial_gives_rows_for_the_report() -> None:
@@ -115,7 +115,7 @@ def test_a_number_that_is_none_differs_from_every_number(value: float) -> None:
 
 
 def test_a_right_gradient_gets_no_diagnosis() -> None:
-    evidence = [Evidence(p, right_of(p)) for p in drawn(10)]
+    evidence = [GradientEvidence(p, right_of(p)) for p in drawn(10)]
     found = diagnose(evidence)
     assert found.location is None
     assert not found.named
@@ -124,8 +124,8 @@ def test_a_right_gradient_gets_no_diagnosis() -> None:
 
 def test_too_few_problems_name_nothing() -> None:
     entry = CATALOGUE["weight_sign"]
-    evidence = planted(entry, SEVERAL - 1)
-    right = [Evidence(p, right_of(p)) for p in drawn(SEVERAL)]
+    evidence = injected(entry, SEVERAL - 1)
+    right = [GradientEvidence(p, right_of(p)) for p in drawn(SEVERAL)]
     assert not diagnose([*evidence, *right]).named
 
 
@@ -134,7 +134,7 @@ def test_a_mistake_that_nothing_names_is_described() -> None:
     for problem in drawn(6):
         gradients = right_of(problem)
         gradients["layers.0.weight"] = 7 / 3 * gradients["layers.0.weight"]
-        evidence.append(Evidence(problem, gradients))
+        evidence.append(GradientEvidence(problem, gradients))
     found = diagnose(evidence)
     assert not found.named
     assert found.described == (("layers.0.weight", "it is 7/3 times the right one"),)
@@ -146,7 +146,7 @@ def test_nonsense_is_said_to_fit_nothing() -> None:
     for problem in drawn(6):
         gradients = right_of(problem)
         gradients["x"] = rng.standard_normal(problem.x.shape)
-        evidence.append(Evidence(problem, gradients))
+        evidence.append(GradientEvidence(problem, gradients))
     found = diagnose(evidence)
     assert not found.named
     assert not found.described
@@ -156,8 +156,8 @@ def test_nonsense_is_said_to_fit_nothing() -> None:
 def test_one_line_in_a_loop_is_one_mistake() -> None:
     evidence = []
     for problem in drawn(12):
-        gradients = Planted((("weight_mean_taken_again", None),)).answer(problem).gradients
-        evidence.append(Evidence(problem, gradients))
+        gradients = InjectedFaults((("weight_mean_taken_again", None),)).answer(problem).gradients
+        evidence.append(GradientEvidence(problem, gradients))
     (named,) = diagnose(evidence).named
     assert named.mistake.name == "weight_mean_taken_again"
     assert len(named.places) > 1
@@ -168,7 +168,7 @@ def test_a_mistake_that_cannot_be_made_there_changes_nothing() -> None:
         entry = CATALOGUE["softmax_diagonal_only"]
         if not list(places(problem, entry)):
             right = backward_with(problem, None, {})
-            injected = backward_with(problem, None, {Place("activation", 0): entry})
+            injected = backward_with(problem, None, {FaultSite("activation", 0): entry})
             assert all(np.array_equal(right[n], injected[n], equal_nan=True) for n in right)
             return
     raise AssertionError("no problem without a softmax was drawn")
@@ -200,7 +200,7 @@ DESCRIBED = [
 @pytest.mark.parametrize(("spoil", "words"), DESCRIBED, ids=[words for _, words in DESCRIBED])
 def test_relations_are_put_in_words(spoil: object, words: str) -> None:
     pairs = [
-        Pair(spoil(a), a, {"ones": np.ones(4), "count": np.arange(1.0, 5.0)}, {"N": len(a)})  # type: ignore[operator]
+        ArrayPair(spoil(a), a, {"ones": np.ones(4), "count": np.arange(1.0, 5.0)}, {"N": len(a)})  # type: ignore[operator]
         for a in RIGHT
     ]
     found = describe(pairs)
@@ -208,7 +208,7 @@ def test_relations_are_put_in_words(spoil: object, words: str) -> None:
 
 
 def test_what_agrees_is_not_described() -> None:
-    assert describe([Pair(a, a) for a in RIGHT]) == ""
+    assert describe([ArrayPair(a, a) for a in RIGHT]) == ""
 
 
 @pytest.mark.parametrize("name", GATES)

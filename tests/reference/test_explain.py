@@ -1,4 +1,4 @@
-"""Each mistake planted into a right network is named; a right network is not explained."""
+"""Each mistake injected into a right network is named; a right network is not explained."""
 
 import textwrap
 from pathlib import Path
@@ -36,7 +36,7 @@ def backward(da2, cache):
     return dX, dW1, db1, dW2, db2
 """
 
-PLANTED = [
+INJECTED = [
     ("dz1 = da1 * (1 - a1 ** 2)", "dz1 = da1", "activation_skipped"),
     ("dz2 = da2 * a2 * (1 - a2)", "dz2 = da2", "activation_skipped"),
     ("dW2 = a1.T @ dz2", "dW2 = a1.T @ da2", "weight_skips_activation"),
@@ -88,9 +88,9 @@ def explained(folder: Path, source: str, name: str = "backward") -> Explanation:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "name"), PLANTED, ids=[f"{i}-{p[2]}" for i, p in enumerate(PLANTED)]
+    ("right", "wrong", "name"), INJECTED, ids=[f"{i}-{p[2]}" for i, p in enumerate(INJECTED)]
 )
-def test_a_planted_mistake_is_named(tmp_path: Path, right: str, wrong: str, name: str) -> None:
+def test_a_injected_mistake_is_named(tmp_path: Path, right: str, wrong: str, name: str) -> None:
     assert right in NETWORK
     found = explained(tmp_path, NETWORK.replace(right, wrong))
     assert [n.name for n in found.named] == [name]

@@ -1,4 +1,4 @@
-"""Mistakes planted into layers of many kinds: convolution, normalisation, recurrence, attention."""
+"""Mistakes injected into layers: convolution, normalisation, recurrence, attention."""
 
 import re
 import textwrap
@@ -317,7 +317,7 @@ def pool_backward(dout, cache):
 """,
 }
 
-PLANTED = [
+INJECTED = [
     ("softmax_ce", "dz1 = dh * (z1 > 0)", "dz1 = dh * (dh > 0)", "cotangent|incoming|mask"),
     (
         "softmax_ce",
@@ -406,17 +406,17 @@ PLANTED = [
 ]
 
 
-def _often(planted: tuple[str, ...], index: int) -> Any:
+def _often(injected: tuple[str, ...], index: int) -> Any:
     """Two mistakes of a recurrent layer are explained in each run, the others with -m broad."""
-    first = [i for i, p in enumerate(PLANTED) if p[0] == planted[0]][:2]
-    rare = planted[0] in ("rnn", "lstm") and index not in first
+    first = [i for i, p in enumerate(INJECTED) if p[0] == injected[0]][:2]
+    rare = injected[0] in ("rnn", "lstm") and index not in first
     return pytest.param(
-        *planted, id=f"{index}-{planted[0]}", marks=[pytest.mark.broad] if rare else []
+        *injected, id=f"{index}-{injected[0]}", marks=[pytest.mark.broad] if rare else []
     )
 
 
 @pytest.mark.parametrize(
-    ("layer", "right", "wrong", "text"), [_often(p, i) for i, p in enumerate(PLANTED)]
+    ("layer", "right", "wrong", "text"), [_often(p, i) for i, p in enumerate(INJECTED)]
 )
 def test_a_mistake_in_a_layer_is_said(
     tmp_path: Path, layer: str, right: str, wrong: str, text: str

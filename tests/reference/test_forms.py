@@ -12,7 +12,7 @@ from highprecision import jacobian, value
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
-from manual_backprop.spec import FORMS, Form, Operation
+from manual_backprop.operation import FORMS, Form, Operation
 from reference.judge import CONVENTIONAL, STRICT, judge
 from reference.oracles import Answer
 from reference.problems import draw
@@ -70,11 +70,11 @@ def saturated(operation: Operation, dtype: str) -> Problem:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("operation", WITH_TEXTBOOK, ids=lambda o: o.name)
-def test_saturated_the_careful_form_is_strict_and_the_textbook_s_is_not(
+def test_saturated_the_stable_form_is_strict_and_the_textbook_s_is_not(
     operation: Operation, dtype: str
 ) -> None:
     problem = saturated(operation, dtype)
-    assert models_of(problem, "careful") == set()
+    assert models_of(problem, "stable") == set()
     assert models_of(problem, "textbook") == {CONVENTIONAL}
 
 
@@ -142,7 +142,7 @@ def test_the_slope_loses_what_its_docstring_says(
 
     least, most = left
     assert least <= worst("textbook") <= most
-    assert worst("careful") >= (14.5 if dtype == "float64" else 6.0)
+    assert worst("stable") >= (14.5 if dtype == "float64" else 6.0)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_the_slope_of_what_is_well_classified_is_lost(
     found, truth = loss_slopes(name, y, t, dtype, "textbook", 0)
     assert found == 0.0 and truth < 0
     whole = 14.5 if dtype == "float64" else 6.0
-    assert digits_kept(*loss_slopes(name, y, t, dtype, "careful", 0)) >= whole
+    assert digits_kept(*loss_slopes(name, y, t, dtype, "stable", 0)) >= whole
 
 
 @pytest.mark.parametrize(
-    ("form", "least", "most"), [("careful", 14.5, 17.0), ("textbook", 12.5, 14.5)]
+    ("form", "least", "most"), [("stable", 14.5, 17.0), ("textbook", 12.5, 14.5)]
 )
 def test_the_hopeless_class_loses_two_or_three_digits(form: Form, least: int, most: int) -> None:
     """e^{x - max x} with the gap 700, over many gaps: the worst."""
@@ -192,7 +192,7 @@ def test_values_of_what_is_certain(form: Form) -> None:
         digits_kept(loss, value(cross_entropy.definition, row, 0)),
         digits_kept(near, value(bce.definition, 30.1, t)),
     ]
-    if form == "careful":
+    if form == "stable":
         assert min(kept) >= 14.5
     else:
         assert kept[:2] == [0.0, 0.0] and 2.5 <= kept[2] <= 6.0

@@ -19,7 +19,7 @@ def test_nothing_broken_gets_away(kind: Any, tmp_path: Path) -> None:
 
 def test_the_fuzzer_catches_a_traceback_and_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(stress_fuzz.Escaped, match="ZeroDivisionError"):
-        stress_fuzz.refused("planted", lambda: 1 // 0)
+        stress_fuzz.refused("injected", lambda: 1 // 0)
     monkeypatch.setattr(stress_fuzz, "SECONDS", 1)
 
     def hang() -> None:
@@ -27,4 +27,4 @@ def test_the_fuzzer_catches_a_traceback_and_a_hang(monkeypatch: pytest.MonkeyPat
             pass
 
     with pytest.raises(stress_fuzz.Escaped, match="no end within 1 s"):
-        stress_fuzz.refused("planted", hang)
+        stress_fuzz.refused("injected", hang)

@@ -20,11 +20,11 @@ import pytest
 from classofthirty import ASSIGNMENT, PAIRS, POSSIBLE, STUDENTS, Student
 from patience import PATIENCE
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.grading.assignment import LEVELS, read_assignment
 from reference.grading.command import init, run
 from reference.grading.marking import FunctionEvidence, copied, marks_of
-from reference.grading.records import Held, Judged
+from reference.grading.records import ComparedGradient, Judged
 from reference.grading.screening import screen_text
 from reference.grading.submissions import find_submissions
 from reports.class_folder import rebuild_class
@@ -403,7 +403,8 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 def judged(public: bool = False, **right: bool | str) -> Judged:
     """Return a judgement of gradients by name: True, False, or what it follows from."""
     held = tuple(
-        Held(of, f"d{of}", r is True, r if isinstance(r, str) else "") for of, r in right.items()
+        ComparedGradient(of, f"d{of}", r is True, r if isinstance(r, str) else "")
+        for of, r in right.items()
     )
     return Judged(public, True, True, False, held)
 

@@ -10,9 +10,9 @@ from reference.checks import source
 from reference.checks.inventory import units_of
 from reference.checks.search import Chosen, search
 from reference.checks.subject import ReadingSubject
-from reference.grading import holding, running
+from reference.grading import comparing, running
 from reference.grading import solution as solution_module
-from reference.grading.records import Asked, Described, Judged, ProblemRun, Reference
+from reference.grading.records import Described, Judged, ProblemRun, Reference, SubmissionRequest
 
 
 def forget() -> None:
@@ -72,14 +72,17 @@ def hold(tmp_path: Path) -> Hold:
         assert isinstance(chosen, Chosen)
         runs: list[object] = []
         running.send_runs(
-            0, ReadingSubject(chosen), Asked("", {}, seed, 0, 2, dtypes=dtypes), runs.append
+            0,
+            ReadingSubject(chosen),
+            SubmissionRequest("", {}, seed, 0, 2, dtypes=dtypes),
+            runs.append,
         )
         reference = Reference(
             str(tmp_path / "ours.py"), function, seed,
             tuple(r for r in runs if isinstance(r, ProblemRun)), **dialect,
         )  # fmt: skip
         found: list[object] = []
-        holding.serve(reference, found.append)
+        comparing.serve(reference, found.append)
         return [j for j in found if isinstance(j, Judged)]
 
     return held
@@ -165,7 +168,7 @@ def test_the_public_problems_are_told_from_the_hidden_ones(hold: Hold) -> None:
 def test_the_solution_describes_itself(tmp_path: Path) -> None:
     (tmp_path / "solution.py").write_text(classofthirty.PAIRS)
     found: list[object] = []
-    holding.serve(Reference(str(tmp_path / "solution.py"), "", 3), found.append)
+    comparing.serve(Reference(str(tmp_path / "solution.py"), "", 3), found.append)
     described = {d.unit: d for d in found if isinstance(d, Described)}
     assert described["affine_backward"].gradients == ("x", "w", "b")
     assert described["sigmoid_backward"].operation == "sigmoid"

@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.checks import source
 from reference.checks.inventory import units_of
 from reference.checks.parts import read
 from reference.checks.search import Failure
-from reference.grading import holding, running
+from reference.grading import comparing, running
 from reference.grading.assignment import Assignment, Dialect, Function, Problems
 from reference.grading.grader import Judge, _refuse_unfit, grade
-from reference.grading.records import Asked, Described, Judged, KindRun, Reference
+from reference.grading.records import Described, Judged, KindRun, Reference, SubmissionRequest
 from reference.grading.screening import screen_text
 from reference.grading.submissions import find_submissions
 
@@ -127,11 +127,11 @@ def hold(tmp_path: Path) -> Hold:
         subject = read(unit, target, 7, {})
         assert not isinstance(subject, Failure)
         runs: list[object] = []
-        running.send_runs(0, subject, Asked("", {}, 7, 0, 2), runs.append)
+        running.send_runs(0, subject, SubmissionRequest("", {}, 7, 0, 2), runs.append)
         sent = tuple(r for r in runs if isinstance(r, KindRun))
         assert len(sent) == 4, runs
         found: list[object] = []
-        holding.serve(Reference(str(folder / "ours.py"), name, 7, sent), found.append)
+        comparing.serve(Reference(str(folder / "ours.py"), name, 7, sent), found.append)
         return [j for j in found if isinstance(j, Judged)]
 
     return held
@@ -249,14 +249,14 @@ NETWORK = (
 def test_a_whole_network_of_ours_is_refused_with_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "ours.py").write_text(NETWORK)
     found: list[Any] = []
-    holding.serve(Reference(str(tmp_path / "ours.py"), "", 7), found.append)
+    comparing.serve(Reference(str(tmp_path / "ours.py"), "", 7), found.append)
     (described,) = found
     assert "which is not graded; expected functions or classes on arrays" in described.verdict
     target = source.load(str(tmp_path / "ours.py"))
     (unit,) = units_of(target)
     subject = read(unit, target, 7, {})
     assert not isinstance(subject, Failure)
-    running.send_runs(0, subject, Asked("", {}, 7, 0, 2), found.append)
+    running.send_runs(0, subject, SubmissionRequest("", {}, 7, 0, 2), found.append)
     assert found[1].why.endswith("which is not graded")
 
 

@@ -13,7 +13,7 @@ from flint import arb
 
 from manual_backprop.graph import Graph, GraphProblem, Step, check_graph_problem
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import COMPOSED, FloatArray, InvalidInput, Sample, layer
+from manual_backprop.operation import COMPOSED, FloatArray, InvalidInput, Sample, layer
 from reference.arithmetic.balls import precision
 from reference.blocks.graph_entry import truth_in_graph
 from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
@@ -198,10 +198,10 @@ def test_what_jax_answers_does_not_depend_on_the_block() -> None:
 
 # -- what the judge must catch --------------------------------------------------------------------
 
-PLANTED = {"float64": 1e-9, "float32": 1e-3}
+INJECTED = {"float64": 1e-9, "float32": 1e-3}
 
 
-def planted(answer: Answer, tensor: str, by: float) -> Answer:
+def injected(answer: Answer, tensor: str, by: float) -> Answer:
     """Return the answer with the largest entry of a tensor off by a share of it, or of 1."""
     forward = tensor.startswith("forward ")
     arrays = dict(answer.values if forward else answer.gradients)
@@ -222,12 +222,12 @@ def test_an_error_in_any_tensor_of_a_layer_is_caught(name: str, dtype: str) -> N
         answer = Manual().answer(problem)
         assert judge(problem, {"manual": answer}).kind != "DEVIATES"
         (step,) = problem.graph.steps
-        off = np.dtype(dtype).type(PLANTED[dtype])
+        off = np.dtype(dtype).type(INJECTED[dtype])
         assert answer.loss is not None
         loss = answer.loss + 100 * np.abs(answer.loss + 1) * off
         wrong = {"loss": replace(answer, loss=loss)}
         for tensor in (f"forward {step.name}", step.name, *problem.floats):
-            wrong[tensor] = planted(answer, tensor, PLANTED[dtype])
+            wrong[tensor] = injected(answer, tensor, INJECTED[dtype])
         judged = judge_all([problem] * len(wrong), {"manual": list(wrong.values())})
         for tensor, found in zip(wrong, judged, strict=True):
             if found.kind not in ("DEVIATES", "PRECISION") or (

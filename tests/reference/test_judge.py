@@ -1,4 +1,4 @@
-"""The judge is judged: planted bugs are named, correct answers are cleared, each verdict occurs."""
+"""The judge is judged: injected bugs are named, right answers are cleared, each verdict occurs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.blocks.weigh import TensorFinding
 from reference.evidence import Evidence, gather
 from reference.judge import Judgement, another_function, judge, judge_all, operation_at
@@ -21,7 +21,7 @@ from reference.problems import Selection, draw
 from reports.records import encode
 
 MANUAL = load(("manual",))["manual"]
-PLANTED = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
+INJECTED = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
 
 
 def problem_of(
@@ -102,7 +102,7 @@ def test_one_entry_slightly_wrong_deviates_and_the_others_are_cleared(
     answers = answers_of(problem, "manual", "torch", "jax")
     tensor = data.draw(st.sampled_from(sorted(answers[who].gradients)))
     entry = data.draw(st.integers(0, answers[who].gradients[tensor].size - 1))
-    by = PLANTED[np.dtype(dtype)] * data.draw(st.sampled_from([-1, 1]))
+    by = INJECTED[np.dtype(dtype)] * data.draw(st.sampled_from([-1, 1]))
     # A sum is as exact as its terms: a bias whose terms cancel may be off by all of its digits.
     terms = answers[who].gradients.get(f"{tensor.rpartition('.')[0]}.z", np.zeros(1))
     gradient = answers[who].gradients[tensor]
@@ -449,8 +449,8 @@ def test_what_is_left_out_or_not_finite_is_named(who: str, index: int) -> None:
         array.flat[0] = value
         injected.append({**given, "x": array})
     for gradients in injected:
-        planted = {**answers, who: replace(answers[who], gradients=gradients)}
-        found = judge(problem, planted)
+        injected = {**answers, who: replace(answers[who], gradients=gradients)}
+        found = judge(problem, injected)
         assert found.kind == "DEVIATES"
         assert who in found.who
 

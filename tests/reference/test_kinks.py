@@ -6,7 +6,7 @@ import pytest
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.arithmetic.balls import exact, precision
 from reference.drawing.kinks import find, kinks, one_sided
 

@@ -1,4 +1,4 @@
-"""Mistakes planted into the backward of layers: each is caught, located and named."""
+"""Mistakes injected into the backward of layers: each is caught, located and named."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from reference.conventions.uses import draw, problem_of
+from reference.diagnosis.closeness import same_to_rounding
 from reference.diagnosis.layer_mistakes import LAYER_MISTAKES, line_of_step, named
-from reference.diagnosis.same import same_to_rounding
 from reference.findings import finding_of
 from reference.judge import judge, judge_all
 from reference.oracles import Answer
@@ -23,7 +23,7 @@ CASES = [(m.name, o, a) for m in LAYER_MISTAKES.values() if m.operations for o, 
 ONE_EACH = list({name: (name, operation, a) for name, operation, a in CASES}.values())
 
 
-def planted(mistake: str, operation: str, argument: str) -> tuple[GraphProblem, Answer] | None:
+def injected(mistake: str, operation: str, argument: str) -> tuple[GraphProblem, Answer] | None:
     """Return the first use of a layer in which a mistake can be made, with the wrong answer.
 
     Larger uses come first: in the smallest, several mistakes are one.
@@ -44,7 +44,7 @@ def planted(mistake: str, operation: str, argument: str) -> tuple[GraphProblem, 
 
 
 def check(cases: Sequence[Case]) -> None:
-    found = {case: planted(*case) for case in cases}
+    found = {case: injected(*case) for case in cases}
     assert [case for case, use in found.items() if use is None] == []
     uses = [use for use in found.values() if use is not None]
     judged = judge_all([p for p, _ in uses], {"manual": [a for _, a in uses]})

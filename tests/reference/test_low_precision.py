@@ -1,4 +1,4 @@
-"""Networks in bfloat16 and float16: right answers are right, planted errors of rounding show."""
+"""Networks in bfloat16 and float16: right answers are right, injected errors of rounding show."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.layers.pooling import AdaptiveAvgPool2d
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import Plan
 from reference.drawing.graphs import ARCHITECTURES
 from reference.formats import FORMATS, LOW, format_of
@@ -95,7 +95,7 @@ def test_second_order_is_refused_in_a_low_dtype() -> None:
 
 @pytest.mark.parametrize("dtype", LOW)
 def test_rounding_towards_zero_deviates(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted bug: each operation's end cuts the digits off."""
+    """A injected bug: each operation's end cuts the digits off."""
 
     def cut(self: Any, array: Any) -> Any:
         near = np.asarray(array).astype(self._dtype)

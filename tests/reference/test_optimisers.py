@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_backprop.operation import InvalidInput
 from manual_backprop.optimisers import OPTIMISERS, Adam, GradientDescent, Momentum, Optimiser
-from manual_backprop.spec import InvalidInput
 
 STEPS = 12
 ULPS = 32  # of the largest entry, after 12 steps of a handful of roundings each
@@ -68,7 +68,7 @@ def test_every_step_is_that_of_torch_and_optax(
             assert np.abs(w - other).max() <= ULPS * 2.0**-53 * scale, f"step {t}"
 
 
-def test_a_planted_mistake_is_seen() -> None:
+def test_a_injected_mistake_is_seen() -> None:
     """Adam without the correction of its bias is far off at once."""
     w = np.ones(3)
     biased = Adam(0.02)

@@ -17,8 +17,8 @@ from nearness import near
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, backward, forward
-from manual_backprop.spec import Operation, Registry, counterpart
-from reference.drawing.draft import outputs_for
+from manual_backprop.operation import Operation, Registry, counterpart
+from reference.drawing.builder import outputs_for
 from reference.evidence import gather
 from reference.judge import judge, judge_whole
 from reference.oracles import ORACLES, Answer, load
@@ -293,24 +293,24 @@ def test_the_callers_arrays_stay_and_answers_stand_alone(oracle: Any) -> None:
         np.testing.assert_array_equal(array, old)
 
 
-# -- planted bugs -----------------------------------------------------------------------------
+# -- injected bugs -----------------------------------------------------------------------------
 
 
-def plant(
+def inject(
     monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, **changes: Any
 ) -> None:
     wrong: Operation = replace(registry[name], **changes)
     monkeypatch.setitem(registry._operations, name, wrong)
 
 
-def planted_answers() -> tuple[Problem, dict[str, Answer]]:
+def injected_answers() -> tuple[Problem, dict[str, Answer]]:
     problem = replace(network_of(3), weights=np.array([1.0, 2.0, 3.0]))
     oracles = {**load(("manual", "torch", "complex_step")), "jax": JaxGrad(padded=False)}
     return problem, {name: oracle.answer(problem) for name, oracle in oracles.items()}
 
 
 def test_what_is_right_passes() -> None:
-    problem, answers = planted_answers()
+    problem, answers = injected_answers()
     assert near(problem, *answers.values())
 
 
@@ -326,8 +326,8 @@ def test_what_is_right_passes() -> None:
 def test_a_bug_in_one_oracle_is_named(
     monkeypatch: pytest.MonkeyPatch, where: str, changes: dict[str, Any], culprit: str
 ) -> None:
-    plant(monkeypatch, ACTIVATIONS, "tanh", **changes)
-    problem, answers = planted_answers()
+    inject(monkeypatch, ACTIVATIONS, "tanh", **changes)
+    problem, answers = injected_answers()
     assert not near(problem, *answers.values()), where
     verdict = judge(problem, answers)
     assert verdict.kind == "DEVIATES" and culprit in verdict.who
@@ -337,14 +337,14 @@ def test_a_bug_in_the_forward_is_seen_although_the_backward_fits_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The complex step follows our own forward, so only the frameworks can see this one."""
-    plant(
+    inject(
         monkeypatch,
         ACTIVATIONS,
         "tanh",
         forward=lambda x: np.tanh(1.000001 * x),
         backward=lambda x, y, dy: dy * 1.000001 * (1 - y * y),
     )
-    problem, answers = planted_answers()
+    problem, answers = injected_answers()
     assert near(problem, answers["manual"], answers["complex_step"])
     assert not near(problem, answers["manual"], answers["torch"])
     assert judge(problem, answers).verdict == "DEVIATES(manual)"
@@ -353,7 +353,7 @@ def test_a_bug_in_the_forward_is_seen_although_the_backward_fits_it(
 def test_an_operation_that_is_registered_anew_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     oracle, problem = JaxGrad(padded=False), network_of(2)
     before, program = oracle.answer(problem), PADDED._program(problem, registered())
-    plant(monkeypatch, ACTIVATIONS, "tanh", jax=counterpart("jax.nn.relu"))
+    inject(monkeypatch, ACTIVATIONS, "tanh", jax=counterpart("jax.nn.relu"))
     assert not near(problem, before, oracle.answer(problem))
     assert PADDED._program(problem, registered()) is not program
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem, check_problem
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference import strategies
 from reference.formats import DTYPES
 from reference.oracles.certified import certify

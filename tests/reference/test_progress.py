@@ -46,7 +46,7 @@ def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_trial_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = TrialRow(section="hiding places", row="r", columns={"unseen": 0, "planted": 1})
+    row = TrialRow(section="hiding places", row="r", columns={"unseen": 0, "injected": 1})
     for name in (
         "sensitivity", "mutants", "hidden_faults", "false_alarms", "hiding_places",
     ):  # fmt: skip

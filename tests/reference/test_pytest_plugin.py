@@ -134,7 +134,7 @@ def test_a_report_that_cannot_be_written_is_told_in_a_line(session: pytest.Pytes
 
 SETTINGS = """
 import pytest, slopes
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 @pytest.mark.backprop(problem=3)
 def test_keyword(check_gradient):

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import (
     AUDIT,
     BlockResult,

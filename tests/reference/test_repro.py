@@ -28,7 +28,7 @@ from manual_backprop.network import (
 from reference.checks.checker import check
 from reference.conventions.uses import draw as draw_use
 from reference.conventions.uses import problem_of
-from reference.drawing.draft import fits
+from reference.drawing.builder import fits
 from reference.evidence import Evidence
 from reference.findings import finding_of
 from reference.judge import judge

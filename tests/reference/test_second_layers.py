@@ -12,8 +12,8 @@ import pytest
 from manual_backprop import graph
 from manual_backprop.graph import Graph, GraphProblem, Step, gradients
 from manual_backprop.layers import LAYERS
+from manual_backprop.operation import InvalidInput
 from manual_backprop.second_order import HessianProduct, hessian_vector_product, variables
-from manual_backprop.spec import InvalidInput
 from reference.conventions.uses import draw
 from reference.evidence import gather, local_truth, tensor_of
 from reference.findings import sighting_of
@@ -158,7 +158,7 @@ def test_the_first_step_back_that_fails_is_named() -> None:
 
 
 def test_a_layer_without_second_order_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from manual_backprop.spec import Registry, layer
+    from manual_backprop.operation import Registry, layer
 
     @layer(structure="elementwise", torch="torch.neg", jax="jax.numpy.negative",
            registry=Registry("layer"))  # fmt: skip

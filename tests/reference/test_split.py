@@ -50,7 +50,7 @@ def test_a_product_lies_within_its_radius_of_the_exact_sum(
 
 
 def test_one_bit_too_many_is_not_exact_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted bug: the high parts keep so many bits that their sums are rounded."""
+    """A injected bug: the high parts keep so many bits that their sums are rounded."""
     real = split._split
     monkeypatch.setattr(split, "_split", lambda factor, kept, axis: real(factor, kept + 4, axis))
     with pytest.raises(AssertionError):

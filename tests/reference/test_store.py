@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.campaign import BlockResult, Outcome, Plan
 from reference.running.store import NAME, Store, _sealed
 

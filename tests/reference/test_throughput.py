@@ -2,7 +2,7 @@
 
 import pytest
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.bench import throughput as bench
 from reference.campaign import Plan
 from reference.judge import judge

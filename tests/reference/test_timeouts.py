@@ -2,11 +2,11 @@
 
 import pytest
 
-from reference.workers import Pace, timeouts
+from reference.workers import MeasuredTimes, timeouts
 
 
 def test_the_limit_follows_the_pace_and_knows_first_times() -> None:
-    measured = Pace()
+    measured = MeasuredTimes()
     assert measured.allowed(512, "jax") == timeouts.MAX_FIRST  # nothing is known
     measured.first(timeouts.START, 2.0)
     assert measured.allowed(512, "jax") == max(2 * timeouts.MIN_FIRST, 2 * timeouts.TIMES_START)
@@ -22,7 +22,7 @@ def test_the_limit_follows_the_pace_and_knows_first_times() -> None:
 
 
 def test_a_slow_machine_is_not_a_hang() -> None:
-    slow = Pace()
+    slow = MeasuredTimes()
     slow.first(timeouts.START, 60.0)
     slow.first("jax", 400.0)
     slow.block(512, 80.0)
@@ -33,14 +33,14 @@ def test_a_slow_machine_is_not_a_hang() -> None:
 
 
 def test_the_usual_silence_is_that_of_the_last_blocks() -> None:
-    changed = Pace()
+    changed = MeasuredTimes()
     for seconds in [100.0] * timeouts.MAX_KEPT + [10.0] * timeouts.MAX_KEPT:
         changed.block(512, seconds)
     assert changed.allowed(512) == pytest.approx(10.0 * timeouts.TIMES)
 
 
 def test_the_slowdown_is_that_of_the_slowest_start_within_reason() -> None:
-    measured = Pace()
+    measured = MeasuredTimes()
     measured.start(0.3, 0.3)
     assert measured.slowdown == 1.0
     measured.start(2.0, 0.4)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference import train as training
 from reference.cli import _claim
 from reference.oracles.manual import Manual

@@ -15,7 +15,7 @@ from reference.problems import draw
 from reference.translation import FRAMEWORKS, settle_translation
 from reference.trials import translation
 from reference.trials import trial as trials
-from reference.trials.layer_mutants import fate, of_layers
+from reference.trials.layer_mutants import mutant_result, of_layers
 from reference.trials.mutants import Mutant, backward_by, generated, mutate
 from reference.trials.mutation import Banks, mutants, swept
 from reference.trials.sensitivity import sensitivity
@@ -51,7 +51,7 @@ def test_finite_differences_miss_what_the_judge_catches() -> None:
 def test_mutants_die_or_are_equivalent() -> None:
     rows = list(mutants(0, share=CATALOGUE_SHARE))
     table = by_section(rows, "mutants")
-    assert sum(int(r.columns["planted"] or 0) for r in table) > 60
+    assert sum(int(r.columns["injected"] or 0) for r in table) > 60
     assert trials.passed(rows), trials.text(rows)
 
 
@@ -59,26 +59,26 @@ def test_the_right_backward_of_a_layer_is_no_mutant_and_a_blind_judge_catches_no
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     right = Mutant("layer", "glu", "nothing", LAYERS["glu"].backward)
-    assert fate(right) == (False, "equivalent: the same bits at 240 uses")
+    assert mutant_result(right) == (False, "equivalent: the same bits at 240 uses")
     wrong = next(m for m in of_layers() if m.operation == "glu" and "dy * a" in m.change)
-    assert fate(wrong)[0]
+    assert mutant_result(wrong)[0]
     helper = next(m for m in of_layers() if m.name.startswith("layer_norm: from_standardised, "))
-    assert fate(helper)[0]
+    assert mutant_result(helper)[0]
     monkeypatch.setattr(
         "reference.trials.layer_mutants.judge_all",
         lambda problems, answers: [Judgement("PRECISION", ("manual",)) for _ in problems],
     )
-    assert fate(wrong) == (False, "not caught: PRECISION")
+    assert mutant_result(wrong) == (False, "not caught: PRECISION")
 
 
 def test_a_trial_that_lets_a_mutant_live_has_not_passed() -> None:
-    row = TrialRow(section="mutants", row="planted", columns={"planted": 2, "killed": 1})
+    row = TrialRow(section="mutants", row="injected", columns={"injected": 2, "killed": 1})
     assert not trials.passed([row])
     alarm = TrialRow(section="false alarms", row="float64", columns={"false alarms": 1})
     assert not trials.passed([alarm])
 
 
-def test_there_are_hundreds_of_mutants_and_planting_leaves_no_trace() -> None:
+def test_there_are_hundreds_of_mutants_and_injecting_leaves_no_trace() -> None:
     found = list(generated())
     assert len(found) >= 150
     problem = draw(0, 3).problem
@@ -125,7 +125,7 @@ def some_faults() -> list[TranslationFault]:
 
 def test_a_wrong_call_of_a_framework_is_not_reported_as_its_gradient() -> None:
     rows = list(translation_faults(some_faults(), 40))
-    assert [row.columns["planted"] for row in rows] == [1, 1, 1]
+    assert [row.columns["injected"] for row in rows] == [1, 1, 1]
     assert trials.passed(rows), trials.text(rows)
 
 
@@ -134,7 +134,7 @@ def test_a_wrong_call_of_a_framework_is_not_reported_as_its_gradient() -> None:
 def test_every_wrong_call_is_met_and_not_reported_as_a_gradient(framework: Framework) -> None:
     pytest.importorskip("jax")
     rows = list(translation_faults(list(faults(framework)), 64))
-    assert sum(int(row.columns["planted"] or 0) for row in rows) > 10
+    assert sum(int(row.columns["injected"] or 0) for row in rows) > 10
     assert trials.passed(rows), trials.text(rows)
 
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 
 from manual_backprop.articles import ARTICLES, article
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
+from reference.articles.expanded_sums import ExpandedArithmetic, ExpandedNumber, Notes
 from reference.articles.plain import plain
 from reference.articles.problem_article import article_of
-from reference.articles.walkthrough import COLUMNS, Walk, formula_of, walk, walk_article
-from reference.articles.written import Notes, Written, WrittenArithmetic
+from reference.articles.walkthrough import COLUMNS, Walkthrough, formula_of, walk, walk_article
 from reference.problems import draw
 
 
 @pytest.fixture(scope="module")
-def walks() -> dict[str, Walk]:
+def walks() -> dict[str, Walkthrough]:
     return {name: walk(name) for name in (*ARTICLES, "2-3-1:relu:mse", "0:17")}
 
 
-def test_every_step_has_four_columns_that_agree(walks: dict[str, Walk]) -> None:
+def test_every_step_has_four_columns_that_agree(walks: dict[str, Walkthrough]) -> None:
     for name, shown in walks.items():
         assert shown.columns == COLUMNS
         for step in shown.steps:
@@ -37,7 +37,7 @@ def test_every_step_has_four_columns_that_agree(walks: dict[str, Walk]) -> None:
                 assert apart <= scale * 10.0**-digits, f"{name}: {step.name}, {who}"
 
 
-def test_every_quantity_is_walked_back_to(walks: dict[str, Walk]) -> None:
+def test_every_quantity_is_walked_back_to(walks: dict[str, Walkthrough]) -> None:
     for name in ARTICLES:
         one = article(name)
         forward = {s.name for s in walks[name].steps if s.direction == "forward"}
@@ -47,7 +47,7 @@ def test_every_quantity_is_walked_back_to(walks: dict[str, Walk]) -> None:
         assert weights <= back
 
 
-def test_sums_are_written_out(walks: dict[str, Walk]) -> None:
+def test_sums_are_written_out(walks: dict[str, Walkthrough]) -> None:
     first = walks["002"].steps[0]
     assert first.sums == ("0.5·(−1) + 2·1 = 1.5",)
     assert first.sources == ("w11_1", "x1", "w12_1", "x2")
@@ -68,7 +68,7 @@ def evaluated(node: ast.expr) -> float:
     return OPERATORS[type(node.op)](evaluated(node.left), evaluated(node.right))
 
 
-def test_written_sums_are_true(walks: dict[str, Walk]) -> None:
+def test_written_sums_are_true(walks: dict[str, Walkthrough]) -> None:
     """What stands left of the sign of equality comes to what stands right of it."""
     checked = 0
     for name in ARTICLES:
@@ -83,7 +83,7 @@ def test_written_sums_are_true(walks: dict[str, Walk]) -> None:
     assert checked > 100
 
 
-def test_text_page_and_cell_hold_the_same(walks: dict[str, Walk]) -> None:
+def test_text_page_and_cell_hold_the_same(walks: dict[str, Walkthrough]) -> None:
     for shown in walks.values():
         text, page, cell = shown.text(), html.unescape(shown.html()), shown._repr_html_()
         assert html.unescape(cell) in page
@@ -105,7 +105,7 @@ def test_networks_of_every_kind_of_target(target: str) -> None:
     assert len(walk(target).steps) > 8
 
 
-def test_everything_that_the_loss_reads_is_among_the_inputs(walks: dict[str, Walk]) -> None:
+def test_everything_that_the_loss_reads_is_among_the_inputs(walks: dict[str, Walkthrough]) -> None:
     shown = walks["2-3-1:relu:mse"]
     assert shown.inputs["t"] == "[[1.0], [0.0]]"
     assert all(f"\n  {name} = {value}\n" in shown.text() for name, value in shown.inputs.items())
@@ -127,7 +127,7 @@ def test_a_missing_framework_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_written_numbers_keep_their_brackets() -> None:
-    a, b = Written(2), Written(-3)
+    a, b = ExpandedNumber(2), ExpandedNumber(-3)
     assert (a * b).text == "2·(−3)"
     assert (a + b).text == "2 − 3"
     assert (a - b).text == "2 + 3"
@@ -136,12 +136,12 @@ def test_written_numbers_keep_their_brackets() -> None:
     assert (-(a + b)).text == "−(2 − 3)"
     assert (a - (a - b)).text == "2 − (2 + 3)"
     assert (0 + a).text == "2"
-    assert (a / Written(0)).value == np.inf
+    assert (a / ExpandedNumber(0)).value == np.inf
 
 
 def test_notes_know_what_was_read() -> None:
     q = Notes({"x": np.array([1.0, 2.0])})
-    m = WrittenArithmetic()
+    m = ExpandedArithmetic()
     q.s = m.sum(q.x)
     q.t = q.s * q.s
     assert q.sources == {"s": ("x",), "t": ("s",)}

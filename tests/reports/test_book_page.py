@@ -10,37 +10,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.book import (
-    AccuracyRow,
     Book,
+    BookAccuracy,
     Chapter,
     Curve,
+    DerivationStep,
     KinkRow,
     MistakeRow,
     Paragraph,
     Plot,
     Set,
-    Step,
     drawing,
     prose,
     render_book,
 )
 from reports.notation import (
-    Around,
+    Bracketed,
     Call,
+    Conditional,
     Derivative,
-    Fold,
-    Given,
     Indexed,
     Infix,
     Negative,
     Node,
-    Number,
     Piecewise,
     Power,
+    Reduction,
     Relation,
     Root,
-    Symbol,
-    Transpose,
+    SymbolName,
+    Transposed,
+    WrittenNumber,
     mathml,
 )
 from reports.records import Convention
@@ -48,8 +48,8 @@ from reports.records import Convention
 EVIL = '"><script>alert(1)</script><b onclick="x">&amp;\u202e\x00`'
 
 leaves: st.SearchStrategy[Node] = st.one_of(
-    st.builds(Number, st.sampled_from(["1", "0.5", "1.27…"])),
-    st.builds(Symbol, st.text(max_size=4)),
+    st.builds(WrittenNumber, st.sampled_from(["1", "0.5", "1.27…"])),
+    st.builds(SymbolName, st.text(max_size=4)),
     st.builds(Indexed, st.text(max_size=3), st.tuples(st.sampled_from("ijk"))),
 )
 
@@ -60,17 +60,17 @@ def _compound(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
         st.builds(Infix, st.sampled_from(["+", "-", "/", "·", ""]), inner, inner),
         st.builds(Power, inner, inner),
         st.builds(Negative, inner),
-        st.builds(Around, st.sampled_from("(|"), inner),
-        st.builds(Around, st.just("["), relation),
+        st.builds(Bracketed, st.sampled_from("(|"), inner),
+        st.builds(Bracketed, st.just("["), relation),
         st.builds(Root, inner),
-        st.builds(Transpose, inner),
+        st.builds(Transposed, inner),
         st.builds(lambda f, a, p: Call(f, (a,), p), st.text(max_size=4), inner,
                   st.sampled_from(["", "2"])),
-        st.builds(Fold, st.sampled_from(["Σ", "max"]), st.just("j"), st.sampled_from(["", "k"]),
-                  inner),
+        st.builds(Reduction, st.sampled_from(["Σ", "max"]), st.just("j"),
+                  st.sampled_from(["", "k"]), inner),
         st.builds(Derivative, inner, inner, st.sampled_from("d∂")),
         st.builds(lambda a, c, b: Piecewise(((a, c), (b, None))), inner, relation, inner),
-        st.builds(lambda r, c: Given(r, (c,)), relation, relation),
+        st.builds(lambda r, c: Conditional(r, (c,)), relation, relation),
     )  # fmt: skip
 
 
@@ -82,7 +82,9 @@ def test_any_tree_is_well_formed_mathml(node: Node, display: bool) -> None:
 
 
 def hostile() -> Book:
-    formula = Set(Relation((Symbol(EVIL), Number(EVIL)), ("=",)), EVIL, "statement", 3, 9)
+    formula = Set(
+        Relation((SymbolName(EVIL), WrittenNumber(EVIL)), ("=",)), EVIL, "statement", 3, 9
+    )
     flat = ((-1.0, 0.0), (1.0, 1.0))
     chapter = Chapter(
         name=EVIL,
@@ -92,9 +94,9 @@ def hostile() -> Book:
         counterparts={EVIL: EVIL},
         parameters={EVIL: EVIL},
         code=EVIL,
-        steps=(Step(EVIL, formula),),
+        steps=(DerivationStep(EVIL, formula),),
         plot=Plot(EVIL, (Curve(EVIL, (flat,)), Curve("f′", (flat,))), (0.0,), EVIL),
-        accuracy=(AccuracyRow(EVIL, EVIL, {EVIL: (float("inf"), EVIL)}, 3),),
+        accuracy=(BookAccuracy(EVIL, EVIL, {EVIL: (float("inf"), EVIL)}, 3),),
         unit=EVIL,
         kinks=(KinkRow(EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: False}),),
         conventions=(

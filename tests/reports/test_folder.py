@@ -246,7 +246,7 @@ def test_an_update_replaces_its_own_part(tmp_path: Path, records: list[Record]) 
     write_report(tmp_path, records, {"seconds": 2.0})
     fresh = [
         Limit(title="only", text="one"),
-        TrialRow(section="mutants", row="all", columns={"planted": 3, "killed": 2}),
+        TrialRow(section="mutants", row="all", columns={"injected": 3, "killed": 2}),
     ]
     update_report(tmp_path, fresh)
     found = read_report(tmp_path)
@@ -255,7 +255,7 @@ def test_an_update_replaces_its_own_part(tmp_path: Path, records: list[Record]) 
     assert [row for row in rows if row.section == "mutants"] == [fresh[1]]
     assert {row.section for row in rows} == {"mutants", "sensitivity", "false alarms"}
     document = json.loads((tmp_path / SUMMARY).read_text())
-    assert document["mutants"] == {"planted": 3, "killed": 2}
+    assert document["mutants"] == {"injected": 3, "killed": 2}
     assert read_timing(tmp_path) == {"seconds": 2.0}
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from reference.checks.explain.graph import Edit, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.pairs import Pair, pairs_of, slope_text
+from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
 from reference.checks.explain.paths import brought, links, pieces, top_of
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.checks.explain.steps import families
 from reference.checks.routine import Path
 
@@ -19,7 +19,7 @@ Jump = tuple[tuple[str, ...], Path, Path]
 """A pair (by its key), the piece of its result that is meant, the value that gets δa for δz."""
 
 
-def before_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def before_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for every step and every inner value before it: that way takes δa in place of δz."""
     inputs = problem.outcome.inputs
     pairs = pairs_of(problem)
@@ -35,7 +35,7 @@ def before_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
             yield _family(key, mine[0], head)
 
 
-def _parts(problem: Problem, pair: Pair) -> list[Path]:
+def _parts(problem: ReadingProblem, pair: ElementwiseStep) -> list[Path]:
     """Return the pieces that a pair's result is: itself, or h[0], h[1] of an array of steps."""
     known = pieces(problem)
     if pair.a.path in known:
@@ -43,7 +43,7 @@ def _parts(problem: Problem, pair: Pair) -> list[Path]:
     return [p for p in known if p[:-1] == pair.a.path]
 
 
-def _jumps(problem: Problem, pair: Pair) -> list[Jump]:
+def _jumps(problem: ReadingProblem, pair: ElementwiseStep) -> list[Jump]:
     """Return the direct ways from a step's result (or the argument of it) to what is before."""
     found = []
     for u in _parts(problem, pair):
@@ -52,7 +52,7 @@ def _jumps(problem: Problem, pair: Pair) -> list[Jump]:
     return found
 
 
-def _edit(problem: Problem, jumps: Sequence[Jump]) -> Edit | None:
+def _edit(problem: ReadingProblem, jumps: Sequence[Jump]) -> Edit | None:
     known = {p.key: p for p in pairs_of(problem)}
     hooks: dict[int, list[Hook]] = {}
     for key, u, v in jumps:
@@ -63,7 +63,7 @@ def _edit(problem: Problem, jumps: Sequence[Jump]) -> Edit | None:
     return Edit(hooks=hooks) if hooks else None
 
 
-def _hook(problem: Problem, pair: Pair, u: Path, v: Path) -> Hook:
+def _hook(problem: ReadingProblem, pair: ElementwiseStep, u: Path, v: Path) -> Hook:
     mine = set(pieces(problem)[u].places.ravel().tolist())
     both = zip(pair.a.places.ravel().tolist(), pair.z.places.ravel().tolist(), strict=True)
     places = [(a, z) for a, z in both if a in mine]
@@ -76,7 +76,7 @@ def _hook(problem: Problem, pair: Pair, u: Path, v: Path) -> Hook:
     return hook
 
 
-def _in_words(pair: Pair, v: str, match: Match) -> Words:
+def _in_words(pair: ElementwiseStep, v: str, match: Match) -> Words:
     claims = listed([c.text for c in match.claims])
     a = pair.a.text.split("[")[0]
     return Words(
@@ -89,7 +89,7 @@ def _in_words(pair: Pair, v: str, match: Match) -> Words:
     )
 
 
-def _hypothesis(jumps: list[Jump], pair: Pair, v: str) -> Hypothesis:
+def _hypothesis(jumps: list[Jump], pair: ElementwiseStep, v: str) -> Hypothesis:
     return Hypothesis(
         ("before", *pair.key, *jumps[0][1], *jumps[0][2]),
         lambda other: _edit(other, jumps),
@@ -99,8 +99,8 @@ def _hypothesis(jumps: list[Jump], pair: Pair, v: str) -> Hypothesis:
     )
 
 
-def _family(key: Path, pair: Pair, head: str) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
+def _family(key: Path, pair: ElementwiseStep, head: str) -> Hypothesis:
+    def edit(problem: ReadingProblem) -> Edit | None:
         members = families(problem).get(key, [])
         found = [j for p in pairs_of(problem) for j in _jumps(problem, p)]
         return _edit(problem, [j for j in found if j[1] in members and j[2] in members])

@@ -14,7 +14,7 @@ import numpy as np
 from reference.checks.explain.graph import Edit, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.lines import spot_at, spots_of
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.checks.explain.spots import Spot, cotangents_of
 from reference.checks.tolerances import SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
@@ -25,7 +25,7 @@ _OWN, _DENSE, _SIGN, _ANY, _RARE = 1.0, 1.2, 1.5, 1.7, 2.0
 activation, and the slope of another function."""
 
 
-def catalogue_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def catalogue_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield the mistakes of the catalogue that can be made on the lines of a problem."""
     cotangents = cotangents_of(problem, problem.true)
     for spot in spots_of(problem):
@@ -36,7 +36,7 @@ def catalogue_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _hypothesis(spot: Spot, mistake: Mistake, order: int) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         mine = spot_at(problem, spot.key)
         return None if mine is None else _edit(problem, mine, mistake)
 
@@ -60,7 +60,7 @@ def _cost(mistake: Mistake) -> float:
     return _RARE if mistake.family == "slopes" else _ANY
 
 
-def _edit(problem: Problem, spot: Spot, mistake: Mistake) -> Edit | None:
+def _edit(problem: ReadingProblem, spot: Spot, mistake: Mistake) -> Edit | None:
     """Return the sweep in which a line is wrong; None where the mistake cannot be made here."""
     line = spot.made(cotangents_of(problem, problem.true))
     if not mistake.applies(line):
@@ -71,7 +71,7 @@ def _edit(problem: Problem, spot: Spot, mistake: Mistake) -> Edit | None:
     return Edit({}, hooks)
 
 
-def _hook(problem: Problem, spot: Spot, mistake: Mistake) -> Hook:
+def _hook(problem: ReadingProblem, spot: Spot, mistake: Mistake) -> Hook:
     places = spot.places.ravel().tolist()
 
     def hook(adjoints: list[float]) -> None:

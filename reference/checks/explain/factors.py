@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reference.checks.explain.graph import Array
-from reference.checks.explain.problem import Problem, close, text_of
+from reference.checks.explain.problem import ReadingProblem, close, text_of
 from reference.checks.tolerances import DIGITS
 
 _PLAIN = {"1": 1.0, "2": 2.0, "1/2": 0.5, "4": 4.0, "1/4": 0.25, "3": 3.0, "1/3": 1 / 3}
@@ -29,7 +29,7 @@ def ratio(got: Array, base: Array) -> float | None:
     return c if c and close(got, c * base) else None
 
 
-def symbols(problem: Problem) -> dict[str, float]:
+def symbols(problem: ReadingProblem) -> dict[str, float]:
     """Return the numbers of a problem that a factor may be made of, by how they are written."""
     if "symbols" in problem.cache:
         known: dict[str, float] = problem.cache["symbols"]
@@ -56,7 +56,7 @@ def symbols(problem: Problem) -> dict[str, float]:
     return found
 
 
-def _spelled(problem: Problem, pairs: bool) -> Iterator[tuple[str, float]]:
+def _spelled(problem: ReadingProblem, pairs: bool) -> Iterator[tuple[str, float]]:
     known = {k: v for k, v in symbols(problem).items() if v}
     for a, x in _PLAIN.items():
         yield a, x
@@ -80,7 +80,7 @@ def _spelled(problem: Problem, pairs: bool) -> Iterator[tuple[str, float]]:
 
 
 def spelled(
-    problems: Sequence[Problem], values: Sequence[float], pairs: bool = False
+    problems: Sequence[ReadingProblem], values: Sequence[float], pairs: bool = False
 ) -> str | None:
     """Return how a factor is written, the same in every problem; None where there is no such way.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from reference.checks.explain.graph import Array
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import Claim, Problem, close
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close
 from reference.checks.routine import Path
 
 ENOUGH = 3
@@ -17,7 +17,7 @@ ENOUGH = 3
 
 
 @dataclass(frozen=True)
-class Named:
+class ExplainedMistake:
     """A mistake that reproduces the wrong gradient.
 
     name: in snake_case. sentence: in plain English, with the target's own variable names.
@@ -45,16 +45,16 @@ class Explanation:
     """
 
     first: str = ""
-    named: tuple[Named, ...] = ()
+    named: tuple[ExplainedMistake, ...] = ()
     described: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class Case:
+class ClaimCase:
     """One claim in one problem, with what it would be so far (the truth, or after a mistake)."""
 
-    problem: Problem
-    claim: Claim
+    problem: ReadingProblem
+    claim: ClaimedArray
     base: Array
 
     @property
@@ -64,7 +64,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Support:
     """In how many problems something holds."""
 
     matched: int
@@ -77,7 +77,7 @@ class Evidence:
         return self.matched >= min(ENOUGH, self.of) > 0 and self.matched >= 0.7 * self.of
 
 
-def evidence(cases: Sequence[Case], predicted: Sequence[Array | None]) -> Evidence:
+def evidence(cases: Sequence[ClaimCase], predicted: Sequence[Array | None]) -> Support:
     """Count the problems in which a prediction is the claim; those count where it could fail."""
     matched, of, worst = 0, 0, 0.0
     for case, value in zip(cases, predicted, strict=True):
@@ -92,7 +92,7 @@ def evidence(cases: Sequence[Case], predicted: Sequence[Array | None]) -> Eviden
         if close(case.claim.got, value):
             matched += 1
             worst = max(worst, distance(case.claim.got, value))
-    return Evidence(matched, of, worst)
+    return Support(matched, of, worst)
 
 
 def distance(got: Array, other: Array) -> float:
@@ -101,9 +101,9 @@ def distance(got: Array, other: Array) -> float:
     return float(np.max(np.abs(got - other), initial=0.0)) / size if size else 0.0
 
 
-def named(words: Words, tensors: Sequence[str], found: Evidence) -> Named:
+def named(words: Words, tensors: Sequence[str], found: Support) -> ExplainedMistake:
     """Return a mistake with the evidence for it."""
-    return Named(
+    return ExplainedMistake(
         words.name,
         words.sentence,
         words.yours,

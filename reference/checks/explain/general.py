@@ -9,20 +9,20 @@ import numpy as np
 from reference.balls import Session
 from reference.checks.assess import Row, assess
 from reference.checks.experiment import perform
-from reference.checks.explain.finding import Named
+from reference.checks.explain.finding import ExplainedMistake
 from reference.checks.explain.problem import claim_text, close, text_of
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates, is_elementwise
-from reference.checks.outcome import Outcome, Reading
+from reference.checks.outcome import Reading, RunOutcome
 from reference.checks.tolerances import STABILISER
 
 
-def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:
+def changed_in_place(outcomes: Sequence[RunOutcome]) -> list[ExplainedMistake]:
     """Return which arguments are written into."""
     found = {}
     for name in dict.fromkeys(n for o in outcomes for n in o.mutated):
         count = sum(name in o.mutated for o in outcomes)
-        found[name] = Named(
+        found[name] = ExplainedMistake(
             "changed_in_place",
             f"{name} is changed in place: the backward writes into the array of its caller, "
             f"so what the forward kept of it is overwritten. Make a copy.",
@@ -38,7 +38,7 @@ def changed_in_place(outcomes: Sequence[Outcome]) -> list[Named]:
 
 def another_loss(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> Named | None:
+) -> ExplainedMistake | None:
     """Return that the gradients are right for a loss that is not the one which is computed."""
     if objective.kind != "loss":
         return None
@@ -60,7 +60,7 @@ def another_loss(
     if best is None or counts[best] < min(3, len(tried)) or best.loss is None:
         return None
     name = text_of(objective.output)
-    return Named(
+    return ExplainedMistake(
         "loss_value",
         f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of "
         f"{text_of(best.output)}; the loss "
@@ -77,7 +77,7 @@ def another_loss(
 
 def _nearly(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> Named | None:
+) -> ExplainedMistake | None:
     """Return that the gradients are those of the loss but for a factor, and a tiny constant.
 
     log(y + 1e-7) keeps the factor from being exact.
@@ -98,7 +98,7 @@ def _nearly(
     if text is None:
         return None
     upside = f"1/({text})" if "·" in text else text[2:] if text.startswith("1/") else f"1/{text}"
-    return Named(
+    return ExplainedMistake(
         "constant_factor",
         f"The gradients are {text} times those of the loss that is computed, "
         f"{text_of(objective.output)}: the factor {upside} is left out.",
@@ -137,7 +137,7 @@ def _of_logits(name: str, reading: Reading) -> str:
     )
 
 
-def misshapen(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
+def misshapen(objective: Objective, outcome: RunOutcome) -> list[tuple[str, str]]:
     """Return the claims that have another shape than what they are the gradient of."""
     judged = assess(objective, outcome)
     found = []
@@ -171,7 +171,7 @@ def _summed(got: np.ndarray[tuple[int, ...], np.dtype[np.float64]], truth: objec
     return ""
 
 
-def a_vector_of_slopes(objective: Objective, outcome: Outcome) -> list[tuple[str, str]]:
+def a_vector_of_slopes(objective: Objective, outcome: RunOutcome) -> list[tuple[str, str]]:
     """Return the claims that give one slope for each entry where the derivative is a matrix."""
     if objective.kind not in ("sum", "mean"):
         return []

@@ -44,7 +44,7 @@ class Edit:
         return bool(self.edges or self.hooks)
 
 
-class Graph:
+class NumberGraph:
     """All numbers that some outputs and named values were made from, in the order they were made.
 
     values: the number at each place. edges: its (parent's place, ∂/∂parent). seeds: the

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reference.checks.explain.graph import Edit
-from reference.checks.explain.problem import Claim, Problem
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Words:
 class Match:
     """What a hypothesis explains: the claims it reproduces, and whether the rest stays right."""
 
-    claims: Sequence[Claim]
+    claims: Sequence[ClaimedArray]
     alone: bool
     """Whether claims that it would change as well are right: it is in these claims only."""
     part: str = ""
@@ -41,7 +41,7 @@ class Hypothesis:
     """
 
     key: tuple[str, ...]
-    edit: Callable[[Problem], Edit | None]
+    edit: Callable[[ReadingProblem], Edit | None]
     words: Callable[[Match], Words]
     cost: float = 1.0
     depth: int = 0

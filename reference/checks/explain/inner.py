@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.explain.finding import Evidence
-from reference.checks.explain.graph import Array, Edges, Edit, Graph
+from reference.checks.explain.finding import Support
+from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.pairs import Pair, function_name, pairs_of
-from reference.checks.explain.problem import Problem, text_of
+from reference.checks.explain.pairs import ElementwiseStep, function_name, pairs_of
+from reference.checks.explain.problem import ReadingProblem, text_of
 from reference.checks.tolerances import SAME
 
 _MAX_INSIDE = 16
-Result = tuple[Words, Evidence] | None
+Result = tuple[Words, Support] | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Branch:
     """For each entry the places inside, a first, z last."""
 
 
-def branches(problem: Problem, pair: Pair) -> list[Branch]:
+def branches(problem: ReadingProblem, pair: ElementwiseStep) -> list[Branch]:
     """Return a step's entries by the way in which they are computed."""
     key = ("branches", pair.key)
     if key not in problem.cache:
@@ -54,7 +54,7 @@ def branches(problem: Problem, pair: Pair) -> list[Branch]:
     return made
 
 
-def _inside(graph: Graph, a: int, z: int) -> tuple[int, ...] | None:
+def _inside(graph: NumberGraph, a: int, z: int) -> tuple[int, ...] | None:
     if a < 0 or a == z or not graph.edges[a]:
         return None
     seen, front = {a}, [-a]
@@ -73,12 +73,12 @@ def _inside(graph: Graph, a: int, z: int) -> tuple[int, ...] | None:
     return tuple(found)
 
 
-def _shape(graph: Graph, inside: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def _shape(graph: NumberGraph, inside: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     rank = {p: r for r, p in enumerate(inside)}
     return tuple(tuple(rank.get(parent, -1) for parent, _ in graph.edges[p]) for p in inside[:-1])
 
 
-def inner_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def inner_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield hypotheses for the inside of every elementwise step that has one."""
     for pair in pairs_of(problem):
         for branch in branches(problem, pair):
@@ -99,14 +99,16 @@ def inner_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _by_values(
-    problem: Problem, pair: Pair, branch: Branch, r: int, k: int
+    problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, r: int, k: int
 ) -> Iterator[Hypothesis]:
     for u in range(len(branch.shape) + 1):
         yield _hypothesis(problem, pair, branch, r, k, f"/{u}")
         yield _hypothesis(problem, pair, branch, r, k, f"*{u}")
 
 
-def _changed(graph: Graph, inside: tuple[int, ...], r: int, k: int, how: str) -> dict[int, Edges]:
+def _changed(
+    graph: NumberGraph, inside: tuple[int, ...], r: int, k: int, how: str
+) -> dict[int, Edges]:
     place = inside[r]
     edges = list(graph.edges[place])
     if how == "inner":
@@ -129,11 +131,11 @@ def _changed(graph: Graph, inside: tuple[int, ...], r: int, k: int, how: str) ->
 
 
 def _hypothesis(
-    problem: Problem, pair: Pair, branch: Branch, r: int, k: int, how: str
+    problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, r: int, k: int, how: str
 ) -> Hypothesis:
     key, shape = pair.key, branch.shape
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         mine = next((p for p in pairs_of(other) if p.key == key), None)
         same = next((b for b in branches(other, mine) if b.shape == shape), None) if mine else None
         if same is None:
@@ -183,7 +185,7 @@ def _hypothesis(
 
 @dataclass(frozen=True)
 class _Facts:
-    pair: Pair
+    pair: ElementwiseStep
     how: str
     inside: str
     parent: str
@@ -192,7 +194,7 @@ class _Facts:
     mask: str
 
 
-def _masks(problem: Problem) -> list[tuple[str, Array]]:
+def _masks(problem: ReadingProblem) -> list[tuple[str, Array]]:
     """Return the given arrays that are not on the tape: masks, weights of samples."""
     if "masks" not in problem.cache:
         given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
@@ -205,7 +207,9 @@ def _masks(problem: Problem) -> list[tuple[str, Array]]:
     return found
 
 
-def _mask_name(problem: Problem, pair: Pair, branch: Branch, slopes: Array) -> str:
+def _mask_name(
+    problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, slopes: Array
+) -> str:
     """Return the name of the given array whose entries these slopes are: a mask."""
     for name, value in _masks(problem):
         if value.size == pair.a.places.size and np.allclose(
@@ -215,7 +219,7 @@ def _mask_name(problem: Problem, pair: Pair, branch: Branch, slopes: Array) -> s
     return ""
 
 
-def _value_name(z: Array, u: Array, pair: Pair) -> str:
+def _value_name(z: Array, u: Array, pair: ElementwiseStep) -> str:
     text = "z" if pair.unnamed else pair.z.text
     if np.array_equal(z, u):
         return text

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.spec import Activation
+from manual_backprop.operation import Activation
 from reference.checks.explain.graph import Array, Places
 from reference.checks.explain.losslines import losses
-from reference.checks.explain.pairs import Pair, pairs_of, slope_text
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.explain.rowwise import RowStep, row_steps
 from reference.checks.explain.spots import Cotangents, Spot
 from reference.checks.identify import settings_of
@@ -30,7 +30,7 @@ from reference.diagnosis.mistakes.catalogue import (
 )
 
 
-def spots_of(problem: Problem) -> list[Spot]:
+def spots_of(problem: ReadingProblem) -> list[Spot]:
     """Return the lines of a problem's forward, each once."""
     if "spots" not in problem.cache:
         with np.errstate(all="ignore"):
@@ -43,7 +43,7 @@ def spots_of(problem: Problem) -> list[Spot]:
     return list(known.values())
 
 
-def spot_at(problem: Problem, key: tuple[str, ...]) -> Spot | None:
+def spot_at(problem: ReadingProblem, key: tuple[str, ...]) -> Spot | None:
     """Return a problem's line by its key."""
     spots_of(problem)
     found: dict[tuple[str, ...], Spot] = problem.cache["spots"]
@@ -71,7 +71,7 @@ def operation_of(z: Array, a: Array, rowwise: bool) -> tuple[Activation | None, 
     return None, {}
 
 
-def _activations(problem: Problem) -> Iterator[Spot]:
+def _activations(problem: ReadingProblem) -> Iterator[Spot]:
     for pair in pairs_of(problem):
         is_loss = pair.a.path == problem.objective.output and problem.objective.kind == "loss"
         single = is_loss or pair.a.path[0] in ("hidden", "terms")
@@ -79,7 +79,7 @@ def _activations(problem: Problem) -> Iterator[Spot]:
             yield _activation(problem, pair)
 
 
-def _linear(pair: Pair) -> bool:
+def _linear(pair: ElementwiseStep) -> bool:
     """Whether a step only scales its input, as Q Kᵀ/√d: it is not an activation."""
     constant = pair.slope.size > 1 and np.ptp(pair.slope) <= SAME * np.abs(pair.slope).max()
     if pair.mask or not constant:
@@ -88,7 +88,7 @@ def _linear(pair: Pair) -> bool:
     return operation_of(z, a, rowwise=False)[0] is None
 
 
-def _activation(problem: Problem, pair: Pair) -> Spot:
+def _activation(problem: ReadingProblem, pair: ElementwiseStep) -> Spot:
     z, a, slope = (_matrix(x) for x in (pair.z.value, pair.a.value, pair.slope))
     operation, setting = (None, {}) if pair.mask else operation_of(z, a, rowwise=False)
     line = ActivationLine(
@@ -130,7 +130,7 @@ def _matrix(x: Any) -> Any:
     return x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
 
 
-def _input_of(problem: Problem, pair: Pair) -> Array | None:
+def _input_of(problem: ReadingProblem, pair: ElementwiseStep) -> Array | None:
     """Return what the layer of an activation was fed, where it has the shape of z."""
     for dense in dense_of(problem):
         if set(dense.z.places.ravel().tolist()) == set(pair.z.places.ravel().tolist()):
@@ -138,7 +138,7 @@ def _input_of(problem: Problem, pair: Pair) -> Array | None:
     return None
 
 
-def _rows(problem: Problem) -> Iterator[Spot]:
+def _rows(problem: ReadingProblem) -> Iterator[Spot]:
     for step in row_steps(problem):
         # One matrix for all rows: x − mean(x) is not an activation.
         linear = len(step.jacobian) > 1 and np.ptp(step.jacobian, axis=0).max() <= SAME
@@ -146,7 +146,7 @@ def _rows(problem: Problem) -> Iterator[Spot]:
             yield _row_step(problem, step)
 
 
-def _row_step(problem: Problem, step: RowStep) -> Spot:
+def _row_step(problem: ReadingProblem, step: RowStep) -> Spot:
     operation = ACTIVATIONS[step.softmax.replace("-", "_")] if step.softmax else None
     jacobian = None if step.softmax else step.jacobian
     z = np.array([problem.graph.values[p] for p in step.behind.ravel()]).reshape(step.behind.shape)
@@ -169,7 +169,7 @@ def _row_step(problem: Problem, step: RowStep) -> Spot:
 
 
 @dataclass(frozen=True)
-class View:
+class MatrixView:
     """A named matrix as the catalogue has it: perhaps turned."""
 
     places: Places
@@ -178,23 +178,23 @@ class View:
     path: tuple[str, ...] = ()
 
     @property
-    def turned(self) -> View:
+    def turned(self) -> MatrixView:
         """The transpose."""
-        return View(self.places.T, self.value.T, f"{self.text}ᵀ", self.path)
+        return MatrixView(self.places.T, self.value.T, f"{self.text}ᵀ", self.path)
 
 
 @dataclass(frozen=True)
 class DenseSpot:
     """z = x W + b, samples as rows."""
 
-    x: View
-    weight: View
-    bias: View | None
-    z: View
+    x: MatrixView
+    weight: MatrixView
+    bias: MatrixView | None
+    z: MatrixView
     columns: bool
 
 
-def dense_of(problem: Problem) -> list[DenseSpot]:
+def dense_of(problem: ReadingProblem) -> list[DenseSpot]:
     """Return the dense layers among the named values of a problem."""
     if "dense" not in problem.cache:
         problem.cache["dense"] = list(_found_dense(problem))
@@ -202,12 +202,12 @@ def dense_of(problem: Problem) -> list[DenseSpot]:
     return found
 
 
-def _found_dense(problem: Problem) -> Iterator[DenseSpot]:
+def _found_dense(problem: ReadingProblem) -> Iterator[DenseSpot]:
     named = [_view(n) for n in problem.named.values() if (n.places >= 0).all()]
     matrices = [v for v in named if v.value.ndim == 2]
     others = [_view(p.z) for p in pairs_of(problem) if p.unnamed and p.z.value.ndim == 2]
     others += [
-        View(s.behind, _values_at(problem, s.behind), s.text)
+        MatrixView(s.behind, _values_at(problem, s.behind), s.text)
         for s in row_steps(problem)
         if s.across == "last"
     ]
@@ -224,7 +224,11 @@ def _found_dense(problem: Problem) -> Iterator[DenseSpot]:
 
 
 def _outputs(
-    x: View, w: View, candidates: list[View], named: list[View], columns: bool
+    x: MatrixView,
+    w: MatrixView,
+    candidates: list[MatrixView],
+    named: list[MatrixView],
+    columns: bool,
 ) -> Iterator[DenseSpot]:
     product = x.value @ w.value
     for z in candidates:
@@ -240,21 +244,21 @@ def _outputs(
             continue
         for b in named:
             if b.value.size == rest.shape[1] and np.allclose(b.value.ravel(), rest[0], atol=DIGITS):
-                flat = View(b.places.ravel(), b.value.ravel(), b.text, b.path)
+                flat = MatrixView(b.places.ravel(), b.value.ravel(), b.text, b.path)
                 yield DenseSpot(x, w, flat, zs, columns)
                 break
 
 
-def _view(named: Named) -> View:
-    return View(named.places, named.value, named.text, named.path)
+def _view(named: NamedValue) -> MatrixView:
+    return MatrixView(named.places, named.value, named.text, named.path)
 
 
-def _values_at(problem: Problem, places: Places) -> Array:
+def _values_at(problem: ReadingProblem, places: Places) -> Array:
     found = [problem.graph.values[p] for p in places.ravel().tolist()]
     return np.array(found).reshape(places.shape)
 
 
-def _dense(problem: Problem) -> Iterator[Spot]:
+def _dense(problem: ReadingProblem) -> Iterator[Spot]:
     after = {_key(p.z.places): p.a.places for p in pairs_of(problem)}
     after |= {_key(s.behind): s.places for s in row_steps(problem) if s.across == "last"}
     before = {_key(p.a.places): p.z.value for p in pairs_of(problem)}
@@ -285,7 +289,7 @@ def _dense_lines(d: DenseSpot, after: Places | None, before: Array | None) -> It
     what = f"{z} = {x} {w}" + (f" + {b}" if d.bias is not None else "")
     key = ("dense", *d.x.path, "·", *d.weight.path, str(d.weight.text.endswith("ᵀ")), str(turn))
     depth = int(d.z.places.max())
-    lines: list[tuple[LineName, View]] = [("weight", d.weight), ("below", d.x)]
+    lines: list[tuple[LineName, MatrixView]] = [("weight", d.weight), ("below", d.x)]
     lines += [("bias", d.bias)] if d.bias is not None else []
     for name, view in lines:
         yield Spot((*key, name), name, view.places, made, texts, what, "", depth)

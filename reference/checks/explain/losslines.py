@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Loss
+from manual_backprop.operation import Loss
 from reference.balls import is_tracked, values
 from reference.checks.explain.graph import Array
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.explain.spots import Spot
 from reference.checks.losses import matching_targets
 from reference.checks.tolerances import DIGITS
 from reference.diagnosis.mistakes.catalogue import LossLine
 
 
-def losses(problem: Problem) -> Iterator[Spot]:
+def losses(problem: ReadingProblem) -> Iterator[Spot]:
     """Yield the losses whose slope the objective has by a named value."""
     targets = {
         p: np.asarray(values(v) if is_tracked(v) else v)
@@ -46,7 +46,7 @@ def _matrix_of_samples(x: Array) -> Array:
 
 
 def _losses_of(
-    problem: Problem, y: Named, truth: Array, path: tuple[str, ...], raw: Any
+    problem: ReadingProblem, y: NamedValue, truth: Array, path: tuple[str, ...], raw: Any
 ) -> Iterator[Spot]:
     fits = [*matching_targets(y.value, raw), *_broadcast(raw, y.shape)]
     if not fits:
@@ -82,7 +82,7 @@ def _broadcast(raw: Any, shape: tuple[int, ...]) -> Iterator[Array]:
             yield np.broadcast_to(raw, shape)
 
 
-def _arguments(loss: Loss, problem: Problem, classes: int) -> Iterator[dict[str, Any]]:
+def _arguments(loss: Loss, problem: ReadingProblem, classes: int) -> Iterator[dict[str, Any]]:
     """Yield the numbers that a loss may have been written with: named ones, its defaults."""
     named = {**problem.outcome.others, **problem.outcome.kept, **problem.outcome.values}
     plain = {float(np.ravel(v)[0]) for v in named.values() if np.size(v) == 1 and not is_tracked(v)}
@@ -107,7 +107,12 @@ class _Reduction(NamedTuple):
 
 
 def _fitted(
-    loss: Loss, y: Array, t: Any, arguments: Mapping[str, Any], truth: Array, problem: Problem
+    loss: Loss,
+    y: Array,
+    t: Any,
+    arguments: Mapping[str, Any],
+    truth: Array,
+    problem: ReadingProblem,
 ) -> _Reduction | None:
     """Return the reduction under which a loss has the true slope by y, None where there is none."""
     shape = y.shape if loss.elementwise else y.shape[:1]
@@ -141,7 +146,7 @@ def _divides(divisor: float, shape: tuple[int, ...], t: Any) -> bool:
     return any(abs(divisor - n) < DIGITS * n for n in known)
 
 
-def _named_weights(problem: Problem, samples: int) -> Iterator[Array]:
+def _named_weights(problem: ReadingProblem, samples: int) -> Iterator[Array]:
     for path, value in {**problem.outcome.others, **problem.outcome.inputs}.items():
         plain = np.asarray(values(value)) if path[0] != "before" else np.zeros(0)
         if plain.dtype.kind == "f" and plain.shape in ((samples,), (samples, 1)) and samples > 1:
@@ -149,7 +154,7 @@ def _named_weights(problem: Problem, samples: int) -> Iterator[Array]:
 
 
 def _loss_spot(
-    y: Named,
+    y: NamedValue,
     target: Any,
     loss: Loss,
     arguments: Mapping[str, Any],

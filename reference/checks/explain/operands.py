@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array, Edges, Edit, Graph
+from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed, sentence
 from reference.checks.explain.pairs import pairs_of
 from reference.checks.explain.paths import links, pieces
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.routine import Path
 
 _MAX_EDGES = 60_000
 
 
 @dataclass(frozen=True)
-class Use:
+class OperandUse:
     """One edge: the child's place, which of its edges, the parent's and the partner's index."""
 
     child: int
@@ -34,10 +34,10 @@ class Use:
     """The partner is this multiple of the named value: −W, Q/√d."""
 
 
-Uses = dict[tuple[Path, Path], list[Use]]
+Uses = dict[tuple[Path, Path], list[OperandUse]]
 
 
-def _partner(graph: Graph, edges: Edges, k: int) -> int:
+def _partner(graph: NumberGraph, edges: Edges, k: int) -> int:
     """Return the place of the other factor of the k-th parent of a sum of products, or −1."""
     parent, slope = edges[k]
     half = len(edges) // 2
@@ -55,7 +55,7 @@ def _partner(graph: Graph, edges: Edges, k: int) -> int:
 Index = dict[int, list[tuple[Path, int]]]
 
 
-def _resolved(graph: Graph, index: Index, place: int) -> tuple[int, float]:
+def _resolved(graph: NumberGraph, index: Index, place: int) -> tuple[int, float]:
     """Return the named number that a place is a plain multiple of, and the factor."""
     times = 1.0
     for _ in range(3):
@@ -71,7 +71,7 @@ def _resolved(graph: Graph, index: Index, place: int) -> tuple[int, float]:
     return -1, times
 
 
-def products(problem: Problem) -> Uses:
+def products(problem: ReadingProblem) -> Uses:
     """Return the edges that come from products, by (whose gradient, the other factor's) paths."""
     if "products" in problem.cache:
         known: Uses = problem.cache["products"]
@@ -91,7 +91,7 @@ def products(problem: Problem) -> Uses:
     return found
 
 
-def _of_child(graph: Graph, index: Index, child: int, found: Uses) -> None:
+def _of_child(graph: NumberGraph, index: Index, child: int, found: Uses) -> None:
     edges = graph.edges[child]
     for k, (parent, _) in enumerate(edges):
         mine, _ = _resolved(graph, index, parent)
@@ -101,11 +101,14 @@ def _of_child(graph: Graph, index: Index, child: int, found: Uses) -> None:
         other, times = _resolved(graph, index, partner) if partner >= 0 else (-1, 1.0)
         for a, j in index.get(other, []):
             for b, i in index[mine]:
-                found.setdefault((b, a), []).append(Use(child, k, i, j, times))
+                found.setdefault((b, a), []).append(OperandUse(child, k, i, j, times))
 
 
 def replaced(
-    problem: Problem, uses: Sequence[Use], value: Callable[[Use], float], so_far: Edit | None = None
+    problem: ReadingProblem,
+    uses: Sequence[OperandUse],
+    value: Callable[[OperandUse], float],
+    so_far: Edit | None = None,
 ) -> Edit:
     """Return the sweep in which the partners of some products have other values."""
     edges: dict[int, Edges] = {}
@@ -125,26 +128,26 @@ class _Swap:
     name: str
     sentence: str
     text: str
-    value: Callable[[Problem, Named, Named], Array | None]
+    value: Callable[[ReadingProblem, NamedValue, NamedValue], Array | None]
     """(problem, whose gradient, the right partner) -> an array of the partner's shape."""
     cost: float = 1.6
 
 
-def _transposed(problem: Problem, b: Named, a: Named) -> Array | None:
+def _transposed(problem: ReadingProblem, b: NamedValue, a: NamedValue) -> Array | None:
     square = a.value.ndim >= 2 and a.value.shape[-1] == a.value.shape[-2]
     return np.swapaxes(a.value, -1, -2) if square else None
 
 
 def _flip(
     axes: Callable[[int], tuple[int, ...]], least: int
-) -> Callable[[Problem, Named, Named], Array | None]:
-    def made(problem: Problem, b: Named, a: Named) -> Array | None:
+) -> Callable[[ReadingProblem, NamedValue, NamedValue], Array | None]:
+    def made(problem: ReadingProblem, b: NamedValue, a: NamedValue) -> Array | None:
         return np.flip(a.value, axes(a.value.ndim)) if a.value.ndim >= least else None
 
     return made
 
 
-def _updated(problem: Problem, b: Named, a: Named) -> Array | None:
+def _updated(problem: ReadingProblem, b: NamedValue, a: NamedValue) -> Array | None:
     claim = next((c for c in problem.claims.values() if c.leaf == a.path[: len(c.leaf)]), None)
     rate = problem.outcome.rate
     if claim is None or claim.got.shape != a.value.shape:
@@ -156,8 +159,10 @@ def _updated(problem: Problem, b: Named, a: Named) -> Array | None:
     return np.asarray(a.value - rate * claim.got)
 
 
-def _next_entry(axis: int, step: int) -> Callable[[Problem, Named, Named], Array | None]:
-    def made(problem: Problem, b: Named, a: Named) -> Array | None:
+def _next_entry(
+    axis: int, step: int
+) -> Callable[[ReadingProblem, NamedValue, NamedValue], Array | None]:
+    def made(problem: ReadingProblem, b: NamedValue, a: NamedValue) -> Array | None:
         ok = a.value.ndim > abs(axis) - (axis < 0) and a.value.shape[axis] > 2
         return np.roll(a.value, step, axis) if ok else None
 
@@ -275,7 +280,7 @@ _SWAPS = (
 )
 
 
-def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def operand_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every product and everything else that may stand in it."""
     found = products(problem)
     known = pieces(problem)
@@ -294,11 +299,11 @@ def operand_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
                 yield _swapped(b, a, _other_value(problem, b, a, other))
 
 
-def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypothesis:
+def _swapped(b: NamedValue, a: NamedValue, swap: _Swap, everywhere: bool = False) -> Hypothesis:
     """Return the hypothesis that something replaces a on the way back to b, or everywhere."""
     key = (b.path, a.path)
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         known, uses = pieces(other), products(other).get(key)
         if everywhere:
             uses = [u for (_, x), us in products(other).items() if x == a.path for u in us]
@@ -330,11 +335,11 @@ def _swapped(b: Named, a: Named, swap: _Swap, everywhere: bool = False) -> Hypot
     )
 
 
-def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
+def _other_value(problem: ReadingProblem, b: NamedValue, a: NamedValue, other: NamedValue) -> _Swap:
     """Return the swap that uses another named value of the same shape instead of a."""
     path = other.path
 
-    def value(now: Problem, _: Named, mine: Named) -> Array | None:
+    def value(now: ReadingProblem, _: NamedValue, mine: NamedValue) -> Array | None:
         known = pieces(now).get(path)
         return known.value if known is not None and known.shape == mine.shape else None
 
@@ -374,11 +379,11 @@ def _other_value(problem: Problem, b: Named, a: Named, other: Named) -> _Swap:
     return _Swap(name, text, other.text, value, cost)
 
 
-def _is_made_of(problem: Problem, one: Named, other: Named) -> bool:
+def _is_made_of(problem: ReadingProblem, one: NamedValue, other: NamedValue) -> bool:
     return any(x.v == other.path and x.u == one.path for x in links(problem))
 
 
-def _comes_after(problem: Problem, b: Named, other: Named) -> bool:
+def _comes_after(problem: ReadingProblem, b: NamedValue, other: NamedValue) -> bool:
     """Whether a value is made from b (possibly by others between)."""
     graph = problem.graph
     if other.path in problem.outcome.inputs or b.places.max() >= other.places.max():

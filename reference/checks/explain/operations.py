@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.explain.graph import Edges, Edit, Graph
+from reference.checks.explain.graph import Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS, SAME
 
 Runs = list[list[int]]
-Slopes = Callable[[Graph, int], Edges]
+Slopes = Callable[[NumberGraph, int], Edges]
 _MAX_RUNS = 40
 _MAX_NODES = 4_000
 
 
-def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def operation_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield the mistakes of every operation, where the forward works entry by entry."""
     for number, run in enumerate(_runs(problem)):
         edges = problem.graph.edges[run[0]]
@@ -36,7 +36,7 @@ def operation_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
                     yield _straight(number, claim.path, claim.of, run[0])
 
 
-def _runs(problem: Problem) -> Runs:
+def _runs(problem: ReadingProblem) -> Runs:
     """Return the operations: the numbers that NumPy made in one call, side by side on the tape."""
     if "operations" in problem.cache:
         known: Runs = problem.cache["operations"]
@@ -58,13 +58,13 @@ def _runs(problem: Problem) -> Runs:
     return found
 
 
-def _alike(graph: Graph, block: Sequence[int]) -> bool:
+def _alike(graph: NumberGraph, block: Sequence[int]) -> bool:
     """Whether a block is one call: each number made from the numbers of its own place."""
     shifts = [[p - place for p, _ in graph.edges[place]] for place in block]
     return all(s == shifts[0] for s in shifts)
 
 
-def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slopes]]:
+def _mistakes(graph: NumberGraph, run: Sequence[int]) -> Iterator[tuple[str, str, Slopes]]:
     edges = [graph.edges[p] for p in run]
     if len(edges[0]) == 1:
         slopes = np.array([e[0][1] for e in edges])
@@ -103,15 +103,15 @@ def _mistakes(graph: Graph, run: Sequence[int]) -> Iterator[tuple[str, str, Slop
         )
 
 
-def _one_edge(kept: int, graph: Graph, place: int) -> Edges:
+def _one_edge(kept: int, graph: NumberGraph, place: int) -> Edges:
     return [graph.edges[place][kept]]
 
 
-def _one_turned(kept: int, graph: Graph, place: int) -> Edges:
+def _one_turned(kept: int, graph: NumberGraph, place: int) -> Edges:
     return [(q, s if i == kept else -s) for i, (q, s) in enumerate(graph.edges[place])]
 
 
-def _is_ratio(graph: Graph, place: int) -> bool:
+def _is_ratio(graph: NumberGraph, place: int) -> bool:
     (above, slope), (below, _) = graph.edges[place]
     u, v = graph.values[above], graph.values[below]
     return (
@@ -135,7 +135,7 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
+def _function(graph: NumberGraph, run: Sequence[int], slopes: np.ndarray) -> str:
     """Return the function whose slope this is, as far as it is known."""
     z = np.array([graph.values[graph.edges[p][0][0]] for p in run])
     a = np.array([graph.values[p] for p in run])
@@ -149,7 +149,7 @@ def _function(graph: Graph, run: Sequence[int], slopes: np.ndarray) -> str:
 def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
     """The inner derivative is left out: what comes back goes to the input as it is."""
 
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         runs, claim = _runs(problem), problem.claims.get(path)
         if number >= len(runs) or claim is None:
             return None
@@ -173,7 +173,7 @@ def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
 def _hypothesis(
     number: int, arity: int, name: str, text: str, slopes: Slopes, depth: int
 ) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         runs = _runs(problem)
         if number >= len(runs) or len(problem.graph.edges[runs[number][0]]) != arity:
             return None

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from reference.checks.explain.factors import spelled
-from reference.checks.explain.finding import Case, Evidence
-from reference.checks.explain.graph import Array, Graph, Mask, read
+from reference.checks.explain.finding import ClaimCase, Support
+from reference.checks.explain.graph import Array, Mask, NumberGraph, read
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.inner import Branch, branches
-from reference.checks.explain.pairs import Pair, pairs_of
+from reference.checks.explain.pairs import ElementwiseStep, pairs_of
 from reference.checks.explain.problem import close, close_entries
 from reference.checks.tolerances import DIGITS
 
-Result = tuple[Words, Evidence] | None
+Result = tuple[Words, Support] | None
 
 
-def own_slope(cases: Sequence[Case]) -> Result:
+def own_slope(cases: Sequence[ClaimCase]) -> Result:
     """Read the slope off a claim that is a step's δz: constant, a multiple, the value itself."""
     pair = step_of(cases[0])
     if pair is None:
@@ -30,7 +30,7 @@ def own_slope(cases: Sequence[Case]) -> Result:
     return None
 
 
-def own_slope_in_part(cases: Sequence[Case]) -> Result:
+def own_slope_in_part(cases: Sequence[ClaimCase]) -> Result:
     """Read the slope off where it is wrong on one side only: below 0, above 0."""
     pair = step_of(cases[0])
     if (
@@ -42,12 +42,12 @@ def own_slope_in_part(cases: Sequence[Case]) -> Result:
     return own_slope(cases)
 
 
-def is_own_step(case: Case) -> bool:
+def is_own_step(case: ClaimCase) -> bool:
     """Whether a claim is the δz of an elementwise step."""
     return step_of(case) is not None
 
 
-def step_of(case: Case) -> Pair | None:
+def step_of(case: ClaimCase) -> ElementwiseStep | None:
     """Return the elementwise step whose δz a claim is: all of its gradient comes through it."""
     problem = case.problem
     for pair in pairs_of(problem):
@@ -60,7 +60,9 @@ def step_of(case: Case) -> Pair | None:
     return None
 
 
-def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Mask] | None:
+def _wrong(
+    case: ClaimCase, pair: ElementwiseStep
+) -> tuple[Array, Array, Array, Array, Mask] | None:
     """Return (g, slope, z, a, where wrong) of the entries that are wrong: δz = δa · g."""
     mine = step_of(case)
     if mine is None:
@@ -78,7 +80,7 @@ def _wrong(case: Case, pair: Pair) -> tuple[Array, Array, Array, Array, Mask] | 
     )
 
 
-def _where(case: Case, wrong: Mask, z: str) -> str:
+def _where(case: ClaimCase, wrong: Mask, z: str) -> str:
     mine = step_of(case)
     assert mine is not None
     value = mine.z.value
@@ -96,7 +98,7 @@ Column = Callable[[Array, Array, Array, Array], Array]
 
 
 def _fitted(
-    cases: Sequence[Case], pair: Pair, column: Column
+    cases: Sequence[ClaimCase], pair: ElementwiseStep, column: Column
 ) -> tuple[list[float], list[str]] | None:
     """Return the constant that a quantity is in each problem, or None where it is none."""
     values, wheres = [], []
@@ -116,7 +118,7 @@ def _fitted(
     return (values, wheres) if many or len(cases) > 2 else None
 
 
-def _constants(cases: Sequence[Case], pair: Pair) -> Result:
+def _constants(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Result:
     mine = _fitted(cases, pair, lambda g, s, z, a: g)
     if mine is None:
         return None
@@ -136,10 +138,10 @@ def _constants(cases: Sequence[Case], pair: Pair) -> Result:
         f"The slope {where}is {yours}; the forward's is {text}{extra} which is ignored.",
         f"f′({z}) = {yours}",
         f"f′({z}) = {text}",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-def _values(cases: Sequence[Case], pair: Pair) -> Result:
+def _values(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Result:
     a, z = pair.a.text, "z" if pair.unnamed else pair.z.text
     for text, column in (
         (f"the value itself, {a},", lambda g, s, z, a: g - a),
@@ -156,11 +158,11 @@ def _values(cases: Sequence[Case], pair: Pair) -> Result:
                 f"The slope {where}is {text} instead of the derivative{lacks}.",
                 f"f′({z}) = {a}",
                 f"f′({z}) = {a} + {text2}" if text2 else f"f′({z})",
-            ), Evidence(len(cases), len(cases), 0.0)
+            ), Support(len(cases), len(cases), 0.0)
     return None
 
 
-def _multiples(cases: Sequence[Case], pair: Pair) -> Result:
+def _multiples(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Result:
     found = _fitted(cases, pair, lambda g, s, z, a: g / s)
     if found is None:
         return None
@@ -174,10 +176,10 @@ def _multiples(cases: Sequence[Case], pair: Pair) -> Result:
         "one).",
         f"f′({z}) = {text} · right",
         f"f′({z})",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-def _additions(cases: Sequence[Case], pair: Pair) -> Result:
+def _additions(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Result:
     found = _fitted(cases, pair, lambda g, s, z, a: g - s)
     if found is None:
         return None
@@ -190,10 +192,10 @@ def _additions(cases: Sequence[Case], pair: Pair) -> Result:
         f"The constant {text} is too much in the slope {where}(or {text.lstrip('−')} is missing).",
         f"f′({z}) + {text}",
         f"f′({z})",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-def _terms(cases: Sequence[Case], pair: Pair) -> Result:
+def _terms(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Result:
     """Fit the constants in front of the terms of f′: one of them may be wrong."""
     rows = []
     for case in cases:
@@ -225,11 +227,11 @@ def _terms(cases: Sequence[Case], pair: Pair) -> Result:
             "as it should be (twice: a factor 2 too large).",
             f"f′({z}) with the term times {text}",
             f"f′({z})",
-        ), Evidence(len(cases), len(cases), 0.0)
+        ), Support(len(cases), len(cases), 0.0)
     return None
 
 
-def _fit(case: Case, pair: Pair, branch: Branch, r: int) -> list[float] | None:
+def _fit(case: ClaimCase, pair: ElementwiseStep, branch: Branch, r: int) -> list[float] | None:
     graph = case.problem.graph
     d = case.problem.scale * read(case.problem.true, pair.a.places).ravel()
     terms = [k for k, p in enumerate(branch.shape[r]) if p >= 0]
@@ -243,7 +245,7 @@ def _fit(case: Case, pair: Pair, branch: Branch, r: int) -> list[float] | None:
     return [float(c) for c in solved] if close(matrix @ solved + base, g) else None
 
 
-def _through(graph: Graph, inside: tuple[int, ...], r: int, k: int | None) -> float:
+def _through(graph: NumberGraph, inside: tuple[int, ...], r: int, k: int | None) -> float:
     """Return what the k-th edge of the r-th inner number carries of ∂a/∂z."""
     adjoints = dict.fromkeys(inside, 0.0)
     adjoints[inside[0]] = 1.0
@@ -257,7 +259,7 @@ def _through(graph: Graph, inside: tuple[int, ...], r: int, k: int | None) -> fl
     return 0.0
 
 
-def _down(graph: Graph, inside: tuple[int, ...], start: int) -> float:
+def _down(graph: NumberGraph, inside: tuple[int, ...], start: int) -> float:
     adjoints = dict.fromkeys(inside, 0.0)
     adjoints[start] = 1.0
     for place in inside[:-1]:

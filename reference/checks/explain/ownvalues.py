@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Edges, Edit, Graph
+from reference.checks.explain.graph import Edges, Edit, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.operands import Use, Uses, products, replaced
+from reference.checks.explain.operands import OperandUse, Uses, products, replaced
 from reference.checks.explain.paths import pieces
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.explain.steps import families
 from reference.checks.routine import Path
 
 
-def own_value_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def own_value_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield: the weight itself, the layer's own output, the step before or after in its place."""
     found = products(problem)
     yield from _own_weight(problem, found)
@@ -24,15 +24,15 @@ def own_value_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
     yield from _in_families(problem, found)
 
 
-def _own_weight(problem: Problem, found: Uses) -> Iterator[Hypothesis]:
+def _own_weight(problem: ReadingProblem, found: Uses) -> Iterator[Hypothesis]:
     for b_path in dict.fromkeys(b for b, _ in found):
         yield _times_itself(problem, b_path)
 
 
-def _times_itself(problem: Problem, b_path: Path) -> Hypothesis:
+def _times_itself(problem: ReadingProblem, b_path: Path) -> Hypothesis:
     b = pieces(problem)[b_path]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         known = pieces(other).get(b_path)
         uses = [u for (p, _), us in products(other).items() if p == b_path for u in us]
         if known is None or not uses:
@@ -56,17 +56,17 @@ def _times_itself(problem: Problem, b_path: Path) -> Hypothesis:
 # -- the step's own output, wherever the weight is used ---------------------------------------
 
 
-def _own_outputs(problem: Problem) -> Iterator[Hypothesis]:
+def _own_outputs(problem: ReadingProblem) -> Iterator[Hypothesis]:
     for path, named in problem.named.items():
         if path in problem.outcome.inputs and named.value.ndim == 2:
             yield _own_output(problem, path)
 
 
-def _own_output(problem: Problem, b_path: Path) -> Hypothesis:
+def _own_output(problem: ReadingProblem, b_path: Path) -> Hypothesis:
     """Return dW = Σ δ[t] · h[t], h[t] the step's own result, wherever W is used."""
     b = problem.named[b_path]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         known = other.named.get(b_path)
         return _own_output_edit(other, known) if known is not None else None
 
@@ -92,11 +92,11 @@ class _Entry:
     edge: int
     row: int
     column: int
-    result: Named
+    result: NamedValue
     place: tuple[int, ...]
 
 
-def _entries(problem: Problem, b: Named) -> list[_Entry] | None:
+def _entries(problem: ReadingProblem, b: NamedValue) -> list[_Entry] | None:
     graph, known = problem.graph, pieces(problem)
     flat = {p: i for i, p in enumerate(b.places.ravel().tolist()) if p >= 0}
     where: dict[int, tuple[Path, int]] = {}
@@ -117,7 +117,7 @@ def _entries(problem: Problem, b: Named) -> list[_Entry] | None:
     return found
 
 
-def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
+def _own_output_edit(problem: ReadingProblem, b: NamedValue) -> Edit | None:
     """Put the step's own result in the place of what W was multiplied with: W @ h or h @ W."""
     entries = _entries(problem, b)
     if not entries or any(not e.place for e in entries):
@@ -129,7 +129,9 @@ def _own_output_edit(problem: Problem, b: Named) -> Edit | None:
     return None
 
 
-def _with_own(problem: Problem, entries: list[_Entry], axis: int, by_row: bool) -> Edit | None:
+def _with_own(
+    problem: ReadingProblem, entries: list[_Entry], axis: int, by_row: bool
+) -> Edit | None:
     edges: dict[int, Edges] = {}
     for e in entries:
         j = e.column if by_row else e.row
@@ -143,7 +145,7 @@ def _with_own(problem: Problem, entries: list[_Entry], axis: int, by_row: bool) 
 
 
 def _reached(
-    graph: Graph, where: dict[int, tuple[Path, int]], place: int
+    graph: NumberGraph, where: dict[int, tuple[Path, int]], place: int
 ) -> tuple[Path, int] | None:
     """Return the last named value on the only way up from a place."""
     found = None
@@ -157,7 +159,7 @@ def _reached(
     return found
 
 
-def _in_families(problem: Problem, found: Uses) -> Iterator[Hypothesis]:
+def _in_families(problem: ReadingProblem, found: Uses) -> Iterator[Hypothesis]:
     """Yield h[t] in place of h[t−1] and the reverse, in all steps at once."""
     groups = families(problem)
     for key, members in groups.items():
@@ -167,11 +169,11 @@ def _in_families(problem: Problem, found: Uses) -> Iterator[Hypothesis]:
             yield _no_member(problem, b_path, key)
 
 
-def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypothesis:
+def _next_member(problem: ReadingProblem, b_path: Path, key: Path, step: int) -> Hypothesis:
     b = pieces(problem)[b_path]
     head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         members = families(other).get(key, [])
         known, edits = pieces(other), Edit()
         for i, member in enumerate(members):
@@ -210,15 +212,15 @@ def _next_member(problem: Problem, b_path: Path, key: Path, step: int) -> Hypoth
     )
 
 
-def _entry_of(flat: list[float]) -> Callable[[Use], float]:
+def _entry_of(flat: list[float]) -> Callable[[OperandUse], float]:
     return lambda use: float(flat[use.partner])
 
 
-def _no_member(problem: Problem, b_path: Path, key: Path) -> Hypothesis:
+def _no_member(problem: ReadingProblem, b_path: Path, key: Path) -> Hypothesis:
     b = pieces(problem)[b_path]
     head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         edits = Edit()
         for member in families(other).get(key, []):
             uses = products(other).get((b_path, member))

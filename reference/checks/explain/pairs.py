@@ -13,20 +13,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.explain.graph import Array, Graph
-from reference.checks.explain.problem import Named, Problem, text_of
+from reference.checks.explain.graph import Array, NumberGraph
+from reference.checks.explain.problem import NamedValue, ReadingProblem, text_of
 from reference.checks.tolerances import SAME
 
 _MAX_FRONT, _MAX_STEPS = 10, 80
 
 
 @dataclass(frozen=True)
-class Pair:
+class ElementwiseStep:
     """An elementwise step a = f(z)."""
 
     key: tuple[str, ...]
-    a: Named
-    z: Named
+    a: NamedValue
+    z: NamedValue
     slope: Array
     """The true ∂a/∂z."""
     unnamed: bool = False
@@ -40,7 +40,7 @@ class Pair:
         return function_name(self.z.value, self.a.value)
 
 
-def chain(graph: Graph, start: int, besides: frozenset[int] = frozenset()) -> list[int]:
+def chain(graph: NumberGraph, start: int, besides: frozenset[int] = frozenset()) -> list[int]:
     """Return the places that every path back from a place leads through, the nearest first.
 
     besides: places that are passed over, single numbers such as an exponent's factor.
@@ -63,7 +63,7 @@ def chain(graph: Graph, start: int, besides: frozenset[int] = frozenset()) -> li
     return found
 
 
-def local_slope(graph: Graph, a: int, z: int) -> float:
+def local_slope(graph: NumberGraph, a: int, z: int) -> float:
     """Return ∂a/∂z, where all paths from a lead through z."""
     if a == z:
         return 1.0
@@ -81,15 +81,15 @@ def local_slope(graph: Graph, a: int, z: int) -> float:
     return adjoints.get(z, 0.0)
 
 
-def pairs_of(problem: Problem) -> list[Pair]:
+def pairs_of(problem: ReadingProblem) -> list[ElementwiseStep]:
     """Return the elementwise steps between a problem's named values, and from unnamed ones."""
     if "pairs" not in problem.cache:
         problem.cache["pairs"] = list(_pairs(problem))
-    found: list[Pair] = problem.cache["pairs"]
+    found: list[ElementwiseStep] = problem.cache["pairs"]
     return found
 
 
-def _pairs(problem: Problem) -> Iterator[Pair]:
+def _pairs(problem: ReadingProblem) -> Iterator[ElementwiseStep]:
     graph = problem.graph
     inputs = set(problem.outcome.inputs)
     single = frozenset(
@@ -118,18 +118,18 @@ def _pairs(problem: Problem) -> Iterator[Pair]:
         elif all(len(c) > 0 for c in chains):
             places = np.array([c[-1] for c in chains], dtype=np.int64).reshape(a.shape)
             value = np.array([graph.values[p] for p in places.ravel()]).reshape(a.shape)
-            z = Named((*a.path, "argument"), places, value, f"the argument of {a.text}")
+            z = NamedValue((*a.path, "argument"), places, value, f"the argument of {a.text}")
             yield _pair(problem, a, z, True)
 
 
-def _alike(z: Named, a: Named) -> bool:
+def _alike(z: NamedValue, a: NamedValue) -> bool:
     """Whether two values have one shape; the terms of a sum have that of what they are made of."""
     return z.shape == a.shape or (
         a.path[0] in ("terms", "hidden") and z.places.size == a.places.size
     )
 
 
-def _shares(a: Named, problem: Problem) -> bool:
+def _shares(a: NamedValue, problem: ReadingProblem) -> bool:
     """Whether some entries are another value's own numbers: relu(z) is z above 0."""
     mine = set(a.places.ravel().tolist())
     return any(
@@ -138,7 +138,7 @@ def _shares(a: Named, problem: Problem) -> bool:
     )
 
 
-def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: Graph) -> bool:
+def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: NumberGraph) -> bool:
     linked = 0
     for a, behind, b in zip(flat, chains, z, strict=True):
         if b < 0:
@@ -150,7 +150,7 @@ def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: Graph)
     return linked > 0 and any(a != b for a, b in zip(flat, z, strict=True))
 
 
-def _pair(problem: Problem, a: Named, z: Named, unnamed: bool) -> Pair:
+def _pair(problem: ReadingProblem, a: NamedValue, z: NamedValue, unnamed: bool) -> ElementwiseStep:
     graph = problem.graph
     z = replace(z, places=z.places.reshape(a.shape), value=z.value.reshape(a.shape))
     slopes = []
@@ -158,10 +158,12 @@ def _pair(problem: Problem, a: Named, z: Named, unnamed: bool) -> Pair:
         linked = p == q or (p >= 0 and bool(graph.edges[p]))
         slopes.append(local_slope(graph, p, q) if linked else 0.0)
     slope = np.array(slopes).reshape(a.shape)
-    return Pair(("pair", *a.path, "<-", *z.path), a, z, slope, unnamed, _mask(problem, slope))
+    return ElementwiseStep(
+        ("pair", *a.path, "<-", *z.path), a, z, slope, unnamed, _mask(problem, slope)
+    )
 
 
-def _mask(problem: Problem, slope: Array) -> str:
+def _mask(problem: ReadingProblem, slope: Array) -> str:
     """Return the given array of zeros and other numbers that a slope is a multiple of."""
     if slope.size < 2 or not (slope == 0).any():
         return ""
@@ -196,7 +198,7 @@ def function_name(z: Array, a: Array) -> str:
     return ""
 
 
-def slope_text(pair: Pair) -> str:
+def slope_text(pair: ElementwiseStep) -> str:
     """Return the formula of the true slope."""
     a = pair.a.text
     match pair.function:

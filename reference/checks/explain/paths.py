@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks.explain.factors import ratio
-from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook
+from reference.checks.explain.graph import Array, Edges, Edit, Hook, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.problem import Named, Problem, close
+from reference.checks.explain.problem import NamedValue, ReadingProblem, close
 from reference.checks.routine import Path
 
 LOSS = ("the loss",)
@@ -34,19 +34,19 @@ class Link:
     u: Path
 
 
-def pieces(problem: Problem) -> dict[Path, Named]:
+def pieces(problem: ReadingProblem) -> dict[Path, NamedValue]:
     """Return the named values, those that are made step by step taken apart: S[:, 0], S[:, 1]."""
     if "pieces" not in problem.cache:
-        found: dict[Path, Named] = {}
+        found: dict[Path, NamedValue] = {}
         for path, named in problem.named.items():
             parts = _steps(named, problem.graph)
             found |= parts or {path: named}
         problem.cache["pieces"] = found
-    made: dict[Path, Named] = problem.cache["pieces"]
+    made: dict[Path, NamedValue] = problem.cache["pieces"]
     return made
 
 
-def _steps(named: Named, graph: Graph) -> dict[Path, Named] | None:
+def _steps(named: NamedValue, graph: NumberGraph) -> dict[Path, NamedValue] | None:
     """Take an array apart along the axis along which its entries are made from each other."""
     if named.places.ndim < 1 or named.places.size < 3 or not _feeds_itself(named, graph):
         return None
@@ -65,9 +65,9 @@ def _steps(named: Named, graph: Graph) -> dict[Path, Named] | None:
     return None
 
 
-def _piece(named: Named, axis: int, i: int) -> Named:
+def _piece(named: NamedValue, axis: int, i: int) -> NamedValue:
     before = ":, " * axis
-    return Named(
+    return NamedValue(
         (*named.path, str(i)),
         np.take(named.places, i, axis=axis),
         np.take(named.value, i, axis=axis),
@@ -75,7 +75,7 @@ def _piece(named: Named, axis: int, i: int) -> Named:
     )
 
 
-def _feeds_itself(named: Named, graph: Graph) -> bool:
+def _feeds_itself(named: NamedValue, graph: NumberGraph) -> bool:
     """Whether some entry is made from another entry of the same array."""
     mine = set(named.places.ravel().tolist()) - {-1}
     if len(mine) > 300:
@@ -93,7 +93,7 @@ def _feeds_itself(named: Named, graph: Graph) -> bool:
     return False
 
 
-def owners(problem: Problem) -> dict[int, Path]:
+def owners(problem: ReadingProblem) -> dict[int, Path]:
     """Return which named value a place belongs to: the last one that was named."""
     if "owners" not in problem.cache:
         found: dict[int, Path] = {}
@@ -111,7 +111,7 @@ def owners(problem: Problem) -> dict[int, Path]:
     return made
 
 
-def links(problem: Problem) -> list[Link]:
+def links(problem: ReadingProblem) -> list[Link]:
     """Return all direct paths between named values, and from the loss."""
     if "links" in problem.cache:
         known: list[Link] = problem.cache["links"]
@@ -138,7 +138,7 @@ def links(problem: Problem) -> list[Link]:
     return list(found)
 
 
-def _own(problem: Problem, path: Path) -> list[int]:
+def _own(problem: ReadingProblem, path: Path) -> list[int]:
     if path == LOSS:
         return []
     owner = owners(problem)
@@ -148,7 +148,7 @@ def _own(problem: Problem, path: Path) -> list[int]:
     return sorted({p for p in named.places.ravel().tolist() if p >= 0 and owner.get(p) == path})
 
 
-def brought(problem: Problem, v: Path, seeds: dict[int, float]) -> dict[int, float]:
+def brought(problem: ReadingProblem, v: Path, seeds: dict[int, float]) -> dict[int, float]:
     """Return what cotangents of some places bring to v directly, past no other named value."""
     mine = set(_own(problem, v))
     found = dict.fromkeys(mine, 0.0)
@@ -164,13 +164,13 @@ def brought(problem: Problem, v: Path, seeds: dict[int, float]) -> dict[int, flo
     )
 
 
-def top_of(problem: Problem, v: Path) -> int:
+def top_of(problem: ReadingProblem, v: Path) -> int:
     """Return the last place that belongs to a named value, −1 where there is none."""
     own = _own(problem, v)
     return own[-1] if own else -1
 
 
-def carried(problem: Problem, link: Link, adjoints: Sequence[float]) -> dict[int, float]:
+def carried(problem: ReadingProblem, link: Link, adjoints: Sequence[float]) -> dict[int, float]:
     """Return what one direct path brings to the places of v, given the cotangents of u."""
     graph, owner = problem.graph, owners(problem)
     sources = graph.seeds if link.u == LOSS else [(p, adjoints[p]) for p in _own(problem, link.u)]
@@ -186,7 +186,7 @@ def carried(problem: Problem, link: Link, adjoints: Sequence[float]) -> dict[int
 
 
 def _walk(
-    graph: Graph,
+    graph: NumberGraph,
     owner: dict[int, Path],
     local: dict[int, float],
     todo: list[int],
@@ -213,7 +213,7 @@ def _walk(
     return found
 
 
-def scaled_links(problem: Problem, wanted: Sequence[Link], times: float) -> Edit:
+def scaled_links(problem: ReadingProblem, wanted: Sequence[Link], times: float) -> Edit:
     """Return the sweep in which what some paths carry is multiplied by a number (0: left out)."""
     hooks: dict[int, list[Hook]] = {}
     for link in wanted:
@@ -223,7 +223,7 @@ def scaled_links(problem: Problem, wanted: Sequence[Link], times: float) -> Edit
     return Edit(hooks=hooks)
 
 
-def _link_hook(problem: Problem, link: Link, times: float) -> Hook:
+def _link_hook(problem: ReadingProblem, link: Link, times: float) -> Hook:
     def hook(adjoints: list[float]) -> None:
         for place, value in carried(problem, link, adjoints).items():
             adjoints[place] += (times - 1.0) * value
@@ -240,7 +240,7 @@ def stopped(places: Sequence[int]) -> Edit:
 # -- hypotheses --------------------------------------------------------------------------------
 
 
-def path_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def path_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield: one value held constant, one path left out, doubled or negated, no path in time."""
     yield from _constants(problem)
     found = links(problem)
@@ -249,7 +249,7 @@ def path_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
             yield _of_link(problem, link, 0.0)
 
 
-def _constants(problem: Problem) -> Iterator[Hypothesis]:
+def _constants(problem: ReadingProblem) -> Iterator[Hypothesis]:
     inputs = problem.outcome.inputs
     inner = [n for p, n in pieces(problem).items() if p not in inputs]
     for named in inner:
@@ -261,11 +261,11 @@ def _constants(problem: Problem) -> Iterator[Hypothesis]:
                 yield _held([one.path, other.path], problem)
 
 
-def _held(chosen: list[Path], problem: Problem) -> Hypothesis:
+def _held(chosen: list[Path], problem: ReadingProblem) -> Hypothesis:
     named = [pieces(problem)[p] for p in chosen]
     texts = [n.text for n in named]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         known = pieces(other)
         if any(p not in known for p in chosen):
             return None
@@ -296,16 +296,16 @@ def _held(chosen: list[Path], problem: Problem) -> Hypothesis:
     )
 
 
-def _statistics(named: Sequence[Named], problem: Problem) -> bool:
+def _statistics(named: Sequence[NamedValue], problem: ReadingProblem) -> bool:
     sizes = [n.places.size for n in pieces(problem).values()]
     return all(n.places.size < max(sizes) and n.places.ndim for n in named)
 
 
-def _of_link(problem: Problem, link: Link, times: float) -> Hypothesis:
+def _of_link(problem: ReadingProblem, link: Link, times: float) -> Hypothesis:
     v = pieces(problem)[link.v].text
     u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         return scaled_links(other, [link], times) if link in links(other) else None
 
     def words(match: Match) -> Words:
@@ -370,7 +370,7 @@ def _kind_of_factor(text: str) -> str:
     )
 
 
-def fitted_links(problem: Problem) -> list[Link]:
+def fitted_links(problem: ReadingProblem) -> list[Link]:
     """Return the paths whose term may be fitted."""
     found = links(problem)
     return found if len(found) <= _MAX_LINKS else []
@@ -382,14 +382,14 @@ def times_of(got: Array, now: Array, without: Array) -> float | None:
 
 
 def multiplied(
-    problem: Problem, link: Link, text: str, values: list[tuple[Problem, float]]
+    problem: ReadingProblem, link: Link, text: str, values: list[tuple[ReadingProblem, float]]
 ) -> Hypothesis:
     """Return the hypothesis that a path's term is a multiple of what it should be."""
     v = pieces(problem)[link.v].text
     u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
     known = {id(p): t for p, t in values}
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         times = known.get(id(other))
         return (
             None

@@ -12,16 +12,16 @@ import numpy as np
 from reference.balls import is_tracked, values
 from reference.checks import vocabulary
 from reference.checks.assess import assess, nice_factors
-from reference.checks.explain.graph import Array, Edit, Graph, Places, read
+from reference.checks.explain.graph import Array, Edit, NumberGraph, Places, read
 from reference.checks.matching import matched
 from reference.checks.objective import Objective, scalar_of
-from reference.checks.outcome import Outcome
+from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path, is_numeric
 from reference.checks.tolerances import EXPLAINED, UNDERFLOW
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedValue:
     """A named array of the forward: where it stands on the tape, and its numbers."""
 
     path: Path
@@ -36,7 +36,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedArray:
     """What came back (or what the backward named on its way), and what it should be."""
 
     path: Path
@@ -54,15 +54,15 @@ class Claim:
 
 
 @dataclass
-class Problem:
+class ReadingProblem:
     """One run of a reading under an objective, as floats."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     objective: Objective
     scale: float
-    graph: Graph
-    claims: dict[Path, Claim]
-    named: dict[Path, Named]
+    graph: NumberGraph
+    claims: dict[Path, ClaimedArray]
+    named: dict[Path, NamedValue]
     factors: dict[str, float]
     """Sizes and numbers that a factor may be made of: N, keep_prob …"""
     free: tuple[float, ...] = ()
@@ -70,7 +70,7 @@ class Problem:
     cache: dict[Any, Any] = field(default_factory=dict)
 
     @property
-    def wrong(self) -> list[Claim]:
+    def wrong(self) -> list[ClaimedArray]:
         """The claims that are wrong."""
         return [c for c in self.claims.values() if not c.right and not c.inner]
 
@@ -79,7 +79,7 @@ class Problem:
         """The cotangent of every place, from a sweep without a mistake."""
         return self.graph.sweep()
 
-    def cotangent(self, array: Named) -> Array:
+    def cotangent(self, array: NamedValue) -> Array:
         """Return the true cotangent of a named value, on the claims' scale."""
         return self.scale * read(self.true, array.places)
 
@@ -89,7 +89,7 @@ class Problem:
         return {k: self.scale * read(adjoints, c.places) for k, c in self.claims.items()}
 
 
-def rescaled(problem: Problem, times: float) -> Problem:
+def rescaled(problem: ReadingProblem, times: float) -> ReadingProblem:
     """Return a problem whose loss is a multiple: a mean in place of a sum."""
     claims = {}
     for path, claim in problem.claims.items():
@@ -117,23 +117,23 @@ def _largest(x: Array) -> float:
     return float(np.max(np.abs(finite), initial=0.0))
 
 
-def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
+def problem_of(outcome: RunOutcome, objective: Objective) -> ReadingProblem | None:
     """Return a problem of a run on the tape (its session alive), or None where it has no value."""
     found = scalar_of(objective, outcome)
     judged = assess(objective, outcome) if found is not None else None
     if found is None or judged is None:
         return None
     arrays = _forward_values(outcome)
-    graph = Graph(*found, _of_forward(found[0], arrays, outcome))
+    graph = NumberGraph(*found, _of_forward(found[0], arrays, outcome))
     named = _named(arrays, graph)
     named |= _hidden(graph, named, _end(objective, outcome, graph))
-    claims: dict[Path, Claim] = {}
+    claims: dict[Path, ClaimedArray] = {}
     for row in judged.rows:
         leaf = outcome.inputs[row.leaf]
         if row.jacobian or np.shape(row.got) != np.shape(row.truth.value):
             continue
         right = row.right or close(row.got, judged.scale * row.truth.value)
-        claims[row.claim] = Claim(
+        claims[row.claim] = ClaimedArray(
             row.claim,
             row.leaf,
             claim_text(row.claim, row.leaf),
@@ -145,12 +145,14 @@ def problem_of(outcome: Outcome, objective: Objective) -> Problem | None:
         )
     unknown = objective.kind == "implicit" and not any(c.right for c in claims.values())
     free = tuple({f for f in nice_factors(outcome).values() if f > 0}) if unknown else ()
-    made = Problem(outcome, objective, judged.scale, graph, claims, named, _numbers(outcome), free)
+    made = ReadingProblem(
+        outcome, objective, judged.scale, graph, claims, named, _numbers(outcome), free
+    )
     _add_inner(made, arrays)
     return made
 
 
-def _forward_values(outcome: Outcome) -> dict[Path, Any]:
+def _forward_values(outcome: RunOutcome) -> dict[Path, Any]:
     """Return the forward's named values, inputs first, each array once."""
     found: dict[Path, Any] = {}
     seen: set[tuple[int, ...]] = set()
@@ -178,25 +180,27 @@ def _flat(value: Any) -> Any:
     return value.flat if isinstance(value, np.ndarray) else [value]
 
 
-def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: Outcome) -> list[Any]:
+def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: RunOutcome) -> list[Any]:
     """Return the arrays that lead to the outputs: not what a backward made of them."""
-    inside = Graph(outputs, [np.ones(np.shape(o)) for o in outputs], [])
+    inside = NumberGraph(outputs, [np.ones(np.shape(o)) for o in outputs], [])
     for path in [p for p, v in arrays.items() if p not in outcome.inputs]:
         if not (inside.places(arrays[path]) >= 0).any():
             arrays.pop(path)
     return list(arrays.values())
 
 
-def _named(arrays: Mapping[Path, Any], graph: Graph) -> dict[Path, Named]:
+def _named(arrays: Mapping[Path, Any], graph: NumberGraph) -> dict[Path, NamedValue]:
     found = {}
     for path, value in arrays.items():
         places = graph.places(value)
         if (places >= 0).any():
-            found[path] = Named(path, places, np.asarray(values(value), dtype=float), text_of(path))
+            found[path] = NamedValue(
+                path, places, np.asarray(values(value), dtype=float), text_of(path)
+            )
     return found
 
 
-def _end(objective: Objective, outcome: Outcome, graph: Graph) -> int:
+def _end(objective: Objective, outcome: RunOutcome, graph: NumberGraph) -> int:
     """Return where the forward ends on the tape: a loss that nobody wrote is not explained."""
     if objective.kind != "implicit":
         return graph.size
@@ -207,7 +211,9 @@ def _end(objective: Objective, outcome: Outcome, graph: Graph) -> int:
     return max((int(graph.places(v).max(initial=-1)) for v in outputs), default=graph.size) + 1
 
 
-def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, Named]:
+def _hidden(
+    graph: NumberGraph, named: Mapping[Path, NamedValue], end: int
+) -> dict[Path, NamedValue]:
     """Return what a forward computes without a name and goes into a sum of products.
 
     Numbers that NumPy made in one call stand side by side on the tape.
@@ -226,7 +232,7 @@ def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, N
             run = []
         run.append(place)
     found.append(run)
-    made: dict[Path, Named] = {}
+    made: dict[Path, NamedValue] = {}
     for run in found:
         if (
             len(run) < 2
@@ -237,15 +243,15 @@ def _hidden(graph: Graph, named: Mapping[Path, Named], end: int) -> dict[Path, N
             continue
         places = np.array(run, dtype=np.int64)
         text = f"hidden[{len(made)}]"
-        made["hidden", str(len(made))] = Named(
+        made["hidden", str(len(made))] = NamedValue(
             ("hidden", str(len(made))), places, np.array([graph.values[p] for p in run]), text
         )
     return (made if len(made) <= 8 else {}) | (_terms(graph, known) if end == graph.size else {})
 
 
-def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
+def _terms(graph: NumberGraph, known: set[int]) -> dict[Path, NamedValue]:
     """Return what is summed up into one number without a name of its own: the loss's terms."""
-    found: dict[Path, Named] = {}
+    found: dict[Path, NamedValue] = {}
     for edges in graph.edges:
         places = [p for p, _ in edges]
         alike = (
@@ -258,7 +264,7 @@ def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
             and len(found) < 4
         ):
             values = np.array([graph.values[p] for p in places])
-            found["terms", str(len(found))] = Named(
+            found["terms", str(len(found))] = NamedValue(
                 ("terms", str(len(found))),
                 np.array(places, dtype=np.int64),
                 values,
@@ -267,13 +273,13 @@ def _terms(graph: Graph, known: set[int]) -> dict[Path, Named]:
     return found if len(found) < 4 else {}
 
 
-def _feeds_a_product(graph: Graph, run: list[int]) -> bool:
+def _feeds_a_product(graph: NumberGraph, run: list[int]) -> bool:
     """Whether each number of a run is used in sums of several products, and is not made by one."""
     few = all(len(graph.edges[p]) <= 2 for p in run)
     return few and all(any(len(graph.edges[c]) >= 3 for c in graph.uses[p]) for p in run)
 
 
-def _numbers(outcome: Outcome) -> dict[str, float]:
+def _numbers(outcome: RunOutcome) -> dict[str, float]:
     found: dict[str, float] = {}
     for shape in [np.shape(v) for v in {**outcome.inputs, **outcome.outputs}.values()]:
         for n in shape:
@@ -295,7 +301,7 @@ def _numbers(outcome: Outcome) -> dict[str, float]:
     return found
 
 
-def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
+def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, Any]) -> None:
     """Add the backward's own variables that are named after values of the forward."""
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}
@@ -315,7 +321,7 @@ def _add_inner(problem: Problem, arrays: Mapping[Path, Any]) -> None:
             if got.shape != named.shape or (named.places < 0).any():
                 continue
             truth = problem.cotangent(named)
-            problem.claims[path] = Claim(
+            problem.claims[path] = ClaimedArray(
                 path,
                 leaf,
                 text_of(path),

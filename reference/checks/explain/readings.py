@@ -11,9 +11,9 @@ import numpy as np
 from reference.balls import Session
 from reference.checks.experiment import perform
 from reference.checks.explain import general
-from reference.checks.explain.problem import Problem, problem_of
+from reference.checks.explain.problem import ReadingProblem, problem_of
 from reference.checks.objective import Objective, candidates
-from reference.checks.outcome import Outcome, Reading
+from reference.checks.outcome import Reading, RunOutcome
 
 PROBLEMS = 6
 
@@ -22,7 +22,7 @@ PROBLEMS = 6
 class Met:
     """What was met on the way that concerns the reading as a whole."""
 
-    mutated: list[Outcome] = field(default_factory=list)
+    mutated: list[RunOutcome] = field(default_factory=list)
     described: dict[str, str] = field(default_factory=dict)
     misshapen: dict[str, str] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ def _other_losses(reading: Reading, objective: Objective, seed: int, index: int)
     return found
 
 
-def _depth(outcome: Outcome, objective: Objective) -> int:
+def _depth(outcome: RunOutcome, objective: Objective) -> int:
     """Return how late in the forward an output is made."""
     value = outcome.values.get(objective.output, outcome.outputs.get(objective.output))
     flat = value.flat if isinstance(value, np.ndarray) else [value]
@@ -86,9 +86,9 @@ def problems_of(
     indices: Sequence[int],
     deadline: float,
     met: Met,
-) -> list[Problem]:
+) -> list[ReadingProblem]:
     """Return the problems on which something is wrong, the one with the most entries first."""
-    found: list[Problem] = []
+    found: list[ReadingProblem] = []
     for index in indices[: 2 * PROBLEMS]:
         if len(found) >= PROBLEMS or (found and time.process_time() > deadline - 0.5):
             break

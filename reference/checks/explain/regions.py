@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from reference.checks.explain.factors import ratio, spelled
-from reference.checks.explain.finding import Case, Evidence, evidence
+from reference.checks.explain.finding import ClaimCase, Support, evidence
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, close_entries
 from reference.checks.tolerances import DIGITS
 
-Result = tuple[Words, Evidence] | None
+Result = tuple[Words, Support] | None
 
 
 def region(where: Mask) -> str:
@@ -40,7 +40,7 @@ def _numbered(what: str, numbers: list[int]) -> str:
     return f"{plural} {', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def _left_at_zero(cases: Sequence[Case]) -> Result:
+def _left_at_zero(cases: Sequence[ClaimCase]) -> Result:
     """Every entry is right or zero: a loop ends too soon, a part is never filled."""
     wheres = []
     for case in cases:
@@ -58,14 +58,14 @@ def _left_at_zero(cases: Sequence[Case]) -> Result:
             "class or one branch), or a loop ends too soon (only the first part is filled).",
             f"{text} = 0 there",
             f"{text} with the missing term",
-        ), Evidence(len(cases), len(cases), 0.0)
+        ), Support(len(cases), len(cases), 0.0)
     return Words(
         "left_at_zero",
         f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
         "(a return inside of the loop, or a loop that ends or overwrites too soon).",
         f"{text} = 0 there",
         f"{text} filled everywhere",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
 def _kept(right: Mask) -> str:
@@ -83,13 +83,13 @@ def _kept(right: Mask) -> str:
     return "a part"
 
 
-def _shifted(cases: Sequence[Case]) -> Result:
+def _shifted(cases: Sequence[ClaimCase]) -> Result:
     base, text = cases[0].base, cases[0].claim.text
     for steps in _steps(base.ndim):
         if all(_is_shift(c, steps) for c in cases):
             axes = [a for a, s in enumerate(steps) if s]
             by = next(abs(s) for s in steps if s)
-            found = Evidence(len(cases), len(cases), 0.0)
+            found = Support(len(cases), len(cases), 0.0)
             return Words(
                 "shifted",
                 f"{text} is shifted by {by} along {_numbered_axes(axes)}: its windows or its "
@@ -120,7 +120,7 @@ def _steps(ndim: int) -> list[tuple[int, ...]]:
     return single + double
 
 
-def _is_shift(case: Case, steps: tuple[int, ...]) -> bool:
+def _is_shift(case: ClaimCase, steps: tuple[int, ...]) -> bool:
     got, base = case.claim.got, case.base
     if base.ndim != len(steps):
         return False
@@ -130,7 +130,7 @@ def _is_shift(case: Case, steps: tuple[int, ...]) -> bool:
     return bool(part.size >= 3 and part.any() and close(part, base[back]))
 
 
-def _missing_factor(cases: Sequence[Case]) -> Result:
+def _missing_factor(cases: Sequence[ClaimCase]) -> Result:
     """A named array that is multiplied in once too often or not at all."""
     first = cases[0]
     values = {p: n.value for p, n in first.problem.named.items()}
@@ -154,7 +154,7 @@ def _missing_factor(cases: Sequence[Case]) -> Result:
     return None
 
 
-def _plain(case: Case) -> list[tuple[str, ...]]:
+def _plain(case: ClaimCase) -> list[tuple[str, ...]]:
     return [
         p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"
     ]
@@ -167,7 +167,7 @@ def _text(path: tuple[str, ...]) -> str:
 
 
 def _applied(
-    case: Case, path: tuple[str, ...], formula: Callable[[Array, Array], Array]
+    case: ClaimCase, path: tuple[str, ...], formula: Callable[[Array, Array], Array]
 ) -> Array | None:
     named = case.problem.named.get(path)
     value = named.value if named is not None else case.problem.outcome.others.get(path)
@@ -182,7 +182,7 @@ def _applied(
     return made if made.shape == case.base.shape and np.isfinite(made).all() else None
 
 
-def _every_entry_of_a_window(cases: Sequence[Case]) -> Result:
+def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Result:
     """Entries whose gradient is zero get that of another one: the maximum's, over the window."""
     for case in cases:
         got, base = case.claim.got, case.base
@@ -200,10 +200,10 @@ def _every_entry_of_a_window(cases: Sequence[Case]) -> Result:
         "of a window gets it, where only the maximum does (the mask of the maximum is ignored).",
         f"{text} = δ everywhere",
         f"{text} = δ · [x is the maximum]",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-def _bare_mask(cases: Sequence[Case]) -> Result:
+def _bare_mask(cases: Sequence[ClaimCase]) -> Result:
     """The claim is 1 where its truth is not zero: the incoming gradient is left out."""
     for case in cases:
         got, base = case.claim.got, case.base
@@ -216,10 +216,10 @@ def _bare_mask(cases: Sequence[Case]) -> Result:
         "cotangent) is left out, the mask alone is returned.",
         f"{text} = mask",
         f"{text} = mask · δ",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-def _some_signs(cases: Sequence[Case]) -> Result:
+def _some_signs(cases: Sequence[ClaimCase]) -> Result:
     if any(not close(np.abs(c.claim.got), np.abs(c.base)) for c in cases) or cases[0].base.size < 2:
         return None
     where = ~close_entries(cases[0].claim.got, cases[0].base)
@@ -229,11 +229,11 @@ def _some_signs(cases: Sequence[Case]) -> Result:
         f"{text} has the wrong sign in {region(where)}.",
         f"{text} = −(…) there",
         f"{text} = (…)",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-SURE: tuple[Callable[[Sequence[Case]], Result], ...] = (_left_at_zero, _shifted)
-ANALYSERS: tuple[Callable[[Sequence[Case]], Result], ...] = (
+SURE: tuple[Callable[[Sequence[ClaimCase]], Result], ...] = (_left_at_zero, _shifted)
+ANALYSERS: tuple[Callable[[Sequence[ClaimCase]], Result], ...] = (
     _bare_mask,
     _every_entry_of_a_window,
     _missing_factor,
@@ -244,7 +244,7 @@ ANALYSERS: tuple[Callable[[Sequence[Case]], Result], ...] = (
 # -- in words ----------------------------------------------------------------------------------
 
 
-def described(cases: Sequence[Case]) -> str:
+def described(cases: Sequence[ClaimCase]) -> str:
     """Return how a claim differs, where no name fits."""
     case = cases[0]
     got, base = case.claim.got, case.base

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from reference.balls import values
-from reference.checks.explain.graph import Array, Edges, Edit, Graph, Hook, Places
+from reference.checks.explain.graph import Array, Edges, Edit, Hook, NumberGraph, Places
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.losses import matching_targets
 from reference.checks.tolerances import SAME
 
@@ -27,7 +27,7 @@ class RowStep:
     """A step a = f(z) by rows: places of shape (rows, n) of both, and the true Jacobians."""
 
     key: tuple[str, ...]
-    a: Named
+    a: NamedValue
     places: Places
     behind: Places
     text: str
@@ -57,7 +57,7 @@ def _as_rows(x: Any, across: str) -> Any:
     return moved.reshape(-1, moved.shape[-1])
 
 
-def row_steps(problem: Problem) -> list[RowStep]:
+def row_steps(problem: ReadingProblem) -> list[RowStep]:
     """Return the steps by rows that lead to a problem's named values."""
     if "rows" not in problem.cache:
         problem.cache["rows"] = [s for n in problem.named.values() for s in _steps(problem, n)]
@@ -65,7 +65,7 @@ def row_steps(problem: Problem) -> list[RowStep]:
     return found
 
 
-def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
+def _steps(problem: ReadingProblem, a: NamedValue) -> Iterator[RowStep]:
     if a.path in problem.outcome.inputs or a.places.ndim < 1 or not 2 <= a.places.size <= 300:
         return
     if (a.places < 0).any():
@@ -86,7 +86,7 @@ def _steps(problem: Problem, a: Named) -> Iterator[RowStep]:
             break
 
 
-def _fronts(graph: Graph, row: list[int]) -> list[list[int]]:
+def _fronts(graph: NumberGraph, row: list[int]) -> list[list[int]]:
     """Return the sets of n places that every path back from a row leads through."""
     front = [-p for p in row]
     heapq.heapify(front)
@@ -114,7 +114,7 @@ def _fronts(graph: Graph, row: list[int]) -> list[list[int]]:
 
 
 def _step(
-    problem: Problem, a: Named, rows: Places, behind: Places, across: str, level: int
+    problem: ReadingProblem, a: NamedValue, rows: Places, behind: Places, across: str, level: int
 ) -> RowStep | None:
     graph = problem.graph
     full = np.stack(
@@ -137,7 +137,7 @@ def _step(
     return RowStep(("rows", *a.path, across, str(level)), a, rows, behind, text, full, across)
 
 
-def _jacobian(graph: Graph, row: list[int], behind: list[int]) -> Array:
+def _jacobian(graph: NumberGraph, row: list[int], behind: list[int]) -> Array:
     stop, low = set(behind), min(behind)
     found = np.zeros((len(row), len(behind)))
     for i, start in enumerate(row):
@@ -160,17 +160,17 @@ Value = Callable[[Array, Array, Array, Array], Array]
 """(δa, a, z, Jacobian) by rows -> δz by rows"""
 
 
-def row_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def row_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for every step by rows that a − y is its gradient, of a loss nobody wrote."""
     if problem.objective.kind == "implicit":
         for step in row_steps(problem):
             yield _output_minus_target(problem, step)
 
 
-def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
+def _output_minus_target(problem: ReadingProblem, step: RowStep) -> Hypothesis:
     """Return the hypothesis that δz = a − y, whatever the forward's softmax runs over."""
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         mine = next((s for s in row_steps(other) if s.key == step.key), None)
         outcome, objective = other.outcome, other.objective
         raw = outcome.others.get(objective.target, outcome.inputs.get(objective.target))
@@ -201,7 +201,7 @@ def _output_minus_target(problem: Problem, step: RowStep) -> Hypothesis:
     return Hypothesis((*step.key, "output minus target"), edit, words, 1.7, int(step.behind.max()))
 
 
-def _edit(problem: Problem, step: RowStep, value: Value) -> Edit | None:
+def _edit(problem: ReadingProblem, step: RowStep, value: Value) -> Edit | None:
     top, low = int(step.behind.max()), int(step.places.min())
     if top >= low:
         return None

@@ -12,12 +12,12 @@ import numpy as np
 from reference.checks.explain.graph import Array, Edit, Hook
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.paths import pieces
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 
 _MAX_UP = 5
 
 
-def scaled_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def scaled_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every named value and every factor of its shape."""
     known = pieces(problem)
     inner = [n for p, n in known.items() if p not in problem.outcome.inputs and n.places.size > 1]
@@ -31,7 +31,7 @@ def scaled_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
                     yield _by_value(v, other, power)
 
 
-def _chain_up(problem: Problem, v: Named) -> list[Array]:
+def _chain_up(problem: ReadingProblem, v: NamedValue) -> list[Array]:
     """Return the values that v goes into directly, in turn: v + ε, √(v + ε), its inverse."""
     graph = problem.graph
     places = v.places.ravel().tolist()
@@ -47,7 +47,7 @@ def _chain_up(problem: Problem, v: Named) -> list[Array]:
     return found
 
 
-def _scaled(problem: Problem, v: Named, factor: Array) -> Edit | None:
+def _scaled(problem: ReadingProblem, v: NamedValue, factor: Array) -> Edit | None:
     try:
         flat = np.broadcast_to(factor, v.shape).ravel().tolist()
     except ValueError:
@@ -64,10 +64,10 @@ def _scaled(problem: Problem, v: Named, factor: Array) -> Edit | None:
     return Edit(hooks=hooks)
 
 
-def _by_chain(v: Named, up: int, power: int) -> Hypothesis:
+def _by_chain(v: NamedValue, up: int, power: int) -> Hypothesis:
     path = v.path
 
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         mine = pieces(problem).get(path)
         chain = _chain_up(problem, mine) if mine is not None else []
         if mine is None or len(chain) < up:
@@ -98,10 +98,10 @@ def _by_chain(v: Named, up: int, power: int) -> Hypothesis:
     )
 
 
-def _by_value(v: Named, other: Named, power: int) -> Hypothesis:
+def _by_value(v: NamedValue, other: NamedValue, power: int) -> Hypothesis:
     path, source = v.path, other.path
 
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         known = pieces(problem)
         if path not in known or source not in known:
             return None

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import Claim, Problem, close
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close
 from reference.checks.explain.sources import all_hypotheses, edit_of
 from reference.checks.tolerances import EXPLAINED
 
 
-def scales_of(problems: list[Problem], deadline: float) -> Iterator[list[float]]:
+def scales_of(problems: list[ReadingProblem], deadline: float) -> Iterator[list[float]]:
     """Yield the loss's factors under which some mistake reproduces most of the claims."""
     counts: dict[str, tuple[int, Hypothesis]] = {}
     problem = problems[0]
@@ -34,7 +34,9 @@ def scales_of(problems: list[Problem], deadline: float) -> Iterator[list[float]]
             yield [f or 1.0 for f in factors]
 
 
-def _free_factor(problem: Problem, claim: Claim, adjoints: list[float]) -> float | None:
+def _free_factor(
+    problem: ReadingProblem, claim: ClaimedArray, adjoints: list[float]
+) -> float | None:
     """Return the factor of the loss under which a sweep is the claim, one that it may have."""
     places = claim.places.ravel()
     if places.size < 2 or places[0] < 0:
@@ -49,7 +51,7 @@ def _free_factor(problem: Problem, claim: Claim, adjoints: list[float]) -> float
     return factor
 
 
-def _factor_in(problem: Problem, hypothesis: Hypothesis) -> float | None:
+def _factor_in(problem: ReadingProblem, hypothesis: Hypothesis) -> float | None:
     edit = edit_of(hypothesis, problem)
     if edit is None:
         return None

@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from reference.checks.explain import finding, general, locally
+from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
 from reference.checks.explain.factors import ratio
 from reference.checks.explain.finding import Explanation
 from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import Claim, Problem, rescaled
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, rescaled
 from reference.checks.explain.readings import Met, objectives_of, problems_of
 from reference.checks.explain.scales import scales_of
+from reference.checks.explain.sentences import explanation_of
 from reference.checks.explain.sources import all_hypotheses
-from reference.checks.explain.state import State, cases_of, depth_of
-from reference.checks.explain.telling import explanation_of
-from reference.checks.explain.trial import Trial, best_link, tried
+from reference.checks.explain.state import ExplanationState, cases_of, depth_of
+from reference.checks.explain.trial import HypothesisTrial, best_link, tried
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
 from reference.checks.tolerances import SAME
@@ -44,7 +44,7 @@ def explain(
     problems settle it. limit: seconds after which what was found is returned.
     """
     deadline = time.process_time() + limit
-    best: State | None = None
+    best: ExplanationState | None = None
     met = Met()
     given = problems_of(reading, objective, seed, indices, deadline, met)
     others = objectives_of(reading, objective, seed, indices) if given else ()
@@ -69,19 +69,19 @@ def explain(
     return _with_general(found, reading, objective, seed, indices, met)
 
 
-def _searched(problems: list[Problem], deadline: float) -> State:
+def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationState:
     """Search; where no right claim tells the loss's factor, under those that explain something."""
-    best: State | None = None
+    best: ExplanationState | None = None
     if problems[0].free:
         for factors in scales_of(problems, deadline):
             scaled_ones = [rescaled(p, x) for p, x in zip(problems, factors, strict=True)]
-            other = State([p for p in scaled_ones if p.wrong], deadline)
+            other = ExplanationState([p for p in scaled_ones if p.wrong], deadline)
             if other.problems:
                 _search(other)
                 best = other if best is None or _better(other, best) else best
             if best is not None and not best.left:
                 return best
-    state = State(problems, deadline)
+    state = ExplanationState(problems, deadline)
     _search(state)
     return state if best is None or _better(state, best) else best
 
@@ -90,7 +90,7 @@ _PLAIN = 1.65
 """An explanation of that cost is the common mistake; no other loss is tried for another one."""
 
 
-def _more_wrong(problems: list[Problem], best: State) -> bool:
+def _more_wrong(problems: list[ReadingProblem], best: ExplanationState) -> bool:
     return len(problems[0].wrong) > len(best.problems[0].wrong)
 
 
@@ -119,11 +119,11 @@ _OF_ANY_LOSS = frozenset(
 """Mistakes that fit a gradient which is right up to a factor: other losses are not tried then."""
 
 
-def _better(state: State, best: State) -> bool:
+def _better(state: ExplanationState, best: ExplanationState) -> bool:
     return (len(state.left), state.cost) < (len(best.left), best.cost)
 
 
-def _search(state: State) -> None:
+def _search(state: ExplanationState) -> None:
     while state.left and not state.late:
         before = len(state.explained)
         _from_catalogue(state)
@@ -138,21 +138,21 @@ def _search(state: State) -> None:
             return
 
 
-def _from_catalogue(state: State) -> None:
+def _from_catalogue(state: ExplanationState) -> None:
     """Accept a mistake of the catalogue that explains whole claims and leaves the others right."""
     best = _best_of(state, _of_named_steps, whole=True)
     if best is not None and not _shared_factor(state, best.match.claims):
         _accept(state, best)
 
 
-def _of_named_steps(problem: Problem) -> Iterator[Hypothesis]:
+def _of_named_steps(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield the catalogue's mistakes in steps whose result has a name in the code."""
     for hypothesis in catalogue_hypotheses(problem):
         if hypothesis.key[3] not in ("hidden", "terms"):
             yield hypothesis
 
 
-def _shared_factor(state: State, claims: Sequence[Claim]) -> bool:
+def _shared_factor(state: ExplanationState, claims: Sequence[ClaimedArray]) -> bool:
     """Whether a claim is a multiple of the right one, and another wrong claim the same multiple.
 
     Then something that both are made of is off by that factor, not the line of one of them.
@@ -169,10 +169,10 @@ def _shared_factor(state: State, claims: Sequence[Claim]) -> bool:
     )
 
 
-def _locally(state: State, sure: bool) -> None:
+def _locally(state: ExplanationState, sure: bool) -> None:
     """Explain single claims by what they are of the truth: twice, transposed, another's."""
     for claim in state.left:
-        result = locally.analyse(cases_of(state, claim.path), sure)
+        result = simple_errors.analyse(cases_of(state, claim.path), sure)
         if result is not None:
             words, found = result
             state.named.append((finding.named(words, [claim.text], found), depth_of(claim)))
@@ -181,13 +181,15 @@ def _locally(state: State, sure: bool) -> None:
 
 
 def _best_of(
-    state: State, source: Callable[[Problem], Iterator[Hypothesis]], whole: bool = False
-) -> Trial | None:
+    state: ExplanationState,
+    source: Callable[[ReadingProblem], Iterator[Hypothesis]],
+    whole: bool = False,
+) -> HypothesisTrial | None:
     """Return what explains most of a source; whole: only what explains all of some claims."""
     problem = state.problems[0]
     base = state.base(problem)
     now = problem.predicted(base) if base else {k: c.truth for k, c in problem.claims.items()}
-    best: Trial | None = None
+    best: HypothesisTrial | None = None
     for hypothesis in source(problem):
         if state.late:
             break
@@ -201,13 +203,13 @@ def _best_of(
     return fitted if better else best
 
 
-def _best_edit(state: State) -> None:
+def _best_edit(state: ExplanationState) -> None:
     best = _best_of(state, all_hypotheses)
     if best is not None:
         _accept(state, best)
 
 
-def _accept(state: State, best: Trial) -> None:
+def _accept(state: ExplanationState, best: HypothesisTrial) -> None:
     tensors = [c.text for c in best.match.claims]
     words = best.hypothesis.words(best.match)
     if best.match.part:
@@ -222,7 +224,7 @@ def _accept(state: State, best: Trial) -> None:
         _explain_what_follows(state)
 
 
-def _explain_what_follows(state: State) -> None:
+def _explain_what_follows(state: ExplanationState) -> None:
     """Count claims as explained that are as the accepted mistakes together make them."""
     for claim in state.left:
         cases = cases_of(state, claim.path)

@@ -21,9 +21,9 @@ from reference.checks.explain import (
 )
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 
-SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
+SOURCES: tuple[Callable[[ReadingProblem], Iterator[Hypothesis]], ...] = (
     catalogued.catalogue_hypotheses,
     steps.step_hypotheses,
     paths.path_hypotheses,
@@ -40,7 +40,7 @@ SOURCES: tuple[Callable[[Problem], Iterator[Hypothesis]], ...] = (
 )
 
 
-def all_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def all_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield every mistake that may be in a problem's sweep."""
     for source in SOURCES:
         try:
@@ -53,7 +53,7 @@ UNEXPECTED: tuple[type[Exception], ...] = (ArithmeticError, LookupError, TypeErr
 """What a forward that nobody thought of may raise in a hypothesis: that one is passed over."""
 
 
-def edit_of(hypothesis: Hypothesis, problem: Problem) -> Edit | None:
+def edit_of(hypothesis: Hypothesis, problem: ReadingProblem) -> Edit | None:
     """Return a hypothesis' sweep in a problem, None where it does not apply."""
     try:
         return hypothesis.edit(problem)

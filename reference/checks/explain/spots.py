@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.checks.explain.graph import Array, Places, read
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.diagnosis.mistakes.catalogue import Line, LineName
 
 Cotangents = Callable[[Places], Array]
@@ -38,6 +38,6 @@ class Spot:
     """The line entry by entry, where an entry is made of others: h[t] of h[t − 1]."""
 
 
-def cotangents_of(problem: Problem, adjoints: list[float]) -> Cotangents:
+def cotangents_of(problem: ReadingProblem, adjoints: list[float]) -> Cotangents:
     """Return how a line reads the cotangents of a sweep: 0 where an entry is a constant."""
     return lambda places: np.where(places < 0, 0.0, problem.scale * read(adjoints, places))

@@ -5,26 +5,26 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from reference.checks.explain.finding import Case, Named
+from reference.checks.explain.finding import ClaimCase, ExplainedMistake
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import Claim, Problem
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem
 from reference.checks.routine import Path
 
 
 @dataclass
-class State:
+class ExplanationState:
     """What was found so far, for one objective."""
 
-    problems: list[Problem]
+    problems: list[ReadingProblem]
     deadline: float
     accepted: list[Hypothesis] = field(default_factory=list)
-    named: list[tuple[Named, int]] = field(default_factory=list)
+    named: list[tuple[ExplainedMistake, int]] = field(default_factory=list)
     cost: float = 0.0
     explained: set[Path] = field(default_factory=set)
     first: str = ""
 
-    def base(self, problem: Problem) -> Edit:
+    def base(self, problem: ReadingProblem) -> Edit:
         """Return the sweep with the mistakes accepted so far."""
         edit = Edit()
         for hypothesis in self.accepted:
@@ -34,7 +34,7 @@ class State:
         return edit
 
     @property
-    def left(self) -> list[Claim]:
+    def left(self) -> list[ClaimedArray]:
         """The wrong claims of the first problem that nothing explains yet."""
         return [c for c in self.problems[0].wrong if c.path not in self.explained]
 
@@ -44,7 +44,7 @@ class State:
         return time.process_time() > self.deadline
 
 
-def cases_of(state: State, path: Path) -> list[Case]:
+def cases_of(state: ExplanationState, path: Path) -> list[ClaimCase]:
     """Return a claim in every problem, with what the accepted mistakes make of it."""
     found = []
     for problem in state.problems:
@@ -53,10 +53,10 @@ def cases_of(state: State, path: Path) -> list[Case]:
             continue
         base = problem.predicted(state.base(problem))[path] if state.accepted else claim.truth
         if base.shape == claim.got.shape:
-            found.append(Case(problem, claim, base))
+            found.append(ClaimCase(problem, claim, base))
     return found
 
 
-def depth_of(claim: Claim) -> int:
+def depth_of(claim: ClaimedArray) -> int:
     """Return where a claim's tensor stands on the tape: the later, the nearer to the loss."""
     return int(claim.places.max(initial=0))

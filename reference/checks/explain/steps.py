@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.paths import Link, links, pieces, scaled_links, stopped
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.checks.routine import Path
 
 
-def families(problem: Problem) -> dict[Path, list[Path]]:
+def families(problem: ReadingProblem) -> dict[Path, list[Path]]:
     """Return the values of one list by their number: ("h", "*") -> h[0], h[1]."""
     found: dict[Path, dict[int, Path]] = {}
     for path in pieces(problem):
@@ -22,7 +22,7 @@ def families(problem: Problem) -> dict[Path, list[Path]]:
     return {k: [v[i] for i in sorted(v)] for k, v in found.items() if len(v) > 1}
 
 
-def step_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def step_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for every list of values: no path from one step to the one before, or none at all."""
     for key, members in families(problem).items():
         inside = [x for x in links(problem) if x.v in members and _later(x, members)]
@@ -36,20 +36,20 @@ def _later(link: Link, members: list[Path]) -> bool:
     return link.u in members
 
 
-def _reaches_members(problem: Problem, members: list[Path]) -> list[Link]:
+def _reaches_members(problem: ReadingProblem, members: list[Path]) -> list[Link]:
     return [x for x in links(problem) if x.v in members and x.u in members]
 
 
-def _name_of(key: Path, problem: Problem, members: list[Path]) -> str:
+def _name_of(key: Path, problem: ReadingProblem, members: list[Path]) -> str:
     text = pieces(problem)[members[0]].text
     head = text.split("[")[0]
     return head
 
 
-def _not_in_time(problem: Problem, key: Path, members: list[Path]) -> Hypothesis:
+def _not_in_time(problem: ReadingProblem, key: Path, members: list[Path]) -> Hypothesis:
     head = _name_of(key, problem, members)
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         mine = families(other).get(key)
         return scaled_links(other, _reaches_members(other, mine), 0.0) if mine else None
 
@@ -67,10 +67,10 @@ def _not_in_time(problem: Problem, key: Path, members: list[Path]) -> Hypothesis
     return Hypothesis(("in time", *key), edit, words, 1.1, top)
 
 
-def _held_family(key: Path, members: list[Path], problem: Problem) -> Hypothesis:
+def _held_family(key: Path, members: list[Path], problem: ReadingProblem) -> Hypothesis:
     head = _name_of(key, problem, members)
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         mine = families(other).get(key)
         if not mine:
             return None

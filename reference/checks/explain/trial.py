@@ -9,23 +9,29 @@ import numpy as np
 
 from reference.checks.explain import finding, paths, regions
 from reference.checks.explain.factors import spelled
-from reference.checks.explain.finding import Evidence
+from reference.checks.explain.finding import Support
 from reference.checks.explain.graph import Array, Edit, read
 from reference.checks.explain.hypothesis import Hypothesis, Match
-from reference.checks.explain.problem import Claim, Problem, close, close_entries, is_multiple
+from reference.checks.explain.problem import (
+    ClaimedArray,
+    ReadingProblem,
+    close,
+    close_entries,
+    is_multiple,
+)
 from reference.checks.explain.sources import edit_of
-from reference.checks.explain.state import State, cases_of
+from reference.checks.explain.state import ExplanationState, cases_of
 from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
 
 
 @dataclass(frozen=True)
-class Trial:
+class HypothesisTrial:
     """A hypothesis that reproduces claims, and how well."""
 
     hypothesis: Hypothesis
     match: Match
-    found: Evidence
+    found: Support
     clean: bool
 
     @property
@@ -36,13 +42,13 @@ class Trial:
 
 
 def tried(
-    state: State,
+    state: ExplanationState,
     hypothesis: Hypothesis,
-    problem: Problem,
+    problem: ReadingProblem,
     base: Edit,
     now: finding.Predictions,
-    best: Trial | None,
-) -> Trial | None:
+    best: HypothesisTrial | None,
+) -> HypothesisTrial | None:
     """Return what a hypothesis explains beyond the best so far; None where nothing."""
     edit = edit_of(hypothesis, problem)
     if edit is None:
@@ -69,17 +75,17 @@ def tried(
     ]
     if (
         best is not None
-        and Trial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank
+        and HypothesisTrial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank
         >= best.rank
     ):
         return None
     found = _confirmed(state, hypothesis, hit, bool(part))
     if found is None:
         return None
-    return Trial(hypothesis, Match(hit, bool(broken), part), found, not (broken or part))
+    return HypothesisTrial(hypothesis, Match(hit, bool(broken), part), found, not (broken or part))
 
 
-def _fits(problem: Problem, claim: Claim, now: Array, adjoints: list[float]) -> bool:
+def _fits(problem: ReadingProblem, claim: ClaimedArray, now: Array, adjoints: list[float]) -> bool:
     """Whether the entry that is furthest off is as a sweep makes it: a quick first test."""
     off = np.abs(claim.got - now)
     worst = int(np.argmax(np.where(np.isfinite(off), off, -1)))
@@ -99,12 +105,12 @@ def _in_part(got: Array, now: Array, made: Array) -> bool:
     return bool(close_entries(got, made)[wrong].all() and different.all())
 
 
-def _share(one: Claim, other: Claim) -> bool:
+def _share(one: ClaimedArray, other: ClaimedArray) -> bool:
     """Whether two claims are of the same numbers: relu(x) is x above 0."""
     return bool(set(one.places.ravel().tolist()) & set(other.places.ravel().tolist()))
 
 
-def _as_made(claim: Claim, value: Array, now: Array) -> bool:
+def _as_made(claim: ClaimedArray, value: Array, now: Array) -> bool:
     """Whether a claim is as a sweep makes it; an inner variable up to a factor, or right."""
     if not claim.inner:
         return close(claim.got, value)
@@ -112,10 +118,10 @@ def _as_made(claim: Claim, value: Array, now: Array) -> bool:
 
 
 def _confirmed(
-    state: State, hypothesis: Hypothesis, hit: list[Claim], part: bool = False
-) -> Evidence | None:
+    state: ExplanationState, hypothesis: Hypothesis, hit: list[ClaimedArray], part: bool = False
+) -> Support | None:
     """Return the evidence for a hypothesis over all problems; None where it is not enough."""
-    total: Evidence | None = None
+    total: Support | None = None
     for claim in hit:
         cases = cases_of(state, claim.path)
         values: list[Array | None] = []
@@ -136,9 +142,11 @@ def _confirmed(
     return total
 
 
-def best_link(state: State, problem: Problem, base: Edit, now: finding.Predictions) -> Trial | None:
+def best_link(
+    state: ExplanationState, problem: ReadingProblem, base: Edit, now: finding.Predictions
+) -> HypothesisTrial | None:
     """Return a path whose term is a constant multiple of what it should be, the multiple fitted."""
-    best: Trial | None = None
+    best: HypothesisTrial | None = None
     for link in paths.fitted_links(problem):
         if state.late:
             break
@@ -164,7 +172,9 @@ def best_link(state: State, problem: Problem, base: Edit, now: finding.Predictio
     return best
 
 
-def _times_in(state: State, link: paths.Link, path: Path, problem: Problem) -> float | None:
+def _times_in(
+    state: ExplanationState, link: paths.Link, path: Path, problem: ReadingProblem
+) -> float | None:
     base = state.base(problem)
     claim = problem.claims.get(path)
     if claim is None:

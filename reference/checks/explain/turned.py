@@ -10,11 +10,11 @@ from reference.checks.explain.graph import Edit, Hook, Places
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.operands import products
 from reference.checks.explain.paths import pieces
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.checks.routine import Path
 
 
-def turned_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def turned_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield a hypothesis for every square value, named or between a weight and its result."""
     for path, named in pieces(problem).items():
         shape = named.shape
@@ -30,7 +30,7 @@ def turned_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _grid(path: Path, text: str, depth: int) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         places = _grid_places(problem, path)
         if places is None:
             return None
@@ -58,7 +58,7 @@ def _grid(path: Path, text: str, depth: int) -> Hypothesis:
     return Hypothesis(("grid", *path), edit, words, 1.4, depth)
 
 
-def _grid_places(problem: Problem, path: Path) -> Places | None:
+def _grid_places(problem: ReadingProblem, path: Path) -> Places | None:
     if path[-1] != "children":
         named = pieces(problem).get(path)
         ok = (

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reference.checks.explain.graph import Edges, Edit, Graph, Hook
+from reference.checks.explain.graph import Edges, Edit, Hook, NumberGraph
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.paths import links, pieces, scaled_links
-from reference.checks.explain.problem import Problem
+from reference.checks.explain.problem import ReadingProblem
 from reference.checks.explain.steps import families
 from reference.checks.routine import Path
 
 
-def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def use_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield: one use of several is kept, one step of several, other windows, another order."""
     for path, named in pieces(problem).items():
         if named.places.size <= 400:
@@ -38,7 +38,7 @@ def use_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         named = pieces(problem).get(path)
         if named is None:
             return None
@@ -60,7 +60,7 @@ def _overwritten(path: Path, text: str, last: bool, depth: int) -> Hypothesis:
     return Hypothesis(("one use", *path, str(last)), edit, words, 1.9 + 0.05 * (not last), depth)
 
 
-def _one_use(problem: Problem, places: list[int], last: bool) -> Edit | None:
+def _one_use(problem: ReadingProblem, places: list[int], last: bool) -> Edit | None:
     graph = problem.graph
     wanted = set(places)
     hooks: dict[int, list[Hook]] = {}
@@ -78,7 +78,7 @@ def _one_use(problem: Problem, places: list[int], last: bool) -> Edit | None:
 
 
 def _keep_one(
-    graph: Graph, place: int, children: list[int], seeds: list[float], last: bool
+    graph: NumberGraph, place: int, children: list[int], seeds: list[float], last: bool
 ) -> Hook:
     def hook(adjoints: list[float]) -> None:
         terms = [sum(s for p, s in graph.edges[c] if p == place) * adjoints[c] for c in children]
@@ -99,7 +99,7 @@ _TIMES = (
 )
 
 
-def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
+def _by_use(problem: ReadingProblem, path: Path) -> Iterator[Hypothesis]:
     """Yield for a value that every entry uses equally often: one of the terms is wrong."""
     ranks = _ranks(problem, path)
     if ranks is None or not 2 <= ranks <= 5:
@@ -109,7 +109,7 @@ def _by_use(problem: Problem, path: Path) -> Iterator[Hypothesis]:
             yield _of_use(problem, path, rank, times, text)
 
 
-def _ranks(problem: Problem, path: Path) -> int | None:
+def _ranks(problem: ReadingProblem, path: Path) -> int | None:
     named = pieces(problem).get(path)
     if named is None:
         return None
@@ -117,10 +117,10 @@ def _ranks(problem: Problem, path: Path) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def _of_use(problem: Problem, path: Path, rank: int, times: str, text: str) -> Hypothesis:
+def _of_use(problem: ReadingProblem, path: Path, rank: int, times: str, text: str) -> Hypothesis:
     named = pieces(problem)[path]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         mine = pieces(other).get(path)
         if mine is None or (_ranks(other, path) or 0) <= rank:
             return None
@@ -168,7 +168,7 @@ def _of_use(problem: Problem, path: Path, rank: int, times: str, text: str) -> H
 def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
     """Return the hypothesis that what is used once for each of several classes counts once."""
 
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         named = pieces(problem).get(path)
         if named is None:
             return None
@@ -204,7 +204,7 @@ def _counted_once(path: Path, text: str, depth: int) -> Hypothesis:
     return Hypothesis(("once", *path), edit, words, 2.0, depth)
 
 
-def _steps_kept(problem: Problem) -> Iterator[Hypothesis]:
+def _steps_kept(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for a value used in every step of a list: one step counts, or one is left out."""
     for key, members in families(problem).items():
         for v in dict.fromkeys(
@@ -217,11 +217,11 @@ def _steps_kept(problem: Problem) -> Iterator[Hypothesis]:
                 yield _kept_steps(problem, key, v, how)
 
 
-def _kept_steps(problem: Problem, key: Path, v: Path, how: str) -> Hypothesis:
+def _kept_steps(problem: ReadingProblem, key: Path, v: Path, how: str) -> Hypothesis:
     text = pieces(problem)[v].text
     head = pieces(problem)[families(problem)[key][0]].text.split("[")[0]
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         members = families(other).get(key, [])
         found = [x for m in members for x in links(other) if x.v == v and x.u == m]
         if len(found) < 2:
@@ -262,7 +262,7 @@ def _swaps(ndim: int) -> list[tuple[int, ...]]:
 
 
 def _reordered(path: Path, text: str, axes: tuple[int, ...], depth: int) -> Hypothesis:
-    def edit(problem: Problem) -> Edit | None:
+    def edit(problem: ReadingProblem) -> Edit | None:
         named = pieces(problem).get(path)
         if named is None or (named.places < 0).any():
             return None

@@ -16,7 +16,7 @@ from reference.checks.explain.graph import Edges, Edit, Places
 from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
 from reference.checks.explain.operands import products
 from reference.checks.explain.paths import pieces
-from reference.checks.explain.problem import Named, Problem
+from reference.checks.explain.problem import NamedValue, ReadingProblem
 from reference.checks.routine import Path
 
 
@@ -41,7 +41,7 @@ class _Geometry:
     """The flat index in z of every sum of products."""
 
 
-def geometries(problem: Problem) -> list[_Geometry]:
+def geometries(problem: ReadingProblem) -> list[_Geometry]:
     """Return the convolutions of a forward: sums of products whose indices move by windows."""
     if "windows" not in problem.cache:
         found = []
@@ -62,7 +62,7 @@ def geometries(problem: Problem) -> list[_Geometry]:
     return known
 
 
-def _geometry(problem: Problem, b: Path, a: Path) -> _Geometry | None:
+def _geometry(problem: ReadingProblem, b: Path, a: Path) -> _Geometry | None:
     uses = products(problem)[b, a]
     outs = _outputs(problem, [u.child for u in uses], {b, a})
     if outs is None:
@@ -99,7 +99,7 @@ def _axis(p: int, x: Places, z: Places, w: Places) -> _Axis | None:
 
 
 def _outputs(
-    problem: Problem, children: list[int], not_these: set[Path]
+    problem: ReadingProblem, children: list[int], not_these: set[Path]
 ) -> tuple[Path, dict[int, int]] | None:
     """Return the named value that the products are summed into, and each child's index in it."""
     graph = problem.graph
@@ -127,7 +127,7 @@ def _outputs(
     return (target, found) if target is not None else None
 
 
-def window_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
+def window_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for every convolution: the stride or the padding ignored, the windows moved."""
     for geometry in geometries(problem):
         strides = any(a.stride > 1 for a in geometry.axes)
@@ -140,11 +140,11 @@ def window_hypotheses(problem: Problem) -> Iterator[Hypothesis]:
         yield _moved(problem, geometry, "flipped")
 
 
-def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
+def _moved(problem: ReadingProblem, geometry: _Geometry, how: str) -> Hypothesis:
     key = (geometry.x, geometry.w)
     x, w = pieces(problem)[geometry.x].text, pieces(problem)[geometry.w].text
 
-    def edit(other: Problem) -> Edit | None:
+    def edit(other: ReadingProblem) -> Edit | None:
         mine = next((g for g in geometries(other) if (g.x, g.w) == key), None)
         return None if mine is None else _moved_edit(other, mine, how)
 
@@ -187,7 +187,7 @@ def _moved(problem: Problem, geometry: _Geometry, how: str) -> Hypothesis:
     )
 
 
-def _moved_edit(problem: Problem, geometry: _Geometry, how: str) -> Edit:
+def _moved_edit(problem: ReadingProblem, geometry: _Geometry, how: str) -> Edit:
     known = pieces(problem)
     x, w, z = known[geometry.x], known[geometry.w], known[geometry.z]
     w_flat = {p: i for i, p in enumerate(w.places.ravel().tolist()) if p >= 0}
@@ -211,7 +211,7 @@ def _moved_edit(problem: Problem, geometry: _Geometry, how: str) -> Edit:
 
 
 def _moved_index(
-    geometry: _Geometry, x: Named, w: Named, place: tuple[Any, ...], j: int, how: str
+    geometry: _Geometry, x: NamedValue, w: NamedValue, place: tuple[Any, ...], j: int, how: str
 ) -> int | None:
     """Return the flat index in x that a mistake takes for an entry of z and one of w."""
     k = np.unravel_index(j, w.shape)

@@ -37,7 +37,7 @@ class Findings:
             self.right.append(way)
 
 
-class Named(NamedTuple):
+class ReturnedArray(NamedTuple):
     """An array that came back, with what it should be."""
 
     name: str
@@ -55,7 +55,7 @@ class Furthest(NamedTuple):
     entry: tuple[int, ...]
 
 
-def furthest(one: Named, model: Model) -> Furthest:
+def furthest(one: ReturnedArray, model: Model) -> Furthest:
     """Return the entry that is furthest off; entries without a true value are left out."""
     assert one.got is not None
     allowed = ROUTES * one.bound
@@ -75,7 +75,7 @@ def furthest(one: Named, model: Model) -> Furthest:
     return Furthest(float(times[at]), tuple(int(i) for i in at))
 
 
-def wrong_texts(named: list[Named], model: Model) -> list[str]:
+def wrong_texts(named: list[ReturnedArray], model: Model) -> list[str]:
     """Return a sentence for each array that is not what it should be."""
     found = []
     for one in named:
@@ -92,7 +92,7 @@ def wrong_texts(named: list[Named], model: Model) -> list[str]:
     return found
 
 
-def _text(one: Named, model: Model, times: float, entry: tuple[int, ...]) -> str:
+def _text(one: ReturnedArray, model: Model, times: float, entry: tuple[int, ...]) -> str:
     assert one.got is not None
     where = f"{one.name}{list(entry)}" if entry else one.name
     digits = 17 if model.dtype == FLOAT64 else 9

@@ -30,7 +30,7 @@ _OPENED = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkp
            "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}  # fmt: skip
 
 
-class _Size(NamedTuple):
+class _JaxSize(NamedTuple):
     """How large the result of a primitive is, for its rounding."""
 
     result: Array
@@ -82,7 +82,7 @@ class JaxGraph:
         _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
         return seen
 
-    def _sizes(self, given: list[Any]) -> dict[str, _Size]:
+    def _sizes(self, given: list[Any]) -> dict[str, _JaxSize]:
         """Return how large the results of all primitives are; what is only moved is exact."""
         found = {}
         for key, (floats, made, terms) in self._note(given).items():
@@ -90,7 +90,7 @@ class JaxGraph:
             if not np.isin(made, known).all():
                 size = np.where(np.isfinite(made), np.abs(made), 0.0)
                 of_sum = None if terms is None else np.asarray(terms)
-                found[key] = _Size(size, of_sum, self._correct[key])
+                found[key] = _JaxSize(size, of_sum, self._correct[key])
         return found
 
     def values(self, given: list[Any]) -> tuple[Array, ...]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from reference.checks.kernels._findings import Named, furthest
+from reference.checks.kernels._findings import ReturnedArray, furthest
 from reference.checks.kernels._formats import FLOAT64, Array, Bounds
 from reference.checks.kernels._jax_rounding import JaxGraph
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem
@@ -224,7 +224,7 @@ class JaxWays(Ways):
             return [] if mine is None else None
         for path, got, right in zip(self.problem.leaves, mine, true, strict=True):
             bound = np.full(right.shape, DIGITS * (1 + float(np.max(np.abs(right), initial=0.0))))
-            if furthest(Named(path_name(path), got, right, bound), self.model).times > 1:
+            if furthest(ReturnedArray(path_name(path), got, right, bound), self.model).times > 1:
                 return [f"the second derivative by {path_name(path)} is wrong, and not refused"]
         return []
 

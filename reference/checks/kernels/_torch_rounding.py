@@ -113,7 +113,7 @@ def _present(dout: list[Any]) -> list[Any]:
     return [d for d in dout if d is not None]
 
 
-class _Size(NamedTuple):
+class _TorchSize(NamedTuple):
     """How large the result of an operation is, for its rounding."""
 
     result: torch.Tensor
@@ -135,7 +135,7 @@ class _Size(NamedTuple):
         return torch.stack(columns, dim=1)
 
 
-_Sizes = Mapping[_Key, _Size]
+_Sizes = Mapping[_Key, _TorchSize]
 
 
 class _Shifted(Interpreter):
@@ -144,7 +144,7 @@ class _Shifted(Interpreter):
     def __init__(self, graph: GraphModule, shifts: Mapping[_Key, torch.Tensor] | None = None):
         super().__init__(graph)
         self.shifts = shifts
-        self.sizes: dict[_Key, _Size] = {}
+        self.sizes: dict[_Key, _TorchSize] = {}
         """Of what rounds, where none is shifted."""
 
     def run_node(self, n: Node) -> Any:
@@ -193,7 +193,7 @@ class _Shifted(Interpreter):
             if _is_float(t) and not torch.isin(t, known).all():  # what is only moved is exact
                 size = torch.where(t.isfinite(), t.abs(), 0.0)
                 terms = sums[k] if sums is not None else None
-                self.sizes[name, k] = _Size(size, terms, base.rstrip("_") in _CORRECT)
+                self.sizes[name, k] = _TorchSize(size, terms, base.rstrip("_") in _CORRECT)
 
 
 def _bounds(graph: GraphModule, given: list[torch.Tensor], sizes: _Sizes) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._findings import Named, furthest
+from reference.checks.kernels._findings import ReturnedArray, furthest
 from reference.checks.kernels._formats import FLOAT64, Array, Model
 from reference.checks.kernels._problem import Cotangents, KernelProblem
 from reference.checks.kernels._torch_kernel import TorchKernel, TorchReference
@@ -40,7 +40,7 @@ def wrong_second(
         return None
     for path, got, right in zip(problem.leaves, mine, true, strict=True):
         bound = np.full(right.shape, DIGITS * (1 + float(np.max(np.abs(right), initial=0.0))))
-        if furthest(Named(path_name(path), got, right, bound), Model(FLOAT64)).times > 1:
+        if furthest(ReturnedArray(path_name(path), got, right, bound), Model(FLOAT64)).times > 1:
             return [
                 f"the second derivative by {path_name(path)} is wrong, and not refused: save only "
                 "inputs and outputs by save_for_backward, or mark the backward with "

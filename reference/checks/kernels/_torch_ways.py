@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._findings import Named, furthest
+from reference.checks.kernels._findings import ReturnedArray, furthest
 from reference.checks.kernels._formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from reference.checks.kernels._problem import drawn_problem
 from reference.checks.kernels._torch_kernel import (
@@ -112,7 +112,7 @@ class TorchWays(Ways):
         mine = self.named(one, self.truth)
         theirs = self.named(other, self.truth)
         times = max(
-            furthest(Named(a.name, a.got, b.got, a.bound), self.model).times
+            furthest(ReturnedArray(a.name, a.got, b.got, a.bound), self.model).times
             for a, b in zip(mine, theirs, strict=True)
             if a.got is not None and b.got is not None
         )

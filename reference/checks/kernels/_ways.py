@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from reference.checks.kernels._findings import Findings, Named, wrong_texts
+from reference.checks.kernels._findings import Findings, ReturnedArray, wrong_texts
 from reference.checks.kernels._formats import (
     FLOAT32,
     FLOAT64,
@@ -76,14 +76,14 @@ class Kernel(Protocol):
         """Trace the reference for the shapes of a problem."""
 
 
-class Truth(NamedTuple):
+class KernelTruth(NamedTuple):
     """What should come back: outputs, then a gradient of each leaf, and how far each may be off."""
 
     values: tuple[Array, ...]
     bounds: tuple[Array, ...]
 
 
-class Asked(NamedTuple):
+class KernelQuestion(NamedTuple):
     """A problem in which rounding changes no decision."""
 
     problem: KernelProblem
@@ -91,11 +91,11 @@ class Asked(NamedTuple):
     traced: TracedReference
     bounds: Bounds
 
-    def truth(self, model: Model) -> Truth:
+    def truth(self, model: Model) -> KernelTruth:
         """Return what should come back, its inputs rounded to the model's dtype."""
         problem = self.problem.in_dtype(model.dtype)
         weights = in_dtypes(self.cotangents, model.dtype)
-        return Truth(self.traced.values(problem, weights), self.bounds[model])
+        return KernelTruth(self.traced.values(problem, weights), self.bounds[model])
 
 
 class Ways:
@@ -110,8 +110,8 @@ class Ways:
         self.model = Model(FLOAT32 if subject.coarse else FLOAT64)
         self.digits = COARSE if subject.coarse else DIGITS
         self.found = Findings()
-        self._steadily: dict[int, Asked] = {}
-        self.asked: Asked | None = None
+        self._steadily: dict[int, KernelQuestion] = {}
+        self.asked: KernelQuestion | None = None
         self.right = False
         try:
             self.asked = self.steady(0)
@@ -173,7 +173,7 @@ class Ways:
         """Ask plainly, in the dtype of the ways."""
         return self._kernel.ask(problem, cotangents, self.model.dtype)
 
-    def steady(self, index: int) -> Asked:
+    def steady(self, index: int) -> KernelQuestion:
         """Return the first problem, from an index on, in which rounding changes no decision."""
         for at in range(index, index + _DRAWN * self.stride, self.stride):
             if at in self._steadily:
@@ -183,11 +183,11 @@ class Ways:
             traced = self._kernel.traced(problem, cotangents)
             bounds = traced.bounds(problem, cotangents)
             if traced.steady(problem, cotangents, bounds, self.seed):
-                self._steadily[at] = Asked(problem, cotangents, traced, bounds)
+                self._steadily[at] = KernelQuestion(problem, cotangents, traced, bounds)
                 return self._steadily[at]
         raise ArithmeticError(f"in each of {_DRAWN} problems a decision stands on an edge")
 
-    def own(self, cotangents: Cotangents) -> Truth:
+    def own(self, cotangents: Cotangents) -> KernelTruth:
         """Return what the kernel answers when it is asked plainly, as the truth of other ways."""
         answer = self.ask(self.problem, cotangents)
         values = [v for v in answer.outputs if v is not None]
@@ -195,26 +195,30 @@ class Ways:
             np.zeros(self.problem.leaves[p].shape) if g is None else g
             for p, g in answer.gradients.items()
         ]
-        return Truth(tuple(values), tuple(0 * v for v in values))
+        return KernelTruth(tuple(values), tuple(0 * v for v in values))
 
-    def at(self, cotangents: Cotangents) -> Truth:
+    def at(self, cotangents: Cotangents) -> KernelTruth:
         """Return what should come back for other cotangents."""
         if self.asked is None or not self.right:
             return self.own(cotangents)
-        return Truth(self.asked.traced.values(self.problem, cotangents), self.sizes)
+        return KernelTruth(self.asked.traced.values(self.problem, cotangents), self.sizes)
 
-    def named(self, answer: KernelAnswer, truth: Truth) -> list[Named]:
+    def named(self, answer: KernelAnswer, truth: KernelTruth) -> list[ReturnedArray]:
         """Return what came back beside what should."""
         outputs = [o for o in answer.outputs if o is not None]
         names = [f"output {k}" if len(outputs) > 1 else "the output" for k in range(len(outputs))]
-        named = [Named(*one) for one in zip(names, outputs, *truth, strict=False)]
+        named = [ReturnedArray(*one) for one in zip(names, outputs, *truth, strict=False)]
         for k, path in enumerate(self.problem.leaves, len(outputs)):
             if path in answer.gradients:
                 got = answer.gradients[path]
-                named.append(Named(f"d{path_name(path)}", got, truth.values[k], truth.bounds[k]))
+                named.append(
+                    ReturnedArray(f"d{path_name(path)}", got, truth.values[k], truth.bounds[k])
+                )
         return named
 
-    def wrong(self, answer: KernelAnswer, truth: Truth, model: Model | None = None) -> list[str]:
+    def wrong(
+        self, answer: KernelAnswer, truth: KernelTruth, model: Model | None = None
+    ) -> list[str]:
         """Return a sentence for each array that is not what it should be."""
         return wrong_texts(self.named(answer, truth), model or self.model)
 
@@ -255,7 +259,7 @@ class Ways:
             values.append(np.zeros(leaf.shape) if gradient is None else gradient)
         scale = max(map(_largest, problem.leaves.values()), default=1.0)
         bounds = tuple(np.full(v.shape, self.digits * max(scale, _largest(v))) for v in values)
-        return self.wrong(self.ask(problem, cotangents), Truth(tuple(values), bounds))
+        return self.wrong(self.ask(problem, cotangents), KernelTruth(tuple(values), bounds))
 
     # -- dtypes ------------------------------------------------------------------------------
 

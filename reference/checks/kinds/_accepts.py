@@ -8,8 +8,8 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS
-from manual_backprop.spec import InvalidInput, Loss, TargetKind
-from reference.drawing.draft import fits
+from manual_backprop.operation import InvalidInput, Loss, TargetKind
+from reference.drawing.builder import fits
 
 _KNOWN = frozenset(
     {

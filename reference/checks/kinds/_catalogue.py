@@ -11,16 +11,16 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.spec import Activation
+from manual_backprop.operation import Activation
 from reference.checks.kinds._frames import Array, Path
 from reference.checks.kinds._words import spelled
 from reference.checks.tolerances import SAME
 from reference.diagnose import Diagnosis, diagnose
-from reference.diagnosis.search import Evidence
+from reference.diagnosis.search import GradientEvidence
 
 
 @dataclass(frozen=True)
-class Seen:
+class FunctionProblem:
     """One problem of a function: its leaves, its outputs with their cotangents, its gradients."""
 
     leaves: Mapping[Path, Array]
@@ -33,11 +33,11 @@ class Seen:
 class _Found:
     """A problem of ours that says the same as theirs, and their names of our tensors."""
 
-    evidence: Evidence
+    evidence: GradientEvidence
     names: Mapping[str, Path]
 
 
-def by_catalogue(seen: Sequence[Seen]) -> Diagnosis | None:
+def by_catalogue(seen: Sequence[FunctionProblem]) -> Diagnosis | None:
     """Return the mistakes that make these gradients, under the target's names; None for none."""
     found = [f for f in map(_found, seen) if f is not None]
     if not found or len(found) < len(seen):
@@ -61,7 +61,7 @@ def by_catalogue(seen: Sequence[Seen]) -> Diagnosis | None:
     return Diagnosis(location, named, described)
 
 
-def _found(seen: Seen) -> _Found | None:
+def _found(seen: FunctionProblem) -> _Found | None:
     pairs = [(o, c) for o, c in zip(seen.outputs, seen.cotangents, strict=True) if o is not None]
     if len(pairs) != 1 or pairs[0][1] is None or pairs[0][0].ndim < 2:
         return None
@@ -75,7 +75,7 @@ def _rows(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-def _activation(seen: Seen, output: Array, cotangent: Array) -> _Found | None:
+def _activation(seen: FunctionProblem, output: Array, cotangent: Array) -> _Found | None:
     ((path, x),) = seen.leaves.items()
     got = seen.got.get(path)
     if x.shape != output.shape or got is None or got.shape != x.shape:
@@ -97,7 +97,7 @@ def _activation(seen: Seen, output: Array, cotangent: Array) -> _Found | None:
     weight = {"layers.0.weight": np.eye(width)}
     problem = Problem(network, weight, _rows(x).astype(float), -_rows(cotangent))
     given = {"layers.0.a": _rows(cotangent), "layers.0.z": _rows(got)}
-    return _Found(Evidence(problem, given), {"layers.0.z": path})
+    return _Found(GradientEvidence(problem, given), {"layers.0.z": path})
 
 
 def _parameters(operation: Activation) -> Iterator[dict[str, float]]:
@@ -112,7 +112,7 @@ def _same(ours: Any, theirs: Array) -> bool:
     return np.shape(ours) == theirs.shape and bool(np.allclose(ours, theirs, rtol=SAME, atol=SAME))
 
 
-def _dense(seen: Seen, output: Array, cotangent: Array) -> _Found | None:
+def _dense(seen: FunctionProblem, output: Array, cotangent: Array) -> _Found | None:
     paths = list(seen.leaves)
     arrays = list(seen.leaves.values())
     if len(arrays) not in (2, 3) or arrays[0].ndim != 2 or arrays[1].ndim != 2 or output.ndim != 2:
@@ -133,5 +133,5 @@ def _dense(seen: Seen, output: Array, cotangent: Array) -> _Found | None:
             got = seen.got.get(path)
             if got is not None:
                 given[ours] = np.array(got.T) if turned and ours == "layers.0.weight" else got
-        return _Found(Evidence(Problem(network, parameters, x, -cotangent), given), names)
+        return _Found(GradientEvidence(Problem(network, parameters, x, -cotangent), given), names)
     return None

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reference.checks.kinds._programs import Program
+from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.kinds._questions import Question, plain
 
 REUSE = "reuse"
@@ -18,14 +18,14 @@ _METHOD = re.compile(r"(\w+|\([^()]*\))\.(\w+)\(\)")
 class Runs(Protocol):
     """An engine that runs programs."""
 
-    def value(self, program: Program, given: Mapping[str, Any]) -> Any:
+    def value(self, program: ExpressionProgram, given: Mapping[str, Any]) -> Any:
         """Return the output's data."""
 
-    def gradients(self, program: Program, given: Mapping[str, Any]) -> dict[str, Any]:
+    def gradients(self, program: ExpressionProgram, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the leaves' gradients."""
 
 
-def name_of(program: Program) -> str:
+def name_of(program: ExpressionProgram) -> str:
     """Return a program's text, the same for a.tanh() and tanh(a)."""
     before, text = "", program.text
     while before != text:
@@ -33,7 +33,7 @@ def name_of(program: Program) -> str:
     return text
 
 
-def of_program(engine: Runs, program: Program, given: Mapping[str, Any]) -> Question:
+def of_program(engine: Runs, program: ExpressionProgram, given: Mapping[str, Any]) -> Question:
     """Run a program and its backward; return what went in and what came back."""
     with np.errstate(all="ignore"):
         value, got = engine.value(program, given), engine.gradients(program, given)

@@ -6,28 +6,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference.checks.assess import Row
-from reference.checks.kinds._programs import Program
+from reference.checks.kinds._programs import ExpressionProgram
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
-from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.describe import ArrayPair, describe
 
 
-class Told(NamedTuple):
+class ProgramGradient(NamedTuple):
     """One gradient of one program."""
 
-    program: Program
+    program: ExpressionProgram
     leaf: str
     row: Row
     given: Mapping[str, Any]
     """The values of the program's leaves."""
 
 
-def diagnosis_of(small: Sequence[Program], found: Sequence[Told]) -> Diagnosis:
+def diagnosis_of(small: Sequence[ExpressionProgram], found: Sequence[ProgramGradient]) -> Diagnosis:
     """Return the operators that are wrong, each with a sentence.
 
     small: the programs of one operator each, the simplest ones first.
     """
-    results: dict[str, list[Told]] = {}
+    results: dict[str, list[ProgramGradient]] = {}
     for one in found:
         results.setdefault(one.program.text, []).append(one)
     wrong = [p for p in small if any(not t.row.right for t in results.get(p.text, ()))]
@@ -50,12 +50,12 @@ def diagnosis_of(small: Sequence[Program], found: Sequence[Told]) -> Diagnosis:
     return Diagnosis(Location(names[0], names) if names else None, (), tuple(sentences.items()))
 
 
-def _sentence(program: Program, results: Sequence[Told]) -> str:
+def _sentence(program: ExpressionProgram, results: Sequence[ProgramGradient]) -> str:
     if program.use == "twice":
         return _twice(program, results)
     if _exchanged(results):
         return f"the gradients of its two operands are exchanged, in {program.text}"
-    by_leaf: dict[str, list[Told]] = {}
+    by_leaf: dict[str, list[ProgramGradient]] = {}
     for one in results:
         if not one.row.right:
             by_leaf.setdefault(one.leaf, []).append(one)
@@ -67,12 +67,12 @@ def _sentence(program: Program, results: Sequence[Told]) -> str:
     return "; ".join(parts)
 
 
-def _pair(result: Told) -> Pair:
+def _pair(result: ProgramGradient) -> ArrayPair:
     known = {f"the value of {k}": np.atleast_1d(v) for k, v in result.given.items()}
-    return Pair(np.atleast_1d(result.row.got), np.atleast_1d(result.row.truth.value), known)
+    return ArrayPair(np.atleast_1d(result.row.got), np.atleast_1d(result.row.truth.value), known)
 
 
-def _twice(program: Program, results: Sequence[Told]) -> str:
+def _twice(program: ExpressionProgram, results: Sequence[ProgramGradient]) -> str:
     if any(t.row.factor == 2 for t in results if not t.row.right):
         return f"it is wrong where a value is used twice, as a in {program.text}"
     return (
@@ -81,7 +81,7 @@ def _twice(program: Program, results: Sequence[Told]) -> str:
     )
 
 
-def _exchanged(results: Sequence[Told]) -> bool:
+def _exchanged(results: Sequence[ProgramGradient]) -> bool:
     """Whether a got b's gradient and b got a's."""
     pairs = list(zip(results[::2], results[1::2], strict=False))
     if len(results) % 2 or any(a.leaf == b.leaf for a, b in pairs):
@@ -104,7 +104,7 @@ _OUTPUT_FORMULAS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-def _of_the_input(program: Program, results: Sequence[Told]) -> str:
+def _of_the_input(program: ExpressionProgram, results: Sequence[ProgramGradient]) -> str:
     """Say so where a slope that is a formula of the output was given the input."""
     name = program.operators[0]
     if name not in _OUTPUT_FORMULAS:
@@ -115,7 +115,9 @@ def _of_the_input(program: Program, results: Sequence[Told]) -> str:
     return f"{formula} is a formula of the output y, and it was given the input"
 
 
-def _order(wrong: Sequence[Program], results: Mapping[str, Sequence[Told]]) -> str:
+def _order(
+    wrong: Sequence[ExpressionProgram], results: Mapping[str, Sequence[ProgramGradient]]
+) -> str:
     """Say what a backward does that goes through a graph in no topological order."""
     rows = [t.row for p in wrong for t in results[p.text] if not t.row.right]
     more = sum(bool(np.all(np.abs(r.got) > np.abs(r.truth.value))) for r in rows)

@@ -5,12 +5,12 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
+from reference.checks.argument_spec import Spec
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
 from reference.checks.search import Failure
 from reference.checks.source import Target
-from reference.checks.specs import Spec
 from reference.checks.subject import Subject
 
 

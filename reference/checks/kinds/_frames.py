@@ -24,7 +24,7 @@ class FrameworkMissing(ImportError):
 
 
 @dataclass
-class Pulled:
+class FrameRun:
     """The outputs of one run, and its pullback."""
 
     outputs: list[Array | None]
@@ -54,7 +54,7 @@ class Frame(Protocol):
     def is_float(self, value: Any) -> bool:
         """Whether a value is a tensor of floats."""
 
-    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
+    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
         """Run a function on leaves and return its outputs with its pullback."""
 
     def without_gradient(self) -> contextlib.AbstractContextManager[Any]:
@@ -118,7 +118,7 @@ class _Torch:
         with self.torch.no_grad():
             function({p: self.tensor(a) for p, a in leaves.items()})
 
-    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
+    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
         """Run a function under autograd."""
         torch = self.torch
         made = {p: torch.tensor(a, requires_grad=True) for p, a in leaves.items()}
@@ -146,7 +146,7 @@ class _Torch:
                 p: None if g is None else self.plain(g) for p, g in zip(made, found, strict=True)
             }
 
-        return Pulled(
+        return FrameRun(
             [self.plain(o) if t else None for o, t in zip(outputs, tied, strict=True)], pull
         )
 
@@ -199,7 +199,7 @@ class _Jax:
         except self.jax.errors.JAXTypeError:
             run(given)
 
-    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> Pulled:
+    def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
         """Run a function under jax.vjp."""
         paths = list(leaves)
         floats: list[bool] = []
@@ -221,7 +221,7 @@ class _Jax:
             return {p: np.array(g) for p, g in zip(paths, found, strict=True)}
 
         rest = iter(values)
-        return Pulled([np.array(next(rest)) if f else None for f in floats], pull)
+        return FrameRun([np.array(next(rest)) if f else None for f in floats], pull)
 
 
 @contextlib.contextmanager

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.argument_spec import Layout, Spec
 from reference.checks.assess import Assessment, close
-from reference.checks.choices import Request
+from reference.checks.choices import LayoutRequest
 from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
-from reference.checks.kinds._catalogue import Seen
+from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Frame
-from reference.checks.kinds._torch_context import Context
-from reference.checks.kinds.functions import FunctionSubject, Written
+from reference.checks.kinds._torch_context import TorchContext
+from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
 from reference.checks.raised import raised_text
 from reference.checks.search import Failure
 from reference.checks.shapes import Mode, modes, weight_names
-from reference.checks.specs import Layout, Spec
 from reference.checks.tolerances import AUTOGRAD
 
 MAX_SECONDS = 3.0  # of the processor: a busy machine finds what a quiet one finds
@@ -58,13 +58,13 @@ def torch_subject(
     parameters = parameters if apart else parameters[1:]
 
     def primal(given: Sequence[Any]) -> Any:
-        context = Context(len(given))
+        context = TorchContext(len(given))
         outputs = cls.forward(*given) if apart else cls.forward(context, *given)
         if apart:
             cls.setup_context(context, tuple(given), outputs)
         return context.differentiable(outputs)
 
-    written = Written(
+    written = FrameworkFunction(
         unit.name,
         "a torch.autograd.Function",
         *_named(parameters),
@@ -78,7 +78,7 @@ def torch_subject(
     return _found(_beside(written, reference), frame, seed, shapes)
 
 
-def _beside(written: Written, reference: Reference | None) -> Written:
+def _beside(written: FrameworkFunction, reference: Reference | None) -> FrameworkFunction:
     """Return a function with the reference that its file names."""
     if reference is None:
         return written
@@ -110,7 +110,7 @@ def jax_subject(
         n for i, n in enumerate(names) if i in positions or i - len(names) in positions
     )
     text = _source(primal) + "".join(_source(getattr(thing, a, None)) for a in ("fwd", "bwd"))
-    written = Written(
+    written = FrameworkFunction(
         unit.name,
         "a jax.custom_vjp",
         names,
@@ -145,7 +145,7 @@ def _source(thing: Any) -> str:
 
 
 def _found(
-    written: Written, frame: Frame, seed: int, shapes: Mapping[str, Spec]
+    written: FrameworkFunction, frame: Frame, seed: int, shapes: Mapping[str, Spec]
 ) -> FunctionSubject | Failure:
     failure = Failure("no arguments were found that its forward runs with")
     best: tuple[float, FunctionSubject] | None = None
@@ -176,13 +176,17 @@ def _found(
 
 
 def _runnable(
-    written: Written, frame: Frame, seed: int, shapes: Mapping[str, Spec], failure: Failure
+    written: FrameworkFunction,
+    frame: Frame,
+    seed: int,
+    shapes: Mapping[str, Spec],
+    failure: Failure,
 ) -> Iterator[FunctionSubject]:
     """Yield subjects under the layouts that the forward runs with, likely ones first."""
     drawn = [
         n for n in written.names if n not in written.defaults or _stands_for_an_array(n, written)
     ]
-    request = Request(
+    request = LayoutRequest(
         [n for n in drawn if n not in shapes],
         written.text,
         {k: v for k, v in shapes.items() if k in drawn},
@@ -211,7 +215,7 @@ def _runnable(
             yield subject
 
 
-def _all_alike(request: Request) -> list[tuple[Mode, Layout]]:
+def _all_alike(request: LayoutRequest) -> list[tuple[Mode, Layout]]:
     """Return the layout of a function of several arrays that are all alike: f(a, b) by entry."""
     if len(request.names) < 2 or weight_names(request.names):
         return []
@@ -238,7 +242,7 @@ def sorted_by_shape(found: Iterable[tuple[Mode, Layout]]) -> list[tuple[Mode, La
     return sorted(found, key=square)
 
 
-def _stands_for_an_array(name: str, written: Written) -> bool:
+def _stands_for_an_array(name: str, written: FrameworkFunction) -> bool:
     low = name.lower()
     return written.defaults[name] is None and low in ("b", "bias", "weight", "w", "beta", "gamma")
 
@@ -274,7 +278,7 @@ _HANDED_ON = (
 )
 
 
-def _hands_on(seen: Seen) -> bool:
+def _hands_on(seen: FunctionProblem) -> bool:
     """Whether the only output is one of the inputs, unchanged."""
     outputs = [o for o in seen.outputs if o is not None]
     return len(outputs) == 1 and any(np.array_equal(outputs[0], a) for a in seen.leaves.values())

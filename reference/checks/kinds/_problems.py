@@ -13,7 +13,7 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Layer, Network, Problem, Reduction
-from manual_backprop.spec import FloatArray, Loss, TargetKind
+from manual_backprop.operation import FloatArray, Loss, TargetKind
 from reference.checks.kinds._accepts import Accepts
 from reference.problems import in_dtype
 

@@ -37,7 +37,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Program:
+class ExpressionProgram:
     """An expression over leaves."""
 
     text: str
@@ -138,16 +138,18 @@ def _method(name: str) -> Callable[[Any], Any]:
     return lambda a: getattr(a, name)()
 
 
-def small(found: Sequence[Operator]) -> Iterator[Program]:
+def small(found: Sequence[Operator]) -> Iterator[ExpressionProgram]:
     """Yield one program for each operator and use, the simplest ones first."""
     for op in found:
         if op.count == 2:
-            yield Program(op.spell("a", "b"), ("a", "b"), op.apply, (op.name,), "once", op.domain)
+            yield ExpressionProgram(
+                op.spell("a", "b"), ("a", "b"), op.apply, (op.name,), "once", op.domain
+            )
         else:
-            yield Program(op.spell("a"), ("a",), op.apply, (op.name,), "once", op.domain)
+            yield ExpressionProgram(op.spell("a"), ("a",), op.apply, (op.name,), "once", op.domain)
     for op in found:
         if op.count == 2:
-            yield Program(
+            yield ExpressionProgram(
                 op.spell("a", "a"),
                 ("a",),
                 lambda a, f=op.apply: f(a, a),
@@ -160,7 +162,7 @@ def small(found: Sequence[Operator]) -> Iterator[Program]:
         return
     for op in found:
         if op.count == 1:
-            yield Program(
+            yield ExpressionProgram(
                 merge.spell(f"({op.spell('a')})", "a"),
                 ("a",),
                 lambda a, f=op.apply, m=merge.apply: m(f(a), a),
@@ -173,7 +175,7 @@ def small(found: Sequence[Operator]) -> Iterator[Program]:
             yield from _in_the_middle(op, merge)
 
 
-def _in_the_middle(op: Operator, merge: Operator) -> Iterator[Program]:
+def _in_the_middle(op: Operator, merge: Operator) -> Iterator[ExpressionProgram]:
     """Yield programs in which a value that was computed is used twice, at unequal depths."""
 
     def same(a: Any, b: Any) -> Any:
@@ -186,8 +188,10 @@ def _in_the_middle(op: Operator, merge: Operator) -> Iterator[Program]:
 
     names = (op.name, merge.name)
     text = f"c = {op.spell('a', 'b')}; "
-    yield Program(text + merge.spell("c", "c"), ("a", "b"), same, names, "middle", op.domain)
-    yield Program(
+    yield ExpressionProgram(
+        text + merge.spell("c", "c"), ("a", "b"), same, names, "middle", op.domain
+    )
+    yield ExpressionProgram(
         text + merge.spell(f"({merge.spell('c', 'a')})", "c"),
         ("a", "b"),
         deeper,
@@ -197,7 +201,9 @@ def _in_the_middle(op: Operator, merge: Operator) -> Iterator[Program]:
     )
 
 
-def random(found: Sequence[Operator], rng: np.random.Generator, steps: int = 5) -> Program:
+def random(
+    found: Sequence[Operator], rng: np.random.Generator, steps: int = 5
+) -> ExpressionProgram:
     """Return a program of several steps over two leaves, with values used again."""
     safe = [op for op in found if op.domain[0] < 0 or op.name in ("sqrt",)] or list(found)
     positive = any(op.domain[0] > 0 for op in safe)
@@ -220,7 +226,9 @@ def random(found: Sequence[Operator], rng: np.random.Generator, steps: int = 5) 
         f"v{k + 1} = {op.spell(*(names[i] for i in picked))}" for k, (op, picked) in enumerate(plan)
     )
     used = tuple(dict.fromkeys(op.name for op, _ in plan))
-    return Program(text, ("a", "b"), run, used, "mixed", (0.4, 1.6) if positive else (-1.2, 1.2))
+    return ExpressionProgram(
+        text, ("a", "b"), run, used, "mixed", (0.4, 1.6) if positive else (-1.2, 1.2)
+    )
 
 
 # -- arrays ------------------------------------------------------------------------------------
@@ -234,7 +242,7 @@ Finish = Callable[[Any, bool], Any]
 
 def of_arrays(
     has: Callable[[str], bool], named: Sequence[Operator], finish: Finish
-) -> Iterator[Program]:
+) -> Iterator[ExpressionProgram]:
     """Yield programs over arrays: products, broadcasts, sums; each ends in one number.
 
     named: operators that are not signs. finish: makes the number; weighed by a product, so that
@@ -248,10 +256,10 @@ def of_arrays(
         domain: tuple[float, float] = (-1.5, 1.5),
         use: Use = "once",
         **leaves: tuple[int, ...],
-    ) -> Program:
+    ) -> ExpressionProgram:
         weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
         names = (name, "__mul__") if weigh else (name,)
-        return Program(
+        return ExpressionProgram(
             text,
             tuple(leaves),
             lambda *given: finish(run(*given), weigh),

@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from reference.checks.argument_spec import Spec
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
-from reference.checks.specs import Spec
 from reference.checks.subject import Subject
 
 Array = npt.NDArray[Any]
@@ -41,7 +41,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Solved:
+class Solution:
     """The outputs of a forward and the right gradients, for given inputs and cotangents."""
 
     outputs: tuple[Array, ...]
@@ -64,7 +64,7 @@ class Questioned(Subject, Protocol):
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Array]
-    ) -> Solved:
+    ) -> Solution:
         """Return what is right for a question of its own with other numbers.
 
         cuts: cotangents of steps of the forward; what comes before such a step follows from its

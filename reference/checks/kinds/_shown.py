@@ -19,8 +19,8 @@ from reference.checks.script import shows
 from reference.checks.script_text import HEAD, SHOW, function_text
 from reference.checks.smallest import Key, numbers_of_rows, sentence_of, visible
 from reference.checks.source import Target
-from reference.checks.spelling import Unspeakable, literal
-from reference.checks.subject import Case, Subject
+from reference.checks.spelling import NoShortSpelling, literal
+from reference.checks.subject import ProblemCase, Subject
 
 _MAX_SECONDS = 2.0  # a JAX function is compiled again for every shape
 _DRAWS = 3  # problems of each size
@@ -61,7 +61,7 @@ class SmallCase:
     """A failing problem of a kind, with what it needs to be shown."""
 
     subject: Subject
-    case: Case
+    case: ProblemCase
     rows: list[Row]
     scale: float
 
@@ -87,7 +87,7 @@ class SmallCase:
                 return ""
             given = "\n".join(f"    {k!r}: {literal(v)}," for k, v in shown.given.items())
             load = lines_of(target, target.module)
-        except Unspeakable:
+        except NoShortSpelling:
             return ""
         run = function_text("run", "Return the gradients of your code.", shown.run)
         right = "\n".join(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.kinds._catalogue import Seen
+from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Array, Path
 from reference.checks.kinds._words import spelled
 from reference.checks.tolerances import SAME
@@ -20,14 +20,14 @@ _FEW = 3  # from fewer problems it could be chance
 
 
 @dataclass(frozen=True)
-class Pulled:
+class SimpleRun:
     """One problem, and the right gradients for any cotangents of its outputs."""
 
-    seen: Seen
+    seen: FunctionProblem
     truth: Callable[[Cotangents], Gradients]
 
 
-def simple_mistakes(problems: Sequence[Pulled]) -> dict[Path, str]:
+def simple_mistakes(problems: Sequence[SimpleRun]) -> dict[Path, str]:
     """Return what is wrong with each gradient that one of the simple mistakes makes."""
     if len(problems) < _FEW:
         return {}
@@ -54,7 +54,7 @@ _SENTENCES = {
 _Made = tuple[Path, Array]
 
 
-def _candidates(problem: Pulled) -> Iterator[tuple[tuple[Path, str], _Made]]:
+def _candidates(problem: SimpleRun) -> Iterator[tuple[tuple[Path, str], _Made]]:
     """Yield what each mistake would make of each leaf's gradient."""
     seen = problem.seen
     cotangents = [None if c is None else np.asarray(c, dtype=float) for c in seen.cotangents]
@@ -72,7 +72,7 @@ def _candidates(problem: Pulled) -> Iterator[tuple[tuple[Path, str], _Made]]:
             yield (leaf, "input"), (leaf, cotangent * value)
 
 
-def _makes(problem: Pulled, made: _Made | None) -> bool:
+def _makes(problem: SimpleRun, made: _Made | None) -> bool:
     if made is None:
         return False
     leaf, gradient = made
@@ -86,7 +86,7 @@ def _same(got: Array | None, made: Array) -> bool:
     return scale > 0 and bool(np.allclose(got, made, rtol=SAME, atol=SAME * scale))
 
 
-def _swapped(problems: Sequence[Pulled]) -> dict[Path, str]:
+def _swapped(problems: Sequence[SimpleRun]) -> dict[Path, str]:
     """Return the pairs of gradients that are each the other's."""
     found: dict[Path, str] = {}
     leaves = list(problems[0].seen.leaves)

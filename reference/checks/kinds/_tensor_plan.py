@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
+from reference.checks.argument_spec import Layout, generator, sizes_for
 from reference.checks.inventory import Unit
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
 from reference.checks.nested import CONTAINERS, assembled, path_of
 from reference.checks.requests import Fixed
 from reference.checks.routine import Routine
 from reference.checks.shapes import Mode
-from reference.checks.specs import Layout, generator, sizes_for
 
 _LEAVES = ("normal", "positive", "unit", "probability", "sign", "list")
 
 
 @dataclass(frozen=True)
-class Plan:
+class CallPlan:
     """What is called, and what each argument gets."""
 
     unit: Unit
@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass
-class Problem:
+class CallProblem:
     """The numbers of one problem."""
 
     drawn: dict[str, Any]
@@ -54,12 +54,12 @@ class Problem:
     seed: int = 0
 
 
-def draw(plan: Plan, frame: Frame, seed: int, index: int) -> Problem:
+def draw(plan: CallPlan, frame: Frame, seed: int, index: int) -> CallProblem:
     """Draw one problem; parameters of an object are drawn when it was made once."""
     rng = generator(seed, index, plan.mode.style)
     sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style) | dict(plan.fixed)
     drawn = {k: s.draw(rng, sizes) for k, s in plan.layout.items()}
-    problem = Problem(drawn, seed=seed + index)
+    problem = CallProblem(drawn, seed=seed + index)
     for name, value in drawn.items():
         kind = plan.layout[name].kind
         if name.startswith("init.") or kind not in _LEAVES:
@@ -84,7 +84,9 @@ def _fresh(name: str, like: Array, rng: np.random.Generator) -> Array:
 # -- arguments and objects ---------------------------------------------------------------------
 
 
-def arguments(plan: Plan, frame: Frame, problem: Problem, tensors: Tensors) -> dict[str, Any]:
+def arguments(
+    plan: CallPlan, frame: Frame, problem: CallProblem, tensors: Tensors
+) -> dict[str, Any]:
     """Return what the first routine is called with: tensors, dicts and lists of them, numbers."""
     given = {
         name: _given(path_of(name), value, frame, tensors)
@@ -104,7 +106,7 @@ def _given(path: Path, value: Any, frame: Frame, tensors: Tensors) -> Any:
     return frame.tensor(value) if isinstance(value, np.ndarray) else value
 
 
-def make(plan: Plan, frame: Frame, problem: Problem, tensors: Tensors) -> Any:
+def make(plan: CallPlan, frame: Frame, problem: CallProblem, tensors: Tensors) -> Any:
     """Return an object of the class, its parameters set; None for plain functions."""
     if not plan.of_instance:
         return None

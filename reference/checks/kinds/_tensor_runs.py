@@ -13,15 +13,15 @@ import numpy as np
 from reference.checks import vocabulary as words
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors
 from reference.checks.kinds._tensor_plan import (
-    Plan,
-    Problem,
+    CallPlan,
+    CallProblem,
     arguments,
     held,
     is_parameter,
     make,
 )
 from reference.checks.outcome import Unreadable
-from reference.checks.routine import Routine, Trace, call, leaves_of
+from reference.checks.routine import CallTrace, Routine, call, leaves_of
 
 _LOSSES = ("loss", "cost", "l", "j", "e", "error", "total_loss", "nll")
 _HANGERS = ("g", "grad_", "gradient", "d", "dx")
@@ -44,7 +44,7 @@ class Claimed:
     """What the backward returned, with arrays in the place of tensors."""
 
 
-def outputs(plan: Plan, frame: Frame, problem: Problem, parts: Sequence[str]) -> Any:
+def outputs(plan: CallPlan, frame: Frame, problem: CallProblem, parts: Sequence[str]) -> Any:
     """Return the forward as a function of its leaves, to the parts of its output."""
 
     def function(tensors: Tensors) -> list[Any]:
@@ -57,7 +57,7 @@ def outputs(plan: Plan, frame: Frame, problem: Problem, parts: Sequence[str]) ->
     return function
 
 
-def part_of(trace: Trace, part: str) -> Any:
+def part_of(trace: CallTrace, part: str) -> Any:
     """Return a part of what came back: the output, one of several, or a variable by name."""
     value = trace.value
     if part == "":
@@ -69,7 +69,7 @@ def part_of(trace: Trace, part: str) -> Any:
     raise Unreadable(f"the output has no part {part}")
 
 
-def claimed(plan: Plan, frame: Frame, problem: Problem) -> Claimed:
+def claimed(plan: CallPlan, frame: Frame, problem: CallProblem) -> Claimed:
     """Run forward and backward as they are written, and return what the backward claims."""
     rng = np.random.default_rng([problem.seed, 5])
     with frame.running(problem.seed), frame.without_gradient():
@@ -127,7 +127,9 @@ def plain(value: Any, frame: Frame) -> Any:
     return value
 
 
-def _own_loss(found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame) -> None:
+def _own_loss(
+    found: Claimed, plan: CallPlan, problem: CallProblem, trace: CallTrace, frame: Frame
+) -> None:
     """Find the loss that a backward computes itself; else the outputs that one may be of."""
     value = trace.value
     several = value if isinstance(value, tuple | list) else (value,)
@@ -149,7 +151,7 @@ def _own_loss(found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame:
     }
 
 
-def _target(plan: Plan, problem: Problem) -> Array | None:
+def _target(plan: CallPlan, problem: CallProblem) -> Array | None:
     """Return the target among what was drawn that the forward does not know."""
     known = plan.forward.arguments if plan.forward is not None else ()
     for name, value in problem.drawn.items():
@@ -166,7 +168,7 @@ def _source(
     source: str,
     name: str,
     given: Mapping[str, Any],
-    trace: Trace,
+    trace: CallTrace,
     found: Claimed,
     frame: Frame,
     rng: np.random.Generator,
@@ -196,7 +198,7 @@ def _source(
 
 
 def _without_cotangent(
-    found: Claimed, plan: Plan, problem: Problem, trace: Trace, frame: Frame
+    found: Claimed, plan: CallPlan, problem: CallProblem, trace: CallTrace, frame: Frame
 ) -> None:
     """A backward without a cotangent gives the gradient of a loss, or the slope of each entry."""
     output = part_of(trace, "")
@@ -210,9 +212,9 @@ def _without_cotangent(
 
 
 def _hang(
-    plan: Plan,
+    plan: CallPlan,
     frame: Frame,
-    trace: Trace,
+    trace: CallTrace,
     bound: Mapping[str, Any],
     found: Claimed,
     rng: np.random.Generator,

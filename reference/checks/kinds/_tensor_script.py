@@ -5,14 +5,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from reference.checks.kinds._frames import Frame, Path
-from reference.checks.kinds._tensor_plan import Plan, Problem
+from reference.checks.kinds._tensor_plan import CallPlan, CallProblem
 from reference.checks.kinds._tensor_runs import Claimed
 from reference.checks.matching import matched
-from reference.checks.spelling import Unspeakable, call_text, part_of
+from reference.checks.spelling import NoShortSpelling, call_text, part_of
 
 
 def script_lines(
-    plan: Plan, frame: Frame, problem: Problem, found: Claimed, leaves: list[tuple[str, Path]]
+    plan: CallPlan,
+    frame: Frame,
+    problem: CallProblem,
+    found: Claimed,
+    leaves: list[tuple[str, Path]],
 ) -> Iterator[str]:
     """Yield the lines that call a forward and its backward; raises Unspeakable.
 
@@ -28,7 +32,7 @@ def script_lines(
     tensor = "jax.numpy.asarray" if jax else "torch.tensor"
     arrays = [k for k, v in problem.drawn.items() if isinstance(v, np.ndarray)]
     if any("[" in k or isinstance(v, list | dict) for k, v in problem.drawn.items()):
-        raise Unspeakable("arguments in lists")
+        raise NoShortSpelling("arguments in lists")
     yield f"v = {{k: {tensor}(x) if k in {[*arrays, 'dout']!r} else x for k, x in given.items()}}"
     reached = {k: f"v[{k!r}]" for k in problem.drawn}
     yield f"out = {call_text(f'theirs.{forward.name}', forward, reached)}"
@@ -44,7 +48,7 @@ def script_lines(
         kind, _, which = source.partition(":")
         text = reached.get(which or name) if kind in ("input", "extra") else sources.get(source)
         if text is None:
-            raise Unspeakable(source)
+            raise NoShortSpelling(source)
         bound[name] = text
     yield f"returned = {call_text(f'theirs.{back.name}', back, bound)}"
     texts = []
@@ -53,6 +57,6 @@ def script_lines(
         claim = next(c for c, of in pairs if of == leaf)
         place = part_of(found.returned, back.returned, claim, "returned")
         if place is None:
-            raise Unspeakable(text)
+            raise NoShortSpelling(text)
         texts.append(f"{text!r}: np.asarray({place})")
     yield f"return {{{', '.join(texts)}}}"

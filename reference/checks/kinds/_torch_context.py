@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Context:
+class TorchContext:
     """Keeps what a forward saves, and which outputs it calls not differentiable."""
 
     def __init__(self, count: int) -> None:

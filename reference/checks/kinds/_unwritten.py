@@ -12,7 +12,7 @@ import numpy as np
 from reference.balls import Session, gradient, lift
 from reference.checks.assess import Row
 from reference.checks.kinds._frames import Array
-from reference.checks.losses import LOSSES, Loss, evaluate, matching_targets
+from reference.checks.losses import LOSSES, CandidateLoss, evaluate, matching_targets
 from reference.checks.tolerances import EXPLAINED
 
 
@@ -21,7 +21,7 @@ class Unwritten:
     """A loss, the output that it is of, and the way in which the target fits it."""
 
     part: str
-    loss: Loss
+    loss: CandidateLoss
     fit: int
 
 
@@ -35,7 +35,7 @@ def candidates(outputs: Mapping[str, Array], target: Array) -> Iterator[tuple[Un
                     yield Unwritten(part, loss, fit), slope
 
 
-def _slope(loss: Loss, output: Array, target: Array) -> Array | None:
+def _slope(loss: CandidateLoss, output: Array, target: Array) -> Array | None:
     with Session(), np.errstate(all="ignore"):
         lifted = lift(output)
         value = evaluate(loss, lifted, target)

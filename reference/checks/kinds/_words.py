@@ -6,25 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.records import Mistake
+from reference.checks.records import NamedMistake
 from reference.checks.routine import Path
-from reference.checks.subject import Case
+from reference.checks.subject import ProblemCase
 from reference.diagnose import Diagnosis, Location
-from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.describe import ArrayPair, describe
 
 
 class Explained:
     """A subject that says what is wrong in words, as the fields of a part."""
 
-    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Say what is wrong of the cases."""
         raise NotImplementedError
 
-    def explanation(self, cases: Sequence[Case]) -> dict[str, Any]:
+    def explanation(self, cases: Sequence[ProblemCase]) -> dict[str, Any]:
         """Return the first wrong gradient, the named mistakes, and sentences for the others."""
         found = self.diagnosis(cases)
         mistakes = tuple(
-            Mistake(
+            NamedMistake(
                 n.mistake.name,
                 n.mistake.sentence,
                 n.mistake.wrong,
@@ -43,7 +43,7 @@ class Explained:
         }
 
 
-Known = Callable[[Case], Mapping[str, Any]]
+Known = Callable[[ProblemCase], Mapping[str, Any]]
 
 
 def spelled(path: Path) -> str:
@@ -53,14 +53,14 @@ def spelled(path: Path) -> str:
 
 
 def described(
-    cases: Sequence[Case], known: Known, mistakes: Mapping[Path, str] = MappingProxyType({})
+    cases: Sequence[ProblemCase], known: Known, mistakes: Mapping[Path, str] = MappingProxyType({})
 ) -> Diagnosis:
     """Return which gradients are wrong, each with what its problems have in common.
 
     known: arrays that may have slipped in, of one problem: its inputs, its steps. mistakes: what
     is known of a gradient already.
     """
-    pairs: dict[Path, list[Pair]] = {}
+    pairs: dict[Path, list[ArrayPair]] = {}
     for case in cases:
         if case.assessment.all_right:
             continue
@@ -77,7 +77,7 @@ def described(
             own = f"the gradient of {spelled(r.leaf)}"
             others = {k: v for k, v in right.items() if k != own}
             pairs.setdefault(r.leaf, []).append(
-                Pair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
+                ArrayPair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
             )
     texts = tuple((spelled(p), mistakes.get(p) or describe(found)) for p, found in pairs.items())
     wrong = tuple(spelled(leaf) for leaf in pairs)

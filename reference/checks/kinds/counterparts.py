@@ -12,7 +12,7 @@ import numpy as np
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
 from reference.checks.raised import raised_text
 from reference.checks.tolerances import DIGITS
-from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.describe import ArrayPair, describe
 from reference.oracles.counterparts import find
 
 
@@ -47,7 +47,7 @@ def compare(
 def _difference(
     frame: Frame, name: str, forward: Callable[..., Any], problems: Sequence[Mapping[str, Any]]
 ) -> str:
-    pairs: list[Pair] = []
+    pairs: list[ArrayPair] = []
     for given in problems:
         with frame.running(0):
             out = forward(*(_copied(v) for v in given.values()))
@@ -64,7 +64,7 @@ def _difference(
         if ours.shape != theirs.shape:
             return f"its value has the shape {theirs.shape}, yours {ours.shape}"
         if not np.allclose(ours, theirs, rtol=DIGITS, atol=DIGITS, equal_nan=True):
-            pairs.append(Pair(np.atleast_1d(ours), np.atleast_1d(theirs)))
+            pairs.append(ArrayPair(np.atleast_1d(ours), np.atleast_1d(theirs)))
     return _worst_difference(pairs) if pairs else ""
 
 
@@ -72,7 +72,7 @@ def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _worst_difference(pairs: Sequence[Pair]) -> str:
+def _worst_difference(pairs: Sequence[ArrayPair]) -> str:
     """Say where the values differ, and how."""
     first = pairs[0]
     off = np.abs(first.given - first.right)

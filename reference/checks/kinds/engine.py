@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
+from reference.checks.argument_spec import Spec
 from reference.checks.assess import Assessment, Row
 from reference.checks.inventory import Unit
 from reference.checks.kinds import _engine_questions as _questions
 from reference.checks.kinds import _programs as programs
-from reference.checks.kinds._engine_words import Told, diagnosis_of
-from reference.checks.kinds._programs import Operator, Program
-from reference.checks.kinds._questions import Question, Solved
+from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
+from reference.checks.kinds._programs import ExpressionProgram, Operator
+from reference.checks.kinds._questions import Question, Solution
 from reference.checks.kinds._rows import differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained
@@ -30,9 +31,8 @@ from reference.checks.routine import Path, is_numeric
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.specs import Spec
 from reference.checks.spelling import literal
-from reference.checks.subject import Case
+from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
 
@@ -45,7 +45,7 @@ class NoEngine(Exception):
     """It does not behave like one; the message says how."""
 
 
-class Engine:
+class ScalarEngine:
     """How an engine's values are made and read."""
 
     def __init__(self, cls: type, modules: tuple[types.ModuleType, ...]) -> None:
@@ -80,16 +80,18 @@ class Engine:
         """Return a value of the engine."""
         return self.cls(value, **self.options)
 
-    def forward(self, program: Program, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def forward(
+        self, program: ExpressionProgram, given: Mapping[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         """Run a program; return its output's data and the leaves."""
         leaves = {k: self.leaf(v) for k, v in given.items()}
         return program.run(*leaves.values()), leaves
 
-    def value(self, program: Program, given: Mapping[str, Any]) -> Any:
+    def value(self, program: ExpressionProgram, given: Mapping[str, Any]) -> Any:
         """Run a program; return its output's data as an array."""
         return np.asarray(values(_get(self.forward(program, given)[0], self.data)), dtype=float)
 
-    def gradients(self, program: Program, given: Mapping[str, Any]) -> dict[str, Any]:
+    def gradients(self, program: ExpressionProgram, given: Mapping[str, Any]) -> dict[str, Any]:
         """Run a program and its backward; return the leaves' gradients."""
         out, leaves = self.forward(program, given)
         if self.seeded:
@@ -157,15 +159,19 @@ class EngineSubject(Explained):
     layout: ClassVar[Mapping[str, Spec]] = {}
 
     def __init__(
-        self, unit: Unit, engine: Engine, found: Sequence[Operator], arrays: Sequence[Program]
+        self,
+        unit: Unit,
+        engine: ScalarEngine,
+        found: Sequence[Operator],
+        arrays: Sequence[ExpressionProgram],
     ) -> None:
         self.name = unit.name
         self.engine, self.operators = engine, list(found)
         self.small = [*programs.small(self.operators), *arrays]
         self.by_differences = False
-        self.only: Program | None = None
+        self.only: ExpressionProgram | None = None
         """The one program that is run, in a small problem."""
-        self.results: dict[int, list[Told]] = {}
+        self.results: dict[int, list[ProgramGradient]] = {}
         """Of each problem its rows, with their program and leaf."""
         self._nodes = 0
 
@@ -213,7 +219,7 @@ class EngineSubject(Explained):
             parts.append(f"{name!r}: getattr({value}, {engine.data!r}, {value})")
         return Demonstration(given, [*lines, f"return {{{', '.join(parts)}}}"], (), (cls, *used))
 
-    def programs(self, seed: int, index: int) -> list[Program]:
+    def programs(self, seed: int, index: int) -> list[ExpressionProgram]:
         """Return the programs of one problem: each operator by itself, then random ones."""
         if self.only is not None:
             return [self.only]
@@ -232,26 +238,28 @@ class EngineSubject(Explained):
         rng = np.random.default_rng([seed, index])
         return [_questions.of_program(self.engine, p, p.draw(rng)) for p in self.small]
 
-    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+    def solved(
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+    ) -> Solution:
         """Run the program of that name on given leaves, and differentiate it."""
         program = next(p for p in self.small if _questions.name_of(p) == question.name)
         given = {p[0]: v if np.shape(v) else float(v) for p, v in question.inputs.items()}
         with np.errstate(all="ignore"):
             value, truth = self.engine.value(program, given), self.truth(program, given)
-        return Solved((value,), {(n,): t for n, t in truth.items()})
+        return Solution((value,), {(n,): t for n, t in truth.items()})
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the leaves of every program of one problem, by its text."""
         return {p.text: v for p, v in self._drawn(seed, index)}
 
-    def _drawn(self, seed: int, index: int) -> list[tuple[Program, dict[str, Any]]]:
+    def _drawn(self, seed: int, index: int) -> list[tuple[ExpressionProgram, dict[str, Any]]]:
         rng = np.random.default_rng([seed, index])
         some = [(p, p.draw(rng)) for p in self.programs(seed, index)]
         return some if self.only is None else [(p, _halves(g)) for p, g in some]
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run every program of one problem and hold its leaves' gradients to the truth."""
-        results: list[Told] = []
+        results: list[ProgramGradient] = []
         self._nodes = 0
         missing: list[Path] = []
         faults: list[tuple[str, str]] = []
@@ -272,15 +280,15 @@ class EngineSubject(Explained):
                 _path(program, n) for n, t in truth.items() if got[n] is None and t.value.any()
             ]
             some = self._rows(program, given, got, truth)
-            results += [Told(program, n, r, given) for n, r in some.items()]
+            results += [ProgramGradient(program, n, r, given) for n, r in some.items()]
         self.results[index] = results
         rows = [t.row for t in results]
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
-        return Case(index, found, faults=faults, nodes=self._nodes)
+        return ProblemCase(index, found, faults=faults, nodes=self._nodes)
 
     def _rows(
         self,
-        program: Program,
+        program: ExpressionProgram,
         given: Mapping[str, Any],
         got: Mapping[str, Any],
         truth: Mapping[str, Truth],
@@ -302,7 +310,9 @@ class EngineSubject(Explained):
             return rows
         return {n: exact[n] if n in exact and exact[n].right else r for n, r in rows.items()}
 
-    def _tame(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth] | None:
+    def _tame(
+        self, program: ExpressionProgram, given: Mapping[str, Any]
+    ) -> dict[str, Truth] | None:
         """Return the truth, None where a mixed program overflows or leaves an operator's domain."""
         try:
             truth = self.truth(program, given)
@@ -313,7 +323,7 @@ class EngineSubject(Explained):
         sizes = [float(np.max(np.abs(t.value), initial=0.0)) for t in truth.values()]
         return truth if all(s <= _MOST for s in sizes) else None
 
-    def truth(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth]:
+    def truth(self, program: ExpressionProgram, given: Mapping[str, Any]) -> dict[str, Truth]:
         """Return the certified gradient of a program's output by its leaves."""
         if self.by_differences:
             return self._by_differences(program, given)
@@ -327,7 +337,9 @@ class EngineSubject(Explained):
         self._nodes += session.nodes
         return {k: Truth(*d) for k, d in zip(lifted, found, strict=True)}
 
-    def _by_differences(self, program: Program, given: Mapping[str, Any]) -> dict[str, Truth]:
+    def _by_differences(
+        self, program: ExpressionProgram, given: Mapping[str, Any]
+    ) -> dict[str, Truth]:
         def value(at: Mapping[tuple[str, ...], Any]) -> float:
             plain = {k[0]: float(v) if not np.shape(v) else v for k, v in at.items()}
             out, _ = self.engine.forward(program, plain)
@@ -336,7 +348,7 @@ class EngineSubject(Explained):
         found = differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
         return {k[0]: float_truth(v, DIFFERENCES) for k, v in found.items()}
 
-    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Name the operator that is wrong, and whether it is when a value is used twice."""
         return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
 
@@ -351,7 +363,7 @@ def _halves(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _path(program: Program, leaf: str) -> Path:
+def _path(program: ExpressionProgram, leaf: str) -> Path:
     """Return what a gradient is called: "a in a * b"; programs that mix operators share a name."""
     return (f"{leaf} in mixed programs" if program.use == "mixed" else f"{leaf} in {program.text}",)
 
@@ -363,7 +375,7 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     """Return the subject of an engine, or why it cannot be asked."""
     cls: Any = unit.thing
     try:
-        engine = Engine(cls, modules_of(unit, target))
+        engine = ScalarEngine(cls, modules_of(unit, target))
     except NoEngine as error:
         return Failure(str(error), error.__cause__)
     failure = Failure("none of its operators runs")
@@ -390,16 +402,16 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     return made
 
 
-def _alone(op: Operator) -> Program:
+def _alone(op: Operator) -> ExpressionProgram:
     leaves = ("a", "b")[: op.count]
-    return Program(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
+    return ExpressionProgram(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
 
 
 def _own(thing: Any, target: Target) -> bool:
     return getattr(thing, "__module__", None) == target.module.__name__
 
 
-def _finish(engine: Engine, has: Callable[[str], bool]) -> programs.Finish:
+def _finish(engine: ScalarEngine, has: Callable[[str], bool]) -> programs.Finish:
     """Return what makes one number of an array: its sum, weighed where that is asked for."""
 
     def finish(out: Any, weigh: bool) -> Any:
@@ -414,7 +426,7 @@ def _finish(engine: Engine, has: Callable[[str], bool]) -> programs.Finish:
     return finish
 
 
-def _runs(engine: Engine, program: Program, failure: Failure) -> bool:
+def _runs(engine: ScalarEngine, program: ExpressionProgram, failure: Failure) -> bool:
     """Whether an operator gives a value of the engine; its backward is not asked yet."""
     try:
         with np.errstate(all="ignore"):

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.argument_spec import POOLS, Layout, generator, sizes_for
 from reference.checks.assess import Assessment
-from reference.checks.kinds._catalogue import Seen, by_catalogue
+from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import (
     Array,
     Frame,
@@ -20,24 +21,23 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
-from reference.checks.kinds._questions import Question, Solved, cotangents_of, plain
+from reference.checks.kinds._questions import Question, Solution, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._simple import Cotangents, Pulled, simple_mistakes
+from reference.checks.kinds._simple import Cotangents, SimpleRun, simple_mistakes
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.objective import Objective
 from reference.checks.shapes import Mode
 from reference.checks.smallest import Key
-from reference.checks.specs import POOLS, Layout, generator, sizes_for
-from reference.checks.spelling import Unspeakable, literal
-from reference.checks.subject import Case
+from reference.checks.spelling import NoShortSpelling, literal
+from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import COARSE, DIFFERENCES, DIGITS
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
 
 
 @dataclass(frozen=True)
-class Written:
+class FrameworkFunction:
     """What was written: how it is called, outside of the framework's machinery and in it."""
 
     name: str
@@ -63,13 +63,15 @@ class Written:
 class FunctionSubject(Explained):
     """One of them, under a layout of its arguments."""
 
-    def __init__(self, written: Written, frame: Frame, mode: Mode, layout: Layout) -> None:
+    def __init__(
+        self, written: FrameworkFunction, frame: Frame, mode: Mode, layout: Layout
+    ) -> None:
         self.written, self.frame, self.mode, self.layout = written, frame, mode, layout
         self.name = written.name
         self.by_differences = False
         self.sizes: dict[str, int] = {}
         """Sizes that are settled, for a small problem."""
-        self.seen: dict[int, Seen] = {}
+        self.seen: dict[int, FunctionProblem] = {}
         """Of each problem: leaves, outputs, cotangents, gradients."""
         self.drawn: dict[int, dict[str, Any]] = {}
         self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
@@ -99,7 +101,7 @@ class FunctionSubject(Explained):
         """Return the plain inputs of one problem."""
         return self._drawn(seed, index)
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every gradient to the framework's own."""
         drawn = self._drawn(seed, index)
         leaves = self.leaves(drawn)
@@ -114,7 +116,7 @@ class FunctionSubject(Explained):
             got = mine.pull(cotangents)
             truth = self._truth(drawn, kept, cotangents, seed + index)
         self.drawn[index] = drawn
-        self.seen[index] = Seen(kept, mine.outputs, cotangents, got)
+        self.seen[index] = FunctionProblem(kept, mine.outputs, cotangents, got)
         self.truths[index] = lambda given: self._truth(drawn, kept, given, seed + index)
         rows, missing = [], []
         for path, right in truth.items():
@@ -124,7 +126,7 @@ class FunctionSubject(Explained):
                 continue
             true = float_truth(right, self.digits)
             rows.append(row(path, path, got[path], true, self.digits))
-        return Case(index, Assessment(Objective("cotangents"), rows, missing=missing))
+        return ProblemCase(index, Assessment(Objective("cotangents"), rows, missing=missing))
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem through the framework's machinery, with its own backward."""
@@ -140,7 +142,9 @@ class FunctionSubject(Explained):
         claims = {p: g for p, g in seen.got.items() if g is not None}
         return [Question(seen.leaves, outputs, cotangents, claims, others)]
 
-    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+    def solved(
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+    ) -> Solution:
         """Run its own forward outside of the machinery, and differentiate it."""
         drawn = self._drawn(seed, index) | {p[0]: v for p, v in question.others.items()}
         leaves = dict(question.inputs)
@@ -153,7 +157,7 @@ class FunctionSubject(Explained):
             given = [None if o is None else next(rest) for o in pulled.outputs]
             found = self._truth(drawn, leaves, given, seed + index)
         truth = {p: float_truth(g, self.digits) for p, g in found.items()}
-        return Solved(tuple(o for o in pulled.outputs if o is not None), truth)
+        return Solution(tuple(o for o in pulled.outputs if o is not None), truth)
 
     def _truth(
         self,
@@ -177,14 +181,14 @@ class FunctionSubject(Explained):
 
         return differences(value, leaves)
 
-    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
         found = by_catalogue([self.seen[c.index] for c in wrong])
         if found is not None:
             return found
         mistakes = simple_mistakes(
-            [Pulled(self.seen[c.index], self.truths[c.index]) for c in wrong[:_EXPLAINED]]
+            [SimpleRun(self.seen[c.index], self.truths[c.index]) for c in wrong[:_EXPLAINED]]
         )
         return described(
             wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}, mistakes
@@ -208,7 +212,7 @@ class FunctionSubject(Explained):
         cotangents = [c for c in seen.cotangents if c is not None]
         try:
             arguments = [self._argument(n, given, seen.leaves) for n in self.written.names]
-        except Unspeakable:
+        except NoShortSpelling:
             return Demonstration(given, [])
         names = [p[0] for p in seen.leaves]
         found = ", ".join(f"{text!r}: found[{leaf[0]!r}]" for text, leaf in leaves)
@@ -228,7 +232,7 @@ class FunctionSubject(Explained):
         if (name,) in leaves:
             return f"v[{name!r}]"
         if isinstance(given[name], list):
-            raise Unspeakable(name)
+            raise NoShortSpelling(name)
         array = isinstance(given[name], np.ndarray) and name not in self.written.fixed
         tensor = "torch.tensor" if self.frame.module == "torch" else "jax.numpy.asarray"
         return f"{tensor}(given[{name!r}])" if array else f"given[{name!r}]"

@@ -25,11 +25,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
+from reference.checks.argument_spec import Spec, WholeNumbers
 from reference.checks.assess import Assessment, Row, close
 from reference.checks.inventory import Unit
-from reference.checks.kinds._questions import Question, Solved, plain
+from reference.checks.kinds._questions import Question, Solution, plain
 from reference.checks.kinds._rows import row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained, sizes_of
@@ -38,17 +39,16 @@ from reference.checks.routine import EMPTY, Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.specs import Spec, WholeNumbers
-from reference.checks.subject import Case
+from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
-from reference.diagnosis.describe import Pair, describe
+from reference.diagnosis.describe import ArrayPair, describe
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass
-class Run:
+class GeneralRun:
     """One problem: what the author gave, what is right given it, and the shares of each sum."""
 
     inputs: Arrays
@@ -76,7 +76,7 @@ class GeneralSubject(Explained):
         self.modules = modules_of(unit, target)
         self.draw = _drawer(target, forward)
         self.shapes = _shapes_of(target, forward)
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, GeneralRun] = {}
 
     def sentence(self) -> str:
         """Return what it is."""
@@ -120,7 +120,7 @@ class GeneralSubject(Explained):
         several = dout and len(run.cotangents) > 1
         return Demonstration(given, [] if several else lines, (), ("forward", "backward"))
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem; hold each cotangent to the certified one, given those after it."""
         run = self._run(seed, index)
         self._runs[index] = run
@@ -139,7 +139,7 @@ class GeneralSubject(Explained):
         if run.mutated:
             faults.append(("mutated", f"its inputs were changed: {', '.join(run.mutated)}"))
         found = Assessment(Objective("loss", ("out",)), rows, missing=missing)
-        return Case(index, found, faults=faults, nodes=run.nodes)
+        return ProblemCase(index, found, faults=faults, nodes=run.nodes)
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem on floats."""
@@ -149,19 +149,21 @@ class GeneralSubject(Explained):
         claims = plain({(k,): v for k, v in run.given.items()})
         return [Question(floats, tuple(outputs), tuple(run.cotangents), claims, others)]
 
-    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+    def solved(
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+    ) -> Solution:
         """Differentiate the forward at given inputs, cut at the steps of `cuts`."""
         given = {p[0]: np.asarray(v) for p, v in {**question.inputs, **question.others}.items()}
-        run = Run(given, {}, {p[0]: v for p, v in cuts.items()}, list(question.cotangents))
+        run = GeneralRun(given, {}, {p[0]: v for p, v in cuts.items()}, list(question.cotangents))
         outputs = self._certify(run, seed, every=True)
-        return Solved(tuple(outputs), {(k,): t for k, t in run.truth.items()})
+        return Solution(tuple(outputs), {(k,): t for k, t in run.truth.items()})
 
-    def _run(self, seed: int, index: int) -> Run:
+    def _run(self, seed: int, index: int) -> GeneralRun:
         run, _ = self._as_written(seed, index)
         self._certify(run, seed)
         return run
 
-    def _as_written(self, seed: int, index: int) -> tuple[Run, list[Any]]:
+    def _as_written(self, seed: int, index: int) -> tuple[GeneralRun, list[Any]]:
         """Run forward and backward on floats; return the run and the outputs."""
         inputs = self.inputs(seed, index)
         kept = {k: v.copy() for k, v in inputs.items()}
@@ -170,7 +172,7 @@ class GeneralSubject(Explained):
             cotangents = self._cotangents(outputs, seed, index)
             passed = {k: v.copy() for k, v in steps.items()}
             given = self._backward(inputs, passed, cotangents, {*kept, *steps})
-        run = Run(kept, steps, given, cotangents)
+        run = GeneralRun(kept, steps, given, cotangents)
         run.mutated = [
             k for k, v in kept.items() if not np.array_equal(v, inputs[k], equal_nan=True)
         ]
@@ -223,7 +225,7 @@ class GeneralSubject(Explained):
             )
         return given
 
-    def _certify(self, run: Run, seed: int, every: bool = False) -> list[Any]:
+    def _certify(self, run: GeneralRun, seed: int, every: bool = False) -> list[Any]:
         """Differentiate the forward, cut at each step whose cotangent the author gave.
 
         every: whether the truth of every step and input is wanted, not of what was given alone.
@@ -270,7 +272,7 @@ class GeneralSubject(Explained):
                         run.shares.setdefault(node, {})[f"through {name}"] = flow.midpoint
             return made_of
 
-    def _exactly(self, run: Run, rows: list[Row], seed: int) -> list[Row]:
+    def _exactly(self, run: GeneralRun, rows: list[Row], seed: int) -> list[Row]:
         """Run the backward on numbers of 60 digits, so that lost digits are no wrong formula."""
         try:
             with self._on_balls(seed) as (_, session), session.paused():
@@ -296,9 +298,9 @@ class GeneralSubject(Explained):
             with numpy_on_balls(self.modules, seed=seed) as stand_ins:
                 yield stand_ins.of(np), session
 
-    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Say what is wrong of each cotangent, given the author's own after it."""
-        pairs: dict[str, list[Pair]] = {}
+        pairs: dict[str, list[ArrayPair]] = {}
         for case in cases:
             run = self._runs[case.index]
             for r in case.assessment.rows:
@@ -313,17 +315,17 @@ class GeneralSubject(Explained):
         return Diagnosis(location, (), tuple(texts))
 
 
-def _pair(run: Run, r: Row) -> Pair:
+def _pair(run: GeneralRun, r: Row) -> ArrayPair:
     name = r.leaf[0]
     known: Arrays = {k: v for k, v in {**run.inputs, **run.steps}.items() if v.dtype.kind == "f"}
     known |= {f"the gradient of {k}": t.value for k, t in run.truth.items() if k != name}
     own = run.shares.get(name, {})
     sizes = {f"size {n} of {name}": int(s) for n, s in enumerate(r.truth.value.shape)}
     sizes |= {k: v for k, v in sizes_of(r.leaf, run.inputs).items() if k == "N"}
-    return Pair(r.got, r.truth.value, known, sizes, own if len(own) > 1 else {})
+    return ArrayPair(r.got, r.truth.value, known, sizes, own if len(own) > 1 else {})
 
 
-def _clipped(pairs: Sequence[Pair]) -> str:
+def _clipped(pairs: Sequence[ArrayPair]) -> str:
     """Say that a gradient is right up to a bound at which it is cut off."""
     bound = max(float(np.max(np.abs(p.given), initial=0)) for p in pairs)
     if not bound or any(p.given.shape != p.right.shape for p in pairs):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.network import Network, Problem, forward
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.assess import Assessment, Row
 from reference.checks.inventory import Unit
@@ -24,14 +24,14 @@ from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path
 from reference.checks.search import Failure, modules_of
 from reference.checks.source import Target
-from reference.checks.subject import Case
+from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import COARSE, COARSE_LOSS, DIGITS, SAME
 from reference.diagnose import Diagnosis, diagnose
-from reference.diagnosis.search import Evidence
+from reference.diagnosis.search import GradientEvidence
 
 
 @dataclass
-class Run:
+class NetworkRun:
     """One problem: the loss and the gradients that came back, and what is right."""
 
     problem: Problem
@@ -55,7 +55,7 @@ class NetworkSubject(Explained):
         self.arguments = unit.backward.arguments
         self.modules = modules_of(unit, target)
         self.by = "own"
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, NetworkRun] = {}
 
     def sentence(self) -> str:
         """Return what it is."""
@@ -76,7 +76,7 @@ class NetworkSubject(Explained):
         """Return the drawn problem, with its network."""
         return draw(self.accepts, seed, index)
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every gradient to the truth; on a kink another is drawn."""
         run = self._run(draw(self.accepts, seed, index))
         if run is None:
@@ -95,16 +95,16 @@ class NetworkSubject(Explained):
             unmatched=unmatched,
             remarks=self._remarks(run),
         )
-        return Case(index, found, faults=run.faults, nodes=run.nodes)
+        return ProblemCase(index, found, faults=run.faults, nodes=run.nodes)
 
-    def _rows(self, run: Run) -> list[Row]:
+    def _rows(self, run: NetworkRun) -> list[Row]:
         order = {n: i for i, n in enumerate(_backward_order(run.problem.network))}
         names = sorted((n for n in run.given if n in run.truth), key=lambda n: order.get(n, 99))
         coarse = run.by != "own" and run.problem.dtype == np.float32
         digits = 10 * COARSE if coarse else DIGITS
         return [row((n,), (n,), run.given[n], run.truth[n], digits) for n in names]
 
-    def _remarks(self, run: Run) -> list[str]:
+    def _remarks(self, run: NetworkRun) -> list[str]:
         if run.factor is not None and abs(run.factor - 1) < COARSE_LOSS:
             return []
         name = run.problem.network.loss
@@ -117,14 +117,14 @@ class NetworkSubject(Explained):
 
     # -- running -----------------------------------------------------------------------------
 
-    def _run(self, problem: Problem, kinks: bool = False) -> Run | None:
+    def _run(self, problem: Problem, kinks: bool = False) -> NetworkRun | None:
         """Run one problem; None where its forward meets a kink exactly, unless `kinks` says so."""
         given = {k: v.copy() for k, v in problem.parameters.items()}
         x = problem.x.copy()
         with np.errstate(all="ignore"):
             loss, gradients = self._call(problem, given, x)
         plain = {k: v for k, v in named(problem.network, gradients).items() if v is not None}
-        run = Run(problem, float(np.sum(np.asarray(loss, dtype=float))), plain, {})
+        run = NetworkRun(problem, float(np.sum(np.asarray(loss, dtype=float))), plain, {})
         run.faults = _faults(problem, given, x, plain)
         run.factor = self._factor(run)
         try:
@@ -147,7 +147,7 @@ class NetworkSubject(Explained):
             )
         return found[0], found[1]
 
-    def _factor(self, run: Run) -> float | None:
+    def _factor(self, run: NetworkRun) -> float | None:
         """Return its loss over ours, None where ours is 0 or not finite."""
         with np.errstate(all="ignore"):
             ours = float(np.sum(np.asarray(forward(run.problem, "textbook").loss, dtype=float)))
@@ -156,7 +156,7 @@ class NetworkSubject(Explained):
             ratio = run.loss / ours if ours else np.nan
         return float(ratio) if np.isfinite(ratio) else None
 
-    def _own_truth(self, run: Run) -> bool:
+    def _own_truth(self, run: NetworkRun) -> bool:
         """Differentiate its own loss on balls; take its gradients with 60 digits as well.
 
         Returns whether a comparison met equal sides that depend on the parameters.
@@ -180,7 +180,7 @@ class NetworkSubject(Explained):
         run.truth |= self._steps(run)
         return any(t.recording and (t.left_tracked or t.right_tracked) for t in session.ties)
 
-    def _steps(self, run: Run) -> dict[str, Truth]:
+    def _steps(self, run: NetworkRun) -> dict[str, Truth]:
         """Return the truth of the inner steps that came back, where its loss is ours."""
         inner = [n for n in run.given if n not in run.truth]
         if not inner or run.factor is None:
@@ -188,14 +188,14 @@ class NetworkSubject(Explained):
         certified = _certified(run.problem)
         return {n: _scaled(certified[n], run.factor) for n in inner if n in certified}
 
-    def _definition(self, run: Run) -> None:
+    def _definition(self, run: NetworkRun) -> None:
         run.by = "definition"
         factor = run.factor if run.factor is not None and _simple(run.factor) else 1.0
         run.truth = {n: _scaled(t, factor) for n, t in _certified(run.problem).items()}
 
     # -- which mistake -----------------------------------------------------------------------
 
-    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Name the mistakes of the catalogue that make these gradients; else describe them."""
         evidence = []
         for case in cases:
@@ -204,7 +204,7 @@ class NetworkSubject(Explained):
             fitting = [r for r in case.assessment.rows if r.got.shape == r.truth.value.shape]
             dtype = run.problem.dtype
             given = {r.leaf[0]: (r.got / factor).astype(dtype) for r in fitting}
-            evidence.append(Evidence(run.problem, given))
+            evidence.append(GradientEvidence(run.problem, given))
         with np.errstate(all="ignore"):
             return diagnose(evidence)
 

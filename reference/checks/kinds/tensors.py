@@ -18,19 +18,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reference.checks.argument_spec import POOLS, Spec
 from reference.checks.assess import Assessment
 from reference.checks.binding import bindings, extras_of
-from reference.checks.choices import Request
+from reference.checks.choices import LayoutRequest
 from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
-from reference.checks.kinds._catalogue import Seen, by_catalogue
+from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
-from reference.checks.kinds._questions import Question, Solved, cotangents_of, plain
+from reference.checks.kinds._questions import Question, Solution, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._tensor_plan import Plan, Problem, draw, state
+from reference.checks.kinds._tensor_plan import CallPlan, CallProblem, draw, state
 from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
 from reference.checks.kinds._tensor_script import script_lines
 from reference.checks.kinds._unwritten import Unwritten, candidates, settle
@@ -45,9 +46,8 @@ from reference.checks.search import Failure
 from reference.checks.shapes import number_specs, weight_names
 from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.specs import POOLS, Spec
-from reference.checks.spelling import Unspeakable
-from reference.checks.subject import Case
+from reference.checks.spelling import NoShortSpelling
+from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import COARSE, DIGITS
 from reference.checks.vocabulary import TARGET_NAMES
 from reference.diagnose import Diagnosis
@@ -59,7 +59,7 @@ _JUDGED = 4  # readings whose gradients have the shapes of what they are of, whe
 class TensorSubject(Explained):
     """One forward with its backward, on tensors, under the reading that was found."""
 
-    def __init__(self, plan: Plan, frame: Frame) -> None:
+    def __init__(self, plan: CallPlan, frame: Frame) -> None:
         self.plan, self.frame = plan, frame
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
@@ -67,8 +67,8 @@ class TensorSubject(Explained):
         self.kind, self.layout = frame.module, plan.layout
         self.unwritten: Unwritten | None = None
         """The loss that was settled on, where the code computes none."""
-        self._seen: dict[int, Seen] = {}
-        self._last: tuple[Problem, Claimed] | None = None
+        self._seen: dict[int, FunctionProblem] = {}
+        self._last: tuple[CallProblem, Claimed] | None = None
 
     def sentence(self) -> str:
         """Return what it is and how it is read."""
@@ -90,7 +90,7 @@ class TensorSubject(Explained):
         own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
         return {**problem.drawn, **own}
 
-    def case(self, seed: int, index: int) -> Case:
+    def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every claim to the framework's gradient."""
         problem, found = self._claimed(seed, index)
         self._last = problem, found
@@ -122,12 +122,14 @@ class TensorSubject(Explained):
         })  # fmt: skip
         return [Question(problem.leaves, out, given, claims, others)]
 
-    def solved(self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]) -> Solved:
+    def solved(
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+    ) -> Solution:
         """Run its own forward on given tensors, and differentiate it."""
         problem, found = self._claimed(seed, index)
         drawn = problem.drawn | {p[0]: v for p, v in question.others.items()}
         drawn |= {p[0]: v for p, v in question.inputs.items() if len(p) == 1}
-        given = Problem(drawn, dict(question.inputs), problem.seed)
+        given = CallProblem(drawn, dict(question.inputs), problem.seed)
         with self.frame.running(given.seed):
             run = outputs(self.plan, self.frame, given, list(found.cotangents))
             pulled = self.frame.pullback(run, given.leaves)
@@ -137,16 +139,16 @@ class TensorSubject(Explained):
             p: float_truth(np.zeros_like(given.leaves[p]) if g is None else g, self.digits)
             for p, g in back.items()
         }
-        return Solved(tuple(o for o in pulled.outputs if o is not None), truth)
+        return Solution(tuple(o for o in pulled.outputs if o is not None), truth)
 
-    def _claimed(self, seed: int, index: int) -> tuple[Problem, Claimed]:
+    def _claimed(self, seed: int, index: int) -> tuple[CallProblem, Claimed]:
         with self.frame.running(seed + index):
             problem = draw(self.plan, self.frame, seed, index)
         return problem, claimed(self.plan, self.frame, problem)
 
     def _held_to(
-        self, problem: Problem, found: Claimed, cotangents: Mapping[str, Any], index: int
-    ) -> Case:
+        self, problem: CallProblem, found: Claimed, cotangents: Mapping[str, Any], index: int
+    ) -> ProblemCase:
         """Hold the claims to the gradient of the outputs, weighed with their cotangents."""
         parts = list(cotangents)
         with self.frame.running(problem.seed):
@@ -165,7 +167,7 @@ class TensorSubject(Explained):
             true = float_truth(right, self.digits)
             rows.append(row(claim, leaf, found.claims[claim], true, self.digits))
         got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
-        self._seen[index] = Seen(problem.leaves, pulled.outputs, given, got)
+        self._seen[index] = FunctionProblem(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
         missing = [
             p
@@ -178,11 +180,11 @@ class TensorSubject(Explained):
         if any(r.claim[0] == "step" for r in rows):
             settle(rows, np.zeros(()))
         assessment = Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
-        return Case(index, assessment)
+        return ProblemCase(index, assessment)
 
-    def _of_unwritten(self, problem: Problem, found: Claimed, index: int) -> Case:
+    def _of_unwritten(self, problem: CallProblem, found: Claimed, index: int) -> ProblemCase:
         """Hold the claims to the loss under which most is right; the first problem decides."""
-        best: tuple[int, Unwritten, Case] | None = None
+        best: tuple[int, Unwritten, ProblemCase] | None = None
         assert found.target is not None
         for loss, slope in candidates(found.unwritten, found.target):
             if self.unwritten not in (None, loss):
@@ -221,13 +223,13 @@ class TensorSubject(Explained):
             return Demonstration(given, [])
         try:
             lines = list(script_lines(plan, self.frame, problem, found, leaves))
-        except Unspeakable:
+        except NoShortSpelling:
             lines = []
         modules = ("jax", "jax.numpy") if self.frame.module == "jax" else ("torch",)
         names = (plan.forward.name, plan.unit.backward.name)
         return Demonstration(given, lines, modules, names)
 
-    def diagnosis(self, cases: Sequence[Case]) -> Diagnosis:
+    def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self._seen[c.index] for c in wrong]
@@ -350,7 +352,7 @@ def _readings(
             if time.process_time() - began > MAX_SECONDS:
                 return
             failure.tried += 1
-            first = Plan(unit, forward, mode, layout, {}, constructor, fixed, hung)
+            first = CallPlan(unit, forward, mode, layout, {}, constructor, fixed, hung)
             if not _forward_runs(first, frame, failure):
                 continue
             for binding in _bindings(forward, unit.backward):
@@ -359,7 +361,7 @@ def _readings(
 
 def _requests(
     unit: Unit, forward: Routine | None, target: Target, frame: Frame, shapes: dict[str, Spec]
-) -> Iterator[tuple[Request, Routine | None, Fixed]]:
+) -> Iterator[tuple[LayoutRequest, Routine | None, Fixed]]:
     """Yield what is drawn; a class without sizes settles them by the tensors that it makes."""
     for request, constructor, fixed in requests(unit, forward, target, shapes):
         if not fixed and not any(n.startswith("init.") for n in request.names):
@@ -392,7 +394,7 @@ def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, 
         yield from bindings(forward, backward, extras_of(forward, backward))
 
 
-def _forward_runs(plan: Plan, frame: Frame, failure: Failure) -> bool:
+def _forward_runs(plan: CallPlan, frame: Frame, failure: Failure) -> bool:
     try:
         with frame.running(0):
             problem = draw(plan, frame, 0, 0)

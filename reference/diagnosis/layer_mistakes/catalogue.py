@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import FloatArray, InvalidInput, LayerOperation
-from reference.diagnosis.same import same_to_rounding
+from manual_backprop.operation import FloatArray, InvalidInput, LayerOperation
+from reference.diagnosis.closeness import same_to_rounding
 from reference.oracles import Answer
 
 
@@ -48,14 +48,14 @@ class LayerLine:
     def value(self, **changes: Any) -> FloatArray:
         """Return the right value, with some arrays or options changed."""
         arrays, options = self._changed(changes)
-        found: FloatArray = self.operation.apply("careful", arrays, options)
+        found: FloatArray = self.operation.apply("stable", arrays, options)
         return found
 
     def pulled(self, dy: FloatArray | None = None, **changes: Any) -> Mapping[str, FloatArray]:
         """Return the right cotangents, with some arrays, options or dy changed."""
         arrays, options = self._changed(changes)
         dy = self.dy if dy is None else dy
-        return self.operation.pull_back("careful", arrays, self.value(**changes), dy, options)
+        return self.operation.pull_back("stable", arrays, self.value(**changes), dy, options)
 
     def _changed(self, changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {**self.arrays, **{n: c for n, c in changes.items() if n not in self.options}}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.gates import four_gates, of_gates, three_gates
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
 
 _RNN = ("rnn_tanh_cell", "rnn_relu_cell")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers import LAYERS
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
 
 NORMS = ("layer_norm", "batch_norm", "group_norm", "instance_norm")
@@ -215,8 +215,8 @@ def evaluation_differentiates_the_batch(c: LayerLine) -> Any:
     """In evaluation the statistics are given numbers: nothing goes back through them."""
     kept = {name: c[name] for name in ("x", "weight", "bias")}
     record = LAYERS["batch_norm"]
-    y = record.apply("careful", kept, c.options)
-    return record.pull_back("careful", kept, y, c.dy, c.options)["x"]
+    y = record.apply("stable", kept, c.options)
+    return record.pull_back("stable", kept, y, c.dy, c.options)["x"]
 
 
 @layer_mistake(("batch_norm_evaluation",), ("x",), "δx = g/(v + ε)")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.layers.elementwise import over_repeated
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
 
 _BILINEAR, _SWI_GLU, _GLU = ("bilinear",), ("swi_glu",), ("glu",)

@@ -98,13 +98,13 @@ def window_overwritten(c: LayerLine) -> Any:
 def max_pool_gives_to_the_whole_window(c: LayerLine) -> Any:
     """The cotangent of a maximum belongs to the number that won, not to its whole window."""
     average = LAYERS["avg_pool2d"]
-    return average.pull_back("careful", c.arrays, None, c.dy, c.options)["x"] * _kernel(c)
+    return average.pull_back("stable", c.arrays, None, c.dy, c.options)["x"] * _kernel(c)
 
 
 @layer_mistake(("max_pool2d",), ("x",), "δx = δy/K over the whole window")
 def max_pool_as_average(c: LayerLine) -> Any:
     """The gradient is that of average pooling."""
-    return LAYERS["avg_pool2d"].pull_back("careful", c.arrays, None, c.dy, c.options)["x"]
+    return LAYERS["avg_pool2d"].pull_back("stable", c.arrays, None, c.dy, c.options)["x"]
 
 
 @layer_mistake(("max_pool2d",), ("x",), "δx = y δy at the number that won")

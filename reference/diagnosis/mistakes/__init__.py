@@ -18,17 +18,17 @@ from reference.diagnosis.mistakes.catalogue import (
     Mistake,
     mistake,
 )
-from reference.diagnosis.mistakes.walk import Place, Planted, backward_with, places
+from reference.diagnosis.mistakes.walk import FaultSite, InjectedFaults, backward_with, places
 
 __all__ = [
     "CATALOGUE",
     "ActivationLine",
     "DenseLine",
+    "FaultSite",
+    "InjectedFaults",
     "Line",
     "LossLine",
     "Mistake",
-    "Place",
-    "Planted",
     "about",
     "backward_with",
     "mistake",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.diagnosis.mistakes.catalogue import ActivationLine, Spoilt, mistake
 
 _RIGHT = "δz = δa · f′(z)"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.layers import Dense
-from manual_backprop.spec import Activation, FloatArray, InvalidInput, Loss
+from manual_backprop.operation import Activation, FloatArray, InvalidInput, Loss
 
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""

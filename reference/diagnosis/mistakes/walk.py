@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_backprop.network import Problem, Trace, backward, forward, losses_cotangent
-from manual_backprop.spec import FloatArray
+from manual_backprop.operation import FloatArray
 from reference.diagnosis.mistakes.catalogue import (
     CATALOGUE,
     ActivationLine,
@@ -24,7 +24,7 @@ from reference.diagnosis.mistakes.catalogue import (
 from reference.oracles import Answer
 
 
-class Place(NamedTuple):
+class FaultSite(NamedTuple):
     """A line of one layer's backward. The loss's line belongs to the last layer."""
 
     line: LineName
@@ -43,7 +43,7 @@ class Place(NamedTuple):
                 return f"layers.{self.layer}.{self.line}"
 
 
-class Walk:
+class LineWalk:
     """The lines of one problem's backward, each made from whatever cotangents it is given."""
 
     def __init__(self, problem: Problem, trace: Trace | None = None) -> None:
@@ -108,39 +108,39 @@ class Walk:
 
 
 def backward_with(
-    problem: Problem, trace: Trace | None, injected: Mapping[Place, Mistake]
+    problem: Problem, trace: Trace | None, injected: Mapping[FaultSite, Mistake]
 ) -> dict[str, FloatArray]:
     """Walk backward with mistakes in some lines; the other lines are right for what they get.
 
     A mistake whose place does not admit it here changes nothing.
     """
-    walk = Walk(problem, trace)
+    walk = LineWalk(problem, trace)
 
-    def at(place: Place, line: Line) -> FloatArray:
-        planted = injected.get(place)
-        if planted is not None and planted.applies(line):
-            return planted.make(line)
+    def at(place: FaultSite, line: Line) -> FloatArray:
+        mistake = injected.get(place)
+        if mistake is not None and mistake.applies(line):
+            return mistake.make(line)
         return right_of(place.line, line)
 
     with np.errstate(all="ignore"):
         cotangents: dict[str, FloatArray] = {}
-        da = at(Place("loss", walk.depth - 1), walk.loss())
+        da = at(FaultSite("loss", walk.depth - 1), walk.loss())
         for layer in reversed(range(walk.depth)):
             name = f"layers.{layer}"
-            dz = at(Place("activation", layer), walk.activation(layer, da))
+            dz = at(FaultSite("activation", layer), walk.activation(layer, da))
             dense = walk.dense(layer, dz, da)
             cotangents[f"{name}.a"], cotangents[f"{name}.z"] = da, dz
-            cotangents[f"{name}.weight"] = at(Place("weight", layer), dense)
+            cotangents[f"{name}.weight"] = at(FaultSite("weight", layer), dense)
             if dense.bias is not None:
-                cotangents[f"{name}.bias"] = at(Place("bias", layer), dense)
-            da = at(Place("below", layer), dense)
+                cotangents[f"{name}.bias"] = at(FaultSite("bias", layer), dense)
+            da = at(FaultSite("below", layer), dense)
         cotangents["x"] = da
     return cotangents
 
 
-def places(problem: Problem, mistake: Mistake, trace: Trace | None = None) -> Iterator[Place]:
+def places(problem: Problem, mistake: Mistake, trace: Trace | None = None) -> Iterator[FaultSite]:
     """Yield every place of a problem's backward where a mistake can be made."""
-    walk = Walk(problem, trace)
+    walk = LineWalk(problem, trace)
     right = backward(problem, walk.trace)
     for layer in reversed(range(walk.depth)):
         name = f"layers.{layer}"
@@ -156,18 +156,18 @@ def places(problem: Problem, mistake: Mistake, trace: Trace | None = None) -> It
             if mistake.line == "bias" and line.bias is None:
                 continue
         if mistake.applies(line):
-            yield Place(mistake.line, layer)
+            yield FaultSite(mistake.line, layer)
 
 
 @dataclass(frozen=True)
-class Planted:
+class InjectedFaults:
     """An oracle that is wrong on purpose: the hand-written backward with injected mistakes.
 
     With no place given, a mistake is injected wherever it fits, like one wrong line in a loop.
     """
 
-    mistakes: tuple[tuple[str, Place | None], ...]
-    name: str = "planted"
+    mistakes: tuple[tuple[str, FaultSite | None], ...]
+    name: str = "injected"
 
     def unavailable(self) -> str | None:
         """Return None: it is always here."""
@@ -175,7 +175,7 @@ class Planted:
 
     def answer(self, problem: Problem) -> Answer:
         """Walk forward rightly and backward wrongly."""
-        injected: dict[Place, Mistake] = {}
+        injected: dict[FaultSite, Mistake] = {}
         with np.errstate(all="ignore"):
             trace = forward(problem)
             for name, place in self.mistakes:

@@ -25,7 +25,7 @@ def digits(value: float) -> str:
     return f"{value + 0.0:.5g}".replace("-", "−")  # + 0.0 makes −0 a 0
 
 
-class Written:
+class ExpandedNumber:
     """A float and the text that made it; `rank` says which brackets the text needs."""
 
     __slots__ = ("rank", "text", "value")
@@ -39,7 +39,7 @@ class Written:
         signed = self.rank == _NUMBER and self.text.startswith("−")
         return f"({self.text})" if self.rank == _SUM or signed else self.text
 
-    def _sum(self, other: Any, sign: str) -> "Written":
+    def _sum(self, other: Any, sign: str) -> "ExpandedNumber":
         right = written(other)
         value = self.value + right.value if sign == "+" else self.value - right.value
         text = right.text
@@ -47,57 +47,57 @@ class Written:
             text = f"({text})"
         if text.startswith("−"):
             sign, text = ("-" if sign == "+" else "+"), text.removeprefix("−")
-        return Written(value, f"{self.text} {'+' if sign == '+' else '−'} {text}", _SUM)
+        return ExpandedNumber(value, f"{self.text} {'+' if sign == '+' else '−'} {text}", _SUM)
 
-    def __add__(self, other: Any) -> "Written":
+    def __add__(self, other: Any) -> "ExpandedNumber":
         return self._sum(other, "+")
 
-    def __radd__(self, other: Any) -> "Written":
+    def __radd__(self, other: Any) -> "ExpandedNumber":
         if isinstance(other, int) and other == 0:  # Python's sum begins with it
             return self
         return written(other)._sum(self, "+")
 
-    def __sub__(self, other: Any) -> "Written":
+    def __sub__(self, other: Any) -> "ExpandedNumber":
         return self._sum(other, "-")
 
-    def __rsub__(self, other: Any) -> "Written":
+    def __rsub__(self, other: Any) -> "ExpandedNumber":
         return written(other)._sum(self, "-")
 
-    def __mul__(self, other: Any) -> "Written":
+    def __mul__(self, other: Any) -> "ExpandedNumber":
         right = written(other)
         text = f"{self._factor()}·{right._factor()}"
-        return Written(self.value * right.value, text, _PRODUCT)
+        return ExpandedNumber(self.value * right.value, text, _PRODUCT)
 
-    def __rmul__(self, other: Any) -> "Written":
+    def __rmul__(self, other: Any) -> "ExpandedNumber":
         return written(other) * self
 
-    def __truediv__(self, other: Any) -> "Written":
+    def __truediv__(self, other: Any) -> "ExpandedNumber":
         right = written(other)
         below = f"({right.text})" if right.rank != _NUMBER else right._factor()
         with np.errstate(all="ignore"):
             value = float(np.divide(self.value, right.value))
-        return Written(value, f"{self._factor()}/{below}", _PRODUCT)
+        return ExpandedNumber(value, f"{self._factor()}/{below}", _PRODUCT)
 
-    def __rtruediv__(self, other: Any) -> "Written":
+    def __rtruediv__(self, other: Any) -> "ExpandedNumber":
         return written(other) / self
 
-    def __neg__(self) -> "Written":
+    def __neg__(self) -> "ExpandedNumber":
         if self.rank == _NUMBER:
-            return Written(-self.value)
-        return Written(-self.value, f"−{self._factor()}", _PRODUCT)
+            return ExpandedNumber(-self.value)
+        return ExpandedNumber(-self.value, f"−{self._factor()}", _PRODUCT)
 
 
-def written(value: Any) -> Written:
+def written(value: Any) -> ExpandedNumber:
     """Return a number as it is written."""
-    return value if isinstance(value, Written) else Written(float(value))
+    return value if isinstance(value, ExpandedNumber) else ExpandedNumber(float(value))
 
 
-class WrittenArithmetic(Arithmetic):
+class ExpandedArithmetic(Arithmetic):
     """Arrays of written numbers, entry by entry."""
 
     def _each(self, name: str, f: Callable[[Any], Any], x: Any) -> Any:
-        def call(entry: Written) -> Written:
-            return Written(float(f(np.float64(entry.value))), f"{name}({entry.text})")
+        def call(entry: ExpandedNumber) -> ExpandedNumber:
+            return ExpandedNumber(float(f(np.float64(entry.value))), f"{name}({entry.text})")
 
         return np.frompyfunc(call, 1, 1)(x)
 
@@ -147,7 +147,7 @@ class WrittenArithmetic(Arithmetic):
 def _zip(values: Any, texts: list[str]) -> Any:
     array = np.empty(len(texts), dtype=object)
     flat = np.asarray(values, dtype=np.float64).reshape(-1)
-    array[:] = [Written(v, text) for v, text in zip(flat, texts, strict=True)]
+    array[:] = [ExpandedNumber(v, text) for v, text in zip(flat, texts, strict=True)]
     return array.reshape(np.shape(values))[()]
 
 
@@ -168,7 +168,7 @@ class Notes(Quantities):
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
-        if isinstance(value, (np.ndarray, Written, list)):  # a list is of constants
+        if isinstance(value, (np.ndarray, ExpandedNumber, list)):  # a list is of constants
             self._read[name] = None
         return value
 
@@ -191,7 +191,7 @@ def _settled(array: Any) -> tuple[Any, list[str]]:
     return values, [digits(float(value)) for value in values.reshape(-1)]
 
 
-def _equation(entry: Written) -> str:
+def _equation(entry: ExpandedNumber) -> str:
     if entry.rank == _NUMBER and entry.text == digits(entry.value):
         return entry.text
     text = f"{entry.text} = {digits(entry.value)}"

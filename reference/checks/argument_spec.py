@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 
 Dims = tuple[str, ...]
 

@@ -13,17 +13,17 @@ from manual_backprop.articles import ARTICLES, article
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.system import NUMPY, Quantities
 from manual_backprop.network import Problem
-from manual_backprop.spec import InvalidInput
-from reference.articles.audit import PROBLEMS, Auditor, Decision
+from manual_backprop.operation import InvalidInput
+from reference.articles.audit import PROBLEMS, Auditor, ClaimDecision
 from reference.articles.plain import plain
 from reference.oracles import Answer
 from reports import records
 
 
-def records_of(audited: Article, decisions: Sequence[Decision]) -> list[records.Claim]:
+def records_of(audited: Article, decisions: Sequence[ClaimDecision]) -> list[records.ClaimRecord]:
     """Return decisions as records for a page or for JSON."""
     return [
-        records.Claim(
+        records.ClaimRecord(
             article=audited.name,
             claim=decision.claim.name,
             verdict=decision.verdict,
@@ -39,19 +39,19 @@ def records_of(audited: Article, decisions: Sequence[Decision]) -> list[records.
     ]
 
 
-def _statement(decision: Decision) -> str:
+def _statement(decision: ClaimDecision) -> str:
     parts = [decision.claim.reading]
-    if decision.claim.lost:
+    if decision.claim.reconstructed:
         parts.append("the formula is lost and was reconstructed from the prose")
     if decision.kind == "SHAPE":
         parts.append(decision.detail)
     return "; ".join(part for part in parts if part)
 
 
-def audit(targets: Sequence[str] = ARTICLES, problems: int = PROBLEMS) -> list[records.Claim]:
+def audit(targets: Sequence[str] = ARTICLES, problems: int = PROBLEMS) -> list[records.ClaimRecord]:
     """Audit articles, by number or by file, and return the records."""
     auditor = Auditor(problems)
-    found: list[records.Claim] = []
+    found: list[records.ClaimRecord] = []
     for target in targets:
         audited = load(target)
         found += records_of(audited, auditor.audit(audited))
@@ -97,7 +97,7 @@ def load(target: str) -> Article:
     return found
 
 
-def audit_text(found: Sequence[records.Claim]) -> str:
+def audit_text(found: Sequence[records.ClaimRecord]) -> str:
     """Return the audit for the terminal: a line for each claim, more where one is not right."""
     lines: list[str] = []
     current = ""

@@ -8,18 +8,18 @@ import numpy as np
 
 from reference.checks.explain import ownslope, regions
 from reference.checks.explain.factors import ratio, spelled, symbols
-from reference.checks.explain.finding import ENOUGH, Case, Evidence, distance, evidence
+from reference.checks.explain.finding import ENOUGH, ClaimCase, Support, distance, evidence
 from reference.checks.explain.graph import Array
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import close, close_entries
 from reference.checks.tolerances import DIGITS, SAME
 from reference.checks.vocabulary import REGULARISATION
 
-Result = tuple[Words, Evidence] | None
-Analyser = Callable[[Sequence[Case]], Result]
+Result = tuple[Words, Support] | None
+Analyser = Callable[[Sequence[ClaimCase]], Result]
 
 
-def analyse(cases: Sequence[Case], sure: bool) -> Result:
+def analyse(cases: Sequence[ClaimCase], sure: bool) -> Result:
     """Return the words for a claim and the evidence, by the first of the analysers that fits.
 
     sure: only what leaves no doubt; the rest is asked when no change of the sweep explains it.
@@ -34,19 +34,19 @@ def analyse(cases: Sequence[Case], sure: bool) -> Result:
     return None
 
 
-def described(cases: Sequence[Case]) -> str:
+def described(cases: Sequence[ClaimCase]) -> str:
     """Return in words how a claim differs where no name fits."""
     off = [c for c in cases if c.off]
     return regions.described(off) if off else ""
 
 
-def all_of(cases: Sequence[Case], predicted: Sequence[Array | None]) -> Evidence | None:
+def all_of(cases: Sequence[ClaimCase], predicted: Sequence[Array | None]) -> Support | None:
     """Return the evidence where it is enough."""
     found = evidence(cases, predicted)
     return found if found.enough else None
 
 
-def _zero(cases: Sequence[Case]) -> Result:
+def _zero(cases: Sequence[ClaimCase]) -> Result:
     found = all_of(cases, [np.zeros_like(c.base) for c in cases])
     if found is None or any(np.any(c.claim.got) for c in cases):
         return None
@@ -60,7 +60,7 @@ def _zero(cases: Sequence[Case]) -> Result:
     ), found
 
 
-def _factor(cases: Sequence[Case]) -> Result:
+def _factor(cases: Sequence[ClaimCase]) -> Result:
     values = [ratio(c.claim.got, c.base) for c in cases]
     if any(v is None for v in values) or not values:
         return None
@@ -72,7 +72,7 @@ def _factor(cases: Sequence[Case]) -> Result:
     claim = cases[0].claim
     if text is None or (claim.got.size == 1 and len(plain) < ENOUGH):
         return None
-    found = Evidence(
+    found = Support(
         len(plain),
         len(cases),
         max(distance(c.claim.got, v * c.base) for c, v in zip(cases, plain, strict=True)),
@@ -117,7 +117,7 @@ def _averaged(text: str, inverse: str | None) -> str:
     )
 
 
-def _copied(cases: Sequence[Case]) -> Result:
+def _copied(cases: Sequence[ClaimCase]) -> Result:
     first = cases[0]
     for path, other in first.problem.claims.items():
         if other.leaf == first.claim.leaf or other.truth.shape != first.base.shape or other.inner:
@@ -146,7 +146,7 @@ def _copied(cases: Sequence[Case]) -> Result:
     return _copied_value(cases)
 
 
-def _copied_value(cases: Sequence[Case]) -> Result:
+def _copied_value(cases: Sequence[ClaimCase]) -> Result:
     """The gradient of another value of the forward: the error before a step."""
     first = cases[0]
     for path, array in first.problem.named.items():
@@ -170,7 +170,7 @@ def _copied_value(cases: Sequence[Case]) -> Result:
     return None
 
 
-def _turned(cases: Sequence[Case]) -> Result:
+def _turned(cases: Sequence[ClaimCase]) -> Result:
     base, name = cases[0].base, cases[0].claim.text
     if base.ndim < 1 or base.size < 2:
         return None
@@ -218,12 +218,12 @@ def _orders(ndim: int) -> list[tuple[int, ...]]:
     return [p for p in itertools.permutations(range(ndim)) if p != tuple(range(ndim))][:24]
 
 
-def _parameter(case: Case) -> Array | None:
+def _parameter(case: ClaimCase) -> Array | None:
     named = case.problem.named.get(case.claim.leaf)
     return named.value if named is not None and named.shape == case.base.shape else None
 
 
-def _decay(cases: Sequence[Case]) -> Result:
+def _decay(cases: Sequence[ClaimCase]) -> Result:
     """Return a multiple of the parameter that is added: regularisation that is wrong."""
     values: list[float] = []
     wheres = []
@@ -246,7 +246,7 @@ def _decay(cases: Sequence[Case]) -> Result:
     where = regions.region(wheres[0])
     if text is None:
         return None
-    found = Evidence(len(cases), len(cases), 0.0)
+    found = Support(len(cases), len(cases), 0.0)
     if wheres[0].all():
         part = "is added wrongly" if values[0] > 0 and not _negative(text) else "is missing"
         amount = text.lstrip("−")
@@ -272,7 +272,7 @@ def _negative(text: str) -> bool:
     return text.startswith("−")
 
 
-def _half_or_twice(cases: Sequence[Case], values: list[float]) -> str:
+def _half_or_twice(cases: Sequence[ClaimCase], values: list[float]) -> str:
     """Say whether the term is half or twice of what it should be: the loss's own strength c₀·W."""
     names = symbols(cases[0].problem)
     known = [n for n in names if n.lower().lstrip("_") in REGULARISATION]
@@ -281,7 +281,7 @@ def _half_or_twice(cases: Sequence[Case], values: list[float]) -> str:
     return f" (the term is half or double of the loss's: check the factor 2 of {known[0]})"
 
 
-def _constant_added(cases: Sequence[Case]) -> Result:
+def _constant_added(cases: Sequence[ClaimCase]) -> Result:
     """Return one number that is added to some entries: a column of ones that is regularised."""
     values, wheres = [], []
     for case in cases:
@@ -302,7 +302,7 @@ def _constant_added(cases: Sequence[Case]) -> Result:
             "of the label is added, but it has to be subtracted (p − y; += is used instead of −=).",
             f"{claim.text} = p + y",
             f"{claim.text} = p − y",
-        ), Evidence(len(cases), len(cases), 0.0)
+        ), Support(len(cases), len(cases), 0.0)
     return Words(
         "constant_added",
         f"The constant {text} is added to {where} of {claim.text} (the column of the bias takes "
@@ -310,7 +310,7 @@ def _constant_added(cases: Sequence[Case]) -> Result:
         "the regularisation, as ones).",
         f"{claim.text} = right + {text}",
         f"{claim.text} = right",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
 def _one_of_each_row(wrong: Array) -> bool:
@@ -318,7 +318,7 @@ def _one_of_each_row(wrong: Array) -> bool:
     return any(bool((wrong.sum(axis=a) == 1).all()) for a in range(wrong.ndim))
 
 
-def _ones_regularised(cases: Sequence[Case]) -> Result:
+def _ones_regularised(cases: Sequence[ClaimCase]) -> Result:
     """Return a column of ones that is regularised in place of the bias, under a loss not written.
 
     got = s · truth + c · W outside of one column, + c inside of it.
@@ -343,7 +343,7 @@ def _ones_regularised(cases: Sequence[Case]) -> Result:
         f"{text} is added to every bias gradient.",
         f"{claim.text}[:, 0] + {text}",
         f"{claim.text}[:, 0]",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
 def _with_ones(got: Array, base: Array, w: Array) -> float | None:
@@ -359,7 +359,7 @@ def _with_ones(got: Array, base: Array, w: Array) -> float | None:
     return None
 
 
-def _clipped(cases: Sequence[Case]) -> Result:
+def _clipped(cases: Sequence[ClaimCase]) -> Result:
     bounds = []
     for case in cases:
         got, wrong = case.claim.got, ~close_entries(case.claim.got, case.base)
@@ -378,10 +378,10 @@ def _clipped(cases: Sequence[Case]) -> Result:
         "rest is right.",
         f"{text} = clip(…, −{bounds[0]:g}, {bounds[0]:g})",
         f"{text} = …",
-    ), Evidence(len(cases), len(cases), 0.0)
+    ), Support(len(cases), len(cases), 0.0)
 
 
-def _summed_over(cases: Sequence[Case]) -> Result:
+def _summed_over(cases: Sequence[ClaimCase]) -> Result:
     """Return a sum or a mean over too many axes: every bias gets the same number."""
     base, text = cases[0].base, cases[0].claim.text
     if base.size < 2:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from reference.checks.checker import Gathered, gather
+from reference.checks.checker import CheckedRun, gather
 from reference.checks.records import Part
 from reference.grading.assignment import Allowance, Assignment
 from reference.grading.records import (
     AnyRun,
-    Asked,
     Attempt,
     Confined,
     KindRun,
     ProblemRun,
     SubmissionEvent,
+    SubmissionRequest,
     Unrun,
 )
 from reference.grading.submissions import Submission
@@ -39,7 +39,7 @@ SLOWER = 3.0
 
 
 @dataclass
-class Ran:
+class SubmissionResult:
     """What came of one submission."""
 
     parts: dict[int, Part] = field(default_factory=dict)
@@ -57,18 +57,18 @@ def run_apart(
     assignment: Assignment,
     only: str = "",
     shapes: Mapping[str, str] = MappingProxyType({}),
-) -> Ran:
+) -> SubmissionResult:
     """Run a submission as far as it goes; whatever it does ends in this record.
 
-    only, shapes: see `Asked`.
+    only, shapes: see `SubmissionRequest`.
     """
-    ran, gathered = Ran(), gather()
+    ran, gathered = SubmissionResult(), gather()
     limits = assignment.limits
     deadline = time.monotonic() + SLOWER * limits.seconds
     skip: list[int] = []
     for _ in range(1 + MAX_RESTARTS):
         problems = assignment.problems
-        asked = Asked(
+        asked = SubmissionRequest(
             submission.file, submission.files, problems.hidden_seed, problems.public_seed,
             problems.count, tuple(skip), only, problems.dtypes, dict(shapes),
         )  # fmt: skip
@@ -85,7 +85,13 @@ def run_apart(
     return ran
 
 
-def _once(asked: Asked, limits: Allowance, ran: Ran, gathered: Gathered, deadline: float) -> str:
+def _once(
+    asked: SubmissionRequest,
+    limits: Allowance,
+    ran: SubmissionResult,
+    gathered: CheckedRun,
+    deadline: float,
+) -> str:
     """Ask once; return how the process ended, "" where by itself."""
     silence = Limits(limits.hang_seconds, SLOWER * limits.hang_seconds)
     worker = _worker(limits)
@@ -126,7 +132,7 @@ def _died(event: Died, limits: Allowance) -> str:
     return f"crashed: {event.reason}"
 
 
-def _take(event: SubmissionEvent, ran: Ran, gathered: Gathered, runs: int) -> None:
+def _take(event: SubmissionEvent, ran: SubmissionResult, gathered: CheckedRun, runs: int) -> None:
     """Take in one event; runs: how many of each part are kept."""
     match event:
         case ProblemRun() | KindRun():

@@ -7,10 +7,10 @@ code computes: the value and every cotangent of some uses that the layer draws i
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from manual_backprop.spec import LayerOperation
+from manual_backprop.operation import LayerOperation
 from reference.conventions.uses import (
-    Answer,
-    Use,
+    LayerUse,
+    UseAnswer,
     by_hand,
     by_jax,
     by_torch,
@@ -22,12 +22,12 @@ from reference.evidence import gather
 from reference.formats import DTYPES
 from reference.judge import judge
 from reference.oracles.manual import Manual
-from reports.book import AccuracyRow
+from reports.book import BookAccuracy
 
 SEEDS = (0, 1, 2)
 """Uses of ordinary numbers; every fourth use of a layer has its edge."""
 
-_ASK: Mapping[str, Callable[[LayerOperation, Use], Answer]] = {
+_ASK: Mapping[str, Callable[[LayerOperation, LayerUse], UseAnswer]] = {
     "manual": by_hand,
     "torch": by_torch,
     "jax": by_jax,
@@ -51,7 +51,7 @@ def judged(operation: LayerOperation) -> tuple[int, list[str]]:
 
 def layer_accuracy(
     operation: LayerOperation, implementations: Sequence[str]
-) -> tuple[AccuracyRow, ...]:
+) -> tuple[BookAccuracy, ...]:
     """Return the worst errors in units of rounding of a tensor's largest terms, since sums cancel.
 
     `truth` has the terms of an entry: Σ |dy ∂y/∂x| of a cotangent.
@@ -71,5 +71,5 @@ def layer_accuracy(
                     of_all[who] = max(of_all[who], (true.error(name, found), ""))
         for name, of_all in worst.items():
             what = "value" if name == "y" else f"cotangent of {name}"
-            rows.append(AccuracyRow(what, dtype, of_all, points[name]))
+            rows.append(BookAccuracy(what, dtype, of_all, points[name]))
     return tuple(rows)

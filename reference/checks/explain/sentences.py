@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reference.checks.explain import locally
-from reference.checks.explain.finding import Explanation, Named
+from reference.checks.explain import simple_errors
+from reference.checks.explain.finding import ExplainedMistake, Explanation
 from reference.checks.explain.hypothesis import listed
 from reference.checks.explain.problem import is_multiple
-from reference.checks.explain.state import State, cases_of, depth_of
+from reference.checks.explain.state import ExplanationState, cases_of, depth_of
 
 
-def explanation_of(state: State) -> Explanation:
+def explanation_of(state: ExplanationState) -> Explanation:
     """Return what a search found, going back from the loss."""
     ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
-    described = [(c.text, locally.described(cases_of(state, c.path))) for c in state.left]
+    described = [(c.text, simple_errors.described(cases_of(state, c.path))) for c in state.left]
     first = state.first or _first(state)
     return Explanation(first, tuple(ordered), tuple(d for d in described if d[1]))
 
 
-def _merged(found: list[tuple[Named, int]]) -> list[Named]:
+def _merged(found: list[tuple[ExplainedMistake, int]]) -> list[ExplainedMistake]:
     """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …."""
-    groups: dict[tuple[str, ...], list[Named]] = {}
+    groups: dict[tuple[str, ...], list[ExplainedMistake]] = {}
     for one, _ in found:
         text = one.tensors[0] if len(one.tensors) == 1 else ""
         same = one.sentence.startswith((f"{text} is ", f"{text} has ")) if text else False
@@ -30,7 +30,7 @@ def _merged(found: list[tuple[Named, int]]) -> list[Named]:
     return [_together(group) for group in groups.values()]
 
 
-def _together(group: list[Named]) -> Named:
+def _together(group: list[ExplainedMistake]) -> ExplainedMistake:
     if len(group) == 1:
         return group[0]
     texts = [t for one in group for t in one.tensors]
@@ -51,7 +51,7 @@ def _together(group: list[Named]) -> Named:
     )
 
 
-def _first(state: State) -> str:
+def _first(state: ExplanationState) -> str:
     """Return what goes wrong first, going back from the loss: the latest of all that is wrong.
 
     A variable of the backward counts where the mistakes that were found make it what it is; one

@@ -9,7 +9,7 @@ import pytest
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import (
+from manual_backprop.operation import (
     COMPOSED,
     Activation,
     InvalidInput,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.grading.assignment import Assignment, Function, Problems
 from reference.grading.grader import Judge
 from reference.grading.records import Described

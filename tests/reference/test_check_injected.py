@@ -1,13 +1,13 @@
 """The catalogue as source files: every mistake is wrong, and is named by its own name.
 
-A share of `benchmarks/check_planted.py --catalogue`; every save plants the same files.
+A share of `benchmarks/check_injected.py --catalogue`; every save injects the same files.
 """
 
 from typing import Any
 
 import pytest
-from plantedcatalogue import NO_OWN_FORM, planted, planted_files
-from plantedforms import ACTIVATION_FORMS, LOSS_FORMS
+from injected_catalogue import NO_OWN_FORM, injected, injected_files
+from injected_forms import ACTIVATION_FORMS, LOSS_FORMS
 from randomcheck import Counts, check_file, run_catalogue
 
 from manual_backprop.activations import ACTIVATIONS
@@ -27,23 +27,23 @@ def test_no_file_without_its_mistake_is_accused(counts: Counts) -> None:
 
 
 def test_the_catalogue_is_found(counts: Counts) -> None:
-    planted = sum(counts.planted.values())
-    assert planted > 15
-    assert sum(counts.found.values()) >= 0.95 * planted, counts.missed
+    injected = sum(counts.injected.values())
+    assert injected > 15
+    assert sum(counts.found.values()) >= 0.95 * injected, counts.missed
 
 
 def test_the_catalogue_is_named_by_its_own_names(counts: Counts) -> None:
-    assert sum(counts.named.values()) >= 0.9 * sum(counts.planted.values()), counts.unnamed
+    assert sum(counts.named.values()) >= 0.9 * sum(counts.injected.values()), counts.unnamed
 
 
 def test_every_mistake_has_a_file_or_a_reason() -> None:
-    files = list(planted_files(0))
+    files = list(injected_files(0))
     assert {f.name for f in files} | NO_OWN_FORM.keys() == CATALOGUE.keys()
     for one in files:
         assert one.wrong != one.right, one.name
         compile(one.wrong, one.name, "exec")
         compile(one.right, one.name, "exec")
-    assert len({f.wrong for s in range(6) for f in planted("weight_sign", s)}) > 3  # dialects
+    assert len({f.wrong for s in range(6) for f in injected("weight_sign", s)}) > 3  # dialects
 
 
 def test_every_operation_has_a_form() -> None:
@@ -56,6 +56,6 @@ def test_a_search_without_the_catalogue_is_noticed(monkeypatch: pytest.MonkeyPat
         return iter(())
 
     monkeypatch.setattr(catalogued, "spots_of", none)
-    (one,) = planted("tanh_square_left_out", 3)
+    (one,) = injected("tanh_square_left_out", 3)
     counts = check_file(one)
     assert sum(counts.found.values()) == 1 and not sum(counts.named.values())

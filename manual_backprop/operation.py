@@ -30,8 +30,8 @@ TargetKind = Literal["real", "unit", "sign", "count", "labels", "simplex"]
 Extent = Literal["classes", "entries"]
 """The shape of a loss's array argument: (C,), one number a class; or (N, C), one an entry of y."""
 
-Form = Literal["careful", "textbook"]
-"""careful: right to the last digits, also where a function saturates; the checks use it.
+Form = Literal["stable", "textbook"]
+"""stable: right to the last digits, also where a function saturates; the checks use it.
 textbook: the formula of books and frameworks, in fewer calls; its docstring says what it loses."""
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -132,7 +132,7 @@ class Operation(Formulas):
     `second` says how what `backward` returns moves as the arguments move and the cotangent stays;
     `backward` of the moved cotangent, added to it, is one step of a Hessian-vector product.
 
-    Its own formulas are the careful ones. `textbook` has others only where these differ: of
+    Its own formulas are the stable ones. `textbook` has others only where these differ: of
     methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
     """
 
@@ -148,7 +148,7 @@ class Operation(Formulas):
 
     def formulas(self, form: Form) -> Formulas:
         """Return the formulas of a form."""
-        if form == "careful":
+        if form == "stable":
             return self
         if form != "textbook":
             raise InvalidInput(f"form={form!r}: expected one of {', '.join(FORMS)}")
@@ -604,7 +604,7 @@ def _lacks(kind: str, name: str, method: str, *_: Any, **__: Any) -> Any:
 
 
 def _textbook(cls: type) -> Formulas | None:
-    """Return the textbook's formulas; a method without one uses the careful formula."""
+    """Return the textbook's formulas; a method without one uses the stable formula."""
     own = {part: getattr(cls, f"textbook_{part}", None) for part in ("forward", "backward")}
     if not any(own.values()):
         return None

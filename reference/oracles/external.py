@@ -17,7 +17,7 @@ from reference.problems import AnyProblem, with_arrays
 _NUMBERS = "biufc"  # the kinds of dtype that can be compared
 
 
-class Stranger:
+class ExternalOracle:
     """An oracle named by MODULE:CLASS."""
 
     def __init__(self, oracle: Oracle, name: str) -> None:

@@ -1,7 +1,7 @@
 """Every mistake of the catalogue as a source file: an own forward, and a backward that makes it.
 
 The wrong line is the transform of the catalogue itself, rewritten to the names of a function;
-the forward and the right lines are written as people write them (`plantedforms`), the whole in a
+the forward and the right lines are written as people write them (`injectedforms`), the whole in a
 random dialect (`randomdialects`).
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from plantedforms import (
+from injected_forms import (
     ACTIVATION_FORMS,
     LOSS_FORMS,
     OTHER_FORMS,
@@ -31,7 +31,7 @@ from reference.diagnosis.mistakes import CATALOGUE, DenseLine, LossLine, Mistake
 from reference.diagnosis.mistakes.catalogue import right_of
 
 OF_ANY = ("tanh", "sigmoid", "softplus", "silu")
-"""The activations that a mistake of any activation is planted in, in turn."""
+"""The activations that a mistake of any activation is injected in, in turn."""
 ONLY_OF = {
     "mask_ignored": "dropout",
     "row_diagonal_only": "unit_rows",
@@ -54,7 +54,7 @@ NO_OWN_FORM: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class PlantedFile:
+class InjectedFile:
     """A source with one mistake of the catalogue, and the same without it."""
 
     name: str
@@ -64,14 +64,14 @@ class PlantedFile:
     seed: int = 0
 
 
-def planted_files(seed: int = 0) -> Iterator[PlantedFile]:
+def injected_files(seed: int = 0) -> Iterator[InjectedFile]:
     """Yield every mistake in every operation that it is about, in the dialects of a seed."""
     for name in CATALOGUE:
         if name not in NO_OWN_FORM:
-            yield from planted(name, seed)
+            yield from injected(name, seed)
 
 
-def planted(name: str, seed: int) -> Iterator[PlantedFile]:
+def injected(name: str, seed: int) -> Iterator[InjectedFile]:
     """Yield a mistake in each operation that it is about; where it is of any, in one of a few."""
     mistake = CATALOGUE[name]
     some = LOSSES_OF_ANY if mistake.line == "loss" else OF_ANY
@@ -80,7 +80,7 @@ def planted(name: str, seed: int) -> Iterator[PlantedFile]:
     for operation in own or (fitting[(seed + len(name)) % len(fitting)],):
         right, wrong = _pair(mistake, operation, seed)
         if right != wrong:
-            yield PlantedFile(name, operation, wrong, right, seed)
+            yield InjectedFile(name, operation, wrong, right, seed)
 
 
 def _suits(mistake: Mistake, operation: str) -> bool:

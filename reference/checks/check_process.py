@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from reference.checks.records import Event, Request
+from reference.checks.records import CheckRequest, Event
 from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 SECONDS = 10.0
@@ -25,7 +25,7 @@ class Gathers(Protocol):
         """Note that the part that was running hung or crashed; return its number."""
 
 
-def run(request: Request, gathered: Gathers, seconds: float | None) -> None:
+def run(request: CheckRequest, gathered: Gathers, seconds: float | None) -> None:
     """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
     limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
     path, colon, name = request.target.partition(":")
@@ -44,7 +44,7 @@ def run(request: Request, gathered: Gathers, seconds: float | None) -> None:
         worker.close()
 
 
-def _once(worker: Worker, request: Request, gathered: Gathers, limits: Limits) -> int | None:
+def _once(worker: Worker, request: CheckRequest, gathered: Gathers, limits: Limits) -> int | None:
     """Ask once; return the number of the part that hung or crashed, None where it is over."""
     for event in worker.run(request, Event, limits=lambda last: limits):  # type: ignore[arg-type]
         match event:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import REDUCTIONS, Layer, Network, Problem
-from manual_backprop.spec import Domain, FloatArray, Loss, Operation
+from manual_backprop.operation import Domain, FloatArray, Loss, Operation
 from reference.formats import format_of
 
 MAX_DEPTH, MAX_WIDTH, MAX_BATCH = 4, 8, 8
@@ -23,7 +23,7 @@ LARGE_ROWS = (9, 10, 12)
 """Widths of layers whose operation looks at whole rows: its slopes grow with their square."""
 
 
-class Cell(NamedTuple):
+class ProblemCell(NamedTuple):
     """What the index alone decides.
 
     Of a graph beyond dense chains `activation` is the layer that is aimed at; it has no loss.
@@ -76,10 +76,10 @@ class Stream:
         return self.generator.standard_normal(shape)
 
 
-class Draft:
+class ProblemBuilder:
     """A problem in the making: the structure stands; a regime sets the values."""
 
-    def __init__(self, stream: Stream, where: Cell, *, large: bool = False) -> None:
+    def __init__(self, stream: Stream, where: ProblemCell, *, large: bool = False) -> None:
         self.stream, self.where = stream, where
         self.dtype = format_of(where.dtype).dtype
         self.loss: Loss = LOSSES[where.loss]

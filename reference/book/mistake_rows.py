@@ -14,7 +14,7 @@ import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
-from manual_backprop.spec import Activation, FloatArray, LayerOperation, Loss, Operation
+from manual_backprop.operation import Activation, FloatArray, LayerOperation, Loss, Operation
 from reference.conventions.uses import draw
 from reference.diagnosis.layer_mistakes import LAYER_MISTAKES, LayerLine
 from reference.diagnosis.mistakes import (

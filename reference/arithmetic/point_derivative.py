@@ -6,9 +6,9 @@ from typing import Any
 from flint import arb
 
 from reference.arithmetic.balls import (
-    Arithmetic,
     Ball,
     Decision,
+    DefinitionArithmetic,
     Dual,
     Slopes,
     exact,
@@ -25,7 +25,7 @@ def constants(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: exact(v) if isinstance(v, float) else v for name, v in arguments.items()}
 
 
-class Local:
+class PointDerivative:
     """Value, slopes and decisions of one operation at one point."""
 
     __slots__ = ("decisions", "slope", "value")
@@ -43,13 +43,13 @@ def at_number(
     arguments: Mapping[str, Any] | None = None,
     joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
-) -> Local:
+) -> PointDerivative:
     """Evaluate a function of one number; `before` holds the targets of a loss."""
-    m = Arithmetic(joined, forced)
+    m = DefinitionArithmetic(joined, forced)
     y = definition(m, m.variable(x), *before, **(arguments or {}))
     if type(y) is not Dual:  # the definition did not use x
         y = Dual(exact(y), arb(0))
-    return Local(y.value, y.slope, m.decisions)
+    return PointDerivative(y.value, y.slope, m.decisions)
 
 
 def at_row(
@@ -59,9 +59,9 @@ def at_row(
     arguments: Mapping[str, Any] | None = None,
     joined: Collection[int] = (),
     forced: dict[int, bool] | None = None,
-) -> list[Local]:
+) -> list[PointDerivative]:
     """Evaluate a function of a row: one Local for each output (a loss has one)."""
-    m = Arithmetic(joined, forced)
+    m = DefinitionArithmetic(joined, forced)
     y = definition(m, m.variables(row), *before, **(arguments or {}))
     zero = arb(0)
     found = []
@@ -69,5 +69,5 @@ def at_row(
         if type(y_i) is not Dual:
             y_i = Dual(exact(y_i), Slopes({}))
         slopes = [y_i.slope.by.get(j, zero) for j in range(len(row))]
-        found.append(Local(y_i.value, slopes, m.decisions))
+        found.append(PointDerivative(y_i.value, slopes, m.decisions))
     return found

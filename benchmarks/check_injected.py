@@ -1,9 +1,9 @@
-"""Checks random right targets and planted mistakes: false accusations, misses, names.
+"""Checks random right targets and injected mistakes: false accusations, misses, names.
 
-python benchmarks/check_planted.py --targets 1000 --mistakes 500
-python benchmarks/check_planted.py --catalogue      # every mistake of the catalogue, as a file
-python benchmarks/check_planted.py --show 12        # the source of one, and its result
-python benchmarks/check_planted.py --show 12:3      # with its mistake number 3
+python benchmarks/check_injected.py --targets 1000 --mistakes 500
+python benchmarks/check_injected.py --catalogue      # every mistake of the catalogue, as a file
+python benchmarks/check_injected.py --show 12        # the source of one, and its result
+python benchmarks/check_injected.py --show 12:3      # with its mistake number 3
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--show", default="", help="SEED or SEED:MISTAKE")
-    parser.add_argument("--catalogue", action="store_true", help="plant the whole catalogue")
+    parser.add_argument("--catalogue", action="store_true", help="inject the whole catalogue")
     options = parser.parse_args()
     if options.show:
         return show(options.show)
@@ -33,7 +33,7 @@ def main() -> int:
     first = options.first
     if options.catalogue:
         counts = run_catalogue(first, processes=options.processes)
-        report(counts, sum(counts.planted.values()))
+        report(counts, sum(counts.injected.values()))
         print(f"{time.monotonic() - began:.0f} s")
         return int(bool(counts.accused))
     counts = run(
@@ -71,16 +71,18 @@ def report(counts: object, targets: int) -> None:
     for title, rows in (("ACCUSED", counts.accused), ("not checked", counts.unchecked)):
         for seed, family, outcome in rows:
             print(f"  {title} {seed} ({family}): {outcome.verdict}: {outcome.text[:300]}")
-    planted, found, named = (sum(c.values()) for c in (counts.planted, counts.found, counts.named))
-    if not planted:
+    injected, found, named = (
+        sum(c.values()) for c in (counts.injected, counts.found, counts.named)
+    )
+    if not injected:
         return
     print(
-        f"mistakes: {found} of {planted} found ({found / planted:.1%}), "
-        f"{named} named ({named / planted:.1%})"
+        f"mistakes: {found} of {injected} found ({found / injected:.1%}), "
+        f"{named} named ({named / injected:.1%})"
     )
-    for kind, count in counts.planted.most_common():
+    for kind, count in counts.injected.most_common():
         print(
-            f"  {kind:32} {count:4} planted {counts.found[kind]:4} found "
+            f"  {kind:32} {count:4} injected {counts.found[kind]:4} found "
             f"{counts.named[kind]:4} named"
         )
     for title, rows in (("MISSED", counts.missed), ("not named", counts.unnamed)):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.spec import InvalidInput
+from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient
 from reference.checks.assess import Assessment, Row, assess, close
 from reference.checks.experiment import perform
@@ -27,7 +27,7 @@ from reference.checks.losses import LOSSES
 from reference.checks.matching import matched
 from reference.checks.names import claim_name, path_name
 from reference.checks.objective import Objective, Truth, truths
-from reference.checks.outcome import Outcome
+from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
 from reference.grading.correspondence import Correspondence, Placement, found_in, proposals
@@ -35,14 +35,14 @@ from reference.grading.dialect import handed_on, lost_in_types
 from reference.grading.kinds import KindSolution, hold_kind, is_slope, leaf_name
 from reference.grading.records import (
     AnyRun,
-    Failed,
-    Held,
+    ComparedGradient,
     Judged,
     JudgeEvent,
     KindRun,
     NamedArray,
     ProblemRun,
     Reference,
+    SolutionFailed,
 )
 from reference.grading.solution import Solution, described, loaded, solution_of
 
@@ -59,7 +59,7 @@ def serve(reference: Reference, emit: Emit) -> None:
             return
         solution = solution_of(reference, target)
     except InvalidInput as error:
-        emit(Failed(str(error)))
+        emit(SolutionFailed(str(error)))
         return
     for run in reference.runs:
         emit(_held_to(solution, run, reference))
@@ -145,7 +145,7 @@ def _tries(
     session: Session,
     reference: Reference,
     by_name: bool = False,
-) -> Iterator[tuple[Correspondence, Outcome]]:
+) -> Iterator[tuple[Correspondence, RunOutcome]]:
     """Yield the reference solution's outcomes on the submission's numbers that agree with it.
 
     by_name: where the names alone agree, and what the forwards compute does not.
@@ -193,12 +193,12 @@ def _judged_output(run: ProblemRun) -> Any:
 @dataclass(frozen=True)
 class _Assessed:
     found: Assessment
-    outcome: Outcome
-    ours: Outcome
+    outcome: RunOutcome
+    ours: RunOutcome
 
 
 def _assessed(
-    run: ProblemRun, correspondence: Correspondence, ours: Outcome, by_name: bool = False
+    run: ProblemRun, correspondence: Correspondence, ours: RunOutcome, by_name: bool = False
 ) -> _Assessed | None:
     """Hold the submission's claims to the reference solution's forward; None without a value."""
     theirs = _as_theirs(run, correspondence, ours, by_name)
@@ -212,11 +212,11 @@ def _assessed(
 
 
 def _as_theirs(
-    run: ProblemRun, correspondence: Correspondence, ours: Outcome, by_name: bool
-) -> Outcome | None:
+    run: ProblemRun, correspondence: Correspondence, ours: RunOutcome, by_name: bool
+) -> RunOutcome | None:
     """Return the reference solution's tracked numbers under the submission's names and shapes."""
     known = {**ours.values, **ours.outputs}
-    outcome = Outcome(dict(run.sizes), adds_steps=run.adds_steps)
+    outcome = RunOutcome(dict(run.sizes), adds_steps=run.adds_steps)
     shapes = {n.path: n.value.shape for n in run.inputs}
     for place in correspondence.places:
         outcome.inputs[place.theirs] = _returned(place, ours, shapes[place.theirs])
@@ -244,7 +244,7 @@ def _as_theirs(
     return outcome
 
 
-def _returned(place: Placement, ours: Outcome, shape: tuple[int, ...]) -> Any:
+def _returned(place: Placement, ours: RunOutcome, shape: tuple[int, ...]) -> Any:
     value = ours.inputs[place.ours]
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
     back = place.way.back(array, shape)
@@ -256,7 +256,7 @@ def _returned(place: Placement, ours: Outcome, shape: tuple[int, ...]) -> Any:
 
 def _held(
     assessed: _Assessed, run: ProblemRun, correspondence: Correspondence, reference: Reference
-) -> Iterator[Held]:
+) -> Iterator[ComparedGradient]:
     ours = {p.theirs: p.ours for p in correspondence.places}
     found = assessed.found
     wrong_inner = list(_wrong_inner(assessed, run))
@@ -267,7 +267,7 @@ def _held(
         dtype = lost_in_types(run, row.claim) if right else ""
         leaf = assessed.outcome.inputs[row.leaf]
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
-        yield Held(
+        yield ComparedGradient(
             leaf_name(ours.get(row.leaf, row.leaf)),
             claim_name(row.claim, row.leaf),
             right and not dtype,
