@@ -4,6 +4,7 @@ Each lesson has a minute of processor time, so that no lesson fails on a busy ma
 
 python examples/run_lessons.py             # all of them
 python examples/run_lessons.py 003         # one
+python examples/run_lessons.py --write     # and store what their cells print
 """
 
 import os
@@ -30,15 +31,17 @@ PATIENCE = 10  # how much longer a cell may take on a busy machine
 def main(wanted: list[str]) -> int:
     """Run lessons and grade exercises; return 1 if one of them fails."""
     failed = 0
+    write = "--write" in wanted
+    wanted = [name for name in wanted if name != "--write"]
     for path in sorted(LESSONS.glob("*.ipynb")):
         if not wanted or any(name in path.name for name in wanted):
-            failed |= run_lesson(path)
+            failed |= run_lesson(path, write)
             failed |= grade_exercise(EXERCISES / path.stem.removeprefix("lesson_"))
     return failed
 
 
-def run_lesson(path: Path) -> int:
-    """Execute a notebook; return 1 if a cell failed or the lesson took too long."""
+def run_lesson(path: Path, write: bool = False) -> int:
+    """Execute a notebook, and store its outputs if `write`; return 1 if it failed or was slow."""
     # The kernel has to find this checkout, also when it is not installed.
     root = str(HERE.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -51,6 +54,10 @@ def run_lesson(path: Path) -> int:
     except (CellExecutionError, TimeoutError) as error:
         text, failed = f"failed\n{error}", 1
     taken = _processor_time() - before
+    if write and not failed:
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)  # the time of day
+        nbformat.write(notebook, path)
     if not 0 < taken <= SECONDS:
         text, failed = f"took more than {SECONDS} s of processor time", 1
     print(f"{path.name}: {text} ({taken:.0f} s)", flush=True)

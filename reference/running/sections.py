@@ -2,7 +2,7 @@
 
 The ledger, the accuracy of each operation and the audit of the articles do not depend on the
 seed. The validation of the judge and the bench take too long for a report: the last
-measurement is kept in `released/` and shown with its versions.
+measurement is kept in `baselines/` and shown with its versions.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from reference.oracles import load
 from reference.running.section_cache import kept
 from reports.records import Record, decode, encode
 
-RELEASED = Path(__file__).parent / "released"
+BASELINES = Path(__file__).parent / "baselines"
 
 
 def conventions() -> list[Record]:
@@ -39,9 +39,9 @@ def articles() -> list[Record]:
     return [*audit()]
 
 
-def released() -> list[Record]:
+def baselines() -> list[Record]:
     """Return the kept records of the last trial and the last bench."""
-    files = sorted(RELEASED.glob("*.jsonl"))
+    files = sorted(BASELINES.glob("*.jsonl"))
     return [decode(line) for file in files for line in file.read_bytes().splitlines()]
 
 
@@ -49,7 +49,7 @@ SECTIONS: dict[str, Callable[[], list[Record]]] = {
     "conventions": conventions,
     "accuracy": accuracy,
     "articles": articles,
-    "released": released,
+    "baselines": baselines,
 }
 
 
@@ -64,7 +64,7 @@ def section(name: str) -> list[Record]:
 
 def keep(name: str, records: Iterable[Record]) -> Path:
     """Keep the records of a long measurement for every report from now on."""
-    RELEASED.mkdir(exist_ok=True)
-    file = RELEASED / f"{name}.jsonl"
+    BASELINES.mkdir(exist_ok=True)
+    file = BASELINES / f"{name}.jsonl"
     file.write_bytes(b"".join(encode(record) + b"\n" for record in records))
     return file

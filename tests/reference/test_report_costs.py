@@ -35,7 +35,7 @@ class Counted(worker._Process):
         super().__init__(*given)
 
 worker._Process = Counted
-plan = Plan(problems=10, oracles=("manual",), sections=("accuracy", "articles", "released"))
+plan = Plan(problems=10, oracles=("manual",), sections=("accuracy", "articles", "baselines"))
 report(plan, Path(sys.argv[1]), workers=1)
 print(json.dumps({"processes": Counted.begun, "modules": sorted(sys.modules)}))
 """
@@ -74,7 +74,7 @@ from reports.records import Limit
 for name in KEPT:
     kept(name, lambda: [Limit(title=name, text="kept")])
 titles = [record.title for name in KEPT for record in section(name)]
-section("released")
+section("baselines")
 print(json.dumps({"titles": titles, "modules": sorted(sys.modules)}))
 """
     found = in_a_new_process(script, cache=tmp_path)
