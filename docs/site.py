@@ -119,7 +119,7 @@ def _named_files() -> str:
         here = source.parent.relative_to(ROOT)
         for link in LINK.findall(source.read_text(encoding="utf-8")):
             file = Path(os.path.normpath(here / link[0]))
-            if file == AS_TEXT or file.parts[0] != "docs" and file.suffix != ".md":
+            if file == AS_TEXT or (file.parts[0] != "docs" and file.suffix != ".md"):
                 named.add(file)
     parts = ["# Files that the pages name\n"]
     for file in sorted(named):
