@@ -20,7 +20,7 @@ from reference.diagnosis.search import GradientEvidence, PartialExplanation, exp
 SEVERAL = 3
 """A name is given only when this many problems (or all there are, if fewer) show it."""
 _SEARCHED = 6  # wrong problems that the whole catalogue is tried on
-_MOST_MISTAKES = 6  # different ones in a target; beyond that nobody is helped by a list
+_MAX_MISTAKES = 6  # different ones in a target; beyond that nobody is helped by a list
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _cover(problems: Sequence[Sequence[Mapping[FaultSite, frozenset[str]]]]) -> 
         return any(all(ns & names for ns in s.values()) for s in states)
 
     rest = [states for states in problems if any(states)]
-    while len(chosen) < _MOST_MISTAKES:
+    while len(chosen) < _MAX_MISTAKES:
         rest = [states for states in rest if not explained(states, set(chosen))]
         if not rest:
             break

@@ -123,10 +123,10 @@ def local_truth(problem: AnyProblem, answer: Answer, tensor: str, entry: tuple[i
 
         return certify(problem)[tensor].ball(entry)
     with precision(_BITS):
-        return _Local(problem, answer).truth(tensor, entry)
+        return _OnePoint(problem, answer).truth(tensor, entry)
 
 
-class _Local:
+class _OnePoint:
     """The steps of one answer."""
 
     def __init__(self, problem: Problem, answer: Answer) -> None:

@@ -264,9 +264,9 @@ def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
             along = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
             problem = DirectedGraph(**vars(problem), direction=along)
         return DrawnGraph(with_loss_scale(problem, base), seed, index, where)
-    draft = ProblemBuilder(Stream(seed, base), where, large=order == 1 and is_large(seed, base))
-    REGIMES[where.regime](draft)
-    problem = draft.problem()
+    builder = ProblemBuilder(Stream(seed, base), where, large=order == 1 and is_large(seed, base))
+    REGIMES[where.regime](builder)
+    problem = builder.problem()
     if order == 2:
         direction = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
         problem = DirectedProblem(**vars(problem), direction=direction)
@@ -318,7 +318,7 @@ def is_large(seed: int, index: int) -> bool:
     return sampled(seed, index, LARGE, salt=2)
 
 
-_MOST_DIGITS = 40  # of a number below 2^64, with room for zeros in front
+_MAX_DIGITS = 40  # of a number below 2^64, with room for zeros in front
 
 
 def parse_address(address: str) -> tuple[int, int]:
@@ -332,7 +332,7 @@ def parse_address(address: str) -> tuple[int, int]:
         not (
             separator and seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()
         )
-        or max(len(seed), len(index)) > _MOST_DIGITS
+        or max(len(seed), len(index)) > _MAX_DIGITS
     ):
         raise InvalidInput(
             f"address={address!r}: expected SEED:INDEX, two whole numbers, as 0:17, "

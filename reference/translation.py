@@ -48,11 +48,11 @@ def ordinary(one: AnyDrawn) -> list[AnyProblem]:
     where, (_, base) = one.cell._replace(regime="ordinary"), lowered(one.index)
     if isinstance(one, DrawnGraph):
         return [draw_graph(one.seed, base + k, base - GRAPHS, where) for k in range(DRAWS)]
-    draft = ProblemBuilder(Stream(one.seed, base), where, large=is_large(one.seed, base))
+    builder = ProblemBuilder(Stream(one.seed, base), where, large=is_large(one.seed, base))
     problems: list[AnyProblem] = []
     for _ in range(DRAWS):
-        REGIMES["ordinary"](draft)
-        problems.append(draft.problem())
+        REGIMES["ordinary"](builder)
+        problems.append(builder.problem())
     return problems
 
 

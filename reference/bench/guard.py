@@ -25,7 +25,7 @@ MARGIN = 0.25
 SPREADS = 3.0
 KEPT = 20
 """Runs kept for each case."""
-WATCHED = ("numpy_plain", "numpy_fast", "numpy_fast_stable")
+GUARDED = ("numpy_plain", "numpy_fast", "numpy_fast_stable")
 
 
 class GuardEntry(msgspec.Struct):
@@ -50,7 +50,7 @@ def short() -> list[Timing]:
         for dtype in ("float64", "float32")
         for activation in ("tanh", "relu")
     ]
-    return measure(BenchPlan(cases, list(WATCHED), 1, 1.0, clock="cpu")).rows
+    return measure(BenchPlan(cases, list(GUARDED), 1, 1.0, clock="cpu")).rows
 
 
 def key_of(row: Timing) -> str:
@@ -81,7 +81,7 @@ def remember(history: dict[str, GuardEntry], rows: list[Timing]) -> dict[str, Gu
     """Return the history with these rows in it."""
     after = {key: GuardEntry(list(entry.ratios)) for key, entry in history.items()}
     for row in rows:
-        if row.implementation in WATCHED:
+        if row.implementation in GUARDED:
             ratios = after.setdefault(key_of(row), GuardEntry([])).ratios
             ratios.append(round(row.ratio_to_floor, 3))
             del ratios[:-KEPT]

@@ -133,7 +133,7 @@ class Gathered:
     def _plan(self, problem: Problem) -> "AnswerLayout":
         """Find the place of each of a problem's tensors."""
         dtype, problem = problem.dtype, computed_in(problem)
-        layers: list[_Place] = []
+        layers: list[_LayerSlots] = []
         d_in = problem.x.shape[1]
         for i, layer in enumerate(problem.network.layers):
             operation = layer.operation
@@ -144,7 +144,7 @@ class Gathered:
             columns = problem.batch if width else problem.batch * layer.width
             weight = problem.parameters[f"layers.{i}.weight"]
             bias = problem.parameters[f"layers.{i}.bias"] if layer.bias else None
-            layers.append(_Place(self.dense[size], parts, columns, weight, bias))
+            layers.append(_LayerSlots(self.dense[size], parts, columns, weight, bias))
             d_in = layer.width
         loss = LossPlan(problem, self.order)
         width = None if loss.elementwise else d_in
@@ -197,7 +197,7 @@ def _collected(
     return groups[dtype, width]
 
 
-class _Place(NamedTuple):
+class _LayerSlots(NamedTuple):
     """Where one layer's tensors go, how many columns they are, and its parameters."""
 
     dense: list[DenseTensors]
@@ -213,7 +213,7 @@ class AnswerLayout(NamedTuple):
     problem: Problem
     dtype: np.dtype[Any]
     losses: list[tuple[_Parts, Array, Array, Array | None]]
-    layers: list[_Place]
+    layers: list[_LayerSlots]
     loss: "LossPlan"
     expected: list[tuple[str, str, tuple[int, ...]]]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.kinds import Question, Questioned, Solution
+from reference.checks.kinds import Question, Questioned, RightAnswer
 from reference.checks.kinds import row as row_of
 from reference.checks.matching import same_shape
 from reference.checks.names import path_name
@@ -232,7 +232,7 @@ class _Holder:
                 found[step] = value
         return found
 
-    def _solved(self, cuts: Mapping[Path, Array]) -> Solution:
+    def _solved(self, cuts: Mapping[Path, Array]) -> RightAnswer:
         return self.solution.subject.solved(self.put, self.run.seed, self.run.index, cuts)
 
     def _is(self, got: Array, leaf: Path, truth: Mapping[Path, Truth], way: Way = AS_IT_IS) -> bool:

@@ -55,10 +55,10 @@ class WorkerFailed(Exception):
 class CampaignWorker:
     """One process at a time, started when it is needed; used by one thread at a time."""
 
-    def __init__(self, memory: int = MEMORY, pace: MeasuredTimes | None = None) -> None:
-        self.pace = pace or MeasuredTimes()
+    def __init__(self, memory: int = MEMORY, times: MeasuredTimes | None = None) -> None:
+        self.times = times or MeasuredTimes()
         # It works where we do, and prints where we do: an oracle may be the user's own.
-        self.worker = Worker(ENTRY, memory=memory, pace=self.pace, folder=".", quiet=False)
+        self.worker = Worker(ENTRY, memory=memory, times=self.times, folder=".", quiet=False)
 
     def environment(self, oracles: tuple[str, ...]) -> EnvironmentReport:
         """Ask what the numbers are computed with; this process loads no framework.
@@ -148,7 +148,7 @@ class CampaignWorker:
             if isinstance(event, Died | Hung):
                 raise WorkerFailed(event, mark)
             if mark.first:
-                self.pace.first(mark.first, self.worker.silent)
+                self.times.first(mark.first, self.worker.silent)
             else:
                 longest = max(longest, self.worker.silent)
             match event:
@@ -161,17 +161,17 @@ class CampaignWorker:
                 case Finished():
                     pass
         if isinstance(task, BlockTask) and not task.one_by_one:
-            self.pace.block(problems, longest)
+            self.times.block(problems, longest)
 
     def _allowed(self, task: Task, problems: int, mark: Mark, patient: bool) -> float:
         match task:
             case Section():
                 return SECTION_SECONDS
             case Environment():
-                return self.pace.allowed(problems, mark.first or mark.oracle or "environment")
+                return self.times.allowed(problems, mark.first or mark.oracle or "environment")
         if patient:
-            return self.pace.patient(mark.first or mark.oracle)
-        return self.pace.allowed(problems, mark.first)
+            return self.times.patient(mark.first or mark.oracle)
+        return self.times.allowed(problems, mark.first)
 
     def _raise(self, raised: Raised, mark: Mark) -> None:
         if raised.kind == "InvalidInput":

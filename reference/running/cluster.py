@@ -116,14 +116,14 @@ _here = threading.local()
 
 
 @cache
-def _pace() -> MeasuredTimes:
+def _times() -> MeasuredTimes:
     return MeasuredTimes()
 
 
 def _worker() -> CampaignWorker:
     """Return the process that belongs to this thread of a Dask worker."""
     if not hasattr(_here, "worker"):
-        _here.worker = CampaignWorker(pace=_pace())
+        _here.worker = CampaignWorker(times=_times())
     worker: CampaignWorker = _here.worker
     return worker
 

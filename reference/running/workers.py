@@ -67,8 +67,8 @@ class LocalPool:
 
     def __init__(self, workers: int, memory: int = MEMORY) -> None:
         self.ahead = max(AHEAD, 3 * workers)
-        pace = MeasuredTimes()
-        self._pool = Pool(workers, lambda: CampaignWorker(memory, pace))
+        times = MeasuredTimes()
+        self._pool = Pool(workers, lambda: CampaignWorker(memory, times))
 
     def __enter__(self) -> "LocalPool":
         return self

@@ -18,7 +18,7 @@ from reference.problems import Selection, draw
 from reports.records import TrialRow
 
 _SELECTION = Selection(regimes=("ordinary", "lattice", "special"), dtypes=("float64",))
-_MOST_DRAWN = 4000  # problems looked through for places of one mistake
+_MAX_DRAWN = 4000  # problems looked through for places of one mistake
 
 
 @dataclass
@@ -55,7 +55,7 @@ def single_mistakes(
     problems: int = 8, most: int | None = None, *, steps: bool = True, seed: int = 0
 ) -> DiagnosisCounts:
     """Inject every mistake of the catalogue (or `most` of them, evenly) at every depth."""
-    tally = DiagnosisCounts()
+    counts = DiagnosisCounts()
     entries = list(CATALOGUE.values())
     if most is not None:
         entries = entries[:: max(1, len(entries) // most)]
@@ -64,35 +64,35 @@ def single_mistakes(
         if not evidence:
             continue  # it fits, or shows, in none of the drawn problems
         found = diagnose(evidence)
-        tally.injected += 1
-        tally.located += _located(evidence, found)
+        counts.injected += 1
+        counts.located += _located(evidence, found)
         alone = len(found.named) == 1 and _means(found, entry.name)
-        tally.named += alone
+        counts.named += alone
         if not alone:
-            tally.missed.append(f"{entry.name}: {sorted(found.names) or found.described}")
-    return tally
+            counts.missed.append(f"{entry.name}: {sorted(found.names) or found.described}")
+    return counts
 
 
 def two_mistakes(
     count: int, problems: int = 8, *, steps: bool = True, seed: int = 0
 ) -> DiagnosisCounts:
     """Inject pairs of mistakes into different layers of the same networks."""
-    tally = DiagnosisCounts()
+    counts = DiagnosisCounts()
     rng = np.random.default_rng([seed, 2])
     names = list(CATALOGUE)
-    while tally.injected < count:
+    while counts.injected < count:
         first, second = (CATALOGUE[n] for n in rng.choice(names, 2, replace=False))
         evidence = _injected_twice(first, second, problems, steps, seed)
         if len(evidence) < problems:
             continue
         found = diagnose(evidence)
-        tally.injected += 1
-        tally.located += _located(evidence, found)
+        counts.injected += 1
+        counts.located += _located(evidence, found)
         both = _means(found, first.name) and _means(found, second.name)
-        tally.named += both
+        counts.named += both
         if not both:
-            tally.missed.append(f"{first.name} + {second.name}: {sorted(found.names)}")
-    return tally
+            counts.missed.append(f"{first.name} + {second.name}: {sorted(found.names)}")
+    return counts
 
 
 def right_gradients(count: int, seed: int = 0) -> int:
@@ -123,7 +123,7 @@ def injected(
 ) -> list[InjectedEvidence]:
     """Return problems in which one injected mistake shows, in one layer after the other."""
     found: list[InjectedEvidence] = []
-    for problem in islice(_problems(seed), _MOST_DRAWN):
+    for problem in islice(_problems(seed), _MAX_DRAWN):
         fitting = list(places(problem, entry))
         if not fitting:
             continue
@@ -174,7 +174,7 @@ def _injected(
 
 
 def _problems(seed: int) -> Iterator[Problem]:
-    for index in _SELECTION.indices(_MOST_DRAWN):
+    for index in _SELECTION.indices(_MAX_DRAWN):
         problem = draw(seed, index).problem
         with np.errstate(all="ignore"):
             trace = forward(problem)
@@ -196,16 +196,16 @@ def _means(found: Diagnosis, name: str) -> bool:
     return any(n.mistake.name == name or name in n.equally for n in found.named)
 
 
-def _row(row: str, tally: DiagnosisCounts) -> TrialRow:
-    n = max(tally.injected, 1)
+def _row(row: str, counts: DiagnosisCounts) -> TrialRow:
+    n = max(counts.injected, 1)
     return TrialRow(
         "diagnosis",
         row,
         {
-            "targets": tally.injected,
-            "located": tally.located,
-            "named": tally.named,
-            "located %": round(100 * tally.located / n, 1),
-            "named %": round(100 * tally.named / n, 1),
+            "targets": counts.injected,
+            "located": counts.located,
+            "named": counts.named,
+            "located %": round(100 * counts.located / n, 1),
+            "named %": round(100 * counts.named / n, 1),
         },
     )

@@ -55,7 +55,7 @@ def _gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
     start = problem.x if name == "x" else problem.parameters[name]
     gradient = torch.from_numpy(np.ascontiguousarray(answer.gradients[name]))
 
-    class Loss(torch.autograd.Function):
+    class WithGradient(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any) -> Any:
             return torch.as_tensor(np.asarray(_loss(problem, name, x.detach().numpy())))
@@ -67,7 +67,9 @@ def _gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
     x = torch.from_numpy(start.copy()).requires_grad_()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Input #0 requires gradient and is not a double")
-        return not torch.autograd.gradcheck(Loss.apply, (x,), fast_mode=fast, raise_exception=False)
+        return not torch.autograd.gradcheck(
+            WithGradient.apply, (x,), fast_mode=fast, raise_exception=False
+        )
 
 
 def gradcheck_slow(problem: Problem, answer: Answer) -> bool:

@@ -98,11 +98,11 @@ class Announcer(MetaPathFinder):
             return
         load = loader.exec_module
 
-        def watched(module: ModuleType) -> None:
+        def marked(module: ModuleType) -> None:
             self._begin(name)
             try:
                 load(module)
             finally:
                 self._end(name)
 
-        loader.exec_module = watched  # type: ignore[method-assign]
+        loader.exec_module = marked  # type: ignore[method-assign]

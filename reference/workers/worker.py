@@ -87,7 +87,7 @@ class Worker:
         entry: str,
         *,
         memory: int = MEMORY,
-        pace: MeasuredTimes | None = None,
+        times: MeasuredTimes | None = None,
         folder: str | Path | None = None,
         environment: Mapping[str, str] = ONE_THREAD,
         quiet: bool = True,
@@ -97,13 +97,13 @@ class Worker:
 
         `entry` is "package.module:function", called in the process with the request, decoded as
         the type that its first parameter is annotated with, and with `emit`. `memory` is in bytes.
-        `pace` is shared by the workers of a machine. `folder` is what the process works in: a
+        `times` is shared by the workers of a machine. `folder` is what the process works in: a
         temporary folder, deleted with it, unless one is given. `environment` is added to ours.
         What the process prints is discarded if `quiet`, else it goes to standard error.
         `confinement` also sets limits and closes network and files, as far as the system can, and
         passes on nothing of our environment.
         """
-        self.entry, self.memory, self.pace = entry, memory, pace or MeasuredTimes()
+        self.entry, self.memory, self.times = entry, memory, times or MeasuredTimes()
         self._folder, self._environment, self._quiet = folder, dict(environment), quiet
         self._confinement = confinement
         self.silent = 0.0
@@ -218,12 +218,12 @@ class Worker:
                 return messages.decode(message.content, kind)
             case Started():
                 process.worker = silence.pid = message.pid
-                self.pace.start(silence.wall, processor_seconds(message.pid))
+                self.times.start(silence.wall, processor_seconds(message.pid))
             case Loading():
                 loading.add(message.name)
             case Loaded():
                 loading.discard(message.name)
-                self.pace.first(f"import {message.name}", silence.wall)
+                self.times.first(f"import {message.name}", silence.wall)
             case Finished() | Raised():
                 return message
         return None
@@ -235,10 +235,10 @@ class Worker:
         cpu_seconds, wall_seconds = limits
         first = START if process.worker is None else next(iter(loading), "")
         if first:
-            patience = self.pace.patient(START if first == START else f"import {first}")
+            patience = self.times.patient(START if first == START else f"import {first}")
             wall_seconds = max(patience, wall_seconds or 0.0)
             cpu_seconds = None if cpu_seconds is None else max(patience, cpu_seconds)
-        slower = 1.0 if silence.corrected else self.pace.slowdown
+        slower = 1.0 if silence.corrected else self.times.slowdown
         computed = cpu_seconds is not None and (silence.cpu or 0.0) > cpu_seconds
         waited = wall_seconds is not None and silence.wall > wall_seconds * slower
         return Hung(silence.cpu, silence.wall) if computed or waited else None

@@ -290,7 +290,7 @@ def test_every_history_in_the_repository_knows_every_watched_case() -> None:
     assert len(histories) >= 2
     for file in histories:
         history = guard.read(file)
-        assert len(history) == len(guard.WATCHED) * 3 * 2 * 2  # shapes, dtypes, activations
+        assert len(history) == len(guard.GUARDED) * 3 * 2 * 2  # shapes, dtypes, activations
         assert all(ratio > 0.5 for entry in history.values() for ratio in entry.ratios)
 
 

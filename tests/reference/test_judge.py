@@ -460,11 +460,11 @@ def test_an_advisory_oracle_makes_no_convention() -> None:
     problem, _ = on_the_kink_of_relu()
     manual = load(("manual",))["manual"].answer(problem)
     answers = {"manual": manual, "torch": replace(manual, oracle="torch")}
-    witness = replace(
+    advisory = replace(
         manual, oracle="complex_step", gradients={k: v + 1 for k, v in manual.gradients.items()}
     )
     assert judge(problem, answers).verdict == "AGREE"
-    assert judge(problem, {**answers, "complex_step": witness}).verdict == "AGREE"
+    assert judge(problem, {**answers, "complex_step": advisory}).verdict == "AGREE"
 
 
 @pytest.mark.parametrize(("activation", "loss"), [("softmax", "categorical_cross_entropy"),

@@ -139,17 +139,17 @@ def test_the_complex_step_is_ours_at_every_layer(problem: Problem) -> None:
     What is not near is for the enclosure: slopes cancel, and a number may round to a kink.
     """
     problem = with_arrays(problem, lambda v: np.where(np.abs(v) < SMALLEST, 0, v).astype(v.dtype))
-    witness, manual = ALL["complex_step"].answer(problem), ALL["manual"].answer(problem)
-    assert witness.gradients.keys() == manual.gradients.keys()
+    advisory, manual = ALL["complex_step"].answer(problem), ALL["manual"].answer(problem)
+    assert advisory.gradients.keys() == manual.gradients.keys()
     far = {}
-    for name, value in witness.gradients.items():
+    for name, value in advisory.gradients.items():
         ours = manual.gradients[name]
         scale = np.abs(ours).max(initial=0.0)
         known = np.isfinite(value) & np.isfinite(ours)
         if (np.abs(value - ours)[known] > COMPLEX_STEP * scale).any():
             far[name] = np.where(known, value, ours)
     if far and not certify(problem).ties:
-        heard = replace(witness, gradients={**manual.gradients, **far}, loss=manual.loss)
+        heard = replace(advisory, gradients={**manual.gradients, **far}, loss=manual.loss)
         found = judge_whole(problem, heard, flush=False)
         assert not [f.tensor for f in found if f.model is None]
 

@@ -161,7 +161,7 @@ def test_the_first_import_of_a_framework_has_its_own_patience(
     monkeypatch.syspath_prepend(tmp_path)
     replies, end = ask(worker, Task("load", text="theano"), wall_seconds=1.0)
     assert isinstance(end, Finished) and replies[0].text == "loaded"
-    assert worker.pace.patient("import theano") >= timeouts.MIN_FIRST
+    assert worker.times.patient("import theano") >= timeouts.MIN_FIRST
     assert isinstance(ask(worker, Task("load", text="plain"), wall_seconds=1.0)[1], Hung)
 
 

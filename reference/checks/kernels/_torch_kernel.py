@@ -67,7 +67,7 @@ class TorchKernel:
             self._recorded.append(returned if isinstance(returned, tuple) else (returned,))
             return returned
 
-        self.watched: Any = type(cls.__name__, (cls,), {"backward": staticmethod(backward)})
+        self.marked: Any = type(cls.__name__, (cls,), {"backward": staticmethod(backward)})
 
     @contextlib.contextmanager
     def running(self, dtype: str = FLOAT64) -> Iterator[None]:
@@ -92,7 +92,7 @@ class TorchKernel:
 
         def run(given: Sequence[Any]) -> Any:
             low = [g.to(kind) if self.subject.frame.is_float(g) else g for g in given]
-            return self.watched.apply(*low)
+            return self.marked.apply(*low)
 
         made = self.subject.function(run, dict(problem.drawn))(leaves)
         return [o if self.subject.frame.is_float(o) and o.requires_grad else None for o in made]

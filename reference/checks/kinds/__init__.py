@@ -4,7 +4,7 @@ Each kind is a `Subject`; `subject_of` makes the one that belongs to a unit.
 """
 
 from ._factory import subject_of, wants_tensors
-from ._questions import Question, Questioned, Solution
+from ._questions import Question, Questioned, RightAnswer
 from ._rows import row
 
-__all__ = ["Question", "Questioned", "Solution", "row", "subject_of", "wants_tensors"]
+__all__ = ["Question", "Questioned", "RightAnswer", "row", "subject_of", "wants_tensors"]

@@ -41,7 +41,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Solution:
+class RightAnswer:
     """The outputs of a forward and the right gradients, for given inputs and cotangents."""
 
     outputs: tuple[Array, ...]
@@ -64,7 +64,7 @@ class Questioned(Subject, Protocol):
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Array]
-    ) -> Solution:
+    ) -> RightAnswer:
         """Return what is right for a question of its own with other numbers.
 
         cuts: cotangents of steps of the forward; what comes before such a step follows from its

@@ -21,7 +21,7 @@ from reference.checks.kinds import _engine_questions as _questions
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator
-from reference.checks.kinds._questions import Question, Solution
+from reference.checks.kinds._questions import Question, RightAnswer
 from reference.checks.kinds._rows import differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained
@@ -240,13 +240,13 @@ class EngineSubject(Explained):
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
-    ) -> Solution:
+    ) -> RightAnswer:
         """Run the program of that name on given leaves, and differentiate it."""
         program = next(p for p in self.small if _questions.name_of(p) == question.name)
         given = {p[0]: v if np.shape(v) else float(v) for p, v in question.inputs.items()}
         with np.errstate(all="ignore"):
             value, truth = self.engine.value(program, given), self.truth(program, given)
-        return Solution((value,), {(n,): t for n, t in truth.items()})
+        return RightAnswer((value,), {(n,): t for n, t in truth.items()})
 
     def inputs(self, seed: int, index: int) -> dict[str, Any]:
         """Return the leaves of every program of one problem, by its text."""

@@ -21,7 +21,7 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
-from reference.checks.kinds._questions import Question, Solution, cotangents_of, plain
+from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._simple import Cotangents, SimpleRun, simple_mistakes
@@ -144,7 +144,7 @@ class FunctionSubject(Explained):
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
-    ) -> Solution:
+    ) -> RightAnswer:
         """Run its own forward outside of the machinery, and differentiate it."""
         drawn = self._drawn(seed, index) | {p[0]: v for p, v in question.others.items()}
         leaves = dict(question.inputs)
@@ -157,7 +157,7 @@ class FunctionSubject(Explained):
             given = [None if o is None else next(rest) for o in pulled.outputs]
             found = self._truth(drawn, leaves, given, seed + index)
         truth = {p: float_truth(g, self.digits) for p, g in found.items()}
-        return Solution(tuple(o for o in pulled.outputs if o is not None), truth)
+        return RightAnswer(tuple(o for o in pulled.outputs if o is not None), truth)
 
     def _truth(
         self,

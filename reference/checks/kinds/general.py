@@ -30,7 +30,7 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.argument_spec import Spec, WholeNumbers
 from reference.checks.assess import Assessment, Row, close
 from reference.checks.inventory import Unit
-from reference.checks.kinds._questions import Question, Solution, plain
+from reference.checks.kinds._questions import Question, RightAnswer, plain
 from reference.checks.kinds._rows import row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained, sizes_of
@@ -151,12 +151,12 @@ class GeneralSubject(Explained):
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
-    ) -> Solution:
+    ) -> RightAnswer:
         """Differentiate the forward at given inputs, cut at the steps of `cuts`."""
         given = {p[0]: np.asarray(v) for p, v in {**question.inputs, **question.others}.items()}
         run = GeneralRun(given, {}, {p[0]: v for p, v in cuts.items()}, list(question.cotangents))
         outputs = self._certify(run, seed, every=True)
-        return Solution(tuple(outputs), {(k,): t for k, t in run.truth.items()})
+        return RightAnswer(tuple(outputs), {(k,): t for k, t in run.truth.items()})
 
     def _run(self, seed: int, index: int) -> GeneralRun:
         run, _ = self._as_written(seed, index)

@@ -28,7 +28,7 @@ from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
-from reference.checks.kinds._questions import Question, Solution, cotangents_of, plain
+from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._tensor_plan import CallPlan, CallProblem, draw, state
@@ -124,7 +124,7 @@ class TensorSubject(Explained):
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
-    ) -> Solution:
+    ) -> RightAnswer:
         """Run its own forward on given tensors, and differentiate it."""
         problem, found = self._claimed(seed, index)
         drawn = problem.drawn | {p[0]: v for p, v in question.others.items()}
@@ -139,7 +139,7 @@ class TensorSubject(Explained):
             p: float_truth(np.zeros_like(given.leaves[p]) if g is None else g, self.digits)
             for p, g in back.items()
         }
-        return Solution(tuple(o for o in pulled.outputs if o is not None), truth)
+        return RightAnswer(tuple(o for o in pulled.outputs if o is not None), truth)
 
     def _claimed(self, seed: int, index: int) -> tuple[CallProblem, Claimed]:
         with self.frame.running(seed + index):

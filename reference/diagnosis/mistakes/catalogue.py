@@ -20,7 +20,7 @@ from manual_backprop.operation import Activation, FloatArray, InvalidInput, Loss
 LineName = Literal["loss", "activation", "weight", "bias", "below"]
 """The lines of a backward: δa of the last layer, δz, ∂L/∂W, ∂L/∂b, and δa of the layer below."""
 
-Spoilt = Any
+WrongArray = Any
 """What a wrong line computes: an array or a number; `Mistake.make` gives it its shape and dtype."""
 
 Family = Literal["layers", "activations", "slopes", "losses", "batching", "memory", "dtype"]
@@ -205,7 +205,7 @@ class Mistake:
     sentence: str
     wrong: str
     right: str
-    transform: Callable[[Any], Spoilt] = field(repr=False)
+    transform: Callable[[Any], WrongArray] = field(repr=False)
     operations: tuple[str, ...] = ()
     applicable: Callable[[Any], bool] | None = field(default=None, repr=False)
 
@@ -239,7 +239,7 @@ def right_of(name: LineName, line: Line) -> FloatArray:
 CATALOGUE: dict[str, Mistake] = {}
 """Every mistake by name, in order of definition: of two that fit equally, the first is named."""
 
-F = TypeVar("F", bound=Callable[[Any], Spoilt])
+F = TypeVar("F", bound=Callable[[Any], WrongArray])
 
 
 def mistake(
