@@ -1,5 +1,6 @@
 """Hypothesis profiles: `dev` is fast, `ci` thorough, `nightly` long; `fresh` draws new examples.
 
+`again` is for a second pass whose seed is given: `--hypothesis-seed=N` replays it.
 `oldest` is for a second pass over tests with the oldest versions: it looks for what they lack.
 """
 
@@ -16,6 +17,7 @@ _COMMON = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
 settings.register_profile("oldest", max_examples=3, derandomize=True, **_COMMON)
+settings.register_profile("again", max_examples=10, **_COMMON)
 settings.register_profile("dev", max_examples=20, derandomize=True, **_COMMON)
 settings.register_profile("ci", max_examples=100, derandomize=True, **_COMMON)
 settings.register_profile("fresh", max_examples=250, **_COMMON)
