@@ -112,7 +112,7 @@ def _at(reading: Reading, objective: Objective, seed: int, name: str, place: Pro
     for path, right in outputs.items():
         text = _breaks(plain.outputs.get(path), right, "the value")
         if text and path == next(iter(outputs)):
-            return f"{text[0]} at {place.where}; {text[1]}"
+            return f"its forward {text[0]} at {place.where}; {text[1]}"
     for row in truth.rows if truth is not None else []:
         text = _breaks(plain.claims.get(row.claim), row.truth.value * truth.scale, "the gradient")  # type: ignore[union-attr]
         if text:
@@ -130,12 +130,12 @@ def _breaks(got: Any, right: Any, what: str) -> tuple[str, str] | None:
         at = np.unravel_index(int(np.argmax(bad)), bad.shape) if bad.shape else ()
         kind = "is nan" if np.isnan(got[at]) else "is infinite"
         verb = "gives nan" if np.isnan(got[at]) else "gives inf"
-        return (verb if what == "the value" else kind), f"it is {right[at]:.3g}"
+        return (verb if what == "the value" else kind), f"the right value is {right[at]:.3g}"
     scale = float(np.max(np.abs(right[finite]), initial=0.0))
     with np.errstate(invalid="ignore"):
         lost = finite & (np.abs(got - right) > LOST * np.abs(right)) & (np.abs(right) > UNDERFLOW)
         lost &= np.abs(right) > 1e-18 * scale
     if lost.any() and what == "the gradient" and scale:
         at = np.unravel_index(int(np.argmax(lost)), lost.shape) if lost.shape else ()
-        return "loses all its digits", f"it is {right[at]:.3g}, not {got[at]:.3g}"
+        return "loses all its digits", f"the right value is {right[at]:.3g}, not {got[at]:.3g}"
     return None

@@ -232,6 +232,6 @@ def unchecked_lines(part: Part) -> list[str]:
     lines = wrap(f"{part.name}: NOT CHECKED", 0)
     lines += wrap(part.why, 2)
     if part.wrapper:
-        lines += ["  to have it checked, add what it is the gradient of:"]
+        lines += ["  to have it checked, add the forward function that it belongs to:"]
         lines += [f"    {line}".rstrip() for line in part.wrapper.splitlines() if line.strip()]
     return lines

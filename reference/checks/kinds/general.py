@@ -80,7 +80,10 @@ class GeneralSubject(Explained):
 
     def sentence(self) -> str:
         """Return what it is."""
-        return "forward(xp, step, …) with backward(inputs, steps): every step, given yours after it"
+        return (
+            "forward(xp, step, …) with backward(inputs, steps): every step, from your gradients of "
+            "the steps after it"
+        )
 
     def judged_by(self) -> str:
         """Return what the truth is."""
