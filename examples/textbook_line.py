@@ -3,7 +3,7 @@
     manual-backprop articles examples/textbook_line.py
 
 Each claim is a formula and code for its two sides; whether it holds is decided by evaluation:
-"delta" is right, "weight" does not multiply, "bias" forgets the batch, "slope" is wrong.
+"delta" is right, "weight" has shapes that do not fit, "bias" forgets the batch, "slope" is wrong.
 """
 
 from manual_backprop.articles import Article, Claim, Draw, Quantities, System, product

@@ -175,7 +175,7 @@ class Auditor:
         self, claim: Claim, evaluations: list[Evaluation], lefts: list[Any], error: Exception
     ) -> ClaimDecision:
         """Look for the order of the printed factors that multiplies and is right."""
-        detail = f"{error} does not multiply"
+        detail = f"the shapes {error} do not fit"
         if not isinstance(claim.right, Product):
             return ClaimDecision(claim, "SHAPE", detail)
         target = floats(lefts[0])

@@ -46,7 +46,8 @@ def wrapper(unit: Unit) -> str:
     given = ", ".join(repr(numbers[a]) if a in numbers else a for a in asked)
     return (
         f'shapes = {{{shapes}}}  # letters are sizes; "N int(C)" are labels below C\n\n\n'
-        f"def forward({', '.join(drawn)}):\n    ...  # the computation whose gradient it is\n{kept}\n\n"
+        f"def forward({', '.join(drawn)}):\n"
+        f"    ...  # the computation whose gradient it is\n{kept}\n\n"
         f"def backward({', '.join(takes)}):\n"
         f"    return {unit.backward.short}({given})"
     )
