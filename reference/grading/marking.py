@@ -122,7 +122,7 @@ def _given_back(mark: GradeMark, cause: str, charged: dict[str, str]) -> GradeMa
     if charged[cause] == mark.what:
         return GradeMark(
             mark.what, 0.0, mark.possible, "wrong",
-            f"{mark.text}; the mistake is made before it, on the way back from the loss",
+            f"{mark.text}; the mistake is in a gradient nearer to the loss",
             mark.claim,
         )  # fmt: skip
     text = f"wrong only by the mistake that is charged at {charged[cause]}"

@@ -119,7 +119,7 @@ class Screened:
                     yield Notice(
                         "framework",
                         f"{routine.name} (line {line}) takes its gradient from {package}, "
-                        "where a backward by hand is asked for",
+                        "but a hand-written backward is required",
                         grave=True,
                     )
                     return
@@ -215,8 +215,8 @@ def _differences(reached: list[SourceFunction]) -> Iterator[Notice]:
         if how:
             yield Notice(
                 "differences",
-                f"{routine.name} (line {routine.node.lineno}) {how}, where a backward by hand is "
-                "asked for",
+                f"{routine.name} (line {routine.node.lineno}) {how}, but a hand-written "
+                "backward is required",
                 grave=True,
             )
             return
