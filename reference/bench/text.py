@@ -15,7 +15,11 @@ NAMES = {
     "sklearn_backprop": "scikit-learn",
     "hips_autograd": "HIPS autograd",
 }
-
+SHARES = {
+    "products": "matrix products",
+    "element-wise": "element-wise arithmetic",
+    "calls": "overhead of the calls",
+}
 
 GOALS = {
     "4-8-3": {"float64": 3.2, "float32": 3.2},
@@ -77,7 +81,7 @@ def shares(rows: Iterable[Timing]) -> str:
         + [f"{row.shares[kind]:.0%}" for kind in kinds]
         for row in shown
     ]
-    return _table(["network", "batch", "dtype", "", *kinds], body)
+    return _table(["network", "batch", "dtype", "", *(SHARES[kind] for kind in kinds)], body)
 
 
 def _memory(rows: Sequence[Timing]) -> str:
@@ -89,8 +93,9 @@ def _memory(rows: Sequence[Timing]) -> str:
     first = rows[0]
     head = f"**Memory**, {first.shape}, batch {first.batch}, {first.dtype}"
     return (
-        f"{head}: for NumPy, the most that one step allocates at once; for the others, the growth "
-        f"of the process since its preparation\n\n{_table(['', 'memory'], body)}"
+        f"{head}: for NumPy, the most that one step allocates at once; for the others, how much "
+        "the process has grown since the step was prepared, so compare the two with care\n\n"
+        f"{_table(['', 'memory'], body)}"
     )
 
 
