@@ -1,6 +1,7 @@
 """What a verdict rests on: the entry, every answer there, and the certified value of the step.
 
-The certified value is that of one operation at the deviating answer's own inputs, with 30 digits.
+The certified value is that of one operation at the deviating answer's own inputs. It is written
+with 32 digits.
 """
 
 from collections.abc import Mapping
@@ -123,15 +124,18 @@ def local_truth(problem: AnyProblem, answer: Answer, tensor: str, entry: tuple[i
 
         return certify(problem)[tensor].ball(entry)
     with precision(_BITS):
-        return _OnePoint(problem, answer).truth(tensor, entry)
+        return _ChainEntry(problem, answer).truth(tensor, entry)
 
 
-class _OnePoint:
-    """The steps of one answer."""
+class _ChainEntry:
+    """The certified value of one entry of a dense network, from the answer's own inputs.
+
+    `_smallest` is a positive number far below the smallest of the dtype.
+    """
 
     def __init__(self, problem: Problem, answer: Answer) -> None:
         self.problem, self.values, self.gradients = problem, answer.values, answer.gradients
-        self._nothing = exact(format_of(problem.dtype).smallest) / 2**30
+        self._smallest = exact(format_of(problem.dtype).smallest) / 2**30
 
     def truth(self, tensor: str, entry: tuple[int, ...]) -> Ball:
         network, parameters = self.problem.network, self.problem.parameters
@@ -169,7 +173,7 @@ class _OnePoint:
         da = self.gradients[f"layers.{i}.a"][n]
         if not rowwise:
             z, da, j = z[j : j + 1], da[j : j + 1], 0
-        made = tape.prove([arb(float(v)) for v in z], self._nothing)
+        made = tape.prove([arb(float(v)) for v in z], self._smallest)
         if forward:
             return made.values[j]
         return sum((arb(float(d)) * row[j] for d, row in zip(da, made.slopes, strict=True)), arb(0))
@@ -190,7 +194,7 @@ class _OnePoint:
                 numbers = y.ravel()[row : row + 1] if plan.elementwise else y[row]
                 rest = () if given is None else np.atleast_1d(given[k])
                 inputs = [arb(float(v)) for v in (*numbers, *rest)]
-                made = tape.prove(inputs, self._nothing)
+                made = tape.prove(inputs, self._smallest)
                 sample = row // width if plan.elementwise else row
                 weight = 1.0 if problem.weights is None else float(problem.weights[sample])
                 scale = arb(weight) / divisor
@@ -235,7 +239,7 @@ def plain_sentence(judgement: Judgement) -> str:
             return f"No side could answer: {names or 'none was asked'}."
         case "UNSUPPORTED":
             return " ".join(judgement.reasons[name] for name in judgement.who[:1])
-    return "Every step of every answer is inside strict rounding of its certified value."
+    return "Every step of every answer differs from its certified value by strict rounding at most."
 
 
 def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding | None) -> str:
@@ -248,8 +252,8 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     if enclosure is None:
         return f"{names}: {finding.reason} at {place}."
     off = (
-        f"{finding.oracle} is {finding.error:.3g} from the certified {enclosure.brief} at {place}, "
-        f"given its own numbers there"
+        f"{finding.oracle} differs by {finding.error:.3g} from the certified {enclosure.brief} at "
+        f"{place}, computed from {finding.oracle}'s own inputs of this step"
     )
     if judgement.kind == "PRECISION":
         how = "flushed to zero" if evidence.mark else "digits are lost that a stable form keeps"
@@ -259,7 +263,7 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
             f"{off}. For ordinary numbers too, the value of {evidence.operation} differs from the "
             "definition: our translation or the framework is wrong. Its gradient is not judged."
         )
-    return f"{off}; rounding {evidence.operation} allows {finding.allowed:.3g}."
+    return f"{off}; rounding in {evidence.operation} allows {finding.allowed:.3g}."
 
 
 def outside_enclosure(problem: Problem, answer: Answer, unit: RoundingUnit) -> str | None:

@@ -320,7 +320,7 @@ def test_a_missing_cotangent_at_a_fan_out_is_caught() -> None:
     assert found.verdict == "DEVIATES(manual)" and found.leading is not None
     assert found.leading.tensor == "x"
     sentence = gather(problem, {"manual": wrong}, found).sentence
-    assert "given its own numbers there" in sentence
+    assert "own inputs of this step" in sentence
 
 
 @pytest.mark.parametrize("what", ["gone", "shape", "dtype", "value"])
@@ -517,7 +517,7 @@ def test_the_example_of_the_docs_runs_and_prints_what_it_quotes(
     assert [line.partition(" is ")[0] for line in printed] == [
         line.partition(" is ")[0] for line in quoted.splitlines()
     ]
-    assert "given its own numbers there" in printed[-1] and "layer_norm" in printed[-1]
+    assert "own inputs of this step" in printed[-1] and "layer_norm" in printed[-1]
     assert names["found"]["x"].shape == (4, 5)
 
 
