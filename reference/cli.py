@@ -74,12 +74,14 @@ def ops(as_json: Json = False) -> None:
 @app.command()
 def report(
     context: typer.Context,
-    problems: Annotated[int, typer.Option(help="How many random networks are drawn.")] = 2000,
+    problems: Annotated[
+        int, typer.Option(help="How many random problems (dense networks and graphs) are drawn.")
+    ] = 2000,
     seed: Seed = 0,
     dtype: Annotated[
         str,
         typer.Option(
-            help="Number type of the networks: float32, float64 or both; bfloat16 or float16."
+            help="Number type: float32, float64, both (= float32 and float64), bfloat16 or float16."
         ),
     ] = "both",
     activation: Annotated[
@@ -93,29 +95,30 @@ def report(
     regime: Annotated[
         list[str] | None,
         typer.Option(
-            help="Draw numbers only of this kind: ordinary, kink, saturated … Repeat it for "
-            "several."
+            help="Draw numbers only of this kind: ordinary, lattice, kink, saturated, tiny, huge, "
+            "subnormal, ill_conditioned, repeated_rows or special. Repeat it for several."
         ),
     ] = None,
     architecture: Annotated[
         list[str] | None,
         typer.Option(
-            help="Draw only networks of this shape: dense, alone, stack, residual … Repeat it for "
+            help="Draw only networks of this shape: dense, alone (a single layer), stack, "
+            "convolution, sequence, residual, branches, transformer or recurrent. Repeat it for "
             "several."
         ),
     ] = None,
     oracle: Annotated[
         list[str] | None,
         typer.Option(
-            help="Ask only this side: manual, torch … or MODULE:CLASS for an oracle of yours. "
-            "Repeat it for several."
+            help="Use only these implementations: manual (required), torch, jax, complex_step, or "
+            "MODULE:CLASS for an oracle of yours. Repeat it for several."
         ),
     ] = None,
     order: Annotated[
         int,
         typer.Option(
-            help="1 compares gradients. 2 compares Hessian-vector products, two ways for each "
-            "framework."
+            help="1 compares gradients. 2 compares Hessian-vector products; each framework "
+            "computes them by forward over reverse and by reverse over reverse."
         ),
     ] = 1,
     workers: Annotated[int, typer.Option(help="How many worker processes to start.")] = 2,
@@ -134,11 +137,18 @@ def report(
         ),
     ] = False,
     resume: Annotated[
-        bool, typer.Option(help="Continue the unfinished run in the folder.")
+        bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")
     ] = False,
-    fresh: Annotated[bool, typer.Option(help="Delete the unfinished run and start again.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete the unfinished run and start again.")
+    ] = False,
     strict: Annotated[
-        bool, typer.Option(help="Also exit 1 when an oracle crashed or got another value.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Also exit 1 when an oracle crashed, or computes another function than the "
+            "definition (verdict VALUE).",
+        ),
     ] = False,
 ) -> int:
     """Compare random networks with PyTorch, JAX and a certified gradient; write the report."""
@@ -194,7 +204,10 @@ def check(
     ],
     like: Annotated[
         str | None,
-        typer.Option(help="Name of the operation that it should be, for example gelu."),
+        typer.Option(
+            help="Name of the operation that the forward should compute, for example gelu; a "
+            "remark says if it does not."
+        ),
     ] = None,
     problems: Annotated[
         int | None,
@@ -206,11 +219,17 @@ def check(
         typer.Option(help="Folder that gets a page and a script that reproduces each mistake."),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Processor time in seconds that one gradient may take.")
+        float | None,
+        typer.Option(
+            help="Processor time in seconds that your code may take for one problem; default: 10."
+        ),
     ] = None,
     frameworks: Annotated[
         str | None,
-        typer.Option(help="Also compare these with the same truth: torch, jax or torch,jax."),
+        typer.Option(
+            help="Also compare the frameworks' own gradients with the certified one: torch, jax or "
+            "torch,jax."
+        ),
     ] = None,
     allow_unchecked: Annotated[
         bool, typer.Option("--allow-unchecked", help="Exit 0 even when something was not checked.")
@@ -233,7 +252,10 @@ def check(
 def grade(
     assignment: Annotated[
         Path,
-        typer.Argument(help="TOML file of the assignment; with --init, the reference solution."),
+        typer.Argument(
+            metavar="ASSIGNMENT",
+            help="TOML file of the assignment. With --init FILE.toml it is your solution instead.",
+        ),
     ],
     submissions: Annotated[
         list[str] | None,
@@ -256,7 +278,8 @@ def grade(
     ] = "table",
     workers: Annotated[int, typer.Option(help="How many submissions are graded at once.")] = 2,
     init: Annotated[
-        Path | None, typer.Option(help="Write this TOML file from a reference solution.")
+        Path | None,
+        typer.Option(help="Write this TOML file from your solution, which stands first."),
     ] = None,
 ) -> int:
     """Grade a class: each submission by itself, with partial credit and named mistakes."""
@@ -298,7 +321,7 @@ def articles(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate every printed claim of the five articles, or of your own: right or wrong."""
+    """Evaluate every formula of the five articles, or of an article file of yours."""
     import msgspec
 
     from manual_backprop.articles import ARTICLES
@@ -335,7 +358,7 @@ def explain(
         Path | None, typer.Option(help="Write a page to this file, and print no text.")
     ] = None,
 ) -> None:
-    """Walk through one problem step by step: formulas, shapes, and four columns of numbers."""
+    """Show one problem step by step: formulas, shapes, and the numbers of every side."""
     from reference.articles.walkthrough import walk
 
     _claim("html", html, ".html", ".htm")
@@ -380,7 +403,8 @@ def train(
         str, typer.Argument(metavar="[digits|iris|moons]", help="The data to train on.")
     ] = "digits",
     steps: Annotated[
-        int | None, typer.Option(help="How many training steps; default: the task's own number.")
+        int | None,
+        typer.Option(help="How many training steps; default: 400, and 600 for moons."),
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="Number type of the training: float32 or float64.")
@@ -391,8 +415,8 @@ def train(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate; default: the task's own. A large one lets rounding separate the "
-            "runs."
+            help="Learning rate; default: 0.1, and 0.02 for iris. A large one lets rounding "
+            "separate the runs."
         ),
     ] = None,
     picture: Annotated[
@@ -415,8 +439,8 @@ def train(
 
 @app.command()
 def diff(
-    before: Annotated[Path, typer.Argument(help="Folder of the earlier report.")],
-    after: Annotated[Path, typer.Argument(help="Folder of the later report.")],
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder of the earlier report.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Folder of the later report.")],
     out: Annotated[
         Path | None,
         typer.Option(help="Also write a page, Markdown, text and records to this folder."),
@@ -447,11 +471,12 @@ def book(
 @app.command()
 def conventions(
     write: Annotated[
-        bool, typer.Option("--write", help="Save the answers as the ledger of these versions.")
+        bool,
+        typer.Option("--write", help="Save the list as that of these versions (the ledger)."),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Find what NumPy, PyTorch and JAX answer at kinks and edges; compare it with the ledger."""
+    """List what NumPy, PyTorch and JAX return at special inputs; exit 1 if it is not as saved."""
     import msgspec
 
     from reference.conventions import ledger
@@ -506,11 +531,14 @@ def trial(
         typer.Option("--report", help="Also add the result to the report in this folder."),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Save the result; every later report shows it.")
+        bool,
+        typer.Option(
+            "--keep", help="Save the result in the installation; every later report shows it."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Validate the judge: sensitivity, mutants, false alarms, blind spots."""
+    """Test the checker: which errors it finds, false alarms, what it cannot see."""
     import msgspec
 
     from reference.running import sections
