@@ -1,4 +1,4 @@
-"""From answers to verdicts. The only file with a tolerance.
+"""From answers to verdicts. The only file with a tolerance of the report.
 
 Each step is judged by itself. An answer names all its tensors; each is a function of others in the
 same answer, and is admissible when it lies within a stated rounding of the certified value of its
@@ -35,17 +35,18 @@ ULPS = 8.0
 """strict: an operation's value and slope are right to this many ulps, given its inputs."""
 
 CONVENTIONAL_ULPS = 64.0
-"""The same where digits are lost by convention. XLA's log1p is 32 ulps off in float64 (at
--0.393), its gelu_tanh 30 u."""
+"""The same for formulas that lose digits although they are correct (a slope from a rounded output).
+XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u."""
 
 LOW_ULPS = 8.0
-"""The same in bfloat16 and float16 of what is computed in the dtype itself."""
+"""As CONVENTIONAL_ULPS, for operations that are computed in bfloat16 or float16 themselves."""
 
 FORMULA = 4.0
-"""The same of a layer in a graph, whose formula may cancel or take a slope from a rounded output:
-this many times what the definition loses when each of its primitives rounds. Beyond *strict* the
-layers of the hand-written side need 0.27 of it at most (attention; 1,640 graphs of all layers),
-torch 2.9 (attention) and 0.27 (all others; 820). benchmarks/graph_constants.py measures it."""
+"""For layers in graphs, whose formula may cancel or take a slope from a rounded output. The allowed
+error is this many times what the definition loses when each of its primitives rounds. Beyond
+*strict* the layers of the hand-written side need 0.27 of it at most (attention; 1,640 graphs of all
+layers), torch 2.9 (attention) and 0.27 (all others; 820). benchmarks/graph_constants.py measures
+it."""
 
 FUNCTION = 4.0
 """Units of rounding of a library function, beside 1 of a sum or product, in what a definition
@@ -75,7 +76,8 @@ up in another order. Examples written by others left 8e-15 at most; the smallest
 catalogue (an epsilon, a float32) are 1e-8."""
 
 SUMMANDS = 2.0**-8
-"""Of that, to the largest number in the problem: what a sum that cancels is left with."""
+"""For a sum whose terms cancel: REPRODUCES times this factor, relative to the largest number of the
+problem, is the allowed distance."""
 
 ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
 """Ratios this near are one factor; the second where it was found from small differences."""
@@ -112,8 +114,9 @@ infinity, and loses digits below 1e-123; neither says anything about a gradient.
 class Judgement:
     """A verdict, who it names, and what was found of each tensor that is not inside *strict*.
 
-    `findings` begin with the first step back from the loss. `choices` are the entries where a
-    kink leaves the gradient open and the answers took different slopes.
+    `kind` is AGREE, PRECISION, CONVENTION, DEVIATES, VALUE, UNSUPPORTED, SKIPPED or CRASHED; see
+    `reports.summary.KINDS`. `findings` begin with the first step back from the loss. `choices` are
+    the entries where a kink leaves the gradient open and the answers took different slopes.
     """
 
     kind: str
@@ -155,8 +158,8 @@ def judge_all(
 
     For directed problems the second order is judged: how everything changes along the direction.
     """
-    whole: list[tuple[int, Answer]] = []
-    partial: list[tuple[int, Answer]] = []
+    with_steps: list[tuple[int, Answer]] = []
+    final_only: list[tuple[int, Answer]] = []
     for name, of_all in answers.items():
         if name in ADVISORY:
             continue
@@ -166,10 +169,10 @@ def judge_all(
                 # Our own oracles give every step: a missing one is wrong.
                 directed = isinstance(problems[k], DirectedProblem | GraphProblem)
                 steps = bool(answer.values) or answer.oracle in ORACLES or directed
-                (whole if steps else partial).append((k, answer))
+                (with_steps if steps else final_only).append((k, answer))
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     choices: dict[int, list[Choice]] = {}
-    chains, graphs = _apart(problems, whole)
+    chains, graphs = _apart(problems, with_steps)
     directed = any(isinstance(problem, DirectedProblem) for problem in chains.problems)
     weigh_chains = weigh_second if directed else weigh
     for some, weighed in (
@@ -180,10 +183,10 @@ def judge_all(
         choices |= {some.places[p]: made for p, made in weighed.choices.items()}
         for number, found in weighed.findings.items():
             findings[some.places[some.answers[number][0]]] += found
-    for k, answer in partial:
+    for k, answer in final_only:
         problem = problems[k]
         assert isinstance(problem, Problem)
-        findings[k] += judge_whole(problem, answer, flush=answer.oracle != subject)
+        findings[k] += judge_final_gradients(problem, answer, flush=answer.oracle != subject)
     return [
         _judgement(problem, {name: of_all[k] for name, of_all in answers.items()},
                    findings[k], choices.get(k, []), subject)
@@ -201,7 +204,7 @@ class _Part(Generic[P]):
 
 
 def _apart(
-    problems: Sequence[AnyProblem], whole: Sequence[tuple[int, Answer]]
+    problems: Sequence[AnyProblem], answers: Sequence[tuple[int, Answer]]
 ) -> tuple[_Part[Problem], _Part[GraphProblem]]:
     """Return the chains and the graphs, each with the answers to them."""
     chains: _Part[Problem] = _Part()
@@ -212,13 +215,15 @@ def _apart(
         number.append(len(part.problems))
         part.problems.append(problem)
         part.places.append(k)
-    for k, answer in whole:
+    for k, answer in answers:
         of: Any = chains if isinstance(problems[k], Problem) else graphs
         of.answers.append((number[k], answer))
     return chains, graphs
 
 
-def judge_whole(problem: Problem, answer: Answer, *, flush: bool) -> Iterator[TensorFinding]:
+def judge_final_gradients(
+    problem: Problem, answer: Answer, *, flush: bool
+) -> Iterator[TensorFinding]:
     """Yield the tensors of an answer that lie outside *strict*, judged without its own steps."""
     left: dict[str, FloatArray] = dict(answer.gradients)
     if answer.loss is not None:

@@ -20,7 +20,7 @@ from manual_backprop.network import Layer, Network, Problem, backward, forward
 from manual_backprop.operation import Operation, Registry, counterpart
 from reference.drawing.builder import outputs_for
 from reference.evidence import gather
-from reference.judge import judge, judge_whole
+from reference.judge import judge, judge_final_gradients
 from reference.oracles import ORACLES, Answer, load
 from reference.oracles.certified import certify
 from reference.oracles.complex_step import ComplexStep
@@ -150,7 +150,7 @@ def test_the_complex_step_is_ours_at_every_layer(problem: Problem) -> None:
             far[name] = np.where(known, value, ours)
     if far and not certify(problem).ties:
         heard = replace(advisory, gradients={**manual.gradients, **far}, loss=manual.loss)
-        found = judge_whole(problem, heard, flush=False)
+        found = judge_final_gradients(problem, heard, flush=False)
         assert not [f.tensor for f in found if f.model is None]
 
 
