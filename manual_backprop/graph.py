@@ -107,7 +107,7 @@ class Graph:
 
 
 def applied(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
-    """Return a step's value."""
+    """Return a step's value; the default of `forward`, which other arithmetics replace."""
     return step.record.apply(form, arrays, step.options)
 
 
@@ -170,10 +170,11 @@ def moved_cotangents(
     cotangents: tuple[Any, Any],
     moving: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """Return how the cotangents of a step's arguments move, from dy and what it moves by, or None.
+    """Return the directional derivatives of the cotangents of a step's arguments.
 
-    A step of `backward` is linear in dy, so what it returns moves by two parts, which are added:
-    the step itself at the moved dy, and its own derivative at dy, for the arguments that move.
+    `cotangents` is the pair of dy and its derivative tdy, which is None where dy is constant. A
+    step of `backward` is linear in dy, so the derivative has two parts, which are added: the step
+    itself at tdy, and its own derivative at dy, for the arguments that change.
     """
     (dy, tdy), record = cotangents, step.record
     found: dict[str, Any] = {}
@@ -192,10 +193,10 @@ def tangents(
     direction: Mapping[str, Any],
     push: Callable[..., Any] = pushed_forward,
 ) -> dict[str, Any]:
-    """Return how the value of every step moves that moves, the losses at the end left out.
+    """Return the tangent of every step whose value changes along `direction`, except of losses.
 
-    `direction` has the tangents of the given arrays that move. With y = f(a, b, …),
-    ty = Σ ∂f/∂a ta over the arguments, each of which moves by its own tangent.
+    `direction` has the tangents of the given arrays that change. With y = f(a, b, …),
+    ty = Σ ∂f/∂a ta over the arguments, each with its own tangent ta.
     """
     values, moves = {**given, **made}, dict(direction)
     for step in graph.steps:
@@ -213,10 +214,11 @@ def products(
     moves: Mapping[str, Any],
     move: Callable[..., Mapping[str, Any]] = moved_cotangents,
 ) -> dict[str, Any]:
-    """Return how every cotangent moves that does; those of the outputs do not.
+    """Return the Hessian-vector products: the directional derivatives of the cotangents.
 
-    `cotangents` is what `backward` returned, `moves` has the direction and the tangents of the
-    steps. As in `backward`, what several steps give one value adds up.
+    Those that are zero are left out; the cotangents of the outputs are constant. `cotangents` is
+    what `backward` returned, `moves` has the direction and the tangents of the steps. As in
+    `backward`, what several steps give one value adds up.
     """
     values = {**given, **made}
     found: dict[str, Any] = {}

@@ -119,8 +119,9 @@ class Network:
 class Problem:
     """Everything a gradient depends on: network, parameters, input, targets, sample weights.
 
-    `weights` has one number a sample and multiplies that sample's loss; it is what makes the
-    cotangent of the losses non-uniform. `arrays` holds the loss's array arguments.
+    `weights` are sample weights: the loss of sample n is multiplied by weights[n]. With them the
+    cotangents of the losses differ from sample to sample, so that mistakes in the batch axis become
+    visible. `arrays` has the loss's array arguments.
     """
 
     network: Network

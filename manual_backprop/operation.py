@@ -89,9 +89,10 @@ def counterpart(
 class Parameter:
     """A number that belongs to an operation: the frameworks' default and other values to draw.
 
-    The choices are exact in float32, so that every implementation computes with the same number;
-    a default that is not (0.01) is half an ulp off in each of them. Outside the range `above`
-    (excluded), `at_least` to `at_most` (included) the formula is wrong or NaN.
+    The choices are exactly representable in float32, so that every implementation computes with the
+    same number. A default such as 0.01 is not; it has the same rounding error in all
+    implementations. Outside the range `above` (excluded), `at_least` to `at_most` (included) the
+    formula is wrong or NaN.
     """
 
     default: float
@@ -129,8 +130,9 @@ class Formulas:
 class Operation(Formulas):
     """What every operation has: its formulas, the textbook definition and the counterparts.
 
-    `second` says how what `backward` returns moves as the arguments move and the cotangent stays;
-    `backward` of the moved cotangent, added to it, is one step of a Hessian-vector product.
+    `second` returns the directional derivative of the result of `backward`, where the arguments
+    change and the cotangent is constant. Added to `backward` of the derivative of the cotangent, it
+    is one step of a Hessian-vector product.
 
     Its own formulas are the stable ones. `textbook` has others only where these differ: of
     methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
@@ -324,10 +326,10 @@ class LayerOperation(Operation):
     those of `trainable` are parameters. `backward` takes by name what it needs of the arguments,
     `y`, `dy` and the options (`needs`), and returns the cotangents of the arguments of floats by
     name. `tangent` and `second` take in the same way what they need of these and of tangents, that
-    of x as `tx`: the first returns how y moves, the second how the cotangents do while dy stays;
-    what does not is left out. `rows` says how the arrays fall into the rows that `definition` is a
-    function of. `edge(draw, x)` returns the first argument with numbers in it that the operation
-    is special at.
+    of x as `tx`. `tangent` returns the directional derivative of y, `second` that of the cotangents
+    with dy constant; those that are zero are left out. `rows` says how the arrays fall into the
+    rows that `definition` is a function of. `edge(draw, x)` returns the first argument with some
+    numbers replaced by values at which the operation is special.
     """
 
     structure: Structure

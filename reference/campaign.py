@@ -40,7 +40,7 @@ BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
 MAX_UNSOUND = 20
-"""Addresses that are kept of problems in which the judge is wrong."""
+"""Addresses that are kept of problems in which the judge contradicts the enclosure."""
 
 AUDIT = 1 / 100
 """The share of problems whose final gradients must also lie in the enclosure of the whole network,
@@ -124,7 +124,11 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """The result of one problem, in few bytes."""
+    """The result of one problem, in few bytes.
+
+    `scaled` is the largest distance between two answers, relative to the size of the tensor;
+    `tensor` says where it is, and `between` which two sides.
+    """
 
     index: int
     verdict: str
@@ -134,7 +138,12 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BlockResult(msgspec.Struct, frozen=True, array_like=True):
-    """The result of a block. `unsound` are addresses of problems in which the judge is wrong."""
+    """The result of a block.
+
+    `unsound` are addresses of problems for which the two checks contradict each other: the judge
+    accepts every step, but a final gradient is outside the enclosure of the whole network. Then the
+    judge has an error.
+    """
 
     start: int
     stop: int
@@ -223,7 +232,7 @@ def _again(
 
 
 def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> list[str]:
-    """Return what lies outside the network's enclosure although the judge admits every step."""
+    """Return the final gradients outside the enclosure of which the judge accepts every step."""
     found = []
     for name, answer in answers.items():
         if answer.status != "ok" or (

@@ -1,9 +1,9 @@
 """x times a gate that opens from 0 to 1: silu, mish, gelu.
 
-Two things cost digits here. In the left tail of x e^x, e^x goes below the normal range before the
-product does, so the exponential is applied in two factors. And each slope has one zero, where
-the textbook's sum cancels: written from that zero x₀, with d = x - x₀ and
-e^x = e^{x₀} (1 + expm1(d)), the constant part is gone and the terms left have one sign.
+Two things lose digits here. First, for very negative x, e^x is below the normal range although
+x e^x is not; so e^x is multiplied in two factors. Second, each slope has one zero x₀, near which
+the textbook formula cancels. There the slope is written with d = x - x₀ and
+e^x = e^{x₀} (1 + expm1(d)): the constants cancel exactly, and the other terms have the same sign.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def _distance(x: FloatArray, zero: tuple[float, float, float]) -> FloatArray:
     return x - high - middle - low
 
 
-def _decay(size: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _exp_in_two_factors(size: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return e^{-size} in two factors that stay in the normal range until their product is 0.
 
     The second is exactly 1 up to size 60, and 60 - size is exact beyond.
@@ -48,13 +48,13 @@ class Silu:
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return x/(1 + e) above 0 and x e/(1 + e) below."""
-        near, far = _decay(np.maximum(x, -x))
+        near, far = _exp_in_two_factors(np.maximum(x, -x))
         return np.where(x > 0, x, x * near * far) / (1.0 + near * far)
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy times the slope, by e above 0 and from the zero x₀ below."""
-        near, far = _decay(np.maximum(x, -x))
+        near, far = _exp_in_two_factors(np.maximum(x, -x))
         e = near * far
         d = _distance(np.minimum(x, 0.0), SILU_ZERO)
         below = near * (d + SILU_EXP * np.expm1(d)) * far
@@ -67,11 +67,11 @@ class Silu:
         From f' = σ + x σ': f'' = 2 σ' + x σ'', and σ'' = -σ' tanh(x/2). With e = e^{-|x|},
         σ' = e/(1 + e)²; e is applied in two factors, as in `forward`.
         """
-        near, far = _decay(np.maximum(x, -x))
+        near, far = _exp_in_two_factors(np.maximum(x, -x))
         e = near * far
-        held = np.minimum(np.maximum(x, -1024.0), 1024.0)  # e is 0 long before; ∞ · 0 is not
-        bend = near * (2.0 - held * np.tanh(0.5 * held)) * far
-        return dy * (bend / ((1.0 + e) * (1.0 + e))) * tx
+        clipped = np.minimum(np.maximum(x, -1024.0), 1024.0)  # e is 0 there, but ∞ · 0 is NaN
+        curvature = near * (2.0 - clipped * np.tanh(0.5 * clipped)) * far
+        return dy * (curvature / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:
@@ -109,7 +109,7 @@ class Mish:
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return x (1 + 2e)/(1 + 2e (1 + e)) above 0 and x w (2 + w)/(2 + w (2 + w)) below."""
-        near, far = _decay(np.maximum(x, -x))
+        near, far = _exp_in_two_factors(np.maximum(x, -x))
         e = near * far  # e above 0, w below
         above = x * ((1.0 + 2.0 * e) / (1.0 + 2.0 * e * (1.0 + e)))
         below = x * near * ((2.0 + e) / (2.0 + e * (2.0 + e))) * far
@@ -118,7 +118,7 @@ class Mish:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy times the slope, by e = e^-x above 0 and from the zero x₀ below."""
-        near, far = _decay(np.maximum(x, -x))
+        near, far = _exp_in_two_factors(np.maximum(x, -x))
         e = near * far
         whole = 1.0 + 2.0 * e * (1.0 + e)
         above = (1.0 + 2.0 * e + 4.0 * (x * e) * (e * (1.0 + e) / whole)) / whole
@@ -142,14 +142,14 @@ class Mish:
         Above 0 numerator and denominator are divided by w⁶: with v = 1/w and E = 1 + 2v + 2v²,
         f'' = 4 v² (2 (1 + v) E + x (2v³ + 2v² - 3v - 2))/E³.
         """
-        near, far = _decay(np.maximum(x, -x))
+        near, far = _exp_in_two_factors(np.maximum(x, -x))
         e = near * far  # e^-x above 0, e^x below
-        held = np.minimum(np.maximum(x, -1024.0), 1024.0)
+        clipped = np.minimum(np.maximum(x, -1024.0), 1024.0)
         up = 1.0 + 2.0 * e * (1.0 + e)
-        above = 2.0 * (1.0 + e) * up + held * (e * (e * (2.0 * e + 2.0) - 3.0) - 2.0)
+        above = 2.0 * (1.0 + e) * up + clipped * (e * (e * (2.0 * e + 2.0) - 3.0) - 2.0)
         above = 4.0 * e * (e * above) / (up * up * up)
         down = 2.0 + e * (2.0 + e)
-        below = 2.0 * (1.0 + e) * down + held * (2.0 + e * (2.0 - e * (3.0 + 2.0 * e)))
+        below = 2.0 * (1.0 + e) * down + clipped * (2.0 + e * (2.0 - e * (3.0 + 2.0 * e)))
         below = 4.0 * near * (below / (down * down * down)) * far
         return dy * np.where(x > 0, above, below) * tx
 
@@ -192,7 +192,7 @@ def _gaussian(size: FloatArray) -> tuple[FloatArray, FloatArray]:
     size = np.minimum(size, 60.0)  # e^{-1800} is zero in both types
     scaled = size * (2.0 ** ((np.finfo(size.dtype).nmant + 2) // 2) + 1.0)
     h = scaled - (scaled - size)
-    near, far = _decay(0.5 * h * h)
+    near, far = _exp_in_two_factors(0.5 * h * h)
     return near + near * np.expm1(-0.5 * (size - h) * (size + h)), far
 
 
@@ -221,8 +221,8 @@ class Gelu:
         """Return dy (Φ(x) + x φ(x)), and dy φ(x) (x + √(π/2) erfcx(-x/√2)) below -1/2."""
         size = np.maximum(x, -x)
         near, far = _gaussian(size)
-        held = np.minimum(np.maximum(x, -60.0), 60.0)
-        above = 0.5 + 0.5 * erf(x * SQRT_HALF) + DENSITY * held * near * far
+        clipped = np.minimum(np.maximum(x, -60.0), 60.0)
+        above = 0.5 + 0.5 * erf(x * SQRT_HALF) + DENSITY * clipped * near * far
         d = _distance(np.minimum(np.maximum(x, -1.3), 0.0), GELU_ZERO)
         series = GELU_SERIES[0] * -d
         for coefficient in GELU_SERIES[1:-1]:
@@ -274,29 +274,30 @@ class GeluTanh:
 
         1 + e^v + x v' = c d (1 + 3κ r) + e^{v₀} expm1(c d (1 + κ r))
 
-    which is two terms of one sign. Far below zero each unit that v is rounded by is one of the
-    exponential's: value and slope are off by up to 2 |v| units in the last place, |v| up to 745.
+    which is two terms of one sign. For very negative x a rounding error of v becomes one of |v|
+    times as many units in e^v. So value and slope are off by up to 2 |v| units in the last place,
+    |v| up to 745.
     Hendrycks and Gimpel, 2016.
     """
 
     @staticmethod
     def forward(x: FloatArray) -> FloatArray:
         """Return x σ(v)."""
-        held = np.minimum(np.maximum(x, -30.0), 30.0)
-        v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + CUBIC * held * held)
-        near, far = _decay(np.maximum(v, -v))
+        clipped = np.minimum(np.maximum(x, -30.0), 30.0)
+        v = TWICE_SQRT_TWO_OVER_PI * clipped * (1.0 + CUBIC * clipped * clipped)
+        near, far = _exp_in_two_factors(np.maximum(v, -v))
         return np.where(x > 0, x, x * near * far) / (1.0 + near * far)
 
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy (σ + x σ (1 - σ) v')."""
-        held = np.minimum(np.maximum(x, -30.0), 30.0)
-        square = CUBIC * held * held
-        v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + square)
-        near, far = _decay(np.maximum(v, -v))
+        clipped = np.minimum(np.maximum(x, -30.0), 30.0)
+        square = CUBIC * clipped * clipped
+        v = TWICE_SQRT_TWO_OVER_PI * clipped * (1.0 + square)
+        near, far = _exp_in_two_factors(np.maximum(v, -v))
         e = near * far
-        above = 1.0 + e * (1.0 + TWICE_SQRT_TWO_OVER_PI * held * (1.0 + 3.0 * square))
-        negative = np.minimum(held, 0.0)
+        above = 1.0 + e * (1.0 + TWICE_SQRT_TWO_OVER_PI * clipped * (1.0 + 3.0 * square))
+        negative = np.minimum(clipped, 0.0)
         scaled = TWICE_SQRT_TWO_OVER_PI * _distance(negative, GELU_TANH_ZERO)
         zero = sum(GELU_TANH_ZERO)
         r = CUBIC * (negative * (negative + zero) + zero * zero)
@@ -311,15 +312,15 @@ class GeluTanh:
         From f' = σ + x σ' v': f'' = 2 σ' v' + x (σ'' v'² + σ' v''), with σ'' = -σ' tanh(v/2),
         v' = c (1 + 3κx²) and v'' = 6 c κ x. σ' = e^{-|v|}/(1 + e^{-|v|})², in two factors.
         """
-        held = np.minimum(np.maximum(x, -30.0), 30.0)
-        square = CUBIC * held * held
-        v = TWICE_SQRT_TWO_OVER_PI * held * (1.0 + square)
-        near, far = _decay(np.maximum(v, -v))
+        clipped = np.minimum(np.maximum(x, -30.0), 30.0)
+        square = CUBIC * clipped * clipped
+        v = TWICE_SQRT_TWO_OVER_PI * clipped * (1.0 + square)
+        near, far = _exp_in_two_factors(np.maximum(v, -v))
         e = near * far
         steep = 1.0 + 3.0 * square
-        bracket = TWICE_SQRT_TWO_OVER_PI * held * (steep * steep) * np.tanh(0.5 * v)
-        bend = TWICE_SQRT_TWO_OVER_PI * near * (2.0 + 12.0 * square - bracket) * far
-        return dy * (bend / ((1.0 + e) * (1.0 + e))) * tx
+        bracket = TWICE_SQRT_TWO_OVER_PI * clipped * (steep * steep) * np.tanh(0.5 * v)
+        curvature = TWICE_SQRT_TWO_OVER_PI * near * (2.0 + 12.0 * square - bracket) * far
+        return dy * (curvature / ((1.0 + e) * (1.0 + e))) * tx
 
     @staticmethod
     def definition(m: Any, x: Any) -> Any:

@@ -65,7 +65,11 @@ class LayerNorm:
         *,
         eps: float = 2.0**-16,
     ) -> FloatArray:
-        """Return γ tx̂ + tγ x̂ + tβ; tx̂ is dx's formula with tx for g, as ∂x̂/∂x is symmetric."""
+        """Return γ tx̂ + tγ x̂ + tβ.
+
+        tx̂ is computed with the formula of dx, with tx in the place of g. This is possible because
+        ∂x̂/∂x is symmetric.
+        """
         moved = Standardised(x, tx, (x.ndim - 1,), eps)
         return moved.tangent * weight + moved.normalised * tweight + tbias
 
@@ -79,7 +83,10 @@ class LayerNorm:
         *,
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
-        """Return how dx and dγ = Σ dy x̂ move; see `Standardised.second`. dβ does not."""
+        """Return the directional derivatives of dx and dγ = Σ dy x̂; see `Standardised.second`.
+
+        dβ does not depend on x, so its derivative is 0 and is left out.
+        """
         moved = Standardised(x, tx, (x.ndim - 1,), eps)
         dx = moved.second(dy * weight, dy * tweight)
         return {"x": dx, "weight": _over_rows(dy * moved.tangent)}
@@ -139,8 +146,8 @@ class RmsNorm:
         dx_k = (g_k - x̂_k (1/D) Σ_i g_i x̂_i)/ρ    `(…, D)`
         dγ_i = Σ dy_i x̂_i, over all rows           `(D,)`
 
-    For D = 1 the bracket is g (1 - x̂²) = g ε/ρ², which is computed so: the difference has no
-    digits where ε is small. Zhang and Sennrich, 2019.
+    For D = 1 the bracket is g (1 - x̂²) = g ε/ρ². The code uses the right-hand form, because the
+    subtraction loses all digits when ε is small. Zhang and Sennrich, 2019.
     """
 
     @staticmethod
@@ -167,7 +174,7 @@ class RmsNorm:
         *,
         eps: float = 2.0**-16,
     ) -> FloatArray:
-        """Return γ tx̂ + tγ x̂; tx̂ is dx's formula with tx for g, as ∂x̂/∂x is symmetric."""
+        """Return γ tx̂ + tγ x̂; tx̂ has the formula of dx with tx for g: ∂x̂/∂x is symmetric."""
         rho = _root_mean_square(x, eps)
         return _from_scaled(tx, x / rho, rho, eps) * weight + x / rho * tweight
 
@@ -181,14 +188,14 @@ class RmsNorm:
         *,
         eps: float = 2.0**-16,
     ) -> dict[str, FloatArray]:
-        """Return how dx = (g - x̂ mean(g x̂))/ρ and dγ = Σ dy x̂ move.
+        """Return the directional derivatives of dx = (g - x̂ mean(g x̂))/ρ and dγ = Σ dy x̂.
 
-        With tρ = mean(x̂ tx) and tg = tγ dy, the bracket moves in its three places and 1/ρ by
-        -tρ/ρ of itself:
+        Let tρ = mean(x̂ tx) and tg = tγ dy. The bracket depends on g, on x̂ outside the mean and on x̂
+        inside it, each with a term of its own; the relative change of 1/ρ is -tρ/ρ:
 
             tdx = (tg - x̂ mean(tg x̂) - tx̂ mean(g x̂) - x̂ mean(g tx̂))/ρ - dx tρ/ρ
 
-        For D = 1 dx is g ε/ρ³, which moves by tg ε/ρ³ - 3 dx tρ/ρ.
+        For D = 1 dx is g ε/ρ³, whose derivative is tg ε/ρ³ - 3 dx tρ/ρ.
         """
         rho = _root_mean_square(x, eps)
         normalised, g = x / rho, dy * weight

@@ -41,9 +41,11 @@ def weigh_graphs(
     kept: float,
     doubt: float,
 ) -> Weighed:
-    """Judge whole answers to graphs, each beside the index of its problem; see `weigh`.
+    """Compare complete answers to graphs with the models of rounding; see `weigh`.
 
-    Of directed problems it is judged how everything moves, at values and cotangents as they are.
+    answers: each with the index of its problem. subject: the side that may not flush to zero.
+    kept, doubt: see KEPT and DOUBT in reference/judge.py. For problems with a direction only the
+    tensors of second order are judged.
     """
     weighed = Weighed()
     stacks: defaultdict[Any, list[int]] = defaultdict(list)
@@ -203,7 +205,11 @@ class _Group:
         return found
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
-        """Judge some answers by every model, their doubtful rows certified by arb."""
+        """Judge some answers by every model, their doubtful rows certified by arb.
+
+        How much the rounding of the inputs changes a slope is known approximately: `strict` uses a
+        lower estimate, `most` an upper one. What lies between them is computed again with arb.
+        """
         stack = self.stack.at(which)
         rows = rows_of_stack(stack)
         certify_rows(rows, stack.dtype)
@@ -260,7 +266,7 @@ class _Group:
         unit: RoundingUnit,
         excused: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.bool_]:
-        """Say which entries a model holds."""
+        """Return a mask: True for the entries whose error this model allows."""
         if unit.model.conventional and not tensor.conventions:
             return np.zeros(tensor.given.shape, bool)
         inside = ~_outside(tensor)

@@ -54,10 +54,11 @@ def check(
     target: a file (FILE.py, FILE.ipynb, either with :name), module:name, or the object itself.
         A file or module runs in a separate process; an object runs here.
     like: the operation that the forward should be; a remark says where it is another one.
-    problems: how many are drawn for each gradient; None: as many as fit in a second or two.
+    problems: how many are drawn for each gradient; None: 20, or fewer (at least 4) for code that
+        makes many numbers.
     seed: the seed of the random problems.
     report: the folder for the page.
-    seconds: processor time that the target may take for one part.
+    seconds: processor time that the target may take for one problem; None: 10.
     frameworks: "torch", "jax": add remarks with their answers.
     allow_unchecked: True: a gradient that was not checked does not make the exit code 2.
     strict: True: a fragile gradient makes the exit code 1.
@@ -71,7 +72,7 @@ def check(
 
         refuse_folder(report)
     began = time.monotonic()
-    gathered = gather(progress)
+    gathered = new_run(progress)
     if isinstance(target, str | Path):
         _run_apart(request, gathered, seconds)
     else:
@@ -195,8 +196,8 @@ class CheckedRun:
         return index
 
 
-def gather(progress: Progress | None = None) -> CheckedRun:
-    """Return what takes in the events of a session, and makes them a result."""
+def new_run(progress: Progress | None = None) -> CheckedRun:
+    """Return an empty run, which collects the events of a session and makes the result."""
     return CheckedRun(progress or (lambda name: None))
 
 

@@ -221,11 +221,15 @@ def is_inner(claim: Path) -> bool:
     return any(b[:1].lower() in ("a", "z", "h") or b.isdigit() for b in bases)
 
 
+OTHER_AXES = 0.5
+"""How alike two shapes are where only axes of length one differ."""
+
+
 def same_shape(one: Any, other: Any) -> float:
-    """Return 1 for equal shapes, ½ where only axes of length one differ, else 0."""
+    """Return 1 for equal shapes, OTHER_AXES where only axes of length one differ, else 0."""
     a, b = np.shape(one), np.shape(other)
     if a == b:
         return 1.0
     if [n for n in a if n != 1] == [n for n in b if n != 1]:
-        return 0.5
+        return OTHER_AXES
     return 0.0

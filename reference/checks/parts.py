@@ -20,6 +20,7 @@ from reference.checks.inventory import Unit, set_up_by
 from reference.checks.kernels import Findings, kernel_findings
 from reference.checks.kinds import subject_of, wants_tensors
 from reference.checks.kinds.functions import FunctionSubject
+from reference.checks.matching import OTHER_AXES
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
 from reference.checks.records import CheckedTensor, CheckRequest, Fault, NamedMistake, Part, Worst
@@ -103,8 +104,8 @@ def _without_tiny_constants(
 
 def _is_not_written(failure: Failure) -> bool:
     """Whether it is a base class that leaves its formulas to others."""
-    text = f"{type(failure.raised).__name__} {failure.errors}"
-    return "NotImplementedError" in text and not isinstance(failure.raised, TypeError | ValueError)
+    named = f"{type(failure.raised).__name__} {failure.errors}"
+    return "NotImplementedError" in named and not isinstance(failure.raised, TypeError | ValueError)
 
 
 def read(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
@@ -127,7 +128,13 @@ def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
 
 @dataclass
 class _PartCounts:
-    """The results of one part's problems together."""
+    """The results of one part's problems together.
+
+    A key (claim, leaf) is the path of a returned array and that of the input that it is the
+    gradient of. `tensors` has the comparisons of all problems, `middle` those of intermediate
+    values. `missing` are inputs of which no gradient came back, `unmatched` returned arrays that
+    belong to no input.
+    """
 
     subject: Subject
     unit: Unit
@@ -243,7 +250,7 @@ def _part(
             part,
             verdict="unchecked",
             wrapper=text.wrapper(unit),
-            why=f"of {names} nothing was found that it is the gradient of; the rest is right",
+            why=f"no input was found to which these belong: {names}; all other gradients are right",
         )
     if counts.wrong:
         part = _explained(part, counts, subject, request, target)
@@ -277,8 +284,8 @@ def _tensor(key: tuple[Path, Path], rows: list[Row]) -> CheckedTensor:
     claim, leaf = key
     off = [_distance(r) for r in rows]
     note = ""
-    if any(r.same == 0.5 for r in rows):
-        note = f"came back as {rows[0].got.shape}" if rows[0].same == 0.5 else ""
+    if rows and rows[0].same == OTHER_AXES:
+        note = f"came back as {rows[0].got.shape}"
     return CheckedTensor(
         claim_name(claim, leaf),
         path_name(leaf),
@@ -335,11 +342,10 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
         if wrong and not counts.wrong:
             factor = wrong[0].factor
             how = f"{factor:.6g} times" if factor is not None else "not"
+            where = ", so its author probably has a factor such as 1/N in another place"
             found.append(
-                f"{path_name(claim)} is {how} the gradient with respect to "
-                f"{path_name(leaf)}; the gradients of "
-                "the weights are right, so by its author's convention a factor such as "
-                "1/N stands there"
+                f"{path_name(claim)} is {how} the gradient with respect to {path_name(leaf)}; the "
+                f"gradients of the weights are right{where if factor is not None else ''}"
             )
     names = [
         path_name(p) for p, n in counts.unmatched.items() if n == len(counts.cases) and _telling(p)

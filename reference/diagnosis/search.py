@@ -1,9 +1,9 @@
 """Explains one wrong gradient of one problem: the fewest mistakes that reproduce what was given.
 
-The search walks back from the loss, layer by layer. At each layer it asks which lines of the
-catalogue, right or wrong, come to everything that was given there; steps that were not given are
-searched through, steps that were are taken as they are, so that what was made from a wrong
-cotangent is not blamed for it.
+The search goes back from the loss, layer by layer. At each layer it tries the right formula and
+every known mistake, and keeps those that reproduce all gradients that the target gave there. If the
+target gave the gradient of an intermediate step, the search continues from that value, so that
+errors which only follow from it are not counted as new mistakes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,8 @@ class LineCandidate:
 class PartialExplanation:
     """One explanation so far, on the way back: which names fit at which place.
 
-    `dense` is what the cotangent of the layer below is made from (None: the loss is next).
+    `dense` has the lines of the layer above, from which the next cotangent is computed (None before
+    the last layer, whose cotangent comes from the loss).
     """
 
     named: Mapping[FaultSite, frozenset[str]] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class PartialExplanation:
     layer: int = 0
     unexplained: tuple[str, ...] = ()
     lost: bool = False
-    """True where their cotangent is unknown from here on: nothing below can be judged."""
+    """True where the target's cotangent is unknown from here on: nothing before can be judged."""
 
     @property
     def upstream(self) -> FaultSite:
@@ -198,7 +199,7 @@ class _Search:
                 if new_up <= most:
                     found += self.step(layer, state, up, most - new_up, blame=2 - most)
             if found and min(len(s.named) for s in found) - len(state.named) <= most:
-                break  # with one more on the way it could not be fewer, nor as few
+                break  # an explanation with one more mistake before δz has more in all
         return found or [self.give_up(layer, state, ups)]
 
     def step(

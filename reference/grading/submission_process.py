@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from reference.checks.checker import CheckedRun, gather
+from reference.checks.checker import CheckedRun, new_run
 from reference.checks.records import Part
 from reference.grading.assignment import Allowance, Assignment
 from reference.grading.records import (
@@ -62,7 +62,7 @@ def run_apart(
 
     only, shapes: see `SubmissionRequest`.
     """
-    ran, gathered = SubmissionResult(), gather()
+    ran, gathered = SubmissionResult(), new_run()
     limits = assignment.limits
     deadline = time.monotonic() + SLOWER * limits.seconds
     skip: list[int] = []

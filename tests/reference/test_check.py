@@ -152,7 +152,7 @@ RETURNED = {
         "", "return np.broadcast_to(1.0, (10**6, 10**6))", 1, "it returned 1000000000000 numbers",
     ),
     "a list that holds itself": (
-        "", "a = [dout * (cache > 0)]; a.append(a); return a", 2, "nothing was found",
+        "", "a = [dout * (cache > 0)]; a.append(a); return a", 2, "no input was found",
     ),
 }  # fmt: skip
 

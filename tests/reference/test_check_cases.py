@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.checker import gather
+from reference.checks.checker import new_run
 from reference.checks.records import CheckRequest
 from reference.checks.result import Result
 from reference.checks.session import serve
@@ -42,7 +42,7 @@ CASES = sorted(p for p in HERE.rglob("*.py") if wanted(p)[0])
 
 def checked(path: Path) -> Result:
     """Check a file in this process: these are ours, and a process each takes a second."""
-    gathered = gather()
+    gathered = new_run()
     serve(CheckRequest(str(path), problems=3), gathered.take)
     return gathered.result(CheckRequest(str(path)))
 

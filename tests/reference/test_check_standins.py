@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.checker import gather
+from reference.checks.checker import new_run
 from reference.checks.records import CheckRequest, PartStarted, Tried
 from reference.checks.result import Result
 from reference.checks.session import serve
@@ -60,7 +60,7 @@ def project(
 
 
 def checked(file: Path) -> Result:
-    gathered = gather()
+    gathered = new_run()
     serve(CheckRequest(str(file), problems=3), gathered.take)
     return gathered.result(CheckRequest(str(file)))
 
@@ -100,7 +100,7 @@ def test_what_uses_a_missing_library_is_not_checked_and_says_so(project: Path) -
 
 @pytest.mark.parametrize(("certified", "verdict"), [(True, "unchecked"), (False, "failed")])
 def test_who_is_slow_is_told_apart(certified: bool, verdict: str) -> None:
-    gathered = gather()
+    gathered = new_run()
     gathered.take(PartStarted(0, "backward", 1))
     gathered.take(Tried("0:0", certified))
     assert gathered.fail("hung", "no answer after 10 s of processor time") == 0
