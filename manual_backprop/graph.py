@@ -106,12 +106,12 @@ class Graph:
         return tuple(dict.fromkeys(found))
 
 
-def applied(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
+def apply_step(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
     """Return a step's value; the default of `forward`, which other arithmetics replace."""
     return step.record.apply(form, arrays, step.options)
 
 
-def pulled_back(
+def pull_back_step(
     step: Step, arrays: Mapping[str, Any], y: Any, dy: Any, form: Form
 ) -> Mapping[str, Any]:
     """Return the cotangents of a step's arguments."""
@@ -122,7 +122,7 @@ def forward(
     graph: Graph,
     given: Mapping[str, Any],
     form: Form = "stable",
-    apply: Callable[..., Any] = applied,
+    apply: Callable[..., Any] = apply_step,
 ) -> dict[str, Any]:
     """Return the value of every step, by its name; `given` are the arrays that no step computes."""
     values = dict(given)
@@ -139,7 +139,7 @@ def backward(
     made: Mapping[str, Any],
     cotangents: Mapping[str, Any],
     form: Form = "stable",
-    pull: Callable[..., Mapping[str, Any]] = pulled_back,
+    pull: Callable[..., Mapping[str, Any]] = pull_back_step,
 ) -> dict[str, Any]:
     """Return the cotangent of every step and of every given array of floats that is reached.
 
@@ -158,12 +158,14 @@ def backward(
     return found
 
 
-def pushed_forward(step: Step, arrays: Mapping[str, Any], y: Any, moving: Mapping[str, Any]) -> Any:
+def push_forward_step(
+    step: Step, arrays: Mapping[str, Any], y: Any, moving: Mapping[str, Any]
+) -> Any:
     """Return the tangent of a step's value, as its arguments move by `moving`."""
     return step.record.push_forward(arrays, y, moving, step.options)
 
 
-def moved_cotangents(
+def pull_back_step_along(
     step: Step,
     arrays: Mapping[str, Any],
     y: Any,
@@ -191,7 +193,7 @@ def tangents(
     given: Mapping[str, Any],
     made: Mapping[str, Any],
     direction: Mapping[str, Any],
-    push: Callable[..., Any] = pushed_forward,
+    push: Callable[..., Any] = push_forward_step,
 ) -> dict[str, Any]:
     """Return the tangent of every step whose value changes along `direction`, except of losses.
 
@@ -212,7 +214,7 @@ def products(
     made: Mapping[str, Any],
     cotangents: Mapping[str, Any],
     moves: Mapping[str, Any],
-    move: Callable[..., Mapping[str, Any]] = moved_cotangents,
+    move: Callable[..., Mapping[str, Any]] = pull_back_step_along,
 ) -> dict[str, Any]:
     """Return the Hessian-vector products: the directional derivatives of the cotangents.
 
@@ -266,8 +268,8 @@ class GraphProblem:
 def gradients(
     problem: GraphProblem,
     form: Form = "stable",
-    apply: Callable[..., Any] = applied,
-    pull: Callable[..., Mapping[str, Any]] = pulled_back,
+    apply: Callable[..., Any] = apply_step,
+    pull: Callable[..., Mapping[str, Any]] = pull_back_step,
 ) -> tuple[Arrays, Arrays]:
     """Return the values of the steps, and every cotangent: zeros where nothing depends on it."""
     values = forward(problem.graph, problem.arrays, form, apply)

@@ -67,8 +67,8 @@ def hessian_vector_product(problem: Problem | GraphProblem, direction: Direction
 def product_along(
     problem: Problem,
     direction: Direction,
-    push: Callable[..., Any] = graphs.pushed_forward,
-    move: Callable[..., Mapping[str, Any]] = graphs.moved_cotangents,
+    push: Callable[..., Any] = graphs.push_forward_step,
+    move: Callable[..., Mapping[str, Any]] = graphs.pull_back_step_along,
 ) -> HessianProduct:
     """Walk along a direction of x and every parameter, which is not checked and may be traced.
 

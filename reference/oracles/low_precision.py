@@ -63,13 +63,13 @@ class _Rounding:
     def apply(self, step: Step, arrays: Mapping[str, Array], form: Form) -> Array:
         """Return a step's value."""
         inside = {name: self.inside(array) for name, array in arrays.items()}
-        return self.rounded(graph.applied(step, inside, form))
+        return self.rounded(graph.apply_step(step, inside, form))
 
     def pull(
         self, step: Step, arrays: Mapping[str, Array], y: Array, dy: Array, form: Form
     ) -> Mapping[str, Array]:
         """Return the cotangents of a step's arguments; its value is computed again, not rounded."""
         inside = {name: self.inside(array) for name, array in arrays.items()}
-        again = graph.applied(step, inside, form)
-        found = graph.pulled_back(step, inside, again, self.inside(dy), form)
+        again = graph.apply_step(step, inside, form)
+        found = graph.pull_back_step(step, inside, again, self.inside(dy), form)
         return {name: self.rounded(cotangent) for name, cotangent in found.items()}

@@ -217,11 +217,11 @@ def same(a: Answer, b: Answer) -> bool:
     return all(np.array_equal(v, pairs[n], equal_nan=True) for n, v in a.products.items())
 
 
-@pytest.mark.parametrize("part", ["pushed_forward", "moved_cotangents"])
+@pytest.mark.parametrize("part", ["push_forward_step", "pull_back_step_along"])
 def test_mutants_of_a_step_are_killed(part: str) -> None:
     problems: list[Any] = [directed("tanh", "softmax", "log_softmax", "identity"),
                            directed("sigmoid", "gelu", loss="cross_entropy")]  # fmt: skip
-    argument = "push" if part == "pushed_forward" else "move"
+    argument = "push" if part == "push_forward_step" else "move"
     for change, function in mutate(getattr(graph, part)):
         try:
             found = [product_along(p, p.direction, **{argument: function}) for p in problems]
