@@ -1,4 +1,4 @@
-"""docs/architecture.md names files and functions that exist, and CITATION.cff this version."""
+"""What the pages promise exists: files and functions, every verdict, this version."""
 
 import ast
 import re
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from reports.summary import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -28,6 +30,12 @@ def test_the_page_has_both_walks_in_at_most_twenty_steps() -> None:
     ]
     assert all(10 < len(re.findall(r"^\d+\. ", walk, re.M)) <= 20 for walk in walks)
     assert len(NAMED) > 30
+
+
+def test_the_readme_explains_every_verdict() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z]+)(?:\(who\))?` \| .{20,} \|$", readme, re.M)
+    assert sorted(rows) == sorted(KINDS)
 
 
 def test_one_version_is_named_everywhere() -> None:
