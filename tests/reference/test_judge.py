@@ -425,7 +425,7 @@ def test_the_evidence_fits_the_records() -> None:
     assert evidence.enclosure.digits is not None and evidence.enclosure.digits >= 30
     assert encode_part(evidence.enclosure)
     assert evidence.scaled["manual"] < 1e-15 < 1e-4 < evidence.scaled["torch"]
-    assert evidence.sentence.startswith("torch is")
+    assert evidence.sentence.startswith("torch differs by ")
 
 
 def encode_part(part: Any) -> bytes:
