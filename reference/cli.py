@@ -30,7 +30,6 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A hand-written NumPy backprop, checked against PyTorch, JAX and a certified gradient.",
