@@ -94,7 +94,8 @@ def _memory(rows: Sequence[Timing]) -> str:
     head = f"**Memory**, {first.shape}, batch {first.batch}, {first.dtype}"
     return (
         f"{head}: for NumPy, the most that one step allocates at once; for the others, how much "
-        "the process has grown since the step was prepared, so compare the two with care\n\n"
+        "the process has grown since the step was prepared; these two kinds of numbers cannot be "
+        "compared exactly\n\n"
         f"{_table(['', 'memory'], body)}"
     )
 
