@@ -43,7 +43,7 @@ class Step(NamedTuple):
 
     @property
     def record(self) -> Operation:
-        """The operation."""
+        """The description of the step's operation; see operation.py."""
         return operation_named(self.operation)
 
     def arrays(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,10 @@ class Step(NamedTuple):
         return {argument: values[name] for argument, name in self.inputs.items()}
 
     def moving(self, moves: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the tangents of the arguments that move, by the names of the arguments."""
+        """Return the tangents of the arguments that have one, by the names of the arguments.
+
+        `moves` has the tangents of values, by the names of the values.
+        """
         return {a: moves[name] for a, name in self.inputs.items() if name in moves}
 
 
@@ -107,7 +110,10 @@ class Graph:
 
 
 def apply_step(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
-    """Return a step's value; the default of `forward`, which other arithmetics replace."""
+    """Return a step's value: the default for the argument `apply` of `forward`.
+
+    Other arithmetics pass another function.
+    """
     return step.record.apply(form, arrays, step.options)
 
 
@@ -220,7 +226,7 @@ def products(
 
     Those that are zero are left out; the cotangents of the outputs are constant. `cotangents` is
     what `backward` returned, `moves` has the direction and the tangents of the steps. As in
-    `backward`, what several steps give one value adds up.
+    `backward`, if several steps contribute to the same value, their contributions are added.
     """
     values = {**given, **made}
     found: dict[str, Any] = {}

@@ -1,8 +1,9 @@
 """Networks, problems, and the two walks: forward from x to the loss, backward from the loss to x.
 
 A step is named as PyTorch names parameters: `layers.0.z` is the first pre-activation,
-`layers.0.a` its activation, `layers.0.weight` and `layers.0.bias` the parameters between.
-Shapes: x (N, D_in), z and a (N, D_out); a leading axis in front of N broadcasts through.
+`layers.0.a` its activation, `layers.0.weight` and `layers.0.bias` the parameters of this layer.
+Shapes: x (N, D_in), z and a (N, D_out). `forward` and `backward` also accept a stack of batches,
+with one more axis before N; `check_problem` does not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,10 @@ REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 @dataclass(frozen=True)
 class Layer:
-    """A dense layer of `width` units, its activation and that activation's parameters."""
+    """A dense layer of `width` units, its activation and that activation's parameters.
+
+    It is not one of the operations in `manual_backprop.layers`, which are steps of a `Graph`.
+    """
 
     width: int
     activation: str = "identity"
@@ -161,8 +165,9 @@ LOSSES_STEP = "losses"
 
 
 def forward(problem: Problem, form: Form = "stable") -> Trace:
-    """Walk from x to the loss, keeping what the backward walk needs; it has the same form.
+    """Compute the loss from x, and keep the values that `backward` needs.
 
+    `backward` uses the same form of the formulas.
     The walk does not check its input, which may be complex or traced; `check_problem` does. Input
     that it would refuse gives wrong numbers here, or an error from NumPy.
     """
@@ -235,8 +240,8 @@ def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
         case "mean":
             operation = problem.network.loss_operation
             # In a stack of batches (a leading axis) the terms of one batch are counted.
-            one = losses[(0,) * (losses.ndim - (2 if operation.elementwise else 1))]
-            count = operation.count(one, problem.targets, **problem.loss_arguments())
+            first = losses[(0,) * (losses.ndim - (2 if operation.elementwise else 1))]
+            count = operation.count(first, problem.targets, **problem.loss_arguments())
             # A count that depends on data (labels, weights) is an array, so that it can be traced.
             return count.astype(dtype) if hasattr(count, "astype") else dtype.type(count)
         case "batch_mean":

@@ -24,7 +24,8 @@ Domain = Literal["real", "unit", "simplex", "log_simplex"]
 """Where values live: all reals, [0, 1], rows that sum to 1, logarithms of such rows."""
 
 TargetKind = Literal["real", "unit", "sign", "count", "labels", "simplex"]
-"""Targets: reals, [0, 1], −1 or +1, 0, 1, 2…, class indices (N,), rows that sum to 1."""
+"""The kinds of targets: real numbers; numbers in [0, 1]; −1 or +1; counts (0, 1, 2, …); class
+indices of shape (N,); rows that sum to 1."""
 
 
 Extent = Literal["classes", "entries"]
@@ -44,7 +45,8 @@ window or group. contraction: sums of products. movement: numbers are moved, not
 
 Takes = Literal["features", "image", "sequence", "any", "nothing"]
 """The first argument of a layer: (N, D); (N, C, H, W); (N, T, D); any of them, with the same number
-of axes in the result; none of them, so that no layer can come before it (it is drawn alone)."""
+of axes in the result; nothing: it is not a batch of samples but, for example, a weight, so the
+layer cannot follow another one (it is drawn alone)."""
 
 
 def is_float(array: npt.NDArray[Any]) -> bool:
@@ -91,8 +93,8 @@ class Parameter:
 
     The choices are exactly representable in float32, so that every implementation computes with the
     same number. A default such as 0.01 is not; it has the same rounding error in all
-    implementations. Outside the range `above` (excluded), `at_least` to `at_most` (included) the
-    formula is wrong or NaN.
+    implementations. The formula is valid only for numbers that are larger than `above`, at least
+    `at_least` and at most `at_most`.
     """
 
     default: float
@@ -131,11 +133,11 @@ class Operation(Formulas):
     """What every operation has: its formulas, the textbook definition and the counterparts.
 
     `second` returns the directional derivative of the result of `backward`, where the arguments
-    change and the cotangent is constant. Added to `backward` of the derivative of the cotangent, it
-    is one step of a Hessian-vector product.
+    change and the cotangent is constant. One step of a Hessian-vector product is the sum of two
+    parts: `backward`, applied to the derivative of the cotangent, and the result of `second`.
 
-    Its own formulas are the stable ones. `textbook` has others only where these differ: of
-    methods `textbook_forward` and `textbook_backward`, a class gives those that it needs.
+    Its own formulas are the stable ones. `textbook` has the textbook's if they differ: a class may
+    define `textbook_forward`, `textbook_backward`, both or neither.
     """
 
     name: str
@@ -178,7 +180,7 @@ class Operation(Formulas):
         tangents: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Any:
-        """Return the tangent of the value; tangents by the names of the arguments that move."""
+        """Return the tangent of the value; `tangents` has those of the arguments that change."""
         raise NotImplementedError
 
     def pull_back_along(
@@ -189,7 +191,10 @@ class Operation(Formulas):
         tangents: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Mapping[str, Any]:
-        """Return how what `pull_back` returns moves as the arguments move and dy stays."""
+        """Return the directional derivatives of the results of `pull_back`, with dy constant.
+
+        The arguments change along `tangents`.
+        """
         raise NotImplementedError
 
     def defaults(self) -> dict[str, float]:
@@ -207,8 +212,8 @@ class Activation(Operation):
     """`forward(x, **parameters) -> y` and `backward(x, y, dy, **parameters) -> dx`.
 
     Elementwise, or over the last axis where `rowwise`. The definition takes one number, or the
-    list of a row where `rowwise`. `tangent(x, y, tx, **parameters) -> ty` says how y moves as x
-    moves by tx, `second(x, y, dy, tx, **parameters)` how dx does while dy stays.
+    list of a row where `rowwise`. `tangent(x, y, tx, **parameters)` returns the directional
+    derivative of y along tx, `second(x, y, dy, tx, **parameters)` that of dx, with dy constant.
     """
 
     rowwise: bool
@@ -243,7 +248,7 @@ class Activation(Operation):
         tangents: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Mapping[str, Any]:
-        """Return how dx moves."""
+        """Return the directional derivative of dx."""
         return {"x": self.second(arrays["x"], y, dy, tangents["x"], **options)}
 
 
@@ -255,8 +260,8 @@ class Loss(Operation):
     array arguments beside the parameters to their extent: class weights have one number a class
     and may be left out, variances one an entry. `count(L, t, **arguments)` is the divisor of the
     reduction "mean", `count_definition(t, **arguments)` the same over exact numbers, for the
-    certificate; without them it is the number of losses. `second(y, t, dL, ty, **arguments)` says
-    how dy moves as y moves by ty.
+    certificate; without them it is the number of losses. `second(y, t, dL, ty, **arguments)`
+    returns the directional derivative of dy along ty.
     """
 
     elementwise: bool
@@ -274,7 +279,7 @@ class Loss(Operation):
     def pull_back(
         self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Return the cotangent of the predictions, from that of the losses."""
+        """Return the cotangent of the predictions `arrays["y"]`, from `dy`, that of the losses."""
         prediction, t, rest = _prediction(arrays)
         return {"y": self.formulas(form).backward(prediction, t, dy, **options, **rest)}
 
@@ -286,7 +291,7 @@ class Loss(Operation):
         tangents: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Mapping[str, Any]:
-        """Return how the cotangent of the predictions moves."""
+        """Return the directional derivative of the cotangent of the predictions."""
         prediction, t, rest = _prediction(arrays)
         return {"y": self.second(prediction, t, dy, tangents["y"], **options, **rest)}
 
@@ -298,7 +303,7 @@ class Rows(NamedTuple):
     whatever shape the definition takes (R, …); −1 is a zero that belongs to no array (padding).
     `output` are the indices of the flattened output, (R, J): each index exactly once.
     `numbers` are what the definition takes besides, by name and (R, …): a count, which places of
-    a window are inside. They are of the shapes and masks alone, and have no slope.
+    a window are inside. They depend only on the shapes and masks, so they have no gradient.
     """
 
     inputs: Mapping[str, npt.NDArray[np.integer[Any]]]
@@ -381,7 +386,7 @@ class LayerOperation(Operation):
         tangents: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Mapping[str, Any]:
-        """Return how the cotangents of the arguments move, of those that do."""
+        """Return the directional derivatives of the cotangents, without those that are zero."""
         known = {**arrays, "y": y, "dy": dy, **_moving(tangents)}
         found: Mapping[str, Any] = self.second(*map(known.get, self.second_needs), **options)
         return found
@@ -576,7 +581,7 @@ def _common(
     """Read what every kind of operation has from its class; an error names a missing part."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
     missing = [part for part in needed if not hasattr(cls, part)]
-    if not cls.__doc__ and sys.flags.optimize < 2:  # `python -OO` has none of any class
+    if not cls.__doc__ and sys.flags.optimize < 2:  # with -OO no class has one
         missing.append("a docstring with the derivation")
     counterparts = {
         "torch": Counterpart(torch) if isinstance(torch, str) else torch,

@@ -1,7 +1,8 @@
 """x times a gate that opens from 0 to 1: silu, mish, gelu.
 
 Two things lose digits here. First, for very negative x, e^x is below the normal range although
-x e^x is not; so e^x is multiplied in two factors. Second, each slope has one zero x₀, near which
+x e^x is not. So e^x is written as a product of two factors, and x is multiplied by one after the
+other. Second, each slope has one zero x₀, near which
 the textbook formula cancels. There the slope is written with d = x - x₀ and
 e^x = e^{x₀} (1 + expm1(d)): the constants cancel exactly, and the other terms have the same sign.
 """
@@ -15,7 +16,7 @@ from manual_backprop.activations.sigmoid import log_one_plus_exp, logistic
 from manual_backprop.operation import FloatArray, activation, counterpart
 
 
-def _distance(x: FloatArray, zero: tuple[float, float, float]) -> FloatArray:
+def _difference_from(x: FloatArray, zero: tuple[float, float, float]) -> FloatArray:
     """Return x minus a number given in three parts, the first two exact in float32."""
     high, middle, low = zero
     return x - high - middle - low
@@ -41,7 +42,7 @@ class Silu:
     With e = e^{-|x|}: dy/dx = (1 + e + x e)/(1 + e)² for x > 0, all terms positive, and
     dy/dx = e (1 + x + e)/(1 + e)² for x < 0. The latter's bracket vanishes at
     x₀ = -1.27846454276107…; subtracting 1 + x₀ + e^{x₀} = 0 from it leaves, with d = x - x₀,
-    1 + x + e^x = d + e^{x₀} expm1(d), two terms of one sign below zero.
+    1 + x + e^x = d + e^{x₀} expm1(d), two terms of the same sign, so nothing cancels.
     Elfwing, Uchibe and Doya, 2018.
     """
 
@@ -56,7 +57,7 @@ class Silu:
         """Return dy times the slope, by e above 0 and from the zero x₀ below."""
         near, far = _exp_in_two_factors(np.maximum(x, -x))
         e = near * far
-        d = _distance(np.minimum(x, 0.0), SILU_ZERO)
+        d = _difference_from(np.minimum(x, 0.0), SILU_ZERO)
         below = near * (d + SILU_EXP * np.expm1(d)) * far
         return dy * (np.where(x > 0, 1.0 + e + x * e, below) / ((1.0 + e) * (1.0 + e)))
 
@@ -123,7 +124,7 @@ class Mish:
         whole = 1.0 + 2.0 * e * (1.0 + e)
         above = (1.0 + 2.0 * e + 4.0 * (x * e) * (e * (1.0 + e) / whole)) / whole
         negative = np.minimum(np.maximum(x, -1024.0), 0.0)  # e^x is 0 long before; ∞ · 0 is not
-        d = _distance(negative, MISH_ZERO)
+        d = _difference_from(negative, MISH_ZERO)
         q = np.expm1(d)
         quarter = (1.0 + MISH_EXP) * d + q * (MISH_EXP * negative + (C1 + q * (C2 + q * C3)))
         root = 1.0 + e * (1.0 + 0.5 * e)
@@ -202,9 +203,10 @@ class Gelu:
 
     φ(x) = e^{-x²/2}/√(2π), and Φ(x) = (1 + erf(x/√2))/2, which cancels far below zero. The scaled
     erfcx(x) = e^{x²} erfc(x) does not: Φ(x) = e^{-x²/2} erfcx(-x/√2)/2, with the exponential in
-    two factors, and dy/dx = φ(x) (x + √(π/2) erfcx(-x/√2)). Both are used for x < -1/2. The
-    slope's bracket is zero at x₀ = -0.75179152469356…, x₀ + √(π/2) erfcx(-x₀/√2) = 0; within 1/2
-    of it its Taylor series is summed, which knows this zero to all digits.
+    two factors, and dy/dx = φ(x) (x + √(π/2) erfcx(-x/√2)). Both are used for x ≤ -1/2. The
+    slope's bracket is zero at x₀ = -0.75179152469356…, x₀ + √(π/2) erfcx(-x₀/√2) = 0. For
+    -5/4 < x ≤ -1/2 the bracket is computed with its Taylor series about x₀, so that it is right
+    near this zero, too.
     Hendrycks and Gimpel, 2016.
     """
 
@@ -223,7 +225,7 @@ class Gelu:
         near, far = _gaussian(size)
         clipped = np.minimum(np.maximum(x, -60.0), 60.0)
         above = 0.5 + 0.5 * erf(x * SQRT_HALF) + DENSITY * clipped * near * far
-        d = _distance(np.minimum(np.maximum(x, -1.3), 0.0), GELU_ZERO)
+        d = _difference_from(np.minimum(np.maximum(x, -1.3), 0.0), GELU_ZERO)
         series = GELU_SERIES[0] * -d
         for coefficient in GELU_SERIES[1:-1]:
             series = (series + coefficient) * -d
@@ -236,12 +238,12 @@ class Gelu:
     def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
         """Return dy f'' tx with f'' = φ(x) (2 - x²).
 
-        From f' = Φ + x φ, with Φ' = φ and φ' = -x φ: f'' = 2 φ - x² φ. The bracket is taken as
-        (√2 - x)(√2 + x), with √2 in two parts, so that its zeros at ±√2 are exact to rounding.
+        From f' = Φ + x φ, with Φ' = φ and φ' = -x φ: f'' = 2 φ - x² φ. The bracket is computed as
+        (√2 - x)(√2 + x), with √2 as a sum of three parts, so that it is right near its zeros ±√2.
         """
         size = np.minimum(np.maximum(x, -x), 60.0)
         near, far = _gaussian(size)
-        bracket = -_distance(size, SQRT_TWO) * (sum(SQRT_TWO) + size)
+        bracket = -_difference_from(size, SQRT_TWO) * (sum(SQRT_TWO) + size)
         return dy * (bracket * (DENSITY * near) * far) * tx
 
     @staticmethod
@@ -274,9 +276,9 @@ class GeluTanh:
 
         1 + e^v + x v' = c d (1 + 3κ r) + e^{v₀} expm1(c d (1 + κ r))
 
-    which is two terms of one sign. For very negative x a rounding error of v becomes one of |v|
-    times as many units in e^v. So value and slope are off by up to 2 |v| units in the last place,
-    |v| up to 745.
+    which is two terms of one sign. For very negative x, a rounding error of one unit in v becomes
+    an error of about |v| units in e^v. So value and slope are off by up to 2 |v| units in the last
+    place, |v| up to 745.
     Hendrycks and Gimpel, 2016.
     """
 
@@ -298,7 +300,7 @@ class GeluTanh:
         e = near * far
         above = 1.0 + e * (1.0 + TWICE_SQRT_TWO_OVER_PI * clipped * (1.0 + 3.0 * square))
         negative = np.minimum(clipped, 0.0)
-        scaled = TWICE_SQRT_TWO_OVER_PI * _distance(negative, GELU_TANH_ZERO)
+        scaled = TWICE_SQRT_TWO_OVER_PI * _difference_from(negative, GELU_TANH_ZERO)
         zero = sum(GELU_TANH_ZERO)
         r = CUBIC * (negative * (negative + zero) + zero * zero)
         below = scaled * (1.0 + 3.0 * r) + GELU_TANH_EXP * np.expm1(scaled * (1.0 + r))

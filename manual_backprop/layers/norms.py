@@ -33,7 +33,7 @@ class LayerNorm:
         dx_k = (g_k - (1/D) Σ_i g_i - x̂_k (1/D) Σ_i g_i x̂_i)/σ    `(…, D)`
         dγ_i = Σ dy_i x̂_i,   dβ_i = Σ dy_i, over all rows           `(D,)`
 
-    The mean of (x - μ)² is taken, not the mean of x² less μ²: that difference loses all digits
+    The code computes the mean of (x - μ)², not mean(x²) - μ²: that difference loses all digits
     where μ is much larger than σ. Ba, Kiros and Hinton, 2016.
     """
 
@@ -107,7 +107,7 @@ class LayerNorm:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return rows of 1 to 8 numbers; at the edge, a row of equal numbers (σ² = ε)."""
+        """Return the shapes for 2 to 4 rows of 1 to 8 numbers, and eps."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(8))
         d = shape[-1]
         options = {"eps": draw.choice(EPSILONS)}
@@ -115,7 +115,7 @@ class LayerNorm:
 
     @staticmethod
     def edge(draw: Any, x: FloatArray) -> FloatArray:
-        """Return x with one row whose numbers are all equal."""
+        """Return x with one row whose numbers are all equal (σ² = ε)."""
         rows = x.reshape(-1, x.shape[-1])
         rows[draw.below(len(rows))] = rows[0, 0]
         return rows.reshape(x.shape)
@@ -146,8 +146,8 @@ class RmsNorm:
         dx_k = (g_k - x̂_k (1/D) Σ_i g_i x̂_i)/ρ    `(…, D)`
         dγ_i = Σ dy_i x̂_i, over all rows           `(D,)`
 
-    For D = 1 the bracket is g (1 - x̂²) = g ε/ρ². The code uses the right-hand form, because the
-    subtraction loses all digits when ε is small. Zhang and Sennrich, 2019.
+    For D = 1 the bracket is g (1 - x̂²) = g ε/ρ². In this case the code computes g ε/ρ², because
+    1 - x̂² loses all digits when ε is small. Zhang and Sennrich, 2019.
     """
 
     @staticmethod
@@ -224,7 +224,7 @@ class RmsNorm:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return rows of 1 to 8 numbers; at the edge, a row of zeros (ρ² = ε)."""
+        """Return the shapes for 2 to 4 rows of 1 to 8 numbers, and eps."""
         shape = shape or (2 + draw.below(3), 1 + draw.below(8))
         return Sample({"x": shape, "weight": shape[-1:]}, options={"eps": draw.choice(EPSILONS)})
 
@@ -256,8 +256,8 @@ class RmsNorm:
 class WeightNorm:
     """w_oi = g_o u_oi with u_oi = v_oi/‖v_o‖: a weight's rows by direction and length.
 
-    From ∂‖v‖/∂v_k = v_k/‖v‖ = u_k comes ∂u_i/∂v_k = ([i = k] - u_i u_k)/‖v‖: what of dw lies
-    along the direction only changes g, and what is left only v. Row by row
+    From ∂‖v‖/∂v_k = v_k/‖v‖ = u_k comes ∂u_i/∂v_k = ([i = k] - u_i u_k)/‖v‖. The part of dw along u
+    changes only g; the part that is orthogonal to u changes only v. Row by row
 
         dg_o = Σ_i dw_oi u_oi                                 `(D_out, 1)`
         dv_ok = (g_o/‖v_o‖) (dw_ok - u_ok Σ_i dw_oi u_oi)     `(D_out, D_in)`
@@ -290,10 +290,10 @@ class WeightNorm:
     def second(
         v: FloatArray, g: FloatArray, tv: FloatArray, tg: FloatArray, dy: FloatArray
     ) -> dict[str, FloatArray]:
-        """Return how dv and dg move.
+        """Return the directional derivatives of dv and dg.
 
-        With tn = Σ u_i tv_i, what ‖v‖ moves by, and tu = (tv - u tn)/‖v‖, dg = Σ dw u moves by
-        Σ dw tu, and dv = (g/‖v‖) P with P = dw - u Σ dw u by
+        tn = Σ u_i tv_i is the derivative of ‖v‖, and tu = (tv - u tn)/‖v‖ that of u. The derivative
+        of dg = Σ dw u is Σ dw tu. With P = dw - u Σ dw u, dv is (g/‖v‖) P, and its derivative is
 
             tdv = (g/‖v‖) (-tu Σ dw u - u Σ dw tu) + P (tg - g tn/‖v‖)/‖v‖
         """
@@ -319,7 +319,7 @@ class WeightNorm:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return a weight of 1 to 5 outputs and 1 to 6 inputs; at the edge, a row of zeros."""
+        """Return the shapes for a weight of 1 to 5 outputs and 1 to 6 inputs."""
         d_out, d_in = shape or (1 + draw.below(5), 1 + draw.below(6))
         return Sample({"v": (d_out, d_in), "g": (d_out, 1)})
 
@@ -353,7 +353,10 @@ def _from_scaled(g: FloatArray, normalised: FloatArray, rho: FloatArray, eps: fl
 def _moved_directions(
     v: FloatArray, tv: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return u and ‖v‖, and how they move as v does; of a row of zeros u is 0 and stays so."""
+    """Return u, ‖v‖ and their directional derivatives along tv.
+
+    For a row of zeros, u and its derivative are 0.
+    """
     u, norm = _directions(v)
     tnorm = (u * tv).sum(axis=-1, keepdims=True)
     tu = np.where(u.any(axis=-1, keepdims=True), (tv - u * tnorm) / norm, v.dtype.type(0))
