@@ -1,8 +1,9 @@
 """A campaign: a plan, one function for a block of it, and the merge of the blocks' results.
 
-A block is a range of positions in the selection. Its result depends only on the plan and that
-range, and results merge in any order. So workers, interruptions and resumption do not change the
-report.
+A plan may be restricted to some activations, losses or regimes. The problems that remain are
+numbered by position, and a block is a range of positions; the index of a problem is its number
+among all problems. The result of a block depends only on the plan and that range, and results merge
+in any order. So workers, interruptions and resumption do not change the report.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,11 +41,11 @@ BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
 MAX_UNSOUND = 20
-"""Addresses that are kept of problems in which the judge contradicts the enclosure."""
+"""How many addresses are kept of problems for which the judge and the enclosure contradict."""
 
 AUDIT = 1 / 100
-"""The share of problems whose final gradients must also lie in the enclosure of the whole network,
-which does not use the answers' own steps: a check of the judge."""
+"""The share of dense networks (only at order 1) whose final gradients must also lie in the
+enclosure of the whole network, which does not use the answers' own steps: a check of the judge."""
 
 AGAIN = 1 / 32
 """The share of problems that every side is asked twice, the second time in the opposite order: an
@@ -78,7 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             )
         for name in (d for d in self.dtypes if d in LOW) if self.order == 2 else ():
             known = ", ".join(DTYPES)
-            raise InvalidInput(f"dtype={name!r}: at order 2 expected of: {known}")
+            raise InvalidInput(f"dtype={name!r}: at order 2 expected one of: {known}")
         for name in self.oracles if self.order == 2 else ():
             if name not in SECOND_ORDER:
                 known = ", ".join(SECOND_ORDER)
@@ -100,7 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def work(self) -> "list[Work]":
-        """Return the same as work to be handed over."""
+        """Return the blocks as `Work` objects, which can be sent to workers."""
         return [Work(*block) for block in self.blocks()]
 
 
@@ -140,6 +141,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 class BlockResult(msgspec.Struct, frozen=True, array_like=True):
     """The result of a block.
 
+    `audited` is the number of problems that were also checked as a whole, `entries` the number of
+    compared numbers, `coverage` how often each structure was drawn.
     `unsound` are addresses of problems for which the two checks contradict each other: the judge
     accepts every step, but a final gradient is outside the enclosure of the whole network. Then the
     judge has an error.
@@ -185,7 +188,7 @@ def run_block(plan: Plan, start: int, stop: int, oracles: Mapping[str, Oracle]) 
         outcomes.append(_outcome(one.index, judgement, far))
         if judgement.kind != "AGREE":
             findings.append(sighting_of(one, judgement))
-        # The walk of the whole network is one of chains, and of first order.
+        # The enclosure of a whole network exists only for dense networks and first order.
         if plan.order == 1 and isinstance(one, Drawn) and audited(plan, one.index):
             audits += 1
             unsound += _audit(one, {name: of_all[i] for name, of_all in answers.items()}, judgement)
@@ -232,7 +235,7 @@ def _again(
 
 
 def _audit(one: Drawn, answers: Mapping[str, Answer], judgement: Judgement) -> list[str]:
-    """Return the final gradients outside the enclosure of which the judge accepts every step."""
+    """Return the final gradients that lie outside the enclosure although the judge accepts them."""
     found = []
     for name, answer in answers.items():
         if answer.status != "ok" or (
@@ -391,7 +394,7 @@ class CellCounter:
 
 def _add_counts(total: dict[str, int], counts: Mapping[str, int]) -> None:
     for key, count in counts.items():
-        # One text for thousands of counters: each result brings its own copies along.
+        # Each result contains its own copies of the same strings; `intern` keeps one of them.
         key = intern(key)
         total[key] = total.get(key, 0) + count
 
@@ -409,7 +412,7 @@ def _coverage_keys(one: AnyDrawn) -> list[str]:
         "cotangent/" + ("uniform" if one.problem.weights is None else "random"),
         f"batch/{one.problem.batch}",
     ]
-    # Each once, and in the order of the layers: a set's would be another in each process.
+    # Each once, in the order of the layers. A set would have another order in each process.
     keys += dict.fromkeys(f"activation/{layer.activation}" for layer in network.layers)
     return [*keys, f"loss/{network.loss}"]
 

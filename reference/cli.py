@@ -109,8 +109,8 @@ def report(
     oracle: Annotated[
         list[str] | None,
         typer.Option(
-            help="Use only these implementations: manual (required), torch, jax, complex_step, or "
-            "MODULE:CLASS for an oracle of yours. Repeat it for several."
+            help="Use only these implementations: manual (required), torch, jax, complex_step "
+            "(shown, but not judged), or MODULE:CLASS for your own oracle. Repeat it for several."
         ),
     ] = None,
     order: Annotated[
@@ -132,7 +132,7 @@ def report(
         bool,
         typer.Option(
             "--networks-only",
-            help="Report the networks alone, without the sections on operations and articles.",
+            help="Leave out the sections about operations and articles.",
         ),
     ] = False,
     resume: Annotated[
@@ -231,7 +231,11 @@ def check(
         ),
     ] = None,
     allow_unchecked: Annotated[
-        bool, typer.Option("--allow-unchecked", help="Exit 0 even when something was not checked.")
+        bool,
+        typer.Option(
+            "--allow-unchecked",
+            help="Exit 0 when all checked gradients are right, even if others were not checked.",
+        ),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 when a right gradient is fragile.")
@@ -253,7 +257,7 @@ def grade(
         Path,
         typer.Argument(
             metavar="ASSIGNMENT",
-            help="TOML file of the assignment. With --init FILE.toml it is your solution instead.",
+            help="TOML file of the assignment. With --init: your solution, a Python file.",
         ),
     ],
     submissions: Annotated[
@@ -278,7 +282,9 @@ def grade(
     workers: Annotated[int, typer.Option(help="How many submissions are graded at once.")] = 2,
     init: Annotated[
         Path | None,
-        typer.Option(help="Write this TOML file from your solution, which stands first."),
+        typer.Option(
+            help="Write this TOML file for the solution that is given as ASSIGNMENT; grade nothing."
+        ),
     ] = None,
 ) -> int:
     """Grade a class: each submission by itself, with partial credit and named mistakes."""
@@ -471,11 +477,16 @@ def book(
 def conventions(
     write: Annotated[
         bool,
-        typer.Option("--write", help="Save the list as that of these versions (the ledger)."),
+        typer.Option(
+            "--write", help="Save the list as the ledger of the installed framework versions."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """List what NumPy, PyTorch and JAX return at special inputs; exit 1 if it is not as saved."""
+    """List what NumPy, PyTorch and JAX return at special inputs.
+
+    The exit code is 1 if the list differs from the saved ledger.
+    """
     import msgspec
 
     from reference.conventions import ledger
@@ -522,7 +533,8 @@ def accuracy(
 @app.command()
 def trial(
     problems: Annotated[
-        int, typer.Option(help="How many correct networks test for false alarms.", min=1)
+        int,
+        typer.Option(help="Number of correct networks on which false alarms are counted.", min=1),
     ] = 1000,
     seed: Seed = 0,
     into: Annotated[

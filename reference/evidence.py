@@ -37,7 +37,11 @@ NO_NUMBER = ("undefined", "unbounded")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict carries; `mark` says "flush" where small numbers were taken for zero."""
+    """The proof that is shown with a verdict.
+
+    `ulp` and `scaled` are the error of each side, in ULP and relative to the largest number of the
+    tensor; `bound` is the allowed error; `mark` is "flush" if small numbers were replaced by zero.
+    """
 
     tensor: str
     entry: tuple[int, ...]
@@ -63,6 +67,7 @@ def gather(problem: AnyProblem, answers: Mapping[str, Answer], judgement: Judgem
     accused = answers[who]
     if finding is None or not finding.reason:
         ball = local_truth(problem, accused, tensor, entry)
+        # At a kink the ball is thick: it contains every slope in between, which are all allowed.
         thin = ball.rel_accuracy_bits() > 90 or bool(ball.is_zero())
         evidence = replace(evidence, enclosure=enclosure_of(ball, not thin))
         evidence = _with_answers(evidence, problem, answers)
@@ -112,7 +117,7 @@ def tensor_of(answer: Answer, tensor: str) -> Any:
 def local_truth(problem: AnyProblem, answer: Answer, tensor: str, entry: tuple[int, ...]) -> Ball:
     """Return the certified value of one entry: of its operation at the answer's own inputs.
 
-    Of an answer without steps of its own it is that of the whole network.
+    If the answer has no values of its steps, it is the certified value of the whole network.
     """
     if isinstance(problem, GraphProblem):
         with precision(_BITS):
@@ -239,7 +244,7 @@ def plain_sentence(judgement: Judgement) -> str:
             return f"No side could answer: {names or 'none was asked'}."
         case "UNSUPPORTED":
             return " ".join(judgement.reasons[name] for name in judgement.who[:1])
-    return "Every step of every answer differs from its certified value by strict rounding at most."
+    return "Every step of every answer is right, up to rounding in the last places."
 
 
 def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding | None) -> str:
@@ -247,7 +252,7 @@ def _sentence(judgement: Judgement, evidence: Evidence, finding: TensorFinding |
     enclosure = evidence.enclosure
     if finding is None:
         low, high = (enclosure.low, enclosure.high) if enclosure else ("", "")
-        return f"At {place} all slopes from {low} to {high} are admissible; every answer is one."
+        return f"At {place} every slope from {low} to {high} is allowed; every answer lies there."
     names = " and ".join(judgement.who)
     if enclosure is None:
         return f"{names}: {finding.reason} at {place}."

@@ -35,8 +35,8 @@ ULPS = 8.0
 """strict: an operation's value and slope are right to this many ulps, given its inputs."""
 
 CONVENTIONAL_ULPS = 64.0
-"""The same for formulas that lose digits although they are correct (a slope from a rounded output).
-XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u."""
+"""conventional: the same number for correct formulas that lose digits (a slope from a rounded
+output). XLA's log1p is 32 ulps off in float64 (at -0.393), its gelu_tanh 30 u."""
 
 LOW_ULPS = 8.0
 """As CONVENTIONAL_ULPS, for operations that are computed in bfloat16 or float16 themselves."""
@@ -49,31 +49,34 @@ layers), torch 2.9 (attention) and 0.27 (all others; 820). benchmarks/graph_cons
 it."""
 
 FUNCTION = 4.0
-"""Units of rounding of a library function, beside 1 of a sum or product, in what a definition
-loses. A test evaluates the definitions in float32 and checks them with it."""
+"""When the loss of digits of a definition is computed, a library function (exp, log, …) counts as
+this many units of rounding, and a sum or a product as 1. A test evaluates the definitions in
+float32 and checks them with it."""
 
 DOUBT = 2.0**-10
-"""The largest error of the truth of an entry outside *strict*, as a share of what is allowed; above
-it every row is certified with arb."""
+"""If an entry is outside *strict*, and the error bound of its certified value is more than this
+share of the allowed error, all rows are computed again in ball arithmetic (arb)."""
 
 KEPT = 2.0**-4
-"""The hand-written side may lose digits by convention, but must be right to this share of a number
-(an activation over rows, whose slopes cancel, excepted). Of 12,000 networks the worst is off by
-1.3e-3 of it (float32) and 7e-14 (float64). So a wrong sign or factor in a saturated tail does not
-count as a loss of digits."""
+"""The hand-written side may lose digits by convention, but its error must stay below this share of
+the number itself (except for an activation over rows, whose slopes cancel). Of 12,000 networks the
+worst is off by 1.3e-3 of it (float32) and 7e-14 (float64). So a wrong sign or factor in a saturated
+tail does not count as a loss of digits."""
 
 OUTSIDE_BY_CHANCE = 4
-"""Points (of 600) by which a side may be outside *strict* more often than twice the better
-framework, where terms cancel: measured 1 beside 0 (poisson_nll) and 6 beside 4 (gaussian_nll).
+"""For `accuracy`: the hand-written side may be outside *strict* at up to 2 n + 4 of 600 points,
+where n is the number of points at which the better framework is outside. Where terms cancel, 1
+beside 0 (poisson_nll) and 6 beside 4 (gaussian_nll) were measured.
 A formula that loses a saturated tail is outside at a fifth of the points."""
 
 REPRODUCES = {
     format_of(name).dtype: share
     for name, share in zip(FORMATS, (2.0**-40, 2.0**-13, 2.0**-4, 2.0**-6), strict=True)
 }
-"""Two arrays this near, relative to the larger, are equal for a diagnosis: the same formula, added
-up in another order. Examples written by others left 8e-15 at most; the smallest mistakes of the
-catalogue (an epsilon, a float32) are 1e-8."""
+"""Two arrays are equal for a diagnosis if they differ by at most this share of the larger: the same
+formula, added up in another order. Examples written by others differed by 8e-15 at most; the
+smallest mistakes of the catalogue (an ε of 1e-8, a conversion to float32) change a tensor by about
+1e-8."""
 
 SUMMANDS = 2.0**-8
 """For a sum whose terms cancel: REPRODUCES times this factor, relative to the largest number of the
@@ -102,8 +105,8 @@ MODELS = (
     replace(JOINED, flush=True),
     replace(CONVENTIONAL, flush=True),
 )
-"""The models of rounding, in the order in which they are tried. JOINED tells from STRICT in a low
-dtype alone; it says the same of an answer."""
+"""The models of rounding, in the order in which they are tried. JOINED differs from STRICT only in
+bfloat16 and float16; an answer inside JOINED is judged like an answer inside STRICT."""
 
 ADVISORY = ("complex_step",)
 """Oracles that are shown and not judged: the complex step is NaN where complex arithmetic meets
@@ -115,7 +118,7 @@ class Judgement:
     """A verdict, who it names, and what was found of each tensor that is not inside *strict*.
 
     `kind` is AGREE, PRECISION, CONVENTION, DEVIATES, VALUE, UNSUPPORTED, SKIPPED or CRASHED; see
-    `reports.summary.KINDS`. `findings` begin with the first step back from the loss. `choices` are
+    `reports.summary.KINDS`. `findings` are ordered from the loss backward. `choices` are
     the entries where a kink leaves the gradient open and the answers took different slopes.
     """
 
@@ -142,7 +145,10 @@ class Judgement:
 def judge(
     problem: AnyProblem, answers: Mapping[str, Answer], *, subject: str = "manual"
 ) -> Judgement:
-    """Judge the answers to one problem; the hand-written side may not flush to zero."""
+    """Judge the answers to one problem.
+
+    `subject` is the side under test. It may not replace small numbers by zero; the others may.
+    """
     return judge_all([problem], {name: [a] for name, a in answers.items()}, subject=subject)[0]
 
 
@@ -156,7 +162,7 @@ def judge_all(
 ) -> list[Judgement]:
     """Judge a block. `again` has answers to some of the problems, asked a second time.
 
-    For directed problems the second order is judged: how everything changes along the direction.
+    For problems with a direction the second order is judged: the derivatives along the direction.
     """
     with_steps: list[tuple[int, Answer]] = []
     final_only: list[tuple[int, Answer]] = []
@@ -167,8 +173,8 @@ def judge_all(
         for k, answer in given:
             if answer.status == "ok":
                 # Our own oracles give every step: a missing one is wrong.
-                directed = isinstance(problems[k], DirectedProblem | GraphProblem)
-                steps = bool(answer.values) or answer.oracle in ORACLES or directed
+                required = isinstance(problems[k], DirectedProblem | GraphProblem)
+                steps = bool(answer.values) or answer.oracle in ORACLES or required
                 (with_steps if steps else final_only).append((k, answer))
     findings: list[list[TensorFinding]] = [[] for _ in problems]
     choices: dict[int, list[Choice]] = {}
@@ -319,8 +325,9 @@ def differing_values(problem: AnyProblem, answer: Answer, judgement: Judgement) 
 def another_function(
     problem: AnyProblem, judgement: Judgement, operations: Mapping[str, frozenset[str]]
 ) -> Judgement:
-    """Return the verdict without what follows from operations whose values differ, by oracle.
+    """Return the judgement without the findings of operations whose value is another function.
 
+    `operations` has the names of these operations for each oracle.
     A side that is also outside elsewhere still DEVIATES. Otherwise the verdict is VALUE.
     """
     others = {

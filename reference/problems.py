@@ -256,7 +256,7 @@ def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
     check_seed(index, "index")
     where, (dtype, base) = cell(index), lowered(index)
     if dtype and order == 2:
-        raise InvalidInput(f"dtype={dtype!r}: at order 2 expected of: {', '.join(DTYPES)}")
+        raise InvalidInput(f"dtype={dtype!r}: at order 2 expected one of: {', '.join(DTYPES)}")
     problem: AnyProblem
     if is_graph(index):
         problem = draw_graph(seed, base, base - GRAPHS, where)

@@ -56,7 +56,7 @@ KINDS = {
         Kind("VALUE", "≠", 7, "another value than defined: a wrong translation or framework"),
         Kind("DEVIATES", "✕", 6, "outside what rounding allows: wrong"),
         Kind("UNSUPPORTED", "○", 2, "a framework has no such derivative; the others agree"),
-        Kind("SKIPPED", "–", 1, "a side could not answer: not installed, or not able to"),
+        Kind("SKIPPED", "–", 1, "no side could answer; for example, none is installed"),
         Kind("CRASHED", "!", 8, "a side failed while answering"),
     )
 }

@@ -87,9 +87,9 @@ def test_low_dtypes_take_turns_with_the_others() -> None:
 
 def test_second_order_is_refused_in_a_low_dtype() -> None:
     (index,) = Selection(dtypes=("float16",)).indices(1)
-    with pytest.raises(InvalidInput, match="at order 2 expected of: float64, float32"):
+    with pytest.raises(InvalidInput, match="at order 2 expected one of: float64, float32"):
         draw_any(0, index, order=2)
-    with pytest.raises(InvalidInput, match="at order 2 expected of: float64, float32"):
+    with pytest.raises(InvalidInput, match="at order 2 expected one of: float64, float32"):
         Plan(dtypes=("float16",), order=2, oracles=("manual",))
 
 
