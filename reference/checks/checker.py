@@ -51,14 +51,16 @@ def check(
 ) -> Result:
     """Check a gradient; return what was found.
 
-    target: a file (FILE.py, FILE.ipynb, either with :name), module:name, or the object itself.
-        A file or module runs in a separate process; an object runs here.
-    like: the operation that the forward should be; a remark says where it is another one.
+    target: a file (FILE.py or FILE.ipynb, with or without :name), module:name, or the object
+        itself. A file or module runs in a separate process; an object runs here.
+    like: the name of the operation that the forward should compute; a remark says if it computes
+        another one.
     problems: how many are drawn for each gradient; None: 20, or fewer (at least 4) for code that
         makes many numbers.
     seed: the seed of the random problems.
     report: the folder for the page.
-    seconds: processor time that the target may take for one problem; None: 10.
+    seconds: processor time that a file or module may use for one problem; None: 10. It has no
+        effect on an object.
     frameworks: "torch", "jax": add remarks with their answers.
     allow_unchecked: True: a gradient that was not checked does not make the exit code 2.
     strict: True: a fragile gradient makes the exit code 1.
@@ -82,7 +84,7 @@ def check(
     result = gathered.result(
         request,
         seconds=time.monotonic() - began,
-        again=_again(target, request),
+        again=_command_to_repeat(target, request),
         allow_unchecked=allow_unchecked,
         strict=strict,
     )
@@ -115,7 +117,7 @@ def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _again(target: Any, request: CheckRequest) -> str:
+def _command_to_repeat(target: Any, request: CheckRequest) -> str:
     """Return the command that checks the target again: a file's or a module's."""
     if inspect.ismodule(target):
         if getattr(target, "__file__", None) is None or target.__name__ == "__main__":
@@ -242,7 +244,10 @@ def _names(target: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, Any]:
-    """Return the functions of an object's module that share its stem: its partner."""
+    """Return the functions of the module whose names have the same stem: relu, relu_backward.
+
+    One of them may be the forward or the backward that belongs to the target.
+    """
     from reference.checks.vocabulary import stem_of
 
     if home is None or inspect.isclass(target):

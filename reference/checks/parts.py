@@ -1,4 +1,8 @@
-"""Checks one part of a target: reads it, judges it on many problems, explains what is wrong."""
+"""Checks one part of a target: reads it, judges it on many problems, explains what is wrong.
+
+A *unit* is code that looks like a gradient, a *subject* is the unit after it was read, and a *part*
+is the result for it.
+"""
 
 import time
 from collections import Counter
@@ -33,7 +37,7 @@ from reference.checks.tolerances import NEARLY
 
 PROBLEMS = 20
 MIN_PROBLEMS = 4
-_NODES = 60_000  # numbers that a part's problems may make together, where no count was asked for
+_NODES = 60_000  # without a given number of problems: beyond so many recorded operations, stop
 
 SPECIAL = ("torch", "jax", "engine", "network", "general")
 
@@ -48,7 +52,7 @@ def check_unit(
 ) -> Part | None:
     """Return the result for one unit; None if it only looked like a gradient.
 
-    watch: gets what is judged, before it is.
+    watch: a function that is called with the subject before it is judged.
     """
     began = time.monotonic()
     found = read(unit, target, request.seed, dict(shapes))
@@ -77,7 +81,7 @@ def _as_a_kernel(found: Subject, counts: "_PartCounts", seed: int) -> Findings |
 
 
 def _nearly(counts: "_PartCounts") -> bool:
-    """Whether what is wrong is off by a hundredth of its tensor: an ε that one side forgets."""
+    """Whether each wrong tensor is off by less than a hundredth: one side may forget a small ε."""
     return all(
         _distance(r) < NEARLY for rows in counts.tensors.values() for r in rows if not r.right
     )
@@ -103,7 +107,7 @@ def _without_tiny_constants(
 
 
 def _is_not_written(failure: Failure) -> bool:
-    """Whether it is a base class that leaves its formulas to others."""
+    """Whether the code raises NotImplementedError, as the methods of a base class do."""
     named = f"{type(failure.raised).__name__} {failure.errors}"
     return "NotImplementedError" in named and not isinstance(failure.raised, TypeError | ValueError)
 
@@ -199,7 +203,7 @@ def _judge(subject: Subject, counts: _PartCounts, request: CheckRequest) -> None
 
 
 def _settle_scale(subject: Subject, counts: _PartCounts) -> None:
-    """A loss that nobody wrote may be a mean or a sum, in all problems the same."""
+    """Choose mean or sum for a loss that is not in the file: what fits most problems, for all."""
     if not isinstance(subject, ReadingSubject) or subject.objective.written or not counts.cases:
         return
     spelled: Counter[str] = Counter()
@@ -342,13 +346,15 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
         if wrong and not counts.wrong:
             factor = wrong[0].factor
             how = f"{factor:.6g} times" if factor is not None else "not"
-            where = ", so its author probably has a factor such as 1/N in another place"
+            where = ", so your code probably has a factor such as 1/N in another place"
             found.append(
                 f"{path_name(claim)} is {how} the gradient with respect to {path_name(leaf)}; the "
                 f"gradients of the weights are right{where if factor is not None else ''}"
             )
     names = [
-        path_name(p) for p, n in counts.unmatched.items() if n == len(counts.cases) and _telling(p)
+        path_name(p)
+        for p, n in counts.unmatched.items()
+        if n == len(counts.cases) and _has_gradient_name(p)
     ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
@@ -357,7 +363,7 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _telling(path: Path) -> bool:
+def _has_gradient_name(path: Path) -> bool:
     from reference.checks.vocabulary import is_gradient_name
 
     return any(is_gradient_name(p) for p in path)
@@ -468,7 +474,7 @@ def _is_broken(error: str) -> bool:
     return error.startswith("NameError") or "is not installed" in error
 
 
-def compensate(parts: Mapping[int, Part]) -> dict[int, Part]:
+def accept_mean_taken_in_layers(parts: Mapping[int, Part]) -> dict[int, Part]:
     """Return the parts, with verdicts that depend on other parts changed.
 
     A gradient of a mean loss without its 1/N is right where the layers of the same file take the

@@ -13,7 +13,7 @@ from manual_backprop.operation import InvalidInput
 from reference.checks import experiment, source
 from reference.checks.argument_spec import Spec, spelled
 from reference.checks.inventory import units_of
-from reference.checks.parts import check_unit, compensate
+from reference.checks.parts import accept_mean_taken_in_layers, check_unit
 from reference.checks.raised import raised_text
 from reference.checks.records import (
     CheckRequest,
@@ -53,8 +53,8 @@ def run(
 ) -> None:
     """Check a loaded target part by part.
 
-    library: what NumPy was before it was loaded. watch: gets the number of a part and what is
-    judged of it, before it is.
+    library: what NumPy was before it was loaded. watch: a function that is called with the number
+    of a part and its subject, before it is judged.
     """
     library = library or Library()
     try:
@@ -92,7 +92,7 @@ def run(
             continue
         parts[index] = part
         emit(PartFinished(index, part))
-    for index, part in compensate(parts).items():
+    for index, part in accept_mean_taken_in_layers(parts).items():
         emit(PartFinished(index, part))
 
 

@@ -20,7 +20,7 @@ from reference.diagnosis.mistakes.catalogue import LineName, right_of
 from reference.diagnosis.mistakes.walk import LineWalk
 
 _STATES = 10  # alternatives kept while walking back
-_WEIGHTS = np.cos(np.arange(1, 4097))  # of a checksum: no two alike, none that repeat
+_WEIGHTS = np.cos(np.arange(1, 4097))  # weights of a checksum; they are all different
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class GradientEvidence:
     @cached_property
     def wrong(self) -> list[str]:
         """The tensors that are wrong, in the order of the backward."""
-        return [n for n in tensors(self.problem) if n in self.gradients and not self.agrees(n)]
+        names = cotangent_names(self.problem)
+        return [n for n in names if n in self.gradients and not self.agrees(n)]
 
     def agrees(self, name: str) -> bool:
         """Say whether a given tensor is right to rounding."""
@@ -53,7 +54,10 @@ class GradientEvidence:
 
 @dataclass(frozen=True)
 class LineCandidate:
-    """What a line may have computed: rightly (no names) or by some mistakes that come to one."""
+    """A value that a line may have computed: the right one, or that of a mistake.
+
+    `names` are the mistakes that give this value here; it is empty for the right value.
+    """
 
     value: FloatArray
     names: frozenset[str] = field(default_factory=frozenset)
@@ -63,8 +67,8 @@ class LineCandidate:
 class PartialExplanation:
     """One explanation so far, on the way back: which names fit at which place.
 
-    `dense` has the lines of the layer above, from which the next cotangent is computed (None before
-    the last layer, whose cotangent comes from the loss).
+    `dense` has the lines of the layer that is one step nearer to the loss; the next cotangent is
+    computed from them (None before the last layer, whose cotangent comes from the loss).
     """
 
     named: Mapping[FaultSite, frozenset[str]] = field(default_factory=dict)
@@ -82,7 +86,7 @@ class PartialExplanation:
         )
 
 
-def tensors(problem: Problem) -> list[str]:
+def cotangent_names(problem: Problem) -> list[str]:
     """Return the names of all cotangents in the order in which a backward makes them."""
     names: list[str] = []
     for i in reversed(range(len(problem.network.layers))):
@@ -93,7 +97,10 @@ def tensors(problem: Problem) -> list[str]:
 def explain(
     evidence: GradientEvidence, names: frozenset[str] | None = None
 ) -> list[PartialExplanation]:
-    """Return the smallest explanations of everything that was given, by all mistakes or by some."""
+    """Return the explanations of all given gradients with the fewest mistakes.
+
+    `names` restricts the mistakes that are tried; None: all of the catalogue.
+    """
     with np.errstate(all="ignore"):
         return _Search(evidence, names).run()
 
@@ -103,7 +110,7 @@ def candidates(
 ) -> list[LineCandidate]:
     """Return what the line may compute: the right value first, then every visible mistake's.
 
-    Mistakes that come to the same value here share an option; one that changes nothing is left out.
+    Mistakes that give the same value here share an option; one that changes nothing is left out.
     """
     options = [LineCandidate(right_of(name, line))]
     sums = [_checksum(options[0].value)]
@@ -125,7 +132,10 @@ def candidates(
 def fitting(
     name: LineName, line: Line, observed: FloatArray, names: frozenset[str] | None = None
 ) -> frozenset[str] | None:
-    """Return which mistakes come to what was given; none of them where the right line does."""
+    """Return the mistakes that give the observed value.
+
+    The set is empty if the right line gives it; None is returned if nothing does.
+    """
     if same_to_rounding(observed, right_of(name, line)):
         return frozenset()
     found = {m for m, v in _made(name, line, names) if same_to_rounding(observed, v)}
@@ -163,7 +173,7 @@ class _Search:
         states = [PartialExplanation(layer=self.walk.depth - 1)]
         for layer in reversed(range(self.walk.depth)):
             grown = [s for state in states for s in self.layer(layer, state)]
-            # One mistake more here may save several below.
+            # With one more mistake here, the earlier layers may need several fewer.
             states = _cheapest(grown, slack=1)[:_STATES]
         return _cheapest([self.finish(s) for s in states])
 
@@ -188,7 +198,8 @@ class _Search:
             ups = self.options(state)
         else:
             names = self.upstream(state, observed)
-            # From here on their own value counts: what they made from it is judged by it.
+            # From here on the target's value is used: what it computed from it is compared with
+            # the right result for this value.
             ups = [LineCandidate(observed, names or frozenset())]
             if names is None:
                 state = replace(state, unexplained=(*state.unexplained, f"layers.{layer}.a"))
@@ -197,13 +208,13 @@ class _Search:
             for up in ups:
                 new_up = int(bool(up.names) and len(ups) > 1)
                 if new_up <= most:
-                    found += self.step(layer, state, up, most - new_up, blame=2 - most)
+                    found += self.step(layer, state, up, most - new_up, max_wrong=2 - most)
             if found and min(len(s.named) for s in found) - len(state.named) <= most:
                 break  # an explanation with one more mistake before δz has more in all
         return found or [self.give_up(layer, state, ups)]
 
     def step(
-        self, layer: int, state: PartialExplanation, up: LineCandidate, left: int, *, blame: int
+        self, layer: int, state: PartialExplanation, up: LineCandidate, left: int, *, max_wrong: int
     ) -> list[PartialExplanation]:
         """Return the explanations with one choice of δa and `left` mistakes (0, 1) on δz."""
         line = self.walk.activation(layer, up.value)
@@ -218,7 +229,7 @@ class _Search:
         found: list[PartialExplanation] = []
         for option in options:
             dense = self.walk.dense(layer, option.value, up.value)
-            own = self.own_lines(layer, dense, blame=blame)
+            own = self.own_lines(layer, dense, max_wrong=max_wrong)
             if own is not None:
                 named = dict(state.named) | own
                 if up.names:
@@ -229,12 +240,15 @@ class _Search:
         return found
 
     def own_lines(
-        self, layer: int, line: DenseLine, *, blame: int
+        self, layer: int, line: DenseLine, *, max_wrong: int
     ) -> dict[FaultSite, frozenset[str]] | None:
-        """Return the mistakes that weight and bias need besides, so many at most; else None."""
+        """Return the mistakes that explain the wrong ones of weight and bias.
+
+        None if more than `max_wrong` of them are wrong, or if one cannot be explained.
+        """
         needed: dict[FaultSite, frozenset[str]] = {}
         wrong = list(self.wrong_parameters(layer, line))
-        if len(wrong) > blame:
+        if len(wrong) > max_wrong:
             return None
         for name, observed in wrong:
             names = fitting(name, line, observed, self.names)
@@ -257,7 +271,7 @@ class _Search:
     def give_up(
         self, layer: int, state: PartialExplanation, ups: list[LineCandidate]
     ) -> PartialExplanation:
-        """Go on from their own cotangent where it was given; else nothing below can be judged."""
+        """Go on from the target's cotangent; if there is none, no earlier layer can be judged."""
         name, da = f"layers.{layer}", ups[0].value
         line = self.walk.activation(layer, da)
         named, unexplained = dict(state.named), list(state.unexplained)
@@ -305,7 +319,10 @@ def decay_rate(line: DenseLine, observed: FloatArray) -> float:
 
 
 def _cheapest(states: list[PartialExplanation], slack: int = 0) -> list[PartialExplanation]:
-    """Return those with the fewest mistakes first; what leaves something unexplained is dropped."""
+    """Return the states with the fewest unexplained tensors, those with the fewest mistakes first.
+
+    A state may have up to `slack` mistakes more than the first.
+    """
     left = min(len(s.unexplained) for s in states)
     whole = sorted((s for s in states if len(s.unexplained) == left), key=lambda s: len(s.named))
     return [s for s in whole if len(s.named) <= len(whole[0].named) + slack]
