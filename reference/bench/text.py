@@ -52,7 +52,9 @@ def ratios(rows: Sequence[Timing]) -> str:
     for case, of_case in _by_case(rows).items():
         found = {row.implementation: row for row in of_case}
         body.append([*case, _time(found["floor"].seconds), *(_ratio(found.get(n)) for n in names)])
-    return _table(["network", "batch", "dtype", "", "floor", *(NAMES[n] for n in names)], body)
+    return _table(
+        ["network", "batch", "dtype", "activation", "floor", *(NAMES[n] for n in names)], body
+    )
 
 
 def summary(result: BenchResult) -> str:
@@ -81,7 +83,9 @@ def shares(rows: Iterable[Timing]) -> str:
         + [f"{row.shares[kind]:.0%}" for kind in kinds]
         for row in shown
     ]
-    return _table(["network", "batch", "dtype", "", *(SHARES[kind] for kind in kinds)], body)
+    return _table(
+        ["network", "batch", "dtype", "activation", *(SHARES[kind] for kind in kinds)], body
+    )
 
 
 def _memory(rows: Sequence[Timing]) -> str:
