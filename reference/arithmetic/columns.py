@@ -139,9 +139,13 @@ class _Evaluation:
         offset = self.places[:total]
         given: list[Array] = []
         for place in range(ARITY[name]):
-            where = np.repeat(self.start[self.operands[group, place]] - ends + sizes, sizes)
-            where += offset
-            given += [self.mid.take(where), self.radius.take(where)]
+            starts = self.start[self.operands[group, place]]
+            if len(group) == 1:
+                where: Any = slice(starts[0], starts[0] + total)
+            else:
+                where = np.repeat(starts - ends + sizes, sizes)
+                where += offset
+            given += [self.mid[where], self.radius[where]]
         out = slice(begin, begin + total)
         if name in ("WHERE", "PICK"):
             mid, radius, tied = self._primitives.choose(name, *given)
@@ -193,20 +197,22 @@ class _Primitives:
         self.tiny = info.tiny * 4
         units = {**dict.fromkeys(OPCODES, OTHER_UNITS), **UNITS[dtype]}
         self.k = {name: units[name] * self.u for name in units}
+        # NumPy's abs of long doubles takes three times as long as its fabs.
+        self.abs = np.fabs if dtype == np.dtype(Extended) else np.abs
         self.long = dtype == np.dtype(Extended) and EXTENDED
 
     def ADD(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         y = a + b
         back = y - a
         lost = (a - (y - back)) + (b - back)
-        return y, ra + rb + np.abs(lost)
+        return y, ra + rb + self.abs(lost)
 
     def SUB(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         return self.ADD(a, ra, -b, rb)
 
     def MUL(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         y = a * b
-        radius = (np.abs(a) + ra) * rb + np.abs(b) * ra + (self.u * np.abs(y) + self.tiny)
+        radius = (self.abs(a) + ra) * rb + self.abs(b) * ra + (self.u * self.abs(y) + self.tiny)
         # Nothing is lost where a factor is 0; a zero stays a zero, as a tie needs it.
         zero = np.flatnonzero(y == 0)
         if len(zero):
@@ -216,10 +222,11 @@ class _Primitives:
 
     def DIV(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
         y = a / b
-        low = np.abs(b) - rb
-        size = np.abs(y)
+        low = self.abs(b) - rb
+        size = self.abs(y)
         radius = (ra + size * rb) / low + (self.u * size + self.tiny)
-        return y, np.where(low > 0, radius, np.inf)
+        radius[~(low > 0)] = np.inf
+        return y, radius
 
     def NEG(self, a: Array, ra: Array) -> tuple[Array, Array]:
         return -a, ra
@@ -230,20 +237,22 @@ class _Primitives:
 
     def EXPM1(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.expm1(a)
-        steep = np.abs(y + 1) + 4 * self.u
-        return y, steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * np.abs(y) + self.tiny)
+        steep = self.abs(y + 1) + 4 * self.u
+        return y, steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
 
     def LOG(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.log(a)
         low = a - ra
-        radius = ra / low + (self.k["LOG"] * np.abs(y) + self.tiny)
-        return y, np.where(low > 0, radius, np.inf)
+        radius = ra / low + (self.k["LOG"] * self.abs(y) + self.tiny)
+        radius[~(low > 0)] = np.inf
+        return y, radius
 
     def LOG1P(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.log1p(a)
         low = (1 + a) * (1 - 2 * self.u) - ra
-        radius = ra / low + (self.k["LOG1P"] * np.abs(y) + self.tiny)
-        return y, np.where(low > 0, radius, np.inf)
+        radius = ra / low + (self.k["LOG1P"] * self.abs(y) + self.tiny)
+        radius[~(low > 0)] = np.inf
+        return y, radius
 
     def SQRT(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.sqrt(a)
@@ -251,7 +260,7 @@ class _Primitives:
 
     def TANH(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.tanh(a)
-        return y, ra + (self.k["TANH"] * np.abs(y) + self.tiny)
+        return y, ra + (self.k["TANH"] * self.abs(y) + self.tiny)
 
     def SECH(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = 1 / np.cosh(a)
@@ -259,24 +268,24 @@ class _Primitives:
 
     def ERF(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = _erf(a) if self.long else special.erf(a)
-        return y, 1.2 * ra + (self.k["ERF"] * np.abs(y) + self.tiny)
+        return y, 1.2 * ra + (self.k["ERF"] * self.abs(y) + self.tiny)
 
     def ERFC(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = _erfc(a) if self.long else special.erfc(a)
-        near = np.maximum(np.abs(a) - ra, 0)
+        near = np.maximum(self.abs(a) - ra, 0)
         steep = 1.2 * np.exp(-near * near) * (1 + 64 * self.u * (1 + near * near))
-        return y, steep * ra + (self.k["ERFC"] * np.abs(y) + self.tiny)
+        return y, steep * ra + (self.k["ERFC"] * self.abs(y) + self.tiny)
 
     def MAX(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
-        sure, first = np.abs(a - b) > (ra + rb) * SLACK, a > b
+        sure, first = self.abs(a - b) > (ra + rb) * SLACK, a > b
         return np.maximum(a, b), np.where(sure, np.where(first, ra, rb), np.maximum(ra, rb))
 
     def MIN(self, a: Array, ra: Array, b: Array, rb: Array) -> tuple[Array, Array]:
-        sure, first = np.abs(a - b) > (ra + rb) * SLACK, a < b
+        sure, first = self.abs(a - b) > (ra + rb) * SLACK, a < b
         return np.minimum(a, b), np.where(sure, np.where(first, ra, rb), np.maximum(ra, rb))
 
     def ABS(self, a: Array, ra: Array) -> tuple[Array, Array]:
-        return np.abs(a), ra
+        return self.abs(a), ra
 
     def choose(
         self, name: str, c: Array, rc: Array, a: Array, ra: Array, b: Array, rb: Array
@@ -290,47 +299,54 @@ class _Primitives:
         radius = np.where(first, ra, rb)
         if name == "WHERE" or not zero.any():
             return mid, radius, None
-        half = np.abs(a - b) / 2
+        half = self.abs(a - b) / 2
         mid = np.where(zero, a / 2 + b / 2, mid)
         radius = np.where(
-            zero, half + np.maximum(ra, rb) + 4 * self.u * (np.abs(a) + np.abs(b)), radius
+            zero, half + np.maximum(ra, rb) + 4 * self.u * (self.abs(a) + self.abs(b)), radius
         )
         return mid, radius, zero & (half > ra + rb)
 
 
 def _grown(radius: Array) -> Array:
     """Return a bound of e^r - 1: r + r² up to 1, nothing beyond."""
-    return np.where(radius <= 1, radius + radius * radius, np.inf)
+    grown: Array = radius + radius * radius
+    grown[~(radius <= 1)] = np.inf
+    return grown
 
 
 _FAR = 2.0
 _TERMS = 40  # the series' last term at _FAR is below 2^-64 of the first
 _STEPS = 60  # and so is what the continued fraction still changes there
+_SERIES = np.cumprod([Extended(1), *(Extended(2) / (2 * k + 1) for k in range(1, _TERMS))])
 
 
-def _erf(x: Any) -> Any:
+def _erf(x: Array) -> Array:
     """Return erf x: below 2 by erf x = 2x e^-x²/√π Σ (2x²)^k/(1·3·…·(2k + 1)), no cancellation."""
-    near = np.where(np.abs(x) < _FAR, x, 0)
-    square = 2 * near * near
-    total = term = np.ones_like(near)
-    for k in range(1, _TERMS):
-        term = term * square / (2 * k + 1)
-        total = total + term
-    small = near * np.exp(-near * near) * total * (2 / np.sqrt(_pi()))
-    return np.where(np.abs(x) < _FAR, small, np.sign(x) * (1 - _tail(np.abs(x))))
+    far = np.flatnonzero(~(np.abs(x) < _FAR))
+    square = x * x
+    found: Array = np.full_like(x, _SERIES[-1])
+    for term in _SERIES[-2::-1]:
+        found *= square
+        found += term
+    found *= x * np.exp(-square) * (2 / np.sqrt(_pi()))
+    found[far] = np.sign(x[far]) * (1 - _tail(np.abs(x[far])))
+    return found
 
 
-def _erfc(x: Any) -> Any:
-    return np.where(x < _FAR, 1 - _erf(x), _tail(x))
+def _erfc(x: Array) -> Array:
+    far = np.flatnonzero(~(x < _FAR))
+    found = 1 - _erf(x)
+    found[far] = _tail(x[far])
+    return found
 
 
-def _tail(x: Any) -> Any:
+def _tail(x: Array) -> Array:
     """Return erfc x beyond 2 by Laplace's continued fraction, x + (1/2)/(x + (2/2)/(x + …))."""
-    x = np.maximum(x, _FAR)
     fraction = x
     for k in range(_STEPS, 0, -1):
         fraction = x + (k / 2) / fraction
-    return np.exp(-x * x) / (fraction * np.sqrt(_pi()))
+    found: Array = np.exp(-x * x) / (fraction * np.sqrt(_pi()))
+    return found
 
 
 def _pi() -> Any:

@@ -39,6 +39,7 @@ ROUNDS = 5
 
 CHECKED = (128, 128, 128, 1)
 """The widths of the one network whose full check is timed beside the frameworks' own checkers."""
+DEEP = (64,) * 33
 BATCH = 16
 
 
@@ -54,6 +55,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     shares: dict[str, float]  # of a worker's time, largest first
     milliseconds: dict[str, float]  # for one network, part by part
     one_network: dict[str, float]  # milliseconds to check one 128-128-128-1 network, warm
+    judging: dict[str, float]  # milliseconds of processor time to judge answers to one network
     environment: dict[str, str]
 
 
@@ -90,6 +92,11 @@ def throughput(workers: int = 2, networks: int = 512 * BLOCK) -> Throughput:
         shares=dict(sorted(shares.items(), key=lambda item: -item[1])),
         milliseconds={name: part * 1e3 for name, part in parts.items()},
         one_network=one_network(oracles),
+        judging={
+            f"{name}, {who}": ms
+            for name, widths in (("128-128-128-1", CHECKED), ("64 wide, 32 deep", DEEP))
+            for who, ms in judging(oracles, widths).items()
+        },
         environment=environment(),
     )
 
@@ -161,6 +168,22 @@ def one_network(oracles: dict[str, Oracle]) -> dict[str, float]:
     return found | _checkers(problem)
 
 
+def judging(oracles: dict[str, Oracle], widths: Sequence[int]) -> dict[str, float]:
+    """Return the milliseconds of processor time to judge every answer to one network, and ours."""
+    problem = _checked(widths)
+    asked = [o for n, o in oracles.items() if n not in ADVISORY and o.unavailable() is None]
+    answers = {oracle.name: oracle.answer(problem) for oracle in asked}
+    judge(problem, answers)  # traces the tapes
+    found = {}
+    for who, some in (
+        ("every answer", answers),
+        ("the hand-written one", {"manual": answers["manual"]}),
+    ):
+        call = partial(judge, problem, some)
+        found[who] = _median(call, 30, time.process_time) * 1e3
+    return found
+
+
 def _checkers(problem: Problem) -> dict[str, float]:
     """Time gradcheck, slow and fast, and check_grads, on the same network."""
     found = {}
@@ -206,19 +229,19 @@ def _checkers(problem: Problem) -> dict[str, float]:
     return found
 
 
-def _checked() -> Problem:
+def _checked(widths: Sequence[int] = CHECKED) -> Problem:
     stream = np.random.default_rng(0)
     layers = tuple(
-        Layer(width, "tanh" if i < len(CHECKED) - 2 else "identity")
-        for i, width in enumerate(CHECKED[1:])
+        Layer(width, "tanh" if i < len(widths) - 2 else "identity")
+        for i, width in enumerate(widths[1:])
     )
     parameters = {}
-    for i, (d_in, d_out) in enumerate(pairwise(CHECKED)):
+    for i, (d_in, d_out) in enumerate(pairwise(widths)):
         parameters[f"layers.{i}.weight"] = stream.standard_normal((d_in, d_out)) / math.sqrt(d_in)
         parameters[f"layers.{i}.bias"] = stream.standard_normal(d_out) / 2
-    x = stream.standard_normal((BATCH, CHECKED[0]))
-    targets = stream.standard_normal((BATCH, CHECKED[-1]))
-    return Problem(Network(CHECKED[0], layers, "mse"), parameters, x, targets)
+    x = stream.standard_normal((BATCH, widths[0]))
+    targets = stream.standard_normal((BATCH, widths[-1]))
+    return Problem(Network(widths[0], layers, "mse"), parameters, x, targets)
 
 
 def render(found: Throughput) -> str:
@@ -238,6 +261,9 @@ def render(found: Throughput) -> str:
         "",
         f"One {'-'.join(map(str, CHECKED))} network, batch {BATCH}, float64, warm:",
         *(f"{ms:10.2f} ms  {name}" for name, ms in found.one_network.items()),
+        "",
+        f"Judging one network, batch {BATCH}, float64, processor time:",
+        *(f"{ms:10.2f} ms  {name}" for name, ms in found.judging.items()),
     ]
     return "\n".join(lines)
 
@@ -251,11 +277,13 @@ def _naive(problems: Sequence[Problem]) -> None:
         JaxGrad(padded=False).answer(problem)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def _median(call: Callable[[], object], repeats: int = 3) -> float:
-    return statistics.median(_seconds(call) for _ in range(repeats))
+def _median(
+    call: Callable[[], object], repeats: int = 3, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    return statistics.median(_seconds(call, clock) for _ in range(repeats))

@@ -22,6 +22,8 @@ from reference.rounding import RoundingUnit
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
+_MANY = 1 << 14  # columns: of more a 16th says whether enough are alike to sort them
+
 
 @dataclass
 class Columns:
@@ -127,7 +129,7 @@ def certify_columns(jobs: Sequence[Columns]) -> None:
             [job.job(first) for job, (first, _) in zip(those, kinds, strict=True)], wide(dtype)
         )
         for job, column, (_, same) in zip(those, found, kinds, strict=True):
-            job.found = _taken(column, same)
+            job.found = column if len(column.tied) == len(same) else _taken(column, same)
             if dtype == np.float64 and not EXTENDED:
                 job.prove(np.flatnonzero(job.finite))
 
@@ -330,6 +332,36 @@ class SlopeCheck(Check):
         return SlopeCheck(columns, self.given[:, which], self.da[:, which], radius, terms)
 
 
+def inside_at_a_glance(
+    columns: Columns, a: Array, da: Array, dz: Array, unit: RoundingUnit
+) -> Mask:
+    """Return where the value and the cotangent of an elementwise operation are surely inside.
+
+    Distances are taken in the wider type, and compared in float64 with the least that any model
+    allows: k ulps of a value, and of a slope with the rounding of the product.
+    """
+    found = columns.found
+    assert found is not None
+    lost = 4 * float(np.finfo(columns.inputs.dtype).eps)
+    with np.errstate(all="ignore"):
+        value, slope, through = found.value[0], found.slope[0, 0], da[0]
+        product = through * slope
+        doubt = np.abs(through) * found.slope_radius[0, 0]
+        inside = ~found.tied & np.isfinite(columns.inputs[0])
+        for given, truth, radius, ulps in (
+            (a[0], value, found.value_radius[0], unit.k),
+            (dz[0], product, doubt, unit.k + 1),
+        ):
+            size = np.abs(truth.astype(float))
+            error = np.abs((given - truth).astype(float))
+            error += radius.astype(float)
+            error += lost * size
+            size *= ulps * unit.u
+            size += (unit.k - 2) * unit.floor  # three numbers lose half of one in float64
+            inside &= error * (1 + 2.0**-30) <= size
+    return np.asarray(inside)
+
+
 def conditioning(checks: Sequence[Check], joined: bool = False) -> list[Array]:
     """Return how far one ulp of each input moves each truth, added up: a compiler may fuse.
 
@@ -392,17 +424,33 @@ def distinct(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the first of each kind of column, and of which kind each is: sides often agree."""
     bits = np.ascontiguousarray(inputs, np.float64).view(np.uint64)
+    mixed = _mixed(bits, tape)
+    every = np.arange(len(tape))
+    if len(every) > _MANY:
+        sample = np.sort(mixed[mixed >> np.uint64(60) == 0])
+        if 4 * np.count_nonzero(sample[1:] == sample[:-1]) < len(sample):
+            return every, every
+    order = np.argsort(mixed)
+    new = np.diff(mixed[order], prepend=~mixed[order[:1]]) != 0
+    if new.all():
+        return every, every
+    first = np.minimum.reduceat(order, np.flatnonzero(new))
+    same = np.empty_like(order)
+    same[order] = first[np.cumsum(new) - 1]
+    if not ((bits[:, same] == bits).all() and (tape[same] == tape).all()):
+        return every, every
+    firsts = np.zeros(len(tape), bool)
+    firsts[first] = True
+    return np.flatnonzero(firsts), (np.cumsum(firsts) - 1)[same]
+
+
+def _mixed(bits: npt.NDArray[np.uint64], tape: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+    """Return a hash of each column."""
     mixed = tape.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
     for row in bits:
         mixed = (mixed ^ row) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
-    _, first, same = np.unique(mixed, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    first, same = first[order], rank[same]
-    alike = (bits[:, first[same]] == bits).all() and (tape[first[same]] == tape).all()
-    return (first, same) if alike else (every := np.arange(len(tape)), every)
+    return mixed
 
 
 def as_numbers(ball: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ from reference.blocks.columns import (
     ValueCheck,
     certify_columns,
     conditioning,
+    inside_at_a_glance,
 )
 from reference.blocks.gather import Gathered
 from reference.blocks.losses import LossCheck, LossTerms, loss_checks
@@ -29,7 +30,7 @@ from reference.rounding import Rounding, RoundingUnit
 
 Array = npt.NDArray[Any]
 
-_LAYERS_AT_ONCE = 1 << 22  # numbers in a stack of dense layers: some 64 MB in long doubles
+_LAYERS_AT_ONCE = 1 << 16  # numbers in a stack of dense layers: they stay in the cache
 _APART = 1e-3  # of what a tie admits: choices nearer than this are one
 
 
@@ -178,7 +179,8 @@ class Weighing:
         losses = list(self.gathered.losses("scale", "da"))
         certify_columns([*(job[0] for job in activations), *(job[0] for job in losses)])
         rest: list[tuple[Check, Array, str]] = []
-        for columns, (a, da, dz) in activations:
+        for columns, tensors in activations:
+            columns, (a, da, dz) = self._at_a_glance(columns, tensors)
             rest += self._strict(ValueCheck(columns, a), "forward {}.a")
             rest += self._strict(SlopeCheck(columns, dz, da), "{}.z")
         for columns, (scale, da) in losses:
@@ -192,6 +194,16 @@ class Weighing:
         scaled = [(columns, scale) for columns, (scale, _) in losses]
         for dtype in dict.fromkeys(columns.dtype for columns, _ in scaled):
             self._losses(dtype, [job for job in scaled if job[0].dtype == dtype])
+
+    def _at_a_glance(self, columns: Columns, tensors: list[Array]) -> tuple[Columns, list[Array]]:
+        """Return what is not inside *strict* at one glance, a column with its value and slope."""
+        if not columns.elementwise:
+            return columns, tensors
+        a, da, dz = tensors
+        unit = self._units(columns.dtype)[0]
+        open_ = np.flatnonzero(~inside_at_a_glance(columns, a, da, dz, unit))
+        self.weighed.entries += 2 * (len(columns.tape) - len(open_))
+        return columns.take(open_), [tensor[:, open_] for tensor in tensors]
 
     def _weigh_rest(self, rest: Sequence[tuple[Check, Array, str]]) -> None:
         """Weigh what is outside *strict*."""

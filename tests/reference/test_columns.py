@@ -19,11 +19,21 @@ from reference.arithmetic.columns import (
     evaluate,
 )
 from reference.arithmetic.tape import Tape
-from reference.blocks.columns import distinct
+from reference.blocks import columns
+from reference.blocks.columns import (
+    Columns,
+    SlopeCheck,
+    ValueCheck,
+    certify_columns,
+    distinct,
+    inside_at_a_glance,
+)
 from reference.blocks.sums import SumCheck
 from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
+from reference.judge import STRICT
 from reference.oracles.manual import Manual
 from reference.problems import draw
+from reference.rounding import RoundingUnit
 
 NOTHING = arb(2) ** -1200
 TYPES = [(np.float32, np.float64)] + [(np.float64, Extended)] * EXTENDED
@@ -167,7 +177,37 @@ def test_a_collision_of_hashes_keeps_columns_apart(monkeypatch: pytest.MonkeyPat
     inputs, tape = np.array([[1.0, 2.0, 1.0, 2.0]]), np.array([0, 0, 0, 1])
     first, same = distinct(inputs, tape)
     assert first.tolist() == [0, 1, 3] and same.tolist() == [0, 1, 0, 2]
-    collide: Any = lambda mixed, **_: (None, np.zeros(1, int), np.zeros(len(mixed), int))  # noqa: E731
-    monkeypatch.setattr(np, "unique", collide)
+    monkeypatch.setattr(columns, "_mixed", lambda bits, tape: np.zeros(len(tape), np.uint64))
     first, same = distinct(inputs, tape)
     assert first.tolist() == same.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [n for n, op in ACTIVATIONS.items() if not op.rowwise])
+def test_a_glance_at_columns_says_what_their_checks_say(name: str, dtype: Any) -> None:
+    """Right numbers are settled by it, and none that is moved beyond what is allowed."""
+    operation, unit = ACTIVATIONS[name], RoundingUnit(np.dtype(dtype), STRICT)
+    tape = activation_tape(operation, operation.defaults(), None)
+    x = points(1, 200, dtype)
+    nothing = np.zeros(x.shape[1], np.intp)
+    wide = np.dtype(Extended if dtype == np.float64 else np.float64)
+    of = Columns([tape], nothing, np.dtype(dtype), 1, x.astype(wide), nothing, nothing, True)
+    certify_columns([of])
+    assert of.found is not None
+    stream = np.random.default_rng(0)
+    da = stream.standard_normal(x.shape).astype(dtype).astype(wide)
+    with np.errstate(all="ignore"):
+        right = [v.astype(dtype).astype(wide) for v in (of.found.value, da * of.found.slope[0])]
+    sure = inside_at_a_glance(of, right[0], da, right[1], unit)
+    assert sure.mean() > 0.7
+    for decades in (-1, 0, 0.3, 3):
+        for k in range(2):
+            given = list(right)
+            check = (ValueCheck(of, right[0]), SlopeCheck(of, right[1], da))[k]
+            with np.errstate(all="ignore"):
+                given[k] = given[k] + 10.0**decades * check.allowed(unit)
+            sure = inside_at_a_glance(of, given[0], da, given[1], unit)
+            outside = [ValueCheck(of, given[0]).outside(unit)[0],
+                       SlopeCheck(of, given[1], da).outside(unit)[0]]  # fmt: skip
+            assert not (sure & (outside[0] | outside[1])).any(), (name, decades)
+            assert decades != 3 or not sure[of.finite & check.judged[0]].any()

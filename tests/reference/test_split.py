@@ -1,6 +1,8 @@
 """Products with nearly twice the digits: beside exact fractions, and at the edges of the range."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ from reference.blocks.sums import SumCheck, sum_checks
 from reference.judge import STRICT
 from reference.oracles import load
 from reference.rounding import RoundingUnit
+
+Glance = Callable[[SumCheck, RoundingUnit], Any]
+GLANCES: tuple[Glance, ...] = (SumCheck._inside_by_parts, SumCheck._inside_at_a_glance)
 
 
 def factors(seed: int, inner: int, decades: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,21 +96,33 @@ def checks_of(seed: int) -> list[SumCheck]:
 
 @given(st.integers(0, 2**32 - 1), st.floats(-3, 3))
 def test_a_glance_says_what_longer_numbers_say(seed: int, decades: float) -> None:
-    """Every entry in turn moved by a share of what it is allowed: never sure, and outside."""
+    """An entry of each sum moved by a share of what it is allowed: never sure, and outside."""
     unit = RoundingUnit(np.dtype(np.float64), STRICT)
     stream = np.random.default_rng(seed)
     for check in checks_of(seed):
         m, i, j = stream.choice(np.argwhere(check.inside))
         moved = check.take(np.arange(len(check.layers)))
         moved.given[m, i, j] += 10.0**decades * float(check.allowed(unit)[m, i, j])
-        sure = moved._inside_at_a_glance(unit)
         inside = (moved.error - moved.radius <= moved.allowed(unit)) | ~moved.inside
         truly = inside.all(axis=(1, 2))
-        assert (truly | ~sure).all()
+        for glance in GLANCES:
+            assert (truly | ~glance(moved, unit)).all()
         assert m in moved.suspects(unit) or truly[m]
 
 
-def test_right_answers_are_settled_at_a_glance() -> None:
+@pytest.mark.parametrize("glance", GLANCES)
+def test_right_answers_are_settled_at_a_glance(glance: Glance) -> None:
     unit = RoundingUnit(np.dtype(np.float64), STRICT)
-    sure = [check._inside_at_a_glance(unit) for seed in range(5) for check in checks_of(seed)]
-    assert np.mean(np.concatenate(sure)) > 0.9
+    long = [check for seed in range(5) for check in checks_of(seed) if (check.terms > 60).all()]
+    assert np.mean(np.concatenate([glance(check, unit) for check in long])) > 0.9
+
+
+def test_a_sum_that_is_not_added_up_in_halves_is_not_called_inside() -> None:
+    """What a product in float64 loses itself is part of what is allowed, not beside it."""
+    unit = RoundingUnit(np.dtype(np.float64), STRICT)
+    (check,) = [c for c in checks_of(0) if c.kind == "z" and (c.terms > 60).all()]
+    moved = check.take(np.arange(len(check.layers)))
+    share = 1 - (check.left.shape[2] // 2) / float(check.terms[0])
+    moved.given[...] += (share + 0.1) * check.allowed(unit)
+    assert not SumCheck._inside_by_parts(moved, unit).any()
+    assert SumCheck._inside_at_a_glance(moved, unit).all()

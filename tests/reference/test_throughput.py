@@ -27,6 +27,12 @@ def test_the_network_checked_alone_is_the_one_that_is_named() -> None:
     assert found.kind in ("AGREE", "PRECISION") and "manual" not in found.who
 
 
+def test_both_networks_are_judged_in_processor_time() -> None:
+    for widths in (bench.CHECKED, bench.DEEP[:4]):
+        found = bench.judging(load(("manual", "torch")), widths)
+        assert 0 < found["the hand-written one"] < found["every answer"]
+
+
 def test_the_text_tells_the_figures() -> None:
     found = bench.Throughput(
         networks_per_second=1000.0,
@@ -38,6 +44,7 @@ def test_the_text_tells_the_figures() -> None:
         shares={"judge": 0.5, "torch": 0.5},
         milliseconds={"judge": 1.0, "torch": 1.0},
         one_network={"torch gradcheck": 12000.0},
+        judging={"64 wide, 32 deep, every answer": 60.0},
         environment={},
     )
     text = bench.render(found)
@@ -45,6 +52,7 @@ def test_the_text_tells_the_figures() -> None:
         "1,000 networks a second",
         "400 times",
         "12000.00 ms",
+        "60.00 ms  64 wide, 32 deep",
         "50.0%  torch",
     ):
         assert sentence in text
