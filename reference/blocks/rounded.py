@@ -42,11 +42,12 @@ class _Propagation:
         self.unit, self.function = unit, unit.model.function
         self.values: list[Array] = []
         self.errors: list[Array] = []
+        self.least: list[Array] = []  # what a node is at least, however it is rounded
         self.soft: list[Any] = []  # where an exponential made a number leave the range
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)
         self.longest = np.log(np.finfo(inputs.dtype).max) / 2
 
-    def add(self, value: Array, error: Any, soft: Any = False) -> None:
+    def add(self, value: Array, error: Any, soft: Any = False, least: Any = None) -> None:
         """Note a node; beyond the range of the dtype nothing is known of it.
 
         An exponential excepted: σ(x) = 1/(1 + e^{-x}) is 0 or 1 in every implementation.
@@ -56,6 +57,7 @@ class _Propagation:
         self.values.append(value)
         self.errors.append(np.where(beyond, np.inf, self.zero + error))
         self.soft.append(large & soft)
+        self.least.append(value - self.errors[-1] if least is None else least)
 
     def apply(self, name: str, operands: tuple[int, ...]) -> None:
         """Note a primitive of earlier nodes."""
@@ -64,17 +66,39 @@ class _Propagation:
         soft: Any = name == "EXP"
         for n in operands:
             soft = soft | self.soft[n]
+        least = [self.least[n] for n in operands]
         if name in ("WHERE", "PICK", "MAX", "MIN", "ABS", "NEG"):
-            self.add(*_moved(name, values, errors), soft)
+            self.add(
+                *_moved(name, values, errors), soft, _least_chosen(name, values, errors, least)
+            )
             return
         if name == "EXP":
-            values = [np.minimum(values[0], self.longest)]
-        value, passed = _VALUES[name](*values), self.zero
-        for slope, error in zip(_SLOPES[name](value, *values), errors, strict=True):
-            passed = passed + np.where(error == 0, 0, np.abs(slope) * error)
+            self.add(*self._exponential(values[0], errors[0]), soft, least=self._exp(least[0]))
+            return
+        value = _VALUES[name](*values)
+        slopes = _SLOPES[name](value, *values)
+        parts = [
+            np.where(error == 0, 0, np.abs(slope) * error)
+            for slope, error in zip(slopes, errors, strict=True)
+        ]
         if name == "MUL":
-            passed = passed + np.where(errors[0] * errors[1] > 0, errors[0] * errors[1], 0)
-        self.add(value, passed + self._own(name, value), soft)
+            parts.append(np.where(errors[0] * errors[1] > 0, errors[0] * errors[1], 0))
+        if name == "DIV":  # 1/b of b >= l > 0 lies between 0 and 1/l, however far b may be off
+            far = (2 * errors[1] > np.abs(values[1])) & (least[1] > 0)
+            most = np.maximum((values[1] - least[1]) / least[1], 1)
+            parts[1] = np.where(far, np.abs(value) * most, parts[1])
+        rounded = sum(parts, self.zero) + self._own(name, value)
+        self.add(value, rounded, soft, sum(least) if name == "ADD" else None)
+
+    def _exp(self, value: Array) -> Array:
+        return np.asarray(np.exp(np.minimum(value, self.longest)))
+
+    def _exponential(self, value: Array, error: Array) -> tuple[Array, Array]:
+        """Return e^x and its error: where x is off by more than 1, a slope says nothing of it."""
+        made = self._exp(value)
+        far = np.maximum(self._exp(value + error) - made, made - self._exp(value - error))
+        passed = np.where(error > 1, far, made * error)
+        return made, passed + self._own("EXP", made)
 
     def _own(self, name: str, value: Array) -> Array:
         """Return the rounding of a primitive's own result.
@@ -107,6 +131,16 @@ def _moved(name: str, values: list[Array], errors: list[Array]) -> tuple[Array, 
     return np.where(c > 0, a, b), np.where(np.abs(c) <= errors[0], turned, found)
 
 
+def _least_chosen(
+    name: str, values: list[Array], errors: list[Array], least: list[Array]
+) -> Array | None:
+    """Return what a choice is at least: the branch that is surely taken, or the smaller one."""
+    if name not in ("WHERE", "PICK"):
+        return None
+    c, open_ = values[0], np.abs(values[0]) <= errors[0]
+    return np.where(open_, np.minimum(*least[1:]), np.where(c > 0, *least[1:]))
+
+
 def _erf(x: Array) -> Array:
     from scipy import special
 
@@ -123,7 +157,6 @@ _VALUES: dict[str, Any] = {
     "SUB": lambda a, b: a - b,
     "MUL": lambda a, b: a * b,
     "DIV": lambda a, b: a / b,
-    "EXP": np.exp,
     "LOG": np.log,
     "LOG1P": np.log1p,
     "EXPM1": np.expm1,
@@ -140,7 +173,6 @@ _SLOPES: dict[str, Any] = {
     "SUB": lambda y, a, b: (1.0, 1.0),
     "MUL": lambda y, a, b: (b, a),
     "DIV": lambda y, a, b: (1 / b, y / b),
-    "EXP": lambda y, a: (y,),
     "LOG": lambda y, a: (1 / a,),
     "LOG1P": lambda y, a: (1 / (1 + a),),
     "EXPM1": lambda y, a: (y + 1,),

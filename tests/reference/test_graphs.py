@@ -362,6 +362,34 @@ def test_other_slopes_at_a_kink_are_a_convention_and_one_outside_deviates() -> N
         assert judge(problem, {"manual": right, "torch": other}).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("ulps", "weights", "kind"),
+    [(3, (0.5, 0.5), "PRECISION"), (3, (0.0, 1.0), "PRECISION"), (3, (10.0, 0.0), "DEVIATES"),
+     (2**40, (0.5, 0.5), "DEVIATES")],
+)  # fmt: skip
+def test_a_near_tie_of_huge_scores_may_go_either_way(
+    ulps: int, weights: tuple[float, float], kind: str
+) -> None:
+    """Scores of 3e21 that lie ulps apart: the rounding of their products decides the softmax.
+
+    The truth there is (1, 0); weights beside which no rounding leads are wrong all the same.
+    """
+    large, other = 4e10, 4e10 - ulps * np.spacing(4e10)
+    arrays = {
+        "q": np.array([[large, -1e11]]),
+        "k": np.array([[large, 5e10], [other, 5e10]]),
+        "v": np.array([[1.0, -2.0], [1.0, -2.0]]),
+    }
+    graph = Graph((Step("y", "attention", {n: n for n in arrays}),), ("y",))
+    dy = np.array([[-3.0, 0.5]])
+    problem = GraphProblem(graph, arrays, {"y": dy})
+    right = Manual().answer(problem)
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    dv = np.array(weights)[:, None] * dy
+    other_side = replace(right, oracle="torch", gradients={**right.gradients, "v": dv})
+    assert judge(problem, {"manual": right, "torch": other_side}).kind == kind
+
+
 # -- the certified values -------------------------------------------------------------------------
 
 
