@@ -116,7 +116,7 @@ class StepRows:
     plan: StepPlan
     inputs: Array
     found: ColumnValues | None = None
-    suspects: npt.NDArray[np.bool_] | None = None  # (K, B·R): inputs that `moved` is wanted by
+    suspects: npt.NDArray[np.intp] | None = None  # the columns that `moved` is wanted of, or all
     # By the type of the ulp: how far one of each input surely moves the slopes, (S, B·R), and how
     # much farther it may move them.
     moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
@@ -133,10 +133,14 @@ class StepRows:
         assert self.found is not None
         return self.found.value_radius
 
+    @property
+    def wanted(self) -> npt.NDArray[np.intp]:
+        """The columns that `moved` is wanted of."""
+        return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
+
     def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
         """Give some columns the values that arb proves."""
         assert self.found is not None
-        self.moves.clear()
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
 
 
@@ -198,22 +202,41 @@ class Truths:
         self.stack, self.rows = stack, rows
         self.b = len(next(iter(stack.values.values())))
 
-    def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]], prove: bool = False) -> None:
-        """Restrict `moved` to rows that these entries are made of, or prove it."""
+    def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Restrict `moved` to rows that these entries are made of."""
         for r in self.rows:
-            plan = r.plan
-            wanted = np.zeros((self.b, *plan.index.shape), bool)
-            for k, argument in enumerate(plan.arguments):
-                entries = outside.get(plan.step.inputs[argument])
-                if entries is not None:
-                    mine = plan.owner == k
-                    padded = np.concatenate([entries, np.zeros((self.b, 1), bool)], axis=1)
-                    wanted[:, :, mine] = padded[:, plan.index[:, mine]]
-            if plan.row.tangents and (made := outside.get(f"forward {plan.step.name}")) is not None:
-                wanted |= made[:, plan.output].any(axis=2, keepdims=True)
-            r.suspects = wanted.reshape(-1, plan.index.shape[1]).T
-            for dtype in list(r.moves) if prove else ():
-                _move(r, dtype, prove=True)
+            r.suspects = self._columns(r, outside, values=bool(r.plan.row.tangents))
+
+    def prove(self, doubtful: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Certify with arb the rows that these entries are made of."""
+        for r in self.rows:
+            columns = self._columns(r, doubtful, values=True)
+            columns = columns[np.isfinite(r.inputs[:, columns]).all(axis=0)]
+            r.prove(columns, self.stack.dtype)
+            for dtype in r.moves:
+                _move(r, dtype, np.intersect1d(columns, r.wanted))
+
+    def prove_moves(self, between: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """Certify with arb how far these entries move."""
+        for r in self.rows:
+            for dtype in r.moves:
+                columns = self._columns(r, between, values=bool(r.plan.row.tangents))
+                _move(r, dtype, columns, prove=True)
+
+    def _columns(
+        self, r: StepRows, entries: Mapping[str, npt.NDArray[np.bool_]], values: bool
+    ) -> npt.NDArray[np.intp]:
+        """Return the rows of a step that take any of these entries; `values`: or that make one."""
+        plan = r.plan
+        wanted = np.zeros((self.b, plan.rows), bool)
+        for k, argument in enumerate(plan.arguments):
+            taken = entries.get(plan.step.inputs[argument])
+            if taken is not None:
+                padded = np.concatenate([taken, np.zeros((self.b, 1), bool)], axis=1)
+                wanted |= padded[:, plan.index[:, plan.owner == k]].any(axis=2)
+        if values and (made := entries.get(f"forward {plan.step.name}")) is not None:
+            wanted |= made[:, plan.output].any(axis=2)
+        return np.flatnonzero(wanted)
 
     def tensors(
         self, unit: RoundingUnit, moved: bool = False, most: bool = False
@@ -378,7 +401,8 @@ class _Slack:
             self._second_slopes(slopes, inputs)
         if moved:
             if unit.of_inputs not in r.moves:
-                _move(r, unit.of_inputs)
+                r.moves[unit.of_inputs] = np.zeros_like(r.values[j:]), np.zeros_like(r.values[j:])
+                _move(r, unit.of_inputs, r.wanted)
             surely, unsure = r.moves[unit.of_inputs]
             self.slope = self.slope + terms / 2 * (surely + unsure if most else surely)
         self._tangents(inputs)
@@ -416,52 +440,64 @@ def _factors(r: StepRows) -> Array:
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
 
 
-def _move(r: StepRows, dtype: np.dtype[Any], prove: bool = False) -> None:
-    """Find how far an ulp of each input moves each slope, added up, where it is wanted.
+def _move(
+    r: StepRows, dtype: np.dtype[Any], wanted: npt.NDArray[np.intp], prove: bool = False
+) -> None:
+    """Find how far an ulp of each input moves each slope, added up, in some columns.
 
     What is evaluated is known to a radius: so far a slope may have moved, or not at all.
     """
-    j, row = r.plan.row.values, r.plan.row
-    if dtype not in r.moves:
-        r.moves[dtype] = np.zeros_like(r.values[j:]), np.zeros_like(r.values[j:])
     surely, unsure = r.moves[dtype]
-    about = np.ones(r.inputs.shape, bool) if r.suspects is None else r.suspects
-    wanted, by = np.flatnonzero(about.any(axis=0)), np.unique(row.by)
+    by = np.unique(r.plan.row.by)
     if not len(wanted) or not len(by):
         return
     first, same = distinct(r.inputs[:, wanted], np.zeros(len(wanted), np.intp))
     columns, m = wanted[first], len(first)
-    values, tied = r.values[j:, columns], r.found.tied[columns]  # type: ignore[union-attr]
-    radius = r.radii[j:, columns]
-    least, most = np.zeros_like(values), np.zeros_like(values)
-    for some in np.array_split(by, min(len(by), 1 + 2 * m * len(by) // AT_ONCE)):
-        n = 2 * len(some)
-        there = _shifted(r, columns, some, dtype, prove)
-        off = there.value_radius[j:]
-        sure = np.where(there.tied, off, 0) - np.tile(np.where(tied, radius, 0), n)
-        maybe = np.where(there.tied, 0, off) + np.tile(np.where(tied, 0, radius), n)
-        beyond = np.abs(there.value[j:] - np.tile(values, n)) + sure
-        for total, moved in ((least, beyond - maybe), (most, beyond + maybe)):
-            each = np.maximum(moved, 0).reshape(len(values), 2, len(some), m)
-            larger = np.fmax(each[:, 0], each[:, 1])
-            total += np.nan_to_num(larger, nan=0.0, posinf=0.0).sum(axis=1)
+    least, most = np.zeros((2, len(surely), m), surely.dtype)
+    for some in np.array_split(by, min(len(by), 1 + m * len(by) // AT_ONCE)):
+        up, down = (_distances(r, columns, some, dtype, sign, prove) for sign in (1, -1))
+        for total, moved in zip((least, most), map(np.fmax, up, down), strict=True):
+            total += np.nan_to_num(moved, nan=0.0, posinf=0.0).sum(axis=1)
     surely[:, wanted], unsure[:, wanted] = least[:, same], (most - least)[:, same]
 
 
+def _distances(
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    sign: int, prove: bool,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Return how far slopes of columns surely are from those an ulp away, and may be.
+
+    Both are (S, inputs, M). The ulp is away from zero, or towards it (sign -1). That one is the
+    smaller: it says more only near a decision, and is 0 elsewhere.
+    """
+    found, j = r.found, r.plan.row.values
+    assert found is not None
+    which = np.arange(len(columns)) if sign > 0 else np.flatnonzero(found.near[columns])
+    moved = np.zeros((2, len(r.values) - j, len(some), len(columns)), r.values.dtype)
+    if len(which):
+        at = columns[which]
+        there = _shifted(r, at, some, dtype, sign, prove)
+        shape = (-1, len(some), len(at))
+        tied, tied_there = found.tied[at], there.tied.reshape(shape)[0]
+        radius, off = r.radii[j:, at][:, None], there.value_radius[j:].reshape(shape)
+        sure = np.where(tied_there, off, 0) - np.where(tied, radius, 0)
+        maybe = np.where(tied_there, 0, off) + np.where(tied, 0, radius)
+        beyond = np.abs(there.value[j:].reshape(shape) - r.values[j:, at][:, None]) + sure
+        moved[0][..., which] = np.maximum(beyond - maybe, 0)
+        moved[1][..., which] = np.maximum(beyond + maybe, 0)
+    return moved[0], moved[1]
+
+
 def _shifted(
-    r: StepRows,
-    columns: npt.NDArray[np.intp],
-    some: npt.NDArray[np.intp],
-    dtype: np.dtype[Any],
-    prove: bool,
-) -> ColumnValues:
-    """Return what columns come to an ulp below and above in each of some inputs, side by side."""
-    inputs = np.tile(r.inputs[:, columns], (2, len(some), 1, 1))
+    r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
+    sign: int, prove: bool,
+) -> ColumnValues:  # fmt: skip
+    """Return what columns come to an ulp away from zero, or back, in each of some inputs."""
+    inputs = np.tile(r.inputs[:, columns], (len(some), 1, 1))
     for place, k in enumerate(some.tolist()):
-        for way, towards in enumerate((-np.inf, np.inf)):
-            at = inputs[way, place, k].astype(dtype)
-            inputs[way, place, k] = np.nextafter(at, np.asarray(towards).astype(dtype))
-    laid = inputs.transpose(2, 0, 1, 3).reshape(len(r.inputs), -1)
+        at = inputs[place, k].astype(dtype)
+        inputs[place, k] = np.nextafter(at, np.copysign(np.inf, sign * at).astype(dtype))
+    laid = inputs.swapaxes(0, 1).reshape(len(r.inputs), -1)
     (there,) = evaluate([Job.of(r.plan.row.tape, laid)], r.inputs.dtype)
     if prove:
         finite = np.isfinite(laid).all(axis=0)

@@ -218,14 +218,14 @@ class _Group:
         judged = self._judged(first)
         truths.suspect(self._whole(first, [_outside(t) for t in judged]))
         strict = self._tensors(truths, self.units[0], moved=True)
-        if any((_outside(t) & (t.radius > self.doubt * t.allowed)).any() for t in strict):
-            for r in rows:
-                r.prove(np.flatnonzero(np.isfinite(r.inputs).all(axis=0)), stack.dtype)
+        doubtful = [_outside(t) & (t.radius > self.doubt * t.allowed) for t in strict]
+        if any(entries.any() for entries in doubtful):
+            truths.prove(self._whole(first, doubtful))
             strict = self._tensors(truths, self.units[0], moved=True)
         most = self._judged(truths.tensors(self.units[0], moved=True, most=True))
         between = [_outside(t) & ~_outside(more) for t, more in zip(strict, most, strict=True)]
         if any(entries.any() for entries in between):
-            truths.suspect(self._whole(first, between), prove=True)
+            truths.prove_moves(self._whole(first, between))
             strict = self._tensors(truths, self.units[0], moved=True)
         outside = [_outside(t) for t in strict]
         wanted = self._whole(first, outside)
