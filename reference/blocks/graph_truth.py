@@ -214,14 +214,16 @@ class Truths:
             columns = columns[np.isfinite(r.inputs[:, columns]).all(axis=0)]
             r.prove(columns, self.stack.dtype)
             for dtype in r.moves:
-                _move(r, dtype, np.intersect1d(columns, r.wanted))
+                with np.errstate(all="ignore"):
+                    _move(r, dtype, np.intersect1d(columns, r.wanted))
 
     def prove_moves(self, between: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """Certify with arb how far these entries move."""
         for r in self.rows:
             for dtype in r.moves:
                 columns = self._columns(r, between, values=bool(r.plan.row.tangents))
-                _move(r, dtype, columns, prove=True)
+                with np.errstate(all="ignore"):
+                    _move(r, dtype, columns, prove=True)
 
     def _columns(
         self, r: StepRows, entries: Mapping[str, npt.NDArray[np.bool_]], values: bool
@@ -394,9 +396,12 @@ class _Slack:
         self._layer = layer
         if layer:  # what is lost by convention is what its own formula loses
             self.value = unit.ulps(values) + moved_by
+            self.value = self.value + self._underflow(sizes)
         else:
             self.value = unit.value(values, sizes) + moved_by
-        self.slope = np.asarray(unit.bounded(self._rounded(slopes), slopes))
+        self.slope = np.asarray(
+            unit.bounded(self._rounded(slopes) + self._underflow(sizes), slopes)
+        )
         if self.row.tangents:
             self._second_slopes(slopes, inputs)
         if moved:
@@ -409,6 +414,11 @@ class _Slack:
         if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
+
+    def _underflow(self, sizes: Array) -> Any:
+        """Return what is lost of x σ(z) where σ(z) underflows, and x makes it large again."""
+        factors = self._layer and self.r.plan.structure == "elementwise" and len(self.r.inputs) > 1
+        return self.unit.k * self.unit.floor * sizes if factors else 0.0
 
     def _rounded(self, slopes: Array) -> Array:
         """Return how far slopes may be rounded."""
@@ -468,11 +478,14 @@ def _distances(
     """Return how far slopes of columns surely are from those an ulp away, and may be.
 
     Both are (S, inputs, M). The ulp is away from zero, or towards it (sign -1). That one is the
-    smaller: it says more only near a decision, and is 0 elsewhere.
+    smaller: it says more only near a decision, and is 0 elsewhere. Of a low dtype an ulp may reach
+    a decision that is not near.
     """
     found, j = r.found, r.plan.row.values
     assert found is not None
-    which = np.arange(len(columns)) if sign > 0 else np.flatnonzero(found.near[columns])
+    which = np.arange(len(columns))
+    if sign < 0 and not format_of(dtype).low:
+        which = np.flatnonzero(found.near[columns])
     moved = np.zeros((2, len(r.values) - j, len(some), len(columns)), r.values.dtype)
     if len(which):
         at = columns[which]

@@ -22,6 +22,7 @@ from reference.rounding import RoundingUnit
 Array = npt.NDArray[Any]
 
 _SMALLEST = 8
+_LONGEST = 1 << 12  # terms of a sum, of which all roundings are below 2^-40 of a share
 _EXACT_BITS = 4400  # holds any sum of products of float64 numbers without rounding
 
 
@@ -135,7 +136,7 @@ class SumCheck:
         rounded = (n + 1) // 2 + 1 + (self.plus is not None)
         share = (self.terms - rounded * (1 + 2.0**-40)) * unit.u * (1 - 2.0**-40)
         sure = np.zeros(len(self.layers), bool)
-        if not (share > 0).any():
+        if n > _LONGEST or not (share > 0).any():
             return sure
         with np.errstate(all="ignore"):
             total = self.left[..., : n // 2] @ self.right[:, : n // 2]

@@ -6,6 +6,7 @@ No layer is named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,13 +183,18 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
         evidence = None if place is None else Evidence(*place, "")
         outside: dict[str, str] = {}
     else:
-        if judgement.kind not in ("DEVIATES", "CONVENTION"):
+        if judgement.kind == "PRECISION":
+            most = float(np.abs(edge.use.dy).max())
+            gone = tuple(f for f in judgement.findings if _all_lost(f, answers[f.oracle], most))
+            judgement = replace(judgement, findings=gone)
+        lost = judgement.kind == "PRECISION" and bool(judgement.findings)
+        if not lost and judgement.kind not in ("DEVIATES", "CONVENTION"):
             return None
         evidence = gather(edge.problem, answers, judgement)
         outside = {
             f.oracle: _deviation(f, answers[f.oracle])
             for f in reversed(judgement.findings)
-            if f.model is None and f.oracle in judgement.who
+            if f.oracle in judgement.who and (f.model is None or lost)
         }
     if evidence is None:
         return None
@@ -204,7 +210,10 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
         dtype=str(edge.problem.dtype),
         answers={name: f"{float(a[evidence.entry]):.6g}" for name, a in values.items()},
         truth=_truth(evidence.enclosure),
-        admissible={name: name not in outside for name in answers},
+        admissible={
+            name: not finite or judgement.kind == "PRECISION" or name not in outside
+            for name in answers
+        },
         deviation=outside,
     )
 
@@ -217,6 +226,16 @@ def _deviation(finding: TensorFinding, answer: Answer) -> str:
         return "not finite"
     how = LOST if finding.error <= SOME_DIGITS * size else "off"
     return f"{how} by {finding.error:.2g}"
+
+
+def _all_lost(finding: TensorFinding, answer: Answer, most: float) -> bool:
+    """Say whether a tensor that is right by convention has no digit that is, and is not small.
+
+    `most` is the largest cotangent: beside it, what is left of a sum that cancels is small.
+    """
+    with np.errstate(all="ignore"):
+        size = float(np.abs(tensor_of(answer, finding.tensor)).max())
+    return finding.error >= size >= SOME_DIGITS * most
 
 
 def _truth(enclosure: Enclosure | None) -> str:

@@ -25,6 +25,7 @@ from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation, LayerOperation, Loss
 from reference.arithmetic.balls import Ball
 from reference.conventions.edges import discover_edges, interval_text
+from reference.conventions.lengths import discover_lengths
 from reference.conventions.pointwise import (
     COTANGENT,
     IMPLEMENTATIONS,
@@ -114,6 +115,8 @@ def discover(
             rows += kept
         if not operations:
             rows += _all_ignored(dtype)
+        elementwise = [operation for operation in chosen if isinstance(operation, Activation)]
+        rows += discover_lengths(elementwise, dtype)
         rows += discover_edges(layers, IMPLEMENTATIONS, dtype)
     return rows
 
@@ -153,26 +156,38 @@ def _spelled(row: Convention) -> str:
 class _Row:
     """A row in the making: the answers, and whether they are worth keeping."""
 
-    def __init__(self, row: Convention, thick: bool, off: dict[str, float], far: bool) -> None:
+    def __init__(
+        self, row: Convention, thick: bool, off: dict[str, float], far: bool, gone: dict[str, float]
+    ) -> None:
         self.row = row
         self.thick = thick
         self.off = off  # name -> how far outside, inf for NaN
         self.far = far  # the answers differ by more than rounding
+        self.gone = gone  # name -> the number for which it answers 0
 
 
 def _worth_keeping(rows: Iterable[_Row]) -> Iterator[Convention]:
-    """Keep kinks, differences and deviations; of points anywhere, each one's worst deviation."""
+    """Keep kinks, differences and deviations; of points anywhere, each one's worst deviation.
+
+    Of points at which some sides answer 0 for a number that others have, the largest number is
+    kept: by convention that is a loss of digits, and here it is of all.
+    """
     worst: dict[tuple[str, Quantity], _Row] = {}
+    zero: dict[tuple[str, Quantity], _Row] = {}
     for row in rows:
         if row.row.situation == SWEEP:
             for name, off in row.off.items():
                 key = (name, row.row.quantity)
                 if off > 0 and (key not in worst or off > worst[key].off[name]):
                     worst[key] = row
+            for name, number in row.gone.items():
+                key = (name, row.row.quantity)
+                if key not in zero or number > zero[key].gone[name]:
+                    zero[key] = row
         elif row.far or any(off > 0 for off in row.off.values()):
             yield row.row
     seen: set[int] = set()
-    for row in worst.values():
+    for row in (*worst.values(), *zero.values()):
         if id(row) not in seen:
             seen.add(id(row))
             yield row.row
@@ -237,7 +252,12 @@ def _row(
         admissible=admissible,
         deviation=deviation,
     )
-    return _Row(row, thick, off, far)
+    gone = {
+        name: abs(middle[0])
+        for name, values in given.items()
+        if not values.any() and abs(middle[0]) >= np.finfo(dtype).tiny and not thick
+    }
+    return _Row(row, thick, off, far, gone if len(gone) < len(given) and len(truths) == 1 else {})
 
 
 def _outside(

@@ -99,7 +99,8 @@ def settings(operation: Operation) -> Iterator[dict[str, Any]]:
                 yield {**usual, name: choice}
 
 
-def _numbers(dtype: Any) -> dict[str, tuple[float, ...]]:
+def numbers(dtype: Any) -> dict[str, tuple[float, ...]]:
+    """Return the numbers at which any operation may break, by what they are."""
     info = np.finfo(dtype)
     smallest, tiny, largest = (float(v) for v in (info.smallest_subnormal, info.tiny, info.max))
     return {
@@ -135,7 +136,7 @@ def _of_activation(operation: Activation, arguments: dict[str, Any], dtype: Any)
         return found
     for name, x in _aimed(operation.name, arguments, dtype):
         found.add(name, x)
-    for name, points in _numbers(dtype).items():
+    for name, points in numbers(dtype).items():
         for x in points:
             found.add(name, x)
     for x in _sweep():
@@ -162,10 +163,10 @@ def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: boo
             for kind, target in targets:
                 found.add(f"{name}, {kind}", row, target)
         return found
-    numbers = _numbers(dtype)
+    places = numbers(dtype)
     if operation.predictions == "unit":
         beside = float(np.nextafter(np.dtype(dtype).type(1), np.dtype(dtype).type(0)))
-        numbers = {
+        places = {
             "probability 0": (0.0,),
             "probability 1": (1.0,),
             "nearly 0": (1e-30, float(np.finfo(dtype).smallest_subnormal)),
@@ -173,12 +174,12 @@ def _of_loss(operation: Loss, arguments: dict[str, Any], dtype: Any, labels: boo
             "inside": (0.5,),
         }
     elif operation.predictions == "log_simplex":
-        numbers = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
+        places = {"probability 1": (0.0,), "probability 0": (-_INF,), "far": (-1e5,)}
     variances = {"entries": (1.0, 0.0, 1e-7, 1e-4)}
     names = [name for name, extent in operation.arrays.items() if extent == "entries"]
     for target in _targets(operation):
         aimed = list(_aimed(operation.name, arguments, dtype, target))
-        points = [*aimed, *((name, x) for name, xs in numbers.items() for x in xs)]
+        points = [*aimed, *((name, x) for name, xs in places.items() for x in xs)]
         if operation.predictions == "real":
             points += [("on the target", target), *((SWEEP, x) for x in _sweep()[::4])]
         suffix = ", zero target" if target == 0 else ""

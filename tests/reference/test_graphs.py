@@ -390,6 +390,19 @@ def test_a_near_tie_of_huge_scores_may_go_either_way(
     assert judge(problem, {"manual": right, "torch": other_side}).kind == kind
 
 
+@pytest.mark.parametrize(("shift", "kind"), [(0.0, "AGREE"), (1e-41, "DEVIATES")])
+def test_a_factor_may_underflow_before_another_makes_it_large(shift: float, kind: str) -> None:
+    """z σ(z) is 0 in float32 at -108.7; times 67.9 the truth is 32 of the smallest numbers."""
+    arrays = {"x": np.full((1, 1), 67.922424, np.float32), "gate": np.full((1, 1), -108.70471)}
+    arrays["gate"] = arrays["gate"].astype(np.float32)
+    graph = Graph((Step("y", "swi_glu", {n: n for n in arrays}),), ("y",))
+    problem = GraphProblem(graph, arrays, {"y": np.ones((1, 1), np.float32)})
+    answer = Manual().answer(problem)
+    values = {"y": answer.values["y"] + np.float32(shift)}
+    found = judge(problem, {"manual": replace(answer, values=values)})
+    assert found.kind == kind
+
+
 # -- the certified values -------------------------------------------------------------------------
 
 

@@ -1,12 +1,17 @@
 """The ledger is what the frameworks answer today; a change is described in words."""
 
+import dataclasses
 import os
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from manual_backprop.activations import ACTIVATIONS
 from reference.conventions import ledger
+from reference.conventions.lengths import discover_lengths
 from reports.records import Convention
 
 # Compiling the sweep in JAX takes seconds for each dtype; `ci` and `nightly` do both.
@@ -44,6 +49,73 @@ def test_what_a_ledger_is_for_is_in_it(committed: list[Convention]) -> None:
     constants = [r for r in committed if r.situation == "somewhere" and r.deviation]
     not_finite = [r for r in committed if "inf" in r.situation and not all(r.admissible.values())]
     assert all((kinks, clamps, constants, not_finite))
+
+
+def zeros(row: Convention, name: str) -> bool:
+    return float(row.answers[name]) == 0 and float(row.answers["manual"]) != 0
+
+
+KNOWN: dict[str, Callable[[Convention], bool]] = {
+    "layer_norm of one number has a gradient by its weight": lambda r: (
+        (r.operation, r.situation, r.dtype) == ("layer_norm", "x: times 1e6", "float32")
+        and "x (2, 1)" in r.input
+        and (r.truth, r.answers["manual"]) == ("0", "0")
+        and abs(float(r.answers["torch"])) > 1
+    ),
+    "attention that sees nothing is NaN": lambda r: (
+        r.operation == "attention" and "False" in r.situation and "nan" in r.answers.values()
+    ),
+    **{
+        f"{name} at NaN depends on the tensor's length": lambda r, name=name: (  # type: ignore[misc]
+            (r.operation, r.quantity) == (name, "slope")
+            and r.situation.startswith("NaN, alone")
+            and "torch" in r.deviation
+        )
+        for name in ("hardtanh", "hardshrink", "softshrink", "elu", "celu", "hard_swish", "relu6",
+                     "selu")
+    },
+    **{
+        f"{name} at infinity is NaN": lambda r, name=name: (  # type: ignore[misc]
+            (r.operation, r.situation) == (name, "inf") and r.answers["torch"] == "nan"
+        )
+        for name in ("silu", "gelu")
+    },
+    **{
+        f"{name}' is 0 far out in JAX": lambda r, name=name: (  # type: ignore[misc]
+            (r.operation, r.quantity) == (name, "slope") and zeros(r, "jax")
+        )
+        for name in ("elu", "selu")
+    },
+    **{
+        f"{name}' is 0 in a saturated tail of PyTorch": lambda r, name=name: (  # type: ignore[misc]
+            (r.operation, r.quantity) == (name, "slope") and zeros(r, "torch")
+        )
+        for name in ("sigmoid", "tanh")
+    },
+}  # fmt: skip
+"""What is known of torch 2.13 and JAX 0.10.2 in public, to be met without being looked for."""
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_what_is_publicly_known_is_found(what: str, committed: list[Convention]) -> None:
+    assert any(KNOWN[what](row) for row in committed)
+
+
+def test_an_answer_that_depends_on_the_length_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A injected bug: NumPy's tanh' of a NaN is 1 where the tensor is short."""
+    pytest.importorskip("torch")
+    pytest.importorskip("jax")
+    tanh = ACTIVATIONS["tanh"]
+
+    def backward(x: Any, y: Any, dy: Any) -> Any:
+        slope = tanh.backward(x, y, dy)
+        return np.ones_like(slope) if len(x) < 8 and np.isnan(x).any() else slope
+
+    wrong = dataclasses.replace(tanh, backward=backward)
+    assert not list(discover_lengths([tanh], "float64"))
+    (row,) = discover_lengths([wrong], "float64")
+    assert (row.situation, row.quantity) == ("NaN, alone and among 64", "slope")
+    assert row.deviation == {"manual": "1 alone, nan among 64"}
 
 
 def test_on_a_kink_every_choice_between_the_slopes_is_admissible(
