@@ -56,9 +56,8 @@ def discover_lengths(operations: Sequence[Activation], dtype: str) -> Iterator[C
 
 def _two(alone: PointAnswers, among: PointAnswers, quantity: str) -> tuple[str, str]:
     """Return the two answers as text; of the long tensor the first, which vector code made."""
-    values: list[Any] = [said.values if quantity == "value" else said.slopes
-                         for said in (alone, among)]  # fmt: skip
-    first, second = (f"{float(v.flat[0]):.6g}" for v in values)
+    found: list[Any] = [one.values if quantity == "value" else one.slopes for one in (alone, among)]
+    first, second = (f"{float(v.flat[0]):.6g}" for v in found)
     return first, second
 
 
