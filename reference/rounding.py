@@ -30,7 +30,7 @@ class Rounding:
     In a low dtype a model means *computed in float32, rounded at each operation's end*: to `ulps`
     of float32, and the end. accumulated: computed in the low dtype itself, to `low_ulps` of it.
     joined: what goes from one operation to the next may be rounded once more or not at all, as a
-    compiler splits or joins operations.
+    compiler splits or joins operations. The last two are nothing in float32 and float64.
     """
 
     ulps: float
@@ -44,13 +44,17 @@ class Rounding:
 
     @property
     def everybody(self) -> bool:
-        """Whether the hand-written side may use it: NumPy neither flushes nor joins operations."""
-        return not self.flush and not self.joined
+        """Whether the hand-written side may use it.
+
+        NumPy neither flushes nor joins operations, and in a low dtype it computes in float32.
+        """
+        return not (self.flush or self.joined or self.accumulated)
 
     @property
     def name(self) -> str:
         """The model in words."""
         name = "conventional" if self.conventional else "strict"
+        name = f"{name}, accumulated in the dtype itself" if self.accumulated else name
         return f"{name} with flush to zero" if self.flush else name
 
 
@@ -74,7 +78,10 @@ class RoundingUnit:
         self._joins = not self.low or itself or model.joined
         self.of_inputs = (self._end if self._joins else inside).dtype
         self.u_of_inputs = format_of(self.of_inputs).u
-        self.idle = model.joined and not self.low and not (model.flush or model.conventional)
+        joins = model.joined and not model.flush
+        self.idle = not self.low and (joins or model.accumulated)
+        # A sum loses digits by convention in a low dtype alone: where it is accumulated in it.
+        self.of_sums = not self.idle and (itself or not model.conventional)
 
     def ulps(self, values: Any) -> Any:
         """Return k ulps of numbers, given magnitudes."""

@@ -166,8 +166,13 @@ class LogSoftmax:
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return dy (1 - p) - p (Σ dy - dy)."""
         p = _probabilities(x)
-        others = dy.sum(axis=-1, keepdims=True) - dy
-        dx: FloatArray = -dy * np.expm1(y) - p * others
+        # Σ dy may leave the range where the slope does not: then 2^-k of each is added up.
+        n = dy.shape[-1]
+        most = np.abs(dy).max(axis=-1, keepdims=True)
+        fits = most <= np.finfo(dy.dtype).max / n
+        share = np.where(fits, 1, 2.0 ** -n.bit_length()).astype(dy.dtype)
+        others = (share * dy).sum(axis=-1, keepdims=True) - share * dy
+        dx: FloatArray = -dy * np.expm1(y) - p * others / share
         return dx
 
     @staticmethod

@@ -117,8 +117,8 @@ class StepRows:
     inputs: Array
     found: ColumnValues | None = None
     suspects: npt.NDArray[np.intp] | None = None  # the columns that `moved` is wanted of, or all
-    # By the type of the ulp: how far one of each input surely moves the slopes, (S, B·R), and how
-    # much farther it may move them.
+    # By the type of the ulp: how far one of each input surely moves the values and the slopes,
+    # (J + S, B·R), and how much farther it may move them.
     moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
 
     @property
@@ -205,12 +205,12 @@ class Truths:
     def suspect(self, outside: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """Restrict `moved` to rows that these entries are made of."""
         for r in self.rows:
-            r.suspects = self._columns(r, outside, values=bool(r.plan.row.tangents))
+            r.suspects = self._columns(r, outside)
 
     def prove(self, doubtful: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """Certify with arb the rows that these entries are made of."""
         for r in self.rows:
-            columns = self._columns(r, doubtful, values=True)
+            columns = self._columns(r, doubtful)
             columns = columns[np.isfinite(r.inputs[:, columns]).all(axis=0)]
             r.prove(columns, self.stack.dtype)
             for dtype in r.moves:
@@ -221,14 +221,14 @@ class Truths:
         """Certify with arb how far these entries move."""
         for r in self.rows:
             for dtype in r.moves:
-                columns = self._columns(r, between, values=bool(r.plan.row.tangents))
+                columns = self._columns(r, between)
                 with np.errstate(all="ignore"):
                     _move(r, dtype, columns, prove=True)
 
     def _columns(
-        self, r: StepRows, entries: Mapping[str, npt.NDArray[np.bool_]], values: bool
+        self, r: StepRows, entries: Mapping[str, npt.NDArray[np.bool_]]
     ) -> npt.NDArray[np.intp]:
-        """Return the rows of a step that take any of these entries; `values`: or that make one."""
+        """Return the rows of a step that take or make any of these entries."""
         plan = r.plan
         wanted = np.zeros((self.b, plan.rows), bool)
         for k, argument in enumerate(plan.arguments):
@@ -236,7 +236,7 @@ class Truths:
             if taken is not None:
                 padded = np.concatenate([taken, np.zeros((self.b, 1), bool)], axis=1)
                 wanted |= padded[:, plan.index[:, plan.owner == k]].any(axis=2)
-        if values and (made := entries.get(f"forward {plan.step.name}")) is not None:
+        if (made := entries.get(f"forward {plan.step.name}")) is not None:
             wanted |= made[:, plan.output].any(axis=2)
         return np.flatnonzero(wanted)
 
@@ -245,7 +245,8 @@ class Truths:
     ) -> list[TensorTruth]:
         """Return every tensor; `moved` adds what an ulp of each input moves the slopes by.
 
-        `most` adds also what it may move them by, as far as is known.
+        So is a value whose slopes are unknown, as is that of √ at 0. `most` adds also what it may
+        move them by, as far as is known.
         """
         with np.errstate(all="ignore"):
             slacks = [_Slack(r, unit, moved, most) for r in self.rows]
@@ -365,8 +366,9 @@ class _Sum:
 
 
 def _conventions(unit: RoundingUnit) -> set[str]:
-    """Return the structures that may lose digits by convention: in a low dtype sums may, too."""
-    return {"rows", "elementwise", "contraction"} if unit.low else {"rows", "elementwise"}
+    """Return the structures that may lose digits by convention: sums where they accumulate them."""
+    sums = {"contraction"} if unit.of_sums and unit.model.conventional else set()
+    return {"rows", "elementwise"} | sums
 
 
 class _Slack:
@@ -394,11 +396,9 @@ class _Slack:
         sizes = inputs.max(axis=0, keepdims=True)
         self._across = sizes if structure == "elementwise" else 0.0
         self._layer = layer
-        if layer:  # what is lost by convention is what its own formula loses
-            self.value = unit.ulps(values) + moved_by
-            self.value = self.value + self._underflow(sizes)
-        else:
-            self.value = unit.value(values, sizes) + moved_by
+        # What a layer loses by convention is what its own formula loses.
+        own = unit.ulps(values) + self._underflow(sizes) if layer else unit.value(values, sizes)
+        self.value = own + moved_by
         self.slope = np.asarray(
             unit.bounded(self._rounded(slopes) + self._underflow(sizes), slopes)
         )
@@ -406,10 +406,12 @@ class _Slack:
             self._second_slopes(slopes, inputs)
         if moved:
             if unit.of_inputs not in r.moves:
-                r.moves[unit.of_inputs] = np.zeros_like(r.values[j:]), np.zeros_like(r.values[j:])
+                r.moves[unit.of_inputs] = np.zeros_like(r.values), np.zeros_like(r.values)
                 _move(r, unit.of_inputs, r.wanted)
             surely, unsure = r.moves[unit.of_inputs]
-            self.slope = self.slope + terms / 2 * (surely + unsure if most else surely)
+            by = terms / 2 * (surely + unsure if most else surely)
+            self.value = np.where(np.isnan(through), own + by[:j], self.value)
+            self.slope = self.slope + by[j:]
         self._tangents(inputs)
         if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
@@ -453,9 +455,9 @@ def _factors(r: StepRows) -> Array:
 def _move(
     r: StepRows, dtype: np.dtype[Any], wanted: npt.NDArray[np.intp], prove: bool = False
 ) -> None:
-    """Find how far an ulp of each input moves each slope, added up, in some columns.
+    """Find how far an ulp of each input moves each value and slope, added up, in some columns.
 
-    What is evaluated is known to a radius: so far a slope may have moved, or not at all.
+    What is evaluated is known to a radius: so far it may have moved, or not at all.
     """
     surely, unsure = r.moves[dtype]
     by = np.unique(r.plan.row.by)
@@ -475,27 +477,27 @@ def _distances(
     r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
     sign: int, prove: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Return how far slopes of columns surely are from those an ulp away, and may be.
+    """Return how far values and slopes of columns surely are from those an ulp away, and may be.
 
-    Both are (S, inputs, M). The ulp is away from zero, or towards it (sign -1). That one is the
+    Both are (J + S, inputs, M). The ulp is away from zero, or towards it (sign -1). That one is the
     smaller: it says more only near a decision, and is 0 elsewhere. Of a low dtype an ulp may reach
     a decision that is not near.
     """
-    found, j = r.found, r.plan.row.values
+    found = r.found
     assert found is not None
     which = np.arange(len(columns))
     if sign < 0 and not format_of(dtype).low:
         which = np.flatnonzero(found.near[columns])
-    moved = np.zeros((2, len(r.values) - j, len(some), len(columns)), r.values.dtype)
+    moved = np.zeros((2, len(r.values), len(some), len(columns)), r.values.dtype)
     if len(which):
         at = columns[which]
         there = _shifted(r, at, some, dtype, sign, prove)
         shape = (-1, len(some), len(at))
         tied, tied_there = found.tied[at], there.tied.reshape(shape)[0]
-        radius, off = r.radii[j:, at][:, None], there.value_radius[j:].reshape(shape)
+        radius, off = r.radii[:, at][:, None], there.value_radius.reshape(shape)
         sure = np.where(tied_there, off, 0) - np.where(tied, radius, 0)
         maybe = np.where(tied_there, 0, off) + np.where(tied, 0, radius)
-        beyond = np.abs(there.value[j:].reshape(shape) - r.values[j:, at][:, None]) + sure
+        beyond = np.abs(there.value.reshape(shape) - r.values[:, at][:, None]) + sure
         moved[0][..., which] = np.maximum(beyond - maybe, 0)
         moved[1][..., which] = np.maximum(beyond + maybe, 0)
     return moved[0], moved[1]

@@ -345,12 +345,8 @@ class _Group:
                     self.weighed.findings.setdefault(self.numbers[b], []).append(found)
 
     def _units_of_sums(self, excused: bool) -> list[RoundingUnit]:
-        """Return the models that a sum knows: no conventions but of a low dtype."""
-        return [
-            unit
-            for unit in self.units
-            if (excused or unit.model.everybody) and (unit.low or not unit.model.conventional)
-        ]
+        """Return the models that may excuse a sum."""
+        return [u for u in self.units if u.of_sums and (excused or u.model.everybody)]
 
 
 def _half(tensor: TensorTruth) -> slice:

@@ -81,6 +81,8 @@ class _Propagation:
             np.where(error == 0, 0, np.abs(slope) * error)
             for slope, error in zip(slopes, errors, strict=True)
         ]
+        if name == "SQRT":  # |√(a + e) - √a| ≤ √|e|, also at 0, where the slope is infinite
+            parts[0] = np.fmin(parts[0], np.sqrt(errors[0]))
         if name == "MUL":
             parts.append(np.where(errors[0] * errors[1] > 0, errors[0] * errors[1], 0))
         if name == "DIV":  # 1/b of b >= l > 0 lies between 0 and 1/l, however far b may be off

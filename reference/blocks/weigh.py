@@ -152,9 +152,7 @@ class Weighing:
             return
         check, at = check.take(which), np.nonzero(outside[which])
         owner = np.array([layer.chunk for layer in check.layers])
-        # A sum knows no conventions but those of a low dtype, and whether small numbers vanish.
-        usable = [k for k, unit in enumerate(units)
-                  if not unit.idle and (unit.low or not unit.model.conventional)]  # fmt: skip
+        usable = [k for k, unit in enumerate(units) if unit.of_sums]
         bounds = np.array([check.allowed(units[k])[at] for k in usable], np.float64)
         subject = ~self.excused[owner[at[0]]]
         kept = bounds[0] + self.kept * check.magnitude[at]

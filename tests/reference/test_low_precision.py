@@ -14,7 +14,7 @@ from manual_backprop.operation import InvalidInput
 from reference.campaign import Plan
 from reference.drawing.graphs import ARCHITECTURES
 from reference.formats import FORMATS, LOW, format_of
-from reference.judge import CONVENTIONAL, STRICT, judge, judge_all
+from reference.judge import ACCUMULATED, STRICT, judge, judge_all
 from reference.oracles import Answer, load
 from reference.problems import (
     AnyProblem,
@@ -123,25 +123,28 @@ def in_low_sums(problem: GraphProblem) -> Answer:
 
 
 @pytest.mark.parametrize("dtype", LOW)
-def test_sums_in_the_low_dtype_lose_digits_and_are_not_wrong(dtype: str) -> None:
+def test_sums_in_the_low_dtype_are_excused_to_frameworks_alone(dtype: str) -> None:
+    """The hand-written side computes in float32: what it loses in the dtype is a mistake."""
     stream = np.random.default_rng(3)
-    x, w, dy = (stream.standard_normal(s) for s in ((16, 12), (12, 8), (16, 8)))
+    x, w, dy = (stream.standard_normal(s) for s in ((64, 48), (48, 8), (64, 8)))
     problem = dense(x, w, dy, dtype)
     assert judge(problem, {"manual": MANUAL.answer(problem)}).kind == "AGREE"
-    found = judge(problem, {"manual": in_low_sums(problem)})
-    assert found.verdict == "PRECISION(manual)"
+    lossy = in_low_sums(problem)
+    found = judge(problem, {"manual": lossy, "torch": replace(lossy, oracle="torch")})
+    assert found.verdict == "DEVIATES(manual)"
+    found = judge(problem, {"torch": replace(lossy, oracle="torch")})
+    assert found.verdict == "PRECISION(torch)"
 
 
 @pytest.mark.parametrize("dtype", LOW)
 @pytest.mark.parametrize("width", [4, 64])
-def test_one_wrong_entry_is_seen(dtype: str, width: int) -> None:
+def test_one_wrong_entry_deviates(dtype: str, width: int) -> None:
     stream = np.random.default_rng(width)
     problem = in_dtype(deep(stream, width, 3, "float32"), dtype)
     right = MANUAL.answer(problem)
     wrong = [a for _ in range(100) if (a := inject(right, SIZES[dtype], stream)) is not None]
     found = verdicts([problem] * len(wrong), wrong)
-    assert sum(v != "AGREE" for v in found) >= 0.99 * len(wrong)
-    assert found.count("DEVIATES") >= 0.5 * len(wrong)
+    assert found.count("DEVIATES") >= 0.99 * len(wrong)
 
 
 def test_beyond_65504_infinity_is_right_and_below_it_is_not() -> None:
@@ -205,8 +208,29 @@ def test_joined_operations_are_excused_to_a_compiler_alone() -> None:
     assert judge(problem, {"jax": replace(joined, oracle="jax")}).kind == "AGREE"
 
 
+def triplets(anchor: float, other: float, dtype: str = "float16") -> GraphProblem:
+    """One triplet of numbers that are this far from 0, with ε = 2^-20."""
+    arrays = {"a": [[anchor]], "p": [[0.25]], "n": [[other]]}
+    names = {"anchor": "a", "positive": "p", "negative": "n"}
+    options = {"margin": 0.5, "eps": 2.0**-20}
+    graph = Graph((Step("y", "triplet_margin", names, options=options),), ("y",))
+    kind = format_of(dtype).dtype
+    given = {name: np.asarray(array).astype(kind) for name, array in arrays.items()}
+    return GraphProblem(graph, given, {"y": np.ones(1).astype(kind)})
+
+
+def test_a_value_is_judged_where_its_slope_is_unknown() -> None:
+    """Found in float16: ‖a - n + ε‖ = 0, whose slope is 0/0, and whose value is 0."""
+    problem = triplets(-6 * 2.0**-24, 10 * 2.0**-24)
+    right = MANUAL.answer(problem)
+    assert right.values["y"].tolist() == [0.75]
+    assert judge(problem, {"manual": right}).kind == "AGREE"
+    values = {"y": np.nextafter(right.values["y"], np.float16(1))}
+    assert judge(problem, {"manual": replace(right, values=values)}).kind == "DEVIATES"
+
+
 def test_what_an_end_adds_and_where_it_is_open() -> None:
-    strict, accumulated = (RoundingUnit("float16", m) for m in (STRICT, CONVENTIONAL))
+    strict, accumulated = (RoundingUnit("float16", m) for m in (STRICT, ACCUMULATED))
     assert strict.end(np.array([1.0, 65504.0, 65505.0])).tolist() == [
         2.0**-11 + 2.0**-24, 32 - 2.0**-6 + 2.0**-24, np.inf,
     ]  # fmt: skip
