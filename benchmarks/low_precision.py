@@ -1,17 +1,17 @@
-"""Which errors of single entries the judge sees in bfloat16 and float16, by width.
+"""Which errors of single entries the judge sees in bfloat16 and float16, by width and regime.
 
 python benchmarks/low_precision.py sensitivity --errors 400
 python benchmarks/low_precision.py loss_scale --problems 2000
 python benchmarks/low_precision.py everyday
 
 The first injects one wrong entry in any tensor of the hand-written answer, of 2^-5 of the tensor's
-largest number in bfloat16 and 2^-8 in float16. Caught: it DEVIATES. Seen: that, or it has lost
-digits. The second counts cotangents that underflow in float16, with and without a loss scale. The
+largest number in bfloat16 and 2^-8 in float16, and judges it also as PyTorch's, which may
+accumulate in the dtype: what it calls PRECISION there is shown, and not caught. The second counts cotangents that underflow in float16, with and without a loss scale. The
 third shows how far everyday operations are off, by hand, by PyTorch and by JAX.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,15 +22,18 @@ from reference.blocks.columns import SlopeCheck, certify_columns
 from reference.blocks.gather import Gathered
 from reference.blocks.graph_truth import Truths, certify_rows, rows_of_stack
 from reference.blocks.graph_weigh import stack_of
+from reference.drawing.graphs import ARCHITECTURES
+from reference.drawing.regimes import REGIMES
 from reference.formats import LOW, format_of
 from reference.judge import STRICT, judge_all
 from reference.oracles import Answer, load
 from reference.oracles.manual import Manual
-from reference.problems import draw, in_dtype
+from reference.problems import AnyProblem, Selection, draw, draw_any, in_dtype
 from reference.rounding import RoundingUnit
 from reference.trials.sensitivity import deep, inject
 
 Answers = dict[str, list[Answer]]
+Pair = tuple[AnyProblem, Answer]
 
 SIZES = {"bfloat16": 2.0**-5, "float16": 2.0**-8}
 WIDTHS, DEPTHS = (4, 8, 16, 32, 64), (1, 4, 16)
@@ -38,27 +41,55 @@ AT_ONCE = 50
 
 
 def sensitivity(errors: int) -> None:
-    """Print the shares by dtype and width, over networks of several depths."""
-    print("| dtype | one entry off by | width | errors | caught | seen |")
-    print("|---|---|---|---|---|---|")
+    """Print the shares by dtype and width, over networks of several depths, and by regime."""
+    sides = "by hand: DEVIATES | as torch: DEVIATES | as torch: PRECISION |"
+    print(
+        f"| dtype | one entry off by | networks | errors | {sides}\n|---|---|---|---|---|---|---|"
+    )
     for dtype in LOW:
         for width in WIDTHS:
-            kinds = list(_kinds(dtype, width, errors))
-            caught, seen = kinds.count("DEVIATES"), sum(k != "AGREE" for k in kinds)
-            n = len(kinds)
-            print(f"| {dtype} | 2^{np.log2(SIZES[dtype]):g} | {width} | {n} "
-                  f"| {caught / n:.1%} | {seen / n:.1%} |", flush=True)  # fmt: skip
+            _row_of_kinds(dtype, f"width {width}", _of_width(dtype, width, errors))
+        for regime in REGIMES:
+            _row_of_kinds(dtype, regime, _of_regime(dtype, regime, errors))
 
 
-def _kinds(dtype: str, width: int, errors: int) -> Iterator[str]:
-    """Yield the verdict of each wrong answer, given as the hand-written one."""
+def _row_of_kinds(dtype: str, networks: str, wrong: Iterable[Pair]) -> None:
+    """Judge wrong answers, each given as the hand-written one and as PyTorch's."""
+    manual, torch = [], []
+    every = list(wrong)
+    for k in range(0, len(every), AT_ONCE):
+        pairs = every[k : k + AT_ONCE]
+        problems = [problem for problem, _ in pairs]
+        mine = [answer for _, answer in pairs]
+        theirs = [replace(answer, oracle="torch") for answer in mine]
+        manual += [j.kind for j in judge_all(problems, {"manual": mine})]
+        torch += [j.kind for j in judge_all(problems, {"torch": theirs})]
+    shares = [manual.count("DEVIATES"), torch.count("DEVIATES"), torch.count("PRECISION")]
+    texts = [f"{share / len(manual):.1%}" for share in shares]
+    size = f"2^{np.log2(SIZES[dtype]):g}"
+    print(f"| {dtype} | {size} | {networks} | {len(manual)} | {' | '.join(texts)} |", flush=True)
+
+
+def _of_width(dtype: str, width: int, errors: int) -> Iterator[Pair]:
+    """Yield networks of several depths, each with wrong answers."""
     stream = np.random.default_rng([width, LOW.index(dtype)])
     for k in range(0, errors, AT_ONCE):
         depth = DEPTHS[k // AT_ONCE % len(DEPTHS)]
         problem = in_dtype(deep(stream, width, depth, "float32"), dtype)
         right = Manual().answer(problem)
-        wrong = [a for _ in range(AT_ONCE) if (a := inject(right, SIZES[dtype], stream))]
-        yield from (j.kind for j in judge_all([problem] * len(wrong), {"manual": wrong}))
+        for _ in range(AT_ONCE):
+            if wrong := inject(right, SIZES[dtype], stream):
+                yield problem, wrong
+
+
+def _of_regime(dtype: str, regime: str, errors: int) -> Iterator[Pair]:
+    """Yield drawn networks of a regime and of all architectures, each with one wrong answer."""
+    stream = np.random.default_rng([len(regime), LOW.index(dtype)])
+    chosen = Selection(regimes=(regime,), dtypes=(dtype,), architectures=ARCHITECTURES)
+    for index in chosen.indices(errors):
+        problem = draw_any(3, index).problem
+        if wrong := inject(Manual().answer(problem), SIZES[dtype], stream):
+            yield problem, wrong
 
 
 def loss_scale(problems: int) -> None:

@@ -53,6 +53,8 @@ MISTAKES = (
     Injected("jax_softmax", "(d * p).sum(-1, keepdims=True)", "(d * p).sum()", FORMULA),
     Injected("jax_softmax", "import jax\n", "import jax\nimport numpy as np\n", "under jit", "p, d = wide(y), wide(dy)", "p, d = np.asarray(y), np.asarray(dy)"),
     Injected("jax_softmax", "dx.astype(y.dtype)", "(dx * (1 if y.dtype != jnp.float16 else 1.1)).astype(y.dtype)", HALF),
+    Injected("jax_pallas_softmax", "lambda i: (i, 0)", "lambda i: (0, 0)", FORMULA),
+    Injected("jax_pallas_softmax", "wide(cotangent[...])", "wide(cotangent[...]) * (1 if cotangent.dtype != jnp.float16 else 1.1)", HALF),
     Injected("jax_rms_norm", "r**3", "r**2", FORMULA),
     Injected("jax_rms_norm", "z, d = wide(x), wide(dy)", "z, d = wide(x), jnp.where(dy == 0, jnp.nan, wide(dy))", ZEROS),
     Injected("jax_swiglu", "(1 + x * (1 - s))", "(1 + x * s)", FORMULA),

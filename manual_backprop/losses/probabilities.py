@@ -145,7 +145,9 @@ class Nll:
     ) -> FloatArray:
         """Return -w_t y_t, shape (N,)."""
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
-        return cast(FloatArray, -np.sum(mass * y, axis=-1))
+        # Of another class y may be -inf, and 0 · -inf is NaN.
+        counted = np.multiply(mass, y, where=mass != 0, out=np.zeros_like(y))
+        return cast(FloatArray, -np.sum(counted, axis=-1))
 
     @staticmethod
     def backward(

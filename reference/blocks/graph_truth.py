@@ -245,7 +245,7 @@ class Truths:
     ) -> list[TensorTruth]:
         """Return every tensor; `moved` adds what an ulp of each input moves the slopes by.
 
-        So is a value whose slopes are unknown, as is that of √ at 0. `most` adds also what it may
+        It adds the same to values whose slopes are unknown (√ at 0). `most` adds also what it may
         move them by, as far as is known.
         """
         with np.errstate(all="ignore"):

@@ -334,7 +334,9 @@ class _Group:
             for b in np.flatnonzero(np.isfinite(size)).tolist():
                 for unit in self._units_of_sums(self.excused[b]):
                     floor = np.count_nonzero(terms[b]) * unit.floor
-                    ends = unit.end(np.abs(terms[b])).sum() + unit.end(size[b], 2.0 * outputs)
+                    ends = unit.end(np.abs(truth[b]))
+                    if not unit.model.everybody:  # each product ends, and each sum of an output
+                        ends += unit.end(np.abs(terms[b])).sum() + unit.end(size[b], 2.0 * outputs)
                     allowed = unit.total(terms.shape[1] + 2, size[b]) + unit.inputs(size[b]) + ends
                     allowed = float(unit.bounded(allowed, size[b]))
                     if error[b] <= allowed + floor:

@@ -132,16 +132,24 @@ def unsupported(oracle: str, reason: str) -> Answer:
 
 
 _LACKS = ("not implemented for", "is not supported")
+# torch's binary_cross_entropy refuses a NaN: what has left the range before it, inf - inf.
+_REFUSES = ("all elements of input should be between 0 and 1",)
 
 
 @contextmanager
 def unless_lacking(oracle: str, problem: AnyProblem) -> Iterator[list[Answer]]:
-    """Catch that a framework has no such operation in a low dtype; the answer says it."""
+    """Catch that a framework has no such operation in a low dtype, or refuses what left the range.
+
+    The answer says it.
+    """
     answers: list[Answer] = []
     try:
         yield answers
     except (RuntimeError, ValueError) as error:
-        if not (format_of(problem.dtype).low and any(text in str(error) for text in _LACKS)):
+        if not (
+            format_of(problem.dtype).low
+            and any(text in str(error) for text in (*_LACKS, *_REFUSES))
+        ):
             raise
         answers.append(unsupported(oracle, f"{problem.dtype}: {str(error).splitlines()[0]}"))
 

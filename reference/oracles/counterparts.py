@@ -13,11 +13,15 @@ from types import ModuleType
 from typing import Any, Literal
 
 from manual_backprop.operation import InvalidInput, LayerOperation, Operation
+from reference.formats import LOW
 
 Framework = Literal["torch", "jax"]
 
 # Where a composition finds the framework's primitives under their array-API names.
 _NAMESPACES: dict[Framework, str] = {"torch": "array_api_compat.torch", "jax": "jax.numpy"}
+
+# A layer of these is no more than a primitive or two of the framework's own.
+_ONE_PRIMITIVE = ("contraction", "movement")
 
 # id(operation) -> the operation (kept alive, so that its id is not given away) and its function.
 _resolved: dict[tuple[Framework, int], tuple[Operation, Callable[..., Any]]] = {}
@@ -60,7 +64,9 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
             raise InvalidInput(
                 f"{operation.name}: marked as COMPOSED, expected a method composition"
             )
-        return partial(operation.composition, namespace(framework))
+        composed = partial(operation.composition, namespace(framework))
+        one = isinstance(operation, LayerOperation) and operation.structure in _ONE_PRIMITIVE
+        return composed if one else _in_float32(composed, namespace(framework))
     try:
         function: Callable[..., Any] = find(counterpart.name)
     except InvalidInput as error:
@@ -74,6 +80,32 @@ def _resolve(operation: Operation, framework: Framework) -> Callable[..., Any]:
     if counterpart.keywords:
         function = partial(function, **counterpart.keywords)
     return function
+
+
+def _in_float32(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:
+    """Return a composition that takes low dtypes to float32, and its result back.
+
+    So do the frameworks' libraries with such formulas (flax with norms, torch with its own): in
+    float16 the squares of a norm leave the range, and that is not the framework's mistake.
+    """
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        given = [*arguments, *keywords.values()]
+        low = next((a.dtype for a in given if _is_low(a)), None)
+        if low is None:
+            return function(*arguments, **keywords)
+        arguments = tuple(wide(a) for a in arguments)
+        found = function(*arguments, **{name: wide(a) for name, a in keywords.items()})
+        return xp.astype(found, low)
+
+    def wide(array: Any) -> Any:
+        return xp.astype(array, xp.float32) if _is_low(array) else array
+
+    return call
+
+
+def _is_low(array: Any) -> bool:
+    return str(getattr(array, "dtype", "")).removeprefix("torch.") in LOW
 
 
 def _stacking(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:

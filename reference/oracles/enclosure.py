@@ -62,7 +62,7 @@ class _EnclosedWalk:
             if layer.operation.rowwise:
                 sizes = np.broadcast_to(sizes.max(-1, keepdims=True), sizes.shape)
             a = self._widened(a, self._value(a, sizes.ravel()))
-            self._slopes(found, across)
+            self._slopes(found, across, z)
             local.append(found)
         self._back(*self._loss(a), below, local)
 
@@ -80,13 +80,18 @@ class _EnclosedWalk:
         values = _sizes(balls)
         return self.unit.bounded(self.unit.value(values, sizes) + self.unit.end(values), values)
 
-    def _slopes(self, local: list[Any], across: Doubles) -> None:
-        """Widen the slopes of every operation in place."""
+    def _slopes(self, local: list[Any], across: Doubles, inputs: list[Ball]) -> None:
+        """Widen the slopes of every operation in place.
+
+        Where an input may leave the range it may be NaN, and the slope there, too.
+        """
         flat = [one for row in local for one in (row if isinstance(row, list) else [row])]
+        known = np.isfinite(_sizes(inputs)).reshape(len(local), -1).all(axis=1)
+        lost = np.repeat(np.where(known, 0.0, np.inf), len(flat) // len(local))
         for k, one in enumerate(flat):
             slopes = one.slope if isinstance(one.slope, list) else [one.slope]
             reach = across[k] if len(across) > 1 else 0.0
-            wide = self._widened(slopes, self.unit.slope(_sizes(slopes), reach))
+            wide = self._widened(slopes, self.unit.slope(_sizes(slopes), reach) + lost[k])
             one.slope = wide if isinstance(one.slope, list) else wide[0]
 
     # -- the walk -----------------------------------------------------------------------------
@@ -125,7 +130,7 @@ class _EnclosedWalk:
             by = unit.bounded(unit.total(len(parts) + 1, sizes.sum()), undivided)
             by = by + unit.end(sizes.sum())
             self.leaves["loss"] = CertifiedTensor((), self._widened(whole, by))
-        self._slopes(losses, np.zeros(1))
+        self._slopes(losses, np.zeros(1), a)
         return losses, scales
 
     def _back(
