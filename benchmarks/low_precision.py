@@ -3,19 +3,29 @@
 python benchmarks/low_precision.py sensitivity --errors 400
 python benchmarks/low_precision.py loss_scale --problems 2000
 python benchmarks/low_precision.py everyday
+python benchmarks/low_precision.py ulps
 
 The first injects one wrong entry in any tensor of the hand-written answer, of 2^-5 of the tensor's
 largest number in bfloat16 and 2^-8 in float16, and judges it also as PyTorch's, which may
-accumulate in the dtype: what it calls PRECISION there is shown, and not caught. The second counts cotangents that underflow in float16, with and without a loss scale. The
-third shows how far everyday operations are off, by hand, by PyTorch and by JAX.
+accumulate in the dtype: what it calls PRECISION there is shown, and not caught. The second counts
+cotangents that underflow in float16, with and without a loss scale. The third shows how far
+everyday operations are off, by hand, by PyTorch and by JAX. The fourth measures LOW_ULPS of
+reference/judge.py: the ulps that the frameworks' activations need at all numbers of a dtype.
 """
 
 import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
+import torch
 
+from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.graph import Arrays, Graph, GraphProblem, Step, forward
 from manual_backprop.network import Layer, Network, Problem
 from reference.blocks.columns import SlopeCheck, certify_columns
@@ -25,13 +35,17 @@ from reference.blocks.graph_weigh import stack_of
 from reference.drawing.graphs import ARCHITECTURES
 from reference.drawing.regimes import REGIMES
 from reference.formats import LOW, format_of
-from reference.judge import STRICT, judge_all
+from reference.judge import ACCUMULATED, STRICT, judge_all
 from reference.oracles import Answer, load
+from reference.oracles.counterparts import Framework, resolve
 from reference.oracles.manual import Manual
+from reference.oracles.torch_autograd import as_tensor
+from reference.oracles.torch_graph import as_array
 from reference.problems import AnyProblem, Selection, draw, draw_any, in_dtype
 from reference.rounding import RoundingUnit
 from reference.trials.sensitivity import deep, inject
 
+Array = npt.NDArray[Any]
 Answers = dict[str, list[Answer]]
 Pair = tuple[AnyProblem, Answer]
 
@@ -193,9 +207,64 @@ def _row(name: str, gradient: str, found: list[list[float]]) -> None:
     print(f"| {name} | {gradient} | {' | '.join(f'{x:.2g}' for x in worst)} |", flush=True)
 
 
+def ulps() -> None:
+    """Print how many ulps of the dtype each activation needs beyond its end.
+
+    Left out: numbers next to a kink, results that are infinite or about to be flushed.
+    """
+    print("| dtype | activation | torch value | torch slope | JAX value | JAX slope |")
+    print("|---|---|---|---|---|---|")
+    for dtype in LOW:
+        unit = RoundingUnit(dtype, replace(ACCUMULATED, low_ulps=1.0))
+        x = np.arange(1 << 16, dtype=np.uint16).view(unit.dtype)
+        x = np.sort(
+            x[np.isfinite(x.astype(float)) & (np.abs(x.astype(float)) >= format_of(dtype).tiny)]
+        )
+        for name, operation in ACTIVATIONS.items():
+            if not operation.rowwise:
+                needed = [
+                    *_needed(operation, x, unit, "torch"),
+                    *_needed(operation, x, unit, "jax"),
+                ]
+                print(
+                    f"| {dtype} | {name} | {' | '.join(f'{k:.2f}' for k in needed)} |", flush=True
+                )
+
+
+def _needed(
+    operation: Any, x: Array, unit: RoundingUnit, framework: Framework
+) -> tuple[float, float]:
+    """Return the ulps that a framework's value and slope need, at the worst of many numbers."""
+    options, exact = operation.defaults(), x.astype(np.float64)
+    value = operation.forward(exact, **options)
+    slope = operation.backward(exact, value, np.ones_like(exact), **options)
+    ones = np.ones_like(x)
+    function = partial(resolve(operation, framework), **options)
+    if framework == "torch":
+        leaf = as_tensor(x).requires_grad_()
+        made = function(leaf)
+        (pulled,) = torch.autograd.grad(made, leaf, as_tensor(ones))
+        given = as_array(made.detach()), as_array(pulled)
+    else:
+        made, pull = jax.vjp(function, jnp.asarray(x))
+        given = np.asarray(made), np.asarray(pull(jnp.asarray(ones))[0])
+    found = [array.astype(np.float64) for array in given]
+    smooth = np.abs(np.diff(slope, prepend=slope[0])) + np.abs(np.diff(slope, append=slope[-1]))
+    normal = np.isfinite(found[0]) & (np.abs(value) >= 2 * format_of(x.dtype).tiny)
+    rounded = unit.value(np.abs(value), np.abs(exact)), unit.slope(np.abs(slope), np.abs(exact))
+    extra = unit.total(1, np.abs(slope)) + unit.floor  # of the product with the cotangent
+    off_value, off_slope = np.abs(found[0] - value), np.abs(found[1] - slope)
+    of_value = (off_value - unit.end(np.abs(value))) / rounded[0]
+    of_slope = (off_slope - unit.end(np.abs(slope)) - extra) / rounded[1]
+    return (
+        float(np.nanmax(np.where(normal, of_value, 0), initial=0)),
+        float(np.nanmax(np.where(normal & (smooth < 2**-3), of_slope, 0), initial=0)),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("sensitivity", "loss_scale", "everyday"))
+    parser.add_argument("what", choices=("sensitivity", "loss_scale", "everyday", "ulps"))
     parser.add_argument("--errors", type=int, default=400)
     parser.add_argument("--problems", type=int, default=2000)
     given = parser.parse_args()
@@ -203,6 +272,8 @@ def main() -> None:
         sensitivity(given.errors)
     elif given.what == "loss_scale":
         loss_scale(given.problems)
+    elif given.what == "ulps":
+        ulps()
     else:
         everyday()
 

@@ -13,6 +13,7 @@ import numpy as np
 from reference.drawing.builder import ProblemBuilder, Stream
 from reference.drawing.graphs import draw_graph
 from reference.drawing.regimes import REGIMES
+from reference.formats import format_of
 from reference.judge import Judgement, another_function, differing_values, judge_all
 from reference.oracles import Answer, Oracle
 from reference.oracles.counterparts import Framework
@@ -44,8 +45,12 @@ def settle_translation(
 
 
 def ordinary(one: AnyDrawn) -> list[AnyProblem]:
-    """Return problems of the same network, dtype and reduction, with ordinary numbers."""
-    where, (_, base) = one.cell._replace(regime="ordinary"), lowered(one.index)
+    """Return problems of the same network and reduction, with ordinary numbers.
+
+    They are of the same dtype; of float32 for a low one, in which rounding hides a function.
+    """
+    dtype, (_, base) = format_of(one.cell.dtype).inside, lowered(one.index)
+    where = one.cell._replace(regime="ordinary", dtype=dtype)
     if isinstance(one, DrawnGraph):
         return [draw_graph(one.seed, base + k, base - GRAPHS, where) for k in range(DRAWS)]
     builder = ProblemBuilder(Stream(one.seed, base), where, large=is_large(one.seed, base))

@@ -273,10 +273,12 @@ class Truths:
         judged = placed(finite) & ~np.isnan(truth)
         moves = plan.structure == "movement"
         ends = 0 if moves else unit.end(size)
-        allowed = np.asarray(unit.bounded(placed(slack.value) + ends, size))
         kept = np.full_like(size, np.inf) if plan.structure == "rows" else size
         if plan.structure == "contraction":
             kept = placed(slack.through)
+        # A sum may leave the range on the way to its value.
+        largest = kept if plan.structure == "contraction" else size
+        allowed = np.asarray(unit.bounded(placed(slack.value) + ends, largest))
         radius = placed(r.radii[:j])
         tied = np.broadcast_to(r.found.tied, (j, r.inputs.shape[1])).copy()  # type: ignore[union-attr]
         tied[: j // 2 if plan.row.tangents else j] = False  # a value is one number

@@ -430,3 +430,15 @@ def test_shrinking_by_nothing_is_the_identity(name: str, dtype: type) -> None:
         np.testing.assert_array_equal(gradient, found[key])
     np.testing.assert_array_equal(found["layers.0.z"], found["layers.0.a"])
     assert (found["layers.0.z"] != 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_slope_of_log_softmax_is_finite_where_the_sum_of_cotangents_is_not(dtype: type) -> None:
+    operation, most = ACTIVATIONS["log_softmax"], np.finfo(dtype).max
+    x = np.array([[-1e13, 1e13, 2e13], [0.0, 1.0, 2.0]], dtype)
+    dy = np.array([[-0.45, -0.53, -0.47], [1.0, 2.0, 3.0]], dtype)
+    dy[0] *= most
+    dx = operation.backward(x, operation.forward(x), dy)
+    np.testing.assert_allclose(dx[0] / most, [-0.45, -0.53, 0.98], rtol=4 * np.finfo(dtype).eps)
+    p = np.exp(x[1]) / np.exp(x[1]).sum()
+    np.testing.assert_allclose(dx[1], dy[1] - 6 * p, rtol=64 * np.finfo(dtype).eps)

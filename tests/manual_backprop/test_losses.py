@@ -321,6 +321,8 @@ def test_a_masked_class_is_no_class(form: Form, masked: int) -> None:
             np.testing.assert_allclose(np.delete(dx, masked, 1), reference, rtol=1e-14)
             assert (dx[:, masked] == 0.0).all()
     t, cross_entropy = np.array([1, 2]), LOSSES["cross_entropy"].formulas(form)
+    nll = LOSSES["nll"].formulas(form).forward(many, t)
+    np.testing.assert_array_equal(nll, -many[[0, 1], t])
     dy = cross_entropy.backward(many, t, np.ones(2))
     reference = cross_entropy.backward(few, np.where(t > masked, t - 1, t), np.ones(2))
     np.testing.assert_allclose(np.delete(dy, masked, 1), reference, rtol=1e-14)

@@ -13,6 +13,7 @@ from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import InvalidInput
 from reference.campaign import Plan
 from reference.drawing.graphs import ARCHITECTURES
+from reference.evidence import outside_enclosure
 from reference.formats import FORMATS, LOW, format_of
 from reference.judge import ACCUMULATED, STRICT, judge, judge_all
 from reference.oracles import Answer, load
@@ -28,6 +29,7 @@ from reference.problems import (
     parse_address,
 )
 from reference.rounding import RoundingUnit
+from reference.translation import ordinary
 from reference.trials.sensitivity import deep, inject
 
 MANUAL = load(("manual",))["manual"]
@@ -265,3 +267,71 @@ def test_torch_answers_in_its_own_low_precision(dtype: str) -> None:
     found = [j.kind for j in judge_all(problems, {"torch": answers})]
     assert set(found) <= {"AGREE", "PRECISION", "UNSUPPORTED", "CONVENTION"}
     assert found.count("AGREE") >= 12
+
+
+def test_a_sum_may_leave_the_range_on_the_way_to_its_value() -> None:
+    """Found in float16: torch rounds x W, 65,536, and then adds the bias."""
+    problem = dense([[256.0, 64.0]], [[256.0], [0.0]], [[1.0]], "float16")
+    problem.arrays["b"][:] = -4096.0
+    right = MANUAL.answer(problem)
+    assert right.values["y"].tolist() == [[61440.0]]
+    values = {"y": np.array([[np.inf]], np.float16)}
+    infinite = replace(right, values=values, oracle="torch")
+    assert judge(problem, {"torch": infinite}).verdict == "PRECISION(torch)"
+    assert judge(problem, {"manual": replace(right, values=values)}).kind == "DEVIATES"
+
+
+def network_problem(
+    loss: str, y: Any, targets: Any, activation: str = "identity", dtype: str = "float16"
+) -> Problem:
+    """A layer that hands on what it is given."""
+    kind, y = format_of(dtype).dtype, np.asarray(y, np.float64)
+    width = y.shape[1]
+    network = Network(width, (Layer(width, activation, bias=False),), loss)
+    weight = {"layers.0.weight": np.eye(width).astype(kind)}
+    t = np.asarray(targets)
+    return Problem(network, weight, y.astype(kind), t if t.dtype.kind == "i" else t.astype(kind))
+
+
+def test_torch_refuses_a_nan_and_that_is_no_crash() -> None:
+    pytest.importorskip("torch")
+    y = [[np.inf, -np.inf], [0.25, 0.75]]
+    problem = network_problem("binary_cross_entropy", y, [[0.0, 1.0], [0.0, 1.0]], "softmax")
+    answer = load(("torch",))["torch"].answer(problem)
+    assert answer.status == "unsupported"
+    assert "between 0 and 1" in answer.reason
+    wrong = network_problem("binary_cross_entropy", [[1.5, 0.5]], [[0.0, 1.0]], dtype="float32")
+    with pytest.raises(RuntimeError, match="between 0 and 1"):
+        load(("torch",))["torch"].answer(wrong)
+
+
+def test_a_composition_is_computed_in_float32() -> None:
+    """The squares of a norm pass 65,504, and JAX's libraries do not compute them in float16."""
+    pytest.importorskip("jax")
+    names = {"x": "x", "weight": "w"}
+    graph = Graph((Step("y", "rms_norm", names, options={"eps": 2.0**-16}),), ("y",))
+    arrays = {"x": np.array([[300.0, -600.0]], np.float16), "w": np.ones(2, np.float16)}
+    problem = GraphProblem(graph, arrays, {"y": np.array([[1.0, 2.0]], np.float16)})
+    answer = load(("jax",))["jax"].answer(problem)
+    assert answer.gradients["x"].dtype == np.float16
+    assert judge(problem, {"jax": answer}).kind == "AGREE"
+
+
+def test_what_overflowed_is_in_the_enclosure_of_the_network() -> None:
+    """Found in float16: NaN behind an overflow, where a slope of l1 is never more than 1."""
+    network = Network(2, (Layer(2, bias=False), Layer(2, bias=False)), "l1")
+    weights = {"layers.0.weight": 2 * np.eye(2), "layers.1.weight": np.ones((2, 2))}
+    parameters = {name: weight.astype(np.float16) for name, weight in weights.items()}
+    x = np.array([[60000.0, -60000.0]], np.float16)
+    problem = Problem(network, parameters, x, np.zeros((1, 2), np.float16))
+    answer = MANUAL.answer(problem)
+    assert np.isnan(np.asarray(answer.gradients["layers.1.a"], np.float32)).all()
+    assert outside_enclosure(problem, answer, RoundingUnit("float16", STRICT)) is None
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_the_translation_is_compared_in_float32(dtype: str) -> None:
+    for index in Selection(dtypes=(dtype,), architectures=("dense", "stack")).indices(4):
+        one = draw_any(0, index)
+        assert one.problem.dtype == format_of(dtype).dtype
+        assert {problem.dtype for problem in ordinary(one)} == {np.dtype(np.float32)}
