@@ -2,18 +2,19 @@
 
 python benchmarks/kernels.py rounding --draws 50     how near right kernels come to the bound
 python benchmarks/kernels.py sensitivity             which errors of one entry are seen
-python benchmarks/kernels.py compare                 gradcheck, assert_close and this project
+python benchmarks/kernels.py compare                 gradcheck, assert_close, check_grads and ours
 """
 
 import argparse
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from jax.test_util import check_grads
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -23,7 +24,8 @@ from reference.checks.argument_spec import spelled
 from reference.checks.inventory import units_of
 from reference.checks.kernels import kernel_findings
 from reference.checks.kernels._findings import ReturnedArray, furthest
-from reference.checks.kernels._formats import ROUNDED, Model
+from reference.checks.kernels._formats import FLOAT64, ROUNDED, Model
+from reference.checks.kernels._jax_ways import JaxWays, arrays
 from reference.checks.kernels._torch_ways import TorchWays
 from reference.checks.kernels._ways import in_dtypes
 from reference.checks.kinds import subject_of
@@ -41,9 +43,9 @@ def subject(path: Path) -> FunctionSubject:
     return found
 
 
-def torch_kernels() -> list[Path]:
-    """Return the files of the kernels that are torch functions."""
-    return [p for p in sorted(KERNELS.glob("*.py")) if "autograd.Function" in p.read_text()]
+def kernels(kind: str) -> list[Path]:
+    """Return the files of the kernels of a framework."""
+    return [p for p in sorted(KERNELS.glob("*.py")) if p.stem.startswith("jax_") == (kind == "jax")]
 
 
 def asked(path: Path, draws: int, dtype: str) -> Iterator[list[ReturnedArray]]:
@@ -62,7 +64,7 @@ def rounding(draws: int) -> None:
     """Print the furthest entry of each right kernel, as a share of what is allowed."""
     print(f"| kernel | {' | '.join(ROUNDED)} |\n|---|---|---|---|")
     worst = 0.0
-    for path in torch_kernels():
+    for path in kernels("torch"):
         shares = [
             max(furthest(n, Model(d)).times for named in asked(path, draws, d) for n in named)
             for d in ROUNDED
@@ -77,7 +79,7 @@ def sensitivity(draws: int) -> None:
     rng = np.random.default_rng(0)
     for dtype, size in (("float32", 2.0**-16), ("bfloat16", 2.0**-3), ("float16", 2.0**-6)):
         seen = total = 0
-        for path in torch_kernels():
+        for path in kernels("torch"):
             for named in asked(path, draws, dtype):
                 for one in (n for n in named if n.name.startswith("d") and n.got is not None):
                     wrong = np.array(one.got)
@@ -106,35 +108,44 @@ def main() -> None:
 
 
 def compare() -> None:
-    """Print what each checker says of every right and every wrong kernel."""
-    right = {p.stem: p.read_text(encoding="utf-8") for p in torch_kernels()}
-    wrong = {
-        f"{n:02} {m.name}": m.source()
-        for n, m in enumerate(MISTAKES)
-        if not m.kernel.startswith("jax_")
-    }
+    """Print what each checker says of every right and every wrong kernel, by framework."""
+    for kind, verdicts in (("torch", _torch_verdicts), ("jax", _jax_verdicts)):
+        right = {p.stem: p.read_text(encoding="utf-8") for p in kernels(kind)}
+        wrong = {f"{n:02} {m.name}": m.source() for n, m in enumerate(MISTAKES)
+                 if m.kernel in right}  # fmt: skip
+        _table(right, wrong, verdicts)
+
+
+def _table(
+    right: dict[str, str], wrong: dict[str, str], verdicts_of: Callable[[Path], dict[str, bool]]
+) -> None:
+    """Print the verdicts on each kernel, then the counts."""
     counts: dict[str, list[int]] = {}
     for number, (name, text) in enumerate((*right.items(), *wrong.items())):
         with tempfile.TemporaryDirectory() as folder:
-            path = (
-                Path(folder) / f"kernel_{number}.py"
-            )  # Python keeps the source of a module's name
+            # Python keeps the source of a module's name
+            path = Path(folder) / f"kernel_{number}.py"
             path.write_text(text, encoding="utf-8")
-            verdicts = _verdicts(path)
-        print(f"| {name} | {' | '.join('right' if v else 'wrong' for v in verdicts.values())} |")
+            verdicts = verdicts_of(path)
+        print(f"| {name} | {' | '.join('right' if v else 'wrong' for v in verdicts.values())} |",
+              flush=True)  # fmt: skip
         for checker, says_right in verdicts.items():
             accused, missed = counts.setdefault(checker, [0, 0])
             accused += name in right and not says_right
             missed += name in wrong and says_right
             counts[checker] = [accused, missed]
     of = f"right ones called wrong, of {len(right)} | wrong ones called right, of {len(wrong)}"
-    print(f"| checker | {of} |")
-    print("|---|---|---|")
+    print(f"| checker | {of} |\n|---|---|---|")
     for checker, (accused, missed) in counts.items():
         print(f"| {checker} | {accused} | {missed} |")
 
 
-def _verdicts(path: Path) -> dict[str, bool]:
+def _ours(found: FunctionSubject) -> bool:
+    plain = all(found.case(0, i).assessment.all_right for i in range(4))
+    return plain and not kernel_findings(found, 0).failing
+
+
+def _torch_verdicts(path: Path) -> dict[str, bool]:
     """Return what each checker says: True where it calls the kernel right."""
     try:
         found = subject(path)
@@ -144,9 +155,27 @@ def _verdicts(path: Path) -> dict[str, bool]:
         )
     verdicts = {"gradcheck, float64": _gradcheck(found)}
     verdicts |= {f"assert_close, {d}": _assert_close(found, d) for d in ROUNDED}
-    plain = all(found.case(0, i).assessment.all_right for i in range(4))
-    verdicts["check"] = plain and not kernel_findings(found, 0).failing
-    return verdicts
+    return verdicts | {"check": _ours(found)}
+
+
+def _jax_verdicts(path: Path) -> dict[str, bool]:
+    """Return the same of a JAX kernel."""
+    found = subject(path)
+    verdicts = {f"check_grads, {d}": _check_grads(found, d) for d in (FLOAT64, *ROUNDED)}
+    return verdicts | {"check": _ours(found)}
+
+
+def _check_grads(found: FunctionSubject, dtype: str) -> bool:
+    """Ask jax.test_util.check_grads with its default tolerances; a custom_vjp has reverse mode."""
+    ways = JaxWays(found, 0)
+    problem = ways.problem.in_dtype(dtype)
+    with ways.kernel.running(dtype):
+        leaves, _ = arrays(problem, (), dtype)
+        try:
+            check_grads(ways.kernel.function(problem, dtype), leaves, order=1, modes=["rev"])
+        except Exception:
+            return False
+    return True
 
 
 def _gradcheck(found: FunctionSubject) -> bool:
