@@ -136,7 +136,7 @@ EVERYDAY: tuple[tuple[str, dict[str, tuple[int, ...]]], ...] = (
     ("silu", {"x": (16, 32)}),
     ("layer_norm", {"x": (16, 32), "weight": (32,), "bias": (32,)}),
     ("rms_norm", {"x": (16, 32), "weight": (32,)}),
-    ("attention", {"q": (16, 32), "k": (16, 32), "v": (16, 32)}),
+    ("attention", {"q": (4, 8), "k": (8, 8), "v": (8, 8)}),
     ("dense", {"x": (16, 32), "weight": (32, 32), "bias": (32,)}),
 )
 LOSSES = ("mse", "cross_entropy", "bce_with_logits", "huber")
@@ -184,7 +184,7 @@ def _of_graph(problem: GraphProblem, k: int, name: str, answers: Answers) -> lis
     rows = rows_of_stack(stack)
     certify_rows(rows, stack.dtype)
     unit = RoundingUnit(problem.dtype, STRICT)
-    tensors = Truths(stack, rows).tensors(unit, moved=True)
+    tensors = Truths(stack, rows).tensors(unit)
     (tensor,) = (t for t in tensors if t.name == name)
     scale = format_of(problem.dtype).u * float(np.abs(tensor.truth).max())
     off = [float(e) / scale for e in tensor.error.max(axis=1)]
