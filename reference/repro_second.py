@@ -54,6 +54,13 @@ def torch_forward():
     return torch.func.jvp(pull(DY), (x,), (tx,))[1][WHICH], pull(TDY)(x)[WHICH]
 
 
+def torch_nested():
+    x, tx = ({{n: torch.tensor(a) for n, a in part.items()}} for part in (X, TX))
+    total = lambda dy: lambda x: (torch_value(TorchNamespace(), x, C) * torch.tensor(dy)).sum()
+    along = lambda x: torch.func.jvp(total(DY), (x,), (tx,))[1]
+    return torch.func.jacfwd(along)(x)[WHICH], torch.func.jacfwd(total(TDY))(x)[WHICH]
+
+
 def jax_forward():
     pull = lambda dy: jax.grad(lambda x: (jax_value(jnp, x, C) * dy).sum())
     x, tx = ({{n: jnp.asarray(a) for n, a in part.items()}} for part in (X, TX))
@@ -74,7 +81,8 @@ except ImportError:
     print("torch is not installed")
 else:
     C = {{name: torch.tensor(a) for name, a in ARRAYS.items()}}
-    WAYS += [("torch " + torch.__version__, way, C) for way in (torch_reverse, torch_forward)]
+    ways = (torch_reverse, torch_forward, torch_nested)
+    WAYS += [("torch " + torch.__version__, way, C) for way in ways]
 try:
     import jax
     import jax.numpy as jnp

@@ -19,9 +19,10 @@ BY_HAND = 6
 OUTSIDE = ("DEVIATES", "VALUE", "CRASHED")
 INITIALS = {
     "manual": "H", "torch": "P", "jax": "J", "complex_step": "C",
-    "torch_reverse": "P", "torch_forward": "p", "jax_forward": "j", "jax_reverse": "J",
+    "torch_reverse": "P", "torch_forward": "p", "torch_nested": "n", "jax_forward": "j",
+    "jax_reverse": "J",
 }  # fmt: skip
-"""Who is outside, in a square: by hand, PyTorch, JAX; small where derived forward."""
+"""Who is outside, in a square: by hand, PyTorch, JAX; small where derived forward, n twice."""
 
 MAX_AXIS = 64
 LARGEST_DATA = 800_000

@@ -26,6 +26,7 @@ NAMES = {
     "complex_step": "the complex step",
     "torch_reverse": "PyTorch, double backward",
     "torch_forward": "PyTorch, forward over reverse",
+    "torch_nested": "PyTorch, forward over forward",
     "jax_forward": "JAX, forward over reverse",
     "jax_reverse": "JAX, reverse over reverse",
     "certified": "the certified gradient",

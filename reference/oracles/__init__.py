@@ -16,7 +16,7 @@ from reference.formats import format_of
 from reference.problems import AnyProblem
 
 Status = Literal["ok", "skipped", "unsupported", "crashed"]
-"""skipped: it is not installed. unsupported: it has no such derivative of this problem."""
+"""skipped: it is not installed, or is not asked. unsupported: it has no such derivative."""
 
 MAX_REASON = 1000
 """Characters that are kept of an oracle's error."""
@@ -81,12 +81,15 @@ _MODULES = {
     "complex_step": ("complex_step", "ComplexStep"),
 }
 ORACLES: tuple[str, ...] = tuple(_MODULES)
-SECOND_ORDER = ("manual", "torch_reverse", "torch_forward", "jax_forward", "jax_reverse")
-"""The oracles at second order: both frameworks in two ways, each a separate oracle."""
+SECOND_ORDER = (
+    "manual", "torch_reverse", "torch_forward", "torch_nested", "jax_forward", "jax_reverse",
+)  # fmt: skip
+"""The oracles at second order: each way of a framework is a separate oracle."""
 
 _MODULES |= {
     "torch_reverse": ("torch_second", "TorchReverse"),
     "torch_forward": ("torch_second", "TorchForward"),
+    "torch_nested": ("torch_second", "TorchNested"),
     "jax_forward": ("jax_second", "JaxForward"),
     "jax_reverse": ("jax_second", "JaxReverse"),
 }

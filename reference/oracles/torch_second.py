@@ -1,6 +1,6 @@
-"""PyTorch at second order, in two ways: double backward, and forward over reverse (`torch.func`).
+"""PyTorch at second order: double backward, forward over reverse, and nested forward mode.
 
-Both give every number of both walks and how it moves. How a cotangent moves is, by double backward,
+All three give every number of both walks and how it moves. How a cotangent moves is, by double backward,
 the derivative of ⟨gradient, direction⟩ by a zero that was added at the step; the tangent of a value
 is the derivative by a zero that was added to its cotangent.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.graph import GraphProblem
+from manual_backprop.graph import GraphProblem, Step
 from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
 from manual_backprop.second_order import step_shapes, variables
@@ -24,7 +24,7 @@ from reference.oracles.torch_autograd import (
     reduced_loss,
     threads,
 )
-from reference.oracles.torch_graph import graph_function
+from reference.oracles.torch_graph import call, graph_function
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 Tensors = dict[str, Any]
@@ -155,6 +155,83 @@ class TorchForward(_TorchSecond):
         (first, first_steps), (loss, values) = primal
         (second, second_steps), (_, tangents) = tangent
         return [loss, {**first, **first_steps}, values, tangents, {**second, **second_steps}]
+
+
+class TorchNested(_TorchSecond):
+    """Nested forward mode of each step of a graph: `torch.func.jacfwd` of `torch.func.jvp`.
+
+    With the cotangent dy of a step and what it moves by, tdy, the derivatives of ⟨dy, y⟩ and of
+    ⟨tdy, y⟩ + ⟨dy, ty⟩ by every entry of the step's arrays, y and its tangent ty by `jvp`, are its
+    part of their cotangents and of what these move by. No backward rule takes part.
+    """
+
+    name = "torch_nested"
+
+    def _answer(self, problem: AnyProblem) -> Answer:
+        if isinstance(problem, DirectedProblem):
+            return skipped(self.name, "nested forward mode is asked of the steps of graphs")
+        found = super()._answer(problem)
+        return skipped(self.name, found.reason) if found.status == "unsupported" else found
+
+    def _second(
+        self, problem: DirectedProblem | DirectedGraph, given: Tensors, direction: Tensors
+    ) -> list[Any]:
+        import torch
+
+        assert isinstance(problem, DirectedGraph)
+        graph, arrays = problem.graph, problem.arrays
+        values = {n: as_tensor(a) for n, a in arrays.items() if n not in given} | given
+        tangents = dict(direction)
+        for step in graph.steps:
+            values[step.name], tangents[step.name] = _pushed(step, values, tangents)
+        gradients, products = ({n: torch.zeros_like(v) for n, v in values.items() if n in tangents}
+                               for _ in range(2))  # fmt: skip
+        for name, cotangent in problem.cotangents.items():
+            gradients[name] += as_tensor(cotangent)
+        for step in reversed(graph.steps):
+            along = _along(step, values, tangents, gradients[step.name], products[step.name])
+            inputs = {n: values[n] for n in step.inputs.values() if n in tangents}
+            for total, found in zip((gradients, products), _jacfwd(along, inputs), strict=True):
+                for name, part in found.items():
+                    total[name] += part
+        loss = sum((as_tensor(c) * values[n]).sum() for n, c in problem.cotangents.items())
+        steps = {step.name for step in graph.steps}
+        kept = ({n: v for n, v in part.items() if n in steps} for part in (values, tangents))
+        return [loss, gradients, *kept, products]
+
+
+def _pushed(step: Step, values: Tensors, tangents: Tensors) -> tuple[Any, Any]:
+    """Return a step's value and its tangent by `torch.func.jvp`."""
+    import torch
+
+    moving = {n: values[n] for n in step.inputs.values() if n in tangents}
+    jvp: Any = torch.func.jvp
+    with warnings.catch_warnings():  # its first call imports what torch itself calls deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        made: tuple[Any, Any] = jvp(
+            lambda inputs: call(step, {**values, **inputs}, "torch"),
+            (moving,),
+            ({n: tangents[n] for n in moving},),
+        )
+    return made
+
+
+def _along(
+    step: Step, values: Tensors, tangents: Tensors, dy: Any, tdy: Any
+) -> Callable[[Tensors], tuple[Any, Any]]:
+    """Return f(inputs) -> (⟨dy, y⟩, ⟨tdy, y⟩ + ⟨dy, ty⟩) of one step."""
+
+    def along(inputs: Tensors) -> tuple[Any, Any]:
+        y, ty = _pushed(step, {**values, **inputs}, tangents)
+        return (dy * y).sum(), (tdy * y).sum() + (dy * ty).sum()
+
+    return along
+
+
+def _jacfwd(function: Callable[[Tensors], tuple[Any, Any]], inputs: Tensors) -> Any:
+    import torch
+
+    return torch.func.jacfwd(function)(inputs)
 
 
 def _probes(problem: Problem | GraphProblem) -> Tensors:
