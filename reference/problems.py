@@ -261,8 +261,7 @@ def draw_any(seed: int, index: int, order: int = 1) -> AnyDrawn:
     if is_graph(index):
         problem = draw_graph(seed, base, base - GRAPHS, where)
         if order == 2:
-            along = _direction(Stream(seed ^ _DIRECTIONS, index), problem)
-            problem = DirectedGraph(**vars(problem), direction=along)
+            problem = directed_graph(problem, Stream(seed ^ _DIRECTIONS, index))
         return DrawnGraph(with_loss_scale(problem, base), seed, index, where)
     builder = ProblemBuilder(Stream(seed, base), where, large=order == 1 and is_large(seed, base))
     REGIMES[where.regime](builder)
@@ -296,6 +295,11 @@ def with_loss_scale(problem: P, turn: int) -> P:
 
 _DIRECTIONS = 0x5EC0ED
 """Sets the stream of the directions apart from that of the problems."""
+
+
+def directed_graph(problem: GraphProblem, stream: Stream) -> DirectedGraph:
+    """Return the graph with a drawn direction."""
+    return DirectedGraph(**vars(problem), direction=_direction(stream, problem))
 
 
 def _direction(stream: Stream, problem: AnyProblem) -> dict[str, FloatArray]:

@@ -312,20 +312,30 @@ def structure(seed: int, k: int, cell: ProblemCell) -> Structure:
 
 def draw_graph(seed: int, index: int, k: int, cell: ProblemCell) -> GraphProblem:
     """Draw the values of the k-th graph."""
-    made = structure(seed, k, cell)
-    stream = Stream(seed, index)
-    values = _VALUES[cell.regime](stream, made)
-    if cell.regime == "kink":
+    return fill(structure(seed, k, cell), Stream(seed, index), cell.regime)
+
+
+def fill(made: Structure, stream: Stream, regime: str) -> GraphProblem:
+    """Draw the values of a structure."""
+    values = _VALUES[regime](stream, made)
+    if regime == "kink":
         _aim(stream, made, values)
     known = {**made.arrays, **values}
     arrays = {name: known[name] for name in made.graph.given}
-    arrays = {n: a.astype(cell.dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
-    halves = cell.regime == "lattice"
+    arrays = {n: a.astype(made.dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
     cotangents = {}
     for name, shape in made.cotangents.items():
         numbers = stream.normal(*shape)
-        cotangents[name] = (np.rint(2 * numbers) / 2 if halves else numbers).astype(cell.dtype)
+        halves = np.rint(2 * numbers) / 2 if regime == "lattice" else numbers
+        cotangents[name] = halves.astype(made.dtype)
     return GraphProblem(made.graph, arrays, cotangents)
+
+
+def alone(operation: LayerOperation, stream: Stream, dtype: str) -> Structure:
+    """Draw the structure of one layer on arrays of its own."""
+    builder = _GraphBuilder(stream)
+    _alone(builder, operation.takes, operation)
+    return builder.finished("alone", operation, dtype)
 
 
 def _aim(stream: Stream, made: Structure, values: dict[str, Array]) -> None:

@@ -1,8 +1,8 @@
 """PyTorch at second order: double backward, forward over reverse, and nested forward mode.
 
-All three give every number of both walks and how it moves. How a cotangent moves is, by double backward,
-the derivative of ⟨gradient, direction⟩ by a zero that was added at the step; the tangent of a value
-is the derivative by a zero that was added to its cotangent.
+All three give every number of both walks and how it moves. By double backward, how a cotangent
+moves is the derivative of ⟨gradient, direction⟩ by a zero that was added at the step; the tangent
+of a value is the derivative by a zero that was added to its cotangent.
 """
 
 import warnings
