@@ -513,6 +513,9 @@ def conventions(
 @app.command()
 def accuracy(
     points: Annotated[int, typer.Option(help="How many inputs for each operation.", min=8)] = 600,
+    order: Annotated[
+        int, typer.Option(help="2 also measures the second derivative.", min=1, max=2)
+    ] = 1,
     as_json: Json = False,
 ) -> int:
     """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP."""
@@ -522,7 +525,7 @@ def accuracy(
     from reference.trials.accuracy import behind, lines, measure
 
     with progress_lines("accuracy"):
-        rows = measure(points=points)
+        rows = measure(points=points, order=order)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
     else:

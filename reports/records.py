@@ -221,7 +221,7 @@ class Accuracy(Record, frozen=True, tag="accuracy"):
 
     operation: str
     kind: str
-    quantity: Literal["value", "slope"]
+    quantity: Literal["value", "slope", "second"]
     dtype: str
     implementation: str
     worst_ulp: float

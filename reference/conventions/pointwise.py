@@ -1,11 +1,12 @@
 """One operation alone, at many points: value and slope by each implementation and by proof.
 
 A batch is rows of inputs. For an elementwise operation every number is a point of its own; for
-one on rows, a row is a point, and its slope is the product of the Jacobian with `COTANGENT`.
+one on rows, a row is a point, and its slope is the product of the Jacobian with `COTANGENT`. At
+order 2 there is also what the slope moves by: f'', of rows along `DIRECTION`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ import numpy.typing as npt
 from manual_backprop.operation import Activation, FloatArray, Loss
 from reference.arithmetic.balls import Ball, exact, precision
 from reference.arithmetic.point_derivative import PointDerivative, at_number, at_row, constants
+from reference.blocks.tapes import activation_tape, loss_tape, pattern_of
 from reference.oracles.counterparts import resolve
 from reference.oracles.jax_x64 import double_precision
 
 COTANGENT = (1.0, -0.5, 2.0, 0.25)
 """What multiplies the outputs of a row, in turn: not uniform, because a softmax hides that."""
+DIRECTION = (0.5, 2.0, -1.0, 0.75)
+"""Along which the inputs of a row move at order 2, in turn."""
 
 IMPLEMENTATIONS = ("manual", "torch", "jax")
 _BITS = 256
@@ -50,35 +54,54 @@ class Batch:
             return np.broadcast_to(row.astype(outputs.dtype), outputs.shape)
         return np.ones_like(outputs)
 
+    @property
+    def direction(self) -> FloatArray:
+        """Return how the inputs move."""
+        if not self.by_row:
+            return np.ones_like(self.x)
+        row = np.resize(DIRECTION, self.x.shape[-1]).astype(self.x.dtype)
+        return np.broadcast_to(row, self.x.shape)
+
 
 @dataclass(frozen=True)
 class PointAnswers:
-    """Values and slopes. Values have the shape of x, for a loss on rows (n,)."""
+    """Values and slopes. Values have the shape of x, for a loss on rows (n,).
+
+    `seconds` is what the slopes move by, where it was asked for and there is such a derivative.
+    """
 
     values: FloatArray
     slopes: FloatArray
+    seconds: FloatArray | None = None
 
 
-def ask(implementation: str, batches: Sequence[Batch]) -> list[PointAnswers]:
+def ask(implementation: str, batches: Sequence[Batch], order: int = 1) -> list[PointAnswers]:
     """Return what "manual", "torch" or "jax" says of some batches."""
     with np.errstate(all="ignore"):
         if implementation == "jax":
-            return _jax(batches)
+            return _jax(batches, order)
         one = {"manual": _manual, "torch": _torch}[implementation]
-        return [one(batch) for batch in batches]
+        return [one(batch, order) for batch in batches]
 
 
-def _manual(batch: Batch) -> PointAnswers:
+def _manual(batch: Batch, order: int) -> PointAnswers:
     operation, given = batch.operation, {**batch.arguments, **batch.arrays}
+    seconds: Any = None
     if isinstance(operation, Activation):
         y = operation.forward(batch.x, **given)
-        return PointAnswers(y, operation.backward(batch.x, y, batch.cotangent(y), **given))
+        dy = batch.cotangent(y)
+        if order == 2:
+            seconds = operation.second(batch.x, y, dy, batch.direction, **given)
+        return PointAnswers(y, operation.backward(batch.x, y, dy, **given), seconds)
     losses = operation.forward(batch.x, batch.targets, **given)
-    slopes = operation.backward(batch.x, batch.targets, np.ones_like(losses), **given)
-    return PointAnswers(losses, np.asarray(slopes))
+    ones = np.ones_like(losses)
+    slopes = operation.backward(batch.x, batch.targets, ones, **given)
+    if order == 2:
+        seconds = operation.second(batch.x, batch.targets, ones, batch.direction, **given)
+    return PointAnswers(losses, np.asarray(slopes), seconds)
 
 
-def _torch(batch: Batch) -> PointAnswers:
+def _torch(batch: Batch, order: int) -> PointAnswers:
     import torch
 
     function = resolve(batch.operation, "torch")
@@ -92,17 +115,35 @@ def _torch(batch: Batch) -> PointAnswers:
         assert batch.targets is not None
         y = function(x, torch.from_numpy(batch.targets.copy()), **given)
     values = y.detach().numpy()
+    nothing = torch.zeros_like(x)
     if not y.requires_grad:  # a constant function
-        return PointAnswers(values, np.zeros_like(batch.x))
-    y.backward(torch.from_numpy(batch.cotangent(values).copy()))
-    return PointAnswers(values, np.zeros_like(batch.x) if x.grad is None else x.grad.numpy())
+        return PointAnswers(values, nothing.numpy(), nothing.numpy() if order == 2 else None)
+    dy = torch.from_numpy(batch.cotangent(values).copy())
+    (slopes,) = torch.autograd.grad(y, x, dy, create_graph=order == 2, allow_unused=True)
+    slopes = nothing if slopes is None else slopes
+    seconds: Any = nothing if order == 2 else None
+    if slopes.requires_grad and order == 2:
+        along = torch.from_numpy(batch.direction.copy())
+        try:
+            (seconds,) = torch.autograd.grad(slopes, x, along, materialize_grads=True)
+        except RuntimeError as error:
+            if LACKED not in str(error):
+                raise
+            seconds = None
+    return PointAnswers(
+        values, slopes.detach().numpy(), None if seconds is None else seconds.numpy(force=True)
+    )
 
 
-def _jax(batches: Sequence[Batch]) -> list[PointAnswers]:
+LACKED = "is not implemented"
+"""In PyTorch's error where it has no derivative of a backward."""
+
+
+def _jax(batches: Sequence[Batch], order: int) -> list[PointAnswers]:
     """Compile all batches as one program: compiling each alone takes ten times as long."""
     import jax
 
-    def pulled(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, Any]:
+    def pulled(batch: Batch, x: Any, targets: Any, arrays: Any) -> tuple[Any, ...]:
         function = resolve(batch.operation, "jax")
 
         def of_x(x: Any) -> Any:
@@ -110,8 +151,14 @@ def _jax(batches: Sequence[Batch]) -> list[PointAnswers]:
                 return function(x, **batch.arguments)
             return function(x, targets, **batch.arguments, **arrays)
 
-        y, pull = jax.vjp(of_x, x)
-        return y, pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0]
+        def slopes(x: Any) -> tuple[Any, Any]:
+            y, pull = jax.vjp(of_x, x)
+            return pull(batch.cotangent(np.empty(y.shape, y.dtype)))[0], y
+
+        if order == 1:
+            return slopes(x)[::-1]
+        found, move, y = jax.vjp(slopes, x, has_aux=True)
+        return y, found, move(batch.direction)[0]
 
     def everything(inputs: Any) -> Any:
         return [pulled(batch, *given) for batch, given in zip(batches, inputs, strict=True)]
@@ -119,7 +166,7 @@ def _jax(batches: Sequence[Batch]) -> list[PointAnswers]:
     inputs = [(batch.x, batch.targets, dict(batch.arrays)) for batch in batches]
     with double_precision():
         found = jax.device_get(jax.jit(everything)(inputs))
-    return [PointAnswers(np.asarray(y), np.asarray(slopes)) for y, slopes in found]
+    return [PointAnswers(*map(np.asarray, parts)) for parts in found]
 
 
 @dataclass(frozen=True)
@@ -129,6 +176,7 @@ class Point:
     values: list[Ball]
     slopes: list[Ball]
     inputs: float  # the largest magnitude that goes in
+    seconds: list[Ball] = field(default_factory=list)
 
 
 def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
@@ -141,6 +189,44 @@ def prove(batch: Batch, *, limits: bool = False) -> list[Point]:
         else:
             points += [_decided(batch, [row[j]], n, j, limits) for j in range(width)]
     return points
+
+
+def prove_second(batch: Batch, points: Sequence[Point]) -> list[Point]:
+    """Return the points with what the slopes move by, from the second slopes of the tape."""
+    entries = [None] if batch.by_row else range(batch.x.shape[-1])
+    places = [(n, j) for n in range(len(batch.x)) for j in entries]
+    return [
+        replace(point, seconds=_seconds(batch, *place))
+        for place, point in zip(places, points, strict=True)
+    ]
+
+
+def _seconds(batch: Batch, n: int, j: int | None) -> list[Ball]:
+    operation, at = batch.operation, slice(None) if j is None else slice(j, j + 1)
+    width = batch.x.shape[-1] if j is None else None
+    x = batch.x[n, at].tolist()
+    if isinstance(operation, Activation):
+        tape, given = activation_tape(operation, batch.arguments, width, 2), x
+    else:
+        assert batch.targets is not None
+        t = batch.targets[n]
+        labels = np.ndim(t) == 0
+        row = [] if labels else t[at].tolist()
+        bends = j is not None and "real" in operation.targets
+        key = int(t) if labels else (None,) if bends else pattern_of(row)
+        free = [] if labels else [v for v, k in zip(row, key, strict=True) if k is None]  # type: ignore[arg-type]
+        arrays = [np.broadcast_to(a, batch.x.shape)[n, at] for a in batch.arrays.values()]
+        tape = loss_tape(operation, batch.arguments, width, key, tuple(batch.arrays), 2)
+        given = [*x, *free, *(v for a in arrays for v in a.tolist())]
+    made = tape.prove([exact(v) for v in given], exact(1) / 2**1100)
+    inputs = len(x)
+    outputs = len(made.values) // (1 + inputs)  # the slopes stand behind them
+    dy = np.resize(COTANGENT, outputs) if outputs > 1 else [1.0]
+    tx = [1.0] if j is not None else np.resize(DIRECTION, inputs)
+    pairs = [exact(float(d) * float(v)) for d in dy for v in tx]
+    moves = list(zip(pairs, made.slopes[outputs:], strict=True))
+    with precision(_MAX_BITS):
+        return [sum((p * row[k] for p, row in moves), exact(0)) for k in range(inputs)]
 
 
 def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) -> Point:

@@ -231,7 +231,9 @@ def _along(
 def _jacfwd(function: Callable[[Tensors], tuple[Any, Any]], inputs: Tensors) -> Any:
     import torch
 
-    return torch.func.jacfwd(function)(inputs)
+    with warnings.catch_warnings():  # of what is looped over where a batching rule is missing
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        return torch.func.jacfwd(function)(inputs)
 
 
 def _probes(problem: Problem | GraphProblem) -> Tensors:

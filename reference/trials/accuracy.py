@@ -13,12 +13,21 @@ import numpy.typing as npt
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import Activation, FloatArray, Loss
-from reference.conventions.pointwise import IMPLEMENTATIONS, Batch, Point, PointAnswers, ask, prove
+from reference.conventions.pointwise import (
+    IMPLEMENTATIONS,
+    Batch,
+    Point,
+    PointAnswers,
+    ask,
+    prove,
+    prove_second,
+)
 from reference.formats import DTYPES
 from reference.judge import OUTSIDE_BY_CHANCE, STRICT, allowed_alone
 from reports.records import Accuracy
 
-Quantity = Literal["value", "slope"]
+Quantity = Literal["value", "slope", "second"]
+QUANTITIES: tuple[Quantity, ...] = ("value", "slope", "second")
 _CURVE = np.linspace(-12, 12, 193)
 
 
@@ -29,8 +38,13 @@ def measure(
     seed: int = 0,
     curves: bool = True,
     implementations: Sequence[str] = IMPLEMENTATIONS,
+    order: int = 1,
 ) -> list[Accuracy]:
-    """Return the accuracy of every operation (or of those given), value and slope, both dtypes."""
+    """Return the accuracy of every operation (or of those given), value and slope, both dtypes.
+
+    At order 2 also what the slope moves by; an implementation that has no such derivative has no
+    row.
+    """
     chosen = list(operations) or [*ACTIVATIONS.values(), *LOSSES.values()]
     rows: list[Accuracy] = []
     for dtype in DTYPES:
@@ -40,14 +54,16 @@ def measure(
             for o in chosen
             if curves and dtype == "float64" and isinstance(o, Activation) and not o.rowwise
         ]
-        replies = {name: ask(name, [*batches, *plain]) for name in implementations}
+        replies = {name: ask(name, [*batches, *plain], order) for name in implementations}
         drawn = {batch.operation.name: (k, prove(batch)) for k, batch in enumerate(plain)}
         for k, batch in enumerate(batches):
-            certified = prove(batch)
-            for quantity in ("value", "slope"):
+            certified = prove(batch) if order == 1 else prove_second(batch, prove(batch))
+            for quantity in QUANTITIES[: order + 1]:
                 for name in implementations:
+                    if quantity == "second" and replies[name][k].seconds is None:
+                        continue
                     curve: dict[str, Any] = {}
-                    if batch.operation.name in drawn:
+                    if batch.operation.name in drawn and quantity != "second":
                         place, truth = drawn[batch.operation.name]
                         answer = replies[name][len(batches) + place]
                         curve = _curve(plain[place], truth, answer, quantity, dtype)
@@ -69,6 +85,8 @@ def behind(rows: Sequence[Accuracy]) -> list[str]:
     found = []
     for (operation, quantity, dtype), by in groups.items():
         ours, theirs = by["manual"], [by[name] for name in by if name != "manual"]
+        if not theirs:  # nobody else has such a derivative
+            continue
         better = min(theirs, key=lambda row: row.worst_ulp)
         oftener = _outside(ours) > 2 * _outside(better) + OUTSIDE_BY_CHANCE
         if ours.worst_ulp > better.worst_ulp and oftener:
@@ -87,10 +105,13 @@ def _outside(row: Accuracy) -> int:
 def text(rows: Sequence[Accuracy]) -> str:
     """Return the worst errors as a table."""
     lines = [f"{'operation':28}{'':7}{'dtype':9}" + "".join(f"{n:>11}" for n in IMPLEMENTATIONS)]
-    for start in range(0, len(rows), len(IMPLEMENTATIONS)):
-        group = rows[start : start + len(IMPLEMENTATIONS)]
-        head = f"{group[0].operation:28}{group[0].quantity:7}{group[0].dtype:9}"
-        lines.append(head + "".join(f"{row.worst_ulp:11.3g}" for row in group))
+    groups: dict[str, dict[str, Accuracy]] = {}
+    for row in rows:
+        head = f"{row.operation:28}{row.quantity:7}{row.dtype:9}"
+        groups.setdefault(head, {})[row.implementation] = row
+    for head, by in groups.items():
+        errors = (f"{by[n].worst_ulp:.3g}" if n in by else "none" for n in IMPLEMENTATIONS)
+        lines.append(head + "".join(f"{error:>11}" for error in errors))
     return "\n".join([*lines, "", "Worst error in ULP against the certified value."])
 
 
@@ -155,22 +176,27 @@ def _targets(stream: np.random.Generator, loss: Loss, shape: tuple[int, int]) ->
             return stream.standard_normal(shape)
 
 
+def _of(one: Point | PointAnswers, quantity: Quantity) -> Any:
+    """Return the numbers of one quantity."""
+    return {"value": one.values, "slope": one.slopes, "second": one.seconds}[quantity]
+
+
 def _errors(
     batch: Batch, certified: Sequence[Point], reply: PointAnswers, quantity: Quantity, dtype: str
 ) -> tuple[Any, Any, Any, Any]:
     """Return truth, error, allowed error and whether to count, flat over points."""
-    balls = [p.values if quantity == "value" else p.slopes for p in certified]
+    balls = [_of(p, quantity) for p in certified]
     flat = [ball for row in balls for ball in row]
     truth = np.array([float(b.mid()) for b in flat])
     low = np.array([float(b.mid() - float(b.mid())) for b in flat])
     counts = np.array([b.is_finite() and b.rel_accuracy_bits() > 60 for b in flat])
-    answers = np.asarray(reply.values if quantity == "value" else reply.slopes, np.float64).ravel()
+    answers = np.asarray(_of(reply, quantity), np.float64).ravel()
     with np.errstate(all="ignore"):
         error = np.abs((answers - truth) - low)
         error = np.where(np.isfinite(answers), error, np.inf)
     inputs = np.array([p.inputs for p, row in zip(certified, balls, strict=True) for _ in row])
     scale = np.abs(truth)
-    if batch.by_row and quantity == "slope":
+    if batch.by_row and quantity != "value":
         # A sum over the row: its terms cancel, and its rounding is that of the largest.
         width = len(balls[0])
         scale = np.repeat(scale.reshape(-1, width).max(1), width)
@@ -196,9 +222,9 @@ def _row(
     truth, error, allowed, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), -1.0)
     worst = int(np.argmax(ulps))
-    tight = (error <= allowed)[counts]
+    tight, largest = (error <= allowed)[counts], np.abs(truth[counts]).max()
     note = "within tight everywhere" if tight.all() else ""
-    per_point = len(certified[0].values if quantity == "value" else certified[0].slopes)
+    per_point = len(_of(certified[0], quantity))
     return Accuracy(
         operation=batch.operation.name,
         kind="activation" if isinstance(batch.operation, Activation) else "loss",
@@ -206,7 +232,7 @@ def _row(
         dtype=dtype,
         implementation=name,
         worst_ulp=round(float(ulps[worst]), 2),
-        worst_scaled=float(error[worst] / np.abs(truth[counts]).max()),
+        worst_scaled=float(error[worst] / largest) if error[worst] else 0.0,
         worst_input=_input(batch, worst // per_point),
         tight_share=float(tight.mean()),
         note=note,

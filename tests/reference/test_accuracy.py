@@ -17,7 +17,7 @@ from reports.records import Accuracy
 def rows() -> list[Accuracy]:
     pytest.importorskip("torch")
     # JAX compiles for half a minute; `manual-backprop accuracy` measures it too.
-    return measure(points=200, curves=False, implementations=("manual", "torch"))
+    return measure(points=200, curves=False, implementations=("manual", "torch"), order=2)
 
 
 def test_no_operation_is_behind(rows: list[Accuracy]) -> None:
@@ -51,6 +51,45 @@ def test_a_saturated_tail_without_digits_is_behind(name: str, textbook: Any) -> 
     found = behind(measure([lossy], points=200, curves=False, implementations=("manual", "torch")))
     named = {line.split(":")[0] for line in found}
     assert named == {f"{name}, slope, float32", f"{name}, slope, float64"}
+
+
+def lost_at_second_order(rows: list[Accuracy]) -> dict[tuple[str, str], float]:
+    """Return where a second derivative in float64 has no digit left, by operation and side."""
+    found = [r for r in rows if (r.quantity, r.dtype) == ("second", "float64")]
+    numbers = {(r.operation, r.implementation): r for r in found if r.worst_ulp > 2.0**51}
+    elementwise = {key: r for key, r in numbers.items() if "[" not in r.worst_input}
+    return {key: float(r.worst_input.split()[2].strip(",")) for key, r in elementwise.items()}
+
+
+def test_second_derivatives_that_lose_all_digits_far_out_are_found(rows: list[Accuracy]) -> None:
+    """The operations are those of the registry; which of them PyTorch loses, the run says."""
+    second = {(r.operation, r.implementation) for r in rows if r.quantity == "second"}
+    assert {name for name, who in second if who == "manual"} == {*ACTIVATIONS, *LOSSES}
+    assert ("hard_sigmoid", "torch") not in second  # PyTorch has none
+    lost = lost_at_second_order(rows)
+    assert {who for _, who in lost} == {"torch"}
+    assert all(abs(lost[name, "torch"]) > 15 for name in ("silu", "softplus", "tanh")), lost
+
+
+@pytest.mark.slow  # JAX compiles
+def test_those_of_jax_are_found_too() -> None:
+    pytest.importorskip("jax")
+    chosen = [ACTIVATIONS[name] for name in ("softplus", "log_sigmoid", "silu", "identity")]
+    lost = lost_at_second_order(measure(chosen, curves=False, order=2))
+    jax = {name: x for (name, who), x in lost.items() if who == "jax"}
+    assert jax.keys() == {"softplus", "log_sigmoid", "silu"}
+    assert jax["softplus"] > 37 and jax["log_sigmoid"] < -37 and jax["silu"] > 37, jax
+
+
+def test_a_second_derivative_with_a_wrong_factor_is_behind() -> None:
+    pytest.importorskip("torch")
+    right = ACTIVATIONS["softplus"]
+    wrong = dataclasses.replace(right, second=lambda *given, **o: right.second(*given, **o) * 1.001)
+    rows = measure([wrong], points=200, curves=False, implementations=("manual", "torch"), order=2)
+    # PyTorch's own loss far out is worse, so it is the share inside that shows it.
+    (ours,) = (r for r in rows if (r.quantity, r.dtype, r.implementation)
+               == ("second", "float64", "manual"))  # fmt: skip
+    assert ours.worst_ulp > 1e12 and (ours.tight_share or 0) < 0.1
 
 
 def test_lost_digits_show() -> None:

@@ -206,6 +206,52 @@ def test_torch_agrees_in_both_ways(name: str) -> None:
         assert found.kind in ("AGREE", "PRECISION", "UNSUPPORTED"), found
 
 
+@names
+def test_nested_forward_mode_of_the_norms_is_wrong_in_torch_and_of_nothing_else(name: str) -> None:
+    """What PyTorch cannot nest is skipped, with its own reason; nobody else is judged by that."""
+    problem = alone(name, 0)
+    answer = load(("torch_nested",))["torch_nested"].answer(problem)
+    found = agreement({"torch_nested": answer}, problem)
+    if name in ("layer_norm", "batch_norm", "instance_norm"):
+        assert found.verdict == "DEVIATES(torch_nested)" and found.leading is not None
+        assert found.leading.tensor.startswith("product "), found
+    elif answer.status == "skipped":
+        assert "forward AD" in found.reasons["torch_nested"] and found.kind != "DEVIATES"
+    else:
+        assert found.kind in ("AGREE", "PRECISION"), found
+
+
+def test_an_error_of_nested_forward_mode_beyond_rounding_is_found() -> None:
+    """Of group_norm the bias has the rounding of what cancels; 2^-40 of the largest is an error."""
+    problem = alone("group_norm", 0)
+    right = load(("torch_nested",))["torch_nested"].answer(problem)
+    assert agreement({"torch_nested": right}, problem).verdict == "PRECISION(torch_nested)"
+    largest = max(float(np.abs(p).max()) for p in right.products.values())
+    for name, product in right.products.items():
+        wrong = {**right.products, name: product + 2.0**-40 * largest}
+        found = agreement({"torch_nested": replace(right, products=wrong)}, problem)
+        assert found.verdict == "DEVIATES(torch_nested)", name
+
+
+def test_nested_forward_mode_is_not_asked_of_chains() -> None:
+    chain = draw_any(0, 0, 2).problem
+    answer = load(("torch_nested",))["torch_nested"].answer(chain)
+    assert (answer.status, answer.products) == ("skipped", {}) and "graphs" in answer.reason
+
+
+def test_an_error_of_torch_that_is_no_missing_rule_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch: Any = pytest.importorskip("torch")
+
+    def fails(*given: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch.func, "jvp", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        load(("torch_nested",))["torch_nested"].answer(fan_out())
+
+
 def jax_agrees(problem: DirectedGraph, name: str) -> None:
     oracles = load(("jax_forward", "jax_reverse"))
     found = agreement({n: oracle.answer(problem) for n, oracle in oracles.items()}, problem)
@@ -227,18 +273,21 @@ def test_jax_agrees_in_both_ways(name: str) -> None:
 # -- the script of a finding ---------------------------------------------------------------------
 
 
-def script_of_weight_norm() -> str:
-    problem = alone("weight_norm", 0)
-    answers = {name: load((name,))[name].answer(problem) for name in ("manual", "torch_reverse")}
+WRONG = {"weight_norm": "torch_reverse", "layer_norm": "torch_nested", "batch_norm": "torch_nested"}
+
+
+def script_of(name: str) -> str:
+    problem, who = alone(name, 0), WRONG[name]
+    answers = {name: load((name,))[name].answer(problem) for name in ("manual", who)}
     found = judge(problem, answers)
-    assert found.verdict == "DEVIATES(torch_reverse)"
-    script = script_of_second(problem, answers["torch_reverse"], gather(problem, answers, found))
+    assert found.verdict == f"DEVIATES({who})"
+    script = script_of_second(problem, answers[who], gather(problem, answers, found))
     assert script is not None
     return script
 
 
 def test_the_script_of_a_layer_has_its_numbers_and_both_frameworks_calls() -> None:
-    script = script_of_weight_norm()
+    script = script_of("weight_norm")
     compile(script, "repro.py", "exec")
     assert 'return torch._weight_norm(v["v"], v["g"])' in script
     assert 'return weight_norm_composed(xp, v["v"], v["g"])' in script
@@ -246,15 +295,16 @@ def test_the_script_of_a_layer_has_its_numbers_and_both_frameworks_calls() -> No
 
 
 @pytest.mark.slow  # both frameworks are imported anew
-def test_the_script_of_a_layer_shows_who_is_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", list(WRONG))
+def test_the_script_of_a_layer_shows_who_is_wrong(name: str, tmp_path: Path) -> None:
     path = tmp_path / "repro.py"
-    path.write_text(script_of_weight_norm())
+    path.write_text(script_of(name))
     run = subprocess.run([sys.executable, "-P", str(path)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     lines = dict(line.split(": ", 1) if ": " in line else line.split(" ", 1)
                  for line in run.stdout.splitlines())  # fmt: skip
     certified = float(lines["certified"])
     together = {who: float(lines[who].split("together ")[1].split()[0])
-                for who in ("torch_reverse", "jax_forward", "jax_reverse")}  # fmt: skip
-    assert abs(together["torch_reverse"] - certified) > 1e-6
+                for who in (WRONG[name], "jax_forward", "jax_reverse")}  # fmt: skip
+    assert abs(together[WRONG[name]] - certified) > 1e-6
     assert all(abs(together[f"jax_{way}"] - certified) < 1e-9 for way in ("forward", "reverse"))
