@@ -3,7 +3,7 @@
 A helper that a backward calls is changed too, for that call alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from types import FunctionType
@@ -13,7 +13,6 @@ import numpy as np
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
-from manual_backprop.operation import LayerOperation
 from reference.conventions.uses import draw, problem_of
 from reference.formats import DTYPES
 from reference.judge import judge_all
@@ -21,6 +20,7 @@ from reference.oracles import Answer
 from reference.oracles.manual import Manual
 from reference.trials.mutants import Mutant, injected, mutate
 
+Arrays = Mapping[str, Any]
 _FEW, _MANY = 8, 120
 """Uses of each dtype that a mutant meets at first, and those that what survives meets."""
 _ROUNDING = 4.0
@@ -34,16 +34,20 @@ def of_layers() -> Iterator[Mutant]:
             continue
         for change, function in mutate(operation.backward):
             yield Mutant("layer", name, change, function)
-        for helper, right in _helpers(operation).items():
-            for change, function in mutate(right):
-                wrong = _with_helper(operation.backward, helper, function)
-                yield Mutant("layer", name, f"{helper}, {change}", wrong)
+        for change, function in mutate_helpers(operation.backward):
+            yield Mutant("layer", name, change, function)
 
 
-def _helpers(operation: LayerOperation) -> dict[str, Callable[..., Any]]:
-    """Return the functions of the subject that a backward calls by name."""
-    backward: Any = operation.backward
-    known = {name: backward.__globals__.get(name) for name in backward.__code__.co_names}
+def mutate_helpers(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield a method with each mutant of each helper that it calls, and what was changed."""
+    for helper, right in _helpers(method).items():
+        for change, function in mutate(right):
+            yield f"{helper}, {change}", _with_helper(method, helper, function)
+
+
+def _helpers(method: Any) -> dict[str, Callable[..., Any]]:
+    """Return the functions of the subject that a method calls by name."""
+    known = {name: method.__globals__.get(name) for name in method.__code__.co_names}
     return {
         name: helper
         for name, helper in known.items()
@@ -51,14 +55,14 @@ def _helpers(operation: LayerOperation) -> dict[str, Callable[..., Any]]:
     }
 
 
-def _with_helper(backward: Any, name: str, helper: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the backward with one of its helpers changed while it runs."""
+def _with_helper(method: Any, name: str, helper: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method with one of its helpers changed while it runs."""
 
     def changed(*arrays: Any, **options: Any) -> Any:
-        known = backward.__globals__
+        known = method.__globals__
         right, known[name] = known[name], helper
         try:
-            return backward(*arrays, **options)
+            return method(*arrays, **options)
         finally:
             known[name] = right
 
@@ -76,7 +80,7 @@ def _bank(name: str, size: int) -> list[tuple[GraphProblem, Answer]]:
 def mutant_result(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of a layer, and if not, why."""
     for size in (_FEW, _MANY):
-        bank, worst, changed = _bank(mutant.operation, size), 0.0, 0
+        bank, worst = _bank(mutant.operation, size), 0.0
         tried: list[tuple[GraphProblem, Answer]] = []
         for problem, right in bank:
             try:
@@ -86,28 +90,32 @@ def mutant_result(mutant: Mutant) -> tuple[bool, str]:
                 answer = replace(answer, gradients=found)
             except Exception:  # a mutant that raises is noticed by its caller
                 return True, ""
-            apart = _apart(right, answer)
-            worst, changed = max(worst, apart), changed + (apart > 0)
+            apart = apart_in_ulps(right.gradients, answer.gradients)
+            worst = max(worst, apart)
             if apart:
                 tried.append((problem, answer))
         judged = judge_all([p for p, _ in tried], {"manual": [a for _, a in tried]})
         if any(judgement.kind == "DEVIATES" for judgement in judged):
             return True, ""
-    if not changed:
-        return False, f"equivalent: the same bits at {len(bank)} uses"
+    return False, survived(worst, len(bank), {found.kind for found in judged})
+
+
+def survived(worst: float, uses: int, kinds: set[str]) -> str:
+    """Say why a mutant is not caught: how far it is off at most, and its verdicts."""
+    if not worst:
+        return f"equivalent: the same bits at {uses} uses"
     if worst <= _ROUNDING:
-        return False, f"equivalent but for rounding: at most {worst:.2g} ulp at {len(bank)} uses"
-    kinds = sorted({judgement.kind for judgement in judged})
-    if kinds == ["CONVENTION"] or set(kinds) <= {"AGREE", "CONVENTION"}:
-        return False, "equivalent but for kinks and rounding: admissible at every use"
-    return False, f"not caught: {', '.join(kinds)}"
+        return f"equivalent but for rounding: at most {worst:.2g} ulp at {uses} uses"
+    if kinds <= {"AGREE", "CONVENTION"}:
+        return "equivalent but for kinks and rounding: admissible at every use"
+    return f"not caught: {', '.join(sorted(kinds))}"
 
 
-def _apart(right: Answer, other: Answer) -> float:
-    """Return how far two answers are apart, in ulps of each tensor's largest entry."""
+def apart_in_ulps(right: Arrays, other: Arrays) -> float:
+    """Return how far tensors are apart, in ulps of each one's largest entry."""
     worst = 0.0
-    for name, gradient in right.gradients.items():
-        found = np.asarray(other.gradients[name])
+    for name, gradient in right.items():
+        found = np.asarray(other[name])
         if found.shape != gradient.shape:
             return np.inf
         if np.array_equal(found, gradient, equal_nan=True):

@@ -51,6 +51,7 @@ class Mutant:
     operation: str
     change: str
     function: Callable[..., Any]
+    method: str = "backward"
 
     @property
     def name(self) -> str:
@@ -164,7 +165,7 @@ def injected(mutant: Mutant) -> Iterator[None]:
     if mutant.group in registries:
         operations = registries[mutant.group]._operations
         right = operations[mutant.operation]
-        operations[mutant.operation] = replace(right, backward=mutant.function)
+        operations[mutant.operation] = replace(right, **{mutant.method: mutant.function})
         try:
             yield
         finally:

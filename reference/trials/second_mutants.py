@@ -1,0 +1,69 @@
+"""Mutants of the hand-written second order: each `tangent` and `second`, and their helpers.
+
+Each is injected into its operation alone, in both dtypes and every regime.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.layers import LAYERS
+from manual_backprop.losses import LOSSES
+from reference.judge import judge_all
+from reference.oracles import Answer
+from reference.oracles.manual import Manual
+from reference.problems import AnyProblem
+from reference.trials.layer_mutants import apart_in_ulps, mutate_helpers, survived
+from reference.trials.mutants import Mutant, injected, mutate
+from reference.trials.second_order import problems_of
+
+_FEW, _MANY = 48, 480
+"""Problems that a mutant meets at first, and those that what survives meets."""
+
+
+def of_second() -> Iterator[Mutant]:
+    """Yield every mutant of every operation's `tangent` and `second`."""
+    for group, registry in (("activation", ACTIVATIONS), ("loss", LOSSES), ("layer", LAYERS)):
+        operations: Any = registry
+        for name, operation in operations.items():
+            for method in ("tangent", "second"):
+                right = getattr(operation, method, None)
+                if right is None:  # a loss has no tangent of its own
+                    continue
+                for change, function in (*mutate(right), *mutate_helpers(right)):
+                    yield Mutant(group, name, f"{method}, {change}", function, method)
+
+
+@cache
+def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
+    """Return problems of an operation with the right answers."""
+    problems = list(problems_of(name, size))
+    return list(zip(problems, Manual().answers(problems), strict=True))
+
+
+def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant of second order, and if not, why."""
+    for size in (_FEW, _MANY):
+        bank, worst = _bank(mutant.operation, size), 0.0
+        tried: list[tuple[AnyProblem, Answer]] = []
+        try:
+            with injected(mutant), np.errstate(all="ignore"):
+                answers = Manual().answers([problem for problem, _ in bank])
+            for (problem, right), answer in zip(bank, answers, strict=True):
+                moves = [{**one.tangents, **{f"product {n}": p for n, p in one.products.items()}}
+                         for one in (right, answer)]  # fmt: skip
+                apart = apart_in_ulps(*moves)
+                worst = max(worst, apart)
+                if apart:
+                    products = {n: np.asarray(p) for n, p in answer.products.items()}
+                    tried.append((problem, replace(answer, products=products)))
+        except Exception:  # a mutant that raises is noticed by its caller
+            return True, ""
+        judged = judge_all([p for p, _ in tried], {"manual": [a for _, a in tried]})
+        if any(judgement.kind == "DEVIATES" for judgement in judged):
+            return True, ""
+    return False, survived(worst, len(bank), {judgement.kind for judgement in judged})
