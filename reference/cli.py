@@ -380,9 +380,9 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="[steps|throughput|oracles|judge|check]",
-            help="What to time: training steps, networks per second, each oracle, the judge, or "
-            "`check`.",
+            metavar="[steps|throughput|oracles|judge|check|second]",
+            help="What to time: training steps, networks per second, each oracle, the judge, "
+            "`check`, or second derivatives.",
         ),
     ] = "steps",
     as_json: Json = False,

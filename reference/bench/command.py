@@ -9,7 +9,7 @@ import msgspec
 from manual_backprop.operation import InvalidInput
 from reference.oracles.environment import environment
 
-WHAT = ("steps", "throughput", "oracles", "judge", "check")
+WHAT = ("steps", "throughput", "oracles", "judge", "check", "second")
 CLOCKS = ("wall", "cpu")
 
 
@@ -38,6 +38,11 @@ def bench(
 
         timings = check_timings(progress)
         return _json(timings) if as_json else rendered(timings)
+    if what == "second":
+        from reference.bench import second_order as second
+
+        rows = second.second_order(progress)
+        return _json(rows) if as_json else second.render(rows)
     from reference.bench import harness
 
     run = {

@@ -21,7 +21,7 @@ from reference.trials.layer_mutants import apart_in_ulps, mutate_helpers, surviv
 from reference.trials.mutants import Mutant, injected, mutate
 from reference.trials.second_order import problems_of
 
-_FEW, _MANY = 48, 480
+_SIZES = 12, 96, 480
 """Problems that a mutant meets at first, and those that what survives meets."""
 
 
@@ -47,7 +47,7 @@ def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
 
 def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of second order, and if not, why."""
-    for size in (_FEW, _MANY):
+    for size in _SIZES:
         bank, worst = _bank(mutant.operation, size), 0.0
         tried: list[tuple[AnyProblem, Answer]] = []
         try:

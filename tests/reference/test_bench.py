@@ -16,7 +16,7 @@ import pytest
 from manual_backprop.fast import compile_step
 from manual_backprop.network import backward, forward
 from manual_backprop.operation import InvalidInput
-from reference.bench import command, guard, harness, steps
+from reference.bench import command, guard, harness, second_order, steps
 from reference.bench.cases import SHAPES, BenchCase, floor_of, problem_of
 from reference.bench.contestants import CONTESTANTS, form_of, takes, unavailable
 from reference.bench.measure import (
@@ -334,6 +334,21 @@ def test_json_has_the_promised_fields(
 def test_bad_input_is_named(arguments: Any, text: str) -> None:
     with pytest.raises(InvalidInput, match=text):
         command.bench(*arguments, print)
+
+
+def test_a_second_derivative_is_timed_beside_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("on_one_core", "_torch_side", "_jax_side"):
+        monkeypatch.setattr(second_order, name, lambda *_: {})
+    rows = second_order.second_order(lambda _: None, seconds=0.02, rounds=2)
+    assert [row.shape for row in rows[::2]] == ["4-8-3", "64-64-64-10", "784-256-128-10"]
+    assert {row.side for row in rows} == {"by hand, fast", "by hand, plain"}
+    assert all(1 < row.gradients < 10 for row in rows)
+    table = second_order.render([replace_times(rows[0], 2e-6, 5e-6)])
+    assert "2.0 us" in table and table.endswith("2.50")
+
+
+def replace_times(row: Any, gradient: float, product: float) -> Any:
+    return msgspec.structs.replace(row, gradient=gradient, product=product)
 
 
 def test_the_check_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,16 @@
 """What a Hessian-vector product costs beside a gradient: by hand, in PyTorch, in JAX.
 
-Run: python benchmarks/hessian.py [--seconds 1]. Processor time, one thread, the median of rounds in
-which everybody has a turn. Each row says how many gradients of its own side a product costs.
+Processor time, one thread, the median of rounds in which everybody has a turn. Each row says how
+many gradients of its own side a product costs.
 """
 
-import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from manual_backprop.fast import compile_product, compile_step
@@ -22,21 +23,21 @@ Pair = tuple[Callable[[], Any], Callable[[], Any]]
 """A gradient and a Hessian-vector product, of one side."""
 
 
-def by_hand(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _by_hand(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     step, product = compile_step(problem), compile_product(problem)
     x, targets = step.inputs["x"], step.inputs["targets"]
     product(direction)
     return {"by hand, fast": (lambda: step(x, targets), lambda: product({}))}
 
 
-def plain(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _plain(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     from manual_backprop.network import backward, forward
 
     return {"by hand, plain": (lambda: backward(problem, forward(problem)),
                                lambda: hessian_vector_product(problem, direction))}  # fmt: skip
 
 
-def torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     import torch
 
     torch.set_num_threads(1)
@@ -59,10 +60,11 @@ def torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     return {"PyTorch, double backward": (lambda: torch.autograd.grad(loss(), leaves), product)}
 
 
-def jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
+def _jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     import jax
 
-    jax.config.update("jax_enable_x64", True)
+    config: Any = jax.config
+    config.update("jax_enable_x64", True)
     jnp = jax.numpy
     parameters = {n: jnp.asarray(problem.parameters[n]) for n in direction}
     along = {n: jnp.asarray(v) for n, v in direction.items()}
@@ -83,7 +85,7 @@ def jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     return {"JAX, forward over reverse": pair}
 
 
-def cost(call: Callable[[], Any], seconds: float) -> float:
+def _cost(call: Callable[[], Any], seconds: float) -> float:
     """Return the processor time of one call, of as many as fit."""
     start, calls = time.process_time(), 0
     while time.process_time() - start < seconds or not calls:
@@ -92,34 +94,57 @@ def cost(call: Callable[[], Any], seconds: float) -> float:
     return (time.process_time() - start) / calls
 
 
-def measure(case: BenchCase, seconds: float, rounds: int) -> None:
+class ProductTiming(msgspec.Struct, frozen=True):
+    """Seconds that a gradient and a Hessian-vector product cost one side."""
+
+    shape: str
+    batch: int
+    side: str
+    gradient: float
+    product: float
+
+    @property
+    def gradients(self) -> float:
+        """How many gradients a product costs."""
+        return self.product / self.gradient
+
+
+def second_order(
+    progress: Callable[[str], None] = print, seconds: float = 1.0, rounds: int = 7
+) -> list[ProductTiming]:
+    """Time three shapes by hand, in PyTorch and in JAX; those not installed are left out."""
+    found: list[ProductTiming] = []
+    on_one_core()
+    with limited(1):
+        for widths, batch in SHAPES[:3]:
+            case = BenchCase(widths, batch)
+            progress(case.shape)
+            found += _measured(case, seconds, rounds)
+    return found
+
+
+def _measured(case: BenchCase, seconds: float, rounds: int) -> Iterator[ProductTiming]:
     problem, rng = problem_of(case), np.random.default_rng(1)
     direction = {
         n: rng.standard_normal(v.shape).astype(case.dtype) for n, v in problem.parameters.items()
     }
     pairs: dict[str, Pair] = {}
-    for side in (by_hand, plain, torch_side, jax_side):
-        pairs |= side(problem, direction)
+    for side in (_by_hand, _plain, _torch_side, _jax_side):
+        with suppress(ImportError):
+            pairs |= side(problem, direction)
     for calls in pairs.values():
         for call in calls:
             call()
     for name, calls in pairs.items():
-        each = [[cost(call, seconds / rounds) for call in calls] for _ in range(rounds)]
-        first, second = (statistics.median(column) for column in zip(*each, strict=True))
-        print(f"{case.shape:22} {name:28} {first * 1e6:10.1f} us {second * 1e6:10.1f} us "
-              f"{second / first:6.2f} gradients", flush=True)  # fmt: skip
+        each = [[_cost(call, seconds / rounds) for call in calls] for _ in range(rounds)]
+        medians = (statistics.median(column) for column in zip(*each, strict=True))
+        yield ProductTiming(case.shape, case.batch, name, *medians)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
-    on_one_core()
-    with limited(1):
-        for widths, batch in SHAPES[:3]:
-            measure(BenchCase(widths, batch), given.seconds, given.rounds)
-
-
-if __name__ == "__main__":
-    main()
+def render(rows: Sequence[ProductTiming]) -> str:
+    """Return the rows as a table."""
+    lines = [f"{'shape':18}{'side':28}{'gradient':>13}{'product':>13}  gradients a product"]
+    for row in rows:
+        times = "".join(f"{time * 1e6:10.1f} us" for time in (row.gradient, row.product))
+        lines.append(f"{row.shape:18}{row.side:28}{times}{row.gradients:8.2f}")
+    return "\n".join(lines)
