@@ -220,7 +220,8 @@ class SwiGlu:
     def tangent(x: FloatArray, gate: FloatArray, tx: FloatArray, tgate: FloatArray) -> FloatArray:
         """Return tx s + x s' tg, with s = g σ(g)."""
         silu = Silu.forward(gate)
-        ty: FloatArray = tx * silu + x * Silu.backward(gate, silu, tgate)
+        # x tg first: s' alone may underflow before a large x makes up for it.
+        ty: FloatArray = tx * silu + Silu.backward(gate, silu, x * tgate)
         return ty
 
     @staticmethod

@@ -415,6 +415,8 @@ class _Slack:
             self.value = np.where(np.isnan(through), own + by[:j], self.value)
             self.slope = self.slope + by[j:]
         self._tangents(inputs)
+        if self.row.tangents:
+            self.value[j // 2 :] += unit.cotangent(_factors(r))
         if unit.model.formula and layer:
             lost = unit.model.formula * formula_errors(self.row.tape, r.inputs, unit)
             self.value, self.slope = self.value + lost[:j], self.slope + lost[j:]
