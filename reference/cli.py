@@ -156,7 +156,7 @@ def report(
     from reference.running.progress import progress_bar
     from reference.running.report import Interrupted
     from reference.running.report import report as run
-    from reference.running.sections import SECTIONS
+    from reference.running.sections import OF_ORDER
     from reports.text import render_text
 
     plan = Plan(
@@ -169,8 +169,7 @@ def report(
         architectures=tuple(architecture or ()),
         oracles=tuple(oracle or (SECOND_ORDER if order == 2 else Plan().oracles)),
         order=order,
-        # The sections are about values and first slopes.
-        sections=() if networks_only or order == 2 else tuple(SECTIONS),
+        sections=() if networks_only else OF_ORDER.get(order, ()),
     )
     try:
         with progress_bar() as progress:

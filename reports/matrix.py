@@ -54,6 +54,7 @@ class Matrix:
     data: Markup
     never: int
     sides: tuple[str, ...]
+    legend: str
 
 
 def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
@@ -87,7 +88,15 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
         data=Markup(_small_data(cells, activations, losses, dtypes, regimes)),
         never=sum(square is None for _, squares in rows for square in squares),
         sides=tuple(_met(v for cell in cells for v in cell.verdicts)),
+        legend=legend(run),
     )
+
+
+def legend(run: Run) -> str:
+    """Return what the letters in the squares stand for, of the sides of a run."""
+    names = [oracle.name for oracle in run.oracles if oracle.name in INITIALS]
+    spelled = {name: "by hand" if name == "manual" else label(name) for name in names}
+    return "; ".join(f"{INITIALS[name]} {spelled[name]}" for name in names)
 
 
 def outside(verdicts: Mapping[str, int], kinds: Sequence[str]) -> tuple[list[str], int]:

@@ -216,7 +216,7 @@ def command_of(plan: Plan) -> str:
         if names != getattr(default, option):
             flag = {"losses": "--loss"}.get(option, f"--{option[:-1]}")
             words += [word for name in names for word in (flag, name)]
-    if not plan.sections and plan.order == 1:
+    if not plan.sections:
         words.append("--networks-only")
     return shlex.join(words)
 

@@ -32,6 +32,14 @@ def accuracy() -> list[Record]:
     return [*measure()]
 
 
+def second() -> list[Record]:
+    """Return the worst errors of each operation's second derivative."""
+    from reference.trials.accuracy import measure
+
+    rows = measure(points=300, curves=False, order=2)
+    return [row for row in rows if row.quantity == "second"]
+
+
 def articles() -> list[Record]:
     """Return every claim of the five articles, decided."""
     from reference.articles.commands import audit
@@ -50,10 +58,12 @@ SECTIONS: dict[str, Callable[[], list[Record]]] = {
     "accuracy": accuracy,
     "articles": articles,
     "baselines": baselines,
+    "second": second,
 }
+OF_ORDER = {1: ("conventions", "accuracy", "articles", "baselines"), 2: ("second",)}
+"""The sections of a report, by its order."""
 
-
-KEPT = ("accuracy", "articles")
+KEPT = ("accuracy", "articles", "second")
 """Sections that are kept between runs: the others are read from a file already."""
 
 

@@ -49,7 +49,7 @@ def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of second order, and if not, why."""
     for size in _SIZES:
         bank, worst = _bank(mutant.operation, size), 0.0
-        tried: list[tuple[AnyProblem, Answer]] = []
+        tried: list[tuple[AnyProblem, Answer, Answer]] = []
         try:
             with injected(mutant), np.errstate(all="ignore"):
                 answers = Manual().answers([problem for problem, _ in bank])
@@ -60,10 +60,12 @@ def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
                 worst = max(worst, apart)
                 if apart:
                     products = {n: np.asarray(p) for n, p in answer.products.items()}
-                    tried.append((problem, replace(answer, products=products)))
+                    tried.append((problem, replace(answer, products=products), right))
         except Exception:  # a mutant that raises is noticed by its caller
             return True, ""
-        judged = judge_all([p for p, _ in tried], {"manual": [a for _, a in tried]})
+        judged = judge_all([one[0] for one in tried], {"manual": [one[1] for one in tried]})
         if any(judgement.kind == "DEVIATES" for judgement in judged):
             return True, ""
-    return False, survived(worst, len(bank), {judgement.kind for judgement in judged})
+    before = judge_all([one[0] for one in tried], {"manual": [one[2] for one in tried]})
+    worse = {now.kind for now, then in zip(judged, before, strict=True) if now.kind != then.kind}
+    return False, survived(worst, len(bank), worse)

@@ -4,7 +4,8 @@ An activation and a layer are a graph of one step. A loss is that of drawn chain
 activation goes through `multiply`, with f in a step of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,16 @@ def structures(name: str, dtype: str) -> list[Structure]:
     if name in LAYERS:
         return [alone(LAYERS[name], stream, dtype) for stream in streams]
     operation = ACTIVATIONS[name.removesuffix(POWER)]
-    options = {n: p.default for n, p in operation.parameters.items()}
+    given = [(p.default, *p.choices) for p in operation.parameters.values()]
+    kinds = list(zip(operation.parameters, given, strict=True))
+    return [
+        _of_activation(name, dtype, {n: values[k % len(values)] for n, values in kinds})
+        for k in range(STRUCTURES if kinds else 1)
+    ]
+
+
+def _of_activation(name: str, dtype: str, options: Mapping[str, Any]) -> Structure:
+    operation = ACTIVATIONS[name.removesuffix(POWER)]
     steps = [Step("f", operation.name, {"x": "x"}, options)]
     if name.endswith(POWER):
         steps = [
@@ -42,7 +52,7 @@ def structures(name: str, dtype: str) -> list[Structure]:
         ]
     last = steps[-1].name
     graph = Graph(tuple(steps), (last,))
-    return [Structure("alone", operation.name, dtype, graph, {"x": SHAPE}, {}, {last: SHAPE})]
+    return Structure("alone", operation.name, dtype, graph, {"x": SHAPE}, {}, {last: SHAPE})
 
 
 POWER = "(x)·x²"
