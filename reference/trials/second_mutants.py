@@ -46,7 +46,10 @@ def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
 
 
 def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
-    """Say whether the judge catches a mutant of second order, and if not, why."""
+    """Say whether the judge catches a mutant of second order, and if not, why.
+
+    One that loses digits is caught where the right function is AGREE and the mutant PRECISION.
+    """
     for size in _SIZES:
         bank, worst = _bank(mutant.operation, size), 0.0
         tried: list[tuple[AnyProblem, Answer, Answer]] = []
@@ -68,4 +71,6 @@ def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
             return True, ""
     before = judge_all([one[0] for one in tried], {"manual": [one[2] for one in tried]})
     worse = {now.kind for now, then in zip(judged, before, strict=True) if now.kind != then.kind}
+    if "PRECISION" in worse:
+        return True, ""
     return False, survived(worst, len(bank), worse)
