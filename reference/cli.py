@@ -117,7 +117,7 @@ def report(
         int,
         typer.Option(
             help="1 compares gradients. 2 compares Hessian-vector products; each framework "
-            "computes them by forward over reverse and by reverse over reverse."
+            "computes them in several ways."
         ),
     ] = 1,
     workers: Annotated[int, typer.Option(help="How many worker processes to start.")] = 2,
