@@ -13,16 +13,23 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
+from reference.conventions.uses import draw, problem_of
+from reference.drawing.builder import Stream
+from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.problems import AnyProblem
+from reference.problems import AnyProblem, directed_graph
 from reference.trials.layer_mutants import apart_in_ulps, mutate_helpers, survived
 from reference.trials.mutants import Mutant, injected, mutate
 from reference.trials.second_order import problems_of
 
 _SIZES = 12, 96, 480
 """Problems that a mutant meets at first, and those that what survives meets."""
+
+
+_USES = 160
+"""Uses of a layer that what survives meets: all of its options are among them."""
 
 
 def of_second() -> Iterator[Mutant]:
@@ -40,8 +47,12 @@ def of_second() -> Iterator[Mutant]:
 
 @cache
 def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
-    """Return problems of an operation with the right answers."""
+    """Return problems of an operation with the right answers, in the end each of its own shape."""
     problems = list(problems_of(name, size))
+    if name in LAYERS and size == _SIZES[-1]:
+        uses = [draw(LAYERS[name], k, DTYPES[k % 2]) for k in range(_USES)]
+        graphs = (problem_of(LAYERS[name], use) for use in uses)
+        problems = [directed_graph(graph, Stream(_USES, k)) for k, graph in enumerate(graphs)]
     return list(zip(problems, Manual().answers(problems), strict=True))
 
 
