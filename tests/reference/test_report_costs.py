@@ -78,7 +78,7 @@ section("baselines")
 print(json.dumps({"titles": titles, "modules": sorted(sys.modules)}))
 """
     found = in_a_new_process(script, cache=tmp_path)
-    assert found["titles"] == ["accuracy", "articles"]
+    assert found["titles"] == ["accuracy", "articles", "second"]
     heavy = {"torch", "jax", "array_api_compat", "reference.trials", "reference.articles"}
     assert not heavy & set(found["modules"])
 
