@@ -10,7 +10,7 @@ import importlib.metadata
 import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,11 @@ def _misread() -> bool:
 
 def _prune(place: Path, kept: int) -> None:
     """Delete all but the newest entries."""
-    entries = sorted(place.glob("*-cache"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for entry in entries[kept:]:
+    entries: list[tuple[float, Path]] = []
+    for entry in place.glob("*-cache"):
+        with suppress(FileNotFoundError):  # who holds another lock prunes, too
+            entries.append((entry.stat().st_mtime, entry))
+    for _, entry in sorted(entries, reverse=True)[kept:]:
         entry.unlink(missing_ok=True)
         entry.with_name(entry.name.removesuffix("-cache") + "-atime").unlink(missing_ok=True)
 

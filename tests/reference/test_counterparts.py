@@ -114,3 +114,14 @@ def test_a_cache_that_cannot_be_used_costs_the_cache_alone(
         monkeypatch.setenv("MANUAL_BACKPROP_CACHE", place)
         compiled(4.5)
     assert entries(tmp_path) == []
+
+
+def test_a_program_that_another_process_deletes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    from reference.oracles.jax_cache import _prune
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}-cache").write_text(name)
+    (tmp_path / "gone-cache").symlink_to(tmp_path / "nothing")
+    _prune(tmp_path, 1)
+    assert sum(file.exists() for file in tmp_path.glob("*-cache")) == 1
