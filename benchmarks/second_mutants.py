@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from reference.trials.second_mutants import fate_of_second, of_second
+from reference.trials.second_mutants import of_second, result_of_second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [m for m in of_second() if not given.only or m.operation in given.only]
     counts: Counter[str] = Counter()
     for mutant in chosen[:: given.share]:
-        dead, why = fate_of_second(mutant)
+        dead, why = result_of_second(mutant)
         mutant_result = (
             "killed" if dead else "equivalent" if why.startswith("equivalent") else "survived"
         )

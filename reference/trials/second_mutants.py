@@ -56,7 +56,7 @@ def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
     return list(zip(problems, Manual().answers(problems), strict=True))
 
 
-def fate_of_second(mutant: Mutant) -> tuple[bool, str]:
+def result_of_second(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of second order, and if not, why.
 
     One that loses digits is caught where the right function is AGREE and the mutant PRECISION.

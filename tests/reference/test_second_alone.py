@@ -14,7 +14,7 @@ from reference.judge import judge_all
 from reference.oracles import load
 from reference.problems import DirectedGraph, DirectedProblem
 from reference.trials.mutants import Mutant
-from reference.trials.second_mutants import fate_of_second, of_second
+from reference.trials.second_mutants import of_second, result_of_second
 from reference.trials.second_order import NAMES, POWER, problems_of
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "second_order.py"
@@ -80,7 +80,7 @@ def test_the_benchmark_writes_its_table_and_scripts(
 def test_a_share_of_the_mutants_is_killed_or_equivalent() -> None:
     chosen = list(of_second())[7::120]
     assert len(chosen) > 20
-    fates = {mutant.name: fate_of_second(mutant) for mutant in chosen}
+    fates = {mutant.name: result_of_second(mutant) for mutant in chosen}
     survived = {n: why for n, (dead, why) in fates.items() if not dead and "equiv" not in why}
     assert not survived
     assert sum(dead for dead, _ in fates.values()) > 0.8 * len(fates)
@@ -90,5 +90,5 @@ def test_a_mutant_of_no_consequence_is_equivalent_and_one_of_a_millionth_is_not(
     right = ACTIVATIONS["tanh"].second
     for factor, mutant_result in ((1.0, False), (1 + 1e-6, True)):
         mutant = Mutant("activation", "tanh", "", lambda *a, f=factor: right(*a) * f, "second")
-        dead, why = fate_of_second(mutant)
+        dead, why = result_of_second(mutant)
         assert dead is mutant_result and ("the same bits" in why) is not mutant_result
