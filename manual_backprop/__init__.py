@@ -38,7 +38,7 @@ _MODULES = {
     "Graph": "graph",
     "GraphProblem": "graph",
     "HessianProduct": "second_order",
-    "InvalidInput": "spec",
+    "InvalidInput": "operation",
     "Layer": "network",
     "Network": "network",
     "Problem": "network",

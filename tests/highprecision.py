@@ -241,7 +241,7 @@ def bend(
     x: float | Sequence[float],
     *args: Any,
     along: Sequence[float] = (),
-    digits: int = 30,
+    digits: int = 60,
     **parameters: Any,
 ) -> list[tuple[Any, Any]]:
     """Return how the slope moves by each x_j, from the left and from the right.

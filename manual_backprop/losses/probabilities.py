@@ -145,9 +145,8 @@ class Nll:
     ) -> FloatArray:
         """Return -w_t y_t, shape (N,)."""
         mass = class_masses(y, t, 0.0, ignore_index, class_weight)
-        # Of another class y may be -inf, and 0 · -inf is NaN.
-        counted = np.multiply(mass, y, where=mass != 0, out=np.zeros_like(y))
-        return cast(FloatArray, -np.sum(counted, axis=-1))
+        counted = np.where(mass == 0.0, 0.0, y)  # another class may have -inf, and 0 · -inf is NaN
+        return cast(FloatArray, -np.sum(mass * counted, axis=-1))
 
     @staticmethod
     def backward(
