@@ -1,7 +1,11 @@
 """Compares every tensor of answers to graphs with the models of rounding, one after the other.
 
-Problems of one graph (the same steps, shapes, dtype and arrays of integers) are stacked, with all
-their answers. Entries inside the first model are right and are not looked at again.
+To *weigh* an answer means to compare each of its tensors with the certified value, and to find the
+first model of rounding that allows the error. The first model is *strict*. An entry whose error it
+allows is right, and is not compared with the other models.
+
+A *stack* holds all answers to the problems of one graph: they have the same steps, shapes, dtype
+and arrays of integers.
 """
 
 from collections import defaultdict
@@ -41,11 +45,12 @@ def weigh_graphs(
     kept: float,
     doubt: float,
 ) -> Weighed:
-    """Compare complete answers to graphs with the models of rounding; see `weigh`.
+    """Return what was found of complete answers to graphs under the models of rounding.
 
-    answers: each with the index of its problem. subject: the side that may not flush to zero.
-    kept, doubt: see KEPT and DOUBT in reference/judge.py. For problems with a direction only the
-    tensors of second order are judged.
+    answers: each with the index of its problem. models: in the order in which they are tried.
+    subject: the side under test; models without `everybody` do not apply to it. kept, doubt: see
+    KEPT and DOUBT in reference/judge.py. For problems with a direction only the tensors of second
+    order are judged.
     """
     weighed = Weighed()
     stacks: defaultdict[Any, list[int]] = defaultdict(list)
@@ -71,12 +76,13 @@ def tensor_shapes(problem: GraphProblem) -> dict[str, tuple[int, ...]]:
 
 
 def stack_of(problems: Sequence[GraphProblem], pairs: Sequence[tuple[int, Answer]]) -> Stack:
-    """Return answers to problems of one key in one stack.
+    """Return one stack of answers to problems that have the same `_key`.
 
-    Of directed problems each value has its tangent behind it, and so each cotangent: ⟨gradient,
-    direction⟩ is Σ cotangent · tangent of the outputs, and its gradient by a value is what the
-    cotangent of the value moves by, that by a tangent the cotangent itself. So second order is the
-    first-order question for steps of twice as many numbers.
+    For problems with a direction, a tensor of values is [value, tangent], and a tensor of
+    cotangents is [product, cotangent]. The reason: let s = Σ cotangent · tangent over the outputs.
+    Then ∂s/∂value is the product (the derivative of the cotangent along the direction), and
+    ∂s/∂tangent is the cotangent. So second order is judged like first order, with tensors of
+    double length.
     """
     first = problems[pairs[0][0]]
     number, directed = wide(first.dtype), isinstance(first, DirectedGraph)
@@ -110,7 +116,7 @@ def _direction(problem: GraphProblem) -> Mapping[str, Array]:
 
 
 def _key(problem: GraphProblem) -> Any:
-    """Return what problems of one stack share."""
+    """Return what is the same for all problems of one stack."""
     others = tuple(
         (name, a.shape, b"" if is_float(a) else a.tobytes()) for name, a in problem.arrays.items()
     )
@@ -120,7 +126,7 @@ def _key(problem: GraphProblem) -> Any:
 def _malformed(
     problem: GraphProblem, shapes: Mapping[str, tuple[int, ...]], answer: Answer
 ) -> Iterator[TensorFinding]:
-    """Yield what an answer lacks or has in another shape or dtype."""
+    """Yield a finding for each tensor that is missing or has another shape or dtype."""
     steps = [step.name for step in problem.graph.steps]
     wanted = [("forward ", name, answer.values) for name in steps]
     wanted += [("", name, answer.gradients) for name in (*steps, *problem.floats)]
@@ -136,7 +142,7 @@ def _malformed(
 
 
 class _Group:
-    """The answers of one stack under the models."""
+    """Weighs the answers of one stack."""
 
     def __init__(
         self,
@@ -153,12 +159,13 @@ class _Group:
         self.models, self.kept, self.doubt, self.weighed = models, kept, doubt, weighed
         self.pairs = [answers[n] for n in numbers]
         self.directed = isinstance(problems[self.pairs[0][0]], DirectedGraph)
+        # True for the other sides: to them also the models without `everybody` apply.
         self.excused = np.array([a.oracle != subject for _, a in self.pairs])
         self.stack = stack_of(problems, self.pairs)
         self.units = [RoundingUnit(self.stack.dtype, model) for model in models]
 
     def judge(self) -> None:
-        """Keep what is outside *strict*, and the choices at ties."""
+        """Record the entries outside *strict*, and the slopes that were chosen at ties."""
         rows = rows_of_stack(self.stack)
         certify_rows(rows, self.stack.dtype)
         strict = self._tensors(Truths(self.stack, rows), self.units[0])
@@ -176,13 +183,14 @@ class _Group:
     def _tensors(
         self, truths: Truths, unit: RoundingUnit, moved: bool = False
     ) -> list[TensorTruth]:
-        """Return what is judged of the tensors under a model."""
+        """Return the judged part of each tensor, with the error that a model allows."""
         return self._judged(truths.tensors(unit, moved))
 
     def _judged(self, tensors: Sequence[TensorTruth]) -> list[TensorTruth]:
-        """Return what is judged: at second order the tangents of values, the moves of cotangents.
+        """Return what is judged: of problems with a direction only the half of second order.
 
-        The other half of each tensor is of first order.
+        These are the tangents of the values and the products of the cotangents. The other half
+        of each tensor is of first order.
         """
         if not self.directed:
             return list(tensors)
@@ -190,25 +198,26 @@ class _Group:
         for tensor in tensors:
             name = tensor.name.removeprefix("forward ")
             kind = "product" if name == tensor.name else "tangent"
-            made.append(tensor.part(f"{kind} {name}", _half(tensor)))
+            made.append(tensor.part(f"{kind} {name}", _second_order_half(tensor)))
         return made
 
     def _whole(
         self, tensors: Sequence[TensorTruth], judged: Sequence[npt.NDArray[np.bool_]]
     ) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the verdicts on the judged parts as masks of the whole tensors, by name."""
+        """Return masks of whole tensors, by name; `judged` has masks of their judged parts."""
         found = {}
         for tensor, part in zip(tensors, judged, strict=True):
             mask = np.zeros(tensor.given.shape, bool)
-            mask[:, _half(tensor) if self.directed else slice(None)] = part
+            mask[:, _second_order_half(tensor) if self.directed else slice(None)] = part
             found[tensor.name] = mask
         return found
 
     def _suspects(self, which: npt.NDArray[np.intp]) -> None:
-        """Judge some answers by every model, their doubtful rows certified by arb.
+        """Judge the answers `which` by every model, and certify their doubtful rows with arb.
 
-        How much the rounding of the inputs changes a slope is known approximately: `strict` uses a
-        lower estimate, `most` an upper one. What lies between them is computed again with arb.
+        An error of one ulp in an input changes a slope. How much it does is known approximately:
+        `strict` uses a lower estimate of this change, `most` an upper one. If an entry is outside
+        with the lower estimate and inside with the upper one, the change is computed with arb.
         """
         stack = self.stack.at(which)
         rows = rows_of_stack(stack)
@@ -271,8 +280,9 @@ class _Group:
             return np.zeros(tensor.given.shape, bool)
         inside = ~_outside(tensor)
         if flushed is not None:
-            # The distance is from the answer's own number, the truth that of flushed inputs.
-            inside |= ~_outside(flushed) | _holds(flushed, tensor.given)
+            # Compared with the certified value for inputs whose small numbers were replaced by
+            # zero: the answer's own number, or this number flushed too.
+            inside |= ~_outside(flushed) | _inside_flushed(flushed, tensor.given)
         if not unit.model.everybody:
             return np.asarray(inside & excused[:, None])
         if unit.model.conventional:
@@ -284,7 +294,7 @@ class _Group:
     def _keep(
         self, which: npt.NDArray[np.intp], tensor: TensorTruth, level: Array, bound: Array
     ) -> None:
-        """Keep the worst entry of a tensor of each answer that is outside *strict*."""
+        """Record the worst entry of a tensor, for each answer with an entry outside *strict*."""
         with np.errstate(all="ignore"):
             ratio = np.where(level > 0, np.nan_to_num(tensor.error / bound, nan=np.inf), -1.0)
         for row, b in enumerate(which.tolist()):
@@ -311,7 +321,7 @@ class _Group:
         return tuple(map(int, np.unravel_index(e, shape)))
 
     def _choices(self, tensor: TensorTruth) -> None:
-        """Keep which slope was taken where a tie leaves the choice."""
+        """Record which slope each answer has, where several are allowed (at a tie or a kink)."""
         wide_ = tensor.judged & (tensor.hull > tensor.allowed)
         for b, e in np.argwhere(wide_).tolist():
             low, half = tensor.truth[b, e] - tensor.hull[b, e], tensor.hull[b, e]
@@ -321,7 +331,7 @@ class _Group:
             self.weighed.choices.setdefault(p, []).append(choice)
 
     def _losses(self) -> None:
-        """Judge Σ cotangent · output, at the answer's own outputs."""
+        """Judge the loss Σ cotangent · output, computed from the answer's own outputs."""
         with np.errstate(all="ignore"):
             terms = np.concatenate(
                 [self.stack.cotangents[n] * self.stack.values[n] for n in self.stack.cotangents],
@@ -335,7 +345,7 @@ class _Group:
                 for unit in self._units_of_sums(self.excused[b]):
                     floor = np.count_nonzero(terms[b]) * unit.floor
                     ends = unit.end(np.abs(truth[b]))
-                    if not unit.model.everybody:  # each product ends, and each sum of an output
+                    if not unit.model.everybody:  # each product is rounded, and each sum
                         ends += unit.end(np.abs(terms[b])).sum() + unit.end(size[b], 2.0 * outputs)
                     allowed = unit.total(terms.shape[1] + 2, size[b]) + unit.inputs(size[b]) + ends
                     allowed = float(unit.bounded(allowed, size[b]))
@@ -347,27 +357,38 @@ class _Group:
                     self.weighed.findings.setdefault(self.numbers[b], []).append(found)
 
     def _units_of_sums(self, excused: bool) -> list[RoundingUnit]:
-        """Return the models that may excuse a sum."""
+        """Return the units of the models of rounding that apply to a sum.
+
+        Of the conventional models only those apply that accumulate in bfloat16 or float16 itself.
+        """
         return [u for u in self.units if u.of_sums and (excused or u.model.everybody)]
 
 
-def _half(tensor: TensorTruth) -> slice:
-    """Return where second order stands: tangents behind values, products before cotangents."""
+def _second_order_half(tensor: TensorTruth) -> slice:
+    """Return the half of a tensor that is of second order.
+
+    In values these are the tangents (second half), in cotangents the products (first half).
+    """
     half = tensor.given.shape[1] // 2
     return slice(half, None) if tensor.name.startswith("forward ") else slice(0, half)
 
 
 def _outside(tensor: TensorTruth) -> npt.NDArray[np.bool_]:
     with np.errstate(all="ignore"):
-        return np.asarray(tensor.judged & ~(tensor.error + _doubt(tensor) <= tensor.allowed))
+        return np.asarray(
+            tensor.judged & ~(tensor.error + _untied_radius(tensor) <= tensor.allowed)
+        )
 
 
-def _doubt(tensor: TensorTruth) -> Array:
-    """Return the error of the truth itself, where a tie does not make it."""
+def _untied_radius(tensor: TensorTruth) -> Array:
+    """Return the error bound of the certified value, without the part that a tie causes.
+
+    At a tie several slopes are allowed, and this part covers all of them.
+    """
     return np.asarray(np.maximum(tensor.radius - tensor.hull, 0))
 
 
-def _holds(flushed: TensorTruth, given: Array) -> npt.NDArray[np.bool_]:
-    """Say where the answer's own numbers are inside what flushed inputs give."""
+def _inside_flushed(flushed: TensorTruth, given: Array) -> npt.NDArray[np.bool_]:
+    """Return a mask: True where an answer's own numbers are allowed for flushed inputs."""
     with np.errstate(all="ignore"):
         return np.asarray(np.abs(given - flushed.truth) <= flushed.allowed + flushed.radius)

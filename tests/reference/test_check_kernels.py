@@ -143,4 +143,5 @@ def test_the_verdict_names_the_way_and_how_far_off_it_is(tmp_path: Path) -> None
     result = check(path, problems=2)
     assert result.exit_code == 1
     assert "float16: " in str(result)
-    assert "times what rounding each operation allows" in str(result)
+    text = " ".join(str(result).split())  # without the ends of lines
+    assert "times the error that rounding of each operation allows" in text

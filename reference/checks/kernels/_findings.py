@@ -100,6 +100,6 @@ def _text(one: ReturnedArray, model: Model, times: float, entry: tuple[int, ...]
     if model.dtype == FLOAT64 or not np.isfinite(times):
         return values
     return (
-        f"{one.name} is off by {times:.2g} times what rounding each operation allows ({values} ± "
-        f"{ROUTES * one.bound[entry]:.1e})"
+        f"the error of {one.name} is {times:.2g} times the error that rounding of each operation "
+        f"allows ({values} ± {ROUTES * one.bound[entry]:.1e})"
     )
