@@ -27,7 +27,7 @@ def main() -> None:
     given = arguments.parse_args()
     needed: dict[str, list[Any]] = defaultdict(list)
     problems = [draw(given.seed, 7919 * i).problem for i in range(given.problems)]
-    strict = weighing._Weighing._strict
+    strict = weighing.Weighing._strict
 
     def measured(self: Any, check: Any, name: str) -> Any:
         unit = self._units(check.columns.dtype)[0]
@@ -38,7 +38,7 @@ def main() -> None:
         )
         return strict(self, check, name)
 
-    weighing._Weighing._strict = measured  # type: ignore[method-assign]
+    weighing.Weighing._strict = measured  # type: ignore[method-assign]
     for side, oracle in load(SIDES).items():
         needed.clear()
         answers = list(enumerate(oracle.answers(problems)))
