@@ -216,7 +216,7 @@ def test_another_slope_on_a_kink_is_a_convention(slope: float) -> None:
     assert found.verdict == "CONVENTION"
     evidence = evidence_of(problem, answers)
     assert evidence.enclosure is not None and not evidence.enclosure.thin
-    assert evidence.operation == "relu" and "all slopes" in evidence.sentence
+    assert evidence.operation == "relu" and "every slope" in evidence.sentence
 
 
 @pytest.mark.parametrize("slope", [1.0001, -0.0001])
