@@ -84,10 +84,12 @@ ONE_FACTOR, ONE_SMALL_FACTOR = 1e-6, 1e-4
 """Ratios this near are one factor; the second where it was found from small differences."""
 
 NESTED = 2.0**6
-"""Units of rounding of an answer's largest product that nested forward mode may be off by and has
-lost digits only: it differentiates a sum over all outputs of an operation, in which what cancels
-exactly for other ways leaves their rounding. Measured 1.1 of group_norm, by its bias; where
-PyTorch's norms are wrong it is 1e15."""
+"""If nested forward mode is outside every model by at most this many units of rounding of its
+largest product, it has only lost digits. It differentiates a sum over all outputs of an operation,
+where terms that cancel exactly in other ways leave their rounding. At 120 uses of each layer the
+bias of group_norm is outside in 87, by at most 61 units in 71 of them; in the others, which are
+badly conditioned, by 113 to 9e8, and those stay DEVIATES. Where PyTorch's norms are wrong it is at
+least 7e3 (layer_norm), 1e5 (batch_norm) and, but for one use, 1e3 (instance_norm)."""
 
 SOME_DIGITS = 1e-3
 """An answer that is off by less than this share still has some digits; it has lost the others."""
