@@ -35,6 +35,9 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="a report's folder; made when left out")
     parser.add_argument("--book", type=Path, help="a book's folder; made when left out")
     given = parser.parse_args()
+    for option, folder in (("--report", given.report), ("--book", given.book)):
+        if folder is not None and not folder.is_dir():
+            parser.error(f"{option} {folder}: no such folder")
     with tempfile.TemporaryDirectory() as made:
         report, book = given.report or Path(made, "report"), given.book or Path(made, "book")
         if given.report is None:

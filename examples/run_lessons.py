@@ -29,11 +29,16 @@ PATIENCE = 10  # how much longer a cell may take on a busy machine
 
 
 def main(wanted: list[str]) -> int:
-    """Run lessons and grade exercises; return 1 if one of them fails."""
+    """Run lessons and grade exercises; return 1 if one fails, 2 for a name that no lesson has."""
     failed = 0
     write = "--write" in wanted
     wanted = [name for name in wanted if name != "--write"]
-    for path in sorted(LESSONS.glob("*.ipynb")):
+    lessons = sorted(LESSONS.glob("*.ipynb"))
+    for name in wanted:
+        if not any(name in path.name for path in lessons):
+            print(f"{name}: no lesson has this name; expected one of {[p.stem for p in lessons]}")
+            return 2
+    for path in lessons:
         if not wanted or any(name in path.name for name in wanted):
             failed |= run_lesson(path, write)
             failed |= grade_exercise(EXERCISES / path.stem.removeprefix("lesson_"))
