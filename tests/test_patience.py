@@ -9,6 +9,7 @@ import pytest
 TESTS = Path(__file__).parent
 WAITS = ("wait", "result", "join", "communicate", "acquire", "run", "check_call", "check_output")
 CLOCKS = ("monotonic", "perf_counter", "time")
+TIMES = {"seconds", "elapsed", "took", "gradients"}
 
 
 def impatient(source: str) -> Iterator[str]:
@@ -26,7 +27,8 @@ def impatient(source: str) -> Iterator[str]:
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             names = [side.id for side in sides if isinstance(side, ast.Name)]
-            if any(number(side) for side in sides) and {"seconds", "elapsed", "took"} & {*names}:
+            names += [side.attr for side in sides if isinstance(side, ast.Attribute)]
+            if any(map(number, sides)) and TIMES & {*names}:
                 yield ast.unparse(node)
         if (
             isinstance(node, ast.BinOp)
@@ -62,6 +64,7 @@ def test_every_wait_is_patient(path: Path) -> None:
         "subprocess.run(command, timeout=120)",
         "until = time.monotonic() + 10",
         "assert seconds < 10",
+        "assert result.seconds < 10",
     ],
 )
 def test_that_an_impatient_wait_is_found(source: str) -> None:

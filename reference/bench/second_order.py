@@ -85,13 +85,13 @@ def _jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     return {"JAX, forward over reverse": pair}
 
 
-def _cost(call: Callable[[], Any], seconds: float) -> float:
-    """Return the processor time of one call, of as many as fit."""
-    start, calls = time.process_time(), 0
-    while time.process_time() - start < seconds or not calls:
+def _cost(call: Callable[[], Any], seconds: float, clock: Callable[[], float]) -> float:
+    """Return the time of one call, of as many as fit."""
+    start, calls = clock(), 0
+    while clock() - start < seconds or not calls:
         call()
         calls += 1
-    return (time.process_time() - start) / calls
+    return (clock() - start) / calls
 
 
 class ProductTiming(msgspec.Struct, frozen=True):
@@ -110,7 +110,10 @@ class ProductTiming(msgspec.Struct, frozen=True):
 
 
 def second_order(
-    progress: Callable[[str], None] = print, seconds: float = 1.0, rounds: int = 7
+    progress: Callable[[str], None] = print,
+    seconds: float = 1.0,
+    rounds: int = 7,
+    clock: Callable[[], float] = time.process_time,
 ) -> list[ProductTiming]:
     """Time three shapes by hand, in PyTorch and in JAX; those not installed are left out."""
     found: list[ProductTiming] = []
@@ -119,11 +122,13 @@ def second_order(
         for widths, batch in SHAPES[:3]:
             case = BenchCase(widths, batch)
             progress(case.shape)
-            found += _measured(case, seconds, rounds)
+            found += _measured(case, seconds, rounds, clock)
     return found
 
 
-def _measured(case: BenchCase, seconds: float, rounds: int) -> Iterator[ProductTiming]:
+def _measured(
+    case: BenchCase, seconds: float, rounds: int, clock: Callable[[], float]
+) -> Iterator[ProductTiming]:
     problem, rng = problem_of(case), np.random.default_rng(1)
     direction = {
         n: rng.standard_normal(v.shape).astype(case.dtype) for n, v in problem.parameters.items()
@@ -136,7 +141,7 @@ def _measured(case: BenchCase, seconds: float, rounds: int) -> Iterator[ProductT
         for call in calls:
             call()
     for name, calls in pairs.items():
-        each = [[_cost(call, seconds / rounds) for call in calls] for _ in range(rounds)]
+        each = [[_cost(call, seconds / rounds, clock) for call in calls] for _ in range(rounds)]
         medians = (statistics.median(column) for column in zip(*each, strict=True))
         yield ProductTiming(case.shape, case.batch, name, *medians)
 

@@ -342,13 +342,27 @@ def test_a_second_derivative_is_timed_beside_a_gradient(monkeypatch: pytest.Monk
     rows = second_order.second_order(lambda _: None, seconds=0.02, rounds=2)
     assert [row.shape for row in rows[::2]] == ["4-8-3", "64-64-64-10", "784-256-128-10"]
     assert {row.side for row in rows} == {"by hand, fast", "by hand, plain"}
-    assert all(1 < row.gradients < 10 for row in rows)
-    table = second_order.render([replace_times(rows[0], 2e-6, 5e-6)])
-    assert "2.0 us" in table and table.endswith("2.50")
 
 
-def replace_times(row: Any, gradient: float, product: float) -> Any:
-    return msgspec.structs.replace(row, gradient=gradient, product=product)
+def test_a_row_says_how_many_gradients_a_product_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an invented clock: a gradient takes 2 us, a product 5."""
+    now = 0.0
+
+    def taking(seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            nonlocal now
+            now += seconds
+
+        return call
+
+    pair = taking(2e-6), taking(5e-6)
+    for name in ("on_one_core", "_plain", "_torch_side", "_jax_side"):
+        monkeypatch.setattr(second_order, name, lambda *_: {})
+    monkeypatch.setattr(second_order, "_by_hand", lambda *_: {"by hand, fast": pair})
+    rows = second_order.second_order(lambda _: None, 1e-4, 2, lambda: now)
+    assert [row.gradients for row in rows] == pytest.approx([2.5] * 3)
+    table = second_order.render(rows)
+    assert "2.0 us" in table and "5.0 us" in table and table.endswith("2.50")
 
 
 def test_the_check_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,32 @@
 """The throughput bench: its keys, its shares, and the network that is checked alone."""
 
+import itertools
+from collections.abc import Callable
+
 import pytest
 
+from manual_backprop.network import Problem
 from manual_backprop.operation import InvalidInput
 from reference.bench import throughput as bench
 from reference.campaign import Plan
-from reference.judge import judge
-from reference.oracles import load
+from reference.judge import Judgement, judge
+from reference.oracles import Answer, load
 
 
 def test_the_parts_of_a_network_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an invented clock: of a whole block's 20 s, 9 are neither drawing nor judging."""
     monkeypatch.setattr(bench, "BLOCK", 16)
+    taken = itertools.cycle([3.0, 1.0, 2.0, 8.0, 20.0])
+
+    def seconds(call: Callable[[], object]) -> float:
+        call()
+        return next(taken)
+
+    monkeypatch.setattr(bench, "_seconds", seconds)
     plan = Plan(problems=16, architectures=("dense",), oracles=("manual", "torch"))
     parts = bench._parts(plan, load(plan.oracles))
-    assert set(parts) == {"draw", "manual", "torch", "judge", "audit, records"}
-    assert all(seconds >= 0 for seconds in parts.values())
+    expected = {"draw": 3.0, "manual": 1.0, "torch": 2.0, "judge": 8.0, "audit, records": 9.0}
+    assert {name: part * 16 for name, part in parts.items()} == expected
 
 
 def test_the_network_checked_alone_is_the_one_that_is_named() -> None:
@@ -27,10 +39,20 @@ def test_the_network_checked_alone_is_the_one_that_is_named() -> None:
     assert found.kind in ("AGREE", "PRECISION") and "manual" not in found.who
 
 
-def test_both_networks_are_judged_in_processor_time() -> None:
+def test_both_networks_are_judged_in_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an invented clock: a second for each answer that is judged."""
+    now = 0.0
+
+    def judged(problem: Problem, answers: dict[str, Answer]) -> Judgement:
+        nonlocal now
+        now += len(answers)
+        return judge(problem, answers)
+
+    monkeypatch.setattr(bench, "judge", judged)
+    monkeypatch.setattr(bench.time, "process_time", lambda: now)
     for widths in (bench.CHECKED, bench.DEEP[:4]):
         found = bench.judging(load(("manual", "torch")), widths)
-        assert 0 < found["the hand-written one"] < found["every answer"]
+        assert found == {"every answer": 2000.0, "the hand-written one": 1000.0}
 
 
 def test_the_text_tells_the_figures() -> None:
