@@ -36,10 +36,6 @@ def forward(m: Any, q: Quantities) -> None:
     q.C0 = m.sum(error * error)
 
 
-def _draw_samples(d: Draw) -> dict[str, Any]:
-    return {"w": d.array(2, 3), "a": d.array(4, 3), "y": d.array(4, 2)}
-
-
 def _forward_samples(m: Any, q: Quantities) -> None:
     """One output layer, N = 4 samples: the loss of each, and their average C."""
     losses = []
@@ -56,7 +52,13 @@ LATEX = {
     "eta": r"\eta",
 }
 SYSTEM = System("any depth, squared errors", draw, forward, loss="C0", latex=LATEX, labels=())
-_SAMPLES = System("four samples", _draw_samples, _forward_samples, loss="C", latex=LATEX)
+_SAMPLES = System(
+    "four samples",
+    lambda d: {"w": d.array(2, 3), "a": d.array(4, 3), "y": d.array(4, 2)},
+    _forward_samples,
+    loss="C",
+    latex=LATEX,
+)
 
 
 def _out(q: Evaluation, kind: str) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.articles.claim import Claim, Evaluation, Side, product
+from manual_backprop.articles.claim import Claim, Evaluation, Side, affine, product
 from manual_backprop.articles.system import Draw, Quantities, System
 
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softplus", "relu")
@@ -70,22 +70,6 @@ def _delta(q: Evaluation) -> Any:
     return q.A2 - q.Y
 
 
-def _entrywise(weight: str, below: str, bias: str) -> Side:
-    """Return W A + b written out, entry by entry."""
-
-    def side(q: Evaluation) -> Any:
-        w, a, b = q[weight], q[below], q[bias]
-        rows, inner, columns = len(w), len(a), a.shape[1]
-        return np.array(
-            [
-                [sum(w[j, k] * a[k, n] for k in range(inner)) + b[j, 0] for n in range(columns)]
-                for j in range(rows)
-            ]
-        )
-
-    return side
-
-
 def _ones(rows: int) -> Any:
     return np.ones((rows, 1))
 
@@ -120,7 +104,7 @@ CLAIMS = (
         "forward propagation",
         r"Z^{[1]} = W^{[1]} X + b^{[1]}",
         lambda q: q.Z1,
-        _entrywise("W1", "X", "b1"),
+        affine("W1", "X", "b1"),
     ),
     Claim(
         "forward.2",
@@ -134,7 +118,7 @@ CLAIMS = (
         "forward propagation",
         r"Z^{[2]} = W^{[2]} A^{[1]} + b^{[2]}",
         lambda q: q.Z2,
-        _entrywise("W2", "A1", "b2"),
+        affine("W2", "A1", "b2"),
     ),
     Claim(
         "forward.4",

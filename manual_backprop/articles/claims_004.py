@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.articles.claim import Claim, Evaluation, Side, product
+from manual_backprop.articles.claim import Claim, Evaluation, affine, product
 from manual_backprop.articles.system import Draw, Quantities, System
 
 
@@ -62,22 +62,6 @@ def _delta(q: Evaluation) -> Any:
     return q.y - q.yhat
 
 
-def _affine(x: str, weight: str, bias: str) -> Side:
-    """Return x W + b written out, entry by entry."""
-
-    def side(q: Evaluation) -> Any:
-        a, w, b = q[x], q[weight], q[bias]
-        rows, inner, columns = len(a), len(w), w.shape[1]
-        return np.array(
-            [
-                [sum(a[n, i] * w[i, j] for i in range(inner)) + b[0, j] for j in range(columns)]
-                for n in range(rows)
-            ]
-        )
-
-    return side
-
-
 def _two_class(q: Evaluation) -> Any:
     """The softmax of two numbers is the sigmoid of their difference."""
     return q.m.sigmoid(q.z2 - q.z2[:, ::-1])
@@ -133,9 +117,9 @@ CLAIMS = (
     Claim(
         "shape.b2", "the shapes: b2 in R²", r"b_2 \in \mathbb R^2", lambda q: q.b2.size, lambda q: 2
     ),
-    Claim("1", "(1)", r"z_1 = x W_1 + b_1", lambda q: q.z1, _affine("x", "W1", "b1")),
+    Claim("1", "(1)", r"z_1 = x W_1 + b_1", lambda q: q.z1, affine("x", "W1", "b1")),
     Claim("2", "(2)", r"a_1 = \tanh(z_1)", lambda q: q.a1, lambda q: q.m.tanh(q.z1)),
-    Claim("3", "(3)", r"z_2 = a_1 W_2 + b_2", lambda q: q.z2, _affine("a1", "W2", "b2")),
+    Claim("3", "(3)", r"z_2 = a_1 W_2 + b_2", lambda q: q.z2, affine("a1", "W2", "b2")),
     Claim(
         "4",
         "(4)",
