@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,7 @@ def ops(as_json: Json = False) -> None:
     """List the operations, their parameters and their counterparts in PyTorch and JAX."""
     from reference.listing import operations, operations_text
 
-    typer.echo(json.dumps(operations(), indent=1) if as_json else operations_text(), nl=True)
+    _print(operations, operations_text, as_json)
 
 
 @app.command()
@@ -308,7 +309,7 @@ def show(
     from reference.show import show, show_data, show_text
 
     shown = show(address, order)
-    typer.echo(json.dumps(show_data(*shown), indent=1) if as_json else show_text(*shown))
+    _print(lambda: show_data(*shown), lambda: show_text(*shown), as_json)
 
 
 @app.command()
@@ -326,8 +327,6 @@ def articles(
     as_json: Json = False,
 ) -> None:
     """Evaluate every formula of the five articles, or of an article file of yours."""
-    import msgspec
-
     from manual_backprop.articles import ARTICLES
     from reference.articles.commands import audit, audit_text
     from reference.running.progress import progress_lines
@@ -342,11 +341,7 @@ def articles(
         from reports.folder import update_report
 
         update_report(report, found)
-    typer.echo(
-        json.dumps(msgspec.to_builtins(found), indent=1, ensure_ascii=False)
-        if as_json
-        else audit_text(found)
-    )
+    _print(lambda: found, lambda: audit_text(found), as_json)
 
 
 @app.command()
@@ -379,8 +374,8 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="[steps|throughput|oracles|judge|check|second]",
-            help="What to time: training steps, networks per second, each oracle, the judge, "
+            metavar="[steps|throughput|check|second]",
+            help="What to time: training steps, networks per second and each part of a run, "
             "`check`, or second derivatives.",
         ),
     ] = "steps",
@@ -435,7 +430,7 @@ def train(
 
     _claim("picture", picture, ".svg", ".png", ".pdf")
     done = run(task, steps, dtype, seed, learning_rate)
-    typer.echo(json.dumps(training_data(done), indent=1) if as_json else training_text(done))
+    _print(lambda: training_data(done), lambda: training_text(done), as_json)
     if picture is not None:
         draw(done, picture)
         typer.echo(f"The picture: {picture}", err=as_json)
@@ -486,8 +481,6 @@ def conventions(
 
     The exit code is 1 if the list differs from the saved ledger.
     """
-    import msgspec
-
     from reference.conventions import ledger
     from reference.running.progress import progress_lines
 
@@ -495,10 +488,9 @@ def conventions(
         rows = ledger.discover()
     if write:
         ledger.write(rows, ledger.path())
+    _print(lambda: rows, lambda: ledger.summary(rows), as_json)
     if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1, ensure_ascii=False))
         return 0
-    typer.echo(ledger.summary(rows))
     if not ledger.path().exists():
         typer.echo(
             f"\nThere is no ledger of these versions ({ledger.path().name}); --write saves one."
@@ -518,17 +510,12 @@ def accuracy(
     as_json: Json = False,
 ) -> int:
     """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP."""
-    import msgspec
-
     from reference.running.progress import progress_lines
     from reference.trials.accuracy import behind, lines, measure
 
     with progress_lines("accuracy"):
         rows = measure(points=points, order=order)
-    if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
-    else:
-        typer.echo("\n".join(lines(rows)))
+    _print(lambda: rows, lambda: "\n".join(lines(rows)), as_json)
     return int(bool(behind(rows)))
 
 
@@ -552,8 +539,6 @@ def trial(
     as_json: Json = False,
 ) -> int:
     """Test the checker: which errors it finds, false alarms, what it cannot see."""
-    import msgspec
-
     from reference.running import sections
     from reference.running.progress import progress_lines
     from reference.trials import trial as trials
@@ -568,11 +553,18 @@ def trial(
         sections.keep("trial", records)
     if into is not None:
         update_report(into, records)
-    if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(records), indent=1, ensure_ascii=False))
-    else:
-        typer.echo(trials.text(records))
+    _print(lambda: records, lambda: trials.text(records), as_json)
     return int(not trials.passed(records))
+
+
+def _print(data: Callable[[], object], text: Callable[[], str], as_json: bool) -> None:
+    """Print what a command found, as JSON or as text."""
+    if not as_json:
+        typer.echo(text())
+        return
+    import msgspec
+
+    typer.echo(json.dumps(msgspec.to_builtins(data()), indent=1, ensure_ascii=False))
 
 
 _HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")
