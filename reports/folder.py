@@ -34,7 +34,6 @@ PAGES: Mapping[str, Callable[[Summary], str]] = {
     "summary.md": render_markdown,
     "badge.svg": render_badge,
 }
-FILES = (RECORDS, SUMMARY, TIMING, *PAGES)
 
 
 def claim_folder(folder: str | Path) -> Path:
@@ -47,7 +46,15 @@ def claim_folder(folder: str | Path) -> Path:
     with _readable_errors(path):
         _refuse_foreign(path)
         path.mkdir(parents=True, exist_ok=True)
-        _replace(path, {MARKER: MARKER_TEXT.encode()})
+    return _put(path, {})
+
+
+def _put(folder: str | Path, pages: Mapping[str, str]) -> Path:
+    """Write pages into a folder of ours."""
+    path = _path(folder)
+    with _readable_errors(path):
+        _refuse_foreign(path)
+        _replace(path, {n: page.encode() for n, page in {**pages, MARKER: MARKER_TEXT}.items()})
     return path
 
 
@@ -176,25 +183,16 @@ def diff_folders(before: str | Path, after: str | Path) -> Difference:
 
 def write_diff(folder: str | Path, difference: Difference) -> None:
     """Write a difference's page, Markdown and text into a folder of ours."""
-    path = _path(folder)
-    with _readable_errors(path):
-        _refuse_foreign(path)
-        pages = {
-            "diff.html": render_diff_html(difference),
-            "diff.md": render_diff_markdown(difference),
-            "diff.txt": render_diff_text(difference),
-            MARKER: MARKER_TEXT,
-        }
-        _replace(path, {name: page.encode() for name, page in pages.items()})
+    _put(folder, {
+        "diff.html": render_diff_html(difference),
+        "diff.md": render_diff_markdown(difference),
+        "diff.txt": render_diff_text(difference),
+    })  # fmt: skip
 
 
 def write_book(folder: str | Path, page: str) -> Path:
     """Write the derivation book into a folder of ours; no file of a report has its name."""
-    path = _path(folder)
-    with _readable_errors(path):
-        _refuse_foreign(path)
-        _replace(path, {"book.html": page.encode(), MARKER: MARKER_TEXT.encode()})
-    return path / "book.html"
+    return _put(folder, {"book.html": page}) / "book.html"
 
 
 def read_timing(folder: str | Path) -> dict[str, float]:

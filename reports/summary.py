@@ -34,7 +34,6 @@ NAMES = {
 LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "certified"}
 """The sides as heads of columns."""
 MAX_DTYPES, MAX_VERDICTS = 6, 60
-UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
 @dataclass(frozen=True)
