@@ -103,12 +103,9 @@ def _code(transform: Callable[..., Any]) -> str:
     tree = ast.parse(textwrap.dedent(inspect.getsource(transform)))
     function = tree.body[0]
     assert isinstance(function, ast.FunctionDef)
-    body = [b for b in function.body if not _is_text(b) and not isinstance(b, ast.Assert)]
-    return "\n".join(ast.unparse(b) for b in body)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    start = 1 if ast.get_docstring(function) is not None else 0
+    body = (b for b in function.body[start:] if not isinstance(b, ast.Assert))
+    return "\n".join(map(ast.unparse, body))
 
 
 def _cotangent(shape: tuple[int, ...]) -> FloatArray:

@@ -79,16 +79,11 @@ def _edges(operation: LayerOperation, dtype: str) -> Iterator[Iterator[_Edge]]:
     """Yield the edges of the smallest, the fullest and the first use that a layer draws."""
     uses = [draw(operation, seed, dtype) for seed in SEEDS if seed % 4 != 3]
     smallest = min(uses, key=lambda use: sum(a.size for a in use.arrays.values()))
-    fullest = max(uses, key=lambda use: _fullness(operation, use))
+    usual = operation.options.items()
+    # The most arrays, and options that are not what they usually are.
+    fullest = max(uses, key=lambda u: len(u.arrays) + sum(u.options[n] != v for n, v in usual))
     for use in {id(use): use for use in (smallest, fullest, uses[0])}.values():
         yield _edges_of(operation, use)
-
-
-def _fullness(operation: LayerOperation, use: LayerUse) -> int:
-    """Return how many arrays and options of a use are not what they usually are."""
-    return len(use.arrays) + sum(
-        bool(use.options[name] != usual) for name, usual in operation.options.items()
-    )
 
 
 def _edges_of(operation: LayerOperation, use: LayerUse) -> Iterator[_Edge]:
