@@ -117,7 +117,7 @@ class _Sweep(NamedTuple):
 
 
 def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[float]]:
-    base, other = map(_one_after_another, (ours, theirs))
+    base, other = (np.concatenate(tensors, axis=None) for tensors in (ours, theirs))
     starts = np.cumsum([0, *(a.size for a in ours[:-1])])
     with np.errstate(all="ignore"):
         magnitudes = np.abs(base)
@@ -127,10 +127,6 @@ def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[fl
         differences = np.subtract(base, other, out=magnitudes)
         difference = np.maximum.reduceat(np.abs(differences, out=differences), starts)
     return difference.tolist(), scale.tolist()
-
-
-def _one_after_another(tensors: list[Any]) -> npt.NDArray[Any]:
-    return tensors[0].ravel() if len(tensors) == 1 else np.concatenate(tensors, axis=None)
 
 
 class Farthest(NamedTuple):

@@ -155,7 +155,7 @@ def _tries(
     like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
     fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
     wanted = _judged_output(run)
-    for correspondence in (*solution.known, *_others_than(solution.known, fresh)):
+    for correspondence in (*solution.known, *(c for c in fresh if c not in solution.known)):
         if by_name and not correspondence.by_name:
             continue
         try:
@@ -170,12 +170,6 @@ def _tries(
             yield correspondence, perform(reading, run.seed, run.index, session, given=given)
         except Exception:
             continue
-
-
-def _others_than(
-    known: list[Correspondence], fresh: Iterator[Correspondence]
-) -> Iterator[Correspondence]:
-    yield from (c for c in fresh if c not in known)
 
 
 def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:

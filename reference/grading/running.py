@@ -109,7 +109,9 @@ def send_runs(unit: int, subject: Subject, asked: SubmissionRequest, emit: Emit)
                 if isinstance(subject, ReadingSubject):
                     outcome = perform(subject.reading, seed, index)
                     made = _run(unit, seed, index, subject, outcome)
-                    emit(msgspec.structs.replace(made, coarse=_coarse(subject, made, asked)))
+                    others = (d for d in asked.dtypes if d != "float64")
+                    coarse = tuple(_in_type(subject, made, dtype) for dtype in others)
+                    emit(msgspec.structs.replace(made, coarse=coarse))
                 elif isinstance(subject, Questioned):
                     emit(_asked(unit, seed, index, subject))
                 else:
@@ -185,14 +187,8 @@ def _answered(
     )  # fmt: skip
 
 
-def _coarse(
-    subject: ReadingSubject, run: ProblemRun, asked: SubmissionRequest
-) -> tuple[Coarse, ...]:
-    """Run the same numbers in other types; a run that raises has no gradients in that one."""
-    return tuple(_in_type(subject, run, dtype) for dtype in asked.dtypes if dtype != "float64")
-
-
 def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
+    """Run the same numbers in another type; a run that raises has no gradients in it."""
     try:
         outcome = perform(subject.reading, run.seed, run.index, dtype=dtype)
     except Exception:
