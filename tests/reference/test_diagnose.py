@@ -19,10 +19,10 @@ from reference.diagnosis.mistakes import (
     InjectedFaults,
     about,
     backward_with,
-    mistake,
     places,
 )
 from reference.diagnosis.mistakes.activations import GATES
+from reference.diagnosis.mistakes.catalogue import WEIGHT
 from reference.diagnosis.search import GradientEvidence
 from reference.problems import Selection, draw
 from reference.trials.diagnosis import diagnosis_rows, injected, single_mistakes, two_mistakes
@@ -59,17 +59,7 @@ def test_the_catalogue_says_what_a_teacher_would() -> None:
         assert entry.wrong != entry.right, entry.name
         assert set(entry.operations) <= {*ACTIVATIONS, *LOSSES}, entry.name
     with pytest.raises(InvalidInput, match="defined twice"):
-        mistake("weight", "layers", wrong="", right="")(_named("weight_sign"))
-    with pytest.raises(InvalidInput, match="no docstring"):
-        mistake("weight", "layers", wrong="", right="")(_named("nameless", None))
-
-
-def _named(name: str, doc: str | None = "A sentence.") -> object:
-    def transform(line: object) -> object:
-        return line
-
-    transform.__name__, transform.__doc__ = name, doc
-    return transform
+        WEIGHT("weight_sign", "", "A sentence.", lambda line: line)
 
 
 def test_every_operation_has_its_mistakes() -> None:

@@ -16,7 +16,6 @@ from reference.diagnosis.mistakes.catalogue import (
     Line,
     LossLine,
     Mistake,
-    mistake,
 )
 from reference.diagnosis.mistakes.walk import FaultSite, InjectedFaults, backward_with, places
 
@@ -31,7 +30,6 @@ __all__ = [
     "Mistake",
     "about",
     "backward_with",
-    "mistake",
     "places",
 ]
 
