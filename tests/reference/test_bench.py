@@ -54,7 +54,7 @@ def test_every_contestant_computes_our_gradients(name: str, dtype: Any, activati
         found = gradients(call())
     expected = backward(problem, forward(problem))
     for parameter in problem.parameters:
-        far = distance(parameter, name, "plain", found[parameter], expected[parameter])
+        far = distance(parameter, found[parameter], expected[parameter])
         assert far.scaled <= 64 * np.finfo(dtype).eps / 2, far
 
 
