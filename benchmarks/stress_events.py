@@ -233,10 +233,7 @@ def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
             with running(report_of(problems, out)) as process:
                 if turn % 4 == 3:
                     phase = "while pages are written"
-                    _until(
-                        process,
-                        lambda out=out: writes_pages(out),
-                    )
+                    _until(process, lambda out=out: writes_pages(out))
                 else:
                     # Until then it is Python's own: it loads modules and has no page to write.
                     least = 20_000 if turn % 4 == 2 else 1

@@ -124,10 +124,7 @@ def pull_back_step(step: Step, arrays: ByName, y: Any, dy: Any, form: Form) -> B
 
 
 def forward(
-    graph: Graph,
-    given: ByName,
-    form: Form = "stable",
-    apply: Callable[..., Any] = apply_step,
+    graph: Graph, given: ByName, form: Form = "stable", apply: Callable[..., Any] = apply_step
 ) -> dict[str, Any]:
     """Return the value of every step, by its name; `given` are the arrays that no step computes."""
     values = dict(given)
@@ -169,11 +166,7 @@ def push_forward_step(step: Step, arrays: ByName, y: Any, moving: ByName) -> Any
 
 
 def pull_back_step_along(
-    step: Step,
-    arrays: ByName,
-    y: Any,
-    cotangents: tuple[Any, Any],
-    moving: ByName,
+    step: Step, arrays: ByName, y: Any, cotangents: tuple[Any, Any], moving: ByName
 ) -> ByName:
     """Return the directional derivatives of the cotangents of a step's arguments.
 

@@ -71,10 +71,7 @@ def _call(step: Step, framework: Framework, floats: Mapping[str, Any]) -> str:
 
 
 def step_call(
-    operation: Operation,
-    framework: Framework,
-    options: Mapping[str, Any],
-    given: Mapping[str, str],
+    operation: Operation, framework: Framework, options: Mapping[str, Any], given: Mapping[str, str]
 ) -> str:
     """Return the call of a step of a graph; `given` are the texts of its arrays by argument."""
     if not isinstance(operation, LayerOperation):

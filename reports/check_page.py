@@ -13,15 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from reports.badge import badge
-from reports.checked import (
-    STATES,
-    Checked,
-    Numbers,
-    Part,
-    headline_of,
-    verdict_of,
-    worst_of,
-)
+from reports.checked import STATES, Checked, Numbers, Part, headline_of, verdict_of, worst_of
 from reports.clip import visible
 from reports.errorplot import LEVELS, bars, entry, heat
 from reports.html import render_page

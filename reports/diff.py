@@ -114,11 +114,7 @@ class Difference:
             return "Nothing changed between the two runs."
         better = sum(change.direction == "better" for change in self.changes)
         rest = len(self.changes) - self.got_worse - better
-        counts = [
-            (self.got_worse, "for the worse"),
-            (better, "for the better"),
-            (rest, "neither"),
-        ]
+        counts = [(self.got_worse, "for the worse"), (better, "for the better"), (rest, "neither")]
         first, *others = [(n, what) for n, what in counts if n]
         noun = "change" if first[0] == 1 else "changes"
         text = ", ".join([f"{first[0]:,} {noun} {first[1]}", *(f"{n:,} {w}" for n, w in others)])
@@ -313,13 +309,7 @@ class Difference:
             if _parted(old.worst_ulp, new.worst_ulp, NOTABLE_ULP):
                 direction: Direction = "worse" if worse(new.worst_ulp, old.worst_ulp) else "better"
                 what = " · ".join((*key[:4], label(key[4])))
-                yield Change(
-                    "Accuracy",
-                    what,
-                    _ulp(old),
-                    _ulp(new),
-                    direction,
-                )
+                yield Change("Accuracy", what, _ulp(old), _ulp(new), direction)
 
     def _claims(self) -> Iterable[Change]:
         a, b = (

@@ -8,16 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.records import (
-    Cell,
-    Finding,
-    OracleStatus,
-    Record,
-    ReportError,
-    Run,
-    TrialRow,
-    of_type,
-)
+from reports.records import Cell, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
 
 NAMES = {
     "manual": "the hand-written gradient",

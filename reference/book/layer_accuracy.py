@@ -8,13 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from manual_backprop.operation import LayerOperation
-from reference.conventions.uses import (
-    by_framework,
-    by_hand,
-    draw,
-    problem_of,
-    truth,
-)
+from reference.conventions.uses import by_framework, by_hand, draw, problem_of, truth
 from reference.evidence import gather
 from reference.formats import DTYPES
 from reference.judge import judge

@@ -31,11 +31,7 @@ from reports.book import MistakeRow
 _USES = 24
 """Uses of a layer among which a mistake of its own is executed."""
 
-KINDS = {
-    "layer": ("weight", "bias", "below"),
-    "activation": ("activation",),
-    "loss": ("loss",),
-}
+KINDS = {"layer": ("weight", "bias", "below"), "activation": ("activation",), "loss": ("loss",)}
 
 
 def own(operation: Operation) -> tuple[MistakeRow, ...]:

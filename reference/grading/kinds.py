@@ -18,13 +18,7 @@ from reference.checks.names import path_name
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
 from reference.checks.tolerances import OWN_SLOPE
-from reference.grading.correspondence import (
-    AS_IT_IS,
-    Correspondence,
-    Way,
-    proposals,
-    way_to,
-)
+from reference.grading.correspondence import AS_IT_IS, Correspondence, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
 
 MAX_TRIES = 60
