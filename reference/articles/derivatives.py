@@ -127,7 +127,7 @@ class Certified:
         return None
 
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
-        """Return certified values and derivatives."""
+        """Return certified values and derivatives; the caller of a side sets its precision."""
         with balls.precision(BITS):
             given = {
                 name: _objects(value, balls.exact) if name in numbers else value
@@ -162,16 +162,12 @@ class Certified:
             return _array(rows, outputs.shape + shapes[by])
 
         values = {name: _values(q[name]) if name in shapes else q[name] for name in q.names()}
-        return Evaluation(_WithPrecision(), Quantities(values), _memoised(jacobian), overlap)
+        return Evaluation(BallArithmetic(), Quantities(values), _memoised(jacobian), overlap)
 
 
 def _target(row: Any) -> Any:
     """Return the target of a row as a definition takes it: a label, or a list of floats."""
     return int(row) if np.ndim(row) == 0 else [float(entry) for entry in row]
-
-
-class _WithPrecision(BallArithmetic):
-    """The arithmetic that the sides of a claim use; the caller sets its precision to `BITS`."""
 
 
 def overlap(left: Any, right: Any) -> bool:

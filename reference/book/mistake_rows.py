@@ -4,7 +4,6 @@ What is shown is the code that ran, so nothing in this part of a chapter is unch
 """
 
 import ast
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Any
@@ -25,6 +24,7 @@ from reference.diagnosis.mistakes import (
     Mistake,
 )
 from reference.diagnosis.mistakes.catalogue import right_of
+from reference.diagnosis.mistakes.code import statements
 from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 
@@ -95,31 +95,7 @@ def _relative(wrong: FloatArray, right: FloatArray) -> float:
 
 def _code(transform: Callable[..., Any]) -> str:
     """Return the wrong line: the body of the function that makes it."""
-    module = inspect.getmodule(transform)
-    assert module is not None
-    line = transform.__code__.co_firstlineno
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.FunctionDef) and node.lineno == line:
-            start = 1 if ast.get_docstring(node) is not None else 0
-            body = (b for b in node.body[start:] if not isinstance(b, ast.Assert))
-            return "\n".join(map(ast.unparse, body))
-        if isinstance(node, ast.Lambda) and node.lineno == line:
-            named = _Named()
-            result = ast.unparse(named.visit(node.body))
-            return "\n".join([*named.lines, f"return {result}"])
-    raise LookupError(f"{transform.__qualname__} begins nowhere in {module.__name__}")
-
-
-class _Named(ast.NodeTransformer):
-    """Takes each `name := value` out of an expression, as a line before it."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.Name:
-        """Leave the name."""
-        self.lines.append(f"{node.target.id} = {ast.unparse(node.value)}")
-        return node.target
+    return "\n".join(map(ast.unparse, statements(transform)))
 
 
 def _cotangent(shape: tuple[int, ...]) -> FloatArray:

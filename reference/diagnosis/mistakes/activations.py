@@ -18,11 +18,6 @@ def _parameter(c: ActivationLine) -> float:
     return float(next(iter(c.parameters.values()), 1.0))
 
 
-def gate(c: ActivationLine) -> WrongArray:
-    """Return g of an activation z g(z)."""
-    return np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z))
-
-
 def _logistic(z: FloatArray) -> WrongArray:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
@@ -137,13 +132,14 @@ ACTIVATION.of("celu", right="δz = δa · e^{z/α} where z ≤ 0")(
 gates = ACTIVATION.of(*GATES, right="δz = δa · (g(z) + z g′(z))")
 gates("gate_second_term_left_out", "δz = δa · g(z)",
     "The function z g(z) needs the product rule; the term z g′(z) is left out.",
-    lambda c: c.da * gate(c))
+    lambda c: c.da * np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z)))
 gates("gate_first_term_left_out", "δz = δa · z g′(z)",
     "The function z g(z) needs the product rule; the term g(z) is left out.",
-    lambda c: c.right - c.da * gate(c))
+    lambda c: c.right - c.da * np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z)))
 gates("gate_factor_z_left_out", "δz = δa · (g(z) + g′(z))",
     "The factor z of the product rule's second term is left out.",
-    lambda c: c.da * (gate(c) + (c.slope - gate(c)) / np.where(c.z == 0, 1, c.z)))
+    lambda c: c.da * (
+        (gate := c.a / (safe := np.where(c.z == 0, 1, c.z))) + (c.slope - gate) / safe))
 
 
 def _gelu_tanh_slope(c: ActivationLine) -> WrongArray:

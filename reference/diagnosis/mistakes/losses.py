@@ -1,7 +1,6 @@
 """Mistakes of a loss's gradient: δy = w ∂L/∂y / divisor, and the rules of single losses."""
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_backprop.operation import FloatArray
 from reference.diagnosis.mistakes.catalogue import LOSS, LossLine, WrongArray
@@ -17,11 +16,6 @@ _ENTROPIES = ("binary_cross_entropy", "categorical_cross_entropy", "bce_with_log
 def _softmax(y: FloatArray) -> WrongArray:
     e = np.exp(y - y.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
-
-
-def _ignored(c: LossLine) -> npt.NDArray[np.bool_]:
-    """Return which labels are to be ignored."""
-    return np.asarray(c.targets == c.arguments.get("ignore_index", -100))
 
 
 def _smoothed(c: LossLine) -> bool:
@@ -180,10 +174,14 @@ LOSS.of("cross_entropy", "nll", right="δy = w_t (p − t)")(
 LOSS.of("cross_entropy", "nll", right="[j = t]")(
     "labels_counted_from_one", "[j = t − 1]",
     "The labels are taken to begin at 1: the neighbouring class is treated as the true one.",
-    lambda c: c.gradient(targets=np.where(_ignored(c), c.targets, (c.targets - 1) % c.classes)),
+    lambda c: c.gradient(targets=np.where(
+        c.targets == c.arguments.get("ignore_index", -100),
+        c.targets, (c.targets - 1) % c.classes)),
     when=lambda c: c.labels)
 LOSS.of("cross_entropy", "nll", right="δy = 0 in ignored rows")(
     "ignored_label_counted", "ignored rows count in δy",
     "Samples whose label is to be ignored send a cotangent back all the same.",
-    lambda c: c.gradient(targets=np.where(_ignored(c), 0, c.targets)),
-    when=lambda c: c.labels and bool(_ignored(c).any()))
+    lambda c: c.gradient(targets=np.where(
+        c.targets == c.arguments.get("ignore_index", -100), 0, c.targets)),
+    when=lambda c: c.labels and bool((
+        c.targets == c.arguments.get("ignore_index", -100)).any()))

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from reference.diagnosis.mistakes.activations import GATES, elementwise, gate
+import numpy as np
+
+from reference.diagnosis.mistakes.activations import GATES, elementwise
 from reference.diagnosis.mistakes.catalogue import ACTIVATION, ActivationLine
 
 
@@ -84,4 +86,4 @@ activation("activation_path_left_out", "δz = 0",
 activation.of(*GATES, right="δz = δa · (g(z) + z g′(z))")(
     "gate_value_for_slope", "δz = δa · (g(z) + z g(z))",
     "The gate stands for its slope in the product rule: of σ(z) the factor 1 − σ(z) is missing.",
-    lambda c: c.da * (gate(c) + c.a))
+    lambda c: c.da * (c.a + np.where(c.z == 0, c.slope, c.a / np.where(c.z == 0, 1, c.z))))
