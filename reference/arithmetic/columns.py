@@ -38,6 +38,9 @@ _NEAR = 2.0**-10
 """A decision variable below this share of the largest input is near: no ulp of an input turns the
 others."""
 
+AT_ONCE = 1 << 13
+"""Numbers that a primitive is applied to at once: what is between stays in the cache."""
+
 Array = npt.NDArray[Any]
 
 
@@ -136,26 +139,37 @@ class _Evaluation:
         sizes = self.sizes[group]
         ends = np.cumsum(sizes)
         total, begin = int(ends[-1]), self.start[group[0]]
-        offset = self.places[:total]
-        given: list[Array] = []
+
+        def spread(starts: Array) -> Array:
+            return np.repeat(starts - ends + sizes, sizes) + self.places[:total]
+
+        operands: list[Array | int] = []  # an index array, or where a slice begins
         for place in range(ARITY[name]):
             starts = self.start[self.operands[group, place]]
-            if len(group) == 1:
-                where: Any = slice(starts[0], starts[0] + total)
-            else:
-                where = np.repeat(starts - ends + sizes, sizes)
-                where += offset
-            given += [self.mid[where], self.radius[where]]
-        out = slice(begin, begin + total)
+            operands.append(spread(starts) if len(group) > 1 else int(starts[0]))
+        column: Array = np.zeros(0)
         if name in ("WHERE", "PICK"):
-            mid, radius, tied = self._primitives.choose(name, *given)
-            column = np.repeat(self.column[group] - ends + sizes, sizes) + offset
-            self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
-            if tied is not None:
-                self.tied[column[tied]] = True
-        else:
-            mid, radius = getattr(self._primitives, name)(*given)
-        self.mid[out], self.radius[out] = mid, radius
+            column = spread(self.column[group])
+        for first in range(0, total, AT_ONCE):
+            last = min(first + AT_ONCE, total)
+            given = []
+            for at in operands:
+                where: Any = slice(at + first, at + last) if isinstance(at, int) else at[first:last]
+                given += [self.mid[where], self.radius[where]]
+            out = slice(begin + first, begin + last)
+            if len(column):
+                self.mid[out], self.radius[out] = self._chosen(name, given, column[first:last])
+            else:
+                self.mid[out], self.radius[out] = getattr(self._primitives, name)(*given)
+
+    def _chosen(
+        self, name: str, given: list[Array], column: npt.NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        mid, radius, tied = self._primitives.choose(name, *given)
+        self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
+        if tied is not None:
+            self.tied[column[tied]] = True
+        return mid, radius
 
     def columns(self) -> list[ColumnValues]:
         """Cut the outputs out of the registers."""
@@ -166,9 +180,16 @@ class _Evaluation:
             outputs = len(job.tapes[0].values)
             firsts = self.first[tape : tape + len(job.tapes)]
             nodes = np.array([t.table.outputs for t in job.tapes]) + firsts[:, None]
-            before = np.cumsum(job.counts) - job.counts
-            at = np.repeat(self.start[nodes].T - before, job.counts, axis=1) + np.arange(m)
-            mid, radius = self.mid[at], self.radius[at] * SLACK
+            starts = self.start[nodes].T
+            if len(job.tapes) == 1:
+                rows = [slice(at, at + m) for at in starts[:, 0].tolist()]
+                mid, radius = (np.stack([register[row] for row in rows])
+                               for register in (self.mid, self.radius))  # fmt: skip
+            else:
+                before = np.cumsum(job.counts) - job.counts
+                at = np.repeat(starts - before, job.counts, axis=1) + np.arange(m)
+                mid, radius = self.mid[at], self.radius[at]
+            radius *= SLACK
             shape = (outputs, -1, m)
             found.append(
                 ColumnValues(
