@@ -10,7 +10,7 @@ exact; a product or a quotient is off by one unit at most, a library function by
 rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 10^6 nodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -254,12 +254,17 @@ class _Primitives:
 
     def EXP(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.exp(a)
-        return y, y * (_grown(ra) * SLACK + self.k["EXP"]) + self.tiny
+        radius = y * (_grown(ra) * SLACK + self.k["EXP"]) + self.tiny
+        self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]))
+        radius[(a == 0) & (ra == 0)] = 0
+        return y, radius
 
     def EXPM1(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.expm1(a)
         steep = self.abs(y + 1) + 4 * self.u
-        return y, steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
+        radius = steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
+        self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]) + self.k["EXPM1"])
+        return y, radius
 
     def LOG(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.log(a)
@@ -281,11 +286,26 @@ class _Primitives:
 
     def TANH(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.tanh(a)
-        return y, ra + (self.k["TANH"] * self.abs(y) + self.tiny)
+        radius = ra + (self.k["TANH"] * self.abs(y) + self.tiny)
+        # 1 - |tanh x| < 2 e^-2|x|, here and there
+        self._far(ra, radius, lambda far: 4 * self._falling(a[far], ra[far]) ** 2 + self.k["TANH"])
+        return y, radius
 
     def SECH(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = 1 / np.cosh(a)
-        return y, y * (_grown(ra) * SLACK + self.k["SECH"]) + self.tiny
+        radius = y * (_grown(ra) * SLACK + self.k["SECH"]) + self.tiny
+        self._far(ra, radius, lambda far: 2 * self._falling(a[far], ra[far]))  # sech x < 2 e^-|x|
+        return y, radius
+
+    def _far(self, ra: Array, radius: Array, bound: Callable[[Array], Array]) -> None:
+        """Replace the radii of results where an input's is above 1: there no slope bounds them."""
+        far = np.flatnonzero(ra > 1)
+        if len(far):
+            radius[far] = np.fmin(bound(far) * SLACK + self.tiny, np.inf)
+
+    def _falling(self, a: Array, ra: Array) -> Array:
+        """Return the largest e^-|x| within a ± ra."""
+        return np.exp(-np.maximum(self.abs(a) - ra, 0))
 
     def ERF(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = _erf(a) if self.long else special.erf(a)
