@@ -305,7 +305,8 @@ class _Primitives:
 
     def _falling(self, a: Array, ra: Array) -> Array:
         """Return the largest e^-|x| within a ± ra."""
-        return np.exp(-np.maximum(self.abs(a) - ra, 0))
+        falling: Array = np.exp(-np.maximum(self.abs(a) - ra, 0))
+        return falling
 
     def ERF(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = _erf(a) if self.long else special.erf(a)
