@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
-from reference.formats import format_of
+from reference.formats import BFLOAT16
 from reference.oracles import Answer
 from reference.oracles.forwards import as_it_is, graph_sum
 
@@ -47,7 +47,7 @@ def as_array(tensor: Any) -> npt.NDArray[Any]:
 
     if tensor.dtype == torch.bfloat16:
         bits: npt.NDArray[Any] = tensor.contiguous().view(torch.int16).numpy()
-        return bits.view(format_of("bfloat16").dtype)
+        return bits.view(BFLOAT16)
     found: npt.NDArray[Any] = tensor.numpy()
     return found
 
@@ -59,7 +59,7 @@ def as_tensor(array: npt.NDArray[Any]) -> Any:
     """
     import torch
 
-    if array.dtype.name == "bfloat16":  # torch knows none of NumPy's: by its bits
+    if array.dtype == BFLOAT16:  # torch knows none of NumPy's: by its bits
         return as_tensor(array.view(np.int16)).view(torch.bfloat16)
     flags = array.flags
     if flags.writeable and flags.c_contiguous:
