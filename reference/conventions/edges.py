@@ -215,11 +215,9 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
 
 def _deviation(finding: TensorFinding, answer: Answer) -> str:
     """Return how far an answer is outside, or that it has only lost digits."""
-    with np.errstate(all="ignore"):
-        size = float(np.abs(tensor_of(answer, finding.tensor)).max())
     if not np.isfinite(finding.error):
         return "not finite"
-    how = LOST if finding.error <= SOME_DIGITS * size else "off"
+    how = LOST if finding.error <= SOME_DIGITS * _size(answer, finding.tensor) else "off"
     return f"{how} by {finding.error:.2g}"
 
 
@@ -228,9 +226,12 @@ def _all_lost(finding: TensorFinding, answer: Answer, most: float) -> bool:
 
     `most` is the largest cotangent: beside it, what is left of a sum that cancels is small.
     """
+    return finding.error >= _size(answer, finding.tensor) >= SOME_DIGITS * most
+
+
+def _size(answer: Answer, tensor: str) -> float:
     with np.errstate(all="ignore"):
-        size = float(np.abs(tensor_of(answer, finding.tensor)).max())
-    return finding.error >= size >= SOME_DIGITS * most
+        return float(np.abs(tensor_of(answer, tensor)).max())
 
 
 def _truth(enclosure: Enclosure | None) -> str:

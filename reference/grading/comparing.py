@@ -88,15 +88,9 @@ def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
                 continue
             if correspondence not in solution.known:
                 solution.known.insert(0, correspondence)
-            return Judged(
-                public,
-                True,
-                True,
-                False,
-                tuple(_held(assessed, run, correspondence, reference)),
-                handed_on(run.cached, outcome.made) if reference.same_cache else "",
-                assessed.found.spellings,
-            )
+            held = tuple(_held(assessed, run, correspondence, reference))
+            lost = handed_on(run.cached, outcome.made) if reference.same_cache else ""
+            return Judged(public, True, True, False, held, lost, assessed.found.spellings)
         return _of_another_forward(run, theirs, others, solution, session, reference)
 
 
@@ -262,13 +256,9 @@ def _held(
         leaf = assessed.outcome.inputs[row.leaf]
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
         yield ComparedGradient(
-            leaf_name(ours.get(row.leaf, row.leaf)),
-            claim_name(row.claim, row.leaf),
-            right and not dtype,
-            cause,
-            _distance(row, found.scale),
-            dtype,
-        )
+            leaf_name(ours.get(row.leaf, row.leaf)), claim_name(row.claim, row.leaf),
+            right and not dtype, cause, _distance(row, found.scale), dtype,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

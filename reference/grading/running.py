@@ -131,35 +131,20 @@ def _run(
 ) -> ProblemRun:
     objective = subject.objective
     moved, up, down = _moved(subject, seed, index, outcome)
+    loss = objective.loss.name if objective.loss is not None else ""
     return ProblemRun(
-        unit,
-        seed,
-        index,
-        Scalar(
-            objective.kind,
-            objective.output,
-            objective.loss.name if objective.loss is not None else "",
-            objective.target,
-            objective.fit,
-        ),
+        unit, seed, index,
+        Scalar(objective.kind, objective.output, loss, objective.target, objective.fit),
         {k: int(n) for k, n in outcome.sizes.items()},
         _named(outcome.inputs),
         _named({k: v for k, v in outcome.others.items() if k[0] != "before"}),
         {k: float(v) for k, v in outcome.numbers.items()},
-        _named(outcome.values),
-        _named(outcome.outputs),
+        _named(outcome.values), _named(outcome.outputs),
         tuple((_plain(v), _plain(c)) for v, c in outcome.cotangents),
-        _named(outcome.claims),
-        _named(_inner(subject, outcome)),
-        outcome.paired,
-        outcome.told_targets,
-        outcome.adds_steps,
-        outcome.rate,
-        moved,
-        up,
-        down,
-        _handed_on(outcome.made),
-    )
+        _named(outcome.claims), _named(_inner(subject, outcome)),
+        outcome.paired, outcome.told_targets, outcome.adds_steps, outcome.rate,
+        moved, up, down, _handed_on(outcome.made),
+    )  # fmt: skip
 
 
 def _asked(unit: int, seed: int, index: int, subject: Questioned) -> KindRun:

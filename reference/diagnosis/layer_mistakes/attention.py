@@ -70,19 +70,15 @@ attention_scores("attention_mask_forgotten", "δs of all keys",
     "The backward makes the weights again without the mask.",
     lambda c: c.pulled(mask=None, causal=False)[c.argument],
     when=lambda c: c.arrays.get("mask") is not None or bool(c.options["causal"]))
-LayerRule(_ATTENTION, ("v",))(
-    "attention_weights_not_transposed", "δv = p δy",
+LayerRule(_ATTENTION, ("v",))("attention_weights_not_transposed", "δv = p δy",
     "Key s collects from the queries that saw it: p is to be transposed; T = S hides it.",
     lambda c: _Scores(c).p @ c.dy, when=_square)
-LayerRule(_ATTENTION, ("k",))(
-    "attention_scores_not_transposed", "δk = δs q/√D",
+LayerRule(_ATTENTION, ("k",))("attention_scores_not_transposed", "δk = δs q/√D",
     "A key collects from the queries: δs is to be transposed; T = S hides it.",
     lambda c: _Scores(c).right @ c["q"] / math.sqrt(c["q"].shape[-1]), when=_square)
-LayerRule(_ATTENTION, ("bias",))(
-    "attention_bias_scaled", "δb = δs/√D",
+LayerRule(_ATTENTION, ("bias",))("attention_bias_scaled", "δb = δs/√D",
     "The bias is added after the division by √D.",
     lambda c: c.own / math.sqrt(c["q"].shape[-1]))
-LayerRule(_ATTENTION, ("q",))(
-    "attention_query_from_queries", "δq = δs q/√D",
+LayerRule(_ATTENTION, ("q",))("attention_query_from_queries", "δq = δs q/√D",
     "The score is q · k: its slope by q is k.",
     lambda c: _Scores(c).right @ c["q"] / math.sqrt(c["q"].shape[-1]), when=_square)

@@ -41,8 +41,7 @@ def _slope(c: LayerLine) -> FloatArray:
 
 # A mistake is: its name and the wrong formula; the sentence that explains it; the code.
 # fmt: off
-LayerRule(_RNN, _GATES)(
-    "rnn_slope_left_out", "δa = δh′",
+LayerRule(_RNN, _GATES)("rnn_slope_left_out", "δa = δh′",
     "The slope of the activation is left out of the step back through time.",
     lambda c: _of_rnn(c, c.dy))
 
@@ -56,12 +55,10 @@ rnn_tanh_cell_gates("rnn_slope_not_squared", "δa = δh′ (1 − h′)",
 rnn_tanh_cell_gates("rnn_slope_of_sigmoid", "δa = δh′ h′ (1 − h′)",
     "h′ (1 − h′) is the slope of the sigmoid.",
     lambda c: _of_rnn(c, c.dy * c.y * (1 - c.y)))
-LayerRule(_RNN, ("weight_h",))(
-    "rnn_recurrent_weight_from_new_state", "∂L/∂U = δaᵀ h′",
+LayerRule(_RNN, ("weight_h",))("rnn_recurrent_weight_from_new_state", "∂L/∂U = δaᵀ h′",
     "The recurrent weight met the state before this step, not the new one.",
     lambda c: (c.dy * _slope(c)).T @ c.y)
-LayerRule(_RNN, ("h",))(
-    "rnn_recurrent_weight_transposed", "δh = δa Uᵀ",
+LayerRule(_RNN, ("h",))("rnn_recurrent_weight_transposed", "δh = δa Uᵀ",
     "The recurrent weight is square, so that its transpose fits too: h comes back through U.",
     lambda c: (c.dy * _slope(c)) @ c["weight_h"].T,
     when=lambda c: len(c["weight_h"]) > 1)
@@ -70,8 +67,7 @@ LayerRule(_CELLS, ("weight_x", "weight_h", "bias_x", "bias_h"))(
     "The samples of the batch add up; a mean was taken, which the loss has done already.",
     lambda c: c.own / len(c["x"]),
     when=lambda c: len(c["x"]) > 1)
-LayerRule(_CELLS, ("bias_x", "bias_h"))(
-    "cell_bias_of_the_last_sample", "∂L/∂b = δa of one sample",
+LayerRule(_CELLS, ("bias_x", "bias_h"))("cell_bias_of_the_last_sample", "∂L/∂b = δa of one sample",
     "The bias's gradient is overwritten in a loop over the samples: the last one's is left.",
     lambda c: c.pulled(dy=c.dy[..., -1:, :], **{
         n: c[n][..., -1:, :] for n in ("x", "h", "state") if n in c.arrays})[c.argument],
@@ -99,8 +95,7 @@ def _of_gru(c: LayerLine, wrong: str) -> FloatArray:
 
 _GRU = ("gru_cell",)
 
-LayerRule(_GRU, ("h",))(
-    "gru_direct_path_left_out", "δh = (δa_r, δa_z, δt r) U",
+LayerRule(_GRU, ("h",))("gru_direct_path_left_out", "δh = (δa_r, δa_z, δt r) U",
     "Z h carries the old state over without any weight: that path is left out.",
     lambda c: _of_gru(c, "direct"))
 
@@ -183,7 +178,6 @@ lstm_of_state("lstm_gates_in_another_order", "δa = (i, f, o, g)",
 lstm_of_state("lstm_gate_slopes_left_out", "δa = δ(gate)",
     "The slopes of the sigmoids, s (1 − s), are left out.",
     lambda c: _of_lstm(c, "slope"))
-LayerRule(_LSTM, ("state",))(
-    "lstm_cell_through_input_gate", "δc₋₁ = δc i",
+LayerRule(_LSTM, ("state",))("lstm_cell_through_input_gate", "δc₋₁ = δc i",
     "The cell before comes back through the forget gate, not through the input gate.",
     lambda c: _of_lstm(c, "carried"))

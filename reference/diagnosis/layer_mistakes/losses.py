@@ -92,16 +92,14 @@ def _multi_margin_label_counted_once(c: LayerLine) -> FloatArray:
 margin_x("multi_margin_label_counted_once", "δx_t = −δL/C",
     "The label's score falls in every term that is above 0, not in one.",
     _multi_margin_label_counted_once)
-LayerRule((*_MARGIN, *_SOFT), ("x",))(
-    "class_count_left_out", "δx without 1/C",
+LayerRule((*_MARGIN, *_SOFT), ("x",))("class_count_left_out", "δx without 1/C",
     "The loss is a mean over the classes: 1/C is left out of its gradient.",
     lambda c: c.own * c["x"].shape[1],
     when=lambda c: c["x"].shape[1] > 1)
 margin_x("multi_margin_ignores_the_margin", "the gradient where the margin is kept too",
     "A score that keeps the margin gives no gradient.",
     lambda c: c.pulled(margin=1e6)["x"])
-LayerRule((*_SOFT, *_FOCAL), ("x",))(
-    "target_not_subtracted", "δx = σ(x) δL/C",
+LayerRule((*_SOFT, *_FOCAL), ("x",))("target_not_subtracted", "δx = σ(x) δL/C",
     "σ(x) − t is the slope: the target is left out, as if none of the classes were there.",
     lambda c: c.pulled(target=np.zeros_like(c["target"]))["x"])
 

@@ -46,8 +46,7 @@ mean_x("mean_count_left_out", "δx = δy",
 mean_x("mean_count_of_all", "δx = δy/size of x",
     "The cotangent is divided by the size of the whole array, not by that of the axes.",
     lambda c: c.own / c.dy.size)
-LayerRule(("sum",), ("x",))(
-    "sum_averaged", "δx = δy/K",
+LayerRule(("sum",), ("x",))("sum_averaged", "δx = δy/K",
     "Each term of a sum gets the whole cotangent, not a share of it.",
     lambda c: c.own * (c.dy.size / c["x"].size))
 
@@ -71,8 +70,7 @@ def _slice_put_at_the_beginning(c: LayerLine) -> FloatArray:
     return found
 
 
-LayerRule(("slice",), ("x",))(
-    "slice_put_at_the_beginning", "δx[:n] = δy",
+LayerRule(("slice",), ("x",))("slice_put_at_the_beginning", "δx[:n] = δy",
     "The cotangent belongs where the slice was taken, not at the beginning.",
     _slice_put_at_the_beginning)
 

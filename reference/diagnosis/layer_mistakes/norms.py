@@ -119,8 +119,7 @@ norms_x("norm_unbiased_in_backward", "δx with M − 1 in the mean of g x̂",
 scaled_x("norm_epsilon_left_out", "δx with σ = √v",
     "ε is added in the forward and forgotten in the backward.",
     lambda c: c.pulled(eps=0.0)["x"])
-LayerRule(("rms_norm",), ("x",))(
-    "rms_norm_centred", "δx = (g − mean(g) − x̂ mean(g x̂))/ρ",
+LayerRule(("rms_norm",), ("x",))("rms_norm_centred", "δx = (g − mean(g) − x̂ mean(g x̂))/ρ",
     "The formula is LayerNorm's: RMSNorm subtracts no mean, so its gradient does not either.",
     lambda c: c.own - (n := _Norm(c)).back(np.broadcast_to(_mean(n.g) / n.deviation, n.x.shape)))
 
@@ -138,8 +137,7 @@ norms_weight("gamma_from_centred_input", "∂L/∂γ = Σ δy (x − μ)",
 scaled_weight("gamma_gets_betas_gradient", "∂L/∂γ = Σ δy",
     "The sum is the gradient of β: that of γ has the normalised value in it.",
     lambda c: _over(c, c.dy))
-LayerRule(WITH_GAMMA, ("weight",))(
-    "gamma_from_output", "∂L/∂γ = Σ δy y",
+LayerRule(WITH_GAMMA, ("weight",))("gamma_from_output", "∂L/∂γ = Σ δy y",
     "The output, which γ and β are in already, is used instead of the normalised value.",
     lambda c: _over(c, c.dy * c.y))
 norms_weight("gamma_times_gamma", "∂L/∂γ = Σ γ δy x̂",
@@ -175,8 +173,7 @@ evaluation_x("evaluation_differentiates_the_batch", "δx = (g − mean(g) − x�
 evaluation_x("evaluation_divided_by_the_variance", "δx = g/(v + ε)",
     "Divided by the variance, where its root belongs.",
     lambda c: c.own / np.sqrt(_spread(c, c["variance"]) + c.options["eps"]))
-LayerRule(("batch_norm_evaluation",), ("mean",))(
-    "evaluation_mean_sign", "∂L/∂μ = Σ g/σ",
+LayerRule(("batch_norm_evaluation",), ("mean",))("evaluation_mean_sign", "∂L/∂μ = Σ g/σ",
     "The mean is subtracted, so its gradient has a minus.",
     lambda c: -c.own)
 LayerRule(("batch_norm_evaluation",), ("variance",))(
@@ -194,7 +191,6 @@ weight_norm_v("weight_norm_without_g", "∂L/∂v = (δw − u Σ δw u)/‖v‖
 weight_norm_v("weight_norm_not_divided", "∂L/∂v = g (δw − u Σ δw u)",
     "The direction is v divided by its length, and so is its gradient.",
     lambda c: c.own * np.linalg.norm(c["v"], axis=1, keepdims=True))
-LayerRule(("weight_norm",), ("g",))(
-    "weight_norm_g_from_v", "∂L/∂g = Σ δw v",
+LayerRule(("weight_norm",), ("g",))("weight_norm_g_from_v", "∂L/∂g = Σ δw v",
     "G multiplies the direction v/‖v‖, not v itself.",
     lambda c: (c.dy * c["v"]).sum(axis=1, keepdims=True))

@@ -120,8 +120,7 @@ LayerRule(_BILINEAR, ("weight", "bias"))(
     "bilinear_parameter_mean", "a mean over the batch in place of Σ",
     "The samples add up; a mean was taken.",
     lambda c: c.own / len(c["x"]))
-LayerRule(_BILINEAR, ("weight",))(
-    "bilinear_weight_from_one_value", "∂L/∂W = Σ δy x",
+LayerRule(_BILINEAR, ("weight",))("bilinear_weight_from_one_value", "∂L/∂W = Σ δy x",
     "The weight multiplies the product of both values: z is left out.",
     lambda c: c.pulled(z=np.ones_like(c["z"]))["weight"])
 
@@ -133,8 +132,7 @@ multiply_a("product_takes_itself", "δa = δy a",
 multiply_a("product_as_sum", "δa = δy",
     "The cotangent is handed on as through a sum: the other factor is left out.",
     lambda c: over_repeated(c.dy, c[c.argument]))
-LayerRule(("add",), ("a", "b"))(
-    "sum_shared_out", "δa = δy/2",
+LayerRule(("add",), ("a", "b"))("sum_shared_out", "δa = δy/2",
     "Each term of a sum gets the whole cotangent, not a half of it.",
     lambda c: c.own / 2)
 

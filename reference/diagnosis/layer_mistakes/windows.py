@@ -30,12 +30,10 @@ def _kernel(c: LayerLine) -> int:
 
 # A mistake is: its name and the wrong formula; the sentence that explains it; the code.
 # fmt: off
-LayerRule(_CONVS, ("x",))(
-    "conv_kernel_flipped", "δx with the kernel turned round",
+LayerRule(_CONVS, ("x",))("conv_kernel_flipped", "δx with the kernel turned round",
     "The kernel is turned round once too often, or not at all, on the way back to x.",
     lambda c: c.pulled(weight=_flipped(c["weight"]))["x"])
-LayerRule(_CONVS, ("weight",))(
-    "conv_weight_flipped", "∂L/∂w turned round",
+LayerRule(_CONVS, ("weight",))("conv_weight_flipped", "∂L/∂w turned round",
     "The weight's gradient is that of the kernel turned round.",
     lambda c: _flipped(c.own))
 
@@ -64,8 +62,7 @@ def _conv_padding_not_cut_off(c: LayerLine) -> FloatArray:
     return whole[tuple(slice(0, n) for n in c["x"].shape)]
 
 
-LayerRule(_CONV, ("x",))(
-    "conv_padding_not_cut_off", "δx = the padded gradient from its corner",
+LayerRule(_CONV, ("x",))("conv_padding_not_cut_off", "δx = the padded gradient from its corner",
     "The gradient of the padded array is cut at its corner, not where the image begins.",
     _conv_padding_not_cut_off,
     when=lambda c: bool(np.any(c.options["padding"])))
@@ -93,8 +90,7 @@ def _window_overwritten(c: LayerLine) -> FloatArray:
     return found
 
 
-LayerRule((*_CONVS, *_POOLS), ("x",))(
-    "window_overwritten", "δx[window] = … in place of +=",
+LayerRule((*_CONVS, *_POOLS), ("x",))("window_overwritten", "δx[window] = … in place of +=",
     "Windows overlap and their cotangents add up: `=` keeps the last one only.",
     _window_overwritten)
 max_pool2d_x = LayerRule(("max_pool2d",), ("x",))
@@ -118,8 +114,7 @@ avg_pool2d_x("average_pool_share_left_out", "δx = Σ δy",
 avg_pool2d_x("average_pool_share_twice", "δx = Σ δy/K²",
     "1/K divides once too often.",
     lambda c: c.own / _kernel(c))
-LayerRule(("pad",), ("x",))(
-    "pad_not_shifted", "δx = δy from its corner",
+LayerRule(("pad",), ("x",))("pad_not_shifted", "δx = δy from its corner",
     "The image begins after the border: the gradient is cut at the corner of the padded array.",
     lambda c: c.dy[:, :, : c["x"].shape[2], : c["x"].shape[3]],
     when=lambda c: bool(c.options["top"] or c.options["left"]))

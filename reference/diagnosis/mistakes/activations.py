@@ -30,8 +30,7 @@ ACTIVATION("activation_skipped", "δz = δa",
     "The activation's derivative is left out: its cotangent is passed on as it was before it.",
     lambda c: c.da,
     when=lambda c: not c.masked)
-ACTIVATION.of(right="δz = δa · mask")(
-    "mask_ignored", "δz = δa",
+ACTIVATION.of(right="δz = δa · mask")("mask_ignored", "δz = δa",
     "The mask, and its factor 1/keep_prob, is ignored: dropped units get a gradient as well.",
     lambda c: c.da,
     when=lambda c: c.masked)
@@ -80,8 +79,7 @@ relu = ACTIVATION.of("relu", right="δz = δa · [z > 0]")
 relu("relu_mask_inverted", "δz = δa · [z ≤ 0]",
     "The mask is inverted: the cotangent passes where the unit was off.",
     lambda c: c.da * (c.z <= 0))
-ACTIVATION.of(right="δz = δa · [z > 0]")(
-    "relu_mask_of_cotangent", "δz = δa · [δa > 0]",
+ACTIVATION.of(right="δz = δa · [z > 0]")("relu_mask_of_cotangent", "δz = δa · [δa > 0]",
     "The mask is made of the incoming gradient (its sign), not of the input.",
     lambda c: c.da * (c.da > 0), elementwise)
 relu("relu_applied_to_cotangent", "δz = max(δa · [z > 0], 0)",
@@ -183,12 +181,10 @@ tanh("tanh_formula_at_input", "δz = δa · (1 − z²)",
 tanh("tanh_square_left_out", "δz = δa · (1 − a)",
     "The square is missing in 1 − a².",
     lambda c: c.da * (1 - c.a))
-ACTIVATION.of("softplus", right="δz = δa · σ(z)")(
-    "softplus_reflected", "δz = δa · σ(−z)",
+ACTIVATION.of("softplus", right="δz = δa · σ(z)")("softplus_reflected", "δz = δa · σ(−z)",
     "The slope of softplus is σ(z); its mirror image 1 − σ(z) stands there.",
     lambda c: c.da - c.right)
-ACTIVATION.of("log_sigmoid", right="δz = δa · σ(−z)")(
-    "log_sigmoid_reflected", "δz = δa · σ(z)",
+ACTIVATION.of("log_sigmoid", right="δz = δa · σ(−z)")("log_sigmoid_reflected", "δz = δa · σ(z)",
     "The slope of log σ(z) is 1 − σ(z); σ(z) stands there.",
     lambda c: c.da * _logistic(c.z))
 ACTIVATION.of("softsign", right="δz = δa / (1 + |z|)²")(

@@ -91,8 +91,7 @@ of_mean("mean_over_outputs_only", "δy = w ∂L/∂y / C",
     "The loss is a mean over samples and outputs, the gradient divides by the outputs only.",
     lambda c: c.right * c.batch,
     when=lambda c: c.reduction == "mean" and c.divisor == c.batch * c.classes and c.batch > 1)
-loss.of(right="δy = w ∂L/∂y / N")(
-    "mean_over_outputs_too", "δy = w ∂L/∂y / (N C)",
+loss.of(right="δy = w ∂L/∂y / N")("mean_over_outputs_too", "δy = w ∂L/∂y / (N C)",
     "The loss is a mean over the samples, the gradient divides by the outputs too.",
     lambda c: c.right / c.classes,
     when=lambda c: c.divisor == c.batch and c.classes > 1)
@@ -106,8 +105,7 @@ of_sum("mean_of_everything_where_sum", "δy = w ∂L/∂y / (N C)",
     "The loss is a sum, the gradient a mean over samples and outputs.",
     lambda c: c.right / (c.batch * c.classes),
     when=lambda c: c.reduction in ("sum", "none") and c.classes > 1)
-loss.of(right="δy = w ∂L/∂y / Σ class weights")(
-    "mean_counts_ignored", "δy = w ∂L/∂y / N",
+loss.of(right="δy = w ∂L/∂y / Σ class weights")("mean_counts_ignored", "δy = w ∂L/∂y / N",
     "The gradient divides by all samples; the loss by the class weights of those that count.",
     lambda c: c.right * (c.divisor / c.batch),
     when=lambda c: c.reduction == "mean" and c.labels

@@ -36,16 +36,13 @@ LOSS("loss_value_multiplied_in", "δy = L · ∂L/∂y",
     "The value of the loss is multiplied in; its own cotangent is 1.",
     lambda c: c.right * (c.losses if c.losses.ndim == c.y.ndim else c.losses[:, None]),
     when=lambda c: c.operation.name != "l1")
-LOSS.of(*_SQUARES, right="δy = 2 (y − t)")(
-    "factor_two_left_out", "δy = y − t",
+LOSS.of(*_SQUARES, right="δy = 2 (y − t)")("factor_two_left_out", "δy = y − t",
     "The derivative of a square has a factor 2; it is left out.",
     lambda c: c.right / 2)
-LOSS.of("huber", "smooth_l1", "log_cosh", *_ENTROPIES)(
-    "factor_two_added", "δy = 2 ∂L/∂y",
+LOSS.of("huber", "smooth_l1", "log_cosh", *_ENTROPIES)("factor_two_added", "δy = 2 ∂L/∂y",
     "There is a factor 2 too many: this loss is no plain square.",
     lambda c: 2 * c.right)
-LOSS.of(*_DIFFERENCES)(
-    "plain_difference", "δy = y − t",
+LOSS.of(*_DIFFERENCES)("plain_difference", "δy = y − t",
     "The plain y − t is the gradient of half a square, or of a log-loss with respect to logits.",
     lambda c: (c.y - c.t) * c.dL_columns)
 LOSS("loss_summed_over_outputs", "δy = Σ over the outputs of ∂L/∂y",
@@ -88,8 +85,7 @@ LOSS.of("hinge", right="δy = −t where t y < 1, else 0")(
     "hinge_margin_not_tested", "δy = −t for every y",
     "Beyond the margin the hinge is flat; the test t y < 1 is left out.",
     lambda c: -c.t * c.dL_columns)
-LOSS.of("hinge", right="δy = −t where t y < 1")(
-    "hinge_margin_at_zero", "δy = −t where t y < 0",
+LOSS.of("hinge", right="δy = −t where t y < 1")("hinge_margin_at_zero", "δy = −t where t y < 0",
     "The margin is at t y = 1, not at 0.",
     lambda c: np.where(c.t * c.y < 0, -c.t, 0) * c.dL_columns)
 LOSS.of("squared_hinge", right="δy = −2 t (1 − t y)₊")(
@@ -129,8 +125,7 @@ nll("probability_for_log_probability", "δy = −t e⁻ʸ",
 nll("log_softmax_taken_in", "δy = eʸ − t",
     "That is the gradient before the log-softmax, whose backward comes after this once more.",
     lambda c: np.exp(c.y) * c.dL_columns + c.right)
-LOSS.of("kl_div", right="δy = −t")(
-    "kl_differentiated_by_target", "δy = 1 + log t − y",
+LOSS.of("kl_div", right="δy = −t")("kl_differentiated_by_target", "δy = 1 + log t − y",
     "That is the derivative by the target, not by the prediction.",
     lambda c: (1 + np.log(np.where(c.t > 0, c.t, 1)) - c.y) * c.dL_columns)
 
@@ -162,8 +157,7 @@ LOSS.of("cross_entropy", right="p = eʸ / Σ over the row")(
     "The probabilities are normalised over the whole batch, not over each row.",
     lambda c: ((e := np.exp(c.y - c.y.max())) / e.sum() - c.t) * c.dL_columns,
     when=lambda c: c.batch > 1)
-LOSS.of("cross_entropy", right="δy with (1 − ε) t + ε/C")(
-    "label_smoothing_left_out", "ε = 0 in δy",
+LOSS.of("cross_entropy", right="δy with (1 − ε) t + ε/C")("label_smoothing_left_out", "ε = 0 in δy",
     "The loss smooths its labels, the gradient does not.",
     lambda c: c.gradient(label_smoothing=0.0), when=_smoothed)
 LOSS.of("cross_entropy", "nll", right="δy = w_t (p − t)")(
@@ -171,8 +165,7 @@ LOSS.of("cross_entropy", "nll", right="δy = w_t (p − t)")(
     "The class weights multiply the loss but are left out of the gradient.",
     lambda c: c.gradient(class_weight=np.ones_like(c.arguments["class_weight"])),
     when=lambda c: c.arguments.get("class_weight") is not None)
-LOSS.of("cross_entropy", "nll", right="[j = t]")(
-    "labels_counted_from_one", "[j = t − 1]",
+LOSS.of("cross_entropy", "nll", right="[j = t]")("labels_counted_from_one", "[j = t − 1]",
     "The labels are taken to begin at 1: the neighbouring class is treated as the true one.",
     lambda c: c.gradient(targets=np.where(
         c.targets == c.arguments.get("ignore_index", -100),

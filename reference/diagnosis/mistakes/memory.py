@@ -33,8 +33,7 @@ weight("weight_decay_added", "∂L/∂W = xᵀ δz + λ W",
 weight("weight_input_overwritten", "∂L/∂W = x̃ᵀ δz with x̃ = x overwritten by max(x, 0)",
     "The layer's input was overwritten in place before the backward read it.",
     lambda c: np.maximum(c.x, 0).T @ c.dz)
-ACTIVATION.of(family="memory")(
-    "activation_overwrote_input", "δz = δa · f′(a), z overwritten by a",
+ACTIVATION.of(family="memory")("activation_overwrote_input", "δz = δa · f′(a), z overwritten by a",
     "The derivative is taken at the activation: z was overwritten, or the wrong one stored.",
     lambda c: c.backward(c.a, c.forward(c.a), c.da))
 weight("weight_clipped", "∂L/∂W = clip(xᵀ δz, −0.1, 0.1)",
@@ -70,8 +69,7 @@ activation_dtype("activation_slope_in_integers", "δz = δa · int(f′(z))",
     lambda c: c.da * np.trunc(c.slope),
     when=lambda c: c.elementwise and len(np.unique(c.slope[c.slope != 0])) > 1
     and bool(np.trunc(c.slope).any()))
-LOSS.of(family="dtype")(
-    "loss_in_single_precision", "δy = float32(∂L/∂y)",
+LOSS.of(family="dtype")("loss_in_single_precision", "δy = float32(∂L/∂y)",
     "The loss's gradient passes through float32: half of the digits are gone.",
     lambda c: c.right.astype(np.float32),
     when=lambda c: c.y.dtype == np.float64)
