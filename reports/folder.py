@@ -42,8 +42,7 @@ def claim_folder(folder: str | Path) -> Path:
     A folder that holds anything and is not a report's is refused, and so is one that holds the
     pages of a check, or that cannot be written to.
     """
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_foreign(path)
         path.mkdir(parents=True, exist_ok=True)
     return _put(path, {})
@@ -51,8 +50,7 @@ def claim_folder(folder: str | Path) -> Path:
 
 def _put(folder: str | Path, pages: Mapping[str, str]) -> Path:
     """Write pages into a folder of ours."""
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_foreign(path)
         _replace(path, {n: page.encode() for n, page in {**pages, MARKER: MARKER_TEXT}.items()})
     return path
@@ -82,8 +80,7 @@ def write_report(
 
 
 def _write(folder: str | Path, records: Iterable[Record], others: Mapping[str, bytes]) -> Summary:
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_foreign(path)
         lines = list(encode_all(records))
         # Pages are made from the file's content, not from the records in memory.
@@ -104,8 +101,7 @@ def refuse_for_check(folder: str | Path) -> None:
 
     They go into a new or empty folder, or over those of an earlier check.
     """
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_for_check(path)
         _others(path)
 
@@ -119,8 +115,7 @@ def write_check(
     "scripts" and "pages". Of these only those that the earlier check.json names are deleted or
     replaced.
     """
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_for_check(path)
         earlier = _others(path)
         for name in others:
@@ -137,8 +132,7 @@ def write_check(
 
 def read_check(folder: str | Path) -> bytes:
     """Return the check.json of a check's folder; a folder without one is a ReportError."""
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         if not (path / CHECK).exists():
             raise ReportError(f"{_show(path)}: not a check's, it has no {CHECK}")
         return read_bytes(path / CHECK)
@@ -158,8 +152,7 @@ def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
 
 def read_report(folder: str | Path) -> list[AnyRecord]:
     """Read a report's records; raises a ReportError of one line if they cannot be read."""
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         if not path.is_dir():
             raise ReportError(f"{_show(path)}: no such folder")
         if not (path / RECORDS).exists():
@@ -169,9 +162,8 @@ def read_report(folder: str | Path) -> list[AnyRecord]:
 
 def rebuild(folder: str | Path) -> Summary:
     """Render every page again from the folder's records; timing.json does not change."""
-    path = _path(folder)
-    summary = Summary(read_report(path))
-    with _readable_errors(path):
+    summary = Summary(read_report(folder))
+    with _readable_errors(folder) as path:
         _replace(path, _pages(summary))
     return summary
 
@@ -200,8 +192,7 @@ def read_timing(folder: str | Path) -> dict[str, float]:
 
     Raises ReportError where the file is damaged.
     """
-    path = _path(folder)
-    with _readable_errors(path), suppress(FileNotFoundError):
+    with _readable_errors(folder) as path, suppress(FileNotFoundError):
         return read_json(path / TIMING, dict[str, float])
     return {}
 
@@ -331,9 +322,11 @@ def _umask() -> int:
 
 
 @contextmanager
-def _readable_errors(path: Path) -> Iterator[None]:
+def _readable_errors(folder: str | Path) -> Iterator[Path]:
+    """Yield the folder's path; what fails there is one line."""
+    path = _path(folder)
     try:
-        yield
+        yield path
     except OSError as error:
         reason = error.strerror or str(error)
         raise ReportError(f"{_show(path)}: {reason}") from error
