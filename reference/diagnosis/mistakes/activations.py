@@ -265,6 +265,20 @@ def softplus_reflected(c: ActivationLine) -> WrongArray:
     return c.da - c.right
 
 
+@mistake("activation", "activations", wrong="δz = δa · z/(2√(z² + b))",
+         right="δz = δa · (1 + z/√(z² + b))/2", operations=("squareplus",))  # fmt: skip
+def squareplus_slope_of_z_left_out(c: ActivationLine) -> WrongArray:
+    """The function is half of z and of the root; the slope 1 of z is left out."""
+    return c.right - 0.5 * c.da
+
+
+@mistake("activation", "activations", wrong="δz = δa · (1 + 1/(2√(z² + b)))/2",
+         right="δz = δa · (1 + z/√(z² + b))/2", operations=("squareplus",))  # fmt: skip
+def squareplus_inner_slope_left_out(c: ActivationLine) -> WrongArray:
+    """The root's own slope is 1/(2√(z² + b)); the slope 2z of what is below it is left out."""
+    return c.da * (0.5 + 0.25 / np.sqrt(c.z * c.z + _parameter(c, 4.0)))
+
+
 @mistake("activation", "activations", wrong="δz = δa · σ(z)", right="δz = δa · σ(−z)",
          operations=("log_sigmoid",))  # fmt: skip
 def log_sigmoid_reflected(c: ActivationLine) -> WrongArray:
