@@ -4,13 +4,19 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.layers import LAYERS
 from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
 
-_TABLE = ("embedding",)
+_TABLE, _LOGSUMEXP = ("embedding",), ("logsumexp",)
 
 
 def _counts(c: LayerLine) -> Any:
     return np.bincount(c["index"].ravel(), minlength=len(c["weight"]))[:, None]
+
+
+def _repeated(c: LayerLine) -> Any:
+    """Return δy, repeated along the axes over which x was summed."""
+    return LAYERS["sum"].pull_back("stable", c.arrays, c.y, c.dy, c.options)["x"]
 
 
 @layer_mistake(_TABLE, ("weight",), "∂L/∂W[index] = δy in place of +=")
@@ -61,6 +67,38 @@ def mean_count_of_all(c: LayerLine) -> Any:
 def sum_averaged(c: LayerLine) -> Any:
     """Each term of a sum gets the whole cotangent, not a share of it."""
     return c.own * (c.dy.size / c["x"].size)
+
+
+@layer_mistake(_LOGSUMEXP, ("x",), "δx = δy", lambda c: c.dy.size < c["x"].size)
+def logsumexp_handed_on_as_a_sum(c: LayerLine) -> Any:
+    """Each number gets its share of the cotangent, its softmax, not the whole."""
+    return _repeated(c)
+
+
+@layer_mistake(_LOGSUMEXP, ("x",), "δx = δy eˣ")
+def logsumexp_not_divided(c: LayerLine) -> Any:
+    """The slope of the logarithm, 1/Σ eˣ, is left out."""
+    return _repeated(c) * np.exp(c["x"])
+
+
+@layer_mistake(_LOGSUMEXP, ("x",), "δx = δy/Σ eˣ")
+def logsumexp_slope_of_exp_left_out(c: LayerLine) -> Any:
+    """The slope of the exponential, eˣ, is left out."""
+    return c.own * np.exp(-c["x"])
+
+
+@layer_mistake(_LOGSUMEXP, ("x",), "δx = δy [x = max x]")
+def logsumexp_as_maximum(c: LayerLine) -> Any:
+    """The whole cotangent goes to the largest number, as of a maximum."""
+    largest = c["x"].max(axis=c.options["axis"], keepdims=True) == c["x"]
+    return _repeated(c) * largest
+
+
+@layer_mistake(_LOGSUMEXP, ("x",), "δx = δy softmax(x) over all of x", lambda c: c.dy.size > 1)
+def logsumexp_softmax_over_all(c: LayerLine) -> Any:
+    """The softmax is that of the summed axes, not of the whole array."""
+    e = np.exp(c["x"] - c["x"].max())
+    return _repeated(c) * (e / e.sum())
 
 
 @layer_mistake(("concatenate",), ("other",), "δother = the first part of δy")
