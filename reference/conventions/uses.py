@@ -4,7 +4,7 @@
 row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,10 +70,17 @@ class UseTruth(NamedTuple):
         return miss / max(unit, float(np.finfo(found.dtype).smallest_subnormal))
 
 
-def draw(operation: LayerOperation, seed: int, dtype: str = "float64") -> LayerUse:
-    """Return a drawn use; every fourth has the operation's edge in its first argument."""
-    stream = Stream(29, seed)
+def draw(
+    operation: LayerOperation, seed: int, dtype: str = "float64", structure: int | None = None
+) -> LayerUse:
+    """Return a drawn use; every fourth has the operation's edge in its first argument.
+
+    With a `structure` its shapes, options and given arrays are those of the use of that seed.
+    """
+    stream = Stream(29, seed if structure is None else structure)
     sample = operation.sample(stream)
+    if structure is not None:
+        stream = Stream(30, seed)
     arrays: dict[str, Array] = {n: stream.normal(*s) for n, s in sample.shapes.items()}
     arrays |= sample.arrays
     first = operation.arguments[0]
@@ -134,22 +141,30 @@ def by_torch(operation: LayerOperation, given: LayerUse) -> UseAnswer:
 
 def by_jax(operation: LayerOperation, given: LayerUse) -> UseAnswer:
     """Return the answer of JAX's function and its vjp."""
+    return all_by_jax(operation, [given])[0]
+
+
+def all_by_jax(operation: LayerOperation, uses: Sequence[LayerUse]) -> list[UseAnswer]:
+    """Return JAX's answers to uses of the same shapes and options, from one compiled program."""
     import jax
 
-    function = resolve(operation, "jax")
+    first, function = uses[0], resolve(operation, "jax")
 
-    def value(floats: dict[str, Any]) -> Any:
-        known = {**given.arrays, **floats}
-        return function(*[known.get(name) for name in operation.arguments], **given.options)
+    def both(given: tuple[dict[str, Any], Any]) -> Any:
+        arrays, dy = given
 
-    def both(floats: dict[str, Any], dy: Any) -> Any:
-        y, pull = jax.vjp(value, floats)
+        def value(floats: dict[str, Any]) -> Any:
+            known = {**arrays, **floats}
+            return function(*[known.get(name) for name in operation.arguments], **first.options)
+
+        y, pull = jax.vjp(value, {name: arrays[name] for name in first.floats})
         return y, *pull(dy)
 
     with double_precision():
-        floats = {name: jax.numpy.asarray(given.arrays[name]) for name in given.floats}
-        y, found = jax.jit(both)(floats, jax.numpy.asarray(given.dy))
-    return UseAnswer(np.asarray(y), {name: np.asarray(g) for name, g in found.items()})
+        arrays = {name: np.stack([use.arrays[name] for use in uses]) for name in first.arrays}
+        dy = np.stack([use.dy for use in uses])
+        y, found = jax.device_get(jax.jit(lambda given: jax.lax.map(both, given))((arrays, dy)))
+    return [UseAnswer(y[k], {name: g[k] for name, g in found.items()}) for k in range(len(uses))]
 
 
 def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:
