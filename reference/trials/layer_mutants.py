@@ -19,10 +19,12 @@ from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
 from reference.trials.mutants import Mutant, injected, mutate
+from reference.trials.second_order import problems_of
 
 Arrays = Mapping[str, Any]
-_FEW, _MANY = 8, 120
-"""Uses of each dtype that a mutant meets at first, and those that what survives meets."""
+_USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
+"""Uses of each dtype that a mutant meets at first, and those that what survives meets; problems of
+all regimes that it meets then."""
 _ROUNDING = 4.0
 """A mutant whose gradients differ by so many ulps of the largest entry differs by rounding."""
 
@@ -39,27 +41,34 @@ def of_layers() -> Iterator[Mutant]:
 
 
 def mutate_helpers(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield a method with each mutant of each helper that it calls, and what was changed."""
-    for helper, right in _helpers(method).items():
+    """Yield a method with each mutant of each helper that it calls, and what was changed.
+
+    The helpers of helpers are among them.
+    """
+    helpers: dict[str, tuple[dict[str, Any], FunctionType]] = {}
+    _find_helpers(method, helpers)
+    for name, (known, right) in helpers.items():
         for change, function in mutate(right):
-            yield f"{helper}, {change}", _with_helper(method, helper, function)
+            yield f"{name}, {change}", _with_helper(method, known, name, function)
 
 
-def _helpers(method: Any) -> dict[str, Callable[..., Any]]:
-    """Return the functions of the subject that a method calls by name."""
-    known = {name: method.__globals__.get(name) for name in method.__code__.co_names}
-    return {
-        name: helper
-        for name, helper in known.items()
-        if isinstance(helper, FunctionType) and helper.__module__.startswith("manual_backprop.")
-    }
+def _find_helpers(method: Any, found: dict[str, tuple[dict[str, Any], FunctionType]]) -> None:
+    """Add the functions of the subject that a method calls by name, and the names known there."""
+    for name in method.__code__.co_names:
+        helper = method.__globals__.get(name)
+        if not isinstance(helper, FunctionType) or name in found:
+            continue
+        if helper.__module__.startswith("manual_backprop."):
+            found[name] = method.__globals__, helper
+            _find_helpers(helper, found)
 
 
-def _with_helper(method: Any, name: str, helper: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method with one of its helpers changed while it runs."""
+def _with_helper(
+    method: Any, known: dict[str, Any], name: str, helper: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the method with one of its helpers changed while it runs, in the names `known`."""
 
     def changed(*arrays: Any, **options: Any) -> Any:
-        known = method.__globals__
         right, known[name] = known[name], helper
         try:
             return method(*arrays, **options)
@@ -70,34 +79,51 @@ def _with_helper(method: Any, name: str, helper: Callable[..., Any]) -> Callable
 
 
 @cache
-def _bank(name: str, size: int) -> list[tuple[GraphProblem, Answer]]:
-    """Return uses of a layer with the right answers, every fourth at the layer's edge."""
-    uses = [draw(LAYERS[name], seed, dtype) for seed in range(size) for dtype in DTYPES]
-    problems = [problem_of(LAYERS[name], use) for use in uses]
-    return list(zip(problems, Manual().answers(problems), strict=True))
+def _bank(name: str, bank: str) -> list[tuple[GraphProblem, Answer, str]]:
+    """Return problems of a layer with the right answers and their verdicts.
+
+    Of uses every fourth is at the layer's edge.
+    """
+    if bank == "regimes":
+        directed = problems_of(name, _REGIMES)
+        problems = [GraphProblem(p.graph, p.arrays, p.cotangents) for p in directed]  # type: ignore[union-attr]
+    else:
+        uses = [draw(LAYERS[name], seed, dtype) for seed in _USES[bank] for dtype in DTYPES]
+        problems = [problem_of(LAYERS[name], use) for use in uses]
+    answers = Manual().answers(problems)
+    kinds = [judgement.kind for judgement in judge_all(problems, {"manual": answers})]
+    return list(zip(problems, answers, kinds, strict=True))
 
 
 def mutant_result(mutant: Mutant) -> tuple[bool, str]:
-    """Say whether the judge catches a mutant of a layer, and if not, why."""
-    for size in (_FEW, _MANY):
-        bank, worst = _bank(mutant.operation, size), 0.0
+    """Say whether the judge catches a mutant of a layer, and if not, why.
+
+    One that loses digits is caught where the right function is AGREE and the mutant PRECISION.
+    """
+    worst, count, kinds = 0.0, 0, set[str]()
+    for bank in ("few uses", "many uses", "regimes"):
         tried: list[tuple[GraphProblem, Answer]] = []
-        for problem, right in bank:
+        before: list[str] = []
+        for problem, right, kind in _bank(mutant.operation, bank):
             try:
-                with injected(mutant):
+                with injected(mutant), np.errstate(all="ignore"):
                     answer = Manual().answer(problem)
                 found = {name: np.asarray(g) for name, g in answer.gradients.items()}
                 answer = replace(answer, gradients=found)
             except Exception:  # a mutant that raises is noticed by its caller
                 return True, ""
             apart = apart_in_ulps(right.gradients, answer.gradients)
-            worst = max(worst, apart)
+            worst, count = max(worst, apart), count + 1
             if apart:
                 tried.append((problem, answer))
+                before.append(kind)
         judged = judge_all([p for p, _ in tried], {"manual": [a for _, a in tried]})
-        if any(judgement.kind == "DEVIATES" for judgement in judged):
+        after = [judgement.kind for judgement in judged]
+        lost = [k for k, was in zip(after, before, strict=True) if was == "AGREE" != k]
+        if "DEVIATES" in after or "PRECISION" in lost:
             return True, ""
-    return False, survived(worst, len(bank), {found.kind for found in judged})
+        kinds |= set(lost)
+    return False, survived(worst, count, kinds)
 
 
 def survived(worst: float, uses: int, kinds: set[str]) -> str:
