@@ -55,6 +55,9 @@ ACTIVATION_FORMS = {
     "softplus": ActivationForm(_LOG_ONE, _GATE),
     "log_sigmoid": ActivationForm("-np.log(1 + np.exp(-z))", "1 / (1 + np.exp(z))"),
     "softsign": ActivationForm("z / (1 + np.abs(z))", "1 / (1 + np.abs(z)) ** 2"),
+    "squareplus": ActivationForm(
+        "(z + np.sqrt(z**2 + 4)) / 2", "(1 + z / np.sqrt(z**2 + 4)) / 2", 4
+    ),
     "tanhshrink": ActivationForm("z - np.tanh(z)", "np.tanh(z) ** 2"),
     "silu": ActivationForm(f"z * {_GATE}", f"({_GATE} + z * {_GATE} * (1 - {_GATE}))"),
     "mish": ActivationForm(

@@ -35,14 +35,14 @@ def _probabilities(x: FloatArray) -> FloatArray:
     return p
 
 
-def _centred(p: FloatArray, v: FloatArray) -> FloatArray:
+def centred(p: FloatArray, v: FloatArray, axis: int | tuple[int, ...] = -1) -> FloatArray:
     """Return v - Σ p v for rows p that sum to 1, v counted from that of a class with over half.
 
     Its own term is then exactly 0, and the sum is left to the small ones.
     """
-    shifted = v - np.sum(v * (p > 0.5), axis=-1, keepdims=True)
-    centred: FloatArray = shifted - np.sum(p * shifted, axis=-1, keepdims=True)
-    return centred
+    shifted = v - np.sum(v * (p > 0.5), axis=axis, keepdims=True)
+    difference: FloatArray = shifted - np.sum(p * shifted, axis=axis, keepdims=True)
+    return difference
 
 
 def logs_of_others(m: Any, x: list[Any]) -> list[Any]:
@@ -104,7 +104,7 @@ class Softmax:
     @staticmethod
     def backward(x: FloatArray, y: FloatArray, dy: FloatArray) -> FloatArray:
         """Return y (dy - Σ y dy), dy counted from that of a class with more than half."""
-        return y * _centred(y, dy)
+        return y * centred(y, dy)
 
     @staticmethod
     def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
@@ -115,8 +115,8 @@ class Softmax:
         Σ_j y_j b_j = 0 lets a_j stand for dy_j in that sum. What is left is `backward` with a b for
         the cotangent; a and b are counted from the class with more than half, as there.
         """
-        a, b = _centred(y, dy), _centred(y, tx)
-        return y * _centred(y, a * b)
+        a, b = centred(y, dy), centred(y, tx)
+        return y * centred(y, a * b)
 
     @staticmethod
     def definition(m: Any, x: list[Any]) -> list[Any]:
@@ -192,7 +192,7 @@ class LogSoftmax:
         The Jacobian I - 1 pᵀ is not symmetric: `backward` takes its columns, this its rows. tx is
         counted from that of a class with more than half, so that 1 - p is nowhere taken.
         """
-        return _centred(_probabilities(x), tx)
+        return centred(_probabilities(x), tx)
 
     @staticmethod
     def second(x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray) -> FloatArray:
@@ -201,7 +201,7 @@ class LogSoftmax:
         Of dx = dy - p Σ dy only p depends on x, and moves by the softmax's tangent.
         """
         p = _probabilities(x)
-        bend: FloatArray = -dy.sum(axis=-1, keepdims=True) * (p * _centred(p, tx))
+        bend: FloatArray = -dy.sum(axis=-1, keepdims=True) * (p * centred(p, tx))
         return bend
 
     @staticmethod

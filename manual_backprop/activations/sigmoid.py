@@ -163,6 +163,72 @@ class Softplus:
         return xp.logaddexp(beta * x, xp.zeros_like(x)) / beta
 
 
+@activation(
+    torch=COMPOSED,
+    jax="jax.nn.squareplus",
+    # In this range b is lost beside x² before x² overflows, and x² beside b before it underflows.
+    parameters={"b": Parameter(4.0, (0.25, 1.0, 4.0), at_least=2.0**-60, at_most=2.0**60)},
+)
+class Squareplus:
+    """y = (x + s)/2 with s = √(x² + b).   dy/dx = (1 + x/s)/2.
+
+    A softplus without exponentials. From ∂s/∂x = x/s. Below 0 the two terms of x + s cancel.
+    Multiplied by s - x it is s² - x² = b, so with h = (|x| + s)/2
+
+        y = h if x > 0, else b/(4h)
+
+    and dy/dx = y/s, which is b/(4h s) below 0. x² overflows long before y does: from |x| = 2^{60}
+    on, b is lost in x² + b, so s is computed from min(|x|, 2^{60}), and the rest of |x| is added.
+    Barron, 2021.
+    """
+
+    @staticmethod
+    def forward(x: FloatArray, b: float) -> FloatArray:
+        """Return h above 0 and b/(4h) below."""
+        size, _, s = _size_and_root(x, b)
+        h = 0.5 * size + 0.5 * s
+        return np.where(x > 0, h, 0.25 * b / h)
+
+    @staticmethod
+    def backward(x: FloatArray, y: FloatArray, dy: FloatArray, b: float) -> FloatArray:
+        """Return dy (1 + |x|/s)/2 above 0 and dy b/(4h s) below."""
+        size, ratio, s = _size_and_root(x, b)
+        below = 0.25 * b / (0.5 * size + 0.5 * s) / s
+        return dy * np.where(x > 0, 0.5 + 0.5 * ratio, below)
+
+    @staticmethod
+    def second(
+        x: FloatArray, y: FloatArray, dy: FloatArray, tx: FloatArray, b: float
+    ) -> FloatArray:
+        """Return dy f'' tx with f'' = b/(2s³).
+
+        From f' = (1 + x/s)/2: the derivative of x/s is (s - x²/s)/s² = b/s³. One s divides after
+        the other, because s³ would overflow.
+        """
+        _, _, s = _size_and_root(x, b)
+        bend: FloatArray = dy * (0.5 * b / s / s / s) * tx
+        return bend
+
+    @staticmethod
+    def definition(m: Any, x: Any, b: float) -> Any:
+        """Return (x + √(x² + b))/2, below 0 as b/(2 (√(x² + b) - x))."""
+        s = m.sqrt(x * x + m.number(b))
+        return m.where(x, (x + s) / 2, m.number(b) / (2 * (s - x)))
+
+    @staticmethod
+    def composition(xp: Any, x: Any, b: float) -> Any:
+        """Return (x + √(x² + b))/2."""
+        return (x + xp.sqrt(x * x + b)) / 2
+
+
+def _size_and_root(x: FloatArray, b: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return |x|, |x|/s and s = √(x² + b); from |x| = 2⁶⁰ on, s is |x|."""
+    size = np.maximum(x, -x)
+    near = np.minimum(size, 2.0**60)
+    root = np.sqrt(near * near + b)
+    return size, near / root, root + (size - near)
+
+
 @activation(torch="torch.nn.functional.softsign", jax="jax.nn.soft_sign")
 class Softsign:
     """y = x / (1 + |x|).   dy/dx = 1 / (1 + |x|)².

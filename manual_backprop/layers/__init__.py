@@ -10,7 +10,8 @@
 - `attention`, `cells`, `cells_gated`: attention, and one step of a recurrent network;
 - `distances`: losses of two and three values, the penalty of a weight;
 - `label_losses`: losses beside labels, as operations of a graph;
-- `movements`: concatenation, slices, shapes, sums over axes.
+- `movements`: concatenation, slices, shapes;
+- `reductions`: sums over axes, log-sum-exp.
 
 Importing this package fills the registry `LAYERS`.
 """
@@ -31,6 +32,7 @@ from manual_backprop.layers import (
     movements,
     norms,
     pooling,
+    reductions,
     transposed,
 )
 from manual_backprop.layers.dense import Dense
@@ -54,5 +56,6 @@ __all__ = [
     "movements",
     "norms",
     "pooling",
+    "reductions",
     "transposed",
 ]

@@ -124,8 +124,8 @@ class CosineEmbedding:
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return 2 to 5 pairs of 2 to 5 numbers, half of the targets 1."""
-        n, d = shape or (2 + draw.below(4), 2 + draw.below(4))
+        """Return 2 to 5 pairs of 1 to 5 numbers, half of the targets 1."""
+        n, d = shape or (2 + draw.below(4), 1 + draw.below(5))
         target = np.array([draw.choice((1, -1)) for _ in range(n)])
         options = {"margin": draw.choice((0.0, 0.25, -0.5))}
         return Sample({"x": (n, d), "z": (n, d)}, {"target": target}, options)

@@ -1,4 +1,4 @@
-"""Numbers moved, and sums over axes, of arrays of any shape.
+"""Numbers that are moved, in arrays of any shape.
 
 What is moved gives its cotangent back along the same way: if y_i = x_{s(i)}, then
 ∂L/∂x_j = Σ dy_i over all i with s(i) = j.
@@ -55,14 +55,14 @@ class Concatenate:
     def rows(x: FloatArray, other: FloatArray, *, axis: int) -> Rows:
         """Return a row for each number of y: where it comes from in one of the arrays."""
         none_x, none_other = np.full(x.shape, -1), np.full(other.shape, -1)
-        from_x = np.concatenate([_indices(x), none_other], axis=axis)
-        from_other = np.concatenate([none_x, _indices(other)], axis=axis)
+        from_x = np.concatenate([indices(x), none_other], axis=axis)
+        from_other = np.concatenate([none_x, indices(other)], axis=axis)
         return _moved(x=from_x, other=from_other)
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
         """Return two arrays of 2 to 4 axes that differ along one of them."""
-        shape = shape or _any_shape(draw)
+        shape = shape or any_shape(draw)
         axis = draw.below(len(shape))
         other = (*shape[:axis], 1 + draw.below(3), *shape[axis + 1 :])
         return Sample({"x": shape, "other": other}, options={"axis": axis})
@@ -115,12 +115,12 @@ class Slice:
     @staticmethod
     def rows(x: FloatArray, *, axis: int, start: int, stop: int, step: int) -> Rows:
         """Return a row for each number of y."""
-        return _moved(x=_indices(x)[_along(x, axis, start, stop, step)])
+        return _moved(x=indices(x)[_along(x, axis, start, stop, step)])
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a slice of at least one place, with steps of 1 to 3."""
-        shape = shape or _any_shape(draw)
+        shape = shape or any_shape(draw)
         axis = draw.below(len(shape))
         start = draw.below(shape[axis])
         stop = start + 1 + draw.below(shape[axis] - start)
@@ -160,12 +160,12 @@ class Reshape:
     @staticmethod
     def rows(x: FloatArray, *, shape: Axes) -> Rows:
         """Return a row for each number."""
-        return _moved(x=_indices(x))
+        return _moved(x=indices(x))
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
         """Return a shape with two lengths exchanged, of as many axes."""
-        shape = shape or _any_shape(draw)
+        shape = shape or any_shape(draw)
         first, second = draw.below(len(shape)), draw.below(len(shape))
         lengths = list(shape)
         lengths[first], lengths[second] = lengths[second], lengths[first]
@@ -205,12 +205,12 @@ class Transpose:
     @staticmethod
     def rows(x: FloatArray, *, axes: Axes) -> Rows:
         """Return a row for each number of y."""
-        return _moved(x=_indices(x).transpose(axes))
+        return _moved(x=indices(x).transpose(axes))
 
     @staticmethod
     def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
         """Return any order of 2 to 4 axes."""
-        shape = shape or _any_shape(draw)
+        shape = shape or any_shape(draw)
         left = list(range(len(shape)))
         axes = tuple(left.pop(draw.below(len(left))) for _ in shape)
         return Sample({"x": shape}, options={"axes": axes})
@@ -221,95 +221,8 @@ class Transpose:
         return xp.permute_dims(x, axes)
 
 
-@layer(structure="contraction", takes="any", torch="torch.sum", jax="jax.numpy.sum")
-class Sum:
-    """y = Σ x over some axes, which stay with length 1 if `keepdims`.
-
-    Each x is a term of one sum, with the slope 1, so dy is repeated along the axes that were
-    summed: dx_i = dy of the sum that i is in.
-    """
-
-    @staticmethod
-    def forward(x: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True) -> FloatArray:
-        """Return the sum."""
-        y: FloatArray = x.sum(axis=axis, keepdims=keepdims)
-        return y
-
-    @staticmethod
-    def backward(
-        x: FloatArray, dy: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True
-    ) -> dict[str, FloatArray]:
-        """Return dy repeated along the axes."""
-        return {"x": np.broadcast_to(_kept(x, dy, axis), x.shape)}
-
-    tangent, second = linear(forward)
-
-    @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
-        """Return the sum of a row."""
-        return [sum(x[1:], x[0])]
-
-    @staticmethod
-    def rows(x: FloatArray, *, axis: Axes, keepdims: bool) -> Rows:
-        """Return a row for each number of y: the numbers that are summed."""
-        return _summed(x, axis)
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return one or two axes of 2 to 4; they stay where a shape is given."""
-        return _reduction(draw, shape)
-
-    @staticmethod
-    def with_torch(f: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
-        """Call torch's function."""
-        return f(x, axis, keepdims)
-
-
-@layer(structure="contraction", takes="any", torch="torch.mean", jax="jax.numpy.mean")
-class Mean:
-    """y = (1/K) Σ x over some axes, K numbers each, which stay with length 1 if `keepdims`.
-
-    Each x is a term of one mean, with the slope 1/K: dx_i = (1/K) dy of the mean that i is in.
-    """
-
-    @staticmethod
-    def forward(x: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True) -> FloatArray:
-        """Return the mean."""
-        y: FloatArray = x.mean(axis=axis, keepdims=keepdims)
-        return y
-
-    @staticmethod
-    def backward(
-        x: FloatArray, dy: FloatArray, *, axis: Axes = (-1,), keepdims: bool = True
-    ) -> dict[str, FloatArray]:
-        """Return dy/K repeated along the axes."""
-        share = _kept(x, dy, axis) / (x.size // dy.size)
-        return {"x": np.broadcast_to(share, x.shape)}
-
-    tangent, second = linear(forward)
-
-    @staticmethod
-    def definition(m: Any, x: list[Any], **_: Any) -> list[Any]:
-        """Return the mean of a row."""
-        return [sum(x[1:], x[0]) / m.number(len(x))]
-
-    @staticmethod
-    def rows(x: FloatArray, *, axis: Axes, keepdims: bool) -> Rows:
-        """Return a row for each number of y: the numbers whose mean it is."""
-        return _summed(x, axis)
-
-    @staticmethod
-    def sample(draw: Any, shape: tuple[int, ...] | None = None) -> Sample:
-        """Return one or two axes of 2 to 4; they stay where a shape is given."""
-        return _reduction(draw, shape)
-
-    @staticmethod
-    def with_torch(f: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
-        """Call torch's function."""
-        return f(x, axis, keepdims)
-
-
-def _indices(array: FloatArray) -> Any:
+def indices(array: FloatArray) -> Any:
+    """Return the index of each number in the flattened array, in the array's shape."""
     return np.arange(array.size).reshape(array.shape)
 
 
@@ -320,32 +233,12 @@ def _moved(**sources: Any) -> Rows:
     return Rows(columns, np.arange(size)[:, None])
 
 
-def _summed(x: FloatArray, axis: Axes) -> Rows:
-    """Return a row for each number of y: all of x along the axes."""
-    last = tuple(range(-len(axis), 0))
-    lengths = [x.shape[k] for k in axis]
-    together = np.moveaxis(_indices(x), axis, last).reshape(-1, int(np.prod(lengths)))
-    return Rows({"x": together}, np.arange(len(together))[:, None])
-
-
 def _along(x: Any, axis: int, start: int, stop: int, step: int) -> tuple[slice, ...]:
     cut = [slice(None)] * x.ndim
     cut[axis] = slice(start, stop, step)
     return tuple(cut)
 
 
-def _kept(x: FloatArray, dy: FloatArray, axis: Axes) -> FloatArray:
-    """Return dy with the axes that were summed, of length 1."""
-    summed = {k % x.ndim for k in axis}
-    return dy.reshape([1 if k in summed else length for k, length in enumerate(x.shape)])
-
-
-def _any_shape(draw: Any) -> tuple[int, ...]:
+def any_shape(draw: Any) -> tuple[int, ...]:
+    """Return 2 to 4 axes of 1 to 4 numbers."""
     return tuple(1 + draw.below(4) for _ in range(2 + draw.below(3)))
-
-
-def _reduction(draw: Any, shape: tuple[int, ...] | None) -> Sample:
-    keepdims = shape is not None or draw.chance(1, 2)
-    shape = shape or _any_shape(draw)
-    axes = {draw.below(len(shape)) for _ in range(1 + draw.below(2))}
-    return Sample({"x": shape}, options={"axis": tuple(sorted(axes)), "keepdims": keepdims})

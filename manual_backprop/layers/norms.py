@@ -325,8 +325,10 @@ class WeightNorm:
 
     @staticmethod
     def edge(draw: Any, x: FloatArray) -> FloatArray:
-        """Return v with one row of zeros."""
+        """Return v with one row of zeros, and one column if there are others."""
         x[draw.below(len(x))] = 0
+        if x.shape[1] > 1:
+            x[:, draw.below(x.shape[1])] = 0
         return x
 
     @staticmethod

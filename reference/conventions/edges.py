@@ -15,13 +15,11 @@ import numpy.typing as npt
 from manual_backprop.graph import GraphProblem
 from manual_backprop.operation import LayerOperation
 from reference.blocks.weigh import TensorFinding
-from reference.conventions.uses import LayerUse, draw, problem_of, use_text
+from reference.conventions.uses import LayerUse, all_by_jax, draw, problem_of, use_text
 from reference.drawing.builder import Stream
 from reference.evidence import NO_NUMBER, Evidence, gather, tensor_of
 from reference.judge import SOME_DIGITS, Judgement, back_from_the_loss, judge_all
 from reference.oracles import Answer, load
-from reference.oracles.counterparts import resolve
-from reference.oracles.jax_x64 import double_precision
 from reports.records import Convention, Enclosure
 
 Array = npt.NDArray[Any]
@@ -137,36 +135,16 @@ def _answers(
 
 def _jax(groups: Sequence[Sequence[_Edge]]) -> list[Answer]:
     """Answer with a program for each use, which walks through its edges."""
-    import jax
-
     found: list[Answer] = []
-    with double_precision():
-        for group in groups:
-            use, operation = group[0].use, group[0].problem.graph.steps[0].record
-
-            def pulled(
-                given: Mapping[str, Any], use: LayerUse = use, operation: Any = operation
-            ) -> tuple[Any, Any]:
-                rest = {name: a for name, a in given.items() if name not in use.floats}
-
-                def value(floats: Mapping[str, Any]) -> Any:
-                    known = {**rest, **floats}
-                    ordered = [known.get(name) for name in operation.arguments]
-                    return resolve(operation, "jax")(*ordered, **use.options)
-
-                y, pull = jax.vjp(value, {name: given[name] for name in use.floats})
-                return y, pull(jax.numpy.asarray(use.dy))[0]
-
-            stacked = {name: np.stack([e.use.arrays[name] for e in group]) for name in use.arrays}
-            y, slopes = jax.device_get(jax.jit(lambda s, f=pulled: jax.lax.map(f, s))(stacked))
+    for group in groups:
+        operation: Any = group[0].problem.graph.steps[0].record
+        for edge, answer in zip(
+            group, all_by_jax(operation, [edge.use for edge in group]), strict=True
+        ):
             with np.errstate(all="ignore"):
-                losses = [(use.dy * y[k]).sum() for k in range(len(group))]
-            found += [
-                Answer("jax", np.asarray(losses[k]), {
-                    "y": use.dy, **{name: slope[k] for name, slope in slopes.items()}
-                }, values={"y": y[k]})
-                for k in range(len(group))
-            ]  # fmt: skip
+                loss = np.asarray((edge.use.dy * answer.value).sum())
+            gradients = {"y": edge.use.dy, **answer.gradient}
+            found.append(Answer("jax", loss, gradients, values={"y": answer.value}))
     return found
 
 

@@ -4,7 +4,7 @@
 row by the cotangents of its outputs. It shares no derivation with the layer's `backward`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from manual_backprop.operation import LayerOperation, Rows
 from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
 from reference.oracles import Oracle, load
+from reference.oracles.counterparts import resolve
+from reference.oracles.jax_x64 import double_precision
 
 Array = npt.NDArray[Any]
 CANCELLED = 2.0**-20
@@ -70,10 +72,17 @@ class UseTruth(NamedTuple):
         return miss / max(unit, float(np.finfo(found.dtype).smallest_subnormal))
 
 
-def draw(operation: LayerOperation, seed: int, dtype: str = "float64") -> LayerUse:
-    """Return a drawn use; every fourth has the operation's edge in its first argument."""
-    stream = Stream(29, seed)
+def draw(
+    operation: LayerOperation, seed: int, dtype: str = "float64", structure: int | None = None
+) -> LayerUse:
+    """Return a drawn use; every fourth has the operation's edge in its first argument.
+
+    With a `structure` its shapes, options and given arrays are those of the use of that seed.
+    """
+    stream = Stream(29, seed if structure is None else structure)
     sample = operation.sample(stream)
+    if structure is not None:
+        stream = Stream(30, seed)
     arrays: dict[str, Array] = {n: stream.normal(*s) for n, s in sample.shapes.items()}
     arrays |= sample.arrays
     first = operation.arguments[0]
@@ -120,6 +129,29 @@ def by_framework(name: str, operation: LayerOperation, given: LayerUse) -> UseAn
     """Return the answer of an oracle to the use as a graph of one step."""
     answer = _oracle(name).answer(problem_of(operation, given))
     return UseAnswer(answer.values["y"], {n: answer.gradients[n] for n in given.floats})
+
+
+def all_by_jax(operation: LayerOperation, uses: Sequence[LayerUse]) -> list[UseAnswer]:
+    """Return JAX's answers to uses of the same shapes and options, from one compiled program."""
+    import jax
+
+    first, function = uses[0], resolve(operation, "jax")
+
+    def both(given: tuple[dict[str, Any], Any]) -> Any:
+        arrays, dy = given
+
+        def value(floats: dict[str, Any]) -> Any:
+            known = {**arrays, **floats}
+            return function(*[known.get(name) for name in operation.arguments], **first.options)
+
+        y, pull = jax.vjp(value, {name: arrays[name] for name in first.floats})
+        return y, *pull(dy)
+
+    with double_precision():
+        arrays = {name: np.stack([use.arrays[name] for use in uses]) for name in first.arrays}
+        dy = np.stack([use.dy for use in uses])
+        y, found = jax.device_get(jax.jit(lambda given: jax.lax.map(both, given))((arrays, dy)))
+    return [UseAnswer(y[k], {name: g[k] for name, g in found.items()}) for k in range(len(uses))]
 
 
 @cache

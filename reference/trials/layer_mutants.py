@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from reference.conventions.uses import draw, problem_of
 from reference.formats import DTYPES
@@ -19,12 +20,14 @@ from reference.oracles import Answer
 from reference.oracles.manual import Manual
 from reference.problems import AnyProblem
 from reference.trials.mutants import Mutant, injected, mutate
+from reference.trials.second_order import problems_of
 
 Arrays = Mapping[str, Any]
-Bank = Sequence[tuple[AnyProblem, Answer]]
-"""Problems with the right answers."""
-_FEW, _MANY = 8, 120
-"""Uses of each dtype that a mutant meets at first, and those that what survives meets."""
+Bank = Sequence[tuple[AnyProblem, Answer, str]]
+"""Problems with the right answers and their verdicts."""
+_USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
+"""Uses of each dtype that a mutant meets at first, and those that what survives meets; problems of
+all regimes that it meets then."""
 _ROUNDING = 4.0
 """A mutant whose gradients differ by so many ulps of the largest entry differs by rounding."""
 
@@ -41,27 +44,34 @@ def of_layers() -> Iterator[Mutant]:
 
 
 def mutate_helpers(method: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield a method with each mutant of each helper that it calls, and what was changed."""
-    for helper, right in _helpers(method).items():
+    """Yield a method with each mutant of each helper that it calls, and what was changed.
+
+    The helpers of helpers are among them.
+    """
+    helpers: dict[str, tuple[dict[str, Any], FunctionType]] = {}
+    _find_helpers(method, helpers)
+    for name, (known, right) in helpers.items():
         for change, function in mutate(right):
-            yield f"{helper}, {change}", _with_helper(method, helper, function)
+            yield f"{name}, {change}", _with_helper(method, known, name, function)
 
 
-def _helpers(method: Any) -> dict[str, Callable[..., Any]]:
-    """Return the functions of the subject that a method calls by name."""
-    known = {name: method.__globals__.get(name) for name in method.__code__.co_names}
-    return {
-        name: helper
-        for name, helper in known.items()
-        if isinstance(helper, FunctionType) and helper.__module__.startswith("manual_backprop.")
-    }
+def _find_helpers(method: Any, found: dict[str, tuple[dict[str, Any], FunctionType]]) -> None:
+    """Add the functions of the subject that a method calls by name, and the names known there."""
+    for name in method.__code__.co_names:
+        helper = method.__globals__.get(name)
+        if not isinstance(helper, FunctionType) or name in found:
+            continue
+        if helper.__module__.startswith("manual_backprop."):
+            found[name] = method.__globals__, helper
+            _find_helpers(helper, found)
 
 
-def _with_helper(method: Any, name: str, helper: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method with one of its helpers changed while it runs."""
+def _with_helper(
+    method: Any, known: dict[str, Any], name: str, helper: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the method with one of its helpers changed while it runs, in the names `known`."""
 
     def changed(*arrays: Any, **options: Any) -> Any:
-        known = method.__globals__
         right, known[name] = known[name], helper
         try:
             return method(*arrays, **options)
@@ -72,47 +82,57 @@ def _with_helper(method: Any, name: str, helper: Callable[..., Any]) -> Callable
 
 
 @cache
-def _bank(name: str, size: int) -> Bank:
-    """Return uses of a layer with the right answers, every fourth at the layer's edge."""
-    uses = [draw(LAYERS[name], seed, dtype) for seed in range(size) for dtype in DTYPES]
-    problems = [problem_of(LAYERS[name], use) for use in uses]
-    return list(zip(problems, Manual().answers(problems), strict=True))
+def _bank(name: str, bank: str) -> Bank:
+    """Return problems of a layer; of uses every fourth is at the layer's edge."""
+    if bank == "regimes":
+        return bank_of([
+            GraphProblem(p.graph, p.arrays, p.cotangents)
+            for p in problems_of(name, _REGIMES) if isinstance(p, GraphProblem)
+        ])  # fmt: skip
+    uses = [draw(LAYERS[name], seed, dtype) for seed in _USES[bank] for dtype in DTYPES]
+    return bank_of([problem_of(LAYERS[name], use) for use in uses])
+
+
+def bank_of(problems: Sequence[AnyProblem]) -> Bank:
+    """Return problems with the right answers and their verdicts."""
+    answers = Manual().answers(problems)
+    kinds = [judgement.kind for judgement in judge_all(problems, {"manual": answers})]
+    return list(zip(problems, answers, kinds, strict=True))
 
 
 def mutant_result(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of a layer, and if not, why."""
-    banks = (_bank(mutant.operation, size) for size in (_FEW, _MANY))
-    return result_of(mutant, banks, lambda answer: answer.gradients, digits=False)
+    banks = (_bank(mutant.operation, bank) for bank in (*_USES, "regimes"))
+    return result_of(mutant, banks, lambda answer: answer.gradients)
 
 
 def result_of(
-    mutant: Mutant, banks: Iterable[Bank], changed: Callable[[Answer], Arrays], *, digits: bool
+    mutant: Mutant, banks: Iterable[Bank], changed: Callable[[Answer], Arrays]
 ) -> tuple[bool, str]:
     """Say whether the judge catches a mutant on one of the banks, and if not, why.
 
-    `changed` returns the tensors of an answer that the mutant may change. Where `digits`, one that
-    loses digits is caught too: the right function is AGREE and the mutant PRECISION.
+    `changed` returns the tensors of an answer that the mutant may change. One that loses digits is
+    caught too: the right function is AGREE and the mutant PRECISION.
     """
+    worst, count, worse = 0.0, 0, set[str]()
     for bank in banks:
+        problems = [problem for problem, _, _ in bank]
         try:
             with injected(mutant), np.errstate(all="ignore"):
-                answers = [_with_arrays(a) for a in Manual().answers([p for p, _ in bank])]
+                answers = [_with_arrays(a) for a in Manual().answers(problems)]
             pairs = zip(bank, answers, strict=True)
-            ulps = [apart_in_ulps(changed(right), changed(a)) for (_, right), a in pairs]
+            ulps = [apart_in_ulps(changed(right), changed(a)) for (_, right, _), a in pairs]
         except Exception:  # a mutant that raises is noticed by its caller
             return True, ""
+        worst, count = max(worst, *ulps), count + len(bank)
         met = [k for k, apart in enumerate(ulps) if apart]
-        problems = [bank[k][0] for k in met]
-        kinds = [j.kind for j in judge_all(problems, {"manual": [answers[k] for k in met]})]
-        if "DEVIATES" in kinds:
+        judged = judge_all([problems[k] for k in met], {"manual": [answers[k] for k in met]})
+        kinds = [judgement.kind for judgement in judged]
+        lost = {now for k, now in zip(met, kinds, strict=True) if now != bank[k][2]}
+        if "DEVIATES" in kinds or "PRECISION" in lost:
             return True, ""
-    worse = set(kinds)
-    if digits:
-        before = judge_all(problems, {"manual": [bank[k][1] for k in met]})
-        worse = {now for now, then in zip(kinds, before, strict=True) if now != then.kind}
-        if "PRECISION" in worse:
-            return True, ""
-    return False, survived(max(ulps), len(bank), worse)
+        worse |= lost
+    return False, survived(worst, count, worse)
 
 
 def _with_arrays(answer: Answer) -> Answer:

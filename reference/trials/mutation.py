@@ -50,7 +50,7 @@ def mutants(seed: int = 0, *, share: int = 1) -> Iterator[TrialRow]:
     """Inject the catalogue and the generated mutants; with share=n only every nth of them."""
     banks = Banks(seed)
     survivors: list[TrialRow] = []
-    for section in (_catalogue(banks, share), _generated(banks, share), _of_layers(share)):
+    for section in (_catalogue(banks, share), _generated(banks, share), _of_layers(banks, share)):
         killed: dict[str, Counter[str]] = defaultdict(Counter)
         for group, name, dead, explanation in section:
             equivalent = not dead and explanation.startswith("equivalent")
@@ -133,20 +133,29 @@ def _changes_anything(trial: MutationProblem, gradients: dict[str, FloatArray]) 
 def _generated(banks: Banks, share: int) -> Iterator[MutantResult]:
     """Inject every generated mutant into the problems of its operation."""
     for mutant in list(generated())[::share]:
-        group = f"generated: {mutant.group}"
-        dead, why = _dies(banks, mutant, _BANK), ""
-        if not dead:
-            dead, why = swept(mutant)
-        if not dead:
-            dead = _dies(banks, mutant, _LARGE_BANK)
-        yield group, mutant.name, dead, why
+        yield f"generated: {mutant.group}", mutant.name, *result_of_first(banks, mutant)
 
 
-def _of_layers(share: int) -> Iterator[MutantResult]:
+def _of_layers(banks: Banks, share: int) -> Iterator[MutantResult]:
     """Try the mutants of layers; of these `share` takes fewer, as each layer has its helpers'."""
     for mutant in list(of_layers())[:: 1 if share == 1 else 8 * share]:
-        dead, why = mutant_result(mutant)
-        yield "generated: layer", mutant.name, dead, why
+        yield "generated: layer", mutant.name, *result_of_first(banks, mutant)
+
+
+def of_first() -> Iterator[Mutant]:
+    """Yield every mutant of every hand-written backward, of their helpers and of the walk."""
+    yield from generated()
+    yield from of_layers()
+
+
+def result_of_first(banks: Banks, mutant: Mutant) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant of first order, and if not, why."""
+    if mutant.group == "layer" and mutant.operation != "dense":
+        return mutant_result(mutant)
+    if _dies(banks, mutant, _BANK):
+        return True, ""
+    dead, why = swept(mutant)
+    return dead or _dies(banks, mutant, _LARGE_BANK), why
 
 
 def _dies(banks: Banks, mutant: Mutant, size: int) -> bool:

@@ -14,9 +14,8 @@ from reference.conventions.uses import draw, problem_of
 from reference.drawing.builder import Stream
 from reference.formats import DTYPES
 from reference.oracles import Answer
-from reference.oracles.manual import Manual
 from reference.problems import directed_graph
-from reference.trials.layer_mutants import Bank, mutate_helpers, result_of
+from reference.trials.layer_mutants import Bank, bank_of, mutate_helpers, result_of
 from reference.trials.mutants import Mutant, mutate
 from reference.trials.second_order import problems_of
 
@@ -49,12 +48,12 @@ def _bank(name: str, size: int) -> Bank:
         uses = [draw(LAYERS[name], k, DTYPES[k % 2]) for k in range(_USES)]
         graphs = (problem_of(LAYERS[name], use) for use in uses)
         problems = [directed_graph(graph, Stream(_USES, k)) for k, graph in enumerate(graphs)]
-    return list(zip(problems, Manual().answers(problems), strict=True))
+    return bank_of(problems)
 
 
 def result_of_second(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of second order, and if not, why."""
-    return result_of(mutant, (_bank(mutant.operation, n) for n in _SIZES), _moves, digits=True)
+    return result_of(mutant, (_bank(mutant.operation, n) for n in _SIZES), _moves)
 
 
 def _moves(answer: Answer) -> dict[str, Any]:

@@ -332,6 +332,8 @@ IMPRECISE = [
     ("tanh", "backward", lambda x, y, dy: dy * (1 - y * y)),  # the textbook's, saturated
     ("sigmoid", "backward", lambda x, y, dy: dy * (y * (1 - y))),
     ("softplus", "forward", lambda x, beta: np.log(1 + np.exp(beta * np.minimum(x, 30))) / beta),
+    ("squareplus", "forward", lambda x, b: (x + np.hypot(x, b**0.5)) / 2),
+    ("squareplus", "backward", lambda x, y, dy, b: dy * (1 + x / np.hypot(x, b**0.5)) / 2),
     ("elu", "backward", lambda x, y, dy, alpha: np.where(x > 0, dy, dy * (y + alpha))),
     ("relu", "backward", lambda x, y, dy: dy * (x > -1)),
     ("relu", "backward", lambda x, y, dy: dy * np.where(x == 0, 0.5, x > 0).astype(x.dtype)),

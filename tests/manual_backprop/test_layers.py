@@ -4,8 +4,10 @@ Errors are in units of rounding of the tensor's largest terms, Σ |dy ∂y/∂x|
 can promise more than some of these, and each wrong formula is off by millions.
 """
 
+import runpy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,7 @@ CANCELS = {
 }
 """Layers whose worst error may be up to twice the better framework's, and why."""
 
+ACCURACY = Path(__file__).parents[2] / "benchmarks" / "layer_accuracy.py"
 names = pytest.mark.parametrize("name", list(LAYERS))
 
 
@@ -141,5 +144,45 @@ def test_no_framework_is_more_accurate_in_a_hundred_uses(name: str, dtype: str) 
     check_accuracy(name, dtype, range(100))
 
 
+def test_the_benchmark_compares_three_sides_and_fails_for_a_wrong_gradient(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Uses that share a structure go to JAX together; their numbers are their own."""
+    first, second = (draw(LAYERS["prelu"], seed, structure=3) for seed in (0, 2))
+    assert {n: a.shape for n, a in first.arrays.items()} == {
+        n: a.shape for n, a in second.arrays.items()
+    }
+    assert not np.array_equal(first.arrays["x"], second.arrays["x"])
+    main = runpy.run_path(str(ACCURACY))["main"]
+    arguments = ["--uses", "6", "--structures", "2", "--layers", "prelu"]
+    assert main(arguments) == 0
+    assert "jax 0 " not in capsys.readouterr().out  # it was asked
+    right = LAYERS["prelu"]
+    wrong = replace(right, backward=lambda *a: {n: 1.5 * g for n, g in right.backward(*a).items()})
+    monkeypatch.setitem(LAYERS._operations, "prelu", wrong)
+    assert main(arguments) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
 def test_what_cancels_is_a_layer() -> None:
     assert set(CANCELS) <= set(LAYERS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row, y, p", [
+    ([-np.inf, -np.inf, -np.inf, -np.inf], -np.inf, [0.25, 0.25, 0.25, 0.25]),
+    ([np.inf, 0.0, -np.inf, 1.0], np.inf, [1.0, 0.0, 0.0, 0.0]),
+    ([np.inf, 0.0, np.inf, 1.0], np.inf, [0.5, 0.0, 0.5, 0.0]),
+    ([-np.inf, 2.0, 2.0, -np.inf], 2 + np.log(2), [0.0, 0.5, 0.5, 0.0]),
+    ([-1e38, -1e38, -3e38, 0.0], 0.0, [0.0, 0.0, 0.0, 1.0]),
+])  # fmt: skip
+def test_the_shares_of_a_log_sum_exp_add_up_to_one_also_at_infinity(
+    row: list[float], y: float, p: list[float], dtype: type
+) -> None:
+    x, operation = np.array([row, [0.0] * 4], dtype).T, LAYERS["logsumexp"]
+    with np.errstate(all="ignore"):
+        value = operation.forward(x, axis=(0,), keepdims=False)
+        dx = operation.backward(x, np.array([2, 1], dtype), axis=(0,), keepdims=False)["x"]
+    assert value.dtype == dx.dtype == dtype
+    np.testing.assert_allclose(value, [y, np.log(4)], rtol=1e-6)
+    np.testing.assert_array_equal(dx[:, 0], 2 * np.array(p))

@@ -207,7 +207,7 @@ def injected(answer: Answer, tensor: str, by: float) -> Answer:
     forward = tensor.startswith("forward ")
     arrays = dict(answer.values if forward else answer.gradients)
     name = tensor.removeprefix("forward ")
-    array = arrays[name].copy()
+    array = np.array(arrays[name])
     array.flat[np.abs(array).argmax()] += by * max(1.0, float(np.abs(array).max()))
     arrays[name] = array
     return replace(answer, **{"values" if forward else "gradients": arrays})
@@ -576,9 +576,9 @@ def test_a_wrong_layer_of_a_graph_is_named_in_the_report(
         return {**found, "weight": found["weight"] * 1.01}
 
     monkeypatch.setitem(LAYERS._operations, "conv2d", replace(right, backward=wrong))
-    plan = Plan(problems=16, architectures=("convolution",), regimes=("ordinary",),
+    plan = Plan(problems=96, architectures=("convolution",), regimes=("ordinary",),
                 oracles=("manual",))  # fmt: skip
-    result = run_block(plan, 0, 16, load(plan.oracles))
+    result = run_block(plan, 0, 96, load(plan.oracles))
     (finding,) = [f for f in result.findings if f.operation == "conv2d"][:1]
     assert finding.verdict == "DEVIATES(manual)" and finding.step == "weight"
     assert finding.example.graph is not None and finding.example.network is None

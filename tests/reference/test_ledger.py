@@ -65,6 +65,17 @@ KNOWN: dict[str, Callable[[Convention], bool]] = {
     "attention that sees nothing is not 0 in JAX": lambda r: (
         r.operation == "attention" and "False" in r.situation and "jax" in r.deviation
     ),
+    "squareplus overflows although its value does not": lambda r: (
+        (r.operation, r.quantity, r.situation) == ("squareplus", "value", "largest")
+        and {r.answers["torch"], r.answers["jax"]} == {"inf"}
+        and {"torch", "jax"} == set(r.deviation)
+        and np.isfinite(float(r.answers["manual"]))
+    ),
+    "logsumexp of all -inf has no gradient": lambda r: (
+        (r.operation, r.quantity, r.situation) == ("logsumexp", "slope", "x: all -inf")
+        and {r.answers["torch"], r.answers["jax"]} == {"nan"}
+        and np.isfinite(float(r.answers["manual"]))
+    ),
     **{
         f"{name} at NaN depends on the tensor's length": lambda r, name=name: (  # type: ignore[misc]
             (r.operation, r.quantity) == (name, "slope")

@@ -70,7 +70,7 @@ def test_the_first_fifty_are_the_same_on_every_machine() -> None:
         digest.update(repr(problem.network).encode())
         for array in arrays_of(problem).values():
             digest.update(array.tobytes())
-    assert digest.hexdigest()[:16] == "4e590875bd8b46a7"
+    assert digest.hexdigest()[:16] == "997f5b2094b983e4"
 
 
 def test_seed_and_index_both_matter() -> None:

@@ -3,14 +3,21 @@
 import numpy as np
 import numpy.typing as npt
 
+from manual_backprop.layers import LAYERS
 from manual_backprop.operation import FloatArray
 from reference.diagnosis.layer_mistakes.catalogue import LayerLine, LayerRule
 
-_TABLE = ("embedding",)
+_TABLE, _LOGSUMEXP = ("embedding",), ("logsumexp",)
 
 
 def _counts(c: LayerLine) -> npt.NDArray[np.intp]:
     return np.bincount(c["index"].ravel(), minlength=len(c["weight"]))[:, None]
+
+
+def _repeated(c: LayerLine) -> FloatArray:
+    """Return δy, repeated along the axes over which x was summed."""
+    repeated: FloatArray = LAYERS["sum"].pull_back("stable", c.arrays, c.y, c.dy, c.options)["x"]
+    return repeated
 
 
 # A mistake is: its name and the wrong formula; the sentence that explains it; the code.
@@ -49,6 +56,34 @@ mean_x("mean_count_of_all", "δx = δy/size of x",
 LayerRule(("sum",), ("x",))("sum_averaged", "δx = δy/K",
     "Each term of a sum gets the whole cotangent, not a share of it.",
     lambda c: c.own * (c.dy.size / c["x"].size))
+
+
+def _logsumexp_as_maximum(c: LayerLine) -> FloatArray:
+    largest = c["x"].max(axis=c.options["axis"], keepdims=True)
+    return np.where(c["x"] == largest, _repeated(c), 0)
+
+
+def _logsumexp_over_all(c: LayerLine) -> FloatArray:
+    e: FloatArray = np.exp(c["x"] - c["x"].max())
+    return np.asarray(_repeated(c) * (e / e.sum()))
+
+
+logsumexp_x = LayerRule(_LOGSUMEXP, ("x",))
+logsumexp_x("logsumexp_handed_on_as_a_sum", "δx = δy",
+    "Each number gets its share of the cotangent, its softmax, not the whole.",
+    _repeated, when=lambda c: c.dy.size < c["x"].size)
+logsumexp_x("logsumexp_not_divided", "δx = δy eˣ",
+    "The slope of the logarithm, 1/Σ eˣ, is left out.",
+    lambda c: _repeated(c) * np.exp(c["x"]))
+logsumexp_x("logsumexp_slope_of_exp_left_out", "δx = δy/Σ eˣ",
+    "The slope of the exponential, eˣ, is left out.",
+    lambda c: c.own * np.exp(-c["x"]))
+logsumexp_x("logsumexp_as_maximum", "δx = δy [x = max x]",
+    "The whole cotangent goes to the largest number, as of a maximum.",
+    _logsumexp_as_maximum)
+logsumexp_x("logsumexp_softmax_over_all", "δx = δy softmax(x) over all of x",
+    "The softmax is that of the summed axes, not of the whole array.",
+    _logsumexp_over_all, when=lambda c: c.dy.size > 1)
 
 
 def _concatenate_part_of_the_first(c: LayerLine) -> FloatArray:

@@ -13,9 +13,9 @@ def elementwise(c: ActivationLine) -> bool:
     return c.elementwise
 
 
-def _parameter(c: ActivationLine) -> float:
+def _parameter(c: ActivationLine, default: float = 1.0) -> float:
     """Return the activation's only parameter (alpha, slope, lambda)."""
-    return float(next(iter(c.parameters.values()), 1.0))
+    return float(next(iter(c.parameters.values()), default))
 
 
 def _logistic(z: FloatArray) -> WrongArray:
@@ -184,6 +184,13 @@ tanh("tanh_square_left_out", "δz = δa · (1 − a)",
 ACTIVATION.of("softplus", right="δz = δa · σ(z)")("softplus_reflected", "δz = δa · σ(−z)",
     "The slope of softplus is σ(z); its mirror image 1 − σ(z) stands there.",
     lambda c: c.da - c.right)
+squareplus = ACTIVATION.of("squareplus", right="δz = δa · (1 + z/√(z² + b))/2")
+squareplus("squareplus_slope_of_z_left_out", "δz = δa · z/(2√(z² + b))",
+    "The function is half of z and of the root; the slope 1 of z is left out.",
+    lambda c: c.right - 0.5 * c.da)
+squareplus("squareplus_inner_slope_left_out", "δz = δa · (1 + 1/(2√(z² + b)))/2",
+    "The root's own slope is 1/(2√(z² + b)); the slope 2z of what is below it is left out.",
+    lambda c: c.da * (0.5 + 0.25 / np.sqrt(c.z * c.z + _parameter(c, 4.0))))
 ACTIVATION.of("log_sigmoid", right="δz = δa · σ(−z)")("log_sigmoid_reflected", "δz = δa · σ(z)",
     "The slope of log σ(z) is 1 − σ(z); σ(z) stands there.",
     lambda c: c.da * _logistic(c.z))
