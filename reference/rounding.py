@@ -33,8 +33,8 @@ class Rounding:
     compiler splits or joins operations. The last two are nothing in float32 and float64.
 
     nested: the side that computes second order by nested forward mode. To this side alone the
-    model applies. The definition's polynomials may be multiplied out (mean(x²) - μ² in the place
-    of mean((x - μ)²)), and each product may also be off by what the tangents of its step lose.
+    model applies. Each product may also be off by the rounding of the number that is
+    differentiated, whose polynomials may be multiplied out.
     """
 
     ulps: float

@@ -128,6 +128,9 @@ def _malformed(
     problem: GraphProblem, shapes: Mapping[str, tuple[int, ...]], answer: Answer
 ) -> Iterator[TensorFinding]:
     """Yield a finding for each tensor that is not an array of its shape and dtype."""
+    dtype = getattr(answer.loss, "dtype", problem.dtype)  # it is compared as a number
+    if reason := mismatch(answer.loss, dtype, ()):
+        yield TensorFinding(answer.oracle, "loss", None, (), np.inf, 0.0, reason)
     steps = [step.name for step in problem.graph.steps]
     wanted = [("forward ", name, answer.values) for name in steps]
     wanted += [("", name, answer.gradients) for name in (*steps, *problem.floats)]

@@ -49,7 +49,7 @@ class _Propagation:
         self.values: list[Array] = []
         self.errors: list[Array] = []
         self.sizes: list[Array] = []  # Σ|monomials| of a polynomial, |value| of everything else
-        self.masked: dict[int, Any] = {}
+        self.masked: dict[int, Any] = {}  # see `_masked`
         self.least: list[Array] = []  # what a node is at least, however it is rounded
         self.soft: list[Any] = []  # where an exponential made a number leave the range
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)

@@ -323,7 +323,7 @@ def test_a_missing_cotangent_at_a_fan_out_is_caught() -> None:
     assert "own inputs of this step" in sentence
 
 
-@pytest.mark.parametrize("what", ["gone", "shape", "dtype", "value", "list"])
+@pytest.mark.parametrize("what", ["gone", "shape", "dtype", "value", "list", "loss"])
 def test_a_tensor_that_is_missing_or_no_such_array_is_a_deviation(what: str) -> None:
     problem = graphs(1)[0]
     answer = Manual().answer(problem)
@@ -337,10 +337,13 @@ def test_a_tensor_that_is_missing_or_no_such_array_is_a_deviation(what: str) -> 
         gradients[name] = array.astype(np.float16)
     if what == "list":
         gradients[name] = array.tolist()
-    if what == "value":
+    if what in ("value", "loss"):
         gradients[name] = array
+    if what == "value":
         del values[name]
-    found = judge(problem, {"manual": replace(answer, gradients=gradients, values=values)})
+    loss = None if what == "loss" else answer.loss
+    answer = replace(answer, gradients=gradients, values=values, loss=loss)
+    found = judge(problem, {"manual": answer})
     assert found.verdict == "DEVIATES(manual)"
     assert found.leading is not None and "expected" in found.leading.reason
     assert found.leading.reason.startswith("a list") == (what == "list")
