@@ -6,6 +6,7 @@ among all problems. The result of a block depends only on the plan and that rang
 in any order. So workers, interruptions and resumption do not change the report.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sys import intern
 
@@ -345,7 +346,7 @@ class RunStatistics:
         """Yield one record a cell."""
         for key in sorted(self._cells):
             counter = self._cells[key]
-            worst = counter.worst
+            worst = counter.worst or Outcome(0, "", 0.0, "", "")
             activation, loss, regime, dtype, architecture = key
             yield Cell(
                 architecture=architecture,
@@ -357,7 +358,7 @@ class RunStatistics:
                 verdicts=counter.verdicts,
                 histogram=counter.histogram,
                 worst_scaled=worst.scaled,
-                worst_at=address(seed, worst.index),
+                worst_at=address(seed, worst.index) if counter.worst else "",
                 worst_tensor=worst.tensor,
                 worst_between=worst.between,
             )
@@ -380,14 +381,22 @@ class CellCounter:
         self.n = 0
         self.verdicts: dict[str, int] = {}
         self.histogram: dict[str, int] = {}
-        self.worst = Outcome(2**64, "", -1.0, "", "")
+        self.worst: Outcome | None = None
 
     def add(self, outcome: Outcome) -> None:
-        """Count one problem; the worst is the larger error, then the smaller index."""
+        """Count one problem; the worst is the larger error, then the smaller index.
+
+        Where all agree and the difference is not finite, the truth leaves the range: no error.
+        """
         self.n += 1
         _add_counts(self.verdicts, {outcome.verdict: 1})
         _add_counts(self.histogram, {decade(outcome.scaled): 1})
-        if (-outcome.scaled, outcome.index) < (-self.worst.scaled, self.worst.index):
+        if outcome.verdict == "AGREE" and not math.isfinite(outcome.scaled):
+            return
+        if self.worst is None or (-outcome.scaled, outcome.index) < (
+            -self.worst.scaled,
+            self.worst.index,
+        ):
             tensor, between = intern(outcome.tensor), intern(outcome.between)
             self.worst = Outcome(outcome.index, "", outcome.scaled, tensor, between)
 

@@ -36,8 +36,8 @@ class Distance:
 class Distances(NamedTuple):
     """How far two answers are apart, the loss first, then tensor by tensor as the left has them.
 
-    `difference` is the largest |left − right|, not finite where an entry of either is not;
-    `scale` is the left tensor's largest finite magnitude.
+    `difference` is the largest |left − right|, not finite where an entry of either is not and the
+    other has not the same; `scale` is the left tensor's largest finite magnitude.
     """
 
     tensors: list[str]
@@ -123,6 +123,9 @@ def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[fl
             scale = np.maximum.reduceat(np.where(np.isfinite(magnitudes), magnitudes, 0), starts)
         differences = np.subtract(base, other, out=magnitudes)
         difference = np.maximum.reduceat(np.abs(differences, out=differences), starts)
+        if not np.isfinite(difference).all():
+            differences[(base == other) | (np.isnan(base) & np.isnan(other))] = 0
+            difference = np.maximum.reduceat(differences, starts)
     return difference.tolist(), scale.tolist()
 
 

@@ -31,6 +31,10 @@ class Rounding:
     of float32, and the end. accumulated: computed in the low dtype itself, to `low_ulps` of it.
     joined: what goes from one operation to the next may be rounded once more or not at all, as a
     compiler splits or joins operations. The last two are nothing in float32 and float64.
+
+    nested: the side that computes second order by nested forward mode. To this side alone the
+    model applies. Each product may also be off by the rounding of the number that is
+    differentiated, whose polynomials may be multiplied out.
     """
 
     ulps: float
@@ -41,6 +45,7 @@ class Rounding:
     low_ulps: float = 0.0
     accumulated: bool = False
     joined: bool = False
+    nested: str = ""
 
     @property
     def everybody(self) -> bool:
@@ -48,13 +53,14 @@ class Rounding:
 
         NumPy neither flushes nor joins operations, and in a low dtype it computes in float32.
         """
-        return not (self.flush or self.joined or self.accumulated)
+        return not (self.flush or self.joined or self.accumulated or self.nested)
 
     @property
     def name(self) -> str:
         """The model in words."""
         name = "conventional" if self.conventional else "strict"
         name = f"{name}, accumulated in the dtype itself" if self.accumulated else name
+        name = f"{name}, nested forward mode" if self.nested else name
         return f"{name} with flush to zero" if self.flush else name
 
 

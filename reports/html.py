@@ -34,7 +34,17 @@ from reports.records import (
     Value,
     of_type,
 )
-from reports.summary import Summary, by_weight, error_text, heaviest, kind_of, label, meaning, sides
+from reports.summary import (
+    Summary,
+    beyond_text,
+    by_weight,
+    error_text,
+    heaviest,
+    kind_of,
+    label,
+    meaning,
+    sides,
+)
 from reports.text import one_line
 
 # Bytes of records that each part may show; HTML is two to four times as long, the page under 2 MB.
@@ -268,6 +278,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        beyond=beyond_text,
         error=error_text,
         ulp=_ulp_text,
         cell=_value_text,

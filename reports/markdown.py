@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from reports.records import Finding
-from reports.summary import Summary, error_text, kind_of, label, meaning, sides
+from reports.summary import Summary, beyond_text, error_text, kind_of, label, meaning, sides
 from reports.text import one_line
 
 FINDINGS_SHOWN = 25
@@ -34,7 +34,11 @@ def render_markdown(summary: Summary) -> str:
             markdown_table(
                 ("dtype", "Largest scaled difference where all agree", "Problem"),
                 [
-                    (escape(dtype), error_text(cell.worst_scaled), code(cell.worst_at))
+                    (
+                        escape(dtype),
+                        error_text(cell.worst_scaled) + beyond_text(cell),
+                        code(cell.worst_at),
+                    )
                     for dtype, cell in summary.agreed.items()
                 ],
                 align="lrl",

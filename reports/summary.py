@@ -369,6 +369,12 @@ def error_text(scaled: float) -> str:
     return "0" if scaled == 0 else f"{scaled:.1e}"
 
 
+def beyond_text(cell: Cell) -> str:
+    """Say in how many problems two answers differ by no finite number; "" where in none."""
+    count = cell.histogram.get("nonfinite", 0)
+    return f"; in {count:,} a number of one answer is not finite" if count else ""
+
+
 def summary_json(summary: Summary) -> str:
     """Return summary.json: the figures for programs."""
     run = summary.run

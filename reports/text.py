@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from reports.records import Case, Finding
-from reports.summary import Summary, error_text, kind_of, label, meaning, sides
+from reports.summary import Summary, beyond_text, error_text, kind_of, label, meaning, sides
 
 FINDINGS_SHOWN = 12
 
@@ -20,10 +20,8 @@ def render_text(summary: Summary, timing: Mapping[str, float] | None = None) -> 
         lines.append(f"Time: {timing['seconds']:.1f} s, {rate:,.0f} networks/s")
     for dtype, cell in summary.agreed.items():
         where = f" at {cell.worst_at}" if cell.worst_at else ""
-        error = error_text(cell.worst_scaled)
-        lines.append(
-            one_line(f"Largest scaled difference where all agree, {dtype}: {error}{where}")
-        )
+        error = f"{error_text(cell.worst_scaled)}{where}{beyond_text(cell)}"
+        lines.append(one_line(f"Largest scaled difference where all agree, {dtype}: {error}"))
     lines += ["", "Verdicts"]
     lines += table(
         [

@@ -61,7 +61,8 @@ class BatchNorm:
         """Return the cotangents of x, γ and β."""
         axes = all_but_channels(x)
         normalised, deviation = standardised(x, axes, eps)
-        dx = from_standardised(dy * channels(weight, x), normalised, deviation, axes, eps)
+        g = dy * (channels(weight, x) / deviation)
+        dx = from_standardised(g, normalised, deviation, axes, eps)
         return {"x": dx, "weight": (dy * normalised).sum(axis=axes), "bias": dy.sum(axis=axes)}
 
     @staticmethod

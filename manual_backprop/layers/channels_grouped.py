@@ -65,7 +65,8 @@ class GroupNorm:
         """Return the cotangents of x, γ and β."""
         axes = all_but_channels(x)
         normalised, deviation = standardised(_grouped(x, groups), (2,), eps)
-        g = _grouped(dy * channels(weight, x), groups)
+        spread = _grouped(np.broadcast_to(channels(weight, x), x.shape), groups)
+        g = _grouped(dy, groups) * (spread / deviation)
         return {
             "x": from_standardised(g, normalised, deviation, (2,), eps).reshape(x.shape),
             "weight": (dy * normalised.reshape(x.shape)).sum(axis=axes),

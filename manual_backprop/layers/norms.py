@@ -52,7 +52,7 @@ class LayerNorm:
         """Return the cotangents of x, γ and β."""
         axes = (x.ndim - 1,)
         normalised, deviation = standardised(x, axes, eps)
-        dx = from_standardised(dy * weight, normalised, deviation, axes, eps)
+        dx = from_standardised(dy * (weight / deviation), normalised, deviation, axes, eps)
         return {"x": dx, "weight": _over_rows(dy * normalised), "bias": _over_rows(dy)}
 
     @staticmethod

@@ -32,17 +32,20 @@ def from_standardised(
     axes: tuple[int, ...],
     eps: float,
 ) -> FloatArray:
-    """Return dx = (g - mean(g) - x̂ mean(g x̂))/σ from g, the cotangent of x̂ (see LayerNorm).
+    """Return dx = g - mean(g) - x̂ mean(g x̂) from g = dx̂/σ, dx̂ the cotangent of x̂ (see LayerNorm).
+
+    dx is linear in dx̂, so 1/σ may stand before the means. With g = (γ/σ) dy no digit is lost where
+    γ dy leaves the range and dx does not.
 
     Of two numbers x̂ is (a, -a) with a² = 1 - ε/σ², and g - mean(g) is (d, -d): the difference is
     d - d a² = d ε/σ², of which subtracting leaves no digit where ε is small.
     """
     centred = g - g.mean(axis=axes, keepdims=True)
     if normalised.size == 2 * deviation.size:
-        few: FloatArray = centred * (eps / (deviation * deviation)) / deviation
+        few: FloatArray = centred * (eps / (deviation * deviation))
         return few
     along = (g * normalised).mean(axis=axes, keepdims=True)
-    dx: FloatArray = (centred - normalised * along) / deviation
+    dx: FloatArray = centred - normalised * along
     return dx
 
 
@@ -60,7 +63,8 @@ class Standardised:
         self._moves = (self.normalised * tx).mean(axis=axes, keepdims=True) / self.deviation
 
     def _pulled(self, g: FloatArray) -> FloatArray:
-        return from_standardised(g, self.normalised, self.deviation, self._axes, self._eps)
+        over = g / self.deviation
+        return from_standardised(over, self.normalised, self.deviation, self._axes, self._eps)
 
     def second(self, g: FloatArray, tg: FloatArray) -> FloatArray:
         """Return how dx = (g - mean(g) - x̂ mean(g x̂))/σ moves as g moves by tg.

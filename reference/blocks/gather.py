@@ -227,11 +227,8 @@ class AnswerLayout(NamedTuple):
 
     def malformed(self, number: int, tensors: list[Any]) -> Iterator[Malformed]:
         """Yield what an answer lacks or has in another shape or dtype."""
-        dtype = self.dtype
         for (kind, name, shape), value in zip(self.expected, tensors, strict=True):
-            if value is None or value.shape != shape or value.dtype != dtype:
-                found = "nothing" if value is None else f"{value.dtype} {value.shape}"
-                reason = f"{found}, expected {dtype} {shape}"
+            if reason := mismatch(value, self.dtype, shape):
                 named = name if kind in ("loss", "gradient") else f"{kind} {name}"
                 yield Malformed(number, named, reason)
 
@@ -294,6 +291,17 @@ class LossPlan:
             if together is not None and not together.shape[1]:
                 together = None
             self.groups.append((tape, at, self.scale[at], together))
+
+
+def mismatch(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    """Return what is wrong with a tensor of an answer: "" if it is the array that is expected."""
+    if not isinstance(value, np.ndarray | np.generic):
+        found = "nothing" if value is None else f"a {type(value).__name__}"
+    elif value.shape == shape and value.dtype == dtype:
+        return ""
+    else:
+        found = f"{value.dtype} {value.shape}"
+    return f"{found}, expected {dtype} {shape}"
 
 
 def expected_tensors(problem: Problem, order: int = 1) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -311,7 +311,24 @@ class Truths:
             flat = [np.ascontiguousarray(p).reshape(self.b, -1) for p in parts]
             for scatter in plan.scatters:
                 sums[plan.step.inputs[scatter.argument]].add(scatter, flat, plan.structure, unit)
+            if unit.model.nested and isinstance(plan.step.record, LayerOperation):
+                lost = self._lost_along(r, unit)
+                for name in {plan.step.inputs[s.argument] for s in plan.scatters}:
+                    sums[name].own = sums[name].own + lost
         return [total.tensor(name, unit) for name, total in sums.items()]
+
+    def _lost_along(self, r: StepRows, unit: RoundingUnit) -> Array:
+        """Return what ⟨tdy, y⟩ + ⟨dy, ty⟩ of a step may be rounded by, (B, 1).
+
+        Nested forward mode differentiates this number by each entry of the step's inputs. Its terms
+        also cancel along an entry that does not move them, and leave their rounding there.
+        """
+        plan = r.plan
+        lost = formula_errors(plan.row.tape, r.inputs, unit, multiplied_out=True)
+        lost = self._spread(r, lost[: plan.row.values])
+        dy = np.abs(self.stack.gradients[plan.step.name][:, plan.output])  # (B, R, J)
+        lost = np.where(dy != 0, dy * lost, 0).sum(axis=(1, 2))
+        return np.asarray(np.where(np.isfinite(lost), lost, 0)[:, None])
 
 
 class _Sum:

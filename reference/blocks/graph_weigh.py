@@ -19,6 +19,7 @@ from manual_backprop.graph import GraphProblem
 from manual_backprop.graph import forward as walk
 from manual_backprop.operation import is_float
 from reference.arithmetic.columns import wide
+from reference.blocks.gather import mismatch
 from reference.blocks.graph_truth import (
     Stack,
     TensorTruth,
@@ -126,7 +127,10 @@ def _key(problem: GraphProblem) -> Any:
 def _malformed(
     problem: GraphProblem, shapes: Mapping[str, tuple[int, ...]], answer: Answer
 ) -> Iterator[TensorFinding]:
-    """Yield a finding for each tensor that is missing or has another shape or dtype."""
+    """Yield a finding for each tensor that is not an array of its shape and dtype."""
+    dtype = getattr(answer.loss, "dtype", problem.dtype)  # it is compared as a number
+    if reason := mismatch(answer.loss, dtype, ()):
+        yield TensorFinding(answer.oracle, "loss", None, (), np.inf, 0.0, reason)
     steps = [step.name for step in problem.graph.steps]
     wanted = [("forward ", name, answer.values) for name in steps]
     wanted += [("", name, answer.gradients) for name in (*steps, *problem.floats)]
@@ -134,10 +138,7 @@ def _malformed(
         wanted += [("tangent ", name, answer.tangents) for name in steps]
         wanted += [("product ", name, answer.products) for name in (*steps, *problem.floats)]
     for prefix, name, given in wanted:
-        value = given.get(name)
-        if value is None or value.shape != shapes[name] or value.dtype != problem.dtype:
-            found = "nothing" if value is None else f"{value.dtype} {value.shape}"
-            reason = f"{found}, expected {problem.dtype} {shapes[name]}"
+        if reason := mismatch(given.get(name), problem.dtype, shapes[name]):
             yield TensorFinding(answer.oracle, prefix + name, None, (), np.inf, 0.0, reason)
 
 
@@ -159,8 +160,9 @@ class _Group:
         self.models, self.kept, self.doubt, self.weighed = models, kept, doubt, weighed
         self.pairs = [answers[n] for n in numbers]
         self.directed = isinstance(problems[self.pairs[0][0]], DirectedGraph)
-        # True for the other sides: to them also the models without `everybody` apply.
-        self.excused = np.array([a.oracle != subject for _, a in self.pairs])
+        # `excused` is True for the other sides: to them the models without `everybody` apply, too.
+        self.sides = np.array([a.oracle for _, a in self.pairs])
+        self.excused = self.sides != subject
         self.stack = stack_of(problems, self.pairs)
         self.units = [RoundingUnit(self.stack.dtype, model) for model in models]
 
@@ -240,10 +242,12 @@ class _Group:
         wanted = self._whole(first, outside)
         levels = [np.where(o, len(self.units), 0) for o in outside]
         bounds = [t.allowed for t in strict]
-        excused = self.excused[which]
         flushed: Truths | None = None
         for k, unit in enumerate(self.units[1:], 1):
-            if unit.idle:
+            excused = self.excused[which]
+            if unit.model.nested:
+                excused = excused & (self.sides[which] == unit.model.nested)
+            if unit.idle or not (unit.model.everybody or excused.any()):
                 continue
             if not any((level == len(self.units)).any() for level in levels):
                 break

@@ -16,12 +16,17 @@ from reference.rounding import RoundingUnit
 Array = npt.NDArray[Any]
 
 
-def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
+def formula_errors(
+    tape: Tape, inputs: Array, unit: RoundingUnit, multiplied_out: bool = False
+) -> Array:
     """Return the error of each of the tape's values at inputs (K, M), as (values, M).
+
+    multiplied_out: a polynomial of the inputs is rounded at the size of its monomials. This is what
+    mean(x²) - μ² loses in the place of mean((x - μ)²).
 
     Infinite where a number on the way leaves the range of the dtype, unless e^x made it large.
     """
-    run = _Propagation(inputs, unit)
+    run = _Propagation(inputs, unit, tape, multiplied_out)
     with np.errstate(all="ignore"):
         for k, (code, operands) in enumerate(zip(tape.code, tape.operands, strict=True)):
             name = OPCODES[code]
@@ -38,16 +43,21 @@ def formula_errors(tape: Tape, inputs: Array, unit: RoundingUnit) -> Array:
 class _Propagation:
     """The values and errors of the nodes, in order."""
 
-    def __init__(self, inputs: Array, unit: RoundingUnit) -> None:
-        self.unit, self.function = unit, unit.model.function
+    def __init__(self, inputs: Array, unit: RoundingUnit, tape: Tape, multiplied_out: bool) -> None:
+        self.unit, self.function, self.tape = unit, unit.model.function, tape
+        self.multiplied_out = multiplied_out
         self.values: list[Array] = []
         self.errors: list[Array] = []
+        self.sizes: list[Array] = []  # Σ|monomials| of a polynomial, |value| of everything else
+        self.masked: dict[int, Any] = {}  # see `_masked`
         self.least: list[Array] = []  # what a node is at least, however it is rounded
         self.soft: list[Any] = []  # where an exponential made a number leave the range
         self.zero = np.zeros(inputs.shape[1], inputs.dtype)
         self.longest = np.log(np.finfo(inputs.dtype).max) / 2
 
-    def add(self, value: Array, error: Any, soft: Any = False, least: Any = None) -> None:
+    def add(
+        self, value: Array, error: Any, soft: Any = False, least: Any = None, size: Any = None
+    ) -> None:
         """Note a node; beyond the range of the dtype nothing is known of it.
 
         An exponential excepted: σ(x) = 1/(1 + e^{-x}) is 0 or 1 in every implementation.
@@ -56,6 +66,7 @@ class _Propagation:
         beyond = (large & ~np.asarray(soft)) | np.isnan(error)
         self.values.append(value)
         self.errors.append(np.where(beyond, np.inf, self.zero + error))
+        self.sizes.append(np.abs(value) if size is None else size)
         self.soft.append(large & soft)
         self.least.append(value - self.errors[-1] if least is None else least)
 
@@ -68,9 +79,12 @@ class _Propagation:
             soft = soft | self.soft[n]
         least = [self.least[n] for n in operands]
         if name in ("WHERE", "PICK", "MAX", "MIN", "ABS", "NEG"):
-            self.add(
-                *_moved(name, values, errors), soft, _least_chosen(name, values, errors, least)
-            )
+            size = self.sizes[operands[0]] if name == "NEG" else None
+            chosen = _least_chosen(name, values, errors, least)
+            value, error = _moved(name, values, errors)
+            if name in ("WHERE", "PICK") and self.tape.constants.get(operands[2]) == 0:
+                error = np.where(values[0] > 0, error, np.fmax(error, self._masked(operands[1])))
+            self.add(value, error, soft, chosen, size)
             return
         if name == "EXP":
             self.add(*self._exponential(values[0], errors[0]), soft, least=self._exp(least[0]))
@@ -89,8 +103,41 @@ class _Propagation:
             far = (2 * errors[1] > np.abs(values[1])) & (least[1] > 0)
             most = np.maximum((values[1] - least[1]) / least[1], 1)
             parts[1] = np.where(far, np.abs(value) * most, parts[1])
-        rounded = sum(parts, self.zero) + self._own(name, value)
-        self.add(value, rounded, soft, sum(least) if name == "ADD" else None)
+        size = self._size(name, operands, value)
+        own = self._own(name, size if self.multiplied_out else np.abs(value))
+        rounded = sum(parts, self.zero) + own
+        self.add(value, rounded, soft, sum(least) if name == "ADD" else None, size)
+
+    def _size(self, name: str, operands: tuple[int, ...], value: Array) -> Array:
+        """Return Σ|monomials| of a polynomial of the inputs, |value| of everything else."""
+        sizes = [self.sizes[n] for n in operands]
+        if name in ("ADD", "SUB"):
+            return np.asarray(sizes[0] + sizes[1])
+        if name == "MUL":
+            return np.asarray(sizes[0] * sizes[1])
+        if name == "DIV" and self.tape.fixed[operands[1]]:
+            return np.asarray(sizes[0] / sizes[1])
+        return np.abs(value)
+
+    def _masked(self, node: int) -> Any:
+        """Return how far off a node is where e^{-∞} = 0, rounded, stands for its exponentials.
+
+        A mask takes 0 for a weight e^{score}, which is no more exact than that of a low score: of
+        softmax's p (dp - Σ p dp), the rounding of p dp is left where one key is seen.
+        """
+        if node not in self.masked:
+            name, operands = OPCODES[self.tape.code[node]], self.tape.operands[node]
+            parts = [self._masked(n) for n in operands]
+            sizes = [self.sizes[n] for n in operands]
+            found: Any = self.function * self.unit.u if name == "EXP" else 0.0
+            if name == "MUL":
+                found = parts[0] * sizes[1] + sizes[0] * parts[1]
+            if name == "DIV":
+                found = parts[0] / sizes[1]
+            if name in ("ADD", "SUB", "NEG"):
+                found = sum(parts)
+            self.masked[node] = found
+        return self.masked[node]
 
     def _exp(self, value: Array) -> Array:
         return np.asarray(np.exp(np.minimum(value, self.longest)))
@@ -102,13 +149,13 @@ class _Propagation:
         passed = np.where(error > 1, far, made * error)
         return made, passed + self._own("EXP", made)
 
-    def _own(self, name: str, value: Array) -> Array:
-        """Return the rounding of a primitive's own result.
+    def _own(self, name: str, size: Array) -> Array:
+        """Return the rounding of a primitive's own result, given its size.
 
         An exponential is right to units of 1: σ' = s (1 - s) is taken from a rounded s, a softmax's
         slope from rounded p. So is 1 - tanh², the square of 1/cosh.
         """
-        u, size = self.unit.u, np.abs(value)
+        u = self.unit.u
         if name in ("ADD", "SUB"):  # no underflow
             return np.asarray(u * size)
         if name in ("MUL", "DIV", "SQRT"):

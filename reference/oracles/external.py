@@ -51,14 +51,16 @@ class ExternalOracle:
             raise TypeError(f"answer: {_kind(given)}, expected an Answer")
         if given.status not in get_args(Status):
             raise TypeError(f"status={given.status!r}: expected one of {get_args(Status)}")
-        if not isinstance(given.gradients, Mapping):
-            raise TypeError(f"gradients: {_kind(given.gradients)}, expected a mapping")
         loss = given.loss
         if isinstance(loss, float | int):
             loss = np.asarray(loss, problem.dtype)
-        for name, array in {"loss": loss, **given.gradients}.items():
-            if name == "loss" and array is None:
-                continue
+        arrays: list[tuple[str, Any]] = [] if loss is None else [("loss", loss)]
+        for kind in ("gradients", "values", "tangents", "products"):
+            some = getattr(given, kind)
+            if not isinstance(some, Mapping):
+                raise TypeError(f"{kind}: {_kind(some)}, expected a mapping")
+            arrays += some.items()
+        for name, array in arrays:
             if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in _NUMBERS:
                 raise TypeError(f"{name}: {_kind(array)}, expected a NumPy array of numbers")
         reason = readable(given.reason)

@@ -186,3 +186,17 @@ def test_the_shares_of_a_log_sum_exp_add_up_to_one_also_at_infinity(
     assert value.dtype == dx.dtype == dtype
     np.testing.assert_allclose(value, [y, np.log(4)], rtol=1e-6)
     np.testing.assert_array_equal(dx[:, 0], 2 * np.array(p))
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "group_norm", "instance_norm"])
+@pytest.mark.parametrize(("size", "spread"), [(2.0**-72, 2.0**-13), (2.0**66, 2.0**60)])
+def test_a_norm_keeps_the_digits_of_dx_where_gamma_dy_leaves_the_range(
+    name: str, size: float, spread: float
+) -> None:
+    """With γ and dy of one size, γ dy is 2^-144 or 2^132, and dx = (γ/σ) … is 2^-131 or 2^72."""
+    rng = np.random.default_rng(3)
+    x, dy = (rng.normal(size=(2, 3, 4)) * of for of in (spread, size))
+    weight = size * (1 + rng.random(4 if name == "layer_norm" else 3))
+    single = LAYERS[name].backward(*(a.astype("float32") for a in (x, weight, dy)), eps=2.0**-26)
+    right = LAYERS[name].backward(x, weight, dy, eps=2.0**-26)["x"]
+    assert np.abs(single["x"] - right).max() < 2.0**-14 * np.abs(right).max()

@@ -324,8 +324,8 @@ def test_a_missing_cotangent_at_a_fan_out_is_caught() -> None:
     assert "own inputs of this step" in sentence
 
 
-@pytest.mark.parametrize("what", ["gone", "shape", "dtype", "value"])
-def test_a_tensor_that_is_missing_or_of_another_shape_is_a_deviation(what: str) -> None:
+@pytest.mark.parametrize("what", ["gone", "shape", "dtype", "value", "list", "loss"])
+def test_a_tensor_that_is_missing_or_no_such_array_is_a_deviation(what: str) -> None:
     problem = graphs(1)[0]
     answer = Manual().answer(problem)
     name = problem.graph.steps[0].name
@@ -336,12 +336,18 @@ def test_a_tensor_that_is_missing_or_of_another_shape_is_a_deviation(what: str) 
         gradients[name] = array[None]
     if what == "dtype":
         gradients[name] = array.astype(np.float16)
-    if what == "value":
+    if what == "list":
+        gradients[name] = array.tolist()
+    if what in ("value", "loss"):
         gradients[name] = array
+    if what == "value":
         del values[name]
-    found = judge(problem, {"manual": replace(answer, gradients=gradients, values=values)})
+    loss = None if what == "loss" else answer.loss
+    answer = replace(answer, gradients=gradients, values=values, loss=loss)
+    found = judge(problem, {"manual": answer})
     assert found.verdict == "DEVIATES(manual)"
     assert found.leading is not None and "expected" in found.leading.reason
+    assert found.leading.reason.startswith("a list") == (what == "list")
 
 
 def test_an_answer_that_is_not_finite_where_the_truth_is_is_a_deviation() -> None:
@@ -446,6 +452,28 @@ def test_the_error_of_a_formula_covers_its_evaluation_in_float32() -> None:
         error = np.abs(single - double).T
         assert (error <= allowed[: plan.row.values]).all()
         assert (error > allowed[: plan.row.values] / 1000).any()  # and is not out of all measure
+
+
+def test_a_variance_that_is_multiplied_out_is_covered_for_nested_forward_mode_alone() -> None:
+    """mean(x²) - μ² loses (μ/σ)² units of rounding, mean((x - μ)²) does not."""
+    d, far = 4, 30
+    step = Step("y", "layer_norm", {n: n for n in ("x", "weight", "bias")}, {"eps": 2.0**-16})
+    arrays = {"x": np.ones((2, d)), "weight": np.ones(d), "bias": np.ones(d)}
+    plan = plan_of(step, arrays, (2, d))
+    inputs = np.random.default_rng(9).standard_normal((plan.index.shape[1], 200)) + far
+    inputs = inputs.astype(np.float32)
+    x = inputs[:d]
+    variance = (x * x).mean(axis=0) - x.mean(axis=0) ** 2 + np.float32(2.0**-16)
+    found = (x - x.mean(axis=0)) / np.sqrt(variance) * inputs[d : 2 * d] + inputs[2 * d :]
+    w, b = (part.T.astype(np.float64) for part in (inputs[d : 2 * d], inputs[2 * d :]))
+    right = LAYERS["layer_norm"].composition(np, x.T.astype(np.float64), w, b, eps=2.0**-16).T
+    unit = RoundingUnit(np.float32, CONVENTIONAL)
+    wide = inputs.astype(np.float64)
+    plain, out = (
+        formula_errors(plan.row.tape, wide, unit, multiplied_out=way)[:d] for way in (False, True)
+    )
+    assert (np.abs(found - right) <= out).all() and (plain <= out).all()
+    assert (np.abs(found - right) > plain).any()
 
 
 # -- one class in one place -----------------------------------------------------------------------

@@ -221,6 +221,30 @@ def triplets(anchor: float, other: float, dtype: str = "float16") -> GraphProble
     return GraphProblem(graph, given, {"y": np.ones(1).astype(kind)})
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("keys", ["different", "equal"])
+def test_a_query_that_sees_one_key_may_keep_the_rounding_of_its_terms(
+    dtype: str, keys: str
+) -> None:
+    """Its gradient is 0: p = 1, and of p (dp - Σ p dp) the rounding of p dp is left."""
+    graph = Graph((Step("y", "attention", {n: n for n in "qkv"}, {"causal": True}),), ("y",))
+    rng, kind = np.random.default_rng(6), format_of(dtype).dtype
+    arrays = {n: rng.normal(size=(3, 2)).astype(kind) for n in "qkv"}
+    if keys == "equal":
+        arrays["k"][:] = arrays["k"][0]
+    problem = GraphProblem(graph, arrays, {"y": rng.normal(size=(3, 2)).astype(kind)})
+    right = replace(MANUAL.answer(problem), oracle="jax")
+    assert not right.gradients["q"][0].any()
+    dy, v, k = (np.asarray(a, float) for a in (problem.cotangents["y"], arrays["v"], arrays["k"]))
+    terms = np.abs(dy[0] * v[0]).sum() * np.abs(k[0, 0])
+    rounding = FORMATS[format_of(dtype).inside].u
+    for error, verdict in ((rounding, "PRECISION"), (2**10 * format_of(dtype).u, "DEVIATES")):
+        q = right.gradients["q"].copy()
+        q[0, 0] = error * terms
+        found = judge(problem, {"jax": replace(right, gradients={**right.gradients, "q": q})})
+        assert found.kind == verdict, error
+
+
 def test_a_value_is_judged_where_its_slope_is_unknown() -> None:
     """Found in float16: ‖a - n + ε‖ = 0, whose slope is 0/0, and whose value is 0."""
     problem = triplets(-6 * 2.0**-24, 10 * 2.0**-24)

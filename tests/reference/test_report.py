@@ -1,6 +1,7 @@
 """The main job end to end: same bytes twice, whatever the workers, the interruptions, the order."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from manual_backprop.operation import InvalidInput
 from reference.campaign import (
     AUDIT,
     BlockResult,
+    Outcome,
     Plan,
     RunStatistics,
     audited,
@@ -25,7 +27,11 @@ from reference.problems import Selection
 from reference.running.report import Interrupted, _begin, command_of, report
 from reference.running.store import NAME, Store
 from reports.folder import TIMING, WRITING
-from reports.records import ReportError
+from reports.html import render_html
+from reports.markdown import render_markdown
+from reports.records import ReportError, Run
+from reports.summary import Summary
+from reports.text import render_text
 
 SMALL = Plan(problems=24, losses=("mse", "cross_entropy"), regimes=("ordinary", "lattice"))
 LIGHT = msgspec.structs.replace(SMALL, oracles=("manual", "torch"))
@@ -108,6 +114,26 @@ def test_blocks_merge_in_any_order() -> None:
     met = sum(finding.count for block in blocks for finding in block.findings)
     assert sum(finding.count for finding in statistics.findings()) == met
     assert len(list(statistics.findings())) < sum(len(block.findings) for block in blocks)
+
+
+def test_where_all_agree_the_largest_finite_difference_is_kept() -> None:
+    """An infinity that all may have is counted apart; of a side that deviates it is the worst."""
+    far = [1e-16, math.inf, 3e-16, math.nan]
+    agreed = [Outcome(0, "AGREE", scaled, "x", "manual, torch") for scaled in far]
+    for outcomes, worst in (
+        (agreed, 3e-16),
+        (agreed[1:2], 0.0),
+        ([*agreed, Outcome(0, "DEVIATES(torch)", math.inf, "x", "manual, torch")], math.inf),
+    ):
+        statistics = RunStatistics()
+        statistics.add(BlockResult(0, len(outcomes), outcomes, [], 0, 0, {}))
+        (found,) = statistics.cells(0)
+        assert found.worst_scaled == worst and bool(found.worst_at) == (worst > 0)
+        if worst < math.inf:
+            not_finite = sum(not math.isfinite(o.scaled) for o in outcomes)
+            for render in (render_text, render_markdown, render_html):
+                text = render(Summary([Run(command="report", problems=4, seed=0), found]))
+                assert f"in {not_finite} a number of one answer is not finite" in text
 
 
 def test_the_audited_share_is_what_was_asked() -> None:

@@ -226,9 +226,26 @@ def test_an_error_of_nested_forward_mode_beyond_rounding_is_found() -> None:
     problem = alone("group_norm", 0)
     right = load(("torch_nested",))["torch_nested"].answer(problem)
     assert agreement({"torch_nested": right}, problem).verdict == "PRECISION(torch_nested)"
+    as_other = agreement({"torch_forward": replace(right, oracle="torch_forward")}, problem)
+    assert as_other.verdict == "DEVIATES(torch_forward)"  # nobody else may lose these digits
     largest = max(float(np.abs(p).max()) for p in right.products.values())
     for name, product in right.products.items():
         wrong = {**right.products, name: product + 2.0**-40 * largest}
+        found = agreement({"torch_nested": replace(right, products=wrong)}, problem)
+        assert found.verdict == "DEVIATES(torch_nested)", name
+
+
+@pytest.mark.parametrize("far", [1e2, 1e4])
+def test_nested_forward_mode_of_a_badly_conditioned_norm_has_lost_digits(far: float) -> None:
+    """PyTorch loses (μ/σ)² of them; an error that is larger than this is found."""
+    problem = alone("group_norm", 0)
+    arrays = {**problem.arrays, "x": problem.arrays["x"] + far}
+    problem = replace(problem, arrays=arrays)
+    right = load(("torch_nested",))["torch_nested"].answer(problem)
+    assert agreement({"torch_nested": right}, problem).verdict == "PRECISION(torch_nested)"
+    largest = max(float(np.abs(p).max()) for p in right.products.values())
+    for name, product in right.products.items():
+        wrong = {**right.products, name: product + 2.0**-40 * far**2 * largest}
         found = agreement({"torch_nested": replace(right, products=wrong)}, problem)
         assert found.verdict == "DEVIATES(torch_nested)", name
 

@@ -248,7 +248,7 @@ def test_the_first_step_back_from_the_loss_that_fails_is_named() -> None:
     )
 
 
-@pytest.mark.parametrize("change", ["missing", "shape", "dtype", "nan"])
+@pytest.mark.parametrize("change", ["missing", "shape", "dtype", "nan", "list"])
 def test_a_product_that_is_malformed_is_named(change: str) -> None:
     problem = directed("tanh", "identity")
     answer = MANUAL.answer(problem)
@@ -257,6 +257,7 @@ def test_a_product_that_is_malformed_is_named(change: str) -> None:
     if change != "missing":
         products["layers.0.weight"] = {
             "shape": weight.T, "dtype": weight.astype(np.float32), "nan": weight * np.nan,
+            "list": weight.tolist(),
         }[change]  # fmt: skip
     found = judge(problem, {"manual": replace(answer, products=products)})
     assert found.verdict == "DEVIATES(manual)"
