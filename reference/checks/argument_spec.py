@@ -17,7 +17,7 @@ class Spec:
     """How one argument is drawn."""
 
     kind: str
-    """normal, positive, label, onehot, probability, binary, sign, mask, value, list, dict …"""
+    """normal, positive, label, onehot, unit, binary, sign, mask, value, list, dict …"""
     dims: Dims = ()
     high: str = ""
     """Of labels: the letter of the number of classes."""
@@ -34,10 +34,6 @@ class Spec:
                 return rng.uniform(0.4, 1.6, shape)
             case "unit":  # strictly inside (0, 1): a probability, an activation
                 return _plain(rng.uniform(0.1, 0.9, shape))
-            case "probability":
-                drawn = rng.uniform(0.2, 1.0, shape)
-                axis = 0 if self.high == "columns" else -1
-                return drawn / drawn.sum(axis=axis, keepdims=True)
             case "label":
                 labels = rng.integers(0, size_of(self.high, sizes), shape)
                 return int(labels) if not shape else labels
@@ -55,9 +51,6 @@ class Spec:
                 return size_of(self.dims[0], sizes)
             case "sizes":
                 return list(shape)
-            case "number":
-                low, high = self.value
-                return round(float(rng.uniform(low, high)), 3)
             case "list":
                 return [p.draw(rng, sizes) for p in self.parts]
             case "choice":

@@ -12,13 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reference.balls import values
+from reference.balls import is_tracked, values
 from reference.checks.matching import is_inner, matched, same_shape
 from reference.checks.objective import Objective, Truth, is_elementwise, jacobian, truths
 from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS, EXPLAINED, SUMMED
-from reference.checks.vocabulary import REGULARISATION, is_gradient_name
+from reference.checks.vocabulary import (
+    BIASES,
+    RATES,
+    REGULARISATION,
+    WEIGHTS,
+    is_gradient_name,
+    is_target,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -36,6 +43,19 @@ class Row:
     right: bool
     same: float
     jacobian: bool = False
+
+    def off(self, scale: float = 1.0) -> Array:
+        """Return how far each entry is off, of the shape of the truth; inf where not finite."""
+        with np.errstate(invalid="ignore"):
+            off = np.abs(self.got - scale * self.truth.value)
+        return np.where(np.isfinite(off), off, np.inf)
+
+    def distance(self, scale: float = 1.0) -> float:
+        """Return how far it is off, as a share of the largest entry of the truth."""
+        if self.got.shape != self.truth.value.shape:
+            return float("inf")
+        size = float(np.max(np.abs(scale * self.truth.value), initial=0.0)) or 1.0
+        return float(np.max(self.off(scale), initial=0.0)) / size
 
 
 @dataclass
@@ -115,20 +135,15 @@ def assess(objective: Objective, outcome: RunOutcome, find: Finder = truths) -> 
     """
     pairs, middle, left = matched(outcome.claims, outcome.inputs, outcome.values, outcome.others)
     wanted = {leaf: outcome.inputs[leaf] for _, leaf in pairs}
-    inner = {p: outcome.values[p] for _, p in middle if np.shape(outcome.values[p]) or True}
-    inner = {p: v for p, v in inner.items() if _tracked(v)}
-    unclaimed = {
-        p: v
-        for p, v in outcome.inputs.items()
-        if p not in wanted and np.size(v) > 1 and _tracked(v)
-    }
+    inner = {p: v for _, p in middle if is_tracked(v := outcome.values[p])}
+    rest = {p: v for p, v in outcome.inputs.items() if p not in wanted}
+    unclaimed = {p: v for p, v in rest.items() if np.size(v) > 1 and is_tracked(v)}
     found = find(objective, outcome, {**unclaimed, **wanted, **inner})
     if found is None:
         return None
     rows = [_row(c, p, outcome, found[p], objective) for c, p in pairs]
     inner_rows = [_row(c, p, outcome, found[p], objective) for c, p in middle if p in found]
-    kept_leaves = {leaf for _, leaf in pairs}
-    missing = [p for p in outcome.inputs if p not in kept_leaves and _asked_for(p, outcome)]
+    missing = [p for p in rest if not is_target(p[-1]) and p[-1].lower() not in RATES]
     result = Assessment(objective, rows, inner_rows, left, missing)
     result.remarks += _another_order(pairs, outcome)
     result.dead = [p for p in unclaimed if not np.any(np.abs(found[p].value) > found[p].radius)]
@@ -155,41 +170,22 @@ def _another_order(pairs: list[tuple[Path, Path]], outcome: RunOutcome) -> list[
     ]
 
 
-def _tracked(value: Any) -> bool:
-    from reference.balls import is_tracked
-
-    return is_tracked(value)
-
-
-def _asked_for(path: Path, outcome: RunOutcome) -> bool:
-    from reference.checks.vocabulary import RATES, is_target
-
-    return not is_target(path[-1]) and path[-1].lower() not in RATES
-
-
 def _row(claim: Path, leaf: Path, outcome: RunOutcome, truth: Truth, objective: Objective) -> Row:
-    raw = outcome.claims[claim]
-    got = np.asarray(values(raw), dtype=float)
+    got = np.asarray(values(outcome.claims[claim]), dtype=float)
     same = same_shape(got, truth.value)
     if same == 0 or (got.ndim == 2 and got.shape[0] == got.shape[1] and objective.kind == "sum"):
         turned = _as_jacobian(got, leaf, outcome, objective) or _as_one_row(got, truth, objective)
         if turned is not None:
-            return turned_row(claim, leaf, got, turned)
+            factor = factor_of(got, turned)
+            return Row(claim, leaf, got, turned, factor, factor == 1.0, 1.0, jacobian=True)
     if same == 0:
         return Row(claim, leaf, got, truth, None, False, same)
     if same < 1:
         got = got.reshape(truth.value.shape)
-    factor = _factor(got, truth)
-    right = factor is not None and factor == 1.0
+    factor = factor_of(got, truth)
     if objective.kind == "sum" and not _elementwise(objective, outcome, leaf):
-        right, factor = False, None
-    return Row(claim, leaf, got, truth, factor, right, same)
-
-
-def turned_row(claim: Path, leaf: Path, got: Array, truth: Truth) -> Row:
-    """Return the row of a Jacobian."""
-    factor = _factor(got, truth)
-    return Row(claim, leaf, got, truth, factor, factor == 1.0, 1.0, jacobian=True)
+        factor = None
+    return Row(claim, leaf, got, truth, factor, factor == 1.0, same)
 
 
 def _elementwise(objective: Objective, outcome: RunOutcome, leaf: Path) -> bool:
@@ -235,9 +231,9 @@ def close(got: Array, truth: Truth, factor: float = 1.0, digits: float = DIGITS)
     return np.asarray(inside & np.isfinite(got))
 
 
-def _factor(got: Array, truth: Truth) -> float | None:
-    """Return the c with got = c · truth in every entry; 1 wherever that is so."""
-    if close(got, truth).all():
+def factor_of(got: Array, truth: Truth, digits: float = DIGITS) -> float | None:
+    """Return the c with got = c · truth in every entry, to some digits; 1 wherever that is so."""
+    if close(got, truth, 1.0, digits).all():
         return 1.0
     if got.size < 2 and not np.shape(truth.value):
         value = float(truth.value)
@@ -247,7 +243,7 @@ def _factor(got: Array, truth: Truth) -> float | None:
     if not norm or not np.isfinite(norm) or not np.isfinite(got).all():
         return None
     c = float(np.sum(got * truth.value)) / norm
-    return c if c and close(got, truth, c).all() else None
+    return c if c and close(got, truth, c, digits).all() else None
 
 
 # -- a loss that is not in the code may be a mean or a sum ----------------------------------------
@@ -327,13 +323,9 @@ def _with_decay(result: Assessment, outcome: RunOutcome, nice: dict[str, float])
         if row.got.shape != row.truth.value.shape or row.got.size < 3:
             continue
         weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
-        for mask in _masks(weight):
-            columns = np.stack([row.truth.value.ravel(), (weight * mask).ravel()], axis=1)
-            found, *_ = np.linalg.lstsq(columns, row.got.ravel(), rcond=None)
-            off = np.abs(columns @ found - row.got.ravel())
-            if np.max(off) <= DIGITS * max(1.0, float(np.max(np.abs(row.got)))):
-                fitted.append((row, float(found[0]), float(found[1])))
-                break
+        fits = (_fitted(row.got, row.got, row.truth.value, weight * m) for m in _masks(weight))
+        if found := next((f for f in fits if f is not None), None):
+            fitted.append((row, *found))
     allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
     scales = [v for v in allowed.values() if any(_near8(c, v) for _, c, _ in fitted)]
     if not fitted or not scales:
@@ -369,24 +361,26 @@ def _penalty_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
         weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
         if row.right or not _is_parameter(row.leaf) or row.got.shape != weight.shape:
             continue
-        columns = np.stack([weight.ravel(), np.sign(weight).ravel()], axis=1)
-        rest = (row.got - row.truth.value).ravel()
-        kappa, *_ = np.linalg.lstsq(columns, rest, rcond=None)
-        off = float(np.max(np.abs(columns @ kappa - rest), initial=0.0))
-        known = all(any(abs(k - a) <= EXPLAINED for a in allowed) for k in kappa)
-        if known and off <= DIGITS * max(1.0, float(np.max(np.abs(row.got), initial=0.0))):
+        kappa = _fitted(row.got - row.truth.value, row.got, weight, np.sign(weight))
+        if kappa and all(any(abs(k - a) <= EXPLAINED for a in allowed) for k in kappa):
             penalised.append(row)
-    if (
-        strengths
-        and penalised
-        and all(r.right or any(r is p for p in penalised) for r in result.rows)
-    ):
+    others = [r for r in result.rows if not r.right and not any(r is p for p in penalised)]
+    if strengths and penalised and not others:
         for row in penalised:
             row.right = True
         result.remarks.append(
             "its gradients of the weights hold a penalty that its forward does not show: they are "
             "right where the loss has that penalty"
         )
+
+
+def _fitted(array: Array, of: Array, one: Array, other: Array) -> tuple[float, float] | None:
+    """Return (a, b) with array = a · one + b · other, to the digits of `of`; None for none."""
+    columns = np.stack([one.ravel(), other.ravel()], axis=1)
+    found, *_ = np.linalg.lstsq(columns, array.ravel(), rcond=None)
+    off = float(np.max(np.abs(columns @ found - array.ravel()), initial=0.0))
+    size = max(1.0, float(np.max(np.abs(of), initial=0.0)))
+    return (float(found[0]), float(found[1])) if off <= DIGITS * size else None
 
 
 def _bias_penalty(result: Assessment, outcome: RunOutcome, nice: dict[str, float]) -> None:
@@ -401,17 +395,15 @@ def _bias_penalty(result: Assessment, outcome: RunOutcome, nice: dict[str, float
             strict=True,
         ):
             inside, outside = mask.astype(bool), ~mask.astype(bool)
-            columns = np.stack([row.truth.value[inside], weight[inside]], axis=1)
-            found, *_ = np.linalg.lstsq(columns, row.got[inside], rcond=None)
-            fits = np.max(np.abs(columns @ found - row.got[inside]), initial=0.0) <= DIGITS
-            if not fits or not any(_near8(float(found[0]), v) for v in nice.values()):
+            found = _fitted(row.got[inside], row.got, row.truth.value[inside], weight[inside])
+            if found is None or not any(_near8(found[0], v) for v in nice.values()):
                 continue
             rest = row.got[outside] - found[0] * row.truth.value[outside]
             if np.ptp(rest) <= DIGITS and abs(rest[0]) > DIGITS:
                 result.notes[row.claim] = (
-                    f"all but its {where} is right; there, where the biases stand, a "
-                    f"constant {rest[0]:.4g} is "
-                    "added: the regularisation puts ones for the bias where zeros belong"
+                    f"all but its {where} is right; there, where the biases stand, a constant "
+                    f"{rest[0]:.4g} is added: the regularisation puts ones for the bias where "
+                    "zeros belong"
                 )
             elif np.allclose(rest, found[1] * weight[outside], atol=DIGITS):
                 result.notes[row.claim] = f"its {where}, the biases, is regularised as well"
@@ -447,10 +439,10 @@ def _near(one: float, other: float) -> bool:
 def _free_step(rows: list[Row]) -> None:
     """The rate of a step is not known: all steps may carry one factor."""
     steps = [r for r in rows if r.claim[0] == "step" and r.factor is not None]
-    if len(steps) > 1 and all(_near(r.factor or 0, steps[0].factor or 0) for r in steps):
-        if (steps[0].factor or 0) > 0:
-            for row in steps:
-                row.right = True
+    first = steps[0].factor or 0.0 if steps else 0.0
+    if len(steps) > 1 and first > 0 and all(_near(r.factor or 0, first) for r in steps):
+        for row in steps:
+            row.right = True
 
 
 def _mean_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
@@ -465,9 +457,8 @@ def _mean_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
     first = weights[0].factor
     if first is None or any(f is None or not _near(f, first) for f in factors):
         return
-    samples = {
-        np.shape(v)[axis] for v, _ in result_outputs(outcome) for axis in (0, -1) if np.shape(v)
-    }
+    shapes = [np.shape(v) for v, _ in outcome.cotangents]
+    samples = {shape[axis] for shape in shapes for axis in (0, -1) if shape}
     if any(_near(first, 1.0 / n) for n in samples if n > 1):
         for row in weights:
             row.right = True
@@ -477,24 +468,6 @@ def _mean_in_the_layer(result: Assessment, outcome: RunOutcome) -> None:
         )
 
 
-def result_outputs(outcome: RunOutcome) -> list[tuple[Any, Any]]:
-    """Return the outputs that have a cotangent."""
-    return outcome.cotangents
-
-
 def _is_parameter(path: Path) -> bool:
-    from reference.checks.vocabulary import BIASES, WEIGHTS
-
     name = next((p for p in reversed(path) if not p.isdigit()), path[-1])
     return path[0] == "self" or bool(WEIGHTS.match(name) or BIASES.match(name))
-
-
-def wrong_entry(row: Row, scale: float = 1.0) -> tuple[int, ...]:
-    """Return the entry that is furthest off."""
-    if row.got.shape != row.truth.value.shape:
-        return ()
-    off = np.abs(row.got - scale * row.truth.value)
-    off = np.where(np.isfinite(off), off, np.inf)
-    return (
-        tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape)) if off.size else ()
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.assess import Assessment, Row
+from reference.checks.assess import Assessment
 from reference.checks.inventory import Unit
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
@@ -76,7 +76,7 @@ def preference(one: Chosen) -> tuple[Any, ...]:
     axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
     share, claims, *rest = one.first.rank
     placed = not one.first.unplaced
-    nearly = all(r.right or _off(r) < NEARLY for r in one.first.rows)
+    nearly = all(r.right or r.distance() < NEARLY for r in one.first.rows)
     square = any(len(set(s.dims)) < len(s.dims) for s in one.reading.layout.values())
     return (
         one.other is not None,
@@ -89,14 +89,6 @@ def preference(one: Chosen) -> tuple[Any, ...]:
         not square,
         rest,
     )
-
-
-def _off(row: Row) -> float:
-    """Return how far a gradient is from the right one, as a share of its largest entry."""
-    if row.got.shape != row.truth.value.shape or not np.isfinite(row.got).all():
-        return float("inf")
-    scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-    return float(np.max(np.abs(row.got - row.truth.value), initial=0.0)) / scale
 
 
 def partly_right(one: Chosen) -> bool:

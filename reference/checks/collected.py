@@ -1,16 +1,16 @@
 """What a backward claims: what it returned, what its object keeps, the steps that it took."""
 
-import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from reference.balls import is_tracked
 from reference.checks import instances
+from reference.checks.matching import matched
 from reference.checks.outcome import Reading, RunOutcome
-from reference.checks.routine import CallTrace, Path, is_numeric, leaves_of
+from reference.checks.routine import CallTrace, Path, is_numeric, leaves_of, source_of
 from reference.checks.vocabulary import gradient_of, plain
 
 MAX_NUMBERS = 10_000_000
@@ -45,7 +45,7 @@ def collect(
             if changed and _looks_kept(path) and (path not in before or _touched(path, reading)):
                 claims[("self", *path)] = value
         outcome.claims = claims
-        _steps_taken(reading, outcome, after)
+        _steps_taken(outcome, after)
         return
     outcome.claims = claims
 
@@ -74,16 +74,9 @@ def _touched(path: Path, reading: Reading) -> bool:
         for name in called:
             method = getattr(owner, name, None)
             if method is not None:
-                text += "\n" + "".join(_source(method))
+                text += "\n" + source_of(method)
     head = re.escape(path[0])
     return re.search(rf"\b{head}\b|setattr|vars\(|__dict__|\bsuper\(|self\[", text) is not None
-
-
-def _source(method: Any) -> list[str]:
-    try:
-        return inspect.getsourcelines(method)[0]
-    except (OSError, TypeError):
-        return []
 
 
 def _as_slope(value: Any) -> Any:
@@ -127,9 +120,9 @@ def _looks_kept(path: Path) -> bool:
     return any(gradient_of(p) or plain(p) in containers for p in path)
 
 
-def _steps_taken(reading: Reading, outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
+def _steps_taken(outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
     """Where the backward updates the weights itself, its step is its claim."""
-    given = {p for p, _ in _claimed_parameters(outcome)}
+    given = {leaf for _, leaf in matched(outcome.claims, outcome.inputs, {})[0]}
     for path, then in list(outcome.inputs.items()):
         if path[0] != "self" or path[1:] not in after or path in given:
             continue
@@ -138,12 +131,6 @@ def _steps_taken(reading: Reading, outcome: RunOutcome, after: Mapping[Path, Any
         if is_numeric(now) and np.shape(now) == np.shape(was) and not same(now, was):
             rate = outcome.rate or 1.0
             outcome.claims[("step", *path)] = (was - now) * (1 / rate)
-
-
-def _claimed_parameters(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:
-    from reference.checks.matching import matched
-
-    yield from ((leaf, claim) for claim, leaf in matched(outcome.claims, outcome.inputs, {})[0])
 
 
 def inputs_copied(outcome: RunOutcome) -> dict[Path, Any]:

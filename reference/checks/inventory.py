@@ -13,7 +13,8 @@ import numpy as np
 
 from reference.checks import vocabulary as words
 from reference.checks.argument_spec import Layout
-from reference.checks.routine import NameTree, Routine, returned_by, routine_of
+from reference.checks.binding import is_switch
+from reference.checks.routine import NameTree, Routine, returned_by, routine_of, source_of
 from reference.checks.scripts import NAME, script_of
 from reference.checks.second import first_derivatives, times_a_vector
 from reference.checks.source import Target
@@ -53,7 +54,7 @@ class Unit:
 def units_of(target: Target) -> list[Unit]:
     """Return everything in a target that is, or looks like, a gradient."""
     names = target.names
-    own = {k: v for k, v in names.items() if _is_own(k, v, target)}
+    own = {k: v for k, v in names.items() if _is_own(v, target)}
     functions = {k: v for k, v in own.items() if _is_function(v)}
     classes = {k: v for k, v in own.items() if inspect.isclass(v) and v.__name__ == k}
     found = _whole_units(own, target)
@@ -132,7 +133,7 @@ def _arguments(thing: Any) -> list[str]:
     return list(code.co_varnames[: code.co_argcount]) if code is not None else []
 
 
-def _is_own(name: str, thing: Any, target: Target) -> bool:
+def _is_own(thing: Any, target: Target) -> bool:
     home = getattr(thing, "__module__", None)
     if target.module.__name__ == "objects_at_hand":
         return not isinstance(thing, str | int | float)
@@ -188,7 +189,7 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
     for routine in gradients.values():
         if _is_no_backward(routine):
             continue
-        partners = _partners(routine, forwards, known)
+        partners = _partners(routine, forwards)
         alone = bool(_gradient_names(routine.returned)) or _has_target(routine) or not partners
         alone = alone or _updates(routine)
         expected = words.strongly_a_gradient(routine.short) or bool(
@@ -221,18 +222,13 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
 
 def _closure(routine: Routine) -> Unit | None:
     """Return the backward that a forward makes and returns: return y, backprop."""
-    inner = next(
-        (
-            n
-            for n in (routine.node.body if routine.node is not None else ())
-            if isinstance(n, ast.FunctionDef)
-            and len(n.args.args) == 1
-            and words.names_a_gradient(n.name)
-            and n.name in names_in(routine.returned)[-1:]
-        ),
-        None,
-    )
-    if inner is None or not isinstance(routine.returned, tuple) or routine.owner is not None:
+    body = routine.node.body if routine.node is not None else ()
+    last = names_in(routine.returned)[-1:]
+    inside = (n for n in body if isinstance(n, ast.FunctionDef) and n.name in last)
+    inner = next((n for n in inside if len(n.args.args) == 1), None)
+    if inner is None or not words.names_a_gradient(inner.name):
+        return None
+    if not isinstance(routine.returned, tuple) or routine.owner is not None:
         return None
 
     def backward(dout: Any, cache: Any) -> Any:
@@ -267,37 +263,15 @@ def _consumes(routine: Routine, units: list[Unit]) -> bool:
     )
 
 
+_LOSSES = frozenset("loss cost error objective mse entropy nll".split())
+
+
 def _is_loss(routine: Routine) -> bool:
-    return (
-        bool(
-            {"loss", "cost", "error", "objective", "mse", "entropy", "nll"}
-            & set(words.words(routine.short))
-        )
-        and 1 < len(routine.required) < 6
-    )
+    return bool(_LOSSES & set(words.words(routine.short))) and 1 < len(routine.required) < 6
 
 
 def _takes_something(routine: Routine, owner: type | None) -> bool:
     return bool(routine.arguments) or owner is not None
-
-
-def is_switch(name: str) -> bool:
-    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
-    return words.plain(name) in (
-        "deriv",
-        "derivative",
-        "derivate",
-        "prime",
-        "grad",
-        "backward",
-        "derive",
-        "isderivative",
-        "der",
-        "gradient",
-        "diff",
-        "isderiv",
-        "usederivative",
-    )
 
 
 def _with_its_slope(unit: Unit, target: Target) -> Unit:
@@ -324,48 +298,39 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def _relu(x: Any) -> Any:
-    return np.maximum(x, 0)
-
-
-def _tanh(x: Any) -> Any:
-    return np.tanh(x)
-
-
 def _meant(name: str, function: Callable[[Any], Any]) -> Routine:
     parameters = tuple(inspect.signature(function).parameters.values())
     return Routine(f"{name}, which is not in the file", function, parameters=parameters)
 
 
-_MEANT = {n: _meant(n, f) for n, f in (("sigmoid", _sigmoid), ("relu", _relu), ("tanh", _tanh))}
+_MEANT = {
+    "sigmoid": _meant("sigmoid", _sigmoid),
+    "relu": _meant("relu", lambda x: np.maximum(x, 0)),
+    "tanh": _meant("tanh", lambda x: np.tanh(x)),
+}
 """What a slope is of where its file holds no such function: tanh_derivative alone."""
 
 
-def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
+def _rest_of(name: str) -> str:
+    """Return a gradient's name without the words that say that it is one: conv_backward -> conv."""
+    kept = (w for w in words.words(name) if w not in words.GRADIENT and w not in words.FILLER)
+    return "".join(kept)
+
+
+def _is_slope_by_name(bare: str, forward: str) -> bool:
+    """Whether a name is dtanh, tanhprime or tanhd, of tanh."""
+    return bare in (f"d{forward}", f"{forward}prime", f"{forward}d", "df" if forward == "f" else "")
+
+
+def _partners(routine: Routine, forwards: list[Routine]) -> list[Routine]:
     """Return the forwards that a gradient may belong to: of its stem, of its arguments."""
-    rest = "".join(
-        w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER
-    )
+    rest = _rest_of(routine.short)
     exact = [f for f in forwards if rest and words.plain(f.short) == rest]
     if exact:
         return exact
-    stem = words.stem_of(routine.short)
-    same = [f for f in forwards if words.stem_of(f.short) == stem and stem]
-    bare = words.plain(routine.short)
-    same += [
-        f
-        for f in forwards
-        if f not in same
-        and (
-            bare
-            in (
-                "d" + words.plain(f.short),
-                words.plain(f.short) + "prime",
-                words.plain(f.short) + "d",
-                "df" if words.plain(f.short) == "f" else "",
-            )
-        )
-    ]
+    stem, bare = words.stem_of(routine.short), words.plain(routine.short)
+    same = [f for f in forwards if stem and words.stem_of(f.short) == stem]
+    same += [f for f in forwards if f not in same and _is_slope_by_name(bare, words.plain(f.short))]
     wants_cache = any("cache" in a.lower() for a in routine.arguments)
     if same and (not wants_cache or any(isinstance(f.returned, tuple) for f in same)):
         return sorted(same, key=lambda f: _distance(f, routine))
@@ -408,11 +373,11 @@ def names_in(tree: NameTree) -> list[str]:
     return [n for t in parts for n in names_in(t)]
 
 
+_RUNS = frozenset("forward feedforward fwd call fprop predict".split())
+
+
 def _is_forward(name: str) -> bool:
-    return any(
-        w in ("forward", "feedforward", "fwd", "call", "fprop", "predict")
-        for w in words.words(name)
-    )
+    return bool(_RUNS & set(words.words(name)))
 
 
 def _distance(forward: Routine, backward: Routine) -> int:
@@ -448,15 +413,10 @@ def _gradient_variables(routine: Routine) -> list[str]:
         if n not in ("dt", "ds", "di")
         and any(words.plain(b) in known for b in words.gradient_of(n))
     ]
-    a_loss = (
-        isinstance(routine.returned, tuple)
-        and any(
-            isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll")
-            for t in routine.returned
-        )
-        and any(t is None for t in routine.returned)
-    )
-    return found or (["loss"] if a_loss else []) or _turned_into_gradients(routine)
+    returned = routine.returned if isinstance(routine.returned, tuple) else ()
+    a_loss = any(isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll") for t in returned)
+    unnamed = any(t is None for t in returned)
+    return found or (["loss"] if a_loss and unnamed else []) or _turned_into_gradients(routine)
 
 
 def _turned_into_gradients(routine: Routine) -> list[str]:
@@ -503,33 +463,13 @@ def _is_no_backward(routine: Routine) -> bool:
         return True
     if found & {"backward", "backprop", "back", "bwd", "prime", "derivative"}:
         return False
-    return bool(
-        found
-        & {
-            "zero",
-            "clip",
-            "reset",
-            "params",
-            "parameters",
-            "get",
-            "set",
-            "check",
-            "numerical",
-            "numeric",
-            "apply",
-            "save",
-            "print",
-            "plot",
-            "accumulate",
-            "optimize",
-            "optimise",
-            "minimize",
-            "descent",
-            "norm",
-        }
-    )
+    return bool(found & _HANDLERS)
 
 
+_HANDLERS = frozenset(
+    "zero clip reset params parameters get set check numerical numeric apply print plot accumulate "
+    "optimize optimise minimize descent norm".split()
+)
 _STEPPERS = frozenset("adam sgd rmsprop adagrad optimizer optimiser momentum nesterov".split())
 _OPTIMISER = _STEPPERS | frozenset(
     "update zero clip check numerical numeric approx finite optimize optimise minimize descent "
@@ -588,11 +528,7 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
         if _is_slope_of_a_cost(unit.backward):
             generic = [r for r in generic if _has_target(r)]
         generic.sort(key=lambda r: order[r.short])
-        rest = "".join(
-            w
-            for w in words.words(unit.backward.short)
-            if w not in words.GRADIENT and w not in words.FILLER
-        )
+        rest = _rest_of(unit.backward.short)
         if rest and [words.plain(p.short) for p in unit.partners] == [rest]:
             continue
         stem = words.stem_of(unit.backward.short)
@@ -665,7 +601,7 @@ def set_up_by(unit: Unit) -> list[str]:
     methods = {
         k: ast.parse(textwrap.dedent(source))
         for k, m in _methods(unit.owner).items()
-        if (source := _source(m))
+        if (source := source_of(m))
     }
     empty = {
         ast.unparse(t)
@@ -685,13 +621,6 @@ def set_up_by(unit: Unit) -> list[str]:
             for a in open_ones
         )
     ]
-
-
-def _source(method: Any) -> str:
-    try:
-        return inspect.getsource(getattr(method, "__func__", method))
-    except (OSError, TypeError):
-        return ""
 
 
 def _is_engine(routines: dict[str, Routine]) -> bool:

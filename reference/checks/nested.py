@@ -6,8 +6,8 @@ from typing import Any
 
 from reference.checks.argument_spec import Layout
 
-CONTAINERS = {"dict": dict, "listed": list, "pairs": tuple}
-"""The kinds of an argument that holds others; `pairs` is a list of tuples: [(W, b), …]."""
+CONTAINERS = ("dict", "listed")
+"""The kinds of an argument that holds others."""
 
 
 def path_of(name: str) -> tuple[str, ...]:
@@ -30,6 +30,4 @@ def assembled(values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     for name, spec in layout.items():
         if spec.kind == "listed" and name in made:
             made[name] = list(made[name].values())
-        elif spec.kind == "pairs" and name in made:
-            made[name] = [tuple(members.values()) for members in made[name].values()]
     return made

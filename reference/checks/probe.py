@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from reference.checks.deadline import TooSlow, within
-from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
 from reference.checks.shapes import bias_names, weight_names
 
 _SECONDS = 1.0
 """Processor time of one such run: a loop that waits for a number does not end with these."""
+
+_MAX_KEY = 40  # characters: a longer one is no key
 
 _DICTS = re.compile(
     r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"
@@ -113,7 +114,7 @@ class _Spy(dict[Any, Any]):
         return self
 
 
-def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[str, list[str]]:
+def dict_keys(first: Routine, text: str, names: list[str]) -> dict[str, list[str]]:
     """Return the dict arguments of a function, each with the keys that it looks up."""
     found = {}
     for name in names:
@@ -152,14 +153,10 @@ def _asked(first: Routine, name: str) -> list[str]:
                     call(first, given, AbsorbingValue())
             except (Exception, TooSlow):
                 pass
-        keys = [str(k) for k in spy.asked if isinstance(k, str)]
+        keys = [k for k in spy.asked if isinstance(k, str)]
         if keys:
-            return [k for k in keys if _plausible(k)]
+            return [k for k in keys if len(k) < _MAX_KEY]
     return []
-
-
-def _plausible(key: str) -> bool:
-    return "Sponge" not in key and len(key) < 40
 
 
 def _constants(name: str, text: str) -> list[str]:
@@ -167,16 +164,12 @@ def _constants(name: str, text: str) -> list[str]:
         tree = ast.parse(text)
     except SyntaxError:
         return []
-    found = []
+    found: dict[str, None] = {}
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Subscript)
-            and isinstance(node.value, ast.Name)
-            and (node.value.id == name)
-            and isinstance(node.slice, ast.Constant)
-        ):
-            found.append(str(node.slice.value))
-    return list(dict.fromkeys(found))
+        match node:
+            case ast.Subscript(value=ast.Name(id=of), slice=ast.Constant(value=key)) if of == name:
+                found[str(key)] = None
+    return list(found)
 
 
 def is_listed(name: str, text: str) -> bool:

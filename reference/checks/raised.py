@@ -1,5 +1,8 @@
 """The text of a target's exception, in one line that any terminal, file and pipe can show."""
 
+import traceback
+from pathlib import Path
+
 MAX_TEXT = 160
 """Characters that are kept of a message, which may have millions."""
 
@@ -12,6 +15,17 @@ def raised_text(error: BaseException, most: int = MAX_TEXT) -> str:
     """
     text = message_of(error, most)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def error_line(error: BaseException) -> str:
+    """Return an error in one line, with the line of the target that raised it."""
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "/reference/" not in f.filename and "site-packages" not in f.filename
+    ]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{raised_text(error)}{where}"
 
 
 def message_of(error: BaseException, most: int = MAX_TEXT) -> str:

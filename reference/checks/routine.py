@@ -52,6 +52,10 @@ class Routine:
         """Return an argument's default, EMPTY where it has none."""
         return next((p.default for p in self.parameters if p.name == name), EMPTY)
 
+    def only(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of some arguments that it takes."""
+        return {k: v for k, v in given.items() if k in self.arguments}
+
     def text(self) -> str:
         """Return its source as the tree spells it, "" where it is not known."""
         return ast.unparse(self.node) if self.node is not None else ""
@@ -106,6 +110,14 @@ def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Call
         sys.setprofile(before)
     seen.pop("self", None)
     return CallTrace(value, seen)
+
+
+def source_of(thing: Any) -> str:
+    """Return the source of a function, a method or a class; "" where it is not known."""
+    try:
+        return inspect.getsource(inspect.unwrap(getattr(thing, "__func__", thing)))
+    except (OSError, TypeError):
+        return ""
 
 
 # -- what the source says ----------------------------------------------------------------------

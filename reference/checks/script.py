@@ -15,7 +15,7 @@ import numpy as np
 from reference.checks import losses
 from reference.checks.argument_spec import generator, sizes_for
 from reference.checks.deadline import TooSlow, within
-from reference.checks.experiment import _SET_UP
+from reference.checks.experiment import SET_UP
 from reference.checks.loading import lines_of, module_of
 from reference.checks.names import claim_name
 from reference.checks.nested import CONTAINERS, assembled
@@ -210,13 +210,9 @@ class _Writer:
         for path in self.outcome.inputs:
             if path[0] == "global":
                 lines.append(f"theirs.{path[1]} = v[{'.'.join(path)!r}]")
-        if self._is_method():
+        if self.reading.of_instance:
             lines += self._layer()
         return lines
-
-    def _is_method(self) -> bool:
-        owner = self.reading.unit.owner
-        return owner is not None and bool(self.reading.first.bound or self.back.bound)
 
     def _layer(self) -> list[str]:
         unit, maker = self.reading.unit, self.reading.constructor
@@ -224,7 +220,7 @@ class _Writer:
         name = unit.owner.__name__
         if getattr(self.module, name, None) is not unit.owner:
             raise NoShortSpelling("its class has no name in the module")
-        if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
+        if any(callable(getattr(unit.owner, n, None)) for n in SET_UP):
             raise NoShortSpelling("its class needs a setup call")
         given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
         arguments = maker.arguments if maker is not None else []
@@ -270,8 +266,6 @@ class _Writer:
                 return "out[-1]"
             case "all":
                 return "out"
-            case "one":
-                return "1.0"
             case "variable":
                 self.tracing = True
                 return f"inside[{which!r}]"
@@ -333,11 +327,8 @@ class _Writer:
         objective = self.subject.objective
         match objective.kind:
             case "cotangents":
-                return " + ".join(
-                    self._weighed(n, s)
-                    for n, s in self.reading.binding
-                    if s.partition(":")[0] in ("cotangent", "one")
-                )
+                given = [b for b in self.reading.binding if b[1].startswith("cotangent:")]
+                return " + ".join(self._weighed(*one) for one in given)
             case "sum" | "mean":
                 return f"np.{objective.kind}({self._named(objective.output)})"
             case "loss":
@@ -349,9 +340,7 @@ class _Writer:
         raise NoShortSpelling(objective.kind)
 
     def _weighed(self, name: str, source: str) -> str:
-        kind, _, which = source.partition(":")
-        if kind == "one":
-            return f"np.sum({self._output(which)})"
+        which = source.partition(":")[2]
         if self._several(source):
             return f"sum(np.sum(d * o) for d, o in zip(v[{name!r}], {self._output(which)}))"
         return f"np.sum(v[{name!r}] * {self._output(which)})"
@@ -362,8 +351,8 @@ class _Writer:
         output = self.outcome.outputs.get(
             objective.output, self.outcome.values.get(objective.output)
         )
-        fits = list(losses.matching_targets(np.asarray(output), raw))
-        fitting = np.asarray(fits[objective.fit], dtype=float)
+        fitting = next(losses.matching_targets(np.asarray(output), raw))
+        fitting = np.asarray(fitting, dtype=float)
         target = f"v[{objective.target[0]!r}]"
         if len(objective.target) > 1 or not np.array_equal(fitting, np.asarray(raw)):
             self.given["target"], target = literal(fitting), "v['target']"

@@ -17,8 +17,7 @@ import numpy as np
 from reference.balls import LeftTheTape, Session, TooManyNodes
 from reference.checks import assess
 from reference.checks.argument_spec import Spec
-from reference.checks.binding import bindings, extras_of
-from reference.checks.choices import LayoutRequest
+from reference.checks.binding import bindings
 from reference.checks.chosen import (
     Chosen,
     any_right,
@@ -37,7 +36,7 @@ from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
 from reference.checks.outcome import ForwardFailed, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.requests import requests, switches
+from reference.checks.requests import requests
 from reference.checks.routine import Routine
 from reference.checks.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.shapes import bias_names, weight_names
@@ -400,7 +399,7 @@ def _runnable(
             if failure.tried - before > MAX_TRIES:
                 return
             best = -1.0
-            for binding in _bindings(unit, forward, request):
+            for binding in bindings(forward, unit.backward):
                 reading = Reading(
                     unit, forward, mode, layout, tuple(binding.items()), constructor, fixed, modules
                 )
@@ -438,22 +437,6 @@ def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | 
     again = _tried(replace(reading, layout=layout), seed, failure)
     fits = isinstance(again, Candidate) and again.score > candidate.score
     return again if fits else None  # type: ignore[return-value]
-
-
-def _bindings(
-    unit: Unit, forward: Routine | None, request: LayoutRequest
-) -> Iterator[dict[str, str]]:
-    if forward is None:
-        yield {}
-        return
-    if forward is unit.backward:  # one function with a switch
-        switch = next(p.name for p in forward.parameters if switches(p.name))
-        first = forward.arguments[0]
-        for source in (f"input:{first}", "output:"):
-            others = {a: f"input:{a}" for a in forward.required[1:]}
-            yield {first: source, **others, switch: "extra:__true__"}
-        return
-    yield from bindings(forward, unit.backward, extras_of(forward, unit.backward))
 
 
 def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | ForwardFailed | None:

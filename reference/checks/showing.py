@@ -5,8 +5,6 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
-
 from reference.checks.assess import Assessment, Row
 from reference.checks.kinds._shown import Shrinkable, smallest_case
 from reference.checks.names import claim_name
@@ -48,17 +46,11 @@ def _wrong_keys(cases: Collection[ProblemCase]) -> set[Key]:
 
 
 def _furthest(cases: Sequence[ProblemCase]) -> ProblemCase:
-    return max(
-        cases,
-        key=lambda c: max((_distance(r, c.assessment) for r in _off(c.assessment)), default=0.0),
-    )
+    def distance(case: ProblemCase) -> float:
+        found = case.assessment
+        return max((r.distance(found.scale) for r in _off(found)), default=0.0)
 
-
-def _distance(row: Row, assessment: Assessment) -> float:
-    truth = row.truth.value * assessment.scale
-    with np.errstate(invalid="ignore"):
-        off = float(np.max(np.abs(row.got - truth), initial=0.0))
-    return off / (float(np.max(np.abs(truth), initial=0.0)) or 1.0) if np.isfinite(off) else np.inf
+    return max(cases, key=distance)
 
 
 def _off(assessment: Assessment) -> list[Row]:

@@ -9,7 +9,6 @@ import importlib
 import json
 import re
 import sys
-import traceback
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.raised import message_of, raised_text
+from reference.checks.raised import error_line, message_of, raised_text
 from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
 from reference.checks.standins import Missing, standing_in
 
@@ -115,7 +114,7 @@ def _load_module(name: str, target: str) -> Target:
         if isinstance(error, ImportError):
             hint = f"; expected {_EXPECTED}"
         raise InvalidInput(
-            f"TARGET={target!r} could not be loaded; raised: {_line(error)}{hint}"
+            f"TARGET={target!r} could not be loaded; raised: {error_line(error)}{hint}"
         ) from None
     tree, lines = _read(module)
     return Target(target, module, tree, lines)
@@ -153,7 +152,7 @@ def _load_file(path: Path, target: str) -> Target:
             try:
                 importlib.import_module(package)
             except BaseException as error:
-                loaded.remarks.append(f"its package could not be imported: {_line(error)}")
+                loaded.remarks.append(f"its package could not be imported: {error_line(error)}")
                 _forget(package)
                 module.__name__, module.__package__ = path.stem, ""
                 name = path.stem
@@ -188,14 +187,7 @@ def _home(path: Path, text: str) -> tuple[str, str, Path]:
 
 
 def _shadowing(folder: Path) -> list[str]:
-    known = set(sys.stdlib_module_names) | {
-        "numpy",
-        "scipy",
-        "torch",
-        "jax",
-        "reference",
-        "reports",
-    }
+    known = {*sys.stdlib_module_names, "numpy", "scipy", "torch", "jax", "reference", "reports"}
     try:
         return sorted(p.name for p in folder.iterdir() if p.suffix == ".py" and p.stem in known)[:3]
     except OSError:
@@ -259,7 +251,7 @@ def _execute(loaded: Target, file: str) -> None:
                 error, NameError
             ):
                 raise InvalidInput(
-                    f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}"
+                    f"TARGET={loaded.what!r} could not be loaded; raised: {error_line(error)}"
                 ) from None
             left.append(f"{_spell(node)} (it raised {type(error).__name__})")
     if left:
@@ -312,7 +304,8 @@ def _works(value: ast.expr, own: set[str]) -> bool:
 def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded: Target) -> None:
     """Let a file load without a name that a module of its project does not have."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
-        raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}")
+        line = error_line(error)
+        raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {line}")
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         space[bound] = Missing(alias.name)
@@ -322,13 +315,6 @@ def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded:
 def _spell(node: ast.stmt) -> str:
     text = ast.unparse(node).splitlines()[0]
     return f"line {node.lineno}: {text if len(text) <= 40 else text[:37] + '...'}"
-
-
-def _line(error: BaseException) -> str:
-    """Return an error in one line, with the line of the target that raised it."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "reference" not in f.filename]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{raised_text(error)}{where}"
 
 
 def from_objects(names: Mapping[str, Any], what: str) -> Target:

@@ -7,12 +7,12 @@ import numpy as np
 
 from reference.checks.outcome import Reading, RunOutcome, Unreadable
 from reference.checks.routine import CallTrace, is_numeric
+from reference.checks.vocabulary import RATES
 
 
 def source_of(
     source: str,
     name: str,
-    reading: Reading,
     arguments: dict[str, Any],
     trace: CallTrace,
     outcome: RunOutcome,
@@ -47,10 +47,6 @@ def source_of(
             return _cotangent(which, trace, outcome, rng)
         case "extra":
             return arguments[which or name]
-        case "one":
-            scalar = _part(trace.value, which)
-            outcome.cotangents.append((scalar, np.asarray(1.0)))
-            return 1.0
     raise Unreadable(f"{name}: {source}")
 
 
@@ -89,8 +85,8 @@ def _cotangent(which: str, trace: CallTrace, outcome: RunOutcome, rng: np.random
             raise Unreadable(f"forward has no {which}")
         return _drawn(next(iter(found.values())), outcome, rng)
     value = _part(trace.value, which)
-    if isinstance(value, list | tuple) and value and all(is_numeric(v) for v in value):
-        if isinstance(value, list) and not all(np.ndim(v) == 0 for v in value):
+    if isinstance(value, list) and value and all(is_numeric(v) for v in value):
+        if not all(np.ndim(v) == 0 for v in value):
             return _each(value, outcome, rng)
     return _drawn(value, outcome, rng)
 
@@ -114,21 +110,12 @@ def _drawn(value: Any, outcome: RunOutcome, rng: np.random.Generator, single: bo
 
 def rate_of(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> float | None:
     """Return the rate that a backward steps with, None where none is known."""
-    from reference.checks.vocabulary import RATES
-
     for name, value in arguments.items():
         if name.lower() in RATES and isinstance(value, int | float):
             return float(value)
-    default = next(
-        (
-            p.default
-            for p in reading.unit.backward.parameters
-            if p.name.lower() in RATES and isinstance(p.default, int | float)
-        ),
-        None,
-    )
-    if default is not None:
-        return float(default)
+    for p in reading.unit.backward.parameters:
+        if p.name.lower() in RATES and isinstance(p.default, int | float):
+            return float(p.default)
     held: dict[str, Any] = {}
     for part in (*reversed(type(instance).__mro__), instance):
         held |= vars(part) if hasattr(part, "__dict__") else {}

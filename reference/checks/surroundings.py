@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import math
+import random
 import sys
 import types
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.balls import Session, numpy_on_balls, values
+from reference.balls import Session, numpy_on_balls
 from reference.checks.outcome import Reading
 from reference.checks.routine import Path
 
@@ -24,12 +25,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed what a target's own code draws from; its generators are as before afterwards."""
+    mine, state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(mine)
+
+
 class Library:
     """What a target shares with its judge, as it was before it ran.
 
     Both are in one process: a target that replaces numpy.abs, or a tolerance of the judge, would be
-    judged with the replacement. A module that is imported
-    later is known from then on.
+    judged with the replacement. A module that is imported later is known from then on.
     """
 
     MODULES = (np, np.linalg, np.random, np.fft, math, builtins)
@@ -95,19 +108,9 @@ def _own_classes(module: types.ModuleType) -> list[type]:
 @contextlib.contextmanager
 def on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[None]:
     """Seed what a target draws; with a session, replace NumPy by the stand-in."""
-    import random
-
-    random.seed(seed)
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        if session is None:
-            yield
-        else:
-            with numpy_on_balls(reading.modules, seed=seed):
-                yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    plain = contextlib.nullcontext()
+    with seeded(seed), numpy_on_balls(reading.modules, seed=seed) if session is not None else plain:
+        yield
 
 
 Put = Callable[[Path, Any, str], Any]
@@ -134,8 +137,3 @@ def weights_of_the_module(reading: Reading, rng: np.random.Generator, put: Put) 
         yield
     finally:
         space.update(kept)
-
-
-def floats(outcome_values: Mapping[Path, Any]) -> dict[Path, Any]:
-    """Return the plain values of tracked or plain arrays."""
-    return {k: values(v) for k, v in outcome_values.items()}

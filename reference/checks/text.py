@@ -1,29 +1,15 @@
-"""Sentences for people: errors in one line, wrappers to paste, wrapped lines of a terminal."""
+"""Sentences for people: wrappers to paste, wrapped lines of a terminal."""
 
 import re
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
 
 from reference.checks.argument_spec import Layout, Spec
 from reference.checks.choices import LayoutRequest
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
-from reference.checks.raised import raised_text
 from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
 WIDTH = 98  # columns: one screen
-
-
-def error_line(error: BaseException) -> str:
-    """Return an error in one line, with the line of the target that raised it."""
-    frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if "/reference/" not in f.filename and "site-packages" not in f.filename
-    ]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{raised_text(error)}{where}"
 
 
 def wrapper(unit: Unit) -> str:

@@ -206,7 +206,7 @@ def _assessed(
         return None
     scalar = run.scalar
     loss = next((one for one in LOSSES if one.name == scalar.loss), None)
-    objective = Objective(scalar.kind, scalar.output, loss, scalar.target, scalar.fit)  # type: ignore[arg-type]
+    objective = Objective(scalar.kind, scalar.output, loss, scalar.target)  # type: ignore[arg-type]
     found = assess(objective, theirs)
     return None if found is None else _Assessed(found, theirs, ours)
 

@@ -138,7 +138,6 @@ def _run(
             objective.output,
             objective.loss.name if objective.loss is not None else "",
             objective.target,
-            objective.fit,
         ),
         {k: int(n) for k, n in outcome.sizes.items()},
         _named(outcome.inputs),

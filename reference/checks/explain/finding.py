@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array
+from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, close_entries
 from reference.checks.routine import Path
 
 ENOUGH = 3
@@ -62,6 +62,11 @@ class ClaimCase:
         """Whether it differs from what it would be so far."""
         return not close(self.claim.got, self.base)
 
+    @property
+    def wrong(self) -> Mask:
+        """Where it differs."""
+        return ~close_entries(self.claim.got, self.base)
+
 
 @dataclass(frozen=True)
 class Support:
@@ -70,6 +75,11 @@ class Support:
     matched: int
     of: int
     distance: float
+
+    @classmethod
+    def by_all(cls, cases: Sequence[ClaimCase]) -> Support:
+        """Return that it holds in every one of some cases, to rounding."""
+        return cls(len(cases), len(cases), 0.0)
 
     @property
     def enough(self) -> bool:
@@ -81,12 +91,9 @@ def evidence(cases: Sequence[ClaimCase], predicted: Sequence[Array | None]) -> S
     """Count the problems in which a prediction is the claim; those count where it could fail."""
     matched, of, worst = 0, 0, 0.0
     for case, value in zip(cases, predicted, strict=True):
-        if (
-            value is None
-            or not case.off
-            or value.shape != case.base.shape
-            or close(value, case.base)
-        ):
+        if value is None or value.shape != case.base.shape or close(value, case.base):
+            continue
+        if not case.off:
             continue
         of += 1
         if close(case.claim.got, value):
@@ -103,16 +110,11 @@ def distance(got: Array, other: Array) -> float:
 
 def named(words: Words, tensors: Sequence[str], found: Support) -> ExplainedMistake:
     """Return a mistake with the evidence for it."""
-    return ExplainedMistake(
-        words.name,
-        words.sentence,
-        words.yours,
-        words.right,
-        tuple(dict.fromkeys(tensors)),
-        found.matched,
-        found.of,
-        found.distance,
-    )
+    text = words.name, words.sentence, words.yours, words.right
+    each = tuple(dict.fromkeys(tensors))
+    return ExplainedMistake(*text, each, found.matched, found.of, found.distance)
 
 
 Predictions = Mapping[Path, Array]
+Finding = tuple[Words, Support] | None
+"""The words for what a claim is of the right one, and the evidence; None where it is not that."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from reference.checks.explain.graph import Edges, Edit, NumberGraph
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.problem import ReadingProblem
+from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
+from reference.checks.explain.problem import ReadingProblem, once
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS, SAME
 
@@ -36,26 +36,17 @@ def operation_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
                     yield _straight(number, claim.path, claim.of, run[0])
 
 
+@once
 def _runs(problem: ReadingProblem) -> Runs:
     """Return the operations: the numbers that NumPy made in one call, side by side on the tape."""
-    if "operations" in problem.cache:
-        known: Runs = problem.cache["operations"]
-        return known
     graph = problem.graph
     sizes = {c.places.size for c in problem.claims.values() if not c.inner}
-    found: Runs = []
     size = sizes.pop() if len(sizes) == 1 else 0
-    if (
-        size > 1
-        and graph.size <= _MAX_NODES
-        and graph.size % size == 0
-        and graph.size // size <= _MAX_RUNS
-    ):
-        blocks = [list(range(at, at + size)) for at in range(0, graph.size, size)]
-        if all(_alike(graph, b) for b in blocks):
-            found = [b for b in blocks if graph.edges[b[0]]]
-    problem.cache["operations"] = found
-    return found
+    if size < 2 or graph.size > _MAX_NODES or graph.size % size or graph.size // size > _MAX_RUNS:
+        return []
+    blocks = [list(range(at, at + size)) for at in range(0, graph.size, size)]
+    alike = all(_alike(graph, b) for b in blocks)
+    return [b for b in blocks if graph.edges[b[0]]] if alike else []
 
 
 def _alike(graph: NumberGraph, block: Sequence[int]) -> bool:
@@ -157,17 +148,14 @@ def _straight(number: int, path: Path, of: str, depth: int) -> Hypothesis:
         slopes = [problem.graph.edges[p][0][1] for p in runs[number]]
         return Edit({p: [(q, s)] for p, q, s in zip(runs[number], leaves, slopes, strict=True)})
 
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        return Words(
-            "inner_derivative_left_out",
-            f"Inside {claims}, an inner derivative is left out: f(u)′ = f′(u) · u′, "
-            f"and u′ with respect to {of} is missing.",
-            "f′(u)",
-            "f′(u) · u′",
-        )
-
-    return Hypothesis(("operation", str(number), "straight", *path), edit, words, 3.1, depth)
+    words = Words(
+        "inner_derivative_left_out",
+        f"Inside {CLAIMS}, an inner derivative is left out: f(u)′ = f′(u) · u′, and u′ with "
+        f"respect to {of} is missing.",
+        "f′(u)",
+        "f′(u) · u′",
+    )
+    return Hypothesis(edit, words.of, 3.1, depth)
 
 
 def _hypothesis(
@@ -179,8 +167,5 @@ def _hypothesis(
             return None
         return Edit({p: slopes(problem.graph, p) for p in runs[number]})
 
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        return Words(name, f"Inside {claims}, {text}.", f"{claims} without it", f"{claims} with it")
-
-    return Hypothesis(("operation", str(number), name, text), edit, words, 3.0, depth)
+    words = Words(name, f"Inside {CLAIMS}, {text}.", f"{CLAIMS} without it", f"{CLAIMS} with it")
+    return Hypothesis(edit, words.of, 3.0, depth)

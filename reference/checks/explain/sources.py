@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from reference.checks.explain import (
-    before,
     catalogued,
+    cotangents,
     inner,
     operands,
     operations,
     ownvalues,
     paths,
     rowwise,
-    scaled,
-    steps,
-    turned,
     uses,
     windows,
 )
@@ -25,17 +22,18 @@ from reference.checks.explain.problem import ReadingProblem
 
 SOURCES: tuple[Callable[[ReadingProblem], Iterator[Hypothesis]], ...] = (
     catalogued.catalogue_hypotheses,
-    steps.step_hypotheses,
+    paths.step_hypotheses,
     paths.path_hypotheses,
     rowwise.row_hypotheses,
-    before.before_hypotheses,
+    paths.before_hypotheses,
     ownvalues.own_value_hypotheses,
     operands.operand_hypotheses,
-    turned.turned_hypotheses,
+    cotangents.turned_hypotheses,
     uses.use_hypotheses,
+    cotangents.order_hypotheses,
     windows.window_hypotheses,
     inner.inner_hypotheses,
-    scaled.scaled_hypotheses,
+    cotangents.scaled_hypotheses,
     operations.operation_hypotheses,
 )
 

@@ -5,50 +5,21 @@ differentiated with respect to all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from reference.checks.kernels._formats import MODELS, Array, Bounds
-from reference.checks.tolerances import FUNCTION_ULPS, LINEAR, SHAKEN
+from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
 
-_SUMS = {
-    "dot_general",
-    "reduce_sum",
-    "conv_general_dilated",
-    "cumsum",
-    "scatter-add",
-    "scatter_add",
-}
+_SUMS = set("dot_general reduce_sum conv_general_dilated cumsum scatter-add scatter_add".split())
 _CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "add_any", "square", *_SUMS}
 _INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Where a primitive keeps the primitives that it stands for: jit, custom_jvp, remat."""
 _OPENED = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint",
            "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}  # fmt: skip
-
-
-class _JaxSize(NamedTuple):
-    """How large the result of a primitive is, for its rounding."""
-
-    result: Array
-    terms: Array | None
-    """Of a sum: n Σ|terms|."""
-    correct: bool
-
-    def units(self) -> Array:
-        """Return how far the result may be rounded, a column for each model."""
-        columns = []
-        for model in MODELS:
-            unit = model.unit.value(self.result, None)
-            if self.terms is not None:
-                unit = unit + model.sums.total(1.0, self.terms)
-            if not self.correct:
-                unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
-            columns.append(np.ravel(unit))
-        return np.stack(columns, axis=1)
 
 
 class JaxGraph:
@@ -82,7 +53,7 @@ class JaxGraph:
         _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
         return seen
 
-    def _sizes(self, given: list[Any]) -> dict[str, _JaxSize]:
+    def _sizes(self, given: list[Any]) -> dict[str, OperationSize]:
         """Return how large the results of all primitives are; what is only moved is exact."""
         found = {}
         for key, (floats, made, terms) in self._note(given).items():
@@ -90,15 +61,20 @@ class JaxGraph:
             if not np.isin(made, known).all():
                 size = np.where(np.isfinite(made), np.abs(made), 0.0)
                 of_sum = None if terms is None else np.asarray(terms)
-                found[key] = _JaxSize(size, of_sum, self._correct[key])
+                found[key] = OperationSize(size, of_sum, self._correct[key])
         return found
 
-    def values(self, given: list[Any]) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
-        return tuple(np.asarray(v, dtype=np.float64) for v in self._run({}, given))
+    def _shifted_by(self, shifts: Mapping[str, Any], given: list[Any]) -> tuple[Array, ...]:
+        moved = {key: jnp.asarray(shift) for key, shift in shifts.items()}
+        return tuple(np.asarray(v, dtype=np.float64) for v in self._run(moved, given))
 
-    def bounds(self, given: list[Any]) -> Bounds:
+    def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+        return self._shifted_by({}, [*leaves, *dout])
+
+    def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
         """Return how far rounding may move each of these, by model."""
+        given = [*leaves, *dout]
         sizes = self._sizes(given)
         zeros = {key: jnp.zeros(size.result.shape) for key, size in sizes.items()}
         slopes = self._slopes(zeros, given)
@@ -114,23 +90,10 @@ class JaxGraph:
             found.append(np.reshape(total, (*shape, len(MODELS))))
         return {m: tuple(f[..., k] for f in found) for k, m in enumerate(MODELS)}
 
-    def steady(self, given: list[Any], bounds: Bounds, seed: int) -> bool:
+    def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
-        model = next(m for m in MODELS if m.accumulated)
-        column = MODELS.index(model)
-        rng = np.random.default_rng(seed)
-        values, sizes = self.values(given), self._sizes(given)
-        for _ in range(SHAKEN):
-            shifts = {}
-            for key, size in sizes.items():
-                unit = size.units()[:, column].reshape(size.result.shape)
-                shifts[key] = jnp.asarray(LINEAR * unit * rng.choice((-1.0, 1.0), unit.shape))
-            moved = self._run(shifts, given)
-            for one, true, bound in zip(moved, values, bounds[model], strict=True):
-                off = np.abs(np.asarray(one) - true)
-                if not np.all((off <= 2 * LINEAR * bound) | ~np.isfinite(true)):
-                    return False
-        return True
+        given = [*leaves, *dout]
+        return is_steady(lambda s: self._shifted_by(s, given), self._sizes(given), bounds, seed)
 
 
 # -- the primitives ------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._formats import FLOAT64, Array, Bounds
+from reference.checks.kernels._formats import FLOAT64, Array
 from reference.checks.kernels._problem import Cotangents, KernelProblem
 from reference.checks.kernels._torch_rounding import TorchGraph
-from reference.checks.kernels._ways import KernelAnswer
+from reference.checks.kernels._ways import KernelAnswer, TracedReference
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.routine import Path
 
@@ -126,21 +126,12 @@ class TorchKernel:
         cotangents: Cotangents,
         weights: Layout,
     ) -> KernelAnswer:
-        pairs = [
-            (o, weights(torch.tensor(c, dtype=o.dtype)))
-            for o, c in zip(outputs, cotangents, strict=True)
-            if o is not None and c is not None
-        ]
+        pairs = weighed(outputs, cotangents, weights)
         kept = [w.clone() for _, w in pairs]
         values = [None if o is None else array_of(o) for o in outputs]
         wanted = {p: t for p, t in leaves.items() if t.requires_grad}
         self._recorded.clear()
-        found = torch.autograd.grad(
-            [o for o, _ in pairs],
-            list(wanted.values()),
-            [w for _, w in pairs],
-            allow_unused=True,
-        )
+        found = pulled(pairs, list(wanted.values()))
         answer = KernelAnswer(values, {p: array_of(g) for p, g in zip(wanted, found, strict=True)})
         answer.changed = [p[0] for p, t in leaves.items() if not _same(t, before[p])]
         answer.changed += [
@@ -158,45 +149,36 @@ class TorchKernel:
             outputs = self.outputs(problem, self.tensors(problem, dtype), dtype)
         return problem.cotangents([array_of(o) for o in outputs], self.seed)
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> "TorchReference":
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[TorchGraph]:
         """Trace the reference for the shapes of a problem."""
-        return TorchReference(self, problem, cotangents)
-
-
-class TorchReference:
-    """The gradient of the reference of a kernel, traced for the shapes of a problem."""
-
-    def __init__(self, kernel: TorchKernel, problem: KernelProblem, cotangents: Cotangents) -> None:
-        self._kernel = kernel
-        written = kernel.subject.written
-        function = kernel.subject.function(written.primal, dict(problem.drawn))
-        paths = list(problem.leaves)
-        with kernel.running():
-            self._traced = TorchGraph(
-                lambda given: function(dict(zip(paths, given, strict=True))),
+        function = self.subject.function(self.subject.written.primal, dict(problem.drawn))
+        with self.running():
+            graph = TorchGraph(
+                lambda given: function(dict(zip(problem.leaves, given, strict=True))),
                 *tensors_of(problem, cotangents),
             )
+        return TracedReference(graph, self.running, tensors_of)
 
-    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
-        with self._kernel.running():
-            return self._traced.values(*tensors_of(problem, cotangents))
 
-    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
-        """Return how far rounding may move each of these, by model."""
-        with self._kernel.running():
-            return self._traced.bounds(*tensors_of(problem, cotangents))
+def weighed(
+    outputs: Sequence[Any], cotangents: Cotangents, layout: Layout = plain
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the outputs that have a cotangent, each with it."""
+    return [
+        (o, layout(torch.tensor(c, dtype=o.dtype)))
+        for o, c in zip(outputs, cotangents, strict=True)
+        if o is not None and c is not None
+    ]
 
-    def steady(
-        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
-    ) -> bool:
-        """Whether roundings of random sign move the results as the first order says."""
-        with self._kernel.running():
-            return self._traced.steady(*tensors_of(problem, cotangents), bounds, seed)
 
-    def gradients(self, leaves: list[Any], dout: list[Any]) -> list[Any]:
-        """Return the gradients as tensors that can be differentiated once more."""
-        return self._traced.gradients(leaves, dout)
+def pulled(
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], leaves: Sequence[torch.Tensor], **how: bool
+) -> Sequence[torch.Tensor | None]:
+    """Return the gradients of outputs with their cotangents; None where a leaf has none."""
+    outputs, weights = [o for o, _ in pairs], [w for _, w in pairs]
+    found: Sequence[torch.Tensor | None]
+    found = torch.autograd.grad(outputs, list(leaves), weights, allow_unused=True, **how)
+    return found
 
 
 def tensors_of(problem: KernelProblem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:

@@ -13,7 +13,7 @@ values are float64, whatever dtype the code asks for.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_map
 
-from reference.checks.kernels._formats import MODELS, Array, Bounds
-from reference.checks.tolerances import FUNCTION_ULPS, LINEAR, SHAKEN
+from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
 
 Primal = Callable[[list[Any]], Sequence[Any]]
 _Key = tuple[str, int]
@@ -82,60 +81,39 @@ class TorchGraph:
         found: list[Any] = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
         return found[self.outputs :]
 
+    def _shifted_by(
+        self, shifts: Mapping[_Key, Array], leaves: list[Any], dout: list[Any]
+    ) -> tuple[Array, ...]:
+        moved = {key: torch.as_tensor(shift) for key, shift in shifts.items()}
+        with torch.no_grad():
+            found = _Shifted(self.graph, moved).run(*leaves, *_present(dout))
+        return tuple(np.array(t.numpy()) for t in found)
+
+    def _sizes(self, leaves: list[Any], dout: list[Any]) -> dict[_Key, OperationSize]:
+        first = _Shifted(self.graph)
+        with torch.no_grad():
+            first.run(*leaves, *_present(dout))
+        return first.sizes
+
     def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
-        with torch.no_grad():
-            found = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
-        return tuple(np.array(t.numpy()) for t in found)
+        return self._shifted_by({}, leaves, dout)
 
     def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
         """Return how far rounding may move each of these, by model."""
-        given = [*leaves, *_present(dout)]
-        first = _Shifted(self.graph)
-        with torch.no_grad():
-            values = [t.clone() for t in first.run(*given)]
-        columns = _bounds(self.graph, given, first.sizes)
+        sizes = self._sizes(leaves, dout)
+        columns = _bounds(self.graph, [*leaves, *_present(dout)], sizes)
+        values = self.values(leaves, dout)
         return {m: tuple(_parts(b, values)) for m, b in zip(MODELS, columns.T, strict=True)}
 
     def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
-        """Whether roundings of random sign move the results as the first order says.
-
-        They do not where a decision stands on an edge: then there are two right answers.
-        """
-        given = [*leaves, *_present(dout)]
-        first = _Shifted(self.graph)
-        with torch.no_grad():
-            values = [t.clone() for t in first.run(*given)]
-        return _is_steady(self.graph, given, first.sizes, values, bounds, seed)
+        """Whether roundings of random sign move the results as the first order says."""
+        sizes = self._sizes(leaves, dout)
+        return is_steady(lambda s: self._shifted_by(s, leaves, dout), sizes, bounds, seed)
 
 
 def _present(dout: list[Any]) -> list[Any]:
     return [d for d in dout if d is not None]
-
-
-class _TorchSize(NamedTuple):
-    """How large the result of an operation is, for its rounding."""
-
-    result: torch.Tensor
-    terms: torch.Tensor | None
-    """Of a sum: n Σ|terms|."""
-    correct: bool
-    """Whether the operation rounds correctly."""
-
-    def units(self) -> torch.Tensor:
-        """Return how far the result may be rounded, a column for each model."""
-        columns = []
-        for model in MODELS:
-            unit = model.unit.value(self.result, None)
-            if self.terms is not None:
-                unit = unit + model.sums.total(1.0, self.terms)
-            if not self.correct:
-                unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
-            columns.append(unit.reshape(-1))
-        return torch.stack(columns, dim=1)
-
-
-_Sizes = Mapping[_Key, _TorchSize]
 
 
 class _Shifted(Interpreter):
@@ -144,7 +122,7 @@ class _Shifted(Interpreter):
     def __init__(self, graph: GraphModule, shifts: Mapping[_Key, torch.Tensor] | None = None):
         super().__init__(graph)
         self.shifts = shifts
-        self.sizes: dict[_Key, _TorchSize] = {}
+        self.sizes: dict[_Key, OperationSize] = {}
         """Of what rounds, where none is shifted."""
 
     def run_node(self, n: Node) -> Any:
@@ -191,26 +169,32 @@ class _Shifted(Interpreter):
             ]
         for k, t in enumerate(_listed(made)):
             if _is_float(t) and not torch.isin(t, known).all():  # what is only moved is exact
-                size = torch.where(t.isfinite(), t.abs(), 0.0)
+                size = torch.where(t.isfinite(), t.abs(), 0.0).numpy()
                 terms = sums[k] if sums is not None else None
-                self.sizes[name, k] = _TorchSize(size, terms, base.rstrip("_") in _CORRECT)
+                plain = terms.numpy() if terms is not None else None
+                self.sizes[name, k] = OperationSize(size, plain, base.rstrip("_") in _CORRECT)
 
 
-def _bounds(graph: GraphModule, given: list[torch.Tensor], sizes: _Sizes) -> Array:
+def _bounds(
+    graph: GraphModule, given: list[torch.Tensor], sizes: Mapping[_Key, OperationSize]
+) -> Array:
     """Return the bound of each entry of all results, a column for each model."""
-    shifts = {key: torch.zeros_like(s.result).requires_grad_() for key, s in sizes.items()}
+    shifts = {
+        key: torch.zeros(s.result.shape, dtype=torch.float64).requires_grad_()
+        for key, s in sizes.items()
+    }
     results = torch.cat([t.reshape(-1) for t in _Shifted(graph, shifts).run(*given)])
-    found = torch.zeros(len(results), len(MODELS), dtype=torch.float64)
-    units = {key: size.units() for key, size in sizes.items()}
+    found = np.zeros((len(results), len(MODELS)))
     if not results.requires_grad:
-        return np.asarray(found)
+        return found
+    units = {key: size.units() for key, size in sizes.items()}
     rows = torch.eye(len(results), dtype=torch.float64)
     for at in range(0, len(rows), _ROWS):
         slopes = _jacobian(results, list(shifts.values()), rows[at : at + _ROWS])
         for key, slope in zip(shifts, slopes, strict=True):
             if slope is not None:
-                found[at : at + _ROWS] += slope.reshape(len(slope), -1).abs() @ units[key]
-    return np.asarray(found)
+                found[at : at + _ROWS] += slope.reshape(len(slope), -1).abs().numpy() @ units[key]
+    return found
 
 
 def _jacobian(results: torch.Tensor, shifts: list[Any], rows: torch.Tensor) -> Sequence[Any]:
@@ -224,32 +208,6 @@ def _jacobian(results: torch.Tensor, shifts: list[Any], rows: torch.Tensor) -> S
     single = [pull(row, False) for row in rows]
     stacked = [[s[k] for s in single] for k in range(len(shifts))]
     return [None if parts[0] is None else torch.stack(parts) for parts in stacked]
-
-
-def _is_steady(
-    graph: GraphModule,
-    given: list[torch.Tensor],
-    sizes: _Sizes,
-    values: Sequence[torch.Tensor],
-    bounds: Bounds,
-    seed: int,
-) -> bool:
-    model = next(m for m in MODELS if m.accumulated)
-    column = MODELS.index(model)
-    rng = torch.Generator().manual_seed(seed)
-    for _ in range(SHAKEN):
-        shifts = {}
-        for key, size in sizes.items():
-            unit = size.units()[:, column].reshape(size.result.shape)
-            signs = torch.randint(0, 2, unit.shape, generator=rng) * 2 - 1
-            shifts[key] = LINEAR * unit * signs
-        with torch.no_grad():
-            moved = _Shifted(graph, shifts).run(*given)
-        for one, true, bound in zip(moved, values, bounds[model], strict=True):
-            off = (one - true).abs().numpy()
-            if not np.all((off <= 2 * LINEAR * bound) | ~np.isfinite(true.numpy())):
-                return False
-    return True
 
 
 # -- tensors in arguments ------------------------------------------------------------------------
@@ -284,8 +242,8 @@ def _each(change: Callable[[int, Any], Any], made: Any) -> Any:
     return change(0, made) if _is_float(made) else made
 
 
-def _parts(flat: Array, like: Sequence[torch.Tensor]) -> Iterator[Array]:
+def _parts(flat: Array, like: Sequence[Array]) -> Iterator[Array]:
     at = 0
-    for tensor in like:
-        yield flat[at : at + tensor.numel()].reshape(tuple(tensor.shape))
-        at += tensor.numel()
+    for array in like:
+        yield flat[at : at + array.size].reshape(array.shape)
+        at += array.size

@@ -4,13 +4,14 @@ Everything runs in float64: what a file makes without saying a dtype is float64 
 """
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from reference.checks.surroundings import quiet, seeded
 
 Array = npt.NDArray[Any]
 Path = tuple[str, ...]
@@ -85,7 +86,7 @@ class _Torch:
         """Make float64 the default, and seed; both are as before afterwards."""
         torch = self.torch
         before = torch.get_default_dtype()
-        with torch.random.fork_rng(devices=[]), _numpy_seeded(seed):
+        with torch.random.fork_rng(devices=[]), seeded(seed), quiet():
             torch.manual_seed(seed)
             torch.set_default_dtype(torch.float64)
             try:
@@ -164,7 +165,7 @@ class _Jax:
         """Keep float64; JAX's own random numbers come from the keys that code makes."""
         from reference.oracles.jax_x64 import double_precision
 
-        with double_precision(), _numpy_seeded(seed):
+        with double_precision(), seeded(seed), quiet():
             yield
 
     def tensor(self, array: Any) -> Any:
@@ -222,23 +223,6 @@ class _Jax:
 
         rest = iter(values)
         return FrameRun([np.array(next(rest)) if f else None for f in floats], pull)
-
-
-@contextlib.contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    import random
-
-    mine = random.getstate()
-    state = np.random.get_state()  # noqa: NPY002 - what the target's own code draws from
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(mine)
 
 
 def shape_index(frame: Frame, index: int) -> int:

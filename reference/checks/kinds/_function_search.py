@@ -21,6 +21,7 @@ from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._torch_context import TorchContext
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
 from reference.checks.raised import raised_text
+from reference.checks.routine import source_of
 from reference.checks.search import Failure
 from reference.checks.shapes import Mode, modes, weight_names
 from reference.checks.tolerances import AUTOGRAD
@@ -135,10 +136,7 @@ def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], di
 
 
 def _source(thing: Any) -> str:
-    try:
-        return inspect.getsource(inspect.unwrap(thing)) if thing is not None else ""
-    except (OSError, TypeError):
-        return getattr(thing, "__name__", "")
+    return source_of(thing) or getattr(thing, "__name__", "")
 
 
 # -- which arguments ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reference.checks.assess import Array, Row, close
+from reference.checks.assess import Array, Row, factor_of
 from reference.checks.matching import same_shape
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
@@ -33,19 +33,8 @@ def row(claim: Path, leaf: Path, got: Any, truth: Truth, digits: float = DIGITS)
         return Row(claim, leaf, plain, truth, None, False, same)
     if same < 1:
         plain = plain.reshape(truth.value.shape)
-    factor = _factor(plain, truth, digits)
+    factor = factor_of(plain, truth, digits)
     return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
-
-
-def _factor(got: Array, truth: Truth, digits: float) -> float | None:
-    """Return the c with got = c · truth in every entry; 1 wherever that is so."""
-    if close(got, truth, 1.0, digits).all():
-        return 1.0
-    norm = float(np.sum(truth.value * truth.value))
-    if not norm or not np.isfinite(got).all() or not np.isfinite(norm):
-        return None
-    c = float(np.sum(got * truth.value)) / norm
-    return c if c and close(got, truth, c, digits).all() else None
 
 
 def differences(

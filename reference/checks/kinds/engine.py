@@ -248,10 +248,6 @@ class EngineSubject(Explained):
             value, truth = self.engine.value(program, given), self.truth(program, given)
         return RightAnswer((value,), {(n,): t for n, t in truth.items()})
 
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return the leaves of every program of one problem, by its text."""
-        return {p.text: v for p, v in self._drawn(seed, index)}
-
     def _drawn(self, seed: int, index: int) -> list[tuple[ExpressionProgram, dict[str, Any]]]:
         rng = np.random.default_rng([seed, index])
         some = [(p, p.draw(rng)) for p in self.programs(seed, index)]

@@ -305,4 +305,4 @@ _ASKED = {
 """How a framework is asked for the gradients of a function of its own."""
 
 _EXPLAINED = 4  # problems from which a mistake is named
-_PLAIN = ("value", "size", "sizes", "number", "label", "onehot", "binary", "mask")
+_PLAIN = ("value", "size", "sizes", "label", "onehot", "binary", "mask")

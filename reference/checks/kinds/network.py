@@ -67,15 +67,6 @@ class NetworkSubject(Explained):
             return "its own loss, certified"
         return "the definition of the network, certified (its code cannot run on certified numbers)"
 
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return what one problem gives it."""
-        problem = draw(self.accepts, seed, index)
-        return {**problem.parameters, "x": problem.x, "y": problem.targets}
-
-    def problem(self, seed: int, index: int) -> Problem:
-        """Return the drawn problem, with its network."""
-        return draw(self.accepts, seed, index)
-
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every gradient to the truth; on a kink another is drawn."""
         run = self._run(draw(self.accepts, seed, index))

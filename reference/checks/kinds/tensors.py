@@ -20,7 +20,7 @@ import numpy as np
 
 from reference.checks.argument_spec import POOLS, Spec
 from reference.checks.assess import Assessment
-from reference.checks.binding import bindings, extras_of
+from reference.checks.binding import bindings
 from reference.checks.choices import LayoutRequest
 from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
@@ -31,16 +31,16 @@ from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
 from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, plain
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._tensor_plan import CallPlan, CallProblem, draw, state
+from reference.checks.kinds._tensor_plan import CallProblem, draw, state
 from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
 from reference.checks.kinds._tensor_script import script_lines
 from reference.checks.kinds._unwritten import Unwritten, candidates, settle
 from reference.checks.kinds._words import Explained, described, spelled
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
-from reference.checks.outcome import Unreadable
+from reference.checks.outcome import Reading, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.requests import Fixed, requests, switches
+from reference.checks.requests import Fixed, requests
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
 from reference.checks.shapes import number_specs, weight_names
@@ -59,7 +59,7 @@ _JUDGED = 4  # readings whose gradients have the shapes of what they are of, whe
 class TensorSubject(Explained):
     """One forward with its backward, on tensors, under the reading that was found."""
 
-    def __init__(self, plan: CallPlan, frame: Frame) -> None:
+    def __init__(self, plan: Reading, frame: Frame) -> None:
         self.plan, self.frame = plan, frame
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
@@ -83,12 +83,6 @@ class TensorSubject(Explained):
         if self.unwritten is None:
             return text
         return f"{self.unwritten.loss.name}, {self.unwritten.loss.formula}; {text}"
-
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return the plain inputs of one problem; an object's parameters with them."""
-        problem = draw(self.plan, self.frame, seed, index)
-        own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
-        return {**problem.drawn, **own}
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every claim to the framework's gradient."""
@@ -352,11 +346,11 @@ def _readings(
             if time.process_time() - began > MAX_SECONDS:
                 return
             failure.tried += 1
-            first = CallPlan(unit, forward, mode, layout, {}, constructor, fixed, hung)
+            first = Reading(unit, forward, mode, layout, (), constructor, fixed, hung=hung)
             if not _forward_runs(first, frame, failure):
                 continue
-            for binding in _bindings(forward, unit.backward):
-                yield TensorSubject(replace(first, binding=binding), frame)
+            for binding in bindings(forward, unit.backward):
+                yield TensorSubject(first.bound(**binding), frame)
 
 
 def _requests(
@@ -382,19 +376,7 @@ def _settled(unit: Unit, frame: Frame) -> list[Fixed]:
     return [(("D", d), ("H", h), ("C", c)), (("D", h), ("H", d), ("C", g))]
 
 
-def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
-    if forward is None:
-        yield {}
-    elif forward is backward:  # one function with a switch
-        switch = next(p.name for p in forward.parameters if switches(p.name))
-        for source in (f"input:{forward.arguments[0]}", "output:"):
-            others = {a: f"input:{a}" for a in forward.required[1:]}
-            yield {forward.arguments[0]: source, **others, switch: "extra:__true__"}
-    else:
-        yield from bindings(forward, backward, extras_of(forward, backward))
-
-
-def _forward_runs(plan: CallPlan, frame: Frame, failure: Failure) -> bool:
+def _forward_runs(plan: Reading, frame: Frame, failure: Failure) -> bool:
     try:
         with frame.running(0):
             problem = draw(plan, frame, 0, 0)
