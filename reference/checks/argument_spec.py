@@ -137,6 +137,13 @@ def generator(seed: int, index: int, style: str) -> np.random.Generator:
     return np.random.default_rng([seed, index])
 
 
+def specs_of(shapes: Any) -> dict[str, Spec]:
+    """Return the specs of a file's `shapes`, by argument; raises InvalidInput for anything else."""
+    if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
+        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
+    return {str(k): spelled(v) for k, v in shapes.items()}
+
+
 def spelled(shape: str) -> Spec:
     """Return the spec that a user wrote: "N D" floats, "N int(H)" labels below H, "N T mask".
 

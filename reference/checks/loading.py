@@ -56,7 +56,7 @@ theirs = importlib.import_module({name!r})
 def lines_of(target: Target, module: Any) -> str:
     """Return the lines that bind `theirs` to the target's module.
 
-    Raises Unspeakable where it is not a file: an object that was made in a notebook.
+    Raises NoShortSpelling where it is not a file: an object that was made in a notebook.
     """
     file = getattr(module, "__file__", None)
     if not file or not Path(file).is_file():

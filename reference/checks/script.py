@@ -8,12 +8,14 @@ run first; a script that does not show what the check found is dropped.
 import contextlib
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from reference.checks import losses
 from reference.checks.argument_spec import generator, sizes_for
+from reference.checks.assess import Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import SET_UP
 from reference.checks.loading import lines_of, module_of
@@ -21,11 +23,12 @@ from reference.checks.names import claim_name
 from reference.checks.nested import CONTAINERS, assembled
 from reference.checks.routine import Path, Routine
 from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
-from reference.checks.smallest import Failing, Smallest
+from reference.checks.smallest import Smallest
 from reference.checks.source import Target
 from reference.checks.spelling import (
     NoShortSpelling,
     call_text,
+    given_text,
     inner_path,
     literal,
     part_of,
@@ -43,14 +46,14 @@ def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
     for lazy, differences in ((False, True), (True, True), (False, False), (True, False)):
         try:
             text = _Writer(small, subject, target, lazy, differences).text()
-            if shows(text, small):
+            if shows(text, small.rows, small.scale):
                 return text
         except NoShortSpelling:
             continue
     return ""
 
 
-def shows(text: str, small: Failing) -> bool:
+def shows(text: str, rows: Sequence[Row], scale: float) -> bool:
     """Whether a script runs and gives the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
@@ -65,16 +68,11 @@ def shows(text: str, small: Failing) -> bool:
             yours = {name: np.array(v, float) for name, v in space["yours"].items()}
     except (Exception, SystemExit, TooSlow):
         return False
-    for row in small.rows:
-        name, truth = claim_name(row.claim, row.leaf), small.right(row)
+    for row in rows:
+        name, truth = claim_name(row.claim, row.leaf), row.truth.value * scale
         size = float(np.max(np.abs(truth), initial=SAME))
-        if not np.allclose(
-            yours[name].ravel(),
-            row.got.ravel(),
-            rtol=DIGITS,
-            atol=SAME * size,
-            equal_nan=True,
-        ):
+        mine, got = yours[name].ravel(), row.got.ravel()
+        if not np.allclose(mine, got, rtol=DIGITS, atol=SAME * size, equal_nan=True):
             return False
         independent = space["differences"].get(name)
         if independent is not None and not np.allclose(
@@ -82,6 +80,13 @@ def shows(text: str, small: Failing) -> bool:
         ):
             return False
     return True
+
+
+def right_text(rows: Sequence[Row], scale: float) -> str:
+    """Return the lines of a dict of what gradients should be."""
+    return given_text(
+        {claim_name(r.claim, r.leaf): np.asarray(r.truth.value * scale) for r in rows}
+    )
 
 
 class _Writer:
@@ -105,7 +110,7 @@ class _Writer:
         self.tracing = False
 
     def text(self) -> str:
-        """Return the script; raises Unspeakable."""
+        """Return the script; raises NoShortSpelling."""
         for routine in (self.forward, self.back):
             if routine is not None and not resolves(self.module, routine):
                 raise NoShortSpelling(f"{routine.name} has no name in the module")
@@ -398,10 +403,7 @@ class _Writer:
     # -- what is printed -----------------------------------------------------------------------
 
     def _end(self, differences_too: bool) -> str:
-        right = "\n".join(
-            f"    {claim_name(r.claim, r.leaf)!r}: {literal(np.asarray(self.small.right(r)))},"
-            for r in self.small.rows
-        )
+        right = right_text(self.small.rows, self.small.scale)
         leaves = "\n".join(
             f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
             for r in self.small.rows

@@ -7,11 +7,10 @@ from typing import Any
 
 from reference.checks.assess import Assessment, Row
 from reference.checks.kinds._shown import Shrinkable, smallest_case
-from reference.checks.names import claim_name
 from reference.checks.records import Numbers
 from reference.checks.routine import Routine
 from reference.checks.script import script_of
-from reference.checks.smallest import Key, smallest
+from reference.checks.smallest import Key, numbers_of, smallest
 from reference.checks.source import Target
 from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 
@@ -26,19 +25,24 @@ def shown(
 
     cases: the problems in which something is wrong.
     """
-    found: dict[str, Any] = {"picture": numbers_of(_furthest(cases).assessment)}
+    found: dict[str, Any] = {"picture": _numbers(_furthest(cases))}
     if isinstance(subject, Shrinkable):
         found_small = smallest_case(subject, seed, _wrong_keys(cases))
         if found_small is not None:
             return found | found_small.fields(target)
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         fewest = min(cases, key=lambda c: sum(r.got.size for r in c.assessment.rows))
-        return found | {"numbers": numbers_of(fewest.assessment)}
+        return found | {"numbers": _numbers(fewest)}
     small = smallest(subject, seed, cases[0].index, _wrong_keys(cases))
     if small is None:
-        return found | {"numbers": numbers_of(cases[0].assessment)}
+        return found | {"numbers": _numbers(cases[0])}
     script = script_of(small, subject, target)
-    return found | {"smallest": small.sentence(), "numbers": small.numbers(), "script": script}
+    numbers = numbers_of(small.rows, small.scale)
+    return found | {"smallest": small.sentence(), "numbers": numbers, "script": script}
+
+
+def _numbers(case: ProblemCase) -> tuple[Numbers, ...]:
+    return numbers_of(_off(case.assessment), case.assessment.scale)
 
 
 def _wrong_keys(cases: Collection[ProblemCase]) -> set[Key]:
@@ -56,19 +60,6 @@ def _furthest(cases: Sequence[ProblemCase]) -> ProblemCase:
 def _off(assessment: Assessment) -> list[Row]:
     rows = [r for r in assessment.rows if not r.right and r.got.shape == r.truth.value.shape]
     return [r for r in rows if 0 < r.got.size <= _MAX_ENTRIES][:_MAX_TENSORS]
-
-
-def numbers_of(assessment: Assessment) -> tuple[Numbers, ...]:
-    """Return the wrong gradients of one problem, entry by entry."""
-    return tuple(
-        Numbers(
-            claim_name(r.claim, r.leaf),
-            tuple(r.got.shape),
-            tuple(map(float, r.got.flat)),
-            tuple(float(v) * assessment.scale for v in r.truth.value.flat),
-        )
-        for r in _off(assessment)
-    )
 
 
 def own_lines(routine: Routine, target: Target) -> tuple[int, str]:

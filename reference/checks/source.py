@@ -17,8 +17,14 @@ from typing import Any
 
 from manual_backprop.operation import InvalidInput
 from reference.checks.raised import error_line, message_of, raised_text
-from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
-from reference.checks.standins import Missing, standing_in
+from reference.checks.standins import (
+    HIDDEN,
+    Missing,
+    smaller,
+    standing_in,
+    text_read,
+    with_old_names,
+)
 
 _SUFFIXES = (".py", ".ipynb")
 _LOOKED_AT = ("__module__", "__wrapped__", "__code__", "bwd")

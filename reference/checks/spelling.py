@@ -15,7 +15,7 @@ class NoShortSpelling(Exception):
 
 
 def literal(value: Any) -> str:
-    """Return a value as Python spells it; raises Unspeakable for other types."""
+    """Return a value as Python spells it; raises NoShortSpelling for other types."""
     value = values(value) if type(value).__name__ in ("Number", "BallArray") else value
     match value:
         case np.ndarray() if value.dtype.kind in "fiub":
@@ -35,6 +35,11 @@ def literal(value: Any) -> str:
     if value is np:
         return "np"
     raise NoShortSpelling(f"{type(value).__name__} has no short spelling")
+
+
+def given_text(given: Mapping[str, Any]) -> str:
+    """Return the lines of a dict of values; raises NoShortSpelling for other types."""
+    return "\n".join(f"    {name!r}: {literal(value)}," for name, value in given.items())
 
 
 def _rows(value: Any) -> str:
@@ -92,11 +97,8 @@ def resolves(module: Any, routine: Routine) -> bool:
     """Whether a routine is what its module has under its name."""
     thing: Any = module
     for part in routine.name.split("."):
-        thing = (
-            inspect.getattr_static(thing, part, None)
-            if inspect.isclass(thing)
-            else getattr(thing, part, None)
-        )
+        get = inspect.getattr_static if inspect.isclass(thing) else getattr
+        thing = get(thing, part, None)
     thing = getattr(thing, "__func__", thing)
     inherited = routine.owner is not None and hasattr(routine.owner, routine.short)
     return thing is routine.function or (thing is None and inherited)

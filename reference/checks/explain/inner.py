@@ -20,9 +20,9 @@ from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Match, Words
 from reference.checks.explain.pairs import ElementwiseStep, function_name, pairs_of
 from reference.checks.explain.problem import ReadingProblem, once, text_of
 from reference.checks.routine import Path
-from reference.checks.tolerances import SAME
+from reference.checks.tolerances import DIGITS, SAME
 
-_MAX_INSIDE, _MAX_FOR_VALUES = 16, 10
+_MAX_INSIDE, _MAX_FOR_VALUES = 40, 10
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,11 @@ def _shape(graph: NumberGraph, inside: tuple[int, ...]) -> tuple[tuple[int, ...]
 
 # -- what may be wrong in it -------------------------------------------------------------------
 
-_COSTS = {"inner": 1.7, "term": 1.8, "one": 1.85, "sign": 2.3, "twice": 2.3, "/": 2.4, "*": 2.4}
+_COSTS = {"inner": 1.7, "term": 1.8, "one": 1.85, "ratio": 2.0, "sign": 2.3, "twice": 2.3,
+          "/": 2.4, "*": 2.4}  # fmt: skip
 """The changes of an inner number: its argument's derivative taken as 1; of one of its edges: left
-out, taken as 1, turned, doubled, divided by an inner number or multiplied with one."""
+out, taken as 1, turned, doubled, divided by an inner number or multiplied with one; of a ratio: its
+denominator is not squared."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ class _Change:
         if self.how == "inner":
             return {place: [(inside[-1], 1.0)]}
         edges = list(graph.edges[place])
+        if self.how == "ratio":
+            v = graph.values[edges[1][0]]
+            return {place: [(parent, slope * v) for parent, slope in edges]}
         parent, slope = edges[self.edge]
         u = graph.values[inside[self.other]]
         changed = {"term": 0.0, "twice": 2 * slope, "sign": -slope, "one": 1.0, "*": slope * u,
@@ -113,15 +118,17 @@ def inner_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield hypotheses for the inside of every elementwise step that has one."""
     for pair in pairs_of(problem):
         for branch in branches(problem)[pair.key]:
-            for change in _changes(branch):
+            for change in _changes(problem.graph, branch):
                 yield _hypothesis(problem, pair, branch, change)
 
 
-def _changes(branch: Branch) -> Iterator[_Change]:
+def _changes(graph: NumberGraph, branch: Branch) -> Iterator[_Change]:
     depth = len(branch.shape)
     for r, parents in enumerate(branch.shape):
         if r and depth > 1:
             yield _Change(r, -1, "inner")
+        if all(_is_ratio(graph, places[r]) for places in branch.inside):
+            yield _Change(r, 0, "ratio")
         several = sum(p >= 0 for p in parents) > 1
         for k, parent in enumerate(parents):
             if parent >= 0:
@@ -130,6 +137,15 @@ def _changes(branch: Branch) -> Iterator[_Change]:
                 for u in range(depth + 1 if depth <= _MAX_FOR_VALUES else 0):
                     yield _Change(r, k, "/", u)
                     yield _Change(r, k, "*", u)
+
+
+def _is_ratio(graph: NumberGraph, place: int) -> bool:
+    """Whether a number is u/v, by its slopes 1/v and −u/v²."""
+    if len(graph.edges[place]) != 2:
+        return False
+    (above, slope), (below, _) = graph.edges[place]
+    u, v = graph.values[above], graph.values[below]
+    return abs(slope * v - 1) < DIGITS and abs(graph.values[place] * v - u) <= DIGITS * abs(u)
 
 
 def _hypothesis(
@@ -232,6 +248,9 @@ def _words(
             f"In the slope of {f} {what} is left out, at {at}.",
             f"{CLAIMS} without {c or 'the factor'}", right,
         )  # fmt: skip
+    if how == "ratio":
+        text = f"In the slope of {f} the denominator is not squared: (u/v)′ = (u′v − uv′)/v²."
+        return Words("denominator_square_left_out", text, "(u′v − uv′)/v", "(u′v − uv′)/v²")
     if how == "sign":
         text = f"In the slope of {f} the term through {at} has the wrong sign."
         return Words("wrong_sign", text, f"{CLAIMS}: − the term", right)

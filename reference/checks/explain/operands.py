@@ -73,7 +73,8 @@ def _partner(graph: NumberGraph, edges: Edges, k: int) -> int:
     parent, slope = edges[k]
     count = len(edges)
     first: list[int] = [] if count % 2 else [(k + count // 2) % count]
-    for j in (*first, *range(count)):
+    order: list[int] = [*first, *range(count)]
+    for j in order:
         other, back = edges[j]
         if j != k and graph.values[other] == slope and back == graph.values[parent]:
             return other

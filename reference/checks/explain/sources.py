@@ -9,7 +9,6 @@ from reference.checks.explain import (
     cotangents,
     inner,
     operands,
-    operations,
     ownvalues,
     paths,
     rowwise,
@@ -34,7 +33,6 @@ SOURCES: tuple[Callable[[ReadingProblem], Iterator[Hypothesis]], ...] = (
     windows.window_hypotheses,
     inner.inner_hypotheses,
     cotangents.scaled_hypotheses,
-    operations.operation_hypotheses,
 )
 
 

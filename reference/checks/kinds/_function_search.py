@@ -18,7 +18,6 @@ from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Frame
-from reference.checks.kinds._torch_context import TorchContext
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
 from reference.checks.raised import raised_text
 from reference.checks.routine import source_of
@@ -311,3 +310,40 @@ def _same_truth(one: Assessment, other: Assessment) -> bool:
         close(a.truth.value, b.truth, 1.0, AUTOGRAD).all()
         for a, b in zip(one.rows, other.rows, strict=True)
     )
+
+
+class TorchContext:
+    """The ctx of a forward that runs outside of its function: it keeps what is saved."""
+
+    def __init__(self, count: int) -> None:
+        self.needs_input_grad = (True,) * count
+        self.saved_tensors: tuple[Any, ...] = ()
+        self._flat: list[Any] = []
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors."""
+        self.saved_tensors = tensors
+
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Keep tensors for a jvp, which nobody asks for."""
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Note outputs that have no gradient."""
+        self._flat += tensors
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """Note inputs that were written into; the leaves are copied before."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Do nothing: every cotangent is given."""
+
+    @property
+    def saved_variables(self) -> tuple[Any, ...]:
+        """The old name of saved_tensors."""
+        return self.saved_tensors
+
+    def differentiable(self, outputs: Any) -> Any:
+        """Return the outputs, None for those that have no gradient."""
+        if isinstance(outputs, tuple | list):
+            return [self.differentiable(o) for o in outputs]
+        return None if any(outputs is t for t in self._flat) else outputs

@@ -9,6 +9,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -140,39 +141,32 @@ def _method(name: str) -> Callable[[Any], Any]:
 
 def small(found: Sequence[Operator]) -> Iterator[ExpressionProgram]:
     """Yield one program for each operator and use, the simplest ones first."""
-    for op in found:
-        if op.count == 2:
-            yield ExpressionProgram(
-                op.spell("a", "b"), ("a", "b"), op.apply, (op.name,), "once", op.domain
-            )
-        else:
-            yield ExpressionProgram(op.spell("a"), ("a",), op.apply, (op.name,), "once", op.domain)
-    for op in found:
-        if op.count == 2:
-            yield ExpressionProgram(
-                op.spell("a", "a"),
-                ("a",),
-                lambda a, f=op.apply: f(a, a),
-                (op.name,),
-                "twice",
-                op.domain,
-            )
-    merge = next((op for op in found if op.count == 2), None)
-    if merge is None:
-        return
-    for op in found:
+    yield from map(alone, found)
+    pairs = [op for op in found if op.count == 2]
+    for op in pairs:
+        run = partial(_both, op.apply)
+        yield ExpressionProgram(op.spell("a", "a"), ("a",), run, (op.name,), "twice", op.domain)
+    for op in found if pairs else ():
         if op.count == 1:
-            yield ExpressionProgram(
-                merge.spell(f"({op.spell('a')})", "a"),
-                ("a",),
-                lambda a, f=op.apply, m=merge.apply: m(f(a), a),
-                (op.name, merge.name),
-                "twice",
-                op.domain,
-            )
-    for op in found:
-        if op.count == 2:
-            yield from _in_the_middle(op, merge)
+            text, run = pairs[0].spell(f"({op.spell('a')})", "a"), partial(_merged, op, pairs[0])
+            names = (op.name, pairs[0].name)
+            yield ExpressionProgram(text, ("a",), run, names, "twice", op.domain)
+    for op in pairs:
+        yield from _in_the_middle(op, pairs[0])
+
+
+def alone(op: Operator) -> ExpressionProgram:
+    """Return the program of one operator, used once."""
+    leaves = ("a", "b")[: op.count]
+    return ExpressionProgram(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
+
+
+def _both(apply: Callable[..., Any], a: Any) -> Any:
+    return apply(a, a)
+
+
+def _merged(op: Operator, merge: Operator, a: Any) -> Any:
+    return merge.apply(op.apply(a), a)
 
 
 def _in_the_middle(op: Operator, merge: Operator) -> Iterator[ExpressionProgram]:
@@ -188,17 +182,9 @@ def _in_the_middle(op: Operator, merge: Operator) -> Iterator[ExpressionProgram]
 
     names = (op.name, merge.name)
     text = f"c = {op.spell('a', 'b')}; "
-    yield ExpressionProgram(
-        text + merge.spell("c", "c"), ("a", "b"), same, names, "middle", op.domain
-    )
-    yield ExpressionProgram(
-        text + merge.spell(f"({merge.spell('c', 'a')})", "c"),
-        ("a", "b"),
-        deeper,
-        names,
-        "middle",
-        op.domain,
-    )
+    after = merge.spell(f"({merge.spell('c', 'a')})", "c")
+    for rest, run in ((merge.spell("c", "c"), same), (after, deeper)):
+        yield ExpressionProgram(text + rest, ("a", "b"), run, names, "middle", op.domain)
 
 
 def random(
@@ -259,15 +245,11 @@ def of_arrays(
     ) -> ExpressionProgram:
         weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
         names = (name, "__mul__") if weigh else (name,)
-        return ExpressionProgram(
-            text,
-            tuple(leaves),
-            lambda *given: finish(run(*given), weigh),
-            names,
-            use,
-            domain,
-            leaves,
-        )
+
+        def finished(*given: Any) -> Any:
+            return finish(run(*given), weigh)
+
+        return ExpressionProgram(text, tuple(leaves), finished, names, use, domain, leaves)
 
     for name, symbol, apply, domain in _BINARY:
         if name == "__pow__" or not has(name):
@@ -276,9 +258,7 @@ def of_arrays(
         yield program(text, name, apply, domain, a=_A, b=_A)
         yield program(f"{text} with b a row", name, apply, domain, a=_A, b=_ROW)
         yield program(f"{text} with b a column", name, apply, domain, a=_A, b=_COLUMN)
-        yield program(
-            symbol.format("a", "a"), name, lambda a, f=apply: f(a, a), domain, "twice", a=_A
-        )
+        yield program(symbol.format("a", "a"), name, partial(_both, apply), domain, "twice", a=_A)
     if has("__matmul__"):
         yield program("a @ b", "__matmul__", lambda a, b: a @ b, a=_A, b=_W)
         yield program("a @ a", "__matmul__", lambda a: a @ a, use="twice", a=(3, 3))

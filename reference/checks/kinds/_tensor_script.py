@@ -19,7 +19,7 @@ def script_lines(
     found: Claimed,
     leaves: list[tuple[str, Path]],
 ) -> Iterator[str]:
-    """Yield the lines that call a forward and its backward; raises Unspeakable.
+    """Yield the lines that call a forward and its backward; raises NoShortSpelling.
 
     problem, found: what went in, and what came of it. leaves: the names under which gradients
     are returned, with what they are of.
