@@ -97,6 +97,20 @@ POOLS = {
 }
 
 
+SMALL_SIZES = (dict.fromkeys(POOLS, 1), dict.fromkeys(POOLS, 2) | {"D": 3})
+"""Of problems that are easily read, the smallest first."""
+
+
+def floats(*dims: str) -> Spec:
+    """Return the spec of an array of normal numbers with these axes."""
+    return Spec("normal", dims)
+
+
+def every_layout(text: str) -> tuple[Spec, ...]:
+    """Return the specs of arrays of floats by their axes: "N D, D, 1 D"; "-" has no axes."""
+    return tuple(floats(*dims.replace("-", "").split()) for dims in text.split(","))
+
+
 def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     """Return the letters' numbers for one problem.
 

@@ -1,11 +1,11 @@
 """Runs a check in a separate process, so that a target that hangs or crashes ends only that."""
 
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from reference.checks.records import CheckRequest, Event
+from reference.checks.result import CheckedRun
 from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 SECONDS = 10.0
@@ -15,17 +15,7 @@ SLEEP = 30.0
 MAX_RESTARTS = 20
 
 
-class Gathers(Protocol):
-    """The receiver of a run's events."""
-
-    def take(self, event: Event) -> None:
-        """Take in one event."""
-
-    def fail(self, kind: str, text: str) -> int | None:
-        """Note that the part that was running hung or crashed; return its number."""
-
-
-def run(request: CheckRequest, gathered: Gathers, seconds: float | None) -> None:
+def run(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
     """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
     limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
     path, colon, name = request.target.partition(":")
@@ -44,7 +34,9 @@ def run(request: CheckRequest, gathered: Gathers, seconds: float | None) -> None
         worker.close()
 
 
-def _once(worker: Worker, request: CheckRequest, gathered: Gathers, limits: Limits) -> int | None:
+def _once(
+    worker: Worker, request: CheckRequest, gathered: CheckedRun, limits: Limits
+) -> int | None:
     """Ask once; return the number of the part that hung or crashed, None where it is over."""
     for event in worker.run(request, Event, limits=lambda last: limits):  # type: ignore[arg-type]
         match event:

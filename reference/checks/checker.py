@@ -13,28 +13,15 @@ import shlex
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.records import (
-    CheckRequest,
-    Event,
-    Fault,
-    InternalError,
-    Part,
-    PartFinished,
-    PartStarted,
-    Refused,
-    TargetLoaded,
-    Tried,
-)
-from reference.checks.result import Result
-
-Progress = Callable[[str], None]
+from reference.checks import check_process
+from reference.checks.records import CheckRequest
+from reference.checks.result import CheckedRun, Progress, Result
 
 
 def check(
@@ -74,9 +61,9 @@ def check(
 
         refuse_folder(report)
     began = time.monotonic()
-    gathered = new_run(progress)
+    gathered = CheckedRun(progress or (lambda name: None))
     if isinstance(target, str | Path):
-        _run_apart(request, gathered, seconds)
+        check_process.run(request, gathered, seconds)
     else:
         _run_here(target, request, gathered)
     if gathered.refused:
@@ -107,7 +94,7 @@ def _request(
     unknown = [f for f in frameworks if f not in ("torch", "jax")]
     if unknown:
         raise InvalidInput(f"frameworks={unknown[0]!r}: expected torch or jax")
-    what = str(target) if isinstance(target, str | Path) else _what(target)
+    what = str(target) if isinstance(target, str | Path) else _names(target)[0]
     # NumPy's own integers cannot be spelled as JSON
     count = int(problems) if problems is not None else None
     return CheckRequest(what, like, count, int(seed), tuple(frameworks))
@@ -132,77 +119,6 @@ def _command_to_repeat(target: Any, request: CheckRequest) -> str:
     return shlex.join(command)
 
 
-@dataclass
-class CheckedRun:
-    """The result of a run, built from its events."""
-
-    progress: Progress
-    parts: dict[int, Part] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
-    remarks: list[str] = field(default_factory=list)
-    our_faults: list[str] = field(default_factory=list)
-    refused: str = ""
-    ended: str = ""
-    running: PartStarted | None = None
-    problem: str = ""
-    certifying: bool = False
-
-    def take(self, event: Event) -> None:
-        """Take in one event."""
-        match event:
-            case TargetLoaded(names=names, remarks=remarks):
-                self.names, self.remarks = names, list(remarks)
-            case Tried(problem=problem, certified=certified):
-                self.problem, self.certifying = problem, certified
-            case PartStarted():
-                self.running, self.problem, self.certifying = event, "", False
-                self.progress(event.name)
-            case PartFinished(index=index, part=part):
-                self.parts[index] = part
-                self.running = None
-            case Refused(text=text):
-                self.refused = text
-            case InternalError(name=name, text=text):
-                self.our_faults.append(f"{name}: {text}")
-                self.running = None
-
-    def result(self, request: CheckRequest, **more: Any) -> Result:
-        """Return what was found; `more` are further fields of the result."""
-        parts = tuple(part for _, part in sorted(self.parts.items()))
-        return Result(
-            request.target,
-            request.seed,
-            parts,
-            remarks=tuple(self.remarks),
-            our_faults=tuple(self.our_faults),
-            ended=self.ended,
-            **more,
-        )
-
-    def fail(self, kind: str, text: str) -> int | None:
-        """Note that the running part hung or crashed; return its number, None where none ran."""
-        if self.running is None:
-            self.refused = f"the target could not be loaded; it {kind}: {text}"
-            self.ended = kind
-            return None
-        index, at = self.running.index, self.problem
-        if kind == "hung" and self.certifying:  # its own code had run: certifying it is slow
-            why = f"its numbers run, but certifying them took too long: {text}; try --timeout"
-            self.parts[index] = Part(self.running.name, "unchecked", why=why)
-            self.running = None
-            return index
-        self.ended = kind
-        fault = Fault(kind, text, at, 1, True)
-        self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
-        self.running = None
-        return index
-
-
-def new_run(progress: Progress | None = None) -> CheckedRun:
-    """Return an empty run, which collects the events of a session and makes the result."""
-    return CheckedRun(progress or (lambda name: None))
-
-
 def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
     from reference.checks import session, source
 
@@ -211,16 +127,6 @@ def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
     if inspect.ismodule(target):
         loaded = source.from_module(target, what)
     session.run(loaded, request, gathered.take)
-
-
-def _run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
-    from reference.checks import check_process
-
-    check_process.run(request, gathered, seconds)
-
-
-def _what(target: Any) -> str:
-    return _names(target)[0]
 
 
 def _names(target: Any) -> tuple[str, dict[str, Any]]:

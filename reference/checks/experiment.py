@@ -69,7 +69,6 @@ def perform(
     session: Session | None = None,
     override: Mapping[str, Any] | None = None,
     warm: bool = False,
-    moved: Mapping[Path, Any] | None = None,
     far: bool = False,
     given: Mapping[Path, Any] | None = None,
     dtype: str = "",
@@ -77,7 +76,6 @@ def perform(
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
-    moved: what is added to inputs, by path.
     given: what goes in, by path, in place of the drawn values.
     dtype: the type of all arrays of floats that go in, "" as they are drawn.
     far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
@@ -93,7 +91,7 @@ def perform(
     outcome = RunOutcome(
         sizes, far=far, dtype=dtype, adds_steps=_adds_steps(code.co_filename if code else "")
     )
-    keep = _Keeper(outcome, reading, session is not None, moved or {}, given or {})
+    keep = _Keeper(outcome, reading, session is not None, given)
     with (
         quiet(),
         on_tape(reading, session, seed + index),
@@ -165,11 +163,10 @@ class _Keeper:
         outcome: RunOutcome,
         reading: Reading,
         tape: bool,
-        moved: Mapping[Path, Any] | None = None,
         given: Mapping[Path, Any] | None = None,
     ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
-        self.moved, self.given = moved or {}, given or {}
+        self.given = given or {}
 
     def put(self, path: Path, value: Any, kind: str) -> Any:
         """Return a value as it is given to the target, registered under its path."""
@@ -182,7 +179,6 @@ class _Keeper:
             elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
-        value = value + self.moved[path] if path in self.moved else value
         if self.outcome.dtype and np.shape(value):
             value = np.asarray(value).astype(self.outcome.dtype)
         given = lift(value) if self.tape else value

@@ -3,8 +3,10 @@
 A path is the way to them: ("W",), ("params", "W1"), ("layers", "0", "weights").
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,26 +49,18 @@ def walk(
     seen.add(id(thing))
     items: list[tuple[str, Any, Setter]] = []
     if isinstance(thing, dict):
-        items = [(str(k), v, _item_setter(thing, k)) for k, v in list(thing.items())]
+        items = [(str(k), v, partial(operator.setitem, thing, k)) for k, v in list(thing.items())]
     elif isinstance(thing, list):
-        items = [(str(i), v, _item_setter(thing, i)) for i, v in enumerate(thing)]
+        items = [(str(i), v, partial(operator.setitem, thing, i)) for i, v in enumerate(thing)]
     elif isinstance(thing, tuple):
         items = [(str(i), v, _no_setter) for i, v in enumerate(thing)]
     elif hasattr(thing, "__dict__") and is_own(thing, module) and not isinstance(thing, type):
-        items = [(k, v, _attribute_setter(thing, k)) for k, v in list(vars(thing).items())]
+        items = [(k, v, partial(setattr, thing, k)) for k, v in list(vars(thing).items())]
     for name, value, setter in items:
         if is_numeric(value):
             yield (*path, name), value, setter
         elif isinstance(value, dict | list | tuple) or hasattr(value, "__dict__"):
             yield from walk(value, module, (*path, name), seen)
-
-
-def _item_setter(thing: Any, key: Any) -> Setter:
-    return lambda value: thing.__setitem__(key, value)
-
-
-def _attribute_setter(thing: Any, name: str) -> Setter:
-    return lambda value: setattr(thing, name, value)
 
 
 def _no_setter(value: Any) -> None:
@@ -85,16 +79,12 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
             continue
         if np.asarray(value).dtype.kind not in "fO":
             continue
-        if np.size(value) == 0 or any(
-            words.is_gradient_name(p) or p in ("grads", "gradients", "grad") for p in path
-        ):
+        gradients = ("grads", "gradients", "grad")
+        if not np.size(value) or any(words.is_gradient_name(p) or p in gradients for p in path):
             continue
         name = next((p for p in reversed(path) if not p.lstrip("-").isdigit()), path[-1])
-        named = bool(
-            words.WEIGHTS.match(name)
-            or words.BIASES.match(name)
-            or name.lower() in ("gamma", "params")
-        )
+        known = words.WEIGHTS.match(name) or words.BIASES.match(name)
+        named = known is not None or name.lower() in ("gamma", "params")
         if (_BUFFERS.search(name) or lazily) and not named:
             continue
         found[path] = (value, setter)
@@ -117,9 +107,7 @@ def randomise(
         plain = np.asarray(value)
         if plain.dtype.kind == "O" and not all(isinstance(v, float | int) for v in plain.flat):
             continue
-        fresh = rng.standard_normal(plain.shape) * (
-            0.7 if type(rng) is np.random.Generator else 1.0
-        )
+        fresh = rng.standard_normal(plain.shape) * scale_of(rng)
         if _VARIANCES.search(path[-1]) or path[-1].lower() in ("gamma", "scale"):
             fresh = rng.uniform(0.5, 1.5, plain.shape)
         if plain.dtype == np.float32:
@@ -128,6 +116,11 @@ def randomise(
         setter(drawn[path])
         shared[id(value)] = path
     return drawn
+
+
+def scale_of(rng: np.random.Generator) -> float:
+    """Return how large weights are drawn: below 1, so that no layer saturates, or whole."""
+    return 0.7 if type(rng) is np.random.Generator else 1.0
 
 
 def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:

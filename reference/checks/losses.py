@@ -6,9 +6,12 @@ Every objective is a scalar made of tracked numbers, so that one sweep different
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+
+from reference.balls import BallArray, values
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,8 @@ def _binary(a: Any, y: Any) -> Any:
 
 
 def _softmax(a: Any, y: Any, axis: int = -1) -> Any:
-    top = np.max(np.asarray(values_of(a)), axis=axis, keepdims=True)
+    top = np.max(np.asarray(values(a)), axis=axis, keepdims=True)
     return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
-
-
-def _softmax_columns(a: Any, y: Any) -> Any:
-    return _softmax(a, y, 0)
-
-
-def values_of(a: Any) -> Any:
-    """Return the plain float values of an array, tracked or not."""
-    from reference.balls import values
-
-    return values(a)
 
 
 LOSSES = (
@@ -58,7 +50,11 @@ LOSSES = (
     ),
     CandidateLoss("cross-entropy", "−Σ y log a", _cross_entropy, inside=True),
     CandidateLoss("softmax cross-entropy", "Σ (log Σ exp(a) − y·a)", _softmax),
-    CandidateLoss("softmax cross-entropy over columns", "Σ (log Σ exp(a) − y·a)", _softmax_columns),
+    CandidateLoss(
+        "softmax cross-entropy over columns",
+        "Σ (log Σ exp(a) − y·a)",
+        partial(_softmax, axis=0),
+    ),
 )
 
 
@@ -85,9 +81,7 @@ def matching_targets(output: Any, target: Any) -> Iterator[Any]:
 
 def evaluate(loss: CandidateLoss, output: Any, target: Any) -> Any:
     """Return the loss of an output, or None where it has no value there."""
-    from reference.balls import BallArray
-
-    plain = values_of(output)
+    plain = values(output)
     if loss.inside and not ((plain > 0).all() and (plain < 1).all()):
         return None
     array = output

@@ -28,7 +28,7 @@ from reference.checks.matching import OTHER_AXES
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
 from reference.checks.raised import error_line
-from reference.checks.records import CheckedTensor, CheckRequest, Fault, NamedMistake, Part, Worst
+from reference.checks.records import CheckRequest
 from reference.checks.routine import Path
 from reference.checks.search import Failure, search
 from reference.checks.showing import own_lines, shown
@@ -36,6 +36,7 @@ from reference.checks.source import Target
 from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 from reference.checks.tolerances import NEARLY
 from reference.checks.vocabulary import is_gradient_name
+from reports.checked import CheckedTensor, Fault, Part, Worst
 
 PROBLEMS = 20
 MIN_PROBLEMS = 4
@@ -359,10 +360,6 @@ def _explained(
 
 def _by_tape(subject: ReadingSubject, counts: _PartCounts, request: CheckRequest) -> dict[str, Any]:
     found = explain(subject.reading, subject.objective, request.seed, counts.wrong[:6])
-    mistakes = tuple(
-        NamedMistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
-        for n in found.named
-    )
     noted = {
         claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
         for case in counts.cases[:1]
@@ -370,7 +367,11 @@ def _by_tape(subject: ReadingSubject, counts: _PartCounts, request: CheckRequest
         if r.claim in case.assessment.notes
     }
     described = {**dict(found.described), **noted}
-    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
+    return {
+        "first_wrong": found.first,
+        "mistakes": found.named,
+        "described": tuple(described.items()),
+    }
 
 
 def _worst(cases: list[ProblemCase], request: CheckRequest) -> Worst | None:

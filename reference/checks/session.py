@@ -18,7 +18,6 @@ from reference.checks.records import (
     CheckRequest,
     Event,
     InternalError,
-    Part,
     PartFinished,
     PartStarted,
     Refused,
@@ -28,6 +27,7 @@ from reference.checks.records import (
 from reference.checks.source import Target
 from reference.checks.subject import Subject
 from reference.checks.surroundings import Library
+from reports.checked import Part
 
 Emit = Callable[[Event], None]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from reference.checks.assess import Assessment, Row
 from reference.checks.kinds._shown import Shrinkable, smallest_case
-from reference.checks.records import Numbers
 from reference.checks.routine import Routine
 from reference.checks.script import script_of
 from reference.checks.smallest import Key, numbers_of, smallest
 from reference.checks.source import Target
 from reference.checks.subject import ProblemCase, ReadingSubject, Subject
+from reports.checked import Numbers
 
 _MAX_ENTRIES = 512  # of one gradient in the picture
 _MAX_TENSORS = 6

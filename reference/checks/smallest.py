@@ -20,10 +20,10 @@ from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import perform
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import Reading, RunOutcome
-from reference.checks.records import Numbers
 from reference.checks.routine import Path
 from reference.checks.subject import ReadingSubject
 from reference.checks.tolerances import DIGITS, SAME, VISIBLE
+from reports.checked import Numbers
 
 MAX_SECONDS = 0.5
 _MAX_FAILURES = 12  # runs that raise or have no value, one after another

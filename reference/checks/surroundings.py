@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, numpy_on_balls
+from reference.checks.instances import scale_of
 from reference.checks.outcome import Reading
 from reference.checks.routine import Path
 
@@ -131,8 +132,7 @@ def weights_of_the_module(reading: Reading, rng: np.random.Generator, put: Put) 
     kept = {n: space[n] for n in names}
     try:
         for name, value in kept.items():
-            scale = 0.7 if type(rng) is np.random.Generator else 1.0
-            drawn = rng.standard_normal(value.shape) * scale
+            drawn = rng.standard_normal(value.shape) * scale_of(rng)
             space[name] = put(("global", name), drawn, "normal")
         yield
     finally:

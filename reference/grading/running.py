@@ -210,9 +210,8 @@ def _moved(
     way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in outcome.inputs.items()}
     found = []
     for sign in (1.0, -1.0):
-        there = perform(
-            subject.reading, seed, index, moved={p: sign * d for p, d in way.items()}, far=True
-        )
+        given = {p: outcome.inputs[p] + sign * d for p, d in way.items()}
+        there = perform(subject.reading, seed, index, given=given, far=True)
         if there.cotangents:
             found.append(there.cotangents[0][0])
         else:

@@ -30,7 +30,7 @@ def ratio(got: Array, base: Array) -> float | None:
 def symbols(problem: ReadingProblem) -> dict[str, float]:
     """Return the numbers of a problem that a factor may be made of, by how they are written."""
     outcome = problem.outcome
-    found = {k: v for k, v in problem.factors.items() if not k.isdigit()}
+    found = dict(problem.factors)
     arrays = {**outcome.inputs, **outcome.others, **outcome.outputs, **outcome.values}
     shapes: dict[tuple[int, ...], Path] = {}
     for path, value in arrays.items():

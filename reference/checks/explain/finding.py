@@ -11,29 +11,10 @@ from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, close_entries
 from reference.checks.routine import Path
+from reports.checked import NamedMistake
 
 ENOUGH = 3
 """A name is given when it reproduces the claim in at least so many problems that can tell."""
-
-
-@dataclass(frozen=True)
-class ExplainedMistake:
-    """A mistake that reproduces the wrong gradient.
-
-    name: in snake_case. sentence: in plain English, with the target's own variable names.
-    yours, right: the two formulas. tensors: the claims that it explains. matched, of: in how
-    many of the problems tried it reproduces them to rounding. distance: the worst relative
-    distance over these.
-    """
-
-    name: str
-    sentence: str
-    yours: str
-    right: str
-    tensors: tuple[str, ...]
-    matched: int
-    of: int
-    distance: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +26,7 @@ class Explanation:
     """
 
     first: str = ""
-    named: tuple[ExplainedMistake, ...] = ()
+    named: tuple[NamedMistake, ...] = ()
     described: tuple[tuple[str, str], ...] = ()
 
 
@@ -76,11 +57,6 @@ class Support:
     of: int
     distance: float
 
-    @classmethod
-    def by_all(cls, cases: Sequence[ClaimCase]) -> Support:
-        """Return that it holds in every one of some cases, to rounding."""
-        return cls(len(cases), len(cases), 0.0)
-
     @property
     def enough(self) -> bool:
         """Whether it holds in 3 problems, or in all where fewer can tell, and in most."""
@@ -108,13 +84,13 @@ def distance(got: Array, other: Array) -> float:
     return float(np.max(np.abs(got - other), initial=0.0)) / size if size else 0.0
 
 
-def named(words: Words, tensors: Sequence[str], found: Support) -> ExplainedMistake:
+def named(words: Words, tensors: Sequence[str], found: Support) -> NamedMistake:
     """Return a mistake with the evidence for it."""
     text = words.name, words.sentence, words.yours, words.right
     each = tuple(dict.fromkeys(tensors))
-    return ExplainedMistake(*text, each, found.matched, found.of, found.distance)
+    return NamedMistake(*text, each, found.matched, found.of, found.distance)
 
 
 Predictions = Mapping[Path, Array]
-Finding = tuple[Words, Support] | None
-"""The words for what a claim is of the right one, and the evidence; None where it is not that."""
+Finding = Words | tuple[Words, Support] | None
+"""What a claim is of the right one, with the evidence where not every case was compared."""

@@ -12,37 +12,39 @@ import numpy as np
 from reference.balls import Session
 from reference.checks.assess import Row, assess
 from reference.checks.experiment import perform
-from reference.checks.explain.finding import ExplainedMistake
+from reference.checks.explain.finding import Support, named
 from reference.checks.explain.graph import Array
+from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import claim_text, close, text_of
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates, is_elementwise
 from reference.checks.outcome import Reading, RunOutcome
 from reference.checks.tolerances import STABILISER
+from reports.checked import NamedMistake
 
 
-def changed_in_place(outcomes: Sequence[RunOutcome]) -> list[ExplainedMistake]:
+def changed_in_place(outcomes: Sequence[RunOutcome]) -> list[NamedMistake]:
     """Return which arguments are written into."""
-    found = {}
-    for name in dict.fromkeys(n for o in outcomes for n in o.mutated):
-        count = sum(name in o.mutated for o in outcomes)
-        found[name] = ExplainedMistake(
-            "changed_in_place",
-            f"{name} is changed in place: the backward writes into the array of its caller, "
-            f"so what the forward kept of it is overwritten. Make a copy.",
-            f"{name}[…] = …",
-            f"{name} = {name}.copy()",
+    counts = Counter(n for o in outcomes for n in dict.fromkeys(o.mutated))
+    return [
+        named(
+            Words(
+                "changed_in_place",
+                f"{name} is changed in place: the backward writes into the array of its caller, "
+                "so what the forward kept of it is overwritten. Make a copy.",
+                f"{name}[…] = …",
+                f"{name} = {name}.copy()",
+            ),
             (),
-            count,
-            len(outcomes),
-            0.0,
+            Support(count, len(outcomes), 0.0),
         )
-    return list(found.values())
+        for name, count in counts.items()
+    ]
 
 
 def another_loss(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> ExplainedMistake | None:
+) -> NamedMistake | None:
     """Return that the gradients are right for a loss that is not the one which is computed."""
     if objective.kind != "loss":
         return None
@@ -62,18 +64,15 @@ def another_loss(
     if counts[best] < min(3, len(tried)) or best.loss is None:
         return None
     name = text_of(objective.output)
-    return ExplainedMistake(
+    words = Words(
         "loss_value",
         f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of "
         f"{text_of(best.output)}; the loss that is computed, {name}, is another function: its "
         f"value is wrong (or it should be another).{_of_logits(best.loss.name, reading)}",
         f"{name} ≠ {best.loss.formula}",
         f"{name} = {best.loss.formula}",
-        (),
-        counts[best],
-        len(tried),
-        0.0,
     )
+    return named(words, (), Support(counts[best], len(tried), 0.0))
 
 
 def _runs(reading: Reading, seed: int, indices: Sequence[int]) -> Iterator[RunOutcome]:
@@ -85,7 +84,7 @@ def _runs(reading: Reading, seed: int, indices: Sequence[int]) -> Iterator[RunOu
 
 def _nearly(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> ExplainedMistake | None:
+) -> NamedMistake | None:
     """Return that the gradients are those of the loss but for a factor, and a tiny constant.
 
     log(y + 1e-7) keeps the factor from being exact.
@@ -104,17 +103,14 @@ def _nearly(
     if text is None:
         return None
     upside = f"1/({text})" if "·" in text else text[2:] if text.startswith("1/") else f"1/{text}"
-    return ExplainedMistake(
+    words = Words(
         "constant_factor",
         f"The gradients are {text} times those of the loss that is computed, "
         f"{text_of(objective.output)}: the factor {upside} is left out.",
         f"{text} · right",
         "right",
-        (),
-        len(indices),
-        len(indices),
-        0.0,
     )
+    return named(words, (), Support(len(indices), len(indices), 0.0))
 
 
 def _factors(sizes: Mapping[str, int]) -> dict[str, float]:

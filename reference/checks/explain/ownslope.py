@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from reference.checks.explain.factors import spelled
-from reference.checks.explain.finding import ClaimCase, Finding, Support
+from reference.checks.explain.finding import ClaimCase
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.inner import Branch, branches
@@ -16,25 +16,21 @@ from reference.checks.explain.problem import close
 from reference.checks.tolerances import DIGITS
 
 
-def own_slope(cases: Sequence[ClaimCase]) -> Finding:
+def own_slope(cases: Sequence[ClaimCase]) -> Words | None:
     """Read the slope off a claim that is a step's δz: constant, a multiple, the value itself."""
     pair = step_of(cases[0])
     if pair is None:
         return None
-    for one in (_constants, _values, _multiples, _additions, _terms):
-        words = one(cases, pair)
-        if words is not None:
-            return words, Support.by_all(cases)
-    return None
+    tried = (one(cases, pair) for one in (_constants, _values, _multiples, _additions, _terms))
+    return next((words for words in tried if words is not None), None)
 
 
-def own_slope_in_part(cases: Sequence[ClaimCase]) -> Finding:
+def own_slope_in_part(cases: Sequence[ClaimCase]) -> Words | None:
     """Read the slope off where it is wrong on one side only: below 0, above 0."""
     pair = step_of(cases[0])
     if pair is None or pair.function == "relu":
         return None
-    everywhere = all(c.wrong.all() for c in cases)
-    return None if everywhere else own_slope(cases)
+    return None if all(c.wrong.all() for c in cases) else own_slope(cases)
 
 
 def step_of(case: ClaimCase) -> ElementwiseStep | None:

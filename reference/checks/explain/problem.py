@@ -281,10 +281,6 @@ def _feeds_a_product(graph: NumberGraph, run: list[int]) -> bool:
 
 def _numbers(outcome: RunOutcome) -> dict[str, float]:
     found: dict[str, float] = {}
-    for shape in [np.shape(v) for v in {**outcome.inputs, **outcome.outputs}.values()]:
-        for n in shape:
-            if n > 1:
-                found.setdefault(str(n), float(n))
     given = {**outcome.others, **outcome.inputs, **outcome.values, **outcome.kept}
     for path, value in given.items():
         plain = values(value) if is_numeric(value) else None

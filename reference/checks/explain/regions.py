@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from reference.checks.explain.factors import ratio, spelled
-from reference.checks.explain.finding import ClaimCase, Finding, Support, distance, evidence
+from reference.checks.explain.finding import ClaimCase, Finding, distance, evidence
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words, listed
 from reference.checks.explain.problem import close, text_of
@@ -44,7 +44,7 @@ def _left_at_zero(cases: Sequence[ClaimCase]) -> Finding:
     text, where = cases[0].claim.text, cases[0].wrong
     kept = _kept(~where)
     if kept == "a part" and where.sum() > 1:
-        words = Words(
+        return Words(
             "left_at_zero",
             f"{text} is right in some entries and zero in {region(where)}: a term is missing "
             "there (left out for one class or one branch), or a loop ends too soon (only the "
@@ -52,15 +52,13 @@ def _left_at_zero(cases: Sequence[ClaimCase]) -> Finding:
             f"{text} = 0 there",
             f"{text} with the missing term",
         )
-        return words, Support.by_all(cases)
-    words = Words(
+    return Words(
         "left_at_zero",
         f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
         "(a return inside of the loop, or a loop that ends or overwrites too soon).",
         f"{text} = 0 there",
         f"{text} filled everywhere",
     )
-    return words, Support.by_all(cases)
 
 
 def _kept(right: Mask) -> str:
@@ -84,7 +82,7 @@ def _shifted(cases: Sequence[ClaimCase]) -> Finding:
         if all(_is_shift(c, steps) for c in cases):
             axes = [a for a, s in enumerate(steps) if s]
             by = max(map(abs, steps))
-            words = Words(
+            return Words(
                 "shifted",
                 f"{text} is shifted by {by} along {_numbered('axis', axes)}: its windows or its "
                 f"index are off by {by} (padding cut at the wrong side, a bias row or column "
@@ -92,7 +90,6 @@ def _shifted(cases: Sequence[ClaimCase]) -> Finding:
                 f"{text}[i] = right[i ± {by}]",
                 f"{text}[i] = right[i]",
             )
-            return words, Support.by_all(cases)
     return None
 
 
@@ -161,14 +158,13 @@ def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Finding:
         if (near > DIGITS * np.abs(right).max()).any():
             return None
     text = cases[0].claim.text
-    words = Words(
+    return Words(
         "mask_ignored",
         f"In {text} entries that should get nothing get the gradient of another one: every entry "
         "of a window gets it, where only the maximum does (the mask of the maximum is ignored).",
         f"{text} = δ everywhere",
         f"{text} = δ · [x is the maximum]",
     )
-    return words, Support.by_all(cases)
 
 
 def _bare_mask(cases: Sequence[ClaimCase]) -> Finding:
@@ -178,14 +174,13 @@ def _bare_mask(cases: Sequence[ClaimCase]) -> Finding:
         if got.size < 2 or not close(got, (base != 0) * 1.0) or not (base == 0).any():
             return None
     text = cases[0].claim.text
-    words = Words(
+    return Words(
         "cotangent_left_out",
         f"{text} is 1 where a gradient belongs and 0 elsewhere: the incoming gradient (the "
         "cotangent) is left out, the mask alone is returned.",
         f"{text} = mask",
         f"{text} = mask · δ",
     )
-    return words, Support.by_all(cases)
 
 
 def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
@@ -193,8 +188,7 @@ def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
         return None
     text = cases[0].claim.text
     sentence = f"{text} has the wrong sign in {region(cases[0].wrong)}."
-    words = Words("wrong_sign", sentence, f"{text} = −(…) there", f"{text} = (…)")
-    return words, Support.by_all(cases)
+    return Words("wrong_sign", sentence, f"{text} = −(…) there", f"{text} = (…)")
 
 
 SURE: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (_left_at_zero, _shifted)

@@ -20,7 +20,7 @@ from reference.checks.vocabulary import REGULARISATION
 Analyser = Callable[[Sequence[ClaimCase]], Finding]
 
 
-def analyse(cases: Sequence[ClaimCase], sure: bool) -> Finding:
+def analyse(cases: Sequence[ClaimCase], sure: bool) -> tuple[Words, Support] | None:
     """Return the words for a claim and the evidence, by the first of the analysers that fits.
 
     sure: only what leaves no doubt; the rest is asked when no change of the sweep explains it.
@@ -29,9 +29,11 @@ def analyse(cases: Sequence[ClaimCase], sure: bool) -> Finding:
     if not off:
         return None
     for one in _SURE if sure else _LESS_SURE:
-        result = one(off)
-        if result is not None and result[1].enough:
-            return result
+        found = one(off)
+        if isinstance(found, Words):
+            found = found, Support(len(off), len(off), 0.0)
+        if found is not None and found[1].enough:
+            return found
     return None
 
 
@@ -223,7 +225,7 @@ def _decay(cases: Sequence[ClaimCase]) -> Finding:
         return None
     claim, where = cases[0].claim, regions.region(cases[0].wrong)
     if not cases[0].wrong.all():
-        words = Words(
+        return Words(
             "bias_regularised",
             f"The regularisation term {text} · {claim.of} is also added to {where} of "
             f"{claim.text}, which the loss leaves out (the bias is regularised, or another row or "
@@ -231,17 +233,15 @@ def _decay(cases: Sequence[ClaimCase]) -> Finding:
             f"{claim.text} + {text}·{claim.of} everywhere",
             f"not in {where}",
         )
-        return words, Support.by_all(cases)
     added = values[0] > 0 and not text.startswith("−")
     part, amount = "is added wrongly" if added else "is missing", text.lstrip("−")
-    words = Words(
+    return Words(
         "regularisation_factor",
         f"The regularisation (weight decay) in {claim.text} is wrong: {amount} · {claim.of} "
         f"{part}{_half_or_twice(cases[0])}.",
         f"{claim.text} = right {'+' if added else '−'} {amount}·{claim.of}",
         f"{claim.text} = right",
     )
-    return words, Support.by_all(cases)
 
 
 def _half_or_twice(case: ClaimCase) -> str:
@@ -265,22 +265,20 @@ def _constant_added(cases: Sequence[ClaimCase]) -> Finding:
     if text is None:
         return None
     if "2" in text and all(c.wrong.ndim > 1 and _one_of_each_row(c.wrong) for c in cases):
-        words = Words(
+        return Words(
             "wrong_sign",
             f"{claim.text} is {text} too large at one entry of each row, that of its label: the 1 "
             "of the label is added, but it has to be subtracted (p − y; += is used instead of −=).",
             f"{claim.text} = p + y",
             f"{claim.text} = p − y",
         )
-        return words, Support.by_all(cases)
-    words = Words(
+    return Words(
         "constant_added",
         f"The constant {text} is added to {regions.region(cases[0].wrong)} of {claim.text} (the "
         "column of the bias takes part in the regularisation, as ones).",
         f"{claim.text} = right + {text}",
         f"{claim.text} = right",
     )
-    return words, Support.by_all(cases)
 
 
 def _one_of_each_row(wrong: Mask) -> bool:
@@ -305,14 +303,13 @@ def _ones_regularised(cases: Sequence[ClaimCase]) -> Finding:
     text, claim = spelled([c.problem for c in cases], values, pairs=True), cases[0].claim
     if text is None:
         return None
-    words = Words(
+    return Words(
         "constant_added",
         f"The column of the bias takes part in the regularisation of {claim.text} as a column of "
         f"ones: the constant {text} is added to every bias gradient.",
         f"{claim.text}[:, 0] + {text}",
         f"{claim.text}[:, 0]",
     )
-    return words, Support.by_all(cases)
 
 
 def _with_ones(got: Array, base: Array, w: Array) -> float | None:
@@ -339,14 +336,13 @@ def _clipped(cases: Sequence[ClaimCase]) -> Finding:
     if any(abs(b - bounds[0]) > SAME * b for b in bounds) or len(bounds) < 2:
         return None
     text = cases[0].claim.text
-    words = Words(
+    return Words(
         "clipped",
         f"{text} is clipped to ±{bounds[0]:g}: every entry that differs is at the bound, the "
         "rest is right.",
         f"{text} = clip(…, −{bounds[0]:g}, {bounds[0]:g})",
         f"{text} = …",
     )
-    return words, Support.by_all(cases)
 
 
 def _summed_over(cases: Sequence[ClaimCase]) -> Finding:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from reference.checks.explain import simple_errors
-from reference.checks.explain.finding import ClaimCase, ExplainedMistake, Explanation
+from reference.checks.explain.finding import ClaimCase, Explanation
 from reference.checks.explain.graph import Edit
 from reference.checks.explain.hypothesis import Hypothesis, listed
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, is_multiple
 from reference.checks.routine import Path
+from reports.checked import NamedMistake
 
 
 @dataclass
@@ -20,7 +23,7 @@ class ExplanationState:
     problems: list[ReadingProblem]
     deadline: float
     accepted: list[Hypothesis] = field(default_factory=list)
-    named: list[tuple[ExplainedMistake, int]] = field(default_factory=list)
+    named: list[tuple[NamedMistake, int]] = field(default_factory=list)
     cost: float = 0.0
     explained: set[Path] = field(default_factory=set)
 
@@ -72,9 +75,9 @@ def explanation_of(state: ExplanationState) -> Explanation:
     return Explanation(_first(state), tuple(ordered), tuple(d for d in described if d[1]))
 
 
-def _merged(found: list[tuple[ExplainedMistake, int]]) -> list[ExplainedMistake]:
+def _merged(found: list[tuple[NamedMistake, int]]) -> list[NamedMistake]:
     """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …."""
-    groups: dict[tuple[str, ...], list[ExplainedMistake]] = {}
+    groups: dict[tuple[str, ...], list[NamedMistake]] = {}
     for one, _ in found:
         text = one.tensors[0] if len(one.tensors) == 1 else ""
         same = one.sentence.startswith((f"{text} is ", f"{text} has ")) if text else False
@@ -83,7 +86,7 @@ def _merged(found: list[tuple[ExplainedMistake, int]]) -> list[ExplainedMistake]
     return [_together(group) for group in groups.values()]
 
 
-def _together(group: list[ExplainedMistake]) -> ExplainedMistake:
+def _together(group: list[NamedMistake]) -> NamedMistake:
     if len(group) == 1:
         return group[0]
     texts = [t for one in group for t in one.tensors]
@@ -92,7 +95,7 @@ def _together(group: list[ExplainedMistake]) -> ExplainedMistake:
     for single, plural in ((" is ", " are "), (" has ", " have ")):
         if rest.startswith(single):
             rest = plural + rest[len(single) :]
-    return replace(
+    return msgspec.structs.replace(
         first,
         sentence=listed(texts) + rest,
         tensors=tuple(texts),

@@ -16,7 +16,6 @@ _NAMES: Mapping[str, Iterable[str]] = {
     "output": ACTIVATIONS,
     "losses": LOSSES,
     "reductions": REDUCTIONS,
-    "reduction": REDUCTIONS,
     "targets": get_args(TargetKind),
 }
 _SIZES = ("depths", "widths")
@@ -33,11 +32,12 @@ class Accepts:
     def __init__(self, accepts: Mapping[str, Any]) -> None:
         if not isinstance(accepts, Mapping):
             raise InvalidInput(f"accepts = {accepts!r}: expected a dict")
-        known = sorted((*_NAMES, *_SIZES, *_FLAGS))
+        known = sorted((*_NAMES, "reduction", *_SIZES, *_FLAGS))
         for key in accepts:
             if key not in known:
                 raise InvalidInput(f"accepts: {key!r}; expected {', '.join(known)}")
         given = {key: _listed(accepts, key) for key in accepts if key not in _FLAGS}
+        given.setdefault("reductions", given.get("reduction", REDUCTIONS[1:]))
         for key in _FLAGS:
             if not isinstance(accepts.get(key, True), bool):
                 raise InvalidInput(f"accepts: {key} = {accepts[key]!r}: expected True or False")
@@ -51,7 +51,7 @@ class Accepts:
                 raise InvalidInput(f"accepts: {key} = {accepts[key]!r}: expected whole numbers > 0")
         self.output, self.kinds = given.get("output", ()), given.get("targets", ())
         self.activations = given.get("activations", tuple(ACTIVATIONS))
-        self.reductions = given.get("reductions", given.get("reduction", REDUCTIONS[1:]))
+        self.reductions = given["reductions"]
         self.depths, self.widths = given.get("depths", (1, 2, 3)), list(given.get("widths", ()))
         if "widths" in accepts and len(self.widths) < 2:
             raise InvalidInput(f"accepts: widths = {self.widths}: expected two of them at least")

@@ -99,19 +99,15 @@ class _Torch:
         return self.torch.tensor(np.asarray(array))
 
     def plain(self, tensor: Any) -> Array:
-        """Return a tensor's values."""
         return np.array(tensor.detach().cpu().numpy())
 
     def is_tensor(self, value: Any) -> bool:
-        """Whether a value is a tensor."""
         return isinstance(value, self.torch.Tensor)
 
     def is_float(self, value: Any) -> bool:
-        """Whether a value is a tensor of floats."""
         return self.is_tensor(value) and bool(value.is_floating_point())
 
     def without_gradient(self) -> Any:
-        """Return a context in which nothing is recorded."""
         return self.torch.no_grad()
 
     def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
@@ -169,19 +165,15 @@ class _Jax:
             yield
 
     def tensor(self, array: Any) -> Any:
-        """Return an array of JAX."""
         return self.jax.numpy.asarray(array)
 
     def plain(self, tensor: Any) -> Array:
-        """Return an array's values."""
         return np.array(tensor)
 
     def is_tensor(self, value: Any) -> bool:
-        """Whether a value is an array of JAX."""
         return isinstance(value, self.jax.Array)
 
     def is_float(self, value: Any) -> bool:
-        """Whether a value is an array of floats."""
         return self.is_tensor(value) and bool(self.jax.numpy.issubdtype(value.dtype, np.floating))
 
     def without_gradient(self) -> Any:

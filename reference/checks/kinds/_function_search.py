@@ -12,7 +12,7 @@ import numpy as np
 
 from reference.checks.argument_spec import Layout, Spec
 from reference.checks.assess import Assessment, close
-from reference.checks.choices import LayoutRequest
+from reference.checks.choices import LayoutRequest, SavingContext
 from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
@@ -312,17 +312,12 @@ def _same_truth(one: Assessment, other: Assessment) -> bool:
     )
 
 
-class TorchContext:
+class TorchContext(SavingContext):
     """The ctx of a forward that runs outside of its function: it keeps what is saved."""
 
     def __init__(self, count: int) -> None:
         self.needs_input_grad = (True,) * count
-        self.saved_tensors: tuple[Any, ...] = ()
         self._flat: list[Any] = []
-
-    def save_for_backward(self, *tensors: Any) -> None:
-        """Keep tensors."""
-        self.saved_tensors = tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
         """Keep tensors for a jvp, which nobody asks for."""

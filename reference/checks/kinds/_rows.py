@@ -1,13 +1,11 @@
 """Rows of kinds that run on floats: a claim beside a truth that has rounding of its own."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reference.checks.assess import Array, Row, factor_of
+from reference.checks.assess import Row, factor_of
 from reference.checks.matching import same_shape
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
@@ -35,32 +33,3 @@ def row(claim: Path, leaf: Path, got: Any, truth: Truth, digits: float = DIGITS)
         plain = plain.reshape(truth.value.shape)
     factor = factor_of(plain, truth, digits)
     return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
-
-
-def differences(
-    value: Callable[[Mapping[Path, npt.NDArray[Any]]], float],
-    leaves: Mapping[Path, npt.NDArray[Any]],
-) -> dict[Path, Array]:
-    """Return the gradient of a scalar of arrays by central differences of order four."""
-    return {
-        path: np.array(
-            [_slope(value, leaves, path, _unit(array, k)) for k in range(array.size)]
-        ).reshape(array.shape)
-        for path, array in leaves.items()
-    }
-
-
-_STEP = 2e-3
-_STENCIL: Sequence[tuple[int, float]] = ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12))
-
-
-def _slope(value: Any, leaves: Any, path: Path, along: npt.NDArray[Any]) -> float:
-    at = leaves[path]
-    terms = [w * value({**leaves, path: at + k * _STEP * along}) for k, w in _STENCIL]
-    return float(sum(terms) / _STEP)
-
-
-def _unit(array: npt.NDArray[Any], k: int) -> npt.NDArray[Any]:
-    unit = np.zeros(array.size)
-    unit[k] = 1.0
-    return unit.reshape(array.shape)

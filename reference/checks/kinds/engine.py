@@ -14,12 +14,13 @@ import numpy as np
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
 from reference.checks.argument_spec import Spec
 from reference.checks.assess import Assessment, Row
+from reference.checks.differences import by_differences
 from reference.checks.inventory import Unit
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator
 from reference.checks.kinds._questions import Question, RightAnswer
-from reference.checks.kinds._rows import differences, float_truth, row
+from reference.checks.kinds._rows import float_truth, row
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained
@@ -224,7 +225,7 @@ class EngineSubject(Explained):
             out, _ = self.engine.forward(program, plain)
             return float(np.sum(np.asarray(self.engine.held(out), dtype=float)))
 
-        found = differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
+        found = by_differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
         return {k[0]: float_truth(v, DIFFERENCES) for k, v in found.items()}
 
     def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:

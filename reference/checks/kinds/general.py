@@ -319,7 +319,7 @@ def _pair(run: GeneralRun, r: Row) -> ArrayPair:
     known |= {f"the gradient of {k}": t.value for k, t in run.truth.items() if k != name}
     own = run.shares.get(name, {})
     sizes = {f"size {n} of {name}": int(s) for n, s in enumerate(r.truth.value.shape)}
-    sizes |= {k: v for k, v in sizes_of(r.leaf, run.inputs).items() if k == "N"}
+    sizes |= {k: v for k, v in sizes_of(run.inputs).items() if k == "N"}
     return ArrayPair(r.got, r.truth.value, known, sizes, own if len(own) > 1 else {})
 
 
