@@ -18,10 +18,12 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from manual_backprop.operation import InvalidInput
-from reference.checks import check_process
-from reference.checks.records import CheckRequest
+from reference.checks.records import CheckRequest, Event
 from reference.checks.result import CheckedRun, Progress, Result
+from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 
 def check(
@@ -63,7 +65,7 @@ def check(
     began = time.monotonic()
     gathered = CheckedRun(progress or (lambda name: None))
     if isinstance(target, str | Path):
-        check_process.run(request, gathered, seconds)
+        run_apart(request, gathered, seconds)
     else:
         _run_here(target, request, gathered)
     if gathered.refused:
@@ -163,3 +165,49 @@ def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, 
         for k, v in vars(home).items()
         if isinstance(v, types.FunctionType) and k != name and stem_of(k) == stem_of(name)
     }
+
+
+# -- in a process of its own, so that a target that hangs or crashes ends only that ----------------
+
+SECONDS = 10.0
+"""Processor time that a target may take for one problem of a few numbers."""
+SLEEP = 30.0
+"""Seconds of the clock, for code that waits and uses no processor."""
+MAX_RESTARTS = 20
+
+
+def run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
+    """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
+    limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
+    path, colon, name = request.target.partition(":")
+    if Path(path).is_file():  # the process works in an empty folder
+        request = msgspec.structs.replace(request, target=f"{Path(path).resolve()}{colon}{name}")
+    skip: list[int] = []
+    worker = Worker("reference.checks.session:serve")
+    try:
+        for _ in range(MAX_RESTARTS):
+            message = msgspec.structs.replace(request, skip=tuple(skip))
+            failed = _once(worker, message, gathered, limits)
+            if failed is None:
+                return
+            skip.append(failed)
+    finally:
+        worker.close()
+
+
+def _once(
+    worker: Worker, request: CheckRequest, gathered: CheckedRun, limits: Limits
+) -> int | None:
+    """Ask once; return the number of the part that hung or crashed, None where it is over."""
+    for event in worker.run(request, Event, limits=lambda last: limits):  # type: ignore[arg-type]
+        match event:
+            case Hung():
+                return gathered.fail("hung", event.reason)
+            case Died() | Raised():
+                text = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
+                return gathered.fail("crashed", text)
+            case Finished():
+                return None
+            case _:
+                gathered.take(event)
+    return None

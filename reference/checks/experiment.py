@@ -18,7 +18,7 @@ import numpy as np
 
 from reference.balls import Session, lift
 from reference.checks import instances
-from reference.checks.argument_spec import generator, sizes_for
+from reference.checks.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
 from reference.checks.choices import Steps
 from reference.checks.collected import (
     collect,
@@ -29,11 +29,10 @@ from reference.checks.collected import (
     steps_in_arguments,
     steps_of_the_module,
 )
-from reference.checks.nested import CONTAINERS, assembled, path_of
 from reference.checks.outcome import ForwardFailed, NotFinite, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
 from reference.checks.routine import CallTrace, Path, Routine, call, is_numeric, leaves_of
-from reference.checks.sources import rate_of, source_of
+from reference.checks.sources import cotangent_of, rate_of, source_of
 from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
 from reference.checks.vocabulary import DATA_NAMES, PREDICTION_NAMES, is_target, plain
 
@@ -319,8 +318,9 @@ def _run_pair(
         if len(path) == 1:
             outcome.values.setdefault(path, value)
     _add_losses(reading, arguments, instance, trace, outcome)
+    cotangent = functools.partial(cotangent_of, trace=trace, outcome=outcome, rng=rng)
     given = {
-        name: source_of(source, name, arguments, trace, outcome, rng)
+        name: source_of(source, name, arguments, trace, outcome.values, cotangent)
         for name, source in reading.binding
     }
     outcome.paired = True

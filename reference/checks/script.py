@@ -14,15 +14,22 @@ from typing import Any
 import numpy as np
 
 from reference.checks import losses
-from reference.checks.argument_spec import generator, sizes_for
+from reference.checks.argument_spec import CONTAINERS, assembled, generator, sizes_for
 from reference.checks.assess import Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import SET_UP
-from reference.checks.loading import lines_of, module_of
 from reference.checks.names import claim_name
-from reference.checks.nested import CONTAINERS, assembled
 from reference.checks.routine import Path, Routine
-from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
+from reference.checks.script_text import (
+    HEAD,
+    LOSS_CODE,
+    SHOW,
+    SLOPES,
+    TRACED,
+    function_text,
+    lines_of,
+    module_of,
+)
 from reference.checks.smallest import Smallest
 from reference.checks.source import Target
 from reference.checks.spelling import (

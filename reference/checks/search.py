@@ -21,7 +21,9 @@ from reference.checks.argument_spec import Spec
 from reference.checks.binding import bindings
 from reference.checks.chosen import (
     Chosen,
+    Extent,
     any_right,
+    extent_of,
     loss_is_written,
     of_another_name,
     of_weights,
@@ -30,7 +32,6 @@ from reference.checks.chosen import (
     says_nothing,
 )
 from reference.checks.experiment import perform
-from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape

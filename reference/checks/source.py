@@ -141,7 +141,7 @@ def _load_file(path: Path, target: str) -> Target:
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"TARGET={target!r} could not be loaded; {raised_text(error)}") from None
-    name, package, root = _home(path, text)
+    name, package, root = home_of(path, text)
     sys.path.append(str(root))  # last: a file called numpy.py or json.py shadows nothing
     module = types.ModuleType(name)
     module.__file__ = str(path)
@@ -178,7 +178,7 @@ def _forget(package: str) -> None:
             sys.modules[name] = types.ModuleType(name)
 
 
-def _home(path: Path, text: str) -> tuple[str, str, Path]:
+def home_of(path: Path, text: str) -> tuple[str, str, Path]:
     """Return a file's module name, its package ("" where none) and the folder to import from."""
     above = list(path.parents[:4])
     named = [re.search(rf"^(from|import) {re.escape(p.name)}\.", text, re.M) for p in above]
@@ -244,7 +244,7 @@ def _execute(loaded: Target, file: str) -> None:
         elif (small := smaller(node, loaded.tree)) is not None:
             loaded.remarks.append(f"{_spell(node)}: {HIDDEN} in its place, to be quick")
             node = small
-        elif not _is_definition(node, own):
+        elif not is_definition(node, own):
             left.append(_spell(node))
             continue
         try:
@@ -267,7 +267,7 @@ def _execute(loaded: Target, file: str) -> None:
         )
 
 
-def _is_definition(node: ast.stmt, own: set[str]) -> bool:
+def is_definition(node: ast.stmt, own: set[str]) -> bool:
     """Whether a statement of the top level defines something, and does not train or read data."""
     match node:
         case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.ClassDef():
@@ -282,10 +282,10 @@ def _is_definition(node: ast.stmt, own: set[str]) -> bool:
             return True  # jax.config.update, np.random.seed
         case ast.If(test=test):
             return "__main__" not in ast.unparse(test) and all(
-                _is_definition(n, own) for n in (*node.body, *node.orelse)
+                is_definition(n, own) for n in (*node.body, *node.orelse)
             )
         case ast.Try():
-            return all(_is_definition(n, own) for n in node.body)
+            return all(is_definition(n, own) for n in node.body)
         case ast.Pass() | ast.Assert():
             return True
     return False

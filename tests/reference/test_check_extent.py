@@ -7,7 +7,7 @@ from targetsources import inside
 
 from reference.checks import extent
 from reference.checks.argument_spec import Layout, Spec
-from reference.checks.extent import extent_of
+from reference.checks.chosen import extent_of
 
 
 def _layout(**dims: str) -> Layout:

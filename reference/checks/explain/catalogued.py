@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from reference.checks.explain.graph import Edit, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words
+from reference.checks.explain.hypothesis import Hypothesis, Match, Spot, Words, cotangents_of
 from reference.checks.explain.lines import spots_of
 from reference.checks.explain.problem import ReadingProblem
-from reference.checks.explain.spots import Spot, cotangents_of
 from reference.checks.tolerances import SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
 from reference.diagnosis.mistakes.catalogue import right_of

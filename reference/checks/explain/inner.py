@@ -225,20 +225,6 @@ def _words(
             f"gradient (the factor {mask} is left out).",
             f"δ{z} = δ{a} · … without {mask}", right,
         )  # fmt: skip
-    if how == "inner":
-        return Words(
-            "inner_derivative_left_out",
-            f"An inner derivative is left out in the slope of {f}: the derivative of the argument "
-            f"of an inner function (of {at}, by the chain rule) is taken as 1.",
-            f"δ{z} = δ{a} · (… · 1)", right,
-        )  # fmt: skip
-    if how == "term":
-        return Words(
-            "term_left_out",
-            f"A term is missing in the slope of {f}: the path through {at} (a term of the product "
-            "or sum rule) is left out.",
-            f"{CLAIMS} without this term", right,
-        )  # fmt: skip
     if how == "one":
         constant = slopes.size and np.allclose(slopes, slopes.flat[0], rtol=SAME)
         c = f"{float(slopes.flat[0]):.6g}" if constant else ""
@@ -248,20 +234,49 @@ def _words(
             f"In the slope of {f} {what} is left out, at {at}.",
             f"{CLAIMS} without {c or 'the factor'}", right,
         )  # fmt: skip
-    if how == "ratio":
-        text = f"In the slope of {f} the denominator is not squared: (u/v)′ = (u′v − uv′)/v²."
-        return Words("denominator_square_left_out", text, "(u′v − uv′)/v", "(u′v − uv′)/v²")
-    if how == "sign":
-        text = f"In the slope of {f} the term through {at} has the wrong sign."
-        return Words("wrong_sign", text, f"{CLAIMS}: − the term", right)
-    if how == "twice":
-        text = (
-            f"In the slope of {f} the term through {at} is twice as large as it should be (a "
-            "constant factor 2 too many)."
-        )
-        return Words("constant_factor", text, f"{CLAIMS}: 2 · the term", right)
     missing = f"1/({other})" if how == "*" else other
     if other.startswith("1 + exp(−") and how == "*":
         missing = f"sigmoid({z})"
-    text = f"In the slope of {f} the factor {missing} is left out of the term through {at}."
-    return Words("factor_left_out", text, f"{CLAIMS} without the factor {missing}", right)
+    parts = {"f": f, "at": at, "missing": missing, "δz": f"δ{z}", "δa": f"δ{a}", "claims": CLAIMS}
+    name, text, yours = _WORDS[how]
+    return Words(name, text.format(**parts), yours.format(**parts), right)
+
+
+_FACTOR = (
+    "factor_left_out",
+    "In the slope of {f} the factor {missing} is left out of the term through {at}.",
+    "{claims} without the factor {missing}",
+)
+_WORDS = {
+    "inner": (
+        "inner_derivative_left_out",
+        "An inner derivative is left out in the slope of {f}: the derivative of the argument of "
+        "an inner function (of {at}, by the chain rule) is taken as 1.",
+        "{δz} = {δa} · (… · 1)",
+    ),
+    "term": (
+        "term_left_out",
+        "A term is missing in the slope of {f}: the path through {at} (a term of the product or "
+        "sum rule) is left out.",
+        "{claims} without this term",
+    ),
+    "sign": (
+        "wrong_sign",
+        "In the slope of {f} the term through {at} has the wrong sign.",
+        "{claims}: − the term",
+    ),
+    "twice": (
+        "constant_factor",
+        "In the slope of {f} the term through {at} is twice as large as it should be (a constant "
+        "factor 2 too many).",
+        "{claims}: 2 · the term",
+    ),
+    "ratio": (
+        "denominator_square_left_out",
+        "In the slope of {f} the denominator is not squared: (u/v)′ = (u′v − uv′)/v².",
+        "(u′v − uv′)/v",
+    ),
+    "/": _FACTOR,
+    "*": _FACTOR,
+}
+"""By the change: the name, the sentence, and what it makes."""

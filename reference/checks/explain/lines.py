@@ -15,11 +15,11 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.operation import Activation
 from reference.checks.explain.graph import Array, Places
+from reference.checks.explain.hypothesis import Cotangents, Spot
 from reference.checks.explain.losslines import losses
 from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
 from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.explain.rowwise import RowStep, row_steps
-from reference.checks.explain.spots import Cotangents, Spot
 from reference.checks.identify import settings_of
 from reference.checks.tolerances import DIGITS, SAME
 from reference.diagnosis.mistakes.catalogue import ActivationLine, DenseLine, Line, LineName

@@ -141,30 +141,25 @@ def _values(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
 
 
 def _multiples(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
-    found = _spelt(cases, pair, lambda g, s, z, a: g / s)
+    found, slope = _spelt(cases, pair, lambda g, s, z, a: g / s), f"f′({pair.argument})"
     if found is None:
         return None
-    (text, where), slope = found, f"f′({pair.argument})"
-    return Words(
-        "constant_factor",
+    text, where = found
+    sentence = (
         f"The slope {where}has the constant factor {text} too many (it is {text} times the right "
-        "one).",
-        f"{slope} = {text} · right",
-        slope,
+        "one)."
     )
+    return Words("constant_factor", sentence, f"{slope} = {text} · right", slope)
 
 
 def _additions(cases: Sequence[ClaimCase], pair: ElementwiseStep) -> Words | None:
-    found = _spelt(cases, pair, lambda g, s, z, a: g - s)
+    found, slope = _spelt(cases, pair, lambda g, s, z, a: g - s), f"f′({pair.argument})"
     if found is None:
         return None
-    (text, where), slope = found, f"f′({pair.argument})"
-    return Words(
-        "constant_added",
-        f"The constant {text} is too much in the slope {where}(or {text.lstrip('−')} is missing).",
-        f"{slope} + {text}",
-        slope,
-    )
+    text, where = found
+    missing = f"(or {text.lstrip('−')} is missing)"
+    sentence = f"The constant {text} is too much in the slope {where}{missing}."
+    return Words("constant_added", sentence, f"{slope} + {text}", slope)
 
 
 # -- one number in front of a term -------------------------------------------------------------

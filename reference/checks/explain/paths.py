@@ -88,34 +88,39 @@ def multiplied(
     return Hypothesis(edit, _link_words(v, u, text).of, 1.8 if known else 1.4, depth)
 
 
-def _link_words(v: str, u: str, text: str) -> Words:
-    alone, right = f" (in {CLAIMS} alone)", f"δ{v} = … + δ{u}·∂{u}/∂{v}"
-    if text == "0":
-        return Words(
-            "path_left_out",
-            f"The path from {v} to {u} is left out: δ{v} lacks the term that comes back from "
-            f"{u}{WHERE_ALONE}.",
-            f"δ{v} = … + 0", right, alone,
-        )  # fmt: skip
-    if text == "2":
-        return Words(
-            "path_twice",
-            f"The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too "
-            f"many){WHERE_ALONE}.",
-            f"δ{v} = … + 2·δ{u}·∂{u}/∂{v}", right, alone,
-        )  # fmt: skip
-    if text == "−1":
-        return Words(
-            "path_sign",
-            f"The term that comes back from {u} to {v} has the wrong sign{WHERE_ALONE}.",
-            f"δ{v} = … − δ{u}·∂{u}/∂{v}", right, alone,
-        )  # fmt: skip
-    return Words(
+_LINK_WORDS = {
+    "0": (
+        "path_left_out",
+        "The path from {v} to {u} is left out: δ{v} lacks the term that comes back from {u}",
+        "+ 0",
+    ),
+    "2": (
+        "path_twice",
+        "The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too many)",
+        "+ 2·{term}",
+    ),
+    "−1": ("path_sign", "The term that comes back from {u} to {v} has the wrong sign", "− {term}"),
+    "": (
         "path_factor",
-        f"The term that comes back from {u} to {v} is {text} times as large as it should be: a "
-        f"constant factor in it is wrong{_kind_of_factor(text)}{WHERE_ALONE}.",
-        f"δ{v} = … + {text}·δ{u}·∂{u}/∂{v}", right, alone,
-    )  # fmt: skip
+        "The term that comes back from {u} to {v} is {text} times as large as it should be: a "
+        "constant factor in it is wrong{kind}",
+        "+ {text}·{term}",
+    ),
+}
+"""By how the multiple of a term is written: the name, the sentence, the term in a sum."""
+
+
+def _link_words(v: str, u: str, text: str) -> Words:
+    name, sentence, yours = _LINK_WORDS.get(text, _LINK_WORDS[""])
+    term = f"δ{u}·∂{u}/∂{v}"
+    parts = {"v": v, "u": u, "text": text, "term": term, "kind": _kind_of_factor(text)}
+    return Words(
+        name,
+        f"{sentence.format(**parts)}{WHERE_ALONE}.",
+        f"δ{v} = … {yours.format(**parts)}",
+        f"δ{v} = … + {term}",
+        f" (in {CLAIMS} alone)",
+    )
 
 
 def _kind_of_factor(text: str) -> str:

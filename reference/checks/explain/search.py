@@ -19,9 +19,14 @@ from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
 from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, rescaled
 from reference.checks.explain.readings import Met, objectives_of, problems_of
-from reference.checks.explain.sources import all_hypotheses, edit_of
 from reference.checks.explain.state import ExplanationState, cases_of, depth_of, explanation_of
-from reference.checks.explain.trial import HypothesisTrial, best_link, tried
+from reference.checks.explain.trial import (
+    HypothesisTrial,
+    all_hypotheses,
+    best_link,
+    edit_of,
+    tried,
+)
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
 from reference.checks.tolerances import EXPLAINED, SAME

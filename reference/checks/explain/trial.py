@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain import finding, paths, regions
+from reference.checks.explain import (
+    catalogued,
+    cotangents,
+    finding,
+    inner,
+    operands,
+    ownvalues,
+    paths,
+    regions,
+    rowwise,
+    uses,
+    windows,
+)
 from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Support
 from reference.checks.explain.graph import Array, Edit, read
@@ -20,7 +33,6 @@ from reference.checks.explain.problem import (
     close_entries,
     is_multiple,
 )
-from reference.checks.explain.sources import edit_of
 from reference.checks.explain.state import ExplanationState, cases_of
 from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
@@ -184,3 +196,43 @@ def _times_in(
     now = problem.predicted(base) if base else {path: claim.truth}
     made = problem.predicted(base | scaled_links(problem, [link], 0.0))
     return paths.times_of(claim.got, now[path], made[path])
+
+
+# -- all hypotheses, and how one that does not suit a forward is passed over ----------------------
+
+SOURCES: tuple[Callable[[ReadingProblem], Iterator[Hypothesis]], ...] = (
+    catalogued.catalogue_hypotheses,
+    paths.step_hypotheses,
+    paths.path_hypotheses,
+    rowwise.row_hypotheses,
+    paths.before_hypotheses,
+    ownvalues.own_value_hypotheses,
+    operands.operand_hypotheses,
+    cotangents.turned_hypotheses,
+    uses.use_hypotheses,
+    cotangents.order_hypotheses,
+    windows.window_hypotheses,
+    inner.inner_hypotheses,
+    cotangents.scaled_hypotheses,
+)
+
+
+def all_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
+    """Yield every mistake that may be in a problem's sweep."""
+    for source in SOURCES:
+        try:
+            yield from source(problem)
+        except UNEXPECTED:
+            continue
+
+
+UNEXPECTED: tuple[type[Exception], ...] = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a forward that nobody thought of may raise in a hypothesis: that one is passed over."""
+
+
+def edit_of(hypothesis: Hypothesis, problem: ReadingProblem) -> Edit | None:
+    """Return a hypothesis' sweep in a problem, None where it does not apply."""
+    try:
+        return hypothesis.edit(problem)
+    except UNEXPECTED:
+        return None

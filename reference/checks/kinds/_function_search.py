@@ -13,7 +13,7 @@ import numpy as np
 from reference.checks.argument_spec import Layout, Spec
 from reference.checks.assess import Assessment, close
 from reference.checks.choices import LayoutRequest, SavingContext
-from reference.checks.extent import Extent, extent_of
+from reference.checks.chosen import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem

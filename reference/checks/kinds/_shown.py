@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from reference.checks.assess import Row
-from reference.checks.loading import lines_of
 from reference.checks.names import claim_name
 from reference.checks.routine import Path
 from reference.checks.script import right_text, shows
-from reference.checks.script_text import HEAD, SHOW, function_text
+from reference.checks.script_text import HEAD, SHOW, function_text, lines_of
 from reference.checks.smallest import Key, numbers_of, sentence_of, visible
 from reference.checks.source import Target
 from reference.checks.spelling import NoShortSpelling, given_text

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
-from reference.checks.argument_spec import generator, sizes_for
+from reference.checks.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
-from reference.checks.nested import CONTAINERS, assembled, path_of
 from reference.checks.outcome import Reading
 
 _LEAVES = ("normal", "positive", "unit", "sign", "list")

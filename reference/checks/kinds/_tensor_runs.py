@@ -21,6 +21,7 @@ from reference.checks.kinds._tensor_plan import (
 )
 from reference.checks.outcome import Reading, Unreadable
 from reference.checks.routine import CallTrace, call, leaves_of
+from reference.checks.sources import source_of
 
 _LOSSES = ("loss", "cost", "l", "j", "e", "error", "total_loss", "nll")
 _HANGERS = ("g", "grad_", "gradient", "d", "dx", "grad")
@@ -85,8 +86,17 @@ def claimed(plan: Reading, frame: Frame, problem: CallProblem) -> Claimed:
             _own_loss(found, plan, problem, trace, frame)
             value: Any = trace.value
         else:
+
+            def cotangent(which: str) -> Any:
+                output = part_of(trace, which)
+                if not frame.is_float(output):
+                    raise Unreadable(f"the output has no part {which}")
+                drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
+                found.cotangents[which] = drawn
+                return frame.tensor(drawn)
+
             bound = {
-                name: _source(source, name, given, trace, found, frame, rng)
+                name: source_of(source, name, given, trace, {}, cotangent)
                 for name, source in plan.binding
             }
             _hang(plan, frame, trace, bound, found, rng)
@@ -150,39 +160,6 @@ def _target(plan: Reading, problem: CallProblem) -> Array | None:
         if asked and isinstance(value, np.ndarray):
             return value
     return None
-
-
-def _source(
-    source: str,
-    name: str,
-    given: Mapping[str, Any],
-    trace: CallTrace,
-    found: Claimed,
-    frame: Frame,
-    rng: np.random.Generator,
-) -> Any:
-    kind, _, which = source.partition(":")
-    match kind:
-        case "input" | "extra":
-            return given[which or name]
-        case "variable" if which in trace.variables:
-            return trace.variables[which]
-        case "output":
-            return part_of(trace, which)
-        case "rest" if isinstance(trace.value, tuple | list) and len(trace.value) > 1:
-            rest = tuple(trace.value[1:])
-            return rest[0] if len(rest) == 1 else rest
-        case "last" if isinstance(trace.value, tuple | list):
-            return trace.value[-1]
-        case "all":
-            return trace.value
-        case "cotangent":
-            output = part_of(trace, which)
-            if frame.is_float(output):
-                drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
-                found.cotangents[which] = drawn
-                return frame.tensor(drawn)
-    raise Unreadable(f"no value for the argument {source}")
 
 
 def _without_cotangent(

@@ -22,7 +22,7 @@ from reference.checks.argument_spec import SMALL_SIZES, Spec
 from reference.checks.assess import Assessment
 from reference.checks.binding import bindings
 from reference.checks.choices import LayoutRequest
-from reference.checks.extent import Extent, extent_of
+from reference.checks.chosen import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
