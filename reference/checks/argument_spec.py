@@ -151,7 +151,7 @@ def generator(seed: int, index: int, style: str) -> np.random.Generator:
     return np.random.default_rng([seed, index])
 
 
-def specs_of(shapes: Any) -> dict[str, Spec]:
+def specs_of(shapes: object) -> dict[str, Spec]:
     """Return the specs of a file's `shapes`, by argument; raises InvalidInput for anything else."""
     if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
         raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
@@ -186,7 +186,7 @@ def path_of(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\[\]]+", name))
 
 
-def assembled(values: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def assembled(values: Mapping[str, object], layout: Layout) -> dict[str, Any]:
     """Return the arguments of which `values` holds the members, by their names in the layout."""
     made: dict[str, Any] = {n: {} for n, s in layout.items() if s.kind in CONTAINERS}
     for name, value in values.items():

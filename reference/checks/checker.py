@@ -27,7 +27,7 @@ from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 
 def check(
-    target: Any,
+    target: object,
     like: str | None = None,
     problems: int | None = None,
     seed: int = 0,
@@ -85,7 +85,7 @@ def check(
 
 
 def _request(
-    target: Any, like: str | None, problems: int | None, seed: int, frameworks: tuple[str, ...]
+    target: object, like: str | None, problems: int | None, seed: int, frameworks: tuple[str, ...]
 ) -> CheckRequest:
     if problems is not None and (not _whole(problems) or problems < 1):
         raise InvalidInput(f"problems={problems!r}: expected a whole number, at least 1")
@@ -102,11 +102,11 @@ def _request(
     return CheckRequest(what, like, count, int(seed), tuple(frameworks))
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _command_to_repeat(target: Any, request: CheckRequest) -> str:
+def _command_to_repeat(target: object, request: CheckRequest) -> str:
     """Return the command that checks the target again: a file's or a module's."""
     if inspect.ismodule(target):
         if getattr(target, "__file__", None) is None or target.__name__ == "__main__":
@@ -121,7 +121,7 @@ def _command_to_repeat(target: Any, request: CheckRequest) -> str:
     return shlex.join(command)
 
 
-def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
+def _run_here(target: object, request: CheckRequest, gathered: CheckedRun) -> None:
     from reference.checks import session, source
 
     what, names = _names(target)
@@ -131,7 +131,7 @@ def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
     session.run(loaded, request, gathered.take)
 
 
-def _names(target: Any) -> tuple[str, dict[str, Any]]:
+def _names(target: object) -> tuple[str, dict[str, Any]]:
     """Return the names to look through for an object: a module, a function, a class, a pair."""
     if inspect.ismodule(target):
         return target.__name__, {}
@@ -151,7 +151,7 @@ def _names(target: Any) -> tuple[str, dict[str, Any]]:
     return name, {name: target, **_beside(target, name, home)}
 
 
-def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, Any]:
+def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[str, Any]:
     """Return the functions of the module whose names have the same stem: relu, relu_backward.
 
     One of them may be the forward or the backward that belongs to the target.

@@ -436,25 +436,21 @@ def _unnumbered(one: Argument) -> str:
     return re.sub(r"\d+$", "", one.bare) if one.is_part else one.bare
 
 
-def _indices(one: Argument) -> list[Spec] | None:
-    known = re.search(r"idx|index|indices|ids|token", _unnumbered(one))
-    return [Spec("label", d, "V") for d in (("N",), (), ("N", "T"))] if known else None
+_NAMED: tuple[tuple[str, tuple[Spec | None, ...]], ...] = (
+    (r"idx|index|indices|ids|token", (
+        Spec("label", ("N",), "V"), Spec("label", (), "V"), Spec("label", ("N", "T"), "V"),
+    )),
+    (r"vec(tor)?s$|table|matrix|embeddings?$", (floats("V", "D"), None)),
+    (r"vec(tor)?$", (floats("D"), None)),
+    (r"nn_params|unrolled|flat|^params$|initial_nn", (floats("H*D+H+C*H+C"), floats("H*D+C*H"))),
+)  # fmt: skip
+"""By the name: indices, embeddings, all weights in one vector. None: as the data."""
 
 
-def _embedding(one: Argument) -> list[Spec] | None:
+def _named(one: Argument) -> list[Spec] | None:
     bare = _unnumbered(one)
-    if re.search(r"vec(tor)?s$|table|matrix|embeddings?$", bare):
-        return [floats("V", "D"), one.mode.data]
-    if re.search(r"vec(tor)?$", bare):
-        return [floats("D"), one.mode.data]
-    return None
-
-
-def _unrolled(one: Argument) -> list[Spec] | None:
-    """All weights in one vector."""
-    if not re.search(r"nn_params|unrolled|flat|^params$|initial_nn", _unnumbered(one)):
-        return None
-    return [floats("H*D+H+C*H+C"), floats("H*D+C*H")]
+    found = next((specs for pattern, specs in _NAMED if re.search(pattern, bare)), ())
+    return [one.mode.data if spec is None else spec for spec in found] or None
 
 
 def _size(one: Argument) -> list[Spec] | None:
@@ -496,9 +492,7 @@ RULES: tuple[Rule, ...] = (
     _state,
     _keys,
     _data,
-    _indices,
-    _embedding,
-    _unrolled,
+    _named,
     _size,
     _unknown,
 )
@@ -525,7 +519,7 @@ class SavingContext:
     saved_tensors: tuple[Any, ...] = ()
     needs_input_grad: tuple[bool, ...] = (True,) * 8
 
-    def save_for_backward(self, *values: Any) -> None:
+    def save_for_backward(self, *values: object) -> None:
         """Keep values."""
         self.saved_tensors = values
 

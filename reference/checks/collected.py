@@ -17,7 +17,7 @@ MAX_NUMBERS = 10_000_000
 """Numbers in one array that comes back: more cannot be the gradient of what went in."""
 
 
-def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
+def kept_now(reading: Reading, instance: object) -> dict[Path, Any]:
     """Return all numbers and arrays that an object holds now."""
     if instance is None or reading.unit.owner is None:
         return {}
@@ -27,8 +27,8 @@ def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
 def collect(
     reading: Reading,
     trace: CallTrace,
-    instance: Any,
-    before: Mapping[Path, Any],
+    instance: object,
+    before: Mapping[Path, object],
     outcome: RunOutcome,
 ) -> None:
     """Enter the claims into an outcome: returned, kept by the object, or steps that it took."""
@@ -50,7 +50,7 @@ def collect(
     outcome.claims = claims
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Return what came back as an array of NumPy's own, or of ours; nothing else is computed with.
 
     A class of the target may do anything in a subtraction, and so may its numbers.
@@ -79,7 +79,7 @@ def _touched(path: Path, reading: Reading) -> bool:
     return re.search(rf"\b{head}\b|setattr|vars\(|__dict__|\bsuper\(|self\[", text) is not None
 
 
-def _as_slope(value: Any) -> Any:
+def _as_slope(value: object) -> Any:
     """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "b":
         return value.astype(float)
@@ -100,7 +100,7 @@ def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: R
 
 
 def steps_in_arguments(
-    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: RunOutcome
+    arguments: Mapping[str, object], before: Mapping[Path, object], outcome: RunOutcome
 ) -> None:
     """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
     for path in list(outcome.inputs):
@@ -150,7 +150,7 @@ def _view_like(original: Any, copied: Any) -> Any:
     return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
 
 
-def note_mutation(outcome: RunOutcome, before: Mapping[Path, Any]) -> None:
+def note_mutation(outcome: RunOutcome, before: Mapping[Path, object]) -> None:
     """Note which inputs were changed; the original inputs are judged."""
     for path, then in before.items():
         now = outcome.inputs.get(path, outcome.others.get(path))

@@ -18,7 +18,7 @@ def run(
     frameworks: str | None,
     timeout: float | None,
     as_json: bool,
-    **options: Any,
+    **options: object,
 ) -> int:
     """Check every target, print what was found and return the exit code: the worst of all."""
     files = [f for t in targets for f in files_of(t)]

@@ -66,10 +66,10 @@ def perform(
     seed: int,
     index: int,
     session: Session | None = None,
-    override: Mapping[str, Any] | None = None,
+    override: Mapping[str, object] | None = None,
     warm: bool = False,
     far: bool = False,
-    given: Mapping[Path, Any] | None = None,
+    given: Mapping[Path, object] | None = None,
     dtype: str = "",
 ) -> RunOutcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
@@ -144,7 +144,7 @@ def _of_constructor(every: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _warm_up(
-    reading: Reading, instance: Any, seed: int, index: int, sizes: Mapping[str, int]
+    reading: Reading, instance: object, seed: int, index: int, sizes: Mapping[str, int]
 ) -> None:
     """Run the forward of an object on other numbers, and forget what it gave."""
     rng = np.random.default_rng([seed, index, 5])
@@ -162,7 +162,7 @@ class _Keeper:
         outcome: RunOutcome,
         reading: Reading,
         tape: bool,
-        given: Mapping[Path, Any] | None = None,
+        given: Mapping[Path, object] | None = None,
     ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
         self.given = given or {}
@@ -192,7 +192,7 @@ class _WeightBuilder(_Keeper):
         super().__init__(outcome, keep.reading, False)
         self.keep = keep
 
-    def put(self, path: Path, value: Any, kind: str) -> Any:
+    def put(self, path: Path, value: object, kind: str) -> Any:
         """Return a value as the constructor gets it."""
         name = path[-1].lower()
         if name in DATA_NAMES or is_target(name):
@@ -245,7 +245,7 @@ SET_UP = (
 """What some classes want to be called before their first forward: layer.initialize(optimizer)."""
 
 
-def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
+def _set_up(instance: object, sizes: Mapping[str, int]) -> None:
     for name in SET_UP:
         method = getattr(instance, name, None)
         if not callable(method):
@@ -265,13 +265,13 @@ def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
         return
 
 
-def _is_lazy(instance: Any) -> bool:
+def _is_lazy(instance: object) -> bool:
     """Whether a weight is still None: made at the first input."""
     return any(v is None for v in getattr(instance, "__dict__", {}).values())
 
 
 def _run_alone(
-    reading: Reading, arguments: dict[str, Any], instance: Any, outcome: RunOutcome
+    reading: Reading, arguments: dict[str, Any], instance: object, outcome: RunOutcome
 ) -> None:
     back = reading.unit.backward
     before = inputs_copied(outcome)
@@ -291,7 +291,7 @@ def _run_alone(
 def _run_pair(
     reading: Reading,
     arguments: dict[str, Any],
-    instance: Any,
+    instance: object,
     outcome: RunOutcome,
     rng: np.random.Generator,
     session: Session | None,
@@ -346,7 +346,7 @@ def _run_pair(
             outcome.mutated.append("the incoming gradient")
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: object) -> bool:
     arrays = map(np.asarray, leaves_of(value).values())
     return not any(a.dtype.kind == "f" and np.isnan(a).any() for a in arrays)
 
@@ -354,7 +354,7 @@ def _finite(value: Any) -> bool:
 _OUTPUTS = ("output", "outputs", "out", "y", "a", "activation", "result", "activations", "z")
 
 
-def _kept_output(kept: Mapping[Path, Any], outcome: RunOutcome) -> Any:
+def _kept_output(kept: Mapping[Path, object], outcome: RunOutcome) -> Any:
     """Return what a forward without a return keeps as its output: self.output."""
     names = {p[-1].lower().lstrip("_"): p for p in kept if len(p) == 1}
     for name in _OUTPUTS:
@@ -366,8 +366,8 @@ def _kept_output(kept: Mapping[Path, Any], outcome: RunOutcome) -> Any:
 
 def _add_losses(
     reading: Reading,
-    arguments: Mapping[str, Any],
-    instance: Any,
+    arguments: Mapping[str, object],
+    instance: object,
     trace: CallTrace,
     outcome: RunOutcome,
 ) -> None:

@@ -117,7 +117,7 @@ def _at(reading: Reading, objective: Objective, seed: int, name: str, place: Pro
     return ""
 
 
-def _breaks(got: Any, right: Any, what: str) -> tuple[str, str] | None:
+def _breaks(got: object, right: object, what: str) -> tuple[str, str] | None:
     got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
     if got.shape != right.shape:
         return None

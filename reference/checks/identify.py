@@ -104,7 +104,7 @@ def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
     return inputs[0], outputs[0]
 
 
-def _ours(name: str, x: Any, **parameters: float) -> Any:
+def _ours(name: str, x: object, **parameters: float) -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         operation = ACTIVATIONS[name]

@@ -26,7 +26,7 @@ _VARIANCES = re.compile(r"var|std|sigma", re.I)
 Setter = Callable[[Any], None]
 
 
-def is_own(thing: Any, module: str) -> bool:
+def is_own(thing: object, module: str) -> bool:
     """Whether an object's class stands in the target's module (or its folder)."""
     home = type(thing).__module__
     return home == module or (
@@ -40,7 +40,7 @@ _LIBRARIES = frozenset({"builtins", "collections", "functools", "types", "random
 
 
 def walk(
-    thing: Any, module: str, path: Path = (), seen: set[int] | None = None
+    thing: object, module: str, path: Path = (), seen: set[int] | None = None
 ) -> Iterator[tuple[Path, Any, Setter]]:
     """Yield (path, value, setter) of every number and array that an object holds."""
     seen = set() if seen is None else seen
@@ -63,7 +63,7 @@ def walk(
             yield from walk(value, module, (*path, name), seen)
 
 
-def _no_setter(value: Any) -> None:
+def _no_setter(value: object) -> None:
     raise TypeError("a tuple cannot be written into")
 
 
@@ -92,7 +92,7 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
 
 
 def randomise(
-    instance: Any, module: str, rng: np.random.Generator, lazily: bool = False
+    instance: object, module: str, rng: np.random.Generator, lazily: bool = False
 ) -> dict[Path, Any]:
     """Give every trainable array fresh numbers; return them by path.
 
@@ -123,7 +123,7 @@ def scale_of(rng: np.random.Generator) -> float:
     return 0.7 if type(rng) is np.random.Generator else 1.0
 
 
-def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:
+def set_parameters(instance: object, module: str, values: dict[Path, Any]) -> None:
     """Write arrays into an object at their paths, and wherever the same array is kept."""
     held = list(walk(instance, module))
     by_array = {id(value): values[path] for path, value, _ in held if path in values}
@@ -134,6 +134,6 @@ def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:
             setter(by_array[id(value)])
 
 
-def kept_arrays(instance: Any, module: str) -> dict[Path, Any]:
+def kept_arrays(instance: object, module: str) -> dict[Path, Any]:
     """Return all numbers and arrays that an object holds now."""
     return {path: value for path, value, _ in walk(instance, module)}

@@ -127,20 +127,20 @@ def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
     return found
 
 
-def _arguments(thing: Any) -> list[str]:
+def _arguments(thing: object) -> list[str]:
     """Return the arguments of a function, [] of anything else."""
     code = getattr(thing, "__code__", None)
     return list(code.co_varnames[: code.co_argcount]) if code is not None else []
 
 
-def _is_own(thing: Any, target: Target) -> bool:
+def _is_own(thing: object, target: Target) -> bool:
     home = getattr(thing, "__module__", None)
     if target.module.__name__ == "objects_at_hand":
         return not isinstance(thing, str | int | float)
     return home == target.module.__name__ or type(thing).__name__ == "custom_vjp"
 
 
-def _is_function(thing: Any) -> bool:
+def _is_function(thing: object) -> bool:
     return isinstance(thing, types.FunctionType) or (
         callable(thing)
         and hasattr(thing, "__wrapped__")
@@ -284,7 +284,7 @@ def _with_its_slope(unit: Unit, target: Target) -> Unit:
         return unit
     sigmoid = target.names.get("sigmoid", _sigmoid)
 
-    def forward(z: Any, y: Any) -> Any:
+    def forward(z: object, y: object) -> Any:
         a = sigmoid(z)
         return cost.function(a, y) if not cost.bound else cost.function(None, a, y)
 

@@ -143,7 +143,7 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
     yield from _lists_of(outcome, targets)
 
 
-def _fits(output: Any, target: Any) -> bool:
+def _fits(output: object, target: object) -> bool:
     return next(losses.matching_targets(_as_array(output), target), None) is not None
 
 
@@ -162,7 +162,7 @@ def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Obje
                     yield Objective("implicit", (head, "*"), loss, target)
 
 
-def _as_array(value: Any) -> Any:
+def _as_array(value: object) -> Any:
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
@@ -230,7 +230,7 @@ def _find(outcome: RunOutcome, path: Path) -> Any:
 
 
 def truths(
-    objective: Objective, outcome: RunOutcome, wanted: Mapping[Path, Any]
+    objective: Objective, outcome: RunOutcome, wanted: Mapping[Path, object]
 ) -> dict[Path, Truth] | None:
     """Return the certified gradient with respect to each of `wanted`, or None without a value."""
     found = scalar_of(objective, outcome)

@@ -46,11 +46,11 @@ class AbsorbingValue:
     __gt__ = __lt__ = __ge__ = __le__ = __abs__ = __iadd__ = __isub__ = __imul__ = _same
     __array_function__ = __array_ufunc__ = _same
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: object = None, copy: object = None) -> Any:
         # without it NumPy reads a sequence of sequences without an end
         return np.ones(self.shape, dtype)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         return None
 
     def __bool__(self) -> bool:
@@ -71,7 +71,7 @@ class AbsorbingValue:
 class _Member(AbsorbingValue):
     """What a spy holds: a value, or a dict of its own; then its keys are noted: layer0][w."""
 
-    def __init__(self, asked: list[Any], key: Any) -> None:
+    def __init__(self, asked: list[Any], key: object) -> None:
         self.asked, self.key = asked, key
 
     def __getitem__(self, key: Any) -> AbsorbingValue:
@@ -89,7 +89,7 @@ class _Spy(dict[Any, Any]):
         self.asked: list[Any] = []
         self.length = length
 
-    def __missing__(self, key: Any) -> Any:
+    def __missing__(self, key: object) -> Any:
         if key not in self.asked:
             self.asked.append(key)
         return _Member(self.asked, key)
@@ -97,10 +97,10 @@ class _Spy(dict[Any, Any]):
     def __len__(self) -> int:
         return self.length
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    def get(self, key: object, default: object = None) -> Any:
         return default if default is not None else self[key]
 
-    def __contains__(self, key: Any) -> bool:
+    def __contains__(self, key: object) -> bool:
         return True
 
     def values(self) -> Any:

@@ -110,7 +110,7 @@ def _keeps(parameter: inspect.Parameter) -> bool:
     return parameter.default is False and KEEPS.match(parameter.name) is not None
 
 
-def _needed(name: str, default: Any) -> bool:
+def _needed(name: str, default: object) -> bool:
     """Whether an argument is drawn: it has no default, or a None that stands for an array."""
     if default is EMPTY:
         return True
@@ -120,7 +120,7 @@ def _needed(name: str, default: Any) -> bool:
     return not isinstance(default, bool) and low in ("reg", "lam", "lambd", "reg_strength", "lmbda")
 
 
-def _built(name: str, default: Any) -> bool:
+def _built(name: str, default: object) -> bool:
     """Whether a constructor's argument is given: sizes, so that they fit the data."""
     if default is EMPTY:
         return True

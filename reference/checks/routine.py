@@ -52,7 +52,7 @@ class Routine:
         """Return an argument's default, EMPTY where it has none."""
         return next((p.default for p in self.parameters if p.name == name), EMPTY)
 
-    def only(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def only(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Return those of some arguments that it takes."""
         return {k: v for k, v in given.items() if k in self.arguments}
 
@@ -69,7 +69,7 @@ class CallTrace:
     variables: dict[str, Any] = field(default_factory=dict)
 
 
-def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> CallTrace:
+def call(routine: Routine, given: Mapping[str, object], instance: object = None) -> CallTrace:
     """Call a routine with arguments by name; what is not given keeps its default.
 
     Whatever it raises is raised.
@@ -95,7 +95,7 @@ def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Call
     code = getattr(inner, "__code__", None)
     seen: dict[str, Any] = {}
 
-    def profile(frame: types.FrameType, event: str, _: Any) -> None:
+    def profile(frame: types.FrameType, event: str, _: object) -> None:
         if event == "return" and frame.f_code is code:
             seen.clear()
             seen.update(frame.f_locals)
@@ -227,7 +227,7 @@ MAX_DEPTH = 8
 """How deep lists in lists are read: one may hold itself."""
 
 
-def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
+def leaves_of(value: object, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
     """Return the numbers and arrays in nested lists, tuples and dicts, by path.
 
     A part that has a name in the source is found under that name: `return out, (x, w)` has
@@ -261,7 +261,7 @@ def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path,
     return {} if array is None else {path or ("",): array}
 
 
-def _foreign(value: Any) -> np.ndarray[Any, Any] | None:
+def _foreign(value: object) -> np.ndarray[Any, Any] | None:
     """Return the array of another library as one of NumPy, None where it is none."""
     if isinstance(value, np.ndarray | np.generic) or not hasattr(type(value), "__array__"):
         return None
@@ -272,7 +272,7 @@ def _foreign(value: Any) -> np.ndarray[Any, Any] | None:
     return plain if plain.dtype.kind in "fiuO" else None
 
 
-def is_numeric(value: Any) -> bool:
+def is_numeric(value: object) -> bool:
     """Whether a value is a number or an array of numbers, plain or on the tape."""
     if isinstance(value, bool | np.bool_):
         return False
@@ -281,7 +281,7 @@ def is_numeric(value: Any) -> bool:
     return isinstance(value, int | float | np.number) or type(value).__name__ == "Number"
 
 
-def _is_numbers(value: tuple[Any, ...] | list[Any]) -> bool:
+def _is_numbers(value: tuple[object, ...] | list[Any]) -> bool:
     """Whether a list is a row of numbers (a vector), not a collection of arrays."""
     if not value or len(value) < 1 or isinstance(value, tuple):
         return False
@@ -293,7 +293,7 @@ def _is_numbers(value: tuple[Any, ...] | list[Any]) -> bool:
     ) and not any(isinstance(v, bool) for v in value)
 
 
-def _has_objects(value: Any) -> bool:
+def _has_objects(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(_has_objects(v) for v in value)
     return type(value).__name__ == "Number"

@@ -428,5 +428,5 @@ class _Writer:
         return "given" + "".join(f"[{k}]" for k in keys[:-1]) + f", {keys[-1]}"
 
 
-def _dtype(value: Any) -> Any:
+def _dtype(value: object) -> Any:
     return value.dtype if isinstance(value, np.ndarray) and value.dtype.kind == "f" else float

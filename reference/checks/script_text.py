@@ -133,7 +133,7 @@ theirs = importlib.import_module({name!r})
 """
 
 
-def lines_of(target: Target, module: Any) -> str:
+def lines_of(target: Target, module: object) -> str:
     """Return the lines that bind `theirs` to the target's module.
 
     Raises NoShortSpelling where it is not a file: an object that was made in a notebook.
@@ -161,7 +161,7 @@ def _not_definitions(target: Target) -> tuple[int, ...]:
     return tuple(n.lineno for n in target.tree.body if not is_definition(n, own))
 
 
-def module_of(target: Target, function: Any) -> Any:
+def module_of(target: Target, function: object) -> Any:
     """Return the module that a function is found in: the target's, or its own for an object."""
     if target.module.__name__ != "objects_at_hand":
         return target.module

@@ -67,7 +67,7 @@ def numbers_of(rows: Sequence[Row], scale: float) -> tuple[Numbers, ...]:
     )
 
 
-def sentence_of(sizes: str, given: Mapping[str, Any]) -> str:
+def sentence_of(sizes: str, given: Mapping[str, object]) -> str:
     """Return sizes and numbers in one line, as many as are read easily."""
     shown, length = [], len(sizes)
     for name, value in given.items():
@@ -269,7 +269,7 @@ def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, Any]:
     }
 
 
-def spell(value: Any) -> str:
+def spell(value: object) -> str:
     """Return numbers as a person writes them, a large array by its shape."""
     array = np.asarray(value)
     if array.size > _MAX_SHOWN:
@@ -277,7 +277,7 @@ def spell(value: Any) -> str:
     return _nested(array.tolist())
 
 
-def _nested(value: Any) -> str:
+def _nested(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_nested, value))}]"
     if isinstance(value, float):

@@ -58,7 +58,7 @@ class Target:
         }
 
 
-def _can_be_looked_at(thing: Any) -> bool:
+def _can_be_looked_at(thing: object) -> bool:
     try:
         for name in _LOOKED_AT:
             getattr(thing, name, None)
@@ -323,7 +323,7 @@ def _spell(node: ast.stmt) -> str:
     return f"line {node.lineno}: {text if len(text) <= 40 else text[:37] + '...'}"
 
 
-def from_objects(names: Mapping[str, Any], what: str) -> Target:
+def from_objects(names: Mapping[str, object], what: str) -> Target:
     """Return a target of given objects: a function, a class, a pair, the names of a module."""
     module = types.ModuleType("objects_at_hand")
     vars(module).update(names)

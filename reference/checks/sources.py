@@ -13,9 +13,9 @@ from reference.checks.vocabulary import RATES
 def source_of(
     source: str,
     name: str,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, object],
     trace: CallTrace,
-    values: Mapping[Path, Any],
+    values: Mapping[Path, object],
     cotangent: Callable[[str], Any],
 ) -> Any:
     """Return the value of a source: "input:x", "cotangent:", "rest" or "output:0".
@@ -48,7 +48,7 @@ def source_of(
     raise Unreadable(f"{name}: {source}")
 
 
-def part_of(value: Any, which: str) -> Any:
+def part_of(value: object, which: str) -> Any:
     """Return an output: the whole, or one of several by number, name or the last of them."""
     if which == "":
         return value[0] if isinstance(value, tuple) else value
@@ -108,7 +108,7 @@ def _drawn(value: Any, outcome: RunOutcome, rng: np.random.Generator, single: bo
     return given.copy() if isinstance(given, np.ndarray) else given
 
 
-def rate_of(reading: Reading, arguments: Mapping[str, Any], instance: Any) -> float | None:
+def rate_of(reading: Reading, arguments: Mapping[str, object], instance: object) -> float | None:
     """Return the rate that a backward steps with, None where none is known."""
     for name, value in arguments.items():
         if name.lower() in RATES and isinstance(value, int | float):

@@ -14,7 +14,7 @@ class NoShortSpelling(Exception):
     """Something has no short spelling; then there is no script."""
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """Return a value as Python spells it; raises NoShortSpelling for other types."""
     value = values(value) if type(value).__name__ in ("Number", "BallArray") else value
     match value:
@@ -37,18 +37,18 @@ def literal(value: Any) -> str:
     raise NoShortSpelling(f"{type(value).__name__} has no short spelling")
 
 
-def given_text(given: Mapping[str, Any]) -> str:
+def given_text(given: Mapping[str, object]) -> str:
     """Return the lines of a dict of values; raises NoShortSpelling for other types."""
     return "\n".join(f"    {name!r}: {literal(value)}," for name, value in given.items())
 
 
-def _rows(value: Any) -> str:
+def _rows(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_rows, value))}]"
     return _number(value)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     text = repr(value)
     return f"float({text!r})" if text in ("nan", "inf", "-inf") else text
 
@@ -66,7 +66,7 @@ def call_text(callee: str, routine: Routine, given: Mapping[str, str]) -> str:
     return f"{callee}({', '.join(parts)})"
 
 
-def inner_path(thing: Any, path: Path, text: str) -> str:
+def inner_path(thing: object, path: Path, text: str) -> str:
     """Return how to reach what is kept at a path inside an object: layer.layers[0].W."""
     for part in path:
         if isinstance(thing, dict):
@@ -93,7 +93,7 @@ def part_of(value: Any, names: Any, path: Path, text: str) -> str | None:
     return text if place == ("",) else inner_path(value, place, text)
 
 
-def resolves(module: Any, routine: Routine) -> bool:
+def resolves(module: object, routine: Routine) -> bool:
     """Whether a routine is what its module has under its name."""
     thing: Any = module
     for part in routine.name.split("."):

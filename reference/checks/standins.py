@@ -27,7 +27,7 @@ class Missing(types.ModuleType):
             raise AttributeError(name)
         return _PLAIN.get(name) or Missing(f"{self.__name__}.{name}")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """Return a decorated function as it is; raises ImportError for any other call."""
         if len(args) == 1 and not kwargs and isinstance(args[0], types.FunctionType | type):
             return args[0]  # @njit
@@ -35,11 +35,11 @@ class Missing(types.ModuleType):
             return self  # @njit(parallel=True)
         raise ImportError(f"{self.__name__} is not installed")
 
-    def __mro_entries__(self, bases: Any) -> tuple[()]:
+    def __mro_entries__(self, bases: object) -> tuple[()]:
         return ()  # class Dense(Layer): its own methods can be checked without the base
 
 
-def _as_it_is(items: Any, *args: Any, **kwargs: Any) -> Any:
+def _as_it_is(items: object, *args: object, **kwargs: object) -> Any:
     return items
 
 

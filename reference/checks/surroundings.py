@@ -54,7 +54,7 @@ class Library:
             self._keep(module.__name__, vars(module))
         self._keep_ours()
 
-    def _keep(self, name: str, space: Mapping[str, Any]) -> None:
+    def _keep(self, name: str, space: Mapping[str, object]) -> None:
         self._spaces[name] = space, _constant(space)
 
     def _keep_ours(self) -> None:
@@ -86,7 +86,7 @@ class Library:
         return gone + found + added
 
 
-def _constant(space: Mapping[str, Any]) -> dict[str, Any]:
+def _constant(space: Mapping[str, object]) -> dict[str, Any]:
     """Return what no program changes: functions, classes, descriptors, numbers in capitals."""
     return {
         name: value

@@ -59,7 +59,7 @@ class NumberGraph:
     """
 
     def __init__(
-        self, outputs: Sequence[Any], weights: Sequence[Any], others: Iterable[Any]
+        self, outputs: Sequence[object], weights: Sequence[object], others: Iterable[object]
     ) -> None:
         seeds = _seeds(outputs, weights)
         numbers = _reachable([*(n for n, _ in seeds), *_numbers(others)])
@@ -156,7 +156,7 @@ def read(adjoints: list[float], places: Places) -> Array:
     return np.array(found, dtype=np.float64).reshape(places.shape)
 
 
-def _seeds(outputs: Sequence[Any], weights: Sequence[Any]) -> list[tuple[Any, float]]:
+def _seeds(outputs: Sequence[object], weights: Sequence[object]) -> list[tuple[Any, float]]:
     found: list[tuple[Any, float]] = []
     for output, weight in zip(outputs, weights, strict=True):
         plain = np.asarray(output, dtype=object)
@@ -169,7 +169,7 @@ def _seeds(outputs: Sequence[Any], weights: Sequence[Any]) -> list[tuple[Any, fl
     return found
 
 
-def _numbers(arrays: Iterable[Any]) -> list[Any]:
+def _numbers(arrays: Iterable[object]) -> list[Any]:
     found: list[Any] = []
     for array in arrays:
         flat = array.flat if isinstance(array, np.ndarray) else [array]

@@ -109,8 +109,8 @@ class _Reduction(NamedTuple):
 def _fitted(
     loss: Loss,
     y: Array,
-    t: Any,
-    arguments: Mapping[str, Any],
+    t: object,
+    arguments: Mapping[str, object],
     truth: Array,
     problem: ReadingProblem,
 ) -> _Reduction | None:

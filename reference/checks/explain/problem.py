@@ -213,7 +213,7 @@ def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: RunOutcome
     return list(arrays.values())
 
 
-def _named(arrays: Mapping[Path, Any], graph: NumberGraph) -> dict[Path, NamedValue]:
+def _named(arrays: Mapping[Path, object], graph: NumberGraph) -> dict[Path, NamedValue]:
     found = {}
     for path, value in arrays.items():
         places, plain = graph.places(value), np.asarray(values(value), dtype=float)
@@ -293,7 +293,7 @@ def _numbers(outcome: RunOutcome) -> dict[str, float]:
     return found
 
 
-def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, Any]) -> None:
+def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, object]) -> None:
     """Add the backward's own variables that are named after values of the forward."""
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}

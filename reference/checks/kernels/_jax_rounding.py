@@ -44,7 +44,7 @@ class JaxGraph:
         self._note = jax.jit(self._noted)
         self._correct: dict[str, bool] = {}
 
-    def _shifted(self, shifts: Mapping[str, Any], given: list[Any]) -> list[Any]:
+    def _shifted(self, shifts: Mapping[str, object], given: list[Any]) -> list[Any]:
         return _evaluate(self._closed.jaxpr, self._closed.consts, given, _shift_by(shifts))
 
     def _noted(self, given: list[Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class JaxGraph:
                 found[key] = OperationSize(size, of_sum, self._correct[key])
         return found
 
-    def _shifted_by(self, shifts: Mapping[str, Any], given: list[Any]) -> tuple[Array, ...]:
+    def _shifted_by(self, shifts: Mapping[str, object], given: list[Any]) -> tuple[Array, ...]:
         moved = {key: jnp.asarray(shift) for key, shift in shifts.items()}
         return tuple(np.asarray(v, dtype=np.float64) for v in self._run(moved, given))
 
@@ -103,12 +103,12 @@ _Follow = Callable[[str, Any, list[Any], list[Any], dict[str, Any]], list[Any]]
 
 
 def _evaluate(
-    jaxpr: Any, consts: Sequence[Any], given: Sequence[Any], follow: _Follow, place: str = ""
+    jaxpr: Any, consts: Sequence[object], given: Sequence[object], follow: _Follow, place: str = ""
 ) -> list[Any]:
     """Run primitives in float64; `follow` may change what comes out of each."""
     known: dict[Any, Any] = {}
 
-    def read(one: Any) -> Any:
+    def read(one: object) -> Any:
         return _wide(one.val) if isinstance(one, Literal) else known[one]
 
     known.update(zip(jaxpr.constvars, map(_wide, consts), strict=True))
@@ -131,9 +131,9 @@ def _evaluate(
     return [read(v) for v in jaxpr.outvars]
 
 
-def _shift_by(shifts: Mapping[str, Any]) -> _Follow:
+def _shift_by(shifts: Mapping[str, object]) -> _Follow:
     def follow(
-        place: str, primitive: Any, values: list[Any], made: list[Any], params: dict[str, Any]
+        place: str, primitive: object, values: list[Any], made: list[Any], params: dict[str, Any]
     ) -> list[Any]:
         return [m + shifts[f"{place}{k}"] if f"{place}{k}" in shifts else m
                 for k, m in enumerate(made)]  # fmt: skip
@@ -162,15 +162,15 @@ def _note_in(seen: dict[str, Any], correct: dict[str, bool]) -> _Follow:
     return follow
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: object) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
 
 
-def _wide(value: Any) -> Any:
+def _wide(value: object) -> Any:
     return jnp.asarray(value, dtype=jnp.float64) if _is_float(value) else jnp.asarray(value)
 
 
-def _wide_dtype(value: Any) -> Any:
+def _wide_dtype(value: object) -> Any:
     """Return a dtype of floats among a primitive's parameters as float64."""
     if isinstance(value, np.dtype | type) and jnp.issubdtype(value, jnp.floating):
         return np.dtype(np.float64)

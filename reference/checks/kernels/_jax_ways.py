@@ -40,7 +40,7 @@ class JaxKernel:
         written, paths = self.subject.written, list(problem.leaves)
         run = written.primal if reference else written.custom
 
-        def low(given: Sequence[Any]) -> Any:
+        def low(given: Sequence[object]) -> Any:
             return run([_cast(g, dtype) for g in given])
 
         function = self.subject.function(low, dict(problem.drawn))
@@ -126,7 +126,7 @@ class JaxWays(Ways):
         ]
         return self.wrong(answers[0], self.truth) or self.wrong(answers[1], self.truth)
 
-    def _mapped(self, axes: tuple[Any, Any]) -> list[str]:
+    def _mapped(self, axes: tuple[object, object]) -> list[str]:
         """Map over several problems at once; each must come back as it does alone."""
         dtype = self.model.dtype
         problems, weights = self._batch(axes)
@@ -150,7 +150,7 @@ class JaxWays(Ways):
                 return wrong
         return []
 
-    def _batch(self, axes: tuple[Any, Any]) -> tuple[list[KernelProblem], list[Cotangents]]:
+    def _batch(self, axes: tuple[object, object]) -> tuple[list[KernelProblem], list[Cotangents]]:
         """Return problems that differ where an axis is mapped, and are the same elsewhere."""
         wide = _axes(axes[0], len(self.problem.leaves))
         problems: list[KernelProblem] = []
@@ -184,7 +184,7 @@ class JaxWays(Ways):
             function = self.kernel.function(self.problem, FLOAT64, reference=not own)
             leaves, dout = arrays(self.problem, self.cotangents, FLOAT64)
 
-            def weighed(*leaves: Any) -> Any:
+            def weighed(*leaves: object) -> Any:
                 _, pull = jax.vjp(function, *leaves)
                 return sum(jnp.sum(g * w) for g, w in zip(pull(tuple(dout)), weights, strict=True))
 
@@ -211,7 +211,7 @@ def _axes(axes: Any, count: int) -> list[int | None]:
     return list(axes) if isinstance(axes, list) else [axes] * count
 
 
-def _cast(value: Any, dtype: str) -> Any:
+def _cast(value: object, dtype: str) -> Any:
     if isinstance(value, list):
         return [_cast(v, dtype) for v in value]
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
@@ -219,5 +219,5 @@ def _cast(value: Any, dtype: str) -> Any:
     return value
 
 
-def _plain(array: Any) -> Array:
+def _plain(array: object) -> Array:
     return np.asarray(array, dtype=np.float64)

@@ -62,7 +62,7 @@ class TorchKernel:
         self._recorded: list[tuple[Any, ...]] = []
         cls = subject.written.thing
 
-        def backward(ctx: Any, *given: Any) -> Any:
+        def backward(ctx: object, *given: object) -> Any:
             returned = cls.backward(ctx, *given)
             self._recorded.append(returned if isinstance(returned, tuple) else (returned,))
             return returned

@@ -152,7 +152,7 @@ class _Shifted(Interpreter):
         return tensor.add_(shift) if mutable else tensor + shift
 
     def _note(
-        self, name: str, func: Any, args: Any, kwargs: Any, before: list[torch.Tensor], made: Any
+        self, name: str, func: Any, args: Any, kwargs: Any, before: list[torch.Tensor], made: object
     ) -> None:
         zero = torch.zeros(1, dtype=torch.float64)
         known = torch.cat([zero, *(t.reshape(-1) for t in before)])
@@ -220,23 +220,23 @@ def _in_float64(value: Any) -> Any:
     return value.double() if _is_float(value) and value.dtype != torch.float64 else value
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _floats(tree: Any) -> list[torch.Tensor]:
+def _floats(tree: object) -> list[torch.Tensor]:
     return [t.detach() for t in tree_flatten(tree)[0] if _is_float(t)]
 
 
-def _changed(change: Callable[[Any], Any], tree: Any) -> Any:
+def _changed(change: Callable[[Any], Any], tree: object) -> Any:
     return tree_map(lambda t: change(t.detach()) if _is_float(t) else t, tree)
 
 
-def _listed(made: Any) -> list[Any]:
+def _listed(made: object) -> list[Any]:
     return list(made) if isinstance(made, tuple | list) else [made]
 
 
-def _each(change: Callable[[int, Any], Any], made: Any) -> Any:
+def _each(change: Callable[[int, Any], Any], made: object) -> Any:
     if isinstance(made, tuple | list):
         return type(made)(change(k, t) if _is_float(t) else t for k, t in enumerate(made))
     return change(0, made) if _is_float(made) else made

@@ -142,7 +142,7 @@ class TorchWays(Ways):
         answer = self.kernel.ask(self.problem, given, self.model.dtype, weights=layout)
         return self.wrong(answer, self.at(given))
 
-    def _alone(self, path: Any) -> list[str]:
+    def _alone(self, path: object) -> list[str]:
         answer = self._ask(of=(path,))
         for other in self.problem.leaves:
             if other != path and answer.returned.get(other[0]) is not None:

@@ -43,16 +43,16 @@ class Frame(Protocol):
     def running(self, seed: int) -> contextlib.AbstractContextManager[None]:
         """Return a context for everything that runs: float64, and random numbers from a seed."""
 
-    def tensor(self, array: Any) -> Any:
+    def tensor(self, array: object) -> Any:
         """Return a tensor of an array."""
 
-    def plain(self, tensor: Any) -> Array:
+    def plain(self, tensor: object) -> Array:
         """Return a tensor's values."""
 
-    def is_tensor(self, value: Any) -> bool:
+    def is_tensor(self, value: object) -> bool:
         """Whether a value is a tensor of this framework."""
 
-    def is_float(self, value: Any) -> bool:
+    def is_float(self, value: object) -> bool:
         """Whether a value is a tensor of floats."""
 
     def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
@@ -94,14 +94,14 @@ class _Torch:
             finally:
                 torch.set_default_dtype(before)
 
-    def tensor(self, array: Any) -> Any:
+    def tensor(self, array: object) -> Any:
         """Return a tensor that shares nothing with the array."""
         return self.torch.tensor(np.asarray(array))
 
     def plain(self, tensor: Any) -> Array:
         return np.array(tensor.detach().cpu().numpy())
 
-    def is_tensor(self, value: Any) -> bool:
+    def is_tensor(self, value: object) -> bool:
         return isinstance(value, self.torch.Tensor)
 
     def is_float(self, value: Any) -> bool:
@@ -164,13 +164,13 @@ class _Jax:
         with double_precision(), seeded(seed), quiet():
             yield
 
-    def tensor(self, array: Any) -> Any:
+    def tensor(self, array: object) -> Any:
         return self.jax.numpy.asarray(array)
 
-    def plain(self, tensor: Any) -> Array:
+    def plain(self, tensor: object) -> Array:
         return np.array(tensor)
 
-    def is_tensor(self, value: Any) -> bool:
+    def is_tensor(self, value: object) -> bool:
         return isinstance(value, self.jax.Array)
 
     def is_float(self, value: Any) -> bool:
@@ -197,7 +197,7 @@ class _Jax:
         paths = list(leaves)
         floats: list[bool] = []
 
-        def run(*given: Any) -> tuple[Any, ...]:
+        def run(*given: object) -> tuple[Any, ...]:
             outputs = list(function(dict(zip(paths, given, strict=True))))
             floats[:] = [o is not None and self.is_float(o) for o in outputs]
             return tuple(o for o, f in zip(outputs, floats, strict=True) if f)
@@ -222,7 +222,7 @@ def shape_index(frame: Frame, index: int) -> int:
     return index % 2 if frame.module == "jax" else index
 
 
-def flat_tensors(value: Any) -> list[Any]:
+def flat_tensors(value: object) -> list[Any]:
     """Return what stands in nested tuples, lists and dicts, in order."""
     if isinstance(value, Mapping):
         return [t for part in value.values() for t in flat_tensors(part)]

@@ -57,7 +57,7 @@ def torch_subject(
         return Failure("its forward has no readable arguments")
     parameters = parameters if apart else parameters[1:]
 
-    def primal(given: Sequence[Any]) -> Any:
+    def primal(given: Sequence[object]) -> Any:
         context = TorchContext(len(given))
         outputs = cls.forward(*given) if apart else cls.forward(context, *given)
         if apart:
@@ -134,7 +134,7 @@ def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], di
     )
 
 
-def _source(thing: Any) -> str:
+def _source(thing: object) -> str:
     return source_of(thing) or getattr(thing, "__name__", "")
 
 
@@ -319,14 +319,14 @@ class TorchContext(SavingContext):
         self.needs_input_grad = (True,) * count
         self._flat: list[Any] = []
 
-    def save_for_forward(self, *tensors: Any) -> None:
+    def save_for_forward(self, *tensors: object) -> None:
         """Keep tensors for a jvp, which nobody asks for."""
 
-    def mark_non_differentiable(self, *tensors: Any) -> None:
+    def mark_non_differentiable(self, *tensors: object) -> None:
         """Note outputs that have no gradient."""
         self._flat += tensors
 
-    def mark_dirty(self, *tensors: Any) -> None:
+    def mark_dirty(self, *tensors: object) -> None:
         """Note inputs that were written into; the leaves are copied before."""
 
     def set_materialize_grads(self, value: bool) -> None:
@@ -337,7 +337,7 @@ class TorchContext(SavingContext):
         """The old name of saved_tensors."""
         return self.saved_tensors
 
-    def differentiable(self, outputs: Any) -> Any:
+    def differentiable(self, outputs: object) -> Any:
         """Return the outputs, None for those that have no gradient."""
         if isinstance(outputs, tuple | list):
             return [self.differentiable(o) for o in outputs]

@@ -109,7 +109,7 @@ def named_operators(cls: type, functions: Mapping[str, Callable[..., Any]]) -> l
     return found
 
 
-def _usable(name: str, thing: Any) -> bool:
+def _usable(name: str, thing: object) -> bool:
     return (
         isinstance(thing, types.FunctionType)
         and not name.startswith("_")
@@ -161,22 +161,22 @@ def alone(op: Operator) -> ExpressionProgram:
     return ExpressionProgram(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
 
 
-def _both(apply: Callable[..., Any], a: Any) -> Any:
+def _both(apply: Callable[..., Any], a: object) -> Any:
     return apply(a, a)
 
 
-def _merged(op: Operator, merge: Operator, a: Any) -> Any:
+def _merged(op: Operator, merge: Operator, a: object) -> Any:
     return merge.apply(op.apply(a), a)
 
 
 def _in_the_middle(op: Operator, merge: Operator) -> Iterator[ExpressionProgram]:
     """Yield programs in which a value that was computed is used twice, at unequal depths."""
 
-    def same(a: Any, b: Any) -> Any:
+    def same(a: object, b: object) -> Any:
         c = op.apply(a, b)
         return merge.apply(c, c)
 
-    def deeper(a: Any, b: Any) -> Any:
+    def deeper(a: object, b: object) -> Any:
         c = op.apply(a, b)
         return merge.apply(merge.apply(c, a), c)
 
@@ -201,7 +201,7 @@ def random(
             picked[0] = 1 + k  # the last one made: a chain
         plan.append((op, tuple(picked)))
 
-    def run(a: Any, b: Any) -> Any:
+    def run(a: object, b: object) -> Any:
         made = [a, b]
         for op, picked in plan:
             made.append(op.apply(*(made[i] for i in picked)))
@@ -246,7 +246,7 @@ def of_arrays(
         weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
         names = (name, "__mul__") if weigh else (name,)
 
-        def finished(*given: Any) -> Any:
+        def finished(*given: object) -> Any:
             return finish(run(*given), weigh)
 
         return ExpressionProgram(text, tuple(leaves), finished, names, use, domain, leaves)

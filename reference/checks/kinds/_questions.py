@@ -84,7 +84,7 @@ def question_of(
     outputs: Sequence[Array | None],
     cotangents: Sequence[Array | None],
     claims: Mapping[Path, Array],
-    drawn: Mapping[str, Any],
+    drawn: Mapping[str, object],
 ) -> Question:
     """Return a question of tensors; what was drawn and is no leaf went in beside them."""
     pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o is not None]
@@ -94,6 +94,6 @@ def question_of(
     return Question(leaves, tuple(o for o, _ in pairs), given, claims, others)
 
 
-def plain(values: Mapping[Any, Any]) -> dict[Path, Array]:
+def plain(values: Mapping[Any, object]) -> dict[Path, Array]:
     """Return named values as arrays."""
     return {path: np.asarray(value) for path, value in values.items()}

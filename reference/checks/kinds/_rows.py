@@ -1,7 +1,6 @@
 """Rows of kinds that run on floats: a claim beside a truth that has rounding of its own."""
 
 import re
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 """What code says that computes in fewer digits than its inputs have."""
 
 
-def float_truth(value: Any, digits: float = DIGITS) -> Truth:
+def float_truth(value: object, digits: float = DIGITS) -> Truth:
     """Return a truth that was computed in float64: its error is a share of its largest entry."""
     plain = np.asarray(value, dtype=np.float64)
     finite = np.abs(plain[np.isfinite(plain)])
@@ -23,7 +22,7 @@ def float_truth(value: Any, digits: float = DIGITS) -> Truth:
     return Truth(plain, digits * scale, scale)
 
 
-def row(claim: Path, leaf: Path, got: Any, truth: Truth, digits: float = DIGITS) -> Row:
+def row(claim: Path, leaf: Path, got: object, truth: Truth, digits: float = DIGITS) -> Row:
     """Return one claim compared with the truth."""
     plain = np.asarray(got, dtype=np.float64)
     same = same_shape(plain, truth.value)

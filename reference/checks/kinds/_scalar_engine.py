@@ -42,7 +42,7 @@ class ScalarEngine:
         except Exception as error:
             raise NoEngine(f"{self.cls.__name__}(1.625) raised {raised_text(error)}") from error
 
-    def _data_name(self, probe: Any) -> str:
+    def _data_name(self, probe: object) -> str:
         held = {n: v for n in _names(probe) if is_numeric(v := _get(probe, n)) and np.size(v) == 1}
         same = [n for n, v in held.items() if float(np.asarray(v, dtype=float).ravel()[0]) == 1.625]
         same.sort(key=lambda n: _DATA.index(n.lower()) if n.lower() in _DATA else len(_DATA))
@@ -50,32 +50,32 @@ class ScalarEngine:
             raise NoEngine(f"no attribute of {self.cls.__name__}(1.625) holds 1.625")
         return same[0]
 
-    def _grad_name(self, probe: Any) -> str:
+    def _grad_name(self, probe: object) -> str:
         names = [n for n in _names(probe) if _like_gradient(n) and not callable(_get(probe, n))]
         if not names:
             raise NoEngine(f"{self.cls.__name__} has no attribute that is called like a gradient")
         return min(names, key=len)
 
-    def leaf(self, value: Any) -> Any:
+    def leaf(self, value: object) -> Any:
         """Return a value of the engine."""
         return self.cls(value, **self.options)
 
     def forward(
-        self, program: ExpressionProgram, given: Mapping[str, Any]
+        self, program: ExpressionProgram, given: Mapping[str, object]
     ) -> tuple[Any, dict[str, Any]]:
         """Run a program; return its output's data and the leaves."""
         leaves = {k: self.leaf(v) for k, v in given.items()}
         return program.run(*leaves.values()), leaves
 
-    def held(self, out: Any) -> Any:
+    def held(self, out: object) -> Any:
         """Return what a value of the engine holds, None where it is none."""
         return _get(out, self.data)
 
-    def value(self, program: ExpressionProgram, given: Mapping[str, Any]) -> Any:
+    def value(self, program: ExpressionProgram, given: Mapping[str, object]) -> Any:
         """Run a program; return its output's data as an array."""
         return np.asarray(values(self.held(self.forward(program, given)[0])), dtype=float)
 
-    def gradients(self, program: ExpressionProgram, given: Mapping[str, Any]) -> dict[str, Any]:
+    def gradients(self, program: ExpressionProgram, given: Mapping[str, object]) -> dict[str, Any]:
         """Run a program and its backward; return the leaves' gradients."""
         out, leaves = self.forward(program, given)
         if self.seeded:
@@ -102,7 +102,7 @@ def _options(cls: type) -> dict[str, Any]:
     return found
 
 
-def _names(thing: Any) -> list[str]:
+def _names(thing: object) -> list[str]:
     held = list(vars(thing)) if hasattr(thing, "__dict__") else []
     for base in type(thing).__mro__:
         held += [n for n in getattr(base, "__slots__", ()) if n not in held]
@@ -111,7 +111,7 @@ def _names(thing: Any) -> list[str]:
     return [n for n in (*held, *properties) if not n.startswith("__")]
 
 
-def _get(thing: Any, name: str) -> Any:
+def _get(thing: object, name: str) -> Any:
     try:
         return getattr(thing, name)
     except Exception:
@@ -125,7 +125,7 @@ def _like_gradient(name: str) -> bool:
     return "grad" in low or "deriv" in low or low in ("g", "adjoint", "bar", "dv", "delta", "d")
 
 
-def _plain(value: Any, data: str) -> Any:
+def _plain(value: object, data: str) -> Any:
     """Return a gradient as an array; an engine may keep it as a value of its own, or None."""
     if value is not None and not is_numeric(value) and hasattr(value, data):
         value = getattr(value, data)
@@ -141,7 +141,7 @@ def name_of(program: ExpressionProgram) -> str:
 
 
 def of_program(
-    engine: ScalarEngine, program: ExpressionProgram, given: Mapping[str, Any]
+    engine: ScalarEngine, program: ExpressionProgram, given: Mapping[str, object]
 ) -> Question:
     """Run a program and its backward; return what went in and what came back."""
     with np.errstate(all="ignore"):

@@ -116,7 +116,7 @@ def _put(instance: Any, key: Path, tensor: Any) -> None:
         setattr(holder, name, tensor)
 
 
-def state(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
+def state(instance: object, frame: Frame, path: Path = ()) -> dict[Path, Any]:
     """Return the trainable tensors of an object, by path."""
     return {
         p: t
@@ -134,7 +134,7 @@ def is_parameter(path: Path) -> bool:
     return known is not None or name.lower() in ("gamma", "scale", "alpha")
 
 
-def held(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
+def held(instance: object, frame: Frame, path: Path = ()) -> dict[Path, Any]:
     """Return every tensor that an object holds, by path; parameters of a torch module as well."""
     if frame.is_tensor(instance):
         return {path: instance}

@@ -116,7 +116,7 @@ def _same(now: Array, was: Array) -> bool:
     return bool(np.array_equal(now, was, equal_nan=True))
 
 
-def plain(value: Any, frame: Frame) -> Any:
+def plain(value: object, frame: Frame) -> Any:
     """Return nested values with arrays in the place of tensors."""
     if frame.is_tensor(value):
         return frame.plain(value)
@@ -180,7 +180,7 @@ def _hang(
     plan: Reading,
     frame: Frame,
     trace: CallTrace,
-    bound: Mapping[str, Any],
+    bound: Mapping[str, object],
     found: Claimed,
     rng: np.random.Generator,
 ) -> None:
@@ -208,13 +208,13 @@ def _hanging(tensors: Tensors, frame: Frame) -> dict[Path, Array]:
     return found
 
 
-def _hung_on(tensor: Any, frame: Frame) -> Any:
+def _hung_on(tensor: object, frame: Frame) -> Any:
     """Return the gradient that hangs on a tensor, None where there is none."""
     hung = (_attribute(tensor, name) for name in _HANGERS)
     return next((g for g in hung if frame.is_tensor(g)), None)
 
 
-def _attribute(tensor: Any, name: str) -> Any:
+def _attribute(tensor: object, name: str) -> Any:
     try:
         return vars(tensor).get(name) if name != "grad" else getattr(tensor, "grad", None)
     except TypeError:
@@ -222,7 +222,7 @@ def _attribute(tensor: Any, name: str) -> Any:
 
 
 def _kept(
-    instance: Any, frame: Frame, before: Mapping[Path, tuple[Any, Array]]
+    instance: object, frame: Frame, before: Mapping[Path, tuple[object, Array]]
 ) -> dict[Path, Array]:
     """Return what an object keeps after its backward that looks like a gradient, or a step."""
     found: dict[Path, Array] = {}

@@ -47,7 +47,7 @@ class Explained:
 Known = Callable[[ProblemCase], Mapping[str, Any]]
 
 
-def by_name(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+def by_name(leaves: Mapping[Path, object]) -> dict[str, Any]:
     """Return arrays by the names that people know them by."""
     return {path_name(p): a for p, a in leaves.items()}
 

@@ -123,7 +123,7 @@ class EngineSubject(Explained):
         return [of_program(self.engine, p, p.draw(rng)) for p in self.small]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run the program of that name on given leaves, and differentiate it."""
         program = next(p for p in self.small if name_of(p) == question.name)
@@ -175,7 +175,7 @@ class EngineSubject(Explained):
     ) -> dict[str, Row]:
         """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
 
-        def rows_of(found: Mapping[str, Any]) -> dict[str, Row]:
+        def rows_of(found: Mapping[str, object]) -> dict[str, Row]:
             paths = {n: _path(program, n) for n in truth if found[n] is not None}
             return {n: row(p, p, found[n], truth[n], self.digits) for n, p in paths.items()}
 
@@ -191,7 +191,7 @@ class EngineSubject(Explained):
         return {n: exact[n] if n in exact and exact[n].right else r for n, r in rows.items()}
 
     def _tame(
-        self, program: ExpressionProgram, given: Mapping[str, Any]
+        self, program: ExpressionProgram, given: Mapping[str, object]
     ) -> dict[str, Truth] | None:
         """Return the truth, None where a mixed program overflows or leaves an operator's domain."""
         try:
@@ -233,7 +233,7 @@ class EngineSubject(Explained):
         return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
 
 
-def _halves(given: Mapping[str, Any]) -> dict[str, Any]:
+def _halves(given: Mapping[str, object]) -> dict[str, Any]:
     """Return numbers that are easily read: multiples of one half, none of them zero."""
     found = {}
     for name, value in given.items():
@@ -286,7 +286,7 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     return made
 
 
-def _own(thing: Any, target: Target) -> bool:
+def _own(thing: object, target: Target) -> bool:
     return getattr(thing, "__module__", None) == target.module.__name__
 
 

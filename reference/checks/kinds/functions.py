@@ -137,7 +137,7 @@ class FunctionSubject(Explained):
         return [question_of(seen.leaves, seen.outputs, seen.cotangents, claims, drawn)]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run its own forward outside of the machinery, and differentiate it."""
         drawn = self._drawn(seed, index) | {p[0]: v for p, v in question.others.items()}
@@ -235,7 +235,7 @@ class FunctionSubject(Explained):
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
         return {k: np.asarray(v) if self.layout[k].kind == "normal" else v for k, v in made.items()}
 
-    def leaves(self, drawn: Mapping[str, Any]) -> dict[Path, Array]:
+    def leaves(self, drawn: Mapping[str, object]) -> dict[Path, Array]:
         """Return the float arrays among what was drawn: what gradients are taken of."""
         found: dict[Path, Array] = {}
         for name, value in drawn.items():

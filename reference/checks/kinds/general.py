@@ -152,7 +152,7 @@ class GeneralSubject(Explained):
         return [Question(floats, tuple(outputs), tuple(run.cotangents), claims, others)]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Differentiate the forward at given inputs, cut at the steps of `cuts`."""
         given = {p[0]: np.asarray(v) for p, v in {**question.inputs, **question.others}.items()}
@@ -183,7 +183,7 @@ class GeneralSubject(Explained):
     def _on_floats(self, inputs: Arrays) -> tuple[list[Any], Arrays]:
         steps: Arrays = {}
 
-        def step(name: str, value: Any) -> Any:
+        def step(name: str, value: object) -> Any:
             if name in steps or name in inputs:
                 raise InvalidInput(f"step {name!r} is named twice")
             steps[name] = np.array(value)
@@ -201,9 +201,9 @@ class GeneralSubject(Explained):
 
     def _backward(
         self,
-        inputs: Mapping[str, Any],
-        steps: Mapping[str, Any],
-        cotangents: Sequence[Any],
+        inputs: Mapping[str, object],
+        steps: Mapping[str, object],
+        cotangents: Sequence[object],
         names: set[str],
     ) -> dict[str, Any]:
         arguments: list[Any] = [inputs, steps]
@@ -234,7 +234,7 @@ class GeneralSubject(Explained):
             nodes = {k: v for k, v in lifted.items() if is_tracked(v)}
             made: dict[str, Any] = {}
 
-            def step(name: str, value: Any) -> Any:
+            def step(name: str, value: object) -> Any:
                 if not is_tracked(value):
                     return value
                 cut = name in run.given and _fits(run.given[name], value)
@@ -333,7 +333,7 @@ def _clipped(pairs: Sequence[ArrayPair]) -> str:
     return text if all(inside) else ""
 
 
-def _agrees(given: Any, truth: Truth) -> bool:
+def _agrees(given: object, truth: Truth) -> bool:
     plain = np.asarray(given, dtype=float)
     return plain.shape == truth.value.shape and bool(close(plain, truth).all())
 
@@ -343,7 +343,7 @@ def _fits(given: Any, value: Any) -> bool:
     return np.shape(given) == np.shape(value) and bool(np.isfinite(np.asarray(given, float)).all())
 
 
-def _several(out: Any) -> list[Any]:
+def _several(out: object) -> list[Any]:
     return list(out) if isinstance(out, tuple | list) else [out]
 
 

@@ -125,7 +125,7 @@ class NetworkSubject(Explained):
             return run
         return None if tie and not kinks else run
 
-    def _call(self, problem: Problem, params: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
+    def _call(self, problem: Problem, params: Mapping[str, object], x: object) -> tuple[Any, Any]:
         extra: dict[str, Any] = {
             n: problem.weights for n in ("weights", "sample_weights") if n in self.arguments
         }

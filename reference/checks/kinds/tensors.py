@@ -111,7 +111,7 @@ class TensorSubject(Explained):
         return [question_of(problem.leaves, pulled.outputs, given, claims, problem.drawn)]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run its own forward on given tensors, and differentiate it."""
         problem, found = self._claimed(seed, index)
