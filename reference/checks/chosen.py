@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks.argument_spec import Layout
-from reference.checks.assess import Assessment
+from reference.checks.assessment import Assessment
 from reference.checks.inventory import Unit
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from reference.checks.assess import Array, Assessment, assess
+from reference.checks.assess import assess
+from reference.checks.assessment import Array, Assessment
 from reference.checks.experiment import perform
 from reference.checks.objective import Objective, Truth, scalar_of
 from reference.checks.outcome import Reading, RunOutcome

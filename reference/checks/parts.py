@@ -16,7 +16,7 @@ import numpy as np
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.argument_spec import Spec
-from reference.checks.assess import Row
+from reference.checks.assessment import Row
 from reference.checks.chosen import Chosen
 from reference.checks.explain import explain
 from reference.checks.identify import identify

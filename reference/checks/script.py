@@ -15,7 +15,7 @@ import numpy as np
 
 from reference.checks import losses
 from reference.checks.argument_spec import CONTAINERS, assembled, generator, sizes_for
-from reference.checks.assess import Row
+from reference.checks.assessment import Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import SET_UP
 from reference.checks.names import claim_name

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session
-from reference.checks import assess, differences
+from reference.checks import differences
 from reference.checks.argument_spec import Spec
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment
 from reference.checks.binding import bindings
 from reference.checks.chosen import (
     Chosen,
@@ -320,10 +322,10 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
     try:
         with Session() as session:
             outcome = perform(reading, seed, 0, session)
-            best: tuple[Objective, assess.Assessment] | None = None
-            written: tuple[Objective, assess.Assessment] | None = None
+            best: tuple[Objective, Assessment] | None = None
+            written: tuple[Objective, Assessment] | None = None
             for objective in itertools.islice(candidates(outcome), 40):
-                found = assess.assess(objective, outcome)
+                found = assess(objective, outcome)
                 if found is None:
                     continue
                 if (objective.written or _binding_loss(objective, reading)) and (

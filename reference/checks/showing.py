@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from reference.checks.assess import Assessment, Row
+from reference.checks.assessment import Assessment, Row
 from reference.checks.kinds._shown import Shrinkable, smallest_case
 from reference.checks.routine import Routine
 from reference.checks.script import script_of

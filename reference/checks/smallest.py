@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from reference.balls import Session, values
+from reference.checks.allowances import nice_factors
 from reference.checks.argument_spec import Spec, sizes_for
-from reference.checks.assess import Assessment, Row, assess, nice_factors
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment, Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import perform
 from reference.checks.names import claim_name, path_name

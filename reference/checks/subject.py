@@ -11,7 +11,8 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks import differences
-from reference.checks.assess import Assessment, Row, assess
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment, Row
 from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.outcome import RunOutcome

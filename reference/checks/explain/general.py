@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.assess import Row, assess
+from reference.checks.assess import assess
+from reference.checks.assessment import Row
 from reference.checks.experiment import perform
 from reference.checks.explain.finding import Support, named
 from reference.checks.explain.graph import Array

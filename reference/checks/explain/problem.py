@@ -11,7 +11,8 @@ import numpy as np
 
 from reference.balls import is_tracked, values
 from reference.checks import vocabulary
-from reference.checks.assess import assess, nice_factors
+from reference.checks.allowances import nice_factors
+from reference.checks.assess import assess
 from reference.checks.explain.graph import Array, Edit, Mask, NumberGraph, Places, read
 from reference.checks.matching import matched
 from reference.checks.objective import Objective, scalar_of

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks.argument_spec import Layout, Spec
-from reference.checks.assess import Assessment, close
+from reference.checks.assessment import Assessment, close
 from reference.checks.choices import LayoutRequest, SavingContext
 from reference.checks.chosen import Extent, extent_of
 from reference.checks.inputs import layouts

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from reference.checks.assess import Row, factor_of
+from reference.checks.assessment import Row, factor_of
 from reference.checks.matching import same_shape
 from reference.checks.objective import Truth
 from reference.checks.routine import Path

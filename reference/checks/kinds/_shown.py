@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from reference.checks.assess import Row
+from reference.checks.assessment import Row
 from reference.checks.names import claim_name
 from reference.checks.routine import Path
 from reference.checks.script import right_text, shows

@@ -13,7 +13,7 @@ import numpy as np
 
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
 from reference.checks.argument_spec import Spec
-from reference.checks.assess import Assessment, Row
+from reference.checks.assessment import Assessment, Row
 from reference.checks.differences import by_differences
 from reference.checks.inventory import Unit
 from reference.checks.kinds import _programs as programs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
-from reference.checks.assess import Assessment
+from reference.checks.assessment import Assessment
 from reference.checks.differences import by_differences
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import (

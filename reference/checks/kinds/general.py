@@ -27,7 +27,7 @@ import numpy.typing as npt
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
 from reference.checks.argument_spec import Layout, Spec, WholeNumbers, specs_of
-from reference.checks.assess import Assessment, Row, close
+from reference.checks.assessment import Assessment, Row, close
 from reference.checks.inventory import Unit
 from reference.checks.kinds._questions import Question, RightAnswer, plain
 from reference.checks.kinds._rows import row

@@ -14,7 +14,7 @@ import numpy as np
 from manual_backprop.network import Network, Problem, forward
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.assess import Assessment, Row
+from reference.checks.assessment import Assessment, Row
 from reference.checks.inventory import Unit
 from reference.checks.kinds._accepts import Accepts
 from reference.checks.kinds._problems import draw

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference.checks.argument_spec import SMALL_SIZES, Spec
-from reference.checks.assess import Assessment
+from reference.checks.assessment import Assessment
 from reference.checks.binding import bindings
 from reference.checks.choices import LayoutRequest
 from reference.checks.chosen import Extent, extent_of
