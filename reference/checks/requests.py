@@ -18,10 +18,11 @@ from reference.checks import instances
 from reference.checks.argument_spec import Spec
 from reference.checks.binding import extras_of, switch_of
 from reference.checks.choices import LayoutRequest
-from reference.checks.inventory import Unit, names_in
+from reference.checks.inventory import Unit
 from reference.checks.probe import dict_keys, is_listed
 from reference.checks.routine import EMPTY, Routine, routine_of, source_of
 from reference.checks.shapes import bias_names, size_specs
+from reference.checks.signs import names_in
 from reference.checks.source import Target
 from reference.checks.vocabulary import KEEPS, gradient_of, plain
 
