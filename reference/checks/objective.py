@@ -52,10 +52,8 @@ class Objective:
             case "implicit":
                 assert self.loss is not None
                 return f"{self.loss.name}, {self.loss.formula}"
-            case "sum":
-                return "the sum of what its forward returns"
-            case "mean":
-                return "the mean of what its forward returns"
+            case "sum" | "mean":
+                return f"the {self.kind} of what its forward returns"
         return "its own forward"
 
 

@@ -54,14 +54,13 @@ def _zero(cases: Sequence[ClaimCase]) -> Finding:
     if found is None or any(np.any(c.claim.got) for c in cases):
         return None
     name = cases[0].claim.text
-    words = Words(
+    return Words(
         "zero",
         f"{name} is zero everywhere: nothing is added to it. A loop that runs over the wrong "
         "axis, or no step of it, leaves it as it was made.",
         f"{name} = 0",
         f"{name} ≠ 0",
-    )
-    return words, found
+    ), found
 
 
 def _factor(cases: Sequence[ClaimCase]) -> Finding:
@@ -76,18 +75,16 @@ def _factor(cases: Sequence[ClaimCase]) -> Finding:
     found = Support(len(values), len(cases), worst)
     if text == "−1":
         sentence = f"{claim.text} has the wrong sign: it is the negative of the gradient."
-        words = Words("wrong_sign", sentence, f"{claim.text} = −(…)", f"{claim.text} = (…)")
-        return words, found
+        return Words("wrong_sign", sentence, f"{claim.text} = −(…)", f"{claim.text} = (…)"), found
     inverse = spelled(problems, [1 / v for v in values])
     missing = inverse and len(inverse) <= len(text)
     what = f"a factor {inverse} is missing" if missing else f"there is a factor {text} too many"
-    words = Words(
+    return Words(
         "constant_factor",
         f"{claim.text} is {text} times the right one: {what}{_averaged(text, inverse)}.",
         f"{claim.text} = {text} · the right one",
         f"{claim.text} = the right one",
-    )
-    return words, found
+    ), found
 
 
 def _averaged(text: str, inverse: str | None) -> str:
@@ -117,21 +114,19 @@ def _copied(cases: Sequence[ClaimCase]) -> Finding:
         if found is None:
             continue
         if close(other.got, mine.truth) and not other.right:
-            words = Words(
+            return Words(
                 "swapped",
                 f"{mine.text} and {other.text} are swapped: each is the other's gradient.",
                 f"{mine.text} = ∂/∂{other.of}",
                 f"{mine.text} = ∂/∂{mine.of}",
-            )
-            return words, found
-        words = Words(
+            ), found
+        return Words(
             "gradient_of_another",
             f"{mine.text} is another parameter's gradient: it is that of {other.of}, "
             f"not of {mine.of} (copied and pasted?).",
             f"{mine.text} = {other.text}",
             f"{mine.text} = ∂/∂{mine.of}",
-        )
-        return words, found
+        ), found
     return _copied_value(cases)
 
 
@@ -147,13 +142,12 @@ def _copied_value(cases: Sequence[ClaimCase]) -> Finding:
         known = [(c.problem, c.problem.named.get(path)) for c in cases]
         found = _all_of(cases, [None if n is None else p.cotangent(n) for p, n in known])
         if found is not None:
-            words = Words(
+            return Words(
                 "gradient_of_another",
                 f"{mine.text} is another's gradient: it is that of {array.text}, not of {mine.of}.",
                 f"{mine.text} = δ{array.text}",
                 f"{mine.text} = δ{mine.of}",
-            )
-            return words, found
+            ), found
     return None
 
 
@@ -169,25 +163,23 @@ def _turned(cases: Sequence[ClaimCase]) -> Finding:
     for axes, text in _flips(base.ndim):
         found = _all_of(cases, [np.flip(c.base, axes) for c in cases])
         if found is not None:
-            words = Words(
+            return Words(
                 "flipped",
                 f"{name} is flipped (in reversed order) along {text}: the kernel or the order of a "
                 "loop is turned round.",
                 f"{name}[::-1]",
                 name,
-            )
-            return words, found
+            ), found
     for axes in orders(base.ndim)[:_MAX_ORDERS]:
         found = _all_of(cases, [np.transpose(c.base, axes).reshape(c.base.shape) for c in cases])
         if found is not None:
-            words = Words(
+            return Words(
                 "reshaped_in_another_order",
                 f"{name} has the right numbers in another order: it is reshaped without moving "
                 "its axes first (a transpose is missing).",
                 f"{name} reshaped",
                 f"{name} transposed, then reshaped",
-            )
-            return words, found
+            ), found
     return None
 
 
@@ -359,14 +351,13 @@ def _summed_over(cases: Sequence[ClaimCase]) -> Finding:
         )
         if found is not None:
             over = "everything" if len(axis) == base.ndim else f"axis {axis[0]} too"
-            words = Words(
+            return Words(
                 "summed_over_everything",
                 f"{text} is one number, the {kind} over {over}: an axis= is missing, so all its "
                 "entries are the same.",
                 f"{text} = {kind}(…)",
                 f"{text} = {kind}(…, axis=…)",
-            )
-            return words, found
+            ), found
     return None
 
 

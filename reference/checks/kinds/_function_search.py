@@ -47,15 +47,14 @@ def torch_subject(
 
     reference: the plain function that it is to compute; None: its own forward is taken for it.
     """
-    cls = unit.thing
     import torch
 
+    cls = unit.thing
     apart = cls.setup_context is not torch.autograd.Function.setup_context
     try:
-        parameters = list(inspect.signature(cls.forward).parameters.values())
+        names, defaults = _named(cls.forward, 0 if apart else 1)
     except (TypeError, ValueError):
         return Failure("its forward has no readable arguments")
-    parameters = parameters if apart else parameters[1:]
 
     def primal(given: Sequence[object]) -> Any:
         context = TorchContext(len(given))
@@ -67,7 +66,8 @@ def torch_subject(
     written = FrameworkFunction(
         unit.name,
         "a torch.autograd.Function",
-        *_named(parameters),
+        names,
+        defaults,
         primal,
         lambda given: cls.apply(*given),
         _source(cls),
@@ -101,10 +101,9 @@ def jax_subject(
     thing = unit.thing
     primal = getattr(thing, "fun", None) or thing.__wrapped__
     try:
-        parameters = list(inspect.signature(primal).parameters.values())
+        names, defaults = _named(primal)
     except (TypeError, ValueError):
         return Failure("its function has no readable arguments")
-    names, defaults = _named(parameters)
     positions = getattr(thing, "nondiff_argnums", ())
     fixed = frozenset(
         n for i, n in enumerate(names) if i in positions or i - len(names) in positions
@@ -126,12 +125,11 @@ def jax_subject(
     return _found(_beside(written, reference), frame, seed, shapes)
 
 
-def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _named(function: Callable[..., Any], skip: int = 0) -> tuple[tuple[str, ...], dict[str, Any]]:
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
     ones = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    return (
-        tuple(p.name for p in ones),
-        {p.name: p.default for p in ones if p.default is not p.empty},
-    )
+    defaults = {p.name: p.default for p in ones if p.default is not p.empty}
+    return tuple(p.name for p in ones), defaults
 
 
 def _source(thing: object) -> str:
