@@ -7,13 +7,12 @@ MAX_TEXT = 160
 """Characters that are kept of a message, which may have millions."""
 
 
-def raised_text(error: BaseException, most: int = MAX_TEXT) -> str:
+def raised_text(error: BaseException) -> str:
     """Return "ValueError: no such cache".
 
     error: what was raised; its text may fail, be huge, or hold what moves a cursor.
-    most: the characters kept of the text.
     """
-    text = message_of(error, most)
+    text = message_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -28,13 +27,13 @@ def error_line(error: BaseException) -> str:
     return f"{raised_text(error)}{where}"
 
 
-def message_of(error: BaseException, most: int = MAX_TEXT) -> str:
+def message_of(error: BaseException) -> str:
     """Return what an exception says without its type, "" where it cannot say it."""
     try:
-        text = str(error)[: 8 * most]
+        text = str(error)[: 8 * MAX_TEXT]
     except Exception:  # the exception is the target's, and so is its __str__
         return ""
-    return printable(" ".join(text.split()))[:most]
+    return printable(" ".join(text.split()))[:MAX_TEXT]
 
 
 def printable(text: str) -> str:

@@ -74,13 +74,13 @@ def _letters(spec: Spec) -> str:
     return " ".join([*names, *limit])
 
 
-def wrap(text: str, indent: int, width: int = WIDTH) -> list[str]:
+def wrap(text: str, indent: int) -> list[str]:
     """Return a sentence in lines of one screen; what follows the first is indented once more."""
     words = text.split(" ")
     lines: list[str] = []
     line = " " * indent
     for word in words:
-        if len(line) + len(word) + 1 > width and line.strip():
+        if len(line) + len(word) + 1 > WIDTH and line.strip():
             lines.append(line.rstrip())
             line = " " * (indent + 2)
         line += word + " "

@@ -187,14 +187,15 @@ def _in_the_middle(op: Operator, merge: Operator) -> Iterator[ExpressionProgram]
         yield ExpressionProgram(text + rest, ("a", "b"), run, names, "middle", op.domain)
 
 
-def random(
-    found: Sequence[Operator], rng: np.random.Generator, steps: int = 5
-) -> ExpressionProgram:
+_STEPS = 5  # operators of a random program
+
+
+def random(found: Sequence[Operator], rng: np.random.Generator) -> ExpressionProgram:
     """Return a program of several steps over two leaves, with values used again."""
     safe = [op for op in found if op.domain[0] < 0 or op.name in ("sqrt",)] or list(found)
     positive = any(op.domain[0] > 0 for op in safe)
     plan: list[tuple[Operator, tuple[int, ...]]] = []
-    for k in range(steps):
+    for k in range(_STEPS):
         op = safe[int(rng.integers(len(safe)))]
         picked = [int(rng.integers(2 + k)) for _ in range(op.count)]
         if k and int(rng.integers(2)):
@@ -207,7 +208,7 @@ def random(
             made.append(op.apply(*(made[i] for i in picked)))
         return made[-1]
 
-    names = ["a", "b", *(f"v{k}" for k in range(1, steps + 1))]
+    names = ["a", "b", *(f"v{k}" for k in range(1, _STEPS + 1))]
     text = "; ".join(
         f"v{k + 1} = {op.spell(*(names[i] for i in picked))}" for k, (op, picked) in enumerate(plan)
     )

@@ -116,13 +116,9 @@ def _put(instance: Any, key: Path, tensor: Any) -> None:
         setattr(holder, name, tensor)
 
 
-def state(instance: object, frame: Frame, path: Path = ()) -> dict[Path, Any]:
+def state(instance: object, frame: Frame) -> dict[Path, Any]:
     """Return the trainable tensors of an object, by path."""
-    return {
-        p: t
-        for p, t in held(instance, frame, path).items()
-        if frame.is_float(t) and is_parameter(p)
-    }
+    return {p: t for p, t in held(instance, frame).items() if frame.is_float(t) and is_parameter(p)}
 
 
 def is_parameter(path: Path) -> bool:
