@@ -14,6 +14,7 @@ from reference.blocks.graph_weigh import tensor_shapes
 from reference.diagnosis.layer_mistakes import line_of_step, named
 from reference.diagnosis.second import name_mistakes
 from reference.evidence import Evidence, gather, plain_sentence
+from reference.formats import BFLOAT16
 from reference.judge import Judgement, operation_at
 from reference.oracles import Answer
 from reference.problems import (
@@ -130,7 +131,7 @@ def _script(
     answer = answers.get(judgement.who[0] if leading is None else leading.oracle)
     if answer is None or answer.status != "ok":
         return None
-    if problem.dtype.name == "bfloat16":  # NumPy, which a script has its numbers in, has none
+    if problem.dtype == BFLOAT16:  # NumPy, which a script has its numbers in, has none
         return None
     if isinstance(problem, DirectedProblem | DirectedGraph):
         return script_of_second(problem, answer, evidence)

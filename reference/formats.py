@@ -5,7 +5,7 @@ rounded at its end. What is added here is drawn, answered, certified, judged and
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import ml_dtypes
@@ -76,11 +76,17 @@ FORMATS = {
 DTYPES = tuple(name for name, made in FORMATS.items() if not made.low)
 """The dtypes that are drawn unless others are asked for."""
 LOW = tuple(name for name, made in FORMATS.items() if made.low)
+BFLOAT16 = FORMATS["bfloat16"].dtype
 
 
 def format_of(dtype: npt.DTypeLike) -> Format:
     """Return the format of a dtype, one of `FORMATS`."""
-    return FORMATS[np.dtype(dtype).name]
+    return _format_of(np.dtype(dtype))
+
+
+@cache
+def _format_of(dtype: np.dtype[Any]) -> Format:
+    return FORMATS[dtype.name]  # NumPy puts a dtype's name together anew whenever it is asked for
 
 
 def inside(dtype: npt.DTypeLike) -> np.dtype[Any]:

@@ -391,4 +391,4 @@ def in_dtype(problem: P, dtype: npt.DTypeLike) -> P:
 
 def computed_in(problem: P) -> P:
     """Return a problem with its floats in the type that its operations compute in, all exact."""
-    return in_dtype(problem, inside(problem.dtype)) if problem.dtype.name in LOW else problem
+    return in_dtype(problem, inside(problem.dtype)) if format_of(problem.dtype).low else problem

@@ -10,7 +10,7 @@ exact; a product or a quotient is off by one unit at most, a library function by
 rounded to nearest; what that loses is below `SLACK` for any tape of fewer than 10^6 nodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,6 +37,9 @@ OTHER_UNITS = 16.0
 _NEAR = 2.0**-10
 """A decision variable below this share of the largest input is near: no ulp of an input turns the
 others."""
+
+AT_ONCE = 1 << 13
+"""Numbers that a primitive is applied to at once: what is between stays in the cache."""
 
 Array = npt.NDArray[Any]
 
@@ -136,26 +139,37 @@ class _Evaluation:
         sizes = self.sizes[group]
         ends = np.cumsum(sizes)
         total, begin = int(ends[-1]), self.start[group[0]]
-        offset = self.places[:total]
-        given: list[Array] = []
+
+        def spread(starts: Array) -> Array:
+            return np.repeat(starts - ends + sizes, sizes) + self.places[:total]
+
+        operands: list[Array | int] = []  # an index array, or where a slice begins
         for place in range(ARITY[name]):
             starts = self.start[self.operands[group, place]]
-            if len(group) == 1:
-                where: Any = slice(starts[0], starts[0] + total)
-            else:
-                where = np.repeat(starts - ends + sizes, sizes)
-                where += offset
-            given += [self.mid[where], self.radius[where]]
-        out = slice(begin, begin + total)
+            operands.append(spread(starts) if len(group) > 1 else int(starts[0]))
+        column: Array = np.zeros(0)
         if name in ("WHERE", "PICK"):
-            mid, radius, tied = self._primitives.choose(name, *given)
-            column = np.repeat(self.column[group] - ends + sizes, sizes) + offset
-            self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
-            if tied is not None:
-                self.tied[column[tied]] = True
-        else:
-            mid, radius = getattr(self._primitives, name)(*given)
-        self.mid[out], self.radius[out] = mid, radius
+            column = spread(self.column[group])
+        for first in range(0, total, AT_ONCE):
+            last = min(first + AT_ONCE, total)
+            given = []
+            for at in operands:
+                where: Any = slice(at + first, at + last) if isinstance(at, int) else at[first:last]
+                given += [self.mid[where], self.radius[where]]
+            out = slice(begin + first, begin + last)
+            if len(column):
+                self.mid[out], self.radius[out] = self._chosen(name, given, column[first:last])
+            else:
+                self.mid[out], self.radius[out] = getattr(self._primitives, name)(*given)
+
+    def _chosen(
+        self, name: str, given: list[Array], column: npt.NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        mid, radius, tied = self._primitives.choose(name, *given)
+        self.near[column[~(np.abs(given[0]) > self.reach[column])]] = True
+        if tied is not None:
+            self.tied[column[tied]] = True
+        return mid, radius
 
     def columns(self) -> list[ColumnValues]:
         """Cut the outputs out of the registers."""
@@ -166,9 +180,16 @@ class _Evaluation:
             outputs = len(job.tapes[0].values)
             firsts = self.first[tape : tape + len(job.tapes)]
             nodes = np.array([t.table.outputs for t in job.tapes]) + firsts[:, None]
-            before = np.cumsum(job.counts) - job.counts
-            at = np.repeat(self.start[nodes].T - before, job.counts, axis=1) + np.arange(m)
-            mid, radius = self.mid[at], self.radius[at] * SLACK
+            starts = self.start[nodes].T
+            if len(job.tapes) == 1:
+                rows = [slice(at, at + m) for at in starts[:, 0].tolist()]
+                mid, radius = (np.stack([register[row] for row in rows])
+                               for register in (self.mid, self.radius))  # fmt: skip
+            else:
+                before = np.cumsum(job.counts) - job.counts
+                at = np.repeat(starts - before, job.counts, axis=1) + np.arange(m)
+                mid, radius = self.mid[at], self.radius[at]
+            radius *= SLACK
             shape = (outputs, -1, m)
             found.append(
                 ColumnValues(
@@ -233,12 +254,17 @@ class _Primitives:
 
     def EXP(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.exp(a)
-        return y, y * (_grown(ra) * SLACK + self.k["EXP"]) + self.tiny
+        radius = y * (_grown(ra) * SLACK + self.k["EXP"]) + self.tiny
+        self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]))
+        radius[(a == 0) & (ra == 0)] = 0
+        return y, radius
 
     def EXPM1(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.expm1(a)
         steep = self.abs(y + 1) + 4 * self.u
-        return y, steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
+        radius = steep * (_grown(ra) * SLACK) + (self.k["EXPM1"] * self.abs(y) + self.tiny)
+        self._far(ra, radius, lambda far: np.exp(a[far] + ra[far]) + self.k["EXPM1"])
+        return y, radius
 
     def LOG(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.log(a)
@@ -260,11 +286,27 @@ class _Primitives:
 
     def TANH(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = np.tanh(a)
-        return y, ra + (self.k["TANH"] * self.abs(y) + self.tiny)
+        radius = ra + (self.k["TANH"] * self.abs(y) + self.tiny)
+        # 1 - |tanh x| < 2 e^-2|x|, here and there
+        self._far(ra, radius, lambda far: 4 * self._falling(a[far], ra[far]) ** 2 + self.k["TANH"])
+        return y, radius
 
     def SECH(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = 1 / np.cosh(a)
-        return y, y * (_grown(ra) * SLACK + self.k["SECH"]) + self.tiny
+        radius = y * (_grown(ra) * SLACK + self.k["SECH"]) + self.tiny
+        self._far(ra, radius, lambda far: 2 * self._falling(a[far], ra[far]))  # sech x < 2 e^-|x|
+        return y, radius
+
+    def _far(self, ra: Array, radius: Array, bound: Callable[[Array], Array]) -> None:
+        """Replace the radii of results where an input's is above 1: there no slope bounds them."""
+        far = np.flatnonzero(ra > 1)
+        if len(far):
+            radius[far] = np.fmin(bound(far) * SLACK + self.tiny, np.inf)
+
+    def _falling(self, a: Array, ra: Array) -> Array:
+        """Return the largest e^-|x| within a ± ra."""
+        falling: Array = np.exp(-np.maximum(self.abs(a) - ra, 0))
+        return falling
 
     def ERF(self, a: Array, ra: Array) -> tuple[Array, Array]:
         y = _erf(a) if self.long else special.erf(a)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from flint import arb
 
-from reference.arithmetic.columns import EXTENDED, ColumnValues, Job, evaluate, wide
+from reference.arithmetic.columns import AT_ONCE, EXTENDED, ColumnValues, Job, evaluate, wide
 from reference.arithmetic.tape import Tape
 from reference.formats import format_of, inside
 from reference.rounding import RoundingUnit
@@ -342,23 +342,25 @@ def inside_at_a_glance(
     """
     found = columns.found
     assert found is not None
-    lost = 4 * float(np.finfo(columns.inputs.dtype).eps)
+    lost = 4 * float(np.finfo(wide(columns.dtype)).eps)
+    inside = ~found.tied & columns.finite
     with np.errstate(all="ignore"):
-        value, slope, through = found.value[0], found.slope[0, 0], da[0]
-        product = through * slope
-        doubt = np.abs(through) * found.slope_radius[0, 0]
-        inside = ~found.tied & np.isfinite(columns.inputs[0])
-        for given, truth, radius, ulps in (
-            (a[0], value, found.value_radius[0], unit.k),
-            (dz[0], product, doubt, unit.k + 1),
-        ):
-            size = np.abs(truth.astype(float))
-            error = np.abs((given - truth).astype(float))
-            error += radius.astype(float)
-            error += lost * size
-            size *= ulps * unit.u
-            size += (unit.k - 2) * unit.floor  # three numbers lose half of one in float64
-            inside &= error * (1 + 2.0**-30) <= size
+        for first in range(0, len(inside), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            through = da[0, some]
+            product = through * found.slope[0, 0, some]
+            doubt = np.abs(through) * found.slope_radius[0, 0, some]
+            for given, truth, radius, ulps in (
+                (a[0, some], found.value[0, some], found.value_radius[0, some], unit.k),
+                (dz[0, some], product, doubt, unit.k + 1),
+            ):
+                size = np.abs(truth.astype(float))
+                error = np.abs((given - truth).astype(float))
+                error += radius.astype(float)
+                error += lost * size
+                size *= ulps * unit.u
+                size += (unit.k - 2) * unit.floor  # three numbers lose half of one in float64
+                inside[some] &= error * (1 + 2.0**-30) <= size
     return np.asarray(inside)
 
 

@@ -24,7 +24,7 @@ from reference.blocks.columns import (
 from reference.blocks.gather import Gathered
 from reference.blocks.losses import LossCheck, LossTerms, loss_checks
 from reference.blocks.sums import SumCheck, sum_checks
-from reference.formats import LOW
+from reference.formats import format_of
 from reference.oracles import Answer
 from reference.rounding import Rounding, RoundingUnit
 
@@ -213,7 +213,7 @@ class Weighing:
             self._rest(part, outside, by, small, name)
 
     def _any_low(self) -> bool:
-        return any(problem.dtype.name in LOW for problem in self.problems)
+        return any(format_of(problem.dtype).low for problem in self.problems)
 
     def _strict(self, check: Check, name: str) -> Iterator[tuple[Check, Array, str]]:
         """Judge one kind of number; yield what is outside *strict*, to be weighed."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
-from reference.formats import format_of
+from reference.formats import BFLOAT16, format_of
 from reference.oracles import Answer, by_kind, skipped, unless_lacking
 from reference.oracles.counterparts import resolve
 from reference.oracles.torch_graph import as_array, torch_answer
@@ -207,7 +207,7 @@ def as_tensor(array: npt.NDArray[Any]) -> Any:
     """
     import torch
 
-    if array.dtype.name == "bfloat16":  # torch knows none of NumPy's: by its bits
+    if array.dtype == BFLOAT16:  # torch knows none of NumPy's: by its bits
         return as_tensor(array.view(np.int16)).view(torch.bfloat16)
     flags = array.flags
     if flags.writeable and flags.c_contiguous:

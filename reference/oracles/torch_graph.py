@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
 from manual_backprop.operation import LayerOperation
-from reference.formats import format_of
+from reference.formats import BFLOAT16
 from reference.oracles import Answer
 from reference.oracles.counterparts import resolve
 
@@ -64,7 +64,7 @@ def as_array(tensor: Any) -> npt.NDArray[Any]:
 
     if tensor.dtype == torch.bfloat16:
         bits: npt.NDArray[Any] = tensor.contiguous().view(torch.int16).numpy()
-        return bits.view(format_of("bfloat16").dtype)
+        return bits.view(BFLOAT16)
     found: npt.NDArray[Any] = tensor.numpy()
     return found
 
@@ -72,7 +72,7 @@ def as_array(tensor: Any) -> npt.NDArray[Any]:
 def _tensor(array: Any) -> Any:
     import torch
 
-    if array.dtype.name == "bfloat16":
+    if array.dtype == BFLOAT16:
         return _tensor(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(np.array(array, order="C", copy=True))
 

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from flint import arb
+from hypothesis import given
+from hypothesis import strategies as st
 from local_truths import of_columns, of_sums
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
+from reference.arithmetic.balls import precision
 from reference.arithmetic.columns import (
     EXTENDED,
     ColumnValues,
@@ -18,7 +21,7 @@ from reference.arithmetic.columns import (
     _Primitives,
     evaluate,
 )
-from reference.arithmetic.tape import Tape
+from reference.arithmetic.tape import _OVER_ARB, Tape
 from reference.blocks import columns
 from reference.blocks.columns import (
     Columns,
@@ -113,6 +116,29 @@ def test_an_error_in_the_evaluation_is_found(broken: str, monkeypatch: pytest.Mo
         tape = activation_tape(ACTIVATIONS[name], {}, None)
         found += violations(tape, points(1, 25, np.float32), np.float64)[0]
     assert found
+
+
+@given(
+    name=st.sampled_from(["EXP", "EXPM1", "TANH", "SECH"]),
+    middle=st.floats(-1e30, 1e30) | st.floats(-50, 50),
+    radius=st.floats(0, 1e30) | st.floats(0, 50),
+    share=st.floats(-1, 1),
+)
+def test_what_lies_far_apart_going_in_lies_within_the_radius_coming_out(
+    name: str, middle: float, radius: float, share: float
+) -> None:
+    """At every point of the ball that goes in: there no slope bounds how far the values are."""
+    for wide in (np.dtype(float), np.dtype(np.longdouble)):
+        with np.errstate(all="ignore"):
+            value, bound = getattr(_Primitives(wide), name)(
+                np.array([middle], wide), np.array([radius], wide)
+            )
+        high = float(value[0])
+        if np.isfinite(high) and np.isfinite(float(bound[0])):
+            with precision(400):
+                truth = _OVER_ARB[name](arb(middle) + arb(radius) * arb(share))
+                off = abs(truth - arb(high) - arb(float(value[0] - high)))
+                assert off <= arb(float(bound[0])) * 1.001 + 5e-324
 
 
 def test_a_tie_is_all_that_lies_between() -> None:
