@@ -87,14 +87,13 @@ def smallest(
     seed: int,
     index: int,
     wrong: Collection[Key],
-    seconds: float = MAX_SECONDS,
 ) -> Smallest | None:
     """Return the smallest failing problem of a subject, None where not even `index` fails again.
 
     index: a problem that fails as it was drawn. wrong: the claims (and what they are of) that
     the check called wrong.
     """
-    shrink = _Shrinker(subject, seed, frozenset(wrong), time.process_time() + seconds)
+    shrink = _Shrinker(subject, seed, frozenset(wrong), time.process_time() + MAX_SECONDS)
     letters = _letters(subject.reading)
     for style in ("whole", subject.reading.mode.style):
         for sizes in _ladder(subject.reading, letters, seed, index):
