@@ -6,13 +6,14 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.checks.source import Target
 
-NameTree = str | None | tuple[Any, ...] | dict[Any, Any]
+NameTree: TypeAlias = "str | tuple[NameTree, ...] | dict[object, NameTree] | None"
 """The names in a return statement: "dW", None, a tuple of them, or a dict by constant keys."""
 
 EMPTY = inspect.Parameter.empty
@@ -74,8 +75,8 @@ def call(routine: Routine, given: Mapping[str, object], instance: object = None)
 
     Whatever it raises is raised.
     """
-    positional: list[Any] = [] if not routine.bound else [instance]
-    named: dict[str, Any] = {}
+    positional: list[object] = [] if not routine.bound else [instance]
+    named: dict[str, object] = {}
     for p in routine.parameters:
         if p.name not in given:
             if p.default is EMPTY and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
@@ -90,10 +91,12 @@ def call(routine: Routine, given: Mapping[str, object], instance: object = None)
     return _traced(routine.function, positional, named)
 
 
-def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> CallTrace:
+def _traced(
+    function: Callable[..., object], positional: list[object], named: dict[str, object]
+) -> CallTrace:
     inner = inspect.unwrap(function) if callable(function) else function
     code = getattr(inner, "__code__", None)
-    seen: dict[str, Any] = {}
+    seen: dict[str, object] = {}
 
     def profile(frame: types.FrameType, event: str, _: object) -> None:
         if event == "return" and frame.f_code is code:
@@ -146,7 +149,7 @@ def routine_of(
     return Routine(name, plain, owner, bound, tuple(plain_ones), node, returned if short else None)
 
 
-def _node(function: Any, target: Target) -> ast.FunctionDef | None:
+def _node(function: Callable[..., object], target: Target) -> ast.FunctionDef | None:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return None
@@ -261,7 +264,7 @@ def leaves_of(value: object, names: NameTree = None, path: Path = ()) -> dict[Pa
     return {} if array is None else {path or ("",): array}
 
 
-def _foreign(value: object) -> np.ndarray[Any, Any] | None:
+def _foreign(value: object) -> npt.NDArray[np.generic] | None:
     """Return the array of another library as one of NumPy, None where it is none."""
     if isinstance(value, np.ndarray | np.generic) or not hasattr(type(value), "__array__"):
         return None
@@ -281,7 +284,7 @@ def is_numeric(value: object) -> bool:
     return isinstance(value, int | float | np.number) or type(value).__name__ == "Number"
 
 
-def _is_numbers(value: tuple[object, ...] | list[Any]) -> bool:
+def _is_numbers(value: tuple[object, ...] | list[object]) -> bool:
     """Whether a list is a row of numbers (a vector), not a collection of arrays."""
     if not value or len(value) < 1 or isinstance(value, tuple):
         return False

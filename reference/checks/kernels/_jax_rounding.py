@@ -14,6 +14,8 @@ from jax.extend.core import Literal
 
 from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
 
+Arrays = list[jax.Array]
+
 _SUMS = set("dot_general reduce_sum conv_general_dilated cumsum scatter-add scatter_add".split())
 _CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "add_any", "square", *_SUMS}
 _INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -25,15 +27,13 @@ _OPENED = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkp
 class JaxGraph:
     """A gradient of JAX as a list of primitives, for inputs of the shapes it was traced with."""
 
-    def __init__(
-        self, primal: Callable[..., Sequence[Any]], leaves: list[Any], dout: list[Any]
-    ) -> None:
+    def __init__(self, primal: Callable[..., Arrays], leaves: Arrays, dout: Arrays) -> None:
         """Trace a function with its pullback.
 
         primal: from leaves to its outputs. leaves: arrays, the inputs. dout: one for each output.
         """
 
-        def run(leaves: list[Any], dout: list[Any]) -> list[Any]:
+        def run(leaves: Arrays, dout: Arrays) -> Arrays:
             outputs, pull = jax.vjp(lambda *t: tuple(primal(*t)), *leaves)
             weights = tuple(d.astype(o.dtype) for o, d in zip(outputs, dout, strict=True))
             return [*outputs, *pull(weights)]
@@ -44,16 +44,16 @@ class JaxGraph:
         self._note = jax.jit(self._noted)
         self._correct: dict[str, bool] = {}
 
-    def _shifted(self, shifts: Mapping[str, object], given: list[Any]) -> list[Any]:
+    def _shifted(self, shifts: Mapping[str, jax.Array], given: Arrays) -> Arrays:
         return _evaluate(self._closed.jaxpr, self._closed.consts, given, _shift_by(shifts))
 
-    def _noted(self, given: list[Any]) -> dict[str, Any]:
+    def _noted(self, given: Arrays) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         follow = _note_in(seen, self._correct)
         _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
         return seen
 
-    def _sizes(self, given: list[Any]) -> dict[str, OperationSize]:
+    def _sizes(self, given: Arrays) -> dict[str, OperationSize]:
         """Return how large the results of all primitives are; what is only moved is exact."""
         found = {}
         for key, (floats, made, terms) in self._note(given).items():
@@ -64,15 +64,15 @@ class JaxGraph:
                 found[key] = OperationSize(size, of_sum, self._correct[key])
         return found
 
-    def _shifted_by(self, shifts: Mapping[str, object], given: list[Any]) -> tuple[Array, ...]:
+    def _shifted_by(self, shifts: Mapping[str, Array], given: Arrays) -> tuple[Array, ...]:
         moved = {key: jnp.asarray(shift) for key, shift in shifts.items()}
         return tuple(np.asarray(v, dtype=np.float64) for v in self._run(moved, given))
 
-    def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
+    def values(self, leaves: Arrays, dout: Arrays) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
         return self._shifted_by({}, [*leaves, *dout])
 
-    def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
+    def bounds(self, leaves: Arrays, dout: Arrays) -> Bounds:
         """Return how far rounding may move each of these, by model."""
         given = [*leaves, *dout]
         sizes = self._sizes(given)
@@ -81,7 +81,7 @@ class JaxGraph:
         found = []
         for by_shift in slopes:
             shape = np.shape(next(iter(by_shift.values()), 0.0))
-            total: Any = 0.0
+            total: Array = np.zeros(())
             for key, slope in by_shift.items():
                 size = sizes[key]
                 flat = np.abs(np.asarray(slope)).reshape(-1, size.result.size)
@@ -90,7 +90,7 @@ class JaxGraph:
             found.append(np.reshape(total, (*shape, len(MODELS))))
         return {m: tuple(f[..., k] for f in found) for k, m in enumerate(MODELS)}
 
-    def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
+    def steady(self, leaves: Arrays, dout: Arrays, bounds: Bounds, seed: int) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
         given = [*leaves, *dout]
         return is_steady(lambda s: self._shifted_by(s, given), self._sizes(given), bounds, seed)
@@ -98,17 +98,17 @@ class JaxGraph:
 
 # -- the primitives ------------------------------------------------------------------------------
 
-_Follow = Callable[[str, Any, list[Any], list[Any], dict[str, Any]], list[Any]]
+_Follow = Callable[[str, Any, Arrays, Arrays, dict[str, Any]], Arrays]
 """What is done with the results of a primitive: its place, itself, what went in, what came out."""
 
 
 def _evaluate(
     jaxpr: Any, consts: Sequence[object], given: Sequence[object], follow: _Follow, place: str = ""
-) -> list[Any]:
+) -> Arrays:
     """Run primitives in float64; `follow` may change what comes out of each."""
-    known: dict[Any, Any] = {}
+    known: dict[object, jax.Array] = {}
 
-    def read(one: object) -> Any:
+    def read(one: object) -> jax.Array:
         return _wide(one.val) if isinstance(one, Literal) else known[one]
 
     known.update(zip(jaxpr.constvars, map(_wide, consts), strict=True))
@@ -131,10 +131,10 @@ def _evaluate(
     return [read(v) for v in jaxpr.outvars]
 
 
-def _shift_by(shifts: Mapping[str, object]) -> _Follow:
+def _shift_by(shifts: Mapping[str, jax.Array]) -> _Follow:
     def follow(
-        place: str, primitive: object, values: list[Any], made: list[Any], params: dict[str, Any]
-    ) -> list[Any]:
+        place: str, primitive: object, values: Arrays, made: Arrays, params: dict[str, Any]
+    ) -> Arrays:
         return [m + shifts[f"{place}{k}"] if f"{place}{k}" in shifts else m
                 for k, m in enumerate(made)]  # fmt: skip
 
@@ -145,8 +145,8 @@ def _note_in(seen: dict[str, Any], correct: dict[str, bool]) -> _Follow:
     """Note of each result of floats what went in, what came out, and n Σ|terms| of a sum."""
 
     def follow(
-        place: str, primitive: Any, values: list[Any], made: list[Any], params: dict[str, Any]
-    ) -> list[Any]:
+        place: str, primitive: Any, values: Arrays, made: Arrays, params: dict[str, Any]
+    ) -> Arrays:
         floats = [v for v in values if _is_float(v)]
         terms = None
         if primitive.name in _SUMS:
@@ -166,7 +166,7 @@ def _is_float(value: object) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
 
 
-def _wide(value: object) -> Any:
+def _wide(value: object) -> jax.Array:
     return jnp.asarray(value, dtype=jnp.float64) if _is_float(value) else jnp.asarray(value)
 
 

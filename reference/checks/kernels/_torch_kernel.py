@@ -59,10 +59,10 @@ class TorchKernel:
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.subject, self.seed = subject, seed
-        self._recorded: list[tuple[Any, ...]] = []
+        self._recorded: list[tuple[object, ...]] = []
         cls = subject.written.thing
 
-        def backward(ctx: object, *given: object) -> Any:
+        def backward(ctx: object, *given: object) -> object:
             returned = cls.backward(ctx, *given)
             self._recorded.append(returned if isinstance(returned, tuple) else (returned,))
             return returned
@@ -78,7 +78,7 @@ class TorchKernel:
 
     def tensors(
         self, problem: KernelProblem, dtype: str, layout: Layout = plain
-    ) -> dict[Path, Any]:
+    ) -> dict[Path, torch.Tensor]:
         """Return the leaves as tensors that need a gradient."""
         kind = getattr(torch, dtype)
         return {
@@ -86,11 +86,13 @@ class TorchKernel:
             for p, a in problem.leaves.items()
         }
 
-    def outputs(self, problem: KernelProblem, leaves: Mapping[Path, Any], dtype: str) -> list[Any]:
+    def outputs(
+        self, problem: KernelProblem, leaves: Mapping[Path, torch.Tensor], dtype: str
+    ) -> list[torch.Tensor | None]:
         """Run the kernel; None for an output that has no gradient."""
         kind = getattr(torch, dtype)
 
-        def run(given: Sequence[Any]) -> Any:
+        def run(given: Sequence[torch.Tensor]) -> object:
             low = [g.to(kind) if self.subject.frame.is_float(g) else g for g in given]
             return self.marked.apply(*low)
 
@@ -120,9 +122,9 @@ class TorchKernel:
 
     def _pulled(
         self,
-        leaves: Mapping[Path, Any],
-        before: Mapping[Path, Any],
-        outputs: Sequence[Any],
+        leaves: Mapping[Path, torch.Tensor],
+        before: Mapping[Path, torch.Tensor],
+        outputs: Sequence[torch.Tensor | None],
         cotangents: Cotangents,
         weights: Layout,
     ) -> KernelAnswer:
@@ -161,7 +163,7 @@ class TorchKernel:
 
 
 def weighed(
-    outputs: Sequence[Any], cotangents: Cotangents, layout: Layout = plain
+    outputs: Sequence[torch.Tensor | None], cotangents: Cotangents, layout: Layout = plain
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return the outputs that have a cotangent, each with it."""
     return [
@@ -181,13 +183,15 @@ def pulled(
     return found
 
 
-def tensors_of(problem: KernelProblem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
+def tensors_of(
+    problem: KernelProblem, cotangents: Cotangents
+) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
     """Return leaves and cotangents as tensors of float64."""
     leaves = [torch.tensor(a) for a in problem.leaves.values()]
     return leaves, [None if c is None else torch.tensor(c) for c in cotangents]
 
 
-def array_of(tensor: Any) -> Array | None:
+def array_of(tensor: torch.Tensor | None) -> Array | None:
     """Return a tensor's values in float64."""
     if tensor is None:
         return None
@@ -198,7 +202,9 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(torch.equal(torch.nan_to_num(one.detach()), torch.nan_to_num(other)))
 
 
-def _aliases(returned: Mapping[str, Any], leaves: Mapping[Path, Any]) -> list[tuple[str, str]]:
+def _aliases(
+    returned: Mapping[str, object], leaves: Mapping[Path, torch.Tensor]
+) -> list[tuple[str, str]]:
     memory = {t.untyped_storage().data_ptr(): p[0] for p, t in leaves.items() if t.numel()}
     return [
         (name, memory[g.untyped_storage().data_ptr()])

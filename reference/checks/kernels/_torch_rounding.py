@@ -13,7 +13,7 @@ values are float64, whatever dtype the code asks for.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
 
-Primal = Callable[[list[Any]], Sequence[Any]]
+Tensors = Sequence[torch.Tensor]
+Weights = Sequence[torch.Tensor | None]
+Primal = Callable[[list[torch.Tensor]], Tensors]
 _Key = tuple[str, int]
 
 _SUMS = {
@@ -52,14 +54,14 @@ _ROWS = 64  # rows of a Jacobian that are taken at once
 class TorchGraph:
     """A gradient of torch as a list of operations, for inputs of the shapes it was traced with."""
 
-    def __init__(self, primal: Primal, leaves: list[Any], dout: list[Any]) -> None:
+    def __init__(self, primal: Primal, leaves: Tensors, dout: Weights) -> None:
         """Trace a function with its pullback.
 
         primal: from leaves to outputs, in operations of torch. leaves: tensors, the inputs.
         dout: a tensor for each output, None for one that has no derivative.
         """
 
-        def run(*tensors: Any) -> list[Any]:
+        def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
             with torch.enable_grad():
                 at = [t.detach().requires_grad_() for t in tensors[: len(leaves)]]
                 made = primal([t.clone() for t in at])
@@ -76,43 +78,43 @@ class TorchGraph:
         with sdpa_kernel(SDPBackend.MATH):
             self.graph = make_fx(run, decomposition_table=_TABLE)(*leaves, *_present(dout))
 
-    def gradients(self, leaves: list[Any], dout: list[Any]) -> list[Any]:
+    def gradients(self, leaves: Tensors, dout: Weights) -> list[torch.Tensor]:
         """Return the gradients as tensors that can be differentiated once more."""
-        found: list[Any] = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
+        found: list[torch.Tensor] = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
         return found[self.outputs :]
 
     def _shifted_by(
-        self, shifts: Mapping[_Key, Array], leaves: list[Any], dout: list[Any]
+        self, shifts: Mapping[_Key, Array], leaves: Tensors, dout: Weights
     ) -> tuple[Array, ...]:
         moved = {key: torch.as_tensor(shift) for key, shift in shifts.items()}
         with torch.no_grad():
             found = _Shifted(self.graph, moved).run(*leaves, *_present(dout))
         return tuple(np.array(t.numpy()) for t in found)
 
-    def _sizes(self, leaves: list[Any], dout: list[Any]) -> dict[_Key, OperationSize]:
+    def _sizes(self, leaves: Tensors, dout: Weights) -> dict[_Key, OperationSize]:
         first = _Shifted(self.graph)
         with torch.no_grad():
             first.run(*leaves, *_present(dout))
         return first.sizes
 
-    def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
+    def values(self, leaves: Tensors, dout: Weights) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
         return self._shifted_by({}, leaves, dout)
 
-    def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
+    def bounds(self, leaves: Tensors, dout: Weights) -> Bounds:
         """Return how far rounding may move each of these, by model."""
         sizes = self._sizes(leaves, dout)
         columns = _bounds(self.graph, [*leaves, *_present(dout)], sizes)
         values = self.values(leaves, dout)
         return {m: tuple(_parts(b, values)) for m, b in zip(MODELS, columns.T, strict=True)}
 
-    def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
+    def steady(self, leaves: Tensors, dout: Weights, bounds: Bounds, seed: int) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
         sizes = self._sizes(leaves, dout)
         return is_steady(lambda s: self._shifted_by(s, leaves, dout), sizes, bounds, seed)
 
 
-def _present(dout: list[Any]) -> list[Any]:
+def _present(dout: Weights) -> list[torch.Tensor]:
     return [d for d in dout if d is not None]
 
 
@@ -144,7 +146,7 @@ class _Shifted(Interpreter):
             return made
         return _each(lambda k, t: self._moved(t, (n.name, k), mutable), made)
 
-    def _moved(self, tensor: Any, key: _Key, mutable: bool) -> Any:
+    def _moved(self, tensor: torch.Tensor, key: _Key, mutable: bool) -> torch.Tensor:
         assert self.shifts is not None
         shift = self.shifts.get(key)
         if shift is None:
@@ -197,8 +199,8 @@ def _bounds(
     return found
 
 
-def _jacobian(results: torch.Tensor, shifts: list[Any], rows: torch.Tensor) -> Sequence[Any]:
-    def pull(row: torch.Tensor, batched: bool) -> Sequence[Any]:
+def _jacobian(results: torch.Tensor, shifts: Tensors, rows: torch.Tensor) -> Weights:
+    def pull(row: torch.Tensor, batched: bool) -> Weights:
         return torch.autograd.grad(
             results, shifts, row, is_grads_batched=batched, allow_unused=True, retain_graph=True
         )
@@ -207,7 +209,8 @@ def _jacobian(results: torch.Tensor, shifts: list[Any], rows: torch.Tensor) -> S
         return pull(rows, True)
     single = [pull(row, False) for row in rows]
     stacked = [[s[k] for s in single] for k in range(len(shifts))]
-    return [None if parts[0] is None else torch.stack(parts) for parts in stacked]
+    used = [[g for g in parts if g is not None] for parts in stacked]
+    return [torch.stack(parts) if parts else None for parts in used]
 
 
 # -- tensors in arguments ------------------------------------------------------------------------
@@ -220,7 +223,7 @@ def _in_float64(value: Any) -> Any:
     return value.double() if _is_float(value) and value.dtype != torch.float64 else value
 
 
-def _is_float(value: object) -> bool:
+def _is_float(value: object) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
@@ -228,7 +231,7 @@ def _floats(tree: object) -> list[torch.Tensor]:
     return [t.detach() for t in tree_flatten(tree)[0] if _is_float(t)]
 
 
-def _changed(change: Callable[[Any], Any], tree: object) -> Any:
+def _changed(change: Callable[[torch.Tensor], torch.Tensor], tree: object) -> Any:
     return tree_map(lambda t: change(t.detach()) if _is_float(t) else t, tree)
 
 
@@ -236,7 +239,7 @@ def _listed(made: object) -> list[Any]:
     return list(made) if isinstance(made, tuple | list) else [made]
 
 
-def _each(change: Callable[[int, Any], Any], made: object) -> Any:
+def _each(change: Callable[[int, torch.Tensor], torch.Tensor], made: object) -> Any:
     if isinstance(made, tuple | list):
         return type(made)(change(k, t) if _is_float(t) else t for k, t in enumerate(made))
     return change(0, made) if _is_float(made) else made
