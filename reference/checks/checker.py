@@ -151,7 +151,7 @@ def _names(target: object) -> tuple[str, dict[str, Any]]:
     return name, {name: target, **_beside(target, name, home)}
 
 
-def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[str, Any]:
+def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[str, object]:
     """Return the functions of the module whose names have the same stem: relu, relu_backward.
 
     One of them may be the forward or the backward that belongs to the target.

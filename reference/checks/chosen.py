@@ -7,7 +7,6 @@ of them hides that.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -72,7 +71,7 @@ def of_another_name(one: Chosen) -> bool:
     return bool(mine and other) and not inside and not set(mine) & set(other)
 
 
-def preference(one: Chosen) -> tuple[Any, ...]:
+def preference(one: Chosen) -> tuple[object, ...]:
     """Sort readings under which something is wrong: those that place all gradients first.
 
     Of equals, arrays come before single numbers, and sizes that differ before square weights.

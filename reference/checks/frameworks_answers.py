@@ -5,7 +5,6 @@ They are compared with the same certified gradient; the verdict does not rest on
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -61,5 +60,7 @@ def answers(
 _FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 
 
-def _called(function: Callable[..., Any], numbers: dict[str, float], tensors: Tensors) -> list[Any]:
+def _called(
+    function: Callable[..., object], numbers: dict[str, float], tensors: Tensors
+) -> list[object]:
     return [function(tensors[("x",)], **numbers)]

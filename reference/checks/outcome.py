@@ -90,7 +90,7 @@ class RunOutcome:
     """Whether the backward was given targets that the forward does not know."""
     paired: bool = False
     """Whether a forward ran before the backward."""
-    instance: Any = None
+    instance: object = None
     made: Any = None
     """What the forward returned, as it did."""
     returned: Any = None

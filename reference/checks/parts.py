@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -349,7 +348,7 @@ def _explained(
 ) -> Part:
     wrong = [c for c in counts.cases if c.index in counts.wrong]
     worst = _worst(wrong, request)
-    explained: dict[str, Any] = {}
+    explained: dict[str, object] = {}
     if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
         explained = _by_tape(subject, counts, request)
     elif hasattr(subject, "explanation"):
@@ -358,7 +357,9 @@ def _explained(
     return msgspec.structs.replace(part, worst=worst, **explained)
 
 
-def _by_tape(subject: ReadingSubject, counts: _PartCounts, request: CheckRequest) -> dict[str, Any]:
+def _by_tape(
+    subject: ReadingSubject, counts: _PartCounts, request: CheckRequest
+) -> dict[str, object]:
     found = explain(subject.reading, subject.objective, request.seed, counts.wrong[:6])
     noted = {
         claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]

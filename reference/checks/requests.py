@@ -145,7 +145,7 @@ def _settled(
     shapes: list[tuple[int, ...]] = list(held)
     if unit.owner is not None and constructor is not None and not given:
         try:
-            instance: Any = unit.owner()
+            instance: object = unit.owner()
             found = instances.parameters(instance, unit.owner.__module__)
             shapes = [np.shape(v) for v, _ in found.values()]
         except Exception:

@@ -67,7 +67,7 @@ class CallTrace:
     """One call: what it returned, and its local variables when it did."""
 
     value: Any
-    variables: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, object] = field(default_factory=dict)
 
 
 def call(routine: Routine, given: Mapping[str, object], instance: object = None) -> CallTrace:

@@ -3,7 +3,6 @@
 import ast
 import sys
 from pathlib import Path
-from typing import Any
 
 from reference.checks.source import Target, home_of, is_definition
 from reference.checks.spelling import NoShortSpelling
@@ -161,7 +160,7 @@ def _not_definitions(target: Target) -> tuple[int, ...]:
     return tuple(n.lineno for n in target.tree.body if not is_definition(n, own))
 
 
-def module_of(target: Target, function: object) -> Any:
+def module_of(target: Target, function: object) -> object:
     """Return the module that a function is found in: the target's, or its own for an object."""
     if target.module.__name__ != "objects_at_hand":
         return target.module

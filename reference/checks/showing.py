@@ -20,7 +20,7 @@ _MAX_TENSORS = 6
 
 def shown(
     subject: Subject, target: Target, cases: Sequence[ProblemCase], seed: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the fields of a wrong part that a page shows: smallest, numbers, picture, script.
 
     cases: the problems in which something is wrong.

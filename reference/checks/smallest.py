@@ -256,7 +256,7 @@ def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> 
 # -- what went in ------------------------------------------------------------------------------
 
 
-def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, Any]:
+def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, object]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
     every = {**outcome.inputs, **outcome.others}
     found: dict[str, Any] = {path_name(p): values(v) for p, v in every.items() if p[0] != "before"}

@@ -307,7 +307,7 @@ def _works(value: ast.expr, own: set[str]) -> bool:
     return False
 
 
-def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded: Target) -> None:
+def _stand_in(node: ast.stmt, space: dict[str, object], error: ImportError, loaded: Target) -> None:
     """Let a file load without a name that a module of its project does not have."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
         line = error_line(error)

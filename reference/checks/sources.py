@@ -16,8 +16,8 @@ def source_of(
     arguments: Mapping[str, object],
     trace: CallTrace,
     values: Mapping[Path, object],
-    cotangent: Callable[[str], Any],
-) -> Any:
+    cotangent: Callable[[str], object],
+) -> object:
     """Return the value of a source: "input:x", "cotangent:", "rest" or "output:0".
 
     name: the argument that gets it. arguments, trace, values: what the forward was given, how it
@@ -48,7 +48,7 @@ def source_of(
     raise Unreadable(f"{name}: {source}")
 
 
-def part_of(value: object, which: str) -> Any:
+def part_of(value: object, which: str) -> object:
     """Return an output: the whole, or one of several by number, name or the last of them."""
     if which == "":
         return value[0] if isinstance(value, tuple) else value
@@ -61,7 +61,7 @@ def part_of(value: object, which: str) -> Any:
 
 def cotangent_of(
     which: str, trace: CallTrace, outcome: RunOutcome, rng: np.random.Generator
-) -> Any:
+) -> object:
     """Draw a cotangent for an output: of its shape, or one for each member of a list.
 
     which: "" the output, a number, a name, "last:…" its last column, "each:K" the K-th of
@@ -95,7 +95,9 @@ def _each(parts: Any, outcome: RunOutcome, rng: np.random.Generator) -> list[Any
     return [_drawn(p, outcome, rng) for p in parts]
 
 
-def _drawn(value: Any, outcome: RunOutcome, rng: np.random.Generator, single: bool = False) -> Any:
+def _drawn(
+    value: object, outcome: RunOutcome, rng: np.random.Generator, single: bool = False
+) -> object:
     if not is_numeric(value):
         raise Unreadable("the output is not an array")
     shape = np.shape(value) if isinstance(value, np.ndarray) else ()

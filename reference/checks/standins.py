@@ -22,7 +22,7 @@ import numpy as np
 class Missing(types.ModuleType):
     """Stands for a library that is not installed; using it raises an ImportError."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return _PLAIN.get(name) or Missing(f"{self.__name__}.{name}")
@@ -43,7 +43,7 @@ def _as_it_is(items: object, *args: object, **kwargs: object) -> Any:
     return items
 
 
-_PLAIN: dict[str, Callable[..., Any]] = {
+_PLAIN: dict[str, Callable[..., object]] = {
     "tqdm": _as_it_is,
     "track": _as_it_is,
     "trange": range,

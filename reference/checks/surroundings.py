@@ -8,7 +8,6 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class Library:
     MODULES = (np, np.linalg, np.random, np.fft, math, builtins)
 
     def __init__(self) -> None:
-        self._spaces: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+        self._spaces: dict[str, tuple[Mapping[str, object], dict[str, object]]] = {}
         for module in self.MODULES:
             self._keep(module.__name__, vars(module))
         self._keep_ours()
@@ -86,7 +85,7 @@ class Library:
         return gone + found + added
 
 
-def _constant(space: Mapping[str, object]) -> dict[str, Any]:
+def _constant(space: Mapping[str, object]) -> dict[str, object]:
     """Return what no program changes: functions, classes, descriptors, numbers in capitals."""
     return {
         name: value
@@ -114,7 +113,7 @@ def on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[No
         yield
 
 
-Put = Callable[[Path, Any, str], Any]
+Put = Callable[[Path, object, str], object]
 """Registers what goes in, and lifts it on the tape."""
 
 

@@ -186,7 +186,7 @@ def problem_of(outcome: RunOutcome, objective: Objective) -> ReadingProblem | No
     return made
 
 
-def _forward_values(outcome: RunOutcome) -> dict[Path, Any]:
+def _forward_values(outcome: RunOutcome) -> dict[Path, object]:
     """Return the forward's named values, inputs first, each array once."""
     found: dict[Path, Any] = {}
     seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ _LOSING = re.compile(r"detach|\.data\b|no_grad|item\(\)|numpy\(\)|stop_gradient|
 """What autograd does not see through."""
 
 
-Reference = Callable[..., Any]
+Reference = Callable[..., object]
 
 
 def torch_subject(
@@ -56,7 +55,7 @@ def torch_subject(
     except (TypeError, ValueError):
         return Failure("its forward has no readable arguments")
 
-    def primal(given: Sequence[object]) -> Any:
+    def primal(given: Sequence[object]) -> object:
         context = TorchContext(len(given))
         outputs = cls.forward(*given) if apart else cls.forward(context, *given)
         if apart:
@@ -125,7 +124,9 @@ def jax_subject(
     return _found(_beside(written, reference), frame, seed, shapes)
 
 
-def _named(function: Callable[..., Any], skip: int = 0) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _named(
+    function: Callable[..., object], skip: int = 0
+) -> tuple[tuple[str, ...], dict[str, object]]:
     parameters = list(inspect.signature(function).parameters.values())[skip:]
     ones = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     defaults = {p.name: p.default for p in ones if p.default is not p.empty}
@@ -315,7 +316,7 @@ class TorchContext(SavingContext):
 
     def __init__(self, count: int) -> None:
         self.needs_input_grad = (True,) * count
-        self._flat: list[Any] = []
+        self._flat: list[object] = []
 
     def save_for_forward(self, *tensors: object) -> None:
         """Keep tensors for a jvp, which nobody asks for."""
@@ -331,11 +332,11 @@ class TorchContext(SavingContext):
         """Do nothing: every cotangent is given."""
 
     @property
-    def saved_variables(self) -> tuple[Any, ...]:
+    def saved_variables(self) -> tuple[object, ...]:
         """The old name of saved_tensors."""
         return self.saved_tensors
 
-    def differentiable(self, outputs: object) -> Any:
+    def differentiable(self, outputs: object) -> object:
         """Return the outputs, None for those that have no gradient."""
         if isinstance(outputs, tuple | list):
             return [self.differentiable(o) for o in outputs]

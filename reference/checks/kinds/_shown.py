@@ -62,7 +62,7 @@ class SmallCase:
     rows: list[Row]
     scale: float
 
-    def fields(self, target: Target) -> dict[str, Any]:
+    def fields(self, target: Target) -> dict[str, object]:
         """Return the fields of a part: its sentence, its numbers, its script."""
         assert isinstance(self.subject, Shrinkable)
         leaves = [(claim_name(r.claim, r.leaf), r.leaf) for r in self.rows]

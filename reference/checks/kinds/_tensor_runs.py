@@ -56,7 +56,7 @@ def outputs(plan: Reading, frame: Frame, problem: CallProblem, parts: Sequence[s
     return function
 
 
-def part_of(trace: CallTrace, part: str) -> Any:
+def part_of(trace: CallTrace, part: str) -> object:
     """Return a part of what came back: the output, one of several, or a variable by name."""
     value = trace.value
     if part == "":
@@ -87,7 +87,7 @@ def claimed(plan: Reading, frame: Frame, problem: CallProblem) -> Claimed:
             value: Any = trace.value
         else:
 
-            def cotangent(which: str) -> Any:
+            def cotangent(which: str) -> object:
                 output = part_of(trace, which)
                 if not frame.is_float(output):
                     raise Unreadable(f"the output has no part {which}")
@@ -208,13 +208,13 @@ def _hanging(tensors: Tensors, frame: Frame) -> dict[Path, Array]:
     return found
 
 
-def _hung_on(tensor: object, frame: Frame) -> Any:
+def _hung_on(tensor: object, frame: Frame) -> object:
     """Return the gradient that hangs on a tensor, None where there is none."""
     hung = (_attribute(tensor, name) for name in _HANGERS)
     return next((g for g in hung if frame.is_tensor(g)), None)
 
 
-def _attribute(tensor: object, name: str) -> Any:
+def _attribute(tensor: object, name: str) -> object:
     try:
         return vars(tensor).get(name) if name != "grad" else getattr(tensor, "grad", None)
     except TypeError:

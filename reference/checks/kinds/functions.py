@@ -46,8 +46,8 @@ class FrameworkFunction:
     names: tuple[str, ...]
     """Its arguments, in order."""
     defaults: Mapping[str, Any]
-    primal: Callable[[Sequence[Any]], Any]
-    custom: Callable[[Sequence[Any]], Any]
+    primal: Callable[[Sequence[object]], object]
+    custom: Callable[[Sequence[object]], object]
     text: str
     fixed: frozenset[str] = frozenset()
     """Arguments that have no gradient: nondiff_argnums."""
@@ -74,7 +74,7 @@ class FunctionSubject(Explained):
         """Sizes that are settled, for a small problem."""
         self.seen: dict[int, FunctionProblem] = {}
         """Of each problem: leaves, outputs, cotangents, gradients."""
-        self.drawn: dict[int, dict[str, Any]] = {}
+        self.drawn: dict[int, dict[str, object]] = {}
         self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
         """Of each problem: the right gradients for any cotangents."""
         self.coarse = bool(FLOAT32.search(written.text))
@@ -215,7 +215,9 @@ class FunctionSubject(Explained):
         imports = (self.frame.module, *(("jax.numpy",) if self.frame.module == "jax" else ()))
         return Demonstration({**given, "dout": cotangents}, run, imports, (self.name,))
 
-    def _argument(self, name: str, given: Mapping[str, Any], leaves: Mapping[Path, Array]) -> str:
+    def _argument(
+        self, name: str, given: Mapping[str, object], leaves: Mapping[Path, Array]
+    ) -> str:
         """Return what an argument gets in a script: a tensor of `v`, or the number itself."""
         if name not in given:
             return literal(self.written.defaults.get(name))
@@ -229,7 +231,7 @@ class FunctionSubject(Explained):
 
     # -- arguments ---------------------------------------------------------------------------
 
-    def _drawn(self, seed: int, index: int) -> dict[str, Any]:
+    def _drawn(self, seed: int, index: int) -> dict[str, object]:
         rng = generator(seed, index, self.mode.style)
         sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
