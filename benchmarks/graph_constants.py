@@ -109,7 +109,8 @@ def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: 
     wrong: list[Answer] = []
     about: list[DrawnGraph] = []
     for one, answer in zip(drawn, answers, strict=True):
-        names = [n for n in one.problem.floats if _can_be_injected(answer.gradients[n])]
+        given = {name: answer.gradients[name] for name in one.problem.floats}
+        names = [n for n, g in given.items() if np.isfinite(g).all() and g.any()]
         if names:
             name = names[random.integers(len(names))]
             gradient = answer.gradients[name].copy()
@@ -120,10 +121,14 @@ def _print_caught(drawn: Sequence[DrawnGraph], answers: Sequence[Answer], seed: 
                 wrong.append(replace(answer, gradients={**answer.gradients, name: gradient}))
                 about.append(one)
     judged = judge_all([one.problem for one in about], {"manual": wrong})
-    for title, key in (("layer", _layer), ("regime", _regime), ("all", lambda one: "")):
+    titles = [
+        {"layer": c.activation, "regime": f"{c.regime} {c.dtype}", "all": ""}
+        for c in (one.cell for one in about)
+    ]
+    for title in ("layer", "regime", "all"):
         found: defaultdict[str, list[tuple[bool, bool]]] = defaultdict(list)
-        for one, judgement in zip(about, judged, strict=True):
-            found[key(one)].append((judgement.kind == "DEVIATES", judgement.kind != "AGREE"))
+        for of, judgement in zip(titles, judged, strict=True):
+            found[of[title]].append((judgement.kind == "DEVIATES", judgement.kind != "AGREE"))
         print(f"-- injected errors, of {len(wrong)}: DEVIATES, not AGREE, by {title}")
         for name, caught in sorted(found.items()):
             wrong_, seen = np.mean(caught, axis=0)
@@ -137,18 +142,6 @@ def _rounding(problem: GraphProblem, answer: Answer, name: str) -> Any:
     certify_rows(rows, stack.dtype)
     tensors = Truths(stack, rows).tensors(RoundingUnit(stack.dtype, STRICT), moved=True)
     return next(t.allowed[0] + t.hull[0] for t in tensors if t.name == name)
-
-
-def _can_be_injected(gradient: Any) -> bool:
-    return bool(gradient.size and np.isfinite(gradient).all() and np.abs(gradient).max() > 0)
-
-
-def _layer(one: DrawnGraph) -> str:
-    return one.cell.activation
-
-
-def _regime(one: DrawnGraph) -> str:
-    return f"{one.cell.regime} {one.cell.dtype}"
 
 
 if __name__ == "__main__":

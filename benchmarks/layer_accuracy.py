@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from manual_backprop.layers import LAYERS
-from reference.conventions.uses import UseAnswer, UseTruth, by_hand, by_jax, by_torch, draw, truth
+from reference.conventions.uses import UseAnswer, UseTruth, by_framework, by_hand, draw, truth
 
 WRONG = 2.0**12
 """Units of rounding beyond which a gradient has lost more than a sum of many terms may lose."""
@@ -48,9 +48,9 @@ def _one(name: str, dtype: str, first: int, uses: int, compiled: int) -> int:
             worst["manual"], place = error, f"{tensor} of use {seed}"
         if seed % 4 == 3:
             continue
-        worst["torch"] = max(worst["torch"], _error(true, by_torch(operation, use))[0])
+        worst["torch"] = max(worst["torch"], _error(true, by_framework("torch", operation, use))[0])
         if seed < first + compiled:
-            worst["jax"] = max(worst["jax"], _error(true, by_jax(operation, use))[0])
+            worst["jax"] = max(worst["jax"], _error(true, by_framework("jax", operation, use))[0])
     figures = "  ".join(f"{who} {error:.3g}" for who, error in worst.items())
     verdict = "WRONG  " if not worst["manual"] <= WRONG else ""
     print(f"{name}, {dtype}: {verdict}{figures}  ({place})", flush=True)

@@ -39,8 +39,7 @@ from reference.judge import ACCUMULATED, STRICT, judge_all
 from reference.oracles import Answer, load
 from reference.oracles.counterparts import Framework, resolve
 from reference.oracles.manual import Manual
-from reference.oracles.torch_autograd import as_tensor
-from reference.oracles.torch_graph import as_array
+from reference.oracles.torch_graph import as_array, as_tensor
 from reference.problems import AnyProblem, Selection, draw, draw_any, in_dtype
 from reference.rounding import RoundingUnit
 from reference.trials.sensitivity import deep, inject
@@ -141,21 +140,22 @@ EVERYDAY: tuple[tuple[str, dict[str, tuple[int, ...]]], ...] = (
 )
 LOSSES = ("mse", "cross_entropy", "bce_with_logits", "huber")
 SIDES = ("manual", "torch", "jax")
+DTYPE, DRAWS = "bfloat16", 4
 
 
-def everyday(dtype: str = "bfloat16", draws: int = 4) -> None:
+def everyday() -> None:
     """Print the worst error of each gradient in roundings: u times the tensor's largest number."""
-    print(f"| {dtype} | gradient | by hand | torch | JAX | allowed |")
+    print(f"| {DTYPE} | gradient | by hand | torch | JAX | allowed |")
     print("|---|---|---|---|---|---|")
     oracles = load(SIDES)
     stream = np.random.default_rng(0)
     for name, shapes in EVERYDAY:
         step = Step("y", name, {argument: argument for argument in shapes})
         graph, problems = Graph((step,), ("y",)), []
-        for _ in range(draws):
-            arrays = {n: stream.standard_normal(s).astype(dtype) for n, s in shapes.items()}
+        for _ in range(DRAWS):
+            arrays = {n: stream.standard_normal(s).astype(DTYPE) for n, s in shapes.items()}
             (shape,) = {v.shape for v in forward(graph, _inside(arrays)).values()}
-            cotangents = {"y": stream.standard_normal(shape).astype(dtype)}
+            cotangents = {"y": stream.standard_normal(shape).astype(DTYPE)}
             problems.append(GraphProblem(graph, arrays, cotangents))
         answers = {side: oracles[side].answers(problems) for side in SIDES}
         for argument in shapes:
@@ -164,11 +164,11 @@ def everyday(dtype: str = "bfloat16", draws: int = 4) -> None:
     for loss in LOSSES:
         network = Network(16, (Layer(16, bias=False),), loss)
         chains = []
-        for _ in range(draws):
-            y = stream.standard_normal((16, 16)).astype(dtype)
-            targets = stream.uniform(0, 1, (16, 16)).astype(dtype)
+        for _ in range(DRAWS):
+            y = stream.standard_normal((16, 16)).astype(DTYPE)
+            targets = stream.uniform(0, 1, (16, 16)).astype(DTYPE)
             t = stream.integers(0, 16, 16) if loss == "cross_entropy" else targets
-            chains.append(Problem(network, {"layers.0.weight": np.eye(16, dtype=dtype)}, y, t))
+            chains.append(Problem(network, {"layers.0.weight": np.eye(16, dtype=DTYPE)}, y, t))
         answers = {side: oracles[side].answers(chains) for side in SIDES}
         _row(loss, "dy", [_of_loss(p, k, answers) for k, p in enumerate(chains)])
 

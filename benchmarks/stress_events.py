@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from stress_kills import (
@@ -28,11 +29,12 @@ from stress_kills import (
     report_of,
     resume_of,
     run,
+    writes_pages,
 )
 
 from reference.campaign import Plan
 from reference.running.store import NAME, Store
-from reports.folder import WRITING, claim_folder
+from reports.folder import claim_folder
 
 SECONDS_TO_END, SHARE_TO_END = 2.0, 0.25
 """What Ctrl-C may take, the page of what is done included: seconds, or a share of a whole run where
@@ -122,16 +124,8 @@ def _small_files(folder: Path, problems: int, undisturbed: Path, say: Say) -> No
     """Where no disk can be made small, let no file grow: the system refuses to write as well."""
     for size in (8_000, 60_000):
         out = folder / f"small-{size}"
-        done = subprocess.run(
-            [*COMMAND, *report_of(problems, out)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=HANG,
-            preexec_fn=lambda size=size: resource.setrlimit(  # type: ignore[misc]
-                resource.RLIMIT_FSIZE, (size, size)
-            ),
-        )
+        limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
+        done = run(report_of(problems, out), preexec_fn=limit)
         if done.returncode != 2 or "\n" in message_of(done.stderr):
             raise Lost(f"files of {size} bytes at most: exit {done.returncode}: {done.stderr}")
         say(f"files of {size} bytes at most: {message_of(done.stderr)}")
@@ -216,14 +210,7 @@ def clock(problems: int, say: Say) -> None:
         must_end_well(report_of(problems, undisturbed))
         (Path(folder) / "sitecustomize.py").write_text(JUMPS, encoding="utf-8")
         path = os.pathsep.join((folder, str(ROOT)))
-        done = subprocess.run(
-            [*COMMAND, *report_of(problems, jumping)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=HANG,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        done = run(report_of(problems, jumping), env={**os.environ, "PYTHONPATH": path})
         if done.returncode or "CRASHED" in done.stdout:
             raise Lost(f"exit {done.returncode}: {done.stderr or done.stdout}")
         must_be_same(jumping, undisturbed)
@@ -246,7 +233,7 @@ def interrupts(count: int, problems: int, seed: int, say: Say) -> None:
             with running(report_of(problems, out)) as process:
                 if turn % 4 == 3:
                     phase = "while pages are written"
-                    _until(process, lambda out=out: _writes_pages(out))
+                    _until(process, lambda out=out: writes_pages(out))
                 else:
                     # Until then it is Python's own: it loads modules and has no page to write.
                     least = 20_000 if turn % 4 == 2 else 1
@@ -303,13 +290,8 @@ def hangs(say: Say) -> None:
             out = Path(folder) / oracle.partition(":")[2]
             arguments = report_of(problems, out, "--oracle", oracle, "--workers", "1")
             began = time.monotonic()
-            done = subprocess.run(
-                [*COMMAND, *arguments],
-                capture_output=True,
-                text=True,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join((folder, str(ROOT)))},
-            )
+            path = os.pathsep.join((folder, str(ROOT)))
+            done = run(arguments, env={**os.environ, "PYTHONPATH": path})
             seconds.append(time.monotonic() - began)
             verdicts = json.loads((out / "summary.json").read_text())["verdicts"]
             crashed = {verdict: n for verdict, n in verdicts.items() if "CRASHED" in verdict}
@@ -367,7 +349,3 @@ def _size(out: Path) -> int:
         return (out / NAME).stat().st_size
     except OSError:
         return 0
-
-
-def _writes_pages(out: Path) -> bool:
-    return _size(out) > 20_000 and any(out.glob(f"{WRITING}*"))

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -47,10 +48,10 @@ def resume_of(out: Path) -> list[str]:
     return ["report", "--resume", "--out", str(out)]
 
 
-def run(arguments: Sequence[str], timeout: float = HANG) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
+def run(arguments: Sequence[str], **more: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, with more of what `subprocess.run` takes."""
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=timeout, cwd=ROOT
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=HANG, cwd=ROOT, **more
     )
 
 
@@ -143,7 +144,7 @@ def _aim(chance: random.Random, length: float) -> tuple[Callable[[Path], bool] |
     what = chance.choices(("moment", "transaction", "pages"), (6, 2, 2))[0]
     if what == "transaction":
         return _hot, who
-    return (_writing if what == "pages" else moment), who
+    return (writes_pages if what == "pages" else moment), who
 
 
 def _kill(
@@ -212,7 +213,7 @@ def _hot(out: Path) -> bool:
         return False
 
 
-def _writing(out: Path) -> bool:
+def writes_pages(out: Path) -> bool:
     """Say whether pages are being written; only the folder's marker is, when a run begins."""
     return any(out.glob(f"{WRITING}*/records.jsonl"))
 
@@ -221,7 +222,7 @@ def _phase(out: Path, alive: bool = False) -> str:
     """Say from what is left what was going on."""
     if not (out / NAME).is_file():
         return "the end" if (out / "index.html").is_file() else "start-up, no store yet"
-    if _writing(out):
+    if writes_pages(out):
         return "the writing of the pages"
     if _hot(out):
         return "the middle of a transaction"

@@ -79,10 +79,7 @@ class ProductStep:
         moved = {n: tape.note(f"direction of {n}", np.zeros_like(known[n])) for n in names}
         direction: dict[str, Any] = {**zeros, **moved}
         found = product_along(_with_inputs(problem, traced), direction)
-        outputs: dict[str, Any] = {
-            "loss": found.loss,
-            **{n: found.products[n] for n in names},
-        }
+        outputs: dict[str, Any] = {"loss": found.loss, **{n: found.products[n] for n in names}}
         for name, value in outputs.items():
             if not isinstance(value, Traced):  # it depends on no input
                 outputs[name] = tape.note(("constant", name), value)

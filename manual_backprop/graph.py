@@ -5,7 +5,7 @@ steps use a value, its cotangents add up: with L = L(a, b, …) and each of a, b
 ∂L/∂x = Σ ∂L/∂a ∂a/∂x, one term for each use of x (the chain rule).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.operation import (
+    ByName,
     FloatArray,
     Form,
     InvalidInput,
@@ -46,11 +47,11 @@ class Step(NamedTuple):
         """The description of the step's operation; see operation.py."""
         return operation_named(self.operation)
 
-    def arrays(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def arrays(self, values: ByName) -> dict[str, Any]:
         """Return the operation's arrays by the names of its arguments."""
         return {argument: values[name] for argument, name in self.inputs.items()}
 
-    def moving(self, moves: Mapping[str, Any]) -> dict[str, Any]:
+    def moving(self, moves: ByName) -> dict[str, Any]:
         """Return the tangents of the arguments that have one, by the names of the arguments.
 
         `moves` has the tangents of values, by the names of the values.
@@ -109,7 +110,7 @@ class Graph:
         return tuple(dict.fromkeys(found))
 
 
-def apply_step(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
+def apply_step(step: Step, arrays: ByName, form: Form) -> Any:
     """Return a step's value: the default for the argument `apply` of `forward`.
 
     Other arithmetics pass another function.
@@ -117,18 +118,13 @@ def apply_step(step: Step, arrays: Mapping[str, Any], form: Form) -> Any:
     return step.record.apply(form, arrays, step.options)
 
 
-def pull_back_step(
-    step: Step, arrays: Mapping[str, Any], y: Any, dy: Any, form: Form
-) -> Mapping[str, Any]:
+def pull_back_step(step: Step, arrays: ByName, y: Any, dy: Any, form: Form) -> ByName:
     """Return the cotangents of a step's arguments."""
     return step.record.pull_back(form, arrays, y, dy, step.options)
 
 
 def forward(
-    graph: Graph,
-    given: Mapping[str, Any],
-    form: Form = "stable",
-    apply: Callable[..., Any] = apply_step,
+    graph: Graph, given: ByName, form: Form = "stable", apply: Callable[..., Any] = apply_step
 ) -> dict[str, Any]:
     """Return the value of every step, by its name; `given` are the arrays that no step computes."""
     values = dict(given)
@@ -141,11 +137,11 @@ def forward(
 
 def backward(
     graph: Graph,
-    given: Mapping[str, Any],
-    made: Mapping[str, Any],
-    cotangents: Mapping[str, Any],
+    given: ByName,
+    made: ByName,
+    cotangents: ByName,
     form: Form = "stable",
-    pull: Callable[..., Mapping[str, Any]] = pull_back_step,
+    pull: Callable[..., ByName] = pull_back_step,
 ) -> dict[str, Any]:
     """Return the cotangent of every step and of every given array of floats that is reached.
 
@@ -164,20 +160,14 @@ def backward(
     return found
 
 
-def push_forward_step(
-    step: Step, arrays: Mapping[str, Any], y: Any, moving: Mapping[str, Any]
-) -> Any:
+def push_forward_step(step: Step, arrays: ByName, y: Any, moving: ByName) -> Any:
     """Return the tangent of a step's value, as its arguments move by `moving`."""
     return step.record.push_forward(arrays, y, moving, step.options)
 
 
 def pull_back_step_along(
-    step: Step,
-    arrays: Mapping[str, Any],
-    y: Any,
-    cotangents: tuple[Any, Any],
-    moving: Mapping[str, Any],
-) -> Mapping[str, Any]:
+    step: Step, arrays: ByName, y: Any, cotangents: tuple[Any, Any], moving: ByName
+) -> ByName:
     """Return the directional derivatives of the cotangents of a step's arguments.
 
     `cotangents` is the pair of dy and its derivative tdy, which is None where dy is constant. A
@@ -196,9 +186,9 @@ def pull_back_step_along(
 
 def tangents(
     graph: Graph,
-    given: Mapping[str, Any],
-    made: Mapping[str, Any],
-    direction: Mapping[str, Any],
+    given: ByName,
+    made: ByName,
+    direction: ByName,
     push: Callable[..., Any] = push_forward_step,
 ) -> dict[str, Any]:
     """Return the tangent of every step whose value changes along `direction`, except of losses.
@@ -216,11 +206,11 @@ def tangents(
 
 def products(
     graph: Graph,
-    given: Mapping[str, Any],
-    made: Mapping[str, Any],
-    cotangents: Mapping[str, Any],
-    moves: Mapping[str, Any],
-    move: Callable[..., Mapping[str, Any]] = pull_back_step_along,
+    given: ByName,
+    made: ByName,
+    cotangents: ByName,
+    moves: ByName,
+    move: Callable[..., ByName] = pull_back_step_along,
 ) -> dict[str, Any]:
     """Return the Hessian-vector products: the directional derivatives of the cotangents.
 
@@ -275,7 +265,7 @@ def gradients(
     problem: GraphProblem,
     form: Form = "stable",
     apply: Callable[..., Any] = apply_step,
-    pull: Callable[..., Mapping[str, Any]] = pull_back_step,
+    pull: Callable[..., ByName] = pull_back_step,
 ) -> tuple[Arrays, Arrays]:
     """Return the values of the steps, and every cotangent: zeros where nothing depends on it."""
     values = forward(problem.graph, problem.arrays, form, apply)
@@ -326,12 +316,8 @@ def _computed(problem: GraphProblem) -> dict[str, Any]:
     return values
 
 
-def _same_names(argument: str, given: Mapping[str, Any], expected: Sequence[str]) -> None:
-    for name in _first_difference(given, expected):
+def _same_names(argument: str, given: ByName, expected: Sequence[str]) -> None:
+    for name in (n for n in (*expected, *given) if (n in expected) != (n in given)):
         known = ", ".join(expected)
         how = "missing" if name in expected else "not of this graph"
         raise InvalidInput(f"{argument}: {name!r} is {how}; expected {known}")
-
-
-def _first_difference(given: Mapping[str, Any], expected: Sequence[str]) -> Iterator[str]:
-    yield from (name for name in (*expected, *given) if (name in expected) != (name in given))

@@ -218,13 +218,13 @@ def reduce_losses(problem: Problem, losses: FloatArray) -> FloatArray:
         weighted = weighted.reshape((*weighted.shape[:-2], -1))
     # A product with a row of ones sums, several times faster than sum.
     total = weighted @ np.ones(weighted.shape[-1], problem.dtype)
-    return cast(FloatArray, total / _divisor(problem, losses, total.dtype))
+    return cast(FloatArray, total / loss_divisor(problem, losses, total.dtype))
 
 
 def losses_cotangent(problem: Problem, losses: FloatArray) -> FloatArray:
     """Return ∂(Σ w L / divisor)/∂L in the shape of L; for "none" the cotangent of w L is ones."""
     dtype = problem.dtype
-    scale = dtype.type(1) / _divisor(problem, losses, dtype)
+    scale = dtype.type(1) / loss_divisor(problem, losses, dtype)
     if problem.weights is None:
         return np.broadcast_to(scale, losses.shape)
     return np.broadcast_to(_per_sample(problem, problem.weights * scale), losses.shape)
@@ -234,7 +234,7 @@ def _per_sample(problem: Problem, weights: FloatArray) -> FloatArray:
     return weights[:, None] if problem.network.loss_operation.elementwise else weights
 
 
-def _divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
+def loss_divisor(problem: Problem, losses: FloatArray, dtype: np.dtype[Any]) -> Any:
     """Return what the sum of the losses is divided by, in the problem's own arithmetic."""
     match problem.network.reduction:
         case "mean":

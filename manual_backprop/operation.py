@@ -20,6 +20,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+ByName = Mapping[str, Any]
+"""Arrays by name: NumPy's, or what computes as they do (traced, balls); or options by name."""
+
 Domain = Literal["real", "unit", "simplex", "log_simplex"]
 """Where values live: all reals, [0, 1], rows that sum to 1, logarithms of such rows."""
 
@@ -67,7 +70,7 @@ class Counterpart:
     """
 
     name: str
-    keywords: Mapping[str, Any] = field(default_factory=dict)
+    keywords: ByName = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -163,34 +166,21 @@ class Operation(Formulas):
         """Whether the class gives `second`."""
         return not isinstance(self.second, partial)
 
-    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
         """Return the operation's value; arrays by the names of its arguments."""
         raise NotImplementedError
 
-    def pull_back(
-        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
         """Return the cotangents of the arguments from that of the value, by name."""
         raise NotImplementedError
 
-    def push_forward(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Any:
+    def push_forward(self, arrays: ByName, y: Any, tangents: ByName, options: ByName) -> Any:
         """Return the tangent of the value; `tangents` has those of the arguments that change."""
         raise NotImplementedError
 
     def pull_back_along(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        dy: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Mapping[str, Any]:
+        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+    ) -> ByName:
         """Return the directional derivatives of the results of `pull_back`, with dy constant.
 
         The arguments change along `tangents`.
@@ -220,34 +210,21 @@ class Activation(Operation):
     range: Domain
     tangent: Callable[..., FloatArray]
 
-    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
         """Return y."""
         return self.formulas(form).forward(arrays["x"], **options)
 
-    def pull_back(
-        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
         """Return dx."""
         return {"x": self.formulas(form).backward(arrays["x"], y, dy, **options)}
 
-    def push_forward(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Any:
+    def push_forward(self, arrays: ByName, y: Any, tangents: ByName, options: ByName) -> Any:
         """Return ty."""
         return self.tangent(arrays["x"], y, tangents["x"], **options)
 
     def pull_back_along(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        dy: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Mapping[str, Any]:
+        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+    ) -> ByName:
         """Return the directional derivative of dx."""
         return {"x": self.second(arrays["x"], y, dy, tangents["x"], **options)}
 
@@ -271,26 +248,19 @@ class Loss(Operation):
     count: Callable[..., Any]
     count_definition: Callable[..., Any] | None
 
-    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
         """Return the losses L of predictions y and targets t."""
         y, t, rest = _prediction(arrays)
         return self.formulas(form).forward(y, t, **options, **rest)
 
-    def pull_back(
-        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
         """Return the cotangent of the predictions `arrays["y"]`, from `dy`, that of the losses."""
         prediction, t, rest = _prediction(arrays)
         return {"y": self.formulas(form).backward(prediction, t, dy, **options, **rest)}
 
     def pull_back_along(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        dy: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Mapping[str, Any]:
+        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+    ) -> ByName:
         """Return the directional derivative of the cotangent of the predictions."""
         prediction, t, rest = _prediction(arrays)
         return {"y": self.second(prediction, t, dy, tangents["y"], **options, **rest)}
@@ -320,7 +290,7 @@ class Sample(NamedTuple):
 
     shapes: Mapping[str, tuple[int, ...]]
     arrays: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
-    options: Mapping[str, Any] = MappingProxyType({})
+    options: ByName = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,7 +312,7 @@ class LayerOperation(Operation):
     arguments: tuple[str, ...]
     optional: tuple[str, ...]
     trainable: tuple[str, ...]
-    options: Mapping[str, Any]
+    options: ByName
     needs: tuple[str, ...]
     tangent: Callable[..., FloatArray]
     tangent_needs: tuple[str, ...]
@@ -353,42 +323,29 @@ class LayerOperation(Operation):
     with_torch: Callable[..., Any] | None
     with_jax: Callable[..., Any] | None
 
-    def apply(self, form: Form, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    def apply(self, form: Form, arrays: ByName, options: ByName) -> Any:
         """Return y."""
         given = [arrays.get(name) for name in self.arguments]
         return self.formulas(form).forward(*given, **options)
 
-    def pull_back(
-        self, form: Form, arrays: Mapping[str, Any], y: Any, dy: Any, options: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def pull_back(self, form: Form, arrays: ByName, y: Any, dy: Any, options: ByName) -> ByName:
         """Return the cotangents of the arguments."""
         known = {**arrays, "y": y, "dy": dy}
         given = [known.get(name) for name in self.needs]
-        found: Mapping[str, Any] = self.formulas(form).backward(*given, **options)
+        found: ByName = self.formulas(form).backward(*given, **options)
         return found
 
-    def push_forward(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Any:
+    def push_forward(self, arrays: ByName, y: Any, tangents: ByName, options: ByName) -> Any:
         """Return ty."""
         known = {**arrays, "y": y, **_moving(tangents)}
         return self.tangent(*map(known.get, self.tangent_needs), **options)
 
     def pull_back_along(
-        self,
-        arrays: Mapping[str, Any],
-        y: Any,
-        dy: Any,
-        tangents: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> Mapping[str, Any]:
+        self, arrays: ByName, y: Any, dy: Any, tangents: ByName, options: ByName
+    ) -> ByName:
         """Return the directional derivatives of the cotangents, without those that are zero."""
         known = {**arrays, "y": y, "dy": dy, **_moving(tangents)}
-        found: Mapping[str, Any] = self.second(*map(known.get, self.second_needs), **options)
+        found: ByName = self.second(*map(known.get, self.second_needs), **options)
         return found
 
 
@@ -556,12 +513,12 @@ def _signature(function: Callable[..., Any]) -> tuple[dict[str, bool], dict[str,
     return arrays, options
 
 
-def _moving(tangents: Mapping[str, Any]) -> dict[str, Any]:
+def _moving(tangents: ByName) -> dict[str, Any]:
     """Return the tangents under the names by which a layer's methods take them."""
     return {f"t{name}": tangent for name, tangent in tangents.items()}
 
 
-def _prediction(arrays: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def _prediction(arrays: ByName) -> tuple[Any, Any, dict[str, Any]]:
     rest = {name: array for name, array in arrays.items() if name not in ("y", "t")}
     return arrays["y"], arrays["t"], rest
 

@@ -8,10 +8,12 @@ import json
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from reports.streams import NO_ROOM, flushed_streams, reader_gone, usable_streams
 
@@ -47,18 +49,15 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Print the version.", is_eager=True, callback=_print_version
-        ),
+        bool, Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Take the options that belong to no command."""
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Seed = Annotated[
-    int, typer.Option(help="Seed of the random problems; the same seed draws the same problems.")
+    int, Option(help="Seed of the random problems; the same seed draws the same problems.")
 ]
 
 
@@ -67,40 +66,39 @@ def ops(as_json: Json = False) -> None:
     """List the operations, their parameters and their counterparts in PyTorch and JAX."""
     from reference.listing import operations, operations_text
 
-    typer.echo(json.dumps(operations(), indent=1) if as_json else operations_text(), nl=True)
+    _print(operations, operations_text, as_json)
 
 
 @app.command()
 def report(
     context: typer.Context,
     problems: Annotated[
-        int, typer.Option(help="How many random problems (dense networks and graphs) are drawn.")
+        int, Option(help="How many random problems (dense networks and graphs) are drawn.")
     ] = 2000,
     seed: Seed = 0,
     dtype: Annotated[
         str,
-        typer.Option(
+        Option(
             help="Number type: float32, float64, both (= float32 and float64), bfloat16 or float16."
         ),
     ] = "both",
     activation: Annotated[
         list[str] | None,
-        typer.Option(help="Draw only this activation (see `ops`). Repeat it for several."),
+        Option(help="Draw only this activation (see `ops`). Repeat it for several."),
     ] = None,
     loss: Annotated[
-        list[str] | None,
-        typer.Option(help="Draw only this loss (see `ops`). Repeat it for several."),
+        list[str] | None, Option(help="Draw only this loss (see `ops`). Repeat it for several.")
     ] = None,
     regime: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Draw numbers only of this kind: ordinary, lattice, kink, saturated, tiny, huge, "
             "subnormal, ill_conditioned, repeated_rows or special. Repeat it for several."
         ),
     ] = None,
     architecture: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Draw only networks of this shape: dense, alone (a single layer), stack, "
             "convolution, sequence, residual, branches, transformer or recurrent. Repeat it for "
             "several."
@@ -108,42 +106,37 @@ def report(
     ] = None,
     oracle: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Use only these implementations: manual (required), torch, jax, complex_step "
             "(shown, but not judged), or MODULE:CLASS for your own oracle. Repeat it for several."
         ),
     ] = None,
     order: Annotated[
         int,
-        typer.Option(
+        Option(
             help="1 compares gradients. 2 compares Hessian-vector products; each framework "
             "computes them in several ways."
         ),
     ] = 1,
-    workers: Annotated[int, typer.Option(help="How many worker processes to start.")] = 2,
+    workers: Annotated[int, Option(help="How many worker processes to start.")] = 2,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Run on the Dask scheduler at tcp://HOST:PORT, not on workers here."),
+        Option(help="Run on the Dask scheduler at tcp://HOST:PORT, not on workers here."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that gets the report.")] = Path(
-        "discrepancy-report"
-    ),
+    out: Annotated[Path, Option(help="Folder that gets the report.")] = Path("discrepancy-report"),
     networks_only: Annotated[
         bool,
-        typer.Option(
-            "--networks-only",
-            help="Leave out the sections about operations and articles.",
-        ),
+        Option("--networks-only", help="Leave out the sections about operations and articles."),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")
+        bool, Option("--resume", help="Continue the unfinished run in the folder.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete the unfinished run and start again.")
+        bool, Option("--fresh", help="Delete the unfinished run and start again.")
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--strict",
             help="Also exit 1 when an oracle crashed, or computes another function than the "
             "definition (verdict VALUE).",
@@ -195,49 +188,49 @@ def report(
 def check(
     targets: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="TARGET...",
             help="What to check: FILE.py, FILE.ipynb, a folder, FILE.py:name or module:name.",
         ),
     ],
     like: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Name of the operation that the forward should compute, for example gelu; a "
             "remark says if it does not."
         ),
     ] = None,
     problems: Annotated[
         int | None,
-        typer.Option(help="Problems drawn for each gradient; default: 20, or fewer for slow code."),
+        Option(help="Problems drawn for each gradient; default: 20, or fewer for slow code."),
     ] = None,
     seed: Seed = 0,
     report: Annotated[
         Path | None,
-        typer.Option(help="Folder that gets a page and a script that reproduces each mistake."),
+        Option(help="Folder that gets a page and a script that reproduces each mistake."),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="Processor time in seconds that your code may take for one problem; default: 10."
         ),
     ] = None,
     frameworks: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Also compare the frameworks' own gradients with the certified one: torch, jax or "
             "torch,jax."
         ),
     ] = None,
     allow_unchecked: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--allow-unchecked",
             help="Exit 0 when all checked gradients are right, even if others were not checked.",
         ),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 when a right gradient is fragile.")
+        bool, Option("--strict", help="Exit 1 when a right gradient is fragile.")
     ] = False,
     as_json: Json = False,
 ) -> int:
@@ -254,34 +247,29 @@ def check(
 def grade(
     assignment: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="ASSIGNMENT",
             help="TOML file of the assignment. With --init: your solution, a Python file.",
         ),
     ],
     submissions: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="SUBMISSIONS...", help="Python files, notebooks, folders or zip files."
-        ),
+        Argument(metavar="SUBMISSIONS...", help="Python files, notebooks, folders or zip files."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder that gets the pages and files; run again to resume after a kill."
-        ),
+        Option(help="Folder that gets the pages and files; run again to resume after a kill."),
     ] = None,
     form: Annotated[
         str,
-        typer.Option(
-            "--format",
-            help="Output format: table, json, csv, junit, gradescope, otter or autolab.",
+        Option(
+            "--format", help="Output format: table, json, csv, junit, gradescope, otter or autolab."
         ),
     ] = "table",
-    workers: Annotated[int, typer.Option(help="How many submissions are graded at once.")] = 2,
+    workers: Annotated[int, Option(help="How many submissions are graded at once.")] = 2,
     init: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Write this TOML file for the solution that is given as ASSIGNMENT; grade nothing."
         ),
     ] = None,
@@ -297,10 +285,10 @@ def grade(
 @app.command()
 def show(
     address: Annotated[
-        str, typer.Argument(metavar="SEED:INDEX", help="The problem's address in a report.")
+        str, Argument(metavar="SEED:INDEX", help="The problem's address in a report.")
     ],
     order: Annotated[
-        int, typer.Option(help="1 shows gradients, 2 also the Hessian-vector products.")
+        int, Option(help="1 shows gradients, 2 also the Hessian-vector products.")
     ] = 1,
     as_json: Json = False,
 ) -> None:
@@ -308,26 +296,24 @@ def show(
     from reference.show import show, show_data, show_text
 
     shown = show(address, order)
-    typer.echo(json.dumps(show_data(*shown), indent=1) if as_json else show_text(*shown))
+    _print(lambda: show_data(*shown), lambda: show_text(*shown), as_json)
 
 
 @app.command()
 def articles(
     target: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[NNN|FILE]...",
             help="Article numbers such as 002, or Python files that define ARTICLE.",
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also add the claims to the report in this folder.")
+        Path | None, Option(help="Also add the claims to the report in this folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate every formula of the five articles, or of an article file of yours."""
-    import msgspec
-
     from manual_backprop.articles import ARTICLES
     from reference.articles.commands import audit, audit_text
     from reference.running.progress import progress_lines
@@ -342,24 +328,20 @@ def articles(
         from reports.folder import update_report
 
         update_report(report, found)
-    typer.echo(
-        json.dumps(msgspec.to_builtins(found), indent=1, ensure_ascii=False)
-        if as_json
-        else audit_text(found)
-    )
+    _print(lambda: found, lambda: audit_text(found), as_json)
 
 
 @app.command()
 def explain(
     target: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="ARTICLE|SEED:INDEX|NETWORK",
             help="An article (004), a problem of a report (0:17) or a network (2-3-1:tanh:mse).",
         ),
     ],
     html: Annotated[
-        Path | None, typer.Option(help="Write a page to this file, and print no text.")
+        Path | None, Option(help="Write a page to this file, and print no text.")
     ] = None,
 ) -> None:
     """Show one problem step by step: formulas, shapes, and the numbers of every side."""
@@ -378,20 +360,19 @@ def explain(
 def bench(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="[steps|throughput|oracles|judge|check|second]",
-            help="What to time: training steps, networks per second, each oracle, the judge, "
+        Argument(
+            metavar="[steps|throughput|check|second]",
+            help="What to time: training steps, networks per second and each part of a run, "
             "`check`, or second derivatives.",
         ),
     ] = "steps",
     as_json: Json = False,
     picture: Annotated[
         Path | None,
-        typer.Option(help="For steps: also time many widths and batches, drawn in this SVG file."),
+        Option(help="For steps: also time many widths and batches, drawn in this SVG file."),
     ] = None,
     clock: Annotated[
-        str,
-        typer.Option(help="For steps: wall, or cpu on a busy machine (then one thread only)."),
+        str, Option(help="For steps: wall, or cpu on a busy machine (then one thread only).")
     ] = "wall",
 ) -> None:
     """Time a training step by hand and in each framework, or the checker itself."""
@@ -404,27 +385,26 @@ def bench(
 @app.command()
 def train(
     task: Annotated[
-        str, typer.Argument(metavar="[digits|iris|moons]", help="The data to train on.")
+        str, Argument(metavar="[digits|iris|moons]", help="The data to train on.")
     ] = "digits",
     steps: Annotated[
-        int | None,
-        typer.Option(help="How many training steps; default: 400, and 600 for moons."),
+        int | None, Option(help="How many training steps; default: 400, and 600 for moons.")
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Number type of the training: float32 or float64.")
+        str, Option(help="Number type of the training: float32 or float64.")
     ] = "float64",
     seed: Annotated[
-        int, typer.Option(help="Seed of the first weights and of the order of the samples.")
+        int, Option(help="Seed of the first weights and of the order of the samples.")
     ] = 0,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="Learning rate; default: 0.1, and 0.02 for iris. A large one lets rounding "
             "separate the runs."
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the runs in this file: NAME.svg, .png or .pdf.")
+        Path | None, Option(help="Draw the runs in this file: NAME.svg, .png or .pdf.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -435,7 +415,7 @@ def train(
 
     _claim("picture", picture, ".svg", ".png", ".pdf")
     done = run(task, steps, dtype, seed, learning_rate)
-    typer.echo(json.dumps(training_data(done), indent=1) if as_json else training_text(done))
+    _print(lambda: training_data(done), lambda: training_text(done), as_json)
     if picture is not None:
         draw(done, picture)
         typer.echo(f"The picture: {picture}", err=as_json)
@@ -443,11 +423,10 @@ def train(
 
 @app.command()
 def diff(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="Folder of the earlier report.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Folder of the later report.")],
+    before: Annotated[Path, Argument(metavar="BEFORE", help="Folder of the earlier report.")],
+    after: Annotated[Path, Argument(metavar="AFTER", help="Folder of the later report.")],
     out: Annotated[
-        Path | None,
-        typer.Option(help="Also write a page, Markdown, text and records to this folder."),
+        Path | None, Option(help="Also write a page, Markdown, text and records to this folder.")
     ] = None,
 ) -> int:
     """Show what changed between two reports; exit 1 when something got worse."""
@@ -464,7 +443,7 @@ def diff(
 
 @app.command()
 def book(
-    out: Annotated[Path, typer.Option(help="Folder that gets the book.")] = Path("derivation-book"),
+    out: Annotated[Path, Option(help="Folder that gets the book.")] = Path("derivation-book"),
 ) -> int:
     """Build the derivation book; exit 1 when a formula is wrong or unchecked."""
     from reference.book import command
@@ -476,9 +455,7 @@ def book(
 def conventions(
     write: Annotated[
         bool,
-        typer.Option(
-            "--write", help="Save the list as the ledger of the installed framework versions."
-        ),
+        Option("--write", help="Save the list as the ledger of the installed framework versions."),
     ] = False,
     as_json: Json = False,
 ) -> int:
@@ -486,8 +463,6 @@ def conventions(
 
     The exit code is 1 if the list differs from the saved ledger.
     """
-    import msgspec
-
     from reference.conventions import ledger
     from reference.running.progress import progress_lines
 
@@ -495,10 +470,9 @@ def conventions(
         rows = ledger.discover()
     if write:
         ledger.write(rows, ledger.path())
+    _print(lambda: rows, lambda: ledger.summary(rows), as_json)
     if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1, ensure_ascii=False))
         return 0
-    typer.echo(ledger.summary(rows))
     if not ledger.path().exists():
         typer.echo(
             f"\nThere is no ledger of these versions ({ledger.path().name}); --write saves one."
@@ -511,49 +485,36 @@ def conventions(
 
 @app.command()
 def accuracy(
-    points: Annotated[int, typer.Option(help="How many inputs for each operation.", min=8)] = 600,
-    order: Annotated[
-        int, typer.Option(help="2 also measures the second derivative.", min=1, max=2)
-    ] = 1,
+    points: Annotated[int, Option(help="How many inputs for each operation.", min=8)] = 600,
+    order: Annotated[int, Option(help="2 also measures the second derivative.", min=1, max=2)] = 1,
     as_json: Json = False,
 ) -> int:
     """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP."""
-    import msgspec
-
     from reference.running.progress import progress_lines
     from reference.trials.accuracy import behind, lines, measure
 
     with progress_lines("accuracy"):
         rows = measure(points=points, order=order)
-    if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(rows), indent=1))
-    else:
-        typer.echo("\n".join(lines(rows)))
+    _print(lambda: rows, lambda: "\n".join(lines(rows)), as_json)
     return int(bool(behind(rows)))
 
 
 @app.command()
 def trial(
     problems: Annotated[
-        int,
-        typer.Option(help="Number of correct networks on which false alarms are counted.", min=1),
+        int, Option(help="Number of correct networks on which false alarms are counted.", min=1)
     ] = 1000,
     seed: Seed = 0,
     into: Annotated[
-        Path | None,
-        typer.Option("--report", help="Also add the result to the report in this folder."),
+        Path | None, Option("--report", help="Also add the result to the report in this folder.")
     ] = None,
     keep: Annotated[
         bool,
-        typer.Option(
-            "--keep", help="Save the result in the installation; every later report shows it."
-        ),
+        Option("--keep", help="Save the result in the installation; every later report shows it."),
     ] = False,
     as_json: Json = False,
 ) -> int:
     """Test the checker: which errors it finds, false alarms, what it cannot see."""
-    import msgspec
-
     from reference.running import sections
     from reference.running.progress import progress_lines
     from reference.trials import trial as trials
@@ -568,11 +529,18 @@ def trial(
         sections.keep("trial", records)
     if into is not None:
         update_report(into, records)
-    if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(records), indent=1, ensure_ascii=False))
-    else:
-        typer.echo(trials.text(records))
+    _print(lambda: records, lambda: trials.text(records), as_json)
     return int(not trials.passed(records))
+
+
+def _print(data: Callable[[], object], text: Callable[[], str], as_json: bool) -> None:
+    """Print what a command found, as JSON or as text."""
+    if not as_json:
+        typer.echo(text())
+        return
+    import msgspec
+
+    typer.echo(json.dumps(msgspec.to_builtins(data()), indent=1, ensure_ascii=False))
 
 
 _HOW_TO_RUN = ("workers", "scheduler", "out", "resume", "fresh", "strict")

@@ -21,19 +21,16 @@ asked for memory each time. A block of 512 networks has some 300,000."""
 class Distance:
     """How far two answers are apart on one tensor, and where.
 
-    `difference` is the largest |left − right|; `scaled` is that over the tensor's largest finite
-    magnitude; `ulp` counts the floats between the two values at `index`, where they differ most.
-    Where one side is not finite and the other not the same, all three are infinite.
+    `difference` is the largest |a − b|; `scaled` is that over the largest finite magnitude of both;
+    `ulp` counts the floats between the two values at `index`, where they differ most. Where one
+    side is not finite and the other not the same, all three are infinite.
     """
 
     tensor: str
-    left: str
-    right: str
     difference: float
     scaled: float
     ulp: float
     index: tuple[int, ...]
-    values: tuple[float, float]
 
 
 class Distances(NamedTuple):
@@ -72,7 +69,7 @@ def distances(lefts: Sequence[Answer], rights: Sequence[Answer]) -> list[Distanc
             sweeps[dtype].ends.append(len(sweeps[dtype].ours))
         else:
             each = [
-                distance(name, "", "", a, np.empty(0) if b is None else b)
+                distance(name, a, np.empty(0) if b is None else b)
                 for name, a, b in zip(("loss", *mine), ours, theirs, strict=True)
             ]
             differences = [one.difference for one in each]
@@ -117,7 +114,7 @@ class _Sweep(NamedTuple):
 
 
 def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[float]]:
-    base, other = map(_one_after_another, (ours, theirs))
+    base, other = (np.concatenate(tensors, axis=None) for tensors in (ours, theirs))
     starts = np.cumsum([0, *(a.size for a in ours[:-1])])
     with np.errstate(all="ignore"):
         magnitudes = np.abs(base)
@@ -127,10 +124,6 @@ def _distances(ours: list[Any], theirs: list[Any]) -> tuple[list[float], list[fl
         differences = np.subtract(base, other, out=magnitudes)
         difference = np.maximum.reduceat(np.abs(differences, out=differences), starts)
     return difference.tolist(), scale.tolist()
-
-
-def _one_after_another(tensors: list[Any]) -> npt.NDArray[Any]:
-    return tensors[0].ravel() if len(tensors) == 1 else np.concatenate(tensors, axis=None)
 
 
 class Farthest(NamedTuple):
@@ -172,33 +165,24 @@ def compare(left: Answer, right: Answer) -> list[Distance]:
         for name, value in compared(left).items()
         if name in compared(right)
     ]
-    return [distance(name, left.oracle, right.oracle, a, b) for name, a, b in tensors]
+    return [distance(name, a, b) for name, a, b in tensors]
 
 
-def distance(tensor: str, left: str, right: str, a: npt.ArrayLike, b: npt.ArrayLike) -> Distance:
+def distance(tensor: str, a: npt.ArrayLike, b: npt.ArrayLike) -> Distance:
     """Measure one tensor. A shape or dtype that does not match is a distance of infinity."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.dtype != b.dtype:
-        inf = float("inf")
-        return Distance(tensor, left, right, inf, inf, inf, (), (float("nan"), float("nan")))
+        return Distance(tensor, math.inf, math.inf, math.inf, ())
     if not a.size:
-        return Distance(tensor, left, right, 0.0, 0.0, 0.0, (), (0.0, 0.0))
+        return Distance(tensor, 0.0, 0.0, 0.0, ())
     differences = absolute_difference(a, b)
     # A flat array and one maximum serve scalars and tensors alike.
     worst = int(np.argmax(differences))
     index = tuple(int(i) for i in np.unravel_index(worst, a.shape))
     scale = max(largest_finite(a), largest_finite(b))
     largest = float(differences.flat[worst])
-    return Distance(
-        tensor=tensor,
-        left=left,
-        right=right,
-        difference=largest,
-        scaled=0.0 if largest == 0 else largest / scale if scale else float("inf"),
-        ulp=float(ulps_between(a[index], b[index])),
-        index=index,
-        values=(float(a[index]), float(b[index])),
-    )
+    scaled = 0.0 if largest == 0 else largest / scale if scale else math.inf
+    return Distance(tensor, largest, scaled, float(ulps_between(a[index], b[index])), index)
 
 
 def absolute_difference(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:

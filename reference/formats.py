@@ -86,7 +86,7 @@ def format_of(dtype: npt.DTypeLike) -> Format:
 
 @cache
 def _format_of(dtype: np.dtype[Any]) -> Format:
-    return FORMATS[dtype.name]  # NumPy puts a dtype's name together anew whenever it is asked for
+    return FORMATS[dtype.name]  # NumPy puts a dtype's name together each time it is asked for
 
 
 def inside(dtype: npt.DTypeLike) -> np.dtype[Any]:

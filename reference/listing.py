@@ -29,11 +29,7 @@ def operations_text() -> str:
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
              for row in [head, *rows]]  # fmt: skip
     return "\n".join(
-        [
-            *lines,
-            "",
-            "composition: the framework lacks it, so primitives are composed.",
-        ]
+        [*lines, "", "composition: the framework lacks it, so primitives are composed."]
     )
 
 

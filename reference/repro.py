@@ -6,13 +6,13 @@ into a bug report.
 
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from manual_backprop.network import Problem, forward
+from manual_backprop.network import Problem, forward, loss_divisor
 from manual_backprop.operation import Operation
 from reference.evidence import Evidence
 from reference.oracles import Answer
@@ -127,43 +127,44 @@ for name in GIVEN:
 """
 
 
-def script_of(
-    problem: Problem,
-    given: Arrays,
+def script(
     title: str,
-    *,
-    kind: str = "network",
-    who: str = "yours",
-    file: str = "repro.py",
+    variables: Arrays,
+    constants: Arrays,
+    given: Arrays,
+    sources: Iterable[str],
+    losses: Mapping[Framework, str],
+    who: str,
 ) -> str:
-    """Return the script for one problem and an answer to it."""
-    variables = {"x": problem.x, **problem.parameters}
-    constants: dict[str, npt.NDArray[Any]] = {}
-    weights = np.ones(problem.batch, problem.dtype) if problem.weights is None else problem.weights
-    operations: list[Operation] = [layer.operation for layer in problem.network.layers]
-    if kind in ("activation", "dense"):
-        constants["cotangent"] = -problem.targets * weights[:, None]
-        if kind == "activation":
-            variables = {"x": problem.x}
-    else:
-        operations.append(problem.network.loss_operation)
-        constants |= {"targets": problem.targets, "weights": weights, **problem.arrays}
-        if kind == "loss":
-            variables = {"x": problem.x}
-    renamed = _renamed(given, kind)
-    plain = title.replace(chr(92), "/").replace('"' * 3, "'''")
-    text = HEAD.format(title=plain, file=file)
+    """Return a script that asks each framework for the gradients of its loss function.
+
+    `sources` are functions that the losses call; `given` is the answer of `who`.
+    """
+    text = HEAD.format(title=title.replace(chr(92), "/").replace('"' * 3, "'''"), file="repro.py")
     text += arrays_text("VARIABLES", variables) + arrays_text("CONSTANTS", constants)
-    text += arrays_text("GIVEN", renamed)
-    sources: dict[str, str] = {}
-    for operation in operations:
-        for framework in ("torch", "jax"):
-            if operation.counterpart(framework).composed and operation.composition is not None:
-                collect_sources(operation.composition, operation.name + "_composed", sources)
-    text += "".join("\n\n" + s for s in sources.values())
+    text += arrays_text("GIVEN", given)
+    text += "".join(f"\n\n{source}" for source in sources)
     for framework, gradients in GRADIENTS.items():
-        text += "\n\n" + _loss_function(problem, kind, framework) + gradients
+        text += f"\n\n{losses[framework]}{gradients}"
     return text + TAIL.format(who=who)
+
+
+def script_of(problem: Problem, given: Arrays, title: str, *, who: str = "yours") -> str:
+    """Return the script for one network and an answer to it."""
+    weights = np.ones(problem.batch, problem.dtype) if problem.weights is None else problem.weights
+    network, sources = problem.network, dict[str, str]()
+    for operation in (*(layer.operation for layer in network.layers), network.loss_operation):
+        for framework in GRADIENTS:
+            collect_own(operation, framework, sources)
+    return script(
+        title,
+        {"x": problem.x, **problem.parameters},
+        {"targets": problem.targets, "weights": weights, **problem.arrays},
+        {name: array for name, array in given.items() if not name.endswith((".z", ".a"))},
+        sources.values(),
+        {framework: _loss_function(problem, framework) for framework in GRADIENTS},
+        who,
+    )
 
 
 def script_of_deviation(problem: Problem, answer: Answer, evidence: Evidence) -> str | None:
@@ -191,48 +192,39 @@ def title_of(evidence: Evidence) -> str:
     return title
 
 
-def _renamed(given: Arrays, kind: str) -> dict[str, npt.NDArray[Any]]:
-    """Return what was given under the script's names; steps inside are left out."""
-    if kind in ("activation", "loss"):
-        first = {"activation": "layers.0.z", "loss": "layers.0.a"}[kind]
-        return {"x": given[first]} if first in given else {}
-    return {k: v for k, v in given.items() if not k.endswith((".z", ".a"))}
-
-
-def _loss_function(problem: Problem, kind: str, framework: Framework) -> str:
+def _loss_function(problem: Problem, framework: Framework) -> str:
     lines = [f"def {framework}_loss(xp, v, c):", '    a = v["x"]']
     for i, layer in enumerate(problem.network.layers):
-        if kind in ("network", "dense"):
-            product = f'a @ v["layers.{i}.weight"]'
-            lines.append(f"    z = {product}" + (f' + v["layers.{i}.bias"]' if layer.bias else ""))
-        elif kind == "activation":
-            lines.append("    z = a")
-        else:
-            continue
+        bias = f' + v["layers.{i}.bias"]' if layer.bias else ""
         call = call_text(layer.operation, framework, ["z"], dict(layer.parameters))
-        lines.append(f"    a = {call}")
-    if kind in ("activation", "dense"):
-        return "\n".join([*lines, '    return (a * c["cotangent"]).sum()']) + "\n"
-    operation = problem.network.loss_operation
-    extra: dict[str, Any] = dict(problem.network.loss_parameters)
-    if framework == "torch" and not operation.torch.composed:
-        extra["reduction"] = "none"
-    call = call_text(operation, framework, ["a", 'c["targets"]'], extra, tuple(problem.arrays))
-    weights = 'c["weights"][:, None]' if operation.elementwise else 'c["weights"]'
-    lines += [f"    losses = {call}", f"    losses = losses * {weights}"]
+        lines += [f'    z = a @ v["layers.{i}.weight"]{bias}', f"    a = {call}"]
+    elementwise = problem.network.loss_operation.elementwise
+    weights = 'c["weights"][:, None]' if elementwise else 'c["weights"]'
+    lines.append(f"    losses = {loss_text(problem, framework, 'a')}")
+    lines.append(f"    losses = losses * {weights}")
     match problem.network.reduction:
         case "none":
             lines.append("    return losses")
         case "sum":
             lines.append("    return losses.sum()")
-        case reduction:
+        case _:
+            inside = computed_in(problem)
             with np.errstate(all="ignore"):
-                ours = forward(computed_in(problem)).losses
-            count: Any = problem.batch
-            if reduction == "mean":
-                count = operation.count(ours, problem.targets, **problem.loss_arguments())
+                ours = forward(inside).losses
+            count = loss_divisor(inside, ours, np.dtype(float))
             lines.append(f"    return losses.sum() / {float(count)!r}")
     return "\n".join(lines) + "\n"
+
+
+def loss_text(problem: Problem, framework: Framework, prediction: str) -> str:
+    """Return the call of a network's loss, before its reduction, as code."""
+    network, operation = problem.network, problem.network.loss_operation
+    extra: dict[str, Any] = dict(network.loss_parameters)
+    if framework == "torch" and not operation.torch.composed:
+        extra["reduction"] = "none"
+    return call_text(
+        operation, framework, [prediction, 'c["targets"]'], extra, tuple(problem.arrays)
+    )
 
 
 def call_text(
@@ -252,6 +244,15 @@ def call_text(
         spelled = {counterpart.renamed.get(k, k): v for k, v in spelled.items()}
         spelled |= {k: repr(v) for k, v in counterpart.keywords.items()}
     return f"{name}({', '.join([*positional, *(f'{k}={v}' for k, v in spelled.items())])})"
+
+
+def collect_own(operation: Operation, framework: Framework, sources: dict[str, str]) -> None:
+    """Collect the sources of what the framework lacks, or takes in another way."""
+    if operation.counterpart(framework).composed and operation.composition is not None:
+        collect_sources(operation.composition, f"{operation.name}_composed", sources)
+    adapted = getattr(operation, f"with_{framework}", None)
+    if adapted is not None:
+        collect_sources(adapted, f"{operation.name}_with_{framework}", sources)
 
 
 def collect_sources(function: Callable[..., Any], name: str, sources: dict[str, str]) -> None:

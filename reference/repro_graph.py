@@ -14,19 +14,9 @@ from manual_backprop.operation import LayerOperation, Operation
 from reference.evidence import Evidence
 from reference.oracles import Answer
 from reference.oracles.counterparts import Framework
-from reference.repro import (
-    GRADIENTS,
-    HEAD,
-    LARGEST,
-    TAIL,
-    arrays_text,
-    call_text,
-    collect_sources,
-    title_of,
-)
+from reference.repro import GRADIENTS, LARGEST, call_text, collect_own, script, title_of
 
-STACKED = """
-
+STACKED = """\
 def stacked(xp, y):
     return xp.stack(y) if isinstance(y, tuple) else y
 """
@@ -52,15 +42,11 @@ def script_of_graph(problem: GraphProblem, answer: Answer, evidence: Evidence) -
         others |= {_cotangent(step.name): answer.gradients[step.name] for step in steps}
         if name in problem.cotangents:
             others[_cotangent(name)] = problem.cotangents[name]
-    text = HEAD.format(title=title_of(evidence), file="repro.py")
-    text += arrays_text("VARIABLES", floats) + arrays_text("CONSTANTS", others)
-    text += arrays_text("GIVEN", given) + STACKED
     sources: dict[str, str] = {}
+    losses: dict[Framework, str] = {}
     for framework in GRADIENTS:
         for step in steps:
             collect_own(step.record, framework, sources)
-    text += "".join("\n\n" + source for source in sources.values())
-    for framework, gradients in GRADIENTS.items():
         calls = [_call(step, framework, floats) for step in steps]
         terms = [
             f'({call} * c["{_cotangent(step.name)}"]).sum()'
@@ -69,8 +55,10 @@ def script_of_graph(problem: GraphProblem, answer: Answer, evidence: Evidence) -
         if name in problem.cotangents and not forward:
             terms.append(f'(v["{name}"] * c["{_cotangent(name)}"]).sum()')
         total = calls[0] if forward else "\n            + ".join(terms)
-        text += f"\n\ndef {framework}_loss(xp, v, c):\n    return ({total})\n" + gradients
-    return text + TAIL.format(who=f"{answer.oracle}, as judged")
+        losses[framework] = f"def {framework}_loss(xp, v, c):\n    return ({total})\n"
+    functions = [STACKED, *sources.values()]
+    who = f"{answer.oracle}, as judged"
+    return script(title_of(evidence), floats, others, given, functions, losses, who)
 
 
 def _cotangent(step: str) -> str:
@@ -83,10 +71,7 @@ def _call(step: Step, framework: Framework, floats: Mapping[str, Any]) -> str:
 
 
 def step_call(
-    operation: Operation,
-    framework: Framework,
-    options: Mapping[str, Any],
-    given: Mapping[str, str],
+    operation: Operation, framework: Framework, options: Mapping[str, Any], given: Mapping[str, str]
 ) -> str:
     """Return the call of a step of a graph; `given` are the texts of its arrays by argument."""
     if not isinstance(operation, LayerOperation):
@@ -99,12 +84,3 @@ def step_call(
     spelled = [f"{k}={v!r}" for k, v in {**keywords, **counterpart.keywords}.items()]
     call = ", ".join([counterpart.name, *ordered, *spelled])
     return f"stacked(xp, {operation.name}_with_{framework}({call}))"
-
-
-def collect_own(operation: Operation, framework: Framework, sources: dict[str, str]) -> None:
-    """Collect the sources of what the framework lacks, or takes in another way."""
-    if operation.counterpart(framework).composed and operation.composition is not None:
-        collect_sources(operation.composition, f"{operation.name}_composed", sources)
-    adapted = getattr(operation, f"with_{framework}", None)
-    if adapted is not None:
-        collect_sources(adapted, f"{operation.name}_with_{framework}", sources)

@@ -23,8 +23,10 @@ from reference.repro import (
     array_text,
     arrays_text,
     call_text,
+    collect_own,
+    loss_text,
 )
-from reference.repro_graph import STACKED, collect_own, step_call
+from reference.repro_graph import STACKED, step_call
 
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 
@@ -151,7 +153,7 @@ def script_of_second(
     sources: dict[str, str] = {}
     for framework in FRAMEWORKS:
         collect_own(moved.operation, framework, sources)
-    text += "".join("\n\n" + source for source in sources.values()) + TORCH_NAMES + STACKED
+    text += "".join("\n\n" + source for source in sources.values()) + f"{TORCH_NAMES}\n\n{STACKED}"
     for framework, call in moved.calls.items():
         text += f"\n\ndef {framework}_value(xp, v, c):\n    return {call}\n"
     return text + _SECOND.format(
@@ -201,18 +203,15 @@ def _of_chain(
         t = problem.targets
         others = {"targets": t[at[: t.ndim]]}
         others |= {k: v[at] if v.ndim == 2 else v for k, v in problem.arrays.items()}
-        tdy, options = np.zeros_like(dy), dict(network.loss_parameters)
+        tdy = np.zeros_like(dy)
     else:
         a = step[:-1] + "a"
         dy, tdy = answer.gradients[a][at], answer.products[a][at]
-        options = dict(layer.parameters)
-    calls: dict[Framework, str] = {}
-    for framework in FRAMEWORKS:
-        extra: dict[str, Any] = dict(options)
-        if is_loss and framework == "torch" and not operation.torch.composed:
-            extra["reduction"] = "none"
-        given = ['v["x"]', 'c["targets"]'] if is_loss else ['v["x"]']
-        beside = tuple(problem.arrays) if is_loss else ()
-        calls[framework] = call_text(operation, framework, given, extra, beside)
+    calls = {
+        f: loss_text(problem, f, 'v["x"]')
+        if is_loss
+        else call_text(operation, f, ['v["x"]'], dict(layer.parameters))
+        for f in FRAMEWORKS
+    }
     x, tx = {"x": answer.values[step][at]}, {"x": answer.tangents[step][at]}
     return _Moved(operation, x, tx, dy, tdy, "x", (0, j if whole else 0), others, calls)

@@ -40,7 +40,8 @@ def show_text(one: AnyDrawn, answers: Mapping[str, Answer], judgement: Judgement
         for name, answer in ok.items():
             value = tensor_of(answer, tensor)
             if value is not None:
-                lines.append(_labelled(name, _numbers(np.asarray(value))))
+                heads, rows = [name, *[""] * value.size], _numbers(np.asarray(value)).splitlines()
+                lines += [f"  {head:13} {row}" for head, row in zip(heads, rows, strict=False)]
         lines.append("")
     lines.append("Distance of each answer from the hand-written one (scaled by the tensor, in ULP)")
     for name, answer in ok.items():
@@ -109,10 +110,4 @@ def _with_parameters(name: str, parameters: Mapping[str, float]) -> str:
 def _numbers(array: np.ndarray[Any, Any]) -> str:
     return np.array2string(
         array, max_line_width=100, precision=_PRECISION.get(array.dtype, 17), floatmode="unique"
-    )
-
-
-def _labelled(name: str, text: str) -> str:
-    return "\n".join(
-        f"  {name if i == 0 else '':13} {line}" for i, line in enumerate(text.splitlines())
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from reports.charts import steps_between
 from reports.clip import visible
 from reports.html import render_page
 from reports.notation import Node, mathml
@@ -259,8 +260,8 @@ def drawing(plot: Plot) -> Drawing:
         paths=tuple(paths),
         dots=tuple(dots),
         kinks=tuple((across(k), _number(k)) for k in plot.kinks),
-        x_ticks=tuple((across(v), _number(v)) for v in _ticks(low, high)),
-        y_ticks=tuple((up(v), _number(v)) for v in _ticks(bottom, top)),
+        x_ticks=tuple((across(v), _number(v)) for v in steps_between(low, high, 8)),
+        y_ticks=tuple((up(v), _number(v)) for v in steps_between(bottom, top, 8)),
         x_zero=across(0.0) if low <= 0 <= high else None,
         y_zero=up(0.0) if bottom <= 0 <= top else None,
     )
@@ -276,13 +277,6 @@ def _range(heights: Sequence[float]) -> tuple[float, float]:
     low, high = max(low, inner_low - 0.6 * span), min(high, inner_high + 0.6 * span)
     pad = 0.06 * (high - low) or 1.0
     return low - pad, high + pad
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    step = 10.0 ** math.floor(math.log10(high - low))
-    step *= next((m for m in (0.2, 0.5, 1.0, 2.0) if (high - low) / (step * m) <= 8), 5.0)
-    first = math.ceil(low / step)
-    return [k * step for k in range(first, math.floor(high / step) + 1)]
 
 
 def _share(value: float) -> str:

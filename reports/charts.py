@@ -162,17 +162,21 @@ def _x_ticks(low: float, high: float, squeeze: Axis, across: Axis) -> tuple[Tick
     if squeeze is _identity and high - low < 1e-290:
         return ()  # less than steps of the axis can resolve
     if squeeze is _identity:
-        step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
-        step *= next((m for m in (0.2, 0.5, 1, 2) if (high - low) / (step * m) <= 7), 5)
-        first = math.ceil(low / step)
-        values = [first * step + i * step for i in range(12) if first * step + i * step <= high]
         return tuple(
-            Tick(round(across(v), 1), f"{round(v, 10):g}".replace("-", "−")) for v in values
+            Tick(round(across(v), 1), f"{round(v, 10):g}".replace("-", "−"))
+            for v in steps_between(low, high, 7)
         )
     values = [v for v in (-1e300, -1e100, -1e10, 0.0, 1e10, 1e100, 1e300) if low <= v <= high]
     if high < 1e100:
         values = [v for v in (-1e20, -1e4, -10.0, 0.0, 10.0, 1e4, 1e20) if low <= v <= high]
     return tuple(Tick(round(across(v), 1), _value(v)) for v in values)
+
+
+def steps_between(low: float, high: float, most: int) -> list[float]:
+    """Return the multiples of a round step from low to high, about as many as may be."""
+    step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
+    step *= next((m for m in (0.2, 0.5, 1.0, 2.0) if (high - low) / (step * m) <= most), 5.0)
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def histograms(cells: Iterable[Cell]) -> list[Histogram]:

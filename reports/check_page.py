@@ -13,15 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from reports.badge import badge
-from reports.checked import (
-    STATES,
-    Checked,
-    Numbers,
-    Part,
-    headline_of,
-    verdict_of,
-    worst_of,
-)
+from reports.checked import STATES, Checked, Numbers, Part, headline_of, verdict_of, worst_of
 from reports.clip import visible
 from reports.errorplot import LEVELS, bars, entry, heat
 from reports.html import render_page
@@ -62,7 +54,6 @@ class EntryComparison:
     at: str
     yours: Markup
     right: Markup
-    differs: bool
 
 
 def render_check(checked: Checked, index: str = "") -> str:
@@ -74,11 +65,11 @@ def render_check(checked: Checked, index: str = "") -> str:
     )  # fmt: skip
 
 
-def render_index(checks: Sequence[Checked], command: str = "") -> str:
+def render_index(checks: Sequence[Checked]) -> str:
     """Return the page that lists several targets."""
     code_ = worst_of(c.exit_code for c in checks)
     return render_page(
-        "check_index.html", styles=("page.css", "check.css"), checks=checks, command=command,
+        "check_index.html", styles=("page.css", "check.css"), checks=checks,
         headline=headline_of(checks), state=STATES[code_], mark=STATE_MARKS[STATES[code_]],
         meaning=MEANINGS[code_], state_marks=STATE_MARKS, short=short_names(checks), **_FUNCTIONS,
     )  # fmt: skip
@@ -132,9 +123,7 @@ def entries(numbers: Numbers) -> list[EntryComparison]:
     pairs.sort(key=lambda p: not _differ(*p[1]))
     shown = sorted(pairs[:MAX_ENTRIES])
     return [
-        EntryComparison(
-            entry(i, numbers.shape) or "–", *marked_digits(yours, right), _differ(yours, right)
-        )
+        EntryComparison(entry(i, numbers.shape) or "–", *marked_digits(yours, right))
         for i, (yours, right) in shown
     ]
 
@@ -193,7 +182,8 @@ def derivation(text: str) -> list[tuple[bool, Markup]]:
     for paragraph in text.strip().split("\n\n"):
         for sentence in re.split(r"(?<=[.])\s{2,}|\n(?=\s{4})", paragraph):
             stripped = sentence.strip().rstrip(".")
-            lone = "=" in stripped and len(stripped) < 90 and not _has_words(stripped)
+            words = set(re.findall(r"[a-z]{3,}", stripped))
+            lone = "=" in stripped and len(stripped) < 90 and words <= FUNCTION_NAMES
             made = formula(stripped) if lone else None
             if made is not None and "<code>" not in made:
                 pieces.append((True, made))
@@ -205,10 +195,6 @@ def derivation(text: str) -> list[tuple[bool, Markup]]:
 def capital(text: str) -> str:
     """Return a sentence with its first letter large, unless it begins with code."""
     return text if "(" in text.partition(" ")[0] else text[:1].upper() + text[1:]
-
-
-def _has_words(text: str) -> bool:
-    return any(w not in FUNCTION_NAMES for w in re.findall(r"[a-z]{3,}", text))
 
 
 def joined(sentences: Sequence[str]) -> str:

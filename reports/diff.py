@@ -114,11 +114,7 @@ class Difference:
             return "Nothing changed between the two runs."
         better = sum(change.direction == "better" for change in self.changes)
         rest = len(self.changes) - self.got_worse - better
-        counts = [
-            (self.got_worse, "for the worse"),
-            (better, "for the better"),
-            (rest, "neither"),
-        ]
+        counts = [(self.got_worse, "for the worse"), (better, "for the better"), (rest, "neither")]
         first, *others = [(n, what) for n, what in counts if n]
         noun = "change" if first[0] == 1 else "changes"
         text = ", ".join([f"{first[0]:,} {noun} {first[1]}", *(f"{n:,} {w}" for n, w in others)])
@@ -204,42 +200,26 @@ class Difference:
         a, b = self.before.verdicts, self.after.verdicts
         for verdict in sorted(a.keys() | b.keys(), key=lambda v: (-kind_of(v).weight, v)):
             old, new = a.get(verdict, 0), b.get(verdict, 0)
-            if old == new:
-                continue
-            direction: Direction = "other"
-            sure = self.comparable or not (old and new) or kind_of(verdict) is MANUAL_WRONG
-            if self.comparable and _heavy(verdict) and sure:
-                direction = "worse" if new > old else "better"
-            yield Change("Verdicts", verdict, f"{old:,}", f"{new:,}", direction)
+            if old != new:
+                step = new - old if self.comparable and _heavy(verdict) else 0
+                yield Change("Verdicts", verdict, f"{old:,}", f"{new:,}", _towards(step))
 
     def _findings(self) -> Iterable[Change]:
         for what, old, new in self._pairs():
-            names = _moved(old, new)
-            heavy = self.comparable and any(_heavy(f.verdict) for f in (old, new) if f)
-            if old is None and new is not None:
-                wrong = kind_of(new.verdict) is MANUAL_WRONG
-                direction: Direction = "worse" if heavy or wrong else "other"
-                yield Change(
-                    "Findings", what, GONE, _in_words(new, names), direction, new.example.at
-                )
-            elif new is None and old is not None:
-                direction = "better" if heavy else "other"
-                yield Change(
-                    "Findings", what, _in_words(old, names), GONE, direction, old.example.at
-                )
-            elif old is not None and new is not None and _identity(old) != _identity(new):
+            known = [f for f in (old, new) if f is not None]
+            if len(set(map(_identity, known))) < len(known):
+                continue
+            heavy = self.comparable and any(_heavy(f.verdict) for f in known)
+            if old is None or new is None:
+                wrong = new is not None and kind_of(new.verdict) is MANUAL_WRONG
+                step = (heavy or wrong) if old is None else -heavy
+            else:
                 step = kind_of(new.verdict).weight - kind_of(old.verdict).weight
                 if not step and self.comparable and _heavy(new.verdict):
                     step = new.count - old.count
-                direction = "worse" if step > 0 else "better" if step < 0 else "other"
-                yield Change(
-                    "Findings",
-                    what,
-                    _in_words(old, names),
-                    _in_words(new, names),
-                    direction,
-                    new.example.at,
-                )
+            names = _moved(old, new)
+            was, is_now = (GONE if f is None else _in_words(f, names) for f in (old, new))
+            yield Change("Findings", what, was, is_now, _towards(step), known[-1].example.at)
 
     def _digits(self) -> Iterable[Change]:
         """Yield the findings with the same verdict and count whose numbers changed."""
@@ -300,9 +280,7 @@ class Difference:
                 was, is_now = old.answers.get(name, GONE), new.answers.get(name, GONE)
                 right = [row.admissible.get(name, True) for row in (old, new)]
                 if (was, right[0]) != (is_now, right[1]):
-                    direction: Direction = "other"
-                    if right[0] != right[1]:
-                        direction = "better" if right[1] else "worse"
+                    direction = _towards(right[0] - right[1])
                     yield Change("Conventions", f"{what} · {label(name)}", was, is_now, direction)
 
     def _accuracy(self) -> Iterable[Change]:
@@ -313,13 +291,7 @@ class Difference:
             if _parted(old.worst_ulp, new.worst_ulp, NOTABLE_ULP):
                 direction: Direction = "worse" if worse(new.worst_ulp, old.worst_ulp) else "better"
                 what = " · ".join((*key[:4], label(key[4])))
-                yield Change(
-                    "Accuracy",
-                    what,
-                    _ulp(old),
-                    _ulp(new),
-                    direction,
-                )
+                yield Change("Accuracy", what, _ulp(old), _ulp(new), direction)
 
     def _claims(self) -> Iterable[Change]:
         a, b = (
@@ -331,6 +303,11 @@ class Difference:
             is_now = b[key].verdict if key in b else GONE
             if was != is_now:
                 yield Change("Articles", " ".join(key), was, is_now)
+
+
+def _towards(step: int) -> Direction:
+    """Return which way a step goes; more is worse."""
+    return "worse" if step > 0 else "better" if step < 0 else "other"
 
 
 def _heavy(verdict: str) -> bool:

@@ -34,7 +34,6 @@ PAGES: Mapping[str, Callable[[Summary], str]] = {
     "summary.md": render_markdown,
     "badge.svg": render_badge,
 }
-FILES = (RECORDS, SUMMARY, TIMING, *PAGES)
 
 
 def claim_folder(folder: str | Path) -> Path:
@@ -43,11 +42,17 @@ def claim_folder(folder: str | Path) -> Path:
     A folder that holds anything and is not a report's is refused, and so is one that holds the
     pages of a check, or that cannot be written to.
     """
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_foreign(path)
         path.mkdir(parents=True, exist_ok=True)
-        _replace(path, {MARKER: MARKER_TEXT.encode()})
+    return _put(path, {})
+
+
+def _put(folder: str | Path, pages: Mapping[str, str]) -> Path:
+    """Write pages into a folder of ours."""
+    with _readable_errors(folder) as path:
+        _refuse_foreign(path)
+        _replace(path, {n: page.encode() for n, page in {**pages, MARKER: MARKER_TEXT}.items()})
     return path
 
 
@@ -75,8 +80,7 @@ def write_report(
 
 
 def _write(folder: str | Path, records: Iterable[Record], others: Mapping[str, bytes]) -> Summary:
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_foreign(path)
         lines = list(encode_all(records))
         # Pages are made from the file's content, not from the records in memory.
@@ -97,8 +101,7 @@ def refuse_for_check(folder: str | Path) -> None:
 
     They go into a new or empty folder, or over those of an earlier check.
     """
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_for_check(path)
         _others(path)
 
@@ -112,8 +115,7 @@ def write_check(
     "scripts" and "pages". Of these only those that the earlier check.json names are deleted or
     replaced.
     """
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         _refuse_for_check(path)
         earlier = _others(path)
         for name in others:
@@ -130,8 +132,7 @@ def write_check(
 
 def read_check(folder: str | Path) -> bytes:
     """Return the check.json of a check's folder; a folder without one is a ReportError."""
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         if not (path / CHECK).exists():
             raise ReportError(f"{_show(path)}: not a check's, it has no {CHECK}")
         return read_bytes(path / CHECK)
@@ -151,8 +152,7 @@ def update_report(folder: str | Path, records: Iterable[Record]) -> Summary:
 
 def read_report(folder: str | Path) -> list[AnyRecord]:
     """Read a report's records; raises a ReportError of one line if they cannot be read."""
-    path = _path(folder)
-    with _readable_errors(path):
+    with _readable_errors(folder) as path:
         if not path.is_dir():
             raise ReportError(f"{_show(path)}: no such folder")
         if not (path / RECORDS).exists():
@@ -162,9 +162,8 @@ def read_report(folder: str | Path) -> list[AnyRecord]:
 
 def rebuild(folder: str | Path) -> Summary:
     """Render every page again from the folder's records; timing.json does not change."""
-    path = _path(folder)
-    summary = Summary(read_report(path))
-    with _readable_errors(path):
+    summary = Summary(read_report(folder))
+    with _readable_errors(folder) as path:
         _replace(path, _pages(summary))
     return summary
 
@@ -176,25 +175,16 @@ def diff_folders(before: str | Path, after: str | Path) -> Difference:
 
 def write_diff(folder: str | Path, difference: Difference) -> None:
     """Write a difference's page, Markdown and text into a folder of ours."""
-    path = _path(folder)
-    with _readable_errors(path):
-        _refuse_foreign(path)
-        pages = {
-            "diff.html": render_diff_html(difference),
-            "diff.md": render_diff_markdown(difference),
-            "diff.txt": render_diff_text(difference),
-            MARKER: MARKER_TEXT,
-        }
-        _replace(path, {name: page.encode() for name, page in pages.items()})
+    _put(folder, {
+        "diff.html": render_diff_html(difference),
+        "diff.md": render_diff_markdown(difference),
+        "diff.txt": render_diff_text(difference),
+    })  # fmt: skip
 
 
 def write_book(folder: str | Path, page: str) -> Path:
     """Write the derivation book into a folder of ours; no file of a report has its name."""
-    path = _path(folder)
-    with _readable_errors(path):
-        _refuse_foreign(path)
-        _replace(path, {"book.html": page.encode(), MARKER: MARKER_TEXT.encode()})
-    return path / "book.html"
+    return _put(folder, {"book.html": page}) / "book.html"
 
 
 def read_timing(folder: str | Path) -> dict[str, float]:
@@ -202,8 +192,7 @@ def read_timing(folder: str | Path) -> dict[str, float]:
 
     Raises ReportError where the file is damaged.
     """
-    path = _path(folder)
-    with _readable_errors(path), suppress(FileNotFoundError):
+    with _readable_errors(folder) as path, suppress(FileNotFoundError):
         return read_json(path / TIMING, dict[str, float])
     return {}
 
@@ -333,9 +322,11 @@ def _umask() -> int:
 
 
 @contextmanager
-def _readable_errors(path: Path) -> Iterator[None]:
+def _readable_errors(folder: str | Path) -> Iterator[Path]:
+    """Yield the folder's path; what fails there is one line."""
+    path = _path(folder)
     try:
-        yield
+        yield path
     except OSError as error:
         reason = error.strerror or str(error)
         raise ReportError(f"{_show(path)}: {reason}") from error

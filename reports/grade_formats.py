@@ -151,16 +151,15 @@ def class_text(graded: Class) -> list[str]:
     """Return the class as lines of a terminal."""
     width = max((len(g.student) for g in graded.graded), default=7)
     possible = points(graded.possible)
-    lines = [f"{g.student:<{width}}  {_got(g, possible)}  {_about(g)}" for g in graded.graded]
+    lines = [
+        f"{g.student:<{width}}  {points(g.earned):>5} / {possible}  {_about(g)}"
+        for g in graded.graded
+    ]
     total = sum(g.earned for g in graded.graded)
     count = len(graded.graded)
     mean = f"{total / count:.1f}" if count else "0"
     plural = "s" * (count != 1)
     return [*lines, f"{count} submission{plural}; on average {mean} of {possible} points"]
-
-
-def _got(graded: Graded, possible: str) -> str:
-    return f"{points(graded.earned):>5} / {possible}"
 
 
 def _about(graded: Graded) -> str:

@@ -18,8 +18,7 @@ from reports.diagram import describe, diagram
 from reports.formula import math as set_math
 from reports.formula import prose
 from reports.graph_diagram import describe_graph, graph_diagram
-from reports.graph_matrix import graph_matrix
-from reports.matrix import matrix
+from reports.matrix import graph_matrix, matrix
 from reports.records import (
     Accuracy,
     Bench,
@@ -68,6 +67,11 @@ def render_page(
 ) -> str:
     """Return another page of the same look; it may add a style and a script of its own."""
     return _page(template, styles, scripts, **values)
+
+
+def render_fragment(template: str, **values: Any) -> str:
+    """Return a part of a page alone, for a notebook's cell."""
+    return _environment().get_template(template).render(**values)
 
 
 def _shown(run: Record, summary: Summary) -> Summary:

@@ -30,16 +30,21 @@ LARGEST_DATA = 800_000
 
 @dataclass(frozen=True)
 class MatrixSquare:
-    """One square of the matrix."""
+    """One square of a matrix: who is outside, the percentage, and the most serious verdict."""
 
-    activation: str
-    loss: str
-    n: int
     text: str
     level: int
-    verdict: str
+    kind: str
     mark: str
     label: str
+
+
+@dataclass(frozen=True)
+class GraphMatrix:
+    """Rows of squares, one for each layer that was aimed at; a column for each architecture."""
+
+    architectures: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[MatrixSquare | None, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,21 @@ def matrix(run: Run, cells: Sequence[Cell]) -> Matrix:
     )
 
 
+def graph_matrix(run: Run, cells: Sequence[Cell]) -> GraphMatrix:
+    """Arrange the cells of graphs."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.architecture != "dense":
+            groups.setdefault((cell.activation, cell.architecture), []).append(cell)
+    names = ordered(run.architectures, (a for _, a in groups))[:MAX_AXIS]
+    operations = sorted({operation for operation, _ in groups})[:MAX_AXIS]
+    rows = (
+        (o, tuple(_square(o, a, groups.get((o, a), []), largest=True) for a in names))
+        for o in operations
+    )
+    return GraphMatrix(names, tuple(rows))
+
+
 def legend(run: Run) -> str:
     """Return what the letters in the squares stand for, of the sides of a run."""
     names = [oracle.name for oracle in run.oracles if oracle.name in INITIALS]
@@ -124,25 +144,23 @@ def _place(cell: Cell) -> tuple[str, str, str, str]:
     return cell.activation, cell.loss, cell.dtype, cell.regime
 
 
-def _square(activation: str, loss: str, cells: list[Cell]) -> MatrixSquare | None:
+def _square(row: str, column: str, cells: list[Cell], largest: bool = False) -> MatrixSquare | None:
+    """Return a square; its label also has its text, or where the largest difference is."""
     total = merged(cells)
     if total is None:
         return None
-    verdict = heaviest(total.verdicts)
+    kind = kind_of(heaviest(total.verdicts))
     named, count = outside(total.verdicts, OUTSIDE)
     share = count / total.n if total.n else 0.0
     who_ = ", ".join(label(name) for name in named) or "nobody"
     text = share_text(share, named)
+    words = f"{row}, {column}: {total.n:,} problems, outside: {who_} in {count:,}"
+    if largest:
+        words += f"; largest difference {total.worst_scaled:.1e} at {total.worst_at}"
+    elif text:
+        words += f", shown as {text}"
     return MatrixSquare(
-        activation=activation,
-        loss=loss,
-        n=total.n,
-        text=text,
-        level=level(share, named),
-        verdict=verdict,
-        mark=kind_of(verdict).mark if kind_of(verdict).manual else "",
-        label=f"{activation}, {loss}: {total.n:,} problems, outside: {who_} in {count:,}"
-        + (f", shown as {text}" if text else ""),
+        text, level(share, named), kind.name, kind.mark if kind.manual else "", words
     )
 
 

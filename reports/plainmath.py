@@ -117,7 +117,7 @@ def _name(text: str, following: str) -> str:
     match = re.fullmatch(r"([A-Z])_([a-z]+)", text)  # D_out
     if match:
         return rf"{match[1]}_{{\text{{{match[2]}}}}}"
-    if re.fullmatch(r"[A-Za-z]+", text) and _is_word(text):
+    if text.lower() in _WORDS:
         return rf"\text{{ {text} }}"
     return rf"\text{{{text}}}"
 
@@ -128,10 +128,6 @@ _WORDS = frozenset(
     "taken given transposed path lacks sum input passed edge lower upper slope approximation "
     "overwritten".split()
 )
-
-
-def _is_word(text: str) -> bool:
-    return text.lower() in _WORDS
 
 
 def _balanced(latex: str) -> bool:

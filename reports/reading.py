@@ -51,9 +51,9 @@ def read_lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def read_json(path: Path, kind: type[_T], most: int = MAX_BYTES) -> _T:
+def read_json(path: Path, kind: type[_T]) -> _T:
     """Return a JSON file as `kind`; raises as `read_bytes`, and for other content."""
-    content = read_bytes(path, most)
+    content = read_bytes(path)
     try:
         found: Any = msgspec.json.decode(content)
         if _deeper_than(found, MAX_DEPTH):

@@ -8,16 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.records import (
-    Cell,
-    Finding,
-    OracleStatus,
-    Record,
-    ReportError,
-    Run,
-    TrialRow,
-    of_type,
-)
+from reports.records import Cell, Finding, OracleStatus, Record, ReportError, Run, TrialRow, of_type
 
 NAMES = {
     "manual": "the hand-written gradient",
@@ -34,7 +25,6 @@ NAMES = {
 LABELS = {**NAMES, "manual": "by hand", "complex_step": "complex step", "certified": "certified"}
 """The sides as heads of columns."""
 MAX_DTYPES, MAX_VERDICTS = 6, 60
-UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
 @dataclass(frozen=True)

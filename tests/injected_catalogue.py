@@ -6,10 +6,8 @@ random dialect (`randomdialects`).
 """
 
 import ast
-import inspect
 import random
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -29,6 +27,7 @@ from randomplans import Plan
 from manual_backprop.losses import LOSSES
 from reference.diagnosis.mistakes import CATALOGUE, DenseLine, LossLine, Mistake
 from reference.diagnosis.mistakes.catalogue import right_of
+from reference.diagnosis.mistakes.code import statements
 
 OF_ANY = ("tanh", "sigmoid", "softplus", "silu")
 """The activations that a mistake of any activation is injected in, in turn."""
@@ -99,7 +98,7 @@ def _pair(mistake: Mistake, operation: str, seed: int) -> tuple[str, str]:
         if target == "d_x":
             symbols = {k: v.replace("$z", "$x") for k, v in symbols.items()}
     else:
-        before = "c.x_before" in inspect.getsource(mistake.transform)
+        before = "c.x_before" in _code(mistake)
         plan, symbols, calls = _dense_plan(mistake, before), _dense_symbols(before), _ROWS
         target = {"weight": "d_W", "bias": "d_b", "below": "d_x"}[mistake.line]
     made = _lines(mistake, symbols, calls, target)
@@ -164,19 +163,17 @@ def _parsed(text: str) -> ast.expr:
     return ast.parse(f"({text.replace('$', '_V_')})", mode="eval").body
 
 
+def _code(mistake: Mistake) -> str:
+    return "\n".join(map(ast.unparse, statements(mistake.transform)))
+
+
 def _lines(
     mistake: Mistake, symbols: Mapping[str, str], calls: Calls, target: str
 ) -> tuple[str, ...]:
     """Return the lines of a mistake's transform, the last of which gives the target."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(mistake.transform))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
     rewriting = _Rewriting(symbols, calls)
     found: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.Assert) or (
-            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        ):
-            continue
+    for node in statements(mistake.transform):
         if isinstance(node, ast.Return):
             assert node.value is not None
             found.append(f"_V_{target} = {ast.unparse(rewriting.visit(node.value))}")
@@ -238,7 +235,7 @@ def _activation_plan(mistake: Mistake, operation: str) -> Plan:
     helpers = "from scipy.special import erf\n\n\n" if "erf" in form.value else ""
     title = (operation, operation.title().replace("_", ""))
     value, right = _at(form.value, **_PLACES), _right_line(form, **_PLACES)
-    if "c.x" in inspect.getsource(mistake.transform):
+    if "c.x" in _code(mistake):
         return Plan(
             "layer", ("layer", "Layer"), ("x",),
             ("$z = $x @ $W + $b", f"$out = {value}"),
@@ -331,9 +328,7 @@ def _with(formula: str, masses: str) -> str:
 
 
 def _variant(mistake: Mistake, form: LossForm, rng: random.Random) -> _Variant:
-    code = ast.parse(textwrap.dedent(inspect.getsource(mistake.transform))).body[0]
-    assert isinstance(code, ast.FunctionDef)
-    source = f"{mistake.name} {ast.unparse(ast.Module(code.body[1:], []))}"  # without its docstring
+    source = f"{mistake.name} {_code(mistake)}"
     for word, (kind, masses) in _VARIANTS.items():
         if word in source:
             hot = _HOT if "eye" in masses else _PLAIN

@@ -12,9 +12,8 @@ import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_000 import CLAIMS, SYSTEM
+from manual_backprop.articles.project_form import LayerNames, ProjectForm
 from manual_backprop.articles.system import Quantities
-from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import FloatArray
 
 
 def backward(m: Any, q: Quantities, g: Quantities) -> None:
@@ -29,13 +28,6 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
         g[f"W{layer}"] = g[f"z{layer}"].reshape(-1, 1) * q[f"a{layer - 1}"].reshape(1, -1)
         g[f"b{layer}"] = g[f"z{layer}"] * 1
     g.a1 = q.W2.T @ g.z2
-
-
-def update(
-    weights: Mapping[str, Any], gradient: Mapping[str, Any], learning_rate: float
-) -> dict[str, Any]:
-    """Take a step of gradient descent, which the article names as the use of the gradient."""
-    return {name: w - learning_rate * gradient[name] for name, w in weights.items()}
 
 
 def example() -> dict[str, Any]:
@@ -53,31 +45,15 @@ def example() -> dict[str, Any]:
     }
 
 
-def problem(inputs: Mapping[str, Any]) -> Problem:
-    """Return the same network in the project's form: one row, weights transposed."""
-    widths, last = inputs["widths"], inputs["l"]
-    layers = tuple(
-        Layer(width, "softmax" if i == last - 2 else inputs["g"])
-        for i, width in enumerate(widths[1:])
-    )
-    parameters = {}
-    for i in range(last - 1):
-        parameters[f"layers.{i}.weight"] = np.ascontiguousarray(inputs[f"W{i + 2}"].T)
-        parameters[f"layers.{i}.bias"] = inputs[f"b{i + 2}"]
-    network = Network(widths[0], layers, "categorical_cross_entropy", reduction="sum")
-    return Problem(network, parameters, x=inputs["a1"][None], targets=inputs["y"][None])
+def _layers(inputs: Mapping[str, Any]) -> list[LayerNames]:
+    last = inputs["l"]
+    return [
+        LayerNames(f"W{i}", f"b{i}", f"z{i}", f"a{i}", "softmax" if i == last else inputs["g"])
+        for i in range(2, last + 1)
+    ]
 
 
-def in_project(inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
-    """Turn vectors into rows and transpose the weights."""
-    found = {"x": values["a1"][None]}
-    for i in range(inputs["l"] - 1):
-        found[f"layers.{i}.weight"] = values[f"W{i + 2}"].T
-        found[f"layers.{i}.bias"] = values[f"b{i + 2}"]
-        for step in "za":
-            found[f"layers.{i}.{step}"] = values[f"{step}{i + 2}"][None]
-    return found
-
+FORM = ProjectForm("a1", "y", "categorical_cross_entropy", _layers, columns=True)
 
 ARTICLE = Article(
     "000",
@@ -99,6 +75,6 @@ ARTICLE = Article(
         "b<l>": r"\frac{\partial L}{\partial z^{(<l>)}}",
     },
     example=example,
-    problem=problem,
-    in_project=in_project,
+    problem=FORM.problem,
+    in_project=FORM.in_project,
 )

@@ -12,9 +12,8 @@ import numpy as np
 
 from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_001 import CLAIMS, SYSTEM
+from manual_backprop.articles.project_form import LayerNames, ProjectForm
 from manual_backprop.articles.system import Quantities
-from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import FloatArray
 
 
 def backward(m: Any, q: Quantities, g: Quantities) -> None:
@@ -27,18 +26,6 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
         g[f"z{layer}"] = g[f"a{layer}"] * m.slope(q.g[layer], q[f"z{layer}"])
         g[f"w{layer}"] = g[f"z{layer}"].reshape(-1, 1) * q[f"a{layer - 1}"].reshape(1, -1)
     g.a0 = q.w1.T @ g.z1
-
-
-def loss_as_printed(m: Any, q: Quantities) -> Any:
-    """Return the total loss in its last printed form, from which the square is missing."""
-    return m.sum(q[f"a{q.L}"] - q.y)
-
-
-def update(
-    weights: Mapping[str, Any], gradient: Mapping[str, Any], learning_rate: float
-) -> dict[str, Any]:
-    """Return new weight = old weight - (learning rate * gradient), for every weight."""
-    return {name: w - learning_rate * gradient[name] for name, w in weights.items()}
 
 
 def example() -> dict[str, Any]:
@@ -54,30 +41,13 @@ def example() -> dict[str, Any]:
     }
 
 
-def problem(inputs: Mapping[str, Any]) -> Problem:
-    """Return the same network in the project's form: one row, weights transposed."""
-    depth = inputs["L"]
-    layers = tuple(
-        Layer(inputs["widths"][layer], inputs["g"][layer], bias=False)
-        for layer in range(1, depth + 1)
-    )
-    weights = {
-        f"layers.{layer}.weight": np.ascontiguousarray(inputs[f"w{layer + 1}"].T)
-        for layer in range(depth)
-    }
-    network = Network(inputs["widths"][0], layers, "squared_error", reduction="sum")
-    return Problem(network, weights, x=inputs["a0"][None], targets=inputs["y"][None])
+def _layers(inputs: Mapping[str, Any]) -> list[LayerNames]:
+    return [
+        LayerNames(f"w{i}", "", f"z{i}", f"a{i}", inputs["g"][i]) for i in range(1, inputs["L"] + 1)
+    ]
 
 
-def in_project(inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
-    """Turn vectors into rows and transpose the weights."""
-    found = {"x": values["a0"][None]}
-    for layer in range(inputs["L"]):
-        found[f"layers.{layer}.weight"] = values[f"w{layer + 1}"].T
-        for step in "za":
-            found[f"layers.{layer}.{step}"] = values[f"{step}{layer + 1}"][None]
-    return found
-
+FORM = ProjectForm("a0", "y", "squared_error", _layers, columns=True)
 
 ARTICLE = Article(
     "001",
@@ -97,6 +67,6 @@ ARTICLE = Article(
         "w<l>": r"\frac{\partial C_0}{\partial z_j^{<l>}} a_k^{<l-1>}",
     },
     example=example,
-    problem=problem,
-    in_project=in_project,
+    problem=FORM.problem,
+    in_project=FORM.in_project,
 )

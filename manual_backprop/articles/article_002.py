@@ -51,53 +51,39 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.x2 = g.z1_1 * q.w12_1 + g.z2_1 * q.w22_1
 
 
-def update(
-    weights: Mapping[str, Any], gradient: Mapping[str, Any], learning_rate: float
-) -> dict[str, Any]:
-    """Take a step of gradient descent, which the article names as its aim."""
-    return {name: w - learning_rate * gradient[name] for name, w in weights.items()}
-
-
 def example() -> dict[str, Any]:
     """Return small numbers that can be followed by hand."""
     numbers = dict(zip(INPUTS, (-1.0, 1.0, 0.5, 2.0, 1.0, -0.5, 1.5, 0.5), strict=True))
     return {name: np.asarray(number) for name, number in {**numbers, "y": 1.0}.items()}
 
 
+GRID: dict[str, list[list[str]]] = {
+    "layers.0.weight": [["w11_1", "w21_1"], ["w12_1", "w22_1"]],
+    "layers.1.weight": [["w11_2"], ["w12_2"]],
+    "layers.0.z": [["z1_1", "z2_1"]],
+    "layers.0.a": [["a1_1", "a2_1"]],
+    "layers.1.z": [["z1_2"]],
+    "layers.1.a": [["yhat"]],
+    "x": [["x1", "x2"]],
+}
+"""The article's scalars in the project's arrays."""
+
+
 def problem(inputs: Mapping[str, Any]) -> Problem:
     """Return the same network in the project's form, with the weights transposed."""
-    v = {name: float(inputs[name]) for name in (*INPUTS, "y")}
-    return Problem(
-        Network(
-            2,
-            (Layer(2, "relu", bias=False), Layer(1, "sigmoid", bias=False)),
-            "binary_cross_entropy",
-            reduction="sum",
-        ),
-        {
-            "layers.0.weight": np.array([[v["w11_1"], v["w21_1"]], [v["w12_1"], v["w22_1"]]]),
-            "layers.1.weight": np.array([[v["w11_2"]], [v["w12_2"]]]),
-        },
-        x=np.array([[v["x1"], v["x2"]]]),
-        targets=np.array([[v["y"]]]),
-    )
+    layers = (Layer(2, "relu", bias=False), Layer(1, "sigmoid", bias=False))
+    network = Network(2, layers, "binary_cross_entropy", reduction="sum")
+    read = {name: _read(inputs, name) for name in ("x", *network.parameter_shapes())}
+    return Problem(network, read, x=read.pop("x"), targets=np.array([[float(inputs["y"])]]))
 
 
 def in_project(inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
     """Read the article's scalars into the project's arrays."""
-    grid = {
-        "layers.0.weight": [["w11_1", "w21_1"], ["w12_1", "w22_1"]],
-        "layers.1.weight": [["w11_2"], ["w12_2"]],
-        "layers.0.z": [["z1_1", "z2_1"]],
-        "layers.0.a": [["a1_1", "a2_1"]],
-        "layers.1.z": [["z1_2"]],
-        "layers.1.a": [["yhat"]],
-        "x": [["x1", "x2"]],
-    }
-    return {
-        name: np.array([[float(values[entry]) for entry in row] for row in rows])
-        for name, rows in grid.items()
-    }
+    return {name: _read(values, name) for name in GRID}
+
+
+def _read(values: Mapping[str, Any] | Quantities, name: str) -> FloatArray:
+    return np.array([[float(values[entry]) for entry in row] for row in GRID[name]])
 
 
 LATEX = {

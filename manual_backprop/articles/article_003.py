@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.articles.claim import Article, multiply
+from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_003 import CLAIMS, LATEX, draw, forward
+from manual_backprop.articles.project_form import LayerNames, ProjectForm
 from manual_backprop.articles.system import Quantities, System
-from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import FloatArray
 
 SYSTEM = System("general g, sigmoid output", draw, forward, loss="J", samples=1, latex=LATEX)
 
@@ -31,26 +30,6 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.X = q.W1.T @ g.Z1
 
 
-def backward_as_printed(m: Any, q: Quantities) -> dict[str, Any]:
-    """Return the printed gradients; products that do not multiply raise ShapeMismatch."""
-    delta = q.A2 - q.Y
-    slope = m.slope(q.g, q.Z1)
-    hidden = multiply(multiply(delta, "@", q.W2), "*", slope)
-    return {
-        "W2": multiply(delta, "@", q.A1),
-        "b2": delta,
-        "W1": multiply(hidden, "@", q.X),
-        "b1": hidden,
-    }
-
-
-def update(
-    weights: Mapping[str, Any], gradient: Mapping[str, Any], learning_rate: float
-) -> dict[str, Any]:
-    """Take the printed step W -= α ∂J/∂W, for every parameter."""
-    return {name: w - learning_rate * gradient[name] for name, w in weights.items()}
-
-
 def example() -> dict[str, Any]:
     """Return small numbers that can be followed by hand: 3 inputs, 2 tanh units, 1 output."""
     return {
@@ -64,32 +43,14 @@ def example() -> dict[str, Any]:
     }
 
 
-def problem(inputs: Mapping[str, Any]) -> Problem:
-    """Return the same network in the project's form, in which a row is a sample."""
-    layers = (Layer(len(inputs["W1"]), inputs["g"]), Layer(len(inputs["W2"]), "sigmoid"))
-    return Problem(
-        Network(len(inputs["X"]), layers, "binary_cross_entropy", reduction="sum"),
-        {
-            "layers.0.weight": np.ascontiguousarray(inputs["W1"].T),
-            "layers.0.bias": inputs["b1"][:, 0],
-            "layers.1.weight": np.ascontiguousarray(inputs["W2"].T),
-            "layers.1.bias": inputs["b2"][:, 0],
-        },
-        x=np.ascontiguousarray(inputs["X"].T),
-        targets=np.ascontiguousarray(inputs["Y"].T),
-    )
+def _layers(inputs: Mapping[str, Any]) -> list[LayerNames]:
+    return [
+        LayerNames("W1", "b1", "Z1", "A1", inputs["g"]),
+        LayerNames("W2", "b2", "Z2", "A2", "sigmoid"),
+    ]
 
 
-def in_project(inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
-    """Turn columns into rows."""
-    names = {"layers.0": ("W1", "b1", "Z1", "A1"), "layers.1": ("W2", "b2", "Z2", "A2")}
-    found = {"x": values["X"].T}
-    for layer, (weight, bias, z, a) in names.items():
-        found[f"{layer}.weight"] = values[weight].T
-        found[f"{layer}.bias"] = values[bias][:, 0]
-        found[f"{layer}.z"], found[f"{layer}.a"] = values[z].T, values[a].T
-    return found
-
+FORM = ProjectForm("X", "Y", "binary_cross_entropy", _layers, columns=True)
 
 ARTICLE = Article(
     "003",
@@ -116,6 +77,6 @@ ARTICLE = Article(
         "X": r"W^{[1]T} \frac{\partial J}{\partial Z^{[1]}}",
     },
     example=example,
-    problem=problem,
-    in_project=in_project,
+    problem=FORM.problem,
+    in_project=FORM.in_project,
 )

@@ -5,27 +5,16 @@ system names all the readings (see `claims_004.forward`). What is minimised is E
 of the softmax, and its gradient is `backward`.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from manual_backprop.articles.claim import Article, multiply
+from manual_backprop.articles.claim import Article
 from manual_backprop.articles.claims_004 import CLAIMS, LATEX, draw, forward
-from manual_backprop.articles.system import Draw, Quantities, System
-from manual_backprop.network import Layer, Network, Problem
-from manual_backprop.operation import FloatArray
-
-HIDDEN = 500
-"""The printed width of the hidden layer."""
+from manual_backprop.articles.project_form import LayerNames, ProjectForm
+from manual_backprop.articles.system import Quantities, System
 
 SYSTEM = System("2-h-2, tanh, softmax", draw, forward, loss="E", samples=0, latex=LATEX)
-
-
-def printed_size(d: Draw, samples: int = 1) -> dict[str, Any]:
-    """Draw the network in its printed size, the weights scaled to keep tanh alive."""
-    drawn = draw(d, samples, HIDDEN)
-    return {**drawn, "W2": drawn["W2"] / np.sqrt(HIDDEN)}
 
 
 def backward(m: Any, q: Quantities, g: Quantities) -> None:
@@ -41,21 +30,6 @@ def backward(m: Any, q: Quantities, g: Quantities) -> None:
     g.x = g.z1 @ q.W1.T
 
 
-def backward_as_printed(m: Any, q: Quantities) -> dict[str, Any]:
-    """Return (14) to (17) as printed; the last two raise ShapeMismatch."""
-    delta = q.y - q.yhat
-    slope = 1 - q.a1 * q.a1
-    hidden = multiply(multiply(slope, "@", delta), "@", q.W2.T)
-    return {"W2": q.a1.T @ delta, "b2": delta, "W1": q.x.T @ hidden, "b1": hidden}
-
-
-def update(
-    weights: Mapping[str, Any], gradient: Mapping[str, Any], learning_rate: float
-) -> dict[str, Any]:
-    """Take a step of gradient descent; the article minimises its loss and prints no step."""
-    return {name: w - learning_rate * gradient[name] for name, w in weights.items()}
-
-
 def example() -> dict[str, Any]:
     """Return small numbers that can be followed by hand, with 3 hidden units in place of 500."""
     return {
@@ -68,32 +42,11 @@ def example() -> dict[str, Any]:
     }
 
 
-def problem(inputs: Mapping[str, Any]) -> Problem:
-    """Return the same network in the project's form, which also has samples in rows."""
-    hidden, classes = inputs["W2"].shape
-    layers = (Layer(hidden, "tanh"), Layer(classes, "softmax"))
-    return Problem(
-        Network(inputs["x"].shape[1], layers, "categorical_cross_entropy", reduction="sum"),
-        {
-            "layers.0.weight": inputs["W1"],
-            "layers.0.bias": inputs["b1"][0],
-            "layers.1.weight": inputs["W2"],
-            "layers.1.bias": inputs["b2"][0],
-        },
-        x=inputs["x"],
-        targets=inputs["y"],
-    )
-
-
-def in_project(inputs: Mapping[str, Any], values: Quantities) -> dict[str, FloatArray]:
-    """Rename; the layout is the same but for the biases, which are rows here."""
-    names = {"layers.0": ("W1", "b1", "z1", "a1"), "layers.1": ("W2", "b2", "z2", "yhat")}
-    found = {"x": values["x"]}
-    for layer, (weight, bias, z, a) in names.items():
-        found[f"{layer}.weight"], found[f"{layer}.bias"] = values[weight], values[bias][0]
-        found[f"{layer}.z"], found[f"{layer}.a"] = values[z], values[a]
-    return found
-
+LAYERS = (
+    LayerNames("W1", "b1", "z1", "a1", "tanh"),
+    LayerNames("W2", "b2", "z2", "yhat", "softmax"),
+)
+FORM = ProjectForm("x", "y", "categorical_cross_entropy", lambda inputs: LAYERS, columns=False)
 
 ARTICLE = Article(
     "004",
@@ -120,6 +73,6 @@ ARTICLE = Article(
         "x": r"\frac{\partial E}{\partial z_1} W_1^T",
     },
     example=example,
-    problem=problem,
-    in_project=in_project,
+    problem=FORM.problem,
+    in_project=FORM.in_project,
 )

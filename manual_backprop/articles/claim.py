@@ -144,6 +144,21 @@ def multiply(a: Any, operator: str, b: Any) -> Any:
     return a @ b
 
 
+def affine(left: str, right: str, bias: str) -> Side:
+    """Return a matrix product plus a bias, which is a row or a column, written out by entries."""
+
+    def side(q: Evaluation) -> Any:
+        a, b = q[left], q[right]
+        added = np.broadcast_to(q[bias], (len(a), b.shape[1]))
+        entries = [
+            [sum(a[i, k] * b[k, j] for k in range(len(b))) + added[i, j] for j in range(b.shape[1])]
+            for i in range(len(a))
+        ]
+        return np.array(entries)
+
+    return side
+
+
 @dataclass(frozen=True)
 class Claim:
     """One statement: where it stands, its formula in LaTeX, and code for both sides.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.articles.claim import Claim, Evaluation, Side, product
+from manual_backprop.articles.claim import Claim, Evaluation, Side, affine, product
 from manual_backprop.articles.system import Draw, Quantities, System
 
 ACTIVATIONS = ("identity", "tanh", "sigmoid", "softplus", "relu")
@@ -70,22 +70,6 @@ def _delta(q: Evaluation) -> Any:
     return q.A2 - q.Y
 
 
-def _entrywise(weight: str, below: str, bias: str) -> Side:
-    """Return W A + b written out, entry by entry."""
-
-    def side(q: Evaluation) -> Any:
-        w, a, b = q[weight], q[below], q[bias]
-        rows, inner, columns = len(w), len(a), a.shape[1]
-        return np.array(
-            [
-                [sum(w[j, k] * a[k, n] for k in range(inner)) + b[j, 0] for n in range(columns)]
-                for j in range(rows)
-            ]
-        )
-
-    return side
-
-
 def _ones(rows: int) -> Any:
     return np.ones((rows, 1))
 
@@ -115,244 +99,151 @@ _F_SLOPE = (_SLOPE, lambda q: q.slope(q.g, q.Z1))
 _F_X = ("X", lambda q: q.X)
 
 CLAIMS = (
-    Claim(
-        "forward.1",
-        "forward propagation",
+    Claim("forward.1", "forward propagation",
         r"Z^{[1]} = W^{[1]} X + b^{[1]}",
         lambda q: q.Z1,
-        _entrywise("W1", "X", "b1"),
-    ),
-    Claim(
-        "forward.2",
-        "forward propagation",
+        affine("W1", "X", "b1")),
+    Claim("forward.2", "forward propagation",
         r"A^{[1]} = g^{[1]}(Z^{[1]})",
         lambda q: q.A1,
-        lambda q: q.m.apply(q.g, q.Z1),
-    ),
-    Claim(
-        "forward.3",
-        "forward propagation",
+        lambda q: q.m.apply(q.g, q.Z1)),
+    Claim("forward.3", "forward propagation",
         r"Z^{[2]} = W^{[2]} A^{[1]} + b^{[2]}",
         lambda q: q.Z2,
-        _entrywise("W2", "A1", "b2"),
-    ),
-    Claim(
-        "forward.4",
-        "forward propagation",
+        affine("W2", "A1", "b2")),
+    Claim("forward.4", "forward propagation",
         r"A^{[2]} = g^{[2]}(Z^{[2]}) = \sigma(Z^{[2]})",
         lambda q: q.A2,
-        lambda q: q.m.apply("sigmoid", q.Z2),
-    ),
-    Claim(
-        "forward.5",
-        "forward propagation, the note on the sigmoid",
+        lambda q: q.m.apply("sigmoid", q.Z2)),
+    Claim("forward.5", "forward propagation, the note on the sigmoid",
         r"\sigma = \frac{1}{1+e^{-z^{[2]}}}",
         lambda q: q.m.apply("sigmoid", q.Z2),
-        _sigma,
-    ),
-    Claim(
-        "parameters",
-        "the network has four parameters",
+        _sigma),
+    Claim("parameters", "the network has four parameters",
         r"|\{W^{[1]}, b^{[1]}, W^{[2]}, b^{[2]}\}| = 4",
         lambda q: 4,
         lambda q: len([name for name in ("W1", "b1", "W2", "b2") if np.any(q.d("Z2", name) != 0)]),
         reading="counted are those by which the output has a derivative other than 0; g is tanh",
-        system=_SMOOTH,
-    ),
-    Claim(
-        "W2.1",
-        "gradient of the second weight, chain rule",
+        system=_SMOOTH),
+    Claim("W2.1", "gradient of the second weight, chain rule",
         rf"{_D(_J, _W2)} = {_D(_J, _A2)} {_D(_A2, _Z2)} {_D(_Z2, _W2)}",
         lambda q: q.d("J", "W2"),
         lambda q: q.chain("J", "A2", "Z2", "W2"),
-        reading="the product of derivatives contracts the indices they share",
-    ),
-    Claim(
-        "A2.1",
-        "first factor, its label",
+        reading="the product of derivatives contracts the indices they share"),
+    Claim("A2.1", "first factor, its label",
         rf"{_D(_J, _A2)} = \sigma'(Z)",
         lambda q: q.d("J", "A2"),
         lambda q: q.d("A2", "Z2", "jn,jn->jn"),
-        reading="Z is Z^[2], and σ' the derivative of A^[2] = σ(Z^[2]), entry by entry",
-    ),
-    Claim(
-        "A2.2",
-        "first factor",
+        reading="Z is Z^[2], and σ' the derivative of A^[2] = σ(Z^[2]), entry by entry"),
+    Claim("A2.2", "first factor",
         r"\sigma'(Z) = \frac{d(1+e^{-Z})^{-1}}{dZ}",
         lambda q: q.d("A2", "Z2", "jn,jn->jn"),
-        lambda q: q.d(lambda m, p: 1 / (1 + m.exp(-p.Z2)), "Z2", "jn,jn->jn"),
-    ),
-    Claim(
-        "A2.3",
-        "first factor",
+        lambda q: q.d(lambda m, p: 1 / (1 + m.exp(-p.Z2)), "Z2", "jn,jn->jn")),
+    Claim("A2.3", "first factor",
         r"\frac{d(1+e^{-Z})^{-1}}{dZ} = \frac{e^{-Z}}{(1+e^{-z})^2}",
         lambda q: q.d(lambda m, p: 1 / (1 + m.exp(-p.Z2)), "Z2", "jn,jn->jn"),
         lambda q: q.m.exp(-q.Z2) / ((1 + q.m.exp(-q.Z2)) * (1 + q.m.exp(-q.Z2))),
-        reading="z and Z are the same",
-    ),
-    Claim(
-        "A2.4",
-        "first factor",
+        reading="z and Z are the same"),
+    Claim("A2.4", "first factor",
         r"\frac{e^{-Z}}{(1+e^{-z})^2} = \frac{1}{1+e^{-Z}} * \frac{1+e^{-Z}-1}{1+e^{-Z}}",
         lambda q: q.m.exp(-q.Z2) / ((1 + q.m.exp(-q.Z2)) * (1 + q.m.exp(-q.Z2))),
-        _product_form,
-    ),
-    Claim(
-        "A2.5",
-        "first factor",
+        _product_form),
+    Claim("A2.5", "first factor",
         r"\frac{1}{1+e^{-Z}} * \frac{1+e^{-Z}-1}{1+e^{-Z}} = \sigma(Z)(1-\sigma(Z))",
         _product_form,
-        lambda q: _sigma(q) * (1 - _sigma(q)),
-    ),
-    Claim(
-        "A2.6",
-        "derivative of the cost by the output, what is differentiated",
+        lambda q: _sigma(q) * (1 - _sigma(q))),
+    Claim("A2.6", "derivative of the cost by the output, what is differentiated",
         rf"{_D(_J, _A2)} = {_D(f'({_COST})', _A2)}",
         lambda q: q.d("J", "A2"),
         lambda q: q.d(
             lambda m, p: -p.Y * m.log(p.A2) - (1 - p.Y) * m.log(1 - p.A2), "A2", "jn,jn->jn"
         ),
-        reading="the cost is taken for each output",
-    ),
-    Claim(
-        "A2.7",
-        "derivative of the cost by the output, in fractions",
+        reading="the cost is taken for each output"),
+    Claim("A2.7", "derivative of the cost by the output, in fractions",
         rf"{_D(f'({_COST})', _A2)} = {_FRACTIONS}",
         lambda q: q.d("J", "A2"),
         _as_printed,
-        correction=lambda q: -(q.Y / q.A2) + (1 - q.Y) / (1 - q.A2),
-        correction_formula=_MENDED,
-    ),
-    Claim(
-        "A2.8",
-        "derivative of the cost by the output, fractions joined",
+        correction=lambda q: -(q.Y / q.A2) + (1 - q.Y) / (1 - q.A2), correction_formula=_MENDED),
+    Claim("A2.8", "derivative of the cost by the output, fractions joined",
         rf"{_FRACTIONS} = {_QUOTIENT}",
         _as_printed,
         _quotient,
         correction=lambda q: -(q.A2 + q.Y - 2 * q.A2 * q.Y) / (q.A2 * (1 - q.A2)),
         correction_formula=r"-\frac{A^{[2]} + Y - 2A^{[2]}Y}{A^{[2]}(1-A^{[2]})}"
-        rf"\quad\text{{(and }} {_MENDED} = {_QUOTIENT}\text{{)}}",
-    ),
-    Claim(
-        "A2.9",
-        "derivative of the cost by the output, result",
+        rf"\quad\text{{(and }} {_MENDED} = {_QUOTIENT}\text{{)}}"),
+    Claim("A2.9", "derivative of the cost by the output, result",
         rf"{_D(_J, _A2)} = {_QUOTIENT}",
         lambda q: q.d("J", "A2"),
-        _quotient,
-    ),
-    Claim(
-        "W2.2",
-        "third factor",
+        _quotient),
+    Claim("W2.2", "third factor",
         rf"{_D(_Z2, _W2)} = {_D('(W^{[2]}A^{[1]} + b^{[2]})', _W2)}",
         lambda q: q.d("Z2", "W2"),
-        lambda q: q.d(lambda m, p: p.W2 @ p.A1 + p.b2, "W2"),
-    ),
-    Claim(
-        "W2.3",
-        "third factor",
+        lambda q: q.d(lambda m, p: p.W2 @ p.A1 + p.b2, "W2")),
+    Claim("W2.3", "third factor",
         rf"{_D(_Z2, _W2)} = A^{{[1]}}",
         lambda q: q.d("Z2", "W2", "jn,jk->kn"),
         lambda q: q.A1,
-        reading="∂Z_jn/∂W_jk, which is the same for every j",
-    ),
-    Claim(
-        "W2.4",
-        "gradient of the second weight, result",
+        reading="∂Z_jn/∂W_jk, which is the same for every j"),
+    Claim("W2.4", "gradient of the second weight, result",
         rf"{_D(_J, _W2)} = (A^{{[2]}} - Y) . A^{{[1]}}",
         lambda q: q.d("J", "W2"),
         product(_F_DELTA, "@", _F_A1),
-        reading="the dot is the matrix product",
-    ),
-    Claim(
-        "b2.1",
-        "gradient of the second bias, chain rule, its label",
+        reading="the dot is the matrix product"),
+    Claim("b2.1", "gradient of the second bias, chain rule, its label",
         rf"{_D('A', _b2)} = {_D(_J, _A2)} {_D(_A2, _Z2)} {_D(_Z2, _b2)}",
         lambda q: q.d("A2", "b2"),
         lambda q: q.chain("J", "A2", "Z2", "b2"),
-        reading="A is A^[2]",
-    ),
-    Claim(
-        "b2.2",
-        "gradient of the second bias, third factor",
+        reading="A is A^[2]"),
+    Claim("b2.2", "gradient of the second bias, third factor",
         rf"{_D(_Z2, _b2)} = {_D('(W^{[2]}A^{[1]} + b^{[2]})', _b2)}",
         lambda q: q.d("Z2", "b2"),
-        lambda q: q.d(lambda m, p: p.W2 @ p.A1 + p.b2, "b2"),
-    ),
-    Claim(
-        "b2.3",
-        "gradient of the second bias, third factor",
+        lambda q: q.d(lambda m, p: p.W2 @ p.A1 + p.b2, "b2")),
+    Claim("b2.3", "gradient of the second bias, third factor",
         rf"{_D(_Z2, _b2)} = 1",
         lambda q: q.d("Z2", "b2", "jn,jo->jo"),
         lambda q: _ones(len(q.b2)),
-        reading="∂Z_jn/∂b_j, entry by entry",
-    ),
-    Claim(
-        "b2.4",
-        "gradient of the second bias, result, its label",
+        reading="∂Z_jn/∂b_j, entry by entry"),
+    Claim("b2.4", "gradient of the second bias, result, its label",
         rf"{_D(_Z2, _W2)} = A^{{[2]}} - Y",
         lambda q: q.d("Z2", "W2"),
         _delta,
-        system=_BATCH,
-        reading="with several columns, so that ∂J/∂Z^[2] and ∂J/∂b^[2] differ",
-    ),
-    Claim(
-        "b2.5",
-        "gradient of the second bias, result, as meant",
+        system=_BATCH, reading="with several columns, so that ∂J/∂Z^[2] and ∂J/∂b^[2] differ"),
+    Claim("b2.5", "gradient of the second bias, result, as meant",
         rf"{_D(_J, _b2)} = A^{{[2]}} - Y",
         lambda q: q.d("J", "b2"),
         _delta,
-        reading="one sample",
-    ),
-    Claim(
-        "b2.6",
-        "gradient of the second bias, result, as meant",
+        reading="one sample"),
+    Claim("b2.6", "gradient of the second bias, result, as meant",
         rf"{_D(_J, _b2)} = A^{{[2]}} - Y",
         lambda q: q.d("J", "b2"),
         _delta,
-        system=_BATCH,
-        reading="a batch, one column a sample",
-    ),
-    Claim(
-        "W1.1",
-        "gradient of the first weight, chain rule",
+        system=_BATCH, reading="a batch, one column a sample"),
+    Claim("W1.1", "gradient of the first weight, chain rule",
         rf"{_D(_J, _W1)} = {_D(_J, _A2)} {_D(_A2, _Z2)}"
         rf" {_D(_Z2, _A1)} {_D(_A1, _Z1)} {_D(_Z1, _W1)}",
         lambda q: q.d("J", "W1"),
         lambda q: q.chain("J", "A2", "Z2", "A1", "Z1", "W1"),
-        reading="the product of derivatives contracts the indices they share",
-    ),
-    Claim(
-        "W1.2",
-        "gradient of the first weight, third factor",
+        reading="the product of derivatives contracts the indices they share"),
+    Claim("W1.2", "gradient of the first weight, third factor",
         rf"{_D(_Z2, _A1)} = W^{{[2]}}",
         lambda q: q.d("Z2", "A1", "jn,kn->jk"),
         lambda q: q.W2,
-        reading="∂Z_jn/∂A_kn in row j and column k",
-    ),
-    Claim(
-        "W1.3",
-        "gradient of the first weight, last factor",
+        reading="∂Z_jn/∂A_kn in row j and column k"),
+    Claim("W1.3", "gradient of the first weight, last factor",
         rf"{_D(_Z1, _W1)} = X",
         lambda q: q.d("Z1", "W1", "jn,jk->kn"),
         lambda q: q.X,
-        reading="∂Z_jn/∂W_jk, which is the same for every j",
-    ),
-    Claim(
-        "W1.4",
-        "gradient of the first weight, result",
+        reading="∂Z_jn/∂W_jk, which is the same for every j"),
+    Claim("W1.4", "gradient of the first weight, result",
         rf"{_D(_J, _W1)} = (A^{{[2]}} - Y) . W^{{[2]}} * {_SLOPE} . X",
         lambda q: q.d("J", "W1"),
         product(_F_DELTA, "@", _F_W2, "*", _F_SLOPE, "@", _F_X),
-        reading="the dot is the matrix product, the star goes entry by entry",
-    ),
-    Claim(
-        "b1.1",
-        "gradient of the first bias, result",
+        reading="the dot is the matrix product, the star goes entry by entry"),
+    Claim("b1.1", "gradient of the first bias, result",
         rf"{_D(_J, _b1)} = (A^{{[2]}} - Y) . W^{{[2]}} * {_SLOPE}",
         lambda q: q.d("J", "b1"),
         product(_F_DELTA, "@", _F_W2, "*", _F_SLOPE),
-        reading="the dot is the matrix product, the star goes entry by entry; one sample",
-    ),
+        reading="the dot is the matrix product, the star goes entry by entry; one sample"),
     *(
         Claim(
             f"update.{name}",
@@ -363,4 +254,4 @@ CLAIMS = (
         )
         for name in ("W2", "b2", "W1", "b1")
     ),
-)
+)  # fmt: skip

@@ -64,15 +64,15 @@ class Quantities:
 
 
 class Arithmetic(ABC):
-    """What `forward` may use beside + - * / @ and `.T`."""
+    """What `forward` may use beside + - * / @ and `.T`: of NumPy's arrays, unless overridden."""
 
-    @abstractmethod
     def exp(self, x: Any) -> Any:
         """Return e to the x, entry by entry."""
+        return np.exp(x)
 
-    @abstractmethod
     def log(self, x: Any) -> Any:
         """Return the natural logarithm, entry by entry."""
+        return np.log(x)
 
     @abstractmethod
     def apply(self, name: str, x: Any, **parameters: float) -> Any:
@@ -82,13 +82,13 @@ class Arithmetic(ABC):
     def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
         """Return the registered loss `name` before reduction; t are constants."""
 
-    @abstractmethod
     def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum of all entries, or along one axis."""
+        return np.sum(x, axis=axis, keepdims=keepdims)
 
-    @abstractmethod
     def stack(self, entries: Sequence[Any]) -> Any:
         """Return the vector of the given numbers."""
+        return np.array(list(entries))
 
     def tanh(self, x: Any) -> Any:
         """Return the hyperbolic tangent."""
@@ -111,14 +111,6 @@ class Arithmetic(ABC):
 class NumpyArithmetic(Arithmetic):
     """The arithmetic of the subject: NumPy in float64, activations and slopes by hand."""
 
-    def exp(self, x: Any) -> Any:
-        """Return e to the x."""
-        return np.exp(x)
-
-    def log(self, x: Any) -> Any:
-        """Return the natural logarithm."""
-        return np.log(x)
-
     def apply(self, name: str, x: Any, **parameters: float) -> Any:
         """Return the hand-written activation."""
         operation = ACTIVATIONS[name]
@@ -133,14 +125,6 @@ class NumpyArithmetic(Arithmetic):
         operation, at = ACTIVATIONS[name], np.asarray(x)
         y = operation.forward(at, **operation.defaults())
         return operation.backward(at, y, np.ones_like(at), **operation.defaults())[()]
-
-    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Return the sum."""
-        return np.sum(x, axis=axis, keepdims=keepdims)
-
-    def stack(self, entries: Sequence[Any]) -> Any:
-        """Return the vector of the given numbers."""
-        return np.stack([np.asarray(entry) for entry in entries])
 
 
 NUMPY = NumpyArithmetic()
@@ -207,7 +191,7 @@ class System:
         """Return the inputs of problem (seed, index); arrays are float64, the rest is structure."""
         stream = np.random.Generator(np.random.Philox(key=[seed, index]))
         drawn = self.draw(Draw(stream, integers))
-        return {name: _as_input(value) for name, value in drawn.items()}
+        return {n: np.asarray(v) if isinstance(v, float) else v for n, v in drawn.items()}
 
     def run(self, inputs: Mapping[str, Any], m: Arithmetic = NUMPY) -> Quantities:
         """Compute every quantity from the inputs."""
@@ -223,7 +207,3 @@ class System:
 def differentiable(inputs: Mapping[str, Any]) -> list[str]:
     """Return the names of the inputs that are numbers, leaving out sizes and choices."""
     return [name for name, value in inputs.items() if isinstance(value, np.ndarray)]
-
-
-def _as_input(value: Any) -> Any:
-    return np.asarray(value) if isinstance(value, (float, np.floating)) else value

@@ -207,8 +207,10 @@ class Auditor:
             for index in self._alike(system, self._problems)
         ]
         rights = [claim.right(q) for q in alike]
-        if not numeric(rights[0]) or (not np.ndim(rights[0]) and not _varies(rights)):
+        if not numeric(rights[0]):
             return []
+        if not np.ndim(rights[0]) and all(overlap(rights[0], one) for one in rights):
+            return []  # a number that does not depend on the problem names nothing
         names: dict[str, None] = {}
         for of, by, reading in self._spoken_of(audited, system):
             try:
@@ -323,11 +325,6 @@ def _structure(inputs: Mapping[str, Any]) -> str:
     """Return everything about a problem but its numbers."""
     numbers = differentiable(inputs)
     return repr([(n, np.shape(v) if n in numbers else v) for n, v in inputs.items()])
-
-
-def _varies(values: Sequence[Any]) -> bool:
-    """Whether a number depends on the problem at all; a constant names nothing."""
-    return any(not overlap(values[0], value) for value in values[1:])
 
 
 def _same(left: Any, right: Any) -> bool:

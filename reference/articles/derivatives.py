@@ -26,7 +26,7 @@ from manual_backprop.articles.system import (
 from manual_backprop.losses import LOSSES
 from reference.arithmetic import balls
 from reference.arithmetic.point_derivative import constants
-from reference.oracles.counterparts import resolve
+from reference.oracles.counterparts import Framework, namespace, resolve
 from reference.oracles.jax_x64 import double_precision
 
 BITS = 128
@@ -116,14 +116,6 @@ class BallArithmetic(Arithmetic):
 
         return self._each(slope, x)
 
-    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Return the sum."""
-        return np.sum(x, axis=axis, keepdims=keepdims)
-
-    def stack(self, entries: Sequence[Any]) -> Any:
-        """Return the vector of the given numbers."""
-        return np.array(list(entries), dtype=object)
-
 
 class Certified:
     """Runs forward once over balls that carry their slopes by every entry of every quantity."""
@@ -135,7 +127,7 @@ class Certified:
         return None
 
     def evaluate(self, system: System, inputs: Mapping[str, Any]) -> Evaluation:
-        """Return certified values and derivatives."""
+        """Return certified values and derivatives; the caller of a side sets its precision."""
         with balls.precision(BITS):
             given = {
                 name: _objects(value, balls.exact) if name in numbers else value
@@ -170,16 +162,12 @@ class Certified:
             return _array(rows, outputs.shape + shapes[by])
 
         values = {name: _values(q[name]) if name in shapes else q[name] for name in q.names()}
-        return Evaluation(_WithPrecision(), Quantities(values), _memoised(jacobian), overlap)
+        return Evaluation(BallArithmetic(), Quantities(values), _memoised(jacobian), overlap)
 
 
 def _target(row: Any) -> Any:
     """Return the target of a row as a definition takes it: a label, or a list of floats."""
     return int(row) if np.ndim(row) == 0 else [float(entry) for entry in row]
-
-
-class _WithPrecision(BallArithmetic):
-    """The arithmetic that the sides of a claim use; the caller sets its precision to `BITS`."""
 
 
 def overlap(left: Any, right: Any) -> bool:
@@ -253,46 +241,43 @@ def _memoised(
     return remembered
 
 
-# PyTorch.
+# The frameworks.
 
 
-class TorchArithmetic(Arithmetic):
-    """torch's own functions."""
+class FrameworkArithmetic(Arithmetic):
+    """The own functions of a framework, under their array-API names."""
+
+    def __init__(self, framework: Framework) -> None:
+        self._framework, self._xp = framework, namespace(framework)
 
     def exp(self, x: Any) -> Any:
         """Return e to the x."""
-        return x.exp()
+        return self._xp.exp(x)
 
     def log(self, x: Any) -> Any:
         """Return the natural logarithm."""
-        return x.log()
+        return self._xp.log(x)
 
     def apply(self, name: str, x: Any, **parameters: float) -> Any:
-        """Return torch's counterpart of an activation."""
+        """Return the counterpart of an activation."""
         operation = ACTIVATIONS[name]
-        return resolve(operation, "torch")(x, **{**operation.defaults(), **parameters})
+        return resolve(operation, self._framework)(x, **{**operation.defaults(), **parameters})
 
     def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
-        """Return torch's counterpart of a loss, not reduced."""
-        import torch
-
-        operation = LOSSES[name]
-        given = {
-            n: torch.as_tensor(v) if n in operation.arrays else v for n, v in arguments.items()
-        }
-        if not operation.torch.composed:
+        """Return the counterpart of a loss, not reduced."""
+        operation, array = LOSSES[name], self._xp.asarray
+        given = {n: array(v) if n in operation.arrays else v for n, v in arguments.items()}
+        if self._framework == "torch" and not operation.torch.composed:
             given["reduction"] = "none"
-        return resolve(operation, "torch")(y, torch.as_tensor(t), **given)
+        return resolve(operation, self._framework)(y, array(t), **given)
 
     def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
         """Return the sum."""
-        return x.sum() if axis is None else x.sum(dim=axis, keepdim=keepdims)
+        return self._xp.sum(x, axis=axis, keepdims=keepdims)
 
     def stack(self, entries: Sequence[Any]) -> Any:
         """Return the vector of the given numbers."""
-        import torch
-
-        return torch.stack(list(entries))
+        return self._xp.stack(list(entries))
 
 
 class Torch:
@@ -313,7 +298,7 @@ class Torch:
             name: torch.tensor(value, requires_grad=True) if name in numbers else value
             for name, value in inputs.items()
         }
-        m = TorchArithmetic()
+        m = FrameworkArithmetic("torch")
         q = Quantities(given)
         system.forward(m, q)
 
@@ -337,48 +322,6 @@ class Torch:
             for name in q.names()
         }
         return Evaluation(NUMPY, Quantities(values), _memoised(jacobian))
-
-
-# JAX.
-
-
-class JaxArithmetic(Arithmetic):
-    """jax.numpy's functions."""
-
-    def exp(self, x: Any) -> Any:
-        """Return e to the x."""
-        import jax.numpy as jnp
-
-        return jnp.exp(x)
-
-    def log(self, x: Any) -> Any:
-        """Return the natural logarithm."""
-        import jax.numpy as jnp
-
-        return jnp.log(x)
-
-    def apply(self, name: str, x: Any, **parameters: float) -> Any:
-        """Return JAX's counterpart of an activation."""
-        operation = ACTIVATIONS[name]
-        return resolve(operation, "jax")(x, **{**operation.defaults(), **parameters})
-
-    def loss(self, name: str, y: Any, t: Any, **arguments: Any) -> Any:
-        """Return JAX's counterpart of a loss, not reduced."""
-        import jax.numpy as jnp
-
-        operation = LOSSES[name]
-        given = {n: jnp.asarray(v) if n in operation.arrays else v for n, v in arguments.items()}
-        return resolve(operation, "jax")(y, jnp.asarray(t), **given)
-
-    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Return the sum."""
-        return x.sum(axis=axis, keepdims=keepdims)
-
-    def stack(self, entries: Sequence[Any]) -> Any:
-        """Return the vector of the given numbers."""
-        import jax.numpy as jnp
-
-        return jnp.stack(list(entries))
 
 
 class Jax:
@@ -407,7 +350,7 @@ class Jax:
         import jax
         import jax.numpy as jnp
 
-        m = JaxArithmetic()
+        m = FrameworkArithmetic("jax")
         numbers = {name: np.asarray(inputs[name]) for name in differentiable(inputs)}
         structure = {name: value for name, value in inputs.items() if name not in numbers}
         shapes = tuple((name, value.shape) for name, value in numbers.items())

@@ -4,7 +4,7 @@ A forward or backward walk run over these numbers leaves each quantity's sum as 
 write it down. A quantity that has been defined counts as a number from then on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -134,14 +134,6 @@ class ExpandedArithmetic(Arithmetic):
     def slope(self, name: str, x: Any) -> Any:
         """Return g'(x)."""
         return self._each(f"{name}′", lambda value: NUMPY.slope(name, value), x)
-
-    def sum(self, x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Return the sum."""
-        return np.sum(x, axis=axis, keepdims=keepdims)
-
-    def stack(self, entries: Sequence[Any]) -> Any:
-        """Return the vector of the given numbers."""
-        return np.array(list(entries), dtype=object)
 
 
 def _zip(values: Any, texts: list[str]) -> Any:

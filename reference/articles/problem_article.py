@@ -15,6 +15,7 @@ from manual_backprop.network import (
     backward,
     check_problem,
     forward,
+    loss_divisor,
 )
 from manual_backprop.operation import InvalidInput
 from reference.problems import draw, parse_address
@@ -70,7 +71,8 @@ def describe(problem: Problem) -> str:
 
 def article_of(problem: Problem, title: str) -> Article:
     """Return a problem as an article with one example and no claims."""
-    divisor = _divisor(problem)
+    with np.errstate(all="ignore"):
+        divisor = float(loss_divisor(problem, forward(problem).losses, np.dtype(float)))
     inputs = {"x": problem.x, **{_short(n): v for n, v in problem.parameters.items()}}
     constants = _constants(problem)
     inputs |= constants
@@ -142,20 +144,6 @@ def _constants(problem: Problem) -> dict[str, Any]:
     given = {"t": problem.targets, "weights": problem.weights, **problem.arrays}
     # As lists: an array is what the engines differentiate by.
     return {name: value.tolist() for name, value in given.items() if value is not None}
-
-
-def _divisor(problem: Problem) -> float:
-    """Return what the sum of the losses is divided by."""
-    match problem.network.reduction:
-        case "mean":
-            with np.errstate(all="ignore"):
-                losses = forward(problem).losses
-            count = problem.network.loss_operation.count
-            return float(count(losses, problem.targets, **problem.loss_arguments()))
-        case "batch_mean":
-            return float(problem.batch)
-        case _:
-            return 1.0
 
 
 _D = r"\frac{{\partial L}}{{\partial {0}}}".format

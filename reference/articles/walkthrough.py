@@ -4,8 +4,8 @@
 made from it. Columns: manual (hand-written NumPy), torch, jax and certified.
 """
 
-import html
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -20,6 +20,7 @@ from reference.articles.derivatives import ENGINES, engine
 from reference.articles.expanded_sums import ExpandedArithmetic, Notes
 from reference.articles.plain import plain
 from reference.articles.problem_article import network_article, problem_article
+from reports.html import render_fragment, render_page
 
 COLUMNS = ("manual", "torch", "jax", "certified")
 ENTRIES = 12
@@ -46,9 +47,30 @@ class WalkthroughStep:
     sums: tuple[str, ...]
 
     @property
-    def indices(self) -> list[tuple[int, ...]]:
-        """The places of the entries that are shown."""
-        return [tuple(map(int, at)) for at in np.ndindex(self.shape)][:ENTRIES]
+    def headline(self) -> str:
+        """What is computed, and how, in LaTeX."""
+        if self.direction == "forward":
+            return self.formula or self.label
+        return f"{self.label} = {self.formula}" if self.formula else self.label
+
+    @property
+    def origin(self) -> str:
+        """The shape, and what the step is made from."""
+        shape = " × ".join(map(str, self.shape)) or "one number"
+        return f"shape {shape}, from {', '.join(self.sources) or 'inputs'}"
+
+    @property
+    def more(self) -> int:
+        """How many entries are not shown."""
+        return max(0, math.prod(self.shape) - ENTRIES)
+
+    def rows(self, columns: Sequence[str]) -> list[tuple[str, list[str], str]]:
+        """Return, for each entry that is shown, its place, its numbers and its written-out sum."""
+        places = [str(list(map(int, at))) if at else "" for at in np.ndindex(self.shape)]
+        return [
+            (at, [self.values[who][i] for who in columns], sum_ if "=" in sum_ else "")
+            for i, (at, sum_) in enumerate(zip(places[:ENTRIES], self.sums, strict=True))
+        ]
 
 
 @dataclass(frozen=True)
@@ -61,16 +83,33 @@ class Walkthrough:
     steps: tuple[WalkthroughStep, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
 
-    def text(self) -> str:
-        """Return the walk as plain text."""
-        return walk_text(self)
-
     def html(self) -> str:
         """Return the walk as a page of its own."""
-        return walk_page(self)
+        return render_page("walk.html", styles=("page.css", "walk.css"), walk=self)
 
     def _repr_html_(self) -> str:
-        return walk_html(self)
+        return render_fragment("walk_body.html", walk=self)
+
+    def text(self) -> str:
+        """Return the walk as plain text: a block for each step, a line for each entry."""
+        lines = [self.title, ""]
+        lines += [f"  {name} = {value}" for name, value in self.inputs.items()]
+        lines += [f"  {name}: skipped, {reason}" for name, reason in self.skipped.items()]
+        direction = ""
+        for step in self.steps:
+            if step.direction != direction:
+                direction = step.direction
+                lines += ["", direction.upper()]
+            lines += ["", f"  {plain(step.headline)}", f"    {step.origin}"]
+            rows = [["", *self.columns, ""]]
+            rows += [[at, *numbers, sum_] for at, numbers, sum_ in step.rows(self.columns)]
+            widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)][:-1]
+            for *cells, sum_ in rows:
+                numbers = (c.rjust(w) for c, w in zip(cells, widths, strict=True))
+                lines.append(f"    {'  '.join(numbers)}   {sum_}".rstrip())
+            if step.more:
+                lines.append(f"    … {step.more} more entries")
+        return "\n".join(lines)
 
 
 def walk(target: str) -> Walkthrough:
@@ -222,106 +261,3 @@ def _given(array: Any) -> str:
     if array.size > ENTRIES:
         return f"{' × '.join(map(str, array.shape))} numbers"
     return " ".join(str(array.tolist()).split())
-
-
-def walk_text(shown: Walkthrough) -> str:
-    """Return the walk as text: a block for each step, a line for each entry."""
-    lines = [shown.title, ""]
-    lines += [f"  {name} = {value}" for name, value in shown.inputs.items()]
-    lines += [f"  {name}: skipped, {reason}" for name, reason in shown.skipped.items()]
-    direction = ""
-    for step in shown.steps:
-        if step.direction != direction:
-            direction = step.direction
-            lines += ["", direction.upper()]
-        lines += ["", f"  {_headline(step)}"]
-        lines.append(f"    shape {_shape(step.shape)}, from {', '.join(step.sources) or 'inputs'}")
-        rows = [["", *shown.columns], *_rows(shown, step)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        for row, sum_ in zip(rows, ["", *step.sums], strict=True):
-            cells = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            lines.append(f"    {cells}{f'   {sum_}' if '=' in sum_ else ''}".rstrip())
-        if int(np.prod(step.shape)) > ENTRIES:
-            lines.append(f"    … {int(np.prod(step.shape)) - ENTRIES} more entries")
-    return "\n".join(lines)
-
-
-def _headline(step: WalkthroughStep) -> str:
-    label, formula = plain(step.label), plain(step.formula)
-    if step.direction == "forward":
-        return formula or label
-    return f"{label} = {formula}" if formula else label
-
-
-def _rows(shown: Walkthrough, step: WalkthroughStep) -> list[list[str]]:
-    return [
-        [str(list(at)) if at else "", *(step.values[who][i] for who in shown.columns)]
-        for i, at in enumerate(step.indices)
-    ]
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) or "one number"
-
-
-def walk_html(shown: Walkthrough) -> str:
-    """Return the walk as a fragment, for a notebook's cell or inside a page."""
-    from reports.formula import math
-
-    parts = [f"<div class='walk'><h2>{html.escape(shown.title)}</h2>", "<dl>"]
-    for name, value in shown.inputs.items():
-        parts.append(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>")
-    parts.append("</dl>")
-    for name, reason in shown.skipped.items():
-        parts.append(f"<p>{html.escape(name)}: skipped, {html.escape(reason)}</p>")
-    direction = ""
-    for step in shown.steps:
-        if step.direction != direction:
-            direction = step.direction
-            parts.append(f"<h3>{direction.capitalize()}</h3>")
-        headline = step.formula or step.label
-        if step.direction == "backward" and step.formula:
-            headline = f"{step.label} = {step.formula}"
-        source = html.escape(", ".join(step.sources) or "inputs")
-        parts.append(
-            f"<section><p>{math(headline)}</p><p>shape {_shape(step.shape)}, from {source}</p>"
-        )
-        heads = "".join(f"<th scope='col'>{column}</th>" for column in ("", *shown.columns))
-        parts.append(f"<table><tr>{heads}<th scope='col'>written out</th></tr>")
-        for row, sum_ in zip(_rows(shown, step), step.sums, strict=True):
-            first, *rest = (html.escape(cell) for cell in row)
-            cells = "".join(f"<td>{cell}</td>" for cell in rest)
-            out = html.escape(sum_) if "=" in sum_ else ""
-            parts.append(f"<tr><th scope='row'>{first}</th>{cells}<td>{out}</td></tr>")
-        parts.append("</table>")
-        if int(np.prod(step.shape)) > ENTRIES:
-            parts.append(f"<p>{int(np.prod(step.shape)) - ENTRIES} more entries</p>")
-        parts.append("</section>")
-    parts.append("</div>")
-    return "".join(parts)
-
-
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem }
-section { border-top: 1px solid #8884; padding: .5rem 0; overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .15rem .8rem .15rem 0; text-align: right; font-weight: normal }
-th { white-space: nowrap }
-tr:first-child th { font-weight: 600; font-size: .85em }
-td:last-child, tr:first-child th:last-child { text-align: left }
-td:last-child { opacity: .75; font-size: .9em; min-width: 16rem }
-section > p { margin: .3rem 0 } section > p + p { opacity: .7; font-size: .85em }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem } dd { margin: 0 }
-"""
-
-
-def walk_page(shown: Walkthrough) -> str:
-    """Return the walk as a page that needs no other file."""
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width'>"
-        "<meta name='generator' content='manual-backprop'>"
-        f"<title>{html.escape(shown.title)}</title><style>{_STYLE}</style>"
-        f"<main>{walk_html(shown)}</main></html>"
-    )

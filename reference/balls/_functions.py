@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _products, _reductions
-from ._number import Number, constant, rounded, value_of
-from ._reductions import Row, has_number
+from ._number import Number, Scalar, constant, rounded, value_of
+from ._reductions import Objects, Row, has_number
 from ._rules import clipped, scalar_function
 from ._table import NO_VALUE, elementwise, floats, implements, objects, reduced
 from ._tape import STATE, LeftTheTape
@@ -22,7 +23,7 @@ from ._tape import STATE, LeftTheTape
 # ---- reductions -----------------------------------------------------------------------------
 
 
-def _enter_reduction(name: str, row_function: Callable[[Row], Any], dtype: Any = object) -> None:
+def _enter_reduction(name: str, row_function: Callable[[Row], Scalar], dtype: Any = object) -> None:
     signature = inspect.signature(getattr(np, name))
 
     def implementation(*args: Any, **kwargs: Any) -> Any:
@@ -33,7 +34,7 @@ def _enter_reduction(name: str, row_function: Callable[[Row], Any], dtype: Any =
     implements(name)(implementation)
 
 
-def _without_nan(row_function: Callable[..., Any], *options: Any) -> Callable[[Row], Any]:
+def _without_nan(row_function: Callable[..., Any], *options: Any) -> Callable[[Row], Scalar]:
     return lambda row: row_function([x for x in row if not value_of(x).is_nan()], *options)
 
 
@@ -127,7 +128,7 @@ def percentile(a: Any, q: Any, axis: Any = None, *_: Any, keepdims: Any = False)
 
 
 @implements("argsort")
-def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
+def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> npt.NDArray[np.intp]:
     """The places from the smallest to the largest, stable."""
     array = objects(a)
     if axis is None:
@@ -140,7 +141,7 @@ def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
 
 
 @implements("sort")
-def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
+def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Objects:
     """From the smallest to the largest."""
     array = objects(a)
     if axis is None:
@@ -148,17 +149,9 @@ def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Any:
     return np.take_along_axis(array, argsort(array, axis), axis)
 
 
-@implements("partition")
-def partition(a: Any, kth: Any, axis: Any = -1, *_: Any) -> Any:
-    """Sorted, which is a partition at every place."""
-    return sort(a, axis)
-
-
-@implements("argpartition")
-def argpartition(a: Any, kth: Any, axis: Any = -1, *_: Any) -> Any:
-    """The places of `partition`."""
-    return argsort(a, axis)
-
+# Sorted is a partition at every place.
+implements("partition")(lambda a, kth, axis=-1, *_: sort(a, axis))
+implements("argpartition")(lambda a, kth, axis=-1, *_: argsort(a, axis))
 
 # ---- elementwise ----------------------------------------------------------------------------
 
@@ -193,7 +186,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **option
     return elementwise(_clip_one, *arrays)
 
 
-def _clip_one(x: Any, low: Any, high: Any) -> Any:
+def _clip_one(x: Scalar, low: Scalar, high: Scalar) -> Scalar:
     if type(x) is Number or type(low) is Number or type(high) is Number:
         return clipped(x, low, high)
     return float(np.clip(x, low, high))
@@ -207,16 +200,9 @@ def round_(a: Any, decimals: int = 0, out: Any = None) -> Any:
     )
 
 
-@implements("fix")
-def fix(x: Any, out: Any = None) -> Any:
-    """Without the fraction."""
-    return elementwise(scalar_function("trunc", np.trunc), x)
-
-
-@implements("sinc")
-def sinc(x: Any) -> Any:
-    """sin(πx)/(πx)."""
-    return elementwise(scalar_function("sinc", np.sinc), x)
+for _name, _rule in {"fix": "trunc", "sinc": "sinc"}.items():
+    _scalar = scalar_function(_rule, getattr(np, _rule))
+    implements(_name)(lambda x, out=None, scalar=_scalar: elementwise(scalar, x))
 
 
 @implements("nan_to_num")
@@ -226,7 +212,7 @@ def nan_to_num(
     """Finite numbers in the place of nan, inf and −inf."""
     most = np.finfo(np.float64).max
 
-    def one(v: Any) -> Any:
+    def one(v: Scalar) -> Scalar:
         ball = value_of(v)
         if ball.is_finite():
             return v
@@ -244,50 +230,31 @@ def nan_to_num(
 # ---- questions whose answer is a bool -------------------------------------------------------
 
 
-@implements("isclose")
-def isclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-    """Of the midpoints; no tie."""
-    return np.isclose(floats(a), floats(b), *args, **kwargs)
+def _enter_question(name: str) -> None:
+    """Enter a comparison of the midpoints; it notes no tie."""
+    plain = getattr(np, name)
+    implements(name)(lambda a, b, *args, **kwargs: plain(floats(a), floats(b), *args, **kwargs))
 
 
-@implements("allclose")
-def allclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
-    """Of the midpoints; no tie."""
-    return bool(np.allclose(floats(a), floats(b), *args, **kwargs))
-
-
-@implements("array_equal", "array_equiv")
-def array_equal(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
-    """Of the midpoints; no tie."""
-    return bool(np.array_equal(floats(a), floats(b)))
+for _name in ("isclose", "allclose", "array_equal", "array_equiv"):
+    _enter_question(_name)
+implements("iscomplexobj")(lambda x: False)
+implements("isrealobj")(lambda x: True)
 
 
 @implements("result_type", "common_type")
 def result_type(*arrays: Any) -> Any:
     """As of float64 in the place of balls."""
-    as_floats = [
-        np.float64 if isinstance(x, np.ndarray) and x.dtype == object else x for x in arrays
-    ]
-    return np.result_type(*as_floats)
-
-
-@implements("iscomplexobj")
-def iscomplexobj(x: Any) -> bool:
-    """Never."""
-    return False
-
-
-@implements("isrealobj")
-def isrealobj(x: Any) -> bool:
-    """Always."""
-    return True
+    return np.result_type(
+        *(np.float64 if isinstance(x, np.ndarray) and x.dtype == object else x for x in arrays)
+    )
 
 
 # ---- the rest -------------------------------------------------------------------------------
 
 
 @implements("apply_along_axis")
-def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Objects:
     """The function of each row along the axis."""
     moved = np.moveaxis(objects(arr), axis, -1)
     shape = moved.shape[:-1]

@@ -32,11 +32,10 @@ class BallDerivative(NamedTuple):
     scale: FloatArray
 
 
-def lift(array: ArrayLike, name: str | None = None) -> Any:
+def lift(array: ArrayLike) -> Any:
     """Floats as exact balls, each a leaf of the tape (a constant while the session is paused).
 
     array: floats of any shape. Returns a BallArray of that shape, a Number where there is none.
-    name: not used by the numbers; it may say what the array is.
     """
     plain = np.asarray(array, dtype=np.float64)
     parents = LEAF if STATE.recording else CONSTANT

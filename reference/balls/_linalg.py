@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ._number import value_of
+from ._number import size_of, value_of
 from ._products import matmul
-from ._reductions import largest, length, reduce_rows, smallest, total
+from ._reductions import Objects, largest, length, reduce_rows, smallest, total
 
 
-def _each(function: Callable[..., Any], a: Any, *others: Any) -> Any:
+def _each(function: Callable[..., Objects], a: Objects, *others: Objects) -> Objects:
     """The function of each matrix of a stack."""
     if a.ndim == 2:
         return function(a, *others)
@@ -23,7 +23,7 @@ def _each(function: Callable[..., Any], a: Any, *others: Any) -> Any:
     return out
 
 
-def _eliminate(matrix: Any, right: Any) -> tuple[Any, Any, int]:
+def _eliminate(matrix: Objects, right: Objects) -> tuple[Objects, Objects, int]:
     """Gauss: (upper triangle, the right-hand side, sign). Rows are swapped by their midpoints.
 
     Which row is taken does not change the function, so no tie is noted.
@@ -48,7 +48,7 @@ def _eliminate(matrix: Any, right: Any) -> tuple[Any, Any, int]:
     return upper, right, sign
 
 
-def _solve(matrix: Any, right: Any) -> Any:
+def _solve(matrix: Objects, right: Objects) -> Objects:
     upper, right, _ = _eliminate(matrix, right)
     n = len(upper)
     result = np.empty_like(right)
@@ -60,23 +60,23 @@ def _solve(matrix: Any, right: Any) -> Any:
     return result
 
 
-def solve(a: Any, b: Any) -> Any:
+def solve(a: Objects, b: Objects) -> Objects:
     """X with a x = b."""
     if b.ndim == 1:
         return _each(lambda m: _solve(m, b[:, None])[:, 0], a)
     return _each(_solve, a, np.broadcast_to(b, a.shape[:-2] + b.shape[-2:]))
 
 
-def inverse(a: Any) -> Any:
+def inverse(a: Objects) -> Objects:
     """a⁻¹."""
     unit = np.eye(a.shape[-1]).astype(object)
     return _each(lambda matrix: _solve(matrix, unit), a)
 
 
-def determinant(a: Any) -> Any:
+def determinant(a: Objects) -> Objects:
     """The determinant: the product of the pivots."""
 
-    def of_one(matrix: Any) -> Any:
+    def of_one(matrix: Objects) -> Any:
         upper, _, sign = _eliminate(matrix, np.empty((len(matrix), 0), dtype=object))
         result: Any = float(sign)
         for k in range(len(upper)):
@@ -86,10 +86,10 @@ def determinant(a: Any) -> Any:
     return _each(of_one, a)
 
 
-def cholesky(a: Any) -> Any:
+def cholesky(a: Objects) -> Objects:
     """Lower triangular L with L Lᵀ = a."""
 
-    def of_one(matrix: Any) -> Any:
+    def of_one(matrix: Objects) -> Objects:
         n = len(matrix)
         lower = np.zeros((n, n)).astype(object)
         for j in range(n):
@@ -103,7 +103,7 @@ def cholesky(a: Any) -> Any:
     return _each(of_one, a)
 
 
-def matrix_power(a: Any, n: int) -> Any:
+def matrix_power(a: Objects, n: int) -> Objects:
     """Aⁿ by repeated products."""
     if n < 0:
         a, n = inverse(a), -n
@@ -113,7 +113,7 @@ def matrix_power(a: Any, n: int) -> Any:
     return result
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def norm(x: Objects, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Objects:
     """‖x‖ of vectors (any order) or matrices (Frobenius, 1, inf)."""
     if axis is None and (ord is None or (x.ndim == 2 and ord == "fro")):
         return reduce_rows(x, length, None, keepdims)
@@ -124,24 +124,24 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if ord is None or ord == 2:
         return reduce_rows(x, length, axis, keepdims)
     if ord == np.inf:
-        return reduce_rows(x, lambda row: largest([abs(v) for v in row]), axis, keepdims)
+        return reduce_rows(x, lambda row: largest([*map(size_of, row)]), axis, keepdims)
     if ord == -np.inf:
-        return reduce_rows(x, lambda row: smallest([abs(v) for v in row]), axis, keepdims)
+        return reduce_rows(x, lambda row: smallest([*map(size_of, row)]), axis, keepdims)
     if ord == 0:
         return reduce_rows(x, lambda row: float(sum(bool(v) for v in row)), axis, keepdims)
     if ord == 1:
-        return reduce_rows(x, lambda row: total([abs(v) for v in row]), axis, keepdims)
+        return reduce_rows(x, lambda row: total([*map(size_of, row)]), axis, keepdims)
     return reduce_rows(
-        x, lambda row: total([abs(v) ** ord for v in row]) ** (1.0 / ord), axis, keepdims
+        x, lambda row: total([v**ord for v in map(size_of, row)]) ** (1.0 / ord), axis, keepdims
     )
 
 
-def _matrix_norm(x: Any, ord: Any, axis: tuple[int, int], keepdims: bool) -> Any:
+def _matrix_norm(x: Objects, ord: Any, axis: tuple[int, int], keepdims: bool) -> Objects:
     if ord is None or ord == "fro":
         return reduce_rows(x, length, axis, keepdims)
     if ord not in (1, np.inf):
         raise NotImplementedError(f"the matrix norm of order {ord!r} on balls")
     inner, outer = axis if ord == 1 else axis[::-1]
-    sums = reduce_rows(x, lambda row: total([abs(v) for v in row]), inner, True)
+    sums = reduce_rows(x, lambda row: total([*map(size_of, row)]), inner, True)
     result = reduce_rows(sums, largest, outer, True)
     return result if keepdims else np.squeeze(result, axis=axis)

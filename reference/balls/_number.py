@@ -7,22 +7,26 @@ import functools
 import numbers
 import sys
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from flint import arb
 
 from ._tape import STATE, LeftTheTape, note_tie, too_many
 
+Scalar: TypeAlias = "Number | float"
+"""What stands in an array: a Number, or a plain float or int."""
+
 ZERO, ONE, MINUS_ONE = arb(0), arb(1), arb(-1)
 NAN = arb("nan")
 
 # `parents` of a Number: a tuple of Numbers, or one of
-LEAF: tuple[Any, ...] = ()  # lifted: derivatives are taken with respect to it
+LEAF: tuple[Number, ...] = ()  # lifted: derivatives are taken with respect to it
 CONSTANT = None  # depends on nothing (chosen by a branch, or made while paused)
 
 
-def ball_of(value: Any) -> Any:
+def ball_of(value: object) -> arb | None:
     """The exact ball of a float, an int or a NumPy scalar; None of anything else."""
     if isinstance(value, (float, int)):
         return arb(value)
@@ -37,7 +41,7 @@ def ball_of(value: Any) -> Any:
     return None
 
 
-def exactly(ufunc: str, value: Any, *operands: Any) -> Any:
+def exactly(ufunc: str, value: arb, *operands: arb) -> arb:
     """Value, or NumPy's own answer where it is not finite and the operands are 0 or infinite.
 
     1/0 = inf, log 0 = −inf, erf(inf) = 1: arb says nan of them.
@@ -54,7 +58,7 @@ def exactly(ufunc: str, value: Any, *operands: Any) -> Any:
 _REMAINDER = (6, 19)  # the arguments of BINARY_OP for % and %=
 
 
-def _is_formatting(frame: Any) -> bool:
+def _is_formatting(frame: FrameType) -> bool:
     """Whether the frame stands at a `%`: of all its meanings only str's calls float()."""
     code, at = frame.f_code.co_code, frame.f_lasti
     return code[at] == dis.opmap["BINARY_OP"] and code[at + 1] in _REMAINDER
@@ -71,14 +75,14 @@ class Number:
 
     __slots__ = ("order", "parents", "partials", "value")
 
-    value: Any
+    value: arb
     parents: tuple[Number, ...] | None
-    partials: tuple[Any, ...]
+    partials: tuple[arb, ...]
     order: int
     __array_priority__ = 20.0
 
     def __init__(
-        self, value: Any, parents: tuple[Number, ...] | None, partials: tuple[Any, ...]
+        self, value: arb, parents: tuple[Number, ...] | None, partials: tuple[arb, ...]
     ) -> None:
         self.value = value
         self.parents = parents
@@ -89,7 +93,7 @@ class Number:
 
     # ---- arithmetic -------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Any) -> Number:
         if type(other) is Number:
             value = self.value + other.value
             if STATE.recording:
@@ -102,7 +106,7 @@ class Number:
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Any) -> Number:
         if type(other) is Number:
             value = self.value - other.value
             if STATE.recording:
@@ -113,13 +117,13 @@ class Number:
             return NotImplemented
         return self._chain(self.value - ball, ONE)
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Any) -> Number:
         ball = ball_of(other)
         if ball is None:
             return NotImplemented
         return self._chain(ball - self.value, MINUS_ONE)
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: Any) -> Number:
         if type(other) is Number:
             left, right = self.value, other.value
             if STATE.recording:
@@ -132,7 +136,7 @@ class Number:
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: Any) -> Number:
         divisor = other.value if type(other) is Number else ball_of(other)
         if divisor is None:
             return NotImplemented
@@ -144,12 +148,12 @@ class Number:
             return Number(value, (self, other), (inverse, -value * inverse))
         return Number(value, (self,), (inverse,))
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: Any) -> Number:
         ball = ball_of(other)
         if ball is None:
             return NotImplemented
         value = exactly("divide", ball / self.value, ball, self.value)
-        return self._chain(value, -value / self.value if STATE.recording else None)
+        return self._chain(value, -value / self.value if STATE.recording else NAN)
 
     def __pow__(self, other: Any) -> Any:
         return power(self, other)
@@ -157,19 +161,19 @@ class Number:
     def __rpow__(self, other: Any) -> Any:
         return power(other, self)
 
-    def __floordiv__(self, other: Any) -> Any:
+    def __floordiv__(self, other: Any) -> float:
         quotient = self.__truediv__(other)
         return quotient if quotient is NotImplemented else floor_of(quotient, "floor_divide")
 
-    def __mod__(self, other: Any) -> Any:
+    def __mod__(self, other: Any) -> Number:
         whole = self.__floordiv__(other)
         return whole if whole is NotImplemented else self - other * whole
 
-    def __rfloordiv__(self, other: Any) -> Any:
+    def __rfloordiv__(self, other: Any) -> float:
         quotient = self.__rtruediv__(other)
         return quotient if quotient is NotImplemented else floor_of(quotient, "floor_divide")
 
-    def __rmod__(self, other: Any) -> Any:
+    def __rmod__(self, other: Any) -> Number:
         whole = self.__rfloordiv__(other)
         return whole if whole is NotImplemented else other - self * whole
 
@@ -191,7 +195,7 @@ class Number:
         """Itself: it is real."""
         return self
 
-    def _chain(self, value: Any, slope: Any) -> Number:
+    def _chain(self, value: arb, slope: arb) -> Number:
         """A Number made from this one alone."""
         if STATE.recording:
             return Number(value, (self,), (slope,))
@@ -302,29 +306,34 @@ class Number:
 numbers.Real.register(Number)
 
 
-def constant(value: Any) -> Number:
+def constant(value: Scalar) -> Number:
     """A Number of a plain float: nothing it depends on, but derivatives by it can be taken."""
-    return value if type(value) is Number else Number(ball_of(value), CONSTANT, ())
+    return value if type(value) is Number else Number(value_of(value), CONSTANT, ())
 
 
-def value_of(x: Any) -> Any:
+def value_of(x: Scalar) -> arb:
     """The ball of a Number, a float or an int."""
-    return x.value if type(x) is Number else ball_of(x)
+    return x.value if type(x) is Number else cast(arb, ball_of(x))
 
 
-def depends(x: Any) -> bool:
+def size_of(x: Scalar) -> Scalar:
+    """|x|."""
+    return x.__abs__()  # abs() of a union is an object to mypy
+
+
+def depends(x: Scalar) -> bool:
     """Whether x is a Number that depends on a leaf."""
     return type(x) is Number and x.parents is not None
 
 
-def tie(operation: str, left: Any, right: Any, equal: bool) -> None:
+def tie(operation: str, left: Scalar, right: Scalar, equal: bool) -> None:
     """Note a tie of two scalars; equal constants are none: nothing moves them apart."""
     tracked = depends(left), depends(right)
     if any(tracked) or not equal:
         note_tie(operation, left, right, equal, tracked)
 
 
-def order_of(operation: str, left: Any, right: Any) -> int | None:
+def order_of(operation: str, left: Scalar, right: Scalar) -> int | None:
     """−1, 0 or 1 as left is below, equal to or above right; None where one is nan. Notes ties.
 
     Undecided: the order of the midpoints, noted as a tie.
@@ -356,7 +365,7 @@ _ANSWERS: dict[str, tuple[Callable[[int], bool], bool]] = {
 }
 
 
-def compare(operation: str, left: Any, right: Any) -> Any:
+def compare(operation: str, left: Scalar, right: Any) -> Any:
     """The bool of a comparison; NotImplemented where right is not a scalar."""
     if type(right) is not Number and ball_of(right) is None:
         if isinstance(right, np.ndarray) or operation not in ("equal", "not_equal"):
@@ -405,7 +414,7 @@ def power(base: Any, exponent: Any) -> Any:
     if not STATE.recording:
         return Number(value, CONSTANT, ())
     parents: list[Number] = []
-    partials: list[Any] = []
+    partials: list[arb] = []
     if type(base) is Number:
         parents.append(base)
         lower = _power(x, p - 1)
@@ -416,7 +425,7 @@ def power(base: Any, exponent: Any) -> Any:
     return Number(value, tuple(parents), tuple(partials))
 
 
-def _power(x: Any, p: Any) -> Any:
+def _power(x: arb, p: arb) -> arb:
     if p.is_integer() and p.is_exact():
-        return x ** int(p.unique_fmpz())
+        return x ** int(p.unique_fmpz() or 0)
     return x.sqrt() if p == 0.5 else x**p

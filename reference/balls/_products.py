@@ -5,27 +5,28 @@ from __future__ import annotations
 import operator
 import string
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from flint import arb
 
-from ._number import CONSTANT, ZERO, Number, value_of
-from ._reductions import reduce_rows, total
+from ._number import CONSTANT, ZERO, Number, Scalar, value_of
+from ._reductions import Objects, reduce_rows, total
 from ._tape import STATE
 
 
 class _Lines:
     """The rows of a matrix of scalars, their balls, and which of them are Numbers."""
 
-    def __init__(self, matrix: Any) -> None:
-        self.rows: list[list[Any]] = matrix.tolist()
+    def __init__(self, matrix: Objects) -> None:
+        self.rows: list[list[Scalar]] = matrix.tolist()
         self.balls = [[value_of(x) for x in row] for row in self.rows]
         kinds = [[type(x) is Number for x in row] for row in self.rows]
         self.all = [all(row) for row in kinds]
         self.none = [not any(row) for row in kinds]
 
 
-def _entry(a: _Lines, i: int, b: _Lines, j: int) -> Any:
+def _entry(a: _Lines, i: int, b: _Lines, j: int) -> Scalar:
     """Σ a_k b_k; ∂a_k = b_k, ∂b_k = a_k."""
     left, right = a.balls[i], b.balls[j]
     value = sum(map(operator.mul, left, right), ZERO)
@@ -33,11 +34,11 @@ def _entry(a: _Lines, i: int, b: _Lines, j: int) -> Any:
         return float(value)
     if not STATE.recording:
         return Number(value, CONSTANT, ())
-    parents: tuple[Any, ...] = ()
-    partials: tuple[Any, ...] = ()
+    parents: tuple[Number, ...] = ()
+    partials: tuple[arb, ...] = ()
     for lines, at, slopes in ((a, i, right), (b, j, left)):
         if lines.all[at]:
-            parents += tuple(lines.rows[at])
+            parents += cast("tuple[Number, ...]", tuple(lines.rows[at]))
             partials += tuple(slopes)
         elif not lines.none[at]:
             some = [
@@ -48,7 +49,7 @@ def _entry(a: _Lines, i: int, b: _Lines, j: int) -> Any:
     return Number(value, parents, partials)
 
 
-def _matrix(a: Any, b: Any) -> Any:
+def _matrix(a: Objects, b: Objects) -> Objects:
     """The product of an (n, k) and a (k, m) object array."""
     left, right = _Lines(a), _Lines(b.T)
     result = np.empty((a.shape[0], b.shape[1]), dtype=object)
@@ -58,7 +59,7 @@ def _matrix(a: Any, b: Any) -> Any:
     return result
 
 
-def matmul(a: Any, b: Any) -> Any:
+def matmul(a: Objects, b: Objects) -> Objects:
     """`a @ b` for object arrays, with NumPy's rules for vectors and stacks."""
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError("matmul: an operand has no dimensions")
@@ -81,7 +82,7 @@ def matmul(a: Any, b: Any) -> Any:
     return result[..., 0] if b.ndim == 1 else result
 
 
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def tensordot(a: Objects, b: Objects, axes: Any = 2) -> Objects:
     """Σ over the paired axes, as `np.tensordot`."""
     if isinstance(axes, int):
         of_a, of_b = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -100,14 +101,14 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return _matrix(left, right).reshape((*shape_a, *shape_b))
 
 
-def dot(a: Any, b: Any) -> Any:
+def dot(a: Objects, b: Objects) -> Any:
     """`np.dot`: over the last axis of a and the last but one of b."""
     if a.ndim == 0 or b.ndim == 0:
         return a * b
     return tensordot(a, b, ([a.ndim - 1], [max(b.ndim - 2, 0)]))
 
 
-def inner(a: Any, b: Any) -> Any:
+def inner(a: Objects, b: Objects) -> Any:
     """`np.inner`: over the last axis of both."""
     if a.ndim == 0 or b.ndim == 0:
         return a * b
@@ -120,7 +121,7 @@ def inner(a: Any, b: Any) -> Any:
 _LETTERS = string.ascii_letters
 
 
-def _interleaved(arguments: Sequence[Any]) -> tuple[str, list[Any]]:
+def _interleaved(arguments: Sequence[Any]) -> tuple[str, list[Objects]]:
     """`einsum(a, [0, 1], b, [1, 2], [0, 2])` as a string of letters and the operands."""
     pairs = len(arguments) // 2
     operands = [arguments[2 * k] for k in range(pairs)]
@@ -135,7 +136,7 @@ def _interleaved(arguments: Sequence[Any]) -> tuple[str, list[Any]]:
     return text, operands
 
 
-def _parse(arguments: Sequence[Any]) -> tuple[list[str], str, list[Any]]:
+def _parse(arguments: Sequence[Any]) -> tuple[list[str], str, list[Objects]]:
     """The indices of each operand and of the result, as letters; no ellipsis is left."""
     if isinstance(arguments[0], str):
         text, given = arguments[0].replace(" ", ""), list(arguments[1:])
@@ -162,7 +163,7 @@ def _parse(arguments: Sequence[Any]) -> tuple[list[str], str, list[Any]]:
     return inputs, output.replace("...", longest), operands
 
 
-def _reduced(array: Any, indices: str, wanted: str) -> tuple[Any, str]:
+def _reduced(array: Objects, indices: str, wanted: str) -> tuple[Objects, str]:
     """A single operand with its repeated indices taken as diagonals and unwanted ones summed."""
     for letter in dict.fromkeys(indices):
         while indices.count(letter) > 1:
@@ -177,7 +178,7 @@ def _reduced(array: Any, indices: str, wanted: str) -> tuple[Any, str]:
     return array, indices
 
 
-def _contract(a: Any, of_a: str, b: Any, of_b: str, wanted: str) -> tuple[Any, str]:
+def _contract(a: Objects, of_a: str, b: Objects, of_b: str, wanted: str) -> tuple[Objects, str]:
     """Two operands become one: batch indices kept, shared ones summed if nobody wants them."""
     a, of_a = _reduced(a, of_a, wanted + of_b)
     b, of_b = _reduced(b, of_b, wanted + of_a)
@@ -189,7 +190,7 @@ def _contract(a: Any, of_a: str, b: Any, of_b: str, wanted: str) -> tuple[Any, s
     for c, n in zip(of_a, a.shape, strict=True):
         size[c] = max(size[c], n)
 
-    def arranged(array: Any, indices: str, order: list[str]) -> Any:
+    def arranged(array: Objects, indices: str, order: list[str]) -> Objects:
         moved = array.transpose(*(indices.index(c) for c in order))
         return np.broadcast_to(moved, [size[c] for c in order])
 
@@ -206,7 +207,7 @@ def _contract(a: Any, of_a: str, b: Any, of_b: str, wanted: str) -> tuple[Any, s
     return product.reshape([size[c] for c in indices]), "".join(indices)
 
 
-def einsum(*arguments: Any) -> Any:
+def einsum(*arguments: Any) -> Objects:
     """`np.einsum` of object arrays, operand by operand from the left."""
     inputs, output, operands = _parse(arguments)
     array, indices = operands[0], inputs[0]

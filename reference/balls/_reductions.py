@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from flint import arb
 
-from ._number import CONSTANT, ONE, ZERO, Number, constant, tie, value_of
+from ._number import CONSTANT, ONE, ZERO, Number, Scalar, constant, tie, value_of
 from ._rules import larger, log_add_exp, smaller, smooth
 from ._tape import STATE
 
-Row = Sequence[Any]
+Objects = npt.NDArray[np.object_]
+"""An array of Numbers and plain floats."""
+Row = Sequence[Scalar]
 
 
 def has_number(row: Row) -> bool:
@@ -23,13 +26,13 @@ def has_number(row: Row) -> bool:
     return any(type(x) is Number for x in row)
 
 
-def plain(function: Callable[..., Any], row: Row, *arguments: Any) -> Any:
+def plain(function: Callable[[npt.NDArray[np.float64]], Any], row: Row) -> float:
     """NumPy's own answer for plain numbers."""
     with np.errstate(all="ignore"):
-        return float(function(np.array(row, dtype=np.float64), *arguments))
+        return float(function(np.array(row, dtype=np.float64)))
 
 
-def combination(value: Any, row: Row, slopes: Callable[[], Sequence[Any]]) -> Number:
+def combination(value: arb, row: Row, slopes: Callable[[], Sequence[arb]]) -> Number:
     """A Number made from those of a row which are Numbers."""
     if not STATE.recording:
         return Number(value, CONSTANT, ())
@@ -37,7 +40,7 @@ def combination(value: Any, row: Row, slopes: Callable[[], Sequence[Any]]) -> Nu
     return Number(value, tuple(x for x, _ in pairs), tuple(d for _, d in pairs))
 
 
-def total(row: Row) -> Any:
+def total(row: Row) -> Scalar:
     """Σ x."""
     if not has_number(row):
         return plain(np.sum, row)
@@ -45,7 +48,7 @@ def total(row: Row) -> Any:
     return combination(value, row, lambda: [ONE] * len(row))
 
 
-def mean(row: Row) -> Any:
+def mean(row: Row) -> Scalar:
     """Σ x / n."""
     if not has_number(row):
         return plain(np.mean, row)
@@ -53,7 +56,7 @@ def mean(row: Row) -> Any:
     return combination(value, row, lambda: [ONE / len(row)] * len(row))
 
 
-def variance(row: Row, ddof: float = 0) -> Any:
+def variance(row: Row, ddof: float = 0) -> Scalar:
     """Σ (x − μ)² / (n − ddof); ∂x = 2 (x − μ)/(n − ddof), since Σ (x − μ) = 0."""
     if not has_number(row):
         return plain(np.var, row) * len(row) / (len(row) - ddof) if len(row) > ddof else np.nan
@@ -65,18 +68,18 @@ def variance(row: Row, ddof: float = 0) -> Any:
     return combination(value, row, lambda: [2 * d / count for d in apart])
 
 
-def deviation(row: Row, ddof: float = 0) -> Any:
+def deviation(row: Row, ddof: float = 0) -> Scalar:
     """√ variance."""
     result = variance(row, ddof)
     return smooth("sqrt", result) if type(result) is Number else float(np.sqrt(result))
 
 
-def product(row: Row) -> Any:
+def product(row: Row) -> Scalar:
     """Π x."""
     return functools.reduce(operator.mul, row, 1.0)
 
 
-def length(row: Row) -> Any:
+def length(row: Row) -> Scalar:
     """√ Σ x²; ∂x = x/‖x‖, and 0 with a tie where all are 0."""
     if not has_number(row):
         return plain(np.linalg.norm, row)
@@ -88,7 +91,7 @@ def length(row: Row) -> Any:
     return combination(value, row, lambda: [ball / value for ball in balls])
 
 
-def log_sum_exp(row: Row) -> Any:
+def log_sum_exp(row: Row) -> Scalar:
     """The logarithm of Σ e^x."""
     if not has_number(row):
         return plain(np.logaddexp.reduce, row)
@@ -132,21 +135,21 @@ def smallest_at(row: Row) -> int:
     return _best(row, -1, "argmin") if has_number(row) else int(np.argmin(row))
 
 
-def largest(row: Row) -> Any:
+def largest(row: Row) -> Scalar:
     """The largest."""
     if not has_number(row):
         return plain(np.max, row)
     return constant(row[_best(row, 1, "maximum")])
 
 
-def smallest(row: Row) -> Any:
+def smallest(row: Row) -> Scalar:
     """The smallest."""
     if not has_number(row):
         return plain(np.min, row)
     return constant(row[_best(row, -1, "minimum")])
 
 
-def spread(row: Row) -> Any:
+def spread(row: Row) -> Scalar:
     """Largest less smallest: np.ptp."""
     return largest(row) - smallest(row)
 
@@ -168,14 +171,14 @@ def order(row: Row) -> list[int]:
     return places
 
 
-def _sign(a: Any, b: Any) -> int:
+def _sign(a: arb, b: arb) -> int:
     """−1, 0, 1; nan is the largest."""
     if a.is_nan() or b.is_nan():
         return int(a.is_nan()) - int(b.is_nan())
     return -1 if a < b else int(a > b)
 
 
-def quantile(row: Row, share: float) -> Any:
+def quantile(row: Row, share: float) -> Scalar:
     """The value below which that share of the row lies, linear between neighbours."""
     places = order(row)
     position = share * (len(row) - 1)
@@ -187,12 +190,12 @@ def quantile(row: Row, share: float) -> Any:
     return low * (1 - rest) + row[places[lower + 1]] * rest
 
 
-def median(row: Row) -> Any:
+def median(row: Row) -> Scalar:
     """The middle one, or the mean of the two in the middle."""
     return quantile(row, 0.5)
 
 
-REDUCERS: dict[str, Callable[[Row], Any]] = {  # `ufunc.reduce`
+REDUCERS: dict[str, Callable[[Row], Scalar]] = {  # `ufunc.reduce`
     "add": total,
     "multiply": product,
     "maximum": largest,
@@ -207,8 +210,8 @@ REDUCERS: dict[str, Callable[[Row], Any]] = {  # `ufunc.reduce`
 
 
 def reduce_rows(
-    array: Any, row_function: Callable[[Row], Any], axis: Any = None, keepdims: bool = False
-) -> Any:
+    array: Any, row_function: Callable[[Row], Scalar], axis: Any = None, keepdims: bool = False
+) -> Objects:
     """Each row along the axes becomes one scalar: a plain object array.
 
     axis: an integer, a tuple of them, or None for all.

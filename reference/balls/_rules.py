@@ -16,6 +16,7 @@ from ._number import (
     ONE,
     ZERO,
     Number,
+    Scalar,
     compare,
     constant,
     exactly,
@@ -24,6 +25,7 @@ from ._number import (
     power,
     rounded,
     sign_of,
+    size_of,
     value_of,
 )
 from ._tape import STATE
@@ -34,11 +36,11 @@ HALF = arb(0.5)
 class Smooth(NamedTuple):
     """A smooth function of one ball: its value, and its slope from x and the value y."""
 
-    value: Callable[[Any], Any]
-    slope: Callable[[Any, Any], Any]
+    value: Callable[[arb], arb]
+    slope: Callable[[arb, arb], arb]
 
 
-def _sigmoid(x: Any) -> Any:
+def _sigmoid(x: arb) -> arb:
     """1/(1 + e^(−x)), without losing the small end: e^x/(1 + e^x) below 0."""
     if x < 0:
         small = x.exp()
@@ -46,41 +48,41 @@ def _sigmoid(x: Any) -> Any:
     return ONE / (ONE + (-x).exp())
 
 
-def _sigmoid_slope(x: Any, y: Any) -> Any:
+def _sigmoid_slope(x: arb, y: arb) -> arb:
     return y * _sigmoid(-x)
 
 
-def _log_sigmoid(x: Any) -> Any:
+def _log_sigmoid(x: arb) -> arb:
     """−log(1 + e^(−x)); x − log(1 + e^x) below 0."""
     return x - x.exp().log1p() if x < 0 else -(-x).exp().log1p()
 
 
-def _cube_root(x: Any) -> Any:
+def _cube_root(x: arb) -> arb:
     if x < 0:
         return -((-x).root(3))
     return x.root(3)
 
 
-def _normal(x: Any) -> Any:
+def _normal(x: arb) -> arb:
     """The standard normal's density: e^(−x²/2)/√(2π)."""
     return (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
 
 
-def _normal_below(x: Any) -> Any:
+def _normal_below(x: arb) -> arb:
     """The standard normal's distribution: erfc(−x/√2)/2."""
     return (-x / arb(2).sqrt()).erfc() / 2
 
 
-def _entropy(x: Any) -> Any:
+def _entropy(x: arb) -> arb:
     """−x log x; 0 at 0."""
     return ZERO if x == 0 else -x * x.log()
 
 
-def _ln(number: int) -> Any:
+def _ln(number: int) -> arb:
     return arb(number).log()
 
 
-def _sinc(x: Any) -> Any:
+def _sinc(x: arb) -> arb:
     return x.sinc_pi()
 
 
@@ -162,7 +164,7 @@ def smooth(name: str, x: Number) -> Number:
 # ---- functions that choose ------------------------------------------------------------------
 
 
-def larger(a: Any, b: Any, operation: str = "maximum") -> Any:
+def larger(a: Scalar, b: Scalar, operation: str = "maximum") -> Scalar:
     """The larger of two scalars, nan if one is; the first of equals."""
     order = order_of(operation, a, b)
     if order is None:
@@ -170,7 +172,7 @@ def larger(a: Any, b: Any, operation: str = "maximum") -> Any:
     return constant(a if order >= 0 else b)
 
 
-def smaller(a: Any, b: Any, operation: str = "minimum") -> Any:
+def smaller(a: Scalar, b: Scalar, operation: str = "minimum") -> Scalar:
     """The smaller of two scalars, nan if one is; the first of equals."""
     order = order_of(operation, a, b)
     if order is None:
@@ -178,17 +180,17 @@ def smaller(a: Any, b: Any, operation: str = "minimum") -> Any:
     return constant(a if order <= 0 else b)
 
 
-def clipped(x: Any, low: Any, high: Any) -> Any:
+def clipped(x: Scalar, low: Scalar | None, high: Scalar | None) -> Scalar:
     """min(max(x, low), high)."""
     if low is not None:
         x = larger(x, low, "clip")
     return x if high is None else smaller(x, high, "clip")
 
 
-def number_or_nan(choose: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def number_or_nan(choose: Callable[[Scalar, Scalar], Scalar]) -> Callable[[Scalar, Scalar], Scalar]:
     """The same choice, but a nan loses: np.fmax, np.fmin."""
 
-    def chosen(a: Any, b: Any) -> Any:
+    def chosen(a: Scalar, b: Scalar) -> Scalar:
         if value_of(a).is_nan():
             return constant(b)
         return constant(a) if value_of(b).is_nan() else choose(a, b)
@@ -196,7 +198,7 @@ def number_or_nan(choose: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
     return chosen
 
 
-def step(x: Any, at_zero: Any) -> Any:
+def step(x: Scalar, at_zero: Scalar) -> Scalar:
     """0 below 0, 1 above, `at_zero` at 0: np.heaviside."""
     order = order_of("heaviside", x, 0.0)
     if order is None:
@@ -207,7 +209,9 @@ def step(x: Any, at_zero: Any) -> Any:
 # ---- functions of two scalars ---------------------------------------------------------------
 
 
-def pair(value: Any, a: Any, slope_a: Any, b: Any, slope_b: Any) -> Number:
+def pair(
+    value: arb, a: Scalar, slope_a: Callable[[], arb], b: Scalar, slope_b: Callable[[], arb]
+) -> Number:
     """A Number made from two scalars, of which one may be plain. Slopes are functions."""
     if not STATE.recording:
         return Number(value, CONSTANT, ())
@@ -215,7 +219,7 @@ def pair(value: Any, a: Any, slope_a: Any, b: Any, slope_b: Any) -> Number:
     return Number(value, tuple(x for x, _ in parts), tuple(d for _, d in parts))
 
 
-def log_add_exp(a: Any, b: Any) -> Any:
+def log_add_exp(a: Scalar, b: Scalar) -> Scalar:
     """log(e^a + e^b) = m + log(1 + e^(−|a − b|))."""
     x, y = value_of(a), value_of(b)
     high, low = (y, x) if x < y else (x, y)
@@ -223,27 +227,27 @@ def log_add_exp(a: Any, b: Any) -> Any:
     return pair(value, a, lambda: _sigmoid(x - y), b, lambda: _sigmoid(y - x))
 
 
-def log_add_exp2(a: Any, b: Any) -> Any:
+def log_add_exp2(a: Scalar, b: Scalar) -> Scalar:
     """log₂(2^a + 2^b)."""
     scale = Number(_ln(2), CONSTANT, ())
     return log_add_exp(a * scale, b * scale) / scale
 
 
-def hypotenuse(a: Any, b: Any) -> Any:
+def hypotenuse(a: Scalar, b: Scalar) -> Scalar:
     """√(a² + b²)."""
     x, y = value_of(a), value_of(b)
     length = (x * x + y * y).sqrt()
     return pair(length, a, lambda: x / length, b, lambda: y / length)
 
 
-def angle(a: Any, b: Any) -> Any:
+def angle(a: Scalar, b: Scalar) -> Scalar:
     """arctan2(a, b): ∂a = b/(a² + b²), ∂b = −a/(a² + b²)."""
     y, x = value_of(a), value_of(b)
     square = x * x + y * y
     return pair(arb.atan2(y, x), a, lambda: x / square, b, lambda: -y / square)
 
 
-def x_log_y(a: Any, b: Any) -> Any:
+def x_log_y(a: Scalar, b: Scalar) -> Scalar:
     """The product x log y; 0 where x is 0 (and y no nan)."""
     x, y = value_of(a), value_of(b)
     log = smooth("log", Number(y, CONSTANT, ())).value
@@ -251,12 +255,12 @@ def x_log_y(a: Any, b: Any) -> Any:
     return pair(value, a, lambda: log, b, lambda: x / y)
 
 
-def x_log1p_y(a: Any, b: Any) -> Any:
+def x_log1p_y(a: Scalar, b: Scalar) -> Scalar:
     """The product x log(1 + y); 0 where x is 0."""
     return x_log_y(a, b + 1.0)
 
 
-def relative_entropy(a: Any, b: Any) -> Any:
+def relative_entropy(a: Scalar, b: Scalar) -> Scalar:
     """The product x log(x/y); 0 where x is 0 and y ≥ 0: scipy's rel_entr."""
     x, y = value_of(a), value_of(b)
     if x == 0 and y >= 0:
@@ -264,32 +268,33 @@ def relative_entropy(a: Any, b: Any) -> Any:
     return a * smooth("log", constant(a / b))
 
 
-def divergence(a: Any, b: Any) -> Any:
+def divergence(a: Scalar, b: Scalar) -> Scalar:
     """The term x log(x/y) − x + y: scipy's kl_div."""
     return relative_entropy(a, b) - a + b
 
 
-def huber(delta: Any, r: Any) -> Any:
+def huber(delta: Scalar, r: Scalar) -> Scalar:
     """r²/2 where |r| ≤ δ, δ(|r| − δ/2) beyond: scipy's huber."""
-    size = abs(r)
+    size = size_of(r)
     within = order_of("huber", size, delta)
     if within is None or within <= 0:
         return constant(r * r / 2.0)
     return delta * (size - delta / 2.0)
 
 
-def pseudo_huber(delta: Any, r: Any) -> Any:
+def pseudo_huber(delta: Scalar, r: Scalar) -> Any:
     """δ²(√(1 + (r/δ)²) − 1): scipy's pseudo_huber."""
     return delta * delta * (power(1.0 + power(r / delta, 2), 0.5) - 1.0)
 
 
-def copy_sign(a: Any, b: Any) -> Any:
+def copy_sign(a: Scalar, b: Scalar) -> Scalar:
     """|a| with the sign of b."""
     order = order_of("copysign", b, 0.0)
-    return constant(abs(a) if order is None or order >= 0 else -abs(a))
+    size = size_of(a)
+    return constant(size if order is None or order >= 0 else -size)
 
 
-def divide(a: Any, b: Any) -> Any:
+def divide(a: Scalar, b: Scalar) -> Scalar:
     """a/b."""
     return a / b
 
@@ -306,7 +311,7 @@ def truncated(x: Number) -> float:
     return floor_of(x, "trunc") if x.value > 0 else ceiling(x)
 
 
-def remainder(a: Any, b: Any) -> Any:
+def remainder(a: Scalar, b: Scalar) -> Scalar:
     """The rest a − b⌊a/b⌋: np.mod."""
     return a - b * floor_of(constant(a / b), "remainder")
 
@@ -351,15 +356,15 @@ PAIRS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _is_finite(x: Any) -> bool:
+def _is_finite(x: Scalar) -> bool:
     return bool(value_of(x).is_finite())
 
 
-def _is_infinite(x: Any) -> bool:
+def _is_infinite(x: Scalar) -> bool:
     return not _is_finite(x) and not value_of(x).is_nan()
 
 
-def _sign_bit(x: Any) -> bool:
+def _sign_bit(x: Scalar) -> bool:
     return bool(compare("less", x, 0.0)) if type(x) is Number else math.copysign(1.0, x) < 0
 
 

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from flint import arb
 
-from ._number import Number, value_of
-from ._reductions import Row, reduce_rows
+from ._number import Number, Scalar, value_of
+from ._reductions import Objects, Row, reduce_rows
 
 NO_VALUE = np._NoValue
 TABLE: dict[Callable[..., Any], Callable[..., Any]] = {}
 _SKIPPED = object()
 
 
-def objects(x: Any) -> Any:
+def objects(x: Any) -> Objects:
     """A plain object array of anything: arrays, lists, Numbers, floats."""
     if type(x) is Number:
         array = np.empty((), dtype=object)
@@ -28,12 +30,12 @@ def objects(x: Any) -> Any:
     return np.asarray(x, dtype=object)
 
 
-def floats(x: Any) -> Any:
+def floats(x: Any) -> npt.NDArray[np.float64]:
     """The midpoints, as a float64 array."""
     return doubles(lambda ball: float(ball), x)
 
 
-def doubles(function: Callable[[Any], float], x: Any) -> Any:
+def doubles(function: Callable[[arb], float], x: Any) -> npt.NDArray[np.float64]:
     """The function of each ball, as a float64 array."""
     array = objects(x)
     result = np.array([function(value_of(v)) for v in array.ravel().tolist()], dtype=np.float64)
@@ -56,20 +58,20 @@ def implements(*functions: str) -> Callable[[Callable[..., Any]], Callable[..., 
 
 
 def reduced(
-    row_function: Callable[[Row], Any],
+    row_function: Callable[[Row], Scalar],
     a: Any,
     axis: Any = None,
     keepdims: Any = False,
     initial: Any = NO_VALUE,
     where: Any = NO_VALUE,
-) -> Any:
+) -> Objects:
     """A reduction with NumPy's options."""
     array = objects(a)
     if where is not NO_VALUE and where is not True:
         array = array.copy()
         array[~np.broadcast_to(np.asarray(where, dtype=bool), array.shape)] = _SKIPPED
 
-    def of_row(row: Row) -> Any:
+    def of_row(row: Row) -> Scalar:
         kept = [x for x in row if x is not _SKIPPED]
         return row_function(kept if initial is NO_VALUE else [initial, *kept])
 
@@ -79,10 +81,5 @@ def reduced(
 
 def elementwise(function: Callable[..., Any], *arrays: Any, dtype: Any = object) -> Any:
     """The function of the scalars of broadcast arrays."""
-    return (
-        np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))
-        if dtype is object
-        else (
-            np.asarray(np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))).astype(dtype)
-        )
-    )
+    found = np.frompyfunc(function, len(arrays), 1)(*map(objects, arrays))
+    return found if dtype is object else np.asarray(found).astype(dtype)

@@ -24,12 +24,6 @@ class BenchCase(msgspec.Struct, frozen=True):
         """The widths as text: 784-256-128-10."""
         return "-".join(map(str, self.widths))
 
-    @property
-    def flops(self) -> int:
-        """Operations of the step's products: forward, dW, and dx but the first."""
-        sizes = [a * b for a, b in zip(self.widths, self.widths[1:], strict=False)]
-        return 2 * self.batch * (3 * sum(sizes) - sizes[0])
-
 
 SHAPES: tuple[tuple[tuple[int, ...], int], ...] = (
     ((4, 8, 3), 4),

@@ -105,9 +105,7 @@ TARGETS = {"first_seconds": 1.5, "seconds": 3.0, "memory_megabytes": 300.0}
 """What is promised on two quiet cores."""
 
 
-def check_timings(
-    progress: Callable[[str], None] = lambda line: None, runs: int = RUNS
-) -> list[CheckTiming]:
+def check_timings(progress: Callable[[str], None]) -> list[CheckTiming]:
     """Return what a check of the right file takes, and of the same with a mistake."""
     found: list[CheckTiming] = []
     cases: tuple[tuple[Literal["right", "wrong", "kernel"], str], ...] = (
@@ -121,20 +119,20 @@ def check_timings(
             file.write_text(source, encoding="utf-8")
             _once(file)  # compiled modules and the disk's cache are there, as on any second day
             rows = []
-            for number in range(runs):
-                progress(f"check of a {name} file, run {number + 1} of {runs}")
+            for number in range(RUNS):
+                progress(f"check of a {name} file, run {number + 1} of {RUNS}")
                 rows.append(_once(file))
             first, whole, cpu = (statistics.median(r[i] for r in rows) for i in range(3))
             memory = max(r[3] for r in rows)
-            torch = _importing_torch(runs) if name == "kernel" else 0.0
-            found.append(CheckTiming(name, runs, first, whole, cpu, memory, torch))
+            torch = _importing_torch() if name == "kernel" else 0.0
+            found.append(CheckTiming(name, RUNS, first, whole, cpu, memory, torch))
     return found
 
 
-def _importing_torch(runs: int) -> float:
+def _importing_torch() -> float:
     """Return the processor time of a process that imports torch and ends."""
     spent = []
-    for _ in range(runs):
+    for _ in range(RUNS):
         before = _children()[0]
         subprocess.run([sys.executable, "-c", "import torch"], check=True)
         spent.append(_children()[0] - before)

@@ -9,7 +9,7 @@ import msgspec
 from manual_backprop.operation import InvalidInput
 from reference.oracles.environment import environment
 
-WHAT = ("steps", "throughput", "oracles", "judge", "check", "second")
+WHAT = ("steps", "throughput", "check", "second")
 CLOCKS = ("wall", "cpu")
 
 
@@ -38,19 +38,10 @@ def bench(
 
         timings = check_timings(progress)
         return _json(timings) if as_json else rendered(timings)
-    if what == "second":
-        from reference.bench import second_order as second
+    from reference.bench import second_order as second
 
-        rows = second.second_order(progress)
-        return _json(rows) if as_json else second.render(rows)
-    from reference.bench import harness
-
-    run = {
-        "oracles": harness.oracles,
-        "judge": harness.judging,
-    }[what]
-    rates = run()
-    return _json(rates) if as_json else harness.render(rates)
+    rows = second.second_order(progress)
+    return _json(rows) if as_json else second.render(rows)
 
 
 def _steps(

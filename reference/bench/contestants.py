@@ -1,7 +1,7 @@
 """Who is timed. Each prepares one training step: loss and the gradient of every parameter.
 
-Everything that a user would do once (tensors, parameters, compiling) is done in the preparation
-and timed apart; the prepared call computes from arrays that stand ready, for all alike.
+Everything that a user would do once (tensors, parameters, compiling) is done in the preparation;
+the prepared call, which is timed, computes from arrays that stand ready, for all alike.
 """
 
 import importlib.util
@@ -14,6 +14,7 @@ from manual_backprop.fast import compile_step
 from manual_backprop.network import Problem, backward, forward
 from manual_backprop.operation import Form, InvalidInput
 from reference.bench.cases import BenchCase
+from reference.bench.frameworks import LossOf, jax_loss, torch_loss
 
 Gradients = dict[str, np.ndarray]
 Prepared = tuple[Callable[[], Any], Callable[[Any], Gradients]]
@@ -48,36 +49,35 @@ def numpy_fast_stable(problem: Problem) -> Prepared:
 
 def torch_eager(problem: Problem) -> Prepared:
     """PyTorch as it is usually written: addmm, the activation, cross_entropy, autograd.grad."""
-    torch, loss, names, leaves = _torch(problem)
-    return lambda: torch.autograd.grad(loss(), leaves), _as_numpy(names)
+    return _torch(problem, lambda loss: loss)
 
 
 def torch_compile(problem: Problem) -> Prepared:
     """The same through torch.compile; the gradient of a compiled forward is compiled with it."""
-    torch, loss, names, leaves = _torch(problem)
-    compiled = torch.compile(loss, dynamic=False)
-    return lambda: torch.autograd.grad(compiled(), leaves), _as_numpy(names)
+    import torch
+
+    return _torch(problem, lambda loss: torch.compile(loss, dynamic=False))
+
+
+def _torch(problem: Problem, prepared: Callable[[LossOf], LossOf]) -> Prepared:
+    import torch
+
+    loss = prepared(torch_loss(problem))
+    leaves = {n: torch.tensor(p, requires_grad=True) for n, p in problem.parameters.items()}
+    data = torch.tensor(problem.x), torch.tensor(problem.targets)
+    return (
+        lambda: torch.autograd.grad(loss(leaves, *data), list(leaves.values())),
+        lambda found: {n: g.detach().numpy() for n, g in zip(leaves, found, strict=True)},
+    )
 
 
 def jax_jit(problem: Problem) -> Prepared:
     """JAX: jit(value_and_grad), waited for. Its process has JAX_ENABLE_X64 set."""
     import jax
 
-    jnp = jax.numpy
-    hidden = {"tanh": jnp.tanh, "relu": jax.nn.relu}[_hidden(problem)]
-    depth = len(problem.network.layers)
-
-    def loss(parameters: dict[str, Any], x: Any, targets: Any) -> Any:
-        a = x
-        for i in range(depth):
-            a = a @ parameters[f"layers.{i}.weight"] + parameters[f"layers.{i}.bias"]
-            a = hidden(a) if i < depth - 1 else a
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(a), targets[:, None], axis=1)
-        return -jnp.mean(chosen)
-
-    step = jax.jit(jax.value_and_grad(loss))
-    parameters = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
-    x, targets = jnp.asarray(problem.x), jnp.asarray(problem.targets)
+    step = jax.jit(jax.value_and_grad(jax_loss(problem)))
+    parameters = {name: jax.numpy.asarray(value) for name, value in problem.parameters.items()}
+    x, targets = jax.numpy.asarray(problem.x), jax.numpy.asarray(problem.targets)
 
     def call() -> Any:
         return jax.block_until_ready(step(parameters, x, targets))  # type: ignore[no-untyped-call]
@@ -182,27 +182,3 @@ def takes(name: str, case: BenchCase) -> bool:
 
 def _hidden(problem: Problem) -> str:
     return problem.network.layers[0].activation
-
-
-def _torch(problem: Problem) -> tuple[Any, Callable[[], Any], list[str], list[Any]]:
-    import torch
-
-    names = list(problem.parameters)
-    leaves = [torch.tensor(problem.parameters[name], requires_grad=True) for name in names]
-    at = dict(zip(names, leaves, strict=True))
-    x, targets = torch.tensor(problem.x), torch.tensor(problem.targets)
-    hidden = {"tanh": torch.tanh, "relu": torch.relu}[_hidden(problem)]
-    depth = len(problem.network.layers)
-
-    def loss() -> Any:
-        a = x
-        for i in range(depth):
-            a = torch.addmm(at[f"layers.{i}.bias"], a, at[f"layers.{i}.weight"])
-            a = hidden(a) if i < depth - 1 else a
-        return torch.nn.functional.cross_entropy(a, targets)
-
-    return torch, loss, names, leaves
-
-
-def _as_numpy(names: list[str]) -> Callable[[Any], Gradients]:
-    return lambda found: {n: g.detach().numpy() for n, g in zip(names, found, strict=True)}

@@ -54,7 +54,6 @@ class Timing(msgspec.Struct, frozen=True):
     seconds: float
     quartiles: tuple[float, float]
     ratio_to_floor: float
-    prepare_seconds: float = 0.0
     memory_bytes: int | None = None
     shares: dict[str, float] = {}
     section: str = "training step"
@@ -171,12 +170,11 @@ def run(plan: BenchPlan) -> BenchResult:
         case = msgspec.convert(fields, BenchCase)
         problem = problem_of(case)
         calls: dict[str, Callable[[], Any]] = {"floor": floor_of(case)}
-        prepared: dict[str, float] = {"floor": 0.0}
         memory: dict[str, int] = {}
         for name in names:
             if not takes(name, case):
                 continue
-            start, resident = time.perf_counter(), _peak()
+            resident = _peak()
             try:
                 calls[name], _ = CONTESTANTS[name](problem)
                 calls[name]()
@@ -184,7 +182,6 @@ def run(plan: BenchPlan) -> BenchResult:
                 calls.pop(name, None)
                 skipped[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
                 continue
-            prepared[name] = time.perf_counter() - start
             if plan.memory:
                 calls[name]()
                 memory[name] = _traced(calls[name]) if "numpy" in name else _peak() - resident
@@ -213,7 +210,6 @@ def run(plan: BenchPlan) -> BenchResult:
                     seconds=median,
                     quartiles=(low, high),
                     ratio_to_floor=median / floor,
-                    prepare_seconds=prepared[name],
                     memory_bytes=memory.get(name),
                     shares=shares if name == "numpy_fast" else {},
                     section=plan.section,

@@ -17,6 +17,7 @@ from manual_backprop.fast import compile_product, compile_step
 from manual_backprop.network import Problem
 from manual_backprop.second_order import hessian_vector_product
 from reference.bench.cases import SHAPES, BenchCase, problem_of
+from reference.bench.frameworks import jax_loss, torch_loss
 from reference.bench.measure import limited, on_one_core
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
@@ -41,23 +42,18 @@ def _torch_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     import torch
 
     torch.set_num_threads(1)
-    names = list(direction)
-    leaves = [torch.tensor(problem.parameters[n], requires_grad=True) for n in names]
-    along = [torch.tensor(direction[n]) for n in names]
-    x, t = torch.tensor(problem.x), torch.tensor(problem.targets)
+    names, of_data = list(direction), torch_loss(problem)
+    leaves = {n: torch.tensor(problem.parameters[n], requires_grad=True) for n in names}
+    wanted, along = list(leaves.values()), [torch.tensor(direction[n]) for n in names]
+    data = torch.tensor(problem.x), torch.tensor(problem.targets)
 
-    def loss() -> Any:
-        a, given = x, dict(zip(names, leaves, strict=True))
-        for i, layer in enumerate(problem.network.layers):
-            a = torch.addmm(given[f"layers.{i}.bias"], a, given[f"layers.{i}.weight"])
-            a = torch.tanh(a) if layer.activation == "tanh" else a
-        return torch.nn.functional.cross_entropy(a, t)
+    def gradient(again: bool = False) -> Any:
+        return torch.autograd.grad(of_data(leaves, *data), wanted, create_graph=again)
 
     def product() -> Any:
-        first = torch.autograd.grad(loss(), leaves, create_graph=True)
-        return torch.autograd.grad(first, leaves, grad_outputs=along)
+        return torch.autograd.grad(gradient(again=True), wanted, grad_outputs=along)
 
-    return {"PyTorch, double backward": (lambda: torch.autograd.grad(loss(), leaves), product)}
+    return {"PyTorch, double backward": (gradient, product)}
 
 
 def _jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
@@ -70,13 +66,9 @@ def _jax_side(problem: Problem, direction: dict[str, Any]) -> dict[str, Pair]:
     along = {n: jnp.asarray(v) for n, v in direction.items()}
     data = jnp.asarray(problem.x), jnp.asarray(problem.targets)
 
-    # Everything is an argument: XLA would fold x times a constant direction while it compiles.
-    def loss(given: dict[str, Any], a: Any, t: Any) -> Any:
-        for i, layer in enumerate(problem.network.layers):
-            a = a @ given[f"layers.{i}.weight"] + given[f"layers.{i}.bias"]
-            a = jnp.tanh(a) if layer.activation == "tanh" else a
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(a), t[:, None], axis=1))
+    loss = jax_loss(problem)
 
+    # Everything is an argument: XLA would fold x times a constant direction while it compiles.
     gradient = jax.jit(jax.grad(loss))
     product = jax.jit(lambda p, v, *d: jax.jvp(lambda q: jax.grad(loss)(q, *d), (p,), (v,))[1])
     wait: Any = jax.block_until_ready

@@ -46,11 +46,7 @@ def steps(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) ->
     """Time the four shapes: both dtypes, both activations, one thread; then all threads; memory."""
     plans = []
     for widths, batch in SHAPES:
-        cases = [
-            fields(BenchCase(widths, batch, dtype, activation))
-            for dtype in ("float64", "float32")
-            for activation in ("tanh", "relu")
-        ]
+        cases = cases_of(widths, batch)
         size = batch * max(widths)
         seconds = 4.0 if size > 2**15 else 1.5
         one = BenchPlan(cases, list(ALL), 1, seconds, shares=True, clock=clock)
@@ -65,6 +61,15 @@ def steps(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) ->
         case = fields(BenchCase(widths, batch, "float32", "tanh"))
         plans.append(BenchPlan([case], [name], 1, 0.1, memory=True, section="memory"))
     return merged(run_all(plans, progress))
+
+
+def cases_of(widths: tuple[int, ...], batch: int) -> list[dict[str, object]]:
+    """Return a shape's cases: both dtypes, both activations."""
+    return [
+        fields(BenchCase(widths, batch, dtype, activation))
+        for dtype in ("float64", "float32")
+        for activation in ("tanh", "relu")
+    ]
 
 
 def sweep(clock: Literal["wall", "cpu"] = "wall", progress: Progress = print) -> BenchResult:

@@ -17,6 +17,7 @@ import numpy as np
 
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import InvalidInput
+from reference.bench.frameworks import jax_loss, torch_loss
 from reference.campaign import BLOCK, Plan, run_block
 from reference.judge import ADVISORY, judge, judge_all
 from reference.oracles import Answer, Oracle, load
@@ -187,23 +188,22 @@ def judging(oracles: dict[str, Oracle], widths: Sequence[int]) -> dict[str, floa
 def _checkers(problem: Problem) -> dict[str, float]:
     """Time gradcheck, slow and fast, and check_grads, on the same network."""
     found = {}
+    names = list(problem.parameters)
     arrays = [problem.x, *problem.parameters.values()]
     try:
         import torch
     except ImportError:
         pass
     else:
+        of_torch, targets = torch_loss(problem), torch.from_numpy(problem.targets)
         inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
-        t = torch.from_numpy(problem.targets)
-
-        def loss(x: Any, *parameters: Any) -> Any:
-            for i in range(0, len(parameters), 2):
-                x = x @ parameters[i] + parameters[i + 1]
-                x = torch.tanh(x) if i + 2 < len(parameters) else x
-            return torch.nn.functional.mse_loss(x, t)
 
         def gradcheck(*, fast: bool) -> None:
-            torch.autograd.gradcheck(loss, inputs, fast_mode=fast)
+            torch.autograd.gradcheck(
+                lambda x, *values: of_torch(dict(zip(names, values, strict=True)), x, targets),
+                inputs,
+                fast_mode=fast,
+            )
 
         found["torch gradcheck, fast"] = _median(lambda: gradcheck(fast=True), 5) * 1e3
         found["torch gradcheck"] = _seconds(lambda: gradcheck(fast=False)) * 1e3
@@ -213,16 +213,11 @@ def _checkers(problem: Problem) -> dict[str, float]:
     except ImportError:
         return found
     with double_precision():
-        import jax.numpy as jnp
-
-        def jax_loss(x: Any, *parameters: Any) -> Any:
-            for i in range(0, len(parameters), 2):
-                x = x @ parameters[i] + parameters[i + 1]
-                x = jnp.tanh(x) if i + 2 < len(parameters) else x
-            return ((x - problem.targets) ** 2).mean()
-
-        jitted = jax.jit(jax_loss)
-        given = [jnp.asarray(array) for array in arrays]
+        of_jax = jax_loss(problem)
+        jitted = jax.jit(
+            lambda x, *values: of_jax(dict(zip(names, values, strict=True)), x, problem.targets)
+        )
+        given = [jax.numpy.asarray(array) for array in arrays]
         run: Any = partial(check_grads, jitted, given, order=1, modes=["rev"])
         run()  # compiles
         found["jax check_grads, rev"] = _median(run, 5) * 1e3

@@ -119,7 +119,9 @@ def _chapter(
     implementations: Sequence[str],
 ) -> Chapter:
     pointwise = isinstance(operation, (Activation, Loss))
-    by_row = pointwise and _by_row(operation)
+    by_row = (isinstance(operation, Activation) and operation.rowwise) or (
+        isinstance(operation, Loss) and not operation.elementwise
+    )
     return Chapter(
         name=operation.name,
         kind=kind_of(operation),
@@ -149,10 +151,6 @@ def _unit(operation: Operation, by_row: bool) -> str:
     if isinstance(operation, LayerOperation):
         return "the unit is that of the tensor's largest terms, since sums cancel"
     return "a slope's unit is that of the largest in its row" if by_row else ""
-
-
-def _by_row(operation: Any) -> bool:
-    return operation.rowwise if isinstance(operation, Activation) else not operation.elementwise
 
 
 def _signature(operation: Operation) -> str:

@@ -5,7 +5,7 @@ step is a formula `∂(part)/∂x = …` and is evaluated like those of the docs
 differentiating the definition in ball arithmetic, the right side as it stands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -75,26 +75,25 @@ def derive(operation: Operation, docstring: Docstring) -> tuple[DerivationStep, 
         return tuple(_checked(operation.name, rule, node, points) for rule, node in steps)
 
 
-def _value(docstring: Docstring, name: str) -> tuple[Node, Node] | None:
-    """Return the value's symbol and the first formula that states it, or nothing."""
+def _relations(docstring: Docstring, kind: str) -> Iterator[tuple[Node, tuple[Node, ...]]]:
+    """Yield the left side and all sides of each relation of a kind."""
     for checked in docstring.formulas:
         node = checked.formula.node
-        if checked.kind == "statement" and isinstance(node, Relation):
-            left = node.operands[0]
-            if isinstance(left, (SymbolName, Indexed)) and left.name == name:
-                return left, node.operands[-1]
+        if checked.kind == kind and isinstance(node, Relation):
+            yield node.operands[0], node.operands
+
+
+def _value(docstring: Docstring, name: str) -> tuple[Node, Node] | None:
+    """Return the value's symbol and the first formula that states it, or nothing."""
+    for left, sides in _relations(docstring, "statement"):
+        if isinstance(left, (SymbolName, Indexed)) and left.name == name:
+            return left, sides[-1]
     return None
 
 
 def _definitions(docstring: Docstring) -> list[tuple[SymbolName | Indexed, Node]]:
-    found = []
-    for checked in docstring.formulas:
-        node = checked.formula.node
-        if checked.kind == "definition" and isinstance(node, Relation):
-            name = node.operands[0]
-            if isinstance(name, (SymbolName, Indexed)):
-                found.append((name, node.operands[1]))
-    return found
+    pairs = _relations(docstring, "definition")
+    return [(name, sides[1]) for name, sides in pairs if isinstance(name, (SymbolName, Indexed))]
 
 
 def _last_rule(steps: Sequence[tuple[str, Relation]], slope: Node) -> str:
@@ -109,13 +108,10 @@ def _last_rule(steps: Sequence[tuple[str, Relation]], slope: Node) -> str:
 def _stated(docstring: Docstring, left: Derivative) -> list[Node]:
     """Return what the docstring states the slope to be."""
     found = []
-    for checked in docstring.formulas:
-        node = checked.formula.node
-        if checked.kind == "statement" and isinstance(node, Relation):
-            first = node.operands[0]
-            if isinstance(first, Derivative) and (places := _same(first, left)) is not None:
-                with suppress(NoRule):
-                    found.append(renamed(node.operands[1], places))
+    for first, sides in _relations(docstring, "statement"):
+        if isinstance(first, Derivative) and (places := _same(first, left)) is not None:
+            with suppress(NoRule):
+                found.append(renamed(sides[1], places))
     return found
 
 

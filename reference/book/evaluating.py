@@ -322,14 +322,10 @@ def _power(sample: FormulaPoint, node: Power, at: Mapping[str, int]) -> Value:
 
 
 def _integer_power(base: Value, exponent: int) -> Value:
-    value = exact(1)
-    for _ in range(exponent):
-        value = base if value is not base and _is_one(value) else value * base
+    value = base if exponent else exact(1)
+    for _ in range(exponent - 1):
+        value = value * base
     return value
-
-
-def _is_one(value: Value) -> bool:
-    return isinstance(value, arb) and value.is_exact() and value == 1
 
 
 def _negative(sample: FormulaPoint, node: Negative, at: Mapping[str, int]) -> Value:

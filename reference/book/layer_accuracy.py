@@ -4,20 +4,11 @@ A docstring of a layer over several axes is shown as it was written. What is che
 code computes: the value and every cotangent of some uses that the layer draws itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from manual_backprop.operation import LayerOperation
-from reference.conventions.uses import (
-    LayerUse,
-    UseAnswer,
-    by_hand,
-    by_jax,
-    by_torch,
-    draw,
-    problem_of,
-    truth,
-)
+from reference.conventions.uses import by_framework, by_hand, draw, problem_of, truth
 from reference.evidence import gather
 from reference.formats import DTYPES
 from reference.judge import judge
@@ -26,12 +17,6 @@ from reports.book import BookAccuracy
 
 SEEDS = (0, 1, 2)
 """Uses of ordinary numbers; every fourth use of a layer has its edge."""
-
-_ASK: Mapping[str, Callable[[LayerOperation, LayerUse], UseAnswer]] = {
-    "manual": by_hand,
-    "torch": by_torch,
-    "jax": by_jax,
-}
 
 
 def judged(operation: LayerOperation) -> tuple[int, list[str]]:
@@ -62,7 +47,12 @@ def layer_accuracy(
         points: dict[str, int] = {}
         for use in (draw(operation, seed, dtype) for seed in SEEDS):
             true = truth(operation, use)
-            answers = {name: _ASK[name](operation, use) for name in implementations}
+            answers = {
+                name: by_hand(operation, use)
+                if name == "manual"
+                else by_framework(name, operation, use)
+                for name in implementations
+            }
             for name in ("y", *use.floats):
                 points[name] = points.get(name, 0) + true.low[name].size
                 of_all = worst.setdefault(name, dict.fromkeys(implementations, (0.0, "")))

@@ -4,8 +4,6 @@ What is shown is the code that ran, so nothing in this part of a chapter is unch
 """
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Any
@@ -26,17 +24,14 @@ from reference.diagnosis.mistakes import (
     Mistake,
 )
 from reference.diagnosis.mistakes.catalogue import right_of
+from reference.diagnosis.mistakes.code import statements
 from reference.trials.accuracy import batch_of
 from reports.book import MistakeRow
 
 _USES = 24
 """Uses of a layer among which a mistake of its own is executed."""
 
-KINDS = {
-    "layer": ("weight", "bias", "below"),
-    "activation": ("activation",),
-    "loss": ("loss",),
-}
+KINDS = {"layer": ("weight", "bias", "below"), "activation": ("activation",), "loss": ("loss",)}
 
 
 def own(operation: Operation) -> tuple[MistakeRow, ...]:
@@ -100,15 +95,7 @@ def _relative(wrong: FloatArray, right: FloatArray) -> float:
 
 def _code(transform: Callable[..., Any]) -> str:
     """Return the wrong line: the body of the function that makes it."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(transform)))
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    body = [b for b in function.body if not _is_text(b) and not isinstance(b, ast.Assert)]
-    return "\n".join(ast.unparse(b) for b in body)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return "\n".join(map(ast.unparse, statements(transform)))
 
 
 def _cotangent(shape: tuple[int, ...]) -> FloatArray:

@@ -79,16 +79,11 @@ def _edges(operation: LayerOperation, dtype: str) -> Iterator[Iterator[_Edge]]:
     """Yield the edges of the smallest, the fullest and the first use that a layer draws."""
     uses = [draw(operation, seed, dtype) for seed in SEEDS if seed % 4 != 3]
     smallest = min(uses, key=lambda use: sum(a.size for a in use.arrays.values()))
-    fullest = max(uses, key=lambda use: _fullness(operation, use))
+    usual = operation.options.items()
+    # The most arrays, and options that are not what they usually are.
+    fullest = max(uses, key=lambda u: len(u.arrays) + sum(u.options[n] != v for n, v in usual))
     for use in {id(use): use for use in (smallest, fullest, uses[0])}.values():
         yield _edges_of(operation, use)
-
-
-def _fullness(operation: LayerOperation, use: LayerUse) -> int:
-    """Return how many arrays and options of a use are not what they usually are."""
-    return len(use.arrays) + sum(
-        bool(use.options[name] != usual) for name, usual in operation.options.items()
-    )
 
 
 def _edges_of(operation: LayerOperation, use: LayerUse) -> Iterator[_Edge]:
@@ -220,11 +215,9 @@ def _row(edge: _Edge, answers: Mapping[str, Answer], judgement: Judgement) -> Co
 
 def _deviation(finding: TensorFinding, answer: Answer) -> str:
     """Return how far an answer is outside, or that it has only lost digits."""
-    with np.errstate(all="ignore"):
-        size = float(np.abs(tensor_of(answer, finding.tensor)).max())
     if not np.isfinite(finding.error):
         return "not finite"
-    how = LOST if finding.error <= SOME_DIGITS * size else "off"
+    how = LOST if finding.error <= SOME_DIGITS * _size(answer, finding.tensor) else "off"
     return f"{how} by {finding.error:.2g}"
 
 
@@ -233,9 +226,12 @@ def _all_lost(finding: TensorFinding, answer: Answer, most: float) -> bool:
 
     `most` is the largest cotangent: beside it, what is left of a sum that cancels is small.
     """
+    return finding.error >= _size(answer, finding.tensor) >= SOME_DIGITS * most
+
+
+def _size(answer: Answer, tensor: str) -> float:
     with np.errstate(all="ignore"):
-        size = float(np.abs(tensor_of(answer, finding.tensor)).max())
-    return finding.error >= size >= SOME_DIGITS * most
+        return float(np.abs(tensor_of(answer, tensor)).max())
 
 
 def _truth(enclosure: Enclosure | None) -> str:

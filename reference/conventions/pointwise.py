@@ -237,15 +237,14 @@ def _decided(batch: Batch, x: list[float], n: int, j: int | None, limits: bool) 
     while True:
         with precision(bits):
             point = _at(batch, [exact(v) for v in x], n, j)
-            thin = all(b.rel_accuracy_bits() >= 104 or b.rad() < 2.0**-1100 for b in _all(point))
+            thin = all(
+                b.rel_accuracy_bits() >= 104 or b.rad() < 2.0**-1100
+                for b in (*point.values, *point.slopes)
+            )
         # What two precisions leave wide is a ball of slopes.
         if thin or bits >= _MAX_BITS:
             return point
         bits *= 8
-
-
-def _all(point: Point) -> list[Ball]:
-    return [*point.values, *point.slopes]
 
 
 def _at(batch: Batch, x: list[Ball], n: int, j: int | None) -> Point:

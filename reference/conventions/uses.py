@@ -5,6 +5,7 @@ row by the cotangents of its outputs. It shares no derivation with the layer's `
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,7 @@ from manual_backprop.graph import Graph, GraphProblem, Step
 from manual_backprop.operation import LayerOperation, Rows
 from reference.arithmetic.balls import DefinitionArithmetic, Dual, Slopes, exact, precision
 from reference.drawing.builder import Stream
-from reference.oracles.counterparts import resolve
-from reference.oracles.jax_x64 import double_precision
+from reference.oracles import Oracle, load
 
 Array = npt.NDArray[Any]
 CANCELLED = 2.0**-20
@@ -116,40 +116,16 @@ def by_hand(operation: LayerOperation, given: LayerUse) -> UseAnswer:
     return UseAnswer(y, {name: pulled[name] for name in given.floats})
 
 
-def by_torch(operation: LayerOperation, given: LayerUse) -> UseAnswer:
-    """Return the answer of torch's function and its autograd."""
-    import torch
-
-    tensors = {
-        name: torch.tensor(array, requires_grad=array.dtype.kind == "f")
-        for name, array in given.arrays.items()
-    }
-    ordered = [tensors.get(name) for name in operation.arguments]
-    y = resolve(operation, "torch")(*ordered, **given.options)
-    leaves = [tensors[name] for name in given.floats]
-    found = torch.autograd.grad(y, leaves, torch.tensor(given.dy), materialize_grads=True)
-    gradient = {n: g.numpy() for n, g in zip(given.floats, found, strict=True)}
-    return UseAnswer(y.detach().numpy(), gradient)
+def by_framework(name: str, operation: LayerOperation, given: LayerUse) -> UseAnswer:
+    """Return the answer of an oracle to the use as a graph of one step."""
+    answer = _oracle(name).answer(problem_of(operation, given))
+    return UseAnswer(answer.values["y"], {n: answer.gradients[n] for n in given.floats})
 
 
-def by_jax(operation: LayerOperation, given: LayerUse) -> UseAnswer:
-    """Return the answer of JAX's function and its vjp."""
-    import jax
-
-    function = resolve(operation, "jax")
-
-    def value(floats: dict[str, Any]) -> Any:
-        known = {**given.arrays, **floats}
-        return function(*[known.get(name) for name in operation.arguments], **given.options)
-
-    def both(floats: dict[str, Any], dy: Any) -> Any:
-        y, pull = jax.vjp(value, floats)
-        return y, *pull(dy)
-
-    with double_precision():
-        floats = {name: jax.numpy.asarray(given.arrays[name]) for name in given.floats}
-        y, found = jax.jit(both)(floats, jax.numpy.asarray(given.dy))
-    return UseAnswer(np.asarray(y), {name: np.asarray(g) for name, g in found.items()})
+@cache
+def _oracle(name: str) -> Oracle:
+    """Return an oracle, which keeps what it has compiled."""
+    return load((name,))[name]
 
 
 def truth(operation: LayerOperation, given: LayerUse) -> UseTruth:

@@ -89,15 +89,9 @@ def hold(run: ProblemRun, solution: Solution, reference: Reference) -> Judged:
                 continue
             if correspondence not in solution.known:
                 solution.known.insert(0, correspondence)
-            return Judged(
-                public,
-                True,
-                True,
-                False,
-                tuple(_held(assessed, run, correspondence, reference)),
-                handed_on(run.cached, outcome.made) if reference.same_cache else "",
-                assessed.found.spellings,
-            )
+            held = tuple(_held(assessed, run, correspondence, reference))
+            lost = handed_on(run.cached, outcome.made) if reference.same_cache else ""
+            return Judged(public, True, True, False, held, lost, assessed.found.spellings)
         return _of_another_forward(run, theirs, others, solution, session, reference)
 
 
@@ -156,7 +150,7 @@ def _tries(
     like = {k: v for k, v in drawn.others.items() if k[0] != "before" and isinstance(v, np.ndarray)}
     fresh = proposals(theirs, others, drawn.inputs, like, reference.same_layout)
     wanted = _judged_output(run)
-    for correspondence in (*solution.known, *_others_than(solution.known, fresh)):
+    for correspondence in (*solution.known, *(c for c in fresh if c not in solution.known)):
         if by_name and not correspondence.by_name:
             continue
         try:
@@ -171,12 +165,6 @@ def _tries(
             yield correspondence, perform(reading, run.seed, run.index, session, given=given)
         except Exception:
             continue
-
-
-def _others_than(
-    known: list[Correspondence], fresh: Iterator[Correspondence]
-) -> Iterator[Correspondence]:
-    yield from (c for c in fresh if c not in known)
 
 
 def _numbers(run: ProblemRun, layout: Mapping[str, Any]) -> dict[Path, Any]:
@@ -269,13 +257,9 @@ def _held(
         leaf = assessed.outcome.inputs[row.leaf]
         cause = "" if right else _cause(row, wrong_inner, found.scale, leaf)
         yield ComparedGradient(
-            leaf_name(ours.get(row.leaf, row.leaf)),
-            claim_name(row.claim, row.leaf),
-            right and not dtype,
-            cause,
-            _distance(row, found.scale),
-            dtype,
-        )
+            leaf_name(ours.get(row.leaf, row.leaf)), claim_name(row.claim, row.leaf),
+            right and not dtype, cause, _distance(row, found.scale), dtype,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

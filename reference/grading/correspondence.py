@@ -187,15 +187,21 @@ def found_in(value: Any, among: Mapping[Path, Any]) -> Any:
     """
     wanted = np.asarray(value, dtype=float)
     for other in among.values():
-        if np.size(other) != wanted.size:
-            continue
-        have = np.asarray(values(other), dtype=float)
-        for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
-            if way in (CHANNELS_FIRST, CHANNELS_LAST) and have.ndim != 4:
-                continue
-            turned = way.there(have)
-            if same_shape(turned, wanted) and agree(turned.reshape(wanted.shape), wanted):
+        if np.size(other) == wanted.size:
+            way = way_to(np.asarray(values(other), dtype=float), wanted)
+            if way is not None:
                 return np.asarray(way.there(_array(other))).reshape(wanted.shape)
+    return None
+
+
+def way_to(have: Any, wanted: Any) -> Way | None:
+    """Return how an array is turned into one of the same numbers, None where it is another."""
+    for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
+        if way in (CHANNELS_FIRST, CHANNELS_LAST) and have.ndim != 4:
+            continue
+        turned = np.asarray(way.there(have), dtype=float)
+        if same_shape(turned, wanted) and agree(turned.reshape(wanted.shape), wanted):
+            return way
     return None
 
 

@@ -311,11 +311,7 @@ def _is_called(function: Function, part: Part | None) -> bool:
 
 
 def _evidence(
-    function: Function,
-    best: _Matched | None,
-    ran: SubmissionResult,
-    screened: Screened,
-    kind: str,
+    function: Function, best: _Matched | None, ran: SubmissionResult, screened: Screened, kind: str
 ) -> tuple[str, FunctionEvidence]:
     names = (function.name, *function.names)
     attempted = screened.attempted(names)

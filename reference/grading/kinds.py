@@ -14,21 +14,11 @@ import numpy as np
 
 from reference.checks.kinds import Question, Questioned, RightAnswer
 from reference.checks.kinds import row as row_of
-from reference.checks.matching import same_shape
 from reference.checks.names import path_name
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
 from reference.checks.tolerances import OWN_SLOPE
-from reference.grading.correspondence import (
-    AS_IT_IS,
-    CHANNELS_FIRST,
-    CHANNELS_LAST,
-    TURNED,
-    Correspondence,
-    Way,
-    agree,
-    proposals,
-)
+from reference.grading.correspondence import AS_IT_IS, Correspondence, Way, proposals, way_to
 from reference.grading.records import Answered, Array, ComparedGradient, Judged, KindRun, Reference
 
 MAX_TRIES = 60
@@ -164,7 +154,7 @@ def _under(
             cotangents=(),
         )
         solved = solution.subject.solved(put, run.seed, run.index, {})
-        ways = [_way(o, w) for o, w in zip(asked.outputs, solved.outputs, strict=True)]
+        ways = [way_to(o, w) for o, w in zip(asked.outputs, solved.outputs, strict=True)]
         if not by_name and None in ways:
             return None
         turned = [w or AS_IT_IS for w in ways]
@@ -177,17 +167,6 @@ def _under(
     except Exception:
         return None
     return _Compared(asked, None not in ways, held)
-
-
-def _way(theirs: Array, ours: Array) -> Way | None:
-    """Return how an output is turned into the solution's, None where it is another one."""
-    for way in (AS_IT_IS, TURNED, CHANNELS_FIRST, CHANNELS_LAST):
-        if way in (CHANNELS_FIRST, CHANNELS_LAST) and theirs.ndim != 4:
-            continue
-        turned = np.asarray(way.there(theirs), dtype=float)
-        if same_shape(turned, ours) and agree(turned.reshape(ours.shape), ours):
-            return way
-    return None
 
 
 @dataclass(frozen=True)

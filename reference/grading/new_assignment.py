@@ -61,7 +61,12 @@ def begin(file: Path, solution: Path) -> Assignment:
         raise InvalidInput(f"SOLUTION={str(solution)!r}: expected a .py or .ipynb file")
     described = _described(solution)
     functions = tuple(
-        Function(d.unit, dict.fromkeys(d.gradients, 1.0), 1.0, chapters=_chapters(d))
+        Function(
+            d.unit,
+            dict.fromkeys(d.gradients, 1.0),
+            1.0,
+            chapters=(d.operation,) if d.operation else (),
+        )
         for d in described
     )
     hidden = secrets.randbelow(2**31) + 1
@@ -85,10 +90,6 @@ def _described(solution: Path) -> list[Described]:
     if unfit is not None:
         raise InvalidInput(f"SOLUTION={str(solution)!r}: {unfit.verdict}")
     return described
-
-
-def _chapters(one: Described) -> tuple[str, ...]:
-    return (one.operation,) if one.operation else ()
 
 
 def _function(one: Function) -> str:

@@ -109,7 +109,9 @@ def send_runs(unit: int, subject: Subject, asked: SubmissionRequest, emit: Emit)
                 if isinstance(subject, ReadingSubject):
                     outcome = perform(subject.reading, seed, index)
                     made = _run(unit, seed, index, subject, outcome)
-                    emit(msgspec.structs.replace(made, coarse=_coarse(subject, made, asked)))
+                    others = (d for d in asked.dtypes if d != "float64")
+                    coarse = tuple(_in_type(subject, made, dtype) for dtype in others)
+                    emit(msgspec.structs.replace(made, coarse=coarse))
                 elif isinstance(subject, Questioned):
                     emit(_asked(unit, seed, index, subject))
                 else:
@@ -129,34 +131,20 @@ def _run(
 ) -> ProblemRun:
     objective = subject.objective
     moved, up, down = _moved(subject, seed, index, outcome)
+    loss = objective.loss.name if objective.loss is not None else ""
     return ProblemRun(
-        unit,
-        seed,
-        index,
-        Scalar(
-            objective.kind,
-            objective.output,
-            objective.loss.name if objective.loss is not None else "",
-            objective.target,
-        ),
+        unit, seed, index,
+        Scalar(objective.kind, objective.output, loss, objective.target),
         {k: int(n) for k, n in outcome.sizes.items()},
         _named(outcome.inputs),
         _named({k: v for k, v in outcome.others.items() if k[0] != "before"}),
         {k: float(v) for k, v in outcome.numbers.items()},
-        _named(outcome.values),
-        _named(outcome.outputs),
+        _named(outcome.values), _named(outcome.outputs),
         tuple((_plain(v), _plain(c)) for v, c in outcome.cotangents),
-        _named(outcome.claims),
-        _named(_inner(subject, outcome)),
-        outcome.paired,
-        outcome.told_targets,
-        outcome.adds_steps,
-        outcome.rate,
-        moved,
-        up,
-        down,
-        _handed_on(outcome.made),
-    )
+        _named(outcome.claims), _named(_inner(subject, outcome)),
+        outcome.paired, outcome.told_targets, outcome.adds_steps, outcome.rate,
+        moved, up, down, _handed_on(outcome.made),
+    )  # fmt: skip
 
 
 def _asked(unit: int, seed: int, index: int, subject: Questioned) -> KindRun:
@@ -184,14 +172,8 @@ def _answered(
     )  # fmt: skip
 
 
-def _coarse(
-    subject: ReadingSubject, run: ProblemRun, asked: SubmissionRequest
-) -> tuple[Coarse, ...]:
-    """Run the same numbers in other types; a run that raises has no gradients in that one."""
-    return tuple(_in_type(subject, run, dtype) for dtype in asked.dtypes if dtype != "float64")
-
-
 def _in_type(subject: ReadingSubject, run: ProblemRun, dtype: str) -> Coarse:
+    """Run the same numbers in another type; a run that raises has no gradients in it."""
     try:
         outcome = perform(subject.reading, run.seed, run.index, dtype=dtype)
     except Exception:

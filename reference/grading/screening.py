@@ -198,12 +198,12 @@ def _is_nothing(statement: ast.stmt, unset: Collection[str] = ()) -> bool:
             return True  # x, w, b = cache: unpacking alone is not an attempt
         case ast.Return(value=ast.expr() as value) | ast.Assign(value=value):
             parts = value.values if isinstance(value, ast.Dict) else getattr(value, "elts", [value])
-            return all(_is_none(p) or (isinstance(p, ast.Name) and p.id in unset) for p in parts)
+            return all(
+                (isinstance(p, ast.Constant) and p.value is None)
+                or (isinstance(p, ast.Name) and p.id in unset)
+                for p in parts
+            )
     return False
-
-
-def _is_none(value: ast.expr | None) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
 
 
 # -- differences in place of a backward --------------------------------------------------------

@@ -19,10 +19,7 @@ from reference.checks.source import Target
 from reference.checks.subject import ReadingSubject
 from reference.grading.correspondence import Correspondence
 from reference.grading.kinds import KindSolution, leaf_name
-from reference.grading.records import (
-    Described,
-    Reference,
-)
+from reference.grading.records import Described, Reference
 
 
 @dataclass

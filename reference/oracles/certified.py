@@ -5,12 +5,12 @@ multiplies cotangents by slopes and by the matrices of the dense layers. It is a
 mode of its own, made from definitions alone: it shares no derivation with the hand-written
 backward. Every number carries an error bound, and the precision rises until the result is
 decided: 30 digits, or less than 2^-30 of the smallest subnormal, or a real kink, whose ball holds
-every admissible slope. What the highest precision leaves open stays a wide ball, marked undecided.
+every admissible slope. What the highest precision leaves open stays a wide ball.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
@@ -27,7 +27,6 @@ from reference.formats import format_of
 
 FIRST_BITS = 192
 MAX_BITS = 8192
-DIGITS = 30
 _ENOUGH_BITS = 104  # 30 digits are 99.7 bits
 # What is not a number here (log 0) is one at no precision; a logarithm of a ball that still holds
 # 0 may be. 0 ± 2^-1100 is decided by then, and a float is 0 or larger.
@@ -59,28 +58,9 @@ class CertifiedTensor:
         """The radii, rounded up."""
         return self._array(upward(b) for b in self.balls)
 
-    @cached_property
-    def thick(self) -> npt.NDArray[np.bool_]:
-        """Where the ball is not a single number: fewer than 30 digits, and not next to nothing."""
-        balls = self.balls
-        return self._array((not _thin(b, _NOTHING) for b in balls), bool)
-
-    def lower(self, entry: tuple[int, ...] = ()) -> Ball:
-        """Return the lower end of one entry's ball, itself a thin ball."""
-        return self.ball(entry).lower()
-
-    def upper(self, entry: tuple[int, ...] = ()) -> Ball:
-        """Return the upper end of one entry's ball, itself a thin ball."""
-        return self.ball(entry).upper()
-
     def ball(self, entry: tuple[int, ...] = ()) -> Ball:
         """Return the ball of one entry."""
         return self.balls[int(np.ravel_multi_index(entry, self.shape)) if entry else 0]
-
-    def digits(self, entry: tuple[int, ...] = ()) -> int:
-        """Return how many decimal digits of one entry are certain."""
-        ball = self.ball(entry)
-        return max(0, int(ball.rel_accuracy_bits() * 0.30102)) if ball.is_finite() else 0
 
     def contains(self, answer: FloatArray) -> npt.NDArray[np.bool_]:
         """Return where the ball contains the answer."""
@@ -100,56 +80,35 @@ class CertifiedTensor:
 
 
 @dataclass(frozen=True)
-class LayerRun:
-    """One layer as it ran: what went in, pre-activations, and activations with their slopes.
-
-    `local` has one entry for each number (elementwise), else one list for each row.
-    """
-
-    below: list[Ball]
-    z: list[Ball]
-    a: list[Ball]
-    local: list[Any]
-
-
-@dataclass(frozen=True)
 class Certificate:
-    """The certified loss and cotangents of a problem, and the run that gave them."""
+    """The certified loss and cotangents of a problem, and every operation that gave them."""
 
-    problem: Problem
     bits: int
     leaves: Mapping[str, CertifiedTensor]
-    layers: list[LayerRun]
-    losses: list[PointDerivative]
-    scales: list[Ball]  # ∂(reduced loss)/∂(loss of sample n)
-    decided: bool = True
-    ties: list["Tie"] = field(default_factory=list)
+    operations: list[PointDerivative]
 
     def __getitem__(self, name: str) -> CertifiedTensor:
         return self.leaves[name]
 
+    def open_decisions(self) -> Iterator[bool]:
+        """Yield, for each decision that took no branch, whether precision was what lacked.
 
-@dataclass(frozen=True)
-class Tie:
-    """A decision whose variable is certainly zero: a point exactly on a kink."""
-
-    step: str
-    entry: tuple[int, ...]
-    decision: int
+        Where it was not, the variable of the decision is certainly zero: exactly on a kink.
+        """
+        for local in self.operations:
+            yield from (not d.tie for d in local.decisions if d.taken is None)
 
 
-def certify(problem: Problem, first_bits: int = FIRST_BITS) -> Certificate:
+def certify(problem: Problem) -> Certificate:
     """Return the certified loss and cotangents, at a precision that decides them."""
-    nothing = _next_to_nothing(problem)
-    bits, previous = first_bits, None
+    nothing = exact(format_of(problem.dtype).smallest) / 2**30
+    bits, previous = FIRST_BITS, None
     while True:
         with precision(bits):
             run = _sweep(problem, bits)
             state = _state(run, previous, nothing)
-        if state == "decided":
+        if state == "decided" or bits >= MAX_BITS:
             return run
-        if bits >= MAX_BITS:
-            return replace(run, decided=False)
         bits, previous = min(4 * bits, MAX_BITS), run
 
 
@@ -171,7 +130,7 @@ def _state(
                 return "undecided"
             thick = True
     if thick:
-        undecided |= any(open_ for *_, open_ in _open_decisions(run))
+        undecided |= any(run.open_decisions())
     return "undecided" if undecided else "decided"
 
 
@@ -181,43 +140,13 @@ def _thin(ball: Ball, nothing: Ball) -> bool:
     return bool(ball.rad() < nothing) and ball.is_finite()
 
 
-def _next_to_nothing(problem: Problem) -> Ball:
-    return exact(format_of(problem.dtype).smallest) / 2**30
-
-
-_NOTHING = exact(5e-324) / 2**30
-
-
-def _open_decisions(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], int, bool]]:
-    """Yield the decisions that took no branch; the last says whether precision was what lacked."""
-    for step, entry, local in operations(run):
-        for i, decision in enumerate(local.decisions):
-            if decision.taken is None:
-                yield step, entry, i, not decision.tie
-
-
-def operations(run: Certificate) -> Iterator[tuple[str, tuple[int, ...], PointDerivative]]:
-    """Yield every evaluated operation: its step, its entry (or row) and its Local."""
-    problem = run.problem
-    for i, (layer, ran) in enumerate(zip(problem.network.layers, run.layers, strict=True)):
-        for k, local in enumerate(ran.local):
-            if layer.operation.rowwise:
-                yield f"layers.{i}.a", (k,), local[0]
-            else:
-                yield f"layers.{i}.a", divmod(k, layer.width), local
-    width = problem.network.widths[-1]
-    elementwise = problem.network.loss_operation.elementwise
-    for k, local in enumerate(run.losses):
-        yield "loss", divmod(k, width) if elementwise else (k,), local
-
-
 # -- the two walks ------------------------------------------------------------------------------
 
 
 def _sweep(problem: Problem, bits: int) -> Certificate:
     """Run forward and backward once at the precision that is set."""
     network, n = problem.network, problem.batch
-    layers, weights = [], []
+    below, locals_, weights = [], [], []
     a, a_width = numbers(problem.x), network.input_width
     for i, layer in enumerate(network.layers):
         weight = arb_mat(a_width, layer.width, numbers(problem.parameters[f"layers.{i}.weight"]))
@@ -227,23 +156,22 @@ def _sweep(problem: Problem, bits: int) -> Certificate:
             b = numbers(bias) * n
             z = [p + q for p, q in zip(z, b, strict=True)]
         local, values = activate(layer.operation, layer.parameters, z, layer.width)
-        layers.append(LayerRun(a, z, values, local))
+        below.append(a)
+        locals_.append(local)
         weights.append(weight)
         a, a_width = values, layer.width
-    terms = list(loss_terms(problem, a))
-    losses = [term() for term in terms]
+    losses = losses_at(problem, a)
     scales, loss = _reduce(problem, losses)
-    leaves = {"loss": loss, **_backward(problem, layers, weights, losses, scales)}
-    run = Certificate(problem, bits, leaves, layers, losses, scales)
-    run.ties.extend(
-        Tie(step, entry, i) for step, entry, i, lacking in _open_decisions(run) if not lacking
-    )
-    return run
+    leaves = {"loss": loss, **_backward(problem, below, locals_, weights, losses, scales)}
+    # One evaluation gives a whole row, with one list of decisions for all of its outputs.
+    every = [one[0] if isinstance(one, list) else one for local in locals_ for one in local]
+    return Certificate(bits, leaves, [*every, *losses])
 
 
 def _backward(
     problem: Problem,
-    layers: list[LayerRun],
+    below: list[list[Ball]],
+    locals_: list[list[Any]],
     weights: list[Any],
     losses: list[PointDerivative],
     scales: list[Ball],
@@ -255,17 +183,17 @@ def _backward(
     else:
         da = [s * c for local, c in zip(losses, scales, strict=True) for s in local.slope]
     leaves: dict[str, CertifiedTensor] = {}
-    for i in reversed(range(len(layers))):
-        ran, layer, d_in, d_out = layers[i], network.layers[i], *network.widths[i : i + 2]
+    for i in reversed(range(len(locals_))):
+        ran, layer, d_in, d_out = locals_[i], network.layers[i], *network.widths[i : i + 2]
         leaves[f"layers.{i}.a"] = CertifiedTensor((n, d_out), da)
         if layer.operation.rowwise:
-            dz = [d for k, row in enumerate(ran.local) for d in pull(row, da[k * d_out :])]
+            dz = [d for k, row in enumerate(ran) for d in pull(row, da[k * d_out :])]
         else:
-            dz = [d * local.slope for d, local in zip(da, ran.local, strict=True)]
+            dz = [d * local.slope for d, local in zip(da, ran, strict=True)]
         leaves[f"layers.{i}.z"] = CertifiedTensor((n, d_out), dz)
         cotangent = arb_mat(n, d_out, dz)
-        below = arb_mat(n, d_in, ran.below).transpose()
-        leaves[f"layers.{i}.weight"] = CertifiedTensor((d_in, d_out), (below * cotangent).entries())
+        back = arb_mat(n, d_in, below[i]).transpose()
+        leaves[f"layers.{i}.weight"] = CertifiedTensor((d_in, d_out), (back * cotangent).entries())
         if layer.bias:
             column_sums = [sum(dz[j + d_out :: d_out], dz[j]) for j in range(d_out)]
             leaves[f"layers.{i}.bias"] = CertifiedTensor((d_out,), column_sums)
@@ -295,51 +223,29 @@ def activate(
     return local, [y.value for y in local]
 
 
-def loss_terms(problem: Problem, prediction: list[Ball]) -> Iterator["Term"]:
-    """Yield the losses, one for each number (elementwise) or row, ready to be evaluated.
-
-    Each takes, if asked, another prediction (`at`) and decisions to join (`joined`).
-    """
+def losses_at(problem: Problem, prediction: list[Ball]) -> list[PointDerivative]:
+    """Return the losses with their slopes, one for each number (elementwise) or row."""
     operation, width = problem.network.loss_operation, problem.network.widths[-1]
     targets = problem.targets
     labels = np.issubdtype(targets.dtype, np.integer)
     arguments = constants(problem.network.loss_parameters)
     arrays = {name: (operation.arrays[name], numbers(v)) for name, v in problem.arrays.items()}
     t = targets.tolist() if labels else numbers(targets)
+    found: list[PointDerivative] = []
     for n in range(problem.batch):
         row = slice(n * width, (n + 1) * width)
         if not operation.elementwise:
             own = {k: v if kind == "classes" else v[row] for k, (kind, v) in arrays.items()}
-            before = t[n] if labels else t[row]
-            yield Term(at_row, operation.definition, prediction[row], before, {**arguments, **own})
+            before = (t[n] if labels else t[row],)
+            given = {**arguments, **own}
+            found.append(at_row(operation.definition, prediction[row], before, given)[0])
             continue
         for j in range(width):
             k = n * width + j
             own = {k_: v[j if kind == "classes" else k] for k_, (kind, v) in arrays.items()}
             given = {**arguments, **own}
-            yield Term(at_number, operation.definition, prediction[k], t[k], given)
-
-
-class Term:
-    """The loss of one number or row, with its target and arguments."""
-
-    __slots__ = ("_arguments", "_definition", "_evaluate", "_target", "prediction")
-
-    def __init__(
-        self, evaluate: Any, definition: Any, prediction: Any, target: Any, arguments: Any
-    ) -> None:
-        self._evaluate = evaluate
-        self._definition = definition
-        self.prediction = prediction
-        self._target = target
-        self._arguments = arguments
-
-    def __call__(self, at: Any = None, **how: Any) -> PointDerivative:
-        """Evaluate at the prediction or another point; `how` is as in `at_number`."""
-        point = self.prediction if at is None else at
-        found = self._evaluate(self._definition, point, (self._target,), self._arguments, **how)
-        local: PointDerivative = found[0] if isinstance(found, list) else found
-        return local
+            found.append(at_number(operation.definition, prediction[k], (t[k],), given))
+    return found
 
 
 def _reduce(problem: Problem, losses: list[PointDerivative]) -> tuple[list[Ball], CertifiedTensor]:

@@ -19,6 +19,7 @@ from manual_backprop.layers import Dense
 from manual_backprop.network import Problem, reduce_losses
 from manual_backprop.operation import FloatArray
 from reference.oracles import Answer
+from reference.problems import with_arrays
 
 ComplexArray = npt.NDArray[np.complexfloating[Any]]
 
@@ -128,11 +129,6 @@ def _complex(problem: Problem) -> Problem:
     def double(array: Any) -> Any:
         return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
 
-    return replace(
-        problem,
-        x=problem.x.astype(np.complex128),
-        parameters={name: v.astype(np.complex128) for name, v in problem.parameters.items()},
-        targets=double(problem.targets),
-        weights=None if problem.weights is None else double(problem.weights),
-        arrays={name: double(array) for name, array in problem.arrays.items()},
-    )
+    wide = with_arrays(problem, double)
+    parameters: Any = {name: v.astype(np.complex128) for name, v in wide.parameters.items()}
+    return replace(wide, x=wide.x.astype(np.complex128), parameters=parameters)

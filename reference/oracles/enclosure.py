@@ -22,7 +22,7 @@ from reference.oracles.certified import (
     Doubles,
     activate,
     exact_divisor,
-    loss_terms,
+    losses_at,
     numbers,
     pull,
 )
@@ -108,7 +108,7 @@ class _EnclosedWalk:
         """Enter the loss; return its slopes and the scale of every sample."""
         problem, unit = self.problem, self.unit
         n, operation = problem.batch, problem.network.loss_operation
-        losses = [term() for term in loss_terms(problem, a)]
+        losses = losses_at(problem, a)
         none = problem.network.reduction == "none"
         divisor = arb(1) if none else exact(exact_divisor(problem))
         weights = [arb(1)] * n if problem.weights is None else numbers(problem.weights)

@@ -53,7 +53,8 @@ def persistent(lock: str = "lock") -> Iterator[None]:
     """
     config: Any = jax.config
     place = folder()
-    if place is None or config.jax_compilation_cache_dir or _misread() or not usable(place):
+    misread = importlib.metadata.version("jaxlib") in _MISREADING
+    if place is None or config.jax_compilation_cache_dir or misread or not usable(place):
         yield
         return
     settings = {**_SETTINGS, "jax_compilation_cache_dir": str(place)}
@@ -76,11 +77,6 @@ def persistent(lock: str = "lock") -> Iterator[None]:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-
-
-def _misread() -> bool:
-    """Whether this jaxlib's cached programs give wrong results."""
-    return importlib.metadata.version("jaxlib") in _MISREADING
 
 
 def _prune(place: Path, kept: int) -> None:

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.graph import Graph
-from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
-from manual_backprop.network import Problem
+from manual_backprop.network import Problem, loss_divisor
 from reference.oracles import Answer, by_kind, skipped
 from reference.oracles.counterparts import resolve
-from reference.oracles.jax_graph import GraphPrograms, first_order
+from reference.oracles.forwards import chain
+from reference.oracles.jax_derivatives import PARTS, Derivative, Tree, first_order, probed
+from reference.oracles.jax_graph import GraphPrograms
 from reference.oracles.jax_x64 import double_precision
-from reference.problems import AnyProblem, computed_in
+from reference.problems import AnyProblem, DirectedProblem, computed_in
 
 _KEPT = 64  # compiled networks kept for more values of the same structure
 
@@ -40,11 +40,15 @@ class JaxGrad:
 
     name = "jax"
     graphs = True
+    derivative: Derivative = staticmethod(first_order)
+    sizes = 3
+    """How many of the padded program's sizes are tried."""
+    switch_order = 1
 
     def __init__(self, *, padded: bool = True, compiled: bool = True) -> None:
         self.padded = padded
         self.compiled = compiled
-        self._graphs = GraphPrograms(self.name, self._of_graph)
+        self._graphs = GraphPrograms(self.name, self.derivative)
         self._programs: dict[Any, Any] = {}
         self._networks: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
@@ -95,34 +99,31 @@ class JaxGrad:
 
     def _program(self, problem: Problem, operations: tuple[int, ...]) -> Any:
         """Return the smallest program of these operations that holds the problem, or None."""
-        program, sizes = self._padding()
-        for size in sizes:
+        from reference.oracles.jax_padded import SIZES, PaddedProgram
+
+        for size in SIZES[: self.sizes]:
             key = (problem.dtype, size, operations)
             if key not in self._programs:
-                self._programs[key] = program(problem.dtype, size)
+                self._programs[key] = PaddedProgram(
+                    problem.dtype, size, self.derivative, self.switch_order
+                )
             if self._programs[key].holds(problem):
                 return self._programs[key]
         return None
-
-    def _of_graph(self, graph: Graph) -> Callable[..., Any]:
-        """Return what is compiled for a graph."""
-        return first_order(graph)
-
-    def _padding(self) -> tuple[Any, Sequence[Any]]:
-        """Return the class of the padded program, and the sizes to try."""
-        from reference.oracles.jax_padded import SIZES, PaddedProgram
-
-        return PaddedProgram, SIZES
 
     def _alone(self, problem: Problem) -> Answer:
         """Answer by a function of this network alone."""
         import jax
 
         inputs, probes, data = arguments_of(problem)
-        found = self._function(problem)(inputs, probes, data)
-        gradients, (loss, values) = jax.device_get(found)
-        cotangents = {**gradients[0], **gradients[1]}
-        return Answer(self.name, np.asarray(loss), cotangents, values=values)
+        direction = {}
+        if isinstance(problem, DirectedProblem):
+            direction = {name: problem.direction[name] for name in inputs}
+        found = self._function(problem)(inputs, probes, data, direction)
+        loss, *parts = jax.device_get(found)
+        arrays = ({k: np.asarray(v) for k, v in part.items()} for part in parts)
+        numbers: Any = dict(zip(PARTS, arrays, strict=False))
+        return Answer(self.name, np.asarray(loss), **numbers)
 
     def _function(self, problem: Problem) -> Callable[..., Any]:
         """Return the gradient function of a structure, compiled only if it is new."""
@@ -133,7 +134,14 @@ class JaxGrad:
         # The operations by identity: one that is registered again under its name is another.
         key = (repr(network), *map(id, operations))
         if key not in self._networks:
-            function = jax.grad(loss_function(problem), argnums=(0, 1), has_aux=True)
+            of_data = loss_function(problem)
+
+            def function(inputs: Tree, probes: Tree, data: Tree, direction: Tree) -> Any:
+                def loss(inputs: Tree, probes: Tree, taps: Tree) -> Any:
+                    return of_data(inputs, probes, {**data, "taps": taps})
+
+                return self.derivative(loss, inputs, probes, direction)[1:]
+
             self._networks[key] = operations, jax.jit(function) if self.compiled else function
             if len(self._networks) > _KEPT:
                 self._networks.popitem(last=False)
@@ -165,46 +173,25 @@ def divisor(problem: Problem) -> Any:
     It depends on shapes, labels and class weights alone, and JAX has none of its own; torch's
     reductions and the certificate's own count check it.
     """
-    operation, one = problem.network.loss_operation, problem.dtype.type(1)
-    if problem.network.reduction == "batch_mean":
-        return problem.dtype.type(problem.batch)
-    if problem.network.reduction != "mean":
-        return one
-    shape = (problem.batch, problem.network.widths[-1])
-    inside = computed_in(problem)
-    losses = np.broadcast_to(inside.dtype.type(1), shape if operation.elementwise else shape[:1])
-    count = operation.count(losses, inside.targets, **inside.loss_arguments())
-    return problem.dtype.type(count)
+    inside, shape = computed_in(problem), (problem.batch, problem.network.widths[-1])
+    elementwise = problem.network.loss_operation.elementwise
+    losses = np.broadcast_to(inside.dtype.type(1), shape if elementwise else shape[:1])
+    return problem.dtype.type(loss_divisor(inside, losses, np.dtype(float)))
 
 
 def loss_function(problem: Problem) -> Callable[..., Any]:
     """Return f(inputs, probes, data) -> (Σ w L / divisor, (loss, every step's value)).
 
-    A probe is a zero added at a step: the derivative by it is the cotangent of the step.
+    What the probes and the taps in `data` are: see `jax_derivatives`.
     """
-    from reference.oracles.jax_padded import tap
-
     network, operation = problem.network, problem.network.loss_operation
-    dense = resolve(LAYERS["dense"], "jax")
+    of_x, lose = chain(network, "jax"), resolve(operation, "jax")
 
     def function(
         inputs: Mapping[str, Any], probes: Mapping[str, Any], data: Mapping[str, Any]
-    ) -> tuple[Any, tuple[Any, Mapping[str, Any]]]:
-        def tapped(value: Any, step: str) -> Any:
-            return tap(value, data["taps"][step]) if "taps" in data else value
-
-        a = inputs["x"]
-        values = {}
-        for i, layer in enumerate(network.layers):
-            name = f"layers.{i}"
-            z = dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias"))
-            z = tapped(z + probes[f"{name}.z"], f"{name}.z")
-            a = resolve(layer.operation, "jax")(z, **layer.parameters) + probes[f"{name}.a"]
-            a = tapped(a, f"{name}.a")
-            values[f"{name}.z"], values[f"{name}.a"] = z, a
-        losses = resolve(operation, "jax")(
-            a, data["targets"], **network.loss_parameters, **data["arrays"]
-        )
+    ) -> tuple[Any, tuple[Any, Tree]]:
+        a, values = of_x(inputs, probed(probes, data.get("taps", {})))
+        losses = lose(a, data["targets"], **network.loss_parameters, **data["arrays"])
         weights = data["weights"]
         if weights is not None:
             losses = losses * (weights[:, None] if operation.elementwise else weights)

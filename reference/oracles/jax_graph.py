@@ -13,7 +13,8 @@ import numpy as np
 
 from manual_backprop.graph import Graph, GraphProblem
 from reference.oracles import Answer, unless_lacking
-from reference.oracles.torch_graph import call
+from reference.oracles.forwards import graph_sum
+from reference.oracles.jax_derivatives import PARTS, Derivative, Tree, probed
 from reference.problems import DirectedGraph
 
 _KEPT = 128  # compiled structures
@@ -21,14 +22,10 @@ _LOCKS = 16  # structures that other processes may compile meanwhile, at most
 
 
 class GraphPrograms:
-    """The compiled programs of graphs, one for each structure, shapes and dtype.
+    """The compiled programs of graphs, one for each structure, shapes and dtype."""
 
-    `make(graph)` returns f(floats, others, cotangents, direction) -> the parts of an answer in the
-    order of `PARTS`; at first order the direction is empty.
-    """
-
-    def __init__(self, oracle: str, make: Callable[[Graph], Callable[..., Any]]) -> None:
-        self._oracle, self._make = oracle, make
+    def __init__(self, oracle: str, derivative: Derivative) -> None:
+        self._oracle, self._derivative = oracle, derivative
         self._programs: OrderedDict[Any, tuple[Any, Callable[..., Any]]] = OrderedDict()
 
     def answers(self, problems: Sequence[GraphProblem]) -> list[Answer]:
@@ -50,7 +47,8 @@ class GraphPrograms:
         from reference.oracles import jax_cache
 
         if key not in self._programs:
-            function = jax.jit(self._make(problem.graph)).lower(*_arguments(problem))
+            program = _program_of(problem.graph, self._derivative)
+            function = jax.jit(program).lower(*_arguments(problem))
             lock = crc32(repr((self._oracle, problem.graph, key[1])).encode()) % _LOCKS
             with jax_cache.persistent(f"lock-{lock}"):
                 compiled = function.compile()
@@ -78,60 +76,26 @@ def _arguments(problem: GraphProblem) -> tuple[Mapping[str, Any], ...]:
     return floats, others, dict(problem.cotangents), direction
 
 
-PARTS = ("gradients", "values", "tangents", "products")
-"""What a program returns after the loss, by the names of an answer."""
-
-
 def _key(problem: GraphProblem) -> Any:
     """Return what one program serves: the operations by identity: one may be registered again."""
     arrays = tuple((name, a.shape, a.dtype) for name, a in problem.arrays.items())
     return id(problem.graph), arrays, tuple(id(step.record) for step in problem.graph.steps)
 
 
-def graph_loss(graph: Graph) -> Callable[..., tuple[Any, Mapping[str, Any]]]:
-    """Return f(floats, probes, others, cotangents, taps) -> (Σ cotangent · output, every value).
-
-    A probe is a zero added at a step: the derivative by it is the cotangent of the step. A tap is
-    one added to the step's cotangent.
-    """
-    from reference.oracles.jax_padded import tap
-
-    def function(
-        floats: Mapping[str, Any],
-        probes: Mapping[str, Any],
-        others: Any,
-        cotangents: Any,
-        taps: Mapping[str, Any],
-    ) -> tuple[Any, Mapping[str, Any]]:
-        values = {**floats, **others}
-        for step in graph.steps:
-            value = call(step, values, "jax")
-            value = value + probes[step.name] if step.name in probes else value
-            values[step.name] = tap(value, taps[step.name]) if step.name in taps else value
-        made = {step.name: values[step.name] for step in graph.steps}
-        return sum((cotangents[n] * made[n]).sum() for n in graph.outputs), made
-
-    return function
-
-
-def zero_probes(graph: Graph, floats: Any, others: Any, cotangents: Any) -> dict[str, Any]:
-    """Return a zero for every step."""
+def _program_of(graph: Graph, derivative: Derivative) -> Callable[..., Any]:
+    """Return f(floats, others, cotangents, direction) -> (the loss, the parts of an answer)."""
     import jax
     import jax.numpy as jnp
 
-    loss = graph_loss(graph)
-    shapes = jax.eval_shape(lambda f: loss(f, {}, others, cotangents, {}), floats)[1]
-    return {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
+    value = graph_sum(graph, "jax")
 
+    def answer(floats: Tree, others: Tree, cotangents: Tree, direction: Tree) -> tuple[Any, ...]:
+        def loss(floats: Tree, probes: Tree, taps: Tree) -> tuple[Any, tuple[Any, Tree]]:
+            total, made = value({**floats, **others}, cotangents, probed(probes, taps))
+            return total, (total, made)
 
-def first_order(graph: Graph) -> Callable[..., Any]:
-    """Return f(floats, others, cotangents, direction) -> (loss, every cotangent, every value)."""
-    import jax
+        shapes = jax.eval_shape(lambda given: loss(given, {}, {})[1][1], floats)
+        probes = {name: jnp.zeros(s.shape, s.dtype) for name, s in shapes.items()}
+        return derivative(loss, floats, probes, direction)[1:]
 
-    def gradients(floats: Any, others: Any, cotangents: Any, _: Any) -> Any:
-        probes = zero_probes(graph, floats, others, cotangents)
-        differentiate = jax.value_and_grad(graph_loss(graph), argnums=(0, 1), has_aux=True)
-        (loss, made), found = differentiate(floats, probes, others, cotangents, {})
-        return loss, {**found[1], **found[0]}, made
-
-    return gradients
+    return answer

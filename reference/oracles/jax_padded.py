@@ -25,11 +25,13 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
 from manual_backprop.losses import LOSSES
 from manual_backprop.network import Problem
-from manual_backprop.operation import FloatArray, Loss, Operation
+from manual_backprop.operation import ByName, FloatArray, Loss, Operation
 from reference.oracles import jax_cache
 from reference.oracles.counterparts import resolve
+from reference.oracles.jax_derivatives import PARTS, Derivative, Tree
+from reference.problems import DirectedProblem
 
-Tree = dict[str, Any]
+INPUTS = ("x", "weight", "bias")
 
 
 class Size(NamedTuple):
@@ -54,12 +56,15 @@ _PASS_ON = 0  # the activation branch of the layers that pad the depth
 
 
 class PaddedProgram:
-    """The compiled program of one dtype and size, with the tables that say which branch is what."""
+    """The compiled program of one dtype and size, with the tables that say which branch is what.
 
-    switch_order = 1
+    `derivative` is one of `jax_derivatives`; `switch_order` says how often it goes in reverse.
+    """
 
-    def __init__(self, dtype: np.dtype[Any], size: Size) -> None:
-        self.dtype, self.size = dtype, size
+    def __init__(
+        self, dtype: np.dtype[Any], size: Size, derivative: Derivative, switch_order: int
+    ) -> None:
+        self.dtype, self.size, self._derivative = dtype, size, derivative
         self._activations: dict[tuple[str, int | None], int] = {}
         self._losses: dict[tuple[str, bool, int | None], int] = {}
         self._parameters = max(
@@ -69,17 +74,24 @@ class PaddedProgram:
             name: extent for op in LOSSES.values() for name, extent in op.arrays.items()
         }
         branches = self._activation_branches(), self._loss_branches()
-        activate, lose = (switch_of(some, self.switch_order) for some in branches)
+        activate, lose = (switch_of(some, switch_order) for some in branches)
         self._over_block = jax.jit(_over_block(self._answer(_loss_function(size, activate, lose))))
         self._compiled: Callable[..., Any] | None = None
 
-    def _answer(self, loss: Callable[..., Any]) -> Callable[[Tree, Tree], Tree]:
-        """Return f(differentiated, data) -> the arrays of one answer."""
-        one = jax.value_and_grad(loss, has_aux=True)
+    def _answer(self, of_data: Callable[..., Any]) -> Callable[[Tree, Tree], Tree]:
+        """Return f(probes, data) -> the arrays of one answer, by the names of `_unpacked`."""
 
-        def answer(differentiated: Tree, data: Tree) -> Tree:
-            (total, (losses, z, a)), cotangents = one(differentiated, data)
-            return {"total": total, "losses": losses, "values.z": z, "values.a": a, **cotangents}
+        def answer(probes: Tree, data: Tree) -> Tree:
+            def loss(inputs: Tree, probes: Tree, taps: Tree) -> tuple[Any, tuple[Any, Tree]]:
+                tapped = {f"tap.{name}": value for name, value in taps.items()}
+                return of_data({**inputs, **probes}, {**data, **tapped})  # type: ignore[no-any-return]
+
+            inputs = {name: data[name] for name in INPUTS}
+            moves = {n: data[f"direction.{n}"] for n in INPUTS if f"direction.{n}" in data}
+            total, losses, *parts = self._derivative(loss, inputs, probes, moves)
+            named = {f"{part}.{n}": v for part, of_part in zip(PARTS, parts, strict=False)
+                     for n, v in of_part.items()}  # fmt: skip
+            return {"total": total, "losses": losses, **named}
 
         return answer
 
@@ -135,18 +147,18 @@ class PaddedProgram:
     def _packed(self, problems: Sequence[Problem], divisors: Sequence[Any]) -> Tree:
         """Lay a block of problems into arrays of the program's shapes."""
         block = self._empty()
+        if isinstance(problems[0], DirectedProblem):
+            block |= {f"direction.{name}": np.zeros_like(block[name]) for name in INPUTS}
         for k, problem in enumerate(problems):
             network, batch = problem.network, problem.batch
             widths = network.widths
             outputs = widths[-1]
             block["batch"][k], block["outputs"][k] = batch, outputs
-            block["x"][k, :batch, : widths[0]] = problem.x
             block["width"][k] = outputs  # the layers that pass on are as wide as the last
+            _pack_inputs(block, "", k, problem, {"x": problem.x, **problem.parameters})
+            if isinstance(problem, DirectedProblem):
+                _pack_inputs(block, "direction.", k, problem, problem.direction)
             for i, layer in enumerate(network.layers):
-                weight = problem.parameters[f"layers.{i}.weight"]
-                block["weight"][k, i, : widths[i], : layer.width] = weight
-                if layer.bias:
-                    block["bias"][k, i, : layer.width] = problem.parameters[f"layers.{i}.bias"]
                 block["width"][k, i] = layer.width
                 block["branch"][k, i] = self._activations[
                     _activation_key(layer.activation, layer.width)
@@ -193,6 +205,17 @@ class PaddedProgram:
             shape = (width,) if extent == "classes" else (batch, width)
             empty[f"array.{name}"] = np.ones((block, *shape), self.dtype)
         return empty
+
+
+def _pack_inputs(block: Tree, prefix: str, k: int, problem: Problem, given: ByName) -> None:
+    """Lay x and the parameters, or their tangents, into the k-th place of a block."""
+    widths = problem.network.widths
+    block[f"{prefix}x"][k, : problem.batch, : widths[0]] = given["x"]
+    for i, layer in enumerate(problem.network.layers):
+        weight = given[f"layers.{i}.weight"]
+        block[f"{prefix}weight"][k, i, : widths[i], : layer.width] = weight
+        if layer.bias:
+            block[f"{prefix}bias"][k, i, : layer.width] = given[f"layers.{i}.bias"]
 
 
 def _activation_key(name: str, width: int) -> tuple[str, int | None]:
@@ -297,7 +320,7 @@ tap.defvjp(lambda value, probe: (value, probe), lambda probe, dy: (dy + probe, N
 def _loss_function(
     size: Size, activate: Callable[..., Any], lose: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return f(differentiated, data) -> (Σ w L / divisor, (w L, every z, every a)), padded."""
+    """Return f(inputs and probes, data) -> (Σ w L / divisor, (w L, every z and a)), padded."""
     dense = resolve(LAYERS["dense"], "jax")
     rows, columns = jnp.arange(size.batch)[:, None], jnp.arange(size.width)[None, :]
 
@@ -315,7 +338,7 @@ def _loss_function(
         layers = {name: differentiated[name] for name in ("weight", "bias", "z", "a")}
         layers |= {name: data[name] for name in ("tap.z", "tap.a") if name in data}
         layers |= {name: data[name] for name in ("width", "branch", "parameters")}
-        prediction, steps = lax.scan(walk, differentiated["x"], layers)
+        prediction, (z, a) = lax.scan(walk, differentiated["x"], layers)
         rest = {name: v for name, v in data.items() if name.startswith("array.")}
         rest |= {"parameters": data["loss_parameters"]}
         rest |= {name: data[name] for name in ("labels", "targets")}
@@ -323,7 +346,7 @@ def _loss_function(
         real = (rows < data["batch"]) & (columns < data["columns"])
         weighted = jnp.where(real, losses, 0) * data["weights"][:, None]
         # What is differentiated is shown: a wrong divisor shows in unreduced losses too.
-        return weighted.sum() / data["divisor"], (weighted / data["divisor"], *steps)
+        return weighted.sum() / data["divisor"], (weighted / data["divisor"], {"z": z, "a": a})
 
     return function
 
@@ -333,11 +356,8 @@ def _over_block(one: Callable[[Tree, Tree], Tree]) -> Callable[..., Any]:
 
     def answer(block: Tree, k: Any) -> Tree:
         data = {n: lax.dynamic_index_in_dim(v, k, keepdims=False) for n, v in block.items()}
-        differentiated = {name: data[name] for name in ("x", "weight", "bias")}
-        # Zeros added at every step: the derivative by them is the step's cotangent.
         steps = (data["weight"].shape[0], *data["x"].shape)
-        differentiated |= {name: jnp.zeros(steps, data["x"].dtype) for name in "za"}
-        return one(differentiated, data)
+        return one({name: jnp.zeros(steps, data["x"].dtype) for name in "za"}, data)
 
     def over_block(block: Tree, count: Any) -> Tree:
         shapes = jax.eval_shape(answer, block, 0)
@@ -366,12 +386,12 @@ def _unpacked(
     if network.reduction == "none":
         columns = slice(widths[-1]) if network.loss_operation.elementwise else 0
         loss = found["losses"][k, :batch, columns].copy()
-    answer: dict[str, Tree] = {"gradients": {}}
+    answer: dict[str, Tree] = {}
     for key, array in found.items():
         if key in ("total", "losses"):
             continue
-        group, _, name = key.rpartition(".")
-        of_group = answer.setdefault(group or "gradients", {})
+        group, _, name = key.partition(".")
+        of_group = answer.setdefault(group, {})
         if name == "x":
             of_group["x"] = array[k, :batch, : widths[0]].copy()
             continue

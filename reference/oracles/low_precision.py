@@ -28,20 +28,20 @@ from reference.problems import computed_in
 Array = npt.NDArray[Any]
 
 
-def low_answer(name: str, problem: Problem | GraphProblem, form: Form = "stable") -> Answer:
+def low_answer(name: str, problem: Problem | GraphProblem) -> Answer:
     """Return the answer to a problem whose arrays are of a low dtype."""
     walk = _Rounding(problem.dtype)
     if isinstance(problem, GraphProblem):
-        values, cotangents = graph.gradients(problem, form, walk.apply, walk.pull)
+        values, cotangents = graph.gradients(problem, "stable", walk.apply, walk.pull)
         terms = [(walk.inside(c) * walk.inside(values[name])).sum()
                  for name, c in problem.cotangents.items()]  # fmt: skip
         return Answer(name, walk.rounded(np.asarray(sum(terms))), cotangents, values=values)
     steps, given = network_graph(problem)
-    values = graph.forward(steps, given, form, walk.apply)
+    values = graph.forward(steps, given, apply=walk.apply)
     again, losses = computed_in(problem), walk.inside(values[LOSSES_STEP])
     loss = walk.rounded(np.asarray(reduce_losses(again, losses)))
     start = {LOSSES_STEP: walk.rounded(losses_cotangent(again, losses))}
-    found = graph.backward(steps, given, values, start, form, walk.pull)
+    found = graph.backward(steps, given, values, start, pull=walk.pull)
     del found[LOSSES_STEP], values[LOSSES_STEP]
     return Answer(name, loss, found, values=values)
 

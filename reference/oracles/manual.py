@@ -6,7 +6,7 @@ import numpy as np
 
 from manual_backprop.graph import GraphProblem, gradients
 from manual_backprop.network import backward, forward
-from manual_backprop.operation import Form, Operation
+from manual_backprop.operation import Operation
 from manual_backprop.second_order import hessian_vector_product
 from reference.formats import format_of
 from reference.oracles import Answer, unsupported
@@ -15,13 +15,10 @@ from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 
 class Manual:
-    """Asks `manual_backprop` itself, in its stable form or in that of the books."""
+    """Asks `manual_backprop` itself, in its stable form."""
 
     name = "manual"
     graphs = True
-
-    def __init__(self, form: Form = "stable") -> None:
-        self._form = form
 
     def unavailable(self) -> str | None:
         """Return None: the subject is always here."""
@@ -40,12 +37,12 @@ class Manual:
                 return Answer(self.name, found.loss, found.cotangents, values=found.values,
                               tangents=found.tangents, products=found.products)  # fmt: skip
             if format_of(problem.dtype).low:
-                return low_answer(self.name, problem, self._form)
+                return low_answer(self.name, problem)
             if isinstance(problem, GraphProblem):
-                values, cotangents = gradients(problem, self._form)
+                values, cotangents = gradients(problem)
                 terms = [(c * values[name]).sum() for name, c in problem.cotangents.items()]
                 return Answer(self.name, np.asarray(sum(terms)), cotangents, values=values)
-            trace = forward(problem, self._form)
+            trace = forward(problem)
             return Answer(self.name, trace.loss, backward(problem, trace), values=trace.steps)
 
     def answers(self, problems: Sequence[AnyProblem]) -> list[Answer]:

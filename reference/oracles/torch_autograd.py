@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_backprop.graph import GraphProblem
-from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
-from reference.formats import BFLOAT16, format_of
+from reference.formats import format_of
 from reference.oracles import Answer, by_kind, skipped, unless_lacking
 from reference.oracles.counterparts import resolve
-from reference.oracles.torch_graph import as_array, torch_answer
+from reference.oracles.forwards import as_it_is, chain
+from reference.oracles.torch_graph import as_array, as_tensor, torch_answer
 from reference.problems import AnyProblem, computed_in
 
 THREADS = 1
@@ -24,10 +24,7 @@ order of a sum, and so its last bits, would depend on how many cores the machine
 
 _BLOCK = 4  # graphs alive at once: a few share a launch of the engine, and still fit into the cache
 
-# MKL adds in another order when an operand does not start at a multiple of 16 bytes, which is what
-# malloc gives. Measured: last bits of products differ at 4, 8 and 12 bytes, never at 16, 32 or 48.
-_ALIGNMENT = 16
-
+PARTS = ("weight", "bias", "z", "a")
 # Our reduction -> torch's own.
 _OWN_REDUCTIONS = {"sum": "sum", "mean": "mean"}
 # Its "mean" warns that it will change its meaning, so it is not asked for.
@@ -47,8 +44,7 @@ class TorchAutograd:
     """Differentiates the same network, built of torch's own functions.
 
     The graphs of a block are independent, so one launch of the engine serves them all, and each
-    problem has the same bits as alone. Measured against one launch each and against
-    `retain_grad` on the steps: see benchmarks/oracles.py.
+    problem has the same bits as alone.
     """
 
     name = "torch"
@@ -125,23 +121,13 @@ def _answers(name: str, problems: Sequence[Problem]) -> list[Answer]:
 def _graph(problem: Problem) -> _Graph:
     """Run the forward pass, keeping every tensor whose cotangent is asked for."""
     network = problem.network
-    dense = resolve(LAYERS["dense"], "torch")
-    a = _leaf(problem.x)
-    names, tensors = ["x"], [a]
-    for i, layer in enumerate(network.layers):
-        prefix = f"layers.{i}."
-        weight, bias = _leaf(problem.parameters[prefix + "weight"]), None
-        names.append(prefix + "weight")
-        tensors.append(weight)
-        if layer.bias:
-            bias = _leaf(problem.parameters[prefix + "bias"])
-            names.append(prefix + "bias")
-            tensors.append(bias)
-        z = dense(a, weight, bias)
-        a = resolve(layer.operation, "torch")(z, **layer.parameters)
-        names += (prefix + "z", prefix + "a")
-        tensors += (z, a)
-    return _Graph(reduced_loss(problem)(a), names, tensors)
+    known = {"x": _leaf(problem.x)}
+    known |= {name: _leaf(problem.parameters[name]) for name in network.parameter_shapes()}
+    prediction, values = chain(network, "torch")(known, as_it_is)
+    known |= values
+    order = ["x", *(f"layers.{i}.{part}" for i in range(len(network.layers)) for part in PARTS)]
+    names = [name for name in order if name in known]
+    return _Graph(reduced_loss(problem)(prediction), names, [known[name] for name in names])
 
 
 def reduced_loss(problem: Problem) -> Callable[[Any], Any]:
@@ -198,24 +184,6 @@ def _own_reduction(problem: Problem, function: Callable[..., Any]) -> str | None
     kl_div = function is torch.nn.functional.kl_div
     table = _OWN_REDUCTIONS_OF_KL_DIV if kl_div else _OWN_REDUCTIONS
     return table.get(problem.network.reduction)
-
-
-def as_tensor(array: npt.NDArray[Any]) -> Any:
-    """Return a C-contiguous, aligned tensor: the array's own memory if that is so, else a copy.
-
-    Every layout of the same numbers so meets the same kernel and gives the same bits.
-    """
-    import torch
-
-    if array.dtype == BFLOAT16:  # torch knows none of NumPy's: by its bits
-        return as_tensor(array.view(np.int16)).view(torch.bfloat16)
-    flags = array.flags
-    if flags.writeable and flags.c_contiguous:
-        tensor = torch.from_numpy(array)
-        if tensor.data_ptr() % _ALIGNMENT == 0:
-            return tensor
-        return tensor.clone()
-    return torch.from_numpy(np.array(array, order="C", copy=True))
 
 
 def _leaf(array: npt.NDArray[Any]) -> Any:

@@ -6,25 +6,18 @@ of a value is the derivative by a zero that was added to its cotangent.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from manual_backprop.graph import GraphProblem, Step
-from manual_backprop.layers import LAYERS
 from manual_backprop.network import Problem
 from manual_backprop.second_order import step_shapes, variables
 from reference.oracles import Answer, skipped, unsupported
-from reference.oracles.counterparts import resolve
-from reference.oracles.torch_autograd import (
-    THREADS,
-    TorchAutograd,
-    as_tensor,
-    reduced_loss,
-    threads,
-)
-from reference.oracles.torch_graph import call, graph_function
+from reference.oracles.forwards import At, as_it_is, chain, graph_sum, step_value
+from reference.oracles.torch_autograd import THREADS, TorchAutograd, reduced_loss, threads
+from reference.oracles.torch_graph import as_tensor
 from reference.problems import AnyProblem, DirectedGraph, DirectedProblem
 
 Tensors = dict[str, Any]
@@ -107,7 +100,7 @@ def _filled(tensors: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
     return [torch.zeros_like(tensor) if g is None else g for tensor, g in pairs]
 
 
-def tapped(taps: Tensors) -> Callable[[Any, str], Any]:
+def tapped(taps: Tensors) -> At:
     """Return f(value, step) -> the value; its cotangent has the step's tap, a zero, added.
 
     So what the cotangent does downstream, which is the tangent of the value, is the derivative of
@@ -209,7 +202,7 @@ def _pushed(step: Step, values: Tensors, tangents: Tensors) -> tuple[Any, Any]:
     with warnings.catch_warnings():  # its first call imports what torch itself calls deprecated
         warnings.simplefilter("ignore", DeprecationWarning)
         made: tuple[Any, Any] = jvp(
-            lambda inputs: call(step, {**values, **inputs}, "torch"),
+            lambda inputs: step_value(step, {**values, **inputs}, "torch"),
             (moving,),
             ({n: tangents[n] for n in moving},),
         )
@@ -243,36 +236,26 @@ def _probes(problem: Problem | GraphProblem) -> Tensors:
 
 
 def _function(
-    problem: Problem | GraphProblem, tap: Callable[[Any, str], Any] = lambda value, step: value
-) -> Callable[[Tensors, Tensors], tuple[Any, Mapping[str, Any]]]:
-    """Return f(inputs, probes) -> (loss, values), a probe added at each step, then a tap."""
+    problem: Problem | GraphProblem, tap: At = as_it_is
+) -> Callable[[Tensors, Tensors], tuple[Any, Tensors]]:
+    """Return f(inputs, probes) -> (loss, values), a probe added at each step, then a tap.
+
+    The data are made into tensors here and not inside: a transform of torch's would wrap them.
+    """
     if isinstance(problem, Problem):
-        return _network(problem, tap)
-    walk, arrays = graph_function(problem), problem.arrays
+        of_x, loss = chain(problem.network, "torch"), reduced_loss(problem)
+
+        def of_chain(inputs: Tensors, probes: Tensors) -> tuple[Any, Tensors]:
+            a, values = of_x(inputs, lambda y, step: tap(y + probes[step], step))
+            return loss(a), values
+
+        return of_chain
+    value, arrays = graph_sum(problem.graph, "torch"), problem.arrays
     others = {name: as_tensor(arrays[name]) for name in arrays if name not in problem.floats}
+    cotangents = {name: as_tensor(array) for name, array in problem.cotangents.items()}
 
-    def function(inputs: Tensors, probes: Tensors) -> tuple[Any, Mapping[str, Any]]:
-        return walk({**others, **inputs}, lambda value, step: tap(value + probes[step], step))
+    def of_graph(inputs: Tensors, probes: Tensors) -> tuple[Any, Tensors]:
+        given = {**others, **inputs}
+        return value(given, cotangents, lambda y, step: tap(y + probes[step], step))
 
-    return function
-
-
-def _network(
-    problem: Problem, tap: Callable[[Any, str], Any]
-) -> Callable[[Tensors, Tensors], tuple[Any, Mapping[str, Any]]]:
-    """Return the function of a chain."""
-    network = problem.network
-    dense, loss = resolve(LAYERS["dense"], "torch"), reduced_loss(problem)
-
-    def function(inputs: Tensors, probes: Tensors) -> tuple[Any, Mapping[str, Any]]:
-        a, values = inputs["x"], {}
-        for i, layer in enumerate(network.layers):
-            name = f"layers.{i}"
-            z = dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias"))
-            z = tap(z + probes[f"{name}.z"], f"{name}.z")
-            a = resolve(layer.operation, "torch")(z, **layer.parameters) + probes[f"{name}.a"]
-            a = tap(a, f"{name}.a")
-            values[f"{name}.z"], values[f"{name}.a"] = z, a
-        return loss(a), values
-
-    return function
+    return of_graph

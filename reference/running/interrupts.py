@@ -7,14 +7,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def ctrl_c_waits() -> Iterator[None]:
-    """Ignore Ctrl-C during what takes a moment and has to be finished."""
+def ctrl_c_waits() -> Iterator[list[int]]:
+    """Ignore Ctrl-C during what takes a moment and has to be finished; list those that came."""
+    heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
-        yield
+        yield heard
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -22,14 +23,7 @@ def ctrl_c_waits() -> Iterator[None]:
 @contextmanager
 def ctrl_c_later() -> Iterator[None]:
     """Raise Ctrl-C after what must be done whole or not at all."""
-    if threading.current_thread() is not threading.main_thread():
+    with ctrl_c_waits() as heard:
         yield
-        return
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
     if heard:
         signal.raise_signal(signal.SIGINT)

@@ -137,10 +137,7 @@ def batch_of(operation: Activation | Loss, points: int, seed: int, dtype: str) -
 
 
 def _inputs(
-    stream: np.random.Generator,
-    operation: Activation | Loss,
-    shape: tuple[int, int],
-    by_row: bool,
+    stream: np.random.Generator, operation: Activation | Loss, shape: tuple[int, int], by_row: bool
 ) -> npt.NDArray[np.float64]:
     domain = operation.predictions if isinstance(operation, Loss) else "real"
     if domain == "simplex" or (domain == "log_simplex" and by_row):

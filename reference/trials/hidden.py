@@ -6,6 +6,7 @@ A slope wrong in one region, a loss wrong at one size, a layer wrong at some wid
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class HiddenFault(NamedTuple):
 
     text: str
     operation: str
-    change: Callable[[Backward], Backward]
+    change: Backward
     problems: int
 
     @property
@@ -61,7 +62,7 @@ class HiddenFault(NamedTuple):
             "activation": ACTIVATIONS, "loss": LOSSES, "layer": LAYERS,
         }  # fmt: skip
         group, registry = next((k, r) for k, r in kinds.items() if self.operation in r)
-        wrong = self.change(registry[self.operation].backward)
+        wrong = partial(self.change, registry[self.operation].backward)
         return injected(Mutant(group, self.operation, self.text, wrong))
 
 
@@ -103,45 +104,39 @@ def _answer(side: Oracle, problem: Problem) -> Answer:
 # -- the faults ------------------------------------------------------------------------------------
 
 
-def _of_slope(where: Callable[[Any], Any], factor: float) -> Callable[[Backward], Backward]:
+# Each gets the right backward first, then what that is called with.
+
+
+def _of_slope(where: Callable[[Any], Any], factor: float) -> Backward:
     """Return an activation's slope wrong by a factor in one region."""
 
-    def fault(right: Backward) -> Backward:
-        def wrong(x: Any, y: Any, dy: Any, **named: Any) -> Any:
-            return np.where(where(x), factor, 1).astype(x.dtype) * right(x, y, dy, **named)
-
-        return wrong
-
-    return fault
-
-
-def _of_loss(where: Callable[[Any], Any], factor: float) -> Callable[[Backward], Backward]:
-    """Return a loss's gradient wrong by a factor for some predictions."""
-
-    def fault(right: Backward) -> Backward:
-        def wrong(y: Any, t: Any, dy: Any, **named: Any) -> Any:
-            made = right(y, t, dy, **named)
-            return made * made.dtype.type(factor) if where(y) else made
-
-        return wrong
-
-    return fault
-
-
-def _wide(right: Backward) -> Backward:
-    def wrong(*given: Any, **named: Any) -> Any:
-        made = right(*given, **named)
-        if made.get("bias") is not None and made["bias"].shape[-1] > WIDE:
-            made["bias"] = made["bias"] * 0
-        return made
+    def wrong(right: Backward, x: Any, y: Any, dy: Any, **named: Any) -> Any:
+        return np.where(where(x), factor, 1).astype(x.dtype) * right(x, y, dy, **named)
 
     return wrong
 
 
-def _of_state(right: Backward) -> Backward:
+def _of_loss(where: Callable[[Any], Any], factor: float) -> Backward:
+    """Return a loss's gradient wrong by a factor for some predictions."""
+
+    def wrong(right: Backward, y: Any, t: Any, dy: Any, **named: Any) -> Any:
+        made = right(y, t, dy, **named)
+        return made * made.dtype.type(factor) if where(y) else made
+
+    return wrong
+
+
+def _wide(right: Backward, *given: Any, **named: Any) -> Any:
+    made = right(*given, **named)
+    if made.get("bias") is not None and made["bias"].shape[-1] > WIDE:
+        made["bias"] = made["bias"] * 0
+    return made
+
+
+def _of_state() -> Backward:
     calls = count(1)
 
-    def wrong(*given: Any, **named: Any) -> Any:
+    def wrong(right: Backward, *given: Any, **named: Any) -> Any:
         made = right(*given, **named)
         if next(calls) % EVERY == 0:
             made["weight"] = made["weight"] * 2
@@ -150,11 +145,8 @@ def _of_state(right: Backward) -> Backward:
     return wrong
 
 
-def _crash(right: Backward) -> Backward:
-    def wrong(*given: Any, **named: Any) -> Any:
-        raise RuntimeError("injected")
-
-    return wrong
+def _crash(right: Backward, *given: Any, **named: Any) -> Any:
+    raise RuntimeError("injected")
 
 
 def _whole_in_six(y: Any) -> bool:
@@ -175,6 +167,6 @@ FAULTS = (
     HiddenFault("times 1.001 below −20", "celu", _of_slope(lambda x: x < -20, 1.001), 600),
     HiddenFault("times 50 below 1e-9", "tanhshrink", _of_slope(lambda x: abs(x) < 1e-9, 50.0), 600),
     HiddenFault(f"no bias gradient above {WIDE} outputs", "dense", _wide, 512),
-    HiddenFault(f"doubled in every {EVERY}rd call", "dense", _of_state, 1024),
+    HiddenFault(f"doubled in every {EVERY}rd call", "dense", _of_state(), 1024),
     HiddenFault("a crash", "dense", _crash, 4),
 )  # fmt: skip

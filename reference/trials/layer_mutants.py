@@ -3,7 +3,7 @@
 A helper that a backward calls is changed too, for that call alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from types import FunctionType
@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from manual_backprop.graph import GraphProblem
 from manual_backprop.layers import LAYERS
 from reference.conventions.uses import draw, problem_of
 from reference.formats import DTYPES
 from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
+from reference.problems import AnyProblem
 from reference.trials.mutants import Mutant, injected, mutate
 
 Arrays = Mapping[str, Any]
+Bank = Sequence[tuple[AnyProblem, Answer]]
+"""Problems with the right answers."""
 _FEW, _MANY = 8, 120
 """Uses of each dtype that a mutant meets at first, and those that what survives meets."""
 _ROUNDING = 4.0
@@ -70,7 +72,7 @@ def _with_helper(method: Any, name: str, helper: Callable[..., Any]) -> Callable
 
 
 @cache
-def _bank(name: str, size: int) -> list[tuple[GraphProblem, Answer]]:
+def _bank(name: str, size: int) -> Bank:
     """Return uses of a layer with the right answers, every fourth at the layer's edge."""
     uses = [draw(LAYERS[name], seed, dtype) for seed in range(size) for dtype in DTYPES]
     problems = [problem_of(LAYERS[name], use) for use in uses]
@@ -79,25 +81,45 @@ def _bank(name: str, size: int) -> list[tuple[GraphProblem, Answer]]:
 
 def mutant_result(mutant: Mutant) -> tuple[bool, str]:
     """Say whether the judge catches a mutant of a layer, and if not, why."""
-    for size in (_FEW, _MANY):
-        bank, worst = _bank(mutant.operation, size), 0.0
-        tried: list[tuple[GraphProblem, Answer]] = []
-        for problem, right in bank:
-            try:
-                with injected(mutant):
-                    answer = Manual().answer(problem)
-                found = {name: np.asarray(g) for name, g in answer.gradients.items()}
-                answer = replace(answer, gradients=found)
-            except Exception:  # a mutant that raises is noticed by its caller
-                return True, ""
-            apart = apart_in_ulps(right.gradients, answer.gradients)
-            worst = max(worst, apart)
-            if apart:
-                tried.append((problem, answer))
-        judged = judge_all([p for p, _ in tried], {"manual": [a for _, a in tried]})
-        if any(judgement.kind == "DEVIATES" for judgement in judged):
+    banks = (_bank(mutant.operation, size) for size in (_FEW, _MANY))
+    return result_of(mutant, banks, lambda answer: answer.gradients, digits=False)
+
+
+def result_of(
+    mutant: Mutant, banks: Iterable[Bank], changed: Callable[[Answer], Arrays], *, digits: bool
+) -> tuple[bool, str]:
+    """Say whether the judge catches a mutant on one of the banks, and if not, why.
+
+    `changed` returns the tensors of an answer that the mutant may change. Where `digits`, one that
+    loses digits is caught too: the right function is AGREE and the mutant PRECISION.
+    """
+    for bank in banks:
+        try:
+            with injected(mutant), np.errstate(all="ignore"):
+                answers = [_with_arrays(a) for a in Manual().answers([p for p, _ in bank])]
+            pairs = zip(bank, answers, strict=True)
+            ulps = [apart_in_ulps(changed(right), changed(a)) for (_, right), a in pairs]
+        except Exception:  # a mutant that raises is noticed by its caller
             return True, ""
-    return False, survived(worst, len(bank), {found.kind for found in judged})
+        met = [k for k, apart in enumerate(ulps) if apart]
+        problems = [bank[k][0] for k in met]
+        kinds = [j.kind for j in judge_all(problems, {"manual": [answers[k] for k in met]})]
+        if "DEVIATES" in kinds:
+            return True, ""
+    worse = set(kinds)
+    if digits:
+        before = judge_all(problems, {"manual": [bank[k][1] for k in met]})
+        worse = {now for now, then in zip(kinds, before, strict=True) if now != then.kind}
+        if "PRECISION" in worse:
+            return True, ""
+    return False, survived(max(ulps), len(bank), worse)
+
+
+def _with_arrays(answer: Answer) -> Answer:
+    """Return an answer whose numbers are arrays: a mutant may return a plain number."""
+    parts = (answer.gradients, answer.products)
+    gradients, products = ({n: np.asarray(v) for n, v in part.items()} for part in parts)
+    return replace(answer, gradients=gradients, products=products)
 
 
 def survived(worst: float, uses: int, kinds: set[str]) -> str:

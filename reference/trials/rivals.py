@@ -7,6 +7,7 @@ to be checked. Both compare with finite differences of that same function.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,11 @@ def _loss(problem: Problem, name: str, value: Any) -> Any:
     return forward(replace(problem, parameters={**problem.parameters, name: value})).loss
 
 
-def _gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
+def gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
+    """Return whether torch's gradcheck rejects the gradient.
+
+    By finite differences at every entry, or, where `fast`, along one random direction.
+    """
     import torch
 
     name = _tensor(problem, answer)
@@ -72,22 +77,12 @@ def _gradcheck(problem: Problem, answer: Answer, fast: bool) -> bool:
         )
 
 
-def gradcheck_slow(problem: Problem, answer: Answer) -> bool:
-    """Return whether torch's gradcheck rejects the gradient, every entry by finite differences."""
-    return _gradcheck(problem, answer, fast=False)
-
-
-def gradcheck_fast(problem: Problem, answer: Answer) -> bool:
-    """Return whether torch's gradcheck rejects the gradient along one random direction."""
-    return _gradcheck(problem, answer, fast=True)
-
-
 def check_grads(problem: Problem, answer: Answer) -> bool:
     """Return whether JAX's check_grads rejects the gradient, at its usual tolerance."""
     import jax
     from jax import test_util
 
-    from reference.oracles.jax_grad import divisor, loss_function
+    from reference.oracles.jax_grad import arguments_of, loss_function
 
     name = _tensor(problem, answer)
     start = problem.x if name == "x" else problem.parameters[name]
@@ -95,23 +90,11 @@ def check_grads(problem: Problem, answer: Answer) -> bool:
     with double_precision():
         gradient = jax.numpy.asarray(answer.gradients[name])
         whole = loss_function(problem)
-        widths = [layer.width for layer in problem.network.layers for _ in "za"]
-        names = problem.network.step_names()
-        zeros = {
-            step: np.zeros((problem.batch, width), problem.dtype)
-            for step, width in zip(names, widths, strict=True)
-        }
-        data = {
-            "targets": problem.targets,
-            "weights": problem.weights,
-            "arrays": dict(problem.arrays),
-            "divisor": divisor(problem),
-        }
+        inputs, zeros, data = arguments_of(problem)
 
         @jax.custom_vjp
         def loss(x: Any) -> Any:
-            inputs = {"x": problem.x, **problem.parameters, name: x}
-            return whole(inputs, zeros, data)[0]
+            return whole({**inputs, name: x}, zeros, data)[0]
 
         loss.defvjp(lambda x: (loss(x), None), lambda _, dy: (dy * gradient,))
         try:
@@ -123,7 +106,7 @@ def check_grads(problem: Problem, answer: Answer) -> bool:
 
 
 CHECKERS: dict[str, Checker] = {
-    "gradcheck, slow": Checker(gradcheck_slow, 16),
-    "gradcheck, fast": Checker(gradcheck_fast, 128),
+    "gradcheck, slow": Checker(partial(gradcheck, fast=False), 16),
+    "gradcheck, fast": Checker(partial(gradcheck, fast=True), 128),
     "check_grads": Checker(check_grads, 128),
 }

@@ -4,11 +4,8 @@ Each is injected into its operation alone, in both dtypes and every regime.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.layers import LAYERS
@@ -16,12 +13,11 @@ from manual_backprop.losses import LOSSES
 from reference.conventions.uses import draw, problem_of
 from reference.drawing.builder import Stream
 from reference.formats import DTYPES
-from reference.judge import judge_all
 from reference.oracles import Answer
 from reference.oracles.manual import Manual
-from reference.problems import AnyProblem, directed_graph
-from reference.trials.layer_mutants import apart_in_ulps, mutate_helpers, survived
-from reference.trials.mutants import Mutant, injected, mutate
+from reference.problems import directed_graph
+from reference.trials.layer_mutants import Bank, mutate_helpers, result_of
+from reference.trials.mutants import Mutant, mutate
 from reference.trials.second_order import problems_of
 
 _SIZES = 12, 96, 480
@@ -46,7 +42,7 @@ def of_second() -> Iterator[Mutant]:
 
 
 @cache
-def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
+def _bank(name: str, size: int) -> Bank:
     """Return problems of an operation with the right answers, in the end each of its own shape."""
     problems = list(problems_of(name, size))
     if name in LAYERS and size == _SIZES[-1]:
@@ -57,31 +53,9 @@ def _bank(name: str, size: int) -> list[tuple[AnyProblem, Answer]]:
 
 
 def result_of_second(mutant: Mutant) -> tuple[bool, str]:
-    """Say whether the judge catches a mutant of second order, and if not, why.
+    """Say whether the judge catches a mutant of second order, and if not, why."""
+    return result_of(mutant, (_bank(mutant.operation, n) for n in _SIZES), _moves, digits=True)
 
-    One that loses digits is caught where the right function is AGREE and the mutant PRECISION.
-    """
-    for size in _SIZES:
-        bank, worst = _bank(mutant.operation, size), 0.0
-        tried: list[tuple[AnyProblem, Answer, Answer]] = []
-        try:
-            with injected(mutant), np.errstate(all="ignore"):
-                answers = Manual().answers([problem for problem, _ in bank])
-            for (problem, right), answer in zip(bank, answers, strict=True):
-                moves = [{**one.tangents, **{f"product {n}": p for n, p in one.products.items()}}
-                         for one in (right, answer)]  # fmt: skip
-                apart = apart_in_ulps(*moves)
-                worst = max(worst, apart)
-                if apart:
-                    products = {n: np.asarray(p) for n, p in answer.products.items()}
-                    tried.append((problem, replace(answer, products=products), right))
-        except Exception:  # a mutant that raises is noticed by its caller
-            return True, ""
-        judged = judge_all([one[0] for one in tried], {"manual": [one[1] for one in tried]})
-        if any(judgement.kind == "DEVIATES" for judgement in judged):
-            return True, ""
-    before = judge_all([one[0] for one in tried], {"manual": [one[2] for one in tried]})
-    worse = {now.kind for now, then in zip(judged, before, strict=True) if now.kind != then.kind}
-    if "PRECISION" in worse:
-        return True, ""
-    return False, survived(worst, len(bank), worse)
+
+def _moves(answer: Answer) -> dict[str, Any]:
+    return {**answer.tangents, **{f"product {n}": p for n, p in answer.products.items()}}

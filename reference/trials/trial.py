@@ -62,17 +62,19 @@ def trial(
 # -- false alarms ---------------------------------------------------------------------------------
 
 
+_BLOCK = 500  # networks that are judged at once
+
+
 def false_alarms(
     problems: int,
     seed: int = 0,
     oracles: Sequence[str] = ("manual", "torch", "jax"),
-    block: int = 500,
 ) -> Iterator[TrialRow]:
     """Judge correct networks; an alarm is a verdict that names the hand-written gradient wrong."""
     sides = load(oracles)
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for start in range(0, problems, block):
-        drawn = [draw(seed, i) for i in range(start, min(start + block, problems))]
+    for start in range(0, problems, _BLOCK):
+        drawn = [draw(seed, i) for i in range(start, min(start + _BLOCK, problems))]
         with np.errstate(all="ignore"):
             answers = {n: o.answers([d.problem for d in drawn]) for n, o in sides.items()}
         judgements = judge_all([d.problem for d in drawn], answers)

@@ -22,7 +22,6 @@ from manual_backprop.articles import (
     multiply,
     product,
 )
-from manual_backprop.articles.article_001 import loss_as_printed
 from manual_backprop.network import backward, check_problem, forward
 from manual_backprop.operation import InvalidInput
 
@@ -59,25 +58,6 @@ def test_forward_and_gradient_are_those_of_the_same_network(name: str, index: in
     assert set(gradients) == set(expected)
     for key, value in expected.items():
         assert close(gradients[key], value), key
-
-
-@pytest.mark.parametrize("name", ARTICLES)
-def test_a_step_against_the_gradient_lowers_the_loss(name: str) -> None:
-    module = __import__(f"manual_backprop.articles.article_{name}", fromlist=["update"])
-    one, inputs = article(name), article(name).example()
-    q, g = one.system.run(inputs), Quantities({})
-    assert one.backward
-    one.backward(NUMPY, q, g)
-    weights = {n: inputs[n] for n in inputs if n in g.names() and n[0] in "wWb"}
-    moved = module.update(weights, {n: g[n] for n in weights}, 1e-3)
-    assert one.system.run({**inputs, **moved})[one.system.loss] < q[one.system.loss]
-
-
-def test_the_printed_total_loss_of_001_is_no_loss() -> None:
-    one = article("001")
-    inputs = one.example()
-    worse = {**inputs, "y": inputs["y"] + 100}
-    assert loss_as_printed(NUMPY, one.system.run(worse)) < 0 < one.system.run(worse).C0
 
 
 def test_problems_are_pure_functions_of_seed_and_index() -> None:

@@ -5,6 +5,7 @@ can promise more than some of these, and each wrong formula is off by millions.
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,8 @@ from reference.conventions.uses import (
     LayerUse,
     UseAnswer,
     UseTruth,
+    by_framework,
     by_hand,
-    by_jax,
-    by_torch,
     draw,
     truth,
     use,
@@ -70,10 +70,10 @@ def test_the_definition_and_both_frameworks_agree(name: str) -> None:
         true = truth(operation, given_use)
         assert wrong(true, by_hand(operation, given_use)) == [], seed
         if seed % 4 != 3:
-            assert wrong(true, by_torch(operation, given_use)) == [], ("torch", seed)
+            assert wrong(true, by_framework("torch", operation, given_use)) == [], ("torch", seed)
         if seed == 0:  # each use is compiled
             digits = JAX_IN_FLOAT32 if name == "attention" else RIGHT
-            assert wrong(true, by_jax(operation, given_use), digits) == [], "jax"
+            assert wrong(true, by_framework("jax", operation, given_use), digits) == [], "jax"
 
 
 @names
@@ -116,7 +116,7 @@ def worst(operation: LayerOperation, uses: list[LayerUse]) -> dict[str, float]:
     found = {"manual": 0.0, "torch": 0.0}
     for u in uses:
         true = truth(operation, u)
-        for who, answer in (("manual", by_hand), ("torch", by_torch)):
+        for who, answer in (("manual", by_hand), ("torch", partial(by_framework, "torch"))):
             found[who] = max(found[who], *errors(true, answer(operation, u)).values())
     return found
 

@@ -5,11 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from manual_backprop.articles import ARTICLES, ShapeMismatch, article
-from manual_backprop.articles.article_003 import backward_as_printed as printed_003
-from manual_backprop.articles.article_004 import backward_as_printed as printed_004
-from manual_backprop.articles.article_004 import printed_size
-from manual_backprop.articles.system import NUMPY, Draw
+from manual_backprop.articles import ARTICLES, article
+from manual_backprop.articles.claims_004 import draw
+from manual_backprop.articles.system import Draw
 from manual_backprop.network import check_problem
 from reference.articles.commands import by_hand
 from reference.judge import judge
@@ -59,15 +57,9 @@ def test_a_wrong_gradient_of_an_article_is_named(name: str) -> None:
 
 def test_article_004_in_its_printed_size() -> None:
     one = article("004")
-    inputs = printed_size(Draw(np.random.default_rng(0)))
+    inputs = draw(Draw(np.random.default_rng(0)), 1, 500)
+    inputs["W2"] /= np.sqrt(500)  # keeps tanh alive
     problem, manual = by_hand(one, inputs)
     assert problem.network.widths == (2, 500, 2)
     answers = {who: oracle.answer(problem) for who, oracle in load(["torch", "jax"]).items()}
     assert judge(problem, {"article": manual, **answers}).verdict.split("(")[0] in RIGHT
-
-
-@pytest.mark.parametrize(("name", "printed"), [("003", printed_003), ("004", printed_004)])
-def test_the_printed_products_do_not_multiply(name: str, printed: object) -> None:
-    q = article(name).system.run(article(name).system.inputs(0, 0))
-    with pytest.raises(ShapeMismatch):
-        printed(NUMPY, q)  # type: ignore[operator]

@@ -38,7 +38,8 @@ from reference.drawing.regimes import REGIMES
 from reference.evidence import gather
 from reference.judge import CONVENTIONAL, STRICT, judge, judge_all, operation_at
 from reference.oracles import Answer, load
-from reference.oracles.jax_graph import GraphPrograms, first_order
+from reference.oracles.jax_derivatives import first_order
+from reference.oracles.jax_graph import GraphPrograms
 from reference.oracles.jax_x64 import double_precision
 from reference.oracles.manual import Manual
 from reference.problems import (

@@ -111,7 +111,7 @@ def share(problems: list[Problem], holds: Callable[[Problem], Any]) -> float:
 
 
 def meets_a_kink(problem: Problem) -> bool:
-    return bool(certify(problem).ties)
+    return not all(certify(problem).open_decisions())
 
 
 # What a regime says of itself, and what the ordinary one is not.

@@ -16,7 +16,6 @@ from workertasks import Said, Task
 
 import reference
 from reference.workers import Died, Finished, Hung, Limits, Raised, Stopped, Worker, timeouts
-from reference.workers.imports import DEPENDENCIES, search_folder, shadows
 from reference.workers.messages import End
 
 TESTS = Path(__file__).parents[1]
@@ -182,32 +181,6 @@ def test_files_in_the_working_folder_shadow_nothing(
     assert isinstance(end, Finished), end
     assert len(replies) == 5 and not any(str(tmp_path) in one.text for one in replies)
     worker.close()
-
-
-def test_what_shadows_is_named_and_the_rest_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in (*SHADOWS, "backproputils.py", "plainfolder/x.py", "colorsys.py", "yaml.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("mine = True")
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "meta_path", sys.meta_path[:])
-    expected = ("colorsys", "json", "msgspec", "numpy", "reference", "reports", "struct")
-    assert shadows(tmp_path) == search_folder(tmp_path) == expected
-    assert shadows(tmp_path / "nowhere") == ()
-    for name, mine in (("backproputils", True), ("yaml", True), ("colorsys", False)):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        assert hasattr(__import__(name), "mine") is mine
-        del sys.modules[name]  # the real one comes back at the end, if it was there
-
-
-def test_the_protected_names_are_those_of_the_project() -> None:
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {d.partition(">")[0].partition("=")[0].strip() for d in project["dependencies"]}
-    imported = {name.replace("-", "_").replace("python_", "") for name in named}
-    assert imported <= DEPENDENCIES
 
 
 PARENT = """

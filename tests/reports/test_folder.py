@@ -14,8 +14,8 @@ from examplereport import example_records
 from reports import reading
 from reports.__main__ import main
 from reports.folder import (
-    FILES,
     MARKER,
+    PAGES,
     RECORDS,
     SUMMARY,
     TIMING,
@@ -34,6 +34,7 @@ from reports.folder import (
 from reports.records import Accuracy, Limit, Record, ReportError, Run, TrialRow, encode_all, of_type
 
 ROOT = Path(__file__).parents[2]
+FILES = (RECORDS, SUMMARY, TIMING, *PAGES)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A mistake in the backward of a layer: what it says of itself, and the cotangent it gives."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,9 @@ from manual_backprop.operation import FloatArray, InvalidInput, LayerOperation
 from reference.diagnosis.closeness import same_to_rounding
 from reference.oracles import Answer
 
+WrongArray = npt.ArrayLike
+"""What a wrong line computes; `LayerMistake.make` gives it its dtype."""
+
 
 @dataclass(frozen=True)
 class LayerLine:
@@ -26,7 +28,7 @@ class LayerLine:
     options: Mapping[str, Any]
     dy: FloatArray
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """Return an array by the name of the argument."""
         return self.arrays[name]
 
@@ -75,7 +77,7 @@ class LayerMistake:
     arguments: tuple[str, ...]
     sentence: str
     wrong: str
-    transform: Callable[[LayerLine], Any] = field(repr=False)
+    transform: Callable[[LayerLine], WrongArray] = field(repr=False)
     applicable: Callable[[LayerLine], bool] = field(repr=False)
 
     @property
@@ -101,25 +103,27 @@ LAYER_MISTAKES: dict[str, LayerMistake] = {}
 """Every mistake by name."""
 
 
-def layer_mistake(
-    operations: tuple[str, ...],
-    arguments: tuple[str, ...],
-    wrong: str,
-    when: Callable[[LayerLine], bool] = lambda line: True,
-) -> Callable[[Callable[[LayerLine], Any]], Callable[[LayerLine], Any]]:
-    """Enter a function as a mistake: its name is the name, its docstring the teacher's sentence."""
+@dataclass(frozen=True)
+class LayerRule:
+    """The cotangents of some arguments of some layers; a call enters a mistake in them."""
 
-    def register(transform: Callable[[LayerLine], Any]) -> Callable[[LayerLine], Any]:
-        name = transform.__name__
-        sentence = " ".join(inspect.cleandoc(transform.__doc__ or "").split())
-        if not sentence or name in LAYER_MISTAKES:
-            raise InvalidInput(f"mistake {name!r} has no docstring, or is defined twice")
+    operations: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+    def __call__(
+        self,
+        name: str,
+        wrong: str,
+        sentence: str,
+        make: Callable[[LayerLine], WrongArray],
+        when: Callable[[LayerLine], bool] = lambda line: True,
+    ) -> None:
+        """Enter a mistake: the wrong formula, what a teacher would say of it, the wrong array."""
+        if name in LAYER_MISTAKES:
+            raise InvalidInput(f"mistake {name!r} is defined twice")
         LAYER_MISTAKES[name] = LayerMistake(
-            name, operations, arguments, sentence, wrong, transform, when
+            name, self.operations, self.arguments, sentence, wrong, make, when
         )
-        return transform
-
-    return register
 
 
 def line_of_step(problem: GraphProblem, answer: Answer, tensor: str) -> LayerLine | None:

@@ -1,12 +1,10 @@
 """Mistakes of recurrent cells: of each gate da = d(gate) · slope; then that of two dense layers."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.layers.gates import four_gates, of_gates, three_gates
 from manual_backprop.operation import FloatArray
-from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
+from reference.diagnosis.layer_mistakes.catalogue import LayerLine, LayerRule
 
 _RNN = ("rnn_tanh_cell", "rnn_relu_cell")
 _CELLS = (*_RNN, "gru_cell", "lstm_cell")
@@ -25,7 +23,7 @@ def _arrays(c: LayerLine) -> list[FloatArray]:
 # -- plain cells ----------------------------------------------------------------------------------
 
 
-def _of_rnn(c: LayerLine, da: FloatArray) -> Any:
+def _of_rnn(c: LayerLine, da: FloatArray) -> FloatArray:
     return of_gates(c["x"], c["h"], c["weight_x"], c["weight_h"], da, da)[c.argument]
 
 
@@ -41,65 +39,44 @@ def _slope(c: LayerLine) -> FloatArray:
     return np.asarray((c.y > 0) * 1.0 if relu else 1 - c.y * c.y)
 
 
-@layer_mistake(_RNN, _GATES, "δa = δh′")
-def rnn_slope_left_out(c: LayerLine) -> Any:
-    """The slope of the activation is left out of the step back through time."""
-    return _of_rnn(c, c.dy)
+# A mistake is: its name and the wrong formula; the sentence that explains it; the code.
+# fmt: off
+LayerRule(_RNN, _GATES)("rnn_slope_left_out", "δa = δh′",
+    "The slope of the activation is left out of the step back through time.",
+    lambda c: _of_rnn(c, c.dy))
 
-
-@layer_mistake(("rnn_tanh_cell",), _GATES, "δa = δh′ (1 − a²)")
-def rnn_slope_at_the_sum(c: LayerLine) -> Any:
-    """1 − h′² is tanh's slope at its output; the sum before the tanh stands there."""
-    return _of_rnn(c, c.dy * (1 - _before(c) ** 2))
-
-
-@layer_mistake(("rnn_tanh_cell",), _GATES, "δa = δh′ (1 − h′)")
-def rnn_slope_not_squared(c: LayerLine) -> Any:
-    """The slope of tanh is 1 − h′²: the square is left out."""
-    return _of_rnn(c, c.dy * (1 - c.y))
-
-
-@layer_mistake(("rnn_tanh_cell",), _GATES, "δa = δh′ h′ (1 − h′)")
-def rnn_slope_of_sigmoid(c: LayerLine) -> Any:
-    """h′ (1 − h′) is the slope of the sigmoid."""
-    return _of_rnn(c, c.dy * c.y * (1 - c.y))
-
-
-@layer_mistake(_RNN, ("weight_h",), "∂L/∂U = δaᵀ h′")
-def rnn_recurrent_weight_from_new_state(c: LayerLine) -> Any:
-    """The recurrent weight met the state before this step, not the new one."""
-    return (c.dy * _slope(c)).T @ c.y
-
-
-@layer_mistake(
-    _RNN, ("h",), "δh = δa Uᵀ",
-    lambda c: len(c["weight_h"]) > 1,
-)  # fmt: skip
-def rnn_recurrent_weight_transposed(c: LayerLine) -> Any:
-    """The recurrent weight is square, so that its transpose fits too: h comes back through U."""
-    return (c.dy * _slope(c)) @ c["weight_h"].T
-
-
-@layer_mistake(
-    _CELLS, ("weight_x", "weight_h", "bias_x", "bias_h"), "a mean over the batch in place of Σ",
-    lambda c: len(c["x"]) > 1,
-)  # fmt: skip
-def cell_parameter_mean(c: LayerLine) -> Any:
-    """The samples of the batch add up; a mean was taken, which the loss has done already."""
-    return c.own / len(c["x"])
-
-
-@layer_mistake(_CELLS, ("bias_x", "bias_h"), "∂L/∂b = δa of one sample", lambda c: len(c["x"]) > 1)
-def cell_bias_of_the_last_sample(c: LayerLine) -> Any:
-    """The bias's gradient is overwritten in a loop over the samples: the last one's is left."""
-    last = {n: c[n][..., -1:, :] for n in ("x", "h", "state") if n in c.arrays}
-    return c.pulled(dy=c.dy[..., -1:, :], **last)[c.argument]
-
+rnn_tanh_cell_gates = LayerRule(("rnn_tanh_cell",), _GATES)
+rnn_tanh_cell_gates("rnn_slope_at_the_sum", "δa = δh′ (1 − a²)",
+    "1 − h′² is tanh's slope at its output; the sum before the tanh stands there.",
+    lambda c: _of_rnn(c, c.dy * (1 - _before(c) ** 2)))
+rnn_tanh_cell_gates("rnn_slope_not_squared", "δa = δh′ (1 − h′)",
+    "The slope of tanh is 1 − h′²: the square is left out.",
+    lambda c: _of_rnn(c, c.dy * (1 - c.y)))
+rnn_tanh_cell_gates("rnn_slope_of_sigmoid", "δa = δh′ h′ (1 − h′)",
+    "h′ (1 − h′) is the slope of the sigmoid.",
+    lambda c: _of_rnn(c, c.dy * c.y * (1 - c.y)))
+LayerRule(_RNN, ("weight_h",))("rnn_recurrent_weight_from_new_state", "∂L/∂U = δaᵀ h′",
+    "The recurrent weight met the state before this step, not the new one.",
+    lambda c: (c.dy * _slope(c)).T @ c.y)
+LayerRule(_RNN, ("h",))("rnn_recurrent_weight_transposed", "δh = δa Uᵀ",
+    "The recurrent weight is square, so that its transpose fits too: h comes back through U.",
+    lambda c: (c.dy * _slope(c)) @ c["weight_h"].T,
+    when=lambda c: len(c["weight_h"]) > 1)
+LayerRule(_CELLS, ("weight_x", "weight_h", "bias_x", "bias_h"))(
+    "cell_parameter_mean", "a mean over the batch in place of Σ",
+    "The samples of the batch add up; a mean was taken, which the loss has done already.",
+    lambda c: c.own / len(c["x"]),
+    when=lambda c: len(c["x"]) > 1)
+LayerRule(_CELLS, ("bias_x", "bias_h"))("cell_bias_of_the_last_sample", "∂L/∂b = δa of one sample",
+    "The bias's gradient is overwritten in a loop over the samples: the last one's is left.",
+    lambda c: c.pulled(dy=c.dy[..., -1:, :], **{
+        n: c[n][..., -1:, :] for n in ("x", "h", "state") if n in c.arrays})[c.argument],
+    when=lambda c: len(c["x"]) > 1)
 
 # -- gated cells ----------------------------------------------------------------------------------
 
 
-def _of_gru(c: LayerLine, wrong: str) -> Any:
+def _of_gru(c: LayerLine, wrong: str) -> FloatArray:
     """Return a cotangent of a GRU, by its textbook formulas with one of them wrong."""
     of_x, of_h = three_gates(*_arrays(c))
     r, z = _sigmoid(of_x[0] + of_h[0]), _sigmoid(of_x[1] + of_h[1])
@@ -118,56 +95,36 @@ def _of_gru(c: LayerLine, wrong: str) -> Any:
 
 _GRU = ("gru_cell",)
 
+LayerRule(_GRU, ("h",))("gru_direct_path_left_out", "δh = (δa_r, δa_z, δt r) U",
+    "Z h carries the old state over without any weight: that path is left out.",
+    lambda c: _of_gru(c, "direct"))
 
-@layer_mistake(_GRU, ("h",), "δh = (δa_r, δa_z, δt r) U")
-def gru_direct_path_left_out(c: LayerLine) -> Any:
-    """Z h carries the old state over without any weight: that path is left out."""
-    return _of_gru(c, "direct")
-
-
-@layer_mistake(_GRU, _GATES, "δn = δh′ z, δh = δh′ (1 − z) + …")
-def gru_update_gate_turned_round(c: LayerLine) -> Any:
-    """Z and 1 − z are exchanged: z keeps the old state here, 1 − z takes the new one."""
-    return _of_gru(c, "gates")
-
-
-@layer_mistake(_GRU, ("h", "weight_h", "bias_h"), "δt in place of δt r for what meets h")
-def gru_reset_gate_left_out(c: LayerLine) -> Any:
-    """The reset gate multiplies U_n h: its factor is left out on the way back."""
-    return _of_gru(c, "ungated")
-
-
-@layer_mistake(_GRU, _GATES, "δz = δh′ (n − h)")
-def gru_update_gate_sign(c: LayerLine) -> Any:
-    """h′ = n + z (h − n): the difference has the wrong sign."""
-    return _of_gru(c, "sign")
-
-
-@layer_mistake(_GRU, _GATES, "δz = δh′ h")
-def gru_update_gate_without_candidate(c: LayerLine) -> Any:
-    """Z stands in both terms, (1 − z) n and z h: the first is left out."""
-    return _of_gru(c, "candidate")
+gru_gates = LayerRule(_GRU, _GATES)
+gru_gates("gru_update_gate_turned_round", "δn = δh′ z, δh = δh′ (1 − z) + …",
+    "Z and 1 − z are exchanged: z keeps the old state here, 1 − z takes the new one.",
+    lambda c: _of_gru(c, "gates"))
+LayerRule(_GRU, ("h", "weight_h", "bias_h"))(
+    "gru_reset_gate_left_out", "δt in place of δt r for what meets h",
+    "The reset gate multiplies U_n h: its factor is left out on the way back.",
+    lambda c: _of_gru(c, "ungated"))
+gru_gates("gru_update_gate_sign", "δz = δh′ (n − h)",
+    "h′ = n + z (h − n): the difference has the wrong sign.",
+    lambda c: _of_gru(c, "sign"))
+gru_gates("gru_update_gate_without_candidate", "δz = δh′ h",
+    "Z stands in both terms, (1 − z) n and z h: the first is left out.",
+    lambda c: _of_gru(c, "candidate"))
+gru_gates("gru_tanh_slope_left_out", "δt = δn",
+    "The candidate goes through tanh: its slope is left out.",
+    lambda c: _of_gru(c, "tanh"))
+gru_gates("gru_reset_gate_from_input", "δr = δt (W_n x + b_n)",
+    "The reset gate multiplies what comes of h, not what comes of x.",
+    lambda c: _of_gru(c, "reset"))
+gru_gates("gru_gate_slope_left_out", "δa_z = δz",
+    "The slope of the update gate's sigmoid, z (1 − z), is left out.",
+    lambda c: _of_gru(c, "slope"))
 
 
-@layer_mistake(_GRU, _GATES, "δt = δn")
-def gru_tanh_slope_left_out(c: LayerLine) -> Any:
-    """The candidate goes through tanh: its slope is left out."""
-    return _of_gru(c, "tanh")
-
-
-@layer_mistake(_GRU, _GATES, "δr = δt (W_n x + b_n)")
-def gru_reset_gate_from_input(c: LayerLine) -> Any:
-    """The reset gate multiplies what comes of h, not what comes of x."""
-    return _of_gru(c, "reset")
-
-
-@layer_mistake(_GRU, _GATES, "δa_z = δz")
-def gru_gate_slope_left_out(c: LayerLine) -> Any:
-    """The slope of the update gate's sigmoid, z (1 − z), is left out."""
-    return _of_gru(c, "slope")
-
-
-def _of_lstm(c: LayerLine, wrong: str) -> Any:
+def _of_lstm(c: LayerLine, wrong: str) -> FloatArray:
     """Return a cotangent of an LSTM, by its textbook formulas with one of them wrong."""
     _, (i, f, g, o) = four_gates(*_arrays(c))
     (h, before), (dh, dnext) = c["state"], c.dy
@@ -193,61 +150,34 @@ def _of_lstm(c: LayerLine, wrong: str) -> Any:
 _LSTM = ("lstm_cell",)
 
 
-@layer_mistake(_LSTM, _OF_STATE, "δc = δc′")
-def lstm_path_through_hidden_left_out(c: LayerLine) -> Any:
-    """The cell goes into h′ = o tanh(c′) too: δh′ o (1 − tanh² c′) is left out."""
-    return _of_lstm(c, "hidden")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δc = δh′ o (1 − tanh² c′)")
-def lstm_path_through_cell_left_out(c: LayerLine) -> Any:
-    """The next step hands back a cotangent of the cell too: δc′ is left out."""
-    return _of_lstm(c, "cell")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δc = δc′ + δh′ o")
-def lstm_tanh_slope_left_out(c: LayerLine) -> Any:
-    """The cell goes through tanh on its way into h′: its slope is left out."""
-    return _of_lstm(c, "tanh")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δf = δc c′")
-def lstm_forget_gate_from_new_cell(c: LayerLine) -> Any:
-    """The forget gate multiplies the cell before this step, not the new one."""
-    return _of_lstm(c, "forget")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δo = δh′ c′")
-def lstm_output_gate_without_tanh(c: LayerLine) -> Any:
-    """The output gate multiplies tanh(c′), not c′."""
-    return _of_lstm(c, "output")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δi = δc i, δg = δc g")
-def lstm_gates_exchanged(c: LayerLine) -> Any:
-    """I and g multiply each other: each one's cotangent has the other in it."""
-    return _of_lstm(c, "exchanged")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δa_g = δg")
-def lstm_candidate_slope_left_out(c: LayerLine) -> Any:
-    """The candidate goes through tanh: its slope is left out."""
-    return _of_lstm(c, "candidate")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δa = (i, f, o, g)")
-def lstm_gates_in_another_order(c: LayerLine) -> Any:
-    """The gates' cotangents are put together in another order than the weights have."""
-    return _of_lstm(c, "order")
-
-
-@layer_mistake(_LSTM, _OF_STATE, "δa = δ(gate)")
-def lstm_gate_slopes_left_out(c: LayerLine) -> Any:
-    """The slopes of the sigmoids, s (1 − s), are left out."""
-    return _of_lstm(c, "slope")
-
-
-@layer_mistake(_LSTM, ("state",), "δc₋₁ = δc i")
-def lstm_cell_through_input_gate(c: LayerLine) -> Any:
-    """The cell before comes back through the forget gate, not through the input gate."""
-    return _of_lstm(c, "carried")
+lstm_of_state = LayerRule(_LSTM, _OF_STATE)
+lstm_of_state("lstm_path_through_hidden_left_out", "δc = δc′",
+    "The cell goes into h′ = o tanh(c′) too: δh′ o (1 − tanh² c′) is left out.",
+    lambda c: _of_lstm(c, "hidden"))
+lstm_of_state("lstm_path_through_cell_left_out", "δc = δh′ o (1 − tanh² c′)",
+    "The next step hands back a cotangent of the cell too: δc′ is left out.",
+    lambda c: _of_lstm(c, "cell"))
+lstm_of_state("lstm_tanh_slope_left_out", "δc = δc′ + δh′ o",
+    "The cell goes through tanh on its way into h′: its slope is left out.",
+    lambda c: _of_lstm(c, "tanh"))
+lstm_of_state("lstm_forget_gate_from_new_cell", "δf = δc c′",
+    "The forget gate multiplies the cell before this step, not the new one.",
+    lambda c: _of_lstm(c, "forget"))
+lstm_of_state("lstm_output_gate_without_tanh", "δo = δh′ c′",
+    "The output gate multiplies tanh(c′), not c′.",
+    lambda c: _of_lstm(c, "output"))
+lstm_of_state("lstm_gates_exchanged", "δi = δc i, δg = δc g",
+    "I and g multiply each other: each one's cotangent has the other in it.",
+    lambda c: _of_lstm(c, "exchanged"))
+lstm_of_state("lstm_candidate_slope_left_out", "δa_g = δg",
+    "The candidate goes through tanh: its slope is left out.",
+    lambda c: _of_lstm(c, "candidate"))
+lstm_of_state("lstm_gates_in_another_order", "δa = (i, f, o, g)",
+    "The gates' cotangents are put together in another order than the weights have.",
+    lambda c: _of_lstm(c, "order"))
+lstm_of_state("lstm_gate_slopes_left_out", "δa = δ(gate)",
+    "The slopes of the sigmoids, s (1 − s), are left out.",
+    lambda c: _of_lstm(c, "slope"))
+LayerRule(_LSTM, ("state",))("lstm_cell_through_input_gate", "δc₋₁ = δc i",
+    "The cell before comes back through the forget gate, not through the input gate.",
+    lambda c: _of_lstm(c, "carried"))

@@ -4,21 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
+from manual_backprop.operation import FloatArray
+from reference.diagnosis.layer_mistakes.catalogue import LayerLine, LayerRule
 
 _COSINE, _TRIPLET, _MARGIN = ("cosine_embedding",), ("triplet_margin",), ("multi_margin",)
 _SOFT, _FOCAL, _PENALTY = ("multilabel_soft_margin",), ("focal",), ("l2_penalty",)
 
 
-def _lengths(c: LayerLine, name: str) -> Any:
-    return np.sqrt((c[name] ** 2).sum(axis=1, keepdims=True))
+def _lengths(c: LayerLine, name: str) -> FloatArray:
+    return np.asarray(np.linalg.norm(c[name], axis=1, keepdims=True))
 
 
 def _other(c: LayerLine) -> str:
     return "z" if c.argument == "x" else "x"
 
 
-def _sign(c: LayerLine) -> Any:
+def _sign(c: LayerLine) -> FloatArray:
     """Return ∓ δL: what multiplies the slope of the cosine; 0 where the margin is kept."""
     active = (c["target"] > 0) | (c.y > 0)
     return np.where(active, -np.where(c["target"] > 0, 1.0, -1.0) * c.dy, 0.0)[:, None]
@@ -26,61 +27,41 @@ def _sign(c: LayerLine) -> Any:
 
 # -- pairs and triplets ---------------------------------------------------------------------------
 
+# A mistake is: its name and the wrong formula; the sentence that explains it; the code.
+# fmt: off
+cosine_x = LayerRule(_COSINE, ("x", "z"))
+cosine_x("cosine_projection_left_out", "δx = ∓ δL w/‖x‖",
+    "The length of x is in the cosine too: the part along x is to be taken off.",
+    lambda c: _sign(c) * c[_other(c)] / (_lengths(c, "x") * _lengths(c, "z")))
+cosine_x("cosine_not_divided_by_length", "δx = ∓ δL (w − u cos)",
+    "The direction is x divided by its length, and so is its gradient.",
+    lambda c: c.own * _lengths(c, c.argument))
+cosine_x("cosine_sign_of_unlike_pairs", "δx = −δL ∂cos/∂x whatever the target",
+    "Pairs that are to be unlike have L = cos − margin: their gradient has the other sign.",
+    lambda c: c.pulled(dy=np.where(c["target"] > 0, c.dy, -c.dy))[c.argument])
+cosine_x("cosine_margin_ignored", "δx where cos < margin too",
+    "A pair that keeps the margin has the loss 0 and gives no gradient.",
+    lambda c: c.pulled(margin=-2.0)[c.argument])
+LayerRule(_TRIPLET, ("anchor", "positive", "negative"))(
+    "triplet_margin_ignored", "the gradient where L = 0 too",
+    "A triplet that keeps the margin has the loss 0 and gives no gradient.",
+    lambda c: c.pulled(margin=1e6)[c.argument])
 
-@layer_mistake(_COSINE, ("x", "z"), "δx = ∓ δL w/‖x‖")
-def cosine_projection_left_out(c: LayerLine) -> Any:
-    """The length of x is in the cosine too: the part along x is to be taken off."""
-    return _sign(c) * c[_other(c)] / (_lengths(c, "x") * _lengths(c, "z"))
-
-
-@layer_mistake(_COSINE, ("x", "z"), "δx = ∓ δL (w − u cos)")
-def cosine_not_divided_by_length(c: LayerLine) -> Any:
-    """The direction is x divided by its length, and so is its gradient."""
-    return c.own * _lengths(c, c.argument)
-
-
-@layer_mistake(_COSINE, ("x", "z"), "δx = −δL ∂cos/∂x whatever the target")
-def cosine_sign_of_unlike_pairs(c: LayerLine) -> Any:
-    """Pairs that are to be unlike have L = cos − margin: their gradient has the other sign."""
-    return c.pulled(dy=np.where(c["target"] > 0, c.dy, -c.dy))[c.argument]
-
-
-@layer_mistake(_COSINE, ("x", "z"), "δx where cos < margin too")
-def cosine_margin_ignored(c: LayerLine) -> Any:
-    """A pair that keeps the margin has the loss 0 and gives no gradient."""
-    return c.pulled(margin=-2.0)[c.argument]
-
-
-@layer_mistake(_TRIPLET, ("anchor", "positive", "negative"), "the gradient where L = 0 too")
-def triplet_margin_ignored(c: LayerLine) -> Any:
-    """A triplet that keeps the margin has the loss 0 and gives no gradient."""
-    return c.pulled(margin=1e6)[c.argument]
-
-
-@layer_mistake(_TRIPLET, ("anchor",), "δa = δL u")
-def triplet_anchor_of_the_positive_alone(c: LayerLine) -> Any:
-    """The anchor stands in both distances: that to the negative is left out."""
-    return -c.right["positive"]
-
-
-@layer_mistake(_TRIPLET, ("anchor",), "δa = −δL w")
-def triplet_anchor_of_the_negative_alone(c: LayerLine) -> Any:
-    """The anchor stands in both distances: that to the positive is left out."""
-    return -c.right["negative"]
-
-
-@layer_mistake(_TRIPLET, ("positive", "negative"), "∂‖d‖/∂d = d")
-def triplet_distance_not_divided(c: LayerLine) -> Any:
-    """The slope of a distance is the direction: it is divided by the distance."""
-    difference = c["anchor"] - c[c.argument] + c.options["eps"]
-    return c.own * np.sqrt((difference**2).sum(axis=1, keepdims=True))
-
-
-@layer_mistake(_TRIPLET, ("positive", "negative"), "δp and δn exchanged")
-def triplet_sides_exchanged(c: LayerLine) -> Any:
-    """The gradients of the positive and the negative are exchanged."""
-    return c.right["negative" if c.argument == "positive" else "positive"]
-
+triplet_anchor = LayerRule(_TRIPLET, ("anchor",))
+triplet_anchor("triplet_anchor_of_the_positive_alone", "δa = δL u",
+    "The anchor stands in both distances: that to the negative is left out.",
+    lambda c: -c.right["positive"])
+triplet_anchor("triplet_anchor_of_the_negative_alone", "δa = −δL w",
+    "The anchor stands in both distances: that to the positive is left out.",
+    lambda c: -c.right["negative"])
+triplet_positive = LayerRule(_TRIPLET, ("positive", "negative"))
+triplet_positive("triplet_distance_not_divided", "∂‖d‖/∂d = d",
+    "The slope of a distance is the direction: it is divided by the distance.",
+    lambda c: c.own * np.linalg.norm(
+        c["anchor"] - c[c.argument] + c.options["eps"], axis=1, keepdims=True))
+triplet_positive("triplet_sides_exchanged", "δp and δn exchanged",
+    "The gradients of the positive and the negative are exchanged.",
+    lambda c: c.right["negative" if c.argument == "positive" else "positive"])
 
 # -- scores ---------------------------------------------------------------------------------------
 
@@ -89,78 +70,68 @@ def _at_label(c: LayerLine) -> tuple[Any, Any]:
     return np.arange(len(c["x"])), c["target"]
 
 
-@layer_mistake(_MARGIN, ("x",), "δx_t = 0")
-def multi_margin_label_left_out(c: LayerLine) -> Any:
-    """The label's score stands in every term: its gradient is left out."""
+def _multi_margin_label_left_out(c: LayerLine) -> FloatArray:
     found = c.own.copy()
     found[_at_label(c)] = 0
     return found
 
 
-@layer_mistake(_MARGIN, ("x",), "δx_t = −δL/C")
-def multi_margin_label_counted_once(c: LayerLine) -> Any:
-    """The label's score falls in every term that is above 0, not in one."""
+margin_x = LayerRule(_MARGIN, ("x",))
+margin_x("multi_margin_label_left_out", "δx_t = 0",
+    "The label's score stands in every term: its gradient is left out.",
+    _multi_margin_label_left_out)
+
+
+def _multi_margin_label_counted_once(c: LayerLine) -> FloatArray:
     found = c.own.copy()
     some = (found > 0).any(axis=1) | (found < 0).any(axis=1)
     found[_at_label(c)] = np.where(some, -c.dy / found.shape[1], 0)
     return found
 
 
-@layer_mistake((*_MARGIN, *_SOFT), ("x",), "δx without 1/C", lambda c: c["x"].shape[1] > 1)
-def class_count_left_out(c: LayerLine) -> Any:
-    """The loss is a mean over the classes: 1/C is left out of its gradient."""
-    return c.own * c["x"].shape[1]
+margin_x("multi_margin_label_counted_once", "δx_t = −δL/C",
+    "The label's score falls in every term that is above 0, not in one.",
+    _multi_margin_label_counted_once)
+LayerRule((*_MARGIN, *_SOFT), ("x",))("class_count_left_out", "δx without 1/C",
+    "The loss is a mean over the classes: 1/C is left out of its gradient.",
+    lambda c: c.own * c["x"].shape[1],
+    when=lambda c: c["x"].shape[1] > 1)
+margin_x("multi_margin_ignores_the_margin", "the gradient where the margin is kept too",
+    "A score that keeps the margin gives no gradient.",
+    lambda c: c.pulled(margin=1e6)["x"])
+LayerRule((*_SOFT, *_FOCAL), ("x",))("target_not_subtracted", "δx = σ(x) δL/C",
+    "σ(x) − t is the slope: the target is left out, as if none of the classes were there.",
+    lambda c: c.pulled(target=np.zeros_like(c["target"]))["x"])
+
+soft_x = LayerRule(_SOFT, ("x",))
+soft_x("soft_margin_sign", "δx = (t − σ(x)) δL/C",
+    "The sign is turned round: the slope is σ(x) − t.",
+    lambda c: -c.own)
+soft_x("soft_margin_sigmoid_twice", "δx = (σ(x) − t) σ(x) (1 − σ(x)) δL/C",
+    "σ(x) − t has the sigmoid's slope in it already.",
+    lambda c: c.own * (s := 1 / (1 + np.exp(-c["x"]))) * (1 - s))
+
+focal_x = LayerRule(_FOCAL, ("x",))
+focal_x("focal_factor_left_out", "δx = (p − t) δL",
+    "The formula is that of binary cross entropy: the focusing factor is left out.",
+    lambda c: c.pulled(gamma=0.0)["x"],
+    when=lambda c: c.options["gamma"] != 0)
+focal_x("focal_factor_as_constant", "δx = (1 − p)^γ (p − t) δL",
+    "The focusing factor depends on x too: its own derivative is left out.",
+    lambda c: c.pulled(gamma=0.0)["x"] * _of_label(c) ** c.options["gamma"],
+    when=lambda c: c.options["gamma"] != 0)
 
 
-@layer_mistake(_MARGIN, ("x",), "the gradient where the margin is kept too")
-def multi_margin_ignores_the_margin(c: LayerLine) -> Any:
-    """A score that keeps the margin gives no gradient."""
-    return c.pulled(margin=1e6)["x"]
-
-
-@layer_mistake((*_SOFT, *_FOCAL), ("x",), "δx = σ(x) δL/C")
-def target_not_subtracted(c: LayerLine) -> Any:
-    """σ(x) − t is the slope: the target is left out, as if none of the classes were there."""
-    return c.pulled(target=np.zeros_like(c["target"]))["x"]
-
-
-@layer_mistake(_SOFT, ("x",), "δx = (t − σ(x)) δL/C")
-def soft_margin_sign(c: LayerLine) -> Any:
-    """The sign is turned round: the slope is σ(x) − t."""
-    return -c.own
-
-
-@layer_mistake(_SOFT, ("x",), "δx = (σ(x) − t) σ(x) (1 − σ(x)) δL/C")
-def soft_margin_sigmoid_twice(c: LayerLine) -> Any:
-    """σ(x) − t has the sigmoid's slope in it already."""
-    s = 1 / (1 + np.exp(-c["x"]))
-    return c.own * s * (1 - s)
-
-
-@layer_mistake(_FOCAL, ("x",), "δx = (p − t) δL", lambda c: c.options["gamma"] != 0)
-def focal_factor_left_out(c: LayerLine) -> Any:
-    """The formula is that of binary cross entropy: the focusing factor is left out."""
-    return c.pulled(gamma=0.0)["x"]
-
-
-@layer_mistake(_FOCAL, ("x",), "δx = (1 − p)^γ (p − t) δL", lambda c: c.options["gamma"] != 0)
-def focal_factor_as_constant(c: LayerLine) -> Any:
-    """The focusing factor depends on x too: its own derivative is left out."""
-    return c.pulled(gamma=0.0)["x"] * _of_label(c) ** c.options["gamma"]
-
-
-def _of_label(c: LayerLine) -> Any:
+def _of_label(c: LayerLine) -> FloatArray:
     """Return 1 − p."""
-    return 1 / (1 + np.exp(np.where(c["target"] > 0, c["x"], -c["x"])))
+    return np.asarray(1 / (1 + np.exp(np.where(c["target"] > 0, c["x"], -c["x"]))))
 
 
-@layer_mistake(_PENALTY, ("weight",), "∂L/∂w = 2 λ w")
-def penalty_two_kept(c: LayerLine) -> Any:
-    """The ½ of the penalty and the 2 of the square cancel."""
-    return 2 * c.own
-
-
-@layer_mistake(_PENALTY, ("weight",), "∂L/∂w = w", lambda c: c.options["strength"] != 1)
-def penalty_strength_left_out(c: LayerLine) -> Any:
-    """The strength λ is left out."""
-    return c["weight"] * c.dy[0]
+penalty_weight = LayerRule(_PENALTY, ("weight",))
+penalty_weight("penalty_two_kept", "∂L/∂w = 2 λ w",
+    "The ½ of the penalty and the 2 of the square cancel.",
+    lambda c: 2 * c.own)
+penalty_weight("penalty_strength_left_out", "∂L/∂w = w",
+    "The strength λ is left out.",
+    lambda c: c["weight"] * c.dy[0],
+    when=lambda c: c.options["strength"] != 1)

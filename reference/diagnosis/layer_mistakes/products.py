@@ -1,12 +1,10 @@
 """Mistakes of products, gates and masks."""
 
-from typing import Any
-
 import numpy as np
 
 from manual_backprop.layers.elementwise import over_repeated
 from manual_backprop.operation import FloatArray
-from reference.diagnosis.layer_mistakes.catalogue import LayerLine, layer_mistake
+from reference.diagnosis.layer_mistakes.catalogue import LayerLine, LayerRule
 
 _BILINEAR, _SWI_GLU, _GLU = ("bilinear",), ("swi_glu",), ("glu",)
 
@@ -21,172 +19,127 @@ def _drops(c: LayerLine) -> bool:
 
 # -- dropout, PReLU -------------------------------------------------------------------------------
 
+# A mistake is: its name and the wrong formula; the sentence that explains it; the code.
+# fmt: off
+dropout_x = LayerRule(("dropout",), ("x",))
+dropout_x("dropout_mask_left_out", "δx = δy/(1 − p)",
+    "What was dropped has no part in the output: the mask is left out of the backward.",
+    lambda c: c.dy / (1 - c.options["p"]))
+dropout_x("dropout_scale_left_out", "δx = m δy",
+    "What stays is divided by 1 − p in the forward, and its gradient has to be too.",
+    lambda c: c.dy * c["mask"], when=_drops)
+dropout_x("dropout_scale_twice", "δx = m δy/(1 − p)²",
+    "1 − p divides once too often.",
+    lambda c: c.own / (1 - c.options["p"]), when=_drops)
+dropout_x("dropout_divided_by_the_share_dropped", "δx = m δy/p",
+    "P is the share that is dropped: 1 − p belongs below the line.",
+    lambda c: c.dy * c["mask"] / c.options["p"], when=_drops)
 
-@layer_mistake(("dropout",), ("x",), "δx = δy/(1 − p)")
-def dropout_mask_left_out(c: LayerLine) -> Any:
-    """What was dropped has no part in the output: the mask is left out of the backward."""
-    return c.dy / (1 - c.options["p"])
+prelu_x = LayerRule(("prelu",), ("x",))
+prelu_x("prelu_negative_side_dropped", "δx = δy [x > 0]",
+    "The slope is that of ReLU: below 0 the slope is the weight.",
+    lambda c: c.dy * (c["x"] > 0))
+prelu_x("prelu_slope_left_out", "δx = δy",
+    "Below 0 the slope is the weight, not 1.",
+    lambda c: c.dy)
 
-
-@layer_mistake(("dropout",), ("x",), "δx = m δy", _drops)
-def dropout_scale_left_out(c: LayerLine) -> Any:
-    """What stays is divided by 1 − p in the forward, and its gradient has to be too."""
-    return c.dy * c["mask"]
-
-
-@layer_mistake(("dropout",), ("x",), "δx = m δy/(1 − p)²", _drops)
-def dropout_scale_twice(c: LayerLine) -> Any:
-    """1 − p divides once too often."""
-    return c.own / (1 - c.options["p"])
-
-
-@layer_mistake(("dropout",), ("x",), "δx = m δy/p", _drops)
-def dropout_divided_by_the_share_dropped(c: LayerLine) -> Any:
-    """P is the share that is dropped: 1 − p belongs below the line."""
-    return c.dy * c["mask"] / c.options["p"]
-
-
-@layer_mistake(("prelu",), ("x",), "δx = δy [x > 0]")
-def prelu_negative_side_dropped(c: LayerLine) -> Any:
-    """The slope is that of ReLU: below 0 the slope is the weight."""
-    return c.dy * (c["x"] > 0)
-
-
-@layer_mistake(("prelu",), ("x",), "δx = δy")
-def prelu_slope_left_out(c: LayerLine) -> Any:
-    """Below 0 the slope is the weight, not 1."""
-    return c.dy
-
-
-@layer_mistake(("prelu",), ("weight",), "∂L/∂w = Σ δy x")
-def prelu_weight_from_all(c: LayerLine) -> Any:
-    """The weight multiplies the negative numbers alone."""
-    return over_repeated(c.dy * c["x"], c["weight"])
-
-
-@layer_mistake(("prelu",), ("weight",), "∂L/∂w = Σ δy [x < 0]")
-def prelu_weight_without_input(c: LayerLine) -> Any:
-    """The derivative of w x by w is x: it is left out."""
-    return over_repeated(c.dy * (c["x"] < 0), c["weight"])
-
-
-@layer_mistake(("prelu",), ("weight",), "a mean over the batch in place of Σ")
-def prelu_weight_mean(c: LayerLine) -> Any:
-    """Every sample uses the same weight: its gradients add up, a mean was taken."""
-    return c.own * (c["weight"].size / c.dy.size)
-
+prelu_weight = LayerRule(("prelu",), ("weight",))
+prelu_weight("prelu_weight_from_all", "∂L/∂w = Σ δy x",
+    "The weight multiplies the negative numbers alone.",
+    lambda c: over_repeated(c.dy * c["x"], c["weight"]))
+prelu_weight("prelu_weight_without_input", "∂L/∂w = Σ δy [x < 0]",
+    "The derivative of w x by w is x: it is left out.",
+    lambda c: over_repeated(c.dy * (c["x"] < 0), c["weight"]))
+prelu_weight("prelu_weight_mean", "a mean over the batch in place of Σ",
+    "Every sample uses the same weight: its gradients add up, a mean was taken.",
+    lambda c: c.own * (c["weight"].size / c.dy.size))
 
 # -- gates ----------------------------------------------------------------------------------------
 
 
-@layer_mistake(_GLU, ("x",), "δb = δy a")
-def glu_gate_slope_left_out(c: LayerLine) -> Any:
-    """The gate goes through a sigmoid: its slope is left out."""
+def _glu_gate_slope_left_out(c: LayerLine) -> FloatArray:
     a, b = np.split(c["x"], 2, axis=-1)
     return np.concatenate([c.dy * _sigmoid(b), c.dy * a], axis=-1)
 
 
-@layer_mistake(_GLU, ("x",), "δa = δy")
-def glu_gate_left_out(c: LayerLine) -> Any:
-    """The value is multiplied by the gate: the gate is left out of its cotangent."""
-    return np.concatenate([c.dy, np.split(c.own, 2, axis=-1)[1]], axis=-1)
+glu_x = LayerRule(_GLU, ("x",))
+glu_x("glu_gate_slope_left_out", "δb = δy a",
+    "The gate goes through a sigmoid: its slope is left out.",
+    _glu_gate_slope_left_out)
+glu_x("glu_gate_left_out", "δa = δy",
+    "The value is multiplied by the gate: the gate is left out of its cotangent.",
+    lambda c: np.concatenate([c.dy, np.split(c.own, 2, axis=-1)[1]], axis=-1))
+glu_x("glu_halves_exchanged", "δx = (δb, δa)",
+    "The two halves are put together the wrong way round.",
+    lambda c: np.concatenate(np.split(c.own, 2, axis=-1)[::-1], axis=-1))
 
 
-@layer_mistake(_GLU, ("x",), "δx = (δb, δa)")
-def glu_halves_exchanged(c: LayerLine) -> Any:
-    """The two halves are put together the wrong way round."""
-    return np.concatenate(np.split(c.own, 2, axis=-1)[::-1], axis=-1)
-
-
-@layer_mistake(_GLU, ("x",), "δb = δy σ(b) (1 − σ(b))")
-def glu_value_left_out(c: LayerLine) -> Any:
-    """The gate is multiplied by the value: the value is left out of its cotangent."""
+def _glu_value_left_out(c: LayerLine) -> FloatArray:
     _, b = np.split(c["x"], 2, axis=-1)
     s = _sigmoid(b)
     return np.concatenate([c.dy * s, c.dy * s * (1 - s)], axis=-1)
 
 
-@layer_mistake(_SWI_GLU, ("x",), "δx = δy σ(g)")
-def swi_glu_sigmoid_for_silu(c: LayerLine) -> Any:
-    """The gate goes through SiLU, g σ(g), not through the sigmoid alone."""
-    return c.dy * _sigmoid(c["gate"])
+glu_x("glu_value_left_out", "δb = δy σ(b) (1 − σ(b))",
+    "The gate is multiplied by the value: the value is left out of its cotangent.",
+    _glu_value_left_out)
 
+swi_glu_x = LayerRule(_SWI_GLU, ("x",))
+swi_glu_x("swi_glu_sigmoid_for_silu", "δx = δy σ(g)",
+    "The gate goes through SiLU, g σ(g), not through the sigmoid alone.",
+    lambda c: c.dy * _sigmoid(c["gate"]))
 
-@layer_mistake(_SWI_GLU, ("gate",), "δg = δy x σ(g)")
-def swi_glu_product_rule_left_out(c: LayerLine) -> Any:
-    """SiLU is a product, g σ(g): the slope of its second factor is left out."""
-    return c.dy * c["x"] * _sigmoid(c["gate"])
-
-
-@layer_mistake(_SWI_GLU, ("gate",), "δg = δy x σ(g) (1 − σ(g))")
-def swi_glu_slope_of_sigmoid(c: LayerLine) -> Any:
-    """The slope is that of the sigmoid, not of SiLU."""
-    s = _sigmoid(c["gate"])
-    return c.dy * c["x"] * s * (1 - s)
-
-
-@layer_mistake(_SWI_GLU, ("x",), "δx = δy g")
-def swi_glu_gate_not_squashed(c: LayerLine) -> Any:
-    """The value is multiplied by SiLU of the gate, not by the gate."""
-    return c.dy * c["gate"]
-
+swi_glu_gate = LayerRule(_SWI_GLU, ("gate",))
+swi_glu_gate("swi_glu_product_rule_left_out", "δg = δy x σ(g)",
+    "SiLU is a product, g σ(g): the slope of its second factor is left out.",
+    lambda c: c.dy * c["x"] * _sigmoid(c["gate"]))
+swi_glu_gate("swi_glu_slope_of_sigmoid", "δg = δy x σ(g) (1 − σ(g))",
+    "The slope is that of the sigmoid, not of SiLU.",
+    lambda c: c.dy * c["x"] * (s := _sigmoid(c["gate"])) * (1 - s))
+swi_glu_x("swi_glu_gate_not_squashed", "δx = δy g",
+    "The value is multiplied by SiLU of the gate, not by the gate.",
+    lambda c: c.dy * c["gate"])
 
 # -- products -------------------------------------------------------------------------------------
 
 
-@layer_mistake(_BILINEAR, ("x", "z"), "δx = Σ δy W, without the other")
-def bilinear_other_left_out(c: LayerLine) -> Any:
-    """The slope by one value has the other one in it: it is left out."""
+def _bilinear_other_left_out(c: LayerLine) -> FloatArray:
     other = "z" if c.argument == "x" else "x"
     return c.pulled(**{other: np.ones_like(c[other])})[c.argument]
 
 
-@layer_mistake(
-    _BILINEAR, ("x", "z"), "δx = Σ δy Wᵀ z",
-    lambda c: c["x"].shape == c["z"].shape and c["x"].shape[1] > 1,
-)  # fmt: skip
-def bilinear_weight_transposed(c: LayerLine) -> Any:
-    """The weight's two last axes are exchanged; only where both values are as long does it fit."""
-    return c.pulled(weight=np.swapaxes(c["weight"], 1, 2))[c.argument]
+bilinear_x = LayerRule(_BILINEAR, ("x", "z"))
+bilinear_x("bilinear_other_left_out", "δx = Σ δy W, without the other",
+    "The slope by one value has the other one in it: it is left out.",
+    _bilinear_other_left_out)
+bilinear_x("bilinear_weight_transposed", "δx = Σ δy Wᵀ z",
+    "The weight's two last axes are exchanged; only where both values are as long does it fit.",
+    lambda c: c.pulled(weight=np.swapaxes(c["weight"], 1, 2))[c.argument],
+    when=lambda c: c["x"].shape == c["z"].shape and c["x"].shape[1] > 1)
+LayerRule(_BILINEAR, ("weight", "bias"))(
+    "bilinear_parameter_mean", "a mean over the batch in place of Σ",
+    "The samples add up; a mean was taken.",
+    lambda c: c.own / len(c["x"]))
+LayerRule(_BILINEAR, ("weight",))("bilinear_weight_from_one_value", "∂L/∂W = Σ δy x",
+    "The weight multiplies the product of both values: z is left out.",
+    lambda c: c.pulled(z=np.ones_like(c["z"]))["weight"])
 
+multiply_a = LayerRule(("multiply",), ("a", "b"))
+multiply_a("product_takes_itself", "δa = δy a",
+    "The slope of a product by one factor is the other factor.",
+    lambda c: c.dy * c[c.argument],
+    when=lambda c: c["a"].shape == c["b"].shape)
+multiply_a("product_as_sum", "δa = δy",
+    "The cotangent is handed on as through a sum: the other factor is left out.",
+    lambda c: over_repeated(c.dy, c[c.argument]))
+LayerRule(("add",), ("a", "b"))("sum_shared_out", "δa = δy/2",
+    "Each term of a sum gets the whole cotangent, not a half of it.",
+    lambda c: c.own / 2)
 
-@layer_mistake(_BILINEAR, ("weight", "bias"), "a mean over the batch in place of Σ")
-def bilinear_parameter_mean(c: LayerLine) -> Any:
-    """The samples add up; a mean was taken."""
-    return c.own / len(c["x"])
-
-
-@layer_mistake(_BILINEAR, ("weight",), "∂L/∂W = Σ δy x")
-def bilinear_weight_from_one_value(c: LayerLine) -> Any:
-    """The weight multiplies the product of both values: z is left out."""
-    return c.pulled(z=np.ones_like(c["z"]))["weight"]
-
-
-@layer_mistake(("multiply",), ("a", "b"), "δa = δy a", lambda c: c["a"].shape == c["b"].shape)
-def product_takes_itself(c: LayerLine) -> Any:
-    """The slope of a product by one factor is the other factor."""
-    return c.dy * c[c.argument]
-
-
-@layer_mistake(("multiply",), ("a", "b"), "δa = δy")
-def product_as_sum(c: LayerLine) -> Any:
-    """The cotangent is handed on as through a sum: the other factor is left out."""
-    return over_repeated(c.dy, c[c.argument])
-
-
-@layer_mistake(("add",), ("a", "b"), "δa = δy/2")
-def sum_shared_out(c: LayerLine) -> Any:
-    """Each term of a sum gets the whole cotangent, not a half of it."""
-    return c.own / 2
-
-
-@layer_mistake(("rotary",), ("x",), "δx = R δy")
-def rotary_turned_forwards(c: LayerLine) -> Any:
-    """The transpose of a rotation turns back: the sine changes its sign."""
-    return c.pulled(sin=-c["sin"])["x"]
-
-
-@layer_mistake(("rotary",), ("x",), "δx = δy cos")
-def rotary_sine_left_out(c: LayerLine) -> Any:
-    """Each number goes into two of the output: the part with the sine is left out."""
-    return c.pulled(sin=np.zeros_like(c["sin"]))["x"]
+rotary_x = LayerRule(("rotary",), ("x",))
+rotary_x("rotary_turned_forwards", "δx = R δy",
+    "The transpose of a rotation turns back: the sine changes its sign.",
+    lambda c: c.pulled(sin=-c["sin"])["x"])
+rotary_x("rotary_sine_left_out", "δx = δy cos",
+    "Each number goes into two of the output: the part with the sine is left out.",
+    lambda c: c.pulled(sin=np.zeros_like(c["sin"]))["x"])

@@ -16,7 +16,6 @@ from reference.diagnosis.mistakes.catalogue import (
     Line,
     LossLine,
     Mistake,
-    mistake,
 )
 from reference.diagnosis.mistakes.walk import FaultSite, InjectedFaults, backward_with, places
 
@@ -29,26 +28,9 @@ __all__ = [
     "Line",
     "LossLine",
     "Mistake",
-    "about",
     "backward_with",
-    "mistake",
     "places",
 ]
 
 # Imported for their entries; of two mistakes that fit equally well, the one entered first is named.
 FAMILIES = (activations, rowwise, batching, layers, losses, memory, slopes)
-
-
-def about(kind: str, operation: str | None = None) -> list[Mistake]:
-    """Return the mistakes that can be made with an operation ("layer", "activation" or "loss").
-
-    With the operation's name: first those of its own formula, then those of any of its kind.
-    """
-    lines = {
-        "layer": ("weight", "bias", "below"), "activation": ("activation",), "loss": ("loss",),
-    }[kind]  # fmt: skip
-    found = [m for m in CATALOGUE.values() if m.line in lines]
-    if operation is None:
-        return found
-    own = [m for m in found if operation in m.operations]
-    return own + [m for m in found if not m.operations]

@@ -5,11 +5,10 @@ it makes a mutant that the judge must catch; and where a user's gradient is wron
 reproduces it is the diagnosis.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -239,32 +238,52 @@ def right_of(name: LineName, line: Line) -> FloatArray:
 CATALOGUE: dict[str, Mistake] = {}
 """Every mistake by name, in order of definition: of two that fit equally, the first is named."""
 
-F = TypeVar("F", bound=Callable[[Any], WrongArray])
+L = TypeVar("L", DenseLine, ActivationLine, LossLine)
 
 
-def mistake(
-    line: LineName,
-    family: Family,
-    *,
-    wrong: str,
-    right: str,
-    operations: tuple[str, ...] = (),
-    when: Callable[[Any], bool] | None = None,
-) -> Callable[[F], F]:
-    """Enter a function as a mistake: its name is the name, its docstring the teacher's sentence."""
+@dataclass(frozen=True)
+class Rule(Generic[L]):
+    """A right line of a backward; a call enters a mistake in it.
 
-    def register(transform: F) -> F:
-        name = transform.__name__
-        sentence = " ".join(inspect.cleandoc(transform.__doc__ or "").split())
-        if not sentence:
-            raise InvalidInput(
-                f"mistake {name!r} has no docstring; expected the sentence a teacher would say"
-            )
+    `operations` are the activations or losses whose formula this is; empty: any.
+    """
+
+    line: LineName
+    family: Family
+    right: str
+    operations: tuple[str, ...] = ()
+    when: Callable[[L], bool] | None = None
+
+    def of(
+        self,
+        *operations: str,
+        right: str | None = None,
+        family: Family | None = None,
+        when: Callable[[L], bool] | None = None,
+    ) -> "Rule[L]":
+        """Return the rule as it is for some operations, or in another family."""
+        return Rule(self.line, family or self.family, right or self.right, operations,
+                    when or self.when)  # fmt: skip
+
+    def __call__(
+        self,
+        name: str,
+        wrong: str,
+        sentence: str,
+        make: Callable[[L], WrongArray],
+        when: Callable[[L], bool] | None = None,
+    ) -> None:
+        """Enter a mistake: the wrong formula, what a teacher would say of it, the wrong array."""
         if name in CATALOGUE:
             raise InvalidInput(f"mistake {name!r} is defined twice")
         CATALOGUE[name] = Mistake(
-            name, line, family, sentence, wrong, right, transform, operations, when
-        )
-        return transform
+            name, self.line, self.family, sentence, wrong, self.right, make, self.operations,
+            when or self.when,
+        )  # fmt: skip
 
-    return register
+
+WEIGHT = Rule[DenseLine]("weight", "layers", "∂L/∂W = xᵀ δz")
+BIAS = Rule[DenseLine]("bias", "layers", "∂L/∂b = Σₙ δzₙ")
+BELOW = Rule[DenseLine]("below", "layers", "δx = δz Wᵀ")
+ACTIVATION = Rule[ActivationLine]("activation", "activations", "δz = δa · f′(z)")
+LOSS = Rule[LossLine]("loss", "losses", "δy = w ∂L/∂y / divisor")

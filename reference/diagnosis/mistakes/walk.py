@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from manual_backprop.network import Problem, Trace, backward, forward, losses_cotangent
+from manual_backprop.network import (
+    Problem,
+    Trace,
+    backward,
+    forward,
+    loss_divisor,
+    losses_cotangent,
+)
 from manual_backprop.operation import FloatArray
 from reference.diagnosis.mistakes.catalogue import (
     CATALOGUE,
@@ -58,14 +65,7 @@ class LineWalk:
         operation = network.loss_operation
         with np.errstate(all="ignore"):  # where no label counts, the mean divides by 0
             cotangent = np.array(losses_cotangent(problem, self.trace.losses))
-        match network.reduction:
-            case "mean":
-                arguments = problem.loss_arguments()
-                divisor = float(operation.count(self.trace.losses, problem.targets, **arguments))
-            case "batch_mean":
-                divisor = float(problem.batch)
-            case _:
-                divisor = 1.0
+        divisor = float(loss_divisor(problem, self.trace.losses, np.dtype(float)))
         return LossLine(
             operation=operation,
             arguments=problem.loss_arguments(),

@@ -1,0 +1,67 @@
+"""The forward of a chain and of a graph by a framework's own functions, with a hook at each step.
+
+`at(value, step)` returns what stands in the place of a step's value: the value itself, or a probe
+added to it. Every way to differentiate the same forward puts in what it needs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from manual_backprop.graph import Graph, Step
+from manual_backprop.layers import LAYERS
+from manual_backprop.network import Network
+from manual_backprop.operation import ByName, LayerOperation
+from reference.oracles.counterparts import Framework, resolve
+
+At = Callable[[Any, str], Any]
+Values = dict[str, Any]
+
+
+def chain(network: Network, framework: Framework) -> Callable[[ByName, At], tuple[Any, Values]]:
+    """Return f(inputs, at) -> (the prediction, the value of every step)."""
+    dense = resolve(LAYERS["dense"], framework)
+    layers = [(resolve(one.operation, framework), one.parameters) for one in network.layers]
+
+    def function(inputs: ByName, at: At) -> tuple[Any, Values]:
+        a, values = inputs["x"], {}
+        for i, (activation, parameters) in enumerate(layers):
+            name = f"layers.{i}"
+            z = at(dense(a, inputs[f"{name}.weight"], inputs.get(f"{name}.bias")), f"{name}.z")
+            a = at(activation(z, **parameters), f"{name}.a")
+            values[f"{name}.z"], values[f"{name}.a"] = z, a
+        return a, values
+
+    return function
+
+
+def graph_sum(
+    graph: Graph, framework: Framework
+) -> Callable[[ByName, ByName, At], tuple[Any, Values]]:
+    """Return f(arrays, cotangents, at) -> (Σ cotangent · output, the value of every step)."""
+
+    def function(arrays: ByName, cotangents: ByName, at: At) -> tuple[Any, Values]:
+        values, made = dict(arrays), {}
+        for step in graph.steps:
+            value = step_value(step, values, framework)
+            # In torch a function that returns its argument would share the cotangent with it.
+            if framework == "torch" and any(value is other for other in values.values()):
+                value = value.view_as(value)
+            values[step.name] = made[step.name] = at(value, step.name)
+        return sum((cotangents[n] * made[n]).sum() for n in graph.outputs), made
+
+    return function
+
+
+def step_value(step: Step, values: ByName, framework: Framework) -> Any:
+    """Return a step's value by the framework's counterpart."""
+    operation, arrays = step.record, step.arrays(values)
+    function = resolve(operation, framework)
+    if isinstance(operation, LayerOperation):
+        given = [arrays.get(argument) for argument in operation.arguments]
+        return function(*given, **{**operation.options, **step.options})
+    return function(arrays["x"], **step.options)
+
+
+def as_it_is(value: Any, step: str) -> Any:
+    """Return the value: the hook of a forward that is only computed."""
+    return value

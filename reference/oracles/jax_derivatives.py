@@ -1,0 +1,78 @@
+"""The derivatives that are asked of JAX, each of any loss with probes and taps.
+
+`loss(inputs, probes, taps)` returns (what is differentiated, (the loss that is shown, the value of
+every step)). A probe is a zero added at a step: the derivative by it is the step's cotangent. A tap
+is a zero added to the step's cotangent. Each derivative is a function of the loss, its inputs, the
+probes and a direction of the inputs; it returns what is differentiated, the loss, then the parts of
+an answer: gradients, values and, at second order, tangents and products.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reference.oracles.forwards import At
+
+Tree = dict[str, Any]
+Loss = Callable[[Tree, Tree, Tree], tuple[Any, tuple[Any, Tree]]]
+Derivative = Callable[[Loss, Tree, Tree, Tree], tuple[Any, ...]]
+PARTS = ("gradients", "values", "tangents", "products")
+"""The parts that a derivative returns, by the names of an answer."""
+
+
+def first_order(loss: Loss, inputs: Tree, probes: Tree, direction: Tree) -> tuple[Any, ...]:
+    """Return gradients and values by `jax.grad`; the direction is not read."""
+    import jax
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    (total, (shown, values)), found = gradient(inputs, probes, {})
+    return total, shown, found[0] | found[1], values
+
+
+def forward_over_reverse(
+    loss: Loss, inputs: Tree, probes: Tree, direction: Tree
+) -> tuple[Any, ...]:
+    """Return all four parts by `jax.jvp` of `jax.grad`."""
+    import jax
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    primal, tangent = jax.jvp(
+        lambda inputs, probes: gradient(inputs, probes, {}),
+        (inputs, probes),
+        (direction, probes),  # the probes are zeros, and do not move
+    )
+    ((total, (shown, values)), first), ((_, (_, tangents)), second) = primal, tangent
+    return total, shown, first[0] | first[1], values, tangents, second[0] | second[1]
+
+
+def reverse_over_reverse(
+    loss: Loss, inputs: Tree, probes: Tree, direction: Tree
+) -> tuple[Any, ...]:
+    """Return all four parts by `jax.grad` of ⟨`jax.grad`, direction⟩.
+
+    It has no tangents of its own: they are the derivatives by the taps.
+    """
+    import jax
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+
+    def along(inputs: Tree, probes: Tree, taps: Tree) -> Any:
+        found, first = gradient(inputs, probes, taps)
+        total: Any = 0
+        for name, tangent in direction.items():
+            total = total + (first[0][name] * tangent).sum()
+        return total, (found, first)
+
+    moved, (found, first) = jax.grad(along, argnums=(0, 1, 2), has_aux=True)(inputs, probes, probes)
+    total, (shown, values) = found
+    return total, shown, first[0] | first[1], values, moved[2], moved[0] | moved[1]
+
+
+def probed(probes: Mapping[str, Any], taps: Mapping[str, Any]) -> At:
+    """Return the hook that adds a step's probe and its tap, where there are such."""
+    from reference.oracles.jax_padded import tap
+
+    def at(value: Any, step: str) -> Any:
+        value = value + probes[step] if step in probes else value
+        return tap(value, taps[step]) if step in taps else value
+
+    return at
