@@ -17,7 +17,7 @@ class Spec:
     """How one argument is drawn."""
 
     kind: str
-    """normal, positive, label, onehot, probability, binary, sign, mask, value, list, dict …"""
+    """normal, positive, label, onehot, unit, binary, sign, mask, value, list, dict …"""
     dims: Dims = ()
     high: str = ""
     """Of labels: the letter of the number of classes."""
@@ -34,10 +34,6 @@ class Spec:
                 return rng.uniform(0.4, 1.6, shape)
             case "unit":  # strictly inside (0, 1): a probability, an activation
                 return _plain(rng.uniform(0.1, 0.9, shape))
-            case "probability":
-                drawn = rng.uniform(0.2, 1.0, shape)
-                axis = 0 if self.high == "columns" else -1
-                return drawn / drawn.sum(axis=axis, keepdims=True)
             case "label":
                 labels = rng.integers(0, size_of(self.high, sizes), shape)
                 return int(labels) if not shape else labels
@@ -55,9 +51,6 @@ class Spec:
                 return size_of(self.dims[0], sizes)
             case "sizes":
                 return list(shape)
-            case "number":
-                low, high = self.value
-                return round(float(rng.uniform(low, high)), 3)
             case "list":
                 return [p.draw(rng, sizes) for p in self.parts]
             case "choice":
@@ -104,6 +97,20 @@ POOLS = {
 }
 
 
+SMALL_SIZES = (dict.fromkeys(POOLS, 1), dict.fromkeys(POOLS, 2) | {"D": 3})
+"""Of problems that are easily read, the smallest first."""
+
+
+def floats(*dims: str) -> Spec:
+    """Return the spec of an array of normal numbers with these axes."""
+    return Spec("normal", dims)
+
+
+def every_layout(text: str) -> tuple[Spec, ...]:
+    """Return the specs of arrays of floats by their axes: "N D, D, 1 D"; "-" has no axes."""
+    return tuple(floats(*dims.replace("-", "").split()) for dims in text.split(","))
+
+
 def sizes_for(seed: int, index: int, style: str = "distinct") -> dict[str, int]:
     """Return the letters' numbers for one problem.
 
@@ -144,6 +151,13 @@ def generator(seed: int, index: int, style: str) -> np.random.Generator:
     return np.random.default_rng([seed, index])
 
 
+def specs_of(shapes: object) -> dict[str, Spec]:
+    """Return the specs of a file's `shapes`, by argument; raises InvalidInput for anything else."""
+    if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
+        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
+    return {str(k): spelled(v) for k, v in shapes.items()}
+
+
 def spelled(shape: str) -> Spec:
     """Return the spec that a user wrote: "N D" floats, "N int(H)" labels below H, "N T mask".
 
@@ -159,3 +173,32 @@ def spelled(shape: str) -> Spec:
     if limits:
         return Spec("label", dims, limits[0])
     return Spec("mask" if masked else "normal", dims)
+
+
+# -- members of dicts and lists: params[W1], weights[0], params[out][w] ---------------------------
+
+CONTAINERS = ("dict", "listed")
+"""The kinds of an argument that holds others."""
+
+
+def path_of(name: str) -> tuple[str, ...]:
+    """Return the way to what a layout names: params[out][w] -> params, out, w."""
+    return tuple(re.findall(r"[^\[\]]+", name))
+
+
+def assembled(values: Mapping[str, object], layout: Layout) -> dict[str, Any]:
+    """Return the arguments of which `values` holds the members, by their names in the layout."""
+    made: dict[str, Any] = {n: {} for n, s in layout.items() if s.kind in CONTAINERS}
+    for name, value in values.items():
+        head, *keys = path_of(name)
+        if not keys:
+            made[head] = value
+            continue
+        holder = made[head]
+        for key in keys[:-1]:
+            holder = holder.setdefault(key, {})
+        holder[keys[-1]] = value
+    for name, spec in layout.items():
+        if spec.kind == "listed" and name in made:
+            made[name] = list(made[name].values())
+    return made

@@ -5,58 +5,67 @@ import re
 from collections.abc import Iterator
 
 from reference.checks import vocabulary as words
-from reference.checks.routine import NameTree, Routine
+from reference.checks.routine import EMPTY, NameTree, Routine
 
 MAX_BINDINGS = 24
 _SKIPS_ZEROS = re.compile(r"if \w+ == 0(\.0)?:\s+continue")
 _LEFT = "default"  # an argument that is not given: backward(dout=1) of a loss
 
 
-def bindings(forward: Routine, backward: Routine, extras: list[str]) -> Iterator[dict[str, str]]:
+def bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
     """Yield the sources of a backward's arguments, the likely ones first.
 
-    forward: whose arguments, variables and outputs may be handed over.
-    extras: arguments that are drawn like inputs: targets, rates, masks.
+    forward: whose arguments, variables and outputs may be handed over; None: the backward computes
+    its own; the same as the backward: one function with a switch.
     """
-    choices: list[list[str]] = []
-    taken: list[str] = []
-    names = backward.arguments
-    for position, name in enumerate(names):
+    if forward is None:
+        yield {}
+    elif forward is backward:
+        given = {a: f"input:{a}" for a in forward.required[1:]}
+        given[switch_of(forward)] = "extra:__true__"
+        for source in (f"input:{forward.arguments[0]}", "output:"):
+            yield {forward.arguments[0]: source, **given}
+    else:
+        yield from itertools.islice(_of_two(forward, backward), MAX_BINDINGS)
+
+
+def _of_two(forward: Routine, backward: Routine) -> Iterator[dict[str, str]]:
+    choices: dict[str, list[str]] = {}
+    extras = extras_of(forward, backward)
+    for position, name in enumerate(backward.arguments):
         found = _sources(name, position, forward, backward, extras)
-        optional = backward.default(name) is not _required(backward, name)
-        if optional and (not found or found == ["extra"] or _left_at_default(name, forward)):
-            continue
-        if optional and backward.default(name) in (1, 1.0) and found[:1] == ["cotangent:"]:
-            found.append(_LEFT)
-        choices.append(found or ["rest", "input:" + (forward.arguments or [""])[0], "output:"])
-        taken.append(name)
-    seen = 0
-    for picked in itertools.product(*choices):
+        default = backward.default(name)
+        if default is not EMPTY:
+            if not found or found == ["extra"] or _left_at_default(name, forward):
+                continue
+            if default in (1, 1.0) and found[:1] == ["cotangent:"]:
+                found.append(_LEFT)
+        choices[name] = found or ["rest", "input:" + (forward.arguments or [""])[0], "output:"]
+    for picked in itertools.product(*choices.values()):
         if _sensible(picked):
-            yield {n: p for n, p in zip(taken, picked, strict=True) if p != _LEFT}
-            seen += 1
-            if seen >= MAX_BINDINGS:
-                return
+            yield {n: p for n, p in zip(choices, picked, strict=True) if p != _LEFT}
+
+
+def switch_of(routine: Routine) -> str:
+    """Return the argument that chooses between value and derivative."""
+    return next(a for a in routine.arguments if is_switch(a))
+
+
+def is_switch(name: str) -> bool:
+    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
+    return words.plain(name) in _SWITCHES
+
+
+_SWITCHES = frozenset(
+    "deriv derivative derivate prime grad backward derive isderivative der gradient diff isderiv "
+    "usederivative".split()
+)
 
 
 def _left_at_default(name: str, forward: Routine) -> bool:
     """Whether the forward has a default for it too, and nothing was drawn in its place."""
     default = forward.default(name)
-    return (
-        name in forward.arguments
-        and default is not _required(forward, name)
-        and not _drawn(default)
-    )
-
-
-def _drawn(default: object) -> bool:
-    return isinstance(default, float) and not isinstance(default, bool)
-
-
-def _required(backward: Routine, name: str) -> object:
-    from reference.checks.routine import EMPTY
-
-    return EMPTY
+    return name in forward.arguments and default is not EMPTY and not isinstance(default, float)
 
 
 def _sensible(picked: tuple[str, ...]) -> bool:
@@ -104,20 +113,7 @@ def _sources(
         return found
     if words.plain(name) in inputs:
         found = [f"input:{inputs[words.plain(name)]}"]
-        if only and low in (
-            "x",
-            "z",
-            "a",
-            "y",
-            "s",
-            "h",
-            "o",
-            "out",
-            "output",
-            "activation",
-            "sx",
-            "fx",
-        ):
+        if only and low in _OF_A_SLOPE:
             found.append("output:")
         if low in ("a", "y", "output", "out") and not only:
             found.append("output:")
@@ -141,6 +137,10 @@ def _sources(
     if low in words.DATA_NAMES or only:
         return [first, "output:", "rest"]
     return ["rest", "output:", first, *(f"output:{i}" for i in range(1, len(outputs)))]
+
+
+_OF_A_SLOPE = frozenset("x z a y s h o out output activation sx fx".split())
+"""What the only argument of a slope is called, be it given the input or the output."""
 
 
 def _is_cotangent(
@@ -197,10 +197,10 @@ def extras_of(forward: Routine | None, backward: Routine) -> list[str]:
         alone = len(backward.required) == 1 and backward.owner is None
         if words.is_target(low) and alone:
             continue  # tanh_derivative(y): y is the output
-        if words.is_target(low) or low in words.RATES or low in words.REGULARISATION:
-            found.append(name)
-        elif re.search(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr", low):
-            found.append(name)
-        elif _is_called(name, backward):
+        known_word = words.is_target(low) or low in words.RATES or low in words.REGULARISATION
+        if known_word or _EXTRAS.search(low) or _is_called(name, backward):
             found.append(name)
     return found
+
+
+_EXTRAS = re.compile(r"keep_?prob|alpha|eps|mask|onehot|one_hot|^m$|lr")

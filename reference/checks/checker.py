@@ -13,32 +13,21 @@ import shlex
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from manual_backprop.operation import InvalidInput
-from reference.checks.records import (
-    CheckRequest,
-    Event,
-    Fault,
-    InternalError,
-    Part,
-    PartFinished,
-    PartStarted,
-    Refused,
-    TargetLoaded,
-    Tried,
-)
-from reference.checks.result import Result
+import msgspec
 
-Progress = Callable[[str], None]
+from manual_backprop.operation import InvalidInput
+from reference.checks.records import CheckRequest, Event
+from reference.checks.result import CheckedRun, Progress, Result
+from reference.workers import Died, Finished, Hung, Limits, Raised, Worker
 
 
 def check(
-    target: Any,
+    target: object,
     like: str | None = None,
     problems: int | None = None,
     seed: int = 0,
@@ -74,9 +63,9 @@ def check(
 
         refuse_folder(report)
     began = time.monotonic()
-    gathered = new_run(progress)
+    gathered = CheckedRun(progress or (lambda name: None))
     if isinstance(target, str | Path):
-        _run_apart(request, gathered, seconds)
+        run_apart(request, gathered, seconds)
     else:
         _run_here(target, request, gathered)
     if gathered.refused:
@@ -96,7 +85,7 @@ def check(
 
 
 def _request(
-    target: Any, like: str | None, problems: int | None, seed: int, frameworks: tuple[str, ...]
+    target: object, like: str | None, problems: int | None, seed: int, frameworks: tuple[str, ...]
 ) -> CheckRequest:
     if problems is not None and (not _whole(problems) or problems < 1):
         raise InvalidInput(f"problems={problems!r}: expected a whole number, at least 1")
@@ -107,17 +96,17 @@ def _request(
     unknown = [f for f in frameworks if f not in ("torch", "jax")]
     if unknown:
         raise InvalidInput(f"frameworks={unknown[0]!r}: expected torch or jax")
-    what = str(target) if isinstance(target, str | Path) else _what(target)
+    what = str(target) if isinstance(target, str | Path) else _names(target)[0]
     # NumPy's own integers cannot be spelled as JSON
     count = int(problems) if problems is not None else None
     return CheckRequest(what, like, count, int(seed), tuple(frameworks))
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _command_to_repeat(target: Any, request: CheckRequest) -> str:
+def _command_to_repeat(target: object, request: CheckRequest) -> str:
     """Return the command that checks the target again: a file's or a module's."""
     if inspect.ismodule(target):
         if getattr(target, "__file__", None) is None or target.__name__ == "__main__":
@@ -132,78 +121,7 @@ def _command_to_repeat(target: Any, request: CheckRequest) -> str:
     return shlex.join(command)
 
 
-@dataclass
-class CheckedRun:
-    """The result of a run, built from its events."""
-
-    progress: Progress
-    parts: dict[int, Part] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
-    remarks: list[str] = field(default_factory=list)
-    our_faults: list[str] = field(default_factory=list)
-    refused: str = ""
-    ended: str = ""
-    running: PartStarted | None = None
-    problem: str = ""
-    certifying: bool = False
-
-    def take(self, event: Event) -> None:
-        """Take in one event."""
-        match event:
-            case TargetLoaded(names=names, remarks=remarks):
-                self.names, self.remarks = names, list(remarks)
-            case Tried(problem=problem, certified=certified):
-                self.problem, self.certifying = problem, certified
-            case PartStarted():
-                self.running, self.problem, self.certifying = event, "", False
-                self.progress(event.name)
-            case PartFinished(index=index, part=part):
-                self.parts[index] = part
-                self.running = None
-            case Refused(text=text):
-                self.refused = text
-            case InternalError(name=name, text=text):
-                self.our_faults.append(f"{name}: {text}")
-                self.running = None
-
-    def result(self, request: CheckRequest, **more: Any) -> Result:
-        """Return what was found; `more` are further fields of the result."""
-        parts = tuple(part for _, part in sorted(self.parts.items()))
-        return Result(
-            request.target,
-            request.seed,
-            parts,
-            remarks=tuple(self.remarks),
-            our_faults=tuple(self.our_faults),
-            ended=self.ended,
-            **more,
-        )
-
-    def fail(self, kind: str, text: str) -> int | None:
-        """Note that the running part hung or crashed; return its number, None where none ran."""
-        if self.running is None:
-            self.refused = f"the target could not be loaded; it {kind}: {text}"
-            self.ended = kind
-            return None
-        index, at = self.running.index, self.problem
-        if kind == "hung" and self.certifying:  # its own code had run: certifying it is slow
-            why = f"its numbers run, but certifying them took too long: {text}; try --timeout"
-            self.parts[index] = Part(self.running.name, "unchecked", why=why)
-            self.running = None
-            return index
-        self.ended = kind
-        fault = Fault(kind, text, at, 1, True)
-        self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
-        self.running = None
-        return index
-
-
-def new_run(progress: Progress | None = None) -> CheckedRun:
-    """Return an empty run, which collects the events of a session and makes the result."""
-    return CheckedRun(progress or (lambda name: None))
-
-
-def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
+def _run_here(target: object, request: CheckRequest, gathered: CheckedRun) -> None:
     from reference.checks import session, source
 
     what, names = _names(target)
@@ -213,17 +131,7 @@ def _run_here(target: Any, request: CheckRequest, gathered: CheckedRun) -> None:
     session.run(loaded, request, gathered.take)
 
 
-def _run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
-    from reference.checks import check_process
-
-    check_process.run(request, gathered, seconds)
-
-
-def _what(target: Any) -> str:
-    return _names(target)[0]
-
-
-def _names(target: Any) -> tuple[str, dict[str, Any]]:
+def _names(target: object) -> tuple[str, dict[str, Any]]:
     """Return the names to look through for an object: a module, a function, a class, a pair."""
     if inspect.ismodule(target):
         return target.__name__, {}
@@ -243,7 +151,7 @@ def _names(target: Any) -> tuple[str, dict[str, Any]]:
     return name, {name: target, **_beside(target, name, home)}
 
 
-def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, Any]:
+def _beside(target: object, name: str, home: types.ModuleType | None) -> dict[str, object]:
     """Return the functions of the module whose names have the same stem: relu, relu_backward.
 
     One of them may be the forward or the backward that belongs to the target.
@@ -257,3 +165,49 @@ def _beside(target: Any, name: str, home: types.ModuleType | None) -> dict[str, 
         for k, v in vars(home).items()
         if isinstance(v, types.FunctionType) and k != name and stem_of(k) == stem_of(name)
     }
+
+
+# -- in a process of its own, so that a target that hangs or crashes ends only that ----------------
+
+SECONDS = 10.0
+"""Processor time that a target may take for one problem of a few numbers."""
+SLEEP = 30.0
+"""Seconds of the clock, for code that waits and uses no processor."""
+MAX_RESTARTS = 20
+
+
+def run_apart(request: CheckRequest, gathered: CheckedRun, seconds: float | None) -> None:
+    """Check a target in a process; note a part that hangs or crashes, and check the rest again."""
+    limits = Limits(seconds or SECONDS, max(SLEEP, 3 * (seconds or SECONDS)))
+    path, colon, name = request.target.partition(":")
+    if Path(path).is_file():  # the process works in an empty folder
+        request = msgspec.structs.replace(request, target=f"{Path(path).resolve()}{colon}{name}")
+    skip: list[int] = []
+    worker = Worker("reference.checks.session:serve")
+    try:
+        for _ in range(MAX_RESTARTS):
+            message = msgspec.structs.replace(request, skip=tuple(skip))
+            failed = _once(worker, message, gathered, limits)
+            if failed is None:
+                return
+            skip.append(failed)
+    finally:
+        worker.close()
+
+
+def _once(
+    worker: Worker, request: CheckRequest, gathered: CheckedRun, limits: Limits
+) -> int | None:
+    """Ask once; return the number of the part that hung or crashed, None where it is over."""
+    for event in worker.run(request, Event, limits=lambda last: limits):  # type: ignore[arg-type]
+        match event:
+            case Hung():
+                return gathered.fail("hung", event.reason)
+            case Died() | Raised():
+                text = event.reason if isinstance(event, Died) else f"{event.kind}: {event.message}"
+                return gathered.fail("crashed", text)
+            case Finished():
+                return None
+            case _:
+                gathered.take(event)
+    return None

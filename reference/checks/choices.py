@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
-from reference.checks.argument_spec import POOLS, Dims, Spec
+from reference.checks.argument_spec import POOLS, Dims, Spec, every_layout, floats
 from reference.checks.shapes import (
     ROWS,
     SIZES,
@@ -156,25 +156,14 @@ def _of_its_axes(one: Argument, found: list[Spec]) -> list[Spec]:
     return [one.mode.data] if len(one.dims) == count else found
 
 
-_ALL_SHAPES: tuple[Dims, ...] = (
-    ("D", "H"),
-    ("D",),
-    (),
-    ("D", "D"),
-    ("H", "D"),
-    ("H", "C"),
-    ("H",),
-    ("C", "H"),
-    ("D", "C"),
-    ("D", "1"),
-)
+_ALL_SHAPES = every_layout("D H, D, -, D D, H D, H C, H, C H, D C, D 1")
+_ALL_BIASES = every_layout("-, H, D, C")
 
 
 def _free(one: Argument) -> list[Spec] | None:
     if not one.request.free or one.full not in (*one.weights, *one.biases):
         return None
-    biases = [(), ("H",), ("D",), ("C",)]
-    return [Spec("normal", s) for s in (biases if one.full in one.biases else _ALL_SHAPES)]
+    return list(_ALL_BIASES if one.full in one.biases else _ALL_SHAPES)
 
 
 def _sample_weights(one: Argument) -> list[Spec] | None:
@@ -195,7 +184,7 @@ def _weight(one: Argument) -> list[Spec] | None:
     if last and one.mode.samples in ("rows", "vector") and not one.image:
         found.append(Spec("normal", (layer[0],)))
     if one.mode.bias == "scalar" and not one.image and found[0].dims:
-        found.append(Spec("normal", ()))
+        found.append(floats())
     return found
 
 
@@ -204,14 +193,14 @@ def _bias(one: Argument) -> list[Spec] | None:
         return None
     others = {bare_name(n).lower() for n in one.request.names}
     if not one.weights and one.bare in ("b", "b1", "b2") and others & {"a", "a1"}:
-        return [one.mode.data, Spec("normal", one.dims[-1:])]
+        return [one.mode.data, floats(*one.dims[-1:])]
     if one.image:
         if re.search(rf"\b{one.name}\[:, :, None, None\]", one.text):
-            return [Spec("normal", ("N", "I"))]
+            return [floats("N", "I")]
         if not one.weights:  # a normalisation's shift
-            return [Spec("normal", ("I",)), Spec("normal", ("1", "I", "1", "1"))]
-        found = [Spec("normal", ("F",)), Spec("normal", ("F", "1")), Spec("normal", ())]
-        return [Spec("normal", ("1", "1", "1", "F"))] if one.mode.bias == "image" else found
+            return [floats("I"), floats("1", "I", "1", "1")]
+        found = [floats("F"), floats("F", "1"), floats()]
+        return [floats("1", "1", "1", "F")] if one.mode.bias == "image" else found
     tail = re.sub(r"^(bias|b)_?", "", one.name, flags=re.I).lower()
     for weight, (_, out) in one.chain.items():
         head = re.sub(r"^(weights?|w|theta|u|kernel)_?", "", bare_name(weight), flags=re.I).lower()
@@ -228,7 +217,7 @@ def _bias_by_place(one: Argument) -> list[Spec]:
         out = one.outs[-1] if place == len(one.biases) - 1 else one.outs[0]
     else:
         out = one.dims[-1] if one.dims and one.dims[-1] != "N" else "D"
-    return [bias_spec(out, one.mode)] if out else [Spec("normal", ())]
+    return [bias_spec(out, one.mode)] if out else [floats()]
 
 
 def _setting(one: Argument) -> list[Spec] | None:
@@ -408,8 +397,8 @@ def _state(one: Argument) -> list[Spec] | None:
     if one.mode.samples == "columns" and one.dims[-1] != "T":
         return [Spec("normal", ("H", one.dims[-1]))]
     if one.mode.samples == "vector" or one.dims in (("D", "T"), ("T", "D")):
-        return [Spec("normal", ("H",)), Spec("normal", ("H", "1"))]
-    return [Spec("normal", ("N", "H"))]
+        return [floats("H"), floats("H", "1")]
+    return [floats("N", "H")]
 
 
 def _keys(one: Argument) -> list[Spec] | None:
@@ -447,25 +436,21 @@ def _unnumbered(one: Argument) -> str:
     return re.sub(r"\d+$", "", one.bare) if one.is_part else one.bare
 
 
-def _indices(one: Argument) -> list[Spec] | None:
-    known = re.search(r"idx|index|indices|ids|token", _unnumbered(one))
-    return [Spec("label", d, "V") for d in (("N",), (), ("N", "T"))] if known else None
+_NAMED: tuple[tuple[str, tuple[Spec | None, ...]], ...] = (
+    (r"idx|index|indices|ids|token", (
+        Spec("label", ("N",), "V"), Spec("label", (), "V"), Spec("label", ("N", "T"), "V"),
+    )),
+    (r"vec(tor)?s$|table|matrix|embeddings?$", (floats("V", "D"), None)),
+    (r"vec(tor)?$", (floats("D"), None)),
+    (r"nn_params|unrolled|flat|^params$|initial_nn", (floats("H*D+H+C*H+C"), floats("H*D+C*H"))),
+)  # fmt: skip
+"""By the name: indices, embeddings, all weights in one vector. None: as the data."""
 
 
-def _embedding(one: Argument) -> list[Spec] | None:
+def _named(one: Argument) -> list[Spec] | None:
     bare = _unnumbered(one)
-    if re.search(r"vec(tor)?s$|table|matrix|embeddings?$", bare):
-        return [Spec("normal", ("V", "D")), one.mode.data]
-    if re.search(r"vec(tor)?$", bare):
-        return [Spec("normal", ("D",)), one.mode.data]
-    return None
-
-
-def _unrolled(one: Argument) -> list[Spec] | None:
-    """All weights in one vector."""
-    if not re.search(r"nn_params|unrolled|flat|^params$|initial_nn", _unnumbered(one)):
-        return None
-    return [Spec("normal", ("H*D+H+C*H+C",)), Spec("normal", ("H*D+C*H",))]
+    found = next((specs for pattern, specs in _NAMED if re.search(pattern, bare)), ())
+    return [one.mode.data if spec is None else spec for spec in found] or None
 
 
 def _size(one: Argument) -> list[Spec] | None:
@@ -507,9 +492,7 @@ RULES: tuple[Rule, ...] = (
     _state,
     _keys,
     _data,
-    _indices,
-    _embedding,
-    _unrolled,
+    _named,
     _size,
     _unknown,
 )
@@ -534,13 +517,13 @@ class SavingContext:
     """The context that a framework passes to a function: it keeps what is saved."""
 
     saved_tensors: tuple[Any, ...] = ()
+    needs_input_grad: tuple[bool, ...] = (True,) * 8
 
-    def save_for_backward(self, *values: Any) -> None:
+    def save_for_backward(self, *values: object) -> None:
         """Keep values."""
         self.saved_tensors = values
 
     save = store = save_for_backward
-    needs_input_grad = (True,) * 8
 
 
 class Steps:

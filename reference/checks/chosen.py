@@ -1,18 +1,21 @@
 """A reading that was judged, and how it compares with other readings.
 
 Where something is wrong under several readings, one of them is shown. Some readings are too weak
-to call anything wrong.
+to call anything wrong. Where a gradient is wrong for several samples or units, a reading with one
+of them hides that.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reference.checks.assess import Assessment, Row
+from reference.checks.argument_spec import Layout
+from reference.checks.assessment import Assessment
 from reference.checks.inventory import Unit
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
+from reference.checks.shapes import weight_names
 from reference.checks.tolerances import NEARLY
 from reference.checks.vocabulary import stem_of
 
@@ -68,7 +71,7 @@ def of_another_name(one: Chosen) -> bool:
     return bool(mine and other) and not inside and not set(mine) & set(other)
 
 
-def preference(one: Chosen) -> tuple[Any, ...]:
+def preference(one: Chosen) -> tuple[object, ...]:
     """Sort readings under which something is wrong: those that place all gradients first.
 
     Of equals, arrays come before single numbers, and sizes that differ before square weights.
@@ -76,7 +79,7 @@ def preference(one: Chosen) -> tuple[Any, ...]:
     axes = max((len(s.dims) for s in one.reading.layout.values()), default=0)
     share, claims, *rest = one.first.rank
     placed = not one.first.unplaced
-    nearly = all(r.right or _off(r) < NEARLY for r in one.first.rows)
+    nearly = all(r.right or r.distance() < NEARLY for r in one.first.rows)
     square = any(len(set(s.dims)) < len(s.dims) for s in one.reading.layout.values())
     return (
         one.other is not None,
@@ -91,14 +94,6 @@ def preference(one: Chosen) -> tuple[Any, ...]:
     )
 
 
-def _off(row: Row) -> float:
-    """Return how far a gradient is from the right one, as a share of its largest entry."""
-    if row.got.shape != row.truth.value.shape or not np.isfinite(row.got).all():
-        return float("inf")
-    scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-    return float(np.max(np.abs(row.got - row.truth.value), initial=0.0)) / scale
-
-
 def partly_right(one: Chosen) -> bool:
     """Whether an array that came back is right, so that the reading is hardly the mistake."""
     return any(row.right and np.size(row.got) > 1 for row in one.first.rows)
@@ -108,3 +103,46 @@ def of_weights(one: Chosen) -> bool:
     """Whether a backward beside its forward gives the gradients of an object's own weights."""
     kept = any(row.leaf[0] == "self" for row in one.first.rows)
     return one.reading.forward is not None and kept
+
+
+# -- which is the narrower one ------------------------------------------------------------------
+
+_SAMPLES = frozenset("NTV")
+_FLOATS = ("normal", "unit")
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How many arguments of a reading have samples, and how many other axes each array has."""
+
+    samples: int
+    features: Mapping[str, int]
+    """Empty where the widths of a wrong reading prove nothing: a loss may divide by them."""
+    one_unit: bool
+    """Whether a weight has one unit, so that it fits code for which it is not meant."""
+
+    def narrower_than(self, other: "Extent") -> bool:
+        """Whether it has fewer samples, or is the other one with one unit in place of several."""
+        if other.one_unit and not self.one_unit:
+            return False
+        if self.samples != other.samples:
+            return self.samples < other.samples
+        both = [(n, other.features[k]) for k, n in self.features.items() if k in other.features]
+        return any(a < b for a, b in both) and all(a <= b for a, b in both)
+
+    def of_samples(self) -> "Extent":
+        """Return it without what it knows of widths."""
+        return replace(self, features={})
+
+
+def extent_of(layout: Layout) -> Extent:
+    """Return the extent of a layout; what a constructor takes is not counted."""
+    arrays = {n: s for n, s in layout.items() if not n.startswith("init.")}
+    heads = {n.partition("[")[0] for n, s in arrays.items() if _SAMPLES & set(s.dims)}
+    features = {
+        n: sum(d != "1" and d not in _SAMPLES for d in s.dims)
+        for n, s in arrays.items()
+        if s.kind in _FLOATS
+    }
+    one_unit = any("1" in arrays[n].dims for n in weight_names(list(arrays)))
+    return Extent(len(heads), features, one_unit)

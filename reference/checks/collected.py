@@ -1,23 +1,23 @@
 """What a backward claims: what it returned, what its object keeps, the steps that it took."""
 
-import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from reference.balls import is_tracked
 from reference.checks import instances
+from reference.checks.matching import matched
 from reference.checks.outcome import Reading, RunOutcome
-from reference.checks.routine import CallTrace, Path, is_numeric, leaves_of
+from reference.checks.routine import CallTrace, Path, is_numeric, leaves_of, source_of
 from reference.checks.vocabulary import gradient_of, plain
 
 MAX_NUMBERS = 10_000_000
 """Numbers in one array that comes back: more cannot be the gradient of what went in."""
 
 
-def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
+def kept_now(reading: Reading, instance: object) -> dict[Path, Any]:
     """Return all numbers and arrays that an object holds now."""
     if instance is None or reading.unit.owner is None:
         return {}
@@ -27,8 +27,8 @@ def kept_now(reading: Reading, instance: Any) -> dict[Path, Any]:
 def collect(
     reading: Reading,
     trace: CallTrace,
-    instance: Any,
-    before: Mapping[Path, Any],
+    instance: object,
+    before: Mapping[Path, object],
     outcome: RunOutcome,
 ) -> None:
     """Enter the claims into an outcome: returned, kept by the object, or steps that it took."""
@@ -45,12 +45,12 @@ def collect(
             if changed and _looks_kept(path) and (path not in before or _touched(path, reading)):
                 claims[("self", *path)] = value
         outcome.claims = claims
-        _steps_taken(reading, outcome, after)
+        _steps_taken(outcome, after)
         return
     outcome.claims = claims
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Return what came back as an array of NumPy's own, or of ours; nothing else is computed with.
 
     A class of the target may do anything in a subtraction, and so may its numbers.
@@ -74,19 +74,12 @@ def _touched(path: Path, reading: Reading) -> bool:
         for name in called:
             method = getattr(owner, name, None)
             if method is not None:
-                text += "\n" + "".join(_source(method))
+                text += "\n" + source_of(method)
     head = re.escape(path[0])
     return re.search(rf"\b{head}\b|setattr|vars\(|__dict__|\bsuper\(|self\[", text) is not None
 
 
-def _source(method: Any) -> list[str]:
-    try:
-        return inspect.getsourcelines(method)[0]
-    except (OSError, TypeError):
-        return []
-
-
-def _as_slope(value: Any) -> Any:
+def _as_slope(value: object) -> Any:
     """Return truths as the numbers 0 and 1: `return x > 0` is the slope of max(x, 0)."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "b":
         return value.astype(float)
@@ -107,7 +100,7 @@ def steps_of_the_module(reading: Reading, before: Mapping[Path, Any], outcome: R
 
 
 def steps_in_arguments(
-    arguments: Mapping[str, Any], before: Mapping[Path, Any], outcome: RunOutcome
+    arguments: Mapping[str, object], before: Mapping[Path, object], outcome: RunOutcome
 ) -> None:
     """A dict of weights that the backward steps itself: layer["W"] -= lr * dW."""
     for path in list(outcome.inputs):
@@ -127,9 +120,9 @@ def _looks_kept(path: Path) -> bool:
     return any(gradient_of(p) or plain(p) in containers for p in path)
 
 
-def _steps_taken(reading: Reading, outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
+def _steps_taken(outcome: RunOutcome, after: Mapping[Path, Any]) -> None:
     """Where the backward updates the weights itself, its step is its claim."""
-    given = {p for p, _ in _claimed_parameters(outcome)}
+    given = {leaf for _, leaf in matched(outcome.claims, outcome.inputs, {})[0]}
     for path, then in list(outcome.inputs.items()):
         if path[0] != "self" or path[1:] not in after or path in given:
             continue
@@ -138,12 +131,6 @@ def _steps_taken(reading: Reading, outcome: RunOutcome, after: Mapping[Path, Any
         if is_numeric(now) and np.shape(now) == np.shape(was) and not same(now, was):
             rate = outcome.rate or 1.0
             outcome.claims[("step", *path)] = (was - now) * (1 / rate)
-
-
-def _claimed_parameters(outcome: RunOutcome) -> Iterator[tuple[Path, Path]]:
-    from reference.checks.matching import matched
-
-    yield from ((leaf, claim) for claim, leaf in matched(outcome.claims, outcome.inputs, {})[0])
 
 
 def inputs_copied(outcome: RunOutcome) -> dict[Path, Any]:
@@ -163,7 +150,7 @@ def _view_like(original: Any, copied: Any) -> Any:
     return copied.view(type(original)) if isinstance(original, np.ndarray) else copied
 
 
-def note_mutation(outcome: RunOutcome, before: Mapping[Path, Any]) -> None:
+def note_mutation(outcome: RunOutcome, before: Mapping[Path, object]) -> None:
     """Note which inputs were changed; the original inputs are judged."""
     for path, then in before.items():
         now = outcome.inputs.get(path, outcome.others.get(path))

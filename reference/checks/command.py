@@ -31,11 +31,14 @@ def run(
         refuse_folder(report)
     results: list[Result] = []
     for file in files:
-        result = _one_of_several(file, options) if several else _one(file, report, options)
+        if several:
+            result = _one_of_several(file, options)
+        else:
+            result = check(file, report=report, progress=_shown, **options)
         results.append(result)
         if not as_json:
             print(result, end="\n\n" if several else "\n", flush=True)
-    _clear()
+    _shown("")
     if report is not None and several:
         from reference.checks.pages import write_index
 
@@ -51,25 +54,16 @@ def run(
     return worst_of(r.exit_code for r in results)
 
 
-def _one(file: str, report: Path | None, options: dict[str, Any]) -> Result:
-    return check(file, report=report, progress=_progress(), **options)
-
-
 def _one_of_several(file: str, options: dict[str, Any]) -> Result:
     """Check a file; one that cannot be loaded does not keep the others from being checked."""
     try:
-        return _one(file, None, options)
+        return check(file, progress=_shown, **options)
     except InvalidInput as error:
         return Result(file, options.get("seed", 0), (), remarks=(str(error),))
 
 
-def _progress() -> Any:
-    """Return what shows the part that is being checked, where a person watches."""
-    if not sys.stderr.isatty():
-        return None
-    return lambda name: print(f"\r\033[Kchecking {name} …", end="", file=sys.stderr, flush=True)
-
-
-def _clear() -> None:
+def _shown(name: str) -> None:
+    """Show the part that is being checked, where a person watches; "": nothing any more."""
     if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        text = f"checking {name} …" if name else ""
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

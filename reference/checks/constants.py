@@ -64,7 +64,7 @@ def _replaced(code: types.CodeType, found: list[str]) -> types.CodeType:
     return code.replace(co_consts=constants)
 
 
-def _dropped(value: Any, found: list[str]) -> Any:
+def _dropped(value: object, found: list[str]) -> object:
     if not isinstance(value, float):
         return value
     if 0 < abs(value) <= STABILISER:

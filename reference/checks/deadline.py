@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SLEEP = 20.0
-"""Seconds of the clock, for what waits and uses no processor; shorter than `apart.SLEEP`."""
+"""Seconds of the clock, for what waits and uses no processor; shorter than `checker.SLEEP`."""
 
 
 _AGAIN = 0.05

@@ -4,11 +4,12 @@ Central differences at h, h/2 and h/4, extrapolated (Richardson): an error of h�
 Source: Richardson, Phil. Trans. A 226 (1927). The verdict says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from reference.checks.assess import Assessment, assess
+from reference.checks.assess import assess
+from reference.checks.assessment import Array, Assessment
 from reference.checks.experiment import perform
 from reference.checks.objective import Objective, Truth, scalar_of
 from reference.checks.outcome import Reading, RunOutcome
@@ -56,53 +57,54 @@ def _objectives(outcome: RunOutcome) -> list[Objective]:
 def _truths(
     reading: Reading, seed: int, index: int, objective: Objective, wanted: Mapping[Path, object]
 ) -> dict[Path, Truth] | None:
-    found = {}
-    for path, value in wanted.items():
-        plain = np.asarray(value, dtype=float)
-        if plain.size > MAX_ENTRIES:
-            return None
-        rows = [
-            _slope(reading, seed, index, objective, path, plain, entry)
-            for entry in np.ndindex(plain.shape)
-        ]
-        values = np.array([r[0] for r in rows]).reshape(plain.shape)
-        scale = np.full(plain.shape, float(np.max(np.abs(values), initial=0.0)))
-        found[path] = Truth(
-            values,
-            10.0**-EXTRAPOLATED * scale + np.array([r[1] for r in rows]).reshape(plain.shape),
-            scale,
-        )
+    leaves = {path: np.asarray(value, dtype=float) for path, value in wanted.items()}
+    if any(plain.size > MAX_ENTRIES for plain in leaves.values()):
+        return None
+
+    def value(given: Mapping[Path, Array]) -> float:
+        outcome = perform(reading, seed, index, given=given)
+        found = scalar_of(objective, outcome)
+        if found is None:
+            return float("nan")
+        pairs = zip(*found, strict=True)
+        return float(sum(np.sum(np.asarray(v, dtype=float) * w) for v, w in pairs))
+
+    first = [slopes(value, leaves, h, _CENTRAL) for h in (STEP, STEP / 2, STEP / 4)]
+    return {path: _extrapolated(*(one[path] for one in first)) for path in leaves}
+
+
+def _extrapolated(one: Array, half: Array, quarter: Array) -> Truth:
+    """Return slopes at h, h/2 and h/4 without their errors of h² and h⁴, and how far they moved."""
+    second, third = (4 * half - one) / 3, (4 * quarter - half) / 3
+    best = (16 * third - second) / 15
+    scale = np.full(best.shape, float(np.max(np.abs(best), initial=0.0)))
+    return Truth(best, 10.0**-EXTRAPOLATED * scale + abs(best - third), scale)
+
+
+# -- the slopes of a scalar of arrays ----------------------------------------------------------
+
+Value = Callable[[Mapping[Path, Array]], float]
+Stencil = Sequence[tuple[int, float]]
+"""Steps, and what the value there is weighed with."""
+_CENTRAL: Stencil = ((1, 0.5), (-1, -0.5))
+_ORDER_FOUR: Stencil = ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12))
+_STEP_OF_FOUR = 2e-3
+
+
+def by_differences(value: Value, leaves: Mapping[Path, Array]) -> dict[Path, Array]:
+    """Return the gradient of a scalar of arrays by central differences of order four."""
+    return slopes(value, leaves, _STEP_OF_FOUR, _ORDER_FOUR)
+
+
+def slopes(
+    value: Value, leaves: Mapping[Path, Array], step: float, stencil: Stencil
+) -> dict[Path, Array]:
+    """Return the gradient of a scalar of arrays by a stencil of differences."""
+    found = {path: np.zeros(array.shape) for path, array in leaves.items()}
+    for path, array in leaves.items():
+        for entry in np.ndindex(array.shape):
+            along = np.zeros(array.shape)
+            along[entry] = step
+            terms = (w * value({**leaves, path: array + k * along}) for k, w in stencil)
+            found[path][entry] = sum(terms) / step
     return found
-
-
-def _slope(
-    reading: Reading,
-    seed: int,
-    index: int,
-    objective: Objective,
-    path: Path,
-    plain: np.ndarray,
-    entry: tuple[int, ...],
-) -> tuple[float, float]:
-    """Return ∂L/∂x of one entry, and the difference of the last two extrapolations."""
-    first = []
-    for h in (STEP, STEP / 2, STEP / 4):
-        ends = []
-        for sign in (1.0, -1.0):
-            move = np.zeros(plain.shape)
-            move[entry] = sign * h
-            ends.append(_value(reading, seed, index, objective, {path: move}))
-        first.append((ends[0] - ends[1]) / (2 * h))
-    second = [(4 * first[1] - first[0]) / 3, (4 * first[2] - first[1]) / 3]
-    best = (16 * second[1] - second[0]) / 15
-    return best, abs(best - second[1])
-
-
-def _value(
-    reading: Reading, seed: int, index: int, objective: Objective, moved: Mapping[Path, np.ndarray]
-) -> float:
-    outcome = perform(reading, seed, index, moved=moved)
-    found = scalar_of(objective, outcome)
-    if found is None:
-        return float("nan")
-    return float(sum(np.sum(np.asarray(v, dtype=float) * w) for v, w in zip(*found, strict=True)))

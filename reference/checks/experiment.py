@@ -6,18 +6,20 @@ of the backward, and where each claim came from.
 
 import contextlib
 import functools
+import inspect
 import linecache
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from reference.balls import Session, lift
 from reference.checks import instances
-from reference.checks.argument_spec import generator, sizes_for
+from reference.checks.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
+from reference.checks.choices import Steps
 from reference.checks.collected import (
     collect,
     inputs_copied,
@@ -27,15 +29,15 @@ from reference.checks.collected import (
     steps_in_arguments,
     steps_of_the_module,
 )
-from reference.checks.nested import CONTAINERS, assembled, path_of
 from reference.checks.outcome import ForwardFailed, NotFinite, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
 from reference.checks.routine import CallTrace, Path, Routine, call, is_numeric, leaves_of
-from reference.checks.sources import rate_of, source_of
+from reference.checks.sources import cotangent_of, rate_of, source_of
 from reference.checks.surroundings import on_tape, quiet, weights_of_the_module
-from reference.checks.vocabulary import DATA_NAMES, is_target
+from reference.checks.vocabulary import DATA_NAMES, PREDICTION_NAMES, is_target, plain
 
-_FLOATS = ("normal", "positive", "unit", "probability", "list")
+Value = TypeVar("Value")
+_FLOATS = ("normal", "positive", "unit", "list")
 
 
 _watch: Callable[[str, bool], None] | None = None
@@ -64,17 +66,15 @@ def perform(
     seed: int,
     index: int,
     session: Session | None = None,
-    override: Mapping[str, Any] | None = None,
+    override: Mapping[str, object] | None = None,
     warm: bool = False,
-    moved: Mapping[Path, Any] | None = None,
     far: bool = False,
-    given: Mapping[Path, Any] | None = None,
+    given: Mapping[Path, object] | None = None,
     dtype: str = "",
 ) -> RunOutcome:
     """Run a reading on one problem; with a session, on numbers that carry their derivative.
 
     override: values for arguments by name, in place of the drawn ones.
-    moved: what is added to inputs, by path.
     given: what goes in, by path, in place of the drawn values.
     dtype: the type of all arrays of floats that go in, "" as they are drawn.
     far: whether an output that is not finite is of interest, not a reason to refuse the inputs.
@@ -90,7 +90,7 @@ def perform(
     outcome = RunOutcome(
         sizes, far=far, dtype=dtype, adds_steps=_adds_steps(code.co_filename if code else "")
     )
-    keep = _Keeper(outcome, reading, session is not None, moved or {}, given or {})
+    keep = _Keeper(outcome, reading, session is not None, given)
     with (
         quiet(),
         on_tape(reading, session, seed + index),
@@ -103,9 +103,9 @@ def perform(
         if warm and instance is not None:
             _warm_up(reading, instance, seed, index, sizes)
             np.random.seed((seed + index) % 2**32)  # noqa: NPY002
-        arguments = _assembled({k: v for k, v in drawn.items() if not k.startswith("init.")}, keep)
+        arguments = _assembled(_of_call(drawn), keep)
         if reading.forward is None:
-            _run_alone(reading, arguments, instance, outcome, session)
+            _run_alone(reading, arguments, instance, outcome)
         else:
             _run_pair(reading, arguments, instance, outcome, rng, session)
     return outcome
@@ -134,16 +134,24 @@ def _adds_steps(file: str) -> bool:
     return not text or bool(_ADDED.search(text))
 
 
+def _of_call(every: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what goes to the functions, not to a constructor."""
+    return {k: v for k, v in every.items() if not k.startswith("init.")}
+
+
+def _of_constructor(every: Mapping[str, Value]) -> dict[str, Value]:
+    return {k.removeprefix("init."): v for k, v in every.items() if k.startswith("init.")}
+
+
 def _warm_up(
-    reading: Reading, instance: Any, seed: int, index: int, sizes: Mapping[str, int]
+    reading: Reading, instance: object, seed: int, index: int, sizes: Mapping[str, int]
 ) -> None:
     """Run the forward of an object on other numbers, and forget what it gave."""
     rng = np.random.default_rng([seed, index, 5])
-    layout = {k: s for k, s in reading.layout.items() if not k.startswith("init.")}
-    other = {k: s.draw(rng, sizes) for k, s in layout.items()}
+    other = {k: s.draw(rng, sizes) for k, s in _of_call(reading.layout).items()}
     given = _assembled(other, _Keeper(RunOutcome({}), reading, False))
     if reading.forward is not None:
-        call(reading.forward, _only(reading.forward, given), instance)
+        call(reading.forward, reading.forward.only(given), instance)
 
 
 class _Keeper:
@@ -154,11 +162,10 @@ class _Keeper:
         outcome: RunOutcome,
         reading: Reading,
         tape: bool,
-        moved: Mapping[Path, Any] | None = None,
-        given: Mapping[Path, Any] | None = None,
+        given: Mapping[Path, object] | None = None,
     ) -> None:
         self.outcome, self.reading, self.tape = outcome, reading, tape
-        self.moved, self.given = moved or {}, given or {}
+        self.given = given or {}
 
     def put(self, path: Path, value: Any, kind: str) -> Any:
         """Return a value as it is given to the target, registered under its path."""
@@ -171,7 +178,6 @@ class _Keeper:
             elif is_numeric(value) or isinstance(value, np.ndarray):
                 self.outcome.others[path] = value
             return value
-        value = value + self.moved[path] if path in self.moved else value
         if self.outcome.dtype and np.shape(value):
             value = np.asarray(value).astype(self.outcome.dtype)
         given = lift(value) if self.tape else value
@@ -186,7 +192,7 @@ class _WeightBuilder(_Keeper):
         super().__init__(outcome, keep.reading, False)
         self.keep = keep
 
-    def put(self, path: Path, value: Any, kind: str) -> Any:
+    def put(self, path: Path, value: object, kind: str) -> Any:
         """Return a value as the constructor gets it."""
         name = path[-1].lower()
         if name in DATA_NAMES or is_target(name):
@@ -208,62 +214,39 @@ def _assembled(drawn: dict[str, Any], keep: _Keeper) -> dict[str, Any]:
 def _build(reading: Reading, drawn: dict[str, Any], rng: np.random.Generator, keep: _Keeper) -> Any:
     """Return the instance with fresh parameters, or None for a plain function."""
     unit, maker = reading.unit, reading.constructor
-    if unit.owner is None or not (reading.first.bound or unit.backward.bound):
+    if unit.owner is None or not reading.of_instance:
         return None
-    arguments = {k[5:]: v for k, v in drawn.items() if k.startswith("init.")}
-    layout = {k[5:]: s for k, s in reading.layout.items() if k.startswith("init.")}
+    layout = _of_constructor(reading.layout)
     inner = _Keeper(keep.outcome, replace(reading, layout=layout), keep.tape, given=keep.given)
-    made = _assembled(arguments, _WeightBuilder(inner, RunOutcome({})))
-    if maker is None:
-        instance = unit.owner()
-    else:
-        instance = unit.owner(**{k: v for k, v in made.items() if k in maker.arguments})
-    module = unit.owner.__module__
+    made = _assembled(_of_constructor(drawn), _WeightBuilder(inner, RunOutcome({})))
+    wanted = maker.arguments if maker is not None else []
+    owner = functools.partial(unit.owner, **{k: v for k, v in made.items() if k in wanted})
+    instance, module = owner(), unit.owner.__module__
     _set_up(instance, keep.outcome.sizes)
     fresh = instances.randomise(instance, module, rng)
     if not fresh and reading.forward is not None and _is_lazy(instance):
         with contextlib.suppress(Exception):
-            first = _assembled(
-                {k: v for k, v in drawn.items() if not k.startswith("init.")},
-                _Keeper(RunOutcome({}), reading, False),
-            )
-            call(reading.forward, _only(reading.forward, first), instance)
+            first = _assembled(_of_call(drawn), _Keeper(RunOutcome({}), reading, False))
+            call(reading.forward, reading.forward.only(first), instance)
             kept = {id(v) for v in first.values()}  # self.b = b keeps an input, no weight
             for name in [n for n, v in vars(instance).items() if id(v) in kept]:
                 setattr(instance, name, None)
             fresh = instances.randomise(instance, module, rng, lazily=True)
-        if not fresh:
-            instance = (
-                unit.owner()
-                if maker is None
-                else unit.owner(**{k: v for k, v in made.items() if k in maker.arguments})
-            )
+        instance = instance if fresh else owner()
     given = {p: keep.put(("self", *p), v, "normal") for p, v in fresh.items()}
     instances.set_parameters(instance, module, given)
     return instance
 
 
-_SET_UP = (
-    "initialize",
-    "initialise",
-    "init_weights",
-    "init_params",
-    "initialize_weights",
-    "build",
-    "setup",
-    "initialize_parameters",
-    "reset_parameters",
-    "init",
+SET_UP = (
+    "initialize initialise init_weights init_params initialize_weights build setup "
+    "initialize_parameters reset_parameters init".split()
 )
+"""What some classes want to be called before their first forward: layer.initialize(optimizer)."""
 
 
-def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
-    """Call what some classes want before their first forward: layer.initialize(optimizer)."""
-    import inspect
-
-    from reference.checks.choices import Steps
-
-    for name in _SET_UP:
+def _set_up(instance: object, sizes: Mapping[str, int]) -> None:
+    for name in SET_UP:
         method = getattr(instance, name, None)
         if not callable(method):
             continue
@@ -282,28 +265,18 @@ def _set_up(instance: Any, sizes: Mapping[str, int]) -> None:
         return
 
 
-def _is_lazy(instance: Any) -> bool:
+def _is_lazy(instance: object) -> bool:
     """Whether a weight is still None: made at the first input."""
-    return (
-        any(v is None for v in vars(instance).values()) if hasattr(instance, "__dict__") else False
-    )
-
-
-def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in given.items() if k in routine.arguments}
+    return any(v is None for v in getattr(instance, "__dict__", {}).values())
 
 
 def _run_alone(
-    reading: Reading,
-    arguments: dict[str, Any],
-    instance: Any,
-    outcome: RunOutcome,
-    session: Session | None,
+    reading: Reading, arguments: dict[str, Any], instance: object, outcome: RunOutcome
 ) -> None:
     back = reading.unit.backward
     before = inputs_copied(outcome)
     at_start = kept_now(reading, instance)
-    trace = call(back, _only(back, arguments), instance)
+    trace = call(back, back.only(arguments), instance)
     outcome.values = _named(trace, back)
     outcome.instance, outcome.returned = instance, trace.value
     outcome.outputs = leaves_of(trace.value, back.returned)
@@ -318,7 +291,7 @@ def _run_alone(
 def _run_pair(
     reading: Reading,
     arguments: dict[str, Any],
-    instance: Any,
+    instance: object,
     outcome: RunOutcome,
     rng: np.random.Generator,
     session: Session | None,
@@ -327,7 +300,7 @@ def _run_pair(
     assert forward is not None
     first_of_all = {p: v.copy() for p, v in outcome.inputs.items() if isinstance(v, np.ndarray)}
     try:
-        trace = call(forward, _only(forward, arguments), instance)
+        trace = call(forward, forward.only(arguments), instance)
     except Exception as error:
         raise ForwardFailed(raised_text(error)) from error
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
@@ -345,8 +318,9 @@ def _run_pair(
         if len(path) == 1:
             outcome.values.setdefault(path, value)
     _add_losses(reading, arguments, instance, trace, outcome)
+    cotangent = functools.partial(cotangent_of, trace=trace, outcome=outcome, rng=rng)
     given = {
-        name: source_of(source, name, reading, arguments, trace, outcome, rng)
+        name: source_of(source, name, arguments, trace, outcome.values, cotangent)
         for name, source in reading.binding
     }
     outcome.paired = True
@@ -372,18 +346,15 @@ def _run_pair(
             outcome.mutated.append("the incoming gradient")
 
 
-def _finite(value: Any) -> bool:
-    for part in leaves_of(value).values():
-        array = np.asarray(part)
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            return False
-    return True
+def _finite(value: object) -> bool:
+    arrays = map(np.asarray, leaves_of(value).values())
+    return not any(a.dtype.kind == "f" and np.isnan(a).any() for a in arrays)
 
 
 _OUTPUTS = ("output", "outputs", "out", "y", "a", "activation", "result", "activations", "z")
 
 
-def _kept_output(kept: Mapping[Path, Any], outcome: RunOutcome) -> Any:
+def _kept_output(kept: Mapping[Path, object], outcome: RunOutcome) -> Any:
     """Return what a forward without a return keeps as its output: self.output."""
     names = {p[-1].lower().lstrip("_"): p for p in kept if len(p) == 1}
     for name in _OUTPUTS:
@@ -395,23 +366,20 @@ def _kept_output(kept: Mapping[Path, Any], outcome: RunOutcome) -> Any:
 
 def _add_losses(
     reading: Reading,
-    arguments: Mapping[str, Any],
-    instance: Any,
+    arguments: Mapping[str, object],
+    instance: object,
     trace: CallTrace,
     outcome: RunOutcome,
 ) -> None:
     """Call the file's own loss functions on what the forward made: compute_cost(A2, Y)."""
-    from reference.checks.vocabulary import PREDICTION_NAMES, plain
-
     known: dict[str, Any] = {}
     for path, value in {**outcome.values, **outcome.others, **outcome.inputs}.items():
         if path[0] != "before":
             known.setdefault(plain(path[-1]), value)
     known |= {plain(k): v for k, v in arguments.items()}
     first = trace.value[0] if isinstance(trace.value, tuple) and trace.value else trace.value
-    target = next(
-        (v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1])), None
-    )
+    targets = (v for k, v in {**outcome.others, **outcome.inputs}.items() if is_target(k[-1]))
+    target = next(targets, None)
     for loss in reading.unit.losses:
         given = {}
         for name in loss.arguments:
@@ -419,9 +387,7 @@ def _add_losses(
                 given[name] = known[plain(name)]
             elif is_target(name) and target is not None:
                 given[name] = target
-            elif (name.lower() in PREDICTION_NAMES or name.lower() in ("y", "p")) and is_numeric(
-                first
-            ):
+            elif name.lower() in (*PREDICTION_NAMES, "y", "p") and is_numeric(first):
                 given[name] = first
         try:
             value = call(loss, given, instance).value

@@ -37,10 +37,7 @@ def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
     floats = [
         n
         for n, s in reading.layout.items()
-        if s.kind in ("normal", "unit", "probability")
-        and s.dims
-        and not n.startswith("init.")
-        and "[" not in n
+        if s.kind in ("normal", "unit") and s.dims and not n.startswith("init.") and "[" not in n
     ]
     if not floats or len(floats) > 2:
         return []
@@ -49,7 +46,7 @@ def probe(reading: Reading, objective: Objective, seed: int) -> list[str]:
         sizes_for(seed, 0, reading.mode.style).get(d, 1) for d in reading.layout[name].dims
     )
     found: list[str] = []
-    make = _probabilities if reading.layout[name].kind in ("unit", "probability") else _far
+    make = _probabilities if reading.layout[name].kind == "unit" else _far
     for probe_ in make(name, shape):
         text = _at(reading, objective, seed, name, probe_)
         if text and not any(text.split(" at ")[0] == f.split(" at ")[0] for f in found):
@@ -120,7 +117,7 @@ def _at(reading: Reading, objective: Objective, seed: int, name: str, place: Pro
     return ""
 
 
-def _breaks(got: Any, right: Any, what: str) -> tuple[str, str] | None:
+def _breaks(got: object, right: object, what: str) -> tuple[str, str] | None:
     got, right = np.asarray(got, dtype=float), np.asarray(right, dtype=float)
     if got.shape != right.shape:
         return None

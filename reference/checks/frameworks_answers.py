@@ -3,7 +3,8 @@
 They are compared with the same certified gradient; the verdict does not rest on them.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,12 +12,10 @@ from manual_backprop.activations import ACTIVATIONS
 from reference.balls import Session, values
 from reference.checks.assess import assess
 from reference.checks.experiment import perform
+from reference.checks.kinds._frames import FrameworkMissing, Tensors, frame_of
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
 from reference.oracles.counterparts import Framework, resolve
-from reference.oracles.jax_x64 import double_precision
-
-NAMES: dict[Framework, str] = {"torch": "PyTorch", "jax": "JAX"}
 
 
 def answers(
@@ -38,33 +37,30 @@ def answers(
     weights = [np.asarray(c, dtype=float) for _, c in outcome.cotangents] or [np.ones(x.shape)]
     scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
     texts = []
-    for framework in ("torch", "jax"):
-        if framework not in asked:
+    ours = ACTIVATIONS[operation]
+    for name in _FRAMEWORKS:
+        if name not in asked:
             continue
         try:
-            gradient = _gradient(framework, operation, x, weights[0])
-        except ImportError as error:
-            texts.append(f"{NAMES[framework]} is not installed ({error})")
+            frame, function = frame_of(name), resolve(ours, name)
+        except FrameworkMissing as error:
+            texts.append(str(error))
             continue
-        off = float(np.max(np.abs(gradient - row.truth.value), initial=0.0)) / scale
+        run = partial(_called, function, ours.defaults())
+        with frame.running(seed):
+            (gradient,) = frame.pullback(run, {("x",): x}).pull(weights[:1]).values()
+        off = np.abs(np.asarray(gradient, dtype=float) - row.truth.value)
+        share = float(np.max(off, initial=0.0)) / scale
         texts.append(
-            f"{NAMES[framework]}'s gradient of {operation} is within {off:.1e} of the same truth"
+            f"{frame.name}'s gradient of {operation} is within {share:.1e} of the same truth"
         )
     return texts
 
 
-def _gradient(framework: Framework, operation: str, x: Any, cotangent: Any) -> Any:
-    function = resolve(ACTIVATIONS[operation], framework)
-    parameters = ACTIVATIONS[operation].defaults()
-    if framework == "torch":
-        import torch
+_FRAMEWORKS: tuple[Framework, ...] = ("torch", "jax")
 
-        leaf = torch.tensor(x, requires_grad=True)
-        function(leaf, **parameters).backward(torch.tensor(cotangent))
-        assert leaf.grad is not None
-        return leaf.grad.numpy()
-    import jax
 
-    with double_precision():
-        _, pull = jax.vjp(lambda v: function(v, **parameters), x)
-        return np.asarray(pull(cotangent)[0])
+def _called(
+    function: Callable[..., object], numbers: dict[str, float], tensors: Tensors
+) -> list[object]:
+    return [function(tensors[("x",)], **numbers)]

@@ -10,44 +10,27 @@ from typing import Any
 import numpy as np
 
 from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import LOSSES
 from manual_backprop.operation import InvalidInput
 from reference.checks.experiment import perform
 from reference.checks.outcome import Reading
 from reference.checks.tolerances import DIGITS
-from reference.checks.vocabulary import stem_of
+from reference.checks.vocabulary import plain, stem_of
 
 ALIASES = {
-    "affine": "dense",
-    "linear": "dense",
-    "fc": "dense",
-    "fully_connected": "dense",
-    "logistic": "sigmoid",
-    "sigm": "sigmoid",
-    "sig": "sigmoid",
+    **dict.fromkeys(("affine", "linear", "fc", "fullyconnected"), "dense"),
+    **dict.fromkeys(("logistic", "sigm", "sig"), "sigmoid"),
+    **dict.fromkeys(("gelunew", "geluapprox"), "gelu_tanh"),
+    **{plain(name): name for name in ACTIVATIONS},
     "swish": "silu",
     "lrelu": "leaky_relu",
-    "gelu_new": "gelu_tanh",
-    "gelu_approx": "gelu_tanh",
-    "hard_tanh": "hardtanh",
-    "hardswish": "hard_swish",
-    "hardsigmoid": "hard_sigmoid",
-    "leakyrelu": "leaky_relu",
-    "leaky_re_lu": "leaky_relu",
-    "re_lu": "relu",
-    "soft_plus": "softplus",
-    "softmax": "softmax",
-    "tan_h": "tanh",
-    "log_soft_max": "log_softmax",
-    "logsoftmax": "log_softmax",
 }
-"""Other names of our operations."""
+"""Other names of our operations, without case and separators."""
 
 
 def known_like(like: str) -> str:
     """Return the operation that `like` names; raises InvalidInput for one that is unknown."""
-    name = ALIASES.get(like, like)
-    from manual_backprop.losses import LOSSES
-
+    name = ALIASES.get(plain(like), like)
     if name in ACTIVATIONS or name in LOSSES or name in ("dense", "network"):
         return name
     known = ", ".join(["dense", *ACTIVATIONS, *LOSSES, "network"])
@@ -63,15 +46,10 @@ def named_operation(reading: Reading, like: str | None) -> str | None:
         return None
     owner = forward.owner.__name__ if forward.owner is not None else ""
     for source in (forward.short, owner):
-        stem = "_".join(w for w in stem_of(source) if w not in ("activation", "layer", "class"))
-        for name in (
-            stem,
-            stem.replace("_", ""),
-            ALIASES.get(stem, ""),
-            ALIASES.get(stem.replace("_", ""), ""),
-        ):
-            if name in ACTIVATIONS:
-                return name
+        stem = "".join(w for w in stem_of(source) if w not in ("activation", "layer", "class"))
+        name = ALIASES.get(stem, "")
+        if name in ACTIVATIONS:
+            return name
     return None
 
 
@@ -100,14 +78,10 @@ def identify(reading: Reading, seed: int, like: str | None) -> tuple[str, list[s
             f"{reading.forward.name} is another function than {called}: it is {found}; "
             "the gradient is judged by its own forward"
         ]
-    parameters = ACTIVATIONS[wanted].defaults()
-    if _fits_with_parameters(wanted, x, y):
-        return wanted, []
-    settings = (
-        f" with its defaults ({', '.join(f'{k}={v:g}' for k, v in parameters.items())})"
-        if parameters
-        else ""
-    )
+    if any(_is(wanted, x, y, **numbers) for numbers in settings_of(wanted, x, y)):
+        return wanted, []  # other numbers of it, a slope of 0.2, make it the forward
+    numbers = ", ".join(f"{k}={v:g}" for k, v in ACTIVATIONS[wanted].defaults().items())
+    settings = f" with its defaults ({numbers})" if numbers else ""
     ours = _ours(wanted, x)
     at = np.unravel_index(int(np.argmax(np.abs(ours - y))), y.shape)
     return "", [
@@ -123,33 +97,22 @@ def _values(reading: Reading, seed: int) -> tuple[Any, Any] | None:
     outcome = perform(reading, seed, 0)
     inputs = [np.asarray(v) for v in outcome.inputs.values()]
     outputs = [np.asarray(v) for v in outcome.outputs.values() if np.ndim(v)]
-    if (
-        len(inputs) != 1
-        or not outputs
-        or outputs[0].shape != inputs[0].shape
-        or inputs[0].ndim != 2
-    ):
+    if len(inputs) != 1 or not outputs or inputs[0].ndim != 2:
+        return None
+    if outputs[0].shape != inputs[0].shape:
         return None
     return inputs[0], outputs[0]
 
 
-def _ours(name: str, x: Any, **parameters: float) -> Any:
+def _ours(name: str, x: object, **parameters: float) -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         operation = ACTIVATIONS[name]
         return operation.forward(x, **{**operation.defaults(), **parameters})
 
 
-def _is(name: str, x: Any, y: Any) -> bool:
-    return bool(np.allclose(_ours(name, x), y, rtol=DIGITS, atol=DIGITS))
-
-
-def _fits_with_parameters(name: str, x: Any, y: Any) -> bool:
-    """Whether other numbers of an operation (a slope of 0.2) make it the forward."""
-    return any(
-        np.allclose(_ours(name, x, **p), y, rtol=DIGITS, atol=DIGITS)
-        for p in settings_of(name, x, y)
-    )
+def _is(name: str, x: Any, y: Any, **parameters: float) -> bool:
+    return bool(np.allclose(_ours(name, x, **parameters), y, rtol=DIGITS, atol=DIGITS))
 
 
 def settings_of(name: str, x: Any, y: Any) -> Iterator[dict[str, float]]:

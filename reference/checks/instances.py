@@ -3,8 +3,10 @@
 A path is the way to them: ("W",), ("params", "W1"), ("layers", "0", "weights").
 """
 
+import operator
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ _VARIANCES = re.compile(r"var|std|sigma", re.I)
 Setter = Callable[[Any], None]
 
 
-def is_own(thing: Any, module: str) -> bool:
+def is_own(thing: object, module: str) -> bool:
     """Whether an object's class stands in the target's module (or its folder)."""
     home = type(thing).__module__
     return home == module or (
@@ -38,7 +40,7 @@ _LIBRARIES = frozenset({"builtins", "collections", "functools", "types", "random
 
 
 def walk(
-    thing: Any, module: str, path: Path = (), seen: set[int] | None = None
+    thing: object, module: str, path: Path = (), seen: set[int] | None = None
 ) -> Iterator[tuple[Path, Any, Setter]]:
     """Yield (path, value, setter) of every number and array that an object holds."""
     seen = set() if seen is None else seen
@@ -47,13 +49,13 @@ def walk(
     seen.add(id(thing))
     items: list[tuple[str, Any, Setter]] = []
     if isinstance(thing, dict):
-        items = [(str(k), v, _item_setter(thing, k)) for k, v in list(thing.items())]
+        items = [(str(k), v, partial(operator.setitem, thing, k)) for k, v in list(thing.items())]
     elif isinstance(thing, list):
-        items = [(str(i), v, _item_setter(thing, i)) for i, v in enumerate(thing)]
+        items = [(str(i), v, partial(operator.setitem, thing, i)) for i, v in enumerate(thing)]
     elif isinstance(thing, tuple):
         items = [(str(i), v, _no_setter) for i, v in enumerate(thing)]
     elif hasattr(thing, "__dict__") and is_own(thing, module) and not isinstance(thing, type):
-        items = [(k, v, _attribute_setter(thing, k)) for k, v in list(vars(thing).items())]
+        items = [(k, v, partial(setattr, thing, k)) for k, v in list(vars(thing).items())]
     for name, value, setter in items:
         if is_numeric(value):
             yield (*path, name), value, setter
@@ -61,15 +63,7 @@ def walk(
             yield from walk(value, module, (*path, name), seen)
 
 
-def _item_setter(thing: Any, key: Any) -> Setter:
-    return lambda value: thing.__setitem__(key, value)
-
-
-def _attribute_setter(thing: Any, name: str) -> Setter:
-    return lambda value: setattr(thing, name, value)
-
-
-def _no_setter(value: Any) -> None:
+def _no_setter(value: object) -> None:
     raise TypeError("a tuple cannot be written into")
 
 
@@ -85,16 +79,12 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
             continue
         if np.asarray(value).dtype.kind not in "fO":
             continue
-        if np.size(value) == 0 or any(
-            words.is_gradient_name(p) or p in ("grads", "gradients", "grad") for p in path
-        ):
+        gradients = ("grads", "gradients", "grad")
+        if not np.size(value) or any(words.is_gradient_name(p) or p in gradients for p in path):
             continue
         name = next((p for p in reversed(path) if not p.lstrip("-").isdigit()), path[-1])
-        named = bool(
-            words.WEIGHTS.match(name)
-            or words.BIASES.match(name)
-            or name.lower() in ("gamma", "params")
-        )
+        known = words.WEIGHTS.match(name) or words.BIASES.match(name)
+        named = known is not None or name.lower() in ("gamma", "params")
         if (_BUFFERS.search(name) or lazily) and not named:
             continue
         found[path] = (value, setter)
@@ -102,7 +92,7 @@ def parameters(instance: Any, module: str, lazily: bool = False) -> dict[Path, t
 
 
 def randomise(
-    instance: Any, module: str, rng: np.random.Generator, lazily: bool = False
+    instance: object, module: str, rng: np.random.Generator, lazily: bool = False
 ) -> dict[Path, Any]:
     """Give every trainable array fresh numbers; return them by path.
 
@@ -117,9 +107,7 @@ def randomise(
         plain = np.asarray(value)
         if plain.dtype.kind == "O" and not all(isinstance(v, float | int) for v in plain.flat):
             continue
-        fresh = rng.standard_normal(plain.shape) * (
-            0.7 if type(rng) is np.random.Generator else 1.0
-        )
+        fresh = rng.standard_normal(plain.shape) * scale_of(rng)
         if _VARIANCES.search(path[-1]) or path[-1].lower() in ("gamma", "scale"):
             fresh = rng.uniform(0.5, 1.5, plain.shape)
         if plain.dtype == np.float32:
@@ -130,7 +118,12 @@ def randomise(
     return drawn
 
 
-def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:
+def scale_of(rng: np.random.Generator) -> float:
+    """Return how large weights are drawn: below 1, so that no layer saturates, or whole."""
+    return 0.7 if type(rng) is np.random.Generator else 1.0
+
+
+def set_parameters(instance: object, module: str, values: dict[Path, Any]) -> None:
     """Write arrays into an object at their paths, and wherever the same array is kept."""
     held = list(walk(instance, module))
     by_array = {id(value): values[path] for path, value, _ in held if path in values}
@@ -141,6 +134,6 @@ def set_parameters(instance: Any, module: str, values: dict[Path, Any]) -> None:
             setter(by_array[id(value)])
 
 
-def kept_arrays(instance: Any, module: str) -> dict[Path, Any]:
+def kept_arrays(instance: object, module: str) -> dict[Path, Any]:
     """Return all numbers and arrays that an object holds now."""
     return {path: value for path, value, _ in walk(instance, module)}

@@ -9,13 +9,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from reference.checks import vocabulary as words
 from reference.checks.argument_spec import Layout
-from reference.checks.routine import NameTree, Routine, returned_by, routine_of
+from reference.checks.binding import is_switch
+from reference.checks.routine import Routine, returned_by, routine_of, source_of
 from reference.checks.scripts import NAME, script_of
 from reference.checks.second import first_derivatives, times_a_vector
+from reference.checks.signs import (
+    gradient_names,
+    gradient_variables,
+    has_target,
+    is_loss,
+    is_no_backward,
+    is_optimiser,
+    is_slope_of_a_cost,
+    names_in,
+    partners_of,
+    rest_of,
+    sigmoid,
+    updates,
+)
 from reference.checks.source import Target
 
 Kind = Literal["pair", "method", "alone", "engine", "torch", "jax", "network", "general"]
@@ -53,7 +66,7 @@ class Unit:
 def units_of(target: Target) -> list[Unit]:
     """Return everything in a target that is, or looks like, a gradient."""
     names = target.names
-    own = {k: v for k, v in names.items() if _is_own(k, v, target)}
+    own = {k: v for k, v in names.items() if _is_own(v, target)}
     functions = {k: v for k, v in own.items() if _is_function(v)}
     classes = {k: v for k, v in own.items() if inspect.isclass(v) and v.__name__ == k}
     found = _whole_units(own, target)
@@ -126,20 +139,20 @@ def _whole_units(own: dict[str, Any], target: Target) -> list[Unit]:
     return found
 
 
-def _arguments(thing: Any) -> list[str]:
+def _arguments(thing: object) -> list[str]:
     """Return the arguments of a function, [] of anything else."""
     code = getattr(thing, "__code__", None)
     return list(code.co_varnames[: code.co_argcount]) if code is not None else []
 
 
-def _is_own(name: str, thing: Any, target: Target) -> bool:
+def _is_own(thing: object, target: Target) -> bool:
     home = getattr(thing, "__module__", None)
     if target.module.__name__ == "objects_at_hand":
         return not isinstance(thing, str | int | float)
     return home == target.module.__name__ or type(thing).__name__ == "custom_vjp"
 
 
-def _is_function(thing: Any) -> bool:
+def _is_function(thing: object) -> bool:
     return isinstance(thing, types.FunctionType) or (
         callable(thing)
         and hasattr(thing, "__wrapped__")
@@ -186,32 +199,32 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
         asked = times_a_vector(routine) if firsts else routine
         found.append(Unit(routine.name, kind_of_second, asked, firsts, owner=owner, second=True))
     for routine in gradients.values():
-        if _is_no_backward(routine):
+        if is_no_backward(routine):
             continue
-        partners = _partners(routine, forwards, known)
-        alone = bool(_gradient_names(routine.returned)) or _has_target(routine) or not partners
-        alone = alone or _updates(routine)
+        partners = partners_of(routine, forwards)
+        alone = bool(gradient_names(routine.returned)) or has_target(routine) or not partners
+        alone = alone or updates(routine)
         expected = words.strongly_a_gradient(routine.short) or bool(
-            _gradient_names(routine.returned)
+            gradient_names(routine.returned)
         )
-        expected = expected and not _is_optimiser(routine)
+        expected = expected and not is_optimiser(routine)
         if routine.required or owner is not None or partners:
             kind: Kind = "method" if owner is not None else "pair"
-            losses = [f for f in forwards if _is_loss(f) and f not in partners[:1]]
+            losses = [f for f in forwards if is_loss(f) and f not in partners[:1]]
             found.append(
                 Unit(routine.name, kind, routine, partners, alone, owner, expected, losses)
             )
     for routine in forwards:
-        if _is_optimiser(routine) or routine.short.startswith("__") or _is_no_backward(routine):
+        if is_optimiser(routine) or routine.short.startswith("__") or is_no_backward(routine):
             continue
         # unbroadcast(grad, shape), clip(grads): what it was given first is none of its own.
-        returned = _gradient_names(routine.returned) or _gradient_variables(routine)
+        returned = gradient_names(routine.returned) or gradient_variables(routine)
         named = [n for n in returned if n not in routine.arguments[:1]]
         by_branch = next((p for p in routine.arguments[1:] if is_switch(p)), None)
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
-        elif named or (_updates(routine) and owner is not None and _has_target(routine)):
-            losses = [f for f in forwards if _is_loss(f) and f is not routine]
+        elif named or (updates(routine) and owner is not None and has_target(routine)):
+            losses = [f for f in forwards if is_loss(f) and f is not routine]
             trains = {"train", "fit", "learn", "optimize"} & set(words.words(routine.short))
             expected = bool(named) and not trains
             found.append(Unit(routine.name, "alone", routine, [], True, owner, expected, losses))
@@ -221,18 +234,13 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
 
 def _closure(routine: Routine) -> Unit | None:
     """Return the backward that a forward makes and returns: return y, backprop."""
-    inner = next(
-        (
-            n
-            for n in (routine.node.body if routine.node is not None else ())
-            if isinstance(n, ast.FunctionDef)
-            and len(n.args.args) == 1
-            and words.names_a_gradient(n.name)
-            and n.name in names_in(routine.returned)[-1:]
-        ),
-        None,
-    )
-    if inner is None or not isinstance(routine.returned, tuple) or routine.owner is not None:
+    body = routine.node.body if routine.node is not None else ()
+    last = names_in(routine.returned)[-1:]
+    inside = (n for n in body if isinstance(n, ast.FunctionDef) and n.name in last)
+    inner = next((n for n in inside if len(n.args.args) == 1), None)
+    if inner is None or not words.names_a_gradient(inner.name):
+        return None
+    if not isinstance(routine.returned, tuple) or routine.owner is not None:
         return None
 
     def backward(dout: Any, cache: Any) -> Any:
@@ -249,7 +257,7 @@ def _is_its_own(unit: Unit, found: list[Unit]) -> bool:
     if unit.second:
         return True
     if unit.expected and (
-        words.strongly_a_gradient(unit.backward.short) or _gradient_names(unit.backward.returned)
+        words.strongly_a_gradient(unit.backward.short) or gradient_names(unit.backward.returned)
     ):
         return True
     return not _consumes(unit.backward, found)
@@ -267,37 +275,8 @@ def _consumes(routine: Routine, units: list[Unit]) -> bool:
     )
 
 
-def _is_loss(routine: Routine) -> bool:
-    return (
-        bool(
-            {"loss", "cost", "error", "objective", "mse", "entropy", "nll"}
-            & set(words.words(routine.short))
-        )
-        and 1 < len(routine.required) < 6
-    )
-
-
 def _takes_something(routine: Routine, owner: type | None) -> bool:
     return bool(routine.arguments) or owner is not None
-
-
-def is_switch(name: str) -> bool:
-    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
-    return words.plain(name) in (
-        "deriv",
-        "derivative",
-        "derivate",
-        "prime",
-        "grad",
-        "backward",
-        "derive",
-        "isderivative",
-        "der",
-        "gradient",
-        "diff",
-        "isderiv",
-        "usederivative",
-    )
 
 
 def _with_its_slope(unit: Unit, target: Target) -> Unit:
@@ -308,244 +287,16 @@ def _with_its_slope(unit: Unit, target: Target) -> Unit:
     cost = next((p for p in unit.partners if [a.lower() for a in p.required] == ["a", "y"]), None)
     if cost is None:
         return unit
-    sigmoid = target.names.get("sigmoid", _sigmoid)
+    known = target.names.get("sigmoid", sigmoid)
 
-    def forward(z: Any, y: Any) -> Any:
-        a = sigmoid(z)
+    def forward(z: object, y: object) -> Any:
+        a = known(z)
         return cost.function(a, y) if not cost.bound else cost.function(None, a, y)
 
     made = routine_of(f"{cost.name} of a = sigmoid(z)", forward, target)
     if made is not None:
         unit.partners, unit.alone = [made], False
     return unit
-
-
-def _sigmoid(x: Any) -> Any:
-    return 1 / (1 + np.exp(-x))
-
-
-def _relu(x: Any) -> Any:
-    return np.maximum(x, 0)
-
-
-def _tanh(x: Any) -> Any:
-    return np.tanh(x)
-
-
-def _meant(name: str, function: Callable[[Any], Any]) -> Routine:
-    parameters = tuple(inspect.signature(function).parameters.values())
-    return Routine(f"{name}, which is not in the file", function, parameters=parameters)
-
-
-_MEANT = {n: _meant(n, f) for n, f in (("sigmoid", _sigmoid), ("relu", _relu), ("tanh", _tanh))}
-"""What a slope is of where its file holds no such function: tanh_derivative alone."""
-
-
-def _partners(routine: Routine, forwards: list[Routine], known: frozenset[str]) -> list[Routine]:
-    """Return the forwards that a gradient may belong to: of its stem, of its arguments."""
-    rest = "".join(
-        w for w in words.words(routine.short) if w not in words.GRADIENT and w not in words.FILLER
-    )
-    exact = [f for f in forwards if rest and words.plain(f.short) == rest]
-    if exact:
-        return exact
-    stem = words.stem_of(routine.short)
-    same = [f for f in forwards if words.stem_of(f.short) == stem and stem]
-    bare = words.plain(routine.short)
-    same += [
-        f
-        for f in forwards
-        if f not in same
-        and (
-            bare
-            in (
-                "d" + words.plain(f.short),
-                words.plain(f.short) + "prime",
-                words.plain(f.short) + "d",
-                "df" if words.plain(f.short) == "f" else "",
-            )
-        )
-    ]
-    wants_cache = any("cache" in a.lower() for a in routine.arguments)
-    if same and (not wants_cache or any(isinstance(f.returned, tuple) for f in same)):
-        return sorted(same, key=lambda f: _distance(f, routine))
-    close = [f for f in forwards if stem and set(words.stem_of(f.short)) & set(stem)]
-    arguments = [f for f in forwards if f.arguments and f.required == routine.required]
-    generic = [f for f in forwards if not words.stem_of(f.short) or _is_forward(f.short)]
-    ordered = list({id(f): f for f in [*arguments, *close, *generic]}.values())
-    ordered.sort(
-        key=lambda f: (
-            f not in arguments,
-            wants_cache and not isinstance(f.returned, tuple),
-            -_overlap(f, routine),
-        )
-    )
-    if _is_slope_of_a_cost(routine):
-        ordered = [f for f in ordered if _has_target(f)]
-    related = [f for f in ordered if f in arguments or _overlap(f, routine)]
-    if not related and len(routine.required) == 1 and "".join(stem) in _MEANT:
-        return [_MEANT["".join(stem)]]
-    return (related or ordered)[:4]
-
-
-def _is_slope_of_a_cost(routine: Routine) -> bool:
-    """Whether this is like cost_derivative(a, y): no forward without a target is that cost."""
-    return _has_target(routine) and bool({"cost", "loss"} & set(words.words(routine.short)))
-
-
-def _overlap(forward: Routine, backward: Routine) -> int:
-    """Count what a backward takes that a forward takes, keeps or returns under the same name."""
-    code = getattr(forward.function, "__code__", None)
-    made = {*forward.arguments, *(code.co_varnames if code else ()), *names_in(forward.returned)}
-    return len({words.plain(m) for m in made} & {words.plain(a) for a in backward.arguments})
-
-
-def names_in(tree: NameTree) -> list[str]:
-    """Return all names in a return statement."""
-    if isinstance(tree, str):
-        return [tree]
-    parts = tree if isinstance(tree, tuple) else (tree.values() if isinstance(tree, dict) else ())
-    return [n for t in parts for n in names_in(t)]
-
-
-def _is_forward(name: str) -> bool:
-    return any(
-        w in ("forward", "feedforward", "fwd", "call", "fprop", "predict")
-        for w in words.words(name)
-    )
-
-
-def _distance(forward: Routine, backward: Routine) -> int:
-    """Count the words that differ: conv_forward_naive comes before conv_forward_fast."""
-    a, b = set(words.words(forward.short)), set(words.words(backward.short))
-    return len(a ^ b)
-
-
-def _gradient_names(tree: NameTree) -> list[str]:
-    """Return the names in a return statement that are gradients' (not `data`, `delta_t`)."""
-    if isinstance(tree, str):
-        return [tree] if _returned_gradient(tree) else []
-    if isinstance(tree, tuple):
-        found = [n for t in tree for n in _gradient_names(t)]
-        a_loss = any(isinstance(t, str) and t.lower() in ("loss", "cost", "j") for t in tree)
-        # (loss, {"W1": …}): gradients by the names of what they are of
-        return found or [str(k) for t in tree if a_loss and isinstance(t, dict) for k in t]
-    if isinstance(tree, dict):
-        inner = [n for t in tree.values() for n in _gradient_names(t)]
-        return inner + [str(k) for k in tree if words.is_gradient_name(str(k)) and not inner]
-    return []
-
-
-def _gradient_variables(routine: Routine) -> list[str]:
-    """Return a function's variables that are gradients of other variables of it: dW beside W."""
-    code = getattr(routine.function, "__code__", None)
-    if code is None:
-        return []
-    known = {words.plain(n) for n in (*code.co_varnames, *code.co_names)}
-    found = [
-        n
-        for n in code.co_varnames[code.co_argcount :]
-        if n not in ("dt", "ds", "di")
-        and any(words.plain(b) in known for b in words.gradient_of(n))
-    ]
-    a_loss = (
-        isinstance(routine.returned, tuple)
-        and any(
-            isinstance(t, str) and t.lower() in ("loss", "cost", "j", "nll")
-            for t in routine.returned
-        )
-        and any(t is None for t in routine.returned)
-    )
-    return found or (["loss"] if a_loss else []) or _turned_into_gradients(routine)
-
-
-def _turned_into_gradients(routine: Routine) -> list[str]:
-    """Return the returned variables that a step of backward is written into: p[rows, y] -= 1."""
-    if routine.node is None or not isinstance(routine.returned, tuple):
-        return []
-    written = {
-        ast.unparse(n.target.value)
-        for n in ast.walk(routine.node)
-        if isinstance(n, ast.AugAssign)
-        and isinstance(n.op, ast.Sub)
-        and isinstance(n.target, ast.Subscript)
-    }
-    return [n for n in names_in(routine.returned) if n in written]
-
-
-def _returned_gradient(name: str) -> bool:
-    if words.plain(name) in ("grads", "grad", "gradients", "gradient", "dx", "dout", "nabla"):
-        return True
-    return words.is_gradient_name(name)
-
-
-def _has_target(routine: Routine) -> bool:
-    return any(words.is_target(a) for a in routine.required)
-
-
-def _updates(routine: Routine) -> bool:
-    """Whether its source writes a step into the weights: self.W -= lr * dW."""
-    if routine.node is None:
-        return False
-    return any(
-        isinstance(n, ast.AugAssign)
-        and isinstance(n.op, ast.Sub | ast.Add)
-        and isinstance(n.target, ast.Attribute | ast.Subscript)
-        and ast.unparse(n.target).startswith("self.")
-        for n in ast.walk(routine.node)
-    )
-
-
-def _is_no_backward(routine: Routine) -> bool:
-    """Whether it handles gradients that others made: zero_grad, clip_grads, params_and_grads."""
-    found = set(words.words(routine.short))
-    if "save" in found:
-        return True
-    if found & {"backward", "backprop", "back", "bwd", "prime", "derivative"}:
-        return False
-    return bool(
-        found
-        & {
-            "zero",
-            "clip",
-            "reset",
-            "params",
-            "parameters",
-            "get",
-            "set",
-            "check",
-            "numerical",
-            "numeric",
-            "apply",
-            "save",
-            "print",
-            "plot",
-            "accumulate",
-            "optimize",
-            "optimise",
-            "minimize",
-            "descent",
-            "norm",
-        }
-    )
-
-
-_STEPPERS = frozenset("adam sgd rmsprop adagrad optimizer optimiser momentum nesterov".split())
-_OPTIMISER = _STEPPERS | frozenset(
-    "update zero clip check numerical numeric approx finite optimize optimise minimize descent "
-    "model params".split()
-)
-
-
-def _is_optimiser(routine: Routine) -> bool:
-    """Whether it steps, clips, zeroes or checks gradients, and is none itself."""
-    found = set(words.words(routine.short))
-    owner = set(words.words(routine.owner.__name__)) if routine.owner is not None else set()
-    if owner & _STEPPERS and not found & {"backward", "backprop"}:
-        return True
-    if found & _OPTIMISER or {"gradient", "descent"} <= found or {"grad", "descent"} <= found:
-        return True
-    return "gradcheck" in routine.short.lower().replace("_", "")
 
 
 # -- classes -----------------------------------------------------------------------------------
@@ -585,14 +336,10 @@ def _class_units(name: str, cls: type, target: Target) -> list[Unit]:
         if unit.partners and unit.partners[0].owner is None:
             continue
         generic = [r for k, r in plain.items() if k in order and r is not unit.backward]
-        if _is_slope_of_a_cost(unit.backward):
-            generic = [r for r in generic if _has_target(r)]
+        if is_slope_of_a_cost(unit.backward):
+            generic = [r for r in generic if has_target(r)]
         generic.sort(key=lambda r: order[r.short])
-        rest = "".join(
-            w
-            for w in words.words(unit.backward.short)
-            if w not in words.GRADIENT and w not in words.FILLER
-        )
+        rest = rest_of(unit.backward.short)
         if rest and [words.plain(p.short) for p in unit.partners] == [rest]:
             continue
         stem = words.stem_of(unit.backward.short)
@@ -665,7 +412,7 @@ def set_up_by(unit: Unit) -> list[str]:
     methods = {
         k: ast.parse(textwrap.dedent(source))
         for k, m in _methods(unit.owner).items()
-        if (source := _source(m))
+        if (source := source_of(m))
     }
     empty = {
         ast.unparse(t)
@@ -685,13 +432,6 @@ def set_up_by(unit: Unit) -> list[str]:
             for a in open_ones
         )
     ]
-
-
-def _source(method: Any) -> str:
-    try:
-        return inspect.getsource(getattr(method, "__func__", method))
-    except (OSError, TypeError):
-        return ""
 
 
 def _is_engine(routines: dict[str, Routine]) -> bool:

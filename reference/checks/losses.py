@@ -6,9 +6,15 @@ Every objective is a scalar made of tracked numbers, so that one sweep different
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from reference.balls import BallArray, values
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -17,38 +23,27 @@ class CandidateLoss:
 
     name: str
     formula: str
-    value: Callable[[Any, Any], Any]
+    value: Callable[[Array, Array], object]
     inside: bool = False
     """Whether the outputs have to lie strictly between 0 and 1."""
 
 
-def _half_square(a: Any, y: Any) -> Any:
+def _half_square(a: Array, y: Array) -> object:
     d = a - y
     return (d * d).sum() * 0.5
 
 
-def _cross_entropy(a: Any, y: Any) -> Any:
+def _cross_entropy(a: Array, y: Array) -> object:
     return -(np.log(a) * y).sum()
 
 
-def _binary(a: Any, y: Any) -> Any:
+def _binary(a: Array, y: Array) -> object:
     return -(np.log(a) * y + np.log(1 - a) * (1 - y)).sum()
 
 
-def _softmax(a: Any, y: Any, axis: int = -1) -> Any:
-    top = np.max(np.asarray(values_of(a)), axis=axis, keepdims=True)
+def _softmax(a: Array, y: Array, axis: int = -1) -> object:
+    top = np.max(np.asarray(values(a)), axis=axis, keepdims=True)
     return (np.log(np.exp(a - top).sum(axis=axis)) + 0.0).sum() + ((top * y).sum() - (a * y).sum())
-
-
-def _softmax_columns(a: Any, y: Any) -> Any:
-    return _softmax(a, y, 0)
-
-
-def values_of(a: Any) -> Any:
-    """Return the plain float values of an array, tracked or not."""
-    from reference.balls import values
-
-    return values(a)
 
 
 LOSSES = (
@@ -58,11 +53,15 @@ LOSSES = (
     ),
     CandidateLoss("cross-entropy", "−Σ y log a", _cross_entropy, inside=True),
     CandidateLoss("softmax cross-entropy", "Σ (log Σ exp(a) − y·a)", _softmax),
-    CandidateLoss("softmax cross-entropy over columns", "Σ (log Σ exp(a) − y·a)", _softmax_columns),
+    CandidateLoss(
+        "softmax cross-entropy over columns",
+        "Σ (log Σ exp(a) − y·a)",
+        partial(_softmax, axis=0),
+    ),
 )
 
 
-def matching_targets(output: Any, target: Any) -> Iterator[Any]:
+def matching_targets(output: Array, target: object) -> Iterator[Array]:
     """Yield the ways in which a target fits an output: as it is, turned, or one-hot of labels."""
     shape = np.shape(output)
     t = np.asarray(target)
@@ -83,11 +82,9 @@ def matching_targets(output: Any, target: Any) -> Iterator[Any]:
             yield flat.reshape(shape)
 
 
-def evaluate(loss: CandidateLoss, output: Any, target: Any) -> Any:
+def evaluate(loss: CandidateLoss, output: Array, target: Array) -> object:
     """Return the loss of an output, or None where it has no value there."""
-    from reference.balls import BallArray
-
-    plain = values_of(output)
+    plain = values(output)
     if loss.inside and not ((plain > 0).all() and (plain < 1).all()):
         return None
     array = output

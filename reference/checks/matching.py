@@ -23,10 +23,10 @@ _CONTAINERS = frozenset(
 
 
 def matched(
-    claims: Mapping[Path, Any],
-    inputs: Mapping[Path, Any],
-    values: Mapping[Path, Any],
-    others: Mapping[Path, Any] = MappingProxyType({}),
+    claims: Mapping[Path, object],
+    inputs: Mapping[Path, object],
+    values: Mapping[Path, object],
+    others: Mapping[Path, object] = MappingProxyType({}),
 ) -> tuple[Pairs, Pairs, list[Path]]:
     """Return (claims of inputs, claims of the forward's own values, claims of nothing known).
 
@@ -69,7 +69,7 @@ def matched(
     return pairs, middle, left
 
 
-def _once(claims: Mapping[Path, Any]) -> dict[Path, Any]:
+def _once(claims: Mapping[Path, object]) -> dict[Path, Any]:
     """Return the claims without those that are kept and returned as well."""
     seen: set[int] = set()
     found = {}
@@ -82,7 +82,7 @@ def _once(claims: Mapping[Path, Any]) -> dict[Path, Any]:
     return found
 
 
-def _lists(claims: Mapping[Path, Any], free: dict[Path, Any]) -> Pairs:
+def _lists(claims: Mapping[Path, object], free: dict[Path, Any]) -> Pairs:
     """Pair lists that number their members differently: dws[0] with weights[1]."""
     pairs: Pairs = []
     for head, members in _by_head(claims).items():
@@ -102,7 +102,7 @@ def _lists(claims: Mapping[Path, Any], free: dict[Path, Any]) -> Pairs:
     return pairs
 
 
-def _by_head(paths: Mapping[Path, Any]) -> dict[Path, list[Path]]:
+def _by_head(paths: Mapping[Path, object]) -> dict[Path, list[Path]]:
     found: dict[Path, list[Path]] = {}
     for path in paths:
         if len(path) > 1 and path[-1].isdigit():
@@ -120,7 +120,7 @@ def _named(claim: Path) -> bool:
     return any(words.is_gradient_name(p) for p in claim)
 
 
-def _by_name(claim: Path, value: Any, among: Mapping[Path, Any]) -> Path | None:
+def _by_name(claim: Path, value: object, among: Mapping[Path, object]) -> Path | None:
     """Return the tensor that a claim is named after, of its shape if there is one."""
     best: tuple[float, Path] | None = None
     wanted = _meanings(claim)

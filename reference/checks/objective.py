@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from reference.balls import gradient, is_tracked, values
 from reference.checks import losses, vocabulary
+from reference.checks.matching import matched
 from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path, is_numeric
 from reference.checks.tolerances import SAME, UNDERFLOW
 from reference.checks.vocabulary import LOSS_NAMES
 
 Array = npt.NDArray[np.float64]
-Kind = Literal["cotangents", "loss", "sum", "mean", "implicit", "jacobian"]
+Kind = Literal["cotangents", "loss", "sum", "mean", "implicit"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,6 @@ class Objective:
     output: Path = ()
     loss: losses.CandidateLoss | None = None
     target: Path = ()
-    fit: int = 0
-    """Which of the ways in which the target fits the output."""
 
     @property
     def written(self) -> bool:
@@ -53,12 +52,8 @@ class Objective:
             case "implicit":
                 assert self.loss is not None
                 return f"{self.loss.name}, {self.loss.formula}"
-            case "sum":
-                return "the sum of what its forward returns"
-            case "mean":
-                return "the mean of what its forward returns"
-            case "jacobian":
-                return "the Jacobian of its forward"
+            case "sum" | "mean":
+                return f"the {self.kind} of what its forward returns"
         return "its own forward"
 
 
@@ -96,9 +91,7 @@ def _written(outcome: RunOutcome) -> Iterator[Objective]:
     takes_targets = outcome.told_targets or any(
         vocabulary.is_target(p[-1]) for p in (*outcome.inputs, *outcome.others)
     )
-    for path in outcome.values:
-        if path[-1].endswith("()") and is_tracked(outcome.values[path]):
-            named.append(path)
+    named += [p for p, v in outcome.values.items() if p[-1].endswith("()") and is_tracked(v)]
     unnamed = [p for p in scalars if p[-1].lower() not in LOSS_NAMES]
     for path in [*(p for p in scalars if p not in unnamed), *named, *unnamed]:
         if alone and path in unnamed and takes_targets and path[-1] and not path[-1].isdigit():
@@ -114,8 +107,6 @@ def _written(outcome: RunOutcome) -> Iterator[Objective]:
 
 def _is_claim(path: Path, outcome: RunOutcome) -> bool:
     """Whether what a backward returned is a gradient of something that went in, not a loss."""
-    from reference.checks.matching import matched
-
     pairs, _, _ = matched(outcome.claims, outcome.inputs, {})
     return any(claim == path for claim, _ in pairs) and path[-1].lower() not in LOSS_NAMES
 
@@ -124,7 +115,7 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
     targets = {
         p: v
         for p, v in {**outcome.others, **outcome.inputs}.items()
-        if vocabulary.is_target(p[-1]) or (p in outcome.others and p[0] not in ("before",))
+        if vocabulary.is_target(p[-1]) or (p in outcome.others and p[0] != "before")
     }
     for target, t in targets.items():
         plain = t if np.asarray(t).dtype.kind in "iu" else values(t)  # labels stay integers
@@ -136,12 +127,7 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
             and is_numeric(v)
             and not (p in outcome.claims and not outcome.paired and p[0] == "")
         ]
-        fitting = [
-            p
-            for p in outputs
-            if any(True for _ in losses.matching_targets(_as_array(outcome.values[p]), plain))
-        ]
-        fitting = [p for p in fitting if p != target]
+        fitting = [p for p in outputs if p != target and _fits(outcome.values[p], plain)]
         fitting.sort(
             key=lambda p: (
                 p in outcome.inputs,
@@ -152,8 +138,11 @@ def _implicit(outcome: RunOutcome) -> Iterator[Objective]:
         for path in fitting[:3]:
             for loss in losses.LOSSES:
                 yield Objective("implicit", path, loss, target)
-    grouped = _lists_of(outcome, targets)
-    yield from grouped
+    yield from _lists_of(outcome, targets)
+
+
+def _fits(output: object, target: object) -> bool:
+    return next(losses.matching_targets(_as_array(output), target), None) is not None
 
 
 def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Objective]:
@@ -171,7 +160,7 @@ def _lists_of(outcome: RunOutcome, targets: Mapping[Path, Any]) -> Iterator[Obje
                     yield Objective("implicit", (head, "*"), loss, target)
 
 
-def _as_array(value: Any) -> Any:
+def _as_array(value: object) -> Any:
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
 
 
@@ -205,10 +194,8 @@ def _implicit_scalar(
     output = _find(outcome, objective.output)
     if output is None:
         return None
-    fits = list(losses.matching_targets(_as_array(output), target))
-    if len(fits) <= objective.fit:
-        return None
-    value = losses.evaluate(objective.loss, output, fits[objective.fit])
+    fitting = next(losses.matching_targets(_as_array(output), target), None)
+    value = None if fitting is None else losses.evaluate(objective.loss, output, fitting)
     return None if value is None else ([value], [1.0])
 
 
@@ -228,8 +215,8 @@ def _over_time(
     found = []
     for path, value in steps.items():
         t = np.take(target, int(path[-1]), axis=axis)
-        fits = list(losses.matching_targets(_as_array(value), t))
-        one = losses.evaluate(objective.loss, value, fits[0]) if fits else None
+        fitting = next(losses.matching_targets(_as_array(value), t), None)
+        one = None if fitting is None else losses.evaluate(objective.loss, value, fitting)
         if one is None:
             return None
         found.append(one)
@@ -241,7 +228,7 @@ def _find(outcome: RunOutcome, path: Path) -> Any:
 
 
 def truths(
-    objective: Objective, outcome: RunOutcome, wanted: Mapping[Path, Any]
+    objective: Objective, outcome: RunOutcome, wanted: Mapping[Path, object]
 ) -> dict[Path, Truth] | None:
     """Return the certified gradient with respect to each of `wanted`, or None without a value."""
     found = scalar_of(objective, outcome)

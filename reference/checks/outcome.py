@@ -37,11 +37,18 @@ class Reading:
     fixed: tuple[tuple[str, int], ...] = ()
     """Sizes that the code itself settles: letters and numbers."""
     modules: tuple[ModuleType, ...] = field(default=(), repr=False)
+    hung: str = ""
+    """The attribute under which gradients hang on tensors, "" where they are handed over."""
 
     @property
     def first(self) -> Routine:
         """The arguments that get the drawn inputs."""
         return self.forward or self.unit.backward
+
+    @property
+    def of_instance(self) -> bool:
+        """Whether an object of the class is needed."""
+        return self.unit.owner is not None and (self.first.bound or self.unit.backward.bound)
 
     def bound(self, **sources: str) -> "Reading":
         """Return it with other sources for some arguments."""
@@ -83,7 +90,7 @@ class RunOutcome:
     """Whether the backward was given targets that the forward does not know."""
     paired: bool = False
     """Whether a forward ran before the backward."""
-    instance: Any = None
+    instance: object = None
     made: Any = None
     """What the forward returned, as it did."""
     returned: Any = None

@@ -10,7 +10,7 @@ from manual_backprop.operation import InvalidInput
 from reference.checks.result import Result
 from reference.listing import derivation
 from reports.check_folder import INDEX, write_checks
-from reports.checked import Checked, Part, plain, read_checked
+from reports.checked import Checked, plain, read_checked
 from reports.folder import refuse_for_check
 from reports.records import ReportError
 
@@ -57,11 +57,10 @@ def _write(checks: Sequence[Checked], folder: Path) -> None:
 
 
 def _record(result: Result) -> Checked:
+    """Return a check's record, with what the book says of each part's operation."""
     found = result.checked_record()
-    parts = tuple(_derived(p) if p.operation else p for p in found.parts)
+    parts = tuple(
+        msgspec.structs.replace(p, derivation=derivation(p.operation)) if p.operation else p
+        for p in found.parts
+    )
     return msgspec.structs.replace(found, parts=parts)
-
-
-def _derived(part: Part) -> Part:
-    """Put what the book says of a part's operation beside it."""
-    return msgspec.structs.replace(part, derivation=derivation(part.operation))

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from reference.balls import LeftTheTape, TooManyNodes
 from reference.checks import constants, fragile, text
 from reference.checks.argument_spec import Spec
-from reference.checks.assess import Row, wrong_entry
+from reference.checks.assessment import Row
 from reference.checks.chosen import Chosen
 from reference.checks.explain import explain
 from reference.checks.identify import identify
@@ -27,13 +26,16 @@ from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.matching import OTHER_AXES
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import ForwardFailed, NotFinite
-from reference.checks.records import CheckedTensor, CheckRequest, Fault, NamedMistake, Part, Worst
+from reference.checks.raised import error_line
+from reference.checks.records import CheckRequest
 from reference.checks.routine import Path
 from reference.checks.search import Failure, search
 from reference.checks.showing import own_lines, shown
 from reference.checks.source import Target
 from reference.checks.subject import ProblemCase, ReadingSubject, Subject
 from reference.checks.tolerances import NEARLY
+from reference.checks.vocabulary import is_gradient_name
+from reports.checked import CheckedTensor, Fault, Part, Worst
 
 PROBLEMS = 20
 MIN_PROBLEMS = 4
@@ -77,14 +79,13 @@ def _as_a_kernel(found: Subject, counts: "_PartCounts", seed: int) -> Findings |
     try:
         return kernel_findings(found, seed)
     except Exception as error:
-        return Findings(remarks=[f"not asked as a kernel: {text.error_line(error)}"])
+        return Findings(remarks=[f"not asked as a kernel: {error_line(error)}"])
 
 
 def _nearly(counts: "_PartCounts") -> bool:
     """Whether each wrong tensor is off by less than a hundredth: one side may forget a small ε."""
-    return all(
-        _distance(r) < NEARLY for rows in counts.tensors.values() for r in rows if not r.right
-    )
+    rows = (r for some in counts.tensors.values() for r in some)
+    return all(r.distance() < NEARLY for r in rows if not r.right)
 
 
 def _without_tiny_constants(
@@ -99,9 +100,8 @@ def _without_tiny_constants(
     if again.wrong or not again.cases:
         return None
     again.remarks[
-        f"its gradient is that without the tiny constant {', '.join(dropped)} in "
-        f"the forward, which "
-        "prevents a division by zero"
+        f"its gradient is that without the tiny constant {', '.join(dropped)} in the forward, "
+        "which prevents a division by zero"
     ] += 1
     return again
 
@@ -115,16 +115,12 @@ def _is_not_written(failure: Failure) -> bool:
 def read(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
     """Return how a unit is read: as NumPy code under one reading, or as a kind of its own."""
     if unit.kind in SPECIAL or wants_tensors(unit, target):
-        return _special(unit, target, seed, shapes)
+        return subject_of(unit, target, seed, shapes)
     chosen = search(unit, target, seed, shapes)
     if isinstance(chosen, Chosen):
         return ReadingSubject(chosen)
-    other = _special(unit, target, seed, shapes)  # written for torch tensors or jax arrays
+    other = subject_of(unit, target, seed, shapes)  # written for torch tensors or jax arrays
     return chosen if isinstance(other, Failure) else other
-
-
-def _special(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    return subject_of(unit, target, seed, shapes)
 
 
 # -- many problems -----------------------------------------------------------------------------
@@ -271,12 +267,8 @@ def _about_the_forward(
     if request.frameworks:
         from reference.checks.frameworks_answers import answers  # they import torch and jax
 
-        remarks = [
-            *remarks,
-            *answers(
-                subject.reading, subject.objective, operation, request.frameworks, request.seed
-            ),
-        ]
+        asked = operation, request.frameworks, request.seed
+        remarks = [*remarks, *answers(subject.reading, subject.objective, *asked)]
     plain = part.ok and not part.remarks
     broken = fragile.probe(subject.reading, subject.objective, request.seed) if plain else []
     return msgspec.structs.replace(
@@ -286,7 +278,7 @@ def _about_the_forward(
 
 def _tensor(key: tuple[Path, Path], rows: list[Row]) -> CheckedTensor:
     claim, leaf = key
-    off = [_distance(r) for r in rows]
+    off = [r.distance((r.right and r.factor) or 1.0) for r in rows]
     note = ""
     if rows and rows[0].same == OTHER_AXES:
         note = f"came back as {rows[0].got.shape}"
@@ -300,30 +292,15 @@ def _tensor(key: tuple[Path, Path], rows: list[Row]) -> CheckedTensor:
     )
 
 
-def _distance(row: Row) -> float:
-    if row.got.shape != row.truth.value.shape:
-        return float("inf")
-    scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-    with np.errstate(invalid="ignore"):
-        off = np.abs(row.got - (row.factor if row.right and row.factor else 1.0) * row.truth.value)
-    worst = float(np.max(off, initial=0.0))
-    return worst / scale if np.isfinite(worst) else float("inf")
-
-
 def _faults(counts: _PartCounts, request: CheckRequest) -> tuple[Fault, ...]:
+    fatal = ("mutated", "dtype", "value", "stale")
     found = [
-        Fault(
-            kind,
-            sentence,
-            f"{request.seed}:{at[0]}",
-            len(at),
-            kind in ("mutated", "dtype", "value", "stale"),
-        )
+        Fault(kind, sentence, f"{request.seed}:{at[0]}", len(at), kind in fatal)
         for (kind, sentence), at in counts.faults.items()
     ]
     raised: dict[str, list[int]] = {}
     for index, error in counts.raised:
-        raised.setdefault(text.error_line(error), []).append(index)
+        raised.setdefault(error_line(error), []).append(index)
     found += [
         Fault("raised", sentence, f"{request.seed}:{at[0]}", len(at))
         for sentence, at in raised.items()
@@ -354,19 +331,13 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
     names = [
         path_name(p)
         for p, n in counts.unmatched.items()
-        if n == len(counts.cases) and _has_gradient_name(p)
+        if n == len(counts.cases) and any(map(is_gradient_name, p))
     ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
     found += getattr(subject, "remarks", lambda: [])()
     found += counts.kernel.sentences() if counts.kernel is not None else []
     return tuple(dict.fromkeys(found))
-
-
-def _has_gradient_name(path: Path) -> bool:
-    from reference.checks.vocabulary import is_gradient_name
-
-    return any(is_gradient_name(p) for p in path)
 
 
 # -- what is wrong with it ---------------------------------------------------------------------
@@ -377,7 +348,7 @@ def _explained(
 ) -> Part:
     wrong = [c for c in counts.cases if c.index in counts.wrong]
     worst = _worst(wrong, request)
-    explained: dict[str, Any] = {}
+    explained: dict[str, object] = {}
     if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
         explained = _by_tape(subject, counts, request)
     elif hasattr(subject, "explanation"):
@@ -386,14 +357,10 @@ def _explained(
     return msgspec.structs.replace(part, worst=worst, **explained)
 
 
-def _by_tape(subject: ReadingSubject, counts: _PartCounts, request: CheckRequest) -> dict[str, Any]:
-    scale = counts.cases[0].assessment.scale
-    indices = counts.wrong[:6]
-    found = explain(subject.reading, subject.objective, request.seed, indices, scale)
-    mistakes = tuple(
-        NamedMistake(n.name, n.sentence, n.yours, n.right, n.tensors, n.matched, n.of, n.distance)
-        for n in found.named
-    )
+def _by_tape(
+    subject: ReadingSubject, counts: _PartCounts, request: CheckRequest
+) -> dict[str, object]:
+    found = explain(subject.reading, subject.objective, request.seed, counts.wrong[:6])
     noted = {
         claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
         for case in counts.cases[:1]
@@ -401,7 +368,11 @@ def _by_tape(subject: ReadingSubject, counts: _PartCounts, request: CheckRequest
         if r.claim in case.assessment.notes
     }
     described = {**dict(found.described), **noted}
-    return {"first_wrong": found.first, "mistakes": mistakes, "described": tuple(described.items())}
+    return {
+        "first_wrong": found.first,
+        "mistakes": found.named,
+        "described": tuple(described.items()),
+    }
 
 
 def _worst(cases: list[ProblemCase], request: CheckRequest) -> Worst | None:
@@ -410,19 +381,14 @@ def _worst(cases: list[ProblemCase], request: CheckRequest) -> Worst | None:
         for row in case.assessment.rows:
             if row.right or row.got.shape != row.truth.value.shape or not row.got.size:
                 continue
-            entry = wrong_entry(row, case.assessment.scale)
-            given = float(row.got[entry])
-            truth = float(row.truth.value[entry]) * case.assessment.scale
-            scale = float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0
-            size = abs(given - truth) / scale if np.isfinite(given) else np.inf
-            one = Worst(
-                f"{request.seed}:{case.index}",
-                claim_name(row.claim, row.leaf),
-                entry,
-                given,
-                truth,
-                float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0,
-            )
+            scale = case.assessment.scale
+            off = row.off(scale)
+            entry = tuple(int(i) for i in np.unravel_index(int(np.argmax(off)), off.shape))
+            given, truth = float(row.got[entry]), float(row.truth.value[entry]) * scale
+            size = float(off[entry]) / (float(np.max(np.abs(row.truth.value), initial=0.0)) or 1.0)
+            radius = float(row.truth.radius[entry]) if row.truth.radius.shape else 0.0
+            problem, name = f"{request.seed}:{case.index}", claim_name(row.claim, row.leaf)
+            one = Worst(problem, name, entry, given, truth, radius)
             if best is None or size > best[0]:
                 best = (size, one)
     return best[1] if best is not None else None
@@ -437,7 +403,7 @@ def _unchecked(
     always = ran and not failure.returned and len(failure.raised_texts) == 1
     needed = set_up_by(unit)
     if always and not needed and failure.raised is not None:
-        fault = Fault("raised", text.error_line(failure.raised), f"{request.seed}:0")
+        fault = Fault("raised", error_line(failure.raised), f"{request.seed}:0")
         return Part(
             unit.name,
             "failed",
@@ -450,10 +416,8 @@ def _unchecked(
     if broken is not None and not ran:
         why = f"its forward raised {broken}"
     elif failure.raised is not None and failure.reading is not None:
-        why = (
-            f"its backward raised {text.error_line(failure.raised)} under every "
-            f"reading that was tried"
-        )
+        raised = error_line(failure.raised)
+        why = f"its backward raised {raised} under every reading that was tried"
     elif failure.errors:
         why = f"{failure.reason}; the last of {failure.tried} tries raised {failure.errors[-1]}"
     if needed:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from reference.checks.deadline import TooSlow, within
-from reference.checks.inventory import Unit
 from reference.checks.routine import Routine, call
 from reference.checks.shapes import bias_names, weight_names
 
 _SECONDS = 1.0
 """Processor time of one such run: a loop that waits for a number does not end with these."""
+
+_MAX_KEY = 40  # characters: a longer one is no key
 
 _DICTS = re.compile(
     r"param|config|cfg|hyper|^p$|opts?$|options|weights|model|net$|bn_|conv_|pool_|state"
@@ -45,27 +46,23 @@ class AbsorbingValue:
     __gt__ = __lt__ = __ge__ = __le__ = __abs__ = __iadd__ = __isub__ = __imul__ = _same
     __array_function__ = __array_ufunc__ = _same
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: object = None, copy: object = None) -> Any:
         # without it NumPy reads a sequence of sequences without an end
         return np.ones(self.shape, dtype)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         return None
 
     def __bool__(self) -> bool:
         return True
 
-    def __index__(self) -> int:
+    def _two(self) -> int:
         return 2
+
+    __index__ = __int__ = __len__ = _two
 
     def __float__(self) -> float:
         return 2.0
-
-    def __int__(self) -> int:
-        return 2
-
-    def __len__(self) -> int:
-        return 2
 
     def __iter__(self) -> Iterator["AbsorbingValue"]:
         return iter((self, self))
@@ -74,7 +71,7 @@ class AbsorbingValue:
 class _Member(AbsorbingValue):
     """What a spy holds: a value, or a dict of its own; then its keys are noted: layer0][w."""
 
-    def __init__(self, asked: list[Any], key: Any) -> None:
+    def __init__(self, asked: list[Any], key: object) -> None:
         self.asked, self.key = asked, key
 
     def __getitem__(self, key: Any) -> AbsorbingValue:
@@ -92,7 +89,7 @@ class _Spy(dict[Any, Any]):
         self.asked: list[Any] = []
         self.length = length
 
-    def __missing__(self, key: Any) -> Any:
+    def __missing__(self, key: object) -> Any:
         if key not in self.asked:
             self.asked.append(key)
         return _Member(self.asked, key)
@@ -100,10 +97,10 @@ class _Spy(dict[Any, Any]):
     def __len__(self) -> int:
         return self.length
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    def get(self, key: object, default: object = None) -> Any:
         return default if default is not None else self[key]
 
-    def __contains__(self, key: Any) -> bool:
+    def __contains__(self, key: object) -> bool:
         return True
 
     def values(self) -> Any:
@@ -113,7 +110,7 @@ class _Spy(dict[Any, Any]):
         return self
 
 
-def dict_keys(first: Routine, unit: Unit, text: str, names: list[str]) -> dict[str, list[str]]:
+def dict_keys(first: Routine, text: str, names: list[str]) -> dict[str, list[str]]:
     """Return the dict arguments of a function, each with the keys that it looks up."""
     found = {}
     for name in names:
@@ -152,14 +149,10 @@ def _asked(first: Routine, name: str) -> list[str]:
                     call(first, given, AbsorbingValue())
             except (Exception, TooSlow):
                 pass
-        keys = [str(k) for k in spy.asked if isinstance(k, str)]
+        keys = [k for k in spy.asked if isinstance(k, str)]
         if keys:
-            return [k for k in keys if _plausible(k)]
+            return [k for k in keys if len(k) < _MAX_KEY]
     return []
-
-
-def _plausible(key: str) -> bool:
-    return "Sponge" not in key and len(key) < 40
 
 
 def _constants(name: str, text: str) -> list[str]:
@@ -167,16 +160,12 @@ def _constants(name: str, text: str) -> list[str]:
         tree = ast.parse(text)
     except SyntaxError:
         return []
-    found = []
+    found: dict[str, None] = {}
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Subscript)
-            and isinstance(node.value, ast.Name)
-            and (node.value.id == name)
-            and isinstance(node.slice, ast.Constant)
-        ):
-            found.append(str(node.slice.value))
-    return list(dict.fromkeys(found))
+        match node:
+            case ast.Subscript(value=ast.Name(id=of), slice=ast.Constant(value=key)) if of == name:
+                found[str(key)] = None
+    return list(found)
 
 
 def is_listed(name: str, text: str) -> bool:

@@ -1,26 +1,39 @@
 """The text of a target's exception, in one line that any terminal, file and pipe can show."""
 
+import traceback
+from pathlib import Path
+
 MAX_TEXT = 160
 """Characters that are kept of a message, which may have millions."""
 
 
-def raised_text(error: BaseException, most: int = MAX_TEXT) -> str:
+def raised_text(error: BaseException) -> str:
     """Return "ValueError: no such cache".
 
     error: what was raised; its text may fail, be huge, or hold what moves a cursor.
-    most: the characters kept of the text.
     """
-    text = message_of(error, most)
+    text = message_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def message_of(error: BaseException, most: int = MAX_TEXT) -> str:
+def error_line(error: BaseException) -> str:
+    """Return an error in one line, with the line of the target that raised it."""
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "/reference/" not in f.filename and "site-packages" not in f.filename
+    ]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{raised_text(error)}{where}"
+
+
+def message_of(error: BaseException) -> str:
     """Return what an exception says without its type, "" where it cannot say it."""
     try:
-        text = str(error)[: 8 * most]
+        text = str(error)[: 8 * MAX_TEXT]
     except Exception:  # the exception is the target's, and so is its __str__
         return ""
-    return printable(" ".join(text.split()))[:most]
+    return printable(" ".join(text.split()))[:MAX_TEXT]
 
 
 def printable(text: str) -> str:

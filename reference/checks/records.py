@@ -6,25 +6,7 @@ is defined here.
 
 import msgspec
 
-from reports.checked import CheckedTensor, Fault, NamedMistake, Numbers, Part, Verdict, Worst
-
-__all__ = [
-    "CheckRequest",
-    "CheckedTensor",
-    "Event",
-    "Fault",
-    "InternalError",
-    "NamedMistake",
-    "Numbers",
-    "Part",
-    "PartFinished",
-    "PartStarted",
-    "Refused",
-    "TargetLoaded",
-    "Tried",
-    "Verdict",
-    "Worst",
-]
+from reports.checked import Part
 
 
 class PartStarted(msgspec.Struct, frozen=True, tag="started"):

@@ -16,12 +16,13 @@ import numpy as np
 
 from reference.checks import instances
 from reference.checks.argument_spec import Spec
-from reference.checks.binding import extras_of
+from reference.checks.binding import extras_of, switch_of
 from reference.checks.choices import LayoutRequest
-from reference.checks.inventory import Unit, is_switch, names_in
+from reference.checks.inventory import Unit
 from reference.checks.probe import dict_keys, is_listed
-from reference.checks.routine import EMPTY, Routine, routine_of
+from reference.checks.routine import EMPTY, Routine, routine_of, source_of
 from reference.checks.shapes import bias_names, size_specs
+from reference.checks.signs import names_in
 from reference.checks.source import Target
 from reference.checks.vocabulary import KEEPS, gradient_of, plain
 
@@ -38,7 +39,7 @@ def requests(
     fixed = {p.name: Spec("value", value=True) for p in first.parameters if _keeps(p)}
     fixed |= {k: v for k, v in {**unit.shapes, **shapes}.items() if k in names}
     if forward is unit.backward and forward is not None:
-        switch = next(p.name for p in forward.parameters if switches(p.name))
+        switch = switch_of(forward)
         names = [n for n in names if n != switch]
         fixed["__true__"] = Spec("value", value=True)
         if forward.default(switch) is EMPTY:
@@ -47,7 +48,7 @@ def requests(
     builders = {**_builders(unit, target), **_given_functions(names, target)}
     for settled in _settled(unit, constructor, names, _held_shapes(unit, first)):
         base = LayoutRequest([], text, fixed, builders, _held_shapes(unit, first), _claimed(unit))
-        for variant in _variants(names, first, unit, text + _handed_on(first, target)):
+        for variant in _variants(names, first, text + _handed_on(first, target)):
             spread = {k: Spec(v[0]) for k, v in variant.items()}
             inner = [f"{k}[{key}]" for k, (_, keys) in variant.items() for key in keys]
             asked = [n for n in names if n not in variant and n not in fixed] + inner
@@ -81,20 +82,11 @@ def _like_a_layer(name: str) -> bool:
     return "layer" in name.lower() or "theta" in name.lower()
 
 
-def _maker(owner: type) -> Any:
-    """Return the constructor that a class has or inherits."""
-    return next(vars(c)["__init__"] for c in owner.__mro__ if "__init__" in vars(c))
-
-
 def _constructor(unit: Unit, first: Routine, target: Target) -> Routine | None:
     if unit.owner is None or not (first.bound or unit.backward.bound):
         return None
-    made = routine_of(
-        f"{unit.owner.__name__}.__init__",
-        _maker(unit.owner),
-        target,
-        unit.owner,
-    )
+    maker = next(vars(c)["__init__"] for c in unit.owner.__mro__ if "__init__" in vars(c))
+    made = routine_of(f"{unit.owner.__name__}.__init__", maker, target, unit.owner)
     return None if made is None or made.function is object.__init__ else made
 
 
@@ -119,7 +111,7 @@ def _keeps(parameter: inspect.Parameter) -> bool:
     return parameter.default is False and KEEPS.match(parameter.name) is not None
 
 
-def _needed(name: str, default: Any) -> bool:
+def _needed(name: str, default: object) -> bool:
     """Whether an argument is drawn: it has no default, or a None that stands for an array."""
     if default is EMPTY:
         return True
@@ -129,7 +121,7 @@ def _needed(name: str, default: Any) -> bool:
     return not isinstance(default, bool) and low in ("reg", "lam", "lambd", "reg_strength", "lmbda")
 
 
-def _built(name: str, default: Any) -> bool:
+def _built(name: str, default: object) -> bool:
     """Whether a constructor's argument is given: sizes, so that they fit the data."""
     if default is EMPTY:
         return True
@@ -140,16 +132,9 @@ def _built(name: str, default: Any) -> bool:
         return "input_shape" in low
     if "trunc" in low:  # a gradient cut off in time is another one
         return True
-    return (
-        isinstance(default, int)
-        and not isinstance(default, bool)
-        and bool(
-            re.search(
-                r"(input|output|hidden|num_classes|n_in|n_out|in_|out_).*(dim|size|features)?", low
-            )
-        )
-        and not re.search(r"iter|epoch|batch|channel|kernel|stride|pad", low)
-    )
+    size = re.search(r"input|output|hidden|num_classes|n_in|n_out|in_|out_", low)
+    other = re.search(r"iter|epoch|batch|channel|kernel|stride|pad", low)
+    return isinstance(default, int) and not isinstance(default, bool) and bool(size and not other)
 
 
 def _settled(
@@ -160,7 +145,7 @@ def _settled(
     shapes: list[tuple[int, ...]] = list(held)
     if unit.owner is not None and constructor is not None and not given:
         try:
-            instance: Any = unit.owner()
+            instance: object = unit.owner()
             found = instances.parameters(instance, unit.owner.__module__)
             shapes = [np.shape(v) for v, _ in found.values()]
         except Exception:
@@ -222,15 +207,10 @@ def _given_functions(names: list[str], target: Target) -> dict[str, Any]:
     return found
 
 
-def switches(name: str) -> bool:
-    """Whether an argument chooses between value and derivative."""
-    return is_switch(name)
-
-
 def _variants(
-    names: list[str], first: Routine, unit: Unit, text: str
+    names: list[str], first: Routine, text: str
 ) -> Iterator[dict[str, tuple[str, list[str]]]]:
-    keys = dict_keys(first, unit, text, names)
+    keys = dict_keys(first, text, names)
     base = {k: ("dict", v) for k, v in keys.items()}
     listed = [n for n in names if n not in base and is_listed(n, text) and not _lists_sizes(n)]
     if listed:
@@ -261,11 +241,9 @@ def _handed_on(first: Routine, target: Target) -> str:
             if called in found or not isinstance(function, FunctionType):
                 continue
             inner = routine_of(called, function, target)
-            if (
-                inner is not None
-                and inner.node
-                and arguments & {*first.arguments, *inner.arguments}
-            ):
+            if inner is None or inner.node is None:
+                continue
+            if arguments & {*first.arguments, *inner.arguments}:
                 found[called] = f"\n{inner.text()}"
                 rest.append(inner.node)
     return "".join(found.values())
@@ -273,10 +251,8 @@ def _handed_on(first: Routine, target: Target) -> str:
 
 def _text(unit: Unit, first: Routine, target: Target) -> str:
     if unit.owner is not None:
-        try:
-            return inspect.getsource(unit.owner)
-        except (OSError, TypeError):
-            pass
+        if source := source_of(unit.owner):
+            return source
         for node in ast.walk(target.tree) if target.tree is not None else ():
             if isinstance(node, ast.ClassDef) and node.name == unit.owner.__name__:
                 return ast.unparse(node)

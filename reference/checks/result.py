@@ -1,12 +1,22 @@
 """What a check found, as text for a terminal, a table for a notebook, and JSON."""
 
 import html
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reference.checks.records import Part
+from reference.checks.records import (
+    CheckRequest,
+    Event,
+    InternalError,
+    PartFinished,
+    PartStarted,
+    Refused,
+    TargetLoaded,
+    Tried,
+)
 from reference.checks.text import listed, wrap
-from reports.checked import Checked, plain, verdict_of
+from reports.checked import Checked, Fault, Part, plain, verdict_of
 
 _NAMED_SHOWN = 3  # mistakes shown in full; more are listed by name
 
@@ -235,3 +245,74 @@ def unchecked_lines(part: Part) -> list[str]:
         lines += ["  to have it checked, add the forward function that it belongs to:"]
         lines += [f"    {line}".rstrip() for line in part.wrapper.splitlines() if line.strip()]
     return lines
+
+
+# -- from the events of a run ------------------------------------------------------------------
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class CheckedRun:
+    """The result of a run, built from its events."""
+
+    progress: Progress = lambda name: None
+    parts: dict[int, Part] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    remarks: list[str] = field(default_factory=list)
+    our_faults: list[str] = field(default_factory=list)
+    refused: str = ""
+    ended: str = ""
+    running: PartStarted | None = None
+    problem: str = ""
+    certifying: bool = False
+
+    def take(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case TargetLoaded(names=names, remarks=remarks):
+                self.names, self.remarks = names, list(remarks)
+            case Tried(problem=problem, certified=certified):
+                self.problem, self.certifying = problem, certified
+            case PartStarted():
+                self.running, self.problem, self.certifying = event, "", False
+                self.progress(event.name)
+            case PartFinished(index=index, part=part):
+                self.parts[index] = part
+                self.running = None
+            case Refused(text=text):
+                self.refused = text
+            case InternalError(name=name, text=text):
+                self.our_faults.append(f"{name}: {text}")
+                self.running = None
+
+    def result(self, request: CheckRequest, **more: Any) -> Result:
+        """Return what was found; `more` are further fields of the result."""
+        parts = tuple(part for _, part in sorted(self.parts.items()))
+        return Result(
+            request.target,
+            request.seed,
+            parts,
+            remarks=tuple(self.remarks),
+            our_faults=tuple(self.our_faults),
+            ended=self.ended,
+            **more,
+        )
+
+    def fail(self, kind: str, text: str) -> int | None:
+        """Note that the running part hung or crashed; return its number, None where none ran."""
+        if self.running is None:
+            self.refused = f"the target could not be loaded; it {kind}: {text}"
+            self.ended = kind
+            return None
+        index, at = self.running.index, self.problem
+        if kind == "hung" and self.certifying:  # its own code had run: certifying it is slow
+            why = f"its numbers run, but certifying them took too long: {text}; try --timeout"
+            self.parts[index] = Part(self.running.name, "unchecked", why=why)
+            self.running = None
+            return index
+        self.ended = kind
+        fault = Fault(kind, text, at, 1, True)
+        self.parts[index] = Part(self.running.name, "failed", faults=(fault,))
+        self.running = None
+        return index

@@ -6,13 +6,14 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.checks.source import Target
 
-NameTree = str | None | tuple[Any, ...] | dict[Any, Any]
+NameTree: TypeAlias = "str | tuple[NameTree, ...] | dict[object, NameTree] | None"
 """The names in a return statement: "dW", None, a tuple of them, or a dict by constant keys."""
 
 EMPTY = inspect.Parameter.empty
@@ -52,6 +53,10 @@ class Routine:
         """Return an argument's default, EMPTY where it has none."""
         return next((p.default for p in self.parameters if p.name == name), EMPTY)
 
+    def only(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Return those of some arguments that it takes."""
+        return {k: v for k, v in given.items() if k in self.arguments}
+
     def text(self) -> str:
         """Return its source as the tree spells it, "" where it is not known."""
         return ast.unparse(self.node) if self.node is not None else ""
@@ -62,16 +67,16 @@ class CallTrace:
     """One call: what it returned, and its local variables when it did."""
 
     value: Any
-    variables: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, object] = field(default_factory=dict)
 
 
-def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> CallTrace:
+def call(routine: Routine, given: Mapping[str, object], instance: object = None) -> CallTrace:
     """Call a routine with arguments by name; what is not given keeps its default.
 
     Whatever it raises is raised.
     """
-    positional: list[Any] = [] if not routine.bound else [instance]
-    named: dict[str, Any] = {}
+    positional: list[object] = [] if not routine.bound else [instance]
+    named: dict[str, object] = {}
     for p in routine.parameters:
         if p.name not in given:
             if p.default is EMPTY and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
@@ -86,12 +91,14 @@ def call(routine: Routine, given: Mapping[str, Any], instance: Any = None) -> Ca
     return _traced(routine.function, positional, named)
 
 
-def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> CallTrace:
+def _traced(
+    function: Callable[..., object], positional: list[object], named: dict[str, object]
+) -> CallTrace:
     inner = inspect.unwrap(function) if callable(function) else function
     code = getattr(inner, "__code__", None)
-    seen: dict[str, Any] = {}
+    seen: dict[str, object] = {}
 
-    def profile(frame: types.FrameType, event: str, _: Any) -> None:
+    def profile(frame: types.FrameType, event: str, _: object) -> None:
         if event == "return" and frame.f_code is code:
             seen.clear()
             seen.update(frame.f_locals)
@@ -106,6 +113,14 @@ def _traced(function: Any, positional: list[Any], named: dict[str, Any]) -> Call
         sys.setprofile(before)
     seen.pop("self", None)
     return CallTrace(value, seen)
+
+
+def source_of(thing: Any) -> str:
+    """Return the source of a function, a method or a class; "" where it is not known."""
+    try:
+        return inspect.getsource(inspect.unwrap(getattr(thing, "__func__", thing)))
+    except (OSError, TypeError):
+        return ""
 
 
 # -- what the source says ----------------------------------------------------------------------
@@ -134,7 +149,7 @@ def routine_of(
     return Routine(name, plain, owner, bound, tuple(plain_ones), node, returned if short else None)
 
 
-def _node(function: Any, target: Target) -> ast.FunctionDef | None:
+def _node(function: Callable[..., object], target: Target) -> ast.FunctionDef | None:
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return None
@@ -215,7 +230,7 @@ MAX_DEPTH = 8
 """How deep lists in lists are read: one may hold itself."""
 
 
-def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
+def leaves_of(value: object, names: NameTree = None, path: Path = ()) -> dict[Path, Any]:
     """Return the numbers and arrays in nested lists, tuples and dicts, by path.
 
     A part that has a name in the source is found under that name: `return out, (x, w)` has
@@ -249,7 +264,7 @@ def leaves_of(value: Any, names: NameTree = None, path: Path = ()) -> dict[Path,
     return {} if array is None else {path or ("",): array}
 
 
-def _foreign(value: Any) -> np.ndarray[Any, Any] | None:
+def _foreign(value: object) -> npt.NDArray[np.generic] | None:
     """Return the array of another library as one of NumPy, None where it is none."""
     if isinstance(value, np.ndarray | np.generic) or not hasattr(type(value), "__array__"):
         return None
@@ -260,7 +275,7 @@ def _foreign(value: Any) -> np.ndarray[Any, Any] | None:
     return plain if plain.dtype.kind in "fiuO" else None
 
 
-def is_numeric(value: Any) -> bool:
+def is_numeric(value: object) -> bool:
     """Whether a value is a number or an array of numbers, plain or on the tape."""
     if isinstance(value, bool | np.bool_):
         return False
@@ -269,7 +284,7 @@ def is_numeric(value: Any) -> bool:
     return isinstance(value, int | float | np.number) or type(value).__name__ == "Number"
 
 
-def _is_numbers(value: tuple[Any, ...] | list[Any]) -> bool:
+def _is_numbers(value: tuple[object, ...] | list[object]) -> bool:
     """Whether a list is a row of numbers (a vector), not a collection of arrays."""
     if not value or len(value) < 1 or isinstance(value, tuple):
         return False
@@ -281,7 +296,7 @@ def _is_numbers(value: tuple[Any, ...] | list[Any]) -> bool:
     ) and not any(isinstance(v, bool) for v in value)
 
 
-def _has_objects(value: Any) -> bool:
+def _has_objects(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(_has_objects(v) for v in value)
     return type(value).__name__ == "Number"

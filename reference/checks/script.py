@@ -8,24 +8,34 @@ run first; a script that does not show what the check found is dropped.
 import contextlib
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from reference.checks import losses
-from reference.checks.argument_spec import generator, sizes_for
+from reference.checks.argument_spec import CONTAINERS, assembled, generator, sizes_for
+from reference.checks.assessment import Row
 from reference.checks.deadline import TooSlow, within
-from reference.checks.experiment import _SET_UP
-from reference.checks.loading import lines_of, module_of
+from reference.checks.experiment import SET_UP
 from reference.checks.names import claim_name
-from reference.checks.nested import CONTAINERS, assembled
 from reference.checks.routine import Path, Routine
-from reference.checks.script_text import HEAD, LOSS_CODE, SHOW, SLOPES, TRACED, function_text
-from reference.checks.smallest import Failing, Smallest
+from reference.checks.script_text import (
+    HEAD,
+    LOSS_CODE,
+    SHOW,
+    SLOPES,
+    TRACED,
+    function_text,
+    lines_of,
+    module_of,
+)
+from reference.checks.smallest import Smallest
 from reference.checks.source import Target
 from reference.checks.spelling import (
     NoShortSpelling,
     call_text,
+    given_text,
     inner_path,
     literal,
     part_of,
@@ -43,14 +53,14 @@ def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
     for lazy, differences in ((False, True), (True, True), (False, False), (True, False)):
         try:
             text = _Writer(small, subject, target, lazy, differences).text()
-            if shows(text, small):
+            if shows(text, small.rows, small.scale):
                 return text
         except NoShortSpelling:
             continue
     return ""
 
 
-def shows(text: str, small: Failing) -> bool:
+def shows(text: str, rows: Sequence[Row], scale: float) -> bool:
     """Whether a script runs and gives the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
@@ -65,16 +75,11 @@ def shows(text: str, small: Failing) -> bool:
             yours = {name: np.array(v, float) for name, v in space["yours"].items()}
     except (Exception, SystemExit, TooSlow):
         return False
-    for row in small.rows:
-        name, truth = claim_name(row.claim, row.leaf), small.right(row)
+    for row in rows:
+        name, truth = claim_name(row.claim, row.leaf), row.truth.value * scale
         size = float(np.max(np.abs(truth), initial=SAME))
-        if not np.allclose(
-            yours[name].ravel(),
-            row.got.ravel(),
-            rtol=DIGITS,
-            atol=SAME * size,
-            equal_nan=True,
-        ):
+        mine, got = yours[name].ravel(), row.got.ravel()
+        if not np.allclose(mine, got, rtol=DIGITS, atol=SAME * size, equal_nan=True):
             return False
         independent = space["differences"].get(name)
         if independent is not None and not np.allclose(
@@ -82,6 +87,13 @@ def shows(text: str, small: Failing) -> bool:
         ):
             return False
     return True
+
+
+def right_text(rows: Sequence[Row], scale: float) -> str:
+    """Return the lines of a dict of what gradients should be."""
+    return given_text(
+        {claim_name(r.claim, r.leaf): np.asarray(r.truth.value * scale) for r in rows}
+    )
 
 
 class _Writer:
@@ -105,7 +117,7 @@ class _Writer:
         self.tracing = False
 
     def text(self) -> str:
-        """Return the script; raises Unspeakable."""
+        """Return the script; raises NoShortSpelling."""
         for routine in (self.forward, self.back):
             if routine is not None and not resolves(self.module, routine):
                 raise NoShortSpelling(f"{routine.name} has no name in the module")
@@ -210,13 +222,9 @@ class _Writer:
         for path in self.outcome.inputs:
             if path[0] == "global":
                 lines.append(f"theirs.{path[1]} = v[{'.'.join(path)!r}]")
-        if self._is_method():
+        if self.reading.of_instance:
             lines += self._layer()
         return lines
-
-    def _is_method(self) -> bool:
-        owner = self.reading.unit.owner
-        return owner is not None and bool(self.reading.first.bound or self.back.bound)
 
     def _layer(self) -> list[str]:
         unit, maker = self.reading.unit, self.reading.constructor
@@ -224,7 +232,7 @@ class _Writer:
         name = unit.owner.__name__
         if getattr(self.module, name, None) is not unit.owner:
             raise NoShortSpelling("its class has no name in the module")
-        if any(callable(getattr(unit.owner, n, None)) for n in _SET_UP):
+        if any(callable(getattr(unit.owner, n, None)) for n in SET_UP):
             raise NoShortSpelling("its class needs a setup call")
         given = {k[5:]: t for k, t in self.inputs.items() if k.startswith("init.")}
         arguments = maker.arguments if maker is not None else []
@@ -270,8 +278,6 @@ class _Writer:
                 return "out[-1]"
             case "all":
                 return "out"
-            case "one":
-                return "1.0"
             case "variable":
                 self.tracing = True
                 return f"inside[{which!r}]"
@@ -333,11 +339,8 @@ class _Writer:
         objective = self.subject.objective
         match objective.kind:
             case "cotangents":
-                return " + ".join(
-                    self._weighed(n, s)
-                    for n, s in self.reading.binding
-                    if s.partition(":")[0] in ("cotangent", "one")
-                )
+                given = [b for b in self.reading.binding if b[1].startswith("cotangent:")]
+                return " + ".join(self._weighed(*one) for one in given)
             case "sum" | "mean":
                 return f"np.{objective.kind}({self._named(objective.output)})"
             case "loss":
@@ -349,9 +352,7 @@ class _Writer:
         raise NoShortSpelling(objective.kind)
 
     def _weighed(self, name: str, source: str) -> str:
-        kind, _, which = source.partition(":")
-        if kind == "one":
-            return f"np.sum({self._output(which)})"
+        which = source.partition(":")[2]
         if self._several(source):
             return f"sum(np.sum(d * o) for d, o in zip(v[{name!r}], {self._output(which)}))"
         return f"np.sum(v[{name!r}] * {self._output(which)})"
@@ -362,8 +363,8 @@ class _Writer:
         output = self.outcome.outputs.get(
             objective.output, self.outcome.values.get(objective.output)
         )
-        fits = list(losses.matching_targets(np.asarray(output), raw))
-        fitting = np.asarray(fits[objective.fit], dtype=float)
+        fitting = next(losses.matching_targets(np.asarray(output), raw))
+        fitting = np.asarray(fitting, dtype=float)
         target = f"v[{objective.target[0]!r}]"
         if len(objective.target) > 1 or not np.array_equal(fitting, np.asarray(raw)):
             self.given["target"], target = literal(fitting), "v['target']"
@@ -409,10 +410,7 @@ class _Writer:
     # -- what is printed -----------------------------------------------------------------------
 
     def _end(self, differences_too: bool) -> str:
-        right = "\n".join(
-            f"    {claim_name(r.claim, r.leaf)!r}: {literal(np.asarray(self.small.right(r)))},"
-            for r in self.small.rows
-        )
+        right = right_text(self.small.rows, self.small.scale)
         leaves = "\n".join(
             f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
             for r in self.small.rows
@@ -430,5 +428,5 @@ class _Writer:
         return "given" + "".join(f"[{k}]" for k in keys[:-1]) + f", {keys[-1]}"
 
 
-def _dtype(value: Any) -> Any:
+def _dtype(value: object) -> Any:
     return value.dtype if isinstance(value, np.ndarray) and value.dtype.kind == "f" else float

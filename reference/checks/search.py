@@ -7,6 +7,7 @@ inputs. Among several readings the one under which most is right is taken.
 import itertools
 import math
 import re
+import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from reference.balls import LeftTheTape, Session, TooManyNodes
-from reference.checks import assess
+from reference.balls import Session
+from reference.checks import differences
 from reference.checks.argument_spec import Spec
-from reference.checks.binding import bindings, extras_of
-from reference.checks.choices import LayoutRequest
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment
+from reference.checks.binding import bindings
 from reference.checks.chosen import (
     Chosen,
+    Extent,
     any_right,
+    extent_of,
     loss_is_written,
     of_another_name,
     of_weights,
@@ -30,14 +34,13 @@ from reference.checks.chosen import (
     says_nothing,
 )
 from reference.checks.experiment import perform
-from reference.checks.extent import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates
 from reference.checks.outcome import ForwardFailed, Reading, RunOutcome, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.requests import requests, switches
+from reference.checks.requests import requests
 from reference.checks.routine import Routine
 from reference.checks.second import NO_FIRST, OF_DIFFERENCES, is_a_difference
 from reference.checks.shapes import bias_names, weight_names
@@ -114,11 +117,8 @@ def search(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Ch
                 if _misshapen(candidate):
                     wide.append(extent.of_samples())
                 continue
-            if (
-                forward is not None
-                and candidate.reading.mode.style == "two"
-                and any(text.startswith("IndexError") for text in failure.raised_texts)
-            ):
+            left = any(text.startswith("IndexError") for text in failure.raised_texts)
+            if forward is not None and candidate.reading.mode.style == "two" and left:
                 continue  # it leaves its arrays where the sizes differ from one another
             if _narrowed(candidate.reading) and _shape(candidate.reading) in judged:
                 continue  # numbers inside (0, 1), or twos everywhere, hide what others have shown
@@ -214,14 +214,12 @@ def _cannot_run(unit: Unit, chosen: list[Chosen], failure: Failure) -> str:
     """Return why a guessed loss is no ground for WRONG: the loss in the code did not run."""
     back = unit.backward.short
     stem = stem_of(back)
-    named = next(
-        (
-            p
-            for p in unit.partners
-            if (stem and stem_of(p.short) == stem) or plain(back) == "d" + plain(p.short)
-        ),
-        None,
-    )
+
+    def belongs(partner: Routine) -> bool:
+        by_stem = bool(stem) and stem_of(partner.short) == stem
+        return by_stem or plain(back) == "d" + plain(partner.short)
+
+    named = next(filter(belongs, unit.partners), None)
     guessed = all(c.reading.forward is None and not c.objective.written for c in chosen)
     if named is None or not guessed:
         return ""
@@ -280,13 +278,9 @@ def _misshapen(candidate: Candidate) -> bool:
     rest = [c for c, _ in pairs if c not in numbers]
     if any(_cut(outcome, np.shape(outcome.claims[c])) for c in rest):
         return True  # one column is given back of several
+    shapes = [(np.shape(claimed[c]), np.shape(given[p])) for c, p in pairs]
     return bool(outcome.cotangents) and any(
-        np.ndim(outcome.claims[c]) > np.ndim(outcome.inputs[p])
-        or (
-            np.shape(outcome.claims[c]) != np.shape(outcome.inputs[p])
-            and np.shape(outcome.claims[c]) == np.shape(outcome.inputs[p])[::-1]
-        )
-        for c, p in pairs
+        len(got) > len(of) or (got != of and got == of[::-1]) for got, of in shapes
     )
 
 
@@ -328,10 +322,10 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
     try:
         with Session() as session:
             outcome = perform(reading, seed, 0, session)
-            best: tuple[Objective, assess.Assessment] | None = None
-            written: tuple[Objective, assess.Assessment] | None = None
+            best: tuple[Objective, Assessment] | None = None
+            written: tuple[Objective, Assessment] | None = None
             for objective in itertools.islice(candidates(outcome), 40):
-                found = assess.assess(objective, outcome)
+                found = assess(objective, outcome)
                 if found is None:
                     continue
                 if (objective.written or _binding_loss(objective, reading)) and (
@@ -342,16 +336,13 @@ def _judged(reading: Reading, seed: int) -> Chosen | None:
                     best = (objective, found)
                 if best[1].all_right:
                     break
-    except (LeftTheTape, TooManyNodes) as error:
-        return _judged_by_differences(reading, seed, error)
     except Exception as error:
-        return _judged_by_differences(reading, seed, error)
+        by = differences.judged(reading, seed)
+        return Chosen(reading, *by, why=str(error), differences=True) if by else None
     if best is None:
         return None
     if written is not None and not best[0].written and not _outranks(best[0], written[0]):
-        if best[1].all_right:
-            return Chosen(reading, written[0], written[1], best[1])
-        return Chosen(reading, written[0], written[1])
+        return Chosen(reading, *written, best[1] if best[1].all_right else None)
     return Chosen(reading, *best)
 
 
@@ -367,17 +358,6 @@ def _binding_loss(objective: Objective, reading: Reading) -> bool:
 def _outranks(one: Objective, other: Objective) -> bool:
     """Whether a loss beside the backward goes before another one, or before a plain sum."""
     return one.beside and (other.beside or other.kind in ("sum", "mean"))
-
-
-def _judged_by_differences(
-    reading: Reading, seed: int, error: BaseException | None
-) -> Chosen | None:
-    from reference.checks import differences
-
-    found = differences.judged(reading, seed)
-    return (
-        None if found is None else Chosen(reading, *found, why=str(error or ""), differences=True)
-    )
 
 
 # -- readings that run -------------------------------------------------------------------------
@@ -400,7 +380,7 @@ def _runnable(
             if failure.tried - before > MAX_TRIES:
                 return
             best = -1.0
-            for binding in _bindings(unit, forward, request):
+            for binding in bindings(forward, unit.backward):
                 reading = Reading(
                     unit, forward, mode, layout, tuple(binding.items()), constructor, fixed, modules
                 )
@@ -438,22 +418,6 @@ def _repaired(candidate: Candidate, seed: int, failure: Failure) -> Candidate | 
     again = _tried(replace(reading, layout=layout), seed, failure)
     fits = isinstance(again, Candidate) and again.score > candidate.score
     return again if fits else None  # type: ignore[return-value]
-
-
-def _bindings(
-    unit: Unit, forward: Routine | None, request: LayoutRequest
-) -> Iterator[dict[str, str]]:
-    if forward is None:
-        yield {}
-        return
-    if forward is unit.backward:  # one function with a switch
-        switch = next(p.name for p in forward.parameters if switches(p.name))
-        first = forward.arguments[0]
-        for source in (f"input:{first}", "output:"):
-            others = {a: f"input:{a}" for a in forward.required[1:]}
-            yield {first: source, **others, switch: "extra:__true__"}
-        return
-    yield from bindings(forward, unit.backward, extras_of(forward, unit.backward))
 
 
 def _tried(reading: Reading, seed: int, failure: Failure) -> Candidate | ForwardFailed | None:
@@ -510,10 +474,11 @@ def _is_jacobian(outcome: RunOutcome, claim: Any, leaf: Any) -> bool:
     return len(a) >= 2 and a[-1] == a[-2] and (not b or a[-1] in b)
 
 
+_LIBRARIES = frozenset("numpy reference manual_backprop builtins scipy torch jax".split())
+
+
 def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
     """Return the modules whose NumPy is replaced: the target's, and those of its own folder."""
-    import sys
-
     found = [target.module]
     file = getattr(target.module, "__file__", None) or ""
     folder = file.rpartition("/")[0]
@@ -524,15 +489,7 @@ def modules_of(unit: Unit, target: Target) -> tuple[types.ModuleType, ...]:
         where = getattr(home, "__file__", None) or ""
         mine = folder and where.startswith(folder) and "site-packages" not in where
         at_hand = target.module.__name__ == "objects_at_hand" and home is not None
-        library = (getattr(home, "__name__", "") or "").split(".")[0] in (
-            "numpy",
-            "reference",
-            "manual_backprop",
-            "builtins",
-            "scipy",
-            "torch",
-            "jax",
-        )
+        library = (getattr(home, "__name__", "") or "").split(".")[0] in _LIBRARIES
         if home is not None and home not in found and (mine or at_hand) and not library:
             found.append(home)
     return tuple(found)

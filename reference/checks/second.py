@@ -67,7 +67,7 @@ def _with_its_output(first: Routine, forwards: Sequence[Routine]) -> list[Routin
         return []
 
     def composed(at_output: bool) -> Callable[[Any], Any]:
-        def function(x: Any) -> Any:
+        def function(x: object) -> Any:
             output = inner.function(x)
             return first.function(output if at_output else x)
 
@@ -91,7 +91,7 @@ def times_a_vector(routine: Routine) -> Routine:
     taken = {p.name for p in routine.parameters}
     name = next(n for n in ("v", "vector", "direction", "v_") if n not in taken)
 
-    def product(*given: Any, **named: Any) -> Any:
+    def product(*given: object, **named: object) -> Any:
         vector = named.pop(name)
         return _product(routine.function(*given, **named), vector)
 

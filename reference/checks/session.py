@@ -5,13 +5,12 @@ Every part is announced before it runs, so that the parent process knows which o
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from manual_backprop.operation import InvalidInput
 from reference.checks import experiment, source
-from reference.checks.argument_spec import Spec, spelled
+from reference.checks.argument_spec import specs_of
 from reference.checks.inventory import units_of
 from reference.checks.parts import accept_mean_taken_in_layers, check_unit
 from reference.checks.raised import raised_text
@@ -19,7 +18,6 @@ from reference.checks.records import (
     CheckRequest,
     Event,
     InternalError,
-    Part,
     PartFinished,
     PartStarted,
     Refused,
@@ -29,6 +27,7 @@ from reference.checks.records import (
 from reference.checks.source import Target
 from reference.checks.subject import Subject
 from reference.checks.surroundings import Library
+from reports.checked import Part
 
 Emit = Callable[[Event], None]
 
@@ -59,7 +58,7 @@ def run(
     library = library or Library()
     try:
         _refuse_another_library(library, target)
-        shapes = _shapes(target.names)
+        shapes = specs_of(target.names.get("shapes", {}))
         like = request.like if request.like is not None else target.names.get("like")
         if like is not None and not isinstance(like, str):
             raise InvalidInput(f"like={like!r}: expected the name of an operation")
@@ -116,12 +115,3 @@ def _place(error: BaseException) -> str:
     last = frames[-1]
     where = f"{os.path.basename(last.filename)}, line {last.lineno}"
     return f"{raised_text(error)} ({where})"
-
-
-def _shapes(names: Mapping[str, Any]) -> dict[str, Spec]:
-    shapes = names.get("shapes")
-    if shapes is None:
-        return {}
-    if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
-        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
-    return {str(k): spelled(v) for k, v in shapes.items()}

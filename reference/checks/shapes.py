@@ -1,12 +1,13 @@
 """Meanings that an argument's name suggests: a weight, a bias, a target, a number, with layouts."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reference.checks import vocabulary as words
-from reference.checks.argument_spec import POOLS, Dims, Spec
+from reference.checks.argument_spec import POOLS, Dims, Spec, every_layout, floats
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,9 @@ class Mode:
         return "vector" if dims else "scalar"
 
 
-ROWS, COLUMNS = Spec("normal", ("N", "D")), Spec("normal", ("D", "N"))
-_DATA = (
-    ROWS,
-    COLUMNS,
-    Spec("normal", ("D",)),
-    Spec("normal", ("D", "1")),
-    Spec("normal", ()),
-    Spec("normal", ("N", "T", "D")),
-    Spec("normal", ("T", "D")),
-    Spec("normal", ("D", "T")),
-    Spec("normal", ("1", "D")),
-)
-_IMAGES = (
-    Spec("normal", ("N", "I", "Y", "X")),
-    Spec("normal", ("N", "Y", "X", "I")),
-    Spec("normal", ("Y", "X", "I")),
-    Spec("normal", ("Y", "X")),
-    Spec("normal", ("I", "Y", "X")),
-)
+ROWS = floats("N", "D")
+_DATA = every_layout("N D, D N, D, D 1, -, N T D, T D, D T, 1 D")
+_IMAGES = every_layout("N I Y X, N Y X I, Y X I, Y X, I Y X")
 _SIGNALS: dict[Dims, Dims] = {
     ("N", "T"): ("K",),
     ("T",): ("K",),
@@ -73,39 +58,33 @@ def modes(text: str) -> Iterator[Mode]:
     """Yield the ways a file may lay things out, the likely ones first; `text` is its source."""
     data: list[Spec] = list(_DATA)
     if _IMAGE_WORDS.search(text):
-        data = (
-            [*_IMAGES, *data] if re.search(r"conv|pool|im2col", text, re.I) else [*data, *_IMAGES]
-        )
+        first = re.search(r"conv|pool|im2col", text, re.I)
+        data = [*_IMAGES, *data] if first else [*data, *_IMAGES]
     if _OVER_TIME.search(text):  # with two axes it may run and give another shape's gradient
         data.sort(key=lambda spec: spec.dims != ("N", "T", "D"))
     if _INDEX_WORDS.search(text):
         data = [*_INDICES, *data]
     if _SIGNAL_WORDS.search(text):
-        data = [*(Spec("normal", dims) for dims in _SIGNALS), *data]
+        data = [*(floats(*dims) for dims in _SIGNALS), *data]
     for spec in data:
         columns = spec.dims[-1:] in (("N",), ("1",)) or spec.dims == ("D", "T")
         if len(spec.dims) >= 3 and "Y" in spec.dims:
-            for style in (
-                ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct")
-            ):
-                for bias in ("row", "image"):
-                    yield Mode(spec, False, bias, style)
+            styles = ("distinct", "pool") if "pool" not in text.lower() else ("pool", "distinct")
+            for style, bias in itertools.product(styles, ("row", "image")):
+                yield Mode(spec, False, bias, style)
             continue
         if spec.dims == ("Y", "X"):
             yield Mode(spec, False, "scalar", "distinct")
             yield Mode(spec, False, "scalar", "pool")
             continue
+        biases = ("column", "scalar", "row") if columns else ("row", "flat", "scalar", "column")
         for turned in (True, False) if columns or len(spec.dims) == 1 else (False, True):
-            forms = (
-                ("row", "flat", "scalar", "column") if not columns else ("column", "scalar", "row")
-            )
-            for bias in forms:
-                yield Mode(spec, turned, bias)
+            yield from (Mode(spec, turned, bias) for bias in biases)
         yield Mode(spec, True, "inside")
         yield Mode(spec, False, "inside")
     for bias in ("row", "inside"):
-        yield Mode(Spec("normal", ("D",)), False, bias, "two")
-        yield Mode(Spec("normal", ("D",)), True, bias, "two")
+        yield Mode(floats("D"), False, bias, "two")
+        yield Mode(floats("D"), True, bias, "two")
     yield Mode(ROWS, False, "row", "two")
 
 
@@ -232,33 +211,24 @@ def weight_spec(ends: tuple[str, str], mode: Mode, image: bool = False) -> Spec:
     """Return a weight's spec from its (in, out) and the file's layout."""
     before, after = ends
     if image:
-        by_layout = {
-            ("N", "I", "Y", "X"): ("F", "I", "K", "K"),
-            ("N", "Y", "X", "I"): ("K", "K", "I", "F"),
-            ("Y", "X", "I"): ("K", "K", "I", "F"),
-            ("Y", "X"): ("K", "K"),
-            ("I", "Y", "X"): ("F", "I", "K", "K"),
-        }
-        return Spec("normal", by_layout.get(mode.data.dims, ("K", "K")))
+        by_layout = {"NIYX": "FIKK", "NYXI": "KKIF", "YXI": "KKIF", "IYX": "FIKK"}
+        return floats(*by_layout.get("".join(mode.data.dims), "KK"))
     if mode.data.dims == ():
-        return Spec("normal", ())
+        return floats()
     if mode.data.dims in _SIGNALS:
-        return Spec("normal", _SIGNALS[mode.data.dims])
+        return floats(*_SIGNALS[mode.data.dims])
     if mode.data.kind == "label":
-        return Spec("normal", ("V", "D"))
-    if mode.bias == "inside":
-        return Spec("normal", (after, before + "+1") if mode.turned else (before + "+1", after))
-    if mode.turned:
-        return Spec("normal", (after, before))
-    return Spec("normal", (before, after))
+        return floats("V", "D")
+    before += "+1" if mode.bias == "inside" else ""
+    return floats(after, before) if mode.turned else floats(before, after)
 
 
 def bias_spec(after: str, mode: Mode) -> Spec:
     """Return a bias's spec from the width it is added to."""
     if mode.data.dims == () or mode.data.dims in (("N", "T"), ("T",)):
-        return Spec("normal", ())
+        return floats()
     if mode.data.dims in _SIGNALS:
-        return Spec("normal", ("F",))
+        return floats("F")
     shapes: dict[str, Dims] = {
         "row": (after,),
         "flat": ("1", after),
@@ -279,12 +249,12 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
             Spec("onehot", (width, last), "columns"),
             Spec("binary", ("1", last)),
             Spec("label", (last,), width),
-            Spec("normal", (width, last)),
+            floats(width, last),
         ]
     if mode.samples == "vector":
         return [
             Spec("onehot", (width,)),
-            Spec("normal", ()),
+            floats(),
             Spec("label", (), width),
             Spec("onehot", (width, "1"), "columns"),
         ]
@@ -295,8 +265,8 @@ def target_specs(mode: Mode, width: str = "C") -> list[Spec]:
         Spec("onehot", (first, width)),
         Spec("label", (first,), width),
         Spec("binary", (first, "1")),
-        Spec("normal", (first,)),
-        Spec("normal", (first, width)),
+        floats(first),
+        floats(first, width),
     ]
     if "T" in dims:
         found += [Spec("label", ("N", "T"), width), Spec("onehot", ("N", "T", width))]

@@ -5,17 +5,14 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
-
-from reference.checks.assess import Assessment, Row
+from reference.checks.assessment import Assessment, Row
 from reference.checks.kinds._shown import Shrinkable, smallest_case
-from reference.checks.names import claim_name
-from reference.checks.records import Numbers
 from reference.checks.routine import Routine
 from reference.checks.script import script_of
-from reference.checks.smallest import Key, smallest
+from reference.checks.smallest import Key, numbers_of, smallest
 from reference.checks.source import Target
 from reference.checks.subject import ProblemCase, ReadingSubject, Subject
+from reports.checked import Numbers
 
 _MAX_ENTRIES = 512  # of one gradient in the picture
 _MAX_TENSORS = 6
@@ -23,24 +20,29 @@ _MAX_TENSORS = 6
 
 def shown(
     subject: Subject, target: Target, cases: Sequence[ProblemCase], seed: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the fields of a wrong part that a page shows: smallest, numbers, picture, script.
 
     cases: the problems in which something is wrong.
     """
-    found: dict[str, Any] = {"picture": numbers_of(_furthest(cases).assessment)}
+    found: dict[str, Any] = {"picture": _numbers(_furthest(cases))}
     if isinstance(subject, Shrinkable):
         found_small = smallest_case(subject, seed, _wrong_keys(cases))
         if found_small is not None:
             return found | found_small.fields(target)
     if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
         fewest = min(cases, key=lambda c: sum(r.got.size for r in c.assessment.rows))
-        return found | {"numbers": numbers_of(fewest.assessment)}
+        return found | {"numbers": _numbers(fewest)}
     small = smallest(subject, seed, cases[0].index, _wrong_keys(cases))
     if small is None:
-        return found | {"numbers": numbers_of(cases[0].assessment)}
+        return found | {"numbers": _numbers(cases[0])}
     script = script_of(small, subject, target)
-    return found | {"smallest": small.sentence(), "numbers": small.numbers(), "script": script}
+    numbers = numbers_of(small.rows, small.scale)
+    return found | {"smallest": small.sentence(), "numbers": numbers, "script": script}
+
+
+def _numbers(case: ProblemCase) -> tuple[Numbers, ...]:
+    return numbers_of(_off(case.assessment), case.assessment.scale)
 
 
 def _wrong_keys(cases: Collection[ProblemCase]) -> set[Key]:
@@ -48,35 +50,16 @@ def _wrong_keys(cases: Collection[ProblemCase]) -> set[Key]:
 
 
 def _furthest(cases: Sequence[ProblemCase]) -> ProblemCase:
-    return max(
-        cases,
-        key=lambda c: max((_distance(r, c.assessment) for r in _off(c.assessment)), default=0.0),
-    )
+    def distance(case: ProblemCase) -> float:
+        found = case.assessment
+        return max((r.distance(found.scale) for r in _off(found)), default=0.0)
 
-
-def _distance(row: Row, assessment: Assessment) -> float:
-    truth = row.truth.value * assessment.scale
-    with np.errstate(invalid="ignore"):
-        off = float(np.max(np.abs(row.got - truth), initial=0.0))
-    return off / (float(np.max(np.abs(truth), initial=0.0)) or 1.0) if np.isfinite(off) else np.inf
+    return max(cases, key=distance)
 
 
 def _off(assessment: Assessment) -> list[Row]:
     rows = [r for r in assessment.rows if not r.right and r.got.shape == r.truth.value.shape]
     return [r for r in rows if 0 < r.got.size <= _MAX_ENTRIES][:_MAX_TENSORS]
-
-
-def numbers_of(assessment: Assessment) -> tuple[Numbers, ...]:
-    """Return the wrong gradients of one problem, entry by entry."""
-    return tuple(
-        Numbers(
-            claim_name(r.claim, r.leaf),
-            tuple(r.got.shape),
-            tuple(map(float, r.got.flat)),
-            tuple(float(v) * assessment.scale for v in r.truth.value.flat),
-        )
-        for r in _off(assessment)
-    )
 
 
 def own_lines(routine: Routine, target: Target) -> tuple[int, str]:

@@ -9,21 +9,23 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from reference.balls import Session, values
+from reference.checks.allowances import nice_factors
 from reference.checks.argument_spec import Spec, sizes_for
-from reference.checks.assess import Assessment, Row, assess, nice_factors
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment, Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import perform
 from reference.checks.names import claim_name, path_name
 from reference.checks.outcome import Reading, RunOutcome
-from reference.checks.records import Numbers
 from reference.checks.routine import Path
 from reference.checks.subject import ReadingSubject
 from reference.checks.tolerances import DIGITS, SAME, VISIBLE
+from reports.checked import Numbers
 
 MAX_SECONDS = 0.5
 _MAX_FAILURES = 12  # runs that raise or have no value, one after another
@@ -53,38 +55,21 @@ class Smallest:
         sizes = ", ".join(f"{k} = {n}" for k, n in self.sizes.items())
         return sentence_of(sizes, inputs_of(self.outcome, self.reading))
 
-    def numbers(self) -> tuple[Numbers, ...]:
-        """Return the wrong gradients, entry by entry: as given, and as they should be."""
-        return numbers_of_rows(self)
 
-    def right(self, row: Row) -> Any:
-        """Return what a gradient should be."""
-        return row.truth.value * self.scale
-
-
-class Failing(Protocol):
-    """A failing problem: which gradients are wrong in it, and what they should be."""
-
-    rows: list[Row]
-
-    def right(self, row: Row) -> Any:
-        """Return what a gradient should be."""
-
-
-def numbers_of_rows(found: Failing) -> tuple[Numbers, ...]:
-    """Return the wrong gradients of a problem, entry by entry."""
+def numbers_of(rows: Sequence[Row], scale: float) -> tuple[Numbers, ...]:
+    """Return gradients entry by entry: as given, and as they should be."""
     return tuple(
         Numbers(
             claim_name(r.claim, r.leaf),
             tuple(r.got.shape),
             tuple(map(float, r.got.flat)),
-            tuple(map(float, found.right(r).flat)),
+            tuple(float(v) * scale for v in r.truth.value.flat),
         )
-        for r in found.rows
+        for r in rows
     )
 
 
-def sentence_of(sizes: str, given: Mapping[str, Any]) -> str:
+def sentence_of(sizes: str, given: Mapping[str, object]) -> str:
     """Return sizes and numbers in one line, as many as are read easily."""
     shown, length = [], len(sizes)
     for name, value in given.items():
@@ -102,14 +87,13 @@ def smallest(
     seed: int,
     index: int,
     wrong: Collection[Key],
-    seconds: float = MAX_SECONDS,
 ) -> Smallest | None:
     """Return the smallest failing problem of a subject, None where not even `index` fails again.
 
     index: a problem that fails as it was drawn. wrong: the claims (and what they are of) that
     the check called wrong.
     """
-    shrink = _Shrinker(subject, seed, frozenset(wrong), time.process_time() + seconds)
+    shrink = _Shrinker(subject, seed, frozenset(wrong), time.process_time() + MAX_SECONDS)
     letters = _letters(subject.reading)
     for style in ("whole", subject.reading.mode.style):
         for sizes in _ladder(subject.reading, letters, seed, index):
@@ -219,7 +203,8 @@ def _balance(found: Smallest) -> float:
     """Return how alike in size the given and the right gradients are: 1, or less."""
     shares = []
     for row in found.rows:
-        sizes = sorted(float(np.max(np.abs(a), initial=0.0)) for a in (row.got, found.right(row)))
+        both = row.got, row.truth.value * found.scale
+        sizes = sorted(float(np.max(np.abs(a), initial=0.0)) for a in both)
         shares.append(sizes[0] / sizes[1] if np.isfinite(sizes[1]) and sizes[1] else 0.0)
     return min(1.0, 2 * min(shares))
 
@@ -271,30 +256,21 @@ def _ladder(reading: Reading, letters: Sequence[str], seed: int, index: int) -> 
 # -- what went in ------------------------------------------------------------------------------
 
 
-def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, Any]:
+def inputs_of(outcome: RunOutcome, reading: Reading) -> dict[str, object]:
     """Return what went into a run, by name: inputs, parameters, targets, the incoming gradient."""
-    found: dict[str, Any]
-    found = {
-        path_name(p): values(v)
-        for p, v in {**outcome.inputs, **outcome.others}.items()
-        if p[0] != "before"
-    }
+    every = {**outcome.inputs, **outcome.others}
+    found: dict[str, Any] = {path_name(p): values(v) for p, v in every.items() if p[0] != "before"}
     found |= {k: v for k, v in outcome.numbers.items() if k not in found}
-    cotangents = [name for name, source in reading.binding if source.startswith("cotangent")]
-    for number, (_, given) in enumerate(outcome.cotangents):
-        several = len(outcome.cotangents) > len(cotangents)
-        name = (
-            f"{cotangents[0]}[{number}]"
-            if several and cotangents
-            else cotangents[number]
-            if cotangents
-            else "dout"
-        )
-        found[name] = given
-    return found
+    names = [name for name, source in reading.binding if source.startswith("cotangent")]
+    names, count = names or ["dout"], len(outcome.cotangents)
+    if count > len(names):
+        names = [f"{names[0]}[{number}]" for number in range(count)]
+    return found | {
+        name: given for name, (_, given) in zip(names, outcome.cotangents, strict=False)
+    }
 
 
-def spell(value: Any) -> str:
+def spell(value: object) -> str:
     """Return numbers as a person writes them, a large array by its shape."""
     array = np.asarray(value)
     if array.size > _MAX_SHOWN:
@@ -302,7 +278,7 @@ def spell(value: Any) -> str:
     return _nested(array.tolist())
 
 
-def _nested(value: Any) -> str:
+def _nested(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_nested, value))}]"
     if isinstance(value, float):

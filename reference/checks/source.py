@@ -9,7 +9,6 @@ import importlib
 import json
 import re
 import sys
-import traceback
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.raised import message_of, raised_text
-from reference.checks.replaced import HIDDEN, smaller, text_read, with_old_names
-from reference.checks.standins import Missing, standing_in
+from reference.checks.raised import error_line, message_of, raised_text
+from reference.checks.standins import (
+    HIDDEN,
+    Missing,
+    smaller,
+    standing_in,
+    text_read,
+    with_old_names,
+)
 
 _SUFFIXES = (".py", ".ipynb")
 _LOOKED_AT = ("__module__", "__wrapped__", "__code__", "bwd")
@@ -53,7 +58,7 @@ class Target:
         }
 
 
-def _can_be_looked_at(thing: Any) -> bool:
+def _can_be_looked_at(thing: object) -> bool:
     try:
         for name in _LOOKED_AT:
             getattr(thing, name, None)
@@ -115,7 +120,7 @@ def _load_module(name: str, target: str) -> Target:
         if isinstance(error, ImportError):
             hint = f"; expected {_EXPECTED}"
         raise InvalidInput(
-            f"TARGET={target!r} could not be loaded; raised: {_line(error)}{hint}"
+            f"TARGET={target!r} could not be loaded; raised: {error_line(error)}{hint}"
         ) from None
     tree, lines = _read(module)
     return Target(target, module, tree, lines)
@@ -136,7 +141,7 @@ def _load_file(path: Path, target: str) -> Target:
         tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(f"TARGET={target!r} could not be loaded; {raised_text(error)}") from None
-    name, package, root = _home(path, text)
+    name, package, root = home_of(path, text)
     sys.path.append(str(root))  # last: a file called numpy.py or json.py shadows nothing
     module = types.ModuleType(name)
     module.__file__ = str(path)
@@ -153,7 +158,7 @@ def _load_file(path: Path, target: str) -> Target:
             try:
                 importlib.import_module(package)
             except BaseException as error:
-                loaded.remarks.append(f"its package could not be imported: {_line(error)}")
+                loaded.remarks.append(f"its package could not be imported: {error_line(error)}")
                 _forget(package)
                 module.__name__, module.__package__ = path.stem, ""
                 name = path.stem
@@ -173,7 +178,7 @@ def _forget(package: str) -> None:
             sys.modules[name] = types.ModuleType(name)
 
 
-def _home(path: Path, text: str) -> tuple[str, str, Path]:
+def home_of(path: Path, text: str) -> tuple[str, str, Path]:
     """Return a file's module name, its package ("" where none) and the folder to import from."""
     above = list(path.parents[:4])
     named = [re.search(rf"^(from|import) {re.escape(p.name)}\.", text, re.M) for p in above]
@@ -188,14 +193,7 @@ def _home(path: Path, text: str) -> tuple[str, str, Path]:
 
 
 def _shadowing(folder: Path) -> list[str]:
-    known = set(sys.stdlib_module_names) | {
-        "numpy",
-        "scipy",
-        "torch",
-        "jax",
-        "reference",
-        "reports",
-    }
+    known = {*sys.stdlib_module_names, "numpy", "scipy", "torch", "jax", "reference", "reports"}
     try:
         return sorted(p.name for p in folder.iterdir() if p.suffix == ".py" and p.stem in known)[:3]
     except OSError:
@@ -246,7 +244,7 @@ def _execute(loaded: Target, file: str) -> None:
         elif (small := smaller(node, loaded.tree)) is not None:
             loaded.remarks.append(f"{_spell(node)}: {HIDDEN} in its place, to be quick")
             node = small
-        elif not _is_definition(node, own):
+        elif not is_definition(node, own):
             left.append(_spell(node))
             continue
         try:
@@ -259,7 +257,7 @@ def _execute(loaded: Target, file: str) -> None:
                 error, NameError
             ):
                 raise InvalidInput(
-                    f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}"
+                    f"TARGET={loaded.what!r} could not be loaded; raised: {error_line(error)}"
                 ) from None
             left.append(f"{_spell(node)} (it raised {type(error).__name__})")
     if left:
@@ -269,7 +267,7 @@ def _execute(loaded: Target, file: str) -> None:
         )
 
 
-def _is_definition(node: ast.stmt, own: set[str]) -> bool:
+def is_definition(node: ast.stmt, own: set[str]) -> bool:
     """Whether a statement of the top level defines something, and does not train or read data."""
     match node:
         case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.ClassDef():
@@ -284,10 +282,10 @@ def _is_definition(node: ast.stmt, own: set[str]) -> bool:
             return True  # jax.config.update, np.random.seed
         case ast.If(test=test):
             return "__main__" not in ast.unparse(test) and all(
-                _is_definition(n, own) for n in (*node.body, *node.orelse)
+                is_definition(n, own) for n in (*node.body, *node.orelse)
             )
         case ast.Try():
-            return all(_is_definition(n, own) for n in node.body)
+            return all(is_definition(n, own) for n in node.body)
         case ast.Pass() | ast.Assert():
             return True
     return False
@@ -309,10 +307,11 @@ def _works(value: ast.expr, own: set[str]) -> bool:
     return False
 
 
-def _stand_in(node: ast.stmt, space: dict[str, Any], error: ImportError, loaded: Target) -> None:
+def _stand_in(node: ast.stmt, space: dict[str, object], error: ImportError, loaded: Target) -> None:
     """Let a file load without a name that a module of its project does not have."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
-        raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {_line(error)}")
+        line = error_line(error)
+        raise InvalidInput(f"TARGET={loaded.what!r} could not be loaded; raised: {line}")
     for alias in node.names:
         bound = alias.asname or alias.name.partition(".")[0]
         space[bound] = Missing(alias.name)
@@ -324,14 +323,7 @@ def _spell(node: ast.stmt) -> str:
     return f"line {node.lineno}: {text if len(text) <= 40 else text[:37] + '...'}"
 
 
-def _line(error: BaseException) -> str:
-    """Return an error in one line, with the line of the target that raised it."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "reference" not in f.filename]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{raised_text(error)}{where}"
-
-
-def from_objects(names: Mapping[str, Any], what: str) -> Target:
+def from_objects(names: Mapping[str, object], what: str) -> Target:
     """Return a target of given objects: a function, a class, a pair, the names of a module."""
     module = types.ModuleType("objects_at_hand")
     vars(module).update(names)

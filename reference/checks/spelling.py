@@ -14,8 +14,8 @@ class NoShortSpelling(Exception):
     """Something has no short spelling; then there is no script."""
 
 
-def literal(value: Any) -> str:
-    """Return a value as Python spells it; raises Unspeakable for other types."""
+def literal(value: object) -> str:
+    """Return a value as Python spells it; raises NoShortSpelling for other types."""
     value = values(value) if type(value).__name__ in ("Number", "BallArray") else value
     match value:
         case np.ndarray() if value.dtype.kind in "fiub":
@@ -37,13 +37,18 @@ def literal(value: Any) -> str:
     raise NoShortSpelling(f"{type(value).__name__} has no short spelling")
 
 
-def _rows(value: Any) -> str:
+def given_text(given: Mapping[str, object]) -> str:
+    """Return the lines of a dict of values; raises NoShortSpelling for other types."""
+    return "\n".join(f"    {name!r}: {literal(value)}," for name, value in given.items())
+
+
+def _rows(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_rows, value))}]"
     return _number(value)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     text = repr(value)
     return f"float({text!r})" if text in ("nan", "inf", "-inf") else text
 
@@ -61,7 +66,7 @@ def call_text(callee: str, routine: Routine, given: Mapping[str, str]) -> str:
     return f"{callee}({', '.join(parts)})"
 
 
-def inner_path(thing: Any, path: Path, text: str) -> str:
+def inner_path(thing: object, path: Path, text: str) -> str:
     """Return how to reach what is kept at a path inside an object: layer.layers[0].W."""
     for part in path:
         if isinstance(thing, dict):
@@ -88,15 +93,12 @@ def part_of(value: Any, names: Any, path: Path, text: str) -> str | None:
     return text if place == ("",) else inner_path(value, place, text)
 
 
-def resolves(module: Any, routine: Routine) -> bool:
+def resolves(module: object, routine: Routine) -> bool:
     """Whether a routine is what its module has under its name."""
     thing: Any = module
     for part in routine.name.split("."):
-        thing = (
-            inspect.getattr_static(thing, part, None)
-            if inspect.isclass(thing)
-            else getattr(thing, part, None)
-        )
+        get = inspect.getattr_static if inspect.isclass(thing) else getattr
+        thing = get(thing, part, None)
     thing = getattr(thing, "__func__", thing)
     inherited = routine.owner is not None and hasattr(routine.owner, routine.short)
     return thing is routine.function or (thing is None and inherited)

@@ -11,7 +11,8 @@ import numpy as np
 
 from reference.balls import Session
 from reference.checks import differences
-from reference.checks.assess import Assessment, Row, assess
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment, Row
 from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.outcome import RunOutcome
@@ -25,8 +26,6 @@ class ProblemCase:
 
     index: int
     assessment: Assessment
-    outcome: RunOutcome | None = None
-    """The run on the tape, while its session lives; None for kinds without one."""
     faults: list[tuple[str, str]] = field(default_factory=list)
     """(kind, text): mutated, dtype, shape, printed …"""
     nodes: int = 0
@@ -47,9 +46,6 @@ class Subject(Protocol):
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and compare every claim with the truth; raises what the target raises."""
-
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return the inputs of one problem, plain, by name: for messages and scripts."""
 
 
 def _same_outputs(one: RunOutcome, other: RunOutcome) -> bool:
@@ -136,21 +132,15 @@ class ReadingSubject:
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem on the tape and compare every claim with the certified gradient."""
         if self.chosen.differences:
-            return self._by_differences(seed, index)
-        with Session() as session:
-            outcome = perform(self.reading, seed, index, session)
-            found = assess(self.objective, outcome)
+            found, nodes = differences.assessed(self.reading, seed, index, self.objective), 3_000
+        else:
+            with Session() as session:
+                outcome = perform(self.reading, seed, index, session)
+                found = assess(self.objective, outcome)
+            nodes = session.nodes
         if found is None:
             raise ArithmeticError("the loss has no value here")
-        case = ProblemCase(index, found, outcome, nodes=session.nodes)
-        self._with_floats(seed, case)
-        return case
-
-    def _by_differences(self, seed: int, index: int) -> ProblemCase:
-        found = differences.assessed(self.reading, seed, index, self.objective)
-        if found is None:
-            raise ArithmeticError("the loss has no value here")
-        case = ProblemCase(index, found, None, nodes=3_000)
+        case = ProblemCase(index, found, nodes=nodes)
         self._with_floats(seed, case)
         return case
 
@@ -191,12 +181,3 @@ class ReadingSubject:
                         "another one: the backward uses what the first forward kept",
                     )
                 )
-
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return the plain inputs of one problem."""
-        outcome = perform(self.reading, seed, index)
-        return {
-            ".".join(k): v
-            for k, v in {**outcome.inputs, **outcome.others}.items()
-            if k[0] != "before"
-        }

@@ -3,15 +3,16 @@
 import builtins
 import contextlib
 import math
+import random
 import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from reference.balls import Session, numpy_on_balls, values
+from reference.balls import Session, numpy_on_balls
+from reference.checks.instances import scale_of
 from reference.checks.outcome import Reading
 from reference.checks.routine import Path
 
@@ -24,23 +25,35 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed what a target's own code draws from; its generators are as before afterwards."""
+    mine, state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(mine)
+
+
 class Library:
     """What a target shares with its judge, as it was before it ran.
 
     Both are in one process: a target that replaces numpy.abs, or a tolerance of the judge, would be
-    judged with the replacement. A module that is imported
-    later is known from then on.
+    judged with the replacement. A module that is imported later is known from then on.
     """
 
     MODULES = (np, np.linalg, np.random, np.fft, math, builtins)
 
     def __init__(self) -> None:
-        self._spaces: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
+        self._spaces: dict[str, tuple[Mapping[str, object], dict[str, object]]] = {}
         for module in self.MODULES:
             self._keep(module.__name__, vars(module))
         self._keep_ours()
 
-    def _keep(self, name: str, space: Mapping[str, Any]) -> None:
+    def _keep(self, name: str, space: Mapping[str, object]) -> None:
         self._spaces[name] = space, _constant(space)
 
     def _keep_ours(self) -> None:
@@ -72,7 +85,7 @@ class Library:
         return gone + found + added
 
 
-def _constant(space: Mapping[str, Any]) -> dict[str, Any]:
+def _constant(space: Mapping[str, object]) -> dict[str, object]:
     """Return what no program changes: functions, classes, descriptors, numbers in capitals."""
     return {
         name: value
@@ -95,22 +108,12 @@ def _own_classes(module: types.ModuleType) -> list[type]:
 @contextlib.contextmanager
 def on_tape(reading: Reading, session: Session | None, seed: int) -> Iterator[None]:
     """Seed what a target draws; with a session, replace NumPy by the stand-in."""
-    import random
-
-    random.seed(seed)
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        if session is None:
-            yield
-        else:
-            with numpy_on_balls(reading.modules, seed=seed):
-                yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    plain = contextlib.nullcontext()
+    with seeded(seed), numpy_on_balls(reading.modules, seed=seed) if session is not None else plain:
+        yield
 
 
-Put = Callable[[Path, Any, str], Any]
+Put = Callable[[Path, object, str], object]
 """Registers what goes in, and lifts it on the tape."""
 
 
@@ -128,14 +131,8 @@ def weights_of_the_module(reading: Reading, rng: np.random.Generator, put: Put) 
     kept = {n: space[n] for n in names}
     try:
         for name, value in kept.items():
-            scale = 0.7 if type(rng) is np.random.Generator else 1.0
-            drawn = rng.standard_normal(value.shape) * scale
+            drawn = rng.standard_normal(value.shape) * scale_of(rng)
             space[name] = put(("global", name), drawn, "normal")
         yield
     finally:
         space.update(kept)
-
-
-def floats(outcome_values: Mapping[Path, Any]) -> dict[Path, Any]:
-    """Return the plain values of tracked or plain arrays."""
-    return {k: values(v) for k, v in outcome_values.items()}

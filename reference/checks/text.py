@@ -1,29 +1,15 @@
-"""Sentences for people: errors in one line, wrappers to paste, wrapped lines of a terminal."""
+"""Sentences for people: wrappers to paste, wrapped lines of a terminal."""
 
 import re
-import traceback
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
-from reference.checks.argument_spec import Layout, Spec
+from reference.checks.argument_spec import Spec
 from reference.checks.choices import LayoutRequest
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
-from reference.checks.raised import raised_text
 from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
 WIDTH = 98  # columns: one screen
-
-
-def error_line(error: BaseException) -> str:
-    """Return an error in one line, with the line of the target that raised it."""
-    frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if "/reference/" not in f.filename and "site-packages" not in f.filename
-    ]
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{raised_text(error)}{where}"
 
 
 def wrapper(unit: Unit) -> str:
@@ -32,20 +18,18 @@ def wrapper(unit: Unit) -> str:
     What each argument is drawn as follows from its name, as where a layout is looked for.
     """
     if unit.owner is not None:
-        return _wrapper_of_class(unit)
+        return _wrapper_of_class(unit, unit.owner.__name__)
     asked = unit.backward.required
     cache = next((a for a in asked if a.lower() in CACHES), None)
     cotangent = next((a for a in asked if a.lower() in COTANGENT_NAMES), "dout")
     names = [a for a in asked if a not in (cache, cotangent)]
-    layout = _likely_layout(names, unit.backward.text())
-    numbers = {n: s.value for n, s in layout.items() if s.kind == "value"}
-    drawn = {n: _letters(s) for n, s in layout.items() if n not in numbers} or {"x": "N D"}
-    shapes = ", ".join(f'"{name}": "{letters}"' for name, letters in drawn.items())
+    numbers, drawn = _likely(names, unit.backward.text())
+    drawn = drawn or {"x": "N D"}
     takes = [cotangent, *([cache] if cache is not None else []), *(n for n in drawn if n in names)]
     kept = f"    return out, {cache}\n" if cache is not None else ""
-    given = ", ".join(repr(numbers[a]) if a in numbers else a for a in asked)
+    given = ", ".join(numbers.get(a, a) for a in asked)
     return (
-        f'shapes = {{{shapes}}}  # letters are sizes; "N int(C)" are labels below C\n\n\n'
+        f'shapes = {_spelled(drawn)}  # letters are sizes; "N int(C)" are labels below C\n\n\n'
         f"def forward({', '.join(drawn)}):\n"
         f"    ...  # the computation whose gradient it is\n{kept}\n\n"
         f"def backward({', '.join(takes)}):\n"
@@ -53,21 +37,17 @@ def wrapper(unit: Unit) -> str:
     )
 
 
-def _wrapper_of_class(unit: Unit) -> str:
-    assert unit.owner is not None
+def _wrapper_of_class(unit: Unit, owner: str) -> str:
     forward = unit.partners[0] if unit.partners else None
-    names = list(forward.required) if forward is not None else ["x"]
-    body = f"{unit.name} {unit.backward.text()} {forward.text() if forward is not None else ''}"
-    layout = _likely_layout(names, body)
-    numbers = {n: s.value for n, s in layout.items() if s.kind == "value"}
-    drawn = {n: _letters(s) for n, s in layout.items() if n not in numbers}
-    shapes = ", ".join(f'"{name}": "{letters}"' for name, letters in drawn.items())
-    given = ", ".join(repr(numbers[n]) if n in numbers else n for n in names)
-    method = forward.short if forward is not None else "forward"
+    names, method, text = ["x"], "forward", ""
+    if forward is not None:
+        names, method, text = list(forward.required), forward.short, forward.text()
+    numbers, drawn = _likely(names, f"{unit.name} {unit.backward.text()} {text}")
+    given = ", ".join(numbers.get(n, n) for n in names)
     return (
-        f"shapes = {{{shapes}}}\n\n\n"
+        f"shapes = {_spelled(drawn)}\n\n\n"
         f"def forward({', '.join(drawn)}):\n"
-        f"    layer = {unit.owner.__name__}(...)  # with its sizes\n"
+        f"    layer = {owner}(...)  # with its sizes\n"
         f"    return layer.{method}({given}), layer\n\n\n"
         "def backward(dout, layer):\n"
         f"    return layer.{unit.backward.short}(dout)  # it takes "
@@ -75,10 +55,16 @@ def _wrapper_of_class(unit: Unit) -> str:
     )
 
 
-def _likely_layout(names: list[str], body: str) -> Layout:
-    """Return the first layout that would be tried for some arguments."""
+def _spelled(drawn: Mapping[str, str]) -> str:
+    shapes = ", ".join(f'"{name}": "{letters}"' for name, letters in drawn.items())
+    return f"{{{shapes}}}"
+
+
+def _likely(names: list[str], body: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the numbers and the shapes of the first layout that would be tried."""
     _, layout = next(layouts(LayoutRequest(names, body)))
-    return layout
+    numbers = {n: repr(s.value) for n, s in layout.items() if s.kind == "value"}
+    return numbers, {n: _letters(s) for n, s in layout.items() if n not in numbers}
 
 
 def _letters(spec: Spec) -> str:
@@ -88,13 +74,13 @@ def _letters(spec: Spec) -> str:
     return " ".join([*names, *limit])
 
 
-def wrap(text: str, indent: int, width: int = WIDTH) -> list[str]:
+def wrap(text: str, indent: int) -> list[str]:
     """Return a sentence in lines of one screen; what follows the first is indented once more."""
     words = text.split(" ")
     lines: list[str] = []
     line = " " * indent
     for word in words:
-        if len(line) + len(word) + 1 > width and line.strip():
+        if len(line) + len(word) + 1 > WIDTH and line.strip():
             lines.append(line.rstrip())
             line = " " * (indent + 2)
         line += word + " "

@@ -122,26 +122,12 @@ _SUFFIX = re.compile(
 )
 
 SYNONYMS = {
-    "w": ("weight", "weights", "kernel", "filter", "filters", "theta", "ws", "wt"),
-    "b": ("bias", "biases", "bs", "beta"),
-    "x": (
-        "input",
-        "inputs",
-        "inp",
-        "data",
-        "a_prev",
-        "aprev",
-        "prev",
-        "features",
-        "below",
-        "xs",
-        "in",
-        "input_data",
-        "bottom",
-        "prev_layer",
-    ),
-    "h_prev": ("prev_h", "hprev", "h0", "h", "h_prev", "prevh", "htprev", "hidden"),
+    "w": "weight weights kernel filter filters theta ws wt".split(),
+    "b": "bias biases bs beta".split(),
+    "x": "input inputs inp data aprev prev features below xs in inputdata bottom prevlayer".split(),
+    "hprev": "prevh h0 h htprev hidden".split(),
 }
+"""Without case and separators: plain(name)."""
 
 
 def words(name: str) -> list[str]:
@@ -199,10 +185,8 @@ def same_thing(one: str, other: str) -> bool:
 def _root(name: str) -> str:
     stem = name.rstrip("0123456789")
     number = name[len(stem) :]
-    for root, others in SYNONYMS.items():
-        if stem == plain(root) or stem in (plain(o) for o in others):
-            return plain(root) + number
-    return name
+    found = (root for root, others in SYNONYMS.items() if stem == root or stem in others)
+    return next((root + number for root in found), name)
 
 
 def stem_of(name: str) -> tuple[str, ...]:
@@ -236,9 +220,8 @@ def is_target(name: str) -> bool:
         return False
     if "pred" in found or "hat" in found or ("output" in found and "desired" not in found):
         return False
-    return bool(
-        {"onehot", "target", "targets", "label", "labels", "truth", "true"} & set(found)
-    ) or ({"one", "hot"} <= set(found))
+    known = {"onehot", "target", "targets", "label", "labels", "truth", "true"}
+    return bool(known & set(found)) or {"one", "hot"} <= set(found)
 
 
 def targets_among(names: Iterable[str]) -> frozenset[str]:
@@ -260,10 +243,8 @@ def names_a_gradient(name: str, known: frozenset[str] = frozenset()) -> bool:
     if any(w.endswith(("backward", "prime", "derivative", "backprop", "gradient")) for w in found):
         return True
     bare = name.lower().lstrip("_")
-    return any(bare == "d" + k.lower().lstrip("_") for k in known) or bare.rstrip("_") in (
-        "df",
-        "dfdx",
-    )
+    others = {"d" + k.lower().lstrip("_") for k in known}
+    return bare in others or bare.rstrip("_") in ("df", "dfdx")
 
 
 def names_second_order(name: str, known: Iterable[str] = ()) -> bool:

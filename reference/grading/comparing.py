@@ -20,7 +20,8 @@ import numpy as np
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient
-from reference.checks.assess import Assessment, Row, assess, close
+from reference.checks.assess import assess
+from reference.checks.assessment import Assessment, Row, close
 from reference.checks.experiment import perform
 from reference.checks.inventory import units_of
 from reference.checks.losses import LOSSES
@@ -194,7 +195,7 @@ def _assessed(
         return None
     scalar = run.scalar
     loss = next((one for one in LOSSES if one.name == scalar.loss), None)
-    objective = Objective(scalar.kind, scalar.output, loss, scalar.target, scalar.fit)  # type: ignore[arg-type]
+    objective = Objective(scalar.kind, scalar.output, loss, scalar.target)  # type: ignore[arg-type]
     found = assess(objective, theirs)
     return None if found is None else _Assessed(found, theirs, ours)
 

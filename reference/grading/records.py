@@ -38,7 +38,6 @@ class Scalar(msgspec.Struct, frozen=True):
     output: Path = ()
     loss: str = ""
     target: Path = ()
-    fit: int = 0
 
 
 class Coarse(msgspec.Struct, frozen=True):

@@ -134,7 +134,7 @@ def _run(
     loss = objective.loss.name if objective.loss is not None else ""
     return ProblemRun(
         unit, seed, index,
-        Scalar(objective.kind, objective.output, loss, objective.target, objective.fit),
+        Scalar(objective.kind, objective.output, loss, objective.target),
         {k: int(n) for k, n in outcome.sizes.items()},
         _named(outcome.inputs),
         _named({k: v for k, v in outcome.others.items() if k[0] != "before"}),
@@ -192,9 +192,8 @@ def _moved(
     way = {p: MOVED * rng.standard_normal(np.shape(v)) for p, v in outcome.inputs.items()}
     found = []
     for sign in (1.0, -1.0):
-        there = perform(
-            subject.reading, seed, index, moved={p: sign * d for p, d in way.items()}, far=True
-        )
+        given = {p: outcome.inputs[p] + sign * d for p, d in way.items()}
+        there = perform(subject.reading, seed, index, given=given, far=True)
         if there.cotangents:
             found.append(there.cotangents[0][0])
         else:

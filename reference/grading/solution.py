@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from manual_backprop.operation import InvalidInput
 from reference.checks import source
 from reference.checks.argument_spec import Spec
-from reference.checks.assess import Row
+from reference.checks.assessment import Row
 from reference.checks.chosen import Chosen
 from reference.checks.identify import identify
 from reference.checks.inventory import Unit, units_of

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from reference.checks.checker import CheckedRun, new_run
-from reference.checks.records import Part
+from reference.checks.result import CheckedRun
 from reference.grading.assignment import Allowance, Assignment
 from reference.grading.records import (
     AnyRun,
@@ -21,6 +20,7 @@ from reference.grading.records import (
 )
 from reference.grading.submissions import Submission
 from reference.workers import Confinement, Died, Finished, Hung, Limits, Raised, Worker
+from reports.checked import Part
 
 MAX_RESTARTS = 4
 """How often what is left is tried again after a part that hung or crashed."""
@@ -62,7 +62,7 @@ def run_apart(
 
     only, shapes: see `SubmissionRequest`.
     """
-    ran, gathered = SubmissionResult(), new_run()
+    ran, gathered = SubmissionResult(), CheckedRun()
     limits = assignment.limits
     deadline = time.monotonic() + SLOWER * limits.seconds
     skip: list[int] = []

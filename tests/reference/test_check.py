@@ -15,7 +15,7 @@ from targetsources import DENSE_PAIR, RELU, SOURCES, inside, texts_of
 
 import reference
 from manual_backprop.operation import InvalidInput
-from reference.checks import assess
+from reference.checks import assessment
 from reference.checks.checker import check
 from reference.checks.command import worst_of
 from reference.checks.objective import Truth
@@ -39,7 +39,7 @@ def test_every_form_right_and_wrong(
 
 def test_a_checker_that_always_agrees_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The forms above are wrong for a reason: with a comparison that says yes, nothing is."""
-    monkeypatch.setattr(assess, "close", lambda got, truth, *rest: np.ones(np.shape(got), bool))
+    monkeypatch.setattr(assessment, "close", lambda got, truth, *rest: np.ones(np.shape(got), bool))
     _, source, right, wrong, _ = SOURCES[0]
     assert inside(source.replace(right, wrong)).exit_code == 0
 
@@ -48,9 +48,9 @@ def test_a_checker_that_always_agrees_would_be_noticed(monkeypatch: pytest.Monke
 def test_an_entry_that_is_off_is_seen(error: float) -> None:
     value = np.array([1.0, -2.0, 0.5])
     truth = Truth(value, np.zeros(3), np.abs(value))
-    assert assess.close(value, truth).all()
-    assert not assess.close(value + np.array([0, error, 0]), truth).all()
-    assert not assess.close(np.array([1.0, np.nan, 0.5]), truth).all()
+    assert assessment.close(value, truth).all()
+    assert not assessment.close(value + np.array([0, error, 0]), truth).all()
+    assert not assessment.close(np.array([1.0, np.nan, 0.5]), truth).all()
 
 
 def test_the_python_call_is_public() -> None:
@@ -113,8 +113,8 @@ def test_a_target_that_replaces_the_judges_numpy_is_refused(tmp_path: Path, wher
             "tolerances.DIGITS",
         ),
         (
-            "import reference.checks.assess as a; a.Row.right = property(lambda s: 1, print)",
-            "reference.checks.assess.Row.right",
+            "import reference.checks.assessment as a; a.Row.right = property(lambda s: 1, print)",
+            "reference.checks.assessment.Row.right",
         ),
         ("import sys; del sys.modules['numpy']", "it replaces numpy"),
     ],

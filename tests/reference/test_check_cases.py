@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.checker import new_run
 from reference.checks.records import CheckRequest
-from reference.checks.result import Result
+from reference.checks.result import CheckedRun, Result
 from reference.checks.session import serve
 
 HERE = Path(__file__).parent / "check_cases"
@@ -42,7 +41,7 @@ CASES = sorted(p for p in HERE.rglob("*.py") if wanted(p)[0])
 
 def checked(path: Path) -> Result:
     """Check a file in this process: these are ours, and a process each takes a second."""
-    gathered = new_run()
+    gathered = CheckedRun()
     serve(CheckRequest(str(path), problems=3), gathered.take)
     return gathered.result(CheckRequest(str(path)))
 

@@ -5,9 +5,9 @@ from injected_catalogue import injected
 from randomcheck import check_file
 from targetsources import inside
 
-from reference.checks import extent
+from reference.checks import chosen
 from reference.checks.argument_spec import Layout, Spec
-from reference.checks.extent import extent_of
+from reference.checks.chosen import extent_of
 
 
 def _layout(**dims: str) -> Layout:
@@ -75,7 +75,7 @@ def test_a_step_of_fewer_digits_is_seen() -> None:
 
 
 def test_a_search_without_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extent.Extent, "narrower_than", lambda one, other: False)
+    monkeypatch.setattr(chosen.Extent, "narrower_than", lambda one, other: False)
     (one,) = injected("weight_mean_over_units", 7)
     assert check_file(one).missed
 

@@ -1,15 +1,12 @@
-"""The general form and counterparts: every step given the author's own after it."""
+"""The general form: every step given the author's own after it."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from kindtools import checked, only
 from targetsources import GENERAL, INPUTS
 
 from manual_backprop.operation import InvalidInput
-from reference.checks.kinds.counterparts import compare
 from reference.checks.search import Failure
 
 SHORT = (
@@ -149,21 +146,3 @@ def test_the_example_says_what_it_is_there_to_show(tmp_path: Path) -> None:
     found = only(tmp_path, example.read_text(), problems=12)
     assert found.wrong_leaves == {"centred"}
     assert found.text == "centred: the term through var is missing from the sum"
-
-
-def doubled(x: Any) -> Any:
-    return 2 * np.sinh(x)
-
-
-def test_a_counterpart_is_compared_by_its_value() -> None:
-    problems = [{"x": np.array([[0.3, -1.0]])}, {"x": np.array([[0.7, 1.0]])}]
-    for names in ({"torch": "torch.sinh"}, {"jax": "jax.numpy.sinh"}):
-        assert compare(names, np.sinh, problems) == ([], [])
-        (text,), open_ = compare(names, doubled, problems)
-        assert text.startswith(
-            f"{next(iter(names.values()))} is another function than your forward"
-        )
-        assert "yours is 2 times its value" in text and not open_
-    assert compare({"torch": 3, "like": "sinh"}, doubled, problems) == ([], [])
-    with pytest.raises(InvalidInput, match="no attribute 'sinhh'"):
-        compare({"torch": "torch.sinhh"}, doubled, problems)

@@ -10,7 +10,7 @@ import pytest
 from randomcheck import Counts, check_injected, check_right, run
 from randomtargets import target
 
-from reference.checks import assess
+from reference.checks import assess, assessment
 
 RIGHT, INJECTED = range(1_000, 1_020), range(1_000, 1_020)
 
@@ -57,7 +57,7 @@ def test_a_checker_that_always_says_yes_is_noticed(monkeypatch: pytest.MonkeyPat
     def yes(got: Any, *args: Any, **options: Any) -> Any:
         return got == got
 
-    monkeypatch.setattr(assess, "close", yes)
+    monkeypatch.setattr(assessment, "close", yes)
     counts = _some(check_injected)
     assert sum(counts.found.values()) < 0.98 * sum(counts.injected.values())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from targetsources import ENGINE, JAX, TORCH
 
-from reference.checks.kinds import _shown
+from reference.checks import spelling
 from reference.checks.records import CheckRequest, Part, PartFinished
 from reference.checks.session import serve
 
@@ -83,7 +83,7 @@ def test_a_wrong_gradient_comes_with_a_small_problem_and_a_script(
 def test_a_script_that_shows_something_else_is_not_handed_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shown, "literal", lambda value: "1.5")  # other numbers than the check's
+    monkeypatch.setattr(spelling, "literal", lambda value: "1.5")  # other numbers than the check's
     source, right, wrong = WRONG["general form"]
     part = part_of(tmp_path, source.replace(right, wrong, 1))
     assert part.smallest and not part.script

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reference.checks.checker import new_run
 from reference.checks.records import CheckRequest, PartStarted, Tried
-from reference.checks.result import Result
+from reference.checks.result import CheckedRun, Result
 from reference.checks.session import serve
 
 LAYER = """\
@@ -60,7 +59,7 @@ def project(
 
 
 def checked(file: Path) -> Result:
-    gathered = new_run()
+    gathered = CheckedRun()
     serve(CheckRequest(str(file), problems=3), gathered.take)
     return gathered.result(CheckRequest(str(file)))
 
@@ -100,7 +99,7 @@ def test_what_uses_a_missing_library_is_not_checked_and_says_so(project: Path) -
 
 @pytest.mark.parametrize(("certified", "verdict"), [(True, "unchecked"), (False, "failed")])
 def test_who_is_slow_is_told_apart(certified: bool, verdict: str) -> None:
-    gathered = new_run()
+    gathered = CheckedRun()
     gathered.take(PartStarted(0, "backward", 1))
     gathered.take(Tried("0:0", certified))
     assert gathered.fail("hung", "no answer after 10 s of processor time") == 0

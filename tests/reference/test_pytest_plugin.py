@@ -83,7 +83,7 @@ def test_the_options_go_over_the_marker_and_the_page_is_written(session: pytest.
 
 HAND_OVER = """
 from manual_backprop_pytest import RESULTS
-from reference.checks.records import Part, Worst
+from reports.checked import Part, Worst
 from reference.checks.result import Result
 import pytest
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from reference.checks.explain.graph import Edit, Hook
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.lines import spot_at, spots_of
+from reference.checks.explain.hypothesis import Hypothesis, Match, Spot, Words, cotangents_of
+from reference.checks.explain.lines import spots_of
 from reference.checks.explain.problem import ReadingProblem
-from reference.checks.explain.spots import Spot, cotangents_of
 from reference.checks.tolerances import SAME
 from reference.diagnosis.mistakes import CATALOGUE, Mistake
 from reference.diagnosis.mistakes.catalogue import right_of
@@ -25,10 +24,15 @@ _OWN, _DENSE, _SIGN, _ANY, _RARE = 1.0, 1.2, 1.5, 1.7, 2.0
 activation, and the slope of another function."""
 
 
-def catalogue_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
-    """Yield the mistakes of the catalogue that can be made on the lines of a problem."""
+def catalogue_hypotheses(problem: ReadingProblem, named: bool = False) -> Iterator[Hypothesis]:
+    """Yield the mistakes of the catalogue that can be made on the lines of a problem.
+
+    named: whether only steps count whose result has a name in the code.
+    """
     cotangents = cotangents_of(problem, problem.true)
-    for spot in spots_of(problem):
+    for spot in spots_of(problem).values():
+        if named and spot.key[1] in ("hidden", "terms"):
+            continue
         line = spot.made(cotangents)
         for order, mistake in enumerate(CATALOGUE.values()):
             if mistake.line == spot.name and mistake.applies(line):
@@ -37,17 +41,11 @@ def catalogue_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
 
 def _hypothesis(spot: Spot, mistake: Mistake, order: int) -> Hypothesis:
     def edit(problem: ReadingProblem) -> Edit | None:
-        mine = spot_at(problem, spot.key)
+        mine = spots_of(problem).get(spot.key)
         return None if mine is None else _edit(problem, mine, mistake)
 
     cost = _cost(mistake) + order / 10_000 + 0.2 * spot.unnamed
-    return Hypothesis(
-        ("catalogue", mistake.name, *spot.key),
-        edit,
-        lambda match: _words(spot, mistake, match),
-        cost,
-        spot.depth,
-    )
+    return Hypothesis(edit, lambda match: _words(spot, mistake, match), cost, spot.depth)
 
 
 def _cost(mistake: Mistake) -> float:
@@ -91,8 +89,7 @@ def _hook(problem: ReadingProblem, spot: Spot, mistake: Mistake) -> Hook:
 def _words(spot: Spot, mistake: Mistake, match: Match) -> Words:
     if match.alone and mistake.name == "activation_skipped":
         mistake = CATALOGUE["weight_skips_activation"]  # what comes of δz elsewhere is right
-    claims = listed([c.text for c in match.claims])
-    where = f"{spot.what}; {claims} alone" if match.alone else spot.what
+    where = f"{spot.what}; {match.text} alone" if match.alone else spot.what
     sentence = f"{mistake.sentence.rstrip('.')} ({where})."
     right = spot.right or in_names(mistake.right, spot.texts)
     return Words(mistake.name, sentence, in_names(mistake.wrong, spot.texts), right)

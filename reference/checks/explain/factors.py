@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reference.checks.explain.graph import Array
-from reference.checks.explain.problem import ReadingProblem, close, text_of
+from reference.checks.explain.problem import ReadingProblem, close, once, text_of
+from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
 
 _PLAIN = {"1": 1.0, "2": 2.0, "1/2": 0.5, "4": 4.0, "1/4": 0.25, "3": 3.0, "1/3": 1 / 3}
@@ -18,31 +19,24 @@ _PLAIN = {"1": 1.0, "2": 2.0, "1/2": 0.5, "4": 4.0, "1/4": 0.25, "3": 3.0, "1/3"
 def ratio(got: Array, base: Array) -> float | None:
     """Return the c with got = c · base in every entry, or None."""
     norm = float(np.sum(base * base))
-    if (
-        not norm
-        or not np.isfinite(got).all()
-        or not np.isfinite(base).all()
-        or got.shape != base.shape
-    ):
+    finite = np.isfinite(got).all() and np.isfinite(base).all()
+    if not norm or not finite or got.shape != base.shape:
         return None
     c = float(np.sum(got * base)) / norm
     return c if c and close(got, c * base) else None
 
 
+@once
 def symbols(problem: ReadingProblem) -> dict[str, float]:
     """Return the numbers of a problem that a factor may be made of, by how they are written."""
-    if "symbols" in problem.cache:
-        known: dict[str, float] = problem.cache["symbols"]
-        return known
     outcome = problem.outcome
-    found = {k: v for k, v in problem.factors.items() if not k.isdigit()}
+    found = dict(problem.factors)
     arrays = {**outcome.inputs, **outcome.others, **outcome.outputs, **outcome.values}
-    shapes = {p: np.shape(v) for p, v in arrays.items() if p[0] != "before"}
-    seen: set[tuple[int, ...]] = set()
-    for path, shape in shapes.items():
-        if shape in seen:
-            continue
-        seen.add(shape)
+    shapes: dict[tuple[int, ...], Path] = {}
+    for path, value in arrays.items():
+        if path[0] != "before":
+            shapes.setdefault(np.shape(value), path)
+    for shape, path in shapes.items():
         for axis, n in enumerate(shape):
             if n > 1:
                 found[f"{text_of(path)}.shape[{axis}]"] = float(n)
@@ -52,7 +46,6 @@ def symbols(problem: ReadingProblem) -> dict[str, float]:
                 found[f"{text_of(path)}.shape[-1]·shape[-2]"] = float(shape[-1] * shape[-2])
     for name in [n for n in found if n.startswith(("k", "pool", "size", "kernel"))]:
         found[f"{name}²"] = found[name] ** 2
-    problem.cache["symbols"] = found
     return found
 
 
@@ -88,14 +81,15 @@ def spelled(
     """
     left: list[str] | None = None
     for problem, value in zip(problems, values, strict=True):
-        if left is not None and not left:
-            break
-        found = []
-        for name, x in _spelled(problem, pairs):
-            for sign, text in ((1.0, name), (-1.0, f"−{name}")):
-                if abs(value - sign * x) <= DIGITS * abs(x):
-                    found.append(text)
+        found = [
+            text
+            for name, x in _spelled(problem, pairs)
+            for sign, text in ((1.0, name), (-1.0, f"−{name}"))
+            if abs(value - sign * x) <= DIGITS * abs(x)
+        ]
         left = found if left is None else [f for f in left if f in found]
+        if not left:
+            break
     if left:
         return left[0]
     first = values[0]

@@ -7,33 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain.graph import Array
+from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, close_entries
 from reference.checks.routine import Path
+from reports.checked import NamedMistake
 
 ENOUGH = 3
 """A name is given when it reproduces the claim in at least so many problems that can tell."""
-
-
-@dataclass(frozen=True)
-class ExplainedMistake:
-    """A mistake that reproduces the wrong gradient.
-
-    name: in snake_case. sentence: in plain English, with the target's own variable names.
-    yours, right: the two formulas. tensors: the claims that it explains. matched, of: in how
-    many of the problems tried it reproduces them to rounding. distance: the worst relative
-    distance over these.
-    """
-
-    name: str
-    sentence: str
-    yours: str
-    right: str
-    tensors: tuple[str, ...]
-    matched: int
-    of: int
-    distance: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +26,7 @@ class Explanation:
     """
 
     first: str = ""
-    named: tuple[ExplainedMistake, ...] = ()
+    named: tuple[NamedMistake, ...] = ()
     described: tuple[tuple[str, str], ...] = ()
 
 
@@ -61,6 +42,11 @@ class ClaimCase:
     def off(self) -> bool:
         """Whether it differs from what it would be so far."""
         return not close(self.claim.got, self.base)
+
+    @property
+    def wrong(self) -> Mask:
+        """Where it differs."""
+        return ~close_entries(self.claim.got, self.base)
 
 
 @dataclass(frozen=True)
@@ -81,12 +67,9 @@ def evidence(cases: Sequence[ClaimCase], predicted: Sequence[Array | None]) -> S
     """Count the problems in which a prediction is the claim; those count where it could fail."""
     matched, of, worst = 0, 0, 0.0
     for case, value in zip(cases, predicted, strict=True):
-        if (
-            value is None
-            or not case.off
-            or value.shape != case.base.shape
-            or close(value, case.base)
-        ):
+        if value is None or value.shape != case.base.shape or close(value, case.base):
+            continue
+        if not case.off:
             continue
         of += 1
         if close(case.claim.got, value):
@@ -101,18 +84,13 @@ def distance(got: Array, other: Array) -> float:
     return float(np.max(np.abs(got - other), initial=0.0)) / size if size else 0.0
 
 
-def named(words: Words, tensors: Sequence[str], found: Support) -> ExplainedMistake:
+def named(words: Words, tensors: Sequence[str], found: Support) -> NamedMistake:
     """Return a mistake with the evidence for it."""
-    return ExplainedMistake(
-        words.name,
-        words.sentence,
-        words.yours,
-        words.right,
-        tuple(dict.fromkeys(tensors)),
-        found.matched,
-        found.of,
-        found.distance,
-    )
+    text = words.name, words.sentence, words.yours, words.right
+    each = tuple(dict.fromkeys(tensors))
+    return NamedMistake(*text, each, found.matched, found.of, found.distance)
 
 
 Predictions = Mapping[Path, Array]
+Finding = Words | tuple[Words, Support] | None
+"""What a claim is of the right one, with the evidence where not every case was compared."""

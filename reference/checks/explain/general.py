@@ -2,94 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from reference.balls import Session
-from reference.checks.assess import Row, assess
+from reference.checks.assess import assess
+from reference.checks.assessment import Row
 from reference.checks.experiment import perform
-from reference.checks.explain.finding import ExplainedMistake
+from reference.checks.explain.finding import Support, named
+from reference.checks.explain.graph import Array
+from reference.checks.explain.hypothesis import Words
 from reference.checks.explain.problem import claim_text, close, text_of
 from reference.checks.matching import matched, same_shape
 from reference.checks.objective import Objective, candidates, is_elementwise
 from reference.checks.outcome import Reading, RunOutcome
 from reference.checks.tolerances import STABILISER
+from reports.checked import NamedMistake
 
 
-def changed_in_place(outcomes: Sequence[RunOutcome]) -> list[ExplainedMistake]:
+def changed_in_place(outcomes: Sequence[RunOutcome]) -> list[NamedMistake]:
     """Return which arguments are written into."""
-    found = {}
-    for name in dict.fromkeys(n for o in outcomes for n in o.mutated):
-        count = sum(name in o.mutated for o in outcomes)
-        found[name] = ExplainedMistake(
-            "changed_in_place",
-            f"{name} is changed in place: the backward writes into the array of its caller, "
-            f"so what the forward kept of it is overwritten. Make a copy.",
-            f"{name}[…] = …",
-            f"{name} = {name}.copy()",
+    counts = Counter(n for o in outcomes for n in dict.fromkeys(o.mutated))
+    return [
+        named(
+            Words(
+                "changed_in_place",
+                f"{name} is changed in place: the backward writes into the array of its caller, "
+                "so what the forward kept of it is overwritten. Make a copy.",
+                f"{name}[…] = …",
+                f"{name} = {name}.copy()",
+            ),
             (),
-            count,
-            len(outcomes),
-            0.0,
+            Support(count, len(outcomes), 0.0),
         )
-    return list(found.values())
+        for name, count in counts.items()
+    ]
 
 
 def another_loss(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> ExplainedMistake | None:
+) -> NamedMistake | None:
     """Return that the gradients are right for a loss that is not the one which is computed."""
     if objective.kind != "loss":
         return None
-    counts: dict[Objective, int] = {}
+    counts: Counter[Objective] = Counter()
     tried = list(indices[:4])
-    for index in tried:
-        with Session() as session:
-            try:
-                outcome = perform(reading, seed, index, session)
-            except Exception:  # a problem on which the target fails says nothing
-                continue
-            for other in [o for o in candidates(outcome) if o.kind == "implicit"][:18]:
-                judged = assess(other, outcome)
-                if judged is not None and judged.all_right:
-                    counts[other] = counts.get(other, 0) + 1
+    for outcome in _runs(reading, seed, tried):
+        guessed = (o for o in candidates(outcome) if o.kind == "implicit")
+        for other in itertools.islice(guessed, 18):
+            judged = assess(other, outcome)
+            if judged is not None and judged.all_right:
+                counts[other] += 1
     best = max(counts, key=lambda o: counts[o], default=None)
-    if best is not None and (factor := _nearly(reading, objective, seed, tried)) is not None:
+    if best is None:
+        return None
+    if (factor := _nearly(reading, objective, seed, tried)) is not None:
         return factor
-    if best is None or counts[best] < min(3, len(tried)) or best.loss is None:
+    if counts[best] < min(3, len(tried)) or best.loss is None:
         return None
     name = text_of(objective.output)
-    return ExplainedMistake(
+    words = Words(
         "loss_value",
         f"The gradients are right for the {best.loss.name}, {best.loss.formula}, of "
-        f"{text_of(best.output)}; the loss "
-        f"that is computed, {name}, is another function: its value is wrong (or it should "
-        f"be another).{_of_logits(best.loss.name, reading)}",
+        f"{text_of(best.output)}; the loss that is computed, {name}, is another function: its "
+        f"value is wrong (or it should be another).{_of_logits(best.loss.name, reading)}",
         f"{name} ≠ {best.loss.formula}",
         f"{name} = {best.loss.formula}",
-        (),
-        counts[best],
-        len(tried),
-        0.0,
     )
+    return named(words, (), Support(counts[best], len(tried), 0.0))
+
+
+def _runs(reading: Reading, seed: int, indices: Sequence[int]) -> Iterator[RunOutcome]:
+    """Yield the runs on the tape, their session alive; where the target fails, none."""
+    for index in indices:
+        with Session() as session, contextlib.suppress(Exception):
+            yield perform(reading, seed, index, session)
 
 
 def _nearly(
     reading: Reading, objective: Objective, seed: int, indices: Sequence[int]
-) -> ExplainedMistake | None:
+) -> NamedMistake | None:
     """Return that the gradients are those of the loss but for a factor, and a tiny constant.
 
     log(y + 1e-7) keeps the factor from being exact.
     """
     fits: set[str] | None = None
-    for index in indices:
-        with Session() as session:
-            try:
-                outcome = perform(reading, seed, index, session)
-                judged = assess(objective, outcome)
-            except Exception:  # a problem on which the target fails says nothing
-                continue
+    for outcome in _runs(reading, seed, indices):
+        try:
+            judged = assess(objective, outcome)
+        except Exception:  # a problem without a value says nothing
+            continue
         rows = judged.rows if judged is not None else []
         known = _factors(outcome.sizes)
         near = {k for k, c in known.items() if rows and all(_is_nearly(r, c) for r in rows)}
@@ -98,17 +104,14 @@ def _nearly(
     if text is None:
         return None
     upside = f"1/({text})" if "·" in text else text[2:] if text.startswith("1/") else f"1/{text}"
-    return ExplainedMistake(
+    words = Words(
         "constant_factor",
         f"The gradients are {text} times those of the loss that is computed, "
         f"{text_of(objective.output)}: the factor {upside} is left out.",
         f"{text} · right",
         "right",
-        (),
-        len(indices),
-        len(indices),
-        0.0,
     )
+    return named(words, (), Support(len(indices), len(indices), 0.0))
 
 
 def _factors(sizes: Mapping[str, int]) -> dict[str, float]:
@@ -140,21 +143,20 @@ def _of_logits(name: str, reading: Reading) -> str:
 def misshapen(objective: Objective, outcome: RunOutcome) -> list[tuple[str, str]]:
     """Return the claims that have another shape than what they are the gradient of."""
     judged = assess(objective, outcome)
-    found = []
-    for row in judged.rows if judged is not None else ():
+    found: list[tuple[str, str]] = []
+    if judged is None:
+        return found
+    for row in judged.rows:
         shape = row.truth.value.shape
         if row.right or row.jacobian or same_shape(row.got, row.truth.value):
             continue
         text = f"it has the shape {row.got.shape}, but {text_of(row.leaf)} has the shape {shape}"
-        more = _summed(row.got, judged.scale * row.truth.value) if judged is not None else ""
-        found.append((claim_text(row.claim, row.leaf), text + more))
+        text += _summed(row.got, judged.scale * row.truth.value)
+        found.append((claim_text(row.claim, row.leaf), text))
     return found
 
 
-def _summed(got: np.ndarray[tuple[int, ...], np.dtype[np.float64]], truth: object) -> str:
-    from reference.balls import values
-
-    plain, right = np.asarray(values(got), dtype=float), np.asarray(truth, dtype=float)
+def _summed(plain: Array, right: Array) -> str:
     if plain.ndim == 0 and right.size > 1 and close(plain, right.sum()):
         return (
             ": it is summed over all axes; each entry has its own gradient, the sum over the axis "
@@ -177,23 +179,17 @@ def a_vector_of_slopes(objective: Objective, outcome: RunOutcome) -> list[tuple[
         return []
     value = outcome.outputs.get(objective.output)
     pairs, _, _ = matched(outcome.claims, outcome.inputs, outcome.values)
-    found: list[tuple[str, str]] = []
     if value is None or len(pairs) != 1 or pairs[0][1][0] == "self":
-        return found
-    for claim, leaf in pairs:
-        if np.shape(outcome.claims[claim]) != np.shape(value) or np.size(value) < 2:
-            continue
-        if np.shape(outcome.inputs[leaf]) == np.shape(value) and not is_elementwise(
-            outcome, objective.output, leaf
-        ):
-            found.append(
-                (
-                    claim_text(claim, leaf),
-                    f"every output depends on several entries of {text_of(leaf)}, so the "
-                    "derivative is a matrix "
-                    "(the Jacobian, n × n for each row), which has entries off the diagonal; a "
-                    "vector of n slopes "
-                    "cannot hold it",
-                )
-            )
-    return found
+        return []
+    ((claim, leaf),) = pairs
+    shape = np.shape(value)
+    if not np.shape(outcome.claims[claim]) == np.shape(outcome.inputs[leaf]) == shape:
+        return []
+    if np.size(value) < 2 or is_elementwise(outcome, objective.output, leaf):
+        return []
+    text = (
+        f"every output depends on several entries of {text_of(leaf)}, so the derivative is a "
+        "matrix (the Jacobian, n × n for each row), which has entries off the diagonal; a vector "
+        "of n slopes cannot hold it"
+    )
+    return [(claim_text(claim, leaf), text)]

@@ -9,8 +9,10 @@ the cotangents when the sweep comes by. Float64 is exact enough to recognise a m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,11 @@ class Edit:
     edges: dict[int, Edges] = field(default_factory=dict)
     hooks: dict[int, list[Hook]] = field(default_factory=dict)
 
+    @classmethod
+    def at(cls, places: Iterable[int], hook: Hook) -> Edit:
+        """Return the sweep with one hook, run when the last of some places is come by."""
+        return cls(hooks={max(places): [hook]})
+
     def __or__(self, other: Edit) -> Edit:
         hooks = {k: list(v) for k, v in self.hooks.items()}
         for place, more in other.hooks.items():
@@ -52,7 +59,7 @@ class NumberGraph:
     """
 
     def __init__(
-        self, outputs: Sequence[Any], weights: Sequence[Any], others: Iterable[Any]
+        self, outputs: Sequence[object], weights: Sequence[object], others: Iterable[object]
     ) -> None:
         seeds = _seeds(outputs, weights)
         numbers = _reachable([*(n for n, _ in seeds), *_numbers(others)])
@@ -65,7 +72,6 @@ class NumberGraph:
         ]
         self.seeds: list[tuple[int, float]] = [(place[n.order], c) for n, c in seeds]
         self.size = len(numbers)
-        self._uses: list[list[int]] | None = None
 
     def places(self, array: Any) -> Places:
         """Return where each entry of an array stands; −1 for entries that are no such number."""
@@ -73,15 +79,55 @@ class NumberGraph:
         found = [self.index.get(getattr(x, "order", -1), -1) for x in flat]
         return np.array(found, dtype=np.int64).reshape(np.shape(array))
 
-    @property
+    def read(self, places: Places) -> Array:
+        """Return the numbers at some places."""
+        found = [self.values[p] for p in places.ravel().tolist()]
+        return np.array(found).reshape(places.shape)
+
+    @cached_property
     def uses(self) -> list[list[int]]:
         """The places that each place was used by."""
-        if self._uses is None:
-            self._uses = [[] for _ in range(self.size)]
-            for child, edges in enumerate(self.edges):
-                for parent, _ in edges:
-                    self._uses[parent].append(child)
-        return self._uses
+        found: list[list[int]] = [[] for _ in range(self.size)]
+        for child, edges in enumerate(self.edges):
+            for parent, _ in edges:
+                found[parent].append(child)
+        return found
+
+    def behind(self, place: int, low: int) -> Iterator[int]:
+        """Yield the places from `low` on that a place was made from, directly or not."""
+        seen: set[int] = set()
+        stack = [place]
+        while stack:
+            for parent, _ in self.edges[stack.pop()]:
+                if parent >= low and parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+                    yield parent
+
+    def carried(
+        self, seeds: Mapping[int, float], ends: Callable[[int], bool], low: int
+    ) -> dict[int, float]:
+        """Return what the cotangents of some places make of those that they were made from.
+
+        Places that `ends` names, and those before `low`, send nothing on.
+        """
+        found = dict(seeds)
+        front = [-p for p in seeds]
+        heapq.heapify(front)
+        while front:
+            place = -heapq.heappop(front)
+            if place < low or ends(place):
+                continue
+            for parent, slope in self.edges[place]:
+                if parent not in found:
+                    found[parent] = 0.0
+                    heapq.heappush(front, -parent)
+                found[parent] += slope * found[place]
+        return found
+
+    def slope(self, a: int, z: int) -> float:
+        """Return ∂a/∂z, over all paths from a to z."""
+        return self.carried({a: 1.0}, lambda place: place == z, z).get(z, 0.0)
 
     def sweep(self, edit: Edit | None = None) -> list[float]:
         """Return the cotangent of every place."""
@@ -110,7 +156,7 @@ def read(adjoints: list[float], places: Places) -> Array:
     return np.array(found, dtype=np.float64).reshape(places.shape)
 
 
-def _seeds(outputs: Sequence[Any], weights: Sequence[Any]) -> list[tuple[Any, float]]:
+def _seeds(outputs: Sequence[object], weights: Sequence[object]) -> list[tuple[Any, float]]:
     found: list[tuple[Any, float]] = []
     for output, weight in zip(outputs, weights, strict=True):
         plain = np.asarray(output, dtype=object)
@@ -123,7 +169,7 @@ def _seeds(outputs: Sequence[Any], weights: Sequence[Any]) -> list[tuple[Any, fl
     return found
 
 
-def _numbers(arrays: Iterable[Any]) -> list[Any]:
+def _numbers(arrays: Iterable[object]) -> list[Any]:
     found: list[Any] = []
     for array in arrays:
         flat = array.flat if isinstance(array, np.ndarray) else [array]

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.balls import is_tracked
-from reference.checks.explain.finding import Support
 from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Match, Words
 from reference.checks.explain.pairs import ElementwiseStep, function_name, pairs_of
-from reference.checks.explain.problem import ReadingProblem, text_of
-from reference.checks.tolerances import SAME
+from reference.checks.explain.problem import ReadingProblem, once, text_of
+from reference.checks.routine import Path
+from reference.checks.tolerances import DIGITS, SAME
 
-_MAX_INSIDE = 16
-Result = tuple[Words, Support] | None
+_MAX_INSIDE, _MAX_FOR_VALUES = 40, 10
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,24 @@ class Branch:
     inside: tuple[tuple[int, ...], ...]
     """For each entry the places inside, a first, z last."""
 
+    def values(self, graph: NumberGraph, rank: int) -> Array:
+        """Return the inner numbers of a rank, one for each entry."""
+        return np.array([graph.values[places[rank]] for places in self.inside])
 
-def branches(problem: ReadingProblem, pair: ElementwiseStep) -> list[Branch]:
-    """Return a step's entries by the way in which they are computed."""
-    key = ("branches", pair.key)
-    if key not in problem.cache:
-        found: dict[tuple[tuple[int, ...], ...], list[tuple[int, tuple[int, ...]]]] = {}
-        places = zip(pair.a.places.ravel().tolist(), pair.z.places.ravel().tolist(), strict=True)
-        for i, (a, z) in enumerate(places):
-            inside = _inside(problem.graph, a, z)
-            if inside is not None:
-                found.setdefault(_shape(problem.graph, inside), []).append((i, inside))
-        problem.cache[key] = [
-            Branch(s, tuple(i for i, _ in v), tuple(p for _, p in v)) for s, v in found.items()
-        ]
-    made: list[Branch] = problem.cache[key]
-    return made
+
+@once
+def branches(problem: ReadingProblem) -> dict[Path, list[Branch]]:
+    """Return the entries of each step (by its key), by the way in which they are computed."""
+    return {pair.key: _branches(problem.graph, pair) for pair in pairs_of(problem)}
+
+
+def _branches(graph: NumberGraph, pair: ElementwiseStep) -> list[Branch]:
+    found: dict[tuple[tuple[int, ...], ...], list[tuple[int, tuple[int, ...]]]] = {}
+    for i, (a, z) in enumerate(zip(pair.a.flat, pair.z.flat, strict=True)):
+        inside = _inside(graph, a, z)
+        if inside is not None:
+            found.setdefault(_shape(graph, inside), []).append((i, inside))
+    return [Branch(s, tuple(i for i, _ in v), tuple(p for _, p in v)) for s, v in found.items()]
 
 
 def _inside(graph: NumberGraph, a: int, z: int) -> tuple[int, ...] | None:
@@ -78,133 +79,111 @@ def _shape(graph: NumberGraph, inside: tuple[int, ...]) -> tuple[tuple[int, ...]
     return tuple(tuple(rank.get(parent, -1) for parent, _ in graph.edges[p]) for p in inside[:-1])
 
 
+# -- what may be wrong in it -------------------------------------------------------------------
+
+_COSTS = {"inner": 1.7, "term": 1.8, "one": 1.85, "ratio": 2.0, "sign": 2.3, "twice": 2.3,
+          "/": 2.4, "*": 2.4}  # fmt: skip
+"""The changes of an inner number: its argument's derivative taken as 1; of one of its edges: left
+out, taken as 1, turned, doubled, divided by an inner number or multiplied with one; of a ratio: its
+denominator is not squared."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What is changed: which inner number, which of its edges, how, with which inner number."""
+
+    rank: int
+    edge: int
+    how: str
+    other: int = 0
+
+    def edges(self, graph: NumberGraph, inside: tuple[int, ...]) -> dict[int, Edges]:
+        """Return what an entry's inner number sends on."""
+        place = inside[self.rank]
+        if self.how == "inner":
+            return {place: [(inside[-1], 1.0)]}
+        edges = list(graph.edges[place])
+        if self.how == "ratio":
+            v = graph.values[edges[1][0]]
+            return {place: [(parent, slope * v) for parent, slope in edges]}
+        parent, slope = edges[self.edge]
+        u = graph.values[inside[self.other]]
+        changed = {"term": 0.0, "twice": 2 * slope, "sign": -slope, "one": 1.0, "*": slope * u,
+                   "/": slope / u if u else slope}  # fmt: skip
+        edges[self.edge] = (parent, changed[self.how])
+        return {place: edges}
+
+
 def inner_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield hypotheses for the inside of every elementwise step that has one."""
     for pair in pairs_of(problem):
-        for branch in branches(problem, pair):
-            for r, parents in enumerate(branch.shape):
-                if r and len(branch.shape) > 1:
-                    yield _hypothesis(problem, pair, branch, r, -1, "inner")
-                for k, parent in enumerate(parents):
-                    if parent < 0:
-                        continue
-                    several = sum(p >= 0 for p in parents) > 1
-                    if several:
-                        yield _hypothesis(problem, pair, branch, r, k, "term")
-                        yield _hypothesis(problem, pair, branch, r, k, "sign")
-                        yield _hypothesis(problem, pair, branch, r, k, "twice")
-                    yield _hypothesis(problem, pair, branch, r, k, "one")
-                    if len(branch.shape) <= 10:
-                        yield from _by_values(problem, pair, branch, r, k)
+        for branch in branches(problem)[pair.key]:
+            for change in _changes(problem.graph, branch):
+                yield _hypothesis(problem, pair, branch, change)
 
 
-def _by_values(
-    problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, r: int, k: int
-) -> Iterator[Hypothesis]:
-    for u in range(len(branch.shape) + 1):
-        yield _hypothesis(problem, pair, branch, r, k, f"/{u}")
-        yield _hypothesis(problem, pair, branch, r, k, f"*{u}")
+def _changes(graph: NumberGraph, branch: Branch) -> Iterator[_Change]:
+    depth = len(branch.shape)
+    for r, parents in enumerate(branch.shape):
+        if r and depth > 1:
+            yield _Change(r, -1, "inner")
+        if all(_is_ratio(graph, places[r]) for places in branch.inside):
+            yield _Change(r, 0, "ratio")
+        several = sum(p >= 0 for p in parents) > 1
+        for k, parent in enumerate(parents):
+            if parent >= 0:
+                for how in ("term", "sign", "twice", "one") if several else ("one",):
+                    yield _Change(r, k, how)
+                for u in range(depth + 1 if depth <= _MAX_FOR_VALUES else 0):
+                    yield _Change(r, k, "/", u)
+                    yield _Change(r, k, "*", u)
 
 
-def _changed(
-    graph: NumberGraph, inside: tuple[int, ...], r: int, k: int, how: str
-) -> dict[int, Edges]:
-    place = inside[r]
-    edges = list(graph.edges[place])
-    if how == "inner":
-        return {place: [(inside[-1], 1.0)]}
-    parent, slope = edges[k]
-    match how[0]:
-        case "t":
-            slope = 0.0 if how == "term" else 2 * slope
-        case "s":
-            slope = -slope
-        case "o":
-            slope = 1.0
-        case "/":
-            u = graph.values[inside[int(how[1:])]]
-            slope = slope / u if u else slope
-        case "*":
-            slope = slope * graph.values[inside[int(how[1:])]]
-    edges[k] = (parent, slope)
-    return {place: edges}
+def _is_ratio(graph: NumberGraph, place: int) -> bool:
+    """Whether a number is u/v, by its slopes 1/v and −u/v²."""
+    if len(graph.edges[place]) != 2:
+        return False
+    (above, slope), (below, _) = graph.edges[place]
+    u, v = graph.values[above], graph.values[below]
+    return abs(slope * v - 1) < DIGITS and abs(graph.values[place] * v - u) <= DIGITS * abs(u)
 
 
 def _hypothesis(
-    problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, r: int, k: int, how: str
+    problem: ReadingProblem, pair: ElementwiseStep, branch: Branch, change: _Change
 ) -> Hypothesis:
-    key, shape = pair.key, branch.shape
-
     def edit(other: ReadingProblem) -> Edit | None:
-        mine = next((p for p in pairs_of(other) if p.key == key), None)
-        same = next((b for b in branches(other, mine) if b.shape == shape), None) if mine else None
+        known = branches(other).get(pair.key, [])
+        same = next((b for b in known if b.shape == branch.shape), None)
         if same is None:
             return None
         edges: dict[int, Edges] = {}
         for inside in same.inside:
-            edges |= _changed(other.graph, inside, r, k, how)
+            edges |= change.edges(other.graph, inside)
         return Edit(edges)
 
-    inside = np.array([problem.graph.values[p[r]] for p in branch.inside])
-    parent = (
-        np.array([problem.graph.values[p[branch.shape[r][k]]] for p in branch.inside])
-        if k >= 0
-        else inside
-    )
-    slopes = (
-        np.array([problem.graph.edges[p[r]][k][1] for p in branch.inside]) if k >= 0 else inside
-    )
-    others = (
-        np.array([problem.graph.values[p[int(how[1:])]] for p in branch.inside])
-        if how[0] in "/*"
-        else inside
-    )
-    z = np.array([pair.z.value.flat[i] for i in branch.entries])
-    facts = _Facts(
-        pair,
-        how,
-        _value_name(z, inside, pair),
-        _value_name(z, parent, pair),
-        slopes,
-        _value_name(z, others, pair),
-        _mask_name(problem, pair, branch, slopes) if how == "one" else "",
-    )
-    cost = {"inner": 1.7, "term": 1.8, "one": 1.85, "sign": 2.3, "twice": 2.3}.get(
-        how, 2.4
-    ) + 0.01 * r
-    if facts.mask:
-        cost = 0.9
-    return Hypothesis(
-        (*key, "inside", str(r), str(k), how, str(len(shape))),
-        edit,
-        lambda match: _words(facts, match),
-        cost,
-        int(pair.z.places.max()),
-    )
+    r, k = change.rank, change.edge
+    slopes = np.array([problem.graph.edges[p[r]][max(k, 0)][1] for p in branch.inside])
+    mask = _mask_name(problem, pair, branch, slopes) if change.how == "one" else ""
+
+    def words(match: Match) -> Words:
+        at = r if change.how == "inner" else branch.shape[r][k]
+        values = (branch.values(problem.graph, rank) for rank in (at, change.other))
+        here, other = (_value_name(pair, branch, u) for u in values)
+        return _words(pair, change.how, (here, other), mask, slopes).of(match)
+
+    cost = 0.9 if mask else _COSTS[change.how] + 0.01 * r
+    return Hypothesis(edit, words, cost, pair.z.top)
 
 
-@dataclass(frozen=True)
-class _Facts:
-    pair: ElementwiseStep
-    how: str
-    inside: str
-    parent: str
-    slopes: Array
-    other: str
-    mask: str
-
-
+@once
 def _masks(problem: ReadingProblem) -> list[tuple[str, Array]]:
     """Return the given arrays that are not on the tape: masks, weights of samples."""
-    if "masks" not in problem.cache:
-        given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
-        problem.cache["masks"] = [
-            (text_of(p), np.asarray(v).astype(float))
-            for p, v in given.items()
-            if p[0] != "before" and np.size(v) > 1 and not is_tracked(v)
-        ]
-    found: list[tuple[str, Array]] = problem.cache["masks"]
-    return found
+    given = {**problem.outcome.others, **problem.outcome.values, **problem.outcome.kept}
+    return [
+        (text_of(p), np.asarray(v).astype(float))
+        for p, v in given.items()
+        if p[0] != "before" and np.size(v) > 1 and not is_tracked(v)
+    ]
 
 
 def _mask_name(
@@ -212,92 +191,92 @@ def _mask_name(
 ) -> str:
     """Return the name of the given array whose entries these slopes are: a mask."""
     for name, value in _masks(problem):
-        if value.size == pair.a.places.size and np.allclose(
-            value.ravel()[list(branch.entries)], slopes, rtol=SAME
-        ):
-            return name
+        if value.size == pair.a.places.size:
+            if np.allclose(value.ravel()[list(branch.entries)], slopes, rtol=SAME):
+                return name
     return ""
 
 
-def _value_name(z: Array, u: Array, pair: ElementwiseStep) -> str:
-    text = "z" if pair.unnamed else pair.z.text
+def _value_name(pair: ElementwiseStep, branch: Branch, u: Array) -> str:
+    z, text = pair.z.value.ravel()[list(branch.entries)], pair.argument
     if np.array_equal(z, u):
         return text
     name = function_name(z, u)
     if name:
         return f"{name}({text})"
     with np.errstate(all="ignore"):
-        if np.allclose(1 + np.exp(-z), u, rtol=SAME):
-            return f"1 + exp(−{text})"
-        if np.allclose(np.log1p(np.exp(z)), u, rtol=SAME):
-            return f"softplus({text})"
-        if np.allclose(np.exp(-z), u, rtol=SAME):
-            return f"exp(−{text})"
-    return "u"
+        known = {
+            f"1 + exp(−{text})": 1 + np.exp(-z),
+            f"softplus({text})": np.log1p(np.exp(z)),
+            f"exp(−{text})": np.exp(-z),
+        }
+        return next((n for n, v in known.items() if np.allclose(v, u, rtol=SAME)), "u")
 
 
-def _words(facts: _Facts, match: Match) -> Words:
-    pair, how = facts.pair, facts.how
-    z = "z" if pair.unnamed else pair.z.text
-    f = f"{pair.a.text} = f({z})"
-    claims = listed([c.text for c in match.claims])
-    right = f"δ{z} = δ{pair.a.text} · f′({z})"
-    constant = facts.slopes.size and np.allclose(facts.slopes, facts.slopes.flat[0], rtol=SAME)
-    c = f"{float(facts.slopes.flat[0]):.6g}" if constant else ""
-    if facts.mask and how == "one":
+def _words(
+    pair: ElementwiseStep, how: str, names: tuple[str, str], mask: str, slopes: Array
+) -> Words:
+    a, z, (at, other) = pair.a.text, pair.argument, names
+    f, right = f"{a} = f({z})", f"δ{z} = δ{a} · f′({z})"
+    if mask:
         return Words(
             "mask_ignored",
-            f"The mask {facts.mask} of {f} is ignored on the way back: dropped units still get a "
-            "gradient "
-            f"(the factor {facts.mask} is left out).",
-            f"δ{z} = δ{pair.a.text} · … without {facts.mask}",
-            right,
-        )
-    if how == "inner":
-        return Words(
-            "inner_derivative_left_out",
-            f"An inner derivative is left out in the slope of {f}: the derivative of the "
-            "argument of an "
-            f"inner function (of {facts.inside}, by the chain rule) is taken as 1.",
-            f"δ{z} = δ{pair.a.text} · (… · 1)",
-            right,
-        )
-    if how == "term":
-        return Words(
-            "term_left_out",
-            f"A term is missing in the slope of {f}: the path through {facts.parent} (a term of "
-            "the product or "
-            f"sum rule) is left out.",
-            f"{claims} without this term",
-            right,
-        )
+            f"The mask {mask} of {f} is ignored on the way back: dropped units still get a "
+            f"gradient (the factor {mask} is left out).",
+            f"δ{z} = δ{a} · … without {mask}", right,
+        )  # fmt: skip
     if how == "one":
+        constant = slopes.size and np.allclose(slopes, slopes.flat[0], rtol=SAME)
+        c = f"{float(slopes.flat[0]):.6g}" if constant else ""
         what = f"the constant factor {c}" if c else "a factor (an inner derivative)"
         return Words(
             "factor_left_out",
-            f"In the slope of {f} {what} is left out, at {facts.parent}.",
-            f"{claims} without {c or 'the factor'}",
-            right,
-        )
-    if how in ("sign", "twice"):
-        what = (
-            "has the wrong sign"
-            if how == "sign"
-            else "is twice as large as it should be (a constant factor 2 too many)"
-        )
-        return Words(
-            "wrong_sign" if how == "sign" else "constant_factor",
-            f"In the slope of {f} the term through {facts.parent} {what}.",
-            f"{claims}: {'−' if how == 'sign' else '2 ·'} the term",
-            right,
-        )
-    other = facts.other
-    missing = f"1/({other})" if how[0] == "*" else other
-    if other.startswith("1 + exp(−") and how[0] == "*":
+            f"In the slope of {f} {what} is left out, at {at}.",
+            f"{CLAIMS} without {c or 'the factor'}", right,
+        )  # fmt: skip
+    missing = f"1/({other})" if how == "*" else other
+    if other.startswith("1 + exp(−") and how == "*":
         missing = f"sigmoid({z})"
-    return Words(
-        "factor_left_out",
-        f"In the slope of {f} the factor {missing} is left out of the term through {facts.parent}.",
-        f"{claims} without the factor {missing}",
-        right,
-    )
+    parts = {"f": f, "at": at, "missing": missing, "δz": f"δ{z}", "δa": f"δ{a}", "claims": CLAIMS}
+    name, text, yours = _WORDS[how]
+    return Words(name, text.format(**parts), yours.format(**parts), right)
+
+
+_FACTOR = (
+    "factor_left_out",
+    "In the slope of {f} the factor {missing} is left out of the term through {at}.",
+    "{claims} without the factor {missing}",
+)
+_WORDS = {
+    "inner": (
+        "inner_derivative_left_out",
+        "An inner derivative is left out in the slope of {f}: the derivative of the argument of "
+        "an inner function (of {at}, by the chain rule) is taken as 1.",
+        "{δz} = {δa} · (… · 1)",
+    ),
+    "term": (
+        "term_left_out",
+        "A term is missing in the slope of {f}: the path through {at} (a term of the product or "
+        "sum rule) is left out.",
+        "{claims} without this term",
+    ),
+    "sign": (
+        "wrong_sign",
+        "In the slope of {f} the term through {at} has the wrong sign.",
+        "{claims}: − the term",
+    ),
+    "twice": (
+        "constant_factor",
+        "In the slope of {f} the term through {at} is twice as large as it should be (a constant "
+        "factor 2 too many).",
+        "{claims}: 2 · the term",
+    ),
+    "ratio": (
+        "denominator_square_left_out",
+        "In the slope of {f} the denominator is not squared: (u/v)′ = (u′v − uv′)/v².",
+        "(u′v − uv′)/v",
+    ),
+    "/": _FACTOR,
+    "*": _FACTOR,
+}
+"""By the change: the name, the sentence, and what it makes."""

@@ -15,39 +15,25 @@ import numpy as np
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.operation import Activation
 from reference.checks.explain.graph import Array, Places
+from reference.checks.explain.hypothesis import Cotangents, Spot
 from reference.checks.explain.losslines import losses
 from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
-from reference.checks.explain.problem import NamedValue, ReadingProblem
+from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.explain.rowwise import RowStep, row_steps
-from reference.checks.explain.spots import Cotangents, Spot
 from reference.checks.identify import settings_of
 from reference.checks.tolerances import DIGITS, SAME
-from reference.diagnosis.mistakes.catalogue import (
-    ActivationLine,
-    DenseLine,
-    Line,
-    LineName,
-)
+from reference.diagnosis.mistakes.catalogue import ActivationLine, DenseLine, Line, LineName
 
 
-def spots_of(problem: ReadingProblem) -> list[Spot]:
-    """Return the lines of a problem's forward, each once."""
-    if "spots" not in problem.cache:
-        with np.errstate(all="ignore"):
-            found = [*_activations(problem), *_rows(problem), *_dense(problem)]
-            if problem.objective.kind != "implicit":  # else the loss itself is a guess
-                found += losses(problem)
-        # Of two with one key the first counts: z2 before what it is the sum of without a bias.
-        problem.cache["spots"] = {s.key: s for s in reversed(found)}
-    known: dict[tuple[str, ...], Spot] = problem.cache["spots"]
-    return list(known.values())
-
-
-def spot_at(problem: ReadingProblem, key: tuple[str, ...]) -> Spot | None:
-    """Return a problem's line by its key."""
-    spots_of(problem)
-    found: dict[tuple[str, ...], Spot] = problem.cache["spots"]
-    return found.get(key)
+@once
+def spots_of(problem: ReadingProblem) -> dict[tuple[str, ...], Spot]:
+    """Return the lines of a problem's forward by their keys, each once."""
+    with np.errstate(all="ignore"):
+        found = [*_activations(problem), *_rows(problem), *_dense(problem)]
+        if problem.objective.kind != "implicit":  # else the loss itself is a guess
+            found += losses(problem)
+    # Of two with one key the first counts: z2 before what it is the sum of without a bias.
+    return {s.key: s for s in reversed(found)}
 
 
 # -- activations -------------------------------------------------------------------------------
@@ -133,7 +119,7 @@ def _matrix(x: Any) -> Any:
 def _input_of(problem: ReadingProblem, pair: ElementwiseStep) -> Array | None:
     """Return what the layer of an activation was fed, where it has the shape of z."""
     for dense in dense_of(problem):
-        if set(dense.z.places.ravel().tolist()) == set(pair.z.places.ravel().tolist()):
+        if set(dense.z.flat) == set(pair.z.flat):
             return dense.x.value if dense.x.value.shape == _matrix(pair.z.value).shape else None
     return None
 
@@ -149,8 +135,7 @@ def _rows(problem: ReadingProblem) -> Iterator[Spot]:
 def _row_step(problem: ReadingProblem, step: RowStep) -> Spot:
     operation = ACTIVATIONS[step.softmax.replace("-", "_")] if step.softmax else None
     jacobian = None if step.softmax else step.jacobian
-    z = np.array([problem.graph.values[p] for p in step.behind.ravel()]).reshape(step.behind.shape)
-    a = step.rows(step.a.value)
+    z, a = problem.graph.read(step.behind), step.rows(step.a.value)
 
     def made(cotangents: Cotangents) -> ActivationLine:
         return ActivationLine(operation, {}, z, a, cotangents(step.places), jacobian=jacobian)
@@ -158,81 +143,63 @@ def _row_step(problem: ReadingProblem, step: RowStep) -> Spot:
     texts = {"δz": f"δ{step.text}", "δa": f"δ{step.a.text}", "z": step.text, "a": step.a.text,
              "p": step.a.text, "f(z)": step.a.text,
              "f′(z)": f"∂{step.a.text}/∂{step.text}"}  # fmt: skip
-    what, depth = (
-        f"{step.a.text} = {step.softmax or 'a function of whole rows'}",
-        int(step.behind.max()),
-    )
-    return Spot(step.key, "activation", step.behind, made, texts, what, "", depth)
+    what = f"{step.a.text} = {step.softmax or 'a function of whole rows'}"
+    depth = int(step.behind.max())
+    return Spot(step.key, "activation", step.behind, made, texts, what, depth=depth)
 
 
 # -- dense layers ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class MatrixView:
-    """A named matrix as the catalogue has it: perhaps turned."""
-
-    places: Places
-    value: Array
-    text: str
-    path: tuple[str, ...] = ()
-
-    @property
-    def turned(self) -> MatrixView:
-        """The transpose."""
-        return MatrixView(self.places.T, self.value.T, f"{self.text}ᵀ", self.path)
-
-
-@dataclass(frozen=True)
 class DenseSpot:
     """z = x W + b, samples as rows."""
 
-    x: MatrixView
-    weight: MatrixView
-    bias: MatrixView | None
-    z: MatrixView
+    x: NamedValue
+    weight: NamedValue
+    bias: NamedValue | None
+    z: NamedValue
     columns: bool
 
 
+@once
 def dense_of(problem: ReadingProblem) -> list[DenseSpot]:
     """Return the dense layers among the named values of a problem."""
-    if "dense" not in problem.cache:
-        problem.cache["dense"] = list(_found_dense(problem))
-    found: list[DenseSpot] = problem.cache["dense"]
-    return found
+    return list(_found_dense(problem))
+
+
+def _turned(view: NamedValue) -> NamedValue:
+    return NamedValue(view.path, view.places.T, view.value.T, f"{view.text}ᵀ")
 
 
 def _found_dense(problem: ReadingProblem) -> Iterator[DenseSpot]:
-    named = [_view(n) for n in problem.named.values() if (n.places >= 0).all()]
+    named = [n for n in problem.named.values() if -1 not in n.flat]
     matrices = [v for v in named if v.value.ndim == 2]
-    others = [_view(p.z) for p in pairs_of(problem) if p.unnamed and p.z.value.ndim == 2]
+    others = [p.z for p in pairs_of(problem) if p.unnamed and p.z.value.ndim == 2]
     others += [
-        MatrixView(s.behind, _values_at(problem, s.behind), s.text)
+        NamedValue((), s.behind, problem.graph.read(s.behind), s.text)
         for s in row_steps(problem)
         if s.across == "last"
     ]
-    weights = [v for v in matrices if v.path in problem.outcome.inputs]
-    for w in weights:
-        for x in matrices:
-            if x is w:
-                continue
+    for w in (v for v in matrices if v.path in problem.outcome.inputs):
+        for x in (m for m in matrices if m is not w):
             for columns in (False, True):
-                xs = x.turned if columns else x
-                for ws in (w, w.turned):
+                xs = _turned(x) if columns else x
+                for ws in (w, _turned(w)):
                     if xs.value.shape[1] == ws.value.shape[0]:
                         yield from _outputs(xs, ws, [*matrices, *others], named, columns)
 
 
 def _outputs(
-    x: MatrixView,
-    w: MatrixView,
-    candidates: list[MatrixView],
-    named: list[MatrixView],
+    x: NamedValue,
+    w: NamedValue,
+    candidates: list[NamedValue],
+    named: list[NamedValue],
     columns: bool,
 ) -> Iterator[DenseSpot]:
     product = x.value @ w.value
     for z in candidates:
-        zs = z.turned if columns else z
+        zs = _turned(z) if columns else z
         if zs.value.shape != product.shape or int(zs.places.max()) <= int(x.places.max()):
             continue
         rest = zs.value - product
@@ -244,30 +211,21 @@ def _outputs(
             continue
         for b in named:
             if b.value.size == rest.shape[1] and np.allclose(b.value.ravel(), rest[0], atol=DIGITS):
-                flat = MatrixView(b.places.ravel(), b.value.ravel(), b.text, b.path)
+                flat = replace(b, places=b.places.ravel(), value=b.value.ravel())
                 yield DenseSpot(x, w, flat, zs, columns)
                 break
 
 
-def _view(named: NamedValue) -> MatrixView:
-    return MatrixView(named.places, named.value, named.text, named.path)
-
-
-def _values_at(problem: ReadingProblem, places: Places) -> Array:
-    found = [problem.graph.values[p] for p in places.ravel().tolist()]
-    return np.array(found).reshape(places.shape)
-
-
 def _dense(problem: ReadingProblem) -> Iterator[Spot]:
-    after = {_key(p.z.places): p.a.places for p in pairs_of(problem)}
-    after |= {_key(s.behind): s.places for s in row_steps(problem) if s.across == "last"}
-    before = {_key(p.a.places): p.z.value for p in pairs_of(problem)}
+    after = {frozenset(p.z.flat): p.a.places for p in pairs_of(problem)}
+    after |= {
+        frozenset(s.behind.ravel().tolist()): s.places
+        for s in row_steps(problem)
+        if s.across == "last"
+    }
+    before = {frozenset(p.a.flat): p.z.value for p in pairs_of(problem)}
     for d in dense_of(problem):
-        yield from _dense_lines(d, after.get(_key(d.z.places)), before.get(_key(d.x.places)))
-
-
-def _key(places: Places) -> frozenset[int]:
-    return frozenset(places.ravel().tolist())
+        yield from _dense_lines(d, after.get(frozenset(d.z.flat)), before.get(frozenset(d.x.flat)))
 
 
 def _dense_lines(d: DenseSpot, after: Places | None, before: Array | None) -> Iterator[Spot]:
@@ -288,8 +246,7 @@ def _dense_lines(d: DenseSpot, after: Places | None, before: Array | None) -> It
              "∂L/∂b": f"∂L/∂{b}", "z": z}  # fmt: skip
     what = f"{z} = {x} {w}" + (f" + {b}" if d.bias is not None else "")
     key = ("dense", *d.x.path, "·", *d.weight.path, str(d.weight.text.endswith("ᵀ")), str(turn))
-    depth = int(d.z.places.max())
-    lines: list[tuple[LineName, MatrixView]] = [("weight", d.weight), ("below", d.x)]
+    lines: list[tuple[LineName, NamedValue]] = [("weight", d.weight), ("below", d.x)]
     lines += [("bias", d.bias)] if d.bias is not None else []
     for name, view in lines:
-        yield Spot((*key, name), name, view.places, made, texts, what, "", depth)
+        yield Spot((*key, name), name, view.places, made, texts, what, depth=d.z.top)

@@ -14,8 +14,8 @@ from manual_backprop.losses import LOSSES
 from manual_backprop.operation import Loss
 from reference.balls import is_tracked, values
 from reference.checks.explain.graph import Array
+from reference.checks.explain.hypothesis import Spot
 from reference.checks.explain.problem import NamedValue, ReadingProblem
-from reference.checks.explain.spots import Spot
 from reference.checks.losses import matching_targets
 from reference.checks.tolerances import DIGITS
 from reference.diagnosis.mistakes.catalogue import LossLine
@@ -109,8 +109,8 @@ class _Reduction(NamedTuple):
 def _fitted(
     loss: Loss,
     y: Array,
-    t: Any,
-    arguments: Mapping[str, Any],
+    t: object,
+    arguments: Mapping[str, object],
     truth: Array,
     problem: ReadingProblem,
 ) -> _Reduction | None:

@@ -7,24 +7,25 @@ An entry of `a` has `z` behind it when every path back from it leads through tha
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reference.balls import is_tracked
 from reference.checks.explain.graph import Array, NumberGraph
-from reference.checks.explain.problem import NamedValue, ReadingProblem, text_of
+from reference.checks.explain.problem import NamedValue, ReadingProblem, once, text_of
+from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
 
-_MAX_FRONT, _MAX_STEPS = 10, 80
+_MAX_FRONT, _MAX_STEPS, _MAX_ENTRIES = 10, 80, 400
 
 
 @dataclass(frozen=True)
 class ElementwiseStep:
     """An elementwise step a = f(z)."""
 
-    key: tuple[str, ...]
+    key: Path
     a: NamedValue
     z: NamedValue
     slope: Array
@@ -33,6 +34,11 @@ class ElementwiseStep:
     """Whether z has no name of its own."""
     mask: str = ""
     """The given array that the slope is a multiple of: a dropout's mask."""
+
+    @property
+    def argument(self) -> str:
+        """How its argument is written in a formula."""
+        return "z" if self.unnamed else self.z.text
 
     @property
     def function(self) -> str:
@@ -63,63 +69,36 @@ def chain(graph: NumberGraph, start: int, besides: frozenset[int] = frozenset())
     return found
 
 
-def local_slope(graph: NumberGraph, a: int, z: int) -> float:
-    """Return ∂a/∂z, where all paths from a lead through z."""
-    if a == z:
-        return 1.0
-    adjoints = {a: 1.0}
-    front = [-a]
-    while front:
-        place = -heapq.heappop(front)
-        if place == z:
-            break
-        for parent, slope in graph.edges[place]:
-            if parent not in adjoints:
-                adjoints[parent] = 0.0
-                heapq.heappush(front, -parent)
-            adjoints[parent] += slope * adjoints[place]
-    return adjoints.get(z, 0.0)
-
-
+@once
 def pairs_of(problem: ReadingProblem) -> list[ElementwiseStep]:
     """Return the elementwise steps between a problem's named values, and from unnamed ones."""
-    if "pairs" not in problem.cache:
-        problem.cache["pairs"] = list(_pairs(problem))
-    found: list[ElementwiseStep] = problem.cache["pairs"]
-    return found
-
-
-def _pairs(problem: ReadingProblem) -> Iterator[ElementwiseStep]:
-    graph = problem.graph
-    inputs = set(problem.outcome.inputs)
+    inputs = problem.outcome.inputs
     single = frozenset(
-        int(n.places.flat[0])
-        for p, n in problem.named.items()
-        if p in inputs and n.places.size == 1
+        n.top for p, n in problem.named.items() if p in inputs and n.places.size == 1
     )
-    for a in problem.named.values():
-        if a.path in inputs or a.places.size == 0 or a.places.size > 400:
-            continue
-        flat = a.places.ravel().tolist()
-        besides = single if a.places.size > 1 else frozenset()
-        chains = [chain(graph, p, besides) if p >= 0 else [] for p in flat]
-        if not any(chains) and not _shares(a, problem):
-            continue
-        near = [
-            z
-            for z in problem.named.values()
-            if z is not a
-            and _alike(z, a)
-            and _leads(flat, chains, z.places.ravel().tolist(), graph)
-        ]
-        if near:
-            z = max(near, key=lambda n: int(n.places.max()))
-            yield _pair(problem, a, z, False)
-        elif all(len(c) > 0 for c in chains):
-            places = np.array([c[-1] for c in chains], dtype=np.int64).reshape(a.shape)
-            value = np.array([graph.values[p] for p in places.ravel()]).reshape(a.shape)
-            z = NamedValue((*a.path, "argument"), places, value, f"the argument of {a.text}")
-            yield _pair(problem, a, z, True)
+    some = [n for n in problem.named.values() if n.path not in inputs]
+    found = (_pair_of(problem, a, single) for a in some if 0 < a.places.size <= _MAX_ENTRIES)
+    return [pair for pair in found if pair is not None]
+
+
+def _pair_of(
+    problem: ReadingProblem, a: NamedValue, single: frozenset[int]
+) -> ElementwiseStep | None:
+    graph = problem.graph
+    besides = single if a.places.size > 1 else frozenset()
+    chains = [chain(graph, p, besides) if p >= 0 else [] for p in a.flat]
+    if not any(chains) and not _shares(a, problem):
+        return None
+    others = (z for z in problem.named.values() if z is not a and _alike(z, a))
+    near = [z for z in others if _leads(a.flat, chains, z.flat, graph)]
+    if near:
+        return _pair(problem, a, max(near, key=lambda n: n.top), False)
+    if not all(chains):
+        return None
+    places = np.array([c[-1] for c in chains], dtype=np.int64).reshape(a.shape)
+    value = np.array([graph.values[c[-1]] for c in chains]).reshape(a.shape)
+    z = NamedValue((*a.path, "argument"), places, value, f"the argument of {a.text}")
+    return _pair(problem, a, z, True)
 
 
 def _alike(z: NamedValue, a: NamedValue) -> bool:
@@ -131,11 +110,8 @@ def _alike(z: NamedValue, a: NamedValue) -> bool:
 
 def _shares(a: NamedValue, problem: ReadingProblem) -> bool:
     """Whether some entries are another value's own numbers: relu(z) is z above 0."""
-    mine = set(a.places.ravel().tolist())
-    return any(
-        n is not a and n.shape == a.shape and mine & set(n.places.ravel().tolist()) - {-1}
-        for n in problem.named.values()
-    )
+    others = (n for n in problem.named.values() if n is not a and n.shape == a.shape)
+    return any(set(a.known) & set(n.known) for n in others)
 
 
 def _leads(flat: list[int], chains: list[list[int]], z: list[int], graph: NumberGraph) -> bool:
@@ -154,13 +130,12 @@ def _pair(problem: ReadingProblem, a: NamedValue, z: NamedValue, unnamed: bool) 
     graph = problem.graph
     z = replace(z, places=z.places.reshape(a.shape), value=z.value.reshape(a.shape))
     slopes = []
-    for p, q in zip(a.places.ravel().tolist(), z.places.ravel().tolist(), strict=True):
-        linked = p == q or (p >= 0 and bool(graph.edges[p]))
-        slopes.append(local_slope(graph, p, q) if linked else 0.0)
+    for p, q in zip(a.flat, z.flat, strict=True):
+        linked = p >= 0 and bool(graph.edges[p])
+        slopes.append(1.0 if p == q else graph.slope(p, q) if linked else 0.0)
     slope = np.array(slopes).reshape(a.shape)
-    return ElementwiseStep(
-        ("pair", *a.path, "<-", *z.path), a, z, slope, unnamed, _mask(problem, slope)
-    )
+    key = ("pair", *a.path, "<-", *z.path)
+    return ElementwiseStep(key, a, z, slope, unnamed, _mask(problem, slope))
 
 
 def _mask(problem: ReadingProblem, slope: Array) -> str:
@@ -179,35 +154,26 @@ def _mask(problem: ReadingProblem, slope: Array) -> str:
     return ""
 
 
-def _sigmoid(z: Array) -> Array:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)))
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": lambda z: np.asarray(0.5 * (1 + np.tanh(0.5 * z))),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "exp": np.exp,
+}
 
 
 def function_name(z: Array, a: Array) -> str:
     """Return the name of the f with a = f(z): sigmoid, tanh, relu, exp; "" of another."""
     with np.errstate(all="ignore"):
-        known = {
-            "sigmoid": _sigmoid(z),
-            "tanh": np.tanh(z),
-            "relu": np.maximum(z, 0),
-            "exp": np.exp(z),
-        }
-    for name, value in known.items():
-        if np.allclose(value, a, rtol=SAME, atol=1e-14):
-            return name
+        for name, function in _FUNCTIONS.items():
+            if np.allclose(function(z), a, rtol=SAME, atol=1e-14):
+                return name
     return ""
 
 
 def slope_text(pair: ElementwiseStep) -> str:
     """Return the formula of the true slope."""
     a = pair.a.text
-    match pair.function:
-        case "sigmoid":
-            return f"{a}·(1 − {a})"
-        case "tanh":
-            return f"(1 − {a}²)"
-        case "relu":
-            return f"[{pair.z.text} > 0]"
-        case "exp":
-            return a
-    return f"∂{a}/∂{f'z({a})' if pair.unnamed else pair.z.text}"
+    known = {"sigmoid": f"{a}·(1 − {a})", "tanh": f"(1 − {a}²)", "relu": f"[{pair.z.text} > 0]",
+             "exp": a}  # fmt: skip
+    return known.get(pair.function) or f"∂{a}/∂{f'z({a})' if pair.unnamed else pair.z.text}"

@@ -1,360 +1,125 @@
 """Mistakes in which paths a gradient takes: one left out, one counted twice, none back in time.
 
-The cotangent of a value is the sum over the values that were made from it directly:
+Each term of δv = Σ_u (∂u/∂v)ᵀ δu is a path that may be missing ("the path through mu is left
+out"), or that may take the cotangent from before a slope, while the others are right:
 
-    δv = Σ_u (∂u/∂v)ᵀ δu        u: the next named values, or the loss itself
-
-Each term of this sum is a path that may be missing ("the path through mu is left out").
+    δz = δa · f′(z);   what goes back in time takes Wᵀ δa where Wᵀ δz belongs
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
 
 from reference.checks.explain.factors import ratio
-from reference.checks.explain.graph import Array, Edges, Edit, Hook, NumberGraph
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
-from reference.checks.explain.problem import NamedValue, ReadingProblem, close
+from reference.checks.explain.graph import Array, Edit, Hook
+from reference.checks.explain.hypothesis import CLAIMS, WHERE_ALONE, Hypothesis, Words, listed
+from reference.checks.explain.links import (
+    LOSS,
+    Link,
+    brought,
+    families,
+    few_links,
+    head_of,
+    links,
+    own_places,
+    pieces,
+    scaled_links,
+    stopped,
+)
+from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
+from reference.checks.explain.problem import ReadingProblem, close
 from reference.checks.routine import Path
-
-LOSS = ("the loss",)
-_MAX_LINKS = 90
-
-
-@dataclass(frozen=True)
-class Link:
-    """A direct path between two named values: u was made from v, with nothing named between."""
-
-    v: Path
-    u: Path
-
-
-def pieces(problem: ReadingProblem) -> dict[Path, NamedValue]:
-    """Return the named values, those that are made step by step taken apart: S[:, 0], S[:, 1]."""
-    if "pieces" not in problem.cache:
-        found: dict[Path, NamedValue] = {}
-        for path, named in problem.named.items():
-            parts = _steps(named, problem.graph)
-            found |= parts or {path: named}
-        problem.cache["pieces"] = found
-    made: dict[Path, NamedValue] = problem.cache["pieces"]
-    return made
-
-
-def _steps(named: NamedValue, graph: NumberGraph) -> dict[Path, NamedValue] | None:
-    """Take an array apart along the axis along which its entries are made from each other."""
-    if named.places.ndim < 1 or named.places.size < 3 or not _feeds_itself(named, graph):
-        return None
-    for axis in (named.places.ndim - 1, *range(named.places.ndim - 1)):
-        slices = [np.take(named.places, i, axis=axis) for i in range(named.places.shape[axis])]
-        tops = [int(s.max()) for s in slices]
-        lows = [int(s[s >= 0].min()) if (s >= 0).any() else -1 for s in slices]
-        inner = [(t, b) for t, b in zip(tops, lows, strict=True) if b >= 0]
-        rising = all(x[0] < y[1] for x, y in itertools.pairwise(inner))
-        if len(inner) > 1 and rising:
-            return {
-                (*named.path, str(i)): _piece(named, axis, i)
-                for i in range(len(slices))
-                if (slices[i] >= 0).any()
-            }
-    return None
-
-
-def _piece(named: NamedValue, axis: int, i: int) -> NamedValue:
-    before = ":, " * axis
-    return NamedValue(
-        (*named.path, str(i)),
-        np.take(named.places, i, axis=axis),
-        np.take(named.value, i, axis=axis),
-        f"{named.text}[{before}{i}]",
-    )
-
-
-def _feeds_itself(named: NamedValue, graph: NumberGraph) -> bool:
-    """Whether some entry is made from another entry of the same array."""
-    mine = set(named.places.ravel().tolist()) - {-1}
-    if len(mine) > 300:
-        return False
-    top, low = max(mine, default=0), min(mine, default=0)
-    seen: set[int] = set()
-    stack = [top]
-    while stack and len(seen) < 3000:
-        for parent, _ in graph.edges[stack.pop()]:
-            if parent in mine:
-                return True
-            if parent > low and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return False
-
-
-def owners(problem: ReadingProblem) -> dict[int, Path]:
-    """Return which named value a place belongs to: the last one that was named."""
-    if "owners" not in problem.cache:
-        found: dict[int, Path] = {}
-        inputs = problem.outcome.inputs
-        ordered = sorted(pieces(problem).values(), key=lambda n: n.path[: len(n.path)] in inputs)
-        for named in ordered:
-            for place in named.places.ravel().tolist():
-                if place >= 0 and place not in found:
-                    found[place] = named.path
-        for named in ordered:
-            if named.path in inputs:
-                found |= {p: named.path for p in named.places.ravel().tolist() if p >= 0}
-        problem.cache["owners"] = found
-    made: dict[int, Path] = problem.cache["owners"]
-    return made
-
-
-def links(problem: ReadingProblem) -> list[Link]:
-    """Return all direct paths between named values, and from the loss."""
-    if "links" in problem.cache:
-        known: list[Link] = problem.cache["links"]
-        return known
-    graph, owner = problem.graph, owners(problem)
-    above: list[frozenset[Path]] = [frozenset()] * graph.size
-    loss = frozenset([LOSS])
-    for place, _ in graph.seeds:
-        above[place] = above[place] | loss
-    found: dict[Link, None] = {}
-    for place in range(graph.size - 1, -1, -1):
-        reached = above[place]
-        mine = owner.get(place)
-        if mine is not None:
-            for u in reached:
-                if u != mine:
-                    found[Link(mine, u)] = None
-            reached = frozenset([mine])
-        if reached:
-            for parent, slope in graph.edges[place]:
-                if slope and not reached <= above[parent]:
-                    above[parent] = above[parent] | reached
-    problem.cache["links"] = list(found)
-    return list(found)
-
-
-def _own(problem: ReadingProblem, path: Path) -> list[int]:
-    if path == LOSS:
-        return []
-    owner = owners(problem)
-    named = pieces(problem).get(path)
-    if named is None:
-        return []
-    return sorted({p for p in named.places.ravel().tolist() if p >= 0 and owner.get(p) == path})
-
-
-def brought(problem: ReadingProblem, v: Path, seeds: dict[int, float]) -> dict[int, float]:
-    """Return what cotangents of some places bring to v directly, past no other named value."""
-    mine = set(_own(problem, v))
-    found = dict.fromkeys(mine, 0.0)
-    return _walk(
-        problem.graph,
-        owners(problem),
-        dict(seeds),
-        sorted(seeds),
-        set(seeds),
-        mine,
-        found,
-        min(mine, default=0),
-    )
-
-
-def top_of(problem: ReadingProblem, v: Path) -> int:
-    """Return the last place that belongs to a named value, −1 where there is none."""
-    own = _own(problem, v)
-    return own[-1] if own else -1
-
-
-def carried(problem: ReadingProblem, link: Link, adjoints: Sequence[float]) -> dict[int, float]:
-    """Return what one direct path brings to the places of v, given the cotangents of u."""
-    graph, owner = problem.graph, owners(problem)
-    sources = graph.seeds if link.u == LOSS else [(p, adjoints[p]) for p in _own(problem, link.u)]
-    mine = set(_own(problem, link.v))
-    start = {p for p, _ in sources} if link.u != LOSS else set()
-    local: dict[int, float] = {}
-    for place, value in sources:
-        local[place] = local.get(place, 0.0) + value
-    found = dict.fromkeys(mine, 0.0)
-    low = min(mine, default=0)
-    todo = sorted(local)
-    return _walk(graph, owner, local, todo, start, mine, found, low)
-
-
-def _walk(
-    graph: NumberGraph,
-    owner: dict[int, Path],
-    local: dict[int, float],
-    todo: list[int],
-    start: set[int],
-    mine: set[int],
-    found: dict[int, float],
-    low: int,
-) -> dict[int, float]:
-    front = [-p for p in todo]
-    heapq.heapify(front)
-    while front:
-        place = -heapq.heappop(front)
-        value = local[place]
-        if place in mine and place not in start:
-            found[place] = value
-            continue
-        if (place in owner and place not in start) or place < low:
-            continue
-        for parent, slope in graph.edges[place]:
-            if parent not in local:
-                local[parent] = 0.0
-                heapq.heappush(front, -parent)
-            local[parent] += slope * value
-    return found
-
-
-def scaled_links(problem: ReadingProblem, wanted: Sequence[Link], times: float) -> Edit:
-    """Return the sweep in which what some paths carry is multiplied by a number (0: left out)."""
-    hooks: dict[int, list[Hook]] = {}
-    for link in wanted:
-        places = _own(problem, link.v)
-        if places:
-            hooks.setdefault(places[-1], []).append(_link_hook(problem, link, times))
-    return Edit(hooks=hooks)
-
-
-def _link_hook(problem: ReadingProblem, link: Link, times: float) -> Hook:
-    def hook(adjoints: list[float]) -> None:
-        for place, value in carried(problem, link, adjoints).items():
-            adjoints[place] += (times - 1.0) * value
-
-    return hook
-
-
-def stopped(places: Sequence[int]) -> Edit:
-    """Return the sweep in which nothing flows through some places."""
-    edges: dict[int, Edges] = {p: [] for p in places}
-    return Edit(edges)
-
-
-# -- hypotheses --------------------------------------------------------------------------------
 
 
 def path_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
-    """Yield: one value held constant, one path left out, doubled or negated, no path in time."""
-    yield from _constants(problem)
-    found = links(problem)
-    if len(found) <= _MAX_LINKS:
-        for link in found:
-            yield _of_link(problem, link, 0.0)
-
-
-def _constants(problem: ReadingProblem) -> Iterator[Hypothesis]:
-    inputs = problem.outcome.inputs
-    inner = [n for p, n in pieces(problem).items() if p not in inputs]
+    """Yield: one value or two held constant, one path left out."""
+    known, inputs = pieces(problem), problem.outcome.inputs
+    inner = [n for p, n in known.items() if p not in inputs]
     for named in inner:
-        yield _held([named.path], problem)
+        yield _held(problem, [named.path])
     small = [n for n in inner if n.places.size < max((m.places.size for m in inner), default=0)]
-    for i, one in enumerate(small):
+    for i, one in enumerate(small if len(small) <= 8 else ()):
         for other in small[i + 1 :]:
-            if len(small) <= 8 and one.shape == other.shape:
-                yield _held([one.path, other.path], problem)
+            if one.shape == other.shape:
+                yield _held(problem, [one.path, other.path])
+    for link in few_links(problem):
+        yield multiplied(problem, link, "0", {})
 
 
-def _held(chosen: list[Path], problem: ReadingProblem) -> Hypothesis:
-    named = [pieces(problem)[p] for p in chosen]
-    texts = [n.text for n in named]
-
-    def edit(other: ReadingProblem) -> Edit | None:
-        known = pieces(other)
-        if any(p not in known for p in chosen):
-            return None
-        return stopped([i for p in chosen for i in known[p].places.ravel().tolist() if i >= 0])
-
-    def words(match: Match) -> Words:
-        through = listed(texts)
-        claims = listed([c.text for c in match.claims])
-        kind = (
-            " (the statistics depend on x, too: mean and variance)"
-            if _statistics(named, problem)
-            else ""
-        )
-        return Words(
-            "path_left_out",
-            f"{through} {'are' if len(texts) > 1 else 'is'} held constant: {claims} "
-            f"lacks the path (the term) through {through}{kind}.",
-            f"{claims} without δ{texts[0]}",
-            f"{claims} + the term through {through}",
-        )
-
-    return Hypothesis(
-        ("held", *(".".join(p) for p in chosen)),
-        edit,
-        words,
-        1.2 + 0.2 * len(chosen),
-        max(int(n.places.max()) for n in named),
+def _held(problem: ReadingProblem, chosen: list[Path]) -> Hypothesis:
+    known = pieces(problem)
+    named = [known[p] for p in chosen]
+    largest = max(n.places.size for n in known.values())
+    of_all = all(n.places.size < largest and n.places.ndim for n in named)
+    kind = " (the statistics depend on x, too: mean and variance)" if of_all else ""
+    through = listed([n.text for n in named])
+    words = Words(
+        "path_left_out",
+        f"{through} {'are' if len(named) > 1 else 'is'} held constant: {CLAIMS} "
+        f"lacks the path (the term) through {through}{kind}.",
+        f"{CLAIMS} without δ{named[0].text}",
+        f"{CLAIMS} + the term through {through}",
     )
+    cost, depth = 1.2 + 0.2 * len(chosen), max(n.top for n in named)
+    return Hypothesis(lambda other: stopped(other, chosen), words.of, cost, depth)
 
 
-def _statistics(named: Sequence[NamedValue], problem: ReadingProblem) -> bool:
-    sizes = [n.places.size for n in pieces(problem).values()]
-    return all(n.places.size < max(sizes) and n.places.ndim for n in named)
+# -- one path ----------------------------------------------------------------------------------
 
 
-def _of_link(problem: ReadingProblem, link: Link, times: float) -> Hypothesis:
+def multiplied(
+    problem: ReadingProblem, link: Link, text: str, known: Mapping[int, float]
+) -> Hypothesis:
+    """Return the hypothesis that a path's term is a multiple of what it should be.
+
+    text: how the multiple is written. known: the multiple in each problem, by the problem's id;
+    one that is not there: 0.
+    """
     v = pieces(problem)[link.v].text
     u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
 
     def edit(other: ReadingProblem) -> Edit | None:
-        return scaled_links(other, [link], times) if link in links(other) else None
+        times = known.get(id(other)) if known else 0.0
+        if times is None or link not in links(other):
+            return None
+        return scaled_links(other, [link], times)
 
-    def words(match: Match) -> Words:
-        return _link_words(v, u, f"{times:g}", match)
-
-    own = _own(problem, link.v)
-    return Hypothesis(
-        ("link", *link.v, "<-", *link.u, str(times)),
-        edit,
-        words,
-        1.4 if times == 0 else 1.8,
-        own[-1] if own else 0,
-    )
+    depth = max(own_places(problem, link.v), default=0)
+    return Hypothesis(edit, _link_words(v, u, text).of, 1.8 if known else 1.4, depth)
 
 
-def _link_words(v: str, u: str, text: str, match: Match) -> Words:
-    claims = listed([c.text for c in match.claims])
-    where = f" (in {claims} alone)" if match.alone else ""
-    right = f"δ{v} = … + δ{u}·∂{u}/∂{v}"
-    if text == "0":
-        return Words(
-            "path_left_out",
-            f"The path from {v} to {u} is left out: δ{v} lacks the term that comes back from "
-            f"{u}{where}.",
-            f"δ{v} = … + 0",
-            right,
-        )
-    if text == "2":
-        return Words(
-            "path_twice",
-            f"The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too "
-            f"many){where}.",
-            f"δ{v} = … + 2·δ{u}·∂{u}/∂{v}",
-            right,
-        )
-    if text == "−1":
-        return Words(
-            "path_sign",
-            f"The term that comes back from {u} to {v} has the wrong sign{where}.",
-            f"δ{v} = … − δ{u}·∂{u}/∂{v}",
-            right,
-        )
-    return Words(
+_LINK_WORDS = {
+    "0": (
+        "path_left_out",
+        "The path from {v} to {u} is left out: δ{v} lacks the term that comes back from {u}",
+        "+ 0",
+    ),
+    "2": (
+        "path_twice",
+        "The path from {v} to {u} is counted twice (the term from {u} has a factor 2 too many)",
+        "+ 2·{term}",
+    ),
+    "−1": ("path_sign", "The term that comes back from {u} to {v} has the wrong sign", "− {term}"),
+    "": (
         "path_factor",
-        f"The term that comes back from {u} to {v} is {text} times as large as it should be: a "
-        "constant factor "
-        f"in it is wrong{_kind_of_factor(text)}{where}.",
-        f"δ{v} = … + {text}·δ{u}·∂{u}/∂{v}",
-        right,
+        "The term that comes back from {u} to {v} is {text} times as large as it should be: a "
+        "constant factor in it is wrong{kind}",
+        "+ {text}·{term}",
+    ),
+}
+"""By how the multiple of a term is written: the name, the sentence, the term in a sum."""
+
+
+def _link_words(v: str, u: str, text: str) -> Words:
+    name, sentence, yours = _LINK_WORDS.get(text, _LINK_WORDS[""])
+    term = f"δ{u}·∂{u}/∂{v}"
+    parts = {"v": v, "u": u, "text": text, "term": term, "kind": _kind_of_factor(text)}
+    return Words(
+        name,
+        f"{sentence.format(**parts)}{WHERE_ALONE}.",
+        f"δ{v} = … {yours.format(**parts)}",
+        f"δ{v} = … + {term}",
+        f" (in {CLAIMS} alone)",
     )
 
 
@@ -363,17 +128,8 @@ def _kind_of_factor(text: str) -> str:
         return (
             " (N where N − 1 stands in an unbiased variance or standard deviation, or the reverse)"
         )
-    return (
-        " (a count: it is added once for each class where it belongs once, or divided by it)"
-        if "shape" in text
-        else ""
-    )
-
-
-def fitted_links(problem: ReadingProblem) -> list[Link]:
-    """Return the paths whose term may be fitted."""
-    found = links(problem)
-    return found if len(found) <= _MAX_LINKS else []
+    counted = " (a count: it is added once for each class where it belongs once, or divided by it)"
+    return counted if "shape" in text else ""
 
 
 def times_of(got: Array, now: Array, without: Array) -> float | None:
@@ -381,27 +137,132 @@ def times_of(got: Array, now: Array, without: Array) -> float | None:
     return ratio(got - without, now - without) if not close(now, without) else None
 
 
-def multiplied(
-    problem: ReadingProblem, link: Link, text: str, values: list[tuple[ReadingProblem, float]]
-) -> Hypothesis:
-    """Return the hypothesis that a path's term is a multiple of what it should be."""
-    v = pieces(problem)[link.v].text
-    u = "the loss" if link.u == LOSS else pieces(problem)[link.u].text
-    known = {id(p): t for p, t in values}
+# -- from step to step -------------------------------------------------------------------------
+
+
+def step_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
+    """Yield for every list of values: no path from one step to the one before, or none at all."""
+    for key, members in families(problem).items():
+        if _in_time(problem, members):
+            yield _not_in_time(problem, key)
+        yield _held_family(problem, key)
+
+
+def _in_time(problem: ReadingProblem, members: Sequence[Path]) -> list[Link]:
+    return [x for x in links(problem) if x.v in members and x.u in members]
+
+
+def _top(problem: ReadingProblem, key: Path) -> int:
+    return max(pieces(problem)[m].top for m in families(problem)[key])
+
+
+def _not_in_time(problem: ReadingProblem, key: Path) -> Hypothesis:
+    head = head_of(problem, key)
 
     def edit(other: ReadingProblem) -> Edit | None:
-        times = known.get(id(other))
-        return (
-            None
-            if times is None or link not in links(other)
-            else scaled_links(other, [link], times)
-        )
+        mine = families(other).get(key)
+        return scaled_links(other, _in_time(other, mine), 0.0) if mine else None
 
-    own = _own(problem, link.v)
-    return Hypothesis(
-        ("link", *link.v, "<-", *link.u, text),
-        edit,
-        lambda match: _link_words(v, u, text, match),
-        1.8,
-        own[-1] if own else 0,
+    words = Words(
+        "not_passed_back_in_time",
+        f"The gradient of {head} is not passed back to the step before: δ{head}[t−1] lacks the "
+        f"path from {head}[t] (every time step is treated alone).",
+        f"δ{head}[t−1] = the term of its own step",
+        f"δ{head}[t−1] = the term of its own step + δ{head}[t]·∂{head}[t]/∂{head}[t−1]",
     )
+    return Hypothesis(edit, words.of, 1.1, _top(problem, key))
+
+
+def _held_family(problem: ReadingProblem, key: Path) -> Hypothesis:
+    head = head_of(problem, key)
+    words = Words(
+        "path_left_out",
+        f"{CLAIMS} lacks the path (the term) through {head}: nothing is passed back through it.",
+        f"δ{head} is not used",
+        f"δ{head} is passed on",
+    )
+
+    def edit(other: ReadingProblem) -> Edit | None:
+        return stopped(other, families(other).get(key, []))
+
+    return Hypothesis(edit, words.of, 1.6, _top(problem, key))
+
+
+# -- from before a slope -----------------------------------------------------------------------
+
+Jump = tuple[Path, Path, Path]
+"""A pair (by its key), the piece of its result that is meant, the value that gets δa for δz."""
+
+
+def before_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
+    """Yield for every step and every inner value before it: that way takes δa in place of δz."""
+    pairs = pairs_of(problem)
+    for pair in pairs:
+        for jump in _jumps(problem, pair):
+            if jump[2] not in problem.outcome.inputs:
+                yield _before(pair, pieces(problem)[jump[2]].text, [jump], 1.6)
+    for key, members in families(problem).items():
+        mine = [p for p in pairs if any(u in members for u in _parts(problem, p))]
+        if any(j[2] in members for p in mine for j in _jumps(problem, p)):
+            yield _before(mine[0], f"{head_of(problem, key)}[t−1]", key, 1.3)
+
+
+def _before(pair: ElementwiseStep, v: str, jumps: list[Jump] | Path, cost: float) -> Hypothesis:
+    """Return the hypothesis about some jumps, or about those between the members of a family."""
+
+    def edit(other: ReadingProblem) -> Edit | None:
+        if isinstance(jumps, list):
+            return _edit(other, jumps)
+        members = families(other).get(jumps, [])
+        found = [j for p in pairs_of(other) for j in _jumps(other, p)]
+        return _edit(other, [j for j in found if j[1] in members and j[2] in members])
+
+    a = pair.a.head
+    words = Words(
+        "path_skips_activation",
+        f"The gradient that goes back to {v} uses δ{a}, before its derivative, instead of "
+        f"δ{a} · {slope_text(pair)}, after the slope (the derivative is left out on this path "
+        f"alone; {CLAIMS}).",
+        f"δ{v} from δ{a}",
+        f"δ{v} from δ{a} · {slope_text(pair)}",
+    )
+    return Hypothesis(edit, words.of, cost, pair.z.top)
+
+
+def _parts(problem: ReadingProblem, pair: ElementwiseStep) -> list[Path]:
+    """Return the pieces that a pair's result is: itself, or h[0], h[1] of an array of steps."""
+    known = pieces(problem)
+    return [pair.a.path] if pair.a.path in known else [p for p in known if p[:-1] == pair.a.path]
+
+
+def _jumps(problem: ReadingProblem, pair: ElementwiseStep) -> list[Jump]:
+    """Return the direct ways from a step's result (or the argument of it) to what is before."""
+    found: list[Jump] = []
+    for u in _parts(problem, pair):
+        ends = {u, pair.z.path}
+        found += [(pair.key, u, x.v) for x in links(problem) if x.u in ends and x.v not in ends]
+    return found
+
+
+def _edit(problem: ReadingProblem, jumps: Sequence[Jump]) -> Edit | None:
+    known = {p.key: p for p in pairs_of(problem)}
+    hooks: dict[int, list[Hook]] = {}
+    for key, u, v in jumps:
+        own = own_places(problem, v)
+        if key not in known or not own or u not in pieces(problem):
+            return None
+        hooks.setdefault(own[-1], []).append(_hook(problem, known[key], u, v))
+    return Edit(hooks=hooks) if hooks else None
+
+
+def _hook(problem: ReadingProblem, pair: ElementwiseStep, u: Path, v: Path) -> Hook:
+    mine = set(pieces(problem)[u].flat)
+    both = zip(pair.a.flat, pair.z.flat, strict=True)
+    places = [(a, z) for a, z in both if a in mine and a >= 0 and z >= 0]
+
+    def hook(adjoints: list[float]) -> None:
+        more = {z: adjoints[a] - adjoints[z] for a, z in places}
+        for place, value in brought(problem, v, more).items():
+            adjoints[place] += value
+
+    return hook

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from reference.balls import is_tracked, values
 from reference.checks import vocabulary
-from reference.checks.assess import assess, nice_factors
-from reference.checks.explain.graph import Array, Edit, NumberGraph, Places, read
+from reference.checks.allowances import nice_factors
+from reference.checks.assess import assess
+from reference.checks.explain.graph import Array, Edit, Mask, NumberGraph, Places, read
 from reference.checks.matching import matched
 from reference.checks.objective import Objective, scalar_of
 from reference.checks.outcome import RunOutcome
@@ -33,6 +34,31 @@ class NamedValue:
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
         return self.places.shape
+
+    @property
+    def flat(self) -> list[int]:
+        """The place of each entry, −1 for a constant."""
+        found: list[int] = self.places.ravel().tolist()
+        return found
+
+    @property
+    def known(self) -> list[int]:
+        """The places of the entries that are on the tape."""
+        return [p for p in self.flat if p >= 0]
+
+    @property
+    def top(self) -> int:
+        """The last of its places."""
+        return int(self.places.max())
+
+    @property
+    def head(self) -> str:
+        """What the list is called that it is a part of: h, of h[1]."""
+        return self.text.split("[")[0]
+
+
+Named = dict[Path, NamedValue]
+_MAX_HIDDEN, _MAX_SUMS = 8, 4  # values without a name: more of them are not tried
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class ReadingProblem:
     """Sizes and numbers that a factor may be made of: N, keep_prob …"""
     free: tuple[float, ...] = ()
     """The factors that a loss which nobody wrote may have, where no right claim tells."""
-    cache: dict[Any, Any] = field(default_factory=dict)
+    cache: dict[Callable[..., Any], Any] = field(default_factory=dict)
 
     @property
     def wrong(self) -> list[ClaimedArray]:
@@ -89,6 +115,22 @@ class ReadingProblem:
         return {k: self.scale * read(adjoints, c.places) for k, c in self.claims.items()}
 
 
+Found = TypeVar("Found")
+
+
+def once(find: Callable[[ReadingProblem], Found]) -> Callable[[ReadingProblem], Found]:
+    """Return a function of a problem that is asked once, and remembers what it found."""
+
+    @wraps(find)
+    def remembered(problem: ReadingProblem) -> Found:
+        if find not in problem.cache:
+            problem.cache[find] = find(problem)
+        found: Found = problem.cache[find]
+        return found
+
+    return remembered
+
+
 def rescaled(problem: ReadingProblem, times: float) -> ReadingProblem:
     """Return a problem whose loss is a multiple: a mean in place of a sum."""
     claims = {}
@@ -96,8 +138,7 @@ def rescaled(problem: ReadingProblem, times: float) -> ReadingProblem:
         truth = times * claim.truth
         right = claim.right if claim.inner else close(claim.got, truth)
         claims[path] = replace(claim, truth=truth, right=right)
-    keep = {k: v for k, v in problem.cache.items() if k != "symbols"}
-    return replace(problem, scale=times * problem.scale, claims=claims, free=(), cache=keep)
+    return replace(problem, scale=times * problem.scale, claims=claims, free=())
 
 
 def close(got: Array, other: Array) -> bool:
@@ -105,11 +146,12 @@ def close(got: Array, other: Array) -> bool:
     return got.shape == other.shape and bool(close_entries(got, other).all())
 
 
-def close_entries(got: Array, other: Array) -> Any:
+def close_entries(got: Array, other: Array) -> Mask:
     """Return where two arrays say the same."""
     size = max(_largest(got), _largest(other))
     with np.errstate(invalid="ignore"):
-        return np.abs(got - other) <= EXPLAINED * (np.abs(other) + 1e-3 * size) + UNDERFLOW
+        near = np.abs(got - other) <= EXPLAINED * (np.abs(other) + 1e-3 * size) + UNDERFLOW
+    return np.asarray(near)
 
 
 def _largest(x: Array) -> float:
@@ -129,20 +171,12 @@ def problem_of(outcome: RunOutcome, objective: Objective) -> ReadingProblem | No
     named |= _hidden(graph, named, _end(objective, outcome, graph))
     claims: dict[Path, ClaimedArray] = {}
     for row in judged.rows:
-        leaf = outcome.inputs[row.leaf]
-        if row.jacobian or np.shape(row.got) != np.shape(row.truth.value):
+        truth = judged.scale * row.truth.value
+        if row.jacobian or row.got.shape != truth.shape:
             continue
-        right = row.right or close(row.got, judged.scale * row.truth.value)
-        claims[row.claim] = ClaimedArray(
-            row.claim,
-            row.leaf,
-            claim_text(row.claim, row.leaf),
-            text_of(row.leaf),
-            row.got,
-            judged.scale * row.truth.value,
-            graph.places(leaf),
-            right,
-        )
+        texts = claim_text(row.claim, row.leaf), text_of(row.leaf)
+        places, right = graph.places(outcome.inputs[row.leaf]), row.right or close(row.got, truth)
+        claims[row.claim] = ClaimedArray(row.claim, row.leaf, *texts, row.got, truth, places, right)
     unknown = objective.kind == "implicit" and not any(c.right for c in claims.values())
     free = tuple({f for f in nice_factors(outcome).values() if f > 0}) if unknown else ()
     made = ReadingProblem(
@@ -152,32 +186,23 @@ def problem_of(outcome: RunOutcome, objective: Objective) -> ReadingProblem | No
     return made
 
 
-def _forward_values(outcome: RunOutcome) -> dict[Path, Any]:
+def _forward_values(outcome: RunOutcome) -> dict[Path, object]:
     """Return the forward's named values, inputs first, each array once."""
     found: dict[Path, Any] = {}
-    seen: set[tuple[int, ...]] = set()
+    seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
     kept = {("self", *p): v for p, v in outcome.kept.items()}
-    own = {
-        **outcome.inputs,
-        **outcome.values,
-        **{p: v for p, v in kept.items() if p not in outcome.inputs},
-    }
+    own = {**outcome.inputs, **outcome.values}
+    own |= {p: v for p, v in kept.items() if p not in outcome.inputs}
     for path, value in own.items():
-        if path not in outcome.inputs:
-            if any(vocabulary.is_gradient_name(p) for p in path[-1:]) and not outcome.paired:
-                continue
-        if not is_numeric(value) or not is_tracked(value):
+        of_backward = path not in outcome.inputs and vocabulary.is_gradient_name(path[-1])
+        if (of_backward and not outcome.paired) or not is_numeric(value) or not is_tracked(value):
             continue
-        key = tuple(getattr(x, "order", 0) for x in _flat(value))
-        if (key, np.shape(value)) in seen:  # type: ignore[comparison-overlap]
-            continue
-        seen.add((key, np.shape(value)))  # type: ignore[arg-type]
-        found[path] = value
+        flat = value.flat if isinstance(value, np.ndarray) else [value]
+        key = tuple(getattr(x, "order", 0) for x in flat), np.shape(value)
+        if key not in seen:
+            seen.add(key)
+            found[path] = value
     return found
-
-
-def _flat(value: Any) -> Any:
-    return value.flat if isinstance(value, np.ndarray) else [value]
 
 
 def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: RunOutcome) -> list[Any]:
@@ -189,14 +214,12 @@ def _of_forward(outputs: list[Any], arrays: dict[Path, Any], outcome: RunOutcome
     return list(arrays.values())
 
 
-def _named(arrays: Mapping[Path, Any], graph: NumberGraph) -> dict[Path, NamedValue]:
+def _named(arrays: Mapping[Path, object], graph: NumberGraph) -> dict[Path, NamedValue]:
     found = {}
     for path, value in arrays.items():
-        places = graph.places(value)
+        places, plain = graph.places(value), np.asarray(values(value), dtype=float)
         if (places >= 0).any():
-            found[path] = NamedValue(
-                path, places, np.asarray(values(value), dtype=float), text_of(path)
-            )
+            found[path] = NamedValue(path, places, plain, text_of(path))
     return found
 
 
@@ -204,73 +227,51 @@ def _end(objective: Objective, outcome: RunOutcome, graph: NumberGraph) -> int:
     """Return where the forward ends on the tape: a loss that nobody wrote is not explained."""
     if objective.kind != "implicit":
         return graph.size
-    outputs = [
-        v for p, v in outcome.values.items() if p[: len(objective.output)] == objective.output
-    ]
-    outputs = outputs or [v for p, v in outcome.values.items() if p[0] == objective.output[0]]
+    made, output = outcome.values, objective.output
+    outputs = [v for p, v in made.items() if p[: len(output)] == output]
+    outputs = outputs or [v for p, v in made.items() if p[0] == output[0]]
     return max((int(graph.places(v).max(initial=-1)) for v in outputs), default=graph.size) + 1
 
 
-def _hidden(
-    graph: NumberGraph, named: Mapping[Path, NamedValue], end: int
-) -> dict[Path, NamedValue]:
+def _unnamed(graph: NumberGraph, kind: str, text: str, runs: list[list[int]]) -> Named:
+    """Return rows of numbers that have no name in the code as values."""
+    found: Named = {}
+    for run in runs:
+        path, places = (kind, str(len(found))), np.array(run, dtype=np.int64)
+        found[path] = NamedValue(path, places, graph.read(places), text.format(len(found)))
+    return found
+
+
+def _hidden(graph: NumberGraph, named: Mapping[Path, NamedValue], end: int) -> Named:
     """Return what a forward computes without a name and goes into a sum of products.
 
     Numbers that NumPy made in one call stand side by side on the tape.
     """
-    known = {p for n in named.values() for p in n.places.ravel().tolist()}
-    found: list[list[int]] = []
-    run: list[int] = []
+    taken = {p for n in named.values() for p in n.flat}
+    runs: list[list[int]] = [[]]
     for place, edges in enumerate(graph.edges[:end]):
-        joins = (
-            bool(run)
-            and len(edges) == len(graph.edges[run[-1]])
-            and all(p < run[0] for p, _ in edges)
-        )
-        if not joins:
-            found.append(run)
-            run = []
-        run.append(place)
-    found.append(run)
-    made: dict[Path, NamedValue] = {}
-    for run in found:
-        if (
-            len(run) < 2
-            or not graph.edges[run[0]]
-            or known & set(run)
-            or not _feeds_a_product(graph, run)
-        ):
-            continue
-        places = np.array(run, dtype=np.int64)
-        text = f"hidden[{len(made)}]"
-        made["hidden", str(len(made))] = NamedValue(
-            ("hidden", str(len(made))), places, np.array([graph.values[p] for p in run]), text
-        )
-    return (made if len(made) <= 8 else {}) | (_terms(graph, known) if end == graph.size else {})
+        run = runs[-1]
+        joins = run and len(edges) == len(graph.edges[run[-1]])
+        if joins and all(p < run[0] for p, _ in edges):
+            run.append(place)
+        else:
+            runs.append([place])
+    several = [r for r in runs if len(r) > 1 and graph.edges[r[0]] and not taken & set(r)]
+    feeding = [r for r in several if _feeds_a_product(graph, r)]
+    found = _unnamed(graph, "hidden", "hidden[{}]", feeding if len(feeding) <= _MAX_HIDDEN else [])
+    return found | (_terms(graph, taken) if end == graph.size else {})
 
 
-def _terms(graph: NumberGraph, known: set[int]) -> dict[Path, NamedValue]:
+def _terms(graph: NumberGraph, taken: set[int]) -> Named:
     """Return what is summed up into one number without a name of its own: the loss's terms."""
-    found: dict[Path, NamedValue] = {}
+    found = []
     for edges in graph.edges:
         places = [p for p, _ in edges]
-        alike = (
-            len(places) >= 2 and len({s for _, s in edges}) == 1 and len(set(places)) == len(places)
-        )
-        if (
-            alike
-            and not known & set(places)
-            and all(graph.edges[p] for p in places)
-            and len(found) < 4
-        ):
-            values = np.array([graph.values[p] for p in places])
-            found["terms", str(len(found))] = NamedValue(
-                ("terms", str(len(found))),
-                np.array(places, dtype=np.int64),
-                values,
-                "the sum's terms",
-            )
-    return found if len(found) < 4 else {}
+        a_sum = len(places) >= 2 and len({s for _, s in edges}) == 1
+        if a_sum and len(set(places)) == len(places) and not taken & set(places):
+            if all(graph.edges[p] for p in places):
+                found.append(places)
+    return _unnamed(graph, "terms", "the sum's terms", found if len(found) < _MAX_SUMS else [])
 
 
 def _feeds_a_product(graph: NumberGraph, run: list[int]) -> bool:
@@ -281,16 +282,8 @@ def _feeds_a_product(graph: NumberGraph, run: list[int]) -> bool:
 
 def _numbers(outcome: RunOutcome) -> dict[str, float]:
     found: dict[str, float] = {}
-    for shape in [np.shape(v) for v in {**outcome.inputs, **outcome.outputs}.values()]:
-        for n in shape:
-            if n > 1:
-                found.setdefault(str(n), float(n))
-    for path, value in {
-        **outcome.others,
-        **outcome.inputs,
-        **outcome.values,
-        **outcome.kept,
-    }.items():
+    given = {**outcome.others, **outcome.inputs, **outcome.values, **outcome.kept}
+    for path, value in given.items():
         plain = values(value) if is_numeric(value) else None
         if plain is not None and np.size(plain) == 1 and path[0] != "before":
             number = float(np.ravel(plain)[0])
@@ -301,16 +294,14 @@ def _numbers(outcome: RunOutcome) -> dict[str, float]:
     return found
 
 
-def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, Any]) -> None:
+def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, object]) -> None:
     """Add the backward's own variables that are named after values of the forward."""
     outcome = problem.outcome
     taken = {id(v) for v in outcome.claims.values()}
     for path, value in outcome.middle.items():
-        if (
-            path in problem.claims
-            or id(value) in taken
-            or not any(map(vocabulary.gradient_of, path))
-        ):
+        if path in problem.claims or id(value) in taken:
+            continue
+        if not any(map(vocabulary.gradient_of, path)):
             continue
         _, pairs, _ = matched({path: value}, {}, arrays)
         for _, leaf in pairs:
@@ -321,16 +312,9 @@ def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, Any]) -> None:
             if got.shape != named.shape or (named.places < 0).any():
                 continue
             truth = problem.cotangent(named)
+            texts, right = (text_of(path), named.text), is_multiple(got, truth)
             problem.claims[path] = ClaimedArray(
-                path,
-                leaf,
-                text_of(path),
-                named.text,
-                got,
-                truth,
-                named.places,
-                is_multiple(got, truth),
-                True,
+                path, leaf, *texts, got, truth, named.places, right, inner=True
             )
 
 
@@ -349,10 +333,9 @@ def text_of(path: Path) -> str:
     end = len(parts)
     while end and parts[end - 1].lstrip("-").isdigit():
         end -= 1
-    base = parts[end - 1] if end else "output" if not parts else "output "
-    return (
-        base + "".join(f"[{p}]" for p in parts[end:]) if end else (base + " ".join(parts)).strip()
-    )
+    if not end:
+        return " ".join(["output", *parts])
+    return parts[end - 1] + "".join(f"[{p}]" for p in parts[end:])
 
 
 def claim_text(claim: Path, leaf: Path) -> str:
@@ -360,7 +343,7 @@ def claim_text(claim: Path, leaf: Path) -> str:
     name = claim[-1]
     if claim[0] == "step":
         return f"the step of {text_of(leaf)}"
-    if not name or (name.isdigit() and len([p for p in claim if not p.isdigit()]) == 0):
+    if not name or all(p.isdigit() for p in claim):
         return f"d{text_of(leaf)}"
     text = text_of(claim)
     return text if vocabulary.is_gradient_name(text.split("[")[0]) else f"d{text_of(leaf)}"

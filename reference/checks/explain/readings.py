@@ -68,15 +68,9 @@ def _depth(outcome: RunOutcome, objective: Objective) -> int:
 
 
 def _other_bindings(reading: Reading) -> list[Reading]:
-    found = [reading]
-    for name, source in reading.binding:
-        if (
-            source == "output:"
-            and reading.forward is not None
-            and name in reading.forward.arguments
-        ):
-            found.append(reading.bound(**{name: f"input:{name}"}))
-    return found
+    known = reading.forward.arguments if reading.forward is not None else []
+    outputs = [name for name, source in reading.binding if source == "output:" and name in known]
+    return [reading, *(reading.bound(**{name: f"input:{name}"}) for name in outputs)]
 
 
 def problems_of(
@@ -97,11 +91,8 @@ def problems_of(
                 outcome = perform(reading, seed, index, session)
                 one = problem_of(outcome, objective)
                 if not found:
-                    met.described |= (
-                        dict(general.a_vector_of_slopes(objective, outcome))
-                        if one and one.wrong
-                        else {}
-                    )
+                    if one is not None and one.wrong:
+                        met.described |= dict(general.a_vector_of_slopes(objective, outcome))
                     met.misshapen |= dict(general.misshapen(objective, outcome))
             except Exception:  # a problem on which the target fails explains nothing
                 continue

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from reference.checks.explain.factors import ratio, spelled
-from reference.checks.explain.finding import ClaimCase, Support, evidence
+from reference.checks.explain.finding import ClaimCase, Finding, distance, evidence
 from reference.checks.explain.graph import Array, Mask
-from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import close, close_entries
-from reference.checks.tolerances import DIGITS
-
-Result = tuple[Words, Support] | None
+from reference.checks.explain.hypothesis import Words, listed
+from reference.checks.explain.problem import close, text_of
+from reference.checks.routine import Path
+from reference.checks.tolerances import DIGITS, LOST
 
 
 def region(where: Mask) -> str:
@@ -33,39 +32,33 @@ def region(where: Mask) -> str:
 
 
 def _numbered(what: str, numbers: list[int]) -> str:
-    plural = {"entry": "entries"}.get(what, what + "s")
-    texts = [str(n) for n in numbers]
-    if len(texts) == 1:
-        return f"{what} {texts[0]}"
-    return f"{plural} {', '.join(texts[:-1])} and {texts[-1]}"
+    plural = {"entry": "entries", "axis": "axes"}.get(what, what + "s")
+    return f"{plural if len(numbers) > 1 else what} {listed([str(n) for n in numbers])}"
 
 
-def _left_at_zero(cases: Sequence[ClaimCase]) -> Result:
+def _left_at_zero(cases: Sequence[ClaimCase]) -> Finding:
     """Every entry is right or zero: a loop ends too soon, a part is never filled."""
-    wheres = []
     for case in cases:
-        wrong = ~close_entries(case.claim.got, case.base)
-        if case.claim.got[wrong].any() or wrong.all() or case.base.size < 2:
+        if case.claim.got[case.wrong].any() or case.wrong.all() or case.base.size < 2:
             return None
-        wheres.append(wrong)
-    text, where = cases[0].claim.text, wheres[0]
+    text, where = cases[0].claim.text, cases[0].wrong
     kept = _kept(~where)
     if kept == "a part" and where.sum() > 1:
         return Words(
             "left_at_zero",
             f"{text} is right in some entries and zero in {region(where)}: a term is missing "
-            "there (left out for one "
-            "class or one branch), or a loop ends too soon (only the first part is filled).",
+            "there (left out for one class or one branch), or a loop ends too soon (only the "
+            "first part is filled).",
             f"{text} = 0 there",
             f"{text} with the missing term",
-        ), Support(len(cases), len(cases), 0.0)
+        )
     return Words(
         "left_at_zero",
         f"{text} is right in the first part and zero in {region(where)}: only {kept} is filled "
         "(a return inside of the loop, or a loop that ends or overwrites too soon).",
         f"{text} = 0 there",
         f"{text} filled everywhere",
-    ), Support(len(cases), len(cases), 0.0)
+    )
 
 
 def _kept(right: Mask) -> str:
@@ -83,41 +76,30 @@ def _kept(right: Mask) -> str:
     return "a part"
 
 
-def _shifted(cases: Sequence[ClaimCase]) -> Result:
+def _shifted(cases: Sequence[ClaimCase]) -> Finding:
     base, text = cases[0].base, cases[0].claim.text
     for steps in _steps(base.ndim):
         if all(_is_shift(c, steps) for c in cases):
             axes = [a for a, s in enumerate(steps) if s]
-            by = next(abs(s) for s in steps if s)
-            found = Support(len(cases), len(cases), 0.0)
+            by = max(map(abs, steps))
             return Words(
                 "shifted",
-                f"{text} is shifted by {by} along {_numbered_axes(axes)}: its windows or its "
-                f"index are off by {by} "
-                "(padding cut at the wrong side, a bias row or column removed at the wrong end).",
+                f"{text} is shifted by {by} along {_numbered('axis', axes)}: its windows or its "
+                f"index are off by {by} (padding cut at the wrong side, a bias row or column "
+                "removed at the wrong end).",
                 f"{text}[i] = right[i ± {by}]",
                 f"{text}[i] = right[i]",
-            ), found
+            )
     return None
 
 
-def _numbered_axes(axes: list[int]) -> str:
-    return _numbered("axis", axes).replace("axiss", "axes")
-
-
 def _steps(ndim: int) -> list[tuple[int, ...]]:
-    if ndim == 0 or ndim > 5:
+    """Return the shifts that are tried: by one or two, along one axis, then along two."""
+    if ndim > 5:
         return []
-    single = [
-        tuple(s if a == axis else 0 for a in range(ndim))
-        for axis in range(ndim)
-        for s in (1, -1, 2, -2)
-    ]
-    double = []
-    if ndim >= 2:
-        for a, b in itertools.combinations(range(ndim), 2):
-            double += [tuple(s if i in (a, b) else 0 for i in range(ndim)) for s in (1, -1, 2, -2)]
-    return single + double
+    chosen = [*itertools.combinations(range(ndim), 1), *itertools.combinations(range(ndim), 2)]
+    return [tuple(s if a in axes else 0 for a in range(ndim))
+            for axes in chosen for s in (1, -1, 2, -2)]  # fmt: skip
 
 
 def _is_shift(case: ClaimCase, steps: tuple[int, ...]) -> bool:
@@ -130,45 +112,28 @@ def _is_shift(case: ClaimCase, steps: tuple[int, ...]) -> bool:
     return bool(part.size >= 3 and part.any() and close(part, base[back]))
 
 
-def _missing_factor(cases: Sequence[ClaimCase]) -> Result:
+def _missing_factor(cases: Sequence[ClaimCase]) -> Finding:
     """A named array that is multiplied in once too often or not at all."""
-    first = cases[0]
-    values = {p: n.value for p, n in first.problem.named.items()}
-    for path in [*values, *_plain(first)]:
-        text = _text(path)
-        for name, formula, sentence in (
-            ("factor_left_out", lambda b, v: b / v, f"the factor {text} is left out"),
-            ("factor_too_many", lambda b, v: b * v, f"there is a factor {text} too many"),
-            ("factor_squared", lambda b, v: b / v / v, f"the factor {text}² is left out"),
-        ):
-            made = [_applied(c, path, formula) for c in cases]
-            found = evidence(cases, made)
+    first, claim = cases[0].problem, cases[0].claim.text
+    others = first.outcome.others
+    plain = [p for p, v in others.items() if np.size(v) > 1 and p[0] != "before"]
+    for path in [*first.named, *plain]:
+        text = text_of(path)
+        for name, formula, sentence, yours in (
+            ("factor_left_out", lambda b, v: b / v, f"the factor {text} is left out", "without"),
+            ("factor_too_many", lambda b, v: b * v, f"there is a factor {text} too many", "·"),
+            ("factor_squared", lambda b, v: b / v / v, f"the factor {text}² is left out",
+             "without"),
+        ):  # fmt: skip
+            found = evidence(cases, [_applied(c, path, formula) for c in cases])
             if found.enough and found.of == len(cases):
-                claim = first.claim.text
                 return Words(
-                    name,
-                    f"In {claim} {sentence}.",
-                    f"{claim} without {text}" if "left" in sentence else f"{claim} · {text}",
-                    claim,
+                    name, f"In {claim} {sentence}.", f"{claim} {yours} {text}", claim
                 ), found
     return None
 
 
-def _plain(case: ClaimCase) -> list[tuple[str, ...]]:
-    return [
-        p for p, v in case.problem.outcome.others.items() if np.size(v) > 1 and p[0] != "before"
-    ]
-
-
-def _text(path: tuple[str, ...]) -> str:
-    from reference.checks.explain.problem import text_of
-
-    return text_of(path)
-
-
-def _applied(
-    case: ClaimCase, path: tuple[str, ...], formula: Callable[[Array, Array], Array]
-) -> Array | None:
+def _applied(case: ClaimCase, path: Path, formula: Callable[[Array, Array], Array]) -> Array | None:
     named = case.problem.named.get(path)
     value = named.value if named is not None else case.problem.outcome.others.get(path)
     if value is None:
@@ -182,11 +147,10 @@ def _applied(
     return made if made.shape == case.base.shape and np.isfinite(made).all() else None
 
 
-def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Result:
+def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Finding:
     """Entries whose gradient is zero get that of another one: the maximum's, over the window."""
     for case in cases:
-        got, base = case.claim.got, case.base
-        wrong = ~close_entries(got, base)
+        got, base, wrong = case.claim.got, case.base, case.wrong
         right = np.unique(base[~wrong & (base != 0)])
         if base[wrong].any() or not right.size or not wrong.any() or wrong.sum() < 2:
             return None
@@ -200,10 +164,10 @@ def _every_entry_of_a_window(cases: Sequence[ClaimCase]) -> Result:
         "of a window gets it, where only the maximum does (the mask of the maximum is ignored).",
         f"{text} = δ everywhere",
         f"{text} = δ · [x is the maximum]",
-    ), Support(len(cases), len(cases), 0.0)
+    )
 
 
-def _bare_mask(cases: Sequence[ClaimCase]) -> Result:
+def _bare_mask(cases: Sequence[ClaimCase]) -> Finding:
     """The claim is 1 where its truth is not zero: the incoming gradient is left out."""
     for case in cases:
         got, base = case.claim.got, case.base
@@ -216,24 +180,19 @@ def _bare_mask(cases: Sequence[ClaimCase]) -> Result:
         "cotangent) is left out, the mask alone is returned.",
         f"{text} = mask",
         f"{text} = mask · δ",
-    ), Support(len(cases), len(cases), 0.0)
+    )
 
 
-def _some_signs(cases: Sequence[ClaimCase]) -> Result:
+def _some_signs(cases: Sequence[ClaimCase]) -> Finding:
     if any(not close(np.abs(c.claim.got), np.abs(c.base)) for c in cases) or cases[0].base.size < 2:
         return None
-    where = ~close_entries(cases[0].claim.got, cases[0].base)
     text = cases[0].claim.text
-    return Words(
-        "wrong_sign",
-        f"{text} has the wrong sign in {region(where)}.",
-        f"{text} = −(…) there",
-        f"{text} = (…)",
-    ), Support(len(cases), len(cases), 0.0)
+    sentence = f"{text} has the wrong sign in {region(cases[0].wrong)}."
+    return Words("wrong_sign", sentence, f"{text} = −(…) there", f"{text} = (…)")
 
 
-SURE: tuple[Callable[[Sequence[ClaimCase]], Result], ...] = (_left_at_zero, _shifted)
-ANALYSERS: tuple[Callable[[Sequence[ClaimCase]], Result], ...] = (
+SURE: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (_left_at_zero, _shifted)
+ANALYSERS: tuple[Callable[[Sequence[ClaimCase]], Finding], ...] = (
     _bare_mask,
     _every_entry_of_a_window,
     _missing_factor,
@@ -252,21 +211,17 @@ def described(cases: Sequence[ClaimCase]) -> str:
         return "it is not finite"
     if not base.any():
         return "the right one is zero: as it is read, the loss does not depend on it"
-    right = close_entries(got, base)
-    off = float(np.max(np.abs(got - base), initial=0.0)) / (
-        float(np.max(np.abs(base), initial=0.0)) or 1.0
-    )
-    if off < 1e-3:
+    off = distance(got, base)
+    if off < LOST:
         return f"it is right to {max(1, int(-math.log10(off)))} digits only"
-    text = _in_part(got, base, right)
-    if text:
-        return text
+    right = ~case.wrong
+    if right.any() and case.wrong.any():
+        how = "wrong" if got[case.wrong].any() else "zero"
+        return f"it is {how} in {region(case.wrong)}, and right elsewhere"
     c = ratio(got, base)
     spelt = spelled([case.problem], [c]) if c is not None else None
     if spelt and got.size > 1:
         return f"it is {spelt} times the right one"
-    if got.shape and right.any() and not right.all():
-        return f"{region(right)} are right" if right.sum() > 1 else f"{region(right)} is right"
     a, b = got.ravel(), base.ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if norms and a.size > 2:
@@ -275,12 +230,3 @@ def described(cases: Sequence[ClaimCase]) -> str:
             f"{float(a @ b) / norms:.2f}"
         )
     return ""
-
-
-def _in_part(got: Array, base: Array, right: Mask) -> str:
-    wrong = ~right
-    if not right.any() or not got[wrong].size:
-        return ""
-    if not got[wrong].any():
-        return f"it is zero in {region(wrong)}, and right elsewhere"
-    return f"it is wrong in {region(wrong)}, and right elsewhere"

@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from reference.balls import values
-from reference.checks.explain.graph import Array, Edges, Edit, Hook, NumberGraph, Places
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words
-from reference.checks.explain.problem import NamedValue, ReadingProblem
+from reference.checks.explain.graph import Array, Edges, Edit, NumberGraph, Places
+from reference.checks.explain.hypothesis import Hypothesis, Words
+from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.losses import matching_targets
 from reference.checks.tolerances import SAME
 
 _MAX_STEPS = 900
+_MAX_ENTRIES, _MAX_WHOLE = 300, 40  # of an array, and of one that is a single row
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,20 @@ def _as_rows(x: Any, across: str) -> Any:
     return moved.reshape(-1, moved.shape[-1])
 
 
+@once
 def row_steps(problem: ReadingProblem) -> list[RowStep]:
     """Return the steps by rows that lead to a problem's named values."""
-    if "rows" not in problem.cache:
-        problem.cache["rows"] = [s for n in problem.named.values() for s in _steps(problem, n)]
-    found: list[RowStep] = problem.cache["rows"]
-    return found
+    return [s for n in problem.named.values() for s in _steps(problem, n)]
 
 
 def _steps(problem: ReadingProblem, a: NamedValue) -> Iterator[RowStep]:
-    if a.path in problem.outcome.inputs or a.places.ndim < 1 or not 2 <= a.places.size <= 300:
-        return
-    if (a.places < 0).any():
+    inner = a.path not in problem.outcome.inputs and a.places.ndim and -1 not in a.flat
+    if not inner or not 2 <= a.places.size <= _MAX_ENTRIES:
         return
     axes = ("last", *(("middle",) if a.places.ndim == 3 else ()), "first", "all")
     for across in axes if a.places.ndim > 1 else ("last",):
         rows = _as_rows(a.places, across)
-        if rows.shape[1] < 2 or (across == "all" and a.places.size > 40):
+        if rows.shape[1] < 2 or (across == "all" and a.places.size > _MAX_WHOLE):
             continue
         fronts = [_fronts(problem.graph, r.tolist()) for r in rows]
         deep = min(map(len, fronts))
@@ -120,102 +118,67 @@ def _step(
     full = np.stack(
         [_jacobian(graph, r.tolist(), b.tolist()) for r, b in zip(rows, behind, strict=True)]
     )
-    off = full.copy()
-    for i in range(off.shape[1]):
-        off[:, i, i] = 0
-    if not np.abs(off).max(initial=0.0) > SAME:
+    if not np.abs(full * (1 - np.eye(full.shape[1]))).max(initial=0.0) > SAME:
         return None  # entry by entry
-    name = next(
-        (
-            n.text
-            for n in problem.named.values()
-            if n.shape == a.shape and set(n.places.ravel().tolist()) == set(behind.ravel().tolist())
-        ),
-        "",
-    )
-    text = name or f"z({a.text})"
+    mine = set(behind.ravel().tolist())
+    alike = (n.text for n in problem.named.values() if n.shape == a.shape and set(n.flat) == mine)
+    text = next(alike, f"z({a.text})")
     return RowStep(("rows", *a.path, across, str(level)), a, rows, behind, text, full, across)
 
 
 def _jacobian(graph: NumberGraph, row: list[int], behind: list[int]) -> Array:
-    stop, low = set(behind), min(behind)
+    stop = set(behind)
     found = np.zeros((len(row), len(behind)))
     for i, start in enumerate(row):
-        adjoints = {start: 1.0}
-        front = [-start]
-        while front:
-            place = -heapq.heappop(front)
-            if place in stop or place < low:
-                continue
-            for parent, slope in graph.edges[place]:
-                if parent not in adjoints:
-                    adjoints[parent] = 0.0
-                    heapq.heappush(front, -parent)
-                adjoints[parent] += slope * adjoints[place]
+        adjoints = graph.carried({start: 1.0}, stop.__contains__, min(behind))
         found[i] = [adjoints.get(b, 0.0) for b in behind]
     return found
-
-
-Value = Callable[[Array, Array, Array, Array], Array]
-"""(δa, a, z, Jacobian) by rows -> δz by rows"""
 
 
 def row_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for every step by rows that a − y is its gradient, of a loss nobody wrote."""
     if problem.objective.kind == "implicit":
         for step in row_steps(problem):
-            yield _output_minus_target(problem, step)
+            yield _output_minus_target(step)
 
 
-def _output_minus_target(problem: ReadingProblem, step: RowStep) -> Hypothesis:
+def _output_minus_target(step: RowStep) -> Hypothesis:
     """Return the hypothesis that δz = a − y, whatever the forward's softmax runs over."""
 
     def edit(other: ReadingProblem) -> Edit | None:
         mine = next((s for s in row_steps(other) if s.key == step.key), None)
-        outcome, objective = other.outcome, other.objective
-        raw = outcome.others.get(objective.target, outcome.inputs.get(objective.target))
+        outcome, target = other.outcome, other.objective.target
+        raw = outcome.others.get(target, outcome.inputs.get(target))
         if mine is None or raw is None:
             return None
-        fits = list(
-            matching_targets(
-                np.zeros(mine.a.shape), values(raw) if np.asarray(raw).dtype == object else raw
-            )
-        )
-        if not fits:
+        plain = values(raw) if np.asarray(raw).dtype == object else raw
+        fitting = next(matching_targets(np.zeros(mine.a.shape), plain), None)
+        if fitting is None:
             return None
-        target = mine.rows(np.asarray(fits[0], dtype=float))
-        return _edit(other, mine, lambda d, a, z, j: a - target)
+        return _edit(other, mine, mine.rows(mine.a.value - np.asarray(fitting, dtype=float)))
 
-    def words(match: Match) -> Words:
-        a = step.a.text
-        over = "over the whole batch" if step.across == "all" else "over each row"
-        return Words(
-            "output_minus_target",
-            f"δ{step.text} = {a} − y is the gradient of a softmax of each sample with "
-            "cross-entropy; "
-            f"{a} is normalised {over} here, so its gradient is another.",
-            f"δ{step.text} = {a} − y",
-            f"δ{step.text} = {a} · Σy − y",
-        )
-
-    return Hypothesis((*step.key, "output minus target"), edit, words, 1.7, int(step.behind.max()))
+    a = step.a.text
+    over = "over the whole batch" if step.across == "all" else "over each row"
+    words = Words(
+        "output_minus_target",
+        f"δ{step.text} = {a} − y is the gradient of a softmax of each sample with cross-entropy; "
+        f"{a} is normalised {over} here, so its gradient is another.",
+        f"δ{step.text} = {a} − y",
+        f"δ{step.text} = {a} · Σy − y",
+    )
+    return Hypothesis(edit, words.of, 1.7, int(step.behind.max()))
 
 
-def _edit(problem: ReadingProblem, step: RowStep, value: Value) -> Edit | None:
-    top, low = int(step.behind.max()), int(step.places.min())
-    if top >= low:
+def _edit(problem: ReadingProblem, step: RowStep, made: Array) -> Edit | None:
+    """Return the sweep in which nothing passes a step, and what it is made of gets an array."""
+    places = step.behind.ravel().tolist()
+    if max(places) >= int(step.places.min()):
         return None
-    edges: dict[int, Edges] = {p: [] for p in step.places.ravel().tolist()}
-    a = step.rows(step.a.value)
-    z = np.array([problem.graph.values[p] for p in step.behind.ravel()]).reshape(step.behind.shape)
-    scale = problem.scale
+    added = (made / problem.scale).ravel().tolist()
 
     def hook(adjoints: list[float]) -> None:
-        d = np.array([adjoints[p] for p in step.places.ravel().tolist()]).reshape(step.places.shape)
-        with np.errstate(all="ignore"):
-            made = value(d * scale, a, z, step.jacobian) / scale
-        for place, x in zip(step.behind.ravel().tolist(), made.ravel().tolist(), strict=True):
+        for place, x in zip(places, added, strict=True):
             adjoints[place] += x
 
-    hooks: dict[int, list[Hook]] = {top: [hook]}
-    return Edit(edges, hooks)
+    edges: dict[int, Edges] = {p: [] for p in step.places.ravel().tolist()}
+    return Edit(edges) | Edit.at(places, hook)

@@ -15,46 +15,45 @@ from reference.checks.explain import finding, general, simple_errors
 from reference.checks.explain.catalogued import catalogue_hypotheses
 from reference.checks.explain.factors import ratio
 from reference.checks.explain.finding import Explanation
+from reference.checks.explain.graph import read
 from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem, rescaled
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, close, rescaled
 from reference.checks.explain.readings import Met, objectives_of, problems_of
-from reference.checks.explain.scales import scales_of
-from reference.checks.explain.sentences import explanation_of
-from reference.checks.explain.sources import all_hypotheses
-from reference.checks.explain.state import ExplanationState, cases_of, depth_of
-from reference.checks.explain.trial import HypothesisTrial, best_link, tried
+from reference.checks.explain.state import ExplanationState, cases_of, depth_of, explanation_of
+from reference.checks.explain.trial import (
+    HypothesisTrial,
+    all_hypotheses,
+    best_link,
+    edit_of,
+    tried,
+)
 from reference.checks.objective import Objective
 from reference.checks.outcome import Reading
-from reference.checks.tolerances import SAME
+from reference.checks.tolerances import EXPLAINED, SAME
 from reference.diagnosis.mistakes import CATALOGUE
 
 
 def explain(
-    reading: Reading,
-    objective: Objective,
-    seed: int,
-    indices: Sequence[int],
-    scale: float = 1.0,
-    limit: float = 3.0,
+    reading: Reading, objective: Objective, seed: int, indices: Sequence[int], limit: float = 3.0
 ) -> Explanation:
     """Return which mistakes reproduce the wrong gradients of a reading, and where it goes wrong.
 
     reading, objective: what is run, and the scalar that its claims should be the gradient of.
-    seed, indices: the problems to try, those with a wrong claim first. scale: unused where the
-    problems settle it. limit: seconds after which what was found is returned.
+    seed, indices: the problems to try, those with a wrong claim first. limit: seconds of the
+    processor after which what was found is returned.
     """
     deadline = time.process_time() + limit
     best: ExplanationState | None = None
     met = Met()
     given = problems_of(reading, objective, seed, indices, deadline, met)
     others = objectives_of(reading, objective, seed, indices) if given else ()
-    for read, one in others:
+    for way, one in others:
         plain = objective.kind in ("sum", "mean") and one.kind not in ("sum", "mean")
         elsewhere = (one.output != objective.output and one.kind != "loss") or plain
         if best is not None and not best.left and elsewhere:
             break
-        as_given = read is reading and one == objective
-        problems = given if as_given else problems_of(read, one, seed, indices, deadline, met)
+        as_given = way is reading and one == objective
+        problems = given if as_given else problems_of(way, one, seed, indices, deadline, met)
         if not problems or (best is not None and not best.left and _more_wrong(problems, best)):
             continue
         state = _searched(problems, deadline)
@@ -73,7 +72,7 @@ def _searched(problems: list[ReadingProblem], deadline: float) -> ExplanationSta
     """Search; where no right claim tells the loss's factor, under those that explain something."""
     best: ExplanationState | None = None
     if problems[0].free:
-        for factors in scales_of(problems, deadline):
+        for factors in _scales_of(problems, deadline):
             scaled_ones = [rescaled(p, x) for p, x in zip(problems, factors, strict=True)]
             other = ExplanationState([p for p in scaled_ones if p.wrong], deadline)
             if other.problems:
@@ -130,8 +129,9 @@ def _search(state: ExplanationState) -> None:
         if len(state.explained) > before:
             continue
         _locally(state, sure=True)
-        if state.left:
-            _best_edit(state)
+        best = _best_of(state, all_hypotheses) if state.left else None
+        if best is not None:
+            _accept(state, best)
         if len(state.explained) == before:
             _locally(state, sure=False)
         if len(state.explained) == before:
@@ -140,16 +140,9 @@ def _search(state: ExplanationState) -> None:
 
 def _from_catalogue(state: ExplanationState) -> None:
     """Accept a mistake of the catalogue that explains whole claims and leaves the others right."""
-    best = _best_of(state, _of_named_steps, whole=True)
+    best = _best_of(state, lambda problem: catalogue_hypotheses(problem, named=True), whole=True)
     if best is not None and not _shared_factor(state, best.match.claims):
         _accept(state, best)
-
-
-def _of_named_steps(problem: ReadingProblem) -> Iterator[Hypothesis]:
-    """Yield the catalogue's mistakes in steps whose result has a name in the code."""
-    for hypothesis in catalogue_hypotheses(problem):
-        if hypothesis.key[3] not in ("hidden", "terms"):
-            yield hypothesis
 
 
 def _shared_factor(state: ExplanationState, claims: Sequence[ClaimedArray]) -> bool:
@@ -196,17 +189,7 @@ def _best_of(
         trial = tried(state, hypothesis, problem, base, now, best)
         if trial is not None and (trial.clean or not whole):
             best = trial if best is None or trial.rank < best.rank else best
-    if whole:
-        return best
-    fitted = best_link(state, problem, base, now)
-    better = fitted is not None and (best is None or fitted.rank < best.rank)
-    return fitted if better else best
-
-
-def _best_edit(state: ExplanationState) -> None:
-    best = _best_of(state, all_hypotheses)
-    if best is not None:
-        _accept(state, best)
+    return best if whole else best_link(state, problem, base, now, best)
 
 
 def _accept(state: ExplanationState, best: HypothesisTrial) -> None:
@@ -230,3 +213,49 @@ def _explain_what_follows(state: ExplanationState) -> None:
         cases = cases_of(state, claim.path)
         if cases and all(not c.off for c in cases):
             state.explained.add(claim.path)
+
+
+# -- the factor of a loss that nobody wrote: a mean or a sum -----------------------------------
+
+
+def _scales_of(problems: list[ReadingProblem], deadline: float) -> Iterator[list[float]]:
+    """Yield the loss's factors under which some mistake reproduces most of the claims."""
+    counts: dict[str, tuple[int, Hypothesis]] = {}
+    problem = problems[0]
+    for hypothesis in all_hypotheses(problem):
+        if time.process_time() > deadline:
+            break
+        found = _factors_in(problem, hypothesis)
+        for factor in dict.fromkeys(found):
+            key = f"{factor:.9g}"
+            if found.count(factor) > counts.get(key, (0, hypothesis))[0]:
+                counts[key] = (found.count(factor), hypothesis)
+    for _, hypothesis in sorted(counts.values(), key=lambda c: -c[0])[:3]:
+        some = [_factors_in(p, hypothesis) for p in problems]
+        if all(some):
+            yield [max(found, key=found.count) for found in some]
+
+
+def _factors_in(problem: ReadingProblem, hypothesis: Hypothesis) -> list[float]:
+    """Return the factors of the loss under which a mistake makes the wrong claims, one of each."""
+    edit = edit_of(hypothesis, problem)
+    if edit is None:
+        return []
+    adjoints = problem.graph.sweep(edit)
+    return [f for c in problem.wrong if (f := _free_factor(problem, c, adjoints))]
+
+
+def _free_factor(
+    problem: ReadingProblem, claim: ClaimedArray, adjoints: list[float]
+) -> float | None:
+    """Return the factor of the loss under which a sweep is the claim, one that it may have."""
+    places = claim.places.ravel()
+    if places.size < 2 or places[0] < 0:
+        return None
+    first = adjoints[places[0]] * problem.scale
+    c = float(claim.got.flat[0]) / first if first else 0.0
+    factor = next((f for f in problem.free if abs(c - f) < EXPLAINED * f), None)
+    if factor is None:
+        return None
+    made = factor * problem.scale * read(adjoints, claim.places)
+    return factor if close(claim.got, made) else None

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from reference.checks.explain import ownslope, regions
+from reference.checks.explain.cotangents import orders
 from reference.checks.explain.factors import ratio, spelled, symbols
-from reference.checks.explain.finding import ENOUGH, ClaimCase, Support, distance, evidence
-from reference.checks.explain.graph import Array
+from reference.checks.explain.finding import ENOUGH, ClaimCase, Finding, Support, distance, evidence
+from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import close, close_entries
+from reference.checks.explain.problem import close
 from reference.checks.tolerances import DIGITS, SAME
 from reference.checks.vocabulary import REGULARISATION
 
-Result = tuple[Words, Support] | None
-Analyser = Callable[[Sequence[ClaimCase]], Result]
+Analyser = Callable[[Sequence[ClaimCase]], Finding]
 
 
-def analyse(cases: Sequence[ClaimCase], sure: bool) -> Result:
+def analyse(cases: Sequence[ClaimCase], sure: bool) -> tuple[Words, Support] | None:
     """Return the words for a claim and the evidence, by the first of the analysers that fits.
 
     sure: only what leaves no doubt; the rest is asked when no change of the sweep explains it.
@@ -28,9 +29,11 @@ def analyse(cases: Sequence[ClaimCase], sure: bool) -> Result:
     if not off:
         return None
     for one in _SURE if sure else _LESS_SURE:
-        result = one(off)
-        if result is not None and result[1].enough:
-            return result
+        found = one(off)
+        if isinstance(found, Words):
+            found = found, Support(len(off), len(off), 0.0)
+        if found is not None and found[1].enough:
+            return found
     return None
 
 
@@ -40,14 +43,14 @@ def described(cases: Sequence[ClaimCase]) -> str:
     return regions.described(off) if off else ""
 
 
-def all_of(cases: Sequence[ClaimCase], predicted: Sequence[Array | None]) -> Support | None:
+def _all_of(cases: Sequence[ClaimCase], predicted: Sequence[Array | None]) -> Support | None:
     """Return the evidence where it is enough."""
     found = evidence(cases, predicted)
     return found if found.enough else None
 
 
-def _zero(cases: Sequence[ClaimCase]) -> Result:
-    found = all_of(cases, [np.zeros_like(c.base) for c in cases])
+def _zero(cases: Sequence[ClaimCase]) -> Finding:
+    found = _all_of(cases, [np.zeros_like(c.base) for c in cases])
     if found is None or any(np.any(c.claim.got) for c in cases):
         return None
     name = cases[0].claim.text
@@ -60,42 +63,26 @@ def _zero(cases: Sequence[ClaimCase]) -> Result:
     ), found
 
 
-def _factor(cases: Sequence[ClaimCase]) -> Result:
-    values = [ratio(c.claim.got, c.base) for c in cases]
-    if any(v is None for v in values) or not values:
+def _factor(cases: Sequence[ClaimCase]) -> Finding:
+    claim, problems = cases[0].claim, [c.problem for c in cases]
+    values = [v for c in cases if (v := ratio(c.claim.got, c.base)) is not None]
+    if len(values) < len(cases) or (claim.got.size == 1 and len(values) < ENOUGH):
         return None
-    plain = [v for v in values if v is not None]
-    if len(plain) < min(ENOUGH, len(cases)):
+    text = spelled(problems, values)
+    if text is None:
         return None
-    problems = [c.problem for c in cases]
-    text = spelled(problems, plain)
-    claim = cases[0].claim
-    if text is None or (claim.got.size == 1 and len(plain) < ENOUGH):
-        return None
-    found = Support(
-        len(plain),
-        len(cases),
-        max(distance(c.claim.got, v * c.base) for c, v in zip(cases, plain, strict=True)),
-    )
-    yours = f"{claim.text} = {text} · the right one"
-    inverse = spelled(problems, [1 / v for v in plain])
+    worst = max(distance(c.claim.got, v * c.base) for c, v in zip(cases, values, strict=True))
+    found = Support(len(values), len(cases), worst)
     if text == "−1":
-        return Words(
-            "wrong_sign",
-            f"{claim.text} has the wrong sign: it is the negative of the gradient.",
-            f"{claim.text} = −(…)",
-            f"{claim.text} = (…)",
-        ), found
-    what = (
-        f"a factor {inverse} is missing"
-        if inverse and len(inverse) <= len(text)
-        else f"there is a factor {text} too many"
-    )
-    averaged = _averaged(text, inverse)
+        sentence = f"{claim.text} has the wrong sign: it is the negative of the gradient."
+        return Words("wrong_sign", sentence, f"{claim.text} = −(…)", f"{claim.text} = (…)"), found
+    inverse = spelled(problems, [1 / v for v in values])
+    missing = inverse and len(inverse) <= len(text)
+    what = f"a factor {inverse} is missing" if missing else f"there is a factor {text} too many"
     return Words(
         "constant_factor",
-        f"{claim.text} is {text} times the right one: {what}{averaged}.",
-        yours,
+        f"{claim.text} is {text} times the right one: {what}{_averaged(text, inverse)}.",
+        f"{claim.text} = {text} · the right one",
         f"{claim.text} = the right one",
     ), found
 
@@ -117,73 +104,64 @@ def _averaged(text: str, inverse: str | None) -> str:
     )
 
 
-def _copied(cases: Sequence[ClaimCase]) -> Result:
-    first = cases[0]
+def _copied(cases: Sequence[ClaimCase]) -> Finding:
+    first, mine = cases[0], cases[0].claim
     for path, other in first.problem.claims.items():
-        if other.leaf == first.claim.leaf or other.truth.shape != first.base.shape or other.inner:
+        if other.leaf == mine.leaf or other.truth.shape != first.base.shape or other.inner:
             continue
-        found = all_of(
-            cases,
-            [c.problem.claims[path].truth if path in c.problem.claims else None for c in cases],
-        )
+        known = [c.problem.claims.get(path) for c in cases]
+        found = _all_of(cases, [None if c is None else c.truth for c in known])
         if found is None:
             continue
-        mine, theirs = first.claim, other
-        if close(other.got, first.claim.truth) and not other.right:
+        if close(other.got, mine.truth) and not other.right:
             return Words(
                 "swapped",
-                f"{mine.text} and {theirs.text} are swapped: each is the other's gradient.",
-                f"{mine.text} = ∂/∂{theirs.of}",
+                f"{mine.text} and {other.text} are swapped: each is the other's gradient.",
+                f"{mine.text} = ∂/∂{other.of}",
                 f"{mine.text} = ∂/∂{mine.of}",
             ), found
         return Words(
             "gradient_of_another",
-            f"{mine.text} is another parameter's gradient: it is that of {theirs.of}, "
+            f"{mine.text} is another parameter's gradient: it is that of {other.of}, "
             f"not of {mine.of} (copied and pasted?).",
-            f"{mine.text} = {theirs.text}",
+            f"{mine.text} = {other.text}",
             f"{mine.text} = ∂/∂{mine.of}",
         ), found
     return _copied_value(cases)
 
 
-def _copied_value(cases: Sequence[ClaimCase]) -> Result:
-    """The gradient of another value of the forward: the error before a step."""
-    first = cases[0]
+def _copied_value(cases: Sequence[ClaimCase]) -> Finding:
+    """The gradient of another input, of which none came back."""
+    first, mine = cases[0], cases[0].claim
+    if first.base.size < 2 or first.base.ndim == 0:
+        return None
     for path, array in first.problem.named.items():
-        if array.shape != first.base.shape or path == first.claim.leaf or first.base.ndim == 0:
+        other = path in first.problem.outcome.inputs and path != mine.leaf
+        if not other or array.shape != first.base.shape:
             continue
-        if path in first.problem.outcome.inputs and first.base.size < 2:
-            continue
-        values = [
-            c.problem.cotangent(c.problem.named[path]) if path in c.problem.named else None
-            for c in cases
-        ]
-        found = all_of(cases, values)
-        if found is not None and path in first.problem.outcome.inputs:
+        known = [(c.problem, c.problem.named.get(path)) for c in cases]
+        found = _all_of(cases, [None if n is None else p.cotangent(n) for p, n in known])
+        if found is not None:
             return Words(
                 "gradient_of_another",
-                f"{first.claim.text} is another's gradient: it is that of {array.text}, "
-                f"not of {first.claim.of}.",
-                f"{first.claim.text} = δ{array.text}",
-                f"{first.claim.text} = δ{first.claim.of}",
+                f"{mine.text} is another's gradient: it is that of {array.text}, not of {mine.of}.",
+                f"{mine.text} = δ{array.text}",
+                f"{mine.text} = δ{mine.of}",
             ), found
     return None
 
 
-def _turned(cases: Sequence[ClaimCase]) -> Result:
+def _turned(cases: Sequence[ClaimCase]) -> Finding:
     base, name = cases[0].base, cases[0].claim.text
     if base.ndim < 1 or base.size < 2:
         return None
     if base.ndim >= 2 and base.shape[-1] == base.shape[-2]:
-        found = all_of(
-            cases, [np.swapaxes(c.base, -1, -2) if c.base.ndim >= 2 else None for c in cases]
-        )
+        found = _all_of(cases, [np.swapaxes(c.base, -1, -2) for c in cases])
         if found is not None:
-            return Words(
-                "transposed", f"{name} is transposed.", f"{name} = (…)ᵀ", f"{name} = (…)"
-            ), found
+            words = Words("transposed", f"{name} is transposed.", f"{name} = (…)ᵀ", f"{name} = (…)")
+            return words, found
     for axes, text in _flips(base.ndim):
-        found = all_of(cases, [np.flip(c.base, axes) for c in cases])
+        found = _all_of(cases, [np.flip(c.base, axes) for c in cases])
         if found is not None:
             return Words(
                 "flipped",
@@ -192,17 +170,20 @@ def _turned(cases: Sequence[ClaimCase]) -> Result:
                 f"{name}[::-1]",
                 name,
             ), found
-    for axes in _orders(base.ndim):
-        found = all_of(cases, [np.transpose(c.base, axes).reshape(c.base.shape) for c in cases])
+    for axes in orders(base.ndim)[:_MAX_ORDERS]:
+        found = _all_of(cases, [np.transpose(c.base, axes).reshape(c.base.shape) for c in cases])
         if found is not None:
             return Words(
                 "reshaped_in_another_order",
-                f"{name} has the right numbers in another order: it is reshaped without "
-                f"moving its axes first (a transpose is missing).",
+                f"{name} has the right numbers in another order: it is reshaped without moving "
+                "its axes first (a transpose is missing).",
                 f"{name} reshaped",
                 f"{name} transposed, then reshaped",
             ), found
     return None
+
+
+_MAX_ORDERS = 24
 
 
 def _flips(ndim: int) -> list[tuple[tuple[int, ...], str]]:
@@ -212,118 +193,97 @@ def _flips(ndim: int) -> list[tuple[tuple[int, ...], str]]:
     return found
 
 
-def _orders(ndim: int) -> list[tuple[int, ...]]:
-    import itertools
-
-    return [p for p in itertools.permutations(range(ndim)) if p != tuple(range(ndim))][:24]
-
-
 def _parameter(case: ClaimCase) -> Array | None:
     named = case.problem.named.get(case.claim.leaf)
     return named.value if named is not None and named.shape == case.base.shape else None
 
 
-def _decay(cases: Sequence[ClaimCase]) -> Result:
+def _decay(cases: Sequence[ClaimCase]) -> Finding:
     """Return a multiple of the parameter that is added: regularisation that is wrong."""
     values: list[float] = []
-    wheres = []
-    if ownslope.is_own_step(cases[0]):
+    if ownslope.step_of(cases[0]) is not None:
         return None
     for case in cases:
         w = _parameter(case)
-        if w is None:
+        few = case.wrong.sum() < 2 and len(cases) < ENOUGH
+        if w is None or few or not case.wrong.any():
             return None
-        wrong = ~close_entries(case.claim.got, case.base)
-        c = ratio((case.claim.got - case.base)[wrong], w[wrong]) if wrong.sum() > 0 else None
-        if c is None or (wrong.sum() < 2 and len(cases) < ENOUGH):
+        c = ratio((case.claim.got - case.base)[case.wrong], w[case.wrong])
+        if c is None:
             return None
         values.append(c)
-        wheres.append(wrong)
-    if not any(w.sum() >= 2 for w in wheres):
-        return None
-    claim = cases[0].claim
     text = spelled([c.problem for c in cases], values, pairs=True)
-    where = regions.region(wheres[0])
-    if text is None:
+    if text is None or not any(c.wrong.sum() >= 2 for c in cases):
         return None
-    found = Support(len(cases), len(cases), 0.0)
-    if wheres[0].all():
-        part = "is added wrongly" if values[0] > 0 and not _negative(text) else "is missing"
-        amount = text.lstrip("−")
-        more = _half_or_twice(cases, values)
+    claim, where = cases[0].claim, regions.region(cases[0].wrong)
+    if not cases[0].wrong.all():
         return Words(
-            "regularisation_factor",
-            f"The regularisation (weight decay) in {claim.text} is wrong: {amount} · {claim.of} "
-            f"{part}{more}.",
-            f"{claim.text} = right {'−' if part == 'is missing' else '+'} {amount}·{claim.of}",
-            f"{claim.text} = right",
-        ), found
+            "bias_regularised",
+            f"The regularisation term {text} · {claim.of} is also added to {where} of "
+            f"{claim.text}, which the loss leaves out (the bias is regularised, or another row or "
+            "column is).",
+            f"{claim.text} + {text}·{claim.of} everywhere",
+            f"not in {where}",
+        )
+    added = values[0] > 0 and not text.startswith("−")
+    part, amount = "is added wrongly" if added else "is missing", text.lstrip("−")
     return Words(
-        "bias_regularised",
-        f"The regularisation term {text} · {claim.of} is also added to {where} of {claim.text}, "
-        "which the loss "
-        "leaves out (the bias is regularised, or another row or column is).",
-        f"{claim.text} + {text}·{claim.of} everywhere",
-        f"not in {where}",
-    ), found
+        "regularisation_factor",
+        f"The regularisation (weight decay) in {claim.text} is wrong: {amount} · {claim.of} "
+        f"{part}{_half_or_twice(cases[0])}.",
+        f"{claim.text} = right {'+' if added else '−'} {amount}·{claim.of}",
+        f"{claim.text} = right",
+    )
 
 
-def _negative(text: str) -> bool:
-    return text.startswith("−")
-
-
-def _half_or_twice(cases: Sequence[ClaimCase], values: list[float]) -> str:
+def _half_or_twice(case: ClaimCase) -> str:
     """Say whether the term is half or twice of what it should be: the loss's own strength c₀·W."""
-    names = symbols(cases[0].problem)
-    known = [n for n in names if n.lower().lstrip("_") in REGULARISATION]
+    known = [n for n in symbols(case.problem) if n.lower().lstrip("_") in REGULARISATION]
     if not known:
         return ""
     return f" (the term is half or double of the loss's: check the factor 2 of {known[0]})"
 
 
-def _constant_added(cases: Sequence[ClaimCase]) -> Result:
+def _constant_added(cases: Sequence[ClaimCase]) -> Finding:
     """Return one number that is added to some entries: a column of ones that is regularised."""
-    values, wheres = [], []
+    values = []
     for case in cases:
-        wrong = ~close_entries(case.claim.got, case.base)
-        more = (case.claim.got - case.base)[wrong]
+        more = (case.claim.got - case.base)[case.wrong]
         if more.size < 2 or not close(more, np.full(more.shape, more.flat[0])):
             return None
         values.append(float(more.flat[0]))
-        wheres.append(wrong)
-    claim, where = cases[0].claim, regions.region(wheres[0])
+    claim = cases[0].claim
     text = spelled([c.problem for c in cases], values, pairs=True)
     if text is None:
         return None
-    if "2" in text and all(w.ndim > 1 and _one_of_each_row(w) for w in wheres):
+    if "2" in text and all(c.wrong.ndim > 1 and _one_of_each_row(c.wrong) for c in cases):
         return Words(
             "wrong_sign",
             f"{claim.text} is {text} too large at one entry of each row, that of its label: the 1 "
             "of the label is added, but it has to be subtracted (p − y; += is used instead of −=).",
             f"{claim.text} = p + y",
             f"{claim.text} = p − y",
-        ), Support(len(cases), len(cases), 0.0)
+        )
     return Words(
         "constant_added",
-        f"The constant {text} is added to {where} of {claim.text} (the column of the bias takes "
-        "part in "
-        "the regularisation, as ones).",
+        f"The constant {text} is added to {regions.region(cases[0].wrong)} of {claim.text} (the "
+        "column of the bias takes part in the regularisation, as ones).",
         f"{claim.text} = right + {text}",
         f"{claim.text} = right",
-    ), Support(len(cases), len(cases), 0.0)
+    )
 
 
-def _one_of_each_row(wrong: Array) -> bool:
+def _one_of_each_row(wrong: Mask) -> bool:
     """Whether there is one entry in each row, or in each column."""
     return any(bool((wrong.sum(axis=a) == 1).all()) for a in range(wrong.ndim))
 
 
-def _ones_regularised(cases: Sequence[ClaimCase]) -> Result:
+def _ones_regularised(cases: Sequence[ClaimCase]) -> Finding:
     """Return a column of ones that is regularised in place of the bias, under a loss not written.
 
     got = s · truth + c · W outside of one column, + c inside of it.
     """
-    texts: list[float] = []
+    values: list[float] = []
     for case in cases:
         w = _parameter(case)
         if w is None or w.ndim != 2 or case.problem.objective.kind != "implicit":
@@ -331,19 +291,17 @@ def _ones_regularised(cases: Sequence[ClaimCase]) -> Result:
         found = _with_ones(case.claim.got, case.base, w)
         if found is None:
             return None
-        texts.append(found)
-    text = spelled([c.problem for c in cases], texts, pairs=True)
-    claim = cases[0].claim
+        values.append(found)
+    text, claim = spelled([c.problem for c in cases], values, pairs=True), cases[0].claim
     if text is None:
         return None
     return Words(
         "constant_added",
         f"The column of the bias takes part in the regularisation of {claim.text} as a column of "
-        "ones: the constant "
-        f"{text} is added to every bias gradient.",
+        f"ones: the constant {text} is added to every bias gradient.",
         f"{claim.text}[:, 0] + {text}",
         f"{claim.text}[:, 0]",
-    ), Support(len(cases), len(cases), 0.0)
+    )
 
 
 def _with_ones(got: Array, base: Array, w: Array) -> float | None:
@@ -359,16 +317,14 @@ def _with_ones(got: Array, base: Array, w: Array) -> float | None:
     return None
 
 
-def _clipped(cases: Sequence[ClaimCase]) -> Result:
+def _clipped(cases: Sequence[ClaimCase]) -> Finding:
     bounds = []
     for case in cases:
-        got, wrong = case.claim.got, ~close_entries(case.claim.got, case.base)
-        bound = float(np.max(np.abs(got), initial=0.0))
-        if not bound or not close(np.clip(case.base, -bound, bound), got):
+        bound = float(np.max(np.abs(case.claim.got), initial=0.0))
+        inside = bound and close(np.clip(case.base, -bound, bound), case.claim.got)
+        if not inside or not case.wrong.any():
             return None
         bounds.append(bound)
-        if not wrong.any():
-            return None
     if any(abs(b - bounds[0]) > SAME * b for b in bounds) or len(bounds) < 2:
         return None
     text = cases[0].claim.text
@@ -378,34 +334,30 @@ def _clipped(cases: Sequence[ClaimCase]) -> Result:
         "rest is right.",
         f"{text} = clip(…, −{bounds[0]:g}, {bounds[0]:g})",
         f"{text} = …",
-    ), Support(len(cases), len(cases), 0.0)
+    )
 
 
-def _summed_over(cases: Sequence[ClaimCase]) -> Result:
+def _summed_over(cases: Sequence[ClaimCase]) -> Finding:
     """Return a sum or a mean over too many axes: every bias gets the same number."""
     base, text = cases[0].base, cases[0].claim.text
     if base.size < 2:
         return None
-    axes: list[tuple[int, ...]] = [tuple(range(base.ndim))] + (
-        [(a,) for a in range(base.ndim)] if base.ndim > 1 else []
-    )
-    for axis in axes:
-        for how in (np.sum, np.mean):
-            made = [
-                np.broadcast_to(how(c.base, axis=axis, keepdims=True), c.base.shape) for c in cases
-            ]
-            found = all_of(cases, list(made))
-            if found is not None:
-                over = "everything" if len(axis) == base.ndim else f"axis {axis[0]} too"
-                kind = "sum" if how is np.sum else "mean"
-                return Words(
-                    "summed_over_everything",
-                    f"{text} is one number, the {kind} over {over}: an axis= is missing, so all "
-                    "its "
-                    "entries are the same.",
-                    f"{text} = {kind}(…)",
-                    f"{text} = {kind}(…, axis=…)",
-                ), found
+    axes: list[tuple[int, ...]] = [tuple(range(base.ndim))]
+    axes += [(a,) for a in range(base.ndim if base.ndim > 1 else 0)]
+    for axis, (kind, how) in itertools.product(axes, (("sum", np.sum), ("mean", np.mean))):
+        made = [how(c.base, axis=axis, keepdims=True) for c in cases]
+        found = _all_of(
+            cases, [np.broadcast_to(m, c.base.shape) for m, c in zip(made, cases, strict=True)]
+        )
+        if found is not None:
+            over = "everything" if len(axis) == base.ndim else f"axis {axis[0]} too"
+            return Words(
+                "summed_over_everything",
+                f"{text} is one number, the {kind} over {over}: an axis= is missing, so all its "
+                "entries are the same.",
+                f"{text} = {kind}(…)",
+                f"{text} = {kind}(…, axis=…)",
+            ), found
     return None
 
 

@@ -1,15 +1,19 @@
-"""What is known in the course of a search: the problems, what was found, what is left."""
+"""What is known in the course of a search, and the sentences that come of it."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 
-from reference.checks.explain.finding import ClaimCase, ExplainedMistake
+import msgspec
+
+from reference.checks.explain import simple_errors
+from reference.checks.explain.finding import ClaimCase, Explanation
 from reference.checks.explain.graph import Edit
-from reference.checks.explain.hypothesis import Hypothesis
-from reference.checks.explain.problem import ClaimedArray, ReadingProblem
+from reference.checks.explain.hypothesis import Hypothesis, listed
+from reference.checks.explain.problem import ClaimedArray, ReadingProblem, is_multiple
 from reference.checks.routine import Path
+from reports.checked import NamedMistake
 
 
 @dataclass
@@ -19,10 +23,9 @@ class ExplanationState:
     problems: list[ReadingProblem]
     deadline: float
     accepted: list[Hypothesis] = field(default_factory=list)
-    named: list[tuple[ExplainedMistake, int]] = field(default_factory=list)
+    named: list[tuple[NamedMistake, int]] = field(default_factory=list)
     cost: float = 0.0
     explained: set[Path] = field(default_factory=set)
-    first: str = ""
 
     def base(self, problem: ReadingProblem) -> Edit:
         """Return the sweep with the mistakes accepted so far."""
@@ -60,3 +63,61 @@ def cases_of(state: ExplanationState, path: Path) -> list[ClaimCase]:
 def depth_of(claim: ClaimedArray) -> int:
     """Return where a claim's tensor stands on the tape: the later, the nearer to the loss."""
     return int(claim.places.max(initial=0))
+
+
+# -- in sentences ------------------------------------------------------------------------------
+
+
+def explanation_of(state: ExplanationState) -> Explanation:
+    """Return what a search found, going back from the loss."""
+    ordered = _merged(sorted(state.named, key=lambda n: -n[1]))
+    described = [(c.text, simple_errors.described(cases_of(state, c.path))) for c in state.left]
+    return Explanation(_first(state), tuple(ordered), tuple(d for d in described if d[1]))
+
+
+def _merged(found: list[tuple[NamedMistake, int]]) -> list[NamedMistake]:
+    """Say in one sentence what is the same of several claims: dW1 and db1 are 2 times …."""
+    groups: dict[tuple[str, ...], list[NamedMistake]] = {}
+    for one, _ in found:
+        text = one.tensors[0] if len(one.tensors) == 1 else ""
+        same = one.sentence.startswith((f"{text} is ", f"{text} has ")) if text else False
+        rest = one.sentence[len(text) :].split(":")[0] if same else one.sentence
+        groups.setdefault((one.name, rest, "" if same else one.yours), []).append(one)
+    return [_together(group) for group in groups.values()]
+
+
+def _together(group: list[NamedMistake]) -> NamedMistake:
+    if len(group) == 1:
+        return group[0]
+    texts = [t for one in group for t in one.tensors]
+    first = group[0]
+    rest = first.sentence[len(texts[0]) :]
+    for single, plural in ((" is ", " are "), (" has ", " have ")):
+        if rest.startswith(single):
+            rest = plural + rest[len(single) :]
+    return msgspec.structs.replace(
+        first,
+        sentence=listed(texts) + rest,
+        tensors=tuple(texts),
+        yours=first.yours.replace(texts[0], listed(texts)),
+        right=first.right.replace(texts[0], listed(texts)),
+        matched=min(n.matched for n in group),
+        of=max(n.of for n in group),
+        distance=max(n.distance for n in group),
+    )
+
+
+def _first(state: ExplanationState) -> str:
+    """Return what goes wrong first, going back from the loss: the latest of all that is wrong.
+
+    A variable of the backward counts where the mistakes that were found make it what it is; one
+    that a loop has overwritten since does not count as wrong.
+    """
+    problem = state.problems[0]
+    wrong = [c for c in problem.claims.values() if not c.right]
+    if state.accepted:
+        made = problem.predicted(state.base(problem))
+        wrong = [c for c in wrong if not c.inner or is_multiple(c.got, made[c.path])]
+    else:
+        wrong = [c for c in wrong if not c.inner]
+    return max(wrong, key=depth_of).text if wrong else ""

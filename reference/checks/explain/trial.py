@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from reference.checks.explain import finding, paths, regions
+from reference.checks.explain import (
+    catalogued,
+    cotangents,
+    finding,
+    inner,
+    operands,
+    ownvalues,
+    paths,
+    regions,
+    rowwise,
+    uses,
+    windows,
+)
 from reference.checks.explain.factors import spelled
 from reference.checks.explain.finding import Support
 from reference.checks.explain.graph import Array, Edit, read
 from reference.checks.explain.hypothesis import Hypothesis, Match
+from reference.checks.explain.links import Link, few_links, scaled_links
 from reference.checks.explain.problem import (
     ClaimedArray,
     ReadingProblem,
@@ -19,7 +33,6 @@ from reference.checks.explain.problem import (
     close_entries,
     is_multiple,
 )
-from reference.checks.explain.sources import edit_of
 from reference.checks.explain.state import ExplanationState, cases_of
 from reference.checks.routine import Path
 from reference.checks.tolerances import SAME
@@ -37,8 +50,12 @@ class HypothesisTrial:
     @property
     def rank(self) -> tuple[float, ...]:
         """More claims first, then those that leave the right ones right, then the simpler one."""
-        fit = -len(self.match.claims) + 0.5 * (not self.clean) + 0.4 * bool(self.match.part)
-        return (fit, self.hypothesis.cost, -self.hypothesis.depth)
+        return _rank(self.hypothesis, self.match, self.clean)
+
+
+def _rank(hypothesis: Hypothesis, match: Match, clean: bool) -> tuple[float, ...]:
+    fit = -len(match.claims) + 0.5 * (not clean) + 0.4 * bool(match.part)
+    return (fit, hypothesis.cost, -hypothesis.depth)
 
 
 def tried(
@@ -73,16 +90,11 @@ def tried(
         and not _as_made(c, made[c.path], now[c.path])
         and not (c.inner and any(_share(c, h) for h in hit))
     ]
-    if (
-        best is not None
-        and HypothesisTrial(hypothesis, Match(hit, bool(broken), part), best.found, not broken).rank
-        >= best.rank
-    ):
+    match, clean = Match(hit, bool(broken), part), not (broken or part)
+    if best is not None and _rank(hypothesis, match, not broken) >= best.rank:
         return None
     found = _confirmed(state, hypothesis, hit, bool(part))
-    if found is None:
-        return None
-    return HypothesisTrial(hypothesis, Match(hit, bool(broken), part), found, not (broken or part))
+    return None if found is None else HypothesisTrial(hypothesis, match, found, clean)
 
 
 def _fits(problem: ReadingProblem, claim: ClaimedArray, now: Array, adjoints: list[float]) -> bool:
@@ -107,7 +119,7 @@ def _in_part(got: Array, now: Array, made: Array) -> bool:
 
 def _share(one: ClaimedArray, other: ClaimedArray) -> bool:
     """Whether two claims are of the same numbers: relu(x) is x above 0."""
-    return bool(set(one.places.ravel().tolist()) & set(other.places.ravel().tolist()))
+    return bool(np.isin(one.places, other.places).any())
 
 
 def _as_made(claim: ClaimedArray, value: Array, now: Array) -> bool:
@@ -118,7 +130,7 @@ def _as_made(claim: ClaimedArray, value: Array, now: Array) -> bool:
 
 
 def _confirmed(
-    state: ExplanationState, hypothesis: Hypothesis, hit: list[ClaimedArray], part: bool = False
+    state: ExplanationState, hypothesis: Hypothesis, hit: list[ClaimedArray], part: bool
 ) -> Support | None:
     """Return the evidence for a hypothesis over all problems; None where it is not enough."""
     total: Support | None = None
@@ -127,12 +139,10 @@ def _confirmed(
         values: list[Array | None] = []
         for case in cases:
             edit = edit_of(hypothesis, case.problem)
-            if edit is None:
-                values.append(None)
-                continue
-            value = case.problem.predicted(state.base(case.problem) | edit)[claim.path]
-            if part:
-                value = np.where(close_entries(case.claim.got, case.base), case.base, value)
+            value = None
+            if edit is not None:
+                value = case.problem.predicted(state.base(case.problem) | edit)[claim.path]
+                value = np.where(case.wrong, value, case.base) if part else value
             values.append(value)
         found = finding.evidence(cases, values)
         if not found.enough:
@@ -143,29 +153,33 @@ def _confirmed(
 
 
 def best_link(
-    state: ExplanationState, problem: ReadingProblem, base: Edit, now: finding.Predictions
+    state: ExplanationState,
+    problem: ReadingProblem,
+    base: Edit,
+    now: finding.Predictions,
+    best: HypothesisTrial | None,
 ) -> HypothesisTrial | None:
-    """Return a path whose term is a constant multiple of what it should be, the multiple fitted."""
-    best: HypothesisTrial | None = None
-    for link in paths.fitted_links(problem):
+    """Return a path whose term is a constant multiple of what it should be, the multiple fitted.
+
+    best: what is returned where no such path explains more.
+    """
+    for link in few_links(problem):
         if state.late:
             break
-        made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
+        made = problem.predicted(base | scaled_links(problem, [link], 0.0))
         wrong = [
             c for c in state.left if paths.times_of(c.got, now[c.path], made[c.path]) is not None
         ]
         if not wrong:
             continue
-        times = [_times_in(state, link, wrong[0].path, p) for p in state.problems]
-        plain = [(p, t) for p, t in zip(state.problems, times, strict=True) if t is not None]
-        text = (
-            spelled([p for p, _ in plain], [t for _, t in plain])
-            if len(plain) >= min(3, len(times))
-            else None
-        )
-        if text is None or abs(plain[0][1] - 1) < 1e-6:
+        fitted = ((p, _times_in(state, link, wrong[0].path, p)) for p in state.problems)
+        times = [(p, t) for p, t in fitted if t is not None]
+        if len(times) < min(3, len(state.problems)) or not times:
             continue
-        hypothesis = paths.multiplied(problem, link, text, plain)
+        text = spelled([p for p, _ in times], [t for _, t in times])
+        if text is None or abs(times[0][1] - 1) < 1e-6:
+            continue
+        hypothesis = paths.multiplied(problem, link, text, {id(p): t for p, t in times})
         trial = tried(state, hypothesis, problem, base, now, best)
         if trial is not None and (best is None or trial.rank < best.rank):
             best = trial
@@ -173,12 +187,52 @@ def best_link(
 
 
 def _times_in(
-    state: ExplanationState, link: paths.Link, path: Path, problem: ReadingProblem
+    state: ExplanationState, link: Link, path: Path, problem: ReadingProblem
 ) -> float | None:
     base = state.base(problem)
     claim = problem.claims.get(path)
     if claim is None:
         return None
     now = problem.predicted(base) if base else {path: claim.truth}
-    made = problem.predicted(base | paths.scaled_links(problem, [link], 0.0))
+    made = problem.predicted(base | scaled_links(problem, [link], 0.0))
     return paths.times_of(claim.got, now[path], made[path])
+
+
+# -- all hypotheses, and how one that does not suit a forward is passed over ----------------------
+
+SOURCES: tuple[Callable[[ReadingProblem], Iterator[Hypothesis]], ...] = (
+    catalogued.catalogue_hypotheses,
+    paths.step_hypotheses,
+    paths.path_hypotheses,
+    rowwise.row_hypotheses,
+    paths.before_hypotheses,
+    ownvalues.own_value_hypotheses,
+    operands.operand_hypotheses,
+    cotangents.turned_hypotheses,
+    uses.use_hypotheses,
+    cotangents.order_hypotheses,
+    windows.window_hypotheses,
+    inner.inner_hypotheses,
+    cotangents.scaled_hypotheses,
+)
+
+
+def all_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
+    """Yield every mistake that may be in a problem's sweep."""
+    for source in SOURCES:
+        try:
+            yield from source(problem)
+        except UNEXPECTED:
+            continue
+
+
+UNEXPECTED: tuple[type[Exception], ...] = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a forward that nobody thought of may raise in a hypothesis: that one is passed over."""
+
+
+def edit_of(hypothesis: Hypothesis, problem: ReadingProblem) -> Edit | None:
+    """Return a hypothesis' sweep in a problem, None where it does not apply."""
+    try:
+        return hypothesis.edit(problem)
+    except UNEXPECTED:
+        return None

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from reference.checks.explain.graph import Edges, Edit, Places
-from reference.checks.explain.hypothesis import Hypothesis, Match, Words, listed
+from reference.checks.explain.hypothesis import CLAIMS, Hypothesis, Words
+from reference.checks.explain.links import pieces
 from reference.checks.explain.operands import products
-from reference.checks.explain.paths import pieces
-from reference.checks.explain.problem import NamedValue, ReadingProblem
+from reference.checks.explain.problem import NamedValue, ReadingProblem, once
 from reference.checks.routine import Path
+
+_MIN_USES = 8
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,15 @@ class _Geometry:
     """The flat index in z of every sum of products."""
 
 
+@once
 def geometries(problem: ReadingProblem) -> list[_Geometry]:
     """Return the convolutions of a forward: sums of products whose indices move by windows."""
-    if "windows" not in problem.cache:
-        found = []
-        for (b, a), uses in products(problem).items():
-            x, w = pieces(problem)[b], pieces(problem)[a]
-            if (
-                len(uses) < 8
-                or not 1 <= x.value.ndim <= 4
-                or not w.value.ndim
-                or a not in problem.outcome.inputs
-            ):
-                continue
-            made = _geometry(problem, b, a)
-            if made is not None:
-                found.append(made)
-        problem.cache["windows"] = found
-    known: list[_Geometry] = problem.cache["windows"]
-    return known
+    known, found = pieces(problem), []
+    for (b, a), uses in products(problem).items():
+        weight = known[a].value.ndim and a in problem.outcome.inputs
+        if len(uses) >= _MIN_USES and 1 <= known[b].value.ndim <= 4 and weight:
+            found.append(_geometry(problem, b, a))
+    return [g for g in found if g is not None]
 
 
 def _geometry(problem: ReadingProblem, b: Path, a: Path) -> _Geometry | None:
@@ -106,7 +98,7 @@ def _outputs(
     index: dict[int, tuple[Path, int]] = {}
     for path, named in pieces(problem).items():
         if path not in not_these and path not in problem.outcome.inputs:
-            index |= {p: (path, i) for i, p in enumerate(named.places.ravel().tolist()) if p >= 0}
+            index |= {p: (path, i) for i, p in enumerate(named.flat) if p >= 0}
     found: dict[int, int] = {}
     target: Path | None = None
     for child in dict.fromkeys(children):
@@ -127,71 +119,57 @@ def _outputs(
     return (target, found) if target is not None else None
 
 
+_MOVES = {
+    "stride": (
+        "stride_ignored",
+        "The stride is ignored: the windows of {x} start at i, where i · stride belongs (shifted "
+        "windows)",
+    ),
+    "pad": ("padding_ignored", "The padding is ignored: the windows of {x} are shifted by it"),
+    "pad twice": (
+        "padding_twice", "The padding is counted twice: the windows of {x} are shifted"
+    ),
+    "one later": ("windows_shifted", "The windows of {x} are shifted by one index"),
+    "flipped": (
+        "kernel_not_flipped",
+        "{w} is flipped (in reversed order) inside of its window; the gradient of a correlation "
+        "is a convolution",
+    ),
+}  # fmt: skip
+
+
 def window_hypotheses(problem: ReadingProblem) -> Iterator[Hypothesis]:
     """Yield for every convolution: the stride or the padding ignored, the windows moved."""
     for geometry in geometries(problem):
-        strides = any(a.stride > 1 for a in geometry.axes)
-        if strides:
-            yield _moved(problem, geometry, "stride")
-        if any(a.pad for a in geometry.axes):
-            yield _moved(problem, geometry, "pad")
-            yield _moved(problem, geometry, "pad twice")
-        yield _moved(problem, geometry, "one later")
-        yield _moved(problem, geometry, "flipped")
+        strided = any(a.stride > 1 for a in geometry.axes)
+        padded = any(a.pad for a in geometry.axes)
+        for how in _MOVES:
+            if (how != "stride" or strided) and (not how.startswith("pad") or padded):
+                yield _moved(problem, geometry, how)
 
 
 def _moved(problem: ReadingProblem, geometry: _Geometry, how: str) -> Hypothesis:
-    key = (geometry.x, geometry.w)
     x, w = pieces(problem)[geometry.x].text, pieces(problem)[geometry.w].text
 
     def edit(other: ReadingProblem) -> Edit | None:
-        mine = next((g for g in geometries(other) if (g.x, g.w) == key), None)
-        return None if mine is None else _moved_edit(other, mine, how)
+        mine = (g for g in geometries(other) if (g.x, g.w) == (geometry.x, geometry.w))
+        return next((_moved_edit(other, g, how) for g in mine), None)
 
-    def words(match: Match) -> Words:
-        claims = listed([c.text for c in match.claims])
-        name_and_words = {
-            "stride": (
-                "stride_ignored",
-                f"The stride is ignored: the windows of {x} start at i, where i · stride belongs "
-                "(shifted windows)",
-            ),
-            "pad": (
-                "padding_ignored",
-                f"The padding is ignored: the windows of {x} are shifted by it",
-            ),
-            "pad twice": (
-                "padding_twice",
-                f"The padding is counted twice: the windows of {x} are shifted",
-            ),
-            "one later": ("windows_shifted", f"The windows of {x} are shifted by one index"),
-            "flipped": (
-                "kernel_not_flipped",
-                f"{w} is flipped (in reversed order) inside of its window; the gradient of a "
-                "correlation is a convolution",
-            ),
-        }[how]
-        return Words(
-            name_and_words[0],
-            f"{name_and_words[1]}, in {claims}.",
-            f"{claims} with {x}[i + k]" if how == "stride" else f"{claims} shifted",
-            f"{claims} with {x}[stride·i + k − pad]",
-        )
-
-    return Hypothesis(
-        ("windows", *geometry.x, *geometry.w, how),
-        edit,
-        words,
-        1.6,
-        max(geometry.outputs),
+    name, text = _MOVES[how]
+    words = Words(
+        name,
+        f"{text.format(x=x, w=w)}, in {CLAIMS}.",
+        f"{CLAIMS} with {x}[i + k]" if how == "stride" else f"{CLAIMS} shifted",
+        f"{CLAIMS} with {x}[stride·i + k − pad]",
     )
+    return Hypothesis(edit, words.of, 1.6, max(geometry.outputs))
 
 
 def _moved_edit(problem: ReadingProblem, geometry: _Geometry, how: str) -> Edit:
     known = pieces(problem)
     x, w, z = known[geometry.x], known[geometry.w], known[geometry.z]
-    w_flat = {p: i for i, p in enumerate(w.places.ravel().tolist()) if p >= 0}
-    x_flat = x.places.ravel().tolist()
+    w_flat = {p: i for i, p in enumerate(w.flat) if p >= 0}
+    x_flat = x.flat
     own = set(x_flat) | set(w_flat)
     values_x, values_w = x.value.ravel(), w.value.ravel()
     edges: dict[int, Edges] = {}

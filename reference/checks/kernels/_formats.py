@@ -1,10 +1,13 @@
-"""The dtypes that a kernel is judged in, and the ways to round in them."""
+"""The dtypes that a kernel is judged in, and how far each operation of it may round in them."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from reference.checks.tolerances import FUNCTION_ULPS, LINEAR, SHAKEN
 from reference.formats import LOW, format_of
 from reference.rounding import Rounding, RoundingUnit
 
@@ -58,3 +61,51 @@ Bounds = dict[Model, tuple[Array, ...]]
 def in_dtype(array: npt.ArrayLike, dtype: str) -> Array:
     """Return the numbers near these that a dtype holds."""
     return np.asarray(np.asarray(array).astype(format_of(dtype).dtype), dtype=np.float64)
+
+
+class OperationSize(NamedTuple):
+    """How large the result of an operation is, for its rounding."""
+
+    result: Array
+    terms: Array | None
+    """Of a sum: n Σ|terms|."""
+    correct: bool
+    """Whether the operation rounds correctly."""
+
+    def units(self) -> Array:
+        """Return how far the result may be rounded, a column for each model."""
+        columns = []
+        for model in MODELS:
+            unit = model.unit.value(self.result, None)
+            if self.terms is not None:
+                unit = unit + model.sums.total(1.0, self.terms)
+            if not self.correct:
+                unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
+            columns.append(np.ravel(unit))
+        return np.stack(columns, axis=1)
+
+
+def is_steady(
+    run: Callable[[Mapping[Any, Array]], Sequence[Array]],
+    sizes: Mapping[Any, OperationSize],
+    bounds: Bounds,
+    seed: int,
+) -> bool:
+    """Whether roundings of random sign move some results as the first order says.
+
+    They do not where a decision stands on an edge: then there are two right answers.
+
+    run: from what is added to each operation's result to the results.
+    """
+    model = next(m for m in MODELS if m.accumulated)
+    rng = np.random.default_rng(seed)
+    values = run({})
+    for _ in range(SHAKEN):
+        shifts = {}
+        for key, size in sizes.items():
+            unit = size.units()[:, MODELS.index(model)].reshape(size.result.shape)
+            shifts[key] = LINEAR * unit * rng.choice((-1.0, 1.0), unit.shape)
+        for one, true, bound in zip(run(shifts), values, bounds[model], strict=True):
+            if not np.all((np.abs(one - true) <= 2 * LINEAR * bound) | ~np.isfinite(true)):
+                return False
+    return True

@@ -5,24 +5,18 @@ differentiated with respect to all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from reference.checks.kernels._formats import MODELS, Array, Bounds
-from reference.checks.tolerances import FUNCTION_ULPS, LINEAR, SHAKEN
+from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
 
-_SUMS = {
-    "dot_general",
-    "reduce_sum",
-    "conv_general_dilated",
-    "cumsum",
-    "scatter-add",
-    "scatter_add",
-}
+Arrays = list[jax.Array]
+
+_SUMS = set("dot_general reduce_sum conv_general_dilated cumsum scatter-add scatter_add".split())
 _CORRECT = {"add", "sub", "mul", "div", "neg", "sqrt", "add_any", "square", *_SUMS}
 _INSIDE = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Where a primitive keeps the primitives that it stands for: jit, custom_jvp, remat."""
@@ -30,39 +24,16 @@ _OPENED = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkp
            "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}  # fmt: skip
 
 
-class _JaxSize(NamedTuple):
-    """How large the result of a primitive is, for its rounding."""
-
-    result: Array
-    terms: Array | None
-    """Of a sum: n Σ|terms|."""
-    correct: bool
-
-    def units(self) -> Array:
-        """Return how far the result may be rounded, a column for each model."""
-        columns = []
-        for model in MODELS:
-            unit = model.unit.value(self.result, None)
-            if self.terms is not None:
-                unit = unit + model.sums.total(1.0, self.terms)
-            if not self.correct:
-                unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
-            columns.append(np.ravel(unit))
-        return np.stack(columns, axis=1)
-
-
 class JaxGraph:
     """A gradient of JAX as a list of primitives, for inputs of the shapes it was traced with."""
 
-    def __init__(
-        self, primal: Callable[..., Sequence[Any]], leaves: list[Any], dout: list[Any]
-    ) -> None:
+    def __init__(self, primal: Callable[..., Arrays], leaves: Arrays, dout: Arrays) -> None:
         """Trace a function with its pullback.
 
         primal: from leaves to its outputs. leaves: arrays, the inputs. dout: one for each output.
         """
 
-        def run(leaves: list[Any], dout: list[Any]) -> list[Any]:
+        def run(leaves: Arrays, dout: Arrays) -> Arrays:
             outputs, pull = jax.vjp(lambda *t: tuple(primal(*t)), *leaves)
             weights = tuple(d.astype(o.dtype) for o, d in zip(outputs, dout, strict=True))
             return [*outputs, *pull(weights)]
@@ -73,16 +44,16 @@ class JaxGraph:
         self._note = jax.jit(self._noted)
         self._correct: dict[str, bool] = {}
 
-    def _shifted(self, shifts: Mapping[str, Any], given: list[Any]) -> list[Any]:
+    def _shifted(self, shifts: Mapping[str, jax.Array], given: Arrays) -> Arrays:
         return _evaluate(self._closed.jaxpr, self._closed.consts, given, _shift_by(shifts))
 
-    def _noted(self, given: list[Any]) -> dict[str, Any]:
+    def _noted(self, given: Arrays) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         follow = _note_in(seen, self._correct)
         _evaluate(self._closed.jaxpr, self._closed.consts, given, follow)
         return seen
 
-    def _sizes(self, given: list[Any]) -> dict[str, _JaxSize]:
+    def _sizes(self, given: Arrays) -> dict[str, OperationSize]:
         """Return how large the results of all primitives are; what is only moved is exact."""
         found = {}
         for key, (floats, made, terms) in self._note(given).items():
@@ -90,22 +61,27 @@ class JaxGraph:
             if not np.isin(made, known).all():
                 size = np.where(np.isfinite(made), np.abs(made), 0.0)
                 of_sum = None if terms is None else np.asarray(terms)
-                found[key] = _JaxSize(size, of_sum, self._correct[key])
+                found[key] = OperationSize(size, of_sum, self._correct[key])
         return found
 
-    def values(self, given: list[Any]) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
-        return tuple(np.asarray(v, dtype=np.float64) for v in self._run({}, given))
+    def _shifted_by(self, shifts: Mapping[str, Array], given: Arrays) -> tuple[Array, ...]:
+        moved = {key: jnp.asarray(shift) for key, shift in shifts.items()}
+        return tuple(np.asarray(v, dtype=np.float64) for v in self._run(moved, given))
 
-    def bounds(self, given: list[Any]) -> Bounds:
+    def values(self, leaves: Arrays, dout: Arrays) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+        return self._shifted_by({}, [*leaves, *dout])
+
+    def bounds(self, leaves: Arrays, dout: Arrays) -> Bounds:
         """Return how far rounding may move each of these, by model."""
+        given = [*leaves, *dout]
         sizes = self._sizes(given)
         zeros = {key: jnp.zeros(size.result.shape) for key, size in sizes.items()}
         slopes = self._slopes(zeros, given)
         found = []
         for by_shift in slopes:
             shape = np.shape(next(iter(by_shift.values()), 0.0))
-            total: Any = 0.0
+            total: Array = np.zeros(())
             for key, slope in by_shift.items():
                 size = sizes[key]
                 flat = np.abs(np.asarray(slope)).reshape(-1, size.result.size)
@@ -114,38 +90,25 @@ class JaxGraph:
             found.append(np.reshape(total, (*shape, len(MODELS))))
         return {m: tuple(f[..., k] for f in found) for k, m in enumerate(MODELS)}
 
-    def steady(self, given: list[Any], bounds: Bounds, seed: int) -> bool:
+    def steady(self, leaves: Arrays, dout: Arrays, bounds: Bounds, seed: int) -> bool:
         """Whether roundings of random sign move the results as the first order says."""
-        model = next(m for m in MODELS if m.accumulated)
-        column = MODELS.index(model)
-        rng = np.random.default_rng(seed)
-        values, sizes = self.values(given), self._sizes(given)
-        for _ in range(SHAKEN):
-            shifts = {}
-            for key, size in sizes.items():
-                unit = size.units()[:, column].reshape(size.result.shape)
-                shifts[key] = jnp.asarray(LINEAR * unit * rng.choice((-1.0, 1.0), unit.shape))
-            moved = self._run(shifts, given)
-            for one, true, bound in zip(moved, values, bounds[model], strict=True):
-                off = np.abs(np.asarray(one) - true)
-                if not np.all((off <= 2 * LINEAR * bound) | ~np.isfinite(true)):
-                    return False
-        return True
+        given = [*leaves, *dout]
+        return is_steady(lambda s: self._shifted_by(s, given), self._sizes(given), bounds, seed)
 
 
 # -- the primitives ------------------------------------------------------------------------------
 
-_Follow = Callable[[str, Any, list[Any], list[Any], dict[str, Any]], list[Any]]
+_Follow = Callable[[str, Any, Arrays, Arrays, dict[str, Any]], Arrays]
 """What is done with the results of a primitive: its place, itself, what went in, what came out."""
 
 
 def _evaluate(
-    jaxpr: Any, consts: Sequence[Any], given: Sequence[Any], follow: _Follow, place: str = ""
-) -> list[Any]:
+    jaxpr: Any, consts: Sequence[object], given: Sequence[object], follow: _Follow, place: str = ""
+) -> Arrays:
     """Run primitives in float64; `follow` may change what comes out of each."""
-    known: dict[Any, Any] = {}
+    known: dict[object, jax.Array] = {}
 
-    def read(one: Any) -> Any:
+    def read(one: object) -> jax.Array:
         return _wide(one.val) if isinstance(one, Literal) else known[one]
 
     known.update(zip(jaxpr.constvars, map(_wide, consts), strict=True))
@@ -168,10 +131,10 @@ def _evaluate(
     return [read(v) for v in jaxpr.outvars]
 
 
-def _shift_by(shifts: Mapping[str, Any]) -> _Follow:
+def _shift_by(shifts: Mapping[str, jax.Array]) -> _Follow:
     def follow(
-        place: str, primitive: Any, values: list[Any], made: list[Any], params: dict[str, Any]
-    ) -> list[Any]:
+        place: str, primitive: object, values: Arrays, made: Arrays, params: dict[str, Any]
+    ) -> Arrays:
         return [m + shifts[f"{place}{k}"] if f"{place}{k}" in shifts else m
                 for k, m in enumerate(made)]  # fmt: skip
 
@@ -182,8 +145,8 @@ def _note_in(seen: dict[str, Any], correct: dict[str, bool]) -> _Follow:
     """Note of each result of floats what went in, what came out, and n Σ|terms| of a sum."""
 
     def follow(
-        place: str, primitive: Any, values: list[Any], made: list[Any], params: dict[str, Any]
-    ) -> list[Any]:
+        place: str, primitive: Any, values: Arrays, made: Arrays, params: dict[str, Any]
+    ) -> Arrays:
         floats = [v for v in values if _is_float(v)]
         terms = None
         if primitive.name in _SUMS:
@@ -199,15 +162,15 @@ def _note_in(seen: dict[str, Any], correct: dict[str, bool]) -> _Follow:
     return follow
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: object) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
 
 
-def _wide(value: Any) -> Any:
+def _wide(value: object) -> jax.Array:
     return jnp.asarray(value, dtype=jnp.float64) if _is_float(value) else jnp.asarray(value)
 
 
-def _wide_dtype(value: Any) -> Any:
+def _wide_dtype(value: object) -> Any:
     """Return a dtype of floats among a primitive's parameters as float64."""
     if isinstance(value, np.dtype | type) and jnp.issubdtype(value, jnp.floating):
         return np.dtype(np.float64)

@@ -9,14 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from reference.checks.kernels._findings import ReturnedArray, furthest
-from reference.checks.kernels._formats import FLOAT64, Array, Bounds
+from reference.checks.kernels._formats import FLOAT64, Array
 from reference.checks.kernels._jax_rounding import JaxGraph
 from reference.checks.kernels._problem import Cotangents, KernelProblem, drawn_problem
-from reference.checks.kernels._ways import KernelAnswer, Way, Ways
+from reference.checks.kernels._ways import KernelAnswer, TracedReference, Way, Ways, each
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import path_name
-from reference.checks.tolerances import DIGITS
 
 _BATCH = 3  # problems that are stacked for vmap
 _Run = Callable[[list[Any], list[Any]], tuple[Any, Any]]
@@ -28,7 +26,7 @@ class JaxKernel:
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.subject, self.seed = subject, seed
-        self._references: dict[tuple[Any, ...], JaxReference] = {}
+        self._references: dict[tuple[Any, ...], TracedReference[JaxGraph]] = {}
 
     @contextlib.contextmanager
     def running(self, dtype: str = FLOAT64) -> Iterator[None]:
@@ -42,7 +40,7 @@ class JaxKernel:
         written, paths = self.subject.written, list(problem.leaves)
         run = written.primal if reference else written.custom
 
-        def low(given: Sequence[Any]) -> Any:
+        def low(given: Sequence[object]) -> Any:
             return run([_cast(g, dtype) for g in given])
 
         function = self.subject.function(low, dict(problem.drawn))
@@ -84,44 +82,17 @@ class JaxKernel:
             outputs = jax.eval_shape(self.function(problem, dtype), *leaves)
         return problem.cotangents([np.zeros(o.shape) for o in outputs], self.seed)
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> "JaxReference":
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[JaxGraph]:
         """Trace the reference for the shapes of a problem; one trace serves all of the same."""
         rest = [v for k, v in problem.drawn.items() if (k,) not in problem.leaves]
         key = (*(a.shape for a in problem.leaves.values()), repr(rest))
         if key not in self._references:
-            self._references[key] = JaxReference(self, problem, cotangents)
+            wide = functools.partial(arrays, dtype=FLOAT64)
+            with self.running():
+                function = self.function(problem, FLOAT64, reference=True)
+                graph = JaxGraph(function, *wide(problem, cotangents))
+            self._references[key] = TracedReference(graph, self.running, wide)
         return self._references[key]
-
-
-class JaxReference:
-    """The gradient of the reference of a kernel, traced for the shapes of a problem."""
-
-    def __init__(self, kernel: JaxKernel, problem: KernelProblem, cotangents: Cotangents) -> None:
-        self._kernel = kernel
-        with kernel.running():
-            function = kernel.function(problem, FLOAT64, reference=True)
-            self._traced = JaxGraph(function, *arrays(problem, cotangents, FLOAT64))
-
-    def _flat(self, problem: KernelProblem, cotangents: Cotangents) -> list[Any]:
-        leaves, dout = arrays(problem, cotangents, FLOAT64)
-        return [*leaves, *dout]
-
-    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
-        with self._kernel.running():
-            return self._traced.values(self._flat(problem, cotangents))
-
-    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
-        """Return how far rounding may move each of these, by model."""
-        with self._kernel.running():
-            return self._traced.bounds(self._flat(problem, cotangents))
-
-    def steady(
-        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
-    ) -> bool:
-        """Whether roundings of random sign move the results as the first order says."""
-        with self._kernel.running():
-            return self._traced.steady(self._flat(problem, cotangents), bounds, seed)
 
 
 class JaxWays(Ways):
@@ -136,16 +107,14 @@ class JaxWays(Ways):
     def ways(self) -> Iterator[Way]:
         """Yield the ways that JAX has, the plain ones first."""
         yield "under jit, twice", self._twice
-        yield "cotangent with zeros", self._zeros
+        yield "cotangent with zeros", self._with_zeros
         yield "under vmap", functools.partial(self._mapped, (0, 0))
         yield "under vmap of the cotangent (jax.jacrev)", functools.partial(self._mapped, (None, 0))
         for k, path in enumerate(self.problem.leaves):
             if len(self.problem.leaves) > 1:
                 axes = [0 if at == k else None for at in range(len(self.problem.leaves))]
-                yield (
-                    f"under vmap of {path_name(path)}",
-                    functools.partial(self._mapped, (axes, None)),
-                )
+                mapped = functools.partial(self._mapped, (axes, None))
+                yield f"under vmap of {path_name(path)}", mapped
         yield "differentiated twice", self._second
         if self.right:
             yield from self.other_problems()
@@ -157,14 +126,7 @@ class JaxWays(Ways):
         ]
         return self.wrong(answers[0], self.truth) or self.wrong(answers[1], self.truth)
 
-    def _zeros(self) -> list[str]:
-        given = [
-            None if c is None else c * (np.arange(c.size).reshape(c.shape) % 3 == 0)
-            for c in self.cotangents
-        ]
-        return self.wrong(self.ask(self.problem, given), self.at(given))
-
-    def _mapped(self, axes: tuple[Any, Any]) -> list[str]:
+    def _mapped(self, axes: tuple[object, object]) -> list[str]:
         """Map over several problems at once; each must come back as it does alone."""
         dtype = self.model.dtype
         problems, weights = self._batch(axes)
@@ -188,7 +150,7 @@ class JaxWays(Ways):
                 return wrong
         return []
 
-    def _batch(self, axes: tuple[Any, Any]) -> tuple[list[KernelProblem], list[Cotangents]]:
+    def _batch(self, axes: tuple[object, object]) -> tuple[list[KernelProblem], list[Cotangents]]:
         """Return problems that differ where an axis is mapped, and are the same elsewhere."""
         wide = _axes(axes[0], len(self.problem.leaves))
         problems: list[KernelProblem] = []
@@ -202,7 +164,7 @@ class JaxWays(Ways):
             }
             problems.append(KernelProblem(self.problem.drawn, leaves, self.problem.index))
             sign = 1.0 if k == 0 or axes[1] is None else -1.0 / k
-            weights.append([None if c is None else sign * c for c in self.cotangents])
+            weights.append(each(functools.partial(np.multiply, sign), self.cotangents))
         return problems, weights
 
     def _alone(self, problem: KernelProblem, cotangents: Cotangents) -> Any:
@@ -214,29 +176,15 @@ class JaxWays(Ways):
         values = self.asked.traced.values(problem, cotangents)
         return self.truth._replace(values=values, bounds=self.sizes)
 
-    def _second(self) -> list[str] | None:
-        """Differentiate the gradient once more: it must be refused, or right."""
-        if self.asked is None or not self.right or self.model.dtype != FLOAT64:
-            return None
-        true = self._derivative(reference=True)
-        mine = self._derivative(reference=False)
-        if true is None or mine is None:
-            return [] if mine is None else None
-        for path, got, right in zip(self.problem.leaves, mine, true, strict=True):
-            bound = np.full(right.shape, DIGITS * (1 + float(np.max(np.abs(right), initial=0.0))))
-            if furthest(ReturnedArray(path_name(path), got, right, bound), self.model).times > 1:
-                return [f"the second derivative by {path_name(path)} is wrong, and not refused"]
-        return []
-
-    def _derivative(self, reference: bool) -> list[Array] | None:
+    def derivative(self, own: bool) -> list[Array] | None:
         """Return the derivative of Σ v·g by the inputs, v random; None where it is refused."""
         rng = np.random.default_rng(self.seed)
         weights = [rng.standard_normal(a.shape) for a in self.problem.leaves.values()]
         with self.kernel.running():
-            function = self.kernel.function(self.problem, FLOAT64, reference)
+            function = self.kernel.function(self.problem, FLOAT64, reference=not own)
             leaves, dout = arrays(self.problem, self.cotangents, FLOAT64)
 
-            def weighed(*leaves: Any) -> Any:
+            def weighed(*leaves: object) -> Any:
                 _, pull = jax.vjp(function, *leaves)
                 return sum(jnp.sum(g * w) for g, w in zip(pull(tuple(dout)), weights, strict=True))
 
@@ -263,7 +211,7 @@ def _axes(axes: Any, count: int) -> list[int | None]:
     return list(axes) if isinstance(axes, list) else [axes] * count
 
 
-def _cast(value: Any, dtype: str) -> Any:
+def _cast(value: object, dtype: str) -> Any:
     if isinstance(value, list):
         return [_cast(v, dtype) for v in value]
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
@@ -271,5 +219,5 @@ def _cast(value: Any, dtype: str) -> Any:
     return value
 
 
-def _plain(array: Any) -> Array:
+def _plain(array: object) -> Array:
     return np.asarray(array, dtype=np.float64)

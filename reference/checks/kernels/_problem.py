@@ -41,7 +41,7 @@ def drawn_problem(
     subject: FunctionSubject,
     seed: int,
     index: int,
-    change: Callable[[dict[str, Any]], None] = lambda drawn: None,
+    change: Callable[[dict[str, object]], None] = lambda drawn: None,
 ) -> KernelProblem:
     """Draw a problem; `change` may edit what was drawn."""
     drawn = subject.inputs(seed, index)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from reference.checks.kernels._formats import FLOAT64, Array, Bounds
+from reference.checks.kernels._formats import FLOAT64, Array
 from reference.checks.kernels._problem import Cotangents, KernelProblem
 from reference.checks.kernels._torch_rounding import TorchGraph
-from reference.checks.kernels._ways import KernelAnswer
+from reference.checks.kernels._ways import KernelAnswer, TracedReference
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.routine import Path
 
@@ -59,10 +59,10 @@ class TorchKernel:
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.subject, self.seed = subject, seed
-        self._recorded: list[tuple[Any, ...]] = []
+        self._recorded: list[tuple[object, ...]] = []
         cls = subject.written.thing
 
-        def backward(ctx: Any, *given: Any) -> Any:
+        def backward(ctx: object, *given: object) -> object:
             returned = cls.backward(ctx, *given)
             self._recorded.append(returned if isinstance(returned, tuple) else (returned,))
             return returned
@@ -78,7 +78,7 @@ class TorchKernel:
 
     def tensors(
         self, problem: KernelProblem, dtype: str, layout: Layout = plain
-    ) -> dict[Path, Any]:
+    ) -> dict[Path, torch.Tensor]:
         """Return the leaves as tensors that need a gradient."""
         kind = getattr(torch, dtype)
         return {
@@ -86,11 +86,13 @@ class TorchKernel:
             for p, a in problem.leaves.items()
         }
 
-    def outputs(self, problem: KernelProblem, leaves: Mapping[Path, Any], dtype: str) -> list[Any]:
+    def outputs(
+        self, problem: KernelProblem, leaves: Mapping[Path, torch.Tensor], dtype: str
+    ) -> list[torch.Tensor | None]:
         """Run the kernel; None for an output that has no gradient."""
         kind = getattr(torch, dtype)
 
-        def run(given: Sequence[Any]) -> Any:
+        def run(given: Sequence[torch.Tensor]) -> object:
             low = [g.to(kind) if self.subject.frame.is_float(g) else g for g in given]
             return self.marked.apply(*low)
 
@@ -120,27 +122,18 @@ class TorchKernel:
 
     def _pulled(
         self,
-        leaves: Mapping[Path, Any],
-        before: Mapping[Path, Any],
-        outputs: Sequence[Any],
+        leaves: Mapping[Path, torch.Tensor],
+        before: Mapping[Path, torch.Tensor],
+        outputs: Sequence[torch.Tensor | None],
         cotangents: Cotangents,
         weights: Layout,
     ) -> KernelAnswer:
-        pairs = [
-            (o, weights(torch.tensor(c, dtype=o.dtype)))
-            for o, c in zip(outputs, cotangents, strict=True)
-            if o is not None and c is not None
-        ]
+        pairs = weighed(outputs, cotangents, weights)
         kept = [w.clone() for _, w in pairs]
         values = [None if o is None else array_of(o) for o in outputs]
         wanted = {p: t for p, t in leaves.items() if t.requires_grad}
         self._recorded.clear()
-        found = torch.autograd.grad(
-            [o for o, _ in pairs],
-            list(wanted.values()),
-            [w for _, w in pairs],
-            allow_unused=True,
-        )
+        found = pulled(pairs, list(wanted.values()))
         answer = KernelAnswer(values, {p: array_of(g) for p, g in zip(wanted, found, strict=True)})
         answer.changed = [p[0] for p, t in leaves.items() if not _same(t, before[p])]
         answer.changed += [
@@ -158,54 +151,47 @@ class TorchKernel:
             outputs = self.outputs(problem, self.tensors(problem, dtype), dtype)
         return problem.cotangents([array_of(o) for o in outputs], self.seed)
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> "TorchReference":
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[TorchGraph]:
         """Trace the reference for the shapes of a problem."""
-        return TorchReference(self, problem, cotangents)
-
-
-class TorchReference:
-    """The gradient of the reference of a kernel, traced for the shapes of a problem."""
-
-    def __init__(self, kernel: TorchKernel, problem: KernelProblem, cotangents: Cotangents) -> None:
-        self._kernel = kernel
-        written = kernel.subject.written
-        function = kernel.subject.function(written.primal, dict(problem.drawn))
-        paths = list(problem.leaves)
-        with kernel.running():
-            self._traced = TorchGraph(
-                lambda given: function(dict(zip(paths, given, strict=True))),
+        function = self.subject.function(self.subject.written.primal, dict(problem.drawn))
+        with self.running():
+            graph = TorchGraph(
+                lambda given: function(dict(zip(problem.leaves, given, strict=True))),
                 *tensors_of(problem, cotangents),
             )
-
-    def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
-        with self._kernel.running():
-            return self._traced.values(*tensors_of(problem, cotangents))
-
-    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
-        """Return how far rounding may move each of these, by model."""
-        with self._kernel.running():
-            return self._traced.bounds(*tensors_of(problem, cotangents))
-
-    def steady(
-        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
-    ) -> bool:
-        """Whether roundings of random sign move the results as the first order says."""
-        with self._kernel.running():
-            return self._traced.steady(*tensors_of(problem, cotangents), bounds, seed)
-
-    def gradients(self, leaves: list[Any], dout: list[Any]) -> list[Any]:
-        """Return the gradients as tensors that can be differentiated once more."""
-        return self._traced.gradients(leaves, dout)
+        return TracedReference(graph, self.running, tensors_of)
 
 
-def tensors_of(problem: KernelProblem, cotangents: Cotangents) -> tuple[list[Any], list[Any]]:
+def weighed(
+    outputs: Sequence[torch.Tensor | None], cotangents: Cotangents, layout: Layout = plain
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the outputs that have a cotangent, each with it."""
+    return [
+        (o, layout(torch.tensor(c, dtype=o.dtype)))
+        for o, c in zip(outputs, cotangents, strict=True)
+        if o is not None and c is not None
+    ]
+
+
+def pulled(
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], leaves: Sequence[torch.Tensor], **how: bool
+) -> Sequence[torch.Tensor | None]:
+    """Return the gradients of outputs with their cotangents; None where a leaf has none."""
+    outputs, weights = [o for o, _ in pairs], [w for _, w in pairs]
+    found: Sequence[torch.Tensor | None]
+    found = torch.autograd.grad(outputs, list(leaves), weights, allow_unused=True, **how)
+    return found
+
+
+def tensors_of(
+    problem: KernelProblem, cotangents: Cotangents
+) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
     """Return leaves and cotangents as tensors of float64."""
     leaves = [torch.tensor(a) for a in problem.leaves.values()]
     return leaves, [None if c is None else torch.tensor(c) for c in cotangents]
 
 
-def array_of(tensor: Any) -> Array | None:
+def array_of(tensor: torch.Tensor | None) -> Array | None:
     """Return a tensor's values in float64."""
     if tensor is None:
         return None
@@ -216,7 +202,9 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(torch.equal(torch.nan_to_num(one.detach()), torch.nan_to_num(other)))
 
 
-def _aliases(returned: Mapping[str, Any], leaves: Mapping[Path, Any]) -> list[tuple[str, str]]:
+def _aliases(
+    returned: Mapping[str, object], leaves: Mapping[Path, torch.Tensor]
+) -> list[tuple[str, str]]:
     memory = {t.untyped_storage().data_ptr(): p[0] for p, t in leaves.items() if t.numel()}
     return [
         (name, memory[g.untyped_storage().data_ptr()])

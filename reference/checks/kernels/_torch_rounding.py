@@ -13,7 +13,7 @@ values are float64, whatever dtype the code asks for.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -23,10 +23,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten, tree_map
 
-from reference.checks.kernels._formats import MODELS, Array, Bounds
-from reference.checks.tolerances import FUNCTION_ULPS, LINEAR, SHAKEN
+from reference.checks.kernels._formats import MODELS, Array, Bounds, OperationSize, is_steady
 
-Primal = Callable[[list[Any]], Sequence[Any]]
+Tensors = Sequence[torch.Tensor]
+Weights = Sequence[torch.Tensor | None]
+Primal = Callable[[list[torch.Tensor]], Tensors]
 _Key = tuple[str, int]
 
 _SUMS = {
@@ -53,14 +54,14 @@ _ROWS = 64  # rows of a Jacobian that are taken at once
 class TorchGraph:
     """A gradient of torch as a list of operations, for inputs of the shapes it was traced with."""
 
-    def __init__(self, primal: Primal, leaves: list[Any], dout: list[Any]) -> None:
+    def __init__(self, primal: Primal, leaves: Tensors, dout: Weights) -> None:
         """Trace a function with its pullback.
 
         primal: from leaves to outputs, in operations of torch. leaves: tensors, the inputs.
         dout: a tensor for each output, None for one that has no derivative.
         """
 
-        def run(*tensors: Any) -> list[Any]:
+        def run(*tensors: torch.Tensor) -> list[torch.Tensor]:
             with torch.enable_grad():
                 at = [t.detach().requires_grad_() for t in tensors[: len(leaves)]]
                 made = primal([t.clone() for t in at])
@@ -77,65 +78,44 @@ class TorchGraph:
         with sdpa_kernel(SDPBackend.MATH):
             self.graph = make_fx(run, decomposition_table=_TABLE)(*leaves, *_present(dout))
 
-    def gradients(self, leaves: list[Any], dout: list[Any]) -> list[Any]:
+    def gradients(self, leaves: Tensors, dout: Weights) -> list[torch.Tensor]:
         """Return the gradients as tensors that can be differentiated once more."""
-        found: list[Any] = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
+        found: list[torch.Tensor] = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
         return found[self.outputs :]
 
-    def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
-        """Return outputs, then gradients in the order of the leaves, in float64."""
+    def _shifted_by(
+        self, shifts: Mapping[_Key, Array], leaves: Tensors, dout: Weights
+    ) -> tuple[Array, ...]:
+        moved = {key: torch.as_tensor(shift) for key, shift in shifts.items()}
         with torch.no_grad():
-            found = _Shifted(self.graph, {}).run(*leaves, *_present(dout))
+            found = _Shifted(self.graph, moved).run(*leaves, *_present(dout))
         return tuple(np.array(t.numpy()) for t in found)
 
-    def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
-        """Return how far rounding may move each of these, by model."""
-        given = [*leaves, *_present(dout)]
+    def _sizes(self, leaves: Tensors, dout: Weights) -> dict[_Key, OperationSize]:
         first = _Shifted(self.graph)
         with torch.no_grad():
-            values = [t.clone() for t in first.run(*given)]
-        columns = _bounds(self.graph, given, first.sizes)
+            first.run(*leaves, *_present(dout))
+        return first.sizes
+
+    def values(self, leaves: Tensors, dout: Weights) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+        return self._shifted_by({}, leaves, dout)
+
+    def bounds(self, leaves: Tensors, dout: Weights) -> Bounds:
+        """Return how far rounding may move each of these, by model."""
+        sizes = self._sizes(leaves, dout)
+        columns = _bounds(self.graph, [*leaves, *_present(dout)], sizes)
+        values = self.values(leaves, dout)
         return {m: tuple(_parts(b, values)) for m, b in zip(MODELS, columns.T, strict=True)}
 
-    def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
-        """Whether roundings of random sign move the results as the first order says.
-
-        They do not where a decision stands on an edge: then there are two right answers.
-        """
-        given = [*leaves, *_present(dout)]
-        first = _Shifted(self.graph)
-        with torch.no_grad():
-            values = [t.clone() for t in first.run(*given)]
-        return _is_steady(self.graph, given, first.sizes, values, bounds, seed)
+    def steady(self, leaves: Tensors, dout: Weights, bounds: Bounds, seed: int) -> bool:
+        """Whether roundings of random sign move the results as the first order says."""
+        sizes = self._sizes(leaves, dout)
+        return is_steady(lambda s: self._shifted_by(s, leaves, dout), sizes, bounds, seed)
 
 
-def _present(dout: list[Any]) -> list[Any]:
+def _present(dout: Weights) -> list[torch.Tensor]:
     return [d for d in dout if d is not None]
-
-
-class _TorchSize(NamedTuple):
-    """How large the result of an operation is, for its rounding."""
-
-    result: torch.Tensor
-    terms: torch.Tensor | None
-    """Of a sum: n Σ|terms|."""
-    correct: bool
-    """Whether the operation rounds correctly."""
-
-    def units(self) -> torch.Tensor:
-        """Return how far the result may be rounded, a column for each model."""
-        columns = []
-        for model in MODELS:
-            unit = model.unit.value(self.result, None)
-            if self.terms is not None:
-                unit = unit + model.sums.total(1.0, self.terms)
-            if not self.correct:
-                unit = unit + FUNCTION_ULPS * model.inside.value(self.result, None)
-            columns.append(unit.reshape(-1))
-        return torch.stack(columns, dim=1)
-
-
-_Sizes = Mapping[_Key, _TorchSize]
 
 
 class _Shifted(Interpreter):
@@ -144,7 +124,7 @@ class _Shifted(Interpreter):
     def __init__(self, graph: GraphModule, shifts: Mapping[_Key, torch.Tensor] | None = None):
         super().__init__(graph)
         self.shifts = shifts
-        self.sizes: dict[_Key, _TorchSize] = {}
+        self.sizes: dict[_Key, OperationSize] = {}
         """Of what rounds, where none is shifted."""
 
     def run_node(self, n: Node) -> Any:
@@ -166,7 +146,7 @@ class _Shifted(Interpreter):
             return made
         return _each(lambda k, t: self._moved(t, (n.name, k), mutable), made)
 
-    def _moved(self, tensor: Any, key: _Key, mutable: bool) -> Any:
+    def _moved(self, tensor: torch.Tensor, key: _Key, mutable: bool) -> torch.Tensor:
         assert self.shifts is not None
         shift = self.shifts.get(key)
         if shift is None:
@@ -174,7 +154,7 @@ class _Shifted(Interpreter):
         return tensor.add_(shift) if mutable else tensor + shift
 
     def _note(
-        self, name: str, func: Any, args: Any, kwargs: Any, before: list[torch.Tensor], made: Any
+        self, name: str, func: Any, args: Any, kwargs: Any, before: list[torch.Tensor], made: object
     ) -> None:
         zero = torch.zeros(1, dtype=torch.float64)
         known = torch.cat([zero, *(t.reshape(-1) for t in before)])
@@ -191,30 +171,36 @@ class _Shifted(Interpreter):
             ]
         for k, t in enumerate(_listed(made)):
             if _is_float(t) and not torch.isin(t, known).all():  # what is only moved is exact
-                size = torch.where(t.isfinite(), t.abs(), 0.0)
+                size = torch.where(t.isfinite(), t.abs(), 0.0).numpy()
                 terms = sums[k] if sums is not None else None
-                self.sizes[name, k] = _TorchSize(size, terms, base.rstrip("_") in _CORRECT)
+                plain = terms.numpy() if terms is not None else None
+                self.sizes[name, k] = OperationSize(size, plain, base.rstrip("_") in _CORRECT)
 
 
-def _bounds(graph: GraphModule, given: list[torch.Tensor], sizes: _Sizes) -> Array:
+def _bounds(
+    graph: GraphModule, given: list[torch.Tensor], sizes: Mapping[_Key, OperationSize]
+) -> Array:
     """Return the bound of each entry of all results, a column for each model."""
-    shifts = {key: torch.zeros_like(s.result).requires_grad_() for key, s in sizes.items()}
+    shifts = {
+        key: torch.zeros(s.result.shape, dtype=torch.float64).requires_grad_()
+        for key, s in sizes.items()
+    }
     results = torch.cat([t.reshape(-1) for t in _Shifted(graph, shifts).run(*given)])
-    found = torch.zeros(len(results), len(MODELS), dtype=torch.float64)
-    units = {key: size.units() for key, size in sizes.items()}
+    found = np.zeros((len(results), len(MODELS)))
     if not results.requires_grad:
-        return np.asarray(found)
+        return found
+    units = {key: size.units() for key, size in sizes.items()}
     rows = torch.eye(len(results), dtype=torch.float64)
     for at in range(0, len(rows), _ROWS):
         slopes = _jacobian(results, list(shifts.values()), rows[at : at + _ROWS])
         for key, slope in zip(shifts, slopes, strict=True):
             if slope is not None:
-                found[at : at + _ROWS] += slope.reshape(len(slope), -1).abs() @ units[key]
-    return np.asarray(found)
+                found[at : at + _ROWS] += slope.reshape(len(slope), -1).abs().numpy() @ units[key]
+    return found
 
 
-def _jacobian(results: torch.Tensor, shifts: list[Any], rows: torch.Tensor) -> Sequence[Any]:
-    def pull(row: torch.Tensor, batched: bool) -> Sequence[Any]:
+def _jacobian(results: torch.Tensor, shifts: Tensors, rows: torch.Tensor) -> Weights:
+    def pull(row: torch.Tensor, batched: bool) -> Weights:
         return torch.autograd.grad(
             results, shifts, row, is_grads_batched=batched, allow_unused=True, retain_graph=True
         )
@@ -223,33 +209,8 @@ def _jacobian(results: torch.Tensor, shifts: list[Any], rows: torch.Tensor) -> S
         return pull(rows, True)
     single = [pull(row, False) for row in rows]
     stacked = [[s[k] for s in single] for k in range(len(shifts))]
-    return [None if parts[0] is None else torch.stack(parts) for parts in stacked]
-
-
-def _is_steady(
-    graph: GraphModule,
-    given: list[torch.Tensor],
-    sizes: _Sizes,
-    values: Sequence[torch.Tensor],
-    bounds: Bounds,
-    seed: int,
-) -> bool:
-    model = next(m for m in MODELS if m.accumulated)
-    column = MODELS.index(model)
-    rng = torch.Generator().manual_seed(seed)
-    for _ in range(SHAKEN):
-        shifts = {}
-        for key, size in sizes.items():
-            unit = size.units()[:, column].reshape(size.result.shape)
-            signs = torch.randint(0, 2, unit.shape, generator=rng) * 2 - 1
-            shifts[key] = LINEAR * unit * signs
-        with torch.no_grad():
-            moved = _Shifted(graph, shifts).run(*given)
-        for one, true, bound in zip(moved, values, bounds[model], strict=True):
-            off = (one - true).abs().numpy()
-            if not np.all((off <= 2 * LINEAR * bound) | ~np.isfinite(true.numpy())):
-                return False
-    return True
+    used = [[g for g in parts if g is not None] for parts in stacked]
+    return [torch.stack(parts) if parts else None for parts in used]
 
 
 # -- tensors in arguments ------------------------------------------------------------------------
@@ -262,30 +223,30 @@ def _in_float64(value: Any) -> Any:
     return value.double() if _is_float(value) and value.dtype != torch.float64 else value
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: object) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _floats(tree: Any) -> list[torch.Tensor]:
+def _floats(tree: object) -> list[torch.Tensor]:
     return [t.detach() for t in tree_flatten(tree)[0] if _is_float(t)]
 
 
-def _changed(change: Callable[[Any], Any], tree: Any) -> Any:
+def _changed(change: Callable[[torch.Tensor], torch.Tensor], tree: object) -> Any:
     return tree_map(lambda t: change(t.detach()) if _is_float(t) else t, tree)
 
 
-def _listed(made: Any) -> list[Any]:
+def _listed(made: object) -> list[Any]:
     return list(made) if isinstance(made, tuple | list) else [made]
 
 
-def _each(change: Callable[[int, Any], Any], made: Any) -> Any:
+def _each(change: Callable[[int, torch.Tensor], torch.Tensor], made: object) -> Any:
     if isinstance(made, tuple | list):
         return type(made)(change(k, t) if _is_float(t) else t for k, t in enumerate(made))
     return change(0, made) if _is_float(made) else made
 
 
-def _parts(flat: Array, like: Sequence[torch.Tensor]) -> Iterator[Array]:
+def _parts(flat: Array, like: Sequence[Array]) -> Iterator[Array]:
     at = 0
-    for tensor in like:
-        yield flat[at : at + tensor.numel()].reshape(tuple(tensor.shape))
-        at += tensor.numel()
+    for array in like:
+        yield flat[at : at + array.size].reshape(array.shape)
+        at += array.size

@@ -8,21 +8,21 @@ import numpy as np
 import torch
 
 from reference.checks.kernels._findings import ReturnedArray, furthest
-from reference.checks.kernels._formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
+from reference.checks.kernels._formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Array
 from reference.checks.kernels._problem import drawn_problem
 from reference.checks.kernels._torch_kernel import (
     Layout,
     TorchKernel,
-    TorchReference,
     alike,
     array_of,
     expanded,
+    pulled,
     shifted,
     sliced,
     transposed,
+    weighed,
 )
-from reference.checks.kernels._torch_second import wrong_second
-from reference.checks.kernels._ways import KernelAnswer, Way, Ways
+from reference.checks.kernels._ways import KernelAnswer, Way, Ways, each
 from reference.checks.kinds.functions import FunctionSubject
 from reference.checks.names import path_name
 
@@ -31,6 +31,11 @@ _DIGITS_OF = {FLOAT64: 53, FLOAT32: 24, FLOAT16: 11, BFLOAT16: 8}
 
 class TorchWays(Ways):
     """Asks a kernel in every way, the plain ones first."""
+
+    advice = (
+        ": save only inputs and outputs by save_for_backward, or mark the backward with "
+        "once_differentiable"
+    )
 
     def __init__(self, subject: FunctionSubject, seed: int) -> None:
         self.kernel = TorchKernel(subject, seed)
@@ -42,14 +47,11 @@ class TorchWays(Ways):
         yield "returned gradients", self._returned
         yield "run twice", self._twice
         yield "two forwards, then two backwards", self._interleaved
-        for name, layout in (
-            ("not contiguous", transposed),
-            ("sliced", sliced),
-        ):
+        for name, layout in (("not contiguous", transposed), ("sliced", sliced)):
             yield f"cotangent {name}", functools.partial(self._laid_out, weights=layout)
         yield "cotangent expanded by rows (stride 0)", lambda: self._expanded(expanded)
         yield "cotangent expanded from one number (stride 0)", lambda: self._expanded(alike)
-        yield "cotangent with zeros", self._zeros
+        yield "cotangent with zeros", self._with_zeros
         for name, layout in (
             ("not contiguous", transposed),
             ("sliced", sliced),
@@ -58,10 +60,8 @@ class TorchWays(Ways):
             yield f"inputs {name}", functools.partial(self._laid_out, inputs=layout)
         for path in self.problem.leaves:
             if len(self.problem.leaves) > 1:
-                yield (
-                    f"only {path_name(path)} needs a gradient",
-                    functools.partial(self._alone, path),
-                )
+                alone = functools.partial(self._alone, path)
+                yield f"only {path_name(path)} needs a gradient", alone
         if sum(c is not None for c in self.cotangents) > 1:
             yield "one output used", self._one_output
         yield "double backward", self._second
@@ -127,17 +127,10 @@ class TorchWays(Ways):
             leaves = kernel.tensors(self.problem, dtype)
             outputs = kernel.outputs(self.problem, leaves, dtype)
             kernel.outputs(other, kernel.tensors(other, dtype), dtype)
-            pairs = [
-                (o, torch.tensor(c, dtype=o.dtype))
-                for o, c in zip(outputs, self.cotangents, strict=True)
-                if o is not None and c is not None
-            ]
+            pairs = weighed(outputs, self.cotangents)
             wrong: list[str] = []
             for time in ("first", "second"):
-                found = torch.autograd.grad(
-                    [o for o, _ in pairs], list(leaves.values()), [c for _, c in pairs],
-                    allow_unused=True, retain_graph=True,
-                )  # fmt: skip
+                found = pulled(pairs, list(leaves.values()), retain_graph=True)
                 got = dict(zip(leaves, map(array_of, found), strict=True))
                 values = [array_of(o) for o in outputs]
                 texts = self.wrong(KernelAnswer(values, got), self.truth)
@@ -145,21 +138,11 @@ class TorchWays(Ways):
         return wrong
 
     def _expanded(self, layout: Callable[[torch.Tensor], torch.Tensor]) -> list[str]:
-        given = [
-            None if c is None else layout(torch.tensor(c)).numpy().copy() for c in self.cotangents
-        ]
+        given = each(lambda c: layout(torch.tensor(c)).numpy().copy(), self.cotangents)
         answer = self.kernel.ask(self.problem, given, self.model.dtype, weights=layout)
         return self.wrong(answer, self.at(given))
 
-    def _zeros(self) -> list[str]:
-        given = [
-            None if c is None else c * (np.arange(c.size).reshape(c.shape) % 3 == 0)
-            for c in self.cotangents
-        ]
-        answer = self.ask(self.problem, given)
-        return self.wrong(answer, self.at(given))
-
-    def _alone(self, path: Any) -> list[str]:
+    def _alone(self, path: object) -> list[str]:
         answer = self._ask(of=(path,))
         for other in self.problem.leaves:
             if other != path and answer.returned.get(other[0]) is not None:
@@ -178,12 +161,33 @@ class TorchWays(Ways):
         return self.wrong(self.ask(self.problem, asked), self.at(given))
 
     def _second(self) -> list[str] | None:
-        """Differentiate the gradient once more: it must be refused, or right."""
-        known = self.asked is not None and self.right and self.model.dtype == FLOAT64
-        if not known or "detach" in self.subject.written.primal_text:
-            return None
-        assert self.asked is not None and isinstance(self.asked.traced, TorchReference)
-        return wrong_second(self.kernel, self.problem, self.cotangents, self.asked.traced)
+        detached = "detach" in self.subject.written.primal_text
+        return None if detached else super()._second()
+
+    def derivative(self, own: bool) -> list[Array] | None:
+        """Return the derivative of Σ v·g by the inputs, v random; None where it is refused."""
+        assert self.asked is not None
+        gradients = self._by_hand if own else self.asked.traced.graph.gradients
+        with self.kernel.running():
+            at = list(self.kernel.tensors(self.problem, FLOAT64).values())
+            dout = [c if c is None else torch.tensor(c).requires_grad_() for c in self.cotangents]
+            weights = torch.Generator().manual_seed(self.seed)
+            try:
+                found = [g for g in gradients(at, dout) if g is not None]
+                sums = [(g * torch.randn(g.shape, generator=weights)).sum() for g in found]
+                tied = [w for w in sums if w.requires_grad]
+                if not tied:
+                    return None
+                torch.autograd.backward(tied)  # grad() would pass by the node that refuses
+            except RuntimeError:
+                return None
+        return [np.zeros(tuple(t.shape)) if t.grad is None else t.grad.numpy().copy() for t in at]
+
+    def _by_hand(self, at: list[torch.Tensor], dout: list[Any]) -> Sequence[torch.Tensor | None]:
+        leaves = dict(zip(self.problem.leaves, at, strict=True))
+        outputs = self.kernel.outputs(self.problem, leaves, FLOAT64)
+        pairs = [(o, d) for o, d in zip(outputs, dout, strict=True) if o is not None]
+        return pulled(pairs, at, create_graph=True)
 
     def narrowed(self, answer: KernelAnswer, dtype: str) -> list[str]:
         """Return what comes back in a dtype of fewer digits, or of a smaller range."""

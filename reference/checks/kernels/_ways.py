@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from reference.checks.kernels._findings import Findings, ReturnedArray, wrong_texts
+from reference.checks.kernels._findings import Findings, ReturnedArray, furthest, wrong_texts
 from reference.checks.kernels._formats import (
     FLOAT32,
     FLOAT64,
@@ -45,22 +46,50 @@ class KernelAnswer:
     """(argument whose gradient it is, argument whose memory it shares)."""
 
 
-class TracedReference(Protocol):
-    """A gradient of the reference, traced for the shapes of one problem."""
+class TracedGraph(Protocol):
+    """A gradient of the reference as a list of operations, in its framework."""
+
+    def values(self, leaves: list[Any], dout: list[Any]) -> tuple[Array, ...]:
+        """Return outputs, then gradients in the order of the leaves, in float64."""
+
+    def bounds(self, leaves: list[Any], dout: list[Any]) -> Bounds:
+        """Return how far rounding may move each of these, by model."""
+
+    def steady(self, leaves: list[Any], dout: list[Any], bounds: Bounds, seed: int) -> bool:
+        """Whether roundings of random sign move the results as the first order says."""
+
+
+Graph = TypeVar("Graph", bound=TracedGraph)
+
+
+@dataclass(frozen=True)
+class TracedReference(Generic[Graph]):
+    """The gradient of the reference, traced for the shapes of one problem.
+
+    running: the context that it is run in. arrays: from a problem and cotangents to the
+    framework's leaves and cotangents in float64.
+    """
+
+    graph: Graph
+    running: Callable[[], AbstractContextManager[None]]
+    arrays: Callable[[KernelProblem, Cotangents], tuple[list[Any], list[Any]]]
 
     def values(self, problem: KernelProblem, cotangents: Cotangents) -> tuple[Array, ...]:
         """Return outputs, then gradients in the order of the leaves, in float64."""
+        with self.running():
+            return self.graph.values(*self.arrays(problem, cotangents))
 
-    def bounds(self, problem: KernelProblem, cotangents: Cotangents) -> Bounds:
-        """Return how far rounding may move each of these, by model."""
+    def steady_bounds(
+        self, problem: KernelProblem, cotangents: Cotangents, seed: int
+    ) -> Bounds | None:
+        """Return how far rounding may move each of these, by model.
 
-    def steady(
-        self, problem: KernelProblem, cotangents: Cotangents, bounds: Bounds, seed: int
-    ) -> bool:
-        """Whether roundings of random sign move the results as the first order says.
-
-        They do not where a decision stands on an edge: then there are two right answers.
+        None where a decision stands on an edge: then there are two right answers.
         """
+        with self.running():
+            given = self.arrays(problem, cotangents)
+            bounds = self.graph.bounds(*given)
+            return bounds if self.graph.steady(*given, bounds, seed) else None
 
 
 class Kernel(Protocol):
@@ -72,7 +101,7 @@ class Kernel(Protocol):
     def cotangents(self, problem: KernelProblem, dtype: str) -> Cotangents:
         """Return random weights of the outputs of a problem."""
 
-    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference:
+    def traced(self, problem: KernelProblem, cotangents: Cotangents) -> TracedReference[Any]:
         """Trace the reference for the shapes of a problem."""
 
 
@@ -88,7 +117,7 @@ class KernelQuestion(NamedTuple):
 
     problem: KernelProblem
     cotangents: Cotangents
-    traced: TracedReference
+    traced: TracedReference[Any]
     bounds: Bounds
 
     def truth(self, model: Model) -> KernelTruth:
@@ -101,6 +130,8 @@ class KernelQuestion(NamedTuple):
 class Ways:
     """Asks a kernel in every way, the plain ones first."""
 
+    advice = ""
+    """What is added where a second derivative is wrong."""
     stride = 1
     """How far apart the indices are of problems that are asked in low dtypes."""
 
@@ -159,6 +190,34 @@ class Ways:
         """Yield the ways of a framework."""
         raise NotImplementedError
 
+    def _with_zeros(self) -> list[str]:
+        given = each(lambda c: c * (np.arange(c.size).reshape(c.shape) % 3 == 0), self.cotangents)
+        return self.wrong(self.ask(self.problem, given), self.at(given))
+
+    def _second(self) -> list[str] | None:
+        """Differentiate the gradient once more: it must be refused, or right."""
+        if self.asked is None or not self.right or self.model.dtype != FLOAT64:
+            return None
+        mine = self.derivative(own=True)
+        true = None if mine is None else self.derivative(own=False)
+        if mine is None or true is None:
+            return [] if mine is None else None
+        for path, got, right in zip(self.problem.leaves, mine, true, strict=True):
+            bound = np.full(right.shape, DIGITS * (1 + _largest(right)))
+            if furthest(ReturnedArray(path_name(path), got, right, bound), self.model).times > 1:
+                return [
+                    f"the second derivative by {path_name(path)} is wrong, and not refused"
+                    f"{self.advice}"
+                ]
+        return []
+
+    def derivative(self, own: bool) -> list[Array] | None:
+        """Return the derivative of Σ v·g by the inputs, v random; None where it is refused.
+
+        own: of the gradient by hand; else of that of the reference.
+        """
+        raise NotImplementedError
+
     def other_problems(self) -> Iterator[Way]:
         """Yield problems of other sizes, and with an empty row in each mask."""
         for way, sizes in sizes_to_try(self.subject):
@@ -181,8 +240,8 @@ class Ways:
             problem = drawn_problem(self.subject, self.seed, at)
             cotangents = self._kernel.cotangents(problem, self.model.dtype)
             traced = self._kernel.traced(problem, cotangents)
-            bounds = traced.bounds(problem, cotangents)
-            if traced.steady(problem, cotangents, bounds, self.seed):
+            bounds = traced.steady_bounds(problem, cotangents, self.seed)
+            if bounds is not None:
                 self._steadily[at] = KernelQuestion(problem, cotangents, traced, bounds)
                 return self._steadily[at]
         raise ArithmeticError(f"in each of {_DRAWN} problems a decision stands on an edge")
@@ -297,9 +356,14 @@ class Ways:
         return []
 
 
+def each(change: Callable[[Array], Array], arrays: Cotangents) -> list[Array | None]:
+    """Return arrays, each changed; None where there is none."""
+    return [None if a is None else change(a) for a in arrays]
+
+
 def in_dtypes(arrays: Cotangents, dtype: str) -> list[Array | None]:
     """Return arrays, each in the numbers that a dtype holds."""
-    return [None if a is None else in_dtype(a, dtype) for a in arrays]
+    return each(lambda a: in_dtype(a, dtype), arrays)
 
 
 def _largest(array: Array) -> float:

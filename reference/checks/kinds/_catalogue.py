@@ -13,7 +13,7 @@ from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.network import Layer, Network, Problem
 from manual_backprop.operation import Activation
 from reference.checks.kinds._frames import Array, Path
-from reference.checks.kinds._words import spelled
+from reference.checks.names import path_name
 from reference.checks.tolerances import SAME
 from reference.diagnose import Diagnosis, diagnose
 from reference.diagnosis.search import GradientEvidence
@@ -46,7 +46,7 @@ def by_catalogue(seen: Sequence[FunctionProblem]) -> Diagnosis | None:
         diagnosis = diagnose([f.evidence for f in found])
     if not diagnosis.named:
         return None
-    names = {ours: spelled(theirs) for ours, theirs in found[0].names.items()}
+    names = {ours: path_name(theirs) for ours, theirs in found[0].names.items()}
     location = diagnosis.location
     if location is not None:
         location = replace(

@@ -8,6 +8,7 @@ from typing import Any
 from manual_backprop.operation import InvalidInput
 from reference.checks.argument_spec import Spec
 from reference.checks.inventory import Unit
+from reference.checks.kinds import engine, general, network
 from reference.checks.kinds._frames import Frame, FrameworkMissing, frame_of
 from reference.checks.search import Failure
 from reference.checks.source import Target
@@ -30,18 +31,8 @@ def subject_of(
 
 
 def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> Subject | Failure:
-    if unit.kind == "engine":
-        from reference.checks.kinds import engine
-
-        return _claiming(engine.subject(unit, target, seed), seed)
-    if unit.kind == "general":
-        from reference.checks.kinds import general
-
-        return _claiming(general.subject(unit, target, seed), seed)
-    if unit.kind == "network":
-        from reference.checks.kinds import network
-
-        return _claiming(network.subject(unit, target, seed), seed)
+    if unit.kind in _OWN:
+        return _claiming(_OWN[unit.kind](unit, target, seed), seed)
     if unit.kind == "jax":
         from reference.checks.kinds import _function_search
 
@@ -58,6 +49,13 @@ def _subject(unit: Unit, target: Target, seed: int, shapes: dict[str, Spec]) -> 
     from reference.checks.kinds import tensors
 
     return tensors.subject(unit, target, frame, seed, shapes)
+
+
+_OWN: dict[str, Callable[[Unit, Target, int], Subject | Failure]] = {
+    "engine": engine.subject,
+    "general": general.subject,
+    "network": network.subject,
+}
 
 
 def _reference(unit: Unit, target: Target) -> Callable[..., Any] | None:

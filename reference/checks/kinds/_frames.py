@@ -4,13 +4,14 @@ Everything runs in float64: what a file makes without saying a dtype is float64 
 """
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from reference.checks.surroundings import quiet, seeded
 
 Array = npt.NDArray[Any]
 Path = tuple[str, ...]
@@ -42,16 +43,16 @@ class Frame(Protocol):
     def running(self, seed: int) -> contextlib.AbstractContextManager[None]:
         """Return a context for everything that runs: float64, and random numbers from a seed."""
 
-    def tensor(self, array: Any) -> Any:
+    def tensor(self, array: object) -> Any:
         """Return a tensor of an array."""
 
-    def plain(self, tensor: Any) -> Array:
+    def plain(self, tensor: object) -> Array:
         """Return a tensor's values."""
 
-    def is_tensor(self, value: Any) -> bool:
+    def is_tensor(self, value: object) -> bool:
         """Whether a value is a tensor of this framework."""
 
-    def is_float(self, value: Any) -> bool:
+    def is_float(self, value: object) -> bool:
         """Whether a value is a tensor of floats."""
 
     def pullback(self, function: Function, leaves: Mapping[Path, Array]) -> FrameRun:
@@ -85,7 +86,7 @@ class _Torch:
         """Make float64 the default, and seed; both are as before afterwards."""
         torch = self.torch
         before = torch.get_default_dtype()
-        with torch.random.fork_rng(devices=[]), _numpy_seeded(seed):
+        with torch.random.fork_rng(devices=[]), seeded(seed), quiet():
             torch.manual_seed(seed)
             torch.set_default_dtype(torch.float64)
             try:
@@ -93,24 +94,20 @@ class _Torch:
             finally:
                 torch.set_default_dtype(before)
 
-    def tensor(self, array: Any) -> Any:
+    def tensor(self, array: object) -> Any:
         """Return a tensor that shares nothing with the array."""
         return self.torch.tensor(np.asarray(array))
 
     def plain(self, tensor: Any) -> Array:
-        """Return a tensor's values."""
         return np.array(tensor.detach().cpu().numpy())
 
-    def is_tensor(self, value: Any) -> bool:
-        """Whether a value is a tensor."""
+    def is_tensor(self, value: object) -> bool:
         return isinstance(value, self.torch.Tensor)
 
     def is_float(self, value: Any) -> bool:
-        """Whether a value is a tensor of floats."""
         return self.is_tensor(value) and bool(value.is_floating_point())
 
     def without_gradient(self) -> Any:
-        """Return a context in which nothing is recorded."""
         return self.torch.no_grad()
 
     def try_shapes(self, function: Function, leaves: Mapping[Path, Array]) -> None:
@@ -164,23 +161,19 @@ class _Jax:
         """Keep float64; JAX's own random numbers come from the keys that code makes."""
         from reference.oracles.jax_x64 import double_precision
 
-        with double_precision(), _numpy_seeded(seed):
+        with double_precision(), seeded(seed), quiet():
             yield
 
-    def tensor(self, array: Any) -> Any:
-        """Return an array of JAX."""
+    def tensor(self, array: object) -> Any:
         return self.jax.numpy.asarray(array)
 
-    def plain(self, tensor: Any) -> Array:
-        """Return an array's values."""
+    def plain(self, tensor: object) -> Array:
         return np.array(tensor)
 
-    def is_tensor(self, value: Any) -> bool:
-        """Whether a value is an array of JAX."""
+    def is_tensor(self, value: object) -> bool:
         return isinstance(value, self.jax.Array)
 
     def is_float(self, value: Any) -> bool:
-        """Whether a value is an array of floats."""
         return self.is_tensor(value) and bool(self.jax.numpy.issubdtype(value.dtype, np.floating))
 
     def without_gradient(self) -> Any:
@@ -204,7 +197,7 @@ class _Jax:
         paths = list(leaves)
         floats: list[bool] = []
 
-        def run(*given: Any) -> tuple[Any, ...]:
+        def run(*given: object) -> tuple[Any, ...]:
             outputs = list(function(dict(zip(paths, given, strict=True))))
             floats[:] = [o is not None and self.is_float(o) for o in outputs]
             return tuple(o for o, f in zip(outputs, floats, strict=True) if f)
@@ -224,29 +217,12 @@ class _Jax:
         return FrameRun([np.array(next(rest)) if f else None for f in floats], pull)
 
 
-@contextlib.contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    import random
-
-    mine = random.getstate()
-    state = np.random.get_state()  # noqa: NPY002 - what the target's own code draws from
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(mine)
-
-
 def shape_index(frame: Frame, index: int) -> int:
     """Return which sizes a problem has: JAX compiles every operation again for every shape."""
     return index % 2 if frame.module == "jax" else index
 
 
-def flat_tensors(value: Any) -> list[Any]:
+def flat_tensors(value: object) -> list[Any]:
     """Return what stands in nested tuples, lists and dicts, in order."""
     if isinstance(value, Mapping):
         return [t for part in value.values() for t in flat_tensors(part)]

@@ -6,21 +6,20 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from reference.checks.argument_spec import Layout, Spec
-from reference.checks.assess import Assessment, close
-from reference.checks.choices import LayoutRequest
-from reference.checks.extent import Extent, extent_of
+from reference.checks.assessment import Assessment, close
+from reference.checks.choices import LayoutRequest, SavingContext
+from reference.checks.chosen import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Frame
-from reference.checks.kinds._torch_context import TorchContext
 from reference.checks.kinds.functions import FrameworkFunction, FunctionSubject
 from reference.checks.raised import raised_text
+from reference.checks.routine import source_of
 from reference.checks.search import Failure
 from reference.checks.shapes import Mode, modes, weight_names
 from reference.checks.tolerances import AUTOGRAD
@@ -33,7 +32,7 @@ _LOSING = re.compile(r"detach|\.data\b|no_grad|item\(\)|numpy\(\)|stop_gradient|
 """What autograd does not see through."""
 
 
-Reference = Callable[..., Any]
+Reference = Callable[..., object]
 
 
 def torch_subject(
@@ -47,17 +46,16 @@ def torch_subject(
 
     reference: the plain function that it is to compute; None: its own forward is taken for it.
     """
-    cls = unit.thing
     import torch
 
+    cls = unit.thing
     apart = cls.setup_context is not torch.autograd.Function.setup_context
     try:
-        parameters = list(inspect.signature(cls.forward).parameters.values())
+        names, defaults = _named(cls.forward, 0 if apart else 1)
     except (TypeError, ValueError):
         return Failure("its forward has no readable arguments")
-    parameters = parameters if apart else parameters[1:]
 
-    def primal(given: Sequence[Any]) -> Any:
+    def primal(given: Sequence[object]) -> object:
         context = TorchContext(len(given))
         outputs = cls.forward(*given) if apart else cls.forward(context, *given)
         if apart:
@@ -67,7 +65,8 @@ def torch_subject(
     written = FrameworkFunction(
         unit.name,
         "a torch.autograd.Function",
-        *_named(parameters),
+        names,
+        defaults,
         primal,
         lambda given: cls.apply(*given),
         _source(cls),
@@ -101,10 +100,9 @@ def jax_subject(
     thing = unit.thing
     primal = getattr(thing, "fun", None) or thing.__wrapped__
     try:
-        parameters = list(inspect.signature(primal).parameters.values())
+        names, defaults = _named(primal)
     except (TypeError, ValueError):
         return Failure("its function has no readable arguments")
-    names, defaults = _named(parameters)
     positions = getattr(thing, "nondiff_argnums", ())
     fixed = frozenset(
         n for i, n in enumerate(names) if i in positions or i - len(names) in positions
@@ -126,19 +124,17 @@ def jax_subject(
     return _found(_beside(written, reference), frame, seed, shapes)
 
 
-def _named(parameters: Sequence[inspect.Parameter]) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _named(
+    function: Callable[..., object], skip: int = 0
+) -> tuple[tuple[str, ...], dict[str, object]]:
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
     ones = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    return (
-        tuple(p.name for p in ones),
-        {p.name: p.default for p in ones if p.default is not p.empty},
-    )
+    defaults = {p.name: p.default for p in ones if p.default is not p.empty}
+    return tuple(p.name for p in ones), defaults
 
 
-def _source(thing: Any) -> str:
-    try:
-        return inspect.getsource(inspect.unwrap(thing)) if thing is not None else ""
-    except (OSError, TypeError):
-        return getattr(thing, "__name__", "")
+def _source(thing: object) -> str:
+    return source_of(thing) or getattr(thing, "__name__", "")
 
 
 # -- which arguments ---------------------------------------------------------------------------
@@ -313,3 +309,35 @@ def _same_truth(one: Assessment, other: Assessment) -> bool:
         close(a.truth.value, b.truth, 1.0, AUTOGRAD).all()
         for a, b in zip(one.rows, other.rows, strict=True)
     )
+
+
+class TorchContext(SavingContext):
+    """The ctx of a forward that runs outside of its function: it keeps what is saved."""
+
+    def __init__(self, count: int) -> None:
+        self.needs_input_grad = (True,) * count
+        self._flat: list[object] = []
+
+    def save_for_forward(self, *tensors: object) -> None:
+        """Keep tensors for a jvp, which nobody asks for."""
+
+    def mark_non_differentiable(self, *tensors: object) -> None:
+        """Note outputs that have no gradient."""
+        self._flat += tensors
+
+    def mark_dirty(self, *tensors: object) -> None:
+        """Note inputs that were written into; the leaves are copied before."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Do nothing: every cotangent is given."""
+
+    @property
+    def saved_variables(self) -> tuple[object, ...]:
+        """The old name of saved_tensors."""
+        return self.saved_tensors
+
+    def differentiable(self, outputs: object) -> object:
+        """Return the outputs, None for those that have no gradient."""
+        if isinstance(outputs, tuple | list):
+            return [self.differentiable(o) for o in outputs]
+        return None if any(outputs is t for t in self._flat) else outputs

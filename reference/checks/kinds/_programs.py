@@ -9,6 +9,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -108,7 +109,7 @@ def named_operators(cls: type, functions: Mapping[str, Callable[..., Any]]) -> l
     return found
 
 
-def _usable(name: str, thing: Any) -> bool:
+def _usable(name: str, thing: object) -> bool:
     return (
         isinstance(thing, types.FunctionType)
         and not name.startswith("_")
@@ -140,88 +141,74 @@ def _method(name: str) -> Callable[[Any], Any]:
 
 def small(found: Sequence[Operator]) -> Iterator[ExpressionProgram]:
     """Yield one program for each operator and use, the simplest ones first."""
-    for op in found:
-        if op.count == 2:
-            yield ExpressionProgram(
-                op.spell("a", "b"), ("a", "b"), op.apply, (op.name,), "once", op.domain
-            )
-        else:
-            yield ExpressionProgram(op.spell("a"), ("a",), op.apply, (op.name,), "once", op.domain)
-    for op in found:
-        if op.count == 2:
-            yield ExpressionProgram(
-                op.spell("a", "a"),
-                ("a",),
-                lambda a, f=op.apply: f(a, a),
-                (op.name,),
-                "twice",
-                op.domain,
-            )
-    merge = next((op for op in found if op.count == 2), None)
-    if merge is None:
-        return
-    for op in found:
+    yield from map(alone, found)
+    pairs = [op for op in found if op.count == 2]
+    for op in pairs:
+        run = partial(_both, op.apply)
+        yield ExpressionProgram(op.spell("a", "a"), ("a",), run, (op.name,), "twice", op.domain)
+    for op in found if pairs else ():
         if op.count == 1:
-            yield ExpressionProgram(
-                merge.spell(f"({op.spell('a')})", "a"),
-                ("a",),
-                lambda a, f=op.apply, m=merge.apply: m(f(a), a),
-                (op.name, merge.name),
-                "twice",
-                op.domain,
-            )
-    for op in found:
-        if op.count == 2:
-            yield from _in_the_middle(op, merge)
+            text, run = pairs[0].spell(f"({op.spell('a')})", "a"), partial(_merged, op, pairs[0])
+            names = (op.name, pairs[0].name)
+            yield ExpressionProgram(text, ("a",), run, names, "twice", op.domain)
+    for op in pairs:
+        yield from _in_the_middle(op, pairs[0])
+
+
+def alone(op: Operator) -> ExpressionProgram:
+    """Return the program of one operator, used once."""
+    leaves = ("a", "b")[: op.count]
+    return ExpressionProgram(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
+
+
+def _both(apply: Callable[..., Any], a: object) -> Any:
+    return apply(a, a)
+
+
+def _merged(op: Operator, merge: Operator, a: object) -> Any:
+    return merge.apply(op.apply(a), a)
 
 
 def _in_the_middle(op: Operator, merge: Operator) -> Iterator[ExpressionProgram]:
     """Yield programs in which a value that was computed is used twice, at unequal depths."""
 
-    def same(a: Any, b: Any) -> Any:
+    def same(a: object, b: object) -> Any:
         c = op.apply(a, b)
         return merge.apply(c, c)
 
-    def deeper(a: Any, b: Any) -> Any:
+    def deeper(a: object, b: object) -> Any:
         c = op.apply(a, b)
         return merge.apply(merge.apply(c, a), c)
 
     names = (op.name, merge.name)
     text = f"c = {op.spell('a', 'b')}; "
-    yield ExpressionProgram(
-        text + merge.spell("c", "c"), ("a", "b"), same, names, "middle", op.domain
-    )
-    yield ExpressionProgram(
-        text + merge.spell(f"({merge.spell('c', 'a')})", "c"),
-        ("a", "b"),
-        deeper,
-        names,
-        "middle",
-        op.domain,
-    )
+    after = merge.spell(f"({merge.spell('c', 'a')})", "c")
+    for rest, run in ((merge.spell("c", "c"), same), (after, deeper)):
+        yield ExpressionProgram(text + rest, ("a", "b"), run, names, "middle", op.domain)
 
 
-def random(
-    found: Sequence[Operator], rng: np.random.Generator, steps: int = 5
-) -> ExpressionProgram:
+_STEPS = 5  # operators of a random program
+
+
+def random(found: Sequence[Operator], rng: np.random.Generator) -> ExpressionProgram:
     """Return a program of several steps over two leaves, with values used again."""
     safe = [op for op in found if op.domain[0] < 0 or op.name in ("sqrt",)] or list(found)
     positive = any(op.domain[0] > 0 for op in safe)
     plan: list[tuple[Operator, tuple[int, ...]]] = []
-    for k in range(steps):
+    for k in range(_STEPS):
         op = safe[int(rng.integers(len(safe)))]
         picked = [int(rng.integers(2 + k)) for _ in range(op.count)]
         if k and int(rng.integers(2)):
             picked[0] = 1 + k  # the last one made: a chain
         plan.append((op, tuple(picked)))
 
-    def run(a: Any, b: Any) -> Any:
+    def run(a: object, b: object) -> Any:
         made = [a, b]
         for op, picked in plan:
             made.append(op.apply(*(made[i] for i in picked)))
         return made[-1]
 
-    names = ["a", "b", *(f"v{k}" for k in range(1, steps + 1))]
+    names = ["a", "b", *(f"v{k}" for k in range(1, _STEPS + 1))]
     text = "; ".join(
         f"v{k + 1} = {op.spell(*(names[i] for i in picked))}" for k, (op, picked) in enumerate(plan)
     )
@@ -259,15 +246,11 @@ def of_arrays(
     ) -> ExpressionProgram:
         weigh = name not in ("__mul__", "__rmul__", "__add__") and has("__mul__")
         names = (name, "__mul__") if weigh else (name,)
-        return ExpressionProgram(
-            text,
-            tuple(leaves),
-            lambda *given: finish(run(*given), weigh),
-            names,
-            use,
-            domain,
-            leaves,
-        )
+
+        def finished(*given: object) -> Any:
+            return finish(run(*given), weigh)
+
+        return ExpressionProgram(text, tuple(leaves), finished, names, use, domain, leaves)
 
     for name, symbol, apply, domain in _BINARY:
         if name == "__pow__" or not has(name):
@@ -276,9 +259,7 @@ def of_arrays(
         yield program(text, name, apply, domain, a=_A, b=_A)
         yield program(f"{text} with b a row", name, apply, domain, a=_A, b=_ROW)
         yield program(f"{text} with b a column", name, apply, domain, a=_A, b=_COLUMN)
-        yield program(
-            symbol.format("a", "a"), name, lambda a, f=apply: f(a, a), domain, "twice", a=_A
-        )
+        yield program(symbol.format("a", "a"), name, partial(_both, apply), domain, "twice", a=_A)
     if has("__matmul__"):
         yield program("a @ b", "__matmul__", lambda a, b: a @ b, a=_A, b=_W)
         yield program("a @ a", "__matmul__", lambda a: a @ a, use="twice", a=(3, 3))

@@ -72,11 +72,28 @@ class Questioned(Subject, Protocol):
         """
 
 
-def cotangents_of(question: Question, outputs: Sequence[Array | None]) -> Sequence[Array]:
-    """Return a cotangent for each output that has a derivative."""
-    return question.cotangents or [np.ones(o.shape) for o in outputs if o is not None]
+def cotangents_of(question: Question, outputs: Sequence[Array | None]) -> list[Array | None]:
+    """Return a cotangent for each output, None for one that has no derivative."""
+    ones = [np.ones(o.shape) for o in outputs if o is not None]
+    rest = iter(question.cotangents or ones)
+    return [None if o is None else next(rest) for o in outputs]
 
 
-def plain(values: Mapping[Any, Any]) -> dict[Path, Array]:
+def question_of(
+    leaves: Mapping[Path, Array],
+    outputs: Sequence[Array | None],
+    cotangents: Sequence[Array | None],
+    claims: Mapping[Path, Array],
+    drawn: Mapping[str, object],
+) -> Question:
+    """Return a question of tensors; what was drawn and is no leaf went in beside them."""
+    pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o is not None]
+    given = tuple(c for _, c in pairs if c is not None)
+    arrays = {(k,): v for k, v in drawn.items() if isinstance(v, np.ndarray)}
+    others = plain({p: v for p, v in arrays.items() if p not in leaves})
+    return Question(leaves, tuple(o for o, _ in pairs), given, claims, others)
+
+
+def plain(values: Mapping[Any, object]) -> dict[Path, Array]:
     """Return named values as arrays."""
     return {path: np.asarray(value) for path, value in values.items()}

@@ -1,13 +1,10 @@
 """Rows of kinds that run on floats: a claim beside a truth that has rounding of its own."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reference.checks.assess import Array, Row, close
+from reference.checks.assessment import Row, factor_of
 from reference.checks.matching import same_shape
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
@@ -17,7 +14,7 @@ FLOAT32 = re.compile(r"float32|\.float\(\)|float16|\.half\(\)")
 """What code says that computes in fewer digits than its inputs have."""
 
 
-def float_truth(value: Any, digits: float = DIGITS) -> Truth:
+def float_truth(value: object, digits: float = DIGITS) -> Truth:
     """Return a truth that was computed in float64: its error is a share of its largest entry."""
     plain = np.asarray(value, dtype=np.float64)
     finite = np.abs(plain[np.isfinite(plain)])
@@ -25,7 +22,7 @@ def float_truth(value: Any, digits: float = DIGITS) -> Truth:
     return Truth(plain, digits * scale, scale)
 
 
-def row(claim: Path, leaf: Path, got: Any, truth: Truth, digits: float = DIGITS) -> Row:
+def row(claim: Path, leaf: Path, got: object, truth: Truth, digits: float = DIGITS) -> Row:
     """Return one claim compared with the truth."""
     plain = np.asarray(got, dtype=np.float64)
     same = same_shape(plain, truth.value)
@@ -33,45 +30,5 @@ def row(claim: Path, leaf: Path, got: Any, truth: Truth, digits: float = DIGITS)
         return Row(claim, leaf, plain, truth, None, False, same)
     if same < 1:
         plain = plain.reshape(truth.value.shape)
-    factor = _factor(plain, truth, digits)
+    factor = factor_of(plain, truth, digits)
     return Row(claim, leaf, plain, truth, factor, factor == 1.0, same)
-
-
-def _factor(got: Array, truth: Truth, digits: float) -> float | None:
-    """Return the c with got = c · truth in every entry; 1 wherever that is so."""
-    if close(got, truth, 1.0, digits).all():
-        return 1.0
-    norm = float(np.sum(truth.value * truth.value))
-    if not norm or not np.isfinite(got).all() or not np.isfinite(norm):
-        return None
-    c = float(np.sum(got * truth.value)) / norm
-    return c if c and close(got, truth, c, digits).all() else None
-
-
-def differences(
-    value: Callable[[Mapping[Path, npt.NDArray[Any]]], float],
-    leaves: Mapping[Path, npt.NDArray[Any]],
-) -> dict[Path, Array]:
-    """Return the gradient of a scalar of arrays by central differences of order four."""
-    return {
-        path: np.array(
-            [_slope(value, leaves, path, _unit(array, k)) for k in range(array.size)]
-        ).reshape(array.shape)
-        for path, array in leaves.items()
-    }
-
-
-_STEP = 2e-3
-_STENCIL: Sequence[tuple[int, float]] = ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12))
-
-
-def _slope(value: Any, leaves: Any, path: Path, along: npt.NDArray[Any]) -> float:
-    at = leaves[path]
-    terms = [w * value({**leaves, path: at + k * _STEP * along}) for k, w in _STENCIL]
-    return float(sum(terms) / _STEP)
-
-
-def _unit(array: npt.NDArray[Any], k: int) -> npt.NDArray[Any]:
-    unit = np.zeros(array.size)
-    unit[k] = 1.0
-    return unit.reshape(array.shape)

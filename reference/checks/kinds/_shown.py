@@ -9,17 +9,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
-from reference.checks.assess import Row
-from reference.checks.loading import lines_of
+from reference.checks.assessment import Row
 from reference.checks.names import claim_name
 from reference.checks.routine import Path
-from reference.checks.script import shows
-from reference.checks.script_text import HEAD, SHOW, function_text
-from reference.checks.smallest import Key, numbers_of_rows, sentence_of, visible
+from reference.checks.script import right_text, shows
+from reference.checks.script_text import HEAD, SHOW, function_text, lines_of
+from reference.checks.smallest import Key, numbers_of, sentence_of, visible
 from reference.checks.source import Target
-from reference.checks.spelling import NoShortSpelling, literal
+from reference.checks.spelling import NoShortSpelling, given_text
 from reference.checks.subject import ProblemCase, Subject
 
 _MAX_SECONDS = 2.0  # a JAX function is compiled again for every shape
@@ -65,18 +62,14 @@ class SmallCase:
     rows: list[Row]
     scale: float
 
-    def right(self, row: Row) -> Any:
-        """Return what a gradient should be."""
-        return row.truth.value * self.scale
-
-    def fields(self, target: Target) -> dict[str, Any]:
+    def fields(self, target: Target) -> dict[str, object]:
         """Return the fields of a part: its sentence, its numbers, its script."""
         assert isinstance(self.subject, Shrinkable)
         leaves = [(claim_name(r.claim, r.leaf), r.leaf) for r in self.rows]
         shown = self.subject.demonstration(self.case.index, leaves)
         return {
             "smallest": sentence_of("", shown.given),
-            "numbers": numbers_of_rows(self),
+            "numbers": numbers_of(self.rows, self.scale),
             "script": self._script(shown, target),
         }
 
@@ -85,15 +78,12 @@ class SmallCase:
         try:
             if not shown.run or not all(hasattr(target.module, n) for n in shown.names):
                 return ""
-            given = "\n".join(f"    {k!r}: {literal(v)}," for k, v in shown.given.items())
+            given = given_text(shown.given)
             load = lines_of(target, target.module)
         except NoShortSpelling:
             return ""
         run = function_text("run", "Return the gradients of your code.", shown.run)
-        right = "\n".join(
-            f"    {claim_name(r.claim, r.leaf)!r}: {literal(np.asarray(self.right(r)))},"
-            for r in self.rows
-        )
+        right = right_text(self.rows, self.scale)
         modules = ["copy", "sys", *shown.imports]
         modules += ["importlib.util"] * ("importlib.util" in load)
         head = HEAD.format(
@@ -105,7 +95,7 @@ class SmallCase:
             given=given,
         )
         text = f"{head}{run}\nright = {{\n{right}\n}}\nyours = run()\ndifferences = {{}}\n{SHOW}"
-        return text if shows(text, self) else ""
+        return text if shows(text, self.rows, self.scale) else ""
 
 
 def smallest_case(subject: Shrinkable, seed: int, wrong: Collection[Key]) -> SmallCase | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from reference.checks.kinds._catalogue import FunctionProblem
 from reference.checks.kinds._frames import Array, Path
-from reference.checks.kinds._words import spelled
+from reference.checks.names import path_name
 from reference.checks.tolerances import SAME
 
 Cotangents = Sequence[Array | None]
@@ -100,6 +100,6 @@ def _swapped(problems: Sequence[SimpleRun]) -> dict[Path, str]:
                 and _same(p.seen.got.get(other), t[one])
                 for p, t in zip(problems, truths, strict=True)
             ):
-                text = f"the gradients of {spelled(one)} and {spelled(other)} are swapped"
+                text = f"the gradients of {path_name(one)} and {path_name(other)} are swapped"
                 found |= {one: text, other: text}
     return found

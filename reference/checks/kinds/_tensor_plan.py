@@ -8,41 +8,11 @@ from typing import Any
 import numpy as np
 
 from reference.checks import vocabulary as words
-from reference.checks.argument_spec import Layout, generator, sizes_for
-from reference.checks.inventory import Unit
+from reference.checks.argument_spec import CONTAINERS, assembled, generator, path_of, sizes_for
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors, shape_index
-from reference.checks.nested import CONTAINERS, assembled, path_of
-from reference.checks.requests import Fixed
-from reference.checks.routine import Routine
-from reference.checks.shapes import Mode
+from reference.checks.outcome import Reading
 
-_LEAVES = ("normal", "positive", "unit", "probability", "sign", "list")
-
-
-@dataclass(frozen=True)
-class CallPlan:
-    """What is called, and what each argument gets."""
-
-    unit: Unit
-    forward: Routine | None
-    mode: Mode
-    layout: Layout
-    binding: Mapping[str, str]
-    constructor: Routine | None
-    fixed: Fixed = ()
-    """Sizes that a class settles itself."""
-    hung: str = ""
-    """The attribute under which gradients hang on tensors, "" where they are handed over."""
-
-    @property
-    def first(self) -> Routine:
-        """What the drawn inputs go to."""
-        return self.forward or self.unit.backward
-
-    @property
-    def of_instance(self) -> bool:
-        """Whether an object of the class is needed."""
-        return self.unit.owner is not None and (self.first.bound or self.unit.backward.bound)
+_LEAVES = ("normal", "positive", "unit", "sign", "list")
 
 
 @dataclass
@@ -54,7 +24,7 @@ class CallProblem:
     seed: int = 0
 
 
-def draw(plan: CallPlan, frame: Frame, seed: int, index: int) -> CallProblem:
+def draw(plan: Reading, frame: Frame, seed: int, index: int) -> CallProblem:
     """Draw one problem; parameters of an object are drawn when it was made once."""
     rng = generator(seed, index, plan.mode.style)
     sizes = sizes_for(seed, shape_index(frame, index), plan.mode.style) | dict(plan.fixed)
@@ -85,7 +55,7 @@ def _fresh(name: str, like: Array, rng: np.random.Generator) -> Array:
 
 
 def arguments(
-    plan: CallPlan, frame: Frame, problem: CallProblem, tensors: Tensors
+    plan: Reading, frame: Frame, problem: CallProblem, tensors: Tensors
 ) -> dict[str, Any]:
     """Return what the first routine is called with: tensors, dicts and lists of them, numbers."""
     given = {
@@ -106,7 +76,7 @@ def _given(path: Path, value: Any, frame: Frame, tensors: Tensors) -> Any:
     return frame.tensor(value) if isinstance(value, np.ndarray) else value
 
 
-def make(plan: CallPlan, frame: Frame, problem: CallProblem, tensors: Tensors) -> Any:
+def make(plan: Reading, frame: Frame, problem: CallProblem, tensors: Tensors) -> Any:
     """Return an object of the class, its parameters set; None for plain functions."""
     if not plan.of_instance:
         return None
@@ -125,11 +95,10 @@ def make(plan: CallPlan, frame: Frame, problem: CallProblem, tensors: Tensors) -
 def _put(instance: Any, key: Path, tensor: Any) -> None:
     holder = instance
     for part in key[:-1]:
-        holder = (
-            holder[int(part)]
-            if isinstance(holder, list)
-            else (holder[part] if isinstance(holder, dict) else getattr(holder, part))
-        )
+        if isinstance(holder, list):
+            holder = holder[int(part)]
+        else:
+            holder = holder[part] if isinstance(holder, dict) else getattr(holder, part)
     name = key[-1]
     if isinstance(holder, list):
         holder[int(name)] = tensor
@@ -147,13 +116,9 @@ def _put(instance: Any, key: Path, tensor: Any) -> None:
         setattr(holder, name, tensor)
 
 
-def state(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
+def state(instance: object, frame: Frame) -> dict[Path, Any]:
     """Return the trainable tensors of an object, by path."""
-    return {
-        p: t
-        for p, t in held(instance, frame, path).items()
-        if frame.is_float(t) and is_parameter(p)
-    }
+    return {p: t for p, t in held(instance, frame).items() if frame.is_float(t) and is_parameter(p)}
 
 
 def is_parameter(path: Path) -> bool:
@@ -165,7 +130,7 @@ def is_parameter(path: Path) -> bool:
     return known is not None or name.lower() in ("gamma", "scale", "alpha")
 
 
-def held(instance: Any, frame: Frame, path: Path = ()) -> dict[Path, Any]:
+def held(instance: object, frame: Frame, path: Path = ()) -> dict[Path, Any]:
     """Return every tensor that an object holds, by path; parameters of a torch module as well."""
     if frame.is_tensor(instance):
         return {path: instance}

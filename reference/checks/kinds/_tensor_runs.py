@@ -13,18 +13,18 @@ import numpy as np
 from reference.checks import vocabulary as words
 from reference.checks.kinds._frames import Array, Frame, Path, Tensors
 from reference.checks.kinds._tensor_plan import (
-    CallPlan,
     CallProblem,
     arguments,
     held,
     is_parameter,
     make,
 )
-from reference.checks.outcome import Unreadable
-from reference.checks.routine import CallTrace, Routine, call, leaves_of
+from reference.checks.outcome import Reading, Unreadable
+from reference.checks.routine import CallTrace, call, leaves_of
+from reference.checks.sources import source_of
 
 _LOSSES = ("loss", "cost", "l", "j", "e", "error", "total_loss", "nll")
-_HANGERS = ("g", "grad_", "gradient", "d", "dx")
+_HANGERS = ("g", "grad_", "gradient", "d", "dx", "grad")
 """Attributes under which some hang a gradient on its tensor: inp.g."""
 
 
@@ -44,20 +44,19 @@ class Claimed:
     """What the backward returned, with arrays in the place of tensors."""
 
 
-def outputs(plan: CallPlan, frame: Frame, problem: CallProblem, parts: Sequence[str]) -> Any:
+def outputs(plan: Reading, frame: Frame, problem: CallProblem, parts: Sequence[str]) -> Any:
     """Return the forward as a function of its leaves, to the parts of its output."""
 
     def function(tensors: Tensors) -> list[Any]:
         instance = make(plan, frame, problem, tensors)
-        trace = call(
-            plan.first, _only(plan.first, arguments(plan, frame, problem, tensors)), instance
-        )
+        given = plan.first.only(arguments(plan, frame, problem, tensors))
+        trace = call(plan.first, given, instance)
         return [part_of(trace, part) for part in parts]
 
     return function
 
 
-def part_of(trace: CallTrace, part: str) -> Any:
+def part_of(trace: CallTrace, part: str) -> object:
     """Return a part of what came back: the output, one of several, or a variable by name."""
     value = trace.value
     if part == "":
@@ -69,14 +68,14 @@ def part_of(trace: CallTrace, part: str) -> Any:
     raise Unreadable(f"the output has no part {part}")
 
 
-def claimed(plan: CallPlan, frame: Frame, problem: CallProblem) -> Claimed:
+def claimed(plan: Reading, frame: Frame, problem: CallProblem) -> Claimed:
     """Run forward and backward as they are written, and return what the backward claims."""
     rng = np.random.default_rng([problem.seed, 5])
     with frame.running(problem.seed), frame.without_gradient():
         tensors = {p: frame.tensor(a) for p, a in problem.leaves.items()}
         instance = make(plan, frame, problem, tensors)
         given = arguments(plan, frame, problem, tensors)
-        trace = call(plan.first, _only(plan.first, given), instance)
+        trace = call(plan.first, plan.first.only(given), instance)
         back = plan.unit.backward
         found = Claimed({}, {})
         before = (
@@ -87,9 +86,18 @@ def claimed(plan: CallPlan, frame: Frame, problem: CallProblem) -> Claimed:
             _own_loss(found, plan, problem, trace, frame)
             value: Any = trace.value
         else:
+
+            def cotangent(which: str) -> object:
+                output = part_of(trace, which)
+                if not frame.is_float(output):
+                    raise Unreadable(f"the output has no part {which}")
+                drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
+                found.cotangents[which] = drawn
+                return frame.tensor(drawn)
+
             bound = {
-                name: _source(source, name, given, trace, found, frame, rng)
-                for name, source in plan.binding.items()
+                name: source_of(source, name, given, trace, {}, cotangent)
+                for name, source in plan.binding
             }
             _hang(plan, frame, trace, bound, found, rng)
             if not found.cotangents:
@@ -100,7 +108,7 @@ def claimed(plan: CallPlan, frame: Frame, problem: CallProblem) -> Claimed:
         found.claims |= _kept(instance, frame, before)
         found.returned = plain(value, frame)
         found.claims |= leaves_of(found.returned, back.returned)
-        found.claims |= _hanging(given, tensors, frame)
+        found.claims |= _hanging(tensors, frame)
     return found
 
 
@@ -108,27 +116,20 @@ def _same(now: Array, was: Array) -> bool:
     return bool(np.array_equal(now, was, equal_nan=True))
 
 
-def _only(routine: Routine, given: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in given.items() if k in routine.arguments}
-
-
-def plain(value: Any, frame: Frame) -> Any:
+def plain(value: object, frame: Frame) -> Any:
     """Return nested values with arrays in the place of tensors."""
     if frame.is_tensor(value):
         return frame.plain(value)
     if isinstance(value, Mapping):
         return {k: plain(v, frame) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return (
-            type(value)(plain(v, frame) for v in value)
-            if type(value) in (tuple, list)
-            else [plain(v, frame) for v in value]
-        )
+        parts = [plain(v, frame) for v in value]
+        return tuple(parts) if type(value) is tuple else parts
     return value
 
 
 def _own_loss(
-    found: Claimed, plan: CallPlan, problem: CallProblem, trace: CallTrace, frame: Frame
+    found: Claimed, plan: Reading, problem: CallProblem, trace: CallTrace, frame: Frame
 ) -> None:
     """Find the loss that a backward computes itself; else the outputs that one may be of."""
     value = trace.value
@@ -151,54 +152,18 @@ def _own_loss(
     }
 
 
-def _target(plan: CallPlan, problem: CallProblem) -> Array | None:
+def _target(plan: Reading, problem: CallProblem) -> Array | None:
     """Return the target among what was drawn that the forward does not know."""
     known = plan.forward.arguments if plan.forward is not None else ()
     for name, value in problem.drawn.items():
-        if (
-            name.lower() in words.TARGET_NAMES
-            and name not in known
-            and isinstance(value, np.ndarray)
-        ):
+        asked = name.lower() in words.TARGET_NAMES and name not in known
+        if asked and isinstance(value, np.ndarray):
             return value
     return None
 
 
-def _source(
-    source: str,
-    name: str,
-    given: Mapping[str, Any],
-    trace: CallTrace,
-    found: Claimed,
-    frame: Frame,
-    rng: np.random.Generator,
-) -> Any:
-    kind, _, which = source.partition(":")
-    match kind:
-        case "input" | "extra":
-            return given[which or name]
-        case "variable" if which in trace.variables:
-            return trace.variables[which]
-        case "output":
-            return part_of(trace, which)
-        case "rest" if isinstance(trace.value, tuple | list) and len(trace.value) > 1:
-            rest = tuple(trace.value[1:])
-            return rest[0] if len(rest) == 1 else rest
-        case "last" if isinstance(trace.value, tuple | list):
-            return trace.value[-1]
-        case "all":
-            return trace.value
-        case "cotangent":
-            output = part_of(trace, which)
-            if frame.is_float(output):
-                drawn = np.asarray(rng.standard_normal(frame.plain(output).shape))
-                found.cotangents[which] = drawn
-                return frame.tensor(drawn)
-    raise Unreadable(f"no value for the argument {source}")
-
-
 def _without_cotangent(
-    found: Claimed, plan: CallPlan, problem: CallProblem, trace: CallTrace, frame: Frame
+    found: Claimed, plan: Reading, problem: CallProblem, trace: CallTrace, frame: Frame
 ) -> None:
     """A backward without a cotangent gives the gradient of a loss, or the slope of each entry."""
     output = part_of(trace, "")
@@ -212,10 +177,10 @@ def _without_cotangent(
 
 
 def _hang(
-    plan: CallPlan,
+    plan: Reading,
     frame: Frame,
     trace: CallTrace,
-    bound: Mapping[str, Any],
+    bound: Mapping[str, object],
     found: Claimed,
     rng: np.random.Generator,
 ) -> None:
@@ -233,19 +198,23 @@ def _hang(
     found.cotangents[""] = drawn
 
 
-def _hanging(given: Mapping[str, Any], tensors: Tensors, frame: Frame) -> dict[Path, Array]:
+def _hanging(tensors: Tensors, frame: Frame) -> dict[Path, Array]:
     """Return the gradients that hang on what went in: inp.g, w.grad."""
     found: dict[Path, Array] = {}
     for path, tensor in tensors.items():
-        name = next(
-            (a for a in (*_HANGERS, "grad") if frame.is_tensor(_attribute(tensor, a))), None
-        )
-        if name is not None and path[0] != "self":
-            found[(*path[:-1], f"{path[-1]}_grad")] = frame.plain(_attribute(tensor, name))
+        own = _hung_on(tensor, frame)
+        if own is not None and path[0] != "self":
+            found[(*path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
     return found
 
 
-def _attribute(tensor: Any, name: str) -> Any:
+def _hung_on(tensor: object, frame: Frame) -> object:
+    """Return the gradient that hangs on a tensor, None where there is none."""
+    hung = (_attribute(tensor, name) for name in _HANGERS)
+    return next((g for g in hung if frame.is_tensor(g)), None)
+
+
+def _attribute(tensor: object, name: str) -> object:
     try:
         return vars(tensor).get(name) if name != "grad" else getattr(tensor, "grad", None)
     except TypeError:
@@ -253,7 +222,7 @@ def _attribute(tensor: Any, name: str) -> Any:
 
 
 def _kept(
-    instance: Any, frame: Frame, before: Mapping[Path, tuple[Any, Array]]
+    instance: object, frame: Frame, before: Mapping[Path, tuple[object, Array]]
 ) -> dict[Path, Array]:
     """Return what an object keeps after its backward that looks like a gradient, or a step."""
     found: dict[Path, Array] = {}
@@ -267,8 +236,7 @@ def _kept(
         elif value is not None and is_parameter(path) and value.shape == now.shape:
             if not np.array_equal(now, value):
                 found[("step", "self", *path)] = value - now
-        hung = (_attribute(tensor, a) for a in (*_HANGERS, "grad"))
-        own = next((g for g in hung if frame.is_tensor(g)), None) if is_parameter(path) else None
+        own = _hung_on(tensor, frame) if is_parameter(path) else None
         if own is not None:
             found[("self", *path[:-1], f"{path[-1]}_grad")] = frame.plain(own)
     return found

@@ -5,30 +5,28 @@ from collections.abc import Iterator
 import numpy as np
 
 from reference.checks.kinds._frames import Frame, Path
-from reference.checks.kinds._tensor_plan import CallPlan, CallProblem
+from reference.checks.kinds._tensor_plan import CallProblem
 from reference.checks.kinds._tensor_runs import Claimed
 from reference.checks.matching import matched
+from reference.checks.outcome import Reading
 from reference.checks.spelling import NoShortSpelling, call_text, part_of
 
 
 def script_lines(
-    plan: CallPlan,
+    plan: Reading,
     frame: Frame,
     problem: CallProblem,
     found: Claimed,
     leaves: list[tuple[str, Path]],
 ) -> Iterator[str]:
-    """Yield the lines that call a forward and its backward; raises Unspeakable.
+    """Yield the lines that call a forward and its backward; raises NoShortSpelling.
 
     problem, found: what went in, and what came of it. leaves: the names under which gradients
     are returned, with what they are of.
     """
     forward, back, jax = plan.first, plan.unit.backward, frame.module == "jax"
-    yield (
-        "jax.config.update('jax_enable_x64', True)"
-        if jax
-        else "torch.set_default_dtype(torch.float64)"
-    )
+    wide = "jax.config.update('jax_enable_x64', True)"
+    yield wide if jax else "torch.set_default_dtype(torch.float64)"
     tensor = "jax.numpy.asarray" if jax else "torch.tensor"
     arrays = [k for k, v in problem.drawn.items() if isinstance(v, np.ndarray)]
     if any("[" in k or isinstance(v, list | dict) for k, v in problem.drawn.items()):
@@ -44,7 +42,7 @@ def script_lines(
         "rest": "(out[1] if len(out) == 2 else tuple(out[1:]))", "last": "out[-1]", "all": "out",
     }  # fmt: skip
     bound = {}
-    for name, source in plan.binding.items():
+    for name, source in plan.binding:
         kind, _, which = source.partition(":")
         text = reached.get(which or name) if kind in ("input", "extra") else sources.get(source)
         if text is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reference.balls import Session, gradient, lift
-from reference.checks.assess import Row
+from reference.checks.assessment import Row
 from reference.checks.kinds._frames import Array
 from reference.checks.losses import LOSSES, CandidateLoss, evaluate, matching_targets
 from reference.checks.tolerances import EXPLAINED

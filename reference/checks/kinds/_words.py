@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.records import NamedMistake
+from reference.checks.names import path_name
 from reference.checks.routine import Path
 from reference.checks.subject import ProblemCase
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
+from reports.checked import NamedMistake
 
 
 class Explained:
@@ -46,10 +47,9 @@ class Explained:
 Known = Callable[[ProblemCase], Mapping[str, Any]]
 
 
-def spelled(path: Path) -> str:
-    """Return a leaf's name as people write it: weights[0]."""
-    head, *rest = path
-    return head + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in rest)
+def by_name(leaves: Mapping[Path, object]) -> dict[str, Any]:
+    """Return arrays by the names that people know them by."""
+    return {path_name(p): a for p, a in leaves.items()}
 
 
 def described(
@@ -70,22 +70,23 @@ def described(
             for k, v in known(case).items()
             if isinstance(v, np.ndarray) and v.dtype.kind == "f"
         }
-        right = {f"the gradient of {spelled(r.leaf)}": r.truth.value for r in case.assessment.rows}
+        rows = case.assessment.rows
+        right = {f"the gradient of {path_name(r.leaf)}": r.truth.value for r in rows}
         for r in case.assessment.rows:
             if r.right:
                 continue
-            own = f"the gradient of {spelled(r.leaf)}"
+            own = f"the gradient of {path_name(r.leaf)}"
             others = {k: v for k, v in right.items() if k != own}
             pairs.setdefault(r.leaf, []).append(
-                ArrayPair(r.got, scale * r.truth.value, beside | others, sizes_of(r.leaf, beside))
+                ArrayPair(r.got, scale * r.truth.value, beside | others, sizes_of(beside))
             )
-    texts = tuple((spelled(p), mistakes.get(p) or describe(found)) for p, found in pairs.items())
-    wrong = tuple(spelled(leaf) for leaf in pairs)
+    texts = tuple((path_name(p), mistakes.get(p) or describe(found)) for p, found in pairs.items())
+    wrong = tuple(path_name(leaf) for leaf in pairs)
     location = Location(wrong[0], wrong) if wrong else None
     return Diagnosis(location, (), tuple((n, t) for n, t in texts if t))
 
 
-def sizes_of(leaf: Path, arrays: Mapping[str, Any]) -> dict[str, int]:
+def sizes_of(arrays: Mapping[str, Any]) -> dict[str, int]:
     """Return the sizes that a factor may stem from: N of the first array, each axis by name."""
     found: dict[str, int] = {}
     for name, array in arrays.items():

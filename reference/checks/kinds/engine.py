@@ -5,29 +5,28 @@ forward, with numbers on balls as its data.
 """
 
 import copy
-import inspect
 import re
-import types
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
+from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls
 from reference.checks.argument_spec import Spec
-from reference.checks.assess import Assessment, Row
+from reference.checks.assessment import Assessment, Row
+from reference.checks.differences import by_differences
 from reference.checks.inventory import Unit
-from reference.checks.kinds import _engine_questions as _questions
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator
 from reference.checks.kinds._questions import Question, RightAnswer
-from reference.checks.kinds._rows import differences, float_truth, row
+from reference.checks.kinds._rows import float_truth, row
+from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.raised import raised_text
-from reference.checks.routine import Path, is_numeric
+from reference.checks.routine import Path
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
@@ -36,120 +35,8 @@ from reference.checks.subject import ProblemCase
 from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
 
-_DATA = ("data", "value", "val", "v", "x", "item", "_data", "_value", "array", "num")
 _RANDOM = 4  # mixed programs in each problem
 _MOST = 1e6  # a larger gradient (nan as well) is not judged: exp(exp(x)) and the like
-
-
-class NoEngine(Exception):
-    """It does not behave like one; the message says how."""
-
-
-class ScalarEngine:
-    """How an engine's values are made and read."""
-
-    def __init__(self, cls: type, modules: tuple[types.ModuleType, ...]) -> None:
-        self.cls, self.modules = cls, modules
-        self.options = _options(cls)
-        probe = self._probe()
-        self.data, self.grad = self._data_name(probe), self._grad_name(probe)
-        self.seeded = False
-        """Whether the output's gradient has to be set to 1 before backward()."""
-
-    def _probe(self) -> Any:
-        try:
-            return self.cls(1.625, **self.options)
-        except Exception as error:
-            raise NoEngine(f"{self.cls.__name__}(1.625) raised {raised_text(error)}") from error
-
-    def _data_name(self, probe: Any) -> str:
-        held = {n: v for n in _names(probe) if is_numeric(v := _get(probe, n)) and np.size(v) == 1}
-        same = [n for n, v in held.items() if float(np.asarray(v, dtype=float).ravel()[0]) == 1.625]
-        same.sort(key=lambda n: _DATA.index(n.lower()) if n.lower() in _DATA else len(_DATA))
-        if not same:
-            raise NoEngine(f"no attribute of {self.cls.__name__}(1.625) holds 1.625")
-        return same[0]
-
-    def _grad_name(self, probe: Any) -> str:
-        names = [n for n in _names(probe) if _like_gradient(n) and not callable(_get(probe, n))]
-        if not names:
-            raise NoEngine(f"{self.cls.__name__} has no attribute that is called like a gradient")
-        return min(names, key=len)
-
-    def leaf(self, value: Any) -> Any:
-        """Return a value of the engine."""
-        return self.cls(value, **self.options)
-
-    def forward(
-        self, program: ExpressionProgram, given: Mapping[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        """Run a program; return its output's data and the leaves."""
-        leaves = {k: self.leaf(v) for k, v in given.items()}
-        return program.run(*leaves.values()), leaves
-
-    def value(self, program: ExpressionProgram, given: Mapping[str, Any]) -> Any:
-        """Run a program; return its output's data as an array."""
-        return np.asarray(values(_get(self.forward(program, given)[0], self.data)), dtype=float)
-
-    def gradients(self, program: ExpressionProgram, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a program and its backward; return the leaves' gradients."""
-        out, leaves = self.forward(program, given)
-        if self.seeded:
-            setattr(
-                out,
-                self.grad,
-                np.ones(np.shape(_get(out, self.data))) if np.shape(_get(out, self.data)) else 1.0,
-            )
-        out.backward()
-        return {k: _plain(_get(v, self.grad), self.data) for k, v in leaves.items()}
-
-
-def _options(cls: type) -> dict[str, Any]:
-    """Return what its constructor wants beside the data: requires_grad=True, no children."""
-    found: dict[str, Any] = {}
-    try:
-        parameters = list(inspect.signature(cls).parameters.values())[1:]
-    except (TypeError, ValueError):
-        return found
-    for p in parameters:
-        low = p.name.lower()
-        if low in ("requires_grad", "require_grad", "autograd", "requires_gradient", "trainable"):
-            found[p.name] = True
-        elif p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
-            empty = any(w in low for w in ("child", "parent", "prev", "depend", "input"))
-            found[p.name] = () if empty else ""
-    return found
-
-
-def _names(thing: Any) -> list[str]:
-    held = list(vars(thing)) if hasattr(thing, "__dict__") else []
-    for base in type(thing).__mro__:
-        held += [n for n in getattr(base, "__slots__", ()) if n not in held]
-    properties = [
-        n for n in dir(type(thing)) if isinstance(getattr(type(thing), n, None), property)
-    ]
-    return [n for n in (*held, *properties) if not n.startswith("__")]
-
-
-def _get(thing: Any, name: str) -> Any:
-    try:
-        return getattr(thing, name)
-    except Exception:
-        return None
-
-
-def _like_gradient(name: str) -> bool:
-    low = name.lower().strip("_")
-    if any(w in low for w in ("fn", "func", "require", "need", "zero", "graph")):
-        return False
-    return "grad" in low or "deriv" in low or low in ("g", "adjoint", "bar", "dv", "delta", "d")
-
-
-def _plain(value: Any, data: str) -> Any:
-    """Return a gradient as an array; an engine may keep it as a value of its own, or None."""
-    if value is not None and not is_numeric(value) and hasattr(value, data):
-        value = getattr(value, data)
-    return None if value is None else values(value)
 
 
 class EngineSubject(Explained):
@@ -177,11 +64,8 @@ class EngineSubject(Explained):
 
     def sentence(self) -> str:
         """Return what it is, with its operators."""
-        names = list(
-            dict.fromkeys(
-                [*(o.name for o in self.operators), *(n for p in self.small for n in p.operators)]
-            )
-        )
+        of_programs = (n for p in self.small for n in p.operators)
+        names = dict.fromkeys([*(o.name for o in self.operators), *of_programs])
         return f"an engine of values with {', '.join(names)}"
 
     def judged_by(self) -> str:
@@ -236,21 +120,17 @@ class EngineSubject(Explained):
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run each small program: every operator by itself, and with a value used twice."""
         rng = np.random.default_rng([seed, index])
-        return [_questions.of_program(self.engine, p, p.draw(rng)) for p in self.small]
+        return [of_program(self.engine, p, p.draw(rng)) for p in self.small]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run the program of that name on given leaves, and differentiate it."""
-        program = next(p for p in self.small if _questions.name_of(p) == question.name)
+        program = next(p for p in self.small if name_of(p) == question.name)
         given = {p[0]: v if np.shape(v) else float(v) for p, v in question.inputs.items()}
         with np.errstate(all="ignore"):
             value, truth = self.engine.value(program, given), self.truth(program, given)
         return RightAnswer((value,), {(n,): t for n, t in truth.items()})
-
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return the leaves of every program of one problem, by its text."""
-        return {p.text: v for p, v in self._drawn(seed, index)}
 
     def _drawn(self, seed: int, index: int) -> list[tuple[ExpressionProgram, dict[str, Any]]]:
         rng = np.random.default_rng([seed, index])
@@ -295,7 +175,7 @@ class EngineSubject(Explained):
     ) -> dict[str, Row]:
         """Return a program's rows; where a float is off, 60 digits say whether its formula is."""
 
-        def rows_of(found: Mapping[str, Any]) -> dict[str, Row]:
+        def rows_of(found: Mapping[str, object]) -> dict[str, Row]:
             paths = {n: _path(program, n) for n in truth if found[n] is not None}
             return {n: row(p, p, found[n], truth[n], self.digits) for n, p in paths.items()}
 
@@ -311,7 +191,7 @@ class EngineSubject(Explained):
         return {n: exact[n] if n in exact and exact[n].right else r for n, r in rows.items()}
 
     def _tame(
-        self, program: ExpressionProgram, given: Mapping[str, Any]
+        self, program: ExpressionProgram, given: Mapping[str, object]
     ) -> dict[str, Truth] | None:
         """Return the truth, None where a mixed program overflows or leaves an operator's domain."""
         try:
@@ -330,7 +210,7 @@ class EngineSubject(Explained):
         with Session() as session, numpy_on_balls(self.engine.modules):
             lifted = {k: lift(v) for k, v in given.items()}
             out, _ = self.engine.forward(program, lifted)
-            value = _get(out, self.engine.data)
+            value = self.engine.held(out)
             if not is_tracked(value):  # a branch that depends on no leaf, as relu's below 0
                 return self._by_differences(program, given)
             found = gradient([value], [np.ones(np.shape(value))], list(lifted.values()))
@@ -343,9 +223,9 @@ class EngineSubject(Explained):
         def value(at: Mapping[tuple[str, ...], Any]) -> float:
             plain = {k[0]: float(v) if not np.shape(v) else v for k, v in at.items()}
             out, _ = self.engine.forward(program, plain)
-            return float(np.sum(np.asarray(_get(out, self.engine.data), dtype=float)))
+            return float(np.sum(np.asarray(self.engine.held(out), dtype=float)))
 
-        found = differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
+        found = by_differences(value, {(k,): np.asarray(v, dtype=float) for k, v in given.items()})
         return {k[0]: float_truth(v, DIFFERENCES) for k, v in found.items()}
 
     def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
@@ -353,7 +233,7 @@ class EngineSubject(Explained):
         return diagnosis_of(self.small, [t for c in cases for t in self.results[c.index]])
 
 
-def _halves(given: Mapping[str, Any]) -> dict[str, Any]:
+def _halves(given: Mapping[str, object]) -> dict[str, Any]:
     """Return numbers that are easily read: multiples of one half, none of them zero."""
     found = {}
     for name, value in given.items():
@@ -385,7 +265,11 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
 
     functions = {k: v for k, v in target.names.items() if _own(v, target)}
     named = programs.named_operators(cls, functions)
-    found = [op for op in (*programs.operators(has), *named) if _runs(engine, _alone(op), failure)]
+    found = [
+        op
+        for op in (*programs.operators(has), *named)
+        if _runs(engine, programs.alone(op), failure)
+    ]
     arrays = []
     if any(has(n) for n in ("__matmul__", "dot", "matmul", "mm", "sum", "reshape")):
         every = programs.of_arrays(has, named, _finish(engine, has))
@@ -402,12 +286,7 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     return made
 
 
-def _alone(op: Operator) -> ExpressionProgram:
-    leaves = ("a", "b")[: op.count]
-    return ExpressionProgram(op.spell(*leaves), leaves, op.apply, (op.name,), "once", op.domain)
-
-
-def _own(thing: Any, target: Target) -> bool:
+def _own(thing: object, target: Target) -> bool:
     return getattr(thing, "__module__", None) == target.module.__name__
 
 
@@ -415,7 +294,7 @@ def _finish(engine: ScalarEngine, has: Callable[[str], bool]) -> programs.Finish
     """Return what makes one number of an array: its sum, weighed where that is asked for."""
 
     def finish(out: Any, weigh: bool) -> Any:
-        shape = np.shape(_get(out, engine.data))
+        shape = np.shape(engine.held(out))
         if weigh and shape:
             weights = 1 + np.cos(np.arange(1.0, 1 + np.prod(shape))).reshape(shape) / 2
             out = out * engine.leaf(weights)
@@ -434,12 +313,11 @@ def _runs(engine: ScalarEngine, program: ExpressionProgram, failure: Failure) ->
     except Exception as error:
         failure.errors.append(f"{program.text}: {raised_text(error)}")
         return False
-    held = _get(out, engine.data)
+    held = engine.held(out)
     if any(out is leaf for leaf in leaves.values()):
         return False
-    return (
-        isinstance(out, engine.cls) and held is not None and np.asarray(held).dtype.kind in "fiuO"
-    )
+    numeric = held is not None and np.asarray(held).dtype.kind in "fiuO"
+    return isinstance(out, engine.cls) and numeric
 
 
 def _wants_a_seed(made: EngineSubject) -> bool:

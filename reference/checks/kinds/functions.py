@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from reference.checks.argument_spec import POOLS, Layout, generator, sizes_for
-from reference.checks.assess import Assessment
+from reference.checks.argument_spec import SMALL_SIZES, Layout, generator, sizes_for
+from reference.checks.assessment import Assessment
+from reference.checks.differences import by_differences
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import (
     Array,
@@ -21,11 +22,11 @@ from reference.checks.kinds._frames import (
     flat_tensors,
     shape_index,
 )
-from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, plain
-from reference.checks.kinds._rows import FLOAT32, differences, float_truth, row
+from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, question_of
+from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._simple import Cotangents, SimpleRun, simple_mistakes
-from reference.checks.kinds._words import Explained, described, spelled
+from reference.checks.kinds._words import Explained, by_name, described
 from reference.checks.objective import Objective
 from reference.checks.shapes import Mode
 from reference.checks.smallest import Key
@@ -45,8 +46,8 @@ class FrameworkFunction:
     names: tuple[str, ...]
     """Its arguments, in order."""
     defaults: Mapping[str, Any]
-    primal: Callable[[Sequence[Any]], Any]
-    custom: Callable[[Sequence[Any]], Any]
+    primal: Callable[[Sequence[object]], object]
+    custom: Callable[[Sequence[object]], object]
     text: str
     fixed: frozenset[str] = frozenset()
     """Arguments that have no gradient: nondiff_argnums."""
@@ -73,7 +74,7 @@ class FunctionSubject(Explained):
         """Sizes that are settled, for a small problem."""
         self.seen: dict[int, FunctionProblem] = {}
         """Of each problem: leaves, outputs, cotangents, gradients."""
-        self.drawn: dict[int, dict[str, Any]] = {}
+        self.drawn: dict[int, dict[str, object]] = {}
         self.truths: dict[int, Callable[[Cotangents], dict[Path, Array]]] = {}
         """Of each problem: the right gradients for any cotangents."""
         self.coarse = bool(FLOAT32.search(written.text))
@@ -132,18 +133,11 @@ class FunctionSubject(Explained):
         """Run one problem through the framework's machinery, with its own backward."""
         self.case(seed, index)
         seen, drawn = self.seen[index], self.drawn[index]
-        others = plain({
-            (k,): v
-            for k, v in drawn.items()
-            if isinstance(v, np.ndarray) and (k,) not in seen.leaves
-        })  # fmt: skip
-        pairs = zip(seen.outputs, seen.cotangents, strict=True)
-        outputs, cotangents = zip(*[(o, c) for o, c in pairs if o is not None], strict=True)
         claims = {p: g for p, g in seen.got.items() if g is not None}
-        return [Question(seen.leaves, outputs, cotangents, claims, others)]
+        return [question_of(seen.leaves, seen.outputs, seen.cotangents, claims, drawn)]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run its own forward outside of the machinery, and differentiate it."""
         drawn = self._drawn(seed, index) | {p[0]: v for p, v in question.others.items()}
@@ -153,8 +147,7 @@ class FunctionSubject(Explained):
                 drawn[path[0]] = value
         with self.frame.running(seed + index):
             pulled = self.frame.pullback(self.function(self.written.primal, drawn), leaves)
-            rest = iter(cotangents_of(question, pulled.outputs))
-            given = [None if o is None else next(rest) for o in pulled.outputs]
+            given = cotangents_of(question, pulled.outputs)
             found = self._truth(drawn, leaves, given, seed + index)
         truth = {p: float_truth(g, self.digits) for p, g in found.items()}
         return RightAnswer(tuple(o for o in pulled.outputs if o is not None), truth)
@@ -179,7 +172,7 @@ class FunctionSubject(Explained):
             pairs = zip(plain, cotangents, strict=True)
             return float(sum(np.sum(o * c) for o, c in pairs if o is not None and c is not None))
 
-        return differences(value, leaves)
+        return by_differences(value, leaves)
 
     def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Name the mistake where its forward is an operation of ours, else say how they differ."""
@@ -190,18 +183,15 @@ class FunctionSubject(Explained):
         mistakes = simple_mistakes(
             [SimpleRun(self.seen[c.index], self.truths[c.index]) for c in wrong[:_EXPLAINED]]
         )
-        return described(
-            wrong, lambda c: {spelled(p): a for p, a in self.seen[c.index].leaves.items()}, mistakes
-        )
+        return described(wrong, lambda c: by_name(self.seen[c.index].leaves), mistakes)
 
     # -- a small problem ---------------------------------------------------------------------
 
     def smaller(self, wrong: Collection[Key]) -> Iterator["FunctionSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
-        for sizes in (dict.fromkeys(POOLS, 1), dict.fromkeys(POOLS, 2) | {"D": 3}):
-            one = FunctionSubject(
-                self.written, self.frame, replace(self.mode, style="whole"), self.layout
-            )
+        mode = replace(self.mode, style="whole")
+        for sizes in SMALL_SIZES:
+            one = FunctionSubject(self.written, self.frame, mode, self.layout)
             one.sizes, one.by_differences = sizes, self.by_differences
             yield one
 
@@ -225,7 +215,9 @@ class FunctionSubject(Explained):
         imports = (self.frame.module, *(("jax.numpy",) if self.frame.module == "jax" else ()))
         return Demonstration({**given, "dout": cotangents}, run, imports, (self.name,))
 
-    def _argument(self, name: str, given: Mapping[str, Any], leaves: Mapping[Path, Array]) -> str:
+    def _argument(
+        self, name: str, given: Mapping[str, object], leaves: Mapping[Path, Array]
+    ) -> str:
         """Return what an argument gets in a script: a tensor of `v`, or the number itself."""
         if name not in given:
             return literal(self.written.defaults.get(name))
@@ -239,13 +231,13 @@ class FunctionSubject(Explained):
 
     # -- arguments ---------------------------------------------------------------------------
 
-    def _drawn(self, seed: int, index: int) -> dict[str, Any]:
+    def _drawn(self, seed: int, index: int) -> dict[str, object]:
         rng = generator(seed, index, self.mode.style)
         sizes = sizes_for(seed, shape_index(self.frame, index), self.mode.style) | self.sizes
         made = {k: s.draw(rng, sizes) for k, s in self.layout.items()}
         return {k: np.asarray(v) if self.layout[k].kind == "normal" else v for k, v in made.items()}
 
-    def leaves(self, drawn: Mapping[str, Any]) -> dict[Path, Array]:
+    def leaves(self, drawn: Mapping[str, object]) -> dict[Path, Array]:
         """Return the float arrays among what was drawn: what gradients are taken of."""
         found: dict[Path, Array] = {}
         for name, value in drawn.items():
@@ -305,4 +297,4 @@ _ASKED = {
 """How a framework is asked for the gradients of a function of its own."""
 
 _EXPLAINED = 4  # problems from which a mistake is named
-_PLAIN = ("value", "size", "sizes", "number", "label", "onehot", "binary", "mask")
+_PLAIN = ("value", "size", "sizes", "label", "onehot", "binary", "mask")

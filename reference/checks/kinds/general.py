@@ -17,7 +17,6 @@ before it is judged given that cotangent, so that an error shows where it was ma
 import contextlib
 import copy
 import functools
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -27,15 +26,15 @@ import numpy.typing as npt
 
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.argument_spec import Spec, WholeNumbers
-from reference.checks.assess import Assessment, Row, close
+from reference.checks.argument_spec import Layout, Spec, WholeNumbers, specs_of
+from reference.checks.assessment import Assessment, Row, close
 from reference.checks.inventory import Unit
 from reference.checks.kinds._questions import Question, RightAnswer, plain
 from reference.checks.kinds._rows import row
 from reference.checks.kinds._shown import Demonstration
 from reference.checks.kinds._words import Explained, sizes_of
 from reference.checks.objective import Objective, Truth
-from reference.checks.routine import EMPTY, Path, Routine, routine_of
+from reference.checks.routine import Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
 from reference.checks.smallest import Key
 from reference.checks.source import Target
@@ -74,8 +73,8 @@ class GeneralSubject(Explained):
         self.name = unit.name
         self.forward, self.backward = forward, unit.backward
         self.modules = modules_of(unit, target)
-        self.draw = _drawer(target, forward)
         self.shapes = _shapes_of(target, forward)
+        self.draw = _drawer(target, self.shapes)
         self._runs: dict[int, GeneralRun] = {}
 
     def sentence(self) -> str:
@@ -153,7 +152,7 @@ class GeneralSubject(Explained):
         return [Question(floats, tuple(outputs), tuple(run.cotangents), claims, others)]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Differentiate the forward at given inputs, cut at the steps of `cuts`."""
         given = {p[0]: np.asarray(v) for p, v in {**question.inputs, **question.others}.items()}
@@ -184,7 +183,7 @@ class GeneralSubject(Explained):
     def _on_floats(self, inputs: Arrays) -> tuple[list[Any], Arrays]:
         steps: Arrays = {}
 
-        def step(name: str, value: Any) -> Any:
+        def step(name: str, value: object) -> Any:
             if name in steps or name in inputs:
                 raise InvalidInput(f"step {name!r} is named twice")
             steps[name] = np.array(value)
@@ -197,18 +196,14 @@ class GeneralSubject(Explained):
         """Return 1 for a loss; for arrays random ones, where the backward asks for them."""
         rng = np.random.default_rng([seed, index, 1])
         takes_cotangent = len(self.backward.arguments) > 2
-        return [
-            rng.standard_normal(np.shape(o))
-            if takes_cotangent and np.ndim(o)
-            else np.ones(np.shape(o))
-            for o in outputs
-        ]
+        shapes = [np.shape(o) for o in outputs]
+        return [rng.standard_normal(s) if takes_cotangent and s else np.ones(s) for s in shapes]
 
     def _backward(
         self,
-        inputs: Mapping[str, Any],
-        steps: Mapping[str, Any],
-        cotangents: Sequence[Any],
+        inputs: Mapping[str, object],
+        steps: Mapping[str, object],
+        cotangents: Sequence[object],
         names: set[str],
     ) -> dict[str, Any]:
         arguments: list[Any] = [inputs, steps]
@@ -239,7 +234,7 @@ class GeneralSubject(Explained):
             nodes = {k: v for k, v in lifted.items() if is_tracked(v)}
             made: dict[str, Any] = {}
 
-            def step(name: str, value: Any) -> Any:
+            def step(name: str, value: object) -> Any:
                 if not is_tracked(value):
                     return value
                 cut = name in run.given and _fits(run.given[name], value)
@@ -324,7 +319,7 @@ def _pair(run: GeneralRun, r: Row) -> ArrayPair:
     known |= {f"the gradient of {k}": t.value for k, t in run.truth.items() if k != name}
     own = run.shares.get(name, {})
     sizes = {f"size {n} of {name}": int(s) for n, s in enumerate(r.truth.value.shape)}
-    sizes |= {k: v for k, v in sizes_of(r.leaf, run.inputs).items() if k == "N"}
+    sizes |= {k: v for k, v in sizes_of(run.inputs).items() if k == "N"}
     return ArrayPair(r.got, r.truth.value, known, sizes, own if len(own) > 1 else {})
 
 
@@ -334,14 +329,11 @@ def _clipped(pairs: Sequence[ArrayPair]) -> str:
     if not bound or any(p.given.shape != p.right.shape for p in pairs):
         return ""
     inside = [np.allclose(p.given, np.clip(p.right, -bound, bound), rtol=DIGITS) for p in pairs]
-    return (
-        f"every entry that differs is clipped to ±{bound:g}; right up to the clip"
-        if all(inside)
-        else ""
-    )
+    text = f"every entry that differs is clipped to ±{bound:g}; right up to the clip"
+    return text if all(inside) else ""
 
 
-def _agrees(given: Any, truth: Truth) -> bool:
+def _agrees(given: object, truth: Truth) -> bool:
     plain = np.asarray(given, dtype=float)
     return plain.shape == truth.value.shape and bool(close(plain, truth).all())
 
@@ -351,7 +343,7 @@ def _fits(given: Any, value: Any) -> bool:
     return np.shape(given) == np.shape(value) and bool(np.isfinite(np.asarray(given, float)).all())
 
 
-def _several(out: Any) -> list[Any]:
+def _several(out: object) -> list[Any]:
     return list(out) if isinstance(out, tuple | list) else [out]
 
 
@@ -369,55 +361,34 @@ def subject(unit: Unit, target: Target, seed: int) -> GeneralSubject | Failure:
     return made
 
 
-def _drawer(target: Target, forward: Routine) -> Callable[[np.random.Generator], Arrays]:
+def _drawer(target: Target, shapes: Layout | None) -> Callable[[np.random.Generator], Arrays]:
     own = vars(target.module).get("inputs")
-    shapes = _shapes_of(target, forward)
     if shapes is None:
         return lambda rng: {k: np.asarray(v) for k, v in own(rng).items()}  # type: ignore[misc]
     return lambda rng: drawn(shapes, rng)
 
 
-def _drawn_small(shapes: Mapping[str, str], size: int, rng: np.random.Generator) -> Arrays:
+def _drawn_small(shapes: Layout, size: int, rng: np.random.Generator) -> Arrays:
     return drawn(shapes, WholeNumbers(rng.bit_generator), size)
 
 
-def _shapes_of(target: Target, forward: Routine) -> Mapping[str, str] | None:
+def _shapes_of(target: Target, forward: Routine) -> Layout | None:
     """Return the shapes of the inputs; None where the author draws them."""
     names = vars(target.module)
     if callable(names.get("inputs")):
         return None
-    shapes = names.get("shapes")
-    if shapes is None:
-        rest = [
-            p for p in forward.parameters if p.name not in ("xp", "step") and p.default is EMPTY
-        ]
-        shapes = {p.name: "N D" for p in rest}
-    if not isinstance(shapes, Mapping) or not all(isinstance(s, str) for s in shapes.values()):
-        raise InvalidInput('shapes: expected a dict like {"x": "N D", "y": "N int(H)"}')
-    return shapes
+    plain = {p: "N D" for p in forward.required if p not in ("xp", "step")}
+    return specs_of(plain if names.get("shapes") is None else names["shapes"])
 
 
-def drawn(shapes: Mapping[str, str], rng: np.random.Generator, size: int = 0) -> Arrays:
+def drawn(shapes: Layout, rng: np.random.Generator, size: int = 0) -> Arrays:
     """Draw inputs by their shapes: every letter its own size, floats normal, int(H) below H.
 
     size: what every letter is, for a small problem.
     """
-    letters = sorted({w for s in shapes.values() for w in re.findall(r"[A-Za-z_]\w*", s)} - {"int"})
-    sizes = dict(zip(letters, 2 + rng.permutation(max(6, len(letters))), strict=False))
+    every = {d for s in shapes.values() for d in (*s.dims, s.high) if d and not d.isdigit()}
+    letters = sorted(every)
+    numbers = map(int, 2 + rng.permutation(max(6, len(letters))))
+    sizes = dict(zip(letters, numbers, strict=False))
     sizes = dict.fromkeys(letters, size) if size else sizes
-    inputs: Arrays = {}
-    for name, spelled in shapes.items():
-        words = spelled.replace(",", " ").split()
-        limits = [w[4:-1] for w in words if w.startswith("int(")]
-        try:
-            dims = [sizes[w] if w in sizes else int(w) for w in words if not w.startswith("int(")]
-        except ValueError:
-            dims = [0]
-        if any(d < 1 for d in dims):
-            raise InvalidInput(f"shapes: {name!r}: {spelled!r}; expected letters and numbers > 0")
-        if limits:
-            high = sizes[limits[0]] if limits[0] in sizes else int(limits[0])
-            inputs[name] = rng.integers(0, high, dims)
-        else:
-            inputs[name] = np.asarray(rng.standard_normal(dims))
-    return inputs
+    return {name: np.asarray(spec.draw(rng, sizes)) for name, spec in shapes.items()}

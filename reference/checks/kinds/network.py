@@ -14,7 +14,7 @@ import numpy as np
 from manual_backprop.network import Network, Problem, forward
 from manual_backprop.operation import InvalidInput
 from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls, values
-from reference.checks.assess import Assessment, Row
+from reference.checks.assessment import Assessment, Row
 from reference.checks.inventory import Unit
 from reference.checks.kinds._accepts import Accepts
 from reference.checks.kinds._problems import draw
@@ -66,15 +66,6 @@ class NetworkSubject(Explained):
         if self.by == "own":
             return "its own loss, certified"
         return "the definition of the network, certified (its code cannot run on certified numbers)"
-
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return what one problem gives it."""
-        problem = draw(self.accepts, seed, index)
-        return {**problem.parameters, "x": problem.x, "y": problem.targets}
-
-    def problem(self, seed: int, index: int) -> Problem:
-        """Return the drawn problem, with its network."""
-        return draw(self.accepts, seed, index)
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every gradient to the truth; on a kink another is drawn."""
@@ -134,7 +125,7 @@ class NetworkSubject(Explained):
             return run
         return None if tie and not kinks else run
 
-    def _call(self, problem: Problem, params: Mapping[str, Any], x: Any) -> tuple[Any, Any]:
+    def _call(self, problem: Problem, params: Mapping[str, object], x: object) -> tuple[Any, Any]:
         extra: dict[str, Any] = {
             n: problem.weights for n in ("weights", "sample_weights") if n in self.arguments
         }

@@ -18,29 +18,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reference.checks.argument_spec import POOLS, Spec
-from reference.checks.assess import Assessment
-from reference.checks.binding import bindings, extras_of
+from reference.checks.argument_spec import SMALL_SIZES, Spec
+from reference.checks.assessment import Assessment
+from reference.checks.binding import bindings
 from reference.checks.choices import LayoutRequest
-from reference.checks.extent import Extent, extent_of
+from reference.checks.chosen import Extent, extent_of
 from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.kinds._catalogue import FunctionProblem, by_catalogue
 from reference.checks.kinds._frames import Frame
 from reference.checks.kinds._function_search import NUMBERS, sorted_by_shape
-from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, plain
+from reference.checks.kinds._questions import Question, RightAnswer, cotangents_of, question_of
 from reference.checks.kinds._rows import FLOAT32, float_truth, row
 from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._tensor_plan import CallPlan, CallProblem, draw, state
+from reference.checks.kinds._tensor_plan import CallProblem, draw, state
 from reference.checks.kinds._tensor_runs import Claimed, claimed, outputs
 from reference.checks.kinds._tensor_script import script_lines
 from reference.checks.kinds._unwritten import Unwritten, candidates, settle
-from reference.checks.kinds._words import Explained, described, spelled
+from reference.checks.kinds._words import Explained, by_name, described
 from reference.checks.matching import matched
 from reference.checks.objective import Objective
-from reference.checks.outcome import Unreadable
+from reference.checks.outcome import Reading, Unreadable
 from reference.checks.raised import raised_text
-from reference.checks.requests import Fixed, requests, switches
+from reference.checks.requests import Fixed, requests
 from reference.checks.routine import Path, Routine
 from reference.checks.search import Failure
 from reference.checks.shapes import number_specs, weight_names
@@ -59,7 +59,7 @@ _JUDGED = 4  # readings whose gradients have the shapes of what they are of, whe
 class TensorSubject(Explained):
     """One forward with its backward, on tensors, under the reading that was found."""
 
-    def __init__(self, plan: CallPlan, frame: Frame) -> None:
+    def __init__(self, plan: Reading, frame: Frame) -> None:
         self.plan, self.frame = plan, frame
         self.name = plan.unit.name
         text = plan.unit.backward.text() + plan.first.text()
@@ -84,12 +84,6 @@ class TensorSubject(Explained):
             return text
         return f"{self.unwritten.loss.name}, {self.unwritten.loss.formula}; {text}"
 
-    def inputs(self, seed: int, index: int) -> dict[str, Any]:
-        """Return the plain inputs of one problem; an object's parameters with them."""
-        problem = draw(self.plan, self.frame, seed, index)
-        own = {".".join(p): a for p, a in problem.leaves.items() if p[0] == "self"}
-        return {**problem.drawn, **own}
-
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem and hold every claim to the framework's gradient."""
         problem, found = self._claimed(seed, index)
@@ -113,17 +107,11 @@ class TensorSubject(Explained):
             pulled = self.frame.pullback(run, problem.leaves)
         placed, _, _ = matched(found.claims, problem.leaves, {})
         claims = {leaf: np.asarray(found.claims[claim]) for claim, leaf in placed}
-        pairs = zip(pulled.outputs, found.cotangents.values(), strict=True)
-        out, given = zip(*[(o, c) for o, c in pairs if o is not None], strict=True)
-        others = plain({
-            (k,): v
-            for k, v in problem.drawn.items()
-            if isinstance(v, np.ndarray) and (k,) not in problem.leaves
-        })  # fmt: skip
-        return [Question(problem.leaves, out, given, claims, others)]
+        given = list(found.cotangents.values())
+        return [question_of(problem.leaves, pulled.outputs, given, claims, problem.drawn)]
 
     def solved(
-        self, question: Question, seed: int, index: int, cuts: Mapping[Path, Any]
+        self, question: Question, seed: int, index: int, cuts: Mapping[Path, object]
     ) -> RightAnswer:
         """Run its own forward on given tensors, and differentiate it."""
         problem, found = self._claimed(seed, index)
@@ -133,8 +121,7 @@ class TensorSubject(Explained):
         with self.frame.running(given.seed):
             run = outputs(self.plan, self.frame, given, list(found.cotangents))
             pulled = self.frame.pullback(run, given.leaves)
-            rest = iter(cotangents_of(question, pulled.outputs))
-            back = pulled.pull([None if o is None else next(rest) for o in pulled.outputs])
+            back = pulled.pull(cotangents_of(question, pulled.outputs))
         truth = {
             p: float_truth(np.zeros_like(given.leaves[p]) if g is None else g, self.digits)
             for p, g in back.items()
@@ -169,14 +156,8 @@ class TensorSubject(Explained):
         got: dict[Path, Any] = {leaf: np.asarray(found.claims[claim]) for claim, leaf in pairs}
         self._seen[index] = FunctionProblem(problem.leaves, pulled.outputs, given, got)
         kept = {leaf for _, leaf in pairs}
-        missing = [
-            p
-            for p in problem.leaves
-            if p not in kept
-            and p[-1].lower() not in TARGET_NAMES
-            and truth[p] is not None
-            and np.any(truth[p])
-        ]
+        rest = [p for p in problem.leaves if p not in kept and p[-1].lower() not in TARGET_NAMES]
+        missing = [p for p in rest if truth[p] is not None and np.any(truth[p])]
         if any(r.claim[0] == "step" for r in rows):
             settle(rows, np.zeros(()))
         assessment = Assessment(Objective("cotangents"), rows, unmatched=left, missing=missing)
@@ -204,7 +185,7 @@ class TensorSubject(Explained):
     def smaller(self, wrong: Collection[Key]) -> Iterator["TensorSubject"]:
         """Yield it with every size 1, then 2, and numbers that are easily read."""
         mode = replace(self.plan.mode, style="whole")
-        for sizes in (dict.fromkeys(POOLS, 1), dict.fromkeys(POOLS, 2) | {"D": 3}):
+        for sizes in SMALL_SIZES:
             fixed = tuple({**sizes, **dict(self.plan.fixed)}.items())
             one = TensorSubject(replace(self.plan, mode=mode, fixed=fixed), self.frame)
             one.unwritten = self.unwritten
@@ -234,9 +215,7 @@ class TensorSubject(Explained):
         wrong = [c for c in cases if not c.assessment.all_right]
         seen = [self._seen[c.index] for c in wrong]
         found = by_catalogue(seen) if self.unwritten is None else None
-        return found or described(
-            wrong, lambda c: {spelled(p): a for p, a in self._seen[c.index].leaves.items()}
-        )
+        return found or described(wrong, lambda c: by_name(self._seen[c.index].leaves))
 
 
 def subject(
@@ -352,11 +331,11 @@ def _readings(
             if time.process_time() - began > MAX_SECONDS:
                 return
             failure.tried += 1
-            first = CallPlan(unit, forward, mode, layout, {}, constructor, fixed, hung)
+            first = Reading(unit, forward, mode, layout, (), constructor, fixed, hung=hung)
             if not _forward_runs(first, frame, failure):
                 continue
-            for binding in _bindings(forward, unit.backward):
-                yield TensorSubject(replace(first, binding=binding), frame)
+            for binding in bindings(forward, unit.backward):
+                yield TensorSubject(first.bound(**binding), frame)
 
 
 def _requests(
@@ -382,19 +361,7 @@ def _settled(unit: Unit, frame: Frame) -> list[Fixed]:
     return [(("D", d), ("H", h), ("C", c)), (("D", h), ("H", d), ("C", g))]
 
 
-def _bindings(forward: Routine | None, backward: Routine) -> Iterator[dict[str, str]]:
-    if forward is None:
-        yield {}
-    elif forward is backward:  # one function with a switch
-        switch = next(p.name for p in forward.parameters if switches(p.name))
-        for source in (f"input:{forward.arguments[0]}", "output:"):
-            others = {a: f"input:{a}" for a in forward.required[1:]}
-            yield {forward.arguments[0]: source, **others, switch: "extra:__true__"}
-    else:
-        yield from bindings(forward, backward, extras_of(forward, backward))
-
-
-def _forward_runs(plan: CallPlan, frame: Frame, failure: Failure) -> bool:
+def _forward_runs(plan: Reading, frame: Frame, failure: Failure) -> bool:
     try:
         with frame.running(0):
             problem = draw(plan, frame, 0, 0)
