@@ -407,7 +407,7 @@ def test_a_broken_torch_is_named(factor: float, monkeypatch: pytest.MonkeyPatch)
             return Broken.apply
         return counterparts.resolve(operation, framework)
 
-    monkeypatch.setattr("reference.oracles.torch_autograd.resolve", resolve)
+    monkeypatch.setattr("reference.oracles.forwards.resolve", resolve)
     asked = ("manual", "torch", "jax") if factor == 1.001 else ("manual", "torch")
     answers = {name: oracle.answer(problem) for name, oracle in load(asked).items()}
     found = verdict_of(problem, answers)
