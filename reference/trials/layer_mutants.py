@@ -23,8 +23,8 @@ from reference.trials.mutants import Mutant, injected, mutate
 from reference.trials.second_order import problems_of
 
 Arrays = Mapping[str, Any]
-Bank = Sequence[tuple[AnyProblem, Answer, str]]
-"""Problems with the right answers and their verdicts."""
+Bank = Sequence[tuple[AnyProblem, Answer]]
+"""Problems with the right answers."""
 _USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
 """Uses of each dtype that a mutant meets at first, and those that what survives meets; problems of
 all regimes that it meets then."""
@@ -94,10 +94,8 @@ def _bank(name: str, bank: str) -> Bank:
 
 
 def bank_of(problems: Sequence[AnyProblem]) -> Bank:
-    """Return problems with the right answers and their verdicts."""
-    answers = Manual().answers(problems)
-    kinds = [judgement.kind for judgement in judge_all(problems, {"manual": answers})]
-    return list(zip(problems, answers, kinds, strict=True))
+    """Return problems with the right answers."""
+    return list(zip(problems, Manual().answers(problems), strict=True))
 
 
 def mutant_result(mutant: Mutant) -> tuple[bool, str]:
@@ -116,23 +114,31 @@ def result_of(
     """
     worst, count, worse = 0.0, 0, set[str]()
     for bank in banks:
-        problems = [problem for problem, _, _ in bank]
+        problems = [problem for problem, _ in bank]
         try:
             with injected(mutant), np.errstate(all="ignore"):
                 answers = [_with_arrays(a) for a in Manual().answers(problems)]
             pairs = zip(bank, answers, strict=True)
-            ulps = [apart_in_ulps(changed(right), changed(a)) for (_, right, _), a in pairs]
+            ulps = [apart_in_ulps(changed(right), changed(a)) for (_, right), a in pairs]
         except Exception:  # a mutant that raises is noticed by its caller
             return True, ""
         worst, count = max(worst, *ulps), count + len(bank)
         met = [k for k, apart in enumerate(ulps) if apart]
-        judged = judge_all([problems[k] for k in met], {"manual": [answers[k] for k in met]})
-        kinds = [judgement.kind for judgement in judged]
-        lost = {now for k, now in zip(met, kinds, strict=True) if now != bank[k][2]}
-        if "DEVIATES" in kinds or "PRECISION" in lost:
+        judged = _kinds([(problems[k], answers[k]) for k in met])
+        if "DEVIATES" in judged:
             return True, ""
-        worse |= lost
+        lossy = [(k, now) for k, now in zip(met, judged, strict=True) if now != "AGREE"]
+        before = _kinds([bank[k] for k, _ in lossy])
+        worse |= {now for (_, now), then in zip(lossy, before, strict=True) if now != then}
+        if "PRECISION" in worse:
+            return True, ""
     return False, survived(worst, count, worse)
+
+
+def _kinds(bank: Bank) -> list[str]:
+    """Return what the judge says of each answer."""
+    judged = judge_all([problem for problem, _ in bank], {"manual": [answer for _, answer in bank]})
+    return [judgement.kind for judgement in judged]
 
 
 def _with_arrays(answer: Answer) -> Answer:
