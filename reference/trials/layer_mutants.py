@@ -129,7 +129,8 @@ def result_of(
             return True, ""
         lossy = [(k, now) for k, now in zip(met, judged, strict=True) if now != "AGREE"]
         before = _kinds([bank[k] for k, _ in lossy])
-        worse |= {now for (_, now), then in zip(lossy, before, strict=True) if now != then}
+        pairs_of_kinds = zip((now for _, now in lossy), before, strict=True)
+        worse |= {now for now, then in pairs_of_kinds if now != then or now == "SKIPPED"}
         if "PRECISION" in worse:
             return True, ""
     return False, survived(worst, count, worse)
