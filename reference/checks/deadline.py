@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
 SLEEP = 20.0
 """Seconds of the clock, for what waits and uses no processor; shorter than `checker.SLEEP`."""
@@ -36,9 +36,9 @@ def within(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def ring(number: int, frame: Any) -> None:
-        if frame is not None and "gc_callback" in frame.f_code.co_name:
-            signal.setitimer(timers[signal.Signals(number)][0], _AGAIN)  # Python drops it there
+    def ring(number: int, frame: FrameType | None) -> None:
+        if _drops_exceptions(frame):
+            signal.setitimer(timers[signal.Signals(number)][0], _AGAIN)
             return
         raise TooSlow
 
@@ -52,3 +52,17 @@ def within(seconds: float) -> Iterator[None]:
             signal.setitimer(which, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _drops_exceptions(frame: FrameType | None) -> bool:
+    """Return whether Python would print an exception of this place and go on.
+
+    It does so in a destructor, and in what a weak reference or the garbage collector calls.
+    """
+    while frame is not None:
+        code = frame.f_code
+        weak = code.co_name in ("remove", "_remove") and "weakref" in code.co_filename
+        if weak or code.co_name == "__del__" or "gc_callback" in code.co_name:
+            return True
+        frame = frame.f_back
+    return False
