@@ -126,7 +126,10 @@ def pull_back_step(step: Step, arrays: ByName, y: Any, dy: Any, form: Form) -> B
 def forward(
     graph: Graph, given: ByName, form: Form = "stable", apply: Callable[..., Any] = apply_step
 ) -> dict[str, Any]:
-    """Return the value of every step, by its name; `given` are the arrays that no step computes."""
+    """Return the value of every step, by its name; `given` are the arrays that no step computes.
+
+    `apply` computes one step, with the formulas that `form` names.
+    """
     values = dict(given)
     made: dict[str, Any] = {}
     for step in graph.steps:
@@ -143,10 +146,11 @@ def backward(
     form: Form = "stable",
     pull: Callable[..., ByName] = pull_back_step,
 ) -> dict[str, Any]:
-    """Return the cotangent of every step and of every given array of floats that is reached.
+    """Return the cotangent of every step and given array of floats that an output depends on.
 
-    `made` is what `forward` returned, `cotangents` has that of each output. In reverse order a
-    step's cotangent is complete at its turn, because all steps that use its value come after it.
+    `made` is what `forward` returned, `cotangents` has that of each output, `pull` does one step.
+    In reverse order a step's cotangent is complete at its turn, because all steps that use its
+    value come after it.
     """
     values = {**given, **made}
     found: dict[str, Any] = dict(cotangents)

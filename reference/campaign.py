@@ -42,7 +42,7 @@ BLOCK = 512
 """Problems in a block: enough that a transaction is cheap, few enough that little is lost."""
 
 MAX_UNSOUND = 20
-"""How many addresses are kept of problems for which the judge and the enclosure contradict."""
+"""How many addresses are kept of problems for which judge and enclosure contradict each other."""
 
 AUDIT = 1 / 100
 """The share of dense networks (only at order 1) whose final gradients must also lie in the
@@ -119,7 +119,7 @@ class Work(msgspec.Struct, frozen=True):
         return len(self.proofs) or self.stop - self.start
 
     def part(self, first: int, last: int) -> "Work":
-        """Return the work on some of the problems: the first-th to the one before the last-th."""
+        """Return the work on some of the problems: those at places first to last − 1."""
         if self.proofs:
             return Work(self.start, self.stop, self.proofs[first:last])
         return Work(self.start + first, self.start + last)

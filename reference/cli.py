@@ -1,7 +1,8 @@
 """The commands. Each is a thin function that imports what it needs when it is called.
 
-Exit 0: nothing deviates on the manual side; 1: a manual gradient is wrong; 2: bad input or usage,
-one line without a traceback; 70: an error of this program, with a traceback.
+Exit 0: nothing deviates on the manual side; 1: a manual gradient is wrong or could not be computed;
+2: bad input or usage, one line without a traceback; 70: an error of this program, with a traceback;
+130: Ctrl-C. `check` has codes of its own.
 """
 
 import json
@@ -121,7 +122,7 @@ def report(
     workers: Annotated[int, Option(help="How many worker processes to start.")] = 2,
     scheduler: Annotated[
         str | None,
-        Option(help="Run on the Dask scheduler at tcp://HOST:PORT, not on workers here."),
+        Option(help="Run on the Dask scheduler at tcp://HOST:PORT instead of local workers."),
     ] = None,
     out: Annotated[Path, Option(help="Folder that gets the report.")] = Path("discrepancy-report"),
     networks_only: Annotated[
@@ -129,10 +130,10 @@ def report(
         Option("--networks-only", help="Leave out the sections about operations and articles."),
     ] = False,
     resume: Annotated[
-        bool, Option("--resume", help="Continue the unfinished run in the folder.")
+        bool, Option("--resume", help="Continue the unfinished run in the folder of --out.")
     ] = False,
     fresh: Annotated[
-        bool, Option("--fresh", help="Delete the unfinished run and start again.")
+        bool, Option("--fresh", help="Delete the unfinished run in that folder and start again.")
     ] = False,
     strict: Annotated[
         bool,
@@ -489,7 +490,10 @@ def accuracy(
     order: Annotated[int, Option(help="2 also measures the second derivative.", min=1, max=2)] = 1,
     as_json: Json = False,
 ) -> int:
-    """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP."""
+    """Measure every operation of NumPy, PyTorch and JAX against the certified value, in ULP.
+
+    The exit code is 1 if the hand-written code is less accurate than the better framework.
+    """
     from reference.running.progress import progress_lines
     from reference.trials.accuracy import behind, lines, measure
 

@@ -45,9 +45,9 @@ value and 1.83 (gelu_tanh) for a slope (`benchmarks/low_precision.py ulps`)."""
 FORMULA = 4.0
 """For layers in graphs, whose formula may cancel or take a slope from a rounded output. The allowed
 error is this many times what the definition loses when each of its primitives rounds. Beyond
-*strict* the layers of the hand-written side need 0.27 of it at most (attention; 1,640 graphs of all
-layers), torch 2.9 (attention) and 0.27 (all others; 820). benchmarks/graph_constants.py measures
-it."""
+*strict* the layers of the hand-written side need at most 0.27 times that amount (attention; 1,640
+graphs of all layers), torch 2.9 times (attention) and 0.27 times (all others; 820 graphs).
+benchmarks/graph_constants.py measures it."""
 
 FUNCTION = 4.0
 """When the loss of digits of a definition is computed, a library function (exp, log, …) counts as
@@ -169,9 +169,11 @@ def judge_all(
     again: Mapping[str, Mapping[int, Answer]] | None = None,
     count: Callable[[int], None] = lambda entries: None,
 ) -> list[Judgement]:
-    """Judge a block. `again` has answers to some of the problems, asked a second time.
+    """Judge a block: return one judgement for each problem.
 
-    For problems with a direction the second order is judged: the derivatives along the direction.
+    `answers` has the answers of each oracle, in the order of the problems. `again` has second
+    answers of an oracle to some of them, by place. `count` is called with how many numbers were
+    compared. For problems with a direction the derivatives along the direction are judged.
     """
     with_steps: list[tuple[int, Answer]] = []
     final_only: list[tuple[int, Answer]] = []
@@ -241,7 +243,10 @@ def _apart(
 def judge_final_gradients(
     problem: Problem, answer: Answer, *, flush: bool
 ) -> Iterator[TensorFinding]:
-    """Yield the tensors of an answer that lie outside *strict*, judged without its own steps."""
+    """Yield the tensors of an answer that lie outside *strict*, judged without its own steps.
+
+    `flush`: try also the models that do not apply to the hand-written side.
+    """
     left: dict[str, FloatArray] = dict(answer.gradients)
     if answer.loss is not None:
         left["loss"] = answer.loss
@@ -338,8 +343,8 @@ def another_function(
 ) -> Judgement:
     """Return the judgement without the findings of operations whose value is another function.
 
-    `operations` has the names of these operations for each oracle.
-    A side that is also outside elsewhere still DEVIATES. Otherwise the verdict is VALUE.
+    `operations` has the names of these operations for each oracle. A side that is also
+    outside elsewhere still DEVIATES. Otherwise the verdict is VALUE.
     """
     others = {
         f
@@ -408,7 +413,10 @@ def allowed_alone(
     dtype: npt.DTypeLike,
     model: Rounding,
 ) -> npt.NDArray[Any]:
-    """Return how far an operation by itself may be off."""
+    """Return how far an operation by itself may be off `truth`, its value or slope at `inputs`.
+
+    `quantity` is "value" or "slope".
+    """
     unit = RoundingUnit(dtype, model)
     rounded = unit.value if quantity == "value" else unit.slope
     with np.errstate(all="ignore"):

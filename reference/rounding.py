@@ -20,20 +20,21 @@ Array = npt.NDArray[Any]
 class Rounding:
     """A model: how many ulps an operation may err, of what, and whether small numbers vanish.
 
-    strict: `ulps` of the value and of the slope. conventional: value to
-    ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)): what is lost
+    strict: `ulps` ulps of the value and of the slope. conventional: value to
+    ulps · max(|f(x)|, min(|x|, 1)), slope to ulps · max(|f'|, 1, min(|x|, -log u)). This is lost
     when a slope is taken from the rounded output (1 - y², p - 1) and, in x σ(x), when that is
-    multiplied by x; of a layer in a graph, instead, `formula` times what its definition loses when
-    each primitive rounds, a library function to `function` units. flush: numbers below
-    the normal range may become 0, going in and coming out.
+    multiplied by x. For a layer in a graph it is instead `formula` times what its definition loses
+    when each primitive rounds, a library function by `function` units. flush: inputs and results
+    below the normal range may become 0.
 
-    In a low dtype a model means *computed in float32, rounded at each operation's end*: to `ulps`
-    of float32, and the end. accumulated: computed in the low dtype itself, to `low_ulps` of it.
-    joined: what goes from one operation to the next may be rounded once more or not at all, as a
-    compiler splits or joins operations. The last two are nothing in float32 and float64.
+    In a low dtype a model means *computed in float32, result rounded to the dtype*: `ulps` ulps of
+    float32, and the rounding of the result. accumulated: computed in the low dtype itself, to
+    `low_ulps` ulps of it. joined: what goes from one operation to the next may be rounded once more
+    or not at all, as a compiler splits or joins operations. In float32 and float64 accumulated and
+    joined change nothing.
 
-    nested: the side that computes second order by nested forward mode. To this side alone the
-    model applies. Each product may also be off by the rounding of the number that is
+    nested: the name of the side that computes second order by nested forward mode; the model
+    applies to this side alone. Each product may also be off by the rounding of the number that is
     differentiated, whose polynomials may be multiplied out.
     """
 
@@ -65,10 +66,10 @@ class Rounding:
 
 
 class RoundingUnit:
-    """The numbers of a dtype under a model; "bfloat16" is one.
+    """What rounding may do in a dtype ("bfloat16" is one) under a model.
 
-    `u`, `floor` and `largest` are of the type that an operation computes in. An ulp of an input, of
-    the type `of_inputs`, may be lost before it: where operations are joined, one of the dtype.
+    `u`, `floor` and `largest` are of the type that an operation computes in. Each input may lose an
+    ulp before the operation: an ulp of `of_inputs`, which is the dtype where operations are joined.
     """
 
     def __init__(self, dtype: npt.DTypeLike, model: Rounding) -> None:
@@ -130,8 +131,8 @@ class RoundingUnit:
     def end(self, results: Any, times: float = 1.0) -> Any:
         """Return what rounding at the end of an operation adds, given magnitudes of results.
 
-        Nothing where the operation computes in the dtype itself; anything where a result leaves
-        the range. `times`: how many operations end on the way to a number.
+        Nothing in float32 and float64; anything where a result leaves the range of a low dtype.
+        `times`: how many operations end on the way to a number.
         """
         if not self.low:
             return np.zeros_like(results)

@@ -29,7 +29,10 @@ MAX_DTYPES, MAX_VERDICTS = 6, 60
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of verdict: its mark (a shape, so that colour is never alone) and its meaning."""
+    """A kind of verdict: its mark (a shape, so that colour is never alone) and its meaning.
+
+    A larger `weight` is more serious. `manual`: the hand-written side is at fault.
+    """
 
     name: str
     mark: str
@@ -263,7 +266,11 @@ class Summary:
 
     @property
     def state(self) -> str:
-        """The run in one word: "wrong", "open" (crashed, unfinished) or "right"."""
+        """The run in one word: "wrong", "right", or "open".
+
+        Open: a side crashed or has another value, the run is unfinished, the judge contradicts an
+        enclosure, or nothing was checked.
+        """
         if self.exit_code:
             return "wrong"
         unsettled = (
@@ -404,7 +411,7 @@ def summary_json(summary: Summary) -> str:
 
 
 def by_dtype(cells: Iterable[Cell]) -> dict[str, Cell]:
-    """Add cells up for each dtype; our reports have two, and a hostile one is cut at a few."""
+    """Add cells up for each dtype; of a hostile report with many, the first MAX_DTYPES."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.dtype, []).append(cell)

@@ -1,8 +1,8 @@
 """An exponential below zero, a straight line above.
 
-The slope below zero is often taken from the output, α + y for elu. Where y nears -α that sum
-cancels, to nothing at all below x = -37, while the slope itself is a small number with all its
-digits. It is computed from x instead.
+The slope below zero is often computed from the output, as α + y for elu. Where y is near -α this
+sum cancels: below x = -37 it has no correct digit. Here the slope is computed from x, and keeps all
+its digits.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ SCALE_ALPHA = 1.7580993408473768599402175208123
 class Elu:
     """y = x if x > 0, else α (e^x - 1).   dy/dx = 1 if x > 0, else α e^x.
 
-    e^x - 1 is `expm1`, which keeps its digits near zero; x is held at 0 from above for it, so
-    that the branch not taken does not overflow. Clevert, Unterthiner and Hochreiter, 2016.
+    e^x - 1 is `expm1`, which keeps its digits near zero. Its argument is `min(x, 0)`, so that the
+    branch that is not taken does not overflow. Clevert, Unterthiner and Hochreiter, 2016.
     """
 
     @staticmethod
@@ -57,7 +57,7 @@ class Selu:
     """y = λ x if x > 0, else λ α (e^x - 1).   dy/dx = λ if x > 0, else λ α e^x.
 
     λ = 1.05070098735548… and α = 1.67326324235437… are the fixed point at which mean 0 and
-    variance 1 go through a layer unchanged. λ α is one constant here: two roundings less.
+    variance 1 go through a layer unchanged. λ α is one constant here, which saves two roundings.
     Klambauer, Unterthiner, Mayr and Hochreiter, 2017.
     """
 

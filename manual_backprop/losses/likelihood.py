@@ -17,8 +17,8 @@ from manual_backprop.operation import COMPOSED, FloatArray, Parameter, counterpa
 class PoissonNll:
     """L = e^y - t y: -log of the Poisson density with rate e^y, without log t!.
 
-    ∂L/∂y = e^y - t, the rate less the count. For a count of 1 and y near 0 that difference is y
-    itself, of which e^y keeps nothing below 1e-16; there it is ∂L/∂y = expm1(y) + (1 - t), whose
+    ∂L/∂y = e^y - t, the rate minus the count. For a count of 1 and y near 0 the difference is about
+    y, and below 1e-16 e^y keeps no digit of y. There the code uses ∂L/∂y = expm1(y) + (1 - t); its
     second term is exact. Nelder and Wedderburn, 1972.
     """
 
@@ -35,9 +35,9 @@ class PoissonNll:
 
     @staticmethod
     def second(y: FloatArray, t: FloatArray, dL: FloatArray, ty: FloatArray) -> FloatArray:
-        """Return e^y ty dL: of the slope e^y - t the rate alone depends on y.
+        """Return e^y ty dL: in the slope e^y - t only the rate depends on y.
 
-        As e^{y/2} (ty dL) e^{y/2}: a tangent of 0 stays 0 where e^y leaves the range.
+        Computed as e^{y/2} (ty dL) e^{y/2}: a tangent of 0 stays 0 where e^y leaves the range.
         """
         largest = math.floor(math.log(np.finfo(y.dtype).max))
         root = np.exp(np.minimum(0.5 * y, largest))

@@ -1,9 +1,9 @@
-"""What each tensor of some answers to graphs of one structure should be, given the rest.
+"""The certified value of each tensor of answers to graphs of one structure, given the others.
 
 All answers to the problems of a group lie in one stack: every array has a leading axis B, one for
-each answer. Each step's rows are columns of its tape (`steps`), evaluated with error bounds.
-Of a value the truth is the tape's, of a cotangent the sum over all steps that take the value of
-cotangent · slope.
+each answer. Each step's rows are columns of its tape (`steps`), evaluated with error bounds. The
+true value of a step is the tape's; a true cotangent is the sum of cotangent · slope over all steps
+that take the value. A step has R rows: M = B·R columns, each with K inputs, J values and S slopes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +34,9 @@ AT_ONCE = 512
 class TensorTruth:
     """One tensor of B answers beside the truth: (B, size) each.
 
-    `radius` is the error of the truth, `hull` half of what ties admit. `judged` is False where
-    no truth is known, `size` is what the hand-written side keeps a share of (`judge.KEPT`).
+    `radius` is the error bound of the truth, `hull` half the width of what ties admit. `judged` is
+    False where no truth is known, `size` is what the hand-written side keeps a share of
+    (`judge.KEPT`). `conventions`: whether the tensor may lose digits by convention.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Stack:
     plans: Sequence[StepPlan]
 
     def at(self, which: npt.NDArray[np.intp], flush: float = 0.0) -> "Stack":
-        """Return some of the answers, numbers below `flush` taken for zero."""
+        """Return some of the answers, with numbers below `flush` replaced by zero."""
 
         def some(arrays: Mapping[str, Array]) -> dict[str, Array]:
             taken = {name: array[which] for name, array in arrays.items()}
@@ -116,9 +117,9 @@ class StepRows:
     plan: StepPlan
     inputs: Array
     found: ColumnValues | None = None
-    suspects: npt.NDArray[np.intp] | None = None  # the columns that `moved` is wanted of, or all
-    # By the type of the ulp: how far one of each input surely moves the values and the slopes,
-    # (J + S, B·R), and how much farther it may move them.
+    suspects: npt.NDArray[np.intp] | None = None  # the columns for which `moved` is wanted, or all
+    # For each type of ulp: how far the values and slopes surely move when each input moves by an
+    # ulp, (J + S, B·R), and how much farther they may move.
     moves: dict[np.dtype[Any], tuple[Array, Array]] = field(default_factory=dict)
 
     @property
@@ -135,11 +136,11 @@ class StepRows:
 
     @property
     def wanted(self) -> npt.NDArray[np.intp]:
-        """The columns that `moved` is wanted of."""
+        """The columns for which `moved` is wanted."""
         return np.arange(self.inputs.shape[1]) if self.suspects is None else self.suspects
 
     def prove(self, columns: npt.NDArray[np.intp], dtype: np.dtype[Any]) -> None:
-        """Give some columns the values that arb proves."""
+        """Replace the values of some columns by those that arb certifies."""
         assert self.found is not None
         _prove(self.plan.row.tape, self.inputs, self.found, columns, dtype)
 
@@ -151,7 +152,7 @@ def _prove(
     columns: npt.NDArray[np.intp],
     dtype: np.dtype[Any],
 ) -> None:
-    """Give some columns of what a tape came to at inputs (K, M) the values that arb proves."""
+    """Replace some columns of `found`, a tape's values at inputs (K, M), by those of arb."""
     nothing = arb(format_of(dtype).smallest) / 2**30
     number = wide(dtype)
     if not len(columns):
@@ -193,10 +194,7 @@ def certify_rows(rows: Sequence[StepRows], dtype: np.dtype[Any]) -> None:
 
 
 class Truths:
-    """The tensors of a stack under a model of rounding.
-
-    `lossy` adds what the formulas of the definitions lose (`conventional`).
-    """
+    """The tensors of a stack under a model of rounding."""
 
     def __init__(self, stack: Stack, rows: Sequence[StepRows]) -> None:
         self.stack, self.rows = stack, rows
@@ -243,10 +241,10 @@ class Truths:
     def tensors(
         self, unit: RoundingUnit, moved: bool = False, most: bool = False
     ) -> list[TensorTruth]:
-        """Return every tensor; `moved` adds what an ulp of each input moves the slopes by.
+        """Return every tensor; `moved` allows also what an ulp of each input changes in the slopes.
 
-        It adds the same to values whose slopes are unknown (√ at 0). `most` adds also what it may
-        move them by, as far as is known.
+        It allows the same for values whose slopes are unknown (√ at 0). What surely changes is
+        allowed; `most` allows also what may change, as far as is known.
         """
         with np.errstate(all="ignore"):
             slacks = [_Slack(r, unit, moved, most) for r in self.rows]
@@ -349,7 +347,7 @@ class _Sum:
     def add(
         self, scatter: Any, parts: Sequence[Array], structure: str, unit_of: RoundingUnit
     ) -> None:
-        """Add the terms of one step, in a low dtype with its end."""
+        """Add the terms of one step; in a low dtype also the rounding of its result."""
         size = self.given.shape[1]
         term, radius, hull, own, magnitude, unknown = (scatter.sums(p, size) for p in parts)
         unit = np.finfo(self.given.dtype).eps
@@ -450,7 +448,7 @@ class _Slack:
         return np.asarray(self.unit.slope(slopes, self._across))
 
     def _second_slopes(self, slopes: Array, inputs: Array) -> None:
-        """Count for Σ H tx what each H may be rounded by, at the size of tx."""
+        """Allow in Σ H tx for the rounding of each H, at the size of tx."""
         row, unit = self.row, self.unit
         second = ~np.isin(row.by, row.tangents) & (row.of >= row.values // 2)
         largest = inputs[list(row.tangents)].max(axis=0, initial=0, keepdims=True)
@@ -459,7 +457,7 @@ class _Slack:
         self.slope[second] = unit.bounded(bend, slopes[second])
 
     def _tangents(self, inputs: Array) -> None:
-        """Count for ty = Σ J tx what each J may be rounded by."""
+        """Allow in ty = Σ J tx for the rounding of each J."""
         first = np.isin(self.row.by, self.row.tangents)
         tx = inputs[self.row.by[first]]
         lost = np.where(tx == 0, 0, tx * self.slope[first])
@@ -467,7 +465,7 @@ class _Slack:
 
 
 def _factors(r: StepRows) -> Array:
-    """Return what may make large again what has underflowed: a weight and a tangent, (1, M)."""
+    """Return the factors that may enlarge what has underflowed: a weight and a tangent, (1, M)."""
     inputs, tangents = np.abs(r.inputs), r.plan.row.tangents
     weights = inputs[: tangents.start].max(axis=0, initial=0, keepdims=True)
     return np.asarray((1 + weights) * (1 + inputs[list(tangents)].max(axis=0, initial=0)))
@@ -478,7 +476,7 @@ def _move(
 ) -> None:
     """Find how far an ulp of each input moves each value and slope, added up, in some columns.
 
-    What is evaluated is known to a radius: so far it may have moved, or not at all.
+    Each result is known to a radius only: a move within it may be none.
     """
     surely, unsure = r.moves[dtype]
     by = np.unique(r.plan.row.by)
@@ -498,11 +496,11 @@ def _distances(
     r: StepRows, columns: npt.NDArray[np.intp], some: npt.NDArray[np.intp], dtype: np.dtype[Any],
     sign: int, prove: bool,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Return how far values and slopes of columns surely are from those an ulp away, and may be.
+    """Return how far values and slopes surely move, and may move, with an input that moves an ulp.
 
-    Both are (J + S, inputs, M). The ulp is away from zero, or towards it (sign -1). That one is the
-    smaller: it says more only near a decision, and is 0 elsewhere. Of a low dtype an ulp may reach
-    a decision that is not near.
+    Both are (J + S, inputs, M). The input moves away from zero, or towards it (sign -1). An ulp
+    towards zero is the smaller one and adds something only near a decision; elsewhere it is not
+    tried (0). In a low dtype it may reach a decision that is not near, so it is always tried.
     """
     found = r.found
     assert found is not None

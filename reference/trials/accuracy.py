@@ -75,7 +75,7 @@ def measure(
 def behind(rows: Sequence[Accuracy]) -> list[str]:
     """Return, in words, where the hand-written side is less accurate than the better framework.
 
-    Less accurate is who has the larger worst error and is outside *tight* at clearly more points.
+    Less accurate is who has the larger worst error and is outside *strict* at clearly more points.
     Inside it all are right to a few ulp, and which fraction of one is worst is chance; near a zero
     that two terms cancel to nobody is inside, and whose ulps are more there is chance, too.
     """
@@ -98,7 +98,7 @@ def behind(rows: Sequence[Accuracy]) -> list[str]:
 
 
 def _outside(row: Accuracy) -> int:
-    """Return at how many points a side is outside *tight*."""
+    """Return at how many points a side is outside *strict*."""
     return round((1 - (row.tight_share or 0.0)) * row.n)
 
 

@@ -1,4 +1,4 @@
-"""Mutants of the backward of layers: each injected into uses that the layer draws itself.
+"""Mutants of the backward of layers: each is tried on uses of its layer (drawn arrays, options).
 
 A helper that a backward calls is changed too, for that call alone.
 """
@@ -26,10 +26,10 @@ Arrays = Mapping[str, Any]
 Bank = Sequence[tuple[AnyProblem, Answer]]
 """Problems with the right answers."""
 _USES, _REGIMES = {"few uses": range(8), "many uses": range(8, 120)}, 240
-"""Uses of each dtype that a mutant meets at first, and those that what survives meets; problems of
-all regimes that it meets then."""
+"""The seeds of the uses on which each mutant is tried (in each dtype), and of more uses for those
+that survive; how many problems of all regimes are tried last."""
 _ROUNDING = 4.0
-"""A mutant whose gradients differ by so many ulps of the largest entry differs by rounding."""
+"""Gradients that differ by at most this many ulps of the largest entry differ by rounding."""
 
 
 def of_layers() -> Iterator[Mutant]:
@@ -83,7 +83,7 @@ def _with_helper(
 
 @cache
 def _bank(name: str, bank: str) -> Bank:
-    """Return problems of a layer; of uses every fourth is at the layer's edge."""
+    """Return problems of a layer; every fourth use is at an edge of the layer."""
     if bank == "regimes":
         return bank_of([
             GraphProblem(p.graph, p.arrays, p.cotangents)

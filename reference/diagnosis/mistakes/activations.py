@@ -186,7 +186,7 @@ ACTIVATION.of("softplus", right="δz = δa · σ(z)")("softplus_reflected", "δz
     lambda c: c.da - c.right)
 squareplus = ACTIVATION.of("squareplus", right="δz = δa · (1 + z/√(z² + b))/2")
 squareplus("squareplus_slope_of_z_left_out", "δz = δa · z/(2√(z² + b))",
-    "The function is half of z and of the root; the slope 1 of z is left out.",
+    "The function is (z + √(z² + b))/2; the slope 1 of z is left out.",
     lambda c: c.right - 0.5 * c.da)
 squareplus("squareplus_inner_slope_left_out", "δz = δa · (1 + 1/(2√(z² + b)))/2",
     "The root's own slope is 1/(2√(z² + b)); the slope 2z of what is below it is left out.",
