@@ -62,7 +62,8 @@ def _truths(
         return None
 
     def value(given: Mapping[Path, Array]) -> float:
-        outcome = perform(reading, seed, index, given=given)
+        # [()]: a number goes in as a number, not as an array without axes
+        outcome = perform(reading, seed, index, given={p: a[()] for p, a in given.items()})
         found = scalar_of(objective, outcome)
         if found is None:
             return float("nan")
@@ -99,12 +100,17 @@ def by_differences(value: Value, leaves: Mapping[Path, Array]) -> dict[Path, Arr
 def slopes(
     value: Value, leaves: Mapping[Path, Array], step: float, stencil: Stencil
 ) -> dict[Path, Array]:
-    """Return the gradient of a scalar of arrays by a stencil of differences."""
+    """Return the gradient of a scalar of arrays by a stencil of differences.
+
+    Each value is asked for with copies: the target's code may write into what it is given.
+    """
     found = {path: np.zeros(array.shape) for path, array in leaves.items()}
     for path, array in leaves.items():
         for entry in np.ndindex(array.shape):
             along = np.zeros(array.shape)
             along[entry] = step
-            terms = (w * value({**leaves, path: array + k * along}) for k, w in stencil)
-            found[path][entry] = sum(terms) / step
+            for k, weight in stencil:
+                given = {p: np.array(a) for p, a in leaves.items()}
+                given[path] = given[path] + k * along
+                found[path][entry] += weight * value(given) / step
     return found

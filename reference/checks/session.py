@@ -58,7 +58,8 @@ def run(
     library = library or Library()
     try:
         _refuse_another_library(library, target)
-        shapes = specs_of(target.names.get("shapes", {}))
+        given = target.names.get("shapes")
+        shapes = specs_of({} if given is None else given)
         like = request.like if request.like is not None else target.names.get("like")
         if like is not None and not isinstance(like, str):
             raise InvalidInput(f"like={like!r}: expected the name of an operation")

@@ -53,6 +53,52 @@ def test_an_entry_that_is_off_is_seen(error: float) -> None:
     assert not assessment.close(np.array([1.0, np.nan, 0.5]), truth).all()
 
 
+SCALED_IN_PLACE = """
+import numpy as np
+def bend_forward(x, w):
+    x *= 0.5
+    out = np.array([[np.tanh(float(v)) for v in row] for row in x @ w])
+    return out, (x.copy(), w, out)
+def bend_backward(dout, cache):
+    x, w, out = cache
+    dz = dout * (1 - out**2)
+    return 0.5 * dz @ w.T, x.T @ dz
+"""
+
+
+def test_differences_are_taken_at_the_same_inputs_whatever_a_forward_writes_into_them() -> None:
+    found = inside(SCALED_IN_PLACE, 2)
+    assert found.exit_code == 0, str(found)
+    assert "by differences" in str(found)
+    assert inside(SCALED_IN_PLACE.replace("x.T @ dz", "2 * x.T @ dz"), 2).exit_code == 1
+
+
+OF_NUMBERS = """
+import math
+def bend_forward(x: float, w: float):
+    if not isinstance(x, float):
+        raise TypeError("x is a number")
+    out = math.tanh(x * w)
+    return out, (x, w, out)
+def bend_backward(dout, cache):
+    x, w, out = cache
+    dz = dout * (1 - out**2)
+    return dz * w, dz * x
+"""
+
+
+def test_a_number_goes_in_as_a_number_where_differences_are_taken() -> None:
+    found = inside(OF_NUMBERS, 2)
+    assert found.exit_code == 0, str(found)
+    assert "by differences" in str(found)
+
+
+def test_a_file_may_call_its_shapes_none() -> None:
+    assert inside(f"shapes = None\n{RELU}", 2).exit_code == 0
+    with pytest.raises(InvalidInput, match="shapes: expected a dict"):
+        inside(f"shapes = []\n{RELU}", 2)
+
+
 def test_the_python_call_is_public() -> None:
     assert reference.check is check
     with pytest.raises(AttributeError, match="no attribute 'cheque'"):
