@@ -54,6 +54,9 @@ def ordinary(one: AnyDrawn) -> list[AnyProblem]:
     if isinstance(one, DrawnGraph):
         return [draw_graph(one.seed, base + k, base - GRAPHS, where) for k in range(DRAWS)]
     builder = ProblemBuilder(Stream(one.seed, base), where, large=is_large(one.seed, base))
+    biases = [layer.bias for layer in one.problem.network.layers]
+    if len(biases) == len(builder.biases):  # another regime may have given a layer its bias
+        builder.biases = biases
     problems: list[AnyProblem] = []
     for _ in range(DRAWS):
         REGIMES["ordinary"](builder)
