@@ -219,8 +219,8 @@ def _row(
     truth, error, allowed, counts = _errors(batch, certified, reply, quantity, dtype)
     ulps = np.where(counts, _ulps(error, truth, dtype), -1.0)
     worst = int(np.argmax(ulps))
-    tight, largest = (error <= allowed)[counts], np.abs(truth[counts]).max()
-    note = "within tight everywhere" if tight.all() else ""
+    strict, largest = (error <= allowed)[counts], np.abs(truth[counts]).max()
+    note = "inside strict everywhere" if strict.all() else ""
     per_point = len(_of(certified[0], quantity))
     return Accuracy(
         operation=batch.operation.name,
@@ -231,7 +231,7 @@ def _row(
         worst_ulp=round(float(ulps[worst]), 2),
         worst_scaled=float(error[worst] / largest) if error[worst] else 0.0,
         worst_input=_input(batch, worst // per_point),
-        tight_share=float(tight.mean()),
+        tight_share=float(strict.mean()),
         note=note,
         n=int(counts.sum()),
         **curve,

@@ -9,6 +9,7 @@ import pytest
 from injected_catalogue import injected_files
 from patience import PATIENCE
 
+from manual_backprop.layers import LAYERS
 from reference.diagnosis.mistakes import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ def test_the_documents_count_the_catalogue() -> None:
     """A new mistake changes these sentences."""
     readme, check = ((ROOT / d).read_text() for d in ("README.md", "docs/check.md"))
     assert f"the catalogue holds {len(CATALOGUE)} mistakes" in readme
+    assert f"{len(LAYERS)} kinds of layers" in readme
     assert f"of {len(list(injected_files(0)))})" in check
     files = [p for p in CASES.rglob("*.py") if re.search("^# exit: ", p.read_text(), re.M)]
     assert f"| {len(files)} files as people write them" in check

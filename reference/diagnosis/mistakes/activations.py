@@ -112,9 +112,9 @@ ACTIVATION.of("elu", right="δz = δa · α eᶻ where z ≤ 0")(
     "elu_alpha_left_out", "δz = δa · eᶻ where z ≤ 0",
     "The α is left out of the slope on the negative side.",
     lambda c: c.da * np.where(c.z > 0, 1.0, np.exp(np.minimum(c.z, 0))))
-ACTIVATION.of("elu", "selu", "celu", right="δz = δa · (f(z) + α) where z ≤ 0")(
+ACTIVATION.of("elu", "selu", "celu", right="δz = δa · f′(z) where z ≤ 0")(
     "elu_value_for_slope", "δz = δa · f(z) where z ≤ 0",
-    "On the negative side the slope is f(z) + α (the exponential alone), not f(z).",
+    "On the negative side the slope is the exponential alone (elu: f(z) + α), not f(z).",
     lambda c: np.where(c.z > 0, c.right, c.da * c.a))
 ACTIVATION.of("selu", right="δz = λ δa · (1 where z > 0, else α eᶻ)")(
     "selu_scale_left_out", "δz = δa · (1 where z > 0, else α eᶻ)",
