@@ -320,6 +320,11 @@ class SlopeCheck(Check):
         return self.magnitude if whole else np.full_like(self.magnitude, np.inf)
 
     @property
+    def rounded(self) -> int:
+        """Of a loss all inputs: a soft label is as rounded as the prediction that it cancels."""
+        return self.columns.width if self.terms is None else len(self.columns.inputs)
+
+    @property
     def askable(self) -> Mask:
         """Where a proof may say more: the inputs are numbers, and a cotangent comes in."""
         cotangent = np.isfinite(self.da).all(axis=0) & (self.da != 0).any(axis=0)

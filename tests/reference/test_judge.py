@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -528,3 +529,19 @@ def test_who_computes_another_function_is_not_accused(
     )
     assert found.verdict == verdict
     assert found.leading is not None and found.leading.tensor == leading
+
+
+@pytest.mark.parametrize("factor", [1, 1 + 2.0**-40])
+def test_a_soft_label_is_as_rounded_as_the_prediction_that_it_cancels(factor: float) -> None:
+    """At p = t = 1/8 the slope p Σt - t is what Σt lacks to 1, below half an ulp of t."""
+    rows = np.random.default_rng(3).dirichlet(np.ones(7), 16) * 0.875
+    targets = np.concatenate([rows, np.full((16, 1), 0.125)], axis=1)
+    lacking = [sum(map(Fraction, row)) - 1 for row in targets.tolist()]
+    assert any(lacking) and (targets.sum(axis=1) == 1).any()
+    network = Network(2, (Layer(8),), "cross_entropy", reduction="sum")
+    parameters = {n: np.zeros(s) for n, s in network.parameter_shapes().items()}
+    problem = Problem(network, parameters, np.zeros((16, 2)), targets)
+    answer = MANUAL.answer(problem)
+    wrong = {**answer.gradients, "layers.0.a": answer.gradients["layers.0.a"] + (factor - 1) / 8}
+    found = judge(problem, {"manual": replace(answer, gradients=wrong)})
+    assert found.kind == ("AGREE" if factor == 1 else "DEVIATES")
