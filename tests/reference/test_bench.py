@@ -91,18 +91,28 @@ def test_the_floor_makes_the_step_s_products(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(sizes) == 2 * 4 * (3 * (5 * 7 + 7 * 3) - 5 * 7)
 
 
-def test_interleaving_measures_each_by_itself() -> None:
-    now = 0.0
+class InventedClock:
+    """Shows the seconds that the calls it made have taken."""
 
-    def taking(seconds: float) -> Callable[[], None]:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def taking(self, seconds: float) -> Callable[[], None]:
+        """Return a call that takes so long."""
+
         def call() -> None:
-            nonlocal now
-            now += seconds
+            self.now += seconds
 
         return call
 
-    calls = {"floor": taking(0.001), "thrice": taking(0.003)}
-    samples = interleave(calls, 0.05, lambda: now)
+
+def test_interleaving_measures_each_by_itself() -> None:
+    clock = InventedClock()
+    calls = {"floor": clock.taking(0.001), "thrice": clock.taking(0.003)}
+    samples = interleave(calls, 0.05, clock)
     medians = {name: quartiles(values)[1] for name, values in samples.items()}
     assert len(samples["floor"]) == len(samples["thrice"])
     assert medians == pytest.approx({"floor": 0.001, "thrice": 0.003})
@@ -347,20 +357,12 @@ def test_a_second_derivative_is_timed_beside_a_gradient(monkeypatch: pytest.Monk
 
 def test_a_row_says_how_many_gradients_a_product_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """By an invented clock: a gradient takes 2 us, a product 5."""
-    now = 0.0
-
-    def taking(seconds: float) -> Callable[[], None]:
-        def call() -> None:
-            nonlocal now
-            now += seconds
-
-        return call
-
-    pair = taking(2e-6), taking(5e-6)
+    clock = InventedClock()
+    pair = clock.taking(2e-6), clock.taking(5e-6)
     for name in ("on_one_core", "_plain", "_torch_side", "_jax_side"):
         monkeypatch.setattr(second_order, name, lambda *_: {})
     monkeypatch.setattr(second_order, "_by_hand", lambda *_: {"by hand, fast": pair})
-    rows = second_order.second_order(lambda _: None, 1e-4, 2, lambda: now)
+    rows = second_order.second_order(lambda _: None, 1e-4, 2, clock)
     assert [row.gradients for row in rows] == pytest.approx([2.5] * 3)
     table = second_order.render(rows)
     assert "2.0 us" in table and "5.0 us" in table and table.endswith("2.50")
