@@ -1,9 +1,7 @@
 """What a function of a whole network takes, from its `accepts`; a missing entry allows all."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast, get_args
-
-import numpy as np
+from typing import Any, get_args
 
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import LOSSES
@@ -68,10 +66,9 @@ class Accepts:
             return [str(name) for name in self.output]
         return [n for n in ACTIVATIONS if fits(ACTIVATIONS[n].range, loss.predictions)]
 
-    def targets(self, loss: Loss, rng: np.random.Generator) -> TargetKind:
-        """Return the kind of targets to draw."""
-        kinds = [k for k in loss.targets if not self.kinds or k in self.kinds]
-        return cast(TargetKind, str(rng.choice(kinds or list(loss.targets))))
+    def targets(self, loss: Loss) -> tuple[TargetKind, ...]:
+        """Return the kinds of targets that may be drawn."""
+        return tuple(k for k in loss.targets if k in self.kinds) or loss.targets
 
 
 def _listed(accepts: Mapping[str, Any], key: str) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,13 @@ class NoEngine(Exception):
 class ScalarEngine:
     """How an engine's values are made and read."""
 
-    def __init__(self, cls: type, modules: tuple[types.ModuleType, ...]) -> None:
-        self.cls, self.modules = cls, modules
+    def __init__(
+        self,
+        cls: type,
+        modules: tuple[types.ModuleType, ...],
+        functions: Mapping[str, Callable[..., object]],
+    ) -> None:
+        self.cls, self.modules, self.functions = cls, modules, functions
         self.options = _options(cls)
         probe = self._probe()
         self.data, self.grad = self._data_name(probe), self._grad_name(probe)
@@ -65,7 +70,7 @@ class ScalarEngine:
     ) -> tuple[Any, dict[str, Any]]:
         """Run a program; return its output's data and the leaves."""
         leaves = {k: self.leaf(v) for k, v in given.items()}
-        return program.run(*leaves.values()), leaves
+        return program.run(self.functions, *leaves.values()), leaves
 
     def held(self, out: object) -> Any:
         """Return what a value of the engine holds, None where it is none."""

@@ -86,7 +86,7 @@ class EngineSubject(Explained):
         assert self.only is not None
         program, engine = self.only, self.engine
         given = dict(self.results[index][0].given)
-        text = program.text
+        text = program.code
         used = [n for n in program.operators if re.search(rf"(?<![.\w]){n}\(", text)]
         for name in used:
             text = re.sub(rf"(?<![.\w]){name}\(", f"theirs.{name}(", text)
@@ -255,7 +255,8 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     """Return the subject of an engine, or why it cannot be asked."""
     cls: Any = unit.thing
     try:
-        engine = ScalarEngine(cls, modules_of(unit, target))
+        functions = {k: v for k, v in target.names.items() if _own(v, target)}
+        engine = ScalarEngine(cls, modules_of(unit, target), functions)
     except NoEngine as error:
         return Failure(str(error), error.__cause__)
     failure = Failure("none of its operators runs")
@@ -263,8 +264,7 @@ def subject(unit: Unit, target: Target, seed: int) -> EngineSubject | Failure:
     def has(name: str) -> bool:
         return callable(getattr(cls, name, None))
 
-    functions = {k: v for k, v in target.names.items() if _own(v, target)}
-    named = programs.named_operators(cls, functions)
+    named = programs.named_operators(cls, engine.functions)
     found = [
         op
         for op in (*programs.operators(has), *named)
