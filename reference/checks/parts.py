@@ -17,7 +17,6 @@ from reference.checks import constants, fragile, text
 from reference.checks.argument_spec import Spec
 from reference.checks.assessment import Row
 from reference.checks.chosen import Chosen
-from reference.checks.explain import explain
 from reference.checks.identify import identify
 from reference.checks.inventory import Unit, set_up_by
 from reference.checks.kernels import Findings, kernel_findings
@@ -195,18 +194,7 @@ def _judge(subject: Subject, counts: _PartCounts, request: CheckRequest) -> None
             break
     if not counts.cases:
         counts.raised += counts.unfit
-    _settle_scale(subject, counts)
-
-
-def _settle_scale(subject: Subject, counts: _PartCounts) -> None:
-    """Choose mean or sum for a loss that is not in the file: what fits most problems, for all."""
-    if not isinstance(subject, ReadingSubject) or subject.objective.written or not counts.cases:
-        return
-    spelled: Counter[str] = Counter()
-    for case in counts.cases:
-        spelled.update(case.assessment.spellings)
-    best = max(spelled.values(), default=0)
-    subject.spelling = next((s for s, n in spelled.items() if n == best), "1")
+    subject.settle(counts.cases)
 
 
 # -- its result --------------------------------------------------------------------------
@@ -335,7 +323,7 @@ def _remarks(counts: _PartCounts, subject: Subject) -> tuple[str, ...]:
     ]
     if names:
         found.append(f"not compared with anything: {', '.join(names[:6])}")
-    found += getattr(subject, "remarks", lambda: [])()
+    found += subject.remarks()
     found += counts.kernel.sentences() if counts.kernel is not None else []
     return tuple(dict.fromkeys(found))
 
@@ -347,32 +335,15 @@ def _explained(
     part: Part, counts: _PartCounts, subject: Subject, request: CheckRequest, target: Target
 ) -> Part:
     wrong = [c for c in counts.cases if c.index in counts.wrong]
-    worst = _worst(wrong, request)
-    explained: dict[str, object] = {}
-    if isinstance(subject, ReadingSubject) and not subject.chosen.differences:
-        explained = _by_tape(subject, counts, request)
-    elif hasattr(subject, "explanation"):
-        explained = subject.explanation(counts.cases)
-    explained = shown(subject, target, wrong, request.seed) | explained
-    return msgspec.structs.replace(part, worst=worst, **explained)
-
-
-def _by_tape(
-    subject: ReadingSubject, counts: _PartCounts, request: CheckRequest
-) -> dict[str, object]:
-    found = explain(subject.reading, subject.objective, request.seed, counts.wrong[:6])
-    noted = {
-        claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
-        for case in counts.cases[:1]
-        for r in case.assessment.rows
-        if r.claim in case.assessment.notes
-    }
-    described = {**dict(found.described), **noted}
-    return {
-        "first_wrong": found.first,
-        "mistakes": found.named,
-        "described": tuple(described.items()),
-    }
+    found = subject.explanation(counts.cases, request.seed)
+    return msgspec.structs.replace(
+        part,
+        worst=_worst(wrong, request),
+        first_wrong=found.first,
+        mistakes=found.named,
+        described=found.described,
+        **shown(subject, target, wrong, request.seed),
+    )
 
 
 def _worst(cases: list[ProblemCase], request: CheckRequest) -> Worst | None:

@@ -19,6 +19,7 @@ from reference.checks.assessment import Row
 from reference.checks.deadline import TooSlow, within
 from reference.checks.experiment import SET_UP
 from reference.checks.names import claim_name
+from reference.checks.outcome import RunOutcome
 from reference.checks.routine import Path, Routine
 from reference.checks.script_text import (
     HEAD,
@@ -30,7 +31,7 @@ from reference.checks.script_text import (
     lines_of,
     module_of,
 )
-from reference.checks.smallest import Smallest
+from reference.checks.smallest import Smallest, inputs_of, sentence_of
 from reference.checks.source import Target
 from reference.checks.spelling import (
     NoShortSpelling,
@@ -48,19 +49,55 @@ _SECONDS = 2.0  # that the script may take
 _MODULES = ("ast", "contextlib", "importlib", "importlib.util", "json", "random", "types")
 
 
-def script_of(small: Smallest, subject: ReadingSubject, target: Target) -> str:
-    """Return the script, "" where there is none that runs and shows it."""
+def script_of(small: Smallest, target: Target) -> tuple[str, str]:
+    """Return what goes in, in one line, and the script, "" where none runs and shows it."""
+    subject, outcome = small.subject, small.case.outcome
+    if not isinstance(subject, ReadingSubject) or outcome is None:
+        return _of_a_kind(small, target)
+    sizes = ", ".join(f"{k} = {n}" for k, n in subject.letters.items())
+    sentence = sentence_of(sizes, inputs_of(outcome, subject.reading))
     for lazy, differences in ((False, True), (True, True), (False, False), (True, False)):
         try:
-            text = _Writer(small, subject, target, lazy, differences).text()
-            if shows(text, small.rows, small.scale):
-                return text
+            text = _Writer(small, subject, outcome, target, lazy, differences).text()
+            if _shows(text, small.rows, small.scale):
+                return sentence, text
         except NoShortSpelling:
             continue
-    return ""
+    return sentence, ""
 
 
-def shows(text: str, rows: Sequence[Row], scale: float) -> bool:
+def _of_a_kind(small: Smallest, target: Target) -> tuple[str, str]:
+    leaves = [(claim_name(r.claim, r.leaf), r.leaf) for r in small.rows]
+    shown = small.subject.demonstration(small.case.index, leaves)
+    sentence = sentence_of("", shown.given)
+    try:
+        if not shown.run or not all(hasattr(target.module, n) for n in shown.names):
+            return sentence, ""
+        given, load = given_text(shown.given), lines_of(target, target.module)
+    except NoShortSpelling:
+        return sentence, ""
+    run = function_text("run", "Return the gradients of your code.", shown.run)
+    modules = ["copy", "sys", *shown.imports]
+    modules += ["importlib.util"] * ("importlib.util" in load)
+    head = HEAD.format(
+        name=small.subject.name,
+        needs=", ".join(["NumPy", *shown.imports]),
+        judge=small.subject.judged_by(),
+        imports="\nimport ".join(sorted(modules)),
+        load=load,
+        given=given,
+    )
+    text = f"{head}{run}{_right(small)}differences = {{}}\n{SHOW}"
+    return sentence, text if _shows(text, small.rows, small.scale) else ""
+
+
+def _right(small: Smallest) -> str:
+    """Return the lines of what gradients should be, and of what they are."""
+    rows = {claim_name(r.claim, r.leaf): r.truth.value * small.scale for r in small.rows}
+    return f"\nright = {{\n{given_text(rows)}\n}}\nyours = run()\n"
+
+
+def _shows(text: str, rows: Sequence[Row], scale: float) -> bool:
     """Whether a script runs and gives the gradients that the check found."""
     space: dict[str, Any] = {"__name__": "shown"}
     try:
@@ -89,13 +126,6 @@ def shows(text: str, rows: Sequence[Row], scale: float) -> bool:
     return True
 
 
-def right_text(rows: Sequence[Row], scale: float) -> str:
-    """Return the lines of a dict of what gradients should be."""
-    return given_text(
-        {claim_name(r.claim, r.leaf): np.asarray(r.truth.value * scale) for r in rows}
-    )
-
-
 class _Writer:
     """One script. lazy: the layer makes its weights at its first input."""
 
@@ -103,14 +133,16 @@ class _Writer:
         self,
         small: Smallest,
         subject: ReadingSubject,
+        outcome: RunOutcome,
         target: Target,
         lazy: bool,
         differences: bool,
     ) -> None:
         self.small, self.subject, self.target = small, subject, target
         self.lazy, self.differences = lazy, differences
-        self.reading, self.outcome = small.reading, small.outcome
-        self.forward, self.back = small.reading.forward, small.reading.unit.backward
+        self.reading, self.outcome = subject.reading, outcome
+        self.forward, self.back = subject.reading.forward, subject.reading.unit.backward
+        self.at = small.seed, small.case.index
         self.module = module_of(target, self.back.function)
         self.given: dict[str, str] = {}
         self.inputs = self._inputs()
@@ -143,8 +175,8 @@ class _Writer:
     def _inputs(self) -> dict[str, str]:
         """Spell the drawn arguments and the parameters; return how each argument is reached."""
         reading = self.reading
-        rng = generator(self.small.seed, self.small.index, reading.mode.style)
-        sizes = sizes_for(self.small.seed, self.small.index, reading.mode.style)
+        rng = generator(*self.at, reading.mode.style)
+        sizes = sizes_for(*self.at, reading.mode.style)
         sizes |= dict(reading.fixed)
         drawn = {k: s.draw(rng, sizes) for k, s in reading.layout.items()}
         drawn = {k: v for k, v in drawn.items() if reading.layout[k].kind not in CONTAINERS}
@@ -213,12 +245,8 @@ class _Writer:
         """Return the lines that both functions begin with: fresh copies, seeds, the layer."""
         lines = ["v = copy.deepcopy(given)"]
         text = "\n".join(self.target.lines)
-        seed = (self.small.seed + self.small.index) % 2**32
         if "random" in text or not self.target.lines:
-            lines += [
-                f"random.seed({self.small.seed + self.small.index})",
-                f"np.random.seed({seed})",
-            ]
+            lines += [f"random.seed({sum(self.at)})", f"np.random.seed({sum(self.at) % 2**32})"]
         for path in self.outcome.inputs:
             if path[0] == "global":
                 lines.append(f"theirs.{path[1]} = v[{'.'.join(path)!r}]")
@@ -410,7 +438,6 @@ class _Writer:
     # -- what is printed -----------------------------------------------------------------------
 
     def _end(self, differences_too: bool) -> str:
-        right = right_text(self.small.rows, self.small.scale)
         leaves = "\n".join(
             f"    {claim_name(r.claim, r.leaf)!r}: slopes({self._leaf(r.leaf)}),"
             for r in self.small.rows
@@ -418,7 +445,7 @@ class _Writer:
         differences = (
             f"differences = {{\n{leaves}\n}}\n" if differences_too else "differences = {}\n"
         )
-        return f"\nright = {{  # certified\n{right}\n}}\nyours = run()\n{differences}{SHOW}"
+        return f"{_right(self.small)}{differences}{SHOW}"
 
     def _leaf(self, leaf: Path) -> str:
         """Return the holder of an input and its key there, as two arguments."""

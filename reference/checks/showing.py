@@ -2,16 +2,15 @@
 
 import inspect
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from reference.checks.assessment import Assessment, Row
-from reference.checks.kinds._shown import Shrinkable, smallest_case
 from reference.checks.routine import Routine
 from reference.checks.script import script_of
-from reference.checks.smallest import Key, numbers_of, smallest
+from reference.checks.smallest import numbers_of, smallest
 from reference.checks.source import Target
-from reference.checks.subject import ProblemCase, ReadingSubject, Subject
+from reference.checks.subject import ProblemCase, Subject
 from reports.checked import Numbers
 
 _MAX_ENTRIES = 512  # of one gradient in the picture
@@ -26,27 +25,18 @@ def shown(
     cases: the problems in which something is wrong.
     """
     found: dict[str, Any] = {"picture": _numbers(_furthest(cases))}
-    if isinstance(subject, Shrinkable):
-        found_small = smallest_case(subject, seed, _wrong_keys(cases))
-        if found_small is not None:
-            return found | found_small.fields(target)
-    if not isinstance(subject, ReadingSubject) or subject.chosen.differences:
+    wrong = {(r.claim, r.leaf) for c in cases for r in c.assessment.rows if not r.right}
+    small = smallest(subject, seed, cases[0].index, wrong)
+    if small is None:
         fewest = min(cases, key=lambda c: sum(r.got.size for r in c.assessment.rows))
         return found | {"numbers": _numbers(fewest)}
-    small = smallest(subject, seed, cases[0].index, _wrong_keys(cases))
-    if small is None:
-        return found | {"numbers": _numbers(cases[0])}
-    script = script_of(small, subject, target)
+    sentence, script = script_of(small, target)
     numbers = numbers_of(small.rows, small.scale)
-    return found | {"smallest": small.sentence(), "numbers": numbers, "script": script}
+    return found | {"smallest": sentence, "numbers": numbers, "script": script}
 
 
 def _numbers(case: ProblemCase) -> tuple[Numbers, ...]:
     return numbers_of(_off(case.assessment), case.assessment.scale)
-
-
-def _wrong_keys(cases: Collection[ProblemCase]) -> set[Key]:
-    return {(r.claim, r.leaf) for c in cases for r in c.assessment.rows if not r.right}
 
 
 def _furthest(cases: Sequence[ProblemCase]) -> ProblemCase:

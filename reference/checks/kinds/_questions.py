@@ -6,15 +6,15 @@ came back. The same question, put to another file of the same kind, gives what i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reference.checks.argument_spec import Spec
+from reference.checks.kinds._words import Explained
 from reference.checks.objective import Truth
 from reference.checks.routine import Path
-from reference.checks.subject import Subject
 
 Array = npt.NDArray[Any]
 
@@ -48,19 +48,22 @@ class RightAnswer:
     truth: Mapping[Path, Truth]
 
 
-@runtime_checkable
-class Questioned(Subject, Protocol):
+class Questioned(Explained):
     """A subject whose problems can be put to another one of its kind."""
 
     kind: str
     """What two subjects must share: "general", "engine", "torch", "jax"."""
     layout: Mapping[str, Spec]
     """How its arguments are drawn; empty where it settles that itself."""
-    digits: float
-    """How near a gradient in float64 comes to the right one, as a share of the tensor."""
+
+    @property
+    def digits(self) -> float:
+        """How near a gradient in float64 comes to the right one, as a share of the tensor."""
+        raise NotImplementedError
 
     def questions(self, seed: int, index: int) -> list[Question]:
         """Run one problem as its author does; raises what the target raises."""
+        raise NotImplementedError
 
     def solved(
         self, question: Question, seed: int, index: int, cuts: Mapping[Path, Array]
@@ -70,6 +73,7 @@ class Questioned(Subject, Protocol):
         cuts: cotangents of steps of the forward; what comes before such a step follows from its
         cotangent, not from the true one.
         """
+        raise NotImplementedError
 
 
 def cotangents_of(question: Question, outputs: Sequence[Array | None]) -> list[Array | None]:

@@ -6,42 +6,34 @@ from typing import Any
 
 import numpy as np
 
+from reference.checks.explain import Explanation
 from reference.checks.names import path_name
 from reference.checks.routine import Path
-from reference.checks.subject import ProblemCase
+from reference.checks.subject import ProblemCase, Subject
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
 from reports.checked import NamedMistake
 
 
-class Explained:
-    """A subject that says what is wrong in words, as the fields of a part."""
+class Explained(Subject):
+    """A subject that says what is wrong in the words of the report."""
 
     def diagnosis(self, cases: Sequence[ProblemCase]) -> Diagnosis:
         """Say what is wrong of the cases."""
         raise NotImplementedError
 
-    def explanation(self, cases: Sequence[ProblemCase]) -> dict[str, Any]:
+    def explanation(self, cases: Sequence[ProblemCase], seed: int) -> Explanation:
         """Return the first wrong gradient, the named mistakes, and sentences for the others."""
         found = self.diagnosis(cases)
         mistakes = tuple(
             NamedMistake(
-                n.mistake.name,
-                n.mistake.sentence,
-                n.mistake.wrong,
-                n.mistake.right,
-                n.places,
-                n.explained,
-                n.of,
-                n.remaining,
+                m.name, m.sentence, m.wrong, m.right, n.places, n.explained, n.of, n.remaining
             )
             for n in found.named
+            for m in [n.mistake]
         )
-        return {
-            "first_wrong": found.location.tensor if found.location is not None else "",
-            "mistakes": mistakes,
-            "described": tuple(found.described),
-        }
+        first = found.location.tensor if found.location is not None else ""
+        return Explanation(first, mistakes, tuple(found.described))
 
 
 Known = Callable[[ProblemCase], Mapping[str, Any]]

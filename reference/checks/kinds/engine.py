@@ -19,19 +19,16 @@ from reference.checks.inventory import Unit
 from reference.checks.kinds import _programs as programs
 from reference.checks.kinds._engine_words import ProgramGradient, diagnosis_of
 from reference.checks.kinds._programs import ExpressionProgram, Operator
-from reference.checks.kinds._questions import Question, RightAnswer
+from reference.checks.kinds._questions import Question, Questioned, RightAnswer
 from reference.checks.kinds._rows import float_truth, row
 from reference.checks.kinds._scalar_engine import NoEngine, ScalarEngine, name_of, of_program
-from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._words import Explained
 from reference.checks.objective import Objective, Truth
 from reference.checks.raised import raised_text
 from reference.checks.routine import Path
 from reference.checks.search import Failure, modules_of
-from reference.checks.smallest import Key
 from reference.checks.source import Target
 from reference.checks.spelling import literal
-from reference.checks.subject import ProblemCase
+from reference.checks.subject import Demonstration, Key, ProblemCase
 from reference.checks.tolerances import DIFFERENCES, DIGITS
 from reference.diagnose import Diagnosis
 
@@ -39,7 +36,7 @@ _RANDOM = 4  # mixed programs in each problem
 _MOST = 1e6  # a larger gradient (nan as well) is not judged: exp(exp(x)) and the like
 
 
-class EngineSubject(Explained):
+class EngineSubject(Questioned):
     """An engine with the operators that it has."""
 
     kind = "engine"
@@ -73,7 +70,7 @@ class EngineSubject(Explained):
         how = "by differences, float64" if self.by_differences else "certified"
         return f"its own forward, {how}"
 
-    def smaller(self, wrong: Collection[Key]) -> Iterator["EngineSubject"]:
+    def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["EngineSubject"]:
         """Yield it with one program that is wrong, the simplest first, and numbers easily read."""
         for program in self.small:
             if any((_path(program, n),) * 2 in wrong for n in program.leaves):

@@ -29,16 +29,14 @@ from reference.balls import Session, gradient, is_tracked, lift, numpy_on_balls,
 from reference.checks.argument_spec import Layout, Spec, WholeNumbers, specs_of
 from reference.checks.assessment import Assessment, Row, close
 from reference.checks.inventory import Unit
-from reference.checks.kinds._questions import Question, RightAnswer, plain
+from reference.checks.kinds._questions import Question, Questioned, RightAnswer, plain
 from reference.checks.kinds._rows import row
-from reference.checks.kinds._shown import Demonstration
-from reference.checks.kinds._words import Explained, sizes_of
+from reference.checks.kinds._words import sizes_of
 from reference.checks.objective import Objective, Truth
 from reference.checks.routine import Path, Routine, routine_of
 from reference.checks.search import Failure, modules_of
-from reference.checks.smallest import Key
 from reference.checks.source import Target
-from reference.checks.subject import ProblemCase
+from reference.checks.subject import Demonstration, Key, ProblemCase
 from reference.checks.tolerances import DIGITS
 from reference.diagnose import Diagnosis, Location
 from reference.diagnosis.describe import ArrayPair, describe
@@ -63,7 +61,7 @@ class GeneralRun:
     """How many numbers its tape held."""
 
 
-class GeneralSubject(Explained):
+class GeneralSubject(Questioned):
     """A computation with named steps and its backward."""
 
     kind, digits = "general", DIGITS
@@ -92,7 +90,7 @@ class GeneralSubject(Explained):
         """Return the inputs of one problem."""
         return dict(self.draw(np.random.default_rng([seed, index])))
 
-    def smaller(self, wrong: Collection[Key]) -> Iterator["GeneralSubject"]:
+    def smaller(self, seed: int, index: int, wrong: Collection[Key]) -> Iterator["GeneralSubject"]:
         """Yield it with every letter 1, then 2, then 3, and numbers that are easily read."""
         for size in (1, 2, 3) if self.shapes is not None else ():
             one = copy.copy(self)
