@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ def refuse_folder(folder: str | Path) -> None:
 def write_report(result: Result, folder: Path) -> Result:
     """Write one check's folder; return the result with the folder named in it."""
     _write([_record(result)], folder)
-    return result.with_folder(str(folder))
+    return replace(result, folder=str(folder))
 
 
 def write_index(results: Sequence[Result], folder: Path) -> None:

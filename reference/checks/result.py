@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from reference.checks.records import (
@@ -102,11 +102,9 @@ class Result:
     def lines(self, right: bool = True) -> list[str]:
         """Return what was found, as lines of a terminal; right: also of what is right."""
         lines: list[str] = []
-        for part in self.checked:
+        for part in (*self.checked, *self.unchecked):
             if right or not part.ok or part.fragile:
                 lines += part_lines(part)
-        for part in self.unchecked:
-            lines += unchecked_lines(part)
         for text in self.our_faults:
             lines += wrap(
                 f"failed in our own code, which is not your fault; please report it: {text}",
@@ -145,7 +143,7 @@ class Result:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{html.escape(p.name)}</td><td>{p.verdict}</td>"
-            f"<td>{'<br>'.join(html.escape(s) for s in summary(p))}</td></tr>"
+            f"<td>{'<br>'.join(html.escape(s) for s in part_lines(p)[1:])}</td></tr>"
             for p in self.parts
         )
         others = "".join(
@@ -158,33 +156,16 @@ class Result:
             f"{rows}{others}</table>"
         )
 
-    def with_folder(self, folder: str) -> "Result":
-        """Return it with the folder that its page was written to."""
-        return replace(self, folder=folder)
-
 
 def _ended(part: Part) -> str:
     """Return "hung" or "crashed" of a part that ended its process."""
     return next((f.kind for f in part.faults if f.kind in ("hung", "crashed")), "")
 
 
-def summary(part: Part) -> list[str]:
-    """Return what was found of a part, in a few sentences."""
-    if part.verdict == "unchecked":
-        return [part.why]
-    found = [m.sentence for m in part.mistakes] + [f"{t}: {text}" for t, text in part.described]
-    found += [f.text for f in part.faults]
-    if not found and part.worst is not None:
-        found = [part.worst.sentence()]
-    missing = (
-        [f"not checked: no gradient of {listed(part.missing, 6)} came back"] if part.missing else []
-    )
-    fragile = [f"FRAGILE: {text}" for text in part.fragile]
-    return [verdict_of(part), *found, *missing, *part.remarks, *fragile]
-
-
 def part_lines(part: Part) -> list[str]:
     """Return what was found of one part, one screen of it at most."""
+    if part.verdict == "unchecked":
+        return _unchecked_lines(part)
     lines = wrap(f"{part.name}: {part.form}" if part.form else part.name, 0)
     if part.verdict == "right":
         lines += wrap(f"{verdict_of(part)}; judged by {part.judged}", 2)
@@ -237,7 +218,7 @@ def _findings(part: Part) -> list[str]:
     return lines
 
 
-def unchecked_lines(part: Part) -> list[str]:
+def _unchecked_lines(part: Part) -> list[str]:
     """Return why a part was not checked, and what to add so that it is."""
     lines = wrap(f"{part.name}: NOT CHECKED", 0)
     lines += wrap(part.why, 2)

@@ -92,7 +92,7 @@ class _Finder(MetaPathFinder, Loader):
         if folder := next(iter([*packages, *beside]), None):
             sys.path.append(str(folder))
             return PathFinder.find_spec(name, [str(folder)])
-        if _has_another_way(str(file), line):
+        if line in _guarded_lines(str(file)):  # try: import cupy, except ImportError: import numpy
             return None
         if head not in self.names:
             self.names.append(head)
@@ -134,11 +134,6 @@ def _guarded_lines(file: str) -> frozenset[int]:
         )
         for line in range(node.body[0].lineno, (node.body[-1].end_lineno or 0) + 1)
     )
-
-
-def _has_another_way(file: str, line: int) -> bool:
-    """Whether an import may fail: try: import cupy as np, except ImportError: import numpy."""
-    return line in _guarded_lines(file)
 
 
 # -- what the file itself asks for -------------------------------------------------------------

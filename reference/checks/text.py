@@ -1,6 +1,7 @@
 """Sentences for people: wrappers to paste, wrapped lines of a terminal."""
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 
 from reference.checks.argument_spec import Spec
@@ -9,7 +10,7 @@ from reference.checks.inputs import layouts
 from reference.checks.inventory import Unit
 from reference.checks.vocabulary import CACHES, COTANGENT_NAMES
 
-WIDTH = 98  # columns: one screen
+WIDTH = 97  # columns: one screen
 
 
 def wrapper(unit: Unit) -> str:
@@ -76,16 +77,14 @@ def _letters(spec: Spec) -> str:
 
 def wrap(text: str, indent: int) -> list[str]:
     """Return a sentence in lines of one screen; what follows the first is indented once more."""
-    words = text.split(" ")
-    lines: list[str] = []
-    line = " " * indent
-    for word in words:
-        if len(line) + len(word) + 1 > WIDTH and line.strip():
-            lines.append(line.rstrip())
-            line = " " * (indent + 2)
-        line += word + " "
-    lines.append(line.rstrip())
-    return lines
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def listed(names: Iterable[str], most: int = 4) -> str:

@@ -8,22 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from reference.checks.explain.graph import Array
-from reference.checks.explain.problem import ReadingProblem, close, once, text_of
+from reference.checks.explain.problem import ReadingProblem, once, text_of
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS
 
 _PLAIN = {"1": 1.0, "2": 2.0, "1/2": 0.5, "4": 4.0, "1/4": 0.25, "3": 3.0, "1/3": 1 / 3}
-
-
-def ratio(got: Array, base: Array) -> float | None:
-    """Return the c with got = c · base in every entry, or None."""
-    norm = float(np.sum(base * base))
-    finite = np.isfinite(got).all() and np.isfinite(base).all()
-    if not norm or not finite or got.shape != base.shape:
-        return None
-    c = float(np.sum(got * base)) / norm
-    return c if c and close(got, c * base) else None
 
 
 @once

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reference.checks.explain.factors import ratio
 from reference.checks.explain.graph import Array, Edit, Hook
 from reference.checks.explain.hypothesis import CLAIMS, WHERE_ALONE, Hypothesis, Words, listed
 from reference.checks.explain.links import (
@@ -27,7 +26,7 @@ from reference.checks.explain.links import (
     stopped,
 )
 from reference.checks.explain.pairs import ElementwiseStep, pairs_of, slope_text
-from reference.checks.explain.problem import ReadingProblem, close
+from reference.checks.explain.problem import ReadingProblem, close, ratio
 from reference.checks.routine import Path
 
 

@@ -320,11 +320,17 @@ def _add_inner(problem: ReadingProblem, arrays: Mapping[Path, object]) -> None:
 
 def is_multiple(got: Array, truth: Array) -> bool:
     """Whether a variable is its cotangent, or a constant multiple of it (1/N comes later)."""
-    norm = float(np.sum(truth * truth))
-    if not norm or not np.isfinite(got).all():
-        return close(got, truth)
-    c = float(np.sum(got * truth)) / norm
-    return bool(c) and close(got, c * truth)
+    return close(got, truth) or ratio(got, truth) is not None
+
+
+def ratio(got: Array, base: Array) -> float | None:
+    """Return the c with got = c · base in every entry, or None."""
+    norm = float(np.sum(base * base))
+    finite = np.isfinite(got).all() and np.isfinite(base).all()
+    if not norm or not finite or got.shape != base.shape:
+        return None
+    c = float(np.sum(got * base)) / norm
+    return c if c and close(got, c * base) else None
 
 
 def text_of(path: Path) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 
 from reference.checks.explain import ownslope, regions
 from reference.checks.explain.cotangents import orders
-from reference.checks.explain.factors import ratio, spelled, symbols
+from reference.checks.explain.factors import spelled, symbols
 from reference.checks.explain.finding import ENOUGH, ClaimCase, Finding, Support, distance, evidence
 from reference.checks.explain.graph import Array, Mask
 from reference.checks.explain.hypothesis import Words
-from reference.checks.explain.problem import close
+from reference.checks.explain.problem import close, ratio
 from reference.checks.tolerances import DIGITS, SAME
 from reference.checks.vocabulary import REGULARISATION
 
