@@ -98,7 +98,6 @@ def _with_decay(result: Assessment, outcome: RunOutcome, nice: dict[str, float])
     allowed = {k: v for k, v in nice.items() if not k.startswith("−")}
     scales = [v for v in allowed.values() if any(_near8(c, v) for _, c, _ in fitted)]
     if not fitted or not scales:
-        _bias_penalty(result, outcome, nice)
         return
     decays = {f * s for f in allowed.values() for s in strengths} | {0.0}
     for row, c, kappa in fitted:
@@ -150,33 +149,6 @@ def _fitted(array: Array, of: Array, one: Array, other: Array) -> tuple[float, f
     off = float(np.max(np.abs(columns @ found - array.ravel()), initial=0.0))
     size = max(1.0, float(np.max(np.abs(of), initial=0.0)))
     return (float(found[0]), float(found[1])) if off <= DIGITS * size else None
-
-
-def _bias_penalty(result: Assessment, outcome: RunOutcome, nice: dict[str, float]) -> None:
-    """Describe what a penalty does to the column of the biases, where the rest is right."""
-    for row in result.rows:
-        if row.got.ndim != 2 or row.got.shape != row.truth.value.shape:
-            continue
-        weight = np.asarray(values(outcome.inputs[row.leaf]), dtype=float)
-        for mask, where in zip(
-            _masks(weight)[1:],
-            ("first column", "last column", "first row", "last row"),
-            strict=True,
-        ):
-            inside, outside = mask.astype(bool), ~mask.astype(bool)
-            found = _fitted(row.got[inside], row.got, row.truth.value[inside], weight[inside])
-            if found is None or not any(_near8(found[0], v) for v in nice.values()):
-                continue
-            rest = row.got[outside] - found[0] * row.truth.value[outside]
-            if np.ptp(rest) <= DIGITS and abs(rest[0]) > DIGITS:
-                result.notes[row.claim] = (
-                    f"all but its {where} is right; there, where the biases stand, a constant "
-                    f"{rest[0]:.4g} is added: the regularisation puts ones for the bias where "
-                    "zeros belong"
-                )
-            elif np.allclose(rest, found[1] * weight[outside], atol=DIGITS):
-                result.notes[row.claim] = f"its {where}, the biases, is regularised as well"
-            break
 
 
 def _masks(weight: Array) -> list[Array]:

@@ -61,8 +61,6 @@ class Assessment:
     spellings: tuple[str, ...] = ("1",)
     """The ways to write that factor: 1/N, 2/(N·C) …"""
     remarks: list[str] = field(default_factory=list)
-    notes: dict[Path, str] = field(default_factory=dict)
-    """What is known about a wrong claim, in words."""
 
     @property
     def all_right(self) -> bool:

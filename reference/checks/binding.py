@@ -48,18 +48,7 @@ def _of_two(forward: Routine, backward: Routine) -> Iterator[dict[str, str]]:
 
 def switch_of(routine: Routine) -> str:
     """Return the argument that chooses between value and derivative."""
-    return next(a for a in routine.arguments if is_switch(a))
-
-
-def is_switch(name: str) -> bool:
-    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
-    return words.plain(name) in _SWITCHES
-
-
-_SWITCHES = frozenset(
-    "deriv derivative derivate prime grad backward derive isderivative der gradient diff isderiv "
-    "usederivative".split()
-)
+    return next(a for a in routine.arguments if words.is_switch(a))
 
 
 def _left_at_default(name: str, forward: Routine) -> bool:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from reference.checks import vocabulary as words
 from reference.checks.argument_spec import Layout
-from reference.checks.binding import is_switch
 from reference.checks.routine import Routine, returned_by, routine_of, source_of
 from reference.checks.scripts import NAME, script_of
 from reference.checks.second import first_derivatives, times_a_vector
@@ -220,7 +219,7 @@ def _units(routines: dict[str, Routine], owner: type | None) -> list[Unit]:
         # unbroadcast(grad, shape), clip(grads): what it was given first is none of its own.
         returned = gradient_names(routine.returned) or gradient_variables(routine)
         named = [n for n in returned if n not in routine.arguments[:1]]
-        by_branch = next((p for p in routine.arguments[1:] if is_switch(p)), None)
+        by_branch = next((p for p in routine.arguments[1:] if words.is_switch(p)), None)
         if by_branch is not None:
             found.append(Unit(routine.name, "pair", routine, [routine], False, owner, True))
         elif named or (updates(routine) and owner is not None and has_target(routine)):

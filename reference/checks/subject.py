@@ -23,7 +23,6 @@ from reference.checks.assessment import Assessment, Row
 from reference.checks.chosen import Chosen
 from reference.checks.experiment import perform
 from reference.checks.explain import Explanation, explain
-from reference.checks.names import claim_name
 from reference.checks.outcome import Reading, RunOutcome
 from reference.checks.routine import Path
 from reference.checks.tolerances import DIGITS, EXTRAPOLATED, SUMMED
@@ -220,14 +219,7 @@ class ReadingSubject(Subject):
         if self.chosen.differences:
             return Explanation()
         wrong = [c.index for c in cases if not c.assessment.all_right]
-        found = explain(self.reading, self.objective, seed, wrong[:_EXPLAINED])
-        noted = {
-            claim_name(r.claim, r.leaf): case.assessment.notes[r.claim]
-            for case in cases[:1]
-            for r in case.assessment.rows
-            if r.claim in case.assessment.notes
-        }
-        return replace(found, described=tuple({**dict(found.described), **noted}.items()))
+        return explain(self.reading, self.objective, seed, wrong[:_EXPLAINED])
 
     def case(self, seed: int, index: int) -> ProblemCase:
         """Run one problem on the tape and compare every claim with the certified gradient."""

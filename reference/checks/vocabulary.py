@@ -274,3 +274,14 @@ def strongly_a_gradient(name: str) -> bool:
     return bool(found) or any(
         w.endswith(("backward", "prime", "derivative", "backprop")) for w in words(name)
     )
+
+
+def is_switch(name: str) -> bool:
+    """Whether an argument chooses between value and derivative: sigmoid(x, deriv=True)."""
+    return plain(name) in _SWITCHES
+
+
+_SWITCHES = frozenset(
+    "deriv derivative derivate prime grad backward derive isderivative der gradient diff isderiv "
+    "usederivative".split()
+)
